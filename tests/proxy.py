@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,16 +19,16 @@ CADDYFILE = Path(__file__).parents[1] / "docker" / "Caddyfile"
 
 
 @contextlib.contextmanager
-def running(folder: Path, service: str, mlflow: str) -> Iterator[str]:
-    """The proxy before a service and a server, both `HOST:PORT`; its address."""
+def running(folder: Path, file: Path = CADDYFILE, **given: str) -> Iterator[str]:
+    """The proxy with a settings file and what that takes from the environment; its address."""
     program = shutil.which("caddy")
     if program is None:
         do_without("caddy", "Caddy is not installed, expected Debian's package `caddy`")
     listen = f"127.0.0.1:{free_port()}"
-    given = {"LISTEN": f"http://{listen}", "SERVICE": service, "MLFLOW": mlflow}
+    given["LISTEN"] = f"http://{listen}"
     with (folder / "proxy.log").open("w") as log:
         process = subprocess.Popen(
-            [program, "run", "--config", CADDYFILE, "--adapter", "caddyfile"],
+            [program, "run", "--config", file, "--adapter", "caddyfile"],
             env=os.environ | given | {"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)},
             stdout=log,
             stderr=log,
@@ -37,6 +38,10 @@ def running(folder: Path, service: str, mlflow: str) -> Iterator[str]:
         while True:
             try:
                 urllib.request.urlopen(f"http://{listen}/api/v1/health", timeout=5).close()
+                break
+            except urllib.error.HTTPError as error:  # it asks for a login itself
+                error.close()
+                assert error.code == 401
                 break
             except OSError:
                 assert process.poll() is None, (folder / "proxy.log").read_text()

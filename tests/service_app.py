@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +28,7 @@ from lstm_sweep.search.api.listings import Listing, SweepRow
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.client.sending import OCTETS, corpus_id_of
 from lstm_sweep.search.service.app import create_app
+from lstm_sweep.search.service.connections import Connections, server_options
 from lstm_sweep.search.service.http_settings import HttpSettings, service_folder
 from lstm_sweep.search.service.service import QueuedSweep, ServiceSettings
 from lstm_sweep.search.spec import SweepSpec
@@ -168,12 +171,21 @@ class Place:
         return TestClient(app, base_url=HERE, headers=headers)
 
     @contextlib.contextmanager
-    def served(self) -> Iterator[str]:
+    def served(self, connections: Connections | None = None) -> Iterator[str]:
         """Listen on a port of this machine; the address."""
+        held = connections or Connections(1_000)
         app = create_app(self.service, self.settings)
         # to set logging up closes streams of handlers that are there, as absl's, which is pytest's
-        config = uvicorn.Config(app, port=0, log_level="error", log_config=None)
-        server = uvicorn.Server(config)
+        config = uvicorn.Config(
+            app, port=0, log_level="error", log_config=None, **server_options(held)
+        )
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                self.watching = asyncio.get_running_loop().create_task(held.watch())
+                await super().startup(sockets)
+
+        server = Server(config)
         thread = threading.Thread(target=server.run)
         thread.start()
         while not server.started:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
 FIRST_PORT = 8000
 #: seconds that open requests have to end once the service ends
 GRACE_S = 2
-#: the variable that names proxies, which say who asks; uvicorn reads it
-PROXIES = "FORWARDED_ALLOW_IPS"
 #: seconds that the program ends before it would be killed, and from the end of drivers and MLflow's
 #: server to its own, whatever requests still wait for
 AHEAD_S, AFTER_ALL_S = 2.0, 4.0
@@ -85,7 +85,7 @@ def serve(arguments: Namespace) -> int:
             end.calls(mlflow.close)
             mlflow_url = mlflow.address
         mlflow_url = _page(arguments.mlflow_page) or mlflow_url
-        http = _http_settings(arguments, settings, bind, mlflow, mlflow_url)
+        http = _http_settings(arguments, settings, bind, mlflow_url)
         open_only_below((http.folder / UPLOADS, *http.data_roots))
         told = {"url": bind.address, "mlflow_url": mlflow_url, "auth": _auth(http)}
         app = create_app(
@@ -136,7 +136,6 @@ def _http_settings(
     arguments: Namespace,
     settings: Settings,
     bind: BindAddress,
-    mlflow: WatchedServer | None,
     mlflow_page: str | None,
 ) -> HttpSettings:
     from lstm_sweep.search.service.http_settings import (
@@ -144,10 +143,11 @@ def _http_settings(
         checked_roots,
         service_folder,
     )
+    from lstm_sweep.search.service.login import check_user_header, parse_proxies
+    from lstm_sweep.search.service.permissions import Role
 
-    login = None
-    if settings.auth:
-        login = mlflow.local_address if mlflow else settings.address
+    if arguments.user_header is not None and not arguments.proxy:
+        raise InputError("--user-header needs --proxy: expected the address of the proxy")
     return HttpSettings(
         folder=service_folder(settings, Path.cwd()),
         names=tuple({name.strip("[]") for name in (*bind.names, *bind.further)}),
@@ -157,17 +157,18 @@ def _http_settings(
         or _has_proxy(arguments, bind),
         data_roots=checked_roots(tuple(arguments.data_root)),
         allow_code=arguments.allow_code,
-        mlflow=login,
         mlflow_page=mlflow_page,
-        hands_on_logins=arguments.hand_on_logins,
+        proxies=parse_proxies(tuple(arguments.proxy)),
+        user_header=arguments.user_header and check_user_header(arguments.user_header),
+        user_role=Role(arguments.user_role),
         limits=_limits(arguments),
     )
 
 
 def _has_proxy(arguments: Namespace, bind: BindAddress) -> bool:
     """Whether requests may come from elsewhere although the service listens on loopback."""
-    below_a_proxy = (arguments.mlflow_page or "").startswith("/") or arguments.hand_on_logins
-    return bool(bind.further) or PROXIES in os.environ or below_a_proxy
+    below_a_proxy = (arguments.mlflow_page or "").startswith("/")
+    return bool(bind.further) or bool(arguments.proxy) or below_a_proxy
 
 
 def _page(given: str | None) -> str | None:
@@ -199,7 +200,7 @@ def _auth(http: HttpSettings) -> str | None:
     """How requests log in; None if they do not."""
     if not http.asks_login:
         return None
-    return "token or basic" if http.mlflow else "token"
+    return "token or proxy" if http.user_header else "token"
 
 
 class _End:
@@ -263,6 +264,10 @@ def _run(app: FastAPI, bind: BindAddress, told: dict[str, Any], end: _End, *, as
     """Answer requests until the end has begun."""
     import uvicorn
 
+    from lstm_sweep.search.service import connections
+    from lstm_sweep.search.service.logs import Seldom
+
+    held = connections.Connections(connections.connections_for(connections.raise_open_files()))
     config = uvicorn.Config(
         app,
         host=str(bind.ip),
@@ -271,7 +276,8 @@ def _run(app: FastAPI, bind: BindAddress, told: dict[str, Any], end: _End, *, as
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
-        proxy_headers=PROXIES in os.environ,
+        proxy_headers=False,  # `resolve_forwarded` reads them
+        **connections.server_options(held),
     )
 
     class Server(uvicorn.Server):
@@ -281,6 +287,13 @@ def _run(app: FastAPI, bind: BindAddress, told: dict[str, Any], end: _End, *, as
         def capture_signals(self) -> Iterator[None]:
             """Install no handlers of signals."""
             yield
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            """Bound connections from the first one on."""
+            loop = asyncio.get_running_loop()
+            connections.quiet_accept_errors(loop, Seldom())
+            self.watching = loop.create_task(held.watch())
+            await super().startup(sockets)
 
     server = Server(config)
 

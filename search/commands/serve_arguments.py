@@ -61,9 +61,22 @@ def add_serve(commands: Any) -> None:
         help="where browsers find MLflow's pages, such as /mlflow behind a proxy",
     )
     command.add_argument(
-        "--hand-on-logins",
-        action="store_true",
-        help="let a proxy ask for the login of a browser, for MLflow (docs/service.md)",
+        "--proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="a proxy in front, which says who asks (repeatable; also a network, 10.0.0.0/29)",
+    )
+    command.add_argument(
+        "--user-header",
+        metavar="NAME",
+        help="header in which the proxy names the user, such as Remote-User",
+    )
+    command.add_argument(
+        "--user-role",
+        choices=("read", "run"),
+        default="read",
+        help="role of users whom the proxy names and who have no token of their name (read)",
     )
     command.add_argument("--login", action="store_true", help="demand a token also on 127.0.0.1")
     for name, default, text in LIMITS:

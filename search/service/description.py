@@ -34,7 +34,7 @@ ALWAYS = {
 }
 WITH_LOGIN = {
     401: "the login is missing or not known",
-    429: "too many logins of this address have failed",
+    429: "the service has too much to do for this user",
     503: "the store does not answer, or the service ends; ask again later",
 }
 WITH_BODY = {400: "the body cannot be read", 413: "the body is too large"}
@@ -65,7 +65,6 @@ def describe(app: FastAPI, version: str) -> dict[str, Any]:
         schemas.pop(unused, None)
     components["securitySchemes"] = {
         "token": {"type": "http", "scheme": "bearer", "description": "of `lstm-sweep token add`"},
-        "password": {"type": "http", "scheme": "basic", "description": "of a user of MLflow"},
         "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
     }
     for path, methods in found["paths"].items():
@@ -80,7 +79,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     has_login = path not in OPEN
     if has_login:
         statuses |= WITH_LOGIN
-        operation["security"] = [{"token": []}, {"password": []}, {"cookie": []}, {}]
+        operation["security"] = [{"token": []}, {"cookie": []}, {}]
     if method != "GET":
         statuses |= WITH_BODY
         if path not in READ_ALL_THE_SAME:

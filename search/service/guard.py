@@ -19,7 +19,7 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.audit import Audit
 from lstm_sweep.search.service.http_settings import API, HttpSettings, Limits, host_of, name_of
-from lstm_sweep.search.service.login import FOR_MLFLOW, Login, cookie_of
+from lstm_sweep.search.service.login import Login, resolve_forwarded
 from lstm_sweep.search.service.permissions import User
 from lstm_sweep.search.service.problems import ProblemError, response_of
 
@@ -27,7 +27,7 @@ LOOPBACK = ("localhost",)
 #: methods that change nothing
 READING = ("GET", "HEAD", "OPTIONS")
 #: what is answered without a login
-OPEN = frozenset({f"{API}/health", f"{API}/openapi.json", f"{API}/session", FOR_MLFLOW, "/client"})
+OPEN = frozenset({f"{API}/health", f"{API}/openapi.json", f"{API}/session", "/client"})
 #: requests with a body that change nothing
 READ_ALL_THE_SAME = frozenset({f"{API}/dry-runs", f"{API}/sizes", f"{API}/yaml"})
 #: beginnings of paths whose bodies have limits of their own
@@ -81,19 +81,29 @@ class Guard:
             return
         began = time.monotonic()
         sending = _Sending(send)
+        state = scope.setdefault("state", {})
+        state["user"] = None
+        state["by_proxy"] = resolve_forwarded(scope, self._settings.proxies)
         try:
-            user = await self._checked(scope)
-            scope.setdefault("state", {})["user"] = user
-            if not scope["path"].startswith(UPLOADS):
-                receive = _limited(scope, receive, self._settings.limits)
-            await self._app(scope, receive, sending)
+            state["user"] = self._checked(scope)
+            await self._app(scope, self._bounded(scope, receive), sending)
         except Exception as error:
             await self._on_error(error, sending, scope, receive)
         route = getattr(scope.get("route"), "path", "other")
         self._on_answer(scope["method"], route, sending.status, time.monotonic() - began)
         self._note(scope, sending)
 
-    async def _checked(self, scope: Scope) -> User | None:
+    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """`receive` with the limits of the body of a request."""
+        limits, most, within_s = self._settings.limits, None, None
+        if scope["state"]["user"] is None:
+            most, within_s = limits.anonymous_bytes, limits.anonymous_s
+        elif not scope["path"].startswith(UPLOADS):
+            most = limits.request_bytes
+        announced = Headers(scope=scope).get("content-length", "")
+        return _limited(receive, limits, announced=announced, most=most, within_s=within_s)
+
+    def _checked(self, scope: Scope) -> User | None:
         """Who sends a request; None if it needs no login.
 
         Raises:
@@ -107,7 +117,7 @@ class Guard:
         path = scope["path"]
         if path in self._open or path.startswith("/static/"):
             return None
-        user = await self._login.user_of(headers, address_of(scope))
+        user = self._login.user_of(headers, by_proxy=scope["state"]["by_proxy"])
         if changes and not user.may_run and path not in READ_ALL_THE_SAME:
             raise ProblemError(
                 403, f"'{user.name}' may read: expected a token with the role run for changes"
@@ -176,26 +186,34 @@ class _Sending:
         await self._send(message)
 
 
-def _limited(scope: Scope, receive: Receive, limits: Limits) -> Receive:
-    """`receive` that refuses a body that is too large, or that does not come."""
-    announced = Headers(scope=scope).get("content-length", "")
-    limit, silence, came, is_whole = limits.request_bytes, limits.silence_s, 0, False
+def _limited(
+    receive: Receive, limits: Limits, *, announced: str, most: int | None, within_s: float | None
+) -> Receive:
+    """`receive` that refuses a body that is too large or does not come.
+
+    All of it comes `within_s` seconds, or else at the least pace of the limits; no pause is longer
+    than they allow.
+    """
+    began, came, is_whole = time.monotonic(), 0, False
 
     async def counted() -> Message:
         nonlocal came, is_whole
         if is_whole:  # only whether the client goes away is still to be told
             return await receive()
-        if announced.isdecimal() and len(announced) < 20 and int(announced) > limit:
+        if most is not None and announced.isdecimal() and int(announced[:20]) > most:
             raise HTTPException(413)
+        whole_s = limits.silence_s + came / limits.bytes_per_s if within_s is None else within_s
+        left_s = began + whole_s - time.monotonic()
         try:
-            message = await asyncio.wait_for(receive(), silence)
+            message = await asyncio.wait_for(receive(), max(0.0, min(limits.silence_s, left_s)))
         except TimeoutError:
             raise HTTPException(
-                408, f"nothing has come for {silence:g} s, expected the body"
+                408,
+                f"{came} bytes have come in {time.monotonic() - began:.3g} s, expected the body",
             ) from None
         came += len(message.get("body", b""))
         is_whole = not message.get("more_body", False)
-        if came > limit:
+        if most is not None and came > most:
             raise HTTPException(413)
         return message
 
@@ -227,7 +245,7 @@ def _check_origin(headers: Mapping[str, str]) -> None:
         raise ProblemError(
             403, f"the request comes from {shown(origin)}: expected a page of this service"
         )
-    if site is None and origin is None and cookie_of(headers):
+    if site is None and origin is None and "cookie" in headers:
         raise ProblemError(
             403, "the request has a cookie but no Origin: expected a browser's, or a token"
         )

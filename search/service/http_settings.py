@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.workdir import private
+from lstm_sweep.search.service.permissions import Role
 from lstm_sweep.search.store.settings import Settings
+
+#: addresses of machines
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: name of the folder of a service beside an SQLite store, or in its working folder
 FOLDER = "lstm-sweep-service"
@@ -38,16 +43,19 @@ class Limits:
     free_bytes: int = 1 << 30
     #: files of one corpus, and folders of one
     files: int = 10_000
-    #: logins of one address that may fail within a minute
-    failures: int = 10
     #: streams of events that are open at once, and those of one user
     streams: int = 200
     streams_per_user: int = 20
     #: reruns that are trained at once, and that wait or are trained
     reruns: int = 1
     waiting_reruns: int = 100
-    #: seconds between two parts of the body of a request, and for all of an upload
+    #: bytes of the body of a request without a login, and seconds within which all of it comes
+    anonymous_bytes: int = 64 << 10
+    anonymous_s: float = 30.0
+    #: seconds between two parts of any other body, bytes of it that come each second at least, and
+    #: seconds for all of an upload
     silence_s: float = 60.0
+    bytes_per_s: float = 1_000.0
     upload_s: float = 24 * 3600.0
 
 
@@ -65,12 +73,14 @@ class HttpSettings:
     data_roots: tuple[Path, ...] = ()
     #: whether templates, which are code, are taken
     allow_code: bool = False
-    #: address of the MLflow server whose users may log in; None: they may not
-    mlflow: str | None = None
     #: address of MLflow's pages, to which those of the service link
     mlflow_page: str | None = None
-    #: whether a proxy may ask for the login of a browser, to send it on to MLflow's server
-    hands_on_logins: bool = False
+    #: addresses of proxies, which say who asks them
+    proxies: tuple[Network, ...] = ()
+    #: the header in which a proxy names the user, in lower case; None: it names none
+    user_header: str | None = None
+    #: role of users whom a proxy names and of whose name there is no token
+    user_role: Role = Role.READ
     limits: Limits = field(default_factory=Limits)
     #: seconds for which an answer is given again to those who ask the same
     remembered_s: float = 2.0

@@ -1,89 +1,74 @@
-"""Who sends a request: a token, or the name and password of a user of MLflow."""
+"""Who sends a request: by a token, by a browser's session, or as the proxy in front of it says."""
 
 from __future__ import annotations
 
-import base64
 import getpass
 import hashlib
-import http.client
-import json
-import math
+import ipaddress
+import re
+import secrets
 import time
-import urllib.error
-import urllib.request
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 
-from anyio import CapacityLimiter, Lock, to_thread
+from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
+from starlette.types import Scope
 
-from lstm_sweep.search.service.http_settings import API, HttpSettings
-from lstm_sweep.search.service.permissions import Role, User
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.service.http_settings import HttpSettings, Network
+from lstm_sweep.search.service.logs import Seldom
+from lstm_sweep.search.service.permissions import USER_NAME, Role, User
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.sessions import Sessions
-from lstm_sweep.search.service.tokens import LONGEST, PREFIX, TokenFile
-from lstm_sweep.search.store.auth import direct
+from lstm_sweep.search.service.tokens import PREFIX, TokenFile
 
-COOKIE = "lstm-sweep-token"
+COOKIE = "lstm-sweep-session"
 #: headers that a proxy adds: who asks is elsewhere, though the proxy is here
 FORWARDED = ("x-forwarded-for", "forwarded")
-#: where a proxy asks for the login that it is to send on to MLflow's server
-FOR_MLFLOW = f"{API}/session/mlflow"
-#: what MLflow's server tells of the user who asks
-WHO = "/api/2.0/mlflow/users/current"
-#: seconds for which a checked password is remembered, and that MLflow's server has to answer
-REMEMBERED_S, ANSWER_WITHIN_S = 60.0, 5.0
-#: seconds within which failures of an address are counted, and addresses that are remembered
-WITHIN_S, MOST_ADDRESSES = 60.0, 10_000
-#: logins that are remembered, and threads that ask MLflow's server for others
-MOST_LOGINS, ASKERS = 1_000, 4
+#: seconds after its last request for which a session is kept, and sessions of one token
+SESSION_S, MOST_SESSIONS = 12 * 3600.0, 20
+#: random bytes of the text by which a session is found
+RANDOM_BYTES = 32
 WANTED = {"WWW-Authenticate": 'Bearer realm="lstm-sweep"'}
-WANTED_BASIC = {"WWW-Authenticate": 'Bearer realm="lstm-sweep", Basic realm="lstm-sweep"'}
 
 
-class Failures:
-    """Counts failed logins of each address within a minute."""
+class Sessions:
+    """Browsers that have logged in with a token; they keep a random text in its place.
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._clock = most, clock
-        self._of: OrderedDict[str, deque[float]] = OrderedDict()
+    Sessions are in memory alone: after a restart of the service a browser logs in again.
+    """
 
-    def note(self, address: str) -> None:
-        """Count a failed login from an address."""
-        times = self._of.setdefault(address, deque(maxlen=self._most))
-        self._of.move_to_end(address)
-        times.append(self._clock())
-        while len(self._of) > MOST_ADDRESSES:
-            self._of.popitem(last=False)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        #: by the hash of a browser's text: until when it is kept, and the hash of its token; those
+        #: that were used last come last
+        self._found: dict[str, tuple[float, str]] = {}
 
-    def wait_s(self, address: str) -> float:
-        """Seconds until the address may try again; 0 if it may."""
-        times = self._of.get(address)
-        if not times or len(times) < self._most:
-            return 0.0
-        return max(0.0, times[0] + WITHIN_S - self._clock())
+    def begin(self, digest: str) -> str:
+        """Begin a session of the token with this hash; the text by which it is found.
 
+        The oldest session of the token ends if it has too many; those of others are kept.
+        """
+        now = self._clock()
+        self._found = {key: kept for key, kept in self._found.items() if now < kept[0]}
+        own = [key for key, (_, of) in self._found.items() if of == digest]
+        for key in own[: max(0, len(own) - MOST_SESSIONS + 1)]:
+            del self._found[key]
+        session = secrets.token_urlsafe(RANDOM_BYTES)
+        self._found[_digest_of(session)] = (now + SESSION_S, digest)
+        return session
 
-class Turns:
-    """Lets those of one address in one after the other; only addresses of now are kept."""
+    def digest_of(self, session: str) -> str:
+        """The hash of the token of a session, which is used now; empty if there is none."""
+        key = _digest_of(session)
+        until, digest = self._found.pop(key, (0.0, ""))
+        if self._clock() >= until:
+            return ""
+        self._found[key] = (self._clock() + SESSION_S, digest)
+        return digest
 
-    def __init__(self) -> None:
-        self._locks: dict[str, Lock] = {}
-
-    def __len__(self) -> int:
-        return len(self._locks)
-
-    @asynccontextmanager
-    async def of(self, address: str) -> AsyncIterator[None]:
-        """The turn of one of an address; it is waited for."""
-        lock = self._locks.setdefault(address, Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked():  # nobody waits for it
-                self._locks.pop(address, None)
+    def end(self, session: str) -> None:
+        """Forget a session."""
+        self._found.pop(_digest_of(session), None)
 
 
 class Login:
@@ -91,158 +76,175 @@ class Login:
 
     def __init__(self, settings: HttpSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.tokens = TokenFile(settings.folder)
-        self.failures = Failures(settings.limits.failures, clock)
         self.sessions = Sessions(clock)
-        self.turns = Turns()
-        self._settings, self._clock = settings, clock
-        self._askers = CapacityLimiter(ASKERS)
-        #: when MLflow's server last gave no answer
-        self._silent = -math.inf
-        #: users of MLflow by the hash of their login, and until when they are remembered
-        self._known: OrderedDict[str, tuple[float, User]] = OrderedDict()
+        self._settings, self._logs = settings, Seldom(clock)
         self._here = User(_own_name(), Role.ADMIN)
 
-    async def user_of(self, headers: Mapping[str, str], address: str) -> User:
-        """Who sends a request with these headers from an address.
+    def user_of(self, headers: Headers, *, by_proxy: bool = False) -> User:
+        """Who sends a request with these headers; `by_proxy`: it came through the proxy.
 
-        A token that is good is always let in, so nobody can lock others out by failing; passwords
-        are not even looked at while too many have failed.
+        A token goes before what the proxy says, and both before a session. A good one of either is
+        let in whatever others do: tokens have 256 random bits, so no failure slows anybody down.
 
         Raises:
-            ProblemError: 401 without a login that is known, 429 after too many of them, 503 if
-                MLflow's server cannot be asked.
+            ProblemError: 401 without a login that is known, 403 for a name that can be none, 503 if
+                the file of the tokens cannot be used.
         """
+        try:
+            return self._user_of(headers, by_proxy=by_proxy)
+        except InputError as error:
+            raise self._unusable(error) from None
+
+    def _user_of(self, headers: Headers, *, by_proxy: bool) -> User:
         kind, _, given = headers.get("authorization", "").partition(" ")
         token = given.strip() if kind.lower() == "bearer" else ""
-        password = given.strip() if kind.lower() == "basic" else ""
-        if not kind:
-            token = cookie_of(headers)
-            password = self.sessions.login_of(token) if token else ""
-            if not password and not token.startswith(PREFIX):
-                token = ""  # the service has forgotten it, which is no attempt to guess one
-        is_here = not any(name in headers for name in FORWARDED)
-        if is_here and not self._settings.asks_login and not (token or kind):
-            return self._here
-        user = self.tokens.find(token) if token else None
-        if user is None and password and self._settings.mlflow:
-            return await self._mlflow_user(password, address)
-        return user or self._refuse(address, given=bool(token or kind))
-
-    def for_mlflow(self, headers: Mapping[str, str]) -> str:
-        """What MLflow's server is to get as `Authorization` with a request; empty for none.
-
-        That is what the request has itself, or else the password by which its browser has logged in
-        here. Nobody is refused: MLflow's server asks for a login itself.
-        """
-        if given := headers.get("authorization"):
-            return given
-        cookie = cookie_of(headers)
-        login = self.sessions.login_of(cookie) if cookie else ""
-        return f"Basic {login}" if login else ""
-
-    def _refuse(self, address: str, *, given: bool) -> User:
-        wanted = WANTED_BASIC if self._settings.mlflow else WANTED
-        if not given:
-            expected = "expected a token in the header `Authorization: Bearer TOKEN`"
-            raise ProblemError(401, f"no token is given: {expected}", headers=wanted)
-        self._check_rate(address)
-        self.failures.note(address)
-        expected = "expected a token that `lstm-sweep token add` has made"
-        if self._settings.mlflow:
-            expected += ", or name and password of a user of MLflow"
-        raise ProblemError(401, f"the login is not known: {expected}", headers=wanted)
-
-    def _check_rate(self, address: str) -> None:
-        if wait := self.failures.wait_s(address):
-            raise ProblemError(
-                429,
-                f"too many logins of {address} have failed: expected to wait {wait:.0f} s",
-                headers={"Retry-After": str(int(wait) + 1)},
-            )
-
-    async def _mlflow_user(self, given: str, address: str) -> User:
-        """The user of MLflow whose login this is.
-
-        Each of an address is asked about after the one before it was counted, so that no more can
-        fail than may.
-        """
-        key = hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()
-        if user := self._remembered(key):
+        if by_proxy and not token.startswith(PREFIX) and (name := self._name_in(headers)):
+            return self._named(name)
+        if kind:
+            return self.tokens.find(token) or _refuse("the token is not known")
+        session = cookie_of(headers)
+        digest = self.sessions.digest_of(session) if session else ""
+        if user := self.tokens.user_with(digest):
             return user
-        self._check_rate(address)
-        began = self._clock()
-        async with self.turns.of(address):
-            if self._silent > began:  # as it was for the one before
-                raise _no_answer()
-            return self._remembered(key) or await self._ask(key, given, address)
+        is_here = not any(name in headers for name in FORWARDED)
+        if is_here and not self._settings.asks_login:
+            return self._here
+        return _refuse("the session has ended" if session else "no token is given")
 
-    def _remembered(self, key: str) -> User | None:
-        until, user = self._known.get(key, (0.0, None))
-        return user if self._clock() < until else None
+    def begin_session(self, token: str) -> tuple[str, User]:
+        """Log a browser in with a token: the text for its cookie, and whose it is.
 
-    async def _ask(self, key: str, given: str, address: str) -> User:
-        """The user of MLflow with a login, who is remembered by its hash."""
-        self._check_rate(address)
-        asked = f"{self._settings.mlflow}{WHO}"
+        Raises:
+            ProblemError: 401 for an unknown token, 503 as of `user_of`.
+        """
         try:
-            user = await to_thread.run_sync(ask_mlflow, asked, given, limiter=self._askers)
-        except ProblemError:
-            self._silent = self._clock()
-            raise
-        if user is None:
-            return self._refuse(address, given=True)
-        self._known[key] = (self._clock() + REMEMBERED_S, user)
-        while len(self._known) > MOST_LOGINS:
-            self._known.popitem(last=False)
-        return user
+            user = self.tokens.find(token) or _refuse("the token is not known")
+        except InputError as error:
+            raise self._unusable(error) from None
+        return self.sessions.begin(_digest_of(token)), user
+
+    def _unusable(self, error: InputError) -> ProblemError:
+        """The refusal of anybody whom a token could let in; only the log names the file."""
+        self._logs.error("tokens", str(error))
+        return ProblemError(503, "the tokens of the service cannot be read: its log says why")
+
+    def _name_in(self, headers: Headers) -> str:
+        """The name that the proxy gives; empty if it gives none.
+
+        Raises:
+            ProblemError: 403, it gives several, so that one of them may be the client's.
+        """
+        if not self._settings.user_header:
+            return ""
+        names = [name for name in headers.getlist(self._settings.user_header) if name]
+        if len(names) > 1:
+            raise ProblemError(
+                403,
+                f"the header {self._settings.user_header} comes {len(names)} times: expected it "
+                f"once, from the proxy",
+            )
+        return names[0] if names else ""
+
+    def _named(self, name: str) -> User:
+        """The user whom the proxy names, with the role of the token of this name if there is one.
+
+        Raises:
+            ProblemError: 403, it can be no name.
+        """
+        if not USER_NAME.fullmatch(name):
+            raise ProblemError(
+                403,
+                f"the proxy names the user {shown(name)}: expected up to 100 letters, digits, '.', "
+                f"'_', '@', '+' and '-'",
+            )
+        own = next((row for row in self.tokens.rows() if row.name == name), None)
+        return User(name, own.role if own else self._settings.user_role)
 
 
-def ask_mlflow(at: str, given: str) -> User | None:
-    """The user of MLflow's server with a login, None if nobody's; an admin may run, others read.
+def resolve_forwarded(scope: Scope, proxies: tuple[Network, ...]) -> bool:
+    """Put who asked the proxy in place of its address in a request; whether it came by a proxy.
+
+    The scheme is that in which the proxy was asked. Of several addresses in `X-Forwarded-For` the
+    last counts that is no proxy's: what stands before it may be a client's own invention.
+    """
+    client = scope.get("client")
+    if not client or not _is_in(str(client[0]), proxies):
+        return False
+    headers = Headers(scope=scope)
+    given = ",".join(headers.getlist("x-forwarded-for")).split(",")
+    for address in (part.strip() for part in reversed(given)):
+        if _address(address) is None:
+            break
+        scope["client"] = (address, 0)
+        if not _is_in(address, proxies):
+            break
+    scheme = headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
+    if scheme in ("http", "https"):
+        scope["scheme"] = scheme
+    return True
+
+
+def parse_proxies(given: tuple[str, ...]) -> tuple[Network, ...]:
+    """The addresses and networks that `--proxy` names.
 
     Raises:
-        ProblemError: the server does not say.
+        InputError: one of them is neither.
     """
-    try:
-        base64.b64decode(given, validate=True)
-        request = urllib.request.Request(at, headers={"Authorization": f"Basic {given}"})
-        with direct.open(request, timeout=ANSWER_WITHIN_S) as answer:
-            found = json.loads(answer.read(65_536))["user"]
-        role = Role.ADMIN if found["is_admin"] is True else Role.READ
-        return User(str(found["username"]), role)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code < 500:
-            return None
-    except (ValueError, KeyError, TypeError):
-        return None
-    except (OSError, http.client.HTTPException):
-        pass
-    raise _no_answer()
+    found = []
+    for text in given:
+        try:
+            found.append(ipaddress.ip_network(text))
+        except ValueError:
+            raise InputError(
+                f"--proxy is {shown(text)}: expected an address such as 10.0.0.2, or a network "
+                f"such as 10.0.0.0/29"
+            ) from None
+    return tuple(found)
 
 
-def _no_answer() -> ProblemError:
-    return ProblemError(503, "MLflow's server does not say whose login this is: try again")
-
-
-def basic_login(name: str, password: str) -> str:
-    """A name and a password as in a header `Authorization: Basic`, RFC 7617.
+def check_user_header(name: str) -> str:
+    """A name of a header as `--user-header` gives it.
 
     Raises:
-        ProblemError: they are empty, too long, or cannot be sent so.
+        InputError: it can be none, or is one that clients send themselves.
     """
-    if not (0 < len(name) <= LONGEST and 0 < len(password) <= LONGEST):
-        raise ProblemError(
-            422, f"name or password is empty or longer than {LONGEST} characters: expected both"
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,99}", name) or name.lower() in OWN_HEADERS:
+        raise InputError(
+            f"--user-header is {shown(name)}: expected the name of a header that the proxy sets, "
+            f"such as Remote-User"
         )
-    if ":" in name:
-        raise ProblemError(422, "the name has a colon: expected one without")
-    return base64.b64encode(f"{name}:{password}".encode("utf-8", "surrogatepass")).decode()
+    return name.lower()
+
+
+#: headers that have a meaning of their own
+OWN_HEADERS = frozenset({"authorization", "cookie", "host", "origin", "accept", *FORWARDED})
 
 
 def cookie_of(headers: Mapping[str, str]) -> str:
-    """The token in the cookie of a request; empty if there is none."""
+    """The text of a session in the cookie of a request; empty if there is none."""
     return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+
+
+def _refuse(why: str) -> User:
+    expected = "expected the header `Authorization: Bearer TOKEN`, or to log in at /login"
+    raise ProblemError(401, f"{why}: {expected}", headers=WANTED)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return (found.ipv4_mapped or found) if found.version == 6 else found
+
+
+def _is_in(text: str, networks: tuple[Network, ...]) -> bool:
+    found = _address(text)
+    return found is not None and any(found in network for network in networks)
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _own_name() -> str:

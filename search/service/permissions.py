@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,6 +10,8 @@ from lstm_sweep.search.service.problems import ProblemError
 
 #: the highest priority that whoever is no admin may give a sweep
 MOST_PRIORITY = 0
+#: what can be the name of a user: as of a sweep, or the address by which a proxy knows somebody
+USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
 
 
 class Role(StrEnum):

@@ -33,6 +33,13 @@ class Health(_Shown):
     version: str
 
 
+class UserShown(_Shown):
+    """Who asks."""
+
+    name: str
+    role: Literal["read", "run", "admin"]
+
+
 class Ready(_Shown):
     """The service takes sweeps."""
 

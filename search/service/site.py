@@ -71,6 +71,14 @@ class Site:
         if not user.is_admin:
             check_owner(user, self.service.owner(sweep), f"sweep '{sweep}'")
 
+    def user_of(self, request: Request) -> User:
+        """Who has sent a request, asked again: a token may have been revoked since it came.
+
+        Raises:
+            ProblemError: 401, the login is known no more.
+        """
+        return self.login.user_of(request.headers, by_proxy=request.state.by_proxy)
+
     @property
     def store(self) -> Settings:
         """Where runs are read."""

@@ -19,8 +19,7 @@ from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.models.wording import option
 from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.process.whole_files import replace_text
-from lstm_sweep.search.service.permissions import Role, User
-from lstm_sweep.search.spec import check_name
+from lstm_sweep.search.service.permissions import USER_NAME, Role, User
 
 FILE = "tokens.json"
 #: beginning of each token, by which people and programs recognize one
@@ -70,9 +69,10 @@ class TokenFile:
                 return ()
             except OSError as error:
                 raise InputError(f"{self.file}: {error.strerror}, expected to read it") from None
+            _check_private(self.file, found)
             read_at = (found.st_ino, found.st_mtime_ns, found.st_size)
             if read_at != self._read_at:
-                self._rows, self._read_at = self._read(found), read_at
+                self._rows, self._read_at = self._read(), read_at
             return self._rows
 
     def find(self, token: str) -> User | None:
@@ -84,13 +84,22 @@ class TokenFile:
                 found = User(row.name, row.role)
         return found
 
+    def user_with(self, digest: str) -> User | None:
+        """Whose token has this hash; None if it is nobody's."""
+        own = next((row for row in self.rows() if digest and row.digest == digest), None)
+        return User(own.name, own.role) if own else None
+
     def add(self, name: str, role: str) -> str:
         """Make a token, and return it; it is not kept.
 
         Raises:
             InputError: there is one of this name, or no such role.
         """
-        check_name("token", name)
+        if not USER_NAME.fullmatch(name):
+            raise InputError(
+                f"token is {shown(name)}: expected up to 100 letters, digits, '.', '_', '@', '+' "
+                f"and '-', a letter or digit first"
+            )
         if role not in list(Role):
             raise InputError(option("role"), f" is {shown(role)}: {one_of(role, list(Role))}")
         token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
@@ -117,10 +126,7 @@ class TokenFile:
             self._write(tuple(row for row in rows if row.name != name))
         return rows[known.index(name)]
 
-    def _read(self, found: os.stat_result) -> tuple[TokenRow, ...]:
-        own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
-        if not own or stat.S_IMODE(found.st_mode) & 0o077:
-            raise InputError(f"{self.file}: expected a file that nobody but you may read (0600)")
+    def _read(self) -> tuple[TokenRow, ...]:
         try:
             written = json.loads(self.file.read_text(encoding="utf-8"))
             return tuple(
@@ -138,6 +144,13 @@ class TokenFile:
             replace_text(self.file, json_text({"tokens": written}, indent=1), lasting=True)
         except OSError as error:
             raise InputError(f"{self.file}: {error.strerror}, expected to write it") from None
+
+
+def _check_private(file: Path, found: os.stat_result) -> None:
+    """Refuse a file that is not this user's alone; it is looked at each time, not once."""
+    own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+    if not own or stat.S_IMODE(found.st_mode) & 0o077:
+        raise InputError(f"{file}: expected a file that nobody but you may read (0600)")
 
 
 def _digest_of(token: str) -> str:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
+import threading
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
 
 import pytest
 
+from lstm_sweep.search.service.http_settings import service_folder
+from lstm_sweep.search.service.tokens import TokenFile
+from lstm_sweep.search.store.settings import load
 from tests import browser as browsers
 from tests import postgres, proxy
 from tests.browser import Tab
@@ -23,32 +32,36 @@ from tests.conftest import start_program, wait_until, write_text
 from tests.launcher import Started
 from tests.postgres import named, write_settings
 from tests.servers import free_port, served
-from tests.unit.containers import SERVICES
+from tests.unit.containers import DOCKER, SERVICES
 
 pytestmark = pytest.mark.full
 
 PASSWORD = "a password of the tests"
-READER = "a password of a reader"
+#: passwords of the users of MLflow that docker/users.py makes
+USERS = {"SERVICE_PASSWORD": "a password of sweeps", "PAGES_PASSWORD": "a password of pages"}
+#: a page of MLflow, and a request that its pages make
+MLFLOW, RUNS = "/mlflow/", "/mlflow/ajax-api/2.0/mlflow/experiments/search?max_results=1"
 #: the status of an answer to a page
 STATUS = "(path) => fetch(path).then((answer) => answer.status)"
 
 
 @dataclass(frozen=True)
 class Team:
-    """The one address, and the process of the service."""
+    """The one address, the process of the service, and tokens by role."""
 
     url: str
     service: Started
+    tokens: dict[str, str]
 
-    def ask(self, path: str, login: str = "admin", **body: Any) -> tuple[int, str]:
-        """Status and text of an answer to a user; with a body it is a POST."""
-        headers = {"Content-Type": "application/json", "Accept": "text/html, application/json"}
-        if login:
-            secret = {"admin": PASSWORD, "reader": READER}.get(login, "wrong")
-            given = b64encode(f"{login}:{secret}".encode()).decode()
-            headers["Authorization"] = f"Basic {given}"
+    def ask(
+        self, path: str, role: str = "run", headers: dict[str, str] | None = None, **body: Any
+    ) -> tuple[int, str]:
+        """Status and text of an answer to a program; with a body it is a POST."""
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        if role:
+            sent["Authorization"] = f"Bearer {self.tokens.get(role, role)}"
         data = json.dumps(body).encode() if body else None
-        request = urllib.request.Request(f"{self.url}{path}", data, headers)
+        request = urllib.request.Request(f"{self.url}{path}", data, sent)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.read().decode()
@@ -62,7 +75,8 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     """All services of the file, with its commands, settings and proxy, on other ports."""
     server, folder = tmp_path_factory.mktemp("server"), tmp_path_factory.mktemp("service")
     port, command = str(free_port()), list(SERVICES["service"]["command"])
-    here = {"0.0.0.0": "127.0.0.1", "8000": port}
+    proxy_address = command[command.index("--proxy") + 1]
+    here = {"0.0.0.0": "127.0.0.1", "8000": port, proxy_address: "127.0.0.1"}
     options = [here.get(word, word) for word in command] + ["--slots", "1", "--json"]
     write_text(folder / "words.txt")
     options += ["--data-root", str(folder)]
@@ -71,43 +85,70 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         write_settings(server, database.address("lstm_sweep"), str(server / "artifacts"))
         secrets = {**database.login, "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD}
         with served(server, "--host", "127.0.0.1", **secrets, **named(server)) as mlflow:
-            login = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
-            given = {"MLFLOW_TRACKING_URI": mlflow, "FORWARDED_ALLOW_IPS": "*", **login}
+            make_users(mlflow)
+            login = {"MLFLOW_TRACKING_USERNAME": "service"}
+            login["MLFLOW_TRACKING_PASSWORD"] = USERS["SERVICE_PASSWORD"]
+            given = {"MLFLOW_TRACKING_URI": mlflow, **login}
+            with mock.patch.dict("os.environ", given):
+                own = TokenFile(service_folder(load(folder), folder))
+            tokens = {role: own.add(role, role) for role in ("read", "run", "admin")}
             service = start_program(*options, cwd=folder, **given, **named(server))
             assert service.stdout.readline(), service.stderr.read()
             try:
                 place = urlsplit(mlflow).netloc
-                with proxy.running(folder, f"127.0.0.1:{port}", place) as url:
-                    yield Team(url, service)
+                pages = b64encode(f"pages:{USERS['PAGES_PASSWORD']}".encode()).decode()
+                with proxy.running(
+                    folder, SERVICE=f"127.0.0.1:{port}", MLFLOW=place, MLFLOW_LOGIN=pages
+                ) as url:
+                    yield Team(url, service, tokens)
             finally:
                 service.send_signal(signal.SIGTERM)
                 assert service.wait(60) == 0
 
 
+def make_users(mlflow: str) -> None:
+    """Make the users of MLflow as the service `users` does, which may be done again."""
+    admin = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, DOCKER / "users.py"],
+            env=os.environ | admin | USERS | {"MLFLOW_TRACKING_URI": mlflow},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
 def test_one_address_and_one_login_for_the_service_and_for_mlflow(team: Team) -> None:
-    status, page = team.ask("/", login="")
-    assert status == 200 and 'name="password"' in page  # the page to log in
-    for login in ("", "nobody"):
-        assert team.ask("/password", login)[0] == team.ask("/mlflow/", login)[0] == 401
-    for path in (
-        "/",
-        "/password",
-        "/mlflow/",
-        "/mlflow/ajax-api/2.0/mlflow/experiments/search?max_results=1",
-    ):
-        assert team.ask(path)[0] == 200
-    page = team.ask("/mlflow/")[1]
-    found = re.findall(r"(static-files/[^\"]+\.js)\"", page)
+    page = {"Accept": "text/html"}
+    for path in ("/", MLFLOW):
+        status, text = team.ask(path, "", page)
+        assert status == 200 and 'name="token"' in text  # the page to log in
+    for login in ("", "lstm-sweep-guessed"):
+        assert team.ask(RUNS, login)[0] == 401
+    basic = b64encode(f"admin:{PASSWORD}".encode()).decode()  # of MLflow, which nobody can try here
+    assert team.ask(RUNS, "", {"Authorization": f"Basic {basic}"})[0] == 401
+    for path in ("/", MLFLOW, RUNS):
+        assert team.ask(path, "read")[0] == 200
+    found = re.findall(r"(static-files/[^\"]+\.js)\"", team.ask(MLFLOW)[1])
     assert found and all(team.ask(f"/mlflow/{path}")[0] == 200 for path in found)
 
 
-def test_a_browser_logs_in_with_name_and_password_through_the_proxy(team: Team) -> None:
+def test_nobody_changes_runs_by_the_pages_of_mlflow(team: Team) -> None:
+    for role in ("read", "admin"):
+        status, text = team.ask(
+            "/mlflow/api/2.0/mlflow/experiments/delete", role, experiment_id="0"
+        )
+        assert (status, "ermission" in text) == (403, True)
+
+
+def test_a_browser_logs_in_with_a_token_through_the_proxy(team: Team) -> None:
     with browsers.running() as browser:
         tab = Tab(browser, team.url)
         assert tab.go("/launch").url == f"{team.url}/login"
-        for secret in ("wrong", PASSWORD):
-            tab.page.get_by_label("Name").fill("admin")
-            tab.page.get_by_label("Password").fill(secret)
+        for secret in ("wrong", team.tokens["run"]):
+            tab.page.get_by_label("Token").fill(secret)
             tab.page.get_by_role("button", name="Log in").first.click()
             tab.page.get_by_role(
                 "alert" if secret == "wrong" else "heading",
@@ -118,21 +159,14 @@ def test_a_browser_logs_in_with_name_and_password_through_the_proxy(team: Team) 
         tab.page.get_by_role("heading", name="Launch a sweep").wait_for()
         [cookie] = tab.page.context.cookies()
         assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
-        assert PASSWORD not in cookie["value"]
+        assert team.tokens["run"] not in cookie["value"]
         shown = tab.page.goto(f"{team.url}/mlflow/")
         assert shown and shown.status == 200
-        runs = "/mlflow/ajax-api/2.0/mlflow/experiments/search?max_results=1"
-        assert tab.page.evaluate(STATUS, runs) == 200
+        assert tab.page.evaluate(STATUS, RUNS) == 200
         tab.go("/")
         tab.page.get_by_role("button", name="Log out").click()
-        assert tab.go("/launch").url == f"{team.url}/login"
-        # not from a page, where the browser asks for a password and waits
-        assert tab.page.context.request.get(f"{team.url}{runs}").status == 401
-
-
-def test_nobody_but_the_proxy_is_told_a_login(team: Team) -> None:
-    for path in ("mlflow", "%6Dlflow", "MLFLOW", "mlflow/"):
-        assert team.ask(f"/api/v1/session/{path}") == (404, "")
+        for path in ("/launch", MLFLOW):
+            assert tab.go(path).url == f"{team.url}/login"
 
 
 def test_a_sweep_is_launched_followed_and_found_in_mlflow(team: Team) -> None:
@@ -160,13 +194,67 @@ def test_a_sweep_is_launched_followed_and_found_in_mlflow(team: Team) -> None:
     assert (status, json.loads(run)["run"]["info"]["status"]) == (200, "FINISHED")
 
 
-def test_users_of_mlflow_read_and_admins_run(team: Team) -> None:
-    with mock.patch.dict(
-        "os.environ", MLFLOW_TRACKING_USERNAME="admin", MLFLOW_TRACKING_PASSWORD=PASSWORD
-    ):
-        from mlflow.server.auth.client import AuthServiceClient
+def test_who_asks_is_noted_as_the_proxy_says_it(team: Team, tmp_path: Path) -> None:
+    forged = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-User": "admin"}
+    status, text = team.ask("/api/v1/sweeps", "read", forged, data="python-docs")
+    assert status == 403 and "'read' may read" in text
 
-        AuthServiceClient(f"{team.url}/mlflow").create_user("reader", READER)
-    assert team.ask("/api/v1/sweeps", login="reader")[0] == 200
-    status, text = team.ask("/api/v1/sweeps", login="reader", data="python-docs")
-    assert status == 403 and "'reader' may read" in text
+
+class SignOn(http.server.BaseHTTPRequestHandler):
+    """The part of a single sign-on that a proxy asks about each request."""
+
+    def do_GET(self) -> None:
+        """Name whoever has a cookie of it; refuse others."""
+        name = (self.headers["Cookie"] or "").partition("signed-on=")[2]
+        self.send_response(200 if name else 401)
+        if name:
+            self.send_header("Remote-User", name)
+        self.end_headers()
+
+    def log_message(self, *parts: object) -> None:
+        """Say nothing."""
+
+
+def test_people_log_in_at_a_proxy_which_names_them(workplace: Callable[[str], Path]) -> None:
+    folder, port = workplace("single-sign-on"), str(free_port())
+    token = TokenFile(service_folder(load(folder, {}), folder)).add("ann@example.org", "run")
+    text = (DOCKER.parent / "docs" / "service.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"^runs\.example\.org \{\n.*?^\}\n", text, re.MULTILINE | re.DOTALL)
+    sign_on = http.server.ThreadingHTTPServer(("127.0.0.1", 0), SignOn)
+    thread = threading.Thread(target=sign_on.serve_forever)
+    thread.start()
+    for name, here in [
+        ("runs.example.org", "{$LISTEN}"), ("127.0.0.1:8000", f"127.0.0.1:{port}"),
+        ("https://auth.example.org", f"127.0.0.1:{sign_on.server_port}"),
+    ]:  # fmt: skip
+        assert name in shown
+        shown = shown.replace(name, here)
+    (folder / "Caddyfile").write_text(f"{{\n\tadmin off\n\tauto_https off\n}}\n{shown}")
+    options = ["--proxy", "127.0.0.1", "--user-header", "Remote-User", "--no-mlflow", "--json"]
+    service = start_program("serve", "--port", port, *options, cwd=folder)
+    told = service.stdout.readline()
+    assert told, service.stderr.read()
+    assert json.loads(told)["auth"] == "token or proxy"
+    try:
+        with proxy.running(folder, folder / "Caddyfile", SERVICE=f"127.0.0.1:{port}") as url:
+            team = Team(url, service, {"ann": token})
+            forged = {"Remote-User": "admin"}
+            for name, role in (("ann@example.org", "run"), ("bob", "read")):
+                login = {"Cookie": f"signed-on={name}", "Origin": url} | forged
+                status, answer = team.ask("/api/v1/user", "", login)
+                assert (status, json.loads(answer)) == (200, {"name": name, "role": role})
+                status, answer = team.ask("/api/v1/sweeps/none/pause", "", login, a=1)
+                assert status == (404 if role == "run" else 403), answer
+                login["Origin"] = "http://evil.example"
+                assert team.ask("/api/v1/sweeps/none/pause", "", login, a=1)[0] == 403
+            assert (
+                json.loads(team.ask("/api/v1/user", "ann", forged)[1])["name"] == "ann@example.org"
+            )
+            assert team.ask("/api/v1/user", "lstm-sweep-guessed", forged)[0] == 401
+            assert team.ask("/api/v1/user", "", forged)[0] == 401
+    finally:
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(60) == 0
+        sign_on.shutdown()
+        thread.join()
+        sign_on.server_close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
 import runpy
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,11 @@ from lstm_sweep.search.cli import build_parser
 from lstm_sweep.search.store.settings import load
 from tests.unit.containers import COMPOSE, DOCKER, GPU, ROOT, S3, SERVICES, readme, stages
 
-SECRET = re.compile(r"PASS|SECRET|TOKEN|KEY")
-#: a value that must be given, with what to say if it is not
-REQUIRED = re.compile(r"\$\{[A-Z_]+:\?[^}]+\}")
+SECRET = re.compile(r"PASS|SECRET|TOKEN|KEY|LOGIN")
 #: what a value takes from the environment: a variable, and what follows if there is none
 VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::([-?])([^}]*))?\}")
-#: what is given to it where nobody says otherwise
-GIVEN = dict.fromkeys(re.findall(r"\$\{([A-Z_]+):\?", f"{COMPOSE} {S3}"), "planted")
+#: a program that prints the password it was given
+PRINTED = "import os; print(os.environ['PGPASSWORD']); assert 'SSL_CERT' not in os.environ"
 Parse = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -110,7 +110,7 @@ def with_variables(value: Any, environment: dict[str, str]) -> Any:
 
 @pytest.mark.parametrize("overlays", [[], ["gpu"], ["s3"], ["s3", "gpu"]], ids="+".join)
 def test_compose_reads_the_files(parse: Parse, overlays: list[str]) -> None:
-    read = parse("compose.yaml", *(f"compose.{name}.yaml" for name in overlays), **GIVEN)
+    read = parse("compose.yaml", *(f"compose.{name}.yaml" for name in overlays))
     assert (read.returncode, read.stderr) == (0, "")
     services = json.loads(read.stdout)["services"]
     ports = [port for service in services.values() for port in service.get("ports", ())]
@@ -123,17 +123,8 @@ def test_compose_reads_the_files(parse: Parse, overlays: list[str]) -> None:
         "target": target,
         "args": {"SWEEP_UID": "1000"},
     }
-    assert ("AWS_SECRET_ACCESS_KEY" in services["mlflow"]["environment"]) == ("s3" in overlays)
+    assert ("AWS_SECRET_ACCESS_KEY_FILE" in services["mlflow"]["environment"]) == ("s3" in overlays)
     assert not any("AWS" in name for name in services["sweep"]["environment"])
-
-
-@pytest.mark.parametrize("name", sorted(GIVEN))
-def test_compose_starts_nothing_without_a_secret(parse: Parse, name: str) -> None:
-    for environment in ({}, {name: ""}):
-        others = {other: text for other, text in GIVEN.items() if other != name}
-        read = parse("compose.yaml", "compose.s3.yaml", **others, **environment)
-        assert read.returncode != 0
-        assert f"required variable {name} is missing a value: set the " in read.stderr
 
 
 @pytest.mark.parametrize(
@@ -142,7 +133,7 @@ def test_compose_starts_nothing_without_a_secret(parse: Parse, name: str) -> Non
         ("python3 /opt/lstm-sweep/bin/lstm-sweep ui --host 0.0.0.0 --port 5001", "5001/health"),
         ("/sbin/docker-init -- lstm-sweep ui --port=5002", "5002/health"),
         ("/sbin/docker-init -- lstm-sweep ui", "5000/health"),
-        ("/sbin/docker-init -- lstm-sweep serve --port 8001", "8001/api/v1/health"),
+        ("/sbin/docker-init -- with-secrets lstm-sweep serve --port 8001", "8001/api/v1/health"),
         ("/sbin/docker-init -- lstm-sweep serve", "8000/api/v1/health"),
         ("/sbin/docker-init -- lstm-sweep trials ui --top 5", None),
         ("python3 /opt/lstm-sweep/bin/lstm-sweep launch --data ui", None),
@@ -163,15 +154,74 @@ def test_no_port_is_open_to_other_machines() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-@pytest.mark.parametrize(
-    "name", [*(name for name in SERVICES if name != "proxy"), "mlflow with a bucket"]
-)
-def test_no_secret_has_a_default(name: str) -> None:
+@pytest.mark.parametrize("name", [*SERVICES, "mlflow with a bucket"])
+def test_secrets_are_files_that_the_service_is_given_and_no_variables(name: str) -> None:
+    """Variables of a container can be read by whoever may use Docker, and get into its logs."""
     service = SERVICES.get(name, S3["services"]["mlflow"])
-    environment = service["environment"]
-    secrets = [value for name, value in environment.items() if SECRET.search(name)]
-    assert secrets
-    assert all(REQUIRED.fullmatch(value) for value in secrets)
+    secrets = {key: value for key, value in service["environment"].items() if SECRET.search(key)}
+    for key, value in secrets.items():
+        assert key.endswith(("_FILE", "_PATH")), key
+        assert value.startswith("/run/secrets/")
+    mounted = [f"/run/secrets/{one}" for one in service.get("secrets", ())]
+    assert set(secrets.values()) <= set(mounted)
+    read = f"{secrets} {service.get('command', '')} {service['environment']}"
+    assert all(one in read for one in mounted)  # nobody is given one that it does not use
+    own = S3 if name not in SERVICES else COMPOSE
+    assert {one.removeprefix("/run/secrets/") for one in mounted} <= set(own["secrets"])
+
+
+@pytest.mark.parametrize("given", [{}, {"PGPASSWORD": "given"}])
+def test_a_program_gets_the_secrets_that_lie_in_files(
+    tmp_path: Path, given: dict[str, str]
+) -> None:
+    (tmp_path / "secret").write_text("of a $file 'quoted'\n", encoding="utf-8")
+    files = {"PGPASSWORD_FILE": str(tmp_path / "secret"), "SSL_CERT_FILE": "/none"}
+    done = subprocess.run(
+        ["sh", DOCKER / "with-secrets", sys.executable, "-c", PRINTED],
+        env={"PATH": os.environ["PATH"]} | files | given,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == given.get("PGPASSWORD", "of a $file 'quoted'")
+
+
+def test_each_secret_in_a_file_is_one_that_programs_get() -> None:
+    given = set(re.findall(r"\b([A-Z_]+)(?= |;)", (DOCKER / "with-secrets").read_text("utf-8")))
+    services = [*SERVICES.values(), S3["services"]["mlflow"]]
+    files = {key for service in services for key in service["environment"] if "_FILE" in key}
+    assert {key.removesuffix("_FILE") for key in files} - {"POSTGRES_PASSWORD"} <= given
+
+
+def test_who_need_not_reach_each_other_cannot() -> None:
+    """Templates are programs: what runs them reaches neither the database nor the service."""
+    networks = {name: set(service["networks"]) for name, service in SERVICES.items()}
+    assert networks == {
+        "db": {"store"},
+        "mlflow": {"store", "front", "runs"},
+        "users": {"front"},
+        "service": {"front"},
+        "proxy": {"front"},
+        "sweep": {"runs"},
+        "ray-head": {"runs"},
+        "ray-worker": {"runs"},
+    }
+    address = SERVICES["proxy"]["networks"]["front"]["ipv4_address"]
+    command = SERVICES["service"]["command"]
+    assert command[command.index("--proxy") + 1] == address
+    [place] = COMPOSE["networks"]["front"]["ipam"]["config"]
+    assert ipaddress.ip_address(address) in ipaddress.ip_network(place["subnet"])
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_service_gains_rights_or_fills_the_machine(name: str) -> None:
+    service = SERVICES[name]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert service["pids_limit"] > 0
+    assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+    trains = name in ("service", "sweep", "ray-head", "ray-worker")
+    assert trains == (service.get("mem_limit") == "${SWEEP_MEMORY:-0}")
+    assert "mem_limit" in service or name == "users"
 
 
 def test_the_readme_names_every_variable() -> None:
@@ -201,29 +251,23 @@ def test_the_volume_of_the_database_is_where_its_version_wants_it() -> None:
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_the_file_of_passwords_is_made_as_the_readme_says_and_never_replaced(
+def test_the_secrets_are_made_as_the_readme_says_and_never_replaced(
     shell: str, tmp_path: Path
 ) -> None:
     [made] = re.findall(r"^\(umask 077; .*?^\)$", readme(), re.MULTILINE | re.DOTALL)
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    openssl = programs / "openssl"
-    openssl.write_text('#!/bin/sh\n[ "$1 $2" = "rand -hex" ] && echo "$$-of-$3"\n')
-    openssl.chmod(0o755)
     (tmp_path / "docker").mkdir()
-    environment = {"PATH": f"{programs}:{os.environ['PATH']}"}
     command = [shell, "-c", made]
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
-    file = tmp_path / "docker" / ".env"
-    written = file.read_text(encoding="utf-8")
-    given = dict(line.split("=", 1) for line in written.splitlines())
-    assert set(given) == {*GIVEN, "SWEEP_UID"} - {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
-    assert given["POSTGRES_PASSWORD"].endswith("-of-24")
-    assert given["MLFLOW_AUTH_ADMIN_PASSWORD"] == given["MLFLOW_TRACKING_PASSWORD"]
-    assert file.stat().st_mode & 0o777 == 0o600
-    again = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True)
-    assert again.returncode != 0
-    assert file.read_text(encoding="utf-8") == written
+    subprocess.run(command, cwd=tmp_path, check=True)
+    files = {file.name: file for file in (tmp_path / "docker" / "secrets").iterdir()}
+    assert set(files) == {Path(one["file"]).name for one in COMPOSE["secrets"].values()}
+    written = {name: file.read_text(encoding="utf-8") for name, file in files.items()}
+    assert all(re.fullmatch(r"[0-9a-f]{64}", text) for text in written.values())
+    assert len(set(written.values())) == len(written)
+    assert all(file.stat().st_mode & 0o077 == 0 for file in files.values())
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert {name: file.read_text(encoding="utf-8") for name, file in files.items()} == written
+    user = (tmp_path / "docker" / ".env").read_text(encoding="utf-8")
+    assert user == f"SWEEP_UID={os.getuid()}\n"
 
 
 def test_each_service_waits_for_the_one_it_needs() -> None:
@@ -232,6 +276,7 @@ def test_each_service_waits_for_the_one_it_needs() -> None:
     assert needs == {
         "db": {},
         "mlflow": {"db": healthy},
+        "users": {"mlflow": healthy},
         "service": {"mlflow": healthy},
         "proxy": {"mlflow": healthy, "service": healthy},
         "sweep": {"mlflow": healthy},
@@ -241,7 +286,9 @@ def test_each_service_waits_for_the_one_it_needs() -> None:
 
 
 def test_what_must_last_lies_in_named_volumes() -> None:
-    mounts = [tuple(mount.split(":")) for name in SERVICES for mount in SERVICES[name]["volumes"]]
+    mounts = [
+        tuple(mount.split(":")) for name in SERVICES for mount in SERVICES[name].get("volumes", ())
+    ]
     named = {mount[0] for mount in mounts if not mount[0].startswith("./")}
     lasting = {"database", "artifacts", "service", "checkpoints", "cache", "scratch", "slots"}
     assert named == set(COMPOSE["volumes"]) == lasting
@@ -276,7 +323,7 @@ def test_the_settings_that_are_lent_are_named_so_that_they_are_obeyed(name: str)
 def test_the_server_alone_has_the_files_of_runs_where_its_settings_say() -> None:
     settings = yaml.safe_load((DOCKER / "mlflow.yaml").read_text(encoding="utf-8"))
     mount = f"artifacts:{settings['artifacts']}"
-    assert [name for name in SERVICES if mount in SERVICES[name]["volumes"]] == ["mlflow"]
+    assert [name for name in SERVICES if mount in SERVICES[name].get("volumes", ())] == ["mlflow"]
     assert any(settings["artifacts"] in line for line in stages()["base"][1])
 
 
@@ -288,10 +335,13 @@ def test_the_server_answers_to_its_name_and_asks_for_a_password() -> None:
     assert re.search(r"://[^:@]+@db/", settings["tracking_uri"])
 
 
-def test_the_service_takes_the_users_of_the_server_and_runs_its_sweeps_there() -> None:
+def test_the_service_runs_its_sweeps_on_the_server_and_not_as_its_admin() -> None:
     environment = SERVICES["service"]["environment"]
     settings = load(DOCKER, environment | {"LSTM_SWEEP_SETTINGS": "mlflow.yaml"})
-    assert (settings.tracking_uri, settings.auth) == ("http://mlflow:5000", "basic")
+    assert settings.tracking_uri == "http://mlflow:5000"
+    users = runpy.run_path(str(DOCKER / "users.py"))["USERS"]
+    assert users == {environment["MLFLOW_TRACKING_USERNAME"]: "EDIT", "pages": "READ"}
+    assert "pages:" in str(SERVICES["proxy"]["command"])
     arguments = build_parser().parse_args(SERVICES["service"]["command"])
     assert (arguments.host, arguments.mlflow_page, arguments.on) == ("0.0.0.0", "/mlflow", "local")
 
@@ -307,6 +357,7 @@ def test_the_proxy_leads_to_where_the_others_listen() -> None:
     assert SERVICES["proxy"]["ports"] == ["127.0.0.1:${SWEEP_PORT:-8080}:8080"]
     page = SERVICES["service"]["command"][-1]
     assert f"handle_path {page}/* " in file
+    assert "header_up -Cookie" in file and '"Basic {$MLFLOW_LOGIN}"' in file
 
 
 def test_a_sweep_gets_the_time_to_end_in_order() -> None:

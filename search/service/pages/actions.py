@@ -18,12 +18,9 @@ from lstm_sweep.search.api.references import store_of_trial
 from lstm_sweep.search.service import problems
 from lstm_sweep.search.service.bodies import TokenSubmission, check_priority
 from lstm_sweep.search.service.description import Number, SweepName
-from lstm_sweep.search.service.guard import address_of
-from lstm_sweep.search.service.login import basic_login
 from lstm_sweep.search.service.pages import forms
 from lstm_sweep.search.service.pages.rendering import (
     LOGIN,
-    PASSWORD,
     REFUSALS,
     Looks,
     PageRoute,
@@ -35,7 +32,7 @@ from lstm_sweep.search.service.pages.views import router as views
 from lstm_sweep.search.service.permissions import User, check_may_prioritise
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.reruns import Wanted
-from lstm_sweep.search.service.routes.operation import begin_session, end_session, with_cookie
+from lstm_sweep.search.service.routes.operation import begin_session, end_session
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.service.tokens import LONGEST
 from lstm_sweep.search.spec import RULES
@@ -169,63 +166,29 @@ async def rerun(sweep: SweepName, number: Number, site: TheSite) -> Response:
 
 
 @router.get(LOGIN)
-async def login_form(site: TheSite) -> Response:
-    """The page on which a token is entered, or name and password of a user of MLflow."""
-    return page(_login(site))
-
-
-def _login(site: Site, said: str = "", given: Mapping[str, str] | None = None) -> str:
-    """The page on which a browser logs in; `said` is why what was given is refused."""
-    settings = site.settings
-    return rendered(
-        "login.html",
-        said=said,
-        name=(given or {}).get("name"),
-        password=PASSWORD if settings.mlflow else "",
-        asks_again=not settings.hands_on_logins,
-    )
-
-
-@router.get(PASSWORD)
-async def password() -> Response:
-    """Where browsers ask for a name and a password, and come to the sweeps with them."""
-    return moved("/")
+async def login_form() -> Response:
+    """The page on which a token is entered."""
+    return page(rendered("login.html", said=""))
 
 
 @router.post(LOGIN)
 async def login(request: Request, site: TheSite) -> Response:
-    """Keep the login of a browser: a token in a cookie, a password in memory."""
-    given = await forms.fields_of(request)
+    """Begin the session of a browser."""
+    token = (await forms.fields_of(request)).get("token", "").strip()
     try:
-        begin = _begin_mlflow_session if "name" in given else _begin_token_session
-        session = await begin(given, request, site)
+        if not 0 < len(token) <= LONGEST:
+            raise ProblemError(422, "the token is empty or too long: expected that of a user")
+        session = await begin_session(TokenSubmission(token=token), request, site)
     except ProblemError as error:
-        answer = page(_login(site, error.detail, given), error.status)
-        if wait := error.headers.get("Retry-After"):
-            answer.headers["Retry-After"] = wait
-        return answer
+        return page(rendered("login.html", said=error.detail), error.status)
     answer = moved("/")
     answer.headers["set-cookie"] = session.headers["set-cookie"]
     return answer
 
 
-async def _begin_token_session(given: Mapping[str, str], request: Request, site: Site) -> Response:
-    token = given.get("token", "").strip()
-    if not 0 < len(token) <= LONGEST:
-        raise ProblemError(422, "the token is empty or too long: expected that of a user")
-    return await begin_session(TokenSubmission(token=token), request, site)
-
-
-async def _begin_mlflow_session(given: Mapping[str, str], request: Request, site: Site) -> Response:
-    login = basic_login(given["name"].strip(), given.get("password", ""))
-    headers = {"authorization": f"Basic {login}"}
-    await site.login.user_of(headers, address_of(request.scope))
-    return with_cookie(request, site.login.sessions.begin(login))
-
-
 @router.post("/logout")
 async def logout(request: Request, site: TheSite) -> Response:
-    """Forget the login of a browser."""
+    """End the session of a browser."""
     answer = moved(LOGIN)
     answer.headers["set-cookie"] = (await end_session(request, site)).headers["set-cookie"]
     return answer

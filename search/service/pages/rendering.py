@@ -27,9 +27,6 @@ from lstm_sweep.search.texts.times import time_left_text
 HERE = Path(__file__).parent
 #: where a browser logs in
 LOGIN = "/login"
-#: a path at which browsers ask for a name and a password of MLflow; they then send these for all
-#: that lies below its last slash, which is every page, and those of MLflow behind a proxy
-PASSWORD = "/password"
 #: headings of refusals whose names in HTTP say little to people
 TITLES = {403: "Not allowed", 409: "Not possible now", 422: "Not possible"}
 #: what is refused with a sentence
@@ -41,13 +38,13 @@ class Looks(NamedTuple):
 
     #: may change something
     may_run: bool = False
-    #: has logged in, and can log out
+    #: has logged in here and not at a proxy, and can log out
     logged_in: bool = False
 
     @classmethod
     def of(cls, site: Site, user: User) -> Looks:
         """What a page shows to this user."""
-        return cls(user.may_run, site.settings.asks_login)
+        return cls(user.may_run, site.settings.asks_login and not site.settings.user_header)
 
 
 @functools.cache
@@ -109,13 +106,7 @@ def for_browser(path: str, accepts: str, problem: Response) -> Response:
     """
     if "text/html" not in accepts or path.startswith("/api/"):
         return problem
-    if problem.status_code != 401:
-        return refused(problem)
-    if path != PASSWORD or "Basic" not in problem.headers.get("www-authenticate", ""):
-        return moved(LOGIN)
-    answer = refused(problem)
-    answer.headers["www-authenticate"] = 'Basic realm="lstm-sweep"'
-    return answer
+    return moved(LOGIN) if problem.status_code == 401 else refused(problem)
 
 
 class PageRoute(APIRoute):

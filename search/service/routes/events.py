@@ -14,7 +14,6 @@ from typing_extensions import override
 
 from lstm_sweep.search.service.description import API, SweepName, refusals
 from lstm_sweep.search.service.events import END, Feed
-from lstm_sweep.search.service.guard import address_of
 from lstm_sweep.search.service.permissions import User
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.site import Site, TheSite, TheUser
@@ -113,7 +112,7 @@ class EventStream(StreamingResponse):
 async def _is_allowed(request: Request, site: Site, user: User) -> bool:
     """Whether the login of a request is good by now; it is as long as nobody can tell."""
     try:
-        now = await site.login.user_of(request.headers, address_of(request.scope))
+        now = site.user_of(request)
     except ProblemError as error:
         return error.status not in (401, 403)
     return now.name == user.name

@@ -12,11 +12,10 @@ from lstm_sweep.search.service import shown as shows
 from lstm_sweep.search.service.bodies import TokenSubmission
 from lstm_sweep.search.service.client_file import client_file
 from lstm_sweep.search.service.description import API, refusals
-from lstm_sweep.search.service.guard import address_of
-from lstm_sweep.search.service.login import COOKIE, FOR_MLFLOW, cookie_of
+from lstm_sweep.search.service.login import COOKIE, cookie_of
 from lstm_sweep.search.service.metrics import MEDIA
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.site import TheSite
+from lstm_sweep.search.service.site import TheSite, TheUser
 
 router = APIRouter(tags=["service"])
 
@@ -80,21 +79,15 @@ async def metrics(site: TheSite) -> Response:
     f"{API}/session",
     status_code=204,
     summary="Log a browser in",
-    responses=refusals({401: "the token is not known", 429: "too many logins have failed"}),
+    responses=refusals({401: "the token is not known"}),
 )
 async def begin_session(body: TokenSubmission, request: Request, site: TheSite) -> Response:
-    """Keep a token in a cookie, which pages of other sites cannot use and scripts cannot read."""
-    headers = {"authorization": f"Bearer {body.token}"}
-    await site.login.user_of(headers, address_of(request.scope))
-    return with_cookie(request, body.token)
-
-
-def with_cookie(request: Request, value: str) -> Response:
-    """An answer with the cookie of a login: a token, or what `Sessions` has begun."""
+    """Begin a session: its cookie, in place of the token, is for pages of this service alone."""
+    session, request.state.user = site.login.begin_session(body.token)
     response = Response(status_code=204)
     response.set_cookie(
         COOKIE,
-        value,
+        session,
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",
@@ -105,23 +98,17 @@ def with_cookie(request: Request, value: str) -> Response:
 
 @router.delete(f"{API}/session", status_code=204, summary="Log a browser out")
 async def end_session(request: Request, site: TheSite) -> Response:
-    """Forget the login of a browser."""
+    """End the session of a browser."""
     site.login.sessions.end(cookie_of(request.headers))
     response = Response(status_code=204)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict", path="/")
     return response
 
 
-@router.get(FOR_MLFLOW, include_in_schema=False)
-async def login_for_mlflow(request: Request, site: TheSite) -> Response:
-    """Tell a proxy what to send to MLflow's server as `Authorization`, if anything.
-
-    The proxy keeps this path from all others, since the answer may have a password.
-    """
-    if not site.settings.hands_on_logins:
-        raise ProblemError(404, f"{FOR_MLFLOW}: no such path, expected serve --hand-on-logins")
-    login = site.login.for_mlflow(request.headers)
-    return Response(status_code=204, headers={"Authorization": login} if login else None)
+@router.get(f"{API}/user", summary="Who am I?", responses={200: {"model": shows.UserShown}})
+async def who(user: TheUser) -> Response:
+    """Who asks, and the role; a proxy asks this for whoever wants pages that lie beside these."""
+    return answers.document({"name": user.name, "role": user.role})
 
 
 @router.get(

@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import build_parser
 from lstm_sweep.search.commands import serve
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.service import runner
 from lstm_sweep.search.service.http_settings import HttpSettings, Limits
+from lstm_sweep.search.service.permissions import Role
 from lstm_sweep.search.store import server
 from lstm_sweep.search.store.settings import load
 from tests.conftest import run_here
@@ -51,7 +53,7 @@ def settings_of(
         bind = server.choose_bind_address(
             arguments.host, arguments.port, serve.FIRST_PORT, store.allowed_hosts
         )
-        return serve._http_settings(arguments, store, bind, None, None)
+        return serve._http_settings(arguments, store, bind, None)
 
     return read
 
@@ -72,7 +74,7 @@ def test_tokens_are_asked_for_off_loopback_or_if_told_to(
 @pytest.mark.parametrize(
     "options, asks",
     [
-        (["--mlflow-page", "/mlflow"], True), (["--hand-on-logins"], True),
+        (["--mlflow-page", "/mlflow"], True), (["--proxy", "10.0.0.2"], True),
         (["--mlflow-page", "http://localhost:5000"], False),
     ],
 )  # fmt: skip
@@ -82,16 +84,21 @@ def test_tokens_are_asked_for_if_options_are_for_a_proxy(
     assert settings_of(*options).asks_login is asks
 
 
-@pytest.mark.parametrize("by", ["allowed_hosts", "FORWARDED_ALLOW_IPS"])
 def test_tokens_are_asked_for_on_loopback_where_a_proxy_may_bring_requests_from_elsewhere(
-    settings_of: Callable[..., HttpSettings], monkeypatch: pytest.MonkeyPatch, by: str
+    settings_of: Callable[..., HttpSettings],
 ) -> None:
     assert not settings_of().asks_login
-    if by == "allowed_hosts":
-        Path("mlflow.yaml").write_text("allowed_hosts: [sweeps.example.org]\n", encoding="utf-8")
-    else:
-        monkeypatch.setenv(by, "127.0.0.1")
+    Path("mlflow.yaml").write_text("allowed_hosts: [sweeps.example.org]\n", encoding="utf-8")
     assert settings_of().asks_login
+
+
+def test_a_proxy_names_users(settings_of: Callable[..., HttpSettings]) -> None:
+    found = settings_of("--proxy", "10.0.0.2", "--proxy", "10.1.0.0/29", "--user-header", "X-User")
+    assert [str(one) for one in found.proxies] == ["10.0.0.2/32", "10.1.0.0/29"]
+    assert (found.user_header, found.user_role, found.asks_login) == ("x-user", Role.READ, True)
+    assert settings_of("--proxy", "::1", "--user-role", "run").user_role is Role.RUN
+    with pytest.raises(InputError, match="--user-header needs --proxy"):
+        settings_of("--user-header", "X-User")
 
 
 def test_code_is_refused_unless_it_is_allowed(settings_of: Callable[..., HttpSettings]) -> None:

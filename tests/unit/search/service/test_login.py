@@ -1,88 +1,85 @@
 from __future__ import annotations
 
-import asyncio
-import base64
-import http.server
-import json
-import threading
-import time
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio import fail_after, to_thread
+from starlette.datastructures import Headers
 
-from lstm_sweep.search.service import login as module
-from lstm_sweep.search.service.http_settings import HttpSettings, Limits
-from lstm_sweep.search.service.login import WITHIN_S, Failures, Login, basic_login, cookie_of
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.service.http_settings import HttpSettings
+from lstm_sweep.search.service.login import (
+    COOKIE,
+    MOST_SESSIONS,
+    SESSION_S,
+    Login,
+    check_user_header,
+    cookie_of,
+    parse_proxies,
+    resolve_forwarded,
+)
 from lstm_sweep.search.service.permissions import Role, User
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.tokens import PREFIX, TokenFile
-
-#: of users of MLflow: whether they are admins
-USERS = {"ann:secret": True, "bob:secret": False}
+from lstm_sweep.search.service.tokens import TokenFile
 
 
-def basic(login: str) -> dict[str, str]:
-    return {"authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
-
-
-@pytest.fixture
-def asked() -> list[str]:
-    """Logins that MLflow's server was asked about."""
-    return []
-
-
-@pytest.fixture
-def mlflow(asked: list[str]) -> Iterator[str]:
-    """Address of a stand-in for MLflow's server; the real one is asked in `tests/acceptance`."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            given = self.headers.get("Authorization", "").removeprefix("Basic ")
-            login = base64.b64decode(given).decode()
-            asked.append(login)
-            self.send_response(200 if login in USERS else 401)
-            self.end_headers()
-            user = {"username": login.partition(":")[0], "is_admin": USERS.get(login)}
-            self.wfile.write(json.dumps({"user": user}).encode())
-
-        def log_message(self, *arguments: Any) -> None: ...
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def user_of(login: Login, headers: dict[str, str]) -> User | int:
+def user_of(login: Login, *headers: tuple[str, str], by_proxy: bool = False) -> User | int:
     """Who sends a request with these headers, or the status of the refusal."""
-    return asyncio.run(who(login, headers))
-
-
-async def who(login: Login, headers: dict[str, str], address: str = "10.0.0.1") -> User | int:
-    """Who sends a request from an address, or the status of the refusal."""
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     try:
-        return await login.user_of(headers, address)
+        return login.user_of(Headers(raw=raw), by_proxy=by_proxy)
     except ProblemError as error:
         return error.status
 
 
-def test_users_of_mlflow_are_let_in(tmp_path: Path, mlflow: str, asked: list[str]) -> None:
+def bearer(token: str) -> tuple[str, str]:
+    return "authorization", f"Bearer {token}"
+
+
+def cookie(session: str) -> tuple[str, str]:
+    return "cookie", f"{COOKIE}={session}"
+
+
+def test_a_session_is_the_tokens_until_it_is_ended_revoked_or_unused(tmp_path: Path) -> None:
     now = [0.0]
-    settings = HttpSettings(folder=tmp_path, asks_login=True, mlflow=mlflow)
-    login = Login(settings, lambda: now[0])
-    for _ in range(3):
-        assert user_of(login, basic("ann:secret")) == User("ann", Role.RUN)
-    assert user_of(login, basic("bob:secret")) == User("bob", Role.READ)
-    assert user_of(login, basic("ann:wrong")) == 401
-    assert asked == ["ann:secret", "bob:secret", "ann:wrong"]  # remembered for a while
-    now[0] = 61.0
-    assert user_of(login, basic("ann:secret")) == User("ann", Role.RUN)
-    assert len(asked) == 4
+    login = Login(HttpSettings(folder=tmp_path, asks_login=True), lambda: now[0])
+    tokens = TokenFile(tmp_path)
+    ann, bob = tokens.add("ann", "run"), tokens.add("bob", "read")
+    first, user = login.begin_session(ann)
+    second, _ = login.begin_session(ann)
+    other, _ = login.begin_session(bob)
+    assert user == User("ann", Role.RUN) and ann not in (first, second)
+    for now[0] in (0.0, SESSION_S - 1, 2 * SESSION_S - 3):
+        assert user_of(login, cookie(first)) == User("ann", Role.RUN)
+    assert user_of(login, cookie(second)) == user_of(login, cookie(other)) == 401  # not used
+    login.sessions.end(first)
+    assert user_of(login, cookie(first)) == 401
+    again, _ = login.begin_session(ann)
+    tokens.revoke("ann")
+    assert user_of(login, cookie(again)) == 401
+    tokens.add("ann", "run")  # another token of the same name is another login
+    assert user_of(login, cookie(again)) == 401
+
+
+def test_a_token_has_so_many_sessions_and_ends_none_of_others(tmp_path: Path) -> None:
+    login = Login(HttpSettings(folder=tmp_path, asks_login=True))
+    tokens = TokenFile(tmp_path)
+    ann, bob = tokens.add("ann", "run"), tokens.add("bob", "read")
+    others, _ = login.begin_session(bob)
+    own = [login.begin_session(ann)[0] for _ in range(MOST_SESSIONS + 2)]
+    known = [user_of(login, cookie(session)) != 401 for session in own]
+    assert known == [False] * 2 + [True] * MOST_SESSIONS
+    assert user_of(login, cookie(others)) == User("bob", Role.READ)
+
+
+def test_whoever_fails_locks_out_nobody(tmp_path: Path) -> None:
+    login = Login(HttpSettings(folder=tmp_path, asks_login=True))
+    token = TokenFile(tmp_path).add("ann", "run")
+    session, _ = login.begin_session(token)
+    assert {user_of(login, bearer(f"lstm-sweep-{n}")) for n in range(2_000)} == {401}
+    assert {user_of(login, cookie(f"x{n}")) for n in range(2_000)} == {401}
+    assert user_of(login, bearer(token)) == user_of(login, cookie(session))
+    assert login.begin_session(token)[1] == User("ann", Role.RUN)
 
 
 @pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded"])
@@ -90,172 +87,95 @@ def test_what_a_proxy_forwards_needs_a_login_though_this_machine_needs_none(
     tmp_path: Path, header: str
 ) -> None:
     login = Login(HttpSettings(folder=tmp_path))
-    assert isinstance(found := user_of(login, {}), User) and found.role is Role.RUN
-    forwarded = {header: "192.0.2.7"}
+    assert isinstance(here := user_of(login), User) and here.role is Role.ADMIN
+    forwarded = (header, "192.0.2.7")
     assert user_of(login, forwarded) == 401
     token = TokenFile(tmp_path).add("ann", "read")
-    assert user_of(login, {**forwarded, "authorization": f"Bearer {token}"}) == User(
-        "ann", Role.READ
-    )
-
-
-def test_what_a_proxy_sends_on_to_mlflow_is_the_login_of_the_browser(tmp_path: Path) -> None:
-    login = Login(HttpSettings(folder=tmp_path, asks_login=True))
-    cookie = {"cookie": f"lstm-sweep-token={login.sessions.begin('YW5uOnNlY3JldA==')}"}
-    assert login.for_mlflow(cookie) == "Basic YW5uOnNlY3JldA=="
-    assert login.for_mlflow(cookie | {"authorization": "Basic b3RoZXI="}) == "Basic b3RoZXI="
-    for other in ({}, {"cookie": "lstm-sweep-token=guessed"}):
-        assert login.for_mlflow(other) == ""
-
-
-def test_passwords_are_not_tried_while_too_many_have_failed(
-    tmp_path: Path, mlflow: str, asked: list[str]
-) -> None:
-    limits = Limits(failures=2)
-    settings = HttpSettings(folder=tmp_path, asks_login=True, mlflow=mlflow, limits=limits)
-    login = Login(settings)
-    assert user_of(login, basic("bob:secret")) == User("bob", Role.READ)
-    assert [user_of(login, basic(f"ann:{n}")) for n in range(4)] == [401, 401, 429, 429]
-    assert user_of(login, basic("ann:secret")) == 429
-    assert len(asked) == 3
-    assert user_of(login, basic("bob:secret")) == User("bob", Role.READ)
-
-
-def test_no_more_passwords_are_tried_at_once_than_may_fail(
-    tmp_path: Path, mlflow: str, asked: list[str]
-) -> None:
-    limits = Limits(failures=2)
-    login = Login(HttpSettings(folder=tmp_path, asks_login=True, mlflow=mlflow, limits=limits))
-
-    async def run() -> None:
-        good = [who(login, basic("bob:secret")) for _ in range(3)]
-        assert await asyncio.gather(*good) == [User("bob", Role.READ)] * 3
-        guesses = [who(login, basic(f"ann:{n}")) for n in range(20)]
-        assert Counter(await asyncio.gather(*guesses)) == {401: 2, 429: 18}
-        assert await who(login, basic("ann:secret"), "10.0.0.2") == User("ann", Role.RUN)
-
-    asyncio.run(run())
-    assert (len(asked), len(login.turns)) == (4, 0)
-
-
-def test_logins_leave_threads_to_others_while_mlflow_is_silent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers = threading.Event()
-
-    def ask(at: str, given: str) -> None:
-        assert answers.wait(60)
-
-    monkeypatch.setattr(module, "ask_mlflow", ask)
-    login = Login(HttpSettings(folder=tmp_path, asks_login=True, mlflow="http://127.0.0.1:9"))
-
-    async def run() -> None:
-        logins = [who(login, basic("ann:secret"), f"10.0.0.{n}") for n in range(60)]
-        waiting = asyncio.gather(*logins)
-        await asyncio.sleep(0.1)
-        try:
-            with fail_after(10):
-                assert await to_thread.run_sync(lambda: "done") == "done"
-        finally:
-            answers.set()
-        assert await waiting == [401] * 60
-
-    asyncio.run(run())
-
-
-def test_a_server_that_is_silent_lets_nobody_in_and_counts_against_nobody(tmp_path: Path) -> None:
-    limits = Limits(failures=1)
-    settings = HttpSettings(
-        folder=tmp_path, asks_login=True, mlflow="http://127.0.0.1:9", limits=limits
-    )
-    login = Login(settings)
-    assert [user_of(login, basic("ann:secret")) for _ in "ab"] == [503, 503]
-
-
-def test_a_browser_is_let_in_by_a_session_for_as_long_as_mlflow_knows_the_user(
-    tmp_path: Path, mlflow: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [0.0]
-    login = Login(HttpSettings(folder=tmp_path, asks_login=True, mlflow=mlflow), lambda: now[0])
-    session = login.sessions.begin(basic_login("bob", "secret"))
-    cookie = {"cookie": f"lstm-sweep-token={session}"}
-    for now[0] in (0.0, 30.0, 61.0):
-        assert user_of(login, cookie) == User("bob", Role.READ)
-    assert asked == ["bob:secret"] * 2
-    monkeypatch.delitem(USERS, "bob:secret")
-    now[0] = 130.0
-    assert user_of(login, cookie) == 401
-
-
-def test_a_cookie_that_is_forgotten_is_no_attempt_to_guess_a_token(tmp_path: Path) -> None:
-    login = Login(HttpSettings(folder=tmp_path, asks_login=True, limits=Limits(failures=1)))
-    old = {"cookie": "lstm-sweep-token=of-an-earlier-start"}
-    assert [user_of(login, old) for _ in "ab"] == [401, 401]
-    guessed = {"cookie": f"lstm-sweep-token={PREFIX}guessed"}
-    assert [user_of(login, guessed) for _ in "ab"] == [401, 429]
-
-
-@pytest.mark.parametrize(
-    "name, password", [("", "x"), ("ann", ""), ("a:b", "x"), ("ann", "x" * 201), ("a" * 201, "x")]
-)
-def test_what_cannot_be_name_and_password_is_refused(name: str, password: str) -> None:
-    with pytest.raises(ProblemError) as refused:
-        basic_login(name, password)
-    assert refused.value.status == 422
-
-
-def test_passwords_are_none_without_mlflow(tmp_path: Path) -> None:
-    login = Login(HttpSettings(folder=tmp_path, asks_login=True))
-    assert user_of(login, basic("ann:secret")) == 401
+    assert user_of(login, forwarded, bearer(token)) == User("ann", Role.READ)
 
 
 def test_on_loopback_nobody_is_asked_but_a_bad_token_is_refused(tmp_path: Path) -> None:
     login = Login(HttpSettings(folder=tmp_path))
-    user = user_of(login, {})
-    assert isinstance(user, User) and user.role is Role.RUN
-    assert user_of(login, {"authorization": "Bearer x"}) == 401
+    assert isinstance(user_of(login, cookie("of an earlier start")), User)
+    assert user_of(login, bearer("x")) == 401
+    assert user_of(login, ("authorization", "Basic YW5uOnNlY3JldA==")) == 401
 
 
-def test_failures_are_counted_within_a_minute() -> None:
-    now = [0.0]
-    failures = Failures(2, lambda: now[0])
-    for now[0] in (0.0, 10.0):
-        assert failures.wait_s("a") == 0
-        failures.note("a")
-    assert failures.wait_s("a") == WITHIN_S - 10
-    assert failures.wait_s("b") == 0
-    now[0] = WITHIN_S
-    assert failures.wait_s("a") == 0
+def test_a_name_is_believed_from_the_proxy_alone(tmp_path: Path) -> None:
+    settings = HttpSettings(folder=tmp_path, asks_login=True, user_header="remote-user")
+    login = Login(settings)
+    token = TokenFile(tmp_path).add("ann@example.org", "admin")
+    ann, bob = ("remote-user", "ann@example.org"), ("remote-user", "bob")
+    assert user_of(login, ann) == 401
+    assert user_of(login, ann, by_proxy=True) == User("ann@example.org", Role.ADMIN)
+    assert user_of(login, bob, by_proxy=True) == User("bob", Role.READ)
+    # a program's own token, which the proxy lets pass, and what the proxy itself asks for
+    assert user_of(login, bob, bearer(token), by_proxy=True) == User("ann@example.org", Role.ADMIN)
+    basic = ("authorization", "Basic Ym9iOnNlY3JldA==")
+    assert user_of(login, bob, basic, by_proxy=True) == User("bob", Role.READ)
+    assert user_of(login, bob, ann, by_proxy=True) == 403  # one may be the client's
+    for name in ("a b", "../x", "x" * 101, "<b>"):
+        assert user_of(login, ("remote-user", name), by_proxy=True) == 403
+    for none in ((), (("remote-user", ""),), (("other", "bob"),)):
+        assert user_of(login, *none, by_proxy=True) == 401
+    assert user_of(Login(HttpSettings(folder=tmp_path)), bob, by_proxy=True) != User(
+        "bob", Role.READ
+    )
+
+
+def test_tokens_that_others_may_read_let_nobody_in(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    login = Login(HttpSettings(folder=tmp_path, asks_login=True))
+    token = TokenFile(tmp_path).add("ann", "run")
+    assert user_of(login, bearer(token)) == User("ann", Role.RUN)
+    login.tokens.file.chmod(0o644)  # nothing else of it changes
+    assert [user_of(login, bearer(token)) for _ in range(5)] == [503] * 5
+    assert caplog.text.count("nobody but you may read") == 1
+    login.tokens.file.chmod(0o600)
+    assert user_of(login, bearer(token)) == User("ann", Role.RUN)
 
 
 @pytest.mark.parametrize(
-    "cookie", ["", "a=b", "lstm-sweep-token", "\x00=;;", "=", "lstm-sweep-token="]
+    "peer, forwarded, scheme, client",
+    [
+        ("10.0.0.2", ["192.0.2.7"], "https", "192.0.2.7"),
+        ("10.0.0.2", ["203.0.113.9, 192.0.2.7"], "https", "192.0.2.7"),  # the first is made up
+        ("10.0.0.2", ["203.0.113.9", "192.0.2.7"], "https", "192.0.2.7"),
+        ("10.0.0.2", ["192.0.2.7, 10.0.0.3"], "https", "192.0.2.7"),  # two proxies
+        ("10.0.0.2", ["unknown"], "https", "10.0.0.2"),
+        ("10.0.0.2", [], "https", "10.0.0.2"),
+        ("::ffff:10.0.0.2", ["192.0.2.7"], "https", "192.0.2.7"),
+        ("10.0.0.9", ["192.0.2.7"], "http", "10.0.0.9"),
+        ("testclient", ["192.0.2.7"], "http", "testclient"),
+    ],
 )
-def test_what_is_no_cookie_of_ours_is_none(cookie: str) -> None:
-    assert cookie_of({"cookie": cookie}) == ""
+def test_only_a_proxy_says_who_asks(
+    peer: str, forwarded: list[str], scheme: str, client: str
+) -> None:
+    headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
+    headers.append((b"x-forwarded-proto", b"https"))
+    scope: dict[str, Any] = {"client": (peer, 1), "scheme": "http", "headers": headers}
+    by_proxy = resolve_forwarded(scope, parse_proxies(("10.0.0.2", "10.0.0.3/32")))
+    assert (by_proxy, scope["client"][0], scope["scheme"]) == (scheme == "https", client, scheme)
+
+
+def test_options_of_a_proxy_are_checked() -> None:
+    assert check_user_header("Remote-User") == "remote-user"
+    for header in ("", "a b", "Cookie", "X-Forwarded-For", "Authorization", "a:b", "1"):
+        with pytest.raises(InputError, match="--user-header is"):
+            check_user_header(header)
+    for proxy in ("", "*", "proxy", "10.0.0.1/8", "10.0.0"):
+        with pytest.raises(InputError, match="--proxy is"):
+            parse_proxies((proxy,))
+
+
+@pytest.mark.parametrize("text", ["", "a=b", COOKIE, "\x00=;;", "=", f"{COOKIE}="])
+def test_what_is_no_cookie_of_ours_is_none(text: str) -> None:
+    assert cookie_of({"cookie": text}) == ""
 
 
 @pytest.mark.parametrize("other", ['prefs={"theme":"dark"}', "a[b]=c", "say=caf\xe9", "lone", "x="])
 def test_cookies_of_other_programs_of_the_host_hide_none_of_ours(other: str) -> None:
-    for cookies in (["lstm-sweep-token=of-us", other], [other, "lstm-sweep-token=of-us"]):
+    for cookies in ([f"{COOKIE}=of-us", other], [other, f"{COOKIE}=of-us"]):
         assert cookie_of({"cookie": "; ".join(cookies)}) == "of-us"
-
-
-def test_those_who_wait_for_a_server_that_does_not_answer_are_told_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    login = Login(HttpSettings(folder=tmp_path, asks_login=True, mlflow="http://mlflow"))
-    asked = []
-
-    def silent(at: str, given: str) -> None:
-        asked.append(given)
-        time.sleep(0.05)
-        raise ProblemError(503, "no answer")
-
-    monkeypatch.setattr("lstm_sweep.search.service.login.ask_mlflow", silent)
-
-    async def run() -> list[User | int]:
-        return await asyncio.gather(*(who(login, basic(f"ann:{n}")) for n in range(8)))
-
-    assert (asyncio.run(run()), len(asked)) == ([503] * 8, 1)
-    assert (user_of(login, basic("ann:later")), len(asked)) == (503, 2)

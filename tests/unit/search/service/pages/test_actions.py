@@ -10,11 +10,9 @@ import pytest
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from lstm_sweep.search.service import login
 from lstm_sweep.search.service.http_settings import Limits
-from lstm_sweep.search.service.login import basic_login
+from lstm_sweep.search.service.login import COOKIE
 from lstm_sweep.search.service.pages import forms
-from lstm_sweep.search.service.permissions import Role, User
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.tokens import TokenFile
 from tests.service_app import Place, use_scripted_engines
@@ -220,77 +218,23 @@ def test_pages_of_other_sites_change_nothing(place: Place, client: TestClient, d
     check(answer.text)
 
 
-def test_a_name_and_a_password_of_mlflow_are_asked_for_once_for_all_pages(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(login, "ask_mlflow", lambda at, given: User("ann", Role.RUN))
-    place = Place.in_folder(folder, asks_login=True, mlflow="http://127.0.0.1:9")
-    with browser(place) as client:
-        page = client.get("/")
-        assert page.url.path == "/login" and 'href="/password"' in page.text
-        asked = client.get("/password")
-        assert (asked.status_code, asked.url.path) == (401, "/password")
-        # browsers take the first that they know; for all that lies below `/`
-        assert asked.headers["www-authenticate"] == 'Basic realm="lstm-sweep"'
-        assert client.get("/password", auth=("ann", "secret")).url.path == "/"
-    with browser(Place.in_folder(folder, asks_login=True)) as client:  # no users to ask for
-        page = client.get("/password")
-        assert page.url.path == "/login" and "/password" not in page.text
-
-
-def test_a_name_and_a_password_of_mlflow_are_kept_like_a_token(
-    folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    good = basic_login("bob", "a:secret ")
-
-    def ask(at: str, given: str) -> User | None:
-        return User("bob", Role.READ) if given == good else None
-
-    monkeypatch.setattr(login, "ask_mlflow", ask)
-    place = Place.in_folder(
-        folder, asks_login=True, mlflow="http://127.0.0.1:9", limits=Limits(failures=2)
-    )
-    place.launch(data, "s", trials=1)
-    with browser(place) as client:
-        check(client.get("/login").text.replace('href="/password"', 'href="/"'))
-        right, wrong = {"name": "bob", "password": "a:secret "}, {"name": "bob", "password": "no"}
-        refused = client.post("/login", data=wrong)
-        assert (refused.status_code, "user of MLflow" in refused.text) == (401, True)
-        assert 'value="bob"' in refused.text and ">no<" not in refused.text
-        assert client.post("/login", data={"name": "", "password": "x"}).status_code == 422
-        evil = client.post("/login", data=right, headers={"Origin": "http://evil.example"})
-        assert (evil.status_code, client.cookies.get(login.COOKIE)) == (403, None)
-
-        assert client.post("/login", data=right).url.path == "/"
-        cookie = client.cookies[login.COOKIE]
-        assert good not in cookie and "secret" not in cookie
-        for path in ("/", "/sweeps/s", "/api/v1/sweeps"):
-            assert client.get(path).status_code == 200
-        pause = client.post("/sweeps/s/pause")
-        assert (pause.status_code, "bob" in pause.text, place.service.calls) == (403, True, [])
-
-        client.post("/logout")
-        client.cookies.set(login.COOKIE, cookie)
-        assert client.get("/").url.path == "/login"  # the service has forgotten it too
-        client.cookies.clear()
-        limited = [client.post("/login", data=wrong) for _ in "ab"][-1]
-        assert (limited.status_code, "too many logins" in limited.text) == (429, True)
-        assert int(limited.headers["retry-after"]) > 0
-
-
 def test_a_token_is_asked_for_and_kept(folder: Path) -> None:
     place = Place.in_folder(folder, asks_login=True)
     token = TokenFile(place.settings.folder).add("ann", "read")
     with browser(place) as client:
         assert client.get("/").url.path == "/login"
         assert client.get("/static/page.css").status_code == 200
+        check(client.get("/login").text)
         wrong = client.post("/login", data={"token": "no"})
-        assert (wrong.status_code, "the login is not known" in wrong.text) == (401, True)
+        assert (wrong.status_code, "the token is not known" in wrong.text) == (401, True)
         assert client.post("/login", data={"token": token}).url.path == "/"
         assert "No sweep yet" in client.get("/").text
         refused = launched(client)
         assert (refused.status_code, "ann" in refused.text) == (403, True)
+        session = client.cookies[COOKIE]
+        assert token not in session
         client.post("/logout")
+        client.cookies.set(COOKIE, session)  # the service has forgotten it too
         assert client.get("/").url.path == "/login"
         api = client.get("/api/v1/sweeps", headers={"Accept": "text/html"})
         assert api.headers["content-type"] == "application/problem+json"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from lstm_sweep.search.service.tokens import TokenFile
 from lstm_sweep.search.store.faults import StoreError
 from tests.service_app import API, Place
 
@@ -29,18 +30,13 @@ def test_it_says_whether_it_takes_sweeps(place: Place, client: TestClient) -> No
     assert client.get(f"{API}/health").json()["status"] == "ok"
 
 
-def test_a_login_is_handed_on_only_where_that_was_asked_for(
-    workplace: Callable[[str], Path],
-) -> None:
-    basic = {"Authorization": "Basic YW5uOnNlY3JldA=="}
-    for hands_on in (False, True):
-        place = Place.in_folder(workplace("handing-on"), asks_login=True, hands_on_logins=hands_on)
-        with place.client() as client:
-            answer = client.get(f"{API}/session/mlflow", headers=basic)
-            given = answer.headers.get("Authorization")
-            wanted = (204, basic["Authorization"]) if hands_on else (404, None)
-            assert (answer.status_code, given) == wanted
-            assert "Authorization" not in client.get(f"{API}/session/mlflow").headers
+def test_whoever_asks_is_told_who_that_is(workplace: Callable[[str], Path]) -> None:
+    place = Place.in_folder(workplace("who"), asks_login=True)
+    token = TokenFile(place.settings.folder).add("ann", "run")
+    with place.client() as client:
+        assert client.get(f"{API}/user").status_code == 401
+        client.post(f"{API}/session", json={"token": token})
+        assert client.get(f"{API}/user").json() == {"name": "ann", "role": "run"}
 
 
 def test_a_store_that_fails_is_said_and_may_be_asked_again(
