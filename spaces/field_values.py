@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +14,8 @@ from lstm_sweep.spaces.dimension import Dimension, Listed, Range
 
 #: largest number of steps of a range
 MOST_STEPS = 100_000
+#: a range as it is written elsewhere, such as 64-128 or 0.1:0.5
+BETWEEN = re.compile(r"([0-9.]+(?:e-?[0-9]+)?) *(?:-|:|–|—|to) *([0-9.]+(?:e-?[0-9]+)?)")
 RANGE_KEYS = ("low", "high", "step", "scale")
 SCALES = ("linear", "log")
 
@@ -61,7 +64,9 @@ def _number(field: str, text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise InputError(f"{field} is {shown(text.strip())}: expected {limit}") from None
+        ends = BETWEEN.fullmatch(text.strip())
+        hint = f"; did you mean {ends[1]}..{ends[2]}?" if ends and limit.kind is not str else ""
+        raise InputError(f"{field} is {shown(text.strip())}: expected {limit}{hint}") from None
     if not math.isfinite(number) or limit.kind is str:
         raise InputError(f"{field} is {shown(text.strip())}: expected {limit}")
     return number

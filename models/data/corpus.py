@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.data import samples
 from lstm_sweep.models.data.alphabet import END, END_NAME, PREDICTED, UNKNOWN, Alphabet
+from lstm_sweep.models.data.contents import Noted
 from lstm_sweep.models.data.reader import (
     Sequences,
     code_points,
@@ -182,7 +184,7 @@ def load(source: Source) -> Corpus:
         return _split_in_time(sequences, source.split, described)
     path = existing(source.data)
     groups = file_groups(path)
-    symbols, why = _decide(source.symbols, next(iter(groups.values()))[0])
+    symbols, why, hint = _decide(source.symbols, next(iter(groups.values()))[0])
     read = read_text if symbols == "chars" else read_ids
     cuts = []
     for files in groups.values():
@@ -193,7 +195,12 @@ def load(source: Source) -> Corpus:
     described = _Description(
         path.name,
         symbols,
-        f"{why}: a symbol is {symbol}, {session} is a session",
+        "; ".join(
+            [
+                f"{why}: a symbol is {symbol}, {session} is a session",
+                *filter(None, [_said(sequences.noted, symbols), hint]),
+            ]
+        ),
         ends=source.ends,
     )
     if len(groups) == 1:
@@ -214,11 +221,17 @@ class _Description:
     ends: bool
 
 
-def _decide(symbols: str, first: Path) -> tuple[str, str]:
+def _decide(symbols: str, first: Path) -> tuple[str, str, str]:
+    """What a symbol is, why, and what the user may have wanted instead."""
     if symbols != "auto":
-        return symbols, f"--symbols {symbols}"
+        return symbols, f"--symbols {symbols}", ""
     guess = guess_symbols(first)
-    return guess.symbols, f"--symbols auto, since {guess.reason}"
+    return guess.symbols, f"--symbols auto, since {guess.reason}", guess.hint
+
+
+def _said(noted: Noted, symbols: str) -> str:
+    """What was done to the files; between event ids the ends of lines say nothing."""
+    return str(noted if symbols == "chars" else dataclasses.replace(noted, line_ends=False))
 
 
 def _split_in_time(

@@ -11,21 +11,26 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.data.opening import is_confined, open_data
+from lstm_sweep.models.data.contents import Noted, blocks_of
+from lstm_sweep.models.data.opening import is_confined
 from lstm_sweep.models.data.spool import Spool
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.wording import option
 
-BLOCK_BYTES = 1 << 20
 #: numbers below this are converted by a table, larger ones by a dict
 TABLE_SIZE = 1 << 21
 #: largest number of digits of an event id, so that it fits into 64 bits
 ID_DIGITS = 18
+#: bytes by which it is guessed what symbols are
+HEAD_BYTES = 1 << 16
+#: share of NUL bytes of a text, at most
+MOST_NULS = 0.01
+#: what separates columns, and lines with as many of them by which a table is known
+SEPARATORS, TABLE_LINES = "\t;,", 10
 #: bytes between two ids, and of a word that is no id, whatever follows
 BLANKS, LONG_WORD = b" \n\t\r\v\f", 64
 
@@ -43,6 +48,8 @@ class Sequences:
     line_starts: list[NDArray[np.int64]] = field(default_factory=list)
     #: whether a session is a line rather than a file
     lines_are_sessions: bool = False
+    #: what was done to the files that were read
+    noted: Noted = field(default_factory=Noted)
     _table: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(TABLE_SIZE, np.uint32))
     _large: dict[int, int] = field(default_factory=dict)
 
@@ -101,7 +108,7 @@ def read_text(paths: Iterable[Path], into: Sequences) -> None:
     """
     for path in paths:
         into.start_file()
-        for block in _decoded(path):
+        for block in _decoded(path, into.noted):
             into.append(code_points(block))
 
 
@@ -110,26 +117,19 @@ def code_points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 
 
-def _decoded(path: Path) -> Iterator[str]:
+def _decoded(path: Path, noted: Noted) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")()
     line = 1
-    with open_data(path) as file:
-        _skip_byte_order_mark(file)
-        while block := file.read(BLOCK_BYTES):
-            try:
-                yield decoder.decode(block)
-            except UnicodeDecodeError as error:
-                _refuse_bytes(path, line, error)
-            line += block.count(b"\n")
+    for block in blocks_of(path, noted):
+        try:
+            yield decoder.decode(block)
+        except UnicodeDecodeError as error:
+            _refuse_bytes(path, line, error)
+        line += block.count(b"\n")
     try:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         _refuse_bytes(path, line, error)
-
-
-def _skip_byte_order_mark(file: BinaryIO) -> None:
-    if file.read(3) != codecs.BOM_UTF8:
-        file.seek(0)
 
 
 def _refuse_bytes(path: Path, line: int, error: UnicodeDecodeError) -> None:
@@ -150,7 +150,7 @@ def read_ids(paths: Iterable[Path], into: Sequences) -> None:
     for path in paths:
         into.start_file()
         last_line = 0
-        for block, first_line in _whole_words(path):
+        for block, first_line in _whole_words(path, into.noted):
             numbers, lines = _parse_ids(block, path, first_line)
             if not len(numbers):
                 continue
@@ -164,19 +164,17 @@ def read_ids(paths: Iterable[Path], into: Sequences) -> None:
             into.append(numbers)
 
 
-def _whole_words(path: Path) -> Iterator[tuple[bytes, int]]:
+def _whole_words(path: Path, noted: Noted) -> Iterator[tuple[bytes, int]]:
     """Blocks of a file that end between two ids, and the number of the line that each begins in."""
     line, rest = 1, b""
-    with open_data(path) as file:
-        _skip_byte_order_mark(file)
-        while read := file.read(BLOCK_BYTES):
-            block = rest + read
-            end = 1 + max(block.rfind(blank) for blank in BLANKS)
-            if not end and len(block) > LONG_WORD:
-                end = len(block)  # it is refused
-            block, rest = block[:end], block[end:]
-            yield block, line
-            line += block.count(b"\n")
+    for read in blocks_of(path, noted):
+        block = rest + read
+        end = 1 + max(block.rfind(blank) for blank in BLANKS)
+        if not end and len(block) > LONG_WORD:
+            end = len(block)  # it is refused
+        block, rest = block[:end], block[end:]
+        yield block, line
+        line += block.count(b"\n")
     yield rest, line
 
 
@@ -206,9 +204,10 @@ def _refuse_id(block: bytes, path: Path, first_line: int) -> None:
     for number, line in enumerate(block.split(b"\n"), start=first_line):
         for token in line.split():
             if not re.fullmatch(rb"[0-9]{1,18}", token):
+                hint = _column_hint(path, separator) if (separator := _separator(line)) else ""
                 raise InputError(
                     f"{path}:{number}: found {_shown(token)}, expected an event id: an integer "
-                    f"from 0 of at most {ID_DIGITS} digits"
+                    f"from 0 of at most {ID_DIGITS} digits{hint and f'; {hint}'}"
                 )
     raise InputError(f"{path}:{first_line}: found a control byte, expected event ids")
 
@@ -230,6 +229,8 @@ class Guess:
 
     symbols: str
     reason: str
+    #: what the user may have wanted instead; empty if nothing speaks for it
+    hint: str = ""
 
 
 def guess_symbols(path: Path) -> Guess:
@@ -238,20 +239,12 @@ def guess_symbols(path: Path) -> Guess:
     They are ids if at least half of all words are numbers. Other words are then errors in the file.
 
     Raises:
-        InputError: it has a NUL byte, as images, archives and text in UTF-16 have.
+        InputError: it has a NUL byte, as images and other binary files have.
     """
-    with open_data(path) as file:
-        head = file.read(1 << 16)
-        if file.read(1):
-            head = head[: head.rfind(b"\n") + 1] or head
+    head = _head(path)
     if b"\0" in head:
-        line = head[: head.index(b"\0")].count(b"\n") + 1
-        raise InputError(
-            f"{path}:{line}: found the byte 0x00, expected text or event ids; ",
-            option("symbols", "chars"),
-            " takes it for a character",
-        )
-    tokens = head.removeprefix(codecs.BOM_UTF8).split()
+        _refuse_nul(path, head)
+    tokens = head.split()
     numeric = [bool(re.fullmatch(rb"[-+]?[0-9]+(\.[0-9]*)?", token)) for token in tokens]
     share = sum(numeric) / max(1, len(numeric))
     if tokens and share >= 0.5:
@@ -260,4 +253,59 @@ def guess_symbols(path: Path) -> Guess:
         return Guess("chars", f"the head of {path.name} is white space")
     odd = tokens[numeric.index(False)][:60].decode(errors="ignore")[:20]
     such = "" if is_confined() else f", such as {odd!r}"
-    return Guess("chars", f"{path.name} has words that are no numbers{such}")
+    separator = _table_separator(path, head)
+    return Guess(
+        "chars",
+        f"{path.name} has words that are no numbers{such}",
+        f"it looks like a table: {_column_hint(path, separator)}" if separator else "",
+    )
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file, up to the end of a line if there is one."""
+    head = b""
+    for block in blocks_of(path):
+        head += block
+        if len(head) > HEAD_BYTES:
+            return head[: head.rfind(b"\n", 0, HEAD_BYTES) + 1] or head[:HEAD_BYTES]
+    return head
+
+
+def _refuse_nul(path: Path, head: bytes) -> None:
+    """Refuse a file with a NUL byte; only of a text it is said how to take it for a character."""
+    line = head[: head.index(b"\0")].count(b"\n") + 1
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+        is_text = head.count(b"\0") <= len(head) * MOST_NULS
+    except UnicodeDecodeError:
+        is_text = False
+    found = f"{path}:{line}: found the byte 0x00, as binary files have, expected text or event ids"
+    if is_text:
+        raise InputError(found, "; ", option("symbols", "chars"), " takes it for a character")
+    raise InputError(found)
+
+
+def _table_separator(path: Path, head: bytes) -> str:
+    """What separates the columns of a table, by the name of the file or its lines; else empty."""
+    lines = [line for line in head.split(b"\n") if line.strip()][:TABLE_LINES]
+    if len(lines) < 2 or not (
+        len(lines) >= TABLE_LINES or {".csv", ".tsv"} & {one.lower() for one in path.suffixes}
+    ):
+        return ""
+    separator = _separator(lines[0])
+    counts = {line.count(separator.encode()) for line in lines} if separator else {0}
+    return separator if len(counts) == 1 and counts != {0} else ""
+
+
+def _separator(line: bytes) -> str:
+    return next((one for one in SEPARATORS if one.encode() in line), "")
+
+
+def _column_hint(path: Path, separator: str) -> str:
+    """How to get a file of ids from a table."""
+    by = "" if separator == "\t" else f" -d'{separator}'"
+    cat = f"zcat {path.name}" if path.suffix == ".gz" else f"cat {path.name}"
+    return (
+        f"of a table one column with event ids is wanted, in a file of its own, such as the second "
+        f"one without its head: {cat} | tail -n +2 | cut{by} -f2 > ids.txt"
+    )

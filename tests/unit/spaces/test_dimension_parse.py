@@ -111,6 +111,13 @@ WORDS = "one of uni, bi"
             "high end",
         ),
         ("dropout", {"low": 0, "high": 0.5, "step": "x"}, f"dropout is 'x': expected {SHARE}"),
+        # ranges as they are written elsewhere
+        ("dropout", "0.1-0.5", f"dropout is '0.1-0.5': expected {SHARE}; did you mean 0.1..0.5?"),
+        (
+            "dropout",
+            "0.1 to 0.5",
+            f"dropout is '0.1 to 0.5': expected {SHARE}; did you mean 0.1..0.5?",
+        ),
         # mappings
         (
             "dropout",
