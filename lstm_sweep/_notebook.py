@@ -112,7 +112,7 @@ def _table(title: str, trials: Iterable[TrialProgress]) -> str:
         for progress in rows
     ]
     return (
-        f"<table><thead>{_row('th', [title, *columns, 'epoch', 'loss'])}</thead>"
+        f"<table><thead>{_row('th', [title, *columns, 'epochs', 'loss'])}</thead>"
         f"<tbody>{''.join(_row('td', row) for row in body)}</tbody></table>"
     )
 
@@ -122,12 +122,9 @@ def _row(tag: str, cells: Sequence[str]) -> str:
 
 
 def _epoch(progress: TrialProgress) -> str:
-    """Epochs that are done, and the share of the next one that is.
-
-    If an epoch has several rounds, the share is added to the epochs.
-    """
-    rounds, done = progress.trial.rounds_per_epoch, len(progress.rounds)
+    """Epochs that are trained, of how many if that is known."""
+    rounds, planned = progress.trial.rounds_per_epoch, progress.trial.config.planned_epochs
     share = progress.latest.share if progress.latest and not progress.ended else None
-    if rounds > 1:
-        return epochs_text((done + (share or 0.0)) / rounds, rounds)
-    return f"{done}" if share is None else f"{done} + {share:.0%}"
+    done = (len(progress.rounds) + (share or 0.0)) / rounds
+    trained = f"{done:.1f}" if share and rounds == 1 else epochs_text(done, rounds)
+    return trained if planned is None else f"{trained}/{planned}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class Wording(str):
     """A text as Python has it, `length`, and in `command_line` as people type it, `--length`.
@@ -36,3 +38,12 @@ def for_command_line(text: object) -> str:
     """A text or an error in the words of the command line."""
     own = getattr(text, "command_line", None)
     return own if isinstance(own, str) else str(text)
+
+
+def values_text(described: Any) -> str:
+    """The values of a dimension for people, as a space describes it: `32, 64` or `0.001 to 0.1`."""
+    if isinstance(described, dict) and described.keys() >= {"low", "high"}:
+        steps = f" by {described['step']:g}" if "step" in described else ""
+        return f"{described['low']:g} to {described['high']:g}{steps}"
+    listed = described if isinstance(described, list) else [described]
+    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in listed)

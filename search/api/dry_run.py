@@ -21,7 +21,6 @@ from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.preflight import check_budget
 from lstm_sweep.search.sweep.task import KnownCosts, Task
 from lstm_sweep.search.sweep.tasks import task_kind
 
@@ -94,7 +93,6 @@ def dry_run(spec: SweepSpec, *, settings: Settings, most_slots: int | None = Non
     Raises:
         InputError: as for `launch`.
     """
-    check_budget(spec)
     kind = task_kind(spec)
     on_cluster = spec.on == "ray"
     with preparation.engine_of(spec if not on_cluster else _here(spec)) as engine:

@@ -30,7 +30,6 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import gpu_sharing, lease
 from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
 from lstm_sweep.search.sweep.observer import SILENT, Observer
-from lstm_sweep.search.sweep.preflight import check_budget
 from lstm_sweep.search.sweep.resume import DIED, ResumeState, close, rebuild
 from lstm_sweep.search.sweep.state import ON_REQUEST, PAUSED
 from lstm_sweep.search.sweep.sweep import NameTakenError, Sweep
@@ -130,7 +129,6 @@ def launch(
             resolve.
         KeyboardInterrupt: raised by the caller's own signal handler; the sweep is closed in order.
     """
-    check_budget(spec)
     kind = task_kind(spec)
     with preparation.engine_of(spec, ray_address) as engine:
         kind.check_devices(spec, devices(engine))
@@ -194,7 +192,6 @@ def resume(
     kind = task_kind_of_run(tags)
     was = kind.read_spec(run, tags, template)
     now = resumed_spec(was, name, changes, spec)
-    check_budget(now)
     if all_spent := spent(tags, was, now):
         if run.info.status == "RUNNING":  # the store failed once this state was written
             store.finish(run.info.run_id, "FINISHED")

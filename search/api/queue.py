@@ -26,7 +26,6 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.claim import OWNS_NAME, claim
 from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
-from lstm_sweep.search.sweep.preflight import check_budget
 from lstm_sweep.search.sweep.resume import close
 from lstm_sweep.search.sweep.tasks import task_kind, task_kind_of_run
 
@@ -87,7 +86,6 @@ def submit(store: Store, spec: SweepSpec, submission: Submission) -> Submitted:
         InputError: the spec asks for what cannot be.
         SweepExistsError: the spec gives a name that a sweep has.
     """
-    check_budget(spec)
     check_priority(submission.priority)
     about = task_kind(spec).queued_tags(spec)
     store.prepare()
@@ -260,7 +258,6 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
     waits = waiting_changes(tags) if state in WAITS else {}
     changes = waits | dict(changes)
     now = resumed_spec(was, name, changes, None)
-    check_budget(now)
     if all_spent := spent(tags, was, now):
         raise NothingToDoError(
             f"sweep {name}: finished with ", all_spent, "; ", how_to_go_on(name, tags)

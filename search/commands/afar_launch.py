@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 from argparse import Namespace
-from typing import Any, TextIO
+from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.client.connection import Connection, RefusedError
@@ -101,9 +101,8 @@ def _go_on(arguments: Namespace, service: Connection, made: dict[str, Any]) -> i
         else:
             print(f"sweep {name}: {made['state']}; lstm-sweep status {name} --follow follows it")
         return DONE
-    output = sys.stderr if arguments.json else sys.stdout
     try:
-        progress = _progress_of(arguments.progress, name, output)
+        progress = _progress_of(arguments.progress, name)
         for event in events(service, name):
             progress.hear(event)
     except KeyboardInterrupt:
@@ -130,10 +129,10 @@ def _go_on(arguments: Namespace, service: Connection, made: dict[str, Any]) -> i
     return INTERRUPTED if result["state"] == "interrupted" else DONE
 
 
-def _progress_of(kind: str, name: str, output: TextIO) -> Progress:
+def _progress_of(kind: str, name: str) -> Progress:
     """What tells the progress of a sweep, by `--progress`; a table is told in lines."""
     if kind == "off":
         return Silent()
     if kind == "json":
         return JsonLines(name)
-    return Lines(name, lambda line: print(plain(line), file=output, flush=True))
+    return Lines(name, lambda line: print(plain(line), file=sys.stderr, flush=True))

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from lstm_sweep.search.client.listening import Event
 from lstm_sweep.search.commands.json_lines import write_line
-from lstm_sweep.search.texts.times import QUIET_S, STANDING, time_left_text
+from lstm_sweep.search.texts.times import QUIET_S, STANDING, pruned_text, time_left_text
 from lstm_sweep.search.trial import Outcome
 
 #: state of a sweep that waits for slots
@@ -60,6 +60,8 @@ class _Standing:
 class Lines:
     """A line for each trial that ends and for each reason to wait, and after a while without one.
 
+    Trials that have waited and are pruned are counted.
+
     The best trial is the one that the service names, which may go on, or one that has ended since.
     """
 
@@ -70,6 +72,8 @@ class Lines:
         #: when the last line was said, and whether one is due, if the next event says nothing
         self._spoke, self._is_due = clock(), False
         self._done, self._waits = 0, ""
+        #: trials that have waited and are pruned, since the last line
+        self._pruned = 0
         #: trials that have not ended, by number
         self._trials: dict[int, _Standing] = {}
         #: losses of trials that have ended with one that counts, and the best trial
@@ -101,7 +105,9 @@ class Lines:
             self._is_due = True
 
     def ended(self, result: Mapping[str, Any]) -> None:
-        """Print nothing: the command prints the result."""
+        """Say what was counted only; the command prints the result."""
+        if self._pruned:
+            self._say(pruned_text(self._pruned))
 
     def _status(self, data: Mapping[str, Any]) -> None:
         if data["state"] == QUEUED and data["why"] != self._waits:
@@ -117,7 +123,7 @@ class Lines:
             one = self._standing(data)
             one.state, one.phase = data["state"], data["phase"]
             return
-        self._trials.pop(data["number"], None)
+        before = self._trials.pop(data["number"], None)
         self._done += 1
         trial, outcome, loss = data["trial"], data["outcome"], data["val_loss"]
         counts = outcome in list(Outcome) and Outcome(outcome).ranks
@@ -127,9 +133,16 @@ class Lines:
                 self._best = (trial, loss)
         elif self._best and self._best[0] == trial:
             self._best = min(self._ended.items(), key=lambda known: known[1], default=None)
-        told = "-" if loss is None else f"{loss:.4f}"
-        name = _named(trial, data["phase"])
-        self._tell(f"[{self._done}] {name} {outcome} loss {told}; {self._best_text()}")
+        if outcome == Outcome.PRUNED and before and before.state == "paused":
+            self._pruned += 1
+            return
+        words = f"{_named(trial, data['phase'])} {str(outcome).replace('_', ' ')}"
+        words += "" if loss is None else f", loss {loss:.4f}"
+        if not counts:
+            words += f"; {self._best_text()}"
+        elif loss is not None and self._best == (trial, loss):
+            words += ", the best so far"
+        self._tell(f"[{self._done}] {words}")
 
     def _standing(self, data: Mapping[str, Any]) -> _Standing:
         """How the trial of an event stands; a new attempt begins anew."""
@@ -173,6 +186,9 @@ class Lines:
 
     def _tell(self, line: str) -> None:
         self._spoke = self._clock()
+        if self._pruned:
+            self._say(pruned_text(self._pruned))
+            self._pruned = 0
         self._say(line)
 
 

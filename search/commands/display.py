@@ -18,11 +18,16 @@ from lstm_sweep.search.sweep.observer import SILENT, Observer
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.texts.tables import going_text, loss_text
 from lstm_sweep.search.texts.terminal import plain
-from lstm_sweep.search.texts.times import QUIET_S, STANDING, duration, time_left_text
-from lstm_sweep.search.trial import Phase
+from lstm_sweep.search.texts.times import QUIET_S, STANDING, duration, pruned_text, time_left_text
+from lstm_sweep.search.trial import Outcome, Phase
 
 #: seconds between two repaints of the live table
 REPAINT_S = 0.25
+#: what is said before the first trial waits
+WAITING = (
+    "trials that fall behind wait with all that they have learned; the best third of those that "
+    "came as far go on, the others if there is time"
+)
 #: lines of the live table that are no slots: its head, how many are hidden, and the summary
 LINES_AROUND = 4
 
@@ -33,42 +38,59 @@ def _named(progress: TrialProgress) -> str:
 
 
 class Lines:
-    """Plain lines, for logs and pipes."""
+    """Plain lines, for logs and pipes: one for each trial, when it waits or ends."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         #: when the last line was written, in seconds of the driver's clock; None before the first
         self._spoke: float | None = None
+        #: trials of which was said that they wait, and how many of those are pruned since
+        self._waiting: set[int] = set()
+        self._pruned = 0
 
     def started(self, state: SweepState) -> None:
         """Begin to count the seconds without a line; print nothing."""
         self._spoke = state.now
+        self._waiting |= state.paused.keys()  # they waited before the sweep was broken off
 
     def update(self, state: SweepState) -> None:
-        """Say how the running trials stand, if nothing was written for `QUIET_S` seconds."""
+        """Say which trials wait, and how others stand after `QUIET_S` seconds without a line."""
         if self._spoke is None:
             self._spoke = state.now
+        for number in state.paused.keys() - self._waiting:
+            if not (progress := state.paused[number]).ended:
+                self._waits(progress, state)
         if state.now - self._spoke >= QUIET_S:
             self._spoke = state.now
             self.said(_standing(state))
 
-    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
-        """Write a line for a trial that has ended."""
-        assert progress.ended
-        shape = " ".join(
-            f"{name} {value}" for name, value in progress.trial.config.table_columns().items()
-        )
-        reason = f" ({plain(progress.ended.reason)})" if progress.ended.reason else ""
-        done = sum(state.counts.values())
+    def _waits(self, progress: TrialProgress, state: SweepState) -> None:
+        """Write a line for a trial that waits for the first time."""
+        if not self._waiting:
+            self.said(WAITING)
+        self._waiting.add(progress.trial.number)
         self._spoke = state.now
-        self.said(
-            f"[{done}/{state.spec.trials}] {_named(progress)} {progress.ended.outcome} "
-            f"loss {loss_text(progress.best_loss)} in {duration(progress.seconds)}; {shape}; "
-            f"{_best_text(state)}{reason}"
-        )
+        self.said(f"{_named(progress)} waits {plain(progress.paused)}")
+
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+        """Write a line for a trial that has ended; those that only waited are counted."""
+        assert progress.ended
+        if progress.ended.outcome is Outcome.PRUNED and progress.waited:
+            self._pruned += 1
+            return
+        self._tell_pruned()
+        self._spoke = state.now
+        self.said(f"[{_done_of(state)}] {_ended_text(progress, state)}")
+
+    def _tell_pruned(self) -> None:
+        """Say how many trials have ended that waited."""
+        if self._pruned:
+            self.said(pruned_text(self._pruned))
+            self._pruned = 0
 
     def ended(self, state: SweepState) -> None:
-        """Write nothing: what was written stays."""
+        """Say what was counted only; what was written stays."""
+        self._tell_pruned()
 
     def said(self, text: str) -> None:
         """Write a line, without the secrets that an error may have brought into it."""
@@ -85,11 +107,13 @@ class LiveTable(Lines):
 
     def started(self, state: SweepState) -> None:
         """Show the table from now on."""
+        super().started(state)
         self._live.start()
 
     def ended(self, state: SweepState) -> None:
         """Take the table away."""
         self._live.stop()
+        super().ended(state)
 
     def update(self, state: SweepState) -> None:
         """Repaint, if the last time is long enough ago."""
@@ -113,7 +137,7 @@ def _running(state: SweepState, rows: int) -> Group:
     """The trials on the first so many slots, and how the sweep stands."""
     first = next(iter(state.running.values()), None)
     shown = first.trial.config.table_columns() if first else ()
-    table = Table("slot", "trial", *shown, "epoch", "loss", "best", box=None)
+    table = Table("slot", "trial", *shown, "epochs", "loss", "best", box=None)
     for slot in state.slots[:rows]:
         progress = state.running.get(slot)
         if progress is None:
@@ -137,6 +161,29 @@ def _running(state: SweepState, rows: int) -> Group:
     return Group(table, *more, Text(summary, style="bold"))
 
 
+def _done_of(state: SweepState) -> str:
+    """How many trials have ended, of how many."""
+    return f"{sum(state.counts.values())}/{state.spec.trials}"
+
+
+def _ended_text(progress: TrialProgress, state: SweepState) -> str:
+    """How a trial has ended, and its network; if it has failed, why, and which is the best now."""
+    assert progress.ended
+    outcome, best = progress.ended.outcome, state.best
+    words = f"{_named(progress)} {str(outcome).replace('_', ' ')}"
+    if progress.best_loss is not None:
+        words += f", loss {loss_text(progress.best_loss)}"
+    if best and best.trial.number == progress.trial.number:
+        words += ", the best so far"
+    words += f", {duration(progress.seconds)}"
+    if label := progress.trial.config.label():
+        words += f" ({label})"
+    if outcome.ranks:
+        return words
+    why = f": {plain(progress.ended.reason)}" if progress.ended.reason else ""
+    return f"{words}{why}; {_best_text(state)}"
+
+
 def _summary(state: SweepState) -> str:
     """How many trials have ended, the best one, and how long the sweep takes."""
     ended = sum(state.counts.values())
@@ -151,13 +198,12 @@ def _summary(state: SweepState) -> str:
 def _standing(state: SweepState) -> str:
     """How the first running trials stand, and the sweep, in a line."""
     running = [
-        f"{_named(one)} at epoch {_epoch_text(one)}, loss {loss_text(_latest_loss(one))}"
+        f"{_named(one)} after {_epoch_text(one)} epochs, loss {loss_text(_latest_loss(one))}"
         for one in itertools.islice(state.running.values(), STANDING)
     ]
     if (more := len(state.running) - len(running)) > 0:
         running.append(f"and {more:,} more")
-    count = f"[{sum(state.counts.values())}/{state.spec.trials}]"
-    return f"{count} {'; '.join([*running, _summary(state)])}"
+    return f"[{_done_of(state)}] {'; '.join([*running, _summary(state)])}"
 
 
 def _latest_loss(progress: TrialProgress) -> float | None:
@@ -176,21 +222,18 @@ def _best_text(state: SweepState) -> str:
 
 
 def _epoch_text(progress: TrialProgress) -> str:
-    """The epoch that a trial is in, of how many if that is known, and the share of it.
-
-    If an epoch has several rounds, the epochs that are trained.
-    """
+    """The epochs that are trained, of how many if that is known."""
     planned, rounds = progress.trial.config.planned_epochs, progress.trial.rounds_per_epoch
     share = progress.latest.share if progress.latest else None
-    done = len(progress.rounds)
-    if rounds > 1:
-        return f"{epochs_text((done + (share or 0.0)) / rounds, rounds)}/{planned}"
-    epoch = str(done + 1) if planned is None else f"{min(done + 1, planned)}/{planned}"
-    return epoch if share is None else f"{epoch} {share:.0%}"
+    done = (len(progress.rounds) + (share or 0.0)) / rounds
+    trained = f"{done:.1f}" if share and rounds == 1 else epochs_text(done, rounds)
+    return trained if planned is None else f"{trained}/{planned}"
 
 
 def open_console(*, stderr: bool = False) -> Console:
     """A console for tables and lines; wide enough for tables when nobody watches.
+
+    Progress goes to standard error, results to standard output.
 
     All text comes out as it is, also in tables: `[a, b]` is no markup, and `:car:` no picture.
     """

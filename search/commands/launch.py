@@ -129,10 +129,10 @@ def _drive(
 ) -> int:
     """Run a sweep, print its progress and its result, and return the exit code."""
     as_json: bool = arguments.json
-    console, shield = open_console(stderr=as_json), Shield(stop_within_s())
+    shield = Shield(stop_within_s())
     with shield.up():
         try:
-            result = call(observer_of(arguments.progress, console), shield)
+            result = call(observer_of(arguments.progress, open_console(stderr=True)), shield)
         except SweepFailedError as error:
             result = error.result
     if as_json:
@@ -142,7 +142,7 @@ def _drive(
     else:
         found = () if result.left_open else _best_trials(result, settings)
         with contextlib.suppress(SystemExit):  # what Rich makes of a pipe that nobody reads
-            conclude(console, result, found)
+            conclude(open_console(), result, found)
     if result.unchanged:
         return DONE
     if result.state is SweepStatus.INTERRUPTED:

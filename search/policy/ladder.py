@@ -21,6 +21,8 @@ FACTOR = 10.0
 LEARNED = 0.98
 #: numbers that differ by less than this share are the same rate
 SAME = 1e-6
+#: a rate that suits many networks, in place of what a ladder finds
+USUAL = 0.01
 #: neighbours whose ratio is off ten by less than this share are a tenth of each other
 SAME_TENTH = 0.01
 
@@ -75,6 +77,16 @@ def of(space: Space) -> tuple[float, ...]:
     return found if len(found) > 2 else ()
 
 
+def is_left_out(rates: Sequence[float], trials: int) -> bool:
+    """Whether a sweep of so many trials could end before a ladder of these rates does."""
+    return trials <= len(rates)
+
+
+def usual(rates: Sequence[float]) -> float:
+    """The one of these rates that is nearest to `USUAL`, on a log scale."""
+    return min(rates, key=lambda rate: abs(math.log(rate / USUAL)))
+
+
 def is_by_tens(dimension: Dimension) -> bool:
     """Whether a dimension lists three rates or more, each a tenth of the one before."""
     listed, found = dimension.values() or [], rates(dimension)
@@ -104,7 +116,7 @@ def decide(steps: Sequence[Step], unigram_loss: float) -> LadderDecision:
         elif best.loss is not None and math.isfinite(step.loss) and step.loss < best.loss:
             best = step
         else:
-            return LadderDecision((), best.rate, f"{best.rate:g} is best: {_compare(step, best)}")
+            return LadderDecision((), best.rate, f"{best.rate:g} is best, {_compare(step, best)}")
     if best is None:
         return LadderDecision(
             (),
@@ -112,11 +124,11 @@ def decide(steps: Sequence[Step], unigram_loss: float) -> LadderDecision:
             f"no rate came below {LEARNED:g} times the unigram loss ({unigram_loss:.4f})",
         )
     return LadderDecision(
-        (), best.rate, f"{best.rate:g}, the lowest rate, is best: {best.loss:.4f}"
+        (), best.rate, f"{best.rate:g}, the lowest rate, is best, loss {best.loss:.4f}"
     )
 
 
 def _compare(step: Step, best: Step) -> str:
     failed = step.loss is None or not math.isfinite(step.loss)
     worse = "failed" if failed else f"reached {step.loss:.4f}"
-    return f"{best.loss:.4f}, and {step.rate:g} {worse}"
+    return f"loss {best.loss:.4f}; {step.rate:g} {worse}"

@@ -34,7 +34,11 @@ class LadderPhase:
         self._to_come: dict[int, int] = {}
         #: None while rates are tried
         self.decision: LadderDecision | None = None
-        if not self.rates:
+        #: whether it is left out, since it might take all trials
+        self.is_left_out = ladder.is_left_out(self.rates, plan.trials) and bool(self.rates)
+        if self.is_left_out:
+            self.decision = LadderDecision((), ladder.usual(self.rates), "left out")
+        elif not self.rates:
             reason = "no rates to climb" if plan.ladder else "switched off"
             self.decision = LadderDecision((), None, reason)
 
@@ -117,7 +121,7 @@ class LadderPhase:
 
     def report(self, space: Space) -> LadderReport | None:
         """What came of it; None if there was none. `space` is what is searched by now."""
-        if not self.rates:
+        if not self.rates or self.is_left_out:
             return None
         return LadderReport(tuple(self.tried()), self.decision, space[self._rate_field].describe())
 

@@ -59,6 +59,8 @@ class Policy:
         self._ladder = LadderPhase(plan, problem, self._trials, slots)
         self._search = SearchPhase(plan, problem, self._trials, self.costs, self.slots)
         self.confirmation = Confirmation(plan, problem, self._trials, self.costs, self.slots)
+        if found := self._ladder.found():  # there is no ladder to wait for
+            self._search.narrow(found)
 
     @property
     def stop(self) -> Stop | None:

@@ -47,6 +47,7 @@ from lstm_sweep.search.sweep.preflight import (
     check_precision,
     check_room,
     check_space,
+    ladder_notes,
     rate_notes,
 )
 from lstm_sweep.search.sweep.same_corpus import load_same_corpus
@@ -164,7 +165,7 @@ class CorpusTask(Task):
             f"size rule ({spec.size_rule}): {passed:.0%} of draws pass",
             f"scoring: {self.data_size.targets:,} validation targets"
             + _after_rounds(spec.settled_rounds_per_epoch(), len(corpus.train)),
-            *rate_notes(spec),
+            *(ladder_notes(spec) or rate_notes(spec)),
         ]
 
     @property

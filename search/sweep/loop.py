@@ -6,6 +6,7 @@ import math
 import shutil
 from dataclasses import replace
 
+from lstm_sweep.models.wording import values_text
 from lstm_sweep.search.engines import base as engines
 from lstm_sweep.search.policy.pausing import pruned
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason, out_of_time
@@ -248,7 +249,6 @@ class Loop:
         if not progress.makes_room:
             self._parts.policy.pause(progress)
         self._parts.journal.pause_trial(progress)
-        self._parts.viewer.said(f"{progress.trial.id} paused {paused.reason}")
 
     def _tell(self, one: TrialSnapshot, verdict: Ended | Paused) -> None:
         """Let a trial end or wait that runs, or that makes room just now, and then ends at once."""
@@ -327,9 +327,8 @@ class Loop:
         for other, ended in policy.end(progress):
             self._tell(other, ended)
         if climbing and (decision := policy.ladder):
-            rates = policy.space[policy.space.rate or ""].describe()
-            text = f"ladder: {decision.reason}; the search goes on with learning rates {rates}"
-            self._parts.viewer.said(text)
+            kept = values_text(policy.space[policy.space.rate or ""].describe())
+            self._parts.viewer.said(f"ladder: {decision.reason}; the search tries rates {kept}")
 
     def _look_for_failure(self, progress: TrialProgress) -> None:
         """Close the sweep if its trials keep failing, or if there is no room for files here.

@@ -10,7 +10,7 @@ from lstm_sweep.models.config import NORMALIZING, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.size import parameters
-from lstm_sweep.models.wording import Wording, option
+from lstm_sweep.models.wording import option
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.policy import found_rate, ladder
 from lstm_sweep.search.spec import SweepSpec
@@ -106,21 +106,16 @@ def check_instructions(wanted: Collection[object], devices: Iterable[Device]) ->
             )
 
 
-def check_budget(spec: SweepSpec) -> None:
-    """Refuse a budget that ends before the search begins.
-
-    Raises:
-        InputError: the ladder alone may take as many trials.
-    """
+def ladder_notes(spec: SweepSpec) -> list[str]:
+    """A line for people if the ladder is left out, since the sweep has few trials."""
     rates = ladder.of(spec.space) if spec.ladder else ()
-    if rates and spec.trials <= len(rates):
-        raise InputError(
-            option("trials"),
-            f" is {spec.trials}, but the ladder alone may take {len(rates)} "
-            f"(learning rates {rates[0]:g} to {rates[-1]:g}): expected at least {len(rates) + 1}, "
-            f"or ",
-            Wording("ladder=False", "--ladder off"),
-        )
+    if not rates or not ladder.is_left_out(rates, spec.plan().trials):
+        return []
+    few = f"{spec.trials} trials are" if spec.trials != 1 else "1 trial is"
+    return [
+        f"ladder: left out, since {few} too few to try {len(rates)} learning rates first; "
+        f"rates about {ladder.usual(rates):g} are searched"
+    ]
 
 
 def rate_notes(spec: SweepSpec) -> list[str]:

@@ -25,6 +25,7 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import own_templates
 from lstm_sweep.search.sweep.bundle_parity import parity_lines, unchecked_reason
+from lstm_sweep.search.sweep.preflight import ladder_notes
 from lstm_sweep.search.sweep.task import Task, WriteBundle
 from lstm_sweep.search.sweep.template_bundle import template_bundle_writer, template_model_writer
 from lstm_sweep.search.trial import Job, Slot, Trial
@@ -89,6 +90,7 @@ class TemplateTask(Task):
             f"template: {self.template.path}, which runs with the rights of whoever trains it",
             f"template: searched are {varying}",
             *(f"template: {note}" for note in (*self.template.notes, *slow)),
+            *ladder_notes(spec),
         ]
 
     @override

@@ -34,11 +34,9 @@ def conclude(
     if best:
         loss, in_bits = best.val_loss, best.bits_per_symbol
         measured = (
-            f"loss {loss:.4f}"
-            if in_bits is None
-            else f"{loss:.4f} nats = {in_bits:.4f} bits per symbol"
+            f"{loss:.4f}" if in_bits is None else f"{loss:.4f} nats = {in_bits:.4f} bits per symbol"
         )
-        console.print(f"best: {best.trial}, {measured} ({best.config.headline()})")
+        console.print(f"best: {best.trial}, loss {measured} ({best.config.headline()})")
         for name, other in result.baselines.items():
             better = f"the best trial is {other - loss:.4f} nats better"
             worse = f"the best trial is {loss - other:.4f} nats worse"
@@ -47,7 +45,7 @@ def conclude(
         if text := unknown_text(result.unknown_share):
             console.print(f"  {text}")
     if result.confirmed:
-        console.print("trained again:")
+        console.print("how sure that is, by further seeds:")
     for one in result.confirmed:
         console.print(f"  {one.text}")
     if result.omitted and not result.goes_on:

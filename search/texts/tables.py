@@ -23,18 +23,21 @@ def going_text(progress: TrialProgress) -> str:
     return " (paused)" if progress.paused else " (running)"
 
 
-def _best_epoch_text(record: TrialRecord) -> str:
-    """The epochs after which a trial was best, of how many."""
-    rounds = record.trial.rounds_per_epoch
+def _epochs_texts(record: TrialRecord) -> tuple[str, str]:
+    """The epochs that a trial was trained, of how many if that is known, and when it was best."""
+    rounds, planned = record.trial.rounds_per_epoch, record.trial.config.planned_epochs
+    trained = epochs_text(record.epochs, rounds)
     best = epochs_text(record.best_epoch, rounds) if record.best_epoch else "-"
-    return f"{best}/{epochs_text(record.epochs, rounds)}"
+    return trained if planned is None else f"{trained}/{planned}", best
 
 
 def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
     """Trials as they stand in the store."""
     records = list(records)
     shape = records[0].trial.config.table_columns() if records else {}
-    table = Table("trial", "phase", "outcome", "loss", "bits", "epoch", *shape, "parameters")
+    table = Table(
+        "trial", "phase", "outcome", "loss", "bits", "epochs", "best epoch", *shape, "parameters"
+    )
     table.title = title or None
     for record in records:
         loss = record.best_val_loss
@@ -44,7 +47,7 @@ def trials_table(records: Iterable[TrialRecord], title: str = "") -> Table:
             record.state,
             loss_text(loss),
             loss_text(record.trial.objective.bits_per_symbol(loss)),
-            _best_epoch_text(record),
+            *_epochs_texts(record),
             *record.trial.config.table_columns().values(),
             f"{record.parameters:,}" if record.parameters else "-",
         )

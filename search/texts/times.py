@@ -22,6 +22,12 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def pruned_text(count: int) -> str:
+    """How many trials have ended that waited, and were not needed any more."""
+    are = "trials that waited are" if count > 1 else "trial that waited is"
+    return f"{count:,} {are} pruned: others were better"
+
+
 def time_left_text(seconds: float | None, span: tuple[float, float] | None = None) -> str:
     """An estimated time for people: `about 12 min left`, or `8 to 20 min left` if it is rough.
 

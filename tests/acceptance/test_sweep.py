@@ -222,8 +222,8 @@ def of_ids(workplace: Callable[[str], Path]) -> Swept:
 def test_event_ids_are_searched_too(of_ids: Swept) -> None:
     done = of_ids.done
     assert done.code == 0, done.err
-    assert "a symbol is an event id, a line is a session" in done.out
-    assert "log-1/0" in done.out
+    assert "a symbol is an event id, a line is a session" in done.err
+    assert "] log-1/0 " in done.err and "] log-1/0 " not in done.out
     assert "nats better" in done.out or "nats worse" in done.out
 
 
@@ -301,9 +301,9 @@ def test_a_sweep_that_is_out_of_time_ends_with_what_it_has(
     spec = tiny_spec(data=str(data), minutes=60, epochs=100_000, **PLAIN)
     engine = LocalEngine((Slot(0),))
     state = sweep_of(store, corpus, engine, spec, observer=hours, clock=hours.clock).run()
-    assert (state.status, state.counts) == ("finished", {"stopped": 1})
+    assert (state.status, state.counts) == ("finished", {"out_of_time": 1})
     [record] = archive.ranked(archive.trials(store, "s"))
-    assert (record.outcome, record.status) == ("stopped", "KILLED")
+    assert (record.outcome, record.status) == ("out_of_time", "FINISHED")
     assert record.best_val_loss
 
 

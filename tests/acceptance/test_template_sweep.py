@@ -274,9 +274,9 @@ def test_an_error_of_a_template_has_its_line_and_its_traceback(folder: Path) -> 
     assert last.startswith(
         "lstm-sweep: no trial of 'broken' has a result; `lstm-sweep trials broken`"
     )
-    lines = [line for line in done.out.splitlines() if "broken/0 error" in line]
+    lines = [line for line in done.err.splitlines() if "broken/0 error" in line]
     assert len(lines) == 1
-    assert "(broken.py:10: RuntimeError: no " in lines[0]
+    assert ": broken.py:10: RuntimeError: no " in lines[0]
     [run] = [row["run_id"] for row in trials(folder, "broken") if row["trial"] == "broken/0"]
     log = Path(client(folder).download_artifacts(run, "log.txt")).read_text(encoding="utf-8")
     assert 'broken.py", line 7, in create_model' in log

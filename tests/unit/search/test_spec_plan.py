@@ -9,9 +9,8 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.sweep.preflight import check_budget
+from lstm_sweep.search.sweep.preflight import ladder_notes
 from lstm_sweep.spaces import presets
-from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import Space
 
 
@@ -61,43 +60,20 @@ def test_without_a_time_limit_a_plan_has_none() -> None:
     assert SweepSpec(minutes=None).plan().seconds is None
 
 
-SIX_RATES = (
-    "--trials is {}, but the ladder alone may take 6 (learning rates 1 to 1e-05): "
-    "expected at least 7, or --ladder off"
-)
-
-
 @pytest.mark.parametrize(
-    "fields, message",
+    "fields, note",
     [
-        ({"trials": 1}, SIX_RATES.format(1)),
-        ({"trials": 6}, SIX_RATES.format(6)),
-        (
-            {"trials": 3, "space": presets.QUICK},
-            "--trials is 3, but the ladder alone may take 3 (learning rates 0.1 to 0.001): "
-            "expected at least 4, or --ladder off",
-        ),
+        ({"trials": 7}, ""),
+        ({"trials": 6}, "6 trials are too few to try 6 learning rates first; rates about 0.01"),
+        ({"trials": 1}, "1 trial is too few to try 6 learning rates first; rates about 0.01"),
+        ({"trials": 3, "space": presets.QUICK}, "3 trials are too few to try 3 learning rates"),
+        ({"trials": 4, "space": presets.QUICK}, ""),
+        ({"trials": 1, "ladder": False}, ""),
+        ({"trials": 1, "space": Space({})}, ""),  # one learning rate: no ladder
     ],
 )
-def test_a_budget_that_ends_with_the_ladder_is_refused(
-    fields: dict[str, Any], message: str
+def test_a_ladder_that_might_take_all_trials_is_left_out_and_said_to_be(
+    fields: dict[str, Any], note: str
 ) -> None:
-    with pytest.raises(InputError) as refused:
-        check_budget(SweepSpec(**fields))
-    assert refused.value.command_line == message
-    in_python = message.replace("--ladder off", "ladder=False").replace("--trials", "trials")
-    assert str(refused.value) == in_python
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"trials": 7},
-        {"trials": 1, "ladder": False},
-        {"trials": 4, "space": presets.QUICK},
-        {"trials": 1, "space": Space({})},  # one learning rate: no ladder
-        {"trials": 1, "space": Space({"learning_rate": Listed("learning_rate", (0.1, 0.01))})},
-    ],
-)
-def test_a_budget_that_goes_beyond_the_ladder_is_taken(fields: dict[str, Any]) -> None:
-    check_budget(SweepSpec(**fields))
+    notes = ladder_notes(SweepSpec(**fields))
+    assert len(notes) == bool(note) and note in "".join(notes)

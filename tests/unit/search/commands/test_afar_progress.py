@@ -73,8 +73,8 @@ def test_people_are_told_of_ends_and_of_reasons_to_wait() -> None:
         Silent().hear(event)
     assert said == [
         "sweep s: queued (waits for a slot)",
-        "[1] s/1 complete loss 2.0000; best s/1 2.0000",
-        "[2] s/0 pruned loss -; best s/1 2.0000",
+        "[1] s/1 complete, loss 2.0000, the best so far",
+        "[2] s/0 pruned",
     ]
 
 
@@ -97,27 +97,25 @@ def best(number: int, loss: float) -> Event:
     return Event("status", found.data | {"best": {"trial": f"s/{number}", "val_loss": loss}}, "")
 
 
-def test_the_best_may_run_or_wait_still() -> None:
+def test_one_that_is_worse_than_one_that_goes_on_is_not_the_best() -> None:
     first = trial(0, "running"), a_round_of(0, 1, 1.5), best(0, 1.5)
-    assert lines_of(*first, trial(1, "ended", **END)) == [
-        "[1] s/1 complete loss 2.0000; best s/0 1.5000 (running)"
-    ]
+    assert lines_of(*first, trial(1, "ended", **END)) == ["[1] s/1 complete, loss 2.0000"]
     assert lines_of(*first, trial(0, "paused"), trial(1, "ended", **END)) == [
-        "[1] s/1 complete loss 2.0000; best s/0 1.5000 (paused)"
+        "[1] s/1 complete, loss 2.0000"
     ]
 
 
 def test_one_that_has_ended_since_is_the_best_if_it_is_lower() -> None:
     first = trial(0, "running"), a_round_of(0, 1, 2.5), best(0, 2.5)
     assert lines_of(*first, trial(1, "ended", **END)) == [
-        "[1] s/1 complete loss 2.0000; best s/1 2.0000"
+        "[1] s/1 complete, loss 2.0000, the best so far"
     ]
 
 
 def test_rounds_of_a_template_say_nothing_of_what_it_returns() -> None:
     first = trial(0, "running"), a_round_of(0, 1, 1.5), Event("status", NO_BEST, "")
     assert lines_of(*first, trial(1, "ended", **END)) == [
-        "[1] s/1 complete loss 2.0000; best s/1 2.0000"
+        "[1] s/1 complete, loss 2.0000, the best so far"
     ]
 
 
@@ -129,8 +127,8 @@ def test_a_trial_that_has_failed_is_not_the_best_any_more(outcome: str) -> None:
     first = trial(0, "running"), a_round_of(0, 1, 1.5), best(0, 1.5)
     failed = trial(0, "ended", outcome=outcome, val_loss=1.5)
     assert lines_of(trial(1, "ended", **END), *first, failed) == [
-        "[1] s/1 complete loss 2.0000; best s/1 2.0000",
-        f"[2] s/0 {outcome} loss 1.5000; best s/1 2.0000",
+        "[1] s/1 complete, loss 2.0000, the best so far",
+        f"[2] s/0 {outcome}, loss 1.5000; best s/1 2.0000",
     ]
 
 
@@ -158,7 +156,15 @@ def test_a_trial_that_has_ended_is_not_told_as_running() -> None:
     now[0] = 40.0  # its last round and its end come together
     lines.hear(a_round_of(0, 1, 2.0))
     lines.hear(trial(0, "ended", **END))
-    assert said == ["[1] s/0 complete loss 2.0000; best s/0 2.0000"]
+    assert said == ["[1] s/0 complete, loss 2.0000, the best so far"]
+
+
+def test_trials_that_have_waited_and_are_pruned_are_counted() -> None:
+    waited = [trial(n, state, outcome="pruned") for n in (2, 3) for state in ("paused", "ended")]
+    assert lines_of(trial(0, "running"), *waited, trial(0, "ended", **END)) == [
+        "2 trials that waited are pruned: others were better",
+        "[3] s/0 complete, loss 2.0000, the best so far",
+    ]
 
 
 def test_a_new_attempt_begins_anew() -> None:

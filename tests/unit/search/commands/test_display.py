@@ -13,7 +13,7 @@ from rich.console import Console
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.commands.display import Lines, LiveTable, _running, open_console
+from lstm_sweep.search.commands.display import WAITING, Lines, LiveTable, _running, open_console
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.progress import TrialProgress
@@ -105,8 +105,7 @@ def test_a_line_is_written_for_a_trial_that_has_ended() -> None:
     done = progress(2.0, 1.5, ended=Ended(Outcome.COMPLETE), seconds=65.0)
     Lines(out).trial_ended(done, state(done))
     assert text.getvalue() == (
-        "[1/5] docs/2 complete loss 1.5000 in 1 min 05 s; dir bi size 3x96 rate 1e-05 drop 0.25 "
-        "length 30 batch 128; best docs/2 1.5000\n"
+        "[1/5] docs/2 complete, loss 1.5000, the best so far, 1 min 05 s (bi 3x96, lr 1e-05)\n"
     )
 
 
@@ -114,8 +113,8 @@ def test_the_line_of_a_failed_trial_has_its_reason_and_no_loss() -> None:
     out, text = console()
     failed = progress(ended=Ended(Outcome.ERROR, "[bold]ValueError[/bold]: no"), seconds=1.0)
     Lines(out).trial_ended(failed, state(failed))
-    assert text.getvalue().startswith("[1/5] docs/2 error loss - in 1 s; ")
-    assert text.getvalue().endswith("; no result yet ([bold]ValueError[/bold]: no)\n")
+    assert text.getvalue().startswith("[1/5] docs/2 error, 1 s (bi 3x96, lr 1e-05): ")
+    assert text.getvalue().endswith(": [bold]ValueError[/bold]: no; no result yet\n")
 
 
 def test_a_line_stays_one_line_however_narrow_the_terminal_is() -> None:
@@ -123,6 +122,24 @@ def test_a_line_stays_one_line_however_narrow_the_terminal_is() -> None:
     done = progress(1.5, ended=Ended(Outcome.COMPLETE))
     Lines(out).trial_ended(done, state(done))
     assert text.getvalue().count("\n") == 1
+
+
+def test_a_trial_that_waits_is_told_of_once_and_counted_if_it_is_pruned() -> None:
+    out, text = console()
+    lines = Lines(out)
+    waits = replace(progress(3.0), paused="at epoch 1: loss 3.0000, number 1 of 1 there")
+    found = replace(state(), paused={2: replace(waits, waited=True)})
+    lines.started(state())
+    for _ in range(3):
+        lines.update(found)
+    assert text.getvalue().splitlines() == [
+        WAITING,
+        "docs/2 waits at epoch 1: loss 3.0000, number 1 of 1 there",
+    ]
+    ended = Ended(Outcome.PRUNED, "it waited at epoch 1: loss 3.0000, number 1 of 1 there")
+    lines.trial_ended(replace(waits, paused="", waited=True, ended=ended), state())
+    lines.ended(state())
+    assert text.getvalue().splitlines()[2:] == ["1 trial that waited is pruned: others were better"]
 
 
 def test_lines_write_nothing_while_a_trial_runs() -> None:
@@ -142,7 +159,7 @@ def test_the_live_table_shows_each_slot_and_what_is_left() -> None:
     with live_table(out) as table:
         table.update(state(done, running=[running], now=100.0))
     shown = text.getvalue()
-    for part in ("docs/3", "2/4 50%", "1.7500", "2.0000", "core 1", "free"):
+    for part in ("docs/3", "1.5/4", "1.7500", "2.0000", "core 1", "free"):
         assert part in shown
     assert "1 of 5 trials, best docs/2 1.5000, 1 min 40 s gone, about" in shown
 
@@ -192,7 +209,7 @@ def test_the_best_so_far_may_run_still_and_is_said_to(
     assert f"trials, {best}, 1 min 40 s gone" in text.getvalue()
     other = progress(ended=Ended(Outcome.ERROR, "no"), number=9)
     Lines(out).trial_ended(other, found)
-    assert text.getvalue().endswith(f"; {best} (no)\n")
+    assert text.getvalue().endswith(f": no; {best}\n")
     assert found.best_loss == (finished[0] if finished else None)  # ended trials alone
     ranked = SweepResult.of(found).to_dict()["best"]
     assert ranked is None if not finished else ranked["trial"] == "docs/2"
@@ -266,7 +283,17 @@ def shown(*records: TrialRecord) -> str:
 
 
 @pytest.mark.parametrize(
-    "part", ["docs/2", "complete", "1.0000", "1.4427", "3/4", "3x96", "1e-05", "12,345"]
+    "part",
+    [
+        "docs/2",
+        "complete",
+        "1.0000",
+        "1.4427",
+        "│ 4/4    │ 3          │",
+        "3x96",
+        "1e-05",
+        "12,345",
+    ],
 )
 def test_the_table_of_trials_shows_what_was_found(part: str) -> None:
     assert part in shown(record())
@@ -274,12 +301,12 @@ def test_the_table_of_trials_shows_what_was_found(part: str) -> None:
 
 def test_the_table_of_trials_shows_parts_of_epochs_that_have_rounds() -> None:
     trial = Trial(sweep="docs", number=2, config=CONFIG, seed=0, rounds_per_epoch=5)
-    assert " 0.4/1.2 " in shown(record(trial=trial, best_epoch=0.4, epochs=1.2))
+    assert "│ 1.2/4  │ 0.4        │" in shown(record(trial=trial, best_epoch=0.4, epochs=1.2))
 
 
 def test_the_table_of_trials_shows_dashes_for_what_is_not_known() -> None:
     text = shown(record(status="RUNNING", outcome="", best_val_loss=None, best_epoch=None))
-    assert "running" in text and "-/4" in text
+    assert "running" in text and "│ 4/4    │ -          │" in text
     waiting = record(status="SCHEDULED", outcome="", best_val_loss=2.0, best_epoch=1)
     assert " paused " in shown(waiting)
 
@@ -295,7 +322,7 @@ def test_no_line_has_a_secret_that_an_error_has_brought(
     failed = progress(ended=Ended(Outcome.ERROR, "no login PLANTED-1"))
     kind(out).trial_ended(failed, state(failed))
     assert "answer: http://me:***@host, ***, ***\n" in text.getvalue()
-    assert "(no login ***)" in text.getvalue()
+    assert ": no login ***;" in text.getvalue()
     assert "PLANTED" not in text.getvalue()
 
 
@@ -306,7 +333,7 @@ def test_a_long_trial_is_not_silent_for_minutes() -> None:
     for now in (0.0, QUIET_S - 1, QUIET_S, QUIET_S + 1):
         lines.update(state(running=[running], now=now))
     assert text.getvalue() == (
-        "[0/5] docs/3 at epoch 3/4, loss 1.7500; 0 of 5 trials, best docs/3 1.7500 (running), "
+        "[0/5] docs/3 after 2/4 epochs, loss 1.7500; 0 of 5 trials, best docs/3 1.7500 (running), "
         "30 s gone, about ? left\n"
     )
     lines.update(state(running=[running], now=2 * QUIET_S))

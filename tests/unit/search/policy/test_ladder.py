@@ -100,28 +100,31 @@ def test_rates_of_whole_decades_are_whole_decades() -> None:
         ((2.5, 2.0), LadderDecision(RATES[2:], 0.1, "waiting for 0.01")),
         ((math.inf, 2.5, 2.0), LadderDecision(RATES[3:], 0.01, "waiting for 0.001")),
         # and ends at the first that is worse
-        ((2.5, 2.6), LadderDecision((), 1.0, "1 is best: 2.5000, and 0.1 reached 2.6000")),
-        ((2.5, 2.0, 2.1), LadderDecision((), 0.1, "0.1 is best: 2.0000, and 0.01 reached 2.1000")),
-        ((2.5, 2.0, 2.0), LadderDecision((), 0.1, "0.1 is best: 2.0000, and 0.01 reached 2.0000")),
-        ((3.5, 2.0, 2.99), LadderDecision((), 0.1, "0.1 is best: 2.0000, and 0.01 reached 2.9900")),
-        ((2.5, math.inf), LadderDecision((), 1.0, "1 is best: 2.5000, and 0.1 failed")),
+        ((2.5, 2.6), LadderDecision((), 1.0, "1 is best, loss 2.5000; 0.1 reached 2.6000")),
+        ((2.5, 2.0, 2.1), LadderDecision((), 0.1, "0.1 is best, loss 2.0000; 0.01 reached 2.1000")),
+        ((2.5, 2.0, 2.0), LadderDecision((), 0.1, "0.1 is best, loss 2.0000; 0.01 reached 2.0000")),
+        (
+            (3.5, 2.0, 2.99),
+            LadderDecision((), 0.1, "0.1 is best, loss 2.0000; 0.01 reached 2.9900"),
+        ),
+        ((2.5, math.inf), LadderDecision((), 1.0, "1 is best, loss 2.5000; 0.1 failed")),
         # a step counts once all above it are known
         ((None, 2.0, 2.5), LadderDecision((1.0, 0.001, 0.0001), None, "waiting for 1")),
         ((2.5, None, 2.0), LadderDecision((0.1, 0.001, 0.0001), 1.0, "waiting for 0.1")),
         # what lies below the end is not needed
         (
             (2.5, 2.6, None, 1.0),
-            LadderDecision((), 1.0, "1 is best: 2.5000, and 0.1 reached 2.6000"),
+            LadderDecision((), 1.0, "1 is best, loss 2.5000; 0.1 reached 2.6000"),
         ),
-        ((2.5, 2.6, 1.0), LadderDecision((), 1.0, "1 is best: 2.5000, and 0.1 reached 2.6000")),
+        ((2.5, 2.6, 1.0), LadderDecision((), 1.0, "1 is best, loss 2.5000; 0.1 reached 2.6000")),
         # it may go all the way
         (
             (2.5, 2.4, 2.3, 2.2, 2.1),
-            LadderDecision((), 0.0001, "0.0001, the lowest rate, is best: 2.1000"),
+            LadderDecision((), 0.0001, "0.0001, the lowest rate, is best, loss 2.1000"),
         ),
         (
             (math.inf,) * 4 + (2.0,),
-            LadderDecision((), 0.0001, "0.0001, the lowest rate, is best: 2.0000"),
+            LadderDecision((), 0.0001, "0.0001, the lowest rate, is best, loss 2.0000"),
         ),
         # or find nothing
         (

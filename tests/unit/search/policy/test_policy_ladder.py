@@ -9,6 +9,7 @@ from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.search.policy import ladder, lstm_problem
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import LadderLength
+from lstm_sweep.search.policy.stop_reason import all_trials
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.by_corpus import CorpusFacts
@@ -40,7 +41,7 @@ def test_on_one_slot_rates_fall_until_one_is_worse() -> None:
     ]
     decision = played.policy.ladder
     assert decision and decision.best == 0.01
-    assert decision.reason.startswith("0.01 is best: ")
+    assert decision.reason.startswith("0.01 is best, loss ")
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3, 4, 6, 9])
@@ -89,8 +90,8 @@ def test_free_slots_run_the_next_rates_and_those_not_needed_are_stopped() -> Non
     reason = "its learning rate is not needed: "
     for progress in (needless, lowest):
         assert progress.ended and progress.ended.outcome is Outcome.PRUNED
-        assert progress.ended.reason.startswith(f"{reason}0.01 is best: ")
-        assert ", and 0.001 reached " in progress.ended.reason
+        assert progress.ended.reason.startswith(f"{reason}0.01 is best, loss ")
+        assert "; 0.001 reached " in progress.ended.reason
 
 
 def slow_below(trial: Trial, rate: float) -> Curve:
@@ -323,3 +324,20 @@ def test_an_opening_that_is_the_ladders_own_config_is_not_tried_again() -> None:
         if progress.trial.phase != "confirm"
     ]
     assert len(set(configs)) == len(configs)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+@pytest.mark.parametrize("trials", range(1, 11))
+def test_a_sweep_of_any_few_trials_ends_with_a_result(trials: int, slots: int) -> None:
+    played = play(Plan(trials=trials), slots=slots)
+    assert [one.trial.number for one in played.all_progress] == list(range(trials))
+    assert all(one.ended for one in played.all_progress)
+    assert played.policy.stop == all_trials(trials)
+    searched = played.of(Phase.SEARCH)
+    assert any(one.ranked_loss is not None for one in searched)
+    is_left_out = trials <= len(RATES)
+    assert bool(played.of(Phase.LADDER)) is not is_left_out
+    if is_left_out:  # then it keeps to the usual rate
+        rates = [as_lstm_config(one.trial.config).learning_rate for one in searched]
+        assert all(1e-4 <= rate <= 0.02 for rate in rates)
+        assert played.policy.report().ladder is None
