@@ -1,9 +1,9 @@
 """Which sweep has how many slots, and why: a pure function of the queue and the time.
 
 Sweeps of a higher priority get what they want before those of a lower one. Among those of one
-priority slots are shared evenly, whatever the length of a sweep, and within what one user may have.
-Where there are fewer slots than sweeps, they take turns: a sweep that has had a slot for a turn
-gives way to the one that waits for longest.
+priority slots are shared evenly by their users, however many sweeps each of them has and however
+long these are, and then by the sweeps of each user. Where there are fewer slots than users, or than
+sweeps of one, they take turns: who has had a slot for a turn gives way to who waits for longest.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from lstm_sweep.search.engines.fair_share import fair_shares
 
@@ -30,6 +30,8 @@ class Waiting:
     #: when it was submitted, and since when it has had a slot, or has had none; seconds of a clock
     submitted: float
     since: float
+    #: since when the sweeps of its owner and priority have had a slot, or have had none
+    owner_since: float
     #: slots that it has, and that it could use
     held: int
     wanted: int
@@ -69,39 +71,71 @@ def allot(
     `most_per_user` is how many slots the sweeps of one user have together at most.
     """
     left = slots
-    used = dict[str, int]()
+    used = Counter[str]()
     found = list[Allotment]()
     #: sweeps that have slots, with how many
     served = list[tuple[Waiting, int]]()
     in_order = sorted(sweeps, key=lambda one: -one.priority)
-    for _, same in itertools.groupby(in_order, key=lambda one: one.priority):
-        ordered = _in_turn(list(same), now, turn_s)
-        limits = None
+    for priority, same in itertools.groupby(in_order, key=lambda one: one.priority):
+        limits = dict[str, int]()
         if most_per_user is not None:
-            limits = {one.owner: most_per_user - used.get(one.owner, 0) for one in ordered}
-        shares = fair_shares(
-            [one.wanted for one in ordered],
-            left,
-            groups=[one.owner for one in ordered],
-            limits=limits,
-        )
-        for one, share in zip(ordered, shares, strict=True):
-            used[one.owner] = used.get(one.owner, 0) + share
+            limits = {one.owner: most_per_user - used[one.owner] for one in in_order}
+        given = _share_out(list(same), left, limits, now, turn_s)
+        for one, share in given:
+            used[one.owner] += share
             left -= share
             served += [(one, share)] if share else []
-        line = Counter[str]()
-        for one, share in zip(ordered, shares, strict=True):
+        line, own = Counter[str](), Counter[str]()
+        for one, share in given:
+            own[one.owner] += share
+        has_any = any(share for _, share in given)
+        for one, share in given:
             full = most_per_user is not None and used[one.owner] >= most_per_user
-            others = sweeps if any(shares) else [o for o in sweeps if o.priority > one.priority]
+            others = sweeps if has_any else [o for o in sweeps if o.priority > priority]
             why, eta_s = "", None
             if share < one.wanted:
-                queue = one.owner if full else ""
-                rivals = [(o, has) for o, has in served if not full or o.owner == one.owner]
+                waits_for_own = full or own[one.owner] > 0
+                queue = one.owner if waits_for_own else ""
+                rivals = [(o, has) for o, has in served if not queue or o.owner == queue]
                 eta_s = None if share else _free_in(rivals, one, line[queue], now, turn_s)
                 line[queue] += not share
                 why = _why(one, share, others, slots, full=full)
             found.append(Allotment(one.name, share, why, eta_s))
     return found
+
+
+def _share_out(
+    sweeps: list[Waiting], slots: int, limits: Mapping[str, int], now: float, turn_s: float
+) -> list[tuple[Waiting, int]]:
+    """Slots of each sweep of one priority, in the order in which they are given.
+
+    `limits` are how many slots a user may have, of those to whom there is a limit.
+    """
+    of_owner = dict[str, list[Waiting]]()
+    for one in sweeps:
+        of_owner.setdefault(one.owner, []).append(one)
+    users = _in_turn([_user(own, limits) for own in of_owner.values()], now, turn_s)
+    shares = fair_shares([user.wanted for user in users], slots)
+    given = list[list[tuple[Waiting, int]]]()
+    for user, share in zip(users, shares, strict=True):
+        own = _in_turn(of_owner[user.owner], now, turn_s)
+        parts = fair_shares([one.wanted for one in own], share)
+        given.append(list(zip(own, parts, strict=True)))
+    rounds = itertools.zip_longest(*given)  # the first of each user, then the second of each
+    return [pair for one_of_each in rounds for pair in one_of_each if pair]
+
+
+def _user(sweeps: Sequence[Waiting], limits: Mapping[str, int]) -> Waiting:
+    """The sweeps of one user and priority as if they were one."""
+    first, wanted = sweeps[0], sum(one.wanted for one in sweeps)
+    return replace(
+        first,
+        name=first.owner,
+        submitted=min(one.submitted for one in sweeps),
+        since=first.owner_since,
+        held=sum(one.held for one in sweeps),
+        wanted=max(0, min(wanted, limits.get(first.owner, wanted))),
+    )
 
 
 def _free_in(
@@ -127,7 +161,7 @@ def _free_in(
 
 
 def _in_turn(sweeps: list[Waiting], now: float, turn_s: float) -> list[Waiting]:
-    """Sweeps of one priority, those first that are to have a slot.
+    """Sweeps, or users, of one priority, those first that are to have a slot.
 
     Those come first whose turn is not over, then those that wait, and then those whose turn is
     over: among each the one first that has had a slot, or has waited, for longest. If none waits,
@@ -164,7 +198,9 @@ def _why(
     else:
         some = "1 slot" if slots == 1 else f"{slots} slots"
         there = "there is" if slots == 1 else "there are"
-        why = f"{count} sweeps share {some}" if count > 1 else f"{there} {some}"
+        users = len({other.owner for other in others})
+        of_whom = f" of {users} users" if users > 1 else ""
+        why = f"{count} sweeps{of_whom} share {some}" if count > 1 else f"{there} {some}"
     return f"{verb}: {why}"
 
 

@@ -34,6 +34,8 @@ class Shares:
         self.allotted: dict[str, Allotment] = {}
         #: since when each sweep has slots, or has none, by its run; seconds of the clock
         self.since: dict[str, float] = {}
+        #: of each user and priority: whether sweeps have a slot, and since when, or since when none
+        self._owners: dict[tuple[str, int], tuple[bool, float]] = {}
         #: process that drives each sweep, by its run; 0: on another machine, None: there is none
         self.pids: dict[str, int | None] = {}
 
@@ -53,6 +55,7 @@ class Shares:
         """
         if self._settings.cluster:
             self.slots = self._settings.count_slots()
+        self._note_owners(sweeps, now)
         can, found = self._allot(sweeps, now)
         for given in found:
             before = self.allotted.get(given.name)
@@ -62,6 +65,16 @@ class Shares:
             self._apply(can[given.name], given)
         later = [Allotment(one.name, 0) for one in sweeps if one.name not in can]
         self.allotted = {given.name: given for given in (*found, *later)}
+        self._note_owners(sweeps, now)
+
+    def _note_owners(self, sweeps: Sequence[QueuedRun], now: float) -> None:
+        """Note since when users have slots, or have none, be it by one sweep or by another."""
+        before, self._owners = self._owners, {}
+        for key, own in _by_owner(sweeps).items():
+            held = [one for one in own if self.slots_of(one.name)]
+            first = min(self.since[one.run_id] for one in held or own)
+            had, since = before.get(key, (bool(held), first))
+            self._owners[key] = (bool(held), since if had == bool(held) else now)
 
     def enter(self, sweeps: Sequence[QueuedRun], name: str) -> bool:
         """Give a sweep that was queued just now its place; nobody's slots change until `share_out`.
@@ -110,6 +123,7 @@ class Shares:
             priority=one.priority,
             submitted=one.submitted,
             since=self.since[one.run_id],
+            owner_since=self._owners.get((one.owner, one.priority), (False, now))[1],
             held=self.slots_of(one.name),
             wanted=max(1, most if demand is None else demand),
             left_s=one.seconds_left,
@@ -118,3 +132,11 @@ class Shares:
     def slots_of(self, name: str) -> int:
         """How many slots a sweep has."""
         return self.allotted[name].slots if name in self.allotted else 0
+
+
+def _by_owner(sweeps: Sequence[QueuedRun]) -> dict[tuple[str, int], list[QueuedRun]]:
+    """Sweeps by user and priority."""
+    found = dict[tuple[str, int], list[QueuedRun]]()
+    for one in sweeps:
+        found.setdefault((one.owner, one.priority), []).append(one)
+    return found

@@ -201,7 +201,7 @@ def test_what_was_just_queued_has_its_place_at_once_and_takes_nobodys_slot(
     for name, priority in (("b", 0), ("c", 0), ("d", 1)):
         service.submit(spec_of(data, name), owner="bob", priority=priority)
     assert slots_of(service) == {"d": 0, "a": 2, "b": 0, "c": 0}
-    assert service.status("c").why == "waits: 3 sweeps share 2 slots; about 5 min"
+    assert service.status("c").why == "waits: 3 sweeps of 2 users share 2 slots; about 5 min"
     service._look()
     assert slots_of(service) == {"d": 2, "a": 0, "b": 0, "c": 0}
     service.pause("b")

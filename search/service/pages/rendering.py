@@ -40,11 +40,20 @@ class Looks(NamedTuple):
     may_run: bool = False
     #: has logged in here and not at a proxy, and can log out
     logged_in: bool = False
+    #: may change what is others', and may go before them
+    is_admin: bool = False
+    #: whose sweeps the user may change, where the page depends on that
+    name: str = ""
 
     @classmethod
     def of(cls, site: Site, user: User) -> Looks:
-        """What a page shows to this user."""
-        return cls(user.may_run, site.settings.asks_login and not site.settings.user_header)
+        """What a page shows to all like this user."""
+        logged_in = site.settings.asks_login and not site.settings.user_header
+        return cls(user.may_run, logged_in, user.is_admin)
+
+    def may_change(self, owner: str | None) -> bool:
+        """Whether what changes a sweep of this owner is shown."""
+        return self.is_admin or (self.may_run and bool(owner) and owner == self.name)
 
 
 @functools.cache

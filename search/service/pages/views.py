@@ -53,9 +53,16 @@ ORDERS: dict[str, Callable[[TrialFinding], Any]] = {
 UNDER_WAY = ("queued", "running", "paused")
 
 
-async def kept(site: Site, user: User, key: Hashable, ask: Callable[[Looks], str]) -> Response:
-    """A page, which is made once for all like the user who ask for it within a moment."""
+async def kept(
+    site: Site, user: User, key: Hashable, ask: Callable[[Looks], str], *, is_owned: bool = False
+) -> Response:
+    """A page, which is made once for all like the user who ask for it within a moment.
+
+    `is_owned`: whoever may run sweeps sees of it what is for owners alone, so it is made for each.
+    """
     looks = Looks.of(site, user)
+    if is_owned and user.may_run and not user.is_admin:
+        looks = looks._replace(name=user.name)
     return page(
         json.loads((await site.answers.get(("page", looks, key), lambda: ask(looks))).content)
     )
@@ -155,7 +162,7 @@ async def sweep_page(
             under_way=status.state in UNDER_WAY,
         )
 
-    return await kept(site, user, ("sweep", sweep, sort, down, mlflow), ask)
+    return await kept(site, user, ("sweep", sweep, sort, down, mlflow), ask, is_owned=True)
 
 
 def _drawn(found: Findings) -> list[Figure]:

@@ -12,10 +12,6 @@ def test_what_some_do_not_want_is_shared_by_the_others() -> None:
     assert fair_shares([], 3) == []
 
 
-def test_a_group_has_no_more_than_its_limit() -> None:
-    assert fair_shares([5, 5, 5], 9, groups="aab", limits={"a": 3}) == [2, 1, 5]
-
-
 @given(st.lists(st.integers(0, 9), max_size=20), st.integers(0, 30))
 def test_shares_are_even_and_nothing_is_left_that_somebody_wants(
     wanted: list[int], slots: int

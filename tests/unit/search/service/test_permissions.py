@@ -74,6 +74,11 @@ def test_a_form_is_refused_as_a_request_is(place: Place) -> None:
             assert (method, answer.status_code) == (method, 403)
             assert "ann or an admin" in answer.text
         assert not place.service.calls and not place.service.priorities
+        assert "anns/resume" not in tab.get("/sweeps/anns").text
+    for name, role in (("ann", "run"), ("eve", "admin")):
+        with browser(place, **login(place, name, role)) as tab:
+            assert "anns/resume" in tab.get("/sweeps/anns").text
+            assert ("nobodys/resume" in tab.get("/sweeps/nobodys").text) is (role == "admin")
 
 
 def test_a_priority_before_others_is_for_admins(place: Place) -> None:

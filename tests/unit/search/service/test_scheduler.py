@@ -20,7 +20,8 @@ def sweep(name: str, **fields: object) -> Waiting:
         "owner": "ann", "priority": 0, "submitted": float(ord(name[0])), "since": 0.0, "held": 0,
         "wanted": 4,
     }  # fmt: skip
-    return Waiting(name=name, **{**usual, **fields})  # type: ignore[arg-type]
+    given = {**usual, **fields}
+    return Waiting(name=name, **{"owner_since": given["since"], **given})  # type: ignore[arg-type]
 
 
 def shares(*sweeps: Waiting, slots: int, now: float = 0.0, **more: int) -> dict[str, int]:
@@ -46,9 +47,27 @@ def test_a_higher_priority_comes_first_and_leaves_what_it_does_not_want() -> Non
 def test_a_user_has_no_more_than_the_limit_and_others_get_the_rest() -> None:
     own = [sweep("a"), sweep("b")]
     assert shares(*own, slots=4, most_per_user=3) == {"a": 2, "b": 1}
-    assert shares(*own, sweep("c", owner="bob"), slots=4, most_per_user=2) == {
-        "a": 1, "b": 1, "c": 2,
-    }  # fmt: skip
+    more = [*own, sweep("c", owner="bob")]
+    assert shares(*more, slots=5, most_per_user=2) == {"a": 1, "b": 1, "c": 2}
+
+
+def test_users_share_first_and_then_their_sweeps() -> None:
+    many = [sweep(f"a{n}") for n in range(50)]
+    found = shares(*many, sweep("b", owner="bob", since=9.0, wanted=50), slots=8)
+    assert (found.pop("b"), sorted(found.values())) == (4, [0] * 46 + [1] * 4)
+    found = shares(*many, sweep("b", owner="bob", wanted=1), slots=8)
+    assert found["b"] == 1 and sum(found.values()) == 8  # what one does not want others get
+
+
+def test_a_user_gives_way_after_a_turn_whichever_of_its_sweeps_had_it() -> None:
+    ann = {"owner_since": 0.0}
+    old, next_one = sweep("a", since=0.0, **ann), sweep("b", held=1, since=TURN_S - 50, **ann)
+    bob = sweep("c", owner="bob", since=10.0)
+    assert shares(old, next_one, bob, slots=1, now=TURN_S - 1) == {"a": 0, "b": 1, "c": 0}
+    assert shares(old, next_one, bob, slots=1, now=TURN_S) == {"a": 0, "b": 0, "c": 1}
+    # nothing is gained by sweeps that wait for longer than those of others
+    ended = [replace(one, held=0, owner_since=60.0) for one in (old, next_one)]
+    assert shares(*ended, bob, slots=1, now=60.0) == {"a": 0, "b": 0, "c": 1}
 
 
 def test_a_limit_holds_over_priorities() -> None:
@@ -71,6 +90,8 @@ def test_the_first_one_that_waits_gets_the_slot_of_a_turn_that_is_over() -> None
         ([sweep("a", priority=2, left_s=718.5), sweep("c")], 2, {},
          "waits: 1 sweep has a higher priority; about 12 min"),
         ([sweep("a"), sweep("c")], 2, {}, "has 1 of 4 slots: 2 sweeps share 2 slots"),
+        ([sweep("a"), sweep("c", owner="bob")], 2, {},
+         "has 1 of 4 slots: 2 sweeps of 2 users share 2 slots"),
         ([sweep("c")], 2, {"most_per_user": 1},
          "has 1 of 4 slots: user ann has as many slots as one user may"),
         ([sweep("c")], 0, {}, "waits: there is no slot"),
@@ -149,12 +170,25 @@ def test_random_loads_leave_no_slot_idle_share_evenly_and_starve_nobody(
     for number, (at, work, wanted, owner, priority) in enumerate(drawn):
         one = Waiting(
             name=f"s{number}", owner=owner, priority=priority if with_priorities else 0,
-            submitted=float(at), since=float(at), held=0, wanted=wanted,
+            submitted=float(at), since=float(at), held=0, wanted=wanted, owner_since=float(at),
         )  # fmt: skip
         waiting.append(Load(one, float(work)))
     now, done = 0.0, list[Load]()
+    owners = dict[tuple[str, int], tuple[bool, float]]()
+
+    def note_owners() -> None:
+        """Keep since when users have slots or none, as a service does."""
+        for key in {(load.one.owner, load.one.priority) for load in here}:
+            own = [load for load in here if (load.one.owner, load.one.priority) == key]
+            holds = any(load.one.held for load in own)
+            had, since = owners.get(key, (holds, now))
+            owners[key] = (holds, since if had == holds else now)
+            for load in own:
+                load.one = replace(load.one, owner_since=owners[key][1])
+
     while waiting:
         here = [load for load in waiting if load.one.submitted <= now]
+        note_owners()
         found = allot(
             [load.one for load in here], slots, now, most_per_user=most_per_user, turn_s=TURN_S
         )
@@ -167,19 +201,21 @@ def test_random_loads_leave_no_slot_idle_share_evenly_and_starve_nobody(
             since = now if bool(share) != bool(held) else load.one.since
             load.one = replace(load.one, held=share, since=since)
             load.work -= share * STEP_S
+        note_owners()
         done += [load for load in waiting if load.work <= 0]
         waiting = [load for load in waiting if load.work > 0]
         now += STEP_S
     assert now <= 2_000 + sum(work for _, work, *_ in drawn) + STEP_S * (len(drawn) + 1)
     if most_per_user is None and not with_priorities:
-        bound = (TURN_S + STEP_S) * (1 + math.ceil(len(done) / slots))
+        users = len({load.one.owner for load in done})
+        bound = (TURN_S + STEP_S) * (1 + math.ceil(users / slots)) * (1 + len(done))
         assert max(load.longest_wait for load in done) <= bound
 
 
 def _check(
     here: list[Load], given_to: dict[str, int], slots: int, most_per_user: int | None
 ) -> None:
-    """Nothing is idle that somebody may use, and shares of one priority are within one slot."""
+    """Nothing is idle that somebody may use, and users of one priority are within one slot."""
     ones = [load.one for load in here]
     used = {one.owner: 0 for one in ones}
     for one in ones:
@@ -192,5 +228,11 @@ def _check(
     assert not short or sum(given_to.values()) == slots
     for one in short:
         same = [o for o in ones if o.priority == one.priority]
-        assert max(given_to[o.name] for o in same) <= given_to[one.name] + 1
+        own = [o for o in same if o.owner == one.owner]
+        assert max(given_to[o.name] for o in own) <= given_to[one.name] + 1
+        of_own = sum(given_to[o.name] for o in own)
+        by_owner = {
+            o.owner: sum(given_to[p.name] for p in same if p.owner == o.owner) for o in same
+        }
+        assert max(by_owner.values()) <= of_own + 1
         assert all(given_to[o.name] == 0 for o in ones if o.priority < one.priority)
