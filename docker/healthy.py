@@ -9,7 +9,7 @@ NODE = "http://127.0.0.1:52365/api/local_raylet_healthz"
 HEAD = "http://127.0.0.1:8265/api/gcs_healthz"
 
 #: commands that answer: their ports by default, and a path that needs no login
-SERVERS = {"ui": ("5000", "/health"), "serve": ("8000", "/api/v1/health")}
+SERVERS = {"ui": ("5000", "/health"), "serve": ("8000", "/api/v1/ready")}
 
 
 def addresses(line: list[str]) -> list[str]:

@@ -30,7 +30,7 @@ from lstm_sweep.search.client.sending import OCTETS, corpus_id_of
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.connections import Connections, server_options
 from lstm_sweep.search.service.http_settings import HttpSettings, service_folder
-from lstm_sweep.search.service.service import QueuedSweep, ServiceSettings
+from lstm_sweep.search.service.service import Figures, QueuedSweep, ServiceSettings
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import load
 from tests.fakes import ScriptedEngine
@@ -53,6 +53,7 @@ class ImmediateService:
             store=load(folder, {}), folder=folder, state=folder / "service"
         )
         self.reads = self.settings.store
+        self.figures = Figures()
         #: reason why it takes no sweeps
         self.not_ready = ""
         #: who has submitted each sweep, and sweeps by owner and token of the client

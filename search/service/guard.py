@@ -20,14 +20,19 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.audit import Audit
 from lstm_sweep.search.service.http_settings import API, HttpSettings, Limits, host_of, name_of
 from lstm_sweep.search.service.login import Login, resolve_forwarded
+from lstm_sweep.search.service.logs import Seldom
 from lstm_sweep.search.service.permissions import User
 from lstm_sweep.search.service.problems import ProblemError, response_of
 
 LOOPBACK = ("localhost",)
 #: methods that change nothing
 READING = ("GET", "HEAD", "OPTIONS")
+#: statuses of refusals that are noted
+REFUSED = (401, 403, 429)
 #: what is answered without a login
-OPEN = frozenset({f"{API}/health", f"{API}/openapi.json", f"{API}/session", "/client"})
+OPEN = frozenset(
+    {f"{API}/health", f"{API}/ready", f"{API}/openapi.json", f"{API}/session", "/client"}
+)
 #: requests with a body that change nothing
 READ_ALL_THE_SAME = frozenset({f"{API}/dry-runs", f"{API}/sizes", f"{API}/yaml"})
 #: beginnings of paths whose bodies have limits of their own
@@ -72,6 +77,7 @@ class Guard:
         self._app, self._settings, self._login = app, settings, login
         self._audit, self._on_answer = audit, on_answer
         self._open, self._on_refusal = OPEN | open_paths, on_refusal
+        self._logs = Seldom()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a connection."""
@@ -82,16 +88,17 @@ class Guard:
         began = time.monotonic()
         sending = _Sending(send)
         state = scope.setdefault("state", {})
-        state["user"] = None
+        state["user"], mark = None, ""
         state["by_proxy"] = resolve_forwarded(scope, self._settings.proxies)
         try:
             state["user"] = self._checked(scope)
+            mark = self._begin(scope)
             await self._app(scope, self._bounded(scope, receive), sending)
         except Exception as error:
             await self._on_error(error, sending, scope, receive)
         route = getattr(scope.get("route"), "path", "other")
         self._on_answer(scope["method"], route, sending.status, time.monotonic() - began)
-        self._note(scope, sending)
+        self._note(scope, sending, mark)
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """`receive` with the limits of the body of a request."""
@@ -115,7 +122,7 @@ class Guard:
         if changes:
             _check_origin(headers)
         path = scope["path"]
-        if path in self._open or path.startswith("/static/"):
+        if self._is_open(path):
             return None
         user = self._login.user_of(headers, by_proxy=scope["state"]["by_proxy"])
         if changes and not user.may_run and path not in READ_ALL_THE_SAME:
@@ -123,6 +130,10 @@ class Guard:
                 403, f"'{user.name}' may read: expected a token with the role run for changes"
             )
         return user
+
+    def _is_open(self, path: str) -> bool:
+        """Whether a path is answered without a login."""
+        return path in self._open or path.startswith("/static/")
 
     def _check_host(self, headers: Mapping[str, str]) -> None:
         """Refuse a name that is not this service's: a browser may have been led here by it."""
@@ -149,21 +160,39 @@ class Guard:
             answer = self._on_refusal(scope["path"], accepts, answer)
         await answer(scope, receive, sending)
 
-    def _note(self, scope: Scope, sending: _Sending) -> None:
-        user = scope.get("state", {}).get("user")
-        if user is None or scope["method"] in READING or scope["path"] in READ_ALL_THE_SAME:
-            return
+    def _begin(self, scope: Scope) -> str:
+        """Note a change that is to be made; the mark of its note, empty if the request is none.
+
+        Raises:
+            ProblemError: it cannot be noted, and so it is not made.
+        """
+        user, path = scope["state"]["user"], scope["path"]
+        if user is None or scope["method"] in READING or path in READ_ALL_THE_SAME:
+            return ""
         try:
-            self._audit.note(
-                user,
-                address_of(scope),
-                f"{scope['method']} {scope['path']}",
-                sending.status,
-                made=sending.location,
-                details=scope["state"].get("details"),
-            )
+            return self._audit.begin(user, address_of(scope), _what(scope))
         except OSError as error:
-            log.error("%s: %s, the change is not noted", self._audit.file, error.strerror)
+            self._logs.error("audit", f"{self._audit.file}: {error.strerror}, changes are refused")
+            raise ProblemError(
+                507,
+                f"the change cannot be noted ({error.strerror}), so it is not made: expected room "
+                f"on the disk of the service",
+            ) from None
+
+    def _note(self, scope: Scope, sending: _Sending, mark: str) -> None:
+        """Note what came of a change, a login or a download, or that a request was refused."""
+        user, address, status = scope["state"]["user"], address_of(scope), sending.status
+        logs_in = user and scope["method"] not in READING and self._is_open(scope["path"])
+        try:
+            if mark or logs_in or (user and sending.is_download):
+                self._audit.note(
+                    user, address, _what(scope), status, mark=mark, made=sending.location,
+                    details=scope["state"].get("details"),
+                )  # fmt: skip
+            elif status in REFUSED:
+                self._audit.refuse(user, address, _what(scope), status)
+        except OSError as error:
+            self._logs.error("audit", f"{self._audit.file}: {error.strerror}, it is not noted")
 
 
 class _Sending:
@@ -174,6 +203,8 @@ class _Sending:
         #: 0 until the answer has begun
         self.status = 0
         self.location = ""
+        #: whether a file is sent that a browser keeps
+        self.is_download = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -183,6 +214,8 @@ class _Sending:
                 headers.setdefault(name, value)
             headers.setdefault("Cache-Control", CACHE_CONTROL)
             self.location = headers.get("location", "")
+            kept = headers.get("content-disposition", "").startswith("attachment")
+            self.is_download = kept and self.status < 300
         await self._send(message)
 
 
@@ -218,6 +251,10 @@ def _limited(
         return message
 
     return counted
+
+
+def _what(scope: Scope) -> str:
+    return f"{scope['method']} {scope['path']}"
 
 
 def address_of(scope: Scope) -> str:

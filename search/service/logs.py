@@ -54,7 +54,7 @@ def rotate(file: Path, most: int = LOG_BYTES) -> None:
 
 
 def cut_open_log(file: Path, most: int = LOG_BYTES) -> None:
-    """Begin a log anew that a process has open to append to; its last half is kept beside it.
+    """Begin a log anew that a process has open to append to; the last half of it is kept.
 
     What the process writes just then may be lost.
     """

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections import Counter as Counts
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from lstm_sweep.search.service.service import QueuedSweep
+from lstm_sweep.search.service.service import Figures, QueuedSweep
 
 MEDIA = CONTENT_TYPE_PLAIN_0_0_4
 #: upper bounds of the times of answers, seconds
@@ -47,6 +55,27 @@ class Metrics:
         self._listeners = Gauge(
             "lstm_sweep_listeners", "Open streams of events", registry=self._registry
         )
+        self._oldest = Gauge(
+            "lstm_sweep_oldest_wait_seconds",
+            "Time since the oldest sweep without a slot was submitted",
+            registry=self._registry,
+        )
+        self._deaths = Gauge(
+            "lstm_sweep_driver_deaths",
+            "Drivers that have ended before their sweeps, since the service was started",
+            registry=self._registry,
+        )
+        self._failed_looks = Gauge(
+            "lstm_sweep_failed_looks",
+            "Looks at the queue that have failed, since the service was started",
+            registry=self._registry,
+        )
+        self._store = Gauge(
+            "lstm_sweep_store_seconds",
+            "Time that the last look at the queue took to read the store",
+            registry=self._registry,
+        )
+        ProcessCollector(registry=self._registry)  # memory, processor and open descriptors
         self._ready = Gauge(
             "lstm_sweep_ready", "1 if the service takes sweeps", registry=self._registry
         )
@@ -65,6 +94,7 @@ class Metrics:
         *,
         listeners: int,
         is_ready: bool,
+        figures: Figures,
     ) -> bytes:
         """All figures; `states` are those of all sweeps."""
         counts = Counts(states)
@@ -75,4 +105,10 @@ class Metrics:
         self._slots.labels("wanted").set(sum(one.wanted for one in waiting))
         self._listeners.set(listeners)
         self._ready.set(is_ready)
+        now = datetime.now(UTC)
+        waits = [(now - one.submitted).total_seconds() for one in waiting if not one.slots]
+        self._oldest.set(max([0.0, *waits]))
+        self._deaths.set(figures.driver_deaths)
+        self._failed_looks.set(figures.failed_looks)
+        self._store.set(figures.store_s)
         return generate_latest(self._registry)

@@ -22,6 +22,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import slot_sharing
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import SERVICE_STOP_S, STOP_WITHIN
+from lstm_sweep.search.service.logs import cut_open_log
 from lstm_sweep.search.service.scheduler import duration
 
 #: seconds before a driver that has died is started again, twice as many after each further death
@@ -31,6 +32,8 @@ MOST_DEATHS, FORGIVEN_S = 5, 600.0
 #: seconds by which drivers are killed before the service would be, and by which they are told
 #: that it comes, of which they leave a tenth
 KILLED_AHEAD_S, TOLD_AHEAD_S = 8.0, 10.0
+#: bytes of the log of a driver, of which as much is kept again, and logs that are kept
+MOST_LOG_BYTES, MOST_LOGS = 4 << 20, 1_000
 #: suffixes of the file that a driver locks, and of that in which it notes how far its sweep is
 LOCK, PROGRESS = ".lock", ".progress"
 
@@ -74,6 +77,7 @@ class Runner:
         self._allotted: dict[str, tuple[int, str]] = {}
         #: held while a driver is started, and whether none is to be started any more
         self._starting, self._closed = threading.Lock(), False
+        self._drop_old_logs()
 
     def pid(self, run_id: str) -> int | None:
         """The process that drives a sweep, started by this service or an earlier one, or None."""
@@ -163,6 +167,17 @@ class Runner:
             lines = log.read().decode("utf-8", "replace").strip().splitlines()
             return lines[-1] if lines else ""
         return ""
+
+    def bound_log(self, run_id: str) -> None:
+        """Begin the log of a driver anew if it has become too large, also while it runs."""
+        cut_open_log(self._state / f"{run_id}.log", MOST_LOG_BYTES)
+
+    def _drop_old_logs(self) -> None:
+        """Delete the logs of sweeps whose drivers have written longest ago, if there are many."""
+        with contextlib.suppress(OSError):
+            logs = sorted(self._state.glob("*.log*"), key=lambda one: -one.stat().st_mtime)
+            for old in logs[MOST_LOGS:]:
+                old.unlink()
 
     def allot(self, run_id: str, slots: int, why: str, since: float) -> None:
         """Let a driver use so many slots; since when it has any or none, seconds of the clock.

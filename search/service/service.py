@@ -72,6 +72,17 @@ class QueuedSweep:
         return vars(self) | {"submitted": self.submitted.isoformat()}
 
 
+@dataclass(kw_only=True)
+class Figures:
+    """What a service counts of itself since it was started."""
+
+    #: drivers that have ended before their sweeps, and looks at the queue that have failed
+    driver_deaths: int = 0
+    failed_looks: int = 0
+    #: seconds that the queue took to be read from the store when it was read last
+    store_s: float = 0.0
+
+
 class Service(Protocol):
     """What the HTTP side calls; each method may be called from any thread.
 
@@ -82,6 +93,7 @@ class Service(Protocol):
     """
 
     settings: ServiceSettings
+    figures: Figures
     #: `settings.store`, read once for all who ask; what this service has changed is seen at once
     reads: Settings
 

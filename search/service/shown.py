@@ -45,6 +45,9 @@ class Ready(_Shown):
 
     status: Literal["ready"]
     takes_code: bool = Field(description="whether it also takes templates, which are code")
+    running: int = Field(description="sweeps that have slots")
+    queued: int = Field(description="sweeps that wait for slots")
+    slots_held: int = Field(description="slots that sweeps have")
 
 
 class VersionMade(_Shown):

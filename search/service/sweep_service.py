@@ -20,10 +20,11 @@ from lstm_sweep.search.api.queue import QueuedRun, Submission
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.far_drivers import FarDrivers
+from lstm_sweep.search.service.logs import Seldom
 from lstm_sweep.search.service.queue_reader import QueueReader
 from lstm_sweep.search.service.runner import MOST_DEATHS, Runner, lock_folder
 from lstm_sweep.search.service.scheduler import Allotment
-from lstm_sweep.search.service.service import QueuedSweep, ServiceSettings
+from lstm_sweep.search.service.service import Figures, QueuedSweep, ServiceSettings
 from lstm_sweep.search.service.shares import JUST_NOW, UNDER_WAY, Shares
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
@@ -59,7 +60,7 @@ class SweepService:
         Raises:
             InputError: it cannot be used, or another service of this machine keeps its queue.
         """
-        self.settings, self._clock = settings, clock
+        self.settings, self._clock, self.figures = settings, clock, Figures()
         self._store = Store(settings.store)
         self._store.prepare()
         self._shared = SharedStore(settings.store, clock)
@@ -70,6 +71,7 @@ class SweepService:
         on = "ray" if settings.cluster else ""
         self._runner = Runner(settings.state, settings.folder, clock, on, settings.stop_within_s)
         self._ends, self._looked, self._fault = threading.Event(), clock(), ""
+        self._logs = Seldom()
         self._queue: list[QueuedRun] = []
         self._shares = Shares(settings, self._runner, clock)
         self._far_drivers = FarDrivers()
@@ -217,6 +219,8 @@ class SweepService:
         except Exception as error:  # the queue is watched on
             kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
             self._fault = without_secrets(f"{kind}{error}")
+            self.figures.failed_looks += 1
+            self._logs.error("queue", f"the queue cannot be read: {self._fault}")
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -254,7 +258,10 @@ class SweepService:
     def _look(self) -> None:
         """Read the queue, share out the slots, start and end drivers."""
         now, found = self._clock(), list[QueuedRun]()
-        for one in self._reader.read():
+        began = time.monotonic()
+        queued = self._reader.read()
+        self.figures.store_s = time.monotonic() - began
+        for one in queued:
             if one.state in UNDER_WAY or self._runner.pid(one.run_id):
                 found.append(one)
             else:  # it has ended
@@ -267,6 +274,7 @@ class SweepService:
                 del self._shares.since[run_id]
         for one in found:
             self._shares.remember(one)
+            self._runner.bound_log(one.run_id)
         self._shares.pids = {one.run_id: self._driver_of(one, now) for one in found}
         for one in found:
             if self._shares.pids[one.run_id] is None and self._runner.was_started(one.run_id):
@@ -278,6 +286,7 @@ class SweepService:
     def _note_death(self, one: QueuedRun) -> None:
         """Start a driver again later that has died, or give its sweep up."""
         self._runner.note_death(one.run_id)
+        self.figures.driver_deaths += 1
         if self._runner.deaths(one.run_id) >= MOST_DEATHS:
             last = self._runner.last_words(one.run_id)
             why = f"its driver has died {MOST_DEATHS} times in a row; the last that it said: {last}"

@@ -107,6 +107,8 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ, *, given: st
     base = file.parent if file else folder
     origin = f"by {file}" if file else f"no {FILE} here or above"
     uri = values.get("tracking_uri", "sqlite:///mlflow.db")
+    if given:  # by the command line, which every user of the machine can read
+        _refuse_password(given, "--store", OTHERWISE["tracking_uri"])
     if stated := given or environment.get("MLFLOW_TRACKING_URI"):
         uri, origin = stated, "as given" if given else "by MLFLOW_TRACKING_URI"
         base = folder
@@ -172,16 +174,22 @@ def _checked(key: object, value: Any, file: Path) -> Any:
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{file}: {key} is {shown(value)}, expected text")
     is_address = key == "tracking_uri" or (key == "artifacts" and "://" in value)
-    if is_address and address.holds_password(value):
-        secrets.hide_address(value)
-        variable = address.variable_of(value, OTHERWISE[key])
-        raise InputError(
-            f"{file}: {key} holds a password, expected the address without it, and {variable} in "
-            f"the environment"
-        )
+    if is_address:
+        _refuse_password(value, f"{file}: {key}", OTHERWISE[key])
     if UNWRITABLE.search(value):
         raise InputError(f"{file}: {key} is {shown(value)}, expected text in one line")
     return value
+
+
+def _refuse_password(uri: str, what: str, otherwise: str) -> None:
+    """Refuse an address with a password where others may read it."""
+    if not address.holds_password(uri):
+        return
+    secrets.hide_address(uri)
+    raise InputError(
+        f"{what} holds a password, expected the address without it, and "
+        f"{address.variable_of(uri, otherwise)} in the environment"
+    )
 
 
 def _hosts(value: object, file: Path) -> tuple[str, ...]:

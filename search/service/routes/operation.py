@@ -41,16 +41,24 @@ async def health() -> Response:
     summary="Does it take sweeps?",
     responses={
         200: {"model": shows.Ready},
-        **refusals({503: "it takes no sweeps just now; the sentence says why"}),
+        **refusals({503: "it takes no sweeps just now; the log of the service says why"}),
     },
 )
 async def ready(request: Request, site: TheSite) -> Response:
-    """The service takes sweeps, and its store answers."""
+    """The service takes sweeps, and its store answers; without a login, so it names nothing."""
 
     def ask() -> dict[str, Any]:
-        if why := site.service.ready():
-            raise ProblemError(503, why)
-        return {"status": "ready", "takes_code": site.settings.allow_code}
+        if site.service.ready():
+            raise ProblemError(503, "no sweeps are taken just now: the log of the service says why")
+        queue = site.service.queue()
+        running = sum(bool(one.slots) for one in queue)
+        return {
+            "status": "ready",
+            "takes_code": site.settings.allow_code,
+            "running": running,
+            "queued": len(queue) - running,
+            "slots_held": sum(one.slots for one in queue),
+        }
 
     return answers.response(request, await site.answers.get("ready", ask))
 
@@ -70,6 +78,7 @@ async def metrics(site: TheSite) -> Response:
             site.service.queue(),
             listeners=site.feeds.listeners,
             is_ready=not site.service.ready(),
+            figures=site.service.figures,
         )
 
     return Response(await site.answers.read(ask), media_type=MEDIA)

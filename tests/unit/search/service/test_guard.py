@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import FileResponse, Response
 from starlette.testclient import TestClient
 
 from lstm_sweep.search.service.app import create_app
@@ -129,7 +130,8 @@ def test_nothing_but_health_and_description_is_told_without_a_token(asking: Plac
         assert client.get(f"{API}/health").status_code == 200
         for path, methods in described.items():
             for method in methods:
-                if (path, method) in [(f"{API}/health", "get"), (f"{API}/session", "post"),
+                if (path, method) in [(f"{API}/health", "get"), (f"{API}/ready", "get"),
+                                      (f"{API}/session", "post"),
                                       (f"{API}/session", "delete"),
                                       ("/client", "get")]:  # fmt: skip
                     continue
@@ -211,26 +213,35 @@ def test_who_asks_is_what_the_proxy_says(workplace: Callable[[str], Path]) -> No
             in c.post(f"{API}/session", json={"token": token}).headers["set-cookie"].lower()
         )
         c.post(CHANGE, headers=bearer(token))
-    lines = (place.settings.folder / "audit.jsonl").read_text().splitlines()
-    assert {json.loads(line)["from"] for line in lines} == {"192.0.2.7"}
+    assert {line["from"] for line in lines(place)} == {"192.0.2.7"}
 
 
-def test_changes_are_noted_and_secrets_are_not(
+def lines(place: Place, name: str = "audit.jsonl") -> list[dict[str, Any]]:
+    """What the service has noted."""
+    file = place.settings.folder / name
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def test_changes_logins_and_refusals_are_noted_and_secrets_are_not(
     asking: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = TokenFile(asking.settings.folder).add("ann", "run")
-    file = asking.settings.folder / "audit.jsonl"
     with caplog.at_level(logging.DEBUG), asking.client() as client:
         client.get(f"{API}/sweeps", headers=bearer(token))
+        assert not lines(asking) + lines(asking, "refusals.jsonl")
         client.post(CHANGE)  # by nobody
-        assert not file.exists()
+        client.post(f"{API}/session", json={"token": "lstm-sweep-guessed"})
         client.post(CHANGE, headers=bearer(token))
         client.post(f"{API}/session", json={"token": token})
-    line, session = map(json.loads, file.read_text().splitlines())
+    begun, change, session = lines(asking)
+    assert (change["who"], change["what"], change["status"]) == ("ann", f"POST {CHANGE}", 404)
+    assert begun == change | {"status": None, "when": begun["when"]}
     assert (session["who"], session["what"]) == ("ann", f"POST {API}/session")
-    assert (line["who"], line["what"], line["status"]) == ("ann", f"POST {CHANGE}", 404)
-    assert line["when"].endswith("+00:00") and file.stat().st_mode & 0o077 == 0
-    assert token not in file.read_text() + caplog.text
+    refused = [(line["who"], line["status"]) for line in lines(asking, "refusals.jsonl")]
+    assert refused == [(None, 401)] * 2
+    for file in asking.settings.folder.glob("*.jsonl"):
+        assert change["when"].endswith("+00:00") and file.stat().st_mode & 0o077 == 0
+        assert token not in file.read_text() + caplog.text
 
 
 def test_each_change_that_can_be_asked_for_leaves_a_line(asking: Place) -> None:
@@ -244,10 +255,34 @@ def test_each_change_that_can_be_asked_for_leaves_a_line(asking: Place) -> None:
         ]
         assert len(changes) > 8
         answers = [client.request(*change.split(" "), json=[]) for change in changes]
-    lines = (asking.settings.folder / "audit.jsonl").read_text().splitlines()
-    noted = [(line["who"], line["what"], line["status"]) for line in map(json.loads, lines)]
+    made = [line for line in lines(asking) if line["status"] is not None]
+    noted = [(line["who"], line["what"], line["status"]) for line in made]
     given = zip(changes, answers, strict=True)
     assert noted == [("ann", change, answer.status_code) for change, answer in given]
+
+
+def test_a_download_is_noted(asking: Place) -> None:
+    token = TokenFile(asking.settings.folder).add("ann", "read")
+    app = create_app(asking.service, asking.settings)
+
+    @app.get("/bundle")
+    async def bundle() -> Response:
+        return FileResponse(__file__, filename="bundle.zip")
+
+    with TestClient(app, base_url="http://localhost", headers=bearer(token)) as client:
+        assert client.get("/bundle").status_code == 200
+    [line] = lines(asking)
+    assert (line["who"], line["what"], line["status"]) == ("ann", "GET /bundle", 200)
+
+
+def test_a_change_that_cannot_be_noted_is_not_made(asking: Place) -> None:
+    token = TokenFile(asking.settings.folder).add("ann", "run")
+    (asking.settings.folder / "audit.jsonl").mkdir()
+    with asking.client(**bearer(token)) as client:
+        answer = client.post(f"{API}/sweeps", json={"data": "python-docs"})
+        assert (answer.status_code, answer.json()["type"]) == (507, "urn:lstm-sweep:problem:disk")
+        assert "so it is not made" in answer.json()["detail"]
+        assert client.get(f"{API}/sweeps").json()["sweeps"] == []
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,14 @@ def test_a_password_in_the_file_is_refused_and_its_variable_named(
     assert not {"planted", "plan", "ted"} & set(re.split(r"\W", str(refusal.value)))
 
 
+def test_a_password_in_an_option_is_refused_and_its_variable_named(folder: Path) -> None:
+    """All users of a machine see the options of its programs."""
+    with pytest.raises(InputError, match=r"--store holds a password.*PGPASSWORD") as refused:
+        load(folder, {}, given="postgresql://me:hunter2@db/runs")
+    assert "hunter2" not in str(refused.value)
+    assert load(folder, {}, given="postgresql://me@db/runs").tracking_uri
+
+
 @pytest.mark.parametrize(
     ("place", "variable"),
     [

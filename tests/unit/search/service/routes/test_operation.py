@@ -22,12 +22,20 @@ def client(place: Place) -> Iterator[TestClient]:
         yield client
 
 
-def test_it_says_whether_it_takes_sweeps(place: Place, client: TestClient) -> None:
-    assert client.get(f"{API}/ready").json() == {"status": "ready", "takes_code": False}
-    place.service.not_ready = "the service ends"
-    answer = client.get(f"{API}/ready")
-    assert (answer.status_code, answer.json()["detail"]) == (503, "the service ends")
-    assert client.get(f"{API}/health").json()["status"] == "ok"
+def test_it_says_without_a_login_whether_it_takes_sweeps_and_names_nothing(
+    workplace: Callable[[str], Path],
+) -> None:
+    place = Place.in_folder(workplace("ready"), asks_login=True)
+    place.service.owners["a-name"] = "ann"  # one in the queue
+    with place.client() as client:
+        answer = client.get(f"{API}/ready")
+        assert answer.json() == {
+            "status": "ready", "takes_code": False, "running": 1, "queued": 0, "slots_held": 1,
+        }  # fmt: skip
+        place.service.not_ready = "store postgresql://db/runs does not answer"
+        answer = client.get(f"{API}/ready")
+        assert (answer.status_code, "postgresql" in answer.text) == (503, False)
+        assert client.get(f"{API}/health").json()["status"] == "ok"
 
 
 def test_whoever_asks_is_told_who_that_is(workplace: Callable[[str], Path]) -> None:

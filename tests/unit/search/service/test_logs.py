@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.search.service.audit import Audit
+from lstm_sweep.search.service.logs import Seldom, cut_open_log, old_of, rotate
+from lstm_sweep.search.service.permissions import Role, User
+
+ANN = User("ann", Role.RUN)
+
+
+def test_what_happens_often_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    logs = Seldom(lambda: now[0])
+    with caplog.at_level(logging.ERROR):
+        for now[0] in (0.0, 1.0, 59.0, 60.0):
+            logs.error("a", f"a at {now[0]:g}")
+        logs.error("b", "b")
+    assert [record.getMessage() for record in caplog.records] == ["a at 0", "a at 60", "b"]
+
+
+def test_a_large_log_is_begun_anew_and_the_one_before_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    rotate(file, 10)
+    file.write_text("0123456789")
+    rotate(file, 11)
+    assert file.exists()
+    rotate(file, 10)
+    assert not file.exists() and old_of(file).read_text() == "0123456789"
+
+
+def test_a_log_that_a_process_writes_is_cut_while_it_does(tmp_path: Path) -> None:
+    file = tmp_path / "a.log"
+    with file.open("ab", buffering=0) as opened:
+        opened.write(b"x" * 90 + b"the end\n")
+        cut_open_log(file, 1000)
+        assert file.stat().st_size == 98
+        cut_open_log(file, 98)
+        opened.write(b"more\n")
+    assert file.read_bytes() == b"more\n"  # and no hole before it
+    assert old_of(file).read_bytes() == (b"x" * 90 + b"the end\n")[-49:]
+    assert old_of(file).stat().st_mode & 0o077 == 0
+
+
+def test_the_lists_of_changes_and_refusals_are_bounded_and_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lstm_sweep.search.service.audit.rotate", lambda file: rotate(file, 1000))
+    audit = Audit(tmp_path)
+    mark = audit.begin(ANN, "192.0.2.7", "POST /x")
+    for _ in range(200):
+        audit.refuse(None, "192.0.2.9", "GET /y", 401)
+    audit.note(ANN, "192.0.2.7", "POST /x", 201, mark=mark, made="/z", details={"trials": 1})
+    first, second = map(json.loads, audit.file.read_text().splitlines())
+    assert first["status"] is None and first["id"] == second["id"] == mark
+    assert (second["who"], second["status"], second["made"]) == ("ann", 201, "/z")
+    assert sum(file.stat().st_size for file in tmp_path.glob("refusals*")) < 3000
+    for file in tmp_path.iterdir():
+        assert file.stat().st_mode & 0o077 == 0
+        assert all(json.loads(line) for line in file.read_text().splitlines())
+
+
+def test_a_line_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    audit = Audit(tmp_path)
+    audit.file.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="Too many levels"):
+        audit.begin(ANN, "", "POST /x")
+    audit.file = Path(os.devnull).with_name("full")
+    with pytest.raises(OSError, match="No space left"):
+        audit.begin(ANN, "", "POST /x")
