@@ -1,4 +1,4 @@
-"""Schemas of the resources of KubeRay, as far as `docker/kuberay.yaml` uses them.
+"""Schemas of resources of KubeRay and Kubernetes, as far as the files of `docker/` use them.
 
 Written after the Go types of `ray.io/v1` (raycluster_types.go and rayjob_types.go in
 ray-operator/apis/ray/v1 of github.com/ray-project/kuberay), from which its CRDs are generated, the
@@ -42,8 +42,9 @@ def mapping(of: Schema) -> Schema:
 
 
 PROBE = record(
-    "exec",
+    "",
     exec=record("command", command=each(TEXT)),
+    httpGet=record("path port", path=TEXT, port=TEXT),
     initialDelaySeconds=COUNT, periodSeconds=COUNT, timeoutSeconds=COUNT, failureThreshold=COUNT,
 )  # fmt: skip
 ENVIRONMENT = {
@@ -57,14 +58,17 @@ ENVIRONMENT = {
 }  # fmt: skip
 CONTAINER = record(
     "name image resources",
-    name=NAME, image=TEXT, env=each(ENVIRONMENT),
+    name=NAME, image=TEXT, env=each(ENVIRONMENT), args=each(TEXT), workingDir=TEXT,
     ports=each(record("containerPort", name=NAME, containerPort=COUNT)),
     resources=record("requests limits", requests=mapping(QUANTITY), limits=mapping(QUANTITY)),
     securityContext=record(
-        allowPrivilegeEscalation=SWITCH, capabilities=record("drop", drop=each(TEXT))
+        allowPrivilegeEscalation=SWITCH, readOnlyRootFilesystem=SWITCH,
+        capabilities=record("drop", drop=each(TEXT))
     ),
     livenessProbe=PROBE, readinessProbe=PROBE,
-    volumeMounts=each(record("name mountPath", name=NAME, mountPath=TEXT, readOnly=SWITCH)),
+    volumeMounts=each(
+        record("name mountPath", name=NAME, mountPath=TEXT, subPath=TEXT, readOnly=SWITCH)
+    ),
 )  # fmt: skip
 VOLUME = {
     "oneOf": [
@@ -73,14 +77,19 @@ VOLUME = {
             persistentVolumeClaim=record("claimName", claimName=NAME, readOnly=SWITCH),
         ),
         record("name emptyDir", name=NAME, emptyDir=record()),
+        record("name configMap", name=NAME, configMap=record("name", name=NAME)),
     ]
 }  # fmt: skip
 POD = record(
     "spec",
+    metadata=record("labels", labels=mapping(TEXT)),
     spec=record(
         "containers", containers=each(CONTAINER), volumes=each(VOLUME),
-        terminationGracePeriodSeconds=COUNT,
-        securityContext=record(runAsNonRoot=SWITCH, runAsUser=COUNT, fsGroup=COUNT),
+        terminationGracePeriodSeconds=COUNT, automountServiceAccountToken=SWITCH,
+        securityContext=record(
+            runAsNonRoot=SWITCH, runAsUser=COUNT, fsGroup=COUNT,
+            seccompProfile=record("type", type={"const": "RuntimeDefault"}),
+        ),
     ),
 )  # fmt: skip
 CLUSTER = record(
@@ -101,13 +110,41 @@ JOB = record(
 )  # fmt: skip
 
 
-def resource(kind: str, spec: Schema) -> Schema:
-    """A resource of `ray.io/v1`."""
+LABELS = record("matchLabels", matchLabels=mapping(TEXT))
+POLICY = record(
+    "podSelector policyTypes ingress",
+    podSelector=LABELS, policyTypes=each({"const": "Ingress"}),
+    ingress=each(record(
+        "from",
+        **{"from": each(record("", podSelector=LABELS, namespaceSelector={"type": "object"}))},
+        ports=each(record("port", port=COUNT)),
+    )),
+)  # fmt: skip
+DEPLOYMENT = record(
+    "replicas selector strategy template",
+    replicas=COUNT, strategy=record("type", type={"const": "Recreate"}), selector=LABELS,
+    template=POD,
+)  # fmt: skip
+SERVICE = record(
+    "selector ports",
+    selector=mapping(TEXT), ports=each(record("port targetPort", port=COUNT, targetPort=TEXT)),
+)  # fmt: skip
+
+
+def resource(kind: str, spec: Schema, version: str = "ray.io/v1", of: str = "spec") -> Schema:
+    """A resource; what it says stands under `of`."""
     return record(
-        "apiVersion kind metadata spec",
-        apiVersion={"const": "ray.io/v1"}, kind={"const": kind}, spec=spec,
-        metadata=record("name", name=NAME),
+        f"apiVersion kind metadata {of}",
+        apiVersion={"const": version}, kind={"const": kind}, metadata=record("name", name=NAME),
+        **{of: spec},
     )  # fmt: skip
 
 
-SCHEMAS = {"RayCluster": resource("RayCluster", CLUSTER), "RayJob": resource("RayJob", JOB)}
+SCHEMAS = {
+    "RayCluster": resource("RayCluster", CLUSTER),
+    "RayJob": resource("RayJob", JOB),
+    "NetworkPolicy": resource("NetworkPolicy", POLICY, "networking.k8s.io/v1"),
+    "Deployment": resource("Deployment", DEPLOYMENT, "apps/v1"),
+    "Service": resource("Service", SERVICE, "v1"),
+    "ConfigMap": resource("ConfigMap", mapping(TEXT), "v1", "data"),
+}

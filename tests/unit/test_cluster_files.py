@@ -23,11 +23,12 @@ from tests.unit.containers import COMPOSE, DOCKER, ROOT, SERVICES, stages
 from tests.unit.kuberay import SCHEMAS
 
 SLURM = ROOT / "examples" / "slurm.sh"
-RESOURCES: dict[str, dict[str, Any]] = {
-    one["kind"]: one
-    for one in yaml.safe_load_all((DOCKER / "kuberay.yaml").read_text(encoding="utf-8"))
-}
+RESOURCES, SERVICE_RESOURCES = (
+    {one["kind"]: one for one in yaml.safe_load_all((DOCKER / file).read_text(encoding="utf-8"))}
+    for file in ("kuberay.yaml", "service.yaml")
+)
 CLUSTER = RESOURCES["RayCluster"]["spec"]
+SERVICE_POD = SERVICE_RESOURCES["Deployment"]["spec"]["template"]
 HEAD = CLUSTER["headGroupSpec"]
 [WORKERS] = CLUSTER["workerGroupSpecs"]
 NODES = [SERVICES["ray-head"], SERVICES["ray-worker"]]
@@ -103,9 +104,11 @@ def test_a_node_must_answer_to_be_well(line: str, found: list[str]) -> None:
     assert [re.findall(r":(\d+)/", address)[0] for address in addresses] == found
 
 
-@pytest.mark.parametrize("kind", SCHEMAS)
-def test_a_resource_is_what_kuberay_knows(kind: str) -> None:
-    assert errors(RESOURCES[kind]) == []
+@pytest.mark.parametrize(
+    "resource", [*RESOURCES.values(), *SERVICE_RESOURCES.values()], ids=lambda one: str(one["kind"])
+)
+def test_a_resource_is_what_kubernetes_and_kuberay_know(resource: dict[str, Any]) -> None:
+    assert errors(resource) == []
 
 
 @pytest.mark.parametrize(
@@ -126,12 +129,49 @@ def test_what_kuberay_does_not_know_is_found(
     assert said in "\n".join(errors(resource))
 
 
-def test_the_pods_have_no_rights_and_are_watched() -> None:
-    for group in (HEAD, WORKERS):
-        spec = group["template"]["spec"]
+def test_the_pods_have_no_rights_and_write_to_volumes_alone() -> None:
+    for pod in (HEAD["template"], WORKERS["template"], SERVICE_POD):
+        spec = pod["spec"]
         [container] = spec["containers"]
         assert spec["securityContext"]["runAsNonRoot"] is True
-        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        mounts = {mount["name"] for mount in container["volumeMounts"]}
+        assert mounts == {volume["name"] for volume in spec["volumes"]}
+        places = {mount["mountPath"] for mount in container["volumeMounts"]}
+        assert {"/tmp", "/home/sweep"} <= places
+    for pod in (WORKERS["template"], SERVICE_POD):  # the head asks for workers
+        assert pod["spec"]["automountServiceAccountToken"] is False
+
+
+def test_the_service_of_kubernetes_is_a_command_of_the_program() -> None:
+    [container] = SERVICE_POD["spec"]["containers"]
+    parsed = build_parser().parse_args(container["args"])
+    assert (parsed.command, parsed.host) == ("serve", "0.0.0.0")
+    [port] = container["ports"]
+    assert parsed.port == port["containerPort"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/api/v1/health"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/api/v1/ready"
+    assert SERVICE_RESOURCES["Deployment"]["spec"]["replicas"] == 1
+    hosts = yaml.safe_load(SERVICE_RESOURCES["ConfigMap"]["data"]["mlflow.yaml"])["allowed_hosts"]
+    assert SERVICE_RESOURCES["Service"]["metadata"]["name"] in hosts
+
+
+def test_only_those_reach_the_pods_who_need_to() -> None:
+    cluster, service = (one["NetworkPolicy"]["spec"] for one in (RESOURCES, SERVICE_RESOURCES))
+    name = RESOURCES["RayCluster"]["metadata"]["name"]
+    assert cluster["podSelector"]["matchLabels"] == {"ray.io/cluster": name}
+    assert service["podSelector"]["matchLabels"] == SERVICE_POD["metadata"]["labels"]
+    assert all(rule["from"] for policy in (cluster, service) for rule in policy["ingress"])
+
+
+def test_the_nodes_are_watched() -> None:
+    for group in (HEAD, WORKERS):
+        [container] = group["template"]["spec"]["containers"]
         for probe in ("livenessProbe", "readinessProbe"):
             assert container[probe]["exec"]["command"][-1] == "/usr/local/bin/healthy.py"
     assert any(
@@ -146,7 +186,8 @@ def test_the_head_alone_has_the_store_and_the_data() -> None:
     assert {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME"} < set(given)
     mounts = {mount["name"] for mount in head["volumeMounts"]}
     assert mounts == {volume["name"] for volume in HEAD["template"]["spec"]["volumes"]}
-    assert "env" not in worker and "volumeMounts" not in worker
+    assert "env" not in worker
+    assert "data" not in {mount["name"] for mount in worker["volumeMounts"]}
     assert HEAD["rayStartParams"]["num-cpus"] == "0"
 
 
