@@ -238,6 +238,8 @@ class RoundDone:
     repeated: bool = False
     #: whether no round follows though its trial has more, as far as is known
     last: bool = False
+    #: whether a checkpoint was written after it, from which the trial can go on
+    saved: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ class Round:
     metrics: dict[str, float]
     #: whether it was read from a checkpoint and is not the last one in it
     repeated: bool = False
+    #: whether a checkpoint was written after it, from which the training can go on
+    saved: bool = False
 
 
 @dataclass(frozen=True)

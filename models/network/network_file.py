@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 #: what Keras calls the weights within its file
 WEIGHTS = "model.weights.h5"
+#: how the file of the model begins that was there before that of a round, whose number follows
+BEFORE = "before-"
 #: writings by Keras after which its file is looked into: not the first, since many networks are
 #: written once, and not often, since in some files there is nothing to be found
 LAYOUT_AFTER = (2, 3)
@@ -34,17 +36,50 @@ class NetworkFile:
         #: how often Keras has written the file
         self._saved = 0
 
-    def write(self) -> None:
-        """Write the model atomically: to a file beside the path, which then replaces it."""
+    def write(self, number: int) -> None:
+        """Write the model as it is after round `number`, atomically: the file is replaced.
+
+        The one before it is kept beside it until `confirm`: whoever never hears of this round,
+        since the process is killed, takes that (`keep_reported`).
+        """
         partial = self.path.with_name(f"partial-{self.path.name}")
         if self._layout:
             self._layout.write(partial, _values(self._model))
         else:
             self._model.save(partial)
             self._saved += 1
+        self.confirm()
+        before = self.path.with_name(f"{BEFORE}{number}-{self.path.name}")
+        if self.path.exists():
+            self.path.replace(before)
+        else:
+            before.touch()
         partial.replace(self.path)
         if self._layout is None and self._saved in LAYOUT_AFTER:
             self._layout = _layout_of(self.path, _values(self._model))
+
+    def confirm(self) -> None:
+        """Delete what is kept: the round of the model was reported."""
+        for file in _kept(self.path):
+            file.unlink(missing_ok=True)
+
+
+def keep_reported(path: Path, rounds: int) -> None:
+    """Let the file of a model be that of a round up to `rounds`, as many as were reported.
+
+    It may be that of one more if its process was killed before it could report that.
+    """
+    for file in _kept(path):
+        number = file.name.removeprefix(BEFORE).partition("-")[0]
+        if number.isdecimal() and int(number) > rounds:
+            path.unlink(missing_ok=True)
+            if file.stat().st_size:
+                file.replace(path)
+        file.unlink(missing_ok=True)
+
+
+def _kept(path: Path) -> list[Path]:
+    return sorted(path.parent.glob(f"{BEFORE}*-{path.name}"))
 
 
 @dataclass(frozen=True)

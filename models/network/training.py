@@ -175,11 +175,8 @@ class _Training:
         if not math.isfinite(result["loss"]):
             yield Diverged(f"{where}: {excess('validation', result['loss'], self._limit)}")
             return
-        if result["loss"] < self._best:
+        if is_best := result["loss"] < self._best:
             self._best = result["loss"]
-            if self._best <= self._written:
-                self._written = self._best
-                self._file.write()
             self._checkpointer.note_best()
         symbols = meter.steps * self._config.batch_size * self._config.sequence_length
         before = len(self._corpus.train) * (part.epoch - 1)
@@ -197,17 +194,29 @@ class _Training:
             ),
             "symbols_seen": float(before + len(self._corpus.train) * part.end // windows.steps),
         }
-        self._checkpointer.note_round(metrics)
-        yield self.done(number, metrics)
+        saved = self._checkpointer.note_round(metrics)
+        if is_best and self._best <= self._written:
+            self._written = self._best
+            self._file.write(number)
+        yield self.done(number, metrics, saved=saved)
+        self._file.confirm()
 
-    def done(self, number: int, metrics: dict[str, float], *, repeated: bool = False) -> Round:
+    def done(
+        self,
+        number: int,
+        metrics: dict[str, float],
+        *,
+        repeated: bool = False,
+        saved: bool = False,
+    ) -> Round:
         """The event that a round is done, `LastRound` if all steps have been taken by then."""
         if self._steps is None:
-            return Round(number, metrics, repeated)
+            return Round(number, metrics, repeated, saved)
         windows = self._windows_of(epoch_of(number, self._rounds_per_epoch))
         part = part_of_epoch(number, self._rounds_per_epoch, windows.steps)
         last = self._before(part) + part.end >= self._steps
-        return LastRound(number, metrics) if last else Round(number, metrics, repeated)
+        kind = LastRound if last else Round
+        return kind(number, metrics, repeated and not last, saved)
 
     def _before(self, part: RoundPart) -> int:
         """Steps of all epochs before that of a part."""
@@ -254,8 +263,9 @@ class _Checkpointer:
         if not found or not checkpoint.fits(found.state, self._variables):
             return []
         _assign(self._scored.weights, found.best)
-        if min(metrics["val_loss"] for metrics in found.rounds) < written:
-            file.write()
+        losses = [metrics["val_loss"] for metrics in found.rounds]
+        if min(losses) < written:
+            file.write(1 + losses.index(min(losses)))
         _assign(self._variables, found.state)
         self._rounds, self._best = found.rounds, found.best
         return list(found.rounds)
@@ -265,18 +275,22 @@ class _Checkpointer:
         if self._settings:
             self._best = _values(self._scored.weights)
 
-    def note_round(self, metrics: dict[str, float]) -> None:
-        """Add a round; write a checkpoint if one is due (`CheckpointSettings.due_after`)."""
+    def note_round(self, metrics: dict[str, float]) -> bool:
+        """Add a round; write a checkpoint if one is due (`CheckpointSettings.due_after`).
+
+        Return whether it was written.
+        """
         if not self._settings:
-            return
+            return False
         self._rounds.append(metrics)
         began = self._clock()
         if began - self._saved < self._settings.due_after(self._took):
-            return
+            return False
         now = Checkpoint(self._rounds, _values(self._variables), self._best)
         now.save(self._settings.file, self._identity)
         self._saved = self._clock()
         self._took = self._saved - began
+        return True
 
 
 def _values(variables: Iterable[Any]) -> list[NDArray[Any]]:

@@ -76,7 +76,7 @@ def _train(job: Job) -> Iterator[Message]:
             return
         if isinstance(event, events.Round):
             last = isinstance(event, events.LastRound)
-            yield RoundDone(event.number, event.metrics, event.repeated, last)
+            yield RoundDone(event.number, event.metrics, event.repeated, last, event.saved)
         elif time.monotonic() - reported >= REPORT_EVERY_S:
             reported = time.monotonic()
             yield Progressed(event.number, event.share, event.loss)

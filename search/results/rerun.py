@@ -13,6 +13,7 @@ from typing import Any
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.network.network_file import keep_reported
 from lstm_sweep.models.strict_json import plain
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
@@ -313,6 +314,7 @@ class _Again:
         files = None
         if self.progress.started:
             files = TrialFiles(folder=self.engine.collect(self.progress.slot))
+            keep_reported(files.weights, len(self.progress.rounds))
         keep = files is not None and files.weights.exists()
         self.writer.close_trial(self.progress, files, keep=keep)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lstm_sweep.models.network.network_file import keep_reported
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.sweep.events import TrialClosed
@@ -74,7 +75,9 @@ class Closing:
             folder = progress.job.folder
             return TrialFiles(folder=folder) if progress.waited and folder.exists() else None
         with needing_room(f"folder {progress.job.folder}"), parts.beating():
-            return TrialFiles(folder=parts.engine.collect(progress.slot))
+            files = TrialFiles(folder=parts.engine.collect(progress.slot))
+            keep_reported(files.weights, len(progress.rounds))
+            return files
 
     def _drop_displaced(self) -> None:
         """Delete stored weights of trials that are no longer among the best."""
