@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from typing_extensions import override
@@ -52,7 +52,7 @@ class InlineEngine(ClosesOnExit):
             return []
         message = self._stopped or next(self._running)
         if isinstance(message, Ended | Paused):
-            self._running = None
+            self._end()
         return [(self.slots[0], message)]
 
     def stop(self, slot: Slot, ended: Ended | Paused) -> None:
@@ -67,4 +67,11 @@ class InlineEngine(ClosesOnExit):
 
     @override
     def close(self) -> None:
-        self._running, self._closed = None, True
+        self._closed = True
+        self._end()
+
+    def _end(self) -> None:
+        """Let the training undo what it has changed in this process."""
+        if isinstance(self._running, Generator):
+            self._running.close()
+        self._running = None

@@ -100,7 +100,7 @@ class LocalEngine(ClosesOnExit):
         if self._sharing is None:
             return 0
         staying = sum(running.stopped is None for running in self._running.values())
-        return max(0, staying - self._sharing.most())
+        return self._sharing.surplus(staying)
 
     @override
     def demand(self, count: int) -> None:
@@ -117,7 +117,12 @@ class LocalEngine(ClosesOnExit):
         place = self._reserved.pop(job.slot, "")
         own = replace(job, slot=slot_at(place, job.slot))
         log = KernelLog()
-        process, pipe = forkserver.fork(worker.main, own, user_code=job.training.runs_user_code)
+        try:
+            process, pipe = forkserver.fork(worker.main, own, user_code=job.training.runs_user_code)
+        except BaseException:
+            log.close()
+            self._give_back(place)
+            raise
         self._running[job.slot] = _Running(job.slot, process, pipe, log, place, memory_kills())
         self._folders[job.slot] = job.folder
 

@@ -131,12 +131,12 @@ class RayEngine(ClosesOnExit):
     def surplus(self) -> int:
         if self._share is None:
             return 0
-        return max(0, len(self._running - self._stopping) - self._share.most())
+        return self._share.surplus(len(self._running - self._stopping))
 
     @override
     def demand(self, count: int) -> None:
         if self._share:
-            self._share.demand(count, len(self.slots))
+            self._share.demand_of(count, len(self.slots))
 
     def start(self, job: Job) -> None:
         """Send a trial to the agent of its slot, with its files, and its corpus if it is new."""

@@ -212,8 +212,15 @@ class Runner:
 
     def demand(self, run_id: str) -> int | None:
         """How many slots a driver says it could use; None if it has not said."""
+        return self._said(run_id, slot_sharing.DEMAND)
+
+    def surplus(self, run_id: str) -> int:
+        """How many slots a driver has that it is to give back once its trials can wait."""
+        return self._said(run_id, slot_sharing.SURPLUS) or 0
+
+    def _said(self, run_id: str, suffix: str) -> int | None:
         try:
-            return int(self._allotment(run_id).with_suffix(".demand").read_text(encoding="ascii"))
+            return int(self._allotment(run_id).with_suffix(suffix).read_text(encoding="ascii"))
         except (OSError, ValueError):
             return None
 
@@ -222,7 +229,7 @@ class Runner:
         self._deaths.pop(run_id, None)
         self._allotted.pop(run_id, None)
         allotment = self._allotment(run_id)
-        suffixes = (".demand", PROGRESS)
+        suffixes = (slot_sharing.DEMAND, slot_sharing.SURPLUS, PROGRESS)
         files = [allotment, *map(allotment.with_suffix, suffixes), self._file(run_id)]
         for file in files:
             with contextlib.suppress(OSError):

@@ -11,6 +11,8 @@ from lstm_sweep.search.service.service import ServiceSettings
 
 #: seconds for which a sweep keeps its slots while its driver is to be started again
 KEPT_S = 5.0
+#: seconds within which a driver notices that it is to give a slot back
+NOTICED_S = 10.0
 #: states of sweeps that have a driver, or are to get one
 UNDER_WAY = ("queued", "running", "interrupted")
 #: why a sweep has no slot until slots are shared out again, if it gets one then
@@ -36,6 +38,8 @@ class Shares:
         self.since: dict[str, float] = {}
         #: of each user and priority: whether sweeps have a slot, and since when, or since when none
         self._owners: dict[tuple[str, int], tuple[bool, float]] = {}
+        #: when sweeps were given a slot which another one may still have, by their runs
+        self._due = dict[str, float]()
         #: process that drives each sweep, by its run; 0: on another machine, None: there is none
         self.pids: dict[str, int | None] = {}
 
@@ -51,16 +55,22 @@ class Shares:
     def share_out(self, sweeps: Sequence[QueuedRun], now: float) -> None:
         """Give slots to sweeps that have a driver, or may soon; start those that lack one.
 
-        A sweep whose driver has died just now keeps its slots for the one that follows.
+        A sweep whose driver has died just now keeps its slots for the one that follows. A turn does
+        not begin as long as a trial of another sweep ends its round on the slot: if rounds take
+        longer than turns, it would be over before.
         """
         if self._settings.cluster:
             self.slots = self._settings.count_slots()
         self._note_owners(sweeps, now)
+        self._put_turns_off(sweeps, now)
         can, found = self._allot(sweeps, now)
         for given in found:
             before = self.allotted.get(given.name)
             if bool(before and before.slots) != bool(given.slots):
                 self.since[can[given.name].run_id] = now
+                self._due.pop(can[given.name].run_id, None)
+                if given.slots:
+                    self._due[can[given.name].run_id] = now
         for given in found:
             self._apply(can[given.name], given)
         later = [Allotment(one.name, 0) for one in sweeps if one.name not in can]
@@ -75,6 +85,21 @@ class Shares:
             first = min(self.since[one.run_id] for one in held or own)
             had, since = before.get(key, (bool(held), first))
             self._owners[key] = (bool(held), since if had == bool(held) else now)
+
+    def _put_turns_off(self, sweeps: Sequence[QueuedRun], now: float) -> None:
+        """Let turns begin now that could not yet, since a driver has still to give a slot back."""
+        is_late = any(self._runner.surplus(run_id) for run_id, pid in self.pids.items() if pid)
+        for run_id, given in list(self._due.items()):
+            if run_id not in self.since or (not is_late and now - given > NOTICED_S):
+                del self._due[run_id]
+            elif is_late:
+                self.since[run_id] = now
+        if not is_late:
+            return
+        for key, own in _by_owner(sweeps).items():
+            held = [one.run_id for one in own if self.slots_of(one.name)]
+            if held and self._due.keys() >= {*held}:
+                self._owners[key] = (True, now)
 
     def enter(self, sweeps: Sequence[QueuedRun], name: str) -> bool:
         """Give a sweep that was queued just now its place; nobody's slots change until `share_out`.

@@ -30,8 +30,8 @@ from lstm_sweep.search.sweep.events import (
 from lstm_sweep.search.sweep.hearing import Hearing
 from lstm_sweep.search.sweep.lease import BEAT_S
 from lstm_sweep.search.sweep.loop_parts import EndEstimates, LoopParts, Turn, expected_tags
-from lstm_sweep.search.sweep.making_room import make_room
 from lstm_sweep.search.sweep.placing import Placing
+from lstm_sweep.search.sweep.preemption import Preemption
 from lstm_sweep.search.sweep.resume import ResumeState, goes_on
 from lstm_sweep.search.sweep.state import ON_REQUEST, PAUSED, SweepState
 from lstm_sweep.search.sweep.watch import Watch
@@ -63,6 +63,7 @@ class Loop:
         self._is_news = False
         #: when trials that hang were looked for last
         self._looked = -math.inf
+        self._preemption = Preemption(parts.engine)
         self._estimates = EndEstimates(parts)
         self._placing = Placing(parts, self._conclude, self._is_changing)
         #: how trials that run were told to end or to wait, by their number
@@ -112,7 +113,7 @@ class Loop:
             idle = full and not self._state.running
             over = idle and not self._placing.waits_for_a_slot()
             parts.clock.hold(held=idle and not over and bool(self._placing.refused))
-            make_room(parts.engine, self._state)
+            self._preemption.look(self._state)
         if over:
             return False
         wait = full and not self._hearing.waits and not parts.journal.is_behind
@@ -201,6 +202,7 @@ class Loop:
             self._history.apply(RoundReported(slot, message))
             if not known:  # a trial that was paused reports its rounds once more
                 self._judge(self._state.running[slot], repeated=message.repeated)
+                self._preemption.receive(self._state.running[slot], message, self._state)
         else:
             self._conclude(self._state.running[slot], message)
 

@@ -1,21 +1,64 @@
-"""Lets trials wait whose slots other sweeps need."""
+"""Preemption: trials wait whose slots other sweeps need, at the end of a round if they can."""
 
 from __future__ import annotations
 
 from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Paused
+from lstm_sweep.search.trial import Paused, RoundDone
+
+#: seconds for which a trial keeps a slot that another sweep needs, if no checkpoint is written
+#: meanwhile; twice as many each time that it had to go without one
+KEEPS_S = 1_800.0
 
 
-def make_room(engine: Engine, state: SweepState) -> None:
-    """Tell trials to wait whose slots other sweeps need, those that began last first.
+class Preemption:
+    """Lets trials of one sweep wait while there are more than it may have slots.
 
-    One that runs code of the user has no checkpoint: it keeps its slot until it ends.
+    A trial gives its slot up as soon as it has a checkpoint of the round that it was in, so it goes
+    on where it was. Without that, one whose start and round take longer than others let it have a
+    slot would begin the same round again and again. One whose round takes longer than `KEEPS_S` is
+    paused within it, and keeps its slot for twice as long the next time: so each gets on, and
+    others wait at most twice as long as it takes to begin and to finish a round. A trial that runs
+    code of the user has no checkpoint: it keeps its slot until it ends.
     """
-    if state.closing or not (surplus := engine.surplus()):
-        return
-    running = (one for one in state.running.values() if one.started and one.job)
-    may_wait = [one for one in running if one.job and not one.job.training.runs_user_code]
-    for progress in sorted(may_wait, key=lambda one: -one.stretch_began)[:surplus]:
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        #: since when there are too many trials, in seconds of the driver's clock
+        self._since: float | None = None
+        #: for how long each trial keeps its slot that had to wait without a checkpoint
+        self._keeps_s: dict[int, float] = {}
+
+    def receive(self, progress: TrialProgress, done: RoundDone, state: SweepState) -> None:
+        """Let a trial wait that has just finished a round, if its slot is needed."""
+        may = done.saved and not progress.last and _may_wait(progress)
+        if may and not state.closing and self._engine.surplus():
+            self._preempt(progress)
+
+    def look(self, state: SweepState) -> None:
+        """Let trials wait that have kept their slots for too long, the last that began first."""
+        surplus = 0 if state.closing else self._engine.surplus()
+        if not surplus:
+            self._since = None
+            return
+        self._since = state.now if self._since is None else self._since
+        kept = state.now - self._since
+        late = [
+            one
+            for one in state.running.values()
+            if _may_wait(one) and kept > self._keeps_s.get(one.trial.number, KEEPS_S)
+        ]
+        for progress in sorted(late, key=lambda one: -one.stretch_began)[:surplus]:
+            number = progress.trial.number
+            self._keeps_s[number] = 2 * self._keeps_s.get(number, KEEPS_S)
+            self._preempt(progress)
+
+    def _preempt(self, progress: TrialProgress) -> None:
         epoch = progress.trial.epoch_text(len(progress.rounds))
-        engine.stop(progress.slot, Paused(f"at epoch {epoch}: makes room", makes_room=True))
+        waits = Paused(f"at epoch {epoch}: makes room", makes_room=True)
+        self._engine.stop(progress.slot, waits)
+
+
+def _may_wait(progress: TrialProgress) -> bool:
+    return bool(progress.started and progress.job and not progress.job.training.runs_user_code)

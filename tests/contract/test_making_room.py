@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.trial import Slot
+from lstm_sweep.search.trial import RoundDone, Slot
 from tests.contract.four_trials import Listening, four_trials
 from tests.contract.sittings import go_on, interrupt
 from tests.fakes import ScriptedEngine
@@ -22,9 +23,10 @@ from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
 
 class Shared(ScriptedEngine):
-    """A slot that another sweep has from one `wait` to another, both counted from 1.
+    """A slot that another sweep needs from one `wait` to another, both counted from 1.
 
-    `look` is called at each `wait` in between in which no trial runs.
+    `look` is called at each `wait` in between in which no trial runs. A checkpoint is written after
+    each round.
     """
 
     def __init__(self, first: int, last: int, look: Callable[[], None] = lambda: None) -> None:
@@ -55,7 +57,11 @@ class Shared(ScriptedEngine):
         found = super().wait(timeout_s)
         if self._is_taken and not found:
             self._look()
-        return found
+        return [(slot, _saved(event)) for slot, event in found]
+
+
+def _saved(event: Event) -> Event:
+    return replace(event, saved=True) if isinstance(event, RoundDone) else event
 
 
 def test_a_trial_makes_room_and_goes_on_in_its_run(

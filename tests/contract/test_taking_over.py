@@ -101,13 +101,13 @@ def store_of(store: Store) -> Store:
     return Store(store.settings)
 
 
-def test_a_sweep_shows_that_it_is_driven_while_it_begins_and_ends(
+def test_a_sweep_shows_that_it_is_driven_while_it_begins_starts_a_worker_and_ends(
     store: Store, corpus: Corpus, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "BEAT_S", 0.05)
     seen: list[int] = []
 
-    def slowly(sweep: Sweep, *arguments: Any) -> None:
+    def slowly(*arguments: Any) -> None:
         for _ in range(2):
             last, until = max(seen, default=0), time.monotonic() + 60
             while (beat := beat_now()) <= last and time.monotonic() < until:
@@ -120,9 +120,11 @@ def test_a_sweep_shows_that_it_is_driven_while_it_begins_and_ends(
         return found.beat
 
     monkeypatch.setattr(Sweep, "_open_folder", wrapped(Sweep._open_folder, slowly))
+    monkeypatch.setattr(ScriptedEngine, "start", wrapped(ScriptedEngine.start, slowly))
+    monkeypatch.setattr(ScriptedEngine, "collect", wrapped(ScriptedEngine.collect, slowly))
     monkeypatch.setattr(Sweep, "_close_trials", wrapped(Sweep._close_trials, slowly))
     run(ScriptedEngine(LOSSES), trials=1)
-    assert 0 < seen[0] < seen[1] < seen[2] < seen[3]
+    assert len(seen) == 8 and sorted({*seen}) == seen and seen[0] > 0
 
 
 class SlowToRenew(Store):

@@ -229,7 +229,7 @@ def test_slots_that_the_service_takes_back_are_left_once_their_trials_wait(
 ) -> None:
     allotment = tmp_path / "r.slots"
     monkeypatch.setenv("LSTM_SWEEP_ALLOTMENT", str(allotment))
-    monkeypatch.setattr("lstm_sweep.search.engines.ray_share.LOOK_S", 0.0)
+    monkeypatch.setattr("lstm_sweep.search.engines.slot_sharing.LOOK_S", 0.0)
     ended = list[Member]()
 
     def schedule(fleet: Fleet, call: Any) -> None:

@@ -34,20 +34,20 @@ def test_what_the_service_gives_is_read_again_after_a_while(tmp_path: Path) -> N
 def test_a_sweep_that_had_a_slot_too_many_asks_for_no_more_for_a_while(tmp_path: Path) -> None:
     file, clock = tmp_path / "r.slots", Time()
     share = Share(file, clock)
-    share.demand(2, 2)  # all are used: perhaps more could be
+    share.demand_of(2, 2)  # all are used: perhaps more could be
     assert said(file) is None
-    share.demand(1, 2)
+    share.demand_of(1, 2)
     assert said(file) == "1"
-    share.demand(1, 1)
+    share.demand_of(1, 1)
     clock.now += CONTENT_S - 1
-    share.demand(1, 1)
+    share.demand_of(1, 1)
     assert said(file) == "1"
     clock.now += 1
-    share.demand(1, 1)
+    share.demand_of(1, 1)
     assert said(file) is None
-    share.demand(1, 2)  # in vain again: now for twice as long
+    share.demand_of(1, 2)  # in vain again: now for twice as long
     clock.now += CONTENT_S
-    share.demand(1, 1)
+    share.demand_of(1, 1)
     assert said(file) == "1"
-    share.demand(2, 2)  # slots that it still has are of use after all
+    share.demand_of(2, 2)  # slots that it still has are of use after all
     assert said(file) is None
