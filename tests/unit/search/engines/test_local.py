@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import hardware
 from lstm_sweep.search.engines.local import LocalEngine, find_slots, open_local, place_of
 from lstm_sweep.search.engines.slot_sharing import SlotSharing
-from lstm_sweep.search.trial import Slot
+from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.trial import Job, Slot, Trial
 
 
 @pytest.mark.parametrize(
@@ -45,6 +49,25 @@ def test_a_reserved_slot_is_kept_until_it_is_released_also_while_events_are_wait
     assert (sharing.held, other.take(place_of(slot))[0]) == (0, place_of(slot))
     other.close()
     engine.close()
+
+
+def test_a_slot_on_which_no_worker_could_be_forked_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot, trial = Slot(0, core=0), Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
+    sharing = SlotSharing([place_of(slot)], tmp_path)
+    training = CorpusTraining(tmp_path, Scoring(1, 0))
+    job = Job(trial=trial, slot=slot, training=training, folder=tmp_path / "0")
+
+    def fail(*arguments: object, **more: object) -> None:
+        raise OSError("no process")
+
+    monkeypatch.setattr(forkserver, "fork", fail)
+    with LocalEngine((slot,), sharing) as engine:
+        assert engine.reserve(slot) == ""
+        with pytest.raises(OSError, match="no process"):
+            engine.start(job)
+        assert sharing.held == 0
 
 
 def test_sweeps_with_the_time_of_some_cores_alone_use_others(
