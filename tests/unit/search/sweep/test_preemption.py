@@ -76,9 +76,10 @@ class Driver:
 
 
 def queued(driver: Driver, *, shared: bool) -> QueuedRun:
+    owner = "ann" if shared else driver.name
     return QueuedRun(
-        name=driver.name, run_id=driver.name, owner="ann" if shared else driver.name, priority=0, submitted=0.0, state="running",
-        driver=None, changes={}, workers=1, trials_left=1, seconds_left=None,
+        name=driver.name, run_id=driver.name, owner=owner, priority=0, submitted=0.0,
+        state="running", driver=None, changes={}, workers=1, trials_left=1, seconds_left=None,
     )  # fmt: skip
 
 

@@ -176,7 +176,7 @@ def test_a_trial_that_was_cut_short_does_not_say_what_a_whole_one_takes(spec: Sw
 
 def test_a_template_is_not_hung_after_its_last_epoch(spec: SweepSpec) -> None:
     progress = begun(policy_of(spec))
-    reports = health.Reports(last=0.0)
+    reports = health.Reports(0.0, 0.0, begun=True)
     assert health.hung(progress, reports, 1_000.0)
     done = RoundDone(1, {"train_loss": 1.0, "round_seconds": 1.0}, last=True)
     assert health.hung(progress.with_round(done), reports, 1_000.0) == ""
