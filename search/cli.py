@@ -180,7 +180,11 @@ def _add_stop(commands: Commands) -> None:
 
 
 def _add_sweeps(commands: Commands) -> None:
-    commands.add_parser("sweeps", help="list sweeps")
+    command = commands.add_parser("sweeps", help="list sweeps, the newest first")
+    command.add_argument("--limit", type=whole, default=20, metavar="N", help="at most N (20)")
+    command.add_argument(
+        "--all", action="store_const", const=None, dest="limit", help="also those before them"
+    )
 
 
 def _add_status(commands: Commands) -> None:

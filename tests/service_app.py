@@ -24,7 +24,7 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.errors import NothingToDoError
 from lstm_sweep.search.api.lifecycle import StoppedSweep
-from lstm_sweep.search.api.listings import Listing, SweepRow
+from lstm_sweep.search.api.listings import SweepPage
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.client.sending import OCTETS, corpus_id_of
 from lstm_sweep.search.service.app import create_app
@@ -78,9 +78,9 @@ class ImmediateService:
             self.tokens[key] = name
         return name
 
-    def sweeps(self) -> Listing[SweepRow]:
-        """All sweeps."""
-        return api.sweeps(settings=self.settings.store)
+    def sweeps(self, limit: int = 20, page: str = "") -> SweepPage:
+        """Some sweeps."""
+        return api.sweeps(settings=self.settings.store, limit=limit, page=page)
 
     def queue(self) -> tuple[QueuedSweep, ...]:
         """One that waits for ever, if any was submitted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -10,16 +10,22 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_kind
 from lstm_sweep.models.wording import option
 from lstm_sweep.search.api.references import store_of_sweep, store_of_trial
-from lstm_sweep.search.api.status_report import BROKEN_OFF
+from lstm_sweep.search.api.status_report import BROKEN_OFF, why_of
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.cache import store_to_read
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.journal import BASELINE
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.shared import store_to_read
-from lstm_sweep.search.store.tags import Tag, count, finite
+from lstm_sweep.search.store.tags import WHOLE, Tag, count, finite
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import lease
 
 #: in place of the state of a sweep that this version cannot read
 ANOTHER = "made by another version"
+#: fields of a sweep in a list that only people are told
+MORE = ("why", "wanted", "baselines")
+#: states in the store of sweeps that may go on by themselves, or wait for somebody
+UNFINISHED = ("queued", "running", "paused")
 
 
 class Row(Protocol):
@@ -30,6 +36,7 @@ class Row(Protocol):
 
 
 AnyRow = TypeVar("AnyRow", bound=Row)
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -65,10 +72,24 @@ class SweepRow:
     best_val_loss: float | None
     #: path of the data or of the template, or name of a sample
     data: str | None
+    #: why it is in this state; None if nothing says it
+    why: str | None = None
+    #: trials that it may have in all; None if that is not said
+    wanted: int | None = None
+    #: loss of each baseline, nats
+    baselines: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The sweep as `sweeps --json` prints it."""
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if name not in MORE}
+
+
+@dataclass(frozen=True)
+class SweepPage(Listing[SweepRow]):
+    """Some of the sweeps, the newest first."""
+
+    #: what names those after them; empty if there are none
+    next_page: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +98,8 @@ class SweepTrials(Listing[TrialRecord]):
 
     #: loss of each baseline, nats
     baselines: Mapping[str, float] = field(default_factory=dict)
+    #: what names those after them; empty if there are none
+    next_page: str = ""
 
     @property
     def best(self) -> TrialRecord | None:
@@ -99,36 +122,67 @@ class TrialDetails:
         return self.record.to_dict() | more
 
 
-def sweeps(*, settings: Settings) -> Listing[SweepRow]:
-    """The sweeps of the store, oldest first."""
+def sweeps(*, settings: Settings, limit: int | None = None, page: str = "") -> SweepPage:
+    """The sweeps of the store, the newest first: all, or at most `limit` of them.
+
+    `page` is what an answer with a limit has named as its next page.
+
+    Raises:
+        InputError: the limit is below 1, no answer has named the page, or the store cannot be
+            reached.
+    """
+    if limit is not None:
+        check_kind(option("limit"), limit, whole=True)
+        if limit < 1:
+            raise InputError(option("limit"), f" is {shown(limit)}: expected at least 1")
+    store, left_out = store_to_read(settings), list[str]()
+
+    def skip(error: BadRunError) -> None:
+        left_out.append(str(error))
+
+    if limit is None:
+        runs, more = archive.sweeps(store, skip)[::-1], ""
+    else:
+        runs, more = archive.newest_sweeps(store, limit, page, skip)
+    return SweepPage(tuple(map(_row, runs)), tuple(left_out), more)
+
+
+def unfinished(*, settings: Settings) -> list[SweepRow]:
+    """The sweeps that wait, run or are paused."""
     store = store_to_read(settings)
-    left_out = list[str]()
-    runs = archive.sweeps(store, lambda error: left_out.append(str(error)))
-    return Listing(tuple(map(_row, runs)), tuple(left_out))
+    asked = [{Tag.STATE: state} for state in UNFINISHED] + [{Tag.QUEUED: "yes"}]
+    found = [run for tags in asked for run in store.runs({Tag.ROLE: "sweep", **tags})]
+    return list(map(_row, {run.info.run_id: run for run in found}.values()))
 
 
 def _row(run: Any) -> SweepRow:
-    tags, metrics = run.data.tags, run.data.metrics
+    tags, metrics, state = run.data.tags, run.data.metrics, _state_of(run.data.tags)
+    scored = [name for name in metrics if name.startswith(BASELINE)]
+    losses = ((name.removeprefix(BASELINE), finite(metrics, name)) for name in scored)
+    about = _about(run)
+    wanted = about.get("trials")
     return SweepRow(
         sweep=tags[Tag.NAME],
         run_id=run.info.run_id,
-        state=_state_of(tags),
+        state=state,
         trials_done=count(metrics, "trials_done"),
         best_val_loss=finite(metrics, "best_val_loss"),
-        data=_data_of(run),
+        data=about.get("data", about.get("template")),
+        why=why_of(state, tags),
+        wanted=int(wanted) if WHOLE.fullmatch(str(wanted)) else None,
+        baselines={name: loss for name, loss in losses if loss is not None},
     )
 
 
-def _data_of(run: Any) -> str | None:
+def _about(run: Any) -> Mapping[str, Any]:
     """What a sweep is about: its params say it once it has begun, and its spec before."""
-    about = run.data.params
-    if not about.keys() & {"data", "template"}:
-        try:
-            about = archive.written_spec(run)
-        except InputError:
-            return None
-    found: str | None = about.get("data", about.get("template"))
-    return found
+    about: Mapping[str, Any] = run.data.params
+    if about.keys() & {"data", "template"}:
+        return about
+    try:
+        return archive.written_spec(run)
+    except InputError:
+        return {}
 
 
 def _state_of(tags: dict[str, str]) -> str:
@@ -139,13 +193,14 @@ def _state_of(tags: dict[str, str]) -> str:
     return BROKEN_OFF if state == "running" and lease.is_left(tags) else state
 
 
-def trials(name: str, *, settings: Settings, top: int | None = None) -> SweepTrials:
+def trials(name: str, *, settings: Settings, top: int | None = None, page: str = "") -> SweepTrials:
     """The trials of a sweep, the best first, those without a result last; `top` of them at most.
 
+    `page` is what an answer has named as its next page.
     While the sweep runs, the best round of a trial that has not ended is a result, too.
 
     Raises:
-        InputError: there is no such sweep, or `top` is below 1.
+        InputError: there is no such sweep or page, or `top` is below 1.
     """
     if top is not None:
         check_kind(option("top"), top, whole=True)
@@ -156,9 +211,23 @@ def trials(name: str, *, settings: Settings, top: int | None = None) -> SweepTri
     left_out = list[str]()
     records = archive.trials(store, name, lambda error: left_out.append(str(error)))
     best = archive.ranked(records, of_running=running)
-    rest = [record for record in records if record not in best]
-    baselines = archive.baselines(store, name)
-    return SweepTrials(tuple([*best, *rest][:top]), tuple(left_out), baselines)
+    are_best = {record.run_id for record in best}
+    rest = [record for record in records if record.run_id not in are_best]
+    rows, more = page_of([*best, *rest], top, page)
+    return SweepTrials(rows, tuple(left_out), archive.baselines(store, name), more)
+
+
+def page_of(rows: Sequence[Item], limit: int | None, page: str) -> tuple[tuple[Item, ...], str]:
+    """So many of rows from a page on, and what names the page after it; empty after the last.
+
+    Raises:
+        InputError: no answer has named the page.
+    """
+    if page and not (page.isascii() and page.isdecimal() and len(page) < 10):
+        raise InputError(f"page is {shown(page)}: expected what an answer has named as its next")
+    begin = int(page or 0)
+    end = len(rows) if limit is None else begin + limit
+    return tuple(rows[begin:end]), str(end) if end < len(rows) else ""
 
 
 def show(reference: str, *, settings: Settings) -> TrialDetails:

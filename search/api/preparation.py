@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.continuation import resuming
+
+#: number at the end of a name, and sweeps of such names that are looked at, the newest
+NUMBER, LATEST = re.compile("([0-9]{1,9})"), 20
 
 
 def engine_of(spec: SweepSpec, ray_address: str | None = None) -> Engine:
@@ -57,12 +61,17 @@ def check_free(store: Store, name: str) -> None:
 
 
 def free_name(store: Store, data: str) -> str:
-    """The name of the data with the first number that no sweep of the store has."""
+    """The name of the data with a number that no sweep of the store has, after that of the last."""
     stem = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in data)
     stem = Path(stem).stem.strip(".-_") or "sweep"
-    taken = {run.data.tags[Tag.NAME] for run in archive.sweeps(store)}
+    stem = f"{stem[:80]}-"
+    names = [run.data.tags[Tag.NAME] for run in store.sweeps_with_name(stem, LATEST)]
+    numbers = [int(found[1]) for name in names if (found := NUMBER.fullmatch(name[len(stem) :]))]
+    first = 1 + max(numbers, default=0)
     return next(
-        name for number in itertools.count(1) if (name := f"{stem[:80]}-{number}") not in taken
+        name
+        for number in itertools.count(first)
+        if not archive.find_sweep(store, name := f"{stem}{number}")
     )
 
 

@@ -6,9 +6,9 @@ import re
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.spec import NAME, check_name
+from lstm_sweep.search.store.cache import store_to_read
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.shared import store_to_read
 from lstm_sweep.search.store.tracking import Store
 
 #: what may mean a trial: SWEEP/NUMBER, or a run ID or its beginning

@@ -112,7 +112,7 @@ def _report(store: Store, name: str) -> SweepStatusReport:
         sweep=name,
         run_id=run.info.run_id,
         state=state,
-        why=_why(state, tags),
+        why=why_of(state, tags),
         trials={word: outcomes[word] for word in (*Outcome, *OPEN) if outcomes[word]},
         best=_best(records, of_running=state == "running"),
         slots=tags.whole(Tag.SLOTS, 0) if Tag.SLOTS in tags else None,
@@ -138,7 +138,8 @@ def _best(records: list[TrialRecord], *, of_running: bool) -> BestTrial | None:
     return next(filter(None, map(BestTrial.of, counted)), None)
 
 
-def _why(state: str, tags: Tags) -> str | None:
+def why_of(state: str, tags: Mapping[str, str]) -> str | None:
+    """Why a sweep with these tags is in a state, a sentence; None if nothing says it."""
     if state in ("queued", "running"):
         return tags.get(Tag.WAITS) or None
     return DRIVER_DIED if state == BROKEN_OFF else tags.get(Tag.REASON)

@@ -8,9 +8,9 @@ from typing import Any
 
 from lstm_sweep.search.api.listings import TrialDetails, show
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.cache import store_to_read
 from lstm_sweep.search.store.run_kind import run_kind
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.shared import store_to_read
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.stored_confirmation import confirmed_of

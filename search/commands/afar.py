@@ -23,6 +23,8 @@ from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.texts.terminal import print_json, print_left_out
 
 Command: TypeAlias = Callable[[Namespace, Connection], int]
+#: rows of the longest answer
+LARGEST = 1_000
 #: fields of the JSON of `stop` and `pause`
 STOPPED = ("sweep", "run_id", "state")
 
@@ -61,19 +63,30 @@ def run(arguments: Namespace, address: str) -> int:
 
 
 def _listed(
-    path: tuple[str, ...], rows: str, **query: Any
+    path: tuple[str, ...], rows: str, option: str
 ) -> Callable[[Namespace, Connection], int]:
-    """A command that lists something; `rows` is where its JSON stands in the answer."""
+    """A command that lists something; `rows` is where its JSON stands in the answer.
+
+    `option` says how many rows are listed: all if it has no number, but for a table, which has so
+    many as one answer.
+    """
 
     def command(arguments: Namespace, service: Connection) -> int:
         parts = [part.format(**vars(arguments)) for part in path]
-        given = {name: getattr(arguments, option) for name, option in query.items()}
-        if arguments.json:
-            found = service.get(*parts, **given).document()
-            print_left_out(found["left_out"])
-            print_json(found[rows])
-        else:
-            print_text(service.get(*parts, accept=TEXT, **given))
+        limit: int | None = getattr(arguments, option)
+        if limit is not None and limit < 1:
+            raise InputError(f"--{option} is {limit}: expected at least 1")
+        if not arguments.json:
+            print_text(service.get(*parts, accept=TEXT, limit=min(limit or LARGEST, LARGEST)))
+            return DONE
+        found, page = list[Any](), ""
+        while page is not None and (limit is None or len(found) < limit):
+            most = LARGEST if limit is None else min(limit - len(found), LARGEST)
+            some = service.get(*parts, limit=most, page=page).document()
+            print_left_out(some["left_out"])
+            found += some[rows]
+            page = some["next_page"]
+        print_json(found)
         return DONE
 
     return command
@@ -122,9 +135,9 @@ COMMANDS: dict[str, Command] = {
     "resume": resume,
     "stop": _end,
     "pause": _end,
-    "sweeps": _listed(("sweeps",), "sweeps"),
+    "sweeps": _listed(("sweeps",), "sweeps", "limit"),
     "status": status,
-    "trials": _listed(("sweeps", "{sweep}", "trials"), "trials", top="top"),
+    "trials": _listed(("sweeps", "{sweep}", "trials"), "trials", "top"),
     "show": show,
     "compare": compare,
     "rerun": rerun,

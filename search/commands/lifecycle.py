@@ -25,9 +25,9 @@ FOLLOW_S = 2.0
 
 
 def sweeps(arguments: Namespace) -> int:
-    """List sweeps, oldest first."""
+    """List sweeps, the newest first."""
     settings = load(Path.cwd())
-    found = api.sweeps(settings=settings)
+    found = api.sweeps(settings=settings, limit=arguments.limit)
     print_left_out(found.left_out)
     if arguments.json:
         print_json(found.to_list())

@@ -1,30 +1,27 @@
-"""Answers that are given again for a moment, so that many who ask the same cost one look."""
+"""Answers to those who read: each in a thread, given again for a moment, in turns by user."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from starlette.responses import Response
 
 from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.store.cache import AGE_S, Cache, Key
 
-#: answers that are kept
-MOST = 1_000
-#: part of a processor that looks for one answer may take, and seconds between two of them at most
-SHARE, MOST_SELDOM_S = 0.02, 10.0
-#: seconds for which an old answer is given while a new one is looked for
-WHILE_ASKED_S = 2.0
-#: threads that ask the store for answers at once, that change something, and that read corpora
-READERS, WRITERS, CORPORA = 4, 8, 2
+Item = TypeVar("Item")
+
+#: threads that ask the store for answers at once, those of one user, those that change something,
+#: and those that read corpora
+READERS, OF_ONE_USER, WRITERS, CORPORA = 6, 2, 8, 2
 
 
 @dataclass(frozen=True)
@@ -35,71 +32,51 @@ class Answer:
     etag: str
 
 
-@dataclass
-class _Kept:
-    """What is known of a question."""
-
-    #: the last look, which may be under way
-    asked: asyncio.Future[Answer]
-    #: until when its answer is given again
-    until: float = math.inf
-    #: the answer before, and until when it is given while a new one is looked for
-    before: Answer | None = None
-    before_until: float = 0.0
-
-
 class Answers:
-    """Asks in threads, once for all who ask the same within `remembered_s` seconds.
+    """Asks in threads, once for all who ask the same within half a second.
 
-    What costs much is asked more seldom: looks take at most `SHARE` of a processor for each
-    question. For `WHILE_ASKED_S` seconds more, an answer is given at once while the next one is
-    looked for.
+    A user has a bounded number of these threads, so that nobody keeps others waiting. Who goes away
+    waits no more.
     """
 
-    def __init__(self, remembered_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._remembered_s, self._clock = remembered_s, clock
-        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+    def __init__(self, cache: Cache, age_s: float = AGE_S) -> None:
+        """`cache` has what is read of the store; answers, which are made of that, are kept too."""
+        self._cache, self._age_s = cache, age_s
         self._readers, self._writers = CapacityLimiter(READERS), CapacityLimiter(WRITERS)
         self._corpora = CapacityLimiter(CORPORA)
+        #: of users who ask just now
+        self._users = WeakValueDictionary[str, CapacityLimiter]()
 
-    async def get(self, key: Hashable, ask: Callable[[], Any]) -> Answer:
+    async def get(self, request: Request, key: Key, ask: Callable[[], Any]) -> Answer:
         """The JSON of what `ask` returns, or has returned a moment ago for the same key.
+
+        A key has a bounded number of values for each sweep: all that is kept is bounded in bytes,
+        and what is asked for seldom goes first.
 
         Raises:
             Exception: as `ask`.
         """
-        kept = self._kept.get(key)
-        if kept is None or (kept.asked.done() and self._clock() >= kept.until):
-            kept = self._begin(key, ask, kept)
-        if not kept.asked.done() and kept.before and self._clock() < kept.before_until:
-            return kept.before
-        try:
-            return await asyncio.shield(kept.asked)  # whoever goes away leaves it to the others
-        except Exception as error:
-            raise error.with_traceback(None) from None
 
-    def _begin(self, key: Hashable, ask: Callable[[], Any], last: _Kept | None) -> _Kept:
-        """Ask in a task of the event loop, and keep what it will answer."""
-        asked: asyncio.Future[Answer] = asyncio.ensure_future(self._ask(key, ask))
-        asked.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-        kept = _Kept(asked)
-        if self._remembered_s and last and _has_answered(last.asked):
-            kept.before, kept.before_until = last.asked.result(), last.until + WHILE_ASKED_S
-        self._kept[key] = kept
-        self._kept.move_to_end(key)
-        while len(self._kept) > MOST:
-            self._kept.popitem(last=False)
-        return kept
+        def read() -> Answer:
+            return self._cache.get(
+                ("answer", *key), lambda: _written(ask), _size_of, age_s=self._age_s, lasts=False
+            )
 
-    async def _ask(self, key: Hashable, ask: Callable[[], Any]) -> Answer:
-        kept, cost_s = self._kept.get(key), 0.0
-        try:
-            answer, cost_s = await to_thread.run_sync(_written, ask, limiter=self._readers)
-            return answer
-        finally:
-            if kept:
-                seldom = min(cost_s / SHARE, MOST_SELDOM_S) if self._remembered_s else 0.0
-                kept.until = self._clock() + max(self._remembered_s, seldom)
+        return await self.ask(request, read)
+
+    async def ask(self, request: Request, call: Callable[[], Item]) -> Item:
+        """What `call` returns, in one of the threads of the user; it is not remembered."""
+        user = getattr(request.state, "user", None)
+        name = user.name if user else ""
+        limiter = self._users.get(name)
+        if limiter is None:
+            limiter = self._users[name] = CapacityLimiter(OF_ONE_USER)
+
+        async def asked() -> Item:
+            async with limiter:
+                return await to_thread.run_sync(call, limiter=self._readers)
+
+        return await _while_here(request, asyncio.ensure_future(asked()))
 
     async def change(self, call: Callable[[], Any]) -> Any:
         """What `call` returns, in a thread; what was remembered before is asked again."""
@@ -108,29 +85,49 @@ class Answers:
         finally:
             self.forget()
 
-    async def read(self, call: Callable[[], Any]) -> Any:
+    async def read(self, call: Callable[[], Item]) -> Item:
         """What `call` returns, in a thread; it is not remembered."""
         return await to_thread.run_sync(call, limiter=self._readers)
 
-    async def read_corpus(self, call: Callable[[], Any]) -> Any:
+    async def read_corpus(self, call: Callable[[], Item]) -> Item:
         """What `call` returns once it has read a corpus, for which no other answer waits."""
         return await to_thread.run_sync(call, limiter=self._corpora)
 
     def forget(self) -> None:
         """Forget all answers, so that each question is asked again."""
-        self._kept.clear()
+        self._cache.drop(lambda key: key[0] == "answer")
 
 
-def _has_answered(asked: asyncio.Future[Answer]) -> bool:
-    return not asked.cancelled() and asked.exception() is None
+async def _while_here(request: Request, asked: asyncio.Future[Item]) -> Item:
+    """What is asked; who goes away before waits no more.
+
+    Raises:
+        ProblemError: the client has gone away.
+    """
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({asked, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not asked.done():
+            raise ProblemError(408, "the client has gone away")
+        return await asked
+    finally:
+        asked.cancel()
+        gone.cancel()
 
 
-def _written(ask: Callable[[], Any]) -> tuple[Answer, float]:
-    """An answer, and the seconds of a processor that it has cost."""
-    began = time.thread_time()
+async def _gone(request: Request) -> None:
+    """Return once the client has gone away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _written(ask: Callable[[], Any]) -> Answer:
     content = to_json(ask())
-    etag = f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
-    return Answer(content, etag), time.thread_time() - began
+    return Answer(content, f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"')
+
+
+def _size_of(answer: Answer) -> int:
+    return len(answer.content)
 
 
 def to_json(document: Any) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path
+from fastapi import FastAPI, Path, Query
 from fastapi.openapi.utils import get_openapi
 
 from lstm_sweep.search.service.bodies import SWEEP_PATTERN
@@ -27,6 +27,17 @@ RunId = Annotated[
         json_schema_extra={"pattern": "^[0-9A-Za-z]{1,32}$"},
     ),
 ]
+Limit = Annotated[int, Query(description="rows of the answer, at most", ge=1, le=1_000)]
+Page = Annotated[
+    str,
+    Query(
+        description="`next_page` of the answer before; without one the first rows are meant",
+        max_length=200,
+        pattern="^[0-9A-Za-z+/=_-]*$",
+    ),
+]
+#: rows of an answer without a limit: sweeps, and others
+SWEEPS, ROWS = 20, 100
 #: what any request may be refused by
 ALWAYS = {
     421: "the request is for a host name that is not this service's",
@@ -98,4 +109,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
             response["content"] = {MEDIA: {"schema": schema}}
 
 
-__all__ = ["API", "Number", "RunId", "SweepName", "describe", "refusals"]
+__all__ = [
+    "API", "ROWS", "SWEEPS", "Limit", "Number", "Page", "RunId", "SweepName", "describe",
+    "refusals",
+]  # fmt: skip

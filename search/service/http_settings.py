@@ -10,6 +10,7 @@ from pathlib import Path
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.workdir import private
 from lstm_sweep.search.service.permissions import Role
+from lstm_sweep.search.store.cache import AGE_S
 from lstm_sweep.search.store.settings import Settings
 
 #: addresses of machines
@@ -83,7 +84,7 @@ class HttpSettings:
     user_role: Role = Role.READ
     limits: Limits = field(default_factory=Limits)
     #: seconds for which an answer is given again to those who ask the same
-    remembered_s: float = 2.0
+    remembered_s: float = AGE_S
     #: seconds between two looks at a sweep that is listened to
     look_every_s: float = 2.0
 

@@ -24,7 +24,7 @@ BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 #: methods of requests that are told apart; clients may make up others
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 #: states of sweeps that are always told, be it 0
-STATES = ("queued", "running", "paused", "finished", "failed", "stopped", "interrupted")
+STATES = ("queued", "running")
 
 
 class Metrics:
@@ -46,7 +46,10 @@ class Metrics:
             registry=self._registry,
         )
         self._sweeps = Gauge(
-            "lstm_sweep_sweeps", "Sweeps of the store by state", ["state"], registry=self._registry
+            "lstm_sweep_sweeps",
+            "Sweeps that wait or run, by state",
+            ["state"],
+            registry=self._registry,
         )
         self._slots = Gauge(
             "lstm_sweep_slots", "Slots that sweeps have, and want", ["what"],
@@ -96,7 +99,7 @@ class Metrics:
         is_ready: bool,
         figures: Figures,
     ) -> bytes:
-        """All figures; `states` are those of all sweeps."""
+        """All figures; `states` are those of the sweeps of the queue."""
         counts = Counts(states)
         for state in {*STATES, *counts}:
             self._sweeps.labels(state).set(counts[state])

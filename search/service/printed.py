@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Request
@@ -19,6 +19,8 @@ MEDIA = "text/plain"
 TERMINAL = "lstm-sweep-terminal"
 #: header of an answer: sentences on what is left out, as a JSON list in ASCII
 LEFT_OUT = "Lstm-Sweep-Left-Out"
+#: header of an answer: what names the page after this one
+NEXT_PAGE = "Lstm-Sweep-Next-Page"
 #: columns of a terminal: those of one that says nothing, the fewest and the most
 COLUMNS, FEWEST, MOST = 140, 20, 1_000
 #: systems of colours, by their name in the header
@@ -26,8 +28,8 @@ COLORS = {"standard": "standard", "256": "256", "truecolor": "truecolor"}
 #: characters of the header with what is left out, about
 LONGEST_LEFT_OUT = 16_000
 
-#: prints a value
-Write = Callable[[Console], Sequence[str] | None]
+#: prints a value, and returns what may have sentences on what is left out, and a next page
+Write = Callable[[Console], object]
 
 
 def wants_text(request: Request) -> bool:
@@ -37,7 +39,7 @@ def wants_text(request: Request) -> bool:
 
 
 def text_of(terminal: str, write: Write) -> dict[str, Any]:
-    """What `write` prints on a terminal, and the sentences that it returns on what is left out."""
+    """What `write` prints on a terminal, what is left out, and what names the next page."""
     given = dict(re.findall(r"([a-z]+)=([0-9a-z]+)", terminal[:200]))
     columns = given.get("columns", "")
     width = int(columns) if re.fullmatch("[0-9]{1,4}", columns) else COLUMNS
@@ -47,8 +49,9 @@ def text_of(terminal: str, write: Write) -> dict[str, Any]:
         file=output, width=min(max(width, FEWEST), MOST), highlight=False, markup=False,
         emoji=False, force_terminal=color is not None, color_system=color, _environ={},
     )  # fmt: skip
-    left_out = write(console)
-    return {"text": output.getvalue(), "left_out": list(left_out or ())}
+    found = write(console)
+    left_out, next_page = getattr(found, "left_out", ()), getattr(found, "next_page", "")
+    return {"text": output.getvalue(), "left_out": list(left_out), "next_page": next_page}
 
 
 def response(found: dict[str, Any]) -> Response:
@@ -59,14 +62,15 @@ def response(found: dict[str, Any]) -> Response:
     headers = {"Cache-Control": "no-cache", "Vary": "Accept"}
     if left_out:
         headers[LEFT_OUT] = written
+    if found["next_page"]:
+        headers[NEXT_PAGE] = found["next_page"]
     return Response(found["text"].encode("utf-8", "replace"), headers=headers, media_type=MEDIA)
 
 
-async def answer(request: Request, site: Site, key: Hashable, write: Write) -> Response:
-    """What `write` prints, or has printed a moment ago for the same key and terminal."""
+async def answer(request: Request, site: Site, write: Write) -> Response:
+    """What `write` prints for the terminal of a client."""
     terminal = request.headers.get(TERMINAL, "")
-    found = await site.answers.get(("text", key, terminal), lambda: text_of(terminal, write))
-    return response(json.loads(found.content))
+    return response(await site.answers.ask(request, lambda: text_of(terminal, write)))
 
 
 async def read_corpus(request: Request, site: Site, write: Write) -> Response:

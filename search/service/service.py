@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lstm_sweep.search.api.lifecycle import StoppedSweep
-from lstm_sweep.search.api.listings import Listing, SweepRow
+from lstm_sweep.search.api.listings import SweepPage
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.engines.local import find_slots
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
@@ -106,8 +106,8 @@ class Service(Protocol):
         Without a name the spec is given that of its data and a number.
         """
 
-    def sweeps(self) -> Listing[SweepRow]:
-        """All sweeps of the store, as `search.api.sweeps`, with states as of `status`."""
+    def sweeps(self, limit: int = 20, page: str = "") -> SweepPage:
+        """Some sweeps of the store, as `search.api.sweeps`, with states as of `status`."""
 
     def queue(self) -> tuple[QueuedSweep, ...]:
         """Those that wait or run, in the order in which slots are given."""

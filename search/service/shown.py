@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lstm_sweep.search.service.problems import URN
 
+#: of an answer that has some of the rows
+NEXT_PAGE: Any = Field(description="`page` of the request for the rows after these; null: none")
+
 
 class _Shown(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -81,10 +84,11 @@ class SweepInList(_Shown):
 
 
 class SweepList(_Shown):
-    """The sweeps of the store, oldest first."""
+    """Some of the sweeps of the store, the newest first."""
 
     sweeps: list[SweepInList]
     left_out: list[str] = Field(description="a sentence for each run that cannot be read")
+    next_page: str | None = NEXT_PAGE
 
 
 class Queued(_Shown):
@@ -102,9 +106,10 @@ class Queued(_Shown):
 
 
 class Queue(_Shown):
-    """Sweeps that wait or run, in the order in which slots are given."""
+    """Some of the sweeps that wait or run, in the order in which slots are given."""
 
     queue: list[Queued]
+    next_page: str | None = NEXT_PAGE
 
 
 class Best(_Shown):
@@ -180,7 +185,7 @@ class TrialRow(_Shown):
 
 
 class TrialList(_Shown):
-    """Trials of a sweep, the best first, those without a result last.
+    """Some trials of a sweep, the best first, those without a result last.
 
     While the sweep runs, the best round of a trial that has not ended is a result, too.
     """
@@ -188,6 +193,7 @@ class TrialList(_Shown):
     trials: list[TrialRow]
     baselines: dict[str, float | None] = Field(description="loss of each, nats")
     left_out: list[str] = Field(description="a sentence for each run that cannot be read")
+    next_page: str | None = NEXT_PAGE
 
 
 class TrialShown(TrialRow):

@@ -18,6 +18,7 @@ from lstm_sweep.search.service.permissions import User, check_owner
 from lstm_sweep.search.service.reruns import Reruns
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.uploads import Uploads
+from lstm_sweep.search.store.cache import Cache, SharedSettings
 from lstm_sweep.search.store.settings import Settings
 
 
@@ -44,7 +45,9 @@ class Site:
             InputError: the file with the tokens cannot be used.
         """
         limits, folder = settings.limits, settings.folder
-        answers = Answers(settings.remembered_s)
+        reads = service.reads
+        cache = reads.shared.cache if isinstance(reads, SharedSettings) else Cache(None)
+        answers = Answers(cache, settings.remembered_s)
         uploads = Uploads(folder / UPLOADS, limits)
         login = Login(settings)
         login.tokens.rows()

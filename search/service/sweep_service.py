@@ -15,7 +15,7 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.errors import QueueFullError, ServiceEndsError
 from lstm_sweep.search.api.lifecycle import StoppedSweep, refuse_driven
-from lstm_sweep.search.api.listings import Listing, SweepRow
+from lstm_sweep.search.api.listings import SweepPage
 from lstm_sweep.search.api.queue import QueuedRun, Submission
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.process.secrets import without_secrets
@@ -28,9 +28,9 @@ from lstm_sweep.search.service.service import Figures, QueuedSweep, ServiceSetti
 from lstm_sweep.search.service.shares import JUST_NOW, UNDER_WAY, Shares
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.shared import SharedSettings, SharedStore
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease
@@ -97,9 +97,9 @@ class SweepService:
                 self._wanted.set()
             return made.name
 
-    def sweeps(self) -> Listing[SweepRow]:
-        """All sweeps of the store."""
-        found = api.sweeps(settings=self.reads)
+    def sweeps(self, limit: int = 20, page: str = "") -> SweepPage:
+        """So many sweeps of the store, the newest first."""
+        found = api.sweeps(settings=self.reads, limit=limit, page=page)
         queue = {one.run_id: one for one in self._queue}
         rows = [
             replace(row, state=self._state(queue[row.run_id], row.state))
@@ -107,7 +107,7 @@ class SweepService:
             else row
             for row in found
         ]
-        return Listing(tuple(rows), found.left_out)
+        return replace(found, rows=tuple(rows))
 
     def queue(self) -> tuple[QueuedSweep, ...]:
         """Those that wait or run, in the order in which slots are given."""
@@ -127,15 +127,19 @@ class SweepService:
     def pause(self, name: str) -> SweepStatusReport:
         """Let a sweep wait until `resume`."""
         self._take_out(name)
-        with self._shared.changing():
+        try:
             api.pause(name, settings=self.settings.store)
+        finally:
+            self._shared.forget(name)
         return self.status(name)
 
     def stop(self, name: str) -> StoppedSweep:
         """End a sweep."""
         self._take_out(name)
-        with self._shared.changing():
+        try:
             return api.stop(name, settings=self.settings.store)
+        finally:
+            self._shared.forget(name)
 
     def resume(
         self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""

@@ -38,6 +38,8 @@ from lstm_sweep.spaces.template.template import Template
 TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)
 #: characters of the shortest prefix of a run ID that is accepted
 SHORTEST_PREFIX = 4
+#: runs that are named if several have a prefix, and sweeps if none has a name
+MATCHING, NAMED = 5, 20
 #: the largest number that a trial may have
 MOST_TRIALS = 1_000_000
 
@@ -195,6 +197,24 @@ def sweeps(store: Store, on_skipped: OnSkipped = _ignore) -> list[Any]:
     return [run for run, _ in _readable(store.runs({Tag.ROLE: "sweep"}), _named, on_skipped)]
 
 
+def newest_sweeps(
+    store: Store, most: int, token: str = "", on_skipped: OnSkipped = _ignore
+) -> tuple[list[Any], str]:
+    """Parent runs of so many sweeps, newest first, and what names those after them.
+
+    There are fewer if some cannot be read.
+    """
+    found, more = store.newest_runs({Tag.ROLE: "sweep"}, most, token)
+    return [run for run, _ in _readable(found, _named, on_skipped)], more
+
+
+def _known_sweeps(store: Store) -> str:
+    """The names of sweeps, for a refusal of another name."""
+    runs, more = newest_sweeps(store, NAMED)
+    names = ", ".join(map(_named, runs))
+    return f"{names} and older ones" if more else names
+
+
 def _named(run: Any) -> str:
     return name_of(Tags(run))
 
@@ -230,11 +250,11 @@ def existing_sweep(store: Store, name: str) -> Any:
     """Parent run of a sweep.
 
     Raises:
-        NoSuchRunError: no sweep has this name; the message lists all names.
+        NoSuchRunError: no sweep has this name; the message lists those of the newest ones.
     """
     run = find_sweep(store, name)
     if run is None:
-        known = ", ".join(map(_named, sweeps(store))) or "none"
+        known = _known_sweeps(store) or "none"
         raise NoSuchRunError(f"sweep '{name}': no such sweep in {store.settings}; sweeps: {known}")
     return run
 
@@ -317,20 +337,19 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
             return found
         if bad:
             raise bad[0]
-        known = ", ".join(map(_named, sweeps(store))) or "none"
+        known = _known_sweeps(store) or "none"
         count = len(records)
         has = f"sweep '{name}' has {count} trials" if count else f"sweeps: {known}"
         has += ", expected one of them" if count or known != "none" else ", expected a launched one"
         raise NoSuchRunError(f"trial '{reference}': no such trial; {has}")
     if len(reference) == 32 and (run := store.run(reference)) and Tag.TRIAL in run.data.tags:
         return read_trial(run)
-    long_enough = len(reference) >= SHORTEST_PREFIX
-    runs = [r for r in store.runs() if long_enough and r.info.run_id.startswith(reference)]
-    matching = [run for run in runs if Tag.TRIAL in run.data.tags]
+    long_enough = SHORTEST_PREFIX <= len(reference) < 32
+    matching = store.trials_with_id(reference, MATCHING) if long_enough else []
     if len(matching) == 1:
         return read_trial(matching[0])
     if matching:
-        names = ", ".join(f"{r.info.run_id} ({r.info.run_name})" for r in matching[:5])
+        names = ", ".join(f"{r.info.run_id} ({r.info.run_name})" for r in matching)
         raise InputError(f"trial '{reference}': expected more of one of these run IDs: {names}")
     raise NoSuchRunError(
         f"trial '{reference}': expected SWEEP/NUMBER, the ID of a trial's run, or the beginning of "

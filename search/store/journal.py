@@ -31,6 +31,8 @@ from lstm_sweep.search.store.versions import versions
 from lstm_sweep.search.trial import Phase, Trial, TrialFiles
 
 WEIGHTS = "model"
+#: beginning of the name of a metric of a sweep that is the loss of a baseline
+BASELINE = "baseline_"
 #: version of the layout of a sweep's runs; version 0, without a tag, cannot be resumed
 SCHEMA = 2
 #: rounds that are logged in one request, at most; MLflow takes 1,000 metrics, a round has a dozen
@@ -353,4 +355,6 @@ class Journal:
             metrics={f"val_{name}": value for name, value in score.metrics.items()}
             | {"best_val_loss": loss, "bits_per_symbol": bits(loss)},
         )
+        # beside the best loss of the sweep, so that a list of sweeps needs no other run
+        self.store.log(self.run_id, metrics={f"{BASELINE}{score.name}": loss})
         self.store.finish(run_id, "FINISHED")

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process import file_systems
 from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.store import address, artifacts, faults, mlflow_setup
@@ -291,24 +291,63 @@ class Store:
         self, tags: Mapping[str, str] | None = None, *, having: str = "", newest: int | None = None
     ) -> list[Any]:
         """Runs with these tags, and `having` another, oldest first; or so many, `newest` first."""
-        conditions = [f"tags.`{key}` = {quoted(value)}" for key, value in (tags or {}).items()]
-        conditions += [f"tags.`{having}` LIKE '%'"] if having else []
+        conditions = _conditions(tags or {})
+        conditions += [_has(having)] if having else []
         return self.ask(lambda: self._search(" and ".join(conditions), newest))
 
+    def newest_runs(
+        self, tags: Mapping[str, str], most: int, token: str = ""
+    ) -> tuple[list[Any], str]:
+        """So many runs with these tags, newest first, and what names those after them.
+
+        `token` is what an earlier page has named them by; it is empty after the last one.
+
+        Raises:
+            InputError: no page has named `token`.
+        """
+        from mlflow.exceptions import MlflowException
+
+        conditions = " and ".join(_conditions(tags))
+        try:
+            found = self.ask(lambda: self._page(conditions, most, token, newest=True))
+        except MlflowException as error:
+            if not token:
+                raise
+            why = "expected what an answer has named as its next page"
+            raise InputError(f"page is {shown(token)}: {why}") from error
+        return list(found), str(found.token or "") if found else ""
+
+    def trials_with_id(self, prefix: str, most: int) -> list[Any]:
+        """So many runs of trials whose IDs begin so, newest first."""
+        conditions = [f"attributes.run_id LIKE {quoted(f'{prefix}%')}", _has(Tag.TRIAL)]
+        found = self.ask(lambda: self._search(" and ".join(conditions), most))
+        return [run for run in found if run.info.run_id.startswith(prefix)]
+
+    def sweeps_with_name(self, prefix: str, most: int) -> list[Any]:
+        """So many runs of sweeps whose names begin so, newest first."""
+        names = f"tags.`{Tag.NAME}` LIKE {quoted(f'{prefix}%')}"
+        conditions = " and ".join([*_conditions({Tag.ROLE: "sweep"}), names])
+        found = self.ask(lambda: self._search(conditions, most))
+        return [run for run in found if run.data.tags[Tag.NAME].startswith(prefix)]
+
     def _search(self, filter: str, newest: int | None = None) -> list[Any]:
-        found, token = list[Any](), None
-        while self.experiment.id is not None:
-            page = self.client.search_runs(
-                [self.experiment.id],
-                filter,
-                max_results=newest or RUNS_PER_PAGE,
-                order_by=[f"attributes.start_time {'DESC' if newest else 'ASC'}"],
-                page_token=token,
-            )
+        found, token = list[Any](), ""
+        while page := self._page(filter, newest or RUNS_PER_PAGE, token, newest=bool(newest)):
             found.extend(page)
             if newest or not (token := page.token):
                 break
         return found
+
+    def _page(self, filter: str, most: int, token: str, *, newest: bool) -> Any:
+        if self.experiment.id is None:
+            return []
+        return self.client.search_runs(
+            [self.experiment.id],
+            filter,
+            max_results=most,
+            order_by=[f"attributes.start_time {'DESC' if newest else 'ASC'}"],
+            page_token=token or None,
+        )
 
     def run(self, run_id: str) -> Any:
         """The run of this experiment with an ID; None if there is none."""
@@ -357,6 +396,14 @@ def _use_rollback_journal(connection: sqlite3.Connection, kind: str) -> None:
             f"system of type {kind or 'unknown'}, and is in use; expected whatever uses it to end "
             "once, so that it gets a rollback journal"
         ) from None
+
+
+def _conditions(tags: Mapping[str, str]) -> list[str]:
+    return [f"tags.`{key}` = {quoted(value)}" for key, value in tags.items()]
+
+
+def _has(tag: str) -> str:
+    return f"tags.`{tag}` LIKE '%'"
 
 
 def at_once(store: Store) -> Store:

@@ -7,14 +7,14 @@ from rich.table import Table
 
 from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search.api.lifecycle import StoppedSweep
-from lstm_sweep.search.api.listings import Listing, SweepRow
+from lstm_sweep.search.api.listings import SweepPage
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.texts.tables import loss_text
 from lstm_sweep.search.texts.terminal import plain
 from lstm_sweep.search.texts.times import time_left_text
 
 
-def write_sweeps(console: Console, found: Listing[SweepRow], place: object) -> None:
+def write_sweeps(console: Console, found: SweepPage, place: object) -> None:
     """Print sweeps as a table; `place` names the store."""
     if not found.rows:
         console.print(f"no sweeps in {place}; lstm-sweep launch begins one", soft_wrap=True)
@@ -26,6 +26,8 @@ def write_sweeps(console: Console, found: Listing[SweepRow], place: object) -> N
             row.sweep, plain(row.state), str(row.trials_done), loss, plain(row.data or "-")
         )
     console.print(table)
+    if found.next_page:
+        console.print("there are older ones; lstm-sweep sweeps --all lists them", soft_wrap=True)
 
 
 def status_line(report: SweepStatusReport) -> str:

@@ -21,6 +21,8 @@ LOSS = "val_loss"
 def write_trials(console: Console, found: SweepTrials, sweep: str) -> None:
     """Print the trials of a sweep as a table, and its baselines."""
     console.print(trials_table(found, sweep))
+    if found.next_page:
+        console.print(f"there are more than these {len(found)}", soft_wrap=True)
     for name, loss in found.baselines.items():
         console.print(f"baseline {name.replace('_', ' '):<12} {loss:.4f}")
 

@@ -19,8 +19,8 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.cache import MOST_S, SharedStore
 from lstm_sweep.search.store.settings import Settings, load
-from lstm_sweep.search.store.shared import MOST_S, SharedStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.trial import RoundDone
@@ -312,11 +312,11 @@ def test_readers_of_a_database_see_what_another_writes_after_a_moment(
     shared = SharedStore(writer.settings, lambda: now[0])
     for trials, later in ((0, 0.0), (0, 0.0), (2, MOST_S)):
         now[0] += later
-        assert len(archive.sweeps(shared)) == trials
+        assert len(archive.newest_sweeps(shared, 9)[0]) == trials
         writer.prepare()
         writer.create_run("s", {Tag.ROLE: "sweep", Tag.NAME: "s"})
     shared.forget()
-    assert len(archive.sweeps(shared)) == 3
+    assert len(archive.newest_sweeps(shared, 9)[0]) == 3
 
 
 def test_a_database_that_is_restarted_is_waited_for(

@@ -16,7 +16,7 @@ from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.service.service import ServiceSettings
 from lstm_sweep.search.service.sweep_service import SweepService
 from lstm_sweep.search.store import archive
-from lstm_sweep.search.store.shared import MOST_S
+from lstm_sweep.search.store.cache import MOST_S
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.lease import Lease

@@ -18,7 +18,8 @@ from lstm_sweep.search.service.pages import actions
 from lstm_sweep.search.service.service import ServiceSettings
 from lstm_sweep.search.service.sweep_service import SweepService
 from lstm_sweep.search.store import archive
-from lstm_sweep.search.store.shared import MOST_S, SharedSettings
+from lstm_sweep.search.store.cache import MOST_S, SharedSettings
+from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from tests.counted import CountedClient
@@ -109,7 +110,7 @@ def test_readers_of_what_does_not_change_cost_one_look(site: Site, client: TestC
     pages = ["/", "/sweeps/one", "/sweeps/one?sort=loss"]
     first = {path: client.get(path).content for path in (*paths, *pages)}
     asked = site.read.asked.copy()
-    assert asked == {"search_runs": 1}  # the sweeps; of the one all is known since it was made
+    assert asked == {"search_runs": 3}  # the list, the sweep, its trials
     site.clock.now += 2 * MOST_S
     site.app.state.site.answers.forget()
     for _ in range(20):
@@ -124,7 +125,7 @@ def test_what_a_driver_writes_is_seen(site: Site, client: TestClient) -> None:
     driver = Store(site.store.settings)
     tags = {
         Tag.NAME: "one", Tag.TRIAL: "0", Tag.PHASE: "search", Tag.SEED: "0",
-        Tag.CONFIG: json.dumps(SPACE),
+        Tag.CONFIG: json.dumps(SPACE), Tag.SCHEMA: str(SCHEMA), Tag.DATA: "{}",
     }  # fmt: skip
     driver.create_run("one/0", tags, run_id)
     assert len(archive.trials(driver, "one")) == 1

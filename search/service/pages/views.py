@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
@@ -15,6 +15,7 @@ from starlette.responses import Response as PlainResponse
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
+from lstm_sweep.search.api.listings import SweepRow
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.pages import answer, figures
 from lstm_sweep.search.pages.bars import Bar, bars
@@ -22,7 +23,7 @@ from lstm_sweep.search.pages.figure import Figure, Table, figure
 from lstm_sweep.search.pages.findings import Findings, TrialFinding
 from lstm_sweep.search.pages.report_page import style
 from lstm_sweep.search.pages.svg import escaped
-from lstm_sweep.search.service.description import Number, SweepName
+from lstm_sweep.search.service.description import SWEEPS, Number, Page, SweepName
 from lstm_sweep.search.service.http_settings import host_of
 from lstm_sweep.search.service.pages.rendering import HERE, Looks, PageRoute, page, rendered
 from lstm_sweep.search.service.permissions import User
@@ -33,12 +34,13 @@ from lstm_sweep.search.service.routes.reports import report as report_of
 from lstm_sweep.search.service.service import QueuedSweep
 from lstm_sweep.search.service.site import Site, TheSite, TheUser
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.cache import Key
 from lstm_sweep.search.sweep.stored_findings import read_findings
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 #: sweeps on a page, and that are compared at once
-ON_A_PAGE, COMPARED = 25, 8
+ON_A_PAGE, COMPARED = SWEEPS, 8
 STATIC = {"page.js": "text/javascript", "page.css": "text/css"}
 #: by what trials are sorted, and how a column gets its key
 ORDERS: dict[str, Callable[[TrialFinding], Any]] = {
@@ -54,18 +56,18 @@ UNDER_WAY = ("queued", "running", "paused")
 
 
 async def kept(
-    site: Site, user: User, key: Hashable, ask: Callable[[Looks], str], *, is_owned: bool = False
+    request: Request, site: Site, key: Key, ask: Callable[[Looks], str], *, is_owned: bool = False
 ) -> Response:
     """A page, which is made once for all like the user who ask for it within a moment.
 
     `is_owned`: whoever may run sweeps sees of it what is for owners alone, so it is made for each.
     """
+    user: User = request.state.user
     looks = Looks.of(site, user)
     if is_owned and user.may_run and not user.is_admin:
         looks = looks._replace(name=user.name)
-    return page(
-        json.loads((await site.answers.get(("page", looks, key), lambda: ask(looks))).content)
-    )
+    answer = await site.answers.get(request, ("page", looks, *key), lambda: ask(looks))
+    return page(json.loads(answer.content))
 
 
 @router.get("/static/style.css")
@@ -84,44 +86,30 @@ async def static(name: str) -> Response:
 
 
 @router.get("/")
-async def sweeps(
-    site: TheSite, user: TheUser, at: Annotated[int, Query(ge=1, le=10**6)] = 1
-) -> Response:
-    """All sweeps, the newest first."""
+async def sweeps(request: Request, site: TheSite, page: Page = "") -> Response:
+    """Some of the sweeps, the newest first."""
 
     def ask(looks: Looks) -> str:
-        listing = site.service.sweeps()
-        newest = list(reversed(listing.rows))
-        shown = newest[(at - 1) * ON_A_PAGE : at * ON_A_PAGE]
+        listing = site.service.sweeps(ON_A_PAGE, page)
         queue = {one.sweep: one for one in site.service.queue()}
-        rows = [_listed(site, row, queue.get(row.sweep)) for row in shown]
-        pages = max(1, -(-len(newest) // ON_A_PAGE))
         return rendered(
-            "sweeps.html", looks, rows=rows, at=at, pages=pages, left_out=listing.left_out,
+            "sweeps.html", looks, rows=[_listed(row, queue.get(row.sweep)) for row in listing],
+            page=page, next_page=listing.next_page, left_out=listing.left_out,
             ready=site.service.ready(),
         )  # fmt: skip
 
-    return await kept(site, user, ("sweeps", at), ask)
+    return await kept(request, site, ("sweeps", page), ask)
 
 
-def _listed(site: Site, row: Any, queued: QueuedSweep | None) -> dict[str, Any]:
-    """A sweep in the list, with its reason and baselines as far as they can be read."""
-    found: dict[str, Any] = vars(row) | {"why": queued.why if queued else "", "wanted": None}
-    found |= {"baseline": "", "base_loss": None, "data": PurePath(row.data or "").name}
-    try:
-        store = store_of_sweep(row.sweep, site.store)
-        run = archive.existing_sweep(store, row.sweep)
-        wanted = archive.written_spec(run).get("trials")
-        found["wanted"] = wanted if isinstance(wanted, int) else None
-        baselines = archive.baselines(store, row.sweep)
-        if not queued:
-            found["why"] = site.service.status(row.sweep).why or ""
-    except InputError:  # a newer version has made it; the page of the sweep says so
-        return found
-    if baselines:
-        name = min(baselines, key=lambda one: baselines[one])
-        found |= {"baseline": name, "base_loss": baselines[name]}
-    return found
+def _listed(row: SweepRow, queued: QueuedSweep | None) -> dict[str, Any]:
+    """A sweep in the list, with its reason."""
+    name = min(row.baselines, key=lambda one: row.baselines[one], default="")
+    return vars(row) | {
+        "why": queued.why if queued else row.why or "",
+        "baseline": name,
+        "base_loss": row.baselines.get(name),
+        "data": PurePath(row.data or "").name,
+    }
 
 
 @router.get("/sweeps/{sweep}")
@@ -129,7 +117,6 @@ async def sweep_page(
     sweep: SweepName,
     request: Request,
     site: TheSite,
-    user: TheUser,
     sort: str = "",
     down: bool = False,
 ) -> Response:
@@ -162,7 +149,8 @@ async def sweep_page(
             under_way=status.state in UNDER_WAY,
         )
 
-    return await kept(site, user, ("sweep", sweep, sort, down, mlflow), ask, is_owned=True)
+    key = ("sweep", sweep, sort, down, mlflow)
+    return await kept(request, site, key, ask, is_owned=True)
 
 
 def _drawn(found: Findings) -> list[Figure]:
@@ -198,9 +186,7 @@ def _is_loopback(host: str) -> bool:
 
 
 @router.get("/sweeps/{sweep}/trials/{number}")
-async def trial_page(
-    sweep: SweepName, number: Number, request: Request, site: TheSite, user: TheUser
-) -> Response:
+async def trial_page(sweep: SweepName, number: Number, request: Request, site: TheSite) -> Response:
     """One trial, round by round."""
     mlflow = mlflow_for(site, request)
 
@@ -218,13 +204,13 @@ async def trial_page(
             figures=list(figures.curve_of(found, number)), loss_name=found.loss_name,
         )  # fmt: skip
 
-    return await kept(site, user, ("trial", sweep, number, mlflow), ask)
+    return await kept(request, site, ("trial", sweep, number, mlflow), ask)
 
 
 @router.get("/sweeps/{sweep}/report")
-async def report(sweep: SweepName, site: TheSite) -> Response:
+async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The report of a sweep as it is now."""
-    return await report_of(sweep, site)
+    return await report_of(sweep, request, site)
 
 
 @router.get("/sweeps/{sweep}/export")
@@ -241,7 +227,7 @@ async def export_one(sweep: SweepName, number: Number, site: TheSite) -> Respons
 
 @router.get("/compare")
 async def compare(
-    site: TheSite, user: TheUser, sweep: Annotated[list[str] | None, Query()] = None
+    request: Request, site: TheSite, sweep: Annotated[list[str] | None, Query()] = None
 ) -> Response:
     """Several sweeps beside each other."""
     names = tuple(dict.fromkeys(sweep or ()))
@@ -260,7 +246,7 @@ async def compare(
             "compare.html", looks, found=found, fields=list(fields), figures=beside(found)
         )
 
-    return await kept(site, user, ("compare", names), ask)
+    return await kept(request, site, ("compare", *names), ask)
 
 
 def beside(found: Sequence[Findings]) -> list[Figure]:

@@ -12,6 +12,7 @@ from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
+from lstm_sweep.search.api.listings import unfinished
 from lstm_sweep.search.client.sending import OCTETS, TAR
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import shown as shows
@@ -30,8 +31,6 @@ BLOCK = 1 << 20
 #: bytes of a tar file beside the content of its files, and bytes that are read of a body that is
 #: refused, so that the client reads the refusal
 TAR_BYTES, READ_AFTER_REFUSAL = 256 << 20, 64 << 20
-#: states of a sweep that needs its data no more by itself
-ENDED = ("finished", "failed", "stopped", "interrupted")
 
 CorpusId = Annotated[
     str, Path(description="ID of a corpus", json_schema_extra={"pattern": f"^{CORPUS_ID}$"})
@@ -235,8 +234,8 @@ async def delete_corpus(corpus: CorpusId, site: TheSite, user: TheUser) -> Respo
             owner = site.uploads.corpus(corpus).owner
             check_owner(user, owner, f"corpus '{corpus}'")
             folder = f"{site.uploads.folder_of(corpus)}/"
-            for row in site.service.sweeps():
-                if row.state not in ENDED and (row.data or "").startswith(folder):
+            for row in unfinished(settings=site.service.settings.store):
+                if (row.data or "").startswith(folder):
                     raise ProblemError(
                         409,
                         f"corpus '{corpus}': sweep '{row.sweep}' needs it, which is {row.state}",

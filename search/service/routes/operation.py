@@ -60,7 +60,7 @@ async def ready(request: Request, site: TheSite) -> Response:
             "slots_held": sum(one.slots for one in queue),
         }
 
-    return answers.response(request, await site.answers.get("ready", ask))
+    return answers.response(request, await site.answers.get(request, ("ready",), ask))
 
 
 @router.get(
@@ -74,7 +74,7 @@ async def metrics(site: TheSite) -> Response:
 
     def ask() -> bytes:
         return site.metrics.text(
-            [row.state for row in site.service.sweeps()],
+            ["running" if one.slots else "queued" for one in site.service.queue()],
             site.service.queue(),
             listeners=site.feeds.listeners,
             is_ready=not site.service.ready(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from lstm_sweep.search import api
 from lstm_sweep.search.service.description import API, SweepName, refusals
@@ -41,7 +41,7 @@ POLICY = (
         **refusals({404: "there is no such sweep", 409: "it cannot be read"}),
     },
 )
-async def report(sweep: SweepName, site: TheSite) -> Response:
+async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """A page on a sweep as it is now, be it finished or not: its result, and why."""
 
     def ask() -> dict[str, Any]:
@@ -50,7 +50,7 @@ async def report(sweep: SweepName, site: TheSite) -> Response:
         del about["report"]
         return {"html": found.html, "about": about}
 
-    found = json.loads((await site.answers.get(("report", sweep), ask)).content)
+    found = json.loads((await site.answers.get(request, ("report", sweep), ask)).content)
     headers = {
         RESULT: json.dumps(found["about"]),
         "Content-Security-Policy": POLICY,

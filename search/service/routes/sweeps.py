@@ -14,6 +14,7 @@ from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search import api
 from lstm_sweep.search.api.errors import SweepRunsError
 from lstm_sweep.search.api.lifecycle import StoppedSweep
+from lstm_sweep.search.api.listings import SweepPage, page_of
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.resumption import changes_of, named_changes
 from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
@@ -28,7 +29,15 @@ from lstm_sweep.search.service.bodies import (
     check_only,
     check_priority,
 )
-from lstm_sweep.search.service.description import API, SweepName, refusals
+from lstm_sweep.search.service.description import (
+    API,
+    ROWS,
+    SWEEPS,
+    Limit,
+    Page,
+    SweepName,
+    refusals,
+)
 from lstm_sweep.search.service.permissions import User, check_may_prioritise
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
@@ -89,32 +98,36 @@ async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key =
 
 
 @router.get("/sweeps", summary="List sweeps", responses={200: {"model": shows.SweepList}})
-async def sweeps(request: Request, site: TheSite) -> Response:
-    """The sweeps of the store, oldest first."""
+async def sweeps(
+    request: Request, site: TheSite, limit: Limit = SWEEPS, page: Page = ""
+) -> Response:
+    """Some of the sweeps of the store, the newest first."""
 
-    def write(console: Console) -> tuple[str, ...]:
-        found = site.service.sweeps()
+    def write(console: Console) -> SweepPage:
+        found = site.service.sweeps(limit, page)
         write_sweeps(console, found, site.store)
-        return found.left_out
+        return found
 
     if printed.wants_text(request):
-        return await printed.answer(request, site, "sweeps", write)
+        return await printed.answer(request, site, write)
 
     def ask() -> dict[str, Any]:
-        found = site.service.sweeps()
-        return {"sweeps": found.to_list(), "left_out": list(found.left_out)}
+        found = site.service.sweeps(limit, page)
+        more = {"left_out": list(found.left_out), "next_page": found.next_page or None}
+        return {"sweeps": found.to_list(), **more}
 
-    return answers.response(request, await site.answers.get("sweeps", ask))
+    return answers.response(request, await site.answers.get(request, ("sweeps", limit, page), ask))
 
 
 @router.get("/queue", summary="Show the queue", responses={200: {"model": shows.Queue}})
-async def queue(request: Request, site: TheSite) -> Response:
-    """Sweeps that wait or run, in the order in which slots are given."""
+async def queue(request: Request, site: TheSite, limit: Limit = ROWS, page: Page = "") -> Response:
+    """Some of the sweeps that wait or run, in the order in which slots are given."""
 
     def ask() -> dict[str, Any]:
-        return {"queue": [one.to_dict() for one in site.service.queue()]}
+        shown, next_page = page_of(site.service.queue(), limit, page)
+        return {"queue": [one.to_dict() for one in shown], "next_page": next_page or None}
 
-    return answers.response(request, await site.answers.get("queue", ask))
+    return answers.response(request, await site.answers.get(request, ("queue", limit, page), ask))
 
 
 @router.get(
@@ -129,9 +142,9 @@ async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
         console.print(status_line(site.service.status(sweep)), soft_wrap=True)
 
     if printed.wants_text(request):
-        return await printed.answer(request, site, ("status", sweep), write)
+        return await printed.answer(request, site, write)
     ask = partial(status_of, site.service, sweep)
-    return answers.response(request, await site.answers.get(("status", sweep), ask))
+    return answers.response(request, await site.answers.get(request, ("status", sweep), ask))
 
 
 @router.get(
@@ -157,8 +170,8 @@ async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
         return found.to_dict() | {"why": for_command_line(found.why)}
 
     if printed.wants_text(request):
-        return await printed.answer(request, site, ("result", sweep), write)
-    return answers.response(request, await site.answers.get(("result", sweep), ask))
+        return await printed.answer(request, site, write)
+    return answers.response(request, await site.answers.get(request, ("result", sweep), ask))
 
 
 @router.patch(

@@ -11,13 +11,23 @@ from rich.console import Console
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search import api
 from lstm_sweep.search.api.field_changes import field_changes
+from lstm_sweep.search.api.listings import SweepTrials
 from lstm_sweep.search.api.references import TRIAL, store_of_trial
 from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.engines import check_engine
 from lstm_sweep.search.service import answers, printed
 from lstm_sweep.search.service import shown as shows
 from lstm_sweep.search.service.bodies import RerunSubmission, check_only, checked_settings
-from lstm_sweep.search.service.description import API, Number, RunId, SweepName, refusals
+from lstm_sweep.search.service.description import (
+    API,
+    ROWS,
+    Limit,
+    Number,
+    Page,
+    RunId,
+    SweepName,
+    refusals,
+)
 from lstm_sweep.search.service.reruns import ID, Wanted, checked
 from lstm_sweep.search.service.site import Site, TheSite
 from lstm_sweep.search.store import archive
@@ -48,30 +58,33 @@ async def trials(
     sweep: SweepName,
     request: Request,
     site: TheSite,
-    top: Annotated[int | None, Query(description="only the best", ge=1)] = None,
+    limit: Limit = ROWS,
+    page: Page = "",
 ) -> Response:
-    """The trials of a sweep, the best first, those without a result last.
+    """Some trials of a sweep, the best first, those without a result last.
 
     While the sweep runs, the best round of a trial that has not ended is a result, too.
     """
 
-    def write(console: Console) -> tuple[str, ...]:
-        found = api.trials(sweep, settings=site.store, top=top)
+    def write(console: Console) -> SweepTrials:
+        found = api.trials(sweep, settings=site.store, top=limit, page=page)
         write_trials(console, found, sweep)
-        return found.left_out
+        return found
 
     if printed.wants_text(request):
-        return await printed.answer(request, site, ("trials", sweep, top), write)
+        return await printed.answer(request, site, write)
 
     def ask() -> dict[str, Any]:
-        found = api.trials(sweep, settings=site.store, top=top)
+        found = api.trials(sweep, settings=site.store, top=limit, page=page)
         return {
             "trials": found.to_list(),
             "baselines": dict(found.baselines),
             "left_out": list(found.left_out),
+            "next_page": found.next_page or None,
         }
 
-    return answers.response(request, await site.answers.get(("trials", sweep, top), ask))
+    key = ("trials", sweep, limit, page)
+    return answers.response(request, await site.answers.get(request, key, ask))
 
 
 async def _show(reference: str, request: Request, site: Site) -> Response:
@@ -79,12 +92,12 @@ async def _show(reference: str, request: Request, site: Site) -> Response:
         write_trial(console, api.show(reference, settings=site.store))
 
     if printed.wants_text(request):
-        return await printed.answer(request, site, ("show", reference), write)
+        return await printed.answer(request, site, write)
 
     def ask() -> dict[str, Any]:
         return api.show(reference, settings=site.store).to_dict()
 
-    return answers.response(request, await site.answers.get(("show", reference), ask))
+    return answers.response(request, await site.answers.get(request, ("show", reference), ask))
 
 
 @router.get(
@@ -131,12 +144,14 @@ async def compare(first: Reference, other: Reference, request: Request, site: Th
         write_comparison(console, api.compare(first, other, settings=site.store))
 
     if printed.wants_text(request):
-        return await printed.answer(request, site, ("compare", first, other), write)
+        return await printed.answer(request, site, write)
 
     def ask() -> dict[str, Any]:
         return api.compare(first, other, settings=site.store).to_dict()
 
-    return answers.response(request, await site.answers.get(("compare", first, other), ask))
+    return answers.response(
+        request, await site.answers.get(request, ("compare", first, other), ask)
+    )
 
 
 async def _rerun(reference: str, body: RerunSubmission | None, site: Site) -> Response:

@@ -1,13 +1,16 @@
+"""Answers are given again for a moment, and no user keeps others waiting."""
+
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from lstm_sweep.search.service.answers import Answer, Answers, to_json
+from lstm_sweep.search.service.answers import OF_ONE_USER, READERS, Answer, Answers, to_json
+from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.store.cache import Cache
 
 
 class Asked:
@@ -25,63 +28,97 @@ class Asked:
         return own
 
 
-async def many(answers: Answers, ask: Callable[[], Any], count: int) -> list[Answer]:
-    return await asyncio.gather(*(answers.get("key", ask) for _ in range(count)))
+class Request:
+    """A request of a user, who goes away once `gone` is set."""
+
+    def __init__(self, name: str = "ann") -> None:
+        self.state: Any = type("State", (), {"user": type("User", (), {"name": name})})
+        self.gone = asyncio.Event()
+
+    async def receive(self) -> dict[str, Any]:
+        """The body, which is empty, and then nothing until the client goes away."""
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+
+async def get(answers: Answers, ask: Any, key: str = "key", name: str = "ann") -> Answer:
+    request: Any = Request(name)
+    return await answers.get(request, (key,), ask)
+
+
+async def until(asked: Asked, times: int) -> None:
+    while asked.times < times:
+        await asyncio.sleep(0.01)
 
 
 def test_many_who_ask_at_once_cost_one_look() -> None:
     asked, now = Asked(), [0.0]
 
     async def run() -> None:
-        answers = Answers(1.0, lambda: now[0])
-        assert {answer.content for answer in await many(answers, asked, 50)} == {b"1"}
-        now[0] = 0.9
-        assert {answer.content for answer in await many(answers, asked, 50)} == {b"1"}
-        now[0] = 1.1  # the old one is given, while the next one is looked for
-        assert {answer.content for answer in await many(answers, asked, 50)} == {b"1"}
-        while asked.times < 2:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
-        assert {answer.content for answer in await many(answers, asked, 50)} == {b"2"}
-        now[0] = 60.0  # but not a very old one
-        assert {answer.content for answer in await many(answers, asked, 50)} == {b"3"}
+        answers = Answers(Cache(None, lambda: now[0]), 1.0)
+        for time, content in ((0.0, b"1"), (0.9, b"1"), (1.1, b"2"), (60.0, b"3")):
+            now[0] = time
+            found = await asyncio.gather(*(get(answers, asked) for _ in range(50)))
+            assert {answer.content for answer in found} == {content}
 
     asyncio.run(run())
-    assert asked.times == 3
 
 
 def test_after_a_change_the_next_answer_is_new_although_another_is_under_way() -> None:
     asked = Asked()
 
     async def run() -> None:
-        answers = Answers(60.0)
+        answers = Answers(Cache(None), 60.0)
         asked.may.clear()
-        before = asyncio.create_task(answers.get("key", asked))
-        while not asked.times:
-            await asyncio.sleep(0.01)
+        before = asyncio.create_task(get(answers, asked))
+        await until(asked, 1)
         await answers.change(lambda: None)
-        after = asyncio.create_task(answers.get("key", asked))
-        await asyncio.sleep(0)
+        after = asyncio.create_task(get(answers, asked))
+        await until(asked, 2)
         asked.may.set()
         assert ((await before).content, (await after).content) == (b"1", b"2")
-        assert (await answers.get("key", asked)).content == b"2"
+        assert (await get(answers, asked)).content == b"2"
 
     asyncio.run(run())
 
 
-def test_one_who_goes_away_leaves_the_answer_to_the_others() -> None:
+def test_one_user_leaves_threads_to_others() -> None:
+    asked, quick = Asked(), Asked()
+
+    async def run() -> None:
+        answers = Answers(Cache(None), 60.0)
+        asked.may.clear()
+        many = [asyncio.create_task(get(answers, asked, str(n))) for n in range(4 * READERS)]
+        await until(asked, OF_ONE_USER)
+        assert (await asyncio.wait_for(get(answers, quick, "a", "bob"), 30)).content == b"1"
+        assert asked.times == OF_ONE_USER < READERS
+        asked.may.set()
+        await asyncio.gather(*many)
+
+    asyncio.run(run())
+
+
+def test_one_who_goes_away_waits_no_more_and_leaves_the_answer_to_others() -> None:
     asked = Asked()
 
     async def run() -> None:
-        answers = Answers(60.0)
+        answers = Answers(Cache(None), 60.0)
         asked.may.clear()
-        gone, waits = (asyncio.create_task(answers.get("key", asked)) for _ in range(2))
-        while not asked.times:
-            await asyncio.sleep(0.01)
-        gone.cancel()
-        await asyncio.sleep(0)
+        requests: list[Any] = [Request() for _ in range(4)]
+        keys = ["first", "first", "waits", "waits"]
+        tasks = [
+            asyncio.create_task(answers.get(request, (key,), asked))
+            for request, key in zip(requests, keys, strict=True)
+        ]
+        await until(asked, 1)
+        for gone in (0, 2, 3):
+            requests[gone].gone.set()
+            with pytest.raises(ProblemError):
+                await tasks[gone]
         asked.may.set()
-        assert (await waits).content == b"1"
+        assert (await tasks[1]).content == b"1"
+        await asyncio.sleep(0.1)
+        assert asked.times == 1  # nobody has asked the store for who has gone before its turn
 
     asyncio.run(run())
 
@@ -91,10 +128,10 @@ def test_an_error_is_given_to_all_who_ask() -> None:
         raise ValueError("no")
 
     async def run() -> None:
-        answers = Answers(60.0)
+        answers = Answers(Cache(None), 60.0)
         for _ in range(2):
             with pytest.raises(ValueError, match="no"):
-                await answers.get("key", fails)
+                await get(answers, fails)
 
     asyncio.run(run())
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import pytest
+from starlette.datastructures import Headers
 
 from lstm_sweep.search.client.connection import Connection
 from lstm_sweep.search.client.listening import Event, events, parsed
@@ -23,6 +24,7 @@ from lstm_sweep.search.service.permissions import Role, User
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.routes import events as route
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.cache import Cache
 from lstm_sweep.search.store.faults import NoSuchRunError, StoreError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -47,7 +49,7 @@ async def allowed() -> bool:
 
 
 def feeds_of(place: Place, **limits: int) -> Feeds:
-    return Feeds(place.service, Answers(0.0), Limits(**limits), look_every_s=0.05)
+    return Feeds(place.service, Answers(Cache(None), 0.0), Limits(**limits), look_every_s=0.05)
 
 
 def read(parts: list[bytes]) -> list[Event]:
@@ -240,7 +242,8 @@ def test_a_token_that_was_revoked_is_told_no_more(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Request:
-        headers, scope = {"authorization": "Bearer no-token"}, {"client": ("127.0.0.1", 1)}
+        headers = Headers({"authorization": "Bearer no-token"})
+        state = type("State", (), {"by_proxy": False})
 
     with place.client() as client:
         site: Any = client.app.state.site  # type: ignore[attr-defined]

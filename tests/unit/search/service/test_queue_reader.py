@@ -9,7 +9,7 @@ from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission, Submitted
 from lstm_sweep.search.service.queue_reader import QueueReader
 from lstm_sweep.search.store import archive
-from lstm_sweep.search.store.shared import SharedStore
+from lstm_sweep.search.store.cache import SharedStore
 from tests.counted import CountedClient
 from tests.sweeps import PLAIN, store_in, tiny_spec
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.store.changes import Changes
+from lstm_sweep.search.store.cache import Changes
 
 WRITE = """
 import sqlite3, sys

@@ -50,7 +50,7 @@ def test_whoever_asks_is_told_who_that_is(workplace: Callable[[str], Path]) -> N
 def test_a_store_that_fails_is_said_and_may_be_asked_again(
     place: Place, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails() -> None:
+    def fails(limit: int, page: str) -> None:
         raise StoreError("store x does not answer")
 
     monkeypatch.setattr(place.service, "sweeps", fails)

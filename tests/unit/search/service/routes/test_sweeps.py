@@ -35,7 +35,11 @@ def test_a_sweep_is_submitted_and_found(place: Place, client: TestClient) -> Non
     expected = api.status(name, settings=place.service.settings.store).to_dict()
     assert {**expected, "owner": made.json()["owner"]} == made.json()
     listed = api.sweeps(settings=place.service.settings.store).to_list()
-    assert client.get(f"{API}/sweeps").json() == {"sweeps": listed, "left_out": []}
+    assert client.get(f"{API}/sweeps").json() == {
+        "sweeps": listed,
+        "left_out": [],
+        "next_page": None,
+    }
     assert client.get(f"{API}/queue").json()["queue"][0]["priority"] == 7
 
 

@@ -33,8 +33,14 @@ def test_trials_are_those_of_the_command_line(place: Place, client: TestClient) 
     found = client.get(f"{API}/sweeps/s/trials").json()
     assert found["trials"] == expected.to_list() and len(found["trials"]) == 3
     assert found["baselines"] == dict(expected.baselines)
-    top = client.get(f"{API}/sweeps/s/trials?top=1").json()["trials"]
+    top = client.get(f"{API}/sweeps/s/trials?limit=1").json()["trials"]
     assert top == expected.to_list()[:1]
+    pages, page = list[str](), ""
+    while page is not None:
+        found = client.get(f"{API}/sweeps/s/trials?limit=2&page={page}").json()
+        pages += [one["trial"] for one in found["trials"]]
+        page = found["next_page"]
+    assert pages == [one["trial"] for one in expected.to_list()]
     shown = client.get(f"{API}/sweeps/s/trials/2").json()
     assert shown == api.show("s/2", settings=store).to_dict()
     for reference in (shown["run_id"], shown["run_id"][:8]):
@@ -44,7 +50,9 @@ def test_trials_are_those_of_the_command_line(place: Place, client: TestClient) 
 @pytest.mark.parametrize(
     "path, status",
     [("sweeps/s/trials/9", 404), ("sweeps/s/trials/x", 422), ("sweeps/s/trials/-1", 422),
-     ("sweeps/s/trials?top=0", 422), ("sweeps/s/trials?top=x", 422), ("runs/ffffff", 404),
+     ("sweeps/s/trials?limit=0", 422), ("sweeps/s/trials?limit=1001", 422),
+     ("sweeps/s/trials?page=x", 422),
+     ("sweeps?page=x", 422), ("queue?page=-1", 422), ("runs/ffffff", 404),
      ("runs/a", 404), ("runs/a%2Fb", 404), ("runs/a'b", 422), ("reruns/none", 404),
      (f"sweeps/s/trials/{10**30}", 422)],
 )  # fmt: skip

@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search import api
-from lstm_sweep.search.store import archive, shared
-from lstm_sweep.search.store.changes import Changes
+from lstm_sweep.search.store import archive, cache
+from lstm_sweep.search.store.cache import (
+    AGE_S,
+    Cache,
+    Changes,
+    SharedSettings,
+    SharedStore,
+    store_to_read,
+)
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import SCHEMA
-from lstm_sweep.search.store.shared import LEAST_S, SharedSettings, SharedStore, store_to_read
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from tests.counted import CountedClient
@@ -65,6 +71,10 @@ class Readers:
         found = self.store.runs({Tag.PARENT: run.info.run_id})
         return {one.info.run_id: one.data.tags.get(Tag.OUTCOME, "") for one in found}
 
+    def listed(self) -> dict[str, str]:
+        """The states of all sweeps, as they are shared."""
+        return {row.sweep: row.state for row in api.sweeps(settings=self.settings, limit=9)}
+
     def state(self, name: str) -> str:
         """The state of a sweep, as it is shared."""
         return str(archive.existing_sweep(self.store, name).data.tags[Tag.STATE])
@@ -88,13 +98,13 @@ def readers(tmp_path: Path) -> Readers:
 def test_many_readers_of_what_does_not_change_ask_the_store_once(readers: Readers) -> None:
     def read(number: int) -> tuple[Any, ...]:
         history = [readers.store.history(one, "val_loss") for one in readers.children("a")]
-        listed = [row.sweep for row in api.sweeps(settings=readers.settings)]
+        listed = [row.sweep for row in api.sweeps(settings=readers.settings, limit=5)]
         losses = archive.baselines(readers.store, "a")
         return readers.state("a"), history, listed, losses
 
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(read, range(50)))
-    assert found == [("finished", [{1: 2.0}, {1: 2.0}], ["a", "b"], {})] * 50
+    assert found == [("finished", [{1: 2.0}, {1: 2.0}], ["b", "a"], {})] * 50
     # the sweep, its trials, the list of sweeps, and the history of each trial
     assert readers.client.asked == {"search_runs": 3, "get_metric_history": 2}
     readers.time.now += 3600
@@ -114,7 +124,7 @@ def test_what_is_shared_is_what_the_store_has(readers: Readers) -> None:
     newest = readers.store.runs({Tag.ROLE: "sweep"}, newest=1)
     assert [one.info.run_id for one in newest] == [readers.sweeps["b"]]
     readers.writer.log(readers.sweeps["a"], tags={Tag.DATA: "text"})
-    readers.time.now += LEAST_S
+    readers.time.now += AGE_S
     for given in ({Tag.ROLE: "sweep"}, {Tag.NAME: "a"}, {Tag.PARENT: readers.sweeps["a"]}):
         found = [one.info.run_id for one in readers.store.runs(given, having=Tag.DATA)]
         assert found == ([] if Tag.PARENT in given else [readers.sweeps["a"]])
@@ -124,21 +134,21 @@ def test_what_another_writes_is_seen_after_a_moment(readers: Readers) -> None:
     before = readers.children("a")
     new = readers.trial("a", readers.sweeps["a"], 2)
     assert readers.children("a") == before
-    readers.time.now += LEAST_S
+    readers.time.now += AGE_S
     assert readers.children("a").keys() == {*before, new}
     assert readers.store.history(new, "val_loss") == {1: 2.0}
     readers.writer.log(new, metrics={"val_loss": 1.0}, step=2)
-    readers.time.now += LEAST_S
+    readers.time.now += AGE_S
     readers.children("a")
     assert readers.store.history(new, "val_loss") == {1: 2.0, 2: 1.0}
 
 
 def test_what_this_process_writes_is_seen_at_once(readers: Readers) -> None:
-    assert readers.state("a") == "finished"
-    with pytest.raises(KeyError), readers.store.changing():
-        readers.writer.log(readers.sweeps["a"], tags={Tag.STATE: "stopped"})
-        raise KeyError
-    assert readers.state("a") == "stopped"
+    for state, of in (("stopped", "a"), ("failed", None)):
+        assert readers.state("a") != state and readers.listed()["a"] != state
+        readers.writer.log(readers.sweeps["a"], tags={Tag.STATE: state})
+        readers.store.forget(of)
+        assert readers.state("a") == readers.listed()["a"] == state
 
 
 def test_what_is_read_while_this_process_writes_is_not_kept(readers: Readers) -> None:
@@ -159,41 +169,31 @@ def test_a_sweep_that_has_ended_is_seen_with_all_its_trials(readers: Readers) ->
     first, second = readers.children("a")
     readers.writer.log(second, tags={Tag.OUTCOME: "complete"})
     readers.writer.log(readers.sweeps["a"], tags={Tag.STATE: "finished"})
-    readers.time.now += LEAST_S
+    readers.time.now += AGE_S
     assert readers.state("a") == "finished"
     assert readers.children("a") == {first: "", second: "complete"}
 
 
-def test_a_new_sweep_is_listed_without_reading_the_list_again(readers: Readers) -> None:
-    def names() -> list[str]:
-        return [row.sweep for row in api.sweeps(settings=readers.settings)]
-
-    assert names() == ["a", "b"]
-    readers.sweeps["c"] = readers.sweep("c")
-    readers.store.note(readers.writer.run(readers.sweeps["c"]))
-    assert names() == ["a", "b", "c"]
-    readers.writer.log(readers.sweeps["a"], tags={Tag.STATE: "stopped"})
-    readers.store.note(readers.writer.run(readers.sweeps["a"]))
-    assert next(row.state for row in api.sweeps(settings=readers.settings)) == "stopped"
-    assert readers.client.asked == {"search_runs": 1}
-    readers.writer.log(readers.sweeps["b"], tags={Tag.ROLE: "none"})
-    readers.store.note(readers.writer.run(readers.sweeps["b"]))
-    assert names() == ["a", "c"]
+def test_rounds_are_read_again_only_of_trials_that_have_more(readers: Readers) -> None:
+    first, second = readers.children("a")
+    for run_id in (first, second):
+        readers.store.history(run_id, "val_loss")
+    readers.writer.log(first, metrics={"val_loss": 1.5}, step=2)
+    readers.time.now += AGE_S
+    readers.children("a")
+    readers.client.asked.clear()
+    assert readers.store.history(first, "val_loss") == {1: 2.0, 2: 1.5}
+    assert readers.store.history(second, "val_loss") == {1: 2.0}
+    assert readers.client.asked == {"get_metric_history": 1}
 
 
-def test_a_sweep_that_was_just_made_is_not_read_again_until_something_changes(
-    readers: Readers,
-) -> None:
-    tags = {Tag.ROLE: "sweep", Tag.NAME: "c", Tag.STATE: "queued", Tag.SCHEMA: str(SCHEMA)}
-    run_id = readers.sweeps["c"] = readers.writer.create_run("c", tags)
-    mark = readers.store.mark()
-    readers.store.note_new(readers.writer.run(run_id), mark)
-    readers.time.now += LEAST_S
-    assert (readers.state("c"), readers.children("c")) == ("queued", {})
-    assert readers.client.asked == {}
-    readers.trial("c", run_id, 0)
-    assert readers.state("c") == "queued"
-    assert len(readers.children("c")) == 1
+def test_another_sweep_in_the_place_of_one_that_was_deleted_is_read(readers: Readers) -> None:
+    assert readers.state("a") == "finished"
+    readers.writer.client.delete_run(readers.sweeps["a"])
+    tags = {Tag.ROLE: "sweep", Tag.NAME: "a", Tag.STATE: "queued", Tag.SCHEMA: str(SCHEMA)}
+    readers.writer.create_run("a", tags)
+    readers.time.now += AGE_S
+    assert (readers.state("a"), readers.children("a")) == ("queued", {})
 
 
 def test_a_fault_is_not_kept(readers: Readers) -> None:
@@ -209,32 +209,41 @@ def test_a_fault_is_not_kept(readers: Readers) -> None:
 def test_a_store_of_which_nobody_can_tell_is_read_anew_after_a_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared, "Changes", lambda file: Changes(None))
+    monkeypatch.setattr(cache, "Changes", lambda file: Changes(None))
     readers = Readers(tmp_path)
-    for count in (1, 1, 2):
+    for asked in ({"search_runs": 2}, {"search_runs": 2}, {"search_runs": 3, "get_run": 1}):
         readers.state("a")
-        assert readers.client.count == count
-        readers.time.now += LEAST_S / 2
+        assert readers.client.asked == asked
+        readers.time.now += AGE_S / 2
 
 
 def test_what_costs_much_is_read_more_seldom(readers: Readers, cost: Time) -> None:
     cost.now = 0.2
     readers.state("a")
     readers.writer.log(readers.sweeps["a"], tags={Tag.STATE: "stopped"})
-    readers.time.now += 3.9
+    readers.time.now += 1.9
     assert readers.state("a") == "finished"
     readers.time.now += 0.2
     assert readers.state("a") == "stopped"
 
 
-def test_only_so_much_is_kept(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "MOST_RUNS", 3)
-    for name in ("a", "b", "a"):
-        readers.children(name)
-    assert readers.client.asked == {"search_runs": 6}
-    for _ in range(3):
-        readers.children("a")
-    assert readers.client.asked == {"search_runs": 6}
+def test_what_is_kept_is_bounded_in_bytes_also_of_what_is_nothing_or_fails() -> None:
+    def fails() -> None:
+        raise ValueError("no")
+
+    kept = Cache(None)
+    for number in range(2_000):
+        kept.get(("nothing", number), lambda: None, lambda value: 0)
+        with pytest.raises(ValueError, match="no"):
+            kept.get(("fails", number), fails, lambda value: 0)
+    assert len(kept) == 2_000 and kept.size <= cache.MOST_BYTES
+    for number in range(10):
+        kept.get(("large", number), lambda: None, lambda value: cache.MOST_BYTES // 4)
+    assert len(kept) == 3 and kept.size <= cache.MOST_BYTES
+    kept.get(("huge",), lambda: None, lambda value: 2 * cache.MOST_BYTES)
+    assert len(kept) == 1
+    kept.drop(lambda key: True)
+    assert (len(kept), kept.size) == (0, 0)
 
 
 def test_a_store_is_opened_unless_it_is_shared(readers: Readers) -> None:
