@@ -83,7 +83,9 @@ class SlotSharing:
             if name not in self._held and (lock := self._lock(name)) is not None:
                 self._held[name] = lock
                 return name, ""
-        return "", f"other sweeps use all {len(self._names)} slots of this machine"
+        count = len(self._names)
+        every = "the only slot" if count == 1 else f"all {count} slots"
+        return "", f"other sweeps use {every} of this machine"
 
     def give_back(self, name: str) -> None:
         """Unlock a slot."""

@@ -174,7 +174,9 @@ def test_allotments_demands_and_last_words_are_files(made: Runner, tmp_path: Pat
     assert since == pytest.approx(-50.0, abs=30.0), "100 s ago"
     assert made.demand(RUN) is None
     (tmp_path / f"{RUN}.demand").write_text("3")
-    assert made.demand(RUN) == 3
+    assert (made.demand(RUN), made.surplus(RUN)) == (3, 0)
+    (tmp_path / f"{RUN}.surplus").write_text("2")
+    assert made.surplus(RUN) == 2
     (tmp_path / f"{RUN}.log").write_text("first\nlast\n")
     assert made.last_words(RUN) == "last"
     (tmp_path / f"{RUN}.progress").write_text("1 2")
