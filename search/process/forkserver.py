@@ -7,6 +7,7 @@ threads of this program share one forkserver.
 from __future__ import annotations
 
 import io
+import math
 import multiprocessing
 import os
 import threading
@@ -29,7 +30,8 @@ from typing_extensions import override
 
 from lstm_sweep.search.process.scoped import variable
 
-#: seconds until a fork fails; a forkserver that died is replaced, which imports Keras again
+#: seconds from the first failure of a fork to its end; a forkserver that died is replaced, which
+#: imports Keras again, for as long as that takes
 FORK_WITHIN_S = 60.0
 #: keeps Python from importing modules of the working folder, such as a `keras.py`
 SAFE_PATH = "PYTHONSAFEPATH"
@@ -108,9 +110,9 @@ def fork(
     Returns the process and the other end of the pipe.
 
     Raises:
-        OSError, EOFError: no process could be forked within `FORK_WITHIN_S`.
+        OSError, EOFError: no process could be forked within `FORK_WITHIN_S` of the first failure.
     """
-    until = time.monotonic() + FORK_WITHIN_S
+    until = math.inf
     while True:
         ours, theirs = _context.Pipe()
         process = _Process(target=target, args=(*arguments, theirs), daemon=True)
@@ -121,7 +123,8 @@ def fork(
             return process, ours
         except (OSError, EOFError):  # the forkserver was killed
             ours.close()
-            if time.monotonic() > until:
+            until = min(until, time.monotonic() + FORK_WITHIN_S)
+            if time.monotonic() >= until:
                 raise
             time.sleep(0.1)
         finally:
