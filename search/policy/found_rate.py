@@ -8,8 +8,9 @@ that suits its size.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from lstm_sweep.models.config import Config
@@ -32,12 +33,14 @@ class FoundRate:
     space: Space
     #: of the ladder's network; between two steps of the ladder if `refines`
     rate: float
-    #: rates above this one have failed, or lost clearly
+    #: rates above this one have diverged, or lost clearly
     highest: float
     #: best rate of a config, as a share of that of the ladder's network
     share: Callable[[Config], float] = field(compare=False)
     #: the lowest share in the space
     lowest_share: float = 1.0
+    #: rates below this one have lost; 0: those below a tenth of the best one
+    lowest: float = 0.0
     #: whether the search may take any rate within the space's ends, or listed ones only
     refines: bool = False
 
@@ -50,8 +53,8 @@ class FoundRate:
             low, high = self._ends
             kept = _range(dimension, low, high)
         else:
-            low, high = self.rate / FACTOR * (1 - SAME), self.highest * (1 + SAME)
-            kept = dimension.between(low, high)
+            low = min(self.rate / FACTOR, self.lowest or math.inf)
+            kept = dimension.between(low * (1 - SAME), self.highest * (1 + SAME))
         return self.space.replace(**{self.space.rate: kept}) if kept else self.space
 
     def suits(self, config: Config) -> bool:
@@ -120,33 +123,48 @@ def found(
     `untrained` is the loss of the unigram baseline, nats; None if it is not known.
     """
     refines = refine and refinable(space)
+    index = [step.rate for step in steps].index(best)
+    above, below = _passed_over(reversed(steps[:index])), _passed_over(steps[index + 1 :])
+    near = best * FACTOR if _nearly_as_good(steps, index, untrained) else best * FACTOR**0.5
     return FoundRate(
         space=space,
         rate=between_steps(steps, best, untrained) if refines else best,
-        highest=best * FACTOR if _nearly_as_good(steps, best, untrained) else best * FACTOR**0.5,
+        highest=above[-1].rate if above else near,
+        lowest=below[-1].rate if below else 0.0,
         share=share,
         lowest_share=lowest_share,
         refines=refines,
     )
 
 
+def _passed_over(steps: Iterable[Step]) -> list[Step]:
+    """The first of some steps, those of which nothing is known."""
+    return list(itertools.takewhile(lambda step: step.accident, steps))
+
+
 def between_steps(steps: Sequence[Step], best: float, untrained: float | None) -> float:
     """The rate at the lowest point of a parabola through the best step and its two neighbours.
 
     It is a parabola of the loss over the logarithm of the rate. A neighbour counts with the loss
-    `untrained` if it has failed, was worse or lies above the space; if the best step is the lowest,
-    it is that.
+    `untrained` if it has diverged, was worse or lies above the space; one that was passed over is
+    none, so the next one is. If the best step is the lowest, it is that.
     """
-    index = [step.rate for step in steps].index(best)
-    if index == len(steps) - 1:
+    places = {step.rate: place for place, step in enumerate(steps)}
+    own = places[best]
+    below = next((step for step in steps[own + 1 :] if not step.accident), None)
+    if below is None:
         return best
-    around = [steps[index - 1].loss if index else None, steps[index].loss, steps[index + 1].loss]
-    above, own, below = (_gauged(loss, untrained) for loss in around)
-    bend = above - 2 * own + below
+    above = next((step for step in reversed(steps[:own]) if not step.accident), None)
+    # distances to the two, in steps of the ladder, and how much higher their losses are
+    up, down = own - (places[above.rate] if above else -1), places[below.rate] - own
+    least = _gauged(steps[own].loss, untrained)
+    over = _gauged(above.loss if above else None, untrained) - least
+    under = _gauged(below.loss, untrained) - least
+    bend = (up * under + down * over) / (up * down * (up + down))
     if not math.isfinite(bend) or bend <= 0:
         return best
-    shift = (below - above) / (2 * bend)  # in steps of the ladder, -1/2 to 1/2
-    return rounded(best * FACTOR**shift)
+    slope = over / up - bend * up
+    return rounded(best * FACTOR ** (-slope / (2 * bend)))
 
 
 def _gauged(loss: float | None, untrained: float | None) -> float:
@@ -154,10 +172,9 @@ def _gauged(loss: float | None, untrained: float | None) -> float:
     return worst if loss is None else min(loss, worst)
 
 
-def _nearly_as_good(steps: Sequence[Step], best: float, untrained: float | None) -> bool:
+def _nearly_as_good(steps: Sequence[Step], index: int, untrained: float | None) -> bool:
     """Whether the step above the best one has gained nearly as much, or nobody can tell."""
     losses = [math.inf if step.loss is None else step.loss for step in steps]
-    index = [step.rate for step in steps].index(best)
     if index == 0 or not math.isfinite(losses[index - 1]):
         return False
     if untrained is None:

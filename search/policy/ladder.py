@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lstm_sweep.search.trial import Outcome
 from lstm_sweep.spaces.dimension import Dimension
 from lstm_sweep.spaces.space import Space
 
@@ -32,8 +33,15 @@ class Step:
     """A rate of the ladder, and what came of it."""
 
     rate: float
-    #: validation loss, nats; infinite if the trial failed; None while it is not known
+    #: validation loss, nats; infinite if the trial has diverged; None if it is not known
     loss: float | None = None
+    #: how its trial has failed, if that says nothing of the rate: it is passed over then
+    accident: Outcome | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its loss is still to come."""
+        return self.loss is None and self.accident is None
 
 
 @dataclass(frozen=True)
@@ -105,30 +113,34 @@ def decide(steps: Sequence[Step], unigram_loss: float) -> LadderDecision:
     A step counts once all above it are known. The ladder ends at the first rate that is worse than
     a higher one that has learned something; `unigram_loss` is that of the unigram baseline, nats.
     """
+    passed = "".join(
+        f"; {one.rate:g} was passed over ({str(one.accident).replace('_', ' ')})"
+        for one in steps
+        if one.accident
+    )
     best: Step | None = None
     for index, step in enumerate(steps):
-        if step.loss is None:
-            needed = tuple(later.rate for later in steps[index:] if later.loss is None)
+        if step.is_open:
+            needed = tuple(later.rate for later in steps[index:] if later.is_open)
             return LadderDecision(needed, best.rate if best else None, f"waiting for {step.rate:g}")
+        if step.loss is None:
+            continue
         learned = math.isfinite(step.loss) and step.loss < LEARNED * unigram_loss
         if best is None:
             best = step if learned else None
         elif best.loss is not None and math.isfinite(step.loss) and step.loss < best.loss:
             best = step
         else:
-            return LadderDecision((), best.rate, f"{best.rate:g} is best, {_compare(step, best)}")
+            told = f"{best.rate:g} is best, {_compare(step, best)}"
+            return LadderDecision((), best.rate, told + passed)
     if best is None:
-        return LadderDecision(
-            (),
-            None,
-            f"no rate came below {LEARNED:g} times the unigram loss ({unigram_loss:.4f})",
-        )
-    return LadderDecision(
-        (), best.rate, f"{best.rate:g}, the lowest rate, is best, loss {best.loss:.4f}"
-    )
+        limit = f"{LEARNED:g} times the unigram loss ({unigram_loss:.4f})"
+        return LadderDecision((), None, f"no rate came below {limit}{passed}")
+    told = f"{best.rate:g}, the lowest rate, is best, loss {best.loss:.4f}"
+    return LadderDecision((), best.rate, told + passed)
 
 
 def _compare(step: Step, best: Step) -> str:
-    failed = step.loss is None or not math.isfinite(step.loss)
-    worse = "failed" if failed else f"reached {step.loss:.4f}"
+    diverged = step.loss is None or not math.isfinite(step.loss)
+    worse = "diverged" if diverged else f"reached {step.loss:.4f}"
     return f"loss {best.loss:.4f}; {step.rate:g} {worse}"

@@ -117,7 +117,7 @@ class LadderPhase:
     def tried(self) -> list[Step]:
         """The rates and their losses so far."""
         found = {self._rate(trial): trial for trial in self._own()}
-        return [Step(rate, self._loss(found.get(rate))) for rate in self.rates]
+        return [self._step(rate, found.get(rate)) for rate in self.rates]
 
     def report(self, space: Space) -> LadderReport | None:
         """What came of it; None if there was none. `space` is what is searched by now."""
@@ -131,12 +131,15 @@ class LadderPhase:
     def _rate(self, trial: TrialSnapshot) -> int | float | str:
         return trial.trial.config.to_dict()[self._rate_field]
 
-    def _loss(self, one: TrialSnapshot | None) -> float | None:
+    def _step(self, rate: float, one: TrialSnapshot | None) -> Step:
         if one is None or one.ended is None:
-            return None
+            return Step(rate)
         if one.trial.attempt < self._to_come.get(one.trial.number, 0):
-            return None
-        return math.inf if one.ranked_loss is None else one.ranked_loss
+            return Step(rate)
+        outcome = one.ended.outcome
+        if outcome.is_accident:
+            return Step(rate, accident=outcome)
+        return Step(rate, math.inf if one.ranked_loss is None else one.ranked_loss)
 
     def _not_needed(self, decision: LadderDecision) -> Ended:
         return Ended(Outcome.PRUNED, f"its learning rate is not needed: {decision.reason}")

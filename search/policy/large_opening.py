@@ -81,10 +81,17 @@ class LargeOpening:
 
     def recognize(self, one: TrialSnapshot) -> None:
         """If a trial of the search is the one, let it not be compared early."""
-        if self._number is None and one.trial.config in self._candidates:
-            self._number = one.trial.number
-            network = self._candidates[one.trial.config]
-            self._pausing.judge_from(self._number, self._judged_from(network))
+        number, config = one.trial.number, one.trial.config
+        if self._number is None and config in self._candidates:
+            self._number = number
+            network = self._candidates[config]
+            self._pausing.judge_from(number, self._judged_from(network))
+
+    def note_end(self, one: TrialSnapshot) -> None:
+        """If its trial has failed by an accident, another network may take its place."""
+        if one.trial.number == self._number and one.ended and one.ended.outcome.is_accident:
+            self._number = None
+            del self._candidates[one.trial.config]
 
     def next(self, admits: Admits, left: float | None) -> Config | None:
         """The network if it is to be begun now, `left` seconds before the end of the search.

@@ -18,7 +18,7 @@ def trials_without_gain(searched: Iterable[TrialSnapshot]) -> int:
     not bring it back, also to a sweep that is resumed then.
     """
     since, most, best = 0, 0, math.inf
-    shown = [one for one in searched if one.paused or (one.ended and not _is_cut_off(one.ended))]
+    shown = [one for one in searched if one.paused or (one.ended and _counts(one.ended))]
     for one in sorted(shown, key=lambda one: one.began + one.seconds):
         loss = one.best_loss if one.paused else one.ranked_loss
         if loss is not None and loss < best - noise(one):
@@ -29,9 +29,10 @@ def trials_without_gain(searched: Iterable[TrialSnapshot]) -> int:
     return most
 
 
-def _is_cut_off(ended: Ended) -> bool:
-    """Whether a trial has ended since the search was over."""
-    return ended.outcome in (Outcome.OUT_OF_TIME, Outcome.STOPPED)
+def _counts(ended: Ended) -> bool:
+    """Whether a trial says something of its config, and was not cut off as the search was over."""
+    outcome = ended.outcome
+    return not (outcome in (Outcome.OUT_OF_TIME, Outcome.STOPPED) or outcome.is_accident)
 
 
 def noise(one: TrialSnapshot) -> float:

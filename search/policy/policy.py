@@ -101,13 +101,17 @@ class Policy:
         return self._search.forecasts()
 
     def too_large(self, config: Config) -> bool:
-        """Whether a config that is smaller in nothing has used up the memory."""
+        """Whether a config needs as much memory as one that has used it up."""
         return self._search.too_large(config)
+
+    def left_out(self) -> list[str]:
+        """Lines for people: what the search does not try any more, for want of memory."""
+        return self._search.left_out()
 
     def importance(self) -> dict[str, float] | None:
         """Share of the variance of the loss by hyperparameter; None if the trials are too few.
 
-        Trials that failed or did worse than the unigram baseline count with its loss.
+        Trials that diverged or did worse than the unigram baseline count with its loss.
         """
         return self._search.importance()
 

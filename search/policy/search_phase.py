@@ -22,6 +22,7 @@ from lstm_sweep.search.policy.extrapolation import Extrapolation
 from lstm_sweep.search.policy.forecast import Curve, Forecasts
 from lstm_sweep.search.policy.found_rate import FoundRate
 from lstm_sweep.search.policy.large_opening import LargeOpening
+from lstm_sweep.search.policy.memory import MemoryLimits
 from lstm_sweep.search.policy.observations import ObservedTrials
 from lstm_sweep.search.policy.patience import trials_without_gain
 from lstm_sweep.search.policy.pausing import Pausing
@@ -64,8 +65,7 @@ class SearchPhase:
         self.over: Stop | None = None
         #: best losses by the round and the number of the trial
         self._rungs: dict[int, dict[int, float]] = {}
-        #: configs that used up the memory
-        self._exhausting: list[Config] = []
+        self._memory = MemoryLimits(problem.needs_as_much_memory)
         self._rate: FoundRate | None = None
         self._proposer: Proposer | None = None
         #: which trials wait and which go on; None if a trial that does not go on has ended
@@ -98,6 +98,7 @@ class SearchPhase:
     def put(self, one: TrialSnapshot) -> None:
         """Know a trial of any phase, or what has become of it."""
         number, ended = one.trial.number, one.ended
+        self._memory.note_rounds(one)
         if self._problem.objective.returned:
             self._returned = grown(self._returned, number + 1)
             self._returned[number] = np.nan if one.ranked_loss is None else one.ranked_loss
@@ -123,10 +124,14 @@ class SearchPhase:
         self._forecasts.put(one.trial.number, curve)
 
     def _observe(self, one: TrialSnapshot) -> None:
-        if one.trial.phase is not Phase.CONFIRM:
-            number, known = one.trial.number, self._observed.point(one.trial.number)
-            point = self._point(one) if known is None else known
-            self._observed.put(number, one.trial.config, point, pending=not self._is_judged(one))
+        if one.trial.phase is Phase.CONFIRM:
+            return
+        number, config = one.trial.number, one.trial.config
+        if one.ended and one.ended.outcome.is_accident:  # nothing is known of that point
+            self._observed.put(number, config, {}, pending=False)
+            return
+        point = self._observed.point(number) or self._point(one)
+        self._observed.put(number, config, point, pending=not self._is_judged(one))
 
     def _losses(self) -> Array:
         """What TPE is told of each trial, by its number; NaN of those that have no loss."""
@@ -147,9 +152,12 @@ class SearchPhase:
         return suits and self._problem.admits(config) and not self.too_large(config)
 
     def too_large(self, config: Config) -> bool:
-        """Whether a config that is smaller in nothing has used up the memory."""
-        as_much = self._problem.needs_as_much_memory
-        return any(as_much(config, large) for large in self._exhausting)
+        """Whether a config needs as much memory as one that has used it up."""
+        return self._memory.leaves_out(config)
+
+    def left_out(self) -> list[str]:
+        """Lines for people: what is not tried any more, for want of memory."""
+        return self._memory.lines()
 
     def next(self, number: int, left: float | None) -> Proposal | None:
         """What trial `number` tries, `left` seconds before the end of the search.
@@ -181,7 +189,7 @@ class SearchPhase:
             alike = (one for one in several if (one.acquisition is None) == blind)
             return max(alike, key=self._worth)
         is_tried = least == math.inf
-        self.over = space_is_tried(number) if is_tried else out_of_time(self._plan.seconds or 0.0)
+        self.over = self._tried(number) if is_tried else out_of_time(self._plan.seconds or 0.0)
         return None
 
     @property
@@ -275,14 +283,16 @@ class SearchPhase:
     def importance(self) -> dict[str, float] | None:
         """Share of the variance of the loss that each hyperparameter explains.
 
-        Trials that failed or did worse than the unigram baseline count with its loss.
+        Trials that diverged or did worse than the unigram baseline count with its loss.
         """
         losses, untrained = self.objective_values(), self._problem.untrained_loss
         worst = math.inf if untrained is None else untrained
         found = {
             one.trial.config: min(losses.get(number, math.inf), worst)
             for number, one in self._trials.items()
-            if one.trial.phase is not Phase.CONFIRM and one.ended
+            if one.trial.phase is not Phase.CONFIRM
+            and one.ended
+            and not one.ended.outcome.is_accident
         }
         finite = {config: loss for config, loss in found.items() if math.isfinite(loss)}
         return importance.shares(self._problem.space, finite, self._plan.seed)
@@ -310,9 +320,10 @@ class SearchPhase:
         return None if decision.go_on else Ended(Outcome.PRUNED, decision.reason)
 
     def note_end(self, one: TrialSnapshot) -> None:
-        """Remember what has used up the memory, in whichever phase."""
-        if one.ended and one.ended.outcome is Outcome.OUT_OF_MEMORY:
-            self._exhausting.append(one.trial.config)
+        """Know how a trial has ended that is not tried again, in whichever phase."""
+        self._memory.note_end(one)
+        if self._large:
+            self._large.note_end(one)
 
     def find_over(self, begun: int) -> bool:
         """Know again why a search has ended that might have begun more than so many trials.
@@ -323,7 +334,7 @@ class SearchPhase:
             return True
         known = self._observed.observations(self._losses())
         if not any(self._propose().candidates(begun, known)):
-            self.over = space_is_tried(begun)
+            self.over = self._tried(begun)
         elif self._plan.seconds:
             self.over = out_of_time(self._plan.seconds)
         return self.over is not None
@@ -337,6 +348,10 @@ class SearchPhase:
             return False
         self.over = out_of_patience(patience)
         return True
+
+    def _tried(self, begun: int) -> Stop:
+        """All of the space is tried, but for what would need too much memory."""
+        return space_is_tried(begun, [one.trial.id for one in self._memory.limits])
 
 
 def _but_for_windows(config: Config) -> TrialConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -99,7 +100,12 @@ def out_of_patience(trials: int) -> Stop:
     return Stop(StopReason.PATIENCE, f"{last} no better than those before")
 
 
-def space_is_tried(count: int) -> Stop:
-    """A sweep has tried all configs of its space that may be tried."""
+def space_is_tried(count: int, limits: Sequence[str] = ()) -> Stop:
+    """A sweep has tried all configs of its space that may be tried.
+
+    `limits` are IDs of trials that ran out of memory, so that those that need as much may not be.
+    """
     text = f"all {count:,} configs of the space are tried" if count else "no config may be tried"
+    if limits:
+        text += f", but for those that need as much memory as {', '.join(limits)}"
     return Stop(StopReason.SPACE, text)

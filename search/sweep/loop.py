@@ -68,6 +68,8 @@ class Loop:
         self._placing = Placing(parts, self._conclude, self._is_changing)
         #: how trials that run were told to end or to wait, by their number
         self._told: dict[int, Ended | Paused] = {}
+        #: lines that were shown on networks that are left out for want of memory
+        self._left_out: set[str] = set()
 
     @property
     def _state(self) -> SweepState:
@@ -331,6 +333,10 @@ class Loop:
         if climbing and (decision := policy.ladder):
             kept = values_text(policy.space[policy.space.rate or ""].describe())
             self._parts.viewer.said(f"ladder: {decision.reason}; the search tries rates {kept}")
+        for line in policy.left_out():
+            if line not in self._left_out:
+                self._left_out.add(line)
+                self._parts.viewer.said(line)
 
     def _look_for_failure(self, progress: TrialProgress) -> None:
         """Close the sweep if its trials keep failing, or if there is no room for files here.

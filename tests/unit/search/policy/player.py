@@ -176,6 +176,8 @@ class Player:
         self._order = itertools.count()
         #: trials in the order in which they got slots
         self.placed: list[Trial] = []
+        #: trials that have failed, and are tried again
+        self._again: list[Trial] = []
 
     def play(self) -> Played:
         played, limit = self.played, self._policy.plan.seconds
@@ -203,7 +205,7 @@ class Player:
         while self._free and (trial := self._next()):
             slot = self._free.pop(0)
             progress = course_of(trial, slot, now)
-            if waited := known.get(trial.number):
+            if (waited := known.get(trial.number)) and not waited.ended:
                 assert waited.paused and progress.job
                 progress = waited.with_slot(slot, progress.job, now)
             self._policy.begin(progress)
@@ -212,6 +214,8 @@ class Player:
             self._wait(trial.number, 1.0 + self._curves(trial).seconds)
 
     def _next(self) -> Trial | None:
+        if self._again:
+            return self._again.pop(0)
         while (trial := self._policy.next(self.played.now)) is None:
             if not (dropped := self._policy.dropped()):
                 return None
@@ -253,6 +257,11 @@ class Player:
             self._free.append(progress.slot)
         progress = progress.with_end(ended, self.played.now)
         self.played.known[progress.trial.number] = progress
+        trial, outcome = progress.trial, ended.outcome
+        if outcome.is_accident and trial.attempt < outcome.most_attempts(trial.phase):
+            self._policy.lose(progress)
+            self._again.append(trial.next_attempt())
+            return
         for other, why in self._policy.end(progress):
             assert other.ended is None
             self._end(self.played.known[other.trial.number], why)

@@ -56,11 +56,13 @@ class Doubter(Player):
             rebuilt = self._rebuilt()
             trial, dropped = rebuilt.next(self.played.now), rebuilt.dropped()
             placed, free = len(self.placed), self._free
-            self._free = free[:1]
+            self._free, tried_again = free[:1], list(self._again)
             super()._fill()
             taken = len(self.placed) > placed
             self._free = free[1:] if taken else free
             self.compared += 1
+            if tried_again:  # they come first
+                trial, dropped = tried_again[0], []
             if dropped:  # which ends them; what comes next is asked anew
                 assert trial is None and all(
                     self.played.known[o.trial.number].ended for o, _ in dropped
@@ -75,9 +77,10 @@ class Doubter(Player):
     def _rebuilt(self) -> Policy:
         policy = self._make()
         open_ = [c for c in self.played.all_progress if c.ended is None]
-        under_way = [c.trial for c in open_ if not c.paused]
+        under_way = [*(c.trial for c in open_ if not c.paused), *self._again]
         paused = [c for c in open_ if c.paused]
-        ended = [self.played.known[number] for number in self._ended]
+        last = list(dict.fromkeys(reversed(self._ended)))[::-1]
+        ended = [self.played.known[number] for number in last if self.played.known[number].ended]
         policy.restore(ended, under_way, paused, extended=False)
         for progress in self.played.all_progress:
             if progress.ended is None and not progress.paused:
@@ -93,9 +96,18 @@ def out_of_order(trial: Trial) -> Curve:
     return curve if trial.number % 2 else replace(curve, seconds=10 * curve.seconds)
 
 
+def failing(trial: Trial) -> Curve:
+    """Every fifth trial fails, in turn by each accident; that of memory only at first."""
+    accidents = [outcome for outcome in Outcome if outcome.is_accident]
+    outcome = accidents[trial.number // 5 % len(accidents)]
+    if trial.number % 5 != 1 or (outcome is Outcome.OUT_OF_MEMORY and trial.attempt > 1):
+        return usual(trial)
+    return Curve(usual(trial).losses[: trial.number % 3], outcome)
+
+
 @each_plan
 @each_slots
-@pytest.mark.parametrize("curves", [usual, out_of_order])
+@pytest.mark.parametrize("curves", [usual, out_of_order, failing])
 def test_a_rebuilt_policy_decides_what_the_first_one_would_have(
     plan: Plan, slots: int, curves: Curves
 ) -> None:

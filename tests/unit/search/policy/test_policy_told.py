@@ -19,6 +19,7 @@ from tests.unit.search.policy.player import (
     SMALL,
     SPACE,
     Curve,
+    Curves,
     always,
     play,
     policy_of,
@@ -40,18 +41,23 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[list[Observation]]:
     return found
 
 
-def failing(trial: Trial) -> Curve:
+def failing(outcome: Outcome) -> Curves:
     """The usual curves, but odd numbers fail after two epochs."""
-    curve = usual(trial)
-    return Curve(curve.losses[:2], Outcome.ERROR) if trial.number % 2 else curve
+
+    def curves(trial: Trial) -> Curve:
+        curve = usual(trial)
+        return Curve(curve.losses[:2], outcome) if trial.number % 2 else curve
+
+    return curves
 
 
-def test_a_failed_trial_is_told_without_a_loss_and_others_with_one(
-    told: list[list[Observation]],
+@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if not outcome.ranks])
+def test_what_has_diverged_is_told_without_a_loss_and_an_accident_not_at_all(
+    told: list[list[Observation]], outcome: Outcome
 ) -> None:
-    played = play(Plan(**{**PLAIN, "trials": 12}), curves=failing, slots=1)
+    played = play(Plan(**{**PLAIN, "trials": 12}), curves=failing(outcome), slots=1)
     last = told[-1]
-    assert [trial.number for trial in last] == list(range(11))
+    assert [trial.number for trial in last] == list(range(0, 11, 1 + outcome.is_accident))
     for trial in last:
         lost = trial.number % 2 or as_lstm_config(trial.config).learning_rate >= 1
         best = played.all_progress[trial.number].best_loss

@@ -1,0 +1,235 @@
+"""What failures of trials say of a search: a rate that diverges is a finding, the rest is not."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+
+import pytest
+
+from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.search.policy.ladder import Step
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.stop_reason import StopReason
+from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.spaces.dimension import Listed
+from tests.unit.search.policy.player import (
+    SPACE,
+    Curve,
+    Curves,
+    Played,
+    course_of,
+    play,
+    policy_of,
+    usual,
+    with_rounds,
+)
+
+FAILURES = [outcome for outcome in Outcome if not outcome.ranks]
+ACCIDENTS = [outcome for outcome in Outcome if outcome.is_accident]
+SPACES = {"uni": SPACE, "both": SPACE.replace(direction=Listed("direction", ("uni", "bi")))}
+PLAN = Plan(trials=40)
+#: which trials of a phase fail, counted from 0
+PLACES = [
+    (phase, nth)
+    for phase, places in ((Phase.LADDER, 4), (Phase.SEARCH, 7), (Phase.CONFIRM, 3))
+    for nth in range(places)
+]
+
+
+def failing(phase: Phase, nth: int, outcome: Outcome, *, after: int = 0) -> Curves:
+    """Curves of which the `nth` of a phase ends so in each attempt, after a number of rounds."""
+    seen: list[int] = []
+
+    def curves(trial: Trial) -> Curve:
+        if trial.phase is phase and trial.number not in seen:
+            seen.append(trial.number)
+        if seen[nth : nth + 1] == [trial.number]:
+            return Curve(usual(trial).losses[:after], outcome)
+        return usual(trial)
+
+    return curves
+
+
+def reachable(policy: Policy) -> tuple[set[str], set[int], set[int], float, float]:
+    """Directions, layers and sizes that may still be tried, and ends of the rates."""
+    space = policy.space
+    assert space.rate
+    dimension = space[space.rate]
+    configs = [
+        TrialConfig.from_dict(
+            {name: one.value_at(0.5) for name, one in space.items()}
+            | {"direction": direction, "layers": layers, "layer_size": size}
+        )
+        for direction, layers, size in itertools.product(
+            *(space[name].values() or [] for name in ("direction", "layers", "layer_size"))
+        )
+    ]
+    open_ = [one for one in configs if not policy.too_large(one)]
+    rates = dimension.ends or tuple(sorted(map(float, dimension.values() or ())))
+    low, high = (float(dimension.decode(end)) for end in (rates[0], rates[-1]))
+    return (
+        {one.direction for one in open_},
+        {one.layers for one in open_},
+        {one.layer_size for one in open_},
+        low,
+        high,
+    )
+
+
+@functools.cache
+def unharmed(name: str) -> Policy:
+    """The policy of a sweep in which nothing has failed."""
+    return play(PLAN, SPACES[name]).policy
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("phase, nth", PLACES)
+@pytest.mark.parametrize("outcome", FAILURES)
+def test_one_failure_wherever_it_is_takes_nothing_from_the_search(
+    outcome: Outcome, phase: Phase, nth: int, name: str
+) -> None:
+    curves = failing(phase, nth, outcome)
+    played = play(PLAN, SPACES[name], curves=curves)
+    policy, failed = played.policy, played.of(phase)[nth]
+    assert failed.ended and failed.ended.outcome is outcome
+    assert failed.trial.attempt == outcome.most_attempts(phase)
+    *networks, low, high = reachable(policy)
+    *before, lowest, highest = reachable(unharmed(name))
+    assert networks == before
+    if outcome.is_accident:  # else the rate is a worse one
+        assert low <= 2 * lowest and high >= highest / 2
+    assert policy.stop and policy.stop.reason is StopReason.TRIALS
+    assert len(played.known) == PLAN.trials
+    _is_named(failed, played)
+
+
+def _is_named(failed: TrialProgress, played: Played) -> None:
+    """The result names the failure, where it has to do with what is said."""
+    assert failed.ended
+    words = str(failed.ended.outcome).replace("_", " ")
+    report = played.policy.report()
+    if failed.trial.phase is Phase.LADDER and report.ladder and report.ladder.decision:
+        rate = as_lstm_config(failed.trial.config).learning_rate
+        reason = report.ladder.decision.reason
+        assert (f"{rate:g} was passed over ({words})" in reason) is failed.ended.outcome.is_accident
+    if failed.trial.phase is Phase.CONFIRM:
+        [own] = [one for one in report.confirmed if one.first.trial.config == failed.trial.config]
+        assert f"; 1 {words}" in str(own)
+
+
+@pytest.mark.parametrize("outcome", ACCIDENTS)
+@pytest.mark.parametrize("passed", [1e-1, 1e-2, 1e-3])
+def test_a_rate_that_is_passed_over_hides_no_better_one(outcome: Outcome, passed: float) -> None:
+    """Whichever trial of the ladder fails, rates around the best one are searched."""
+
+    def curves(trial: Trial) -> Curve:
+        rate = as_lstm_config(trial.config).learning_rate
+        failed = trial.phase is Phase.LADDER and abs(rate / passed - 1) < 0.01
+        return Curve([], outcome) if failed else usual(trial)
+
+    policy = play(PLAN, curves=curves, slots=1).policy
+    low, high = reachable(policy)[3:]
+    assert low <= 0.005 and high >= 0.015
+    assert policy.ladder and f"{passed:g} was passed over" in policy.ladder.reason
+
+
+def test_a_rate_is_tried_again_after_an_accident() -> None:
+    def curves(trial: Trial) -> Curve:
+        hangs = trial.phase is Phase.LADDER and trial.number == 2 and trial.attempt == 1
+        return Curve([], Outcome.HUNG) if hangs else usual(trial)
+
+    assert play(PLAN, curves=curves, slots=1).policy.space == play(PLAN, slots=1).policy.space
+
+
+@pytest.mark.parametrize("outcome", ACCIDENTS)
+def test_accidents_alone_lose_no_patience(outcome: Outcome) -> None:
+    def curves(trial: Trial) -> Curve:
+        fails = trial.phase is Phase.SEARCH and 8 <= trial.number < 16
+        return Curve([], outcome) if fails else usual(trial)
+
+    played = play(Plan(trials=24, patience=6, halving=False, confirm_configs=0), curves=curves)
+    assert len(played.known) > 16
+
+
+# memory
+
+CONFIG = TrialConfig(layers=2, layer_size=64, sequence_length=40, batch_size=64)
+SMALLER = CONFIG.evolve(layer_size=32)
+
+
+def sweep_with(*ends: tuple[TrialConfig, bool]) -> Policy:
+    """A policy that has seen these configs: trained for a round, or out of memory."""
+    policy = policy_of(Plan())
+    for number, (config, fits) in enumerate(ends):
+        progress = course_of(Trial(sweep="s", number=number, config=config, seed=1))
+        policy.begin(progress)
+        if fits:
+            progress = with_rounds(progress, {"val_loss": 2.0, "round_seconds": 1.0})
+            policy.note(progress)
+        outcome = Outcome.COMPLETE if fits else Outcome.OUT_OF_MEMORY
+        policy.end(progress.with_end(Ended(outcome), 1.0))
+    return policy
+
+
+@pytest.mark.parametrize(
+    "config, is_left_out",
+    [
+        (CONFIG, True),
+        (CONFIG.evolve(layer_size=128), True),
+        (CONFIG.evolve(batch_size=256, sequence_length=80), True),
+        (SMALLER, False),
+        (CONFIG.evolve(layer_size=128, batch_size=32), False),
+        (CONFIG.evolve(direction="bi", layer_size=128), False),
+    ],
+)
+def test_what_needs_as_much_as_a_config_that_ran_out_of_memory_is_left_out(
+    config: TrialConfig, is_left_out: bool
+) -> None:
+    for ends in itertools.permutations([(SMALLER, True), (CONFIG, False)]):
+        policy = sweep_with(*ends)
+        assert policy.too_large(config) is is_left_out
+        assert [line.split(":")[0] for line in policy.left_out()] == [
+            f"s/{ends.index((CONFIG, False))} ran out of memory"
+        ]
+
+
+@pytest.mark.parametrize(
+    "trained",
+    [[], [CONFIG.evolve(direction="bi", layer_size=16)], [CONFIG], [CONFIG.evolve(layers=3)],
+     [SMALLER, CONFIG.evolve(layer_size=80)]],
+)  # fmt: skip
+def test_a_failure_limits_nothing_if_as_much_was_trained_or_nothing_smaller(
+    trained: Sequence[TrialConfig],
+) -> None:
+    for ends in itertools.permutations([(CONFIG, False), *((one, True) for one in trained)]):
+        policy = sweep_with(*ends)
+        assert not policy.too_large(CONFIG) and not policy.left_out()
+
+
+def test_a_sweep_learns_how_much_fits_into_the_memory() -> None:
+    """No network is tried that needs as much as one that failed, and each is tried twice."""
+
+    def fits(trial: Trial) -> bool:
+        config = as_lstm_config(trial.config)
+        return config.layer_size * config.layers < 100
+
+    played = play(
+        Plan(trials=40, algorithm="random", confirm_configs=0),
+        curves=lambda trial: usual(trial) if fits(trial) else Curve([], Outcome.OUT_OF_MEMORY),
+        slots=1,
+    )
+    failed = [one for one in played.all_progress if not fits(one.trial)]
+    assert 1 <= len(failed) < 10
+    assert all(one.trial.attempt == 2 for one in failed)
+    needs = played.policy.problem.needs_as_much_memory
+    for earlier, later in itertools.combinations(failed, 2):
+        assert not needs(later.trial.config, earlier.trial.config)
+
+
+def test_a_step_of_which_nothing_is_known_is_not_open() -> None:
+    assert Step(0.1).is_open
+    assert not Step(0.1, 2.0).is_open and not Step(0.1, accident=Outcome.HUNG).is_open
