@@ -7,8 +7,7 @@ The policies are the program's own (search/policy/policy.py) but for one rule to
 (`top_k.py`); only trainings are replaced by recordings of `record_curves.py`, and the clock by
 their seconds. Each policy is judged by the simulated time to a loss within 1 % (`--within`) of the
 best that any recorded config reaches: median and quartiles over seeds. `--file` may be given
-several times; without it, each recording in `curves/` is replayed. A sweep begins with what the
-recordings of the other corpora there teach. No default of the program may be
+several times; without it, each recording in `curves/` is replayed. No default of the program may be
 chosen by a recording that is held out; it is marked in the last table.
 """
 
@@ -19,19 +18,18 @@ import heapq
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
-from benchmarks import curves, experience
+from benchmarks import curves
 from benchmarks.replay_report import Row, heading, line, summary
 from benchmarks.top_k import TopK, TopKPolicy
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.policy.experience import PastSweep, distilled
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
@@ -76,7 +74,6 @@ VARIANTS: Mapping[str, Plan | TopK] = {
     "all, random for tpe": replace(ALL, algorithm="random"),
     "all, hyperopt's tpe": replace(ALL, algorithm="hyperopt"),
     "all, no opening": replace(ALL, opening=False),
-    "all, no prior": replace(ALL, prior=False),
     "all, cost-blind": replace(ALL, choices=1),
     "random + halving": replace(PLAIN, halving=True),
     "random, best 3 of 27 at a rung": TopK(),
@@ -87,8 +84,7 @@ VARIANTS: Mapping[str, Plan | TopK] = {
 class Replay:
     """Sweeps on one recording."""
 
-    def __init__(self, file: Path, within: float = WITHIN, past: Sequence[PastSweep] = ()) -> None:
-        """`past` are the sweeps that a sweep on this recording knows of."""
+    def __init__(self, file: Path, within: float = WITHIN) -> None:
         head, found = curves.read(file)
         self.curves = {curve.config: curve for curve in found}
         self.held_out: bool = head.get("held_out", False)
@@ -106,7 +102,6 @@ class Replay:
             curves.data_size_of(head),
             unigram_loss=curves.unigram_loss_of(head),
             admits=self._is_recorded,
-            experience=distilled(self.space, self._is_recorded, past),
         )
 
     def _is_recorded(self, config: Config) -> bool:
@@ -240,7 +235,7 @@ _replay: Replay | None = None
 
 def _open(file: Path, within: float) -> None:
     global _replay
-    _replay = Replay(file, within, experience.of_others(file))
+    _replay = Replay(file, within)
 
 
 def _run(task: tuple[Plan | TopK, int]) -> tuple[float, int]:

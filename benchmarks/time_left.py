@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import Pool
 from pathlib import Path
 
-from benchmarks import curves, experience
+from benchmarks import curves
 from benchmarks.replay import Replay
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
@@ -265,7 +265,7 @@ _replay: Replay | None = None
 
 def _open(file: Path) -> None:
     global _replay
-    _replay = Replay(file, past=experience.of_others(file))
+    _replay = Replay(file)
 
 
 def _run(task: tuple[SweepSpec, int]) -> Errors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 OF_SWEEP = ["sweep.name", "sweep.state", "sweep.reason", "sweep.schema", "sweep.lease",
             "sweep.data", "sweep.seconds", "sweep.corpus_digest", "sweep.spec.0",
             "sweep.slot_seconds", "sweep.template", "sweep.slots", "sweep.stop", "sweep.role",
-            "sweep.stop_reason", "sweep.time", "sweep.spec_digest", "sweep.experience",
+            "sweep.stop_reason", "sweep.time", "sweep.spec_digest", "sweep.prior",
             "sweep.submitted", "sweep.started", "sweep.queued", "sweep.waits", "sweep.changes",
             "sweep.owner", "sweep.priority", "sweep.client_token", "sweep.submitted_digest",
             "sweep.expected_seconds", "sweep.expected_seconds_low",

@@ -16,7 +16,7 @@ from lstm_sweep.search.engines.base import devices
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.confirmation import SHARE
 from lstm_sweep.search.policy.cost import Costs
-from lstm_sweep.search.policy.experience import NO_EXPERIENCE
+from lstm_sweep.search.policy.prior import described
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings
@@ -108,9 +108,8 @@ def dry_run(spec: SweepSpec, *, settings: Settings, most_slots: int | None = Non
     if store and spec.name:
         preparation.check_free(store, spec.name)
     configs = spec.space.size()
-    experience = task.experience(spec, store, found) if store else NO_EXPERIENCE
-    notes = [*notes, *experience.describe()]
-    known = task.known_costs(spec, experience)
+    notes = [*notes, *described(task.prior(spec, store) if store else ())]
+    known = task.known_costs(spec)
     if known is None:
         return DryRun(
             spec=spec.to_dict(), slots=slots, configs=configs, refused=None, typical=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -18,7 +18,7 @@ from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.resumption import resumed_spec
 from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
 from lstm_sweep.search.engines.base import Engine, devices
-from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience
+from lstm_sweep.search.policy.prior import EarlierBest, described
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.spec import SweepSpec
@@ -68,7 +68,7 @@ class _Drive:
     interrupts: Interrupts
     #: what people should know before it begins
     notes: list[str]
-    experience: Experience = NO_EXPERIENCE
+    prior: Sequence[EarlierBest] = ()
 
     def run(self, name: str, past: ResumeState | None = None) -> SweepResult:
         """Drive it to its end, or until an end is wanted.
@@ -87,7 +87,7 @@ class _Drive:
             observer=self.observer,
             interrupts=self.interrupts,
             past=past,
-            experience=self.experience,
+            prior=self.prior,
         )
         try:
             sweep.run()
@@ -143,9 +143,9 @@ def launch(
         if spec.name:
             preparation.check_free(store, spec.name)
         with gpu_sharing.sharing(spec, task, engine, ray_address) as (shared, why):
-            experience = task.experience(spec, store, devices(shared))
-            notes += why + experience.describe()
-            drive = _Drive(spec, task, store, shared, observer, interrupts, notes, experience)
+            prior = task.prior(spec, store)
+            notes += why + described(prior)
+            drive = _Drive(spec, task, store, shared, observer, interrupts, notes, prior)
             if not spec.name:
                 return _launch_unnamed(drive)
             preparation.check_free(store, spec.name)  # again: to measure GPUs may take minutes
@@ -213,9 +213,9 @@ def resume(
             past = rebuild(store, run, was)
             try:
                 if is_new:
-                    experience = task.experience(now, store, devices(shared))
-                    past = dataclasses.replace(past, spec=now, experience=experience, is_new=True)
-                    why = why + experience.describe()
+                    prior = task.prior(now, store)
+                    past = dataclasses.replace(past, spec=now, prior=prior, is_new=True)
+                    why = why + described(prior)
                 drive = _Drive(now, task, store, shared, observer, interrupts, notes + why)
                 return drive.run(name, past)
             finally:  # this process may live on, and is not to count as the sweep's driver

@@ -127,16 +127,6 @@ def prior_seconds(config: TrialConfig, data_size: DataSize) -> float:
     return float(operations(config, data_size) @ np.array(PRIOR))
 
 
-def pace(config: TrialConfig, data_size: DataSize, rounds: Sequence[float]) -> float | None:
-    """What rounds took, as a multiple of what `PRIOR` predicts; None if they are too few.
-
-    The first, which includes tracing, is left out.
-    """
-    if len(rounds) < 2:
-        return None
-    return float(np.median(rounds[1:])) / prior_seconds(config, data_size)
-
-
 class Costs(Protocol):
     """Predicts what a trial will take."""
 
@@ -203,14 +193,9 @@ class CostModel:
     one. Above `arrays.FEW` trials the rates are fitted again only once a share of them has changed.
     """
 
-    def __init__(
-        self, data_size: DataSize, pace: float = 1.0, *, single_rounds: bool = False
-    ) -> None:
-        """`pace` is that of rounds before this sweep, as a multiple of what `PRIOR` predicts.
-
-        With `single_rounds` no trial has a second round.
-        """
-        self._data_size, self._pace, self._single_rounds = data_size, pace, single_rounds
+    def __init__(self, data_size: DataSize, *, single_rounds: bool = False) -> None:
+        """With `single_rounds` no trial has a second round."""
+        self._data_size, self._single_rounds = data_size, single_rounds
         #: rows of the trials that were seen, the operations of a round of each, and its seconds
         self._rows: dict[int, int] = {}
         self._work, self._typical = np.empty((64, len(PRIOR))), np.empty(64)
@@ -270,7 +255,7 @@ class CostModel:
 
         prior = np.array(PRIOR)
         if not self._rows:
-            return prior * self._pace
+            return prior
         work, seconds = self._work[: len(self._rows)], self._typical[: len(self._rows)]
         # the machine's pace against the prior's first, so that the prior fits its speed
         pace = float(np.exp(np.median(np.log(seconds / (work @ prior)))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lstm_sweep.models.config import (
@@ -16,7 +17,6 @@ from lstm_sweep.models.config import (
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.cost import CostModel, DataSize, steps_per_round
-from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience, nearest_size
 from lstm_sweep.search.policy.ladder_length import ladder_length
 from lstm_sweep.search.policy.problem import Admits, LargeNetwork, SearchProblem, admits_all
 from lstm_sweep.spaces.by_corpus import SMALL_CORPUS
@@ -41,7 +41,7 @@ def lstm_problem(
     *,
     unigram_loss: float,
     admits: Admits = admits_all,
-    experience: Experience = NO_EXPERIENCE,
+    prior: Sequence[Config] = (),
 ) -> SearchProblem:
     """The problem of a search of `space` on a corpus; `unigram_loss` is in nats."""
     # whatever the size rule says: it is about networks that are searched
@@ -60,7 +60,7 @@ def lstm_problem(
         space=space,
         admits=admits,
         untrained_loss=unigram_loss,
-        costs=lambda: CostModel(data_size, experience.pace, single_rounds=rounds == 1),
+        costs=lambda: CostModel(data_size, single_rounds=rounds == 1),
         smallest=small,
         pausable=True,
         rounds_per_epoch=data_size.rounds_per_epoch,
@@ -71,7 +71,7 @@ def lstm_problem(
         ),
         rate_share=lambda config: rate_share(as_lstm_config(config), small),
         lowest_rate_share=min(rate_share(config, small) for config in largest),
-        experience=experience,
+        prior=tuple(prior),
         openings=lambda best, admits: openings(space, small, best, admits),
         large_openings=lambda best: large_openings(space, small, best, data_size),
         features=lambda config, best: features(as_lstm_config(config), small, best),
@@ -173,6 +173,17 @@ def smallest(space: Space, alphabet: int, admits: Admits) -> TrialConfig:
     found = [next((c for c in group if admits(c)), None) for group in by_layers]
     admitted = [config for config in found if config] or [by_layers[0][0]]
     return min(admitted, key=lambda config: parameters(config, alphabet))
+
+
+def nearest_size(config: TrialConfig, space: Space, admits: Admits) -> TrialConfig | None:
+    """A config with the layer size of a space that is nearest to its own, of those admitted.
+
+    None if none is.
+    """
+    sizes = [float(size) for size in space["layer_size"].values() or [config.layer_size]]
+    sizes.sort(key=lambda size: abs(math.log(size / config.layer_size)))
+    configs = (config.evolve(layer_size=int(size)) for size in sizes)
+    return next((one for one in configs if admits(one)), None)
 
 
 def opening(space: Space, small: TrialConfig, best: float, admits: Admits) -> TrialConfig | None:
@@ -287,6 +298,11 @@ def _with_window(config: TrialConfig, length: int, space: Space) -> TrialConfig:
     """
     wanted = config.batch_size * math.sqrt(config.sequence_length / length)
     return config.evolve(sequence_length=length, batch_size=nearest(space["batch_size"], wanted))
+
+
+def network(config: TrialConfig) -> TrialConfig:
+    """The config with a learning rate of 1, to compare configs by all other fields."""
+    return config.evolve(learning_rate=1.0)
 
 
 def needs_as_much_memory(config: Config, other: Config) -> bool:

@@ -23,7 +23,7 @@ class Plan:
     #: begin the search with the ladder's network in a middling size and the best rate, and with
     #: some that differ from it in one field
     opening: bool = True
-    #: begin with what earlier sweeps have found
+    #: begin with the best of earlier sweeps on the same data
     prior: bool = True
     halving: bool = True
     #: end a trial whose validation loss has not improved for this many epochs; 0: never

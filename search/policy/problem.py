@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.objective import VALIDATION_LOSS, Objective
 from lstm_sweep.search.policy.cost import Costs, ObservedCosts
-from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience
 from lstm_sweep.spaces.space import Space
 
 #: whether a config may be tried
@@ -109,8 +108,8 @@ class SearchProblem:
     features: Callable[[Config, float | None], Sequence[float]] = _no_features
     #: the influence that these are expected to have, as in `forecast.forecasts`; empty: none
     feature_weights: Sequence[float] = ()
-    #: what earlier sweeps have found
-    experience: Experience = NO_EXPERIENCE
+    #: the best configs of earlier sweeps on the same data, with which the search begins
+    prior: Sequence[Config] = ()
     #: whether a config is known to need as much memory as another, or more
     needs_as_much_memory: Callable[[Config, Config], bool] = _not_comparable
 

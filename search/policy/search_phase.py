@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -17,11 +17,11 @@ from lstm_sweep.search.policy import halving, importance
 from lstm_sweep.search.policy.arrays import Array, grown
 from lstm_sweep.search.policy.confirmed import is_complete
 from lstm_sweep.search.policy.cost import Costs
-from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Opening, network
 from lstm_sweep.search.policy.extrapolation import Extrapolation
 from lstm_sweep.search.policy.forecast import Curve, Forecasts
 from lstm_sweep.search.policy.found_rate import FoundRate
 from lstm_sweep.search.policy.large_opening import LargeOpening
+from lstm_sweep.search.policy.lstm_problem import network
 from lstm_sweep.search.policy.memory import MemoryLimits
 from lstm_sweep.search.policy.observations import ObservedTrials
 from lstm_sweep.search.policy.patience import trials_without_gain
@@ -224,25 +224,21 @@ class SearchPhase:
         return None
 
     def _openings(self) -> Iterator[Config]:
-        """With what the search begins: what is known of its corpus, the usual, and of others."""
-        rate = self._rate
-        known = self._problem.experience if self._plan.prior else NO_EXPERIENCE
-        begun = list(self._suited(known.first))
-        if rate is not None:
+        """With what the search begins: what was best on its corpus before, then the usual."""
+        if self._plan.prior:
+            yield from filter(None, map(self._suited, self._problem.prior))
+        if rate := self._rate:
             usual = self._problem.openings(rate.rate, lambda one: self.admits(rate.suited(one)))
-            begun += map(rate.suited, usual)
-        yield from begun
-        # their networks are not tried again with another rate
-        networks = {network(as_lstm_config(config)) for config in begun}
-        yield from self._suited(one for one in known.later if network(one.config) not in networks)
+            yield from map(rate.suited, usual)
 
-    def _suited(self, openings: Iterable[Opening]) -> Iterator[Config]:
-        """Openings of earlier sweeps, with rates that suit them; those that may be tried."""
-        rate = self._rate
-        for one in openings:
-            config = rate.suited(one.config, one.multiple) if rate else one.config
-            if self.space.admits(config) and self.admits(config):
-                yield config
+    def _suited(self, config: Config) -> Config | None:
+        """A config of an earlier sweep as this one may try it; None if it may not.
+
+        Its learning rate is the one that it had, or if this ladder speaks against that, the best.
+        """
+        config = config.evolve(epochs=self.space.epochs)
+        others = (config, self._rate.suited(config)) if self._rate else (config,)
+        return next((one for one in others if self.space.admits(one) and self.admits(one)), None)
 
     # what is known
 

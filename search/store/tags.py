@@ -56,8 +56,8 @@ class Tag:
     #: between which these probably are
     EXPECTED_LOW = "sweep.expected_seconds_low"
     EXPECTED_HIGH = "sweep.expected_seconds_high"
-    #: what earlier sweeps had found when a sweep was begun, as JSON; missing: nothing
-    EXPERIENCE = "sweep.experience"
+    #: the best trials of earlier sweeps with whose configs a sweep was begun, as JSON
+    PRIOR = "sweep.prior"
     #: what the runs of an experiment are, which decides on its page; a tag of the experiment
     EXPERIMENT_KIND = "mlflow.experimentKind"
     #: `kept` if inputs of a template's network are kept

@@ -35,6 +35,8 @@ Answer = TypeVar("Answer")
 #: characters of the longest tag; MLflow truncates longer ones without an error
 TAG_LENGTH = 8000
 RUNS_PER_PAGE = 1000
+#: orders of runs
+NEWEST_FIRST, OLDEST_FIRST = (f"attributes.start_time {how}" for how in ("DESC", "ASC"))
 _clock = steady_clock()
 
 
@@ -309,7 +311,7 @@ class Store:
 
         conditions = " and ".join(_conditions(tags))
         try:
-            found = self.ask(lambda: self._page(conditions, most, token, newest=True))
+            found = self.ask(lambda: self._page(conditions, most, token, NEWEST_FIRST))
         except MlflowException as error:
             if not token:
                 raise
@@ -330,22 +332,28 @@ class Store:
         found = self.ask(lambda: self._search(conditions, most))
         return [run for run in found if run.data.tags[Tag.NAME].startswith(prefix)]
 
+    def lowest_runs(self, tags: Mapping[str, str], metric: str, most: int) -> list[Any]:
+        """So many runs with these tags, those first in which a metric is lowest."""
+        order, conditions = f"metrics.`{metric}` ASC", " and ".join(_conditions(tags))
+        return list(self.ask(lambda: self._page(conditions, most, "", order)))
+
     def _search(self, filter: str, newest: int | None = None) -> list[Any]:
         found, token = list[Any](), ""
-        while page := self._page(filter, newest or RUNS_PER_PAGE, token, newest=bool(newest)):
+        order = NEWEST_FIRST if newest else OLDEST_FIRST
+        while page := self._page(filter, newest or RUNS_PER_PAGE, token, order):
             found.extend(page)
             if newest or not (token := page.token):
                 break
         return found
 
-    def _page(self, filter: str, most: int, token: str, *, newest: bool) -> Any:
+    def _page(self, filter: str, most: int, token: str, order: str) -> Any:
         if self.experiment.id is None:
             return []
         return self.client.search_runs(
             [self.experiment.id],
             filter,
             max_results=most,
-            order_by=[f"attributes.start_time {'DESC' if newest else 'ASC'}"],
+            order_by=[order],
             page_token=token or None,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -25,8 +25,8 @@ from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience, distilled
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
+from lstm_sweep.search.policy.prior import EarlierBest
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
@@ -39,9 +39,9 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import gpu_sharing, own_templates
 from lstm_sweep.search.sweep.bundle_parity import parity_lines
+from lstm_sweep.search.sweep.earlier_sweeps import earlier_best
 from lstm_sweep.search.sweep.logged_network import checked_writer, log_network
 from lstm_sweep.search.sweep.lstm_bundle import lstm_bundle_writer
-from lstm_sweep.search.sweep.past_sweeps import read_past
 from lstm_sweep.search.sweep.preflight import (
     check_instructions,
     check_precision,
@@ -52,7 +52,6 @@ from lstm_sweep.search.sweep.preflight import (
 )
 from lstm_sweep.search.sweep.same_corpus import load_same_corpus
 from lstm_sweep.search.sweep.settled_spec import settled_spec
-from lstm_sweep.search.sweep.shipped_past import shipped
 from lstm_sweep.search.sweep.task import KnownCosts, Task, WriteBundle
 from lstm_sweep.search.trial import Job, Slot, Trial
 
@@ -218,18 +217,15 @@ class CorpusTask(Task):
         )
 
     @override
-    def experience(self, spec: SweepSpec, store: Store, devices: Iterable[Device]) -> Experience:
-        if not spec.prior:
-            return NO_EXPERIENCE
-        past = read_past(store, self.corpus.digest, {device.kind for device in devices})
-        return distilled(spec.space, self.admits, [*past.sweeps, *shipped()], past.paces)
+    def prior(self, spec: SweepSpec, store: Store) -> tuple[EarlierBest, ...]:
+        return earlier_best(store, self.corpus.digest) if spec.prior else ()
 
     @override
     def problem(
         self,
         spec: SweepSpec,
         baselines: Mapping[str, float],
-        experience: Experience = NO_EXPERIENCE,
+        prior: Sequence[EarlierBest] = (),
     ) -> SearchProblem:
         size = dataclasses.replace(self.data_size, rounds_per_epoch=spec.settled_rounds_per_epoch())
         return lstm_problem(
@@ -237,12 +233,12 @@ class CorpusTask(Task):
             size,
             unigram_loss=baselines[UNIGRAM],
             admits=self.admits,
-            experience=experience,
+            prior=[one.config for one in prior],
         )
 
     @override
-    def known_costs(self, spec: SweepSpec, experience: Experience) -> KnownCosts:
-        problem = self.problem(spec, {UNIGRAM: ANY_LOSS}, experience)
+    def known_costs(self, spec: SweepSpec) -> KnownCosts:
+        problem = self.problem(spec, {UNIGRAM: ANY_LOSS})
         return KnownCosts(problem, self.parameters_of, self._memory_of)
 
     def _memory_of(self, config: Config) -> int:

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.policy.experience import Experience
+from lstm_sweep.search.policy.prior import EarlierBest
 from lstm_sweep.search.policy.stop_reason import STATUSES, Stop, StopReason, SweepStatus
 from lstm_sweep.search.progress import TrialProgress, round_seconds
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive, trial_end
 from lstm_sweep.search.store.archive import TRAINED
 from lstm_sweep.search.store.attempts import apart
-from lstm_sweep.search.store.experience_tags import read_experience
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import WEIGHTS
+from lstm_sweep.search.store.prior_tag import read_prior
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
@@ -39,8 +39,8 @@ class ResumeState:
     run_id: str
     lease: Lease
     spec: SweepSpec
-    #: what earlier sweeps had found when it was begun
-    experience: Experience
+    #: the best trials of earlier sweeps with whose configs it was begun
+    prior: tuple[EarlierBest, ...]
     #: names of the params that its run has
     params: frozenset[str]
     #: total time for which it was driven
@@ -132,7 +132,7 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
         run_id=run.info.run_id,
         lease=lease,
         spec=spec,
-        experience=read_experience(Tags(run)),
+        prior=read_prior(Tags(run)),
         params=frozenset(run.data.params),
         seconds=seconds,
         slot_seconds=slot_s(run),

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.base import Engine
-from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience
 from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.prior import EarlierBest
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store.experience_tags import experience_tags
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal, spec_tags
+from lstm_sweep.search.store.prior_tag import prior_tag
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import evidence, health
@@ -61,7 +61,7 @@ class Sweep:
         observer: Observer = SILENT,
         interrupts: Interrupts = NEVER,
         past: ResumeState | None = None,
-        experience: Experience = NO_EXPERIENCE,
+        prior: Sequence[EarlierBest] = (),
         silent_s: float = health.SILENT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -69,7 +69,7 @@ class Sweep:
         self._spec, self._task, self._store = spec, task, store
         self._engine, self._clock = engine, SweepClock(clock)
         self._past, self._silent_s = past, silent_s
-        self._experience = past.experience if past else experience
+        self._prior = past.prior if past else tuple(prior)
         self._interrupts, self._viewer = interrupts, Viewer(observer)
         self._inbox = Inbox(engine, interrupts, self._viewer, str(store.settings))
         #: released at its end, however soon that comes
@@ -175,7 +175,7 @@ class Sweep:
             Tag.STATE: "running",
             Tag.SLOTS: str(len(self._engine.slots)),
         } | spec_tags(self._spec, self.state.name)
-        own |= experience_tags(self._experience)
+        own |= prior_tag(self._prior)
         run_id = self._store.create_run(self.state.name, tags | own | self._lease.tag)
         self._lease.run_id = run_id
         self._history.apply(RunOpened(run_id))
@@ -208,7 +208,7 @@ class Sweep:
         driven = {Tag.STATE: "running", Tag.SLOTS: str(len(self._engine.slots))}
         driven |= {tag: "" for tag in (Tag.CHANGES, Tag.WAITS) if before.get(tag)}
         if past.is_new:
-            driven |= experience_tags(past.experience) | {Tag.STARTED: f"{time.time():.3f}"}
+            driven |= prior_tag(past.prior) | {Tag.STARTED: f"{time.time():.3f}"}
         self._store.log(past.run_id, tags=tags | driven | written)
 
     def _open_folder(self) -> Path:
@@ -234,7 +234,7 @@ class Sweep:
 
     def _new_policy(self) -> Policy:
         """The policy for the sweep's plan, data and slots; it knows no trial yet."""
-        problem = self._task.problem(self._spec, self.state.baselines, self._experience)
+        problem = self._task.problem(self._spec, self.state.baselines, self._prior)
         slots = max(1, len(self._engine.slots))
         return Policy(self._spec.plan(), problem, sweep=self.state.name, slots=slots)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,7 +14,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.objective import Objective
-from lstm_sweep.search.policy.experience import NO_EXPERIENCE, Experience
+from lstm_sweep.search.policy.prior import EarlierBest
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
@@ -187,22 +187,22 @@ class Task(ABC):
         """Reasons against a config, as tags of its run."""
         return {}
 
-    def experience(self, spec: SweepSpec, store: Store, devices: Iterable[Device]) -> Experience:
-        """What earlier sweeps have found, for one that begins on these devices."""
-        return NO_EXPERIENCE
+    def prior(self, spec: SweepSpec, store: Store) -> tuple[EarlierBest, ...]:
+        """The best trials of earlier sweeps on the same data, for a sweep that begins."""
+        return ()
 
     def problem(
         self,
         spec: SweepSpec,
         baselines: Mapping[str, float],
-        experience: Experience = NO_EXPERIENCE,
+        prior: Sequence[EarlierBest] = (),
     ) -> SearchProblem:
         """What a search knows of the task; `baselines` are the losses of all baselines."""
         return SearchProblem(space=spec.space, objective=self.objective, admits=self.admits)
 
     # what is known of its networks
 
-    def known_costs(self, spec: SweepSpec, experience: Experience) -> KnownCosts | None:
+    def known_costs(self, spec: SweepSpec) -> KnownCosts | None:
         """What a dry run tells of its trials; None if they must be trained first."""
         return None
 

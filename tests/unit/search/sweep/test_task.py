@@ -20,7 +20,6 @@ from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.pages.advice import advice
-from lstm_sweep.search.policy.experience import Experience
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive, run_kind
@@ -283,7 +282,7 @@ def test_it_is_tried_dry_though_nothing_is_known_of_its_costs(settings: Settings
 def test_a_dry_run_tells_its_costs_if_it_knows_them(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def known(task: TreeTask, spec: SweepSpec, experience: Experience) -> KnownCosts:
+    def known(task: TreeTask, spec: SweepSpec) -> KnownCosts:
         return KnownCosts(task.problem(spec, {}), lambda config: 40, lambda config: 5_000_000)
 
     monkeypatch.setattr(TreeTask, "known_costs", known)
