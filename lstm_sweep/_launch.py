@@ -47,7 +47,7 @@ class SweepFields(TypedDict, total=False):
         algo: `tpe` (default), `hyperopt`, `random` or `anneal`
         ladder: whether learning rates are tried first, from high to low (default: True)
         halving: whether trials that fall behind wait, and may be pruned (default: True)
-        prior: whether the search begins with the best of earlier sweeps on these data (default: True)
+        prior: whether the search begins with the best of earlier sweeps (default: True)
         early_stopping: end a trial after so many epochs without gain; 0: never
         patience: end the search after so many trials without gain (default: never)
         confirm_configs: so many of the best configs are trained again (default: 3)

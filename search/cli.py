@@ -120,7 +120,10 @@ def _add_launch(commands: Commands) -> None:
         "--halving", type=switch, metavar="on|off", help="let trials wait that fall behind (on)"
     )
     command.add_argument(
-        "--prior", type=switch, metavar="on|off", help="begin with the best of earlier sweeps on these data (on)"
+        "--prior",
+        type=switch,
+        metavar="on|off",
+        help="begin with the best of earlier sweeps on these data (on)",
     )
     command.add_argument(
         "--early-stopping", type=whole, metavar="N", help="end a trial after N epochs without gain"

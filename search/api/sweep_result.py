@@ -77,29 +77,24 @@ class ConfirmedConfig:
 
     #: its first run
     trial: str
-    #: mean and standard deviation over the further seeds, nats
-    mean: float
+    #: mean and standard deviation over the further seeds that have a loss, nats; None without any
+    mean: float | None
     spread: float
     losses: tuple[float, ...]
-    #: probability of so large a difference to the best by chance; None if it cannot be told
+    #: further seeds that have none, by how they have ended
+    failed: Mapping[str, int]
+    #: how it does against the config of the best trial (`the best` is that itself), and the
+    #: probability of so large a difference by chance; None if that cannot be told
+    verdict: str | None
     p: float | None
-    #: epochs after which the seeds are compared with the first run; None: by their lowest losses
-    epoch: float | None
     #: all that for people
     text: str
 
     @classmethod
     def of(cls, found: Confirmed) -> ConfirmedConfig:
         """The fields of `found`, without the records of its trials."""
-        return cls(
-            trial=found.first.trial.id,
-            mean=found.mean,
-            spread=found.spread,
-            losses=found.losses,
-            p=found.p,
-            epoch=found.epoch,
-            text=str(found),
-        )
+        values = found.to_dict()
+        return cls(**values | {"losses": found.losses, "text": str(found)})
 
     def to_dict(self) -> dict[str, Any]:
         """The config as `launch --json` prints it."""
@@ -108,7 +103,8 @@ class ConfirmedConfig:
             "mean": self.mean,
             "spread": self.spread,
             "losses": list(self.losses),
-            "epoch": self.epoch,
+            "failed": dict(self.failed),
+            "verdict": self.verdict,
             "p": self.p,
         }
 
@@ -125,7 +121,7 @@ class SweepResult:
     #: trials that have ended, by outcome
     trials: Mapping[str, int]
     best: BestTrial | None
-    #: configs that were trained again, the best mean first
+    #: configs that were trained again, that of the best trial first
     confirmed: tuple[ConfirmedConfig, ...]
     #: loss of each baseline, nats
     baselines: Mapping[str, float]

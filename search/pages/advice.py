@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lstm_sweep.models.config import Limit
-from lstm_sweep.search.pages import answer
 from lstm_sweep.search.pages.findings import Findings, TrialFinding
 from lstm_sweep.search.pages.parallel import Axis
 from lstm_sweep.search.pages.scales import short
@@ -179,10 +178,10 @@ def _seeds(found: Findings) -> Iterator[Advice]:
             "this one if it gets more time, or in a new one with:",
             "--confirm-configs 3 --confirm-seeds 3",
         )
-    elif len(found.confirmed) > 1 and not answer.is_leader_sure(found):
+    elif as_good := [one.trial for one in found.confirmed if one.verdict == "as good"]:
         yield Advice(
-            "The two best configs cannot be told apart: take the smaller or the faster one, or "
-            "compare them over more seeds in a new sweep, with:",
+            f"As good as the best trial's config: {', '.join(as_good)}. Take the smallest or the "
+            "fastest of them, or compare them over more seeds in a new sweep, with:",
             f"--confirm-seeds {2 * max(2, len(found.confirmed[0].losses))}",
         )
 

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from lstm_sweep.models.scoring import bits
-from lstm_sweep.search.pages.findings import Confirmation, Findings, by_name
-from lstm_sweep.search.pages.parallel import Value
+from lstm_sweep.search.pages.findings import Confirmation, Findings, TrialFinding, by_name
 from lstm_sweep.search.trial import Phase
-
-#: differences that chance makes at least this often are called none
-SIGNIFICANCE = 0.05
 
 
 def loss_text(loss: float, found: Findings) -> str:
@@ -89,49 +84,32 @@ def certainty(found: Findings) -> list[str]:
             "difference between trials is chance.",
             *([f"{found.unconfirmed}."] if found.unconfirmed else []),
         ]
-    first, *others = found.confirmed
-    seeds = len(first.losses)
+    own = next((one for one in found.confirmed if one.is_best), None)
+    said = _unconfirmed(found, best) if own is None else _of_best(own)
+    return [*said, *(_told(one, own) for one in found.confirmed if one is not own)]
+
+
+def _unconfirmed(found: Findings, best: TrialFinding) -> list[str]:
+    text = f"of the config of the best trial, {best.id}, has ended"
+    if not found.is_over:
+        return [f"No further run {text} yet."]
+    return [f"No further run {text}, so it is not known how much of its lead is chance."]
+
+
+def _of_best(own: Confirmation) -> list[str]:
+    seeds = len(own.losses)
+    over = f"{seeds} further seed{'s' if seeds != 1 else ''}"
     said = [
-        f"The config of {first.trial}, trained again with {seeds} further "
-        f"seed{'s' if seeds > 1 else ''}, has {first.mean:.4f}"
-        + (f" \u00b1 {first.spread:.4f}" if seeds > 1 else "")
-        + (f" after {first.epoch:g} epochs" if first.epoch is not None else "")
-        + f" (first run: {first.first:.4f})."
+        f"Its config, that of {own.trial}, trained again with other seeds, has {own.text} over "
+        f"{over} (first run: {own.first:.4f})."
     ]
-    if seeds < 2:
-        said.append("One further seed shows no spread.")
-    first_config, *other_configs = (_config_of(one.trial, found) for one in found.confirmed)
-    if best.config in other_configs:
-        said.append(
-            "By the mean over further seeds this config is the best, not that of the best trial."
-        )
-    elif best.config != first_config:
-        text = f"of the config of the best trial, {best.id}, has ended"
-        said.append(
-            f"No further run {text}, so it is not known how much of its lead is chance."
-            if found.is_over
-            else f"No further run {text} yet."
-        )
-    return [*said, *(_told(one, first) for one in others)]
+    return [*said, "One further seed shows no spread."] if seeds == 1 else said
 
 
-def _config_of(trial: str, found: Findings) -> Mapping[str, Value]:
-    return next((one.config for one in found.trials if one.id == trial), {})
-
-
-def _told(other: Confirmation, first: Confirmation) -> str:
-    """Whether a config can be told apart from the best."""
-    mean = f"{other.mean:.4f} \u00b1 {other.spread:.4f}"
+def _told(other: Confirmation, own: Confirmation | None) -> str:
+    """How a config does against that of the best trial."""
+    if own is None:
+        return f"{other.trial}, trained again, has {other.text} (first run: {other.first:.4f})."
     if other.p is None:
-        return f"Whether {other.trial} ({mean}) is worse cannot be told from so few seeds."
-    if other.p < SIGNIFICANCE:
-        return f"{other.trial} ({mean}) is worse (p = {other.p:.2g})."
-    return f"{other.trial} ({mean}) cannot be told apart from {first.trial} (p = {other.p:.2g})."
-
-
-def is_leader_sure(found: Findings) -> bool:
-    """Whether the best of the confirmed configs is told apart from the next."""
-    if len(found.confirmed) < 2:
-        return False
-    p = found.confirmed[1].p
-    return p is not None and p < SIGNIFICANCE
+        return f"Whether {other.trial} ({other.text}) is as good cannot be told from so few seeds."
+    return f"{other.trial} ({other.text}) is {other.verdict}: p = {other.p:.2g}."

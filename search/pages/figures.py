@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.size import ENOUGH_SYMBOLS, SizeRule
-from lstm_sweep.search.pages.answer import SIGNIFICANCE
 from lstm_sweep.search.pages.bars import Bar, bars
 from lstm_sweep.search.pages.curves import Curve, best_over_time, learning_curves
 from lstm_sweep.search.pages.dots import Band, Dot, Dots, Seeds, scatter, seeds
@@ -54,9 +53,8 @@ def spread(found: Findings) -> Iterator[Figure]:
     """Losses of the confirmed configs over seeds."""
     if not found.confirmed:
         return
-    best = found.confirmed[0]
-    rows = [Seeds(one.trial, one.first, one.losses, _verdict(one, best)) for one in found.confirmed]
-    cells = [_confirmed_row(one, best) for one in found.confirmed]
+    rows = [Seeds(one.trial, one.first, one.losses, _verdict(one)) for one in found.confirmed]
+    cells = [_confirmed_row(one) for one in found.confirmed]
     yield figure(
         "How sure this is",
         lambda size: seeds(rows, x_label=found.loss_name, size=size),
@@ -66,10 +64,11 @@ def spread(found: Findings) -> Iterator[Figure]:
     )
 
 
-def _confirmed_row(one: Confirmation, best: Confirmation) -> list[str]:
-    losses = ", ".join(f"{loss:.4f}" for loss in one.losses)
-    numbers = (one.first, one.mean, one.spread)
-    return [one.trial, *(f"{number:.4f}" for number in numbers), losses, _verdict(one, best)]
+def _confirmed_row(one: Confirmation) -> list[str]:
+    losses = ", ".join([*(f"{loss:.4f}" for loss in one.losses), *filter(None, [one.failures])])
+    spread = one.spread if len(one.losses) > 1 else None
+    numbers = (one.first, one.mean, spread)
+    return [one.trial, *(_text(number, ".4f") for number in numbers), losses, _verdict(one)]
 
 
 def _text(number: float | None, form: str) -> str:
@@ -77,12 +76,10 @@ def _text(number: float | None, form: str) -> str:
     return "" if number is None else format(number, form)
 
 
-def _verdict(one: Confirmation, best: Confirmation) -> str:
-    if one is best:
-        return "the best"
-    if one.p is None:
-        return "too few seeds"
-    return f"{'worse' if one.p < SIGNIFICANCE else 'not told apart'}, p = {one.p:.2g}"
+def _verdict(one: Confirmation) -> str:
+    if one.is_best:
+        return "the best trial's"
+    return "not compared" if one.p is None else f"{one.verdict}: p = {one.p:.2g}"
 
 
 def curves(found: Findings) -> Iterator[Figure]:

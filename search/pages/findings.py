@@ -70,14 +70,26 @@ class Confirmation:
     """A config that was trained again with further seeds."""
 
     trial: str
-    mean: float
+    #: over the further seeds that have a loss; None without any
+    mean: float | None
     spread: float
     losses: tuple[float, ...]
     first: float
-    #: probability of so large a difference to the best by chance; None if it cannot be told
-    p: float | None
-    #: epochs after which its runs are compared; None: by their lowest losses
-    epoch: float | None = None
+    #: further seeds without a loss, for people; empty if there are none
+    failures: str = ""
+    #: whether the best trial has this config
+    is_best: bool = False
+    #: how it does against that, and the probability of so large a difference by chance; empty and
+    #: None if it cannot be told
+    verdict: str = ""
+    p: float | None = None
+
+    @property
+    def text(self) -> str:
+        """Mean, standard deviation and failures over the further seeds."""
+        found = "no loss" if self.mean is None else f"{self.mean:.4f}"
+        found += f" \u00b1 {self.spread:.4f}" if len(self.losses) > 1 else ""
+        return f"{found}, {self.failures}" if self.failures else found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The best configs trained again: which, how often, and for how long."""
+"""The best configs trained again with further seeds: which, and how often; runs are whole ones."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.policy.confirmed import Confirmed, confirmed, is_complete
+from lstm_sweep.search.policy.confirmed import Confirmed, best_config, confirmed, is_complete
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.policy.reserve import Reserve, Shortened
 from lstm_sweep.search.policy.slots import Slots
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialSnapshot
-from lstm_sweep.search.trial import Phase, Trial
+from lstm_sweep.search.trial import Phase
 
 #: share of a budget that is kept for confirming the best configs, at most
 SHARE = 0.25
@@ -37,6 +37,15 @@ def makespan(seconds: Sequence[float], slots: int) -> float:
     return max(free)
 
 
+@dataclass(frozen=True)
+class Reserve:
+    """What is kept of a budget to train the best configs again."""
+
+    trials: int
+    #: of the end of the time; 0 if that is not limited, or nothing is known yet
+    seconds: float = 0.0
+
+
 class Confirmation:
     """Which configs are trained again, and how much of the budget that may take.
 
@@ -52,10 +61,6 @@ class Confirmation:
         self._total: int | None = None
         #: those of an earlier end of the search, which has gone on since
         self._earlier: frozenset[int] = frozenset()
-        #: which config is trained again, if its runs are shorter than its first one
-        self._shortened: Shortened | None = None
-        #: number of the trial of the search that goes on meanwhile, since it leads
-        self.going_on: int | None = None
 
     # which
 
@@ -82,36 +87,25 @@ class Confirmation:
         return {config: begun[config] for config in configs}
 
     def results(self) -> list[Confirmed]:
-        """The configs that have losses for further seeds, the best mean first."""
-        return confirmed(self._trials)
+        """The configs that were trained again, that of the best trial first."""
+        return confirmed(self._trials, best_config(self._trials.values()))
 
     def omitted(self) -> str:
         """Why the best config was not trained again, if the budget was too small; else nothing."""
         plan, best = self._plan, next(iter(self.to_confirm()), None)
         wanted = plan.confirm_configs * plan.confirm_seeds
-        if best is None or not wanted:
+        if best is None or not wanted or self._counts([best.trial.config])[best.trial.config]:
             return ""
-        if any(one.first.trial.number == best.trial.number for one in self.results()):
-            return ""
+        seeds = f"{self._fewest} further run{'s' if self._fewest > 1 else ''} of it"
         if min(wanted, int(plan.trials * SHARE)) < self._fewest:
             enough = math.ceil(self._fewest / SHARE)
             return f"{best.trial.id} was not trained again: that needs {enough} trials or more"
         if plan.seconds is None:
             return ""
-        least = self._least_rounds(best) if self._problem.pausable else None
-        needs, kept = self._turns() * self.seconds_of(best, least), SHARE * plan.seconds
-        few = f"at most {kept:.0f} s are kept for that"
+        needs, kept = self._turns() * self.seconds_of(best), SHARE * plan.seconds
+        few = f"a quarter of the time, {kept:.0f} s, is kept for that"
         if SLACK * needs <= kept:
-            few = "no trial was left" if self._total == len(self._earlier) else "none were left"
-        if self._shortened:
-            other = self._trials.get(-1 if self.going_on is None else self.going_on)
-            why = "it was not yet the best when that began"
-            if other is best:
-                why = "no further run of it has a loss"
-            elif other:
-                why = f"{other.trial.id} was expected to be the best"
-            return f"{best.trial.id} was not trained again: {why}"
-        seeds = f"{self._fewest} seed{'s' if self._fewest > 1 else ''}"
+            few = "no trial was left" if self._total == len(self._earlier) else "no time was left"
         return f"{best.trial.id} was not trained again: {seeds} take about {needs:.0f} s, and {few}"
 
     # how many
@@ -124,9 +118,9 @@ class Confirmation:
         """What is kept for the runs that are still to be begun.
 
         `left` is the time left in seconds, None if it is not limited. At most `SHARE` of the time
-        is kept: for fewer runs if they take long, and for shorter ones of the best config if
-        `FEWEST_SEEDS` of it would take longer. Trials under way count as if they ended now, so that
-        one that leads can be confirmed.
+        is kept, for fewer runs if they take long, and for none if `FEWEST_SEEDS` of a config would
+        take longer: runs that are shorter than the first one say nothing of it. Trials under way
+        count as if they ended now, so that one that leads can be confirmed.
         """
         plan = self._plan
         most = plan.confirm_configs * plan.confirm_seeds
@@ -141,48 +135,17 @@ class Confirmation:
         best = self._trials.best_so_far(plan.confirm_configs)
         if left is None or plan.seconds is None or not best:
             return Reserve(most)
-        if self._shortened:
-            return Reserve(most, self._shortened.seconds, self._shortened)
         share = SHARE * plan.seconds / SLACK
         needs = {progress.trial.config: self.seconds_of(progress) for progress in best}
         needs = {c: s for c, s in needs.items() if self._turns() * s <= min(share, left)}
-        too_long = self._total is None and best[0].trial.config not in needs
-        if too_long and (shortened := self._shorten(best[0], most)):
-            return Reserve(shortened.trials, shortened.seconds, shortened)
+        if self._total is None and best[0].trial.config not in needs:
+            return Reserve(0)
         for trials in range(most, fewest - 1, -1):
             order = self.order(list(needs), trials)
             seconds = makespan([needs[config] for config in order], self._slots.count)
             if order and seconds <= share:
                 return Reserve(trials, SLACK * seconds + GRACE_S)
         return Reserve(0)
-
-    def _shorten(
-        self, first: TrialSnapshot, most: int, *, left: float | None = None, goes_on: bool = False
-    ) -> Shortened | None:
-        """Further runs of a config, `most` of them at most, as short as the time that is kept.
-
-        They are one for each slot if more would be too short, unless the first run `goes_on` and
-        keeps its slot. None if even those would have so few rounds that their losses say little, or
-        there are no rounds, as in a template. `left` are seconds, once the search is over.
-        """
-        plan = self._plan
-        if plan.seconds is None or not self._problem.pausable or most < max(1, self._fewest):
-            return None
-        slots = max(1, self._slots.count - goes_on)
-        usual, share = min(most, plan.confirm_seeds, max(self._fewest, slots)), SHARE * plan.seconds
-        for trials in (usual,) if goes_on else (usual, min(usual, slots)):
-            turns = math.ceil(trials / slots)
-            kept = (share - GRACE_S if left is None else left) / SLACK / turns
-            rounds = math.floor((kept - self._costs.fixed_seconds) / self._each(first))
-            rounds = min(rounds, len(first.rounds))
-            if rounds >= self._least_rounds(first):
-                seconds = SLACK * turns * self.seconds_of(first, rounds) + GRACE_S
-                return Shortened(first.trial.config, rounds, trials, seconds)
-        return None
-
-    def _least_rounds(self, first: TrialSnapshot) -> int:
-        """Rounds of a config before which its losses say little."""
-        return self._problem.first_judged(first.trial.config)
 
     def _turns(self, begun: int = 0) -> int:
         """How many runs on one slot follow each other until a config has `FEWEST_SEEDS`."""
@@ -217,9 +180,7 @@ class Confirmation:
     # how long
 
     def most_rounds(self, first: TrialSnapshot) -> int | None:
-        """Rounds of a further run, which is compared with the first; None if all are trained."""
-        if self._shortened and self._shortened.config == first.trial.config:
-            return self._shortened.rounds
+        """Rounds of a further run: those of the first, or None if it comes to its own end."""
         return None if self._is_whole(first) else len(first.rounds)
 
     def _is_whole(self, first: TrialSnapshot) -> bool:
@@ -230,14 +191,14 @@ class Confirmation:
         whole = is_complete(first) or first.trial.phase is Phase.LADDER
         return whole or not self._problem.pausable or self._plan.seconds is None
 
-    def seconds_of(self, first: TrialSnapshot, rounds: int | None = None) -> float:
-        """Seconds of a further run with a number of rounds, if it is given; else as it is begun."""
+    def seconds_of(self, first: TrialSnapshot) -> float:
+        """Seconds of a further run of a config."""
         trial = first.trial
         if trial.objective.returned:  # such a trial is trained to its end
             return max(first.seconds, sum(first.round_seconds))
         complete = is_complete(first) and trial.phase is not Phase.LADDER
         usual = len(first.rounds) if complete else trial.rounds
-        rounds = rounds or self.most_rounds(first) or usual
+        rounds = self.most_rounds(first) or usual
         predicted = self._costs.fixed_seconds + rounds * self._each(first)
         # `seconds` of a trial that has waited include several starts
         known = complete and not first.waited and rounds == len(first.rounds)
@@ -260,47 +221,13 @@ class Confirmation:
         """Whether all trials that may be trained again are begun."""
         return self._total == len(self._trials.again)
 
-    def begin(
-        self, trials: int, left: float | None = None, leader: TrialSnapshot | None = None
-    ) -> None:
-        """The search is over and has left a number of trials; a second call changes nothing.
-
-        `leader` is the trial that is expected to be the best, if it is trained just now. It goes on
-        if further runs of the best are too short to say all, and there is another slot: then its
-        config is confirmed.
-        """
+    def begin(self, trials: int) -> None:
+        """The search is over and has left a number of trials; a second call changes nothing."""
         if self._total is not None:
             return
-        most, kept = self._plan.confirm_configs * self._plan.confirm_seeds, self.reserve(left)
-        if kept.shortened:
-            self._shortened, one = kept.shortened, leader if self._slots.count > 1 else None
-            if one and (beside := self._shorten(one, kept.trials, goes_on=True)):
-                self._shortened, self.going_on, most = beside, one.trial.number, beside.trials
+        most = self._plan.confirm_configs * self._plan.confirm_seeds
         self._earlier = frozenset(progress.trial.number for progress in self._trials.again)
         self._total = len(self._earlier) + min(most, trials)
-
-    def take_up(self, waiting: Sequence[Trial]) -> None:
-        """Go on with further runs of a sweep that was broken off; `waiting` were under way then."""
-        if self._total is None:
-            return
-        searched = {t.config: t.number for t in waiting if t.phase is Phase.SEARCH}
-        again = (*(one.trial for one in self._trials.again), *waiting)
-        now = {  # one that was lost and waits to be tried again is both
-            trial.number: trial
-            for trial in again
-            if trial.phase is Phase.CONFIRM and trial.number not in self._earlier
-        }
-        firsts = {one.trial.config: one for one in self._trials.best_so_far()}
-        for trial in now.values():
-            first, most = firsts.get(trial.config), trial.most_rounds
-            # a first run that is not known yet was under way, too, and led
-            usual = None if first is None or self._is_whole(first) else len(first.rounds)
-            if most is not None and most != usual:
-                trials = max(len(now), self._fewest)
-                seconds = SHARE * (self._plan.seconds or 0.0)
-                self._shortened = Shortened(trial.config, most, trials, seconds)
-                self._total = len(self._earlier) + trials
-                self.going_on = searched.get(trial.config)
 
     def next(self, left: float | None = None) -> TrialSnapshot | None:
         """The first run of the config to train again next, if that fits into the time left.
@@ -311,14 +238,6 @@ class Confirmation:
         if len(again) >= total:
             return None
         now = [progress for progress in again if progress.trial.number not in self._earlier]
-        if left is not None and not now and self.going_on is None:
-            self._fit(left)
-        if self._shortened:
-            config = self._shortened.config
-            first = next((o for o in self._trials.best_so_far() if o.trial.config == config), None)
-            if first is None or left is None:
-                return first
-            return first if self.seconds_of(first, self._least_rounds(first)) <= left else None
         begun = {progress.trial.config for progress in now}
         chosen = [c for c in self.ranked() if c.trial.config in begun]
         new = [c for c in self.to_confirm() if c.trial.config not in begun]
@@ -331,13 +250,3 @@ class Confirmation:
             counts = enough or {c: n for c, n in counts.items() if needs_of[c] <= left}
         chosen_config = self._pick(counts)
         return by_config[chosen_config] if chosen_config else None
-
-    def _fit(self, left: float) -> None:
-        """Make further runs as short as the time left needs, before the first of them begins."""
-        most = (self._total or 0) - len(self._earlier)
-        best = next(iter(self._trials.best_so_far(1)), None)
-        planned, self._shortened = self._shortened, None
-        if best is None or self._turns() * (self.seconds_of(best) + GRACE_S) > left:
-            self._shortened = (best and self._shorten(best, most, left=left)) or planned
-        if self._shortened:
-            self._total = len(self._earlier) + self._shortened.trials

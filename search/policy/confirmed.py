@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lstm_sweep.models.config import Config
@@ -26,79 +27,99 @@ class Confirmed:
     """
 
     first: TrialSnapshot
-    #: best validation loss for each further seed, nats; those by `at` if it is given
+    #: best validation loss for each further seed that has one, nats
     losses: tuple[float, ...]
-    #: the round at which the runs are compared; None: by their lowest losses
-    at: int | None = None
-    #: probability of so large a difference to the best by chance; None for the best itself, or if
-    #: there are too few seeds
+    #: further seeds that have none, by how they have ended
+    failed: Mapping[Outcome, int] = field(default_factory=dict)
+    #: whether the best trial has this config
+    is_best: bool = False
+    #: by how much the mean is above that of the best trial's config, nats, and the probability of
+    #: so large a difference by chance; None if there are too few seeds, and for that config itself
+    above: float | None = None
     p: float | None = None
 
     @property
-    def mean(self) -> float:
-        """Mean over the further seeds, nats."""
-        return statistics.fmean(self.losses)
+    def mean(self) -> float | None:
+        """Mean over the further seeds, nats; None if none has a loss."""
+        return statistics.fmean(self.losses) if self.losses else None
 
     @property
     def spread(self) -> float:
-        """Standard deviation over the further seeds, nats; 0 for one seed."""
+        """Standard deviation over the further seeds, nats; 0 for fewer than two."""
         return statistics.stdev(self.losses) if len(self.losses) > 1 else 0.0
 
     @property
-    def first_loss(self) -> float:
-        """Loss of the first run that the others are compared with, nats."""
-        if self.at is not None:
-            return self.first.best_so_far[self.at - 1]
-        return self.first.ranked_loss or 0.0
+    def seeds(self) -> int:
+        """How many further seeds have ended."""
+        return len(self.losses) + sum(self.failed.values())
 
     @property
-    def epoch(self) -> float | None:
-        """Epochs after which the runs are compared; None: by their lowest losses."""
-        return None if self.at is None else self.first.trial.epochs_after(self.at)
+    def failures(self) -> str:
+        """Seeds without a loss for people, as `2 diverged`; empty if there are none."""
+        return ", ".join(f"{count} {_word(outcome)}" for outcome, count in self.failed.items())
+
+    @property
+    def verdict(self) -> str:
+        """How it does against the best trial's config; empty if that cannot be told."""
+        if self.p is None or self.above is None:
+            return ""
+        if self.p >= SIGNIFICANCE:
+            return "as good"
+        return "worse" if self.above > 0 else "better over further seeds"
 
     def __str__(self) -> str:
-        seeds = f"{len(self.losses)} further seed{'s' if len(self.losses) > 1 else ''}"
+        of = f"{len(self.losses)} of {self.seeds}" if self.failed else f"{self.seeds}"
+        seeds = f"{of} further seed{'s' if self.seeds > 1 else ''}"
         spread = f" +- {self.spread:.4f}" if len(self.losses) > 1 else ""
-        text = f"{self.first.trial.id}: {self.mean:.4f}{spread} over {seeds}"
-        when = "" if self.at is None else f" at epoch {self.first.trial.epoch_text(self.at)}"
-        text += f"{when}, first run {self.first_loss:.4f}"
-        if self.p is None:
-            return text
-        told = "worse" if self.p < SIGNIFICANCE else "cannot be told apart from the best"
-        return f"{text}; {told} (p = {self.p:.2g})"
+        said = f"no loss of {seeds.removeprefix('0 of ')}"
+        if self.mean is not None:
+            said = f"{self.mean:.4f}{spread} over {seeds}"
+        text = f"{self.first.trial.id}: {said}{'; ' + self.failures if self.failed else ''}"
+        text += f", first run {self.first.ranked_loss or 0.0:.4f}"
+        return f"{text}; {self.verdict}: p = {self.p:.2g}" if self.verdict else text
 
     def to_dict(self) -> dict[str, Any]:
-        """The config as the evidence of a sweep has it."""
+        """The config as `launch --json` and the evidence of a sweep have it."""
         return {
             "trial": self.first.trial.id,
             "mean": self.mean,
             "spread": self.spread,
             "losses": list(self.losses),
-            "epoch": self.epoch,
+            "failed": {str(outcome): count for outcome, count in self.failed.items()},
+            "verdict": "the best" if self.is_best else self.verdict or None,
             "p": self.p,
         }
 
 
-def compare(found: Sequence[Confirmed]) -> list[Confirmed]:
-    """Order by mean and compare each with the first by Welch's t test.
+def _word(outcome: Outcome) -> str:
+    return "without a loss" if outcome is Outcome.COMPLETE else str(outcome).replace("_", " ")
 
-    Where the test has no answer, as for losses that are all the same, chance explains everything.
-    Runs that were cut short are compared with no other config.
+
+def compare(found: Sequence[Confirmed]) -> list[Confirmed]:
+    """Compare each with the config of the best trial, by Welch's t test, and put that first.
+
+    Others follow by mean; those of which seeds have failed come last. Where the test has no answer,
+    as for losses that are all the same, chance explains everything.
     """
+    best = next((one for one in found if one.is_best), None)
+    compared = [one if best is None or one is best else _compared(one, best) for one in found]
+    return sorted(compared, key=_place)
+
+
+def _place(one: Confirmed) -> tuple[bool, bool, float]:
+    return bool(one.failed), not one.is_best, math.inf if one.mean is None else one.mean
+
+
+def _compared(one: Confirmed, best: Confirmed) -> Confirmed:
     from scipy.stats import ttest_ind
 
-    ordered = sorted(found, key=lambda confirmed: confirmed.mean)
-    compared = ordered[:1]
-    for other in ordered[1:]:
-        p = None
-        whole = other.at is None and ordered[0].at is None
-        if whole and min(len(other.losses), len(ordered[0].losses)) > 1:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of losses that are nearly the same
-                p = float(ttest_ind(other.losses, ordered[0].losses, equal_var=False).pvalue)
-            p = p if math.isfinite(p) else 1.0
-        compared.append(replace(other, p=p))
-    return compared
+    if min(len(one.losses), len(best.losses)) < 2:
+        return one
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of losses that are nearly the same
+        p = float(ttest_ind(one.losses, best.losses, equal_var=False).pvalue)
+    above = statistics.fmean(one.losses) - statistics.fmean(best.losses)
+    return replace(one, above=above, p=p if math.isfinite(p) else 1.0)
 
 
 def is_complete(progress: TrialSnapshot) -> bool:
@@ -130,24 +151,32 @@ def is_further_seed(again: TrialSnapshot, first: TrialSnapshot) -> bool:
     return bool(again.ended and needed and len(again.rounds) >= needed)
 
 
-def confirmed(trials: Mapping[int, TrialSnapshot]) -> list[Confirmed]:
-    """The configs of a sweep's trials that have losses for further seeds, the best mean first.
+def best_config(trials: Iterable[TrialSnapshot]) -> Config | None:
+    """The config of the trial with the lowest loss; None if none has one."""
+    ranked = (one for one in trials if one.ranked_loss is not None)
+    best = min(ranked, key=lambda one: (one.ranked_loss, one.trial.number), default=None)
+    return None if best is None else best.trial.config
 
-    Further runs are compared with the first by their lowest losses. If none had rounds enough for
-    that, all are compared as they were at the same round, without those that had less than half as
-    many rounds as others.
+
+def confirmed(trials: Mapping[int, TrialSnapshot], best: Config | None) -> list[Confirmed]:
+    """What further seeds say of the configs of some trials that were trained again.
+
+    `best` is the config of the best trial of their sweep. A run that goes on later has not ended.
     """
-    ended = [one for one in trials.values() if one.ranked_loss is not None]
+    ended = [one for one in trials.values() if one.ended and not one.ended.unfinished]
     further = [one for one in ended if one.trial.phase is Phase.CONFIRM]
     found = []
-    for first in _first_runs(ended):
-        again = [one for one in further if one.trial.config == first.trial.config]
-        whole = [one.ranked_loss for one in again if is_further_seed(one, first)]
-        if whole:
-            found.append(Confirmed(first, tuple(loss for loss in whole if loss is not None)))
-        elif at := _common_round(again):
-            losses = (one.best_so_far[at - 1] for one in again if len(one.rounds) >= at)
-            found.append(Confirmed(first, tuple(losses), at))
+    for first in _first_runs([one for one in ended if one.ranked_loss is not None]):
+        config = first.trial.config
+        losses, failed = list[float](), Counter[Outcome]()
+        for again in (one for one in further if one.trial.config == config):
+            loss = again.ranked_loss if is_further_seed(again, first) else None
+            if loss is not None:
+                losses.append(loss)
+            elif again.ended:
+                failed[again.ended.outcome] += 1
+        if losses or failed:
+            found.append(Confirmed(first, tuple(losses), dict(failed), is_best=config == best))
     return compare(found)
 
 
@@ -166,11 +195,3 @@ def _first_runs(ended: Sequence[TrialSnapshot]) -> list[TrialSnapshot]:
 def _order(one: TrialSnapshot) -> tuple[bool, float, int]:
     assert one.ranked_loss is not None
     return one.trial.steps is not None, one.ranked_loss, one.trial.number
-
-
-def _common_round(again: Sequence[TrialSnapshot]) -> int:
-    """The round at which runs are compared that were cut short; 0 if there is none."""
-    if any(one.trial.objective.returned for one in again):
-        return 0
-    most = max((len(one.rounds) for one in again), default=0)
-    return min((len(one.rounds) for one in again if 2 * len(one.rounds) >= most), default=0)

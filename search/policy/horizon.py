@@ -77,20 +77,6 @@ class Horizon:
             found = lowest * (ends / lowest) ** self._share(done, then)
         return np.where(np.isfinite(found), found, ends)
 
-    def highest_after(self, one: TrialSnapshot, seconds: float) -> float:
-        """The loss that a trial is almost sure to have after so many more seconds on its slot.
-
-        That is by the upper end of its forecast; infinite if it has no loss.
-        """
-        each, done, whole = one.usual_round_seconds, len(one.rounds), self._rounds
-        if (lowest := one.best_loss) is None:
-            return math.inf
-        if not each or lowest <= 0 or done >= whole:
-            return lowest
-        end = float(self._forecasts.ranges()[2, one.trial.number])
-        then = min(done + math.floor(seconds / each), whole)
-        return float(lowest * (end / lowest) ** self._share(np.array(done), np.array(then)))
-
     def _share(self, done: Array, then: Array) -> Array:
         """How much of the way to the last round `then` rounds are, on a log scale."""
         return np.asarray(np.log(then / done) / np.log(self._rounds / done))

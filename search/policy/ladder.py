@@ -35,7 +35,7 @@ class Step:
     rate: float
     #: validation loss, nats; infinite if the trial has diverged; None if it is not known
     loss: float | None = None
-    #: how its trial has failed, if that says nothing of the rate: it is passed over then
+    #: how its trial has ended, if that says nothing of the rate: it is passed over then
     accident: Outcome | None = None
 
     @property

@@ -137,9 +137,11 @@ class LadderPhase:
         if one.trial.attempt < self._to_come.get(one.trial.number, 0):
             return Step(rate)
         outcome = one.ended.outcome
-        if outcome.is_accident:
-            return Step(rate, accident=outcome)
-        return Step(rate, math.inf if one.ranked_loss is None else one.ranked_loss)
+        if one.ranked_loss is not None:
+            return Step(rate, one.ranked_loss)
+        if outcome in (Outcome.DIVERGED, Outcome.COMPLETE):  # it has no finite loss
+            return Step(rate, math.inf)
+        return Step(rate, accident=outcome)
 
     def _not_needed(self, decision: LadderDecision) -> Ended:
         return Ended(Outcome.PRUNED, f"its learning rate is not needed: {decision.reason}")

@@ -115,21 +115,6 @@ class Pausing:
             return None
         return one
 
-    def going_on(self, left: float | None) -> TrialSnapshot | None:
-        """The trial that keeps its slot while the best configs are trained again, if one does.
-
-        `left` are the seconds until the end. The best goes on if it is trained now; another one
-        only if it is almost sure to be the best by then.
-        """
-        self.know_left(left)  # it has a slot for longer than the search goes on
-        leader, best = self.running_leader(), next(iter(self._trials.best_so_far(1)), None)
-        if left is None or best is None:
-            return leader
-        if not (best.ended or best.paused):
-            return best
-        leads = leader and self._horizon.highest_after(leader, left) < best.best_so_far[-1]
-        return leader if leads else None
-
     def next(self) -> TrialSnapshot | None:
         """The paused trial that is worth a slot more than a new one; None if none is."""
         if not self._trials.any_paused:

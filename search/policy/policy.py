@@ -13,7 +13,7 @@ from dataclasses import replace
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.arrays import Array
 from lstm_sweep.search.policy.broken_off import BrokenOff
-from lstm_sweep.search.policy.confirmation import Confirmation
+from lstm_sweep.search.policy.confirmation import Confirmation, Reserve
 from lstm_sweep.search.policy.confirmed import is_whole
 from lstm_sweep.search.policy.early_stopping import stopped_early
 from lstm_sweep.search.policy.ladder import LadderDecision
@@ -22,7 +22,6 @@ from lstm_sweep.search.policy.pausing import pruned
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.report import SearchReport
-from lstm_sweep.search.policy.reserve import Reserve
 from lstm_sweep.search.policy.search_phase import SearchPhase
 from lstm_sweep.search.policy.slots import Slots
 from lstm_sweep.search.policy.stop_reason import (
@@ -205,7 +204,7 @@ class Policy:
         late = pausing and pausing.ending and left is not None
         if pausing and not (late or again.begun) and pausing.running_leader():
             return None  # the best may be the last to end
-        self._end_search(left)
+        self._end_search()
         if self._trials.any_paused:  # they are ended first
             return None
         running = self._trials.open
@@ -219,11 +218,8 @@ class Policy:
             self._stop = self._end(left)
         return None
 
-    def _end_search(self, left: float | None) -> None:
-        pausing = self._search.pausing
-        leader = pausing.going_on(left) if pausing else None
-        going = leader and leader.trial.number not in self._judged  # else it ends or waits just now
-        self.confirmation.begin(self.plan.trials - self._next, left, leader if going else None)
+    def _end_search(self) -> None:
+        self.confirmation.begin(self.plan.trials - self._next)
 
     def _end(self, left: float | None) -> Stop:
         """Why nothing more is begun once the best are confirmed as far as they can be."""
@@ -283,8 +279,7 @@ class Policy:
             return ended
         if trial.phase is Phase.LADDER:
             return self._ladder.judge(one)
-        goes_on = trial.phase is Phase.CONFIRM or trial.number == self.confirmation.going_on
-        return None if goes_on else self._search.judge(one)
+        return None if trial.phase is Phase.CONFIRM else self._search.judge(one)
 
     def lose(self, progress: TrialProgress) -> None:
         """An attempt of a trial has ended that will be tried again."""
@@ -318,10 +313,9 @@ class Policy:
             return []
         ended = Ended(Outcome.OUT_OF_TIME, KEPT)
         self._search.over = self._search.over or out_of_time(self.plan.seconds or 0.0)
-        self._end_search(left)
-        spared = {*self._judged, self.confirmation.going_on}
+        self._end_search()
         searched = (one for one in self._trials.open if one.trial.phase is Phase.SEARCH)
-        late = [o for o in searched if not o.paused and o.trial.number not in spared]
+        late = [o for o in searched if not o.paused and o.trial.number not in self._judged]
         self._judged |= {one.trial.number for one in late}
         return [(one, ended) for one in late]
 
@@ -353,7 +347,6 @@ class Policy:
             self.confirmation.begin(self.plan.trials - past.first_again)
         for progress in past.further:
             self.begin(progress)
-        self.confirmation.take_up(waiting)
 
     def _was_over(self, begun: int) -> bool:
         """Whether the search had ended after so many trials, after which others confirm some."""

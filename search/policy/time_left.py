@@ -23,9 +23,8 @@ import numpy as np
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.allocation import Contender
 from lstm_sweep.search.policy.arrays import FEW, Array, grown, some_of
-from lstm_sweep.search.policy.confirmation import GRACE_S, SLACK, makespan
+from lstm_sweep.search.policy.confirmation import GRACE_S, SLACK, Reserve, makespan
 from lstm_sweep.search.policy.forecast import INTERVAL
-from lstm_sweep.search.policy.reserve import Reserve
 from lstm_sweep.search.policy.trial_seconds import TrialSeconds
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Phase
@@ -112,17 +111,12 @@ class TimeLeft:
         return Estimate.of(self._with_deadline(search, draws, kept))
 
     def _with_deadline(self, search: Array, draws: _Draws, kept: Reserve) -> Array:
-        """Seconds to the end, `<float64>[draws]`; the search may be cut for further runs.
-
-        Beside those that are shorter than the first run, the best may go on to the deadline.
-        """
+        """Seconds to the end, `<float64>[draws]`; the search may be cut for further runs."""
         further = search + draws.runs * self._further(draws, kept)
         if self._left is None:
             return further
         until = max(0.0, self._left - kept.seconds)
         cut = until + draws.runs * _of_runs(kept)
-        if kept.shortened and self._slots > 1:
-            cut = cut + np.linspace(0.0, 1.0, DRAWS) * (self._left - cut)
         return np.minimum(np.where(search < until, further, cut), self._left)
 
     def _open(self, phase: Phase) -> list[TrialSnapshot]:
@@ -242,7 +236,7 @@ class TimeLeft:
         If another config becomes the best until then, each may cost more.
         """
         confirmation, best = self._policy.confirmation, self._contenders[0]
-        if kept.shortened or not (best and kept.trials):
+        if not (best and kept.trials):
             return np.full(DRAWS, _of_runs(kept))
         configs = [one.trial.config for one in best[: self._plan.confirm_configs]]
         places = [configs.index(config) for config in confirmation.order(configs, kept.trials)]
@@ -266,17 +260,13 @@ class TimeLeft:
 
         Where trials can be paused, one that is not the leader ends at its next rung.
         """
-        problem, confirmation = self._policy.problem, self._policy.confirmation
-        paused = problem.pausable and self._plan.halving
-        if not paused or one.trial.number == confirmation.going_on:
+        if not (self._policy.problem.pausable and self._plan.halving):
             return self._seconds.rest(one)
         return self._seconds.to_next_rung(one)
 
     def _to_come(self, kept: Reserve) -> list[float]:
         """Seconds of the further runs that are not begun, in order."""
         confirmation = self._policy.confirmation
-        if short := kept.shortened:
-            return [self._seconds.shortened(short)] * kept.trials
         # those that run still may be among the best when they have ended
         best = self._best[: self._plan.confirm_configs]
         needs = {one.trial.config: self._seconds.again(one) for one in best}

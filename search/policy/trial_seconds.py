@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.arrays import some_of
 from lstm_sweep.search.policy.confirmed import is_complete
-from lstm_sweep.search.policy.reserve import Shortened
 from lstm_sweep.search.progress import TrialSnapshot
-from lstm_sweep.search.trial import Outcome, Phase
+from lstm_sweep.search.trial import Outcome
 
 if TYPE_CHECKING:
     from lstm_sweep.search.policy.policy import Policy
@@ -70,26 +69,14 @@ class TrialSeconds:
         rest += [self.each(first)] * (again.trial.rounds - done - len(rest))
         return sum(rest) - share * rest[0] if rest else 0.0
 
-    def again(self, first: TrialSnapshot, rounds: int | None = None) -> float:
-        """Seconds of a further run of the config of a trial, with so many rounds if they are given.
+    def again(self, first: TrialSnapshot) -> float:
+        """Seconds of a further run of the config of a trial.
 
         As is kept for it, but for its start, which is known better here.
         """
-        kept = self._confirmation.seconds_of(first, rounds)
-        whole = is_complete(first) and rounds is None
-        least = sum(first.round_seconds) if whole else 0.0
+        kept = self._confirmation.seconds_of(first)
+        least = sum(first.round_seconds) if is_complete(first) else 0.0
         return max(kept - self._costs.fixed_seconds + self.start, least)
-
-    def shortened(self, short: Shortened) -> float:
-        """Seconds of one of some shorter further runs.
-
-        Their first run is not known while it waits to be tried again.
-        """
-        known = (one for one in self._trials if one.trial.phase is not Phase.CONFIRM)
-        first = next((one for one in known if one.trial.config == short.config), None)
-        if first is None:
-            return self.start + short.rounds * self._costs.round_seconds(short.config)
-        return self.again(first, short.rounds)
 
     def to_first_rung(self, one: TrialSnapshot) -> float:
         """Seconds that a new trial like this one takes until it is compared with others."""

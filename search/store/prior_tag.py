@@ -42,6 +42,6 @@ def _read(tags: Tags, written: object) -> EarlierBest:
         raise tags.bad(Tag.PRIOR, EXPECTED)
     trial, values = written
     try:
-        return EarlierBest(trial, TrialConfig.from_record(values))
+        return EarlierBest(trial, TrialConfig.from_dict(values))
     except InputError as error:
         raise BadRunError(f"run {tags.run_id}: tag {Tag.PRIOR}: {error}") from None

@@ -59,7 +59,7 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
     last = last_attempts(pairs, state)
     pairs = [(one, _as_it_stands(record, last)) for one, record in pairs]
     attempts = list(_attempts(store, pairs, run, driven))
-    again = [one for one in confirmed_of(store, list(last.values())) if one.losses]
+    again = confirmed_of(store, list(last.values()))
     baselines = _baselines(children, left_out)
     axes = _axes(spec, kind.limits)
     return Findings(
@@ -188,9 +188,11 @@ def _confirmation(one: Confirmed) -> Confirmation:
         mean=one.mean,
         spread=one.spread,
         losses=one.losses,
-        first=one.first_loss,
+        first=one.first.ranked_loss or 0.0,
+        failures=one.failures,
+        is_best=one.is_best,
+        verdict=one.verdict,
         p=one.p,
-        epoch=one.epoch,
     )
 
 

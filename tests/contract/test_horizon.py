@@ -31,16 +31,16 @@ def mean_best(minutes: float, slots: int) -> float:
 
 
 def test_no_new_trial_begins_in_the_time_that_is_kept_to_confirm_the_best() -> None:
-    found, is_late = mean_best(5, 1), Pausing.is_late
+    found, is_late = mean_best(5, 2), Pausing.is_late
 
     def later(pausing: Pausing, left: float | None) -> bool:
         return is_late(pausing, None if left is None else left + SHARE * 5 * 60)
 
     with mock.patch.object(Pausing, "is_late", later):
-        assert found < mean_best(5, 1)
+        assert found < mean_best(5, 2)
 
 
-@pytest.mark.parametrize("minutes, slots", [(5, 1), *in_full((20, 1), (60, 1))])
+@pytest.mark.parametrize("minutes, slots", [(5, 2), *in_full((20, 2))])
 def test_sweeps_end_lower_than_if_leaders_were_those_that_would_end_best(
     minutes: float, slots: int
 ) -> None:

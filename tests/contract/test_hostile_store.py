@@ -21,8 +21,9 @@ from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep import lease, own_templates, past_sweeps, resume
+from lstm_sweep.search.sweep import lease, own_templates, resume
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
+from lstm_sweep.search.sweep.earlier_sweeps import earlier_best
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.spaces.template.template import Template
@@ -184,7 +185,8 @@ def test_no_tag_of_a_trial_stops_others(stored: Stored, wrong: list[str | None])
     check_lines(stored.run("show", "good/0"), [])
     store, store_runs = stored.store, {run.info.run_id: run for run in stored.store.runs()}
     assert export.choose(store, "good/1").run_id == stored.trial_id
-    assert len(past_sweeps.read_past(store, "another", [DEVICE.kind, LONG]).sweeps) <= 1
+    digest = stored.sweep.data.tags.get(Tag.CORPUS_DIGEST, "")
+    assert len(earlier_best(store, digest)) <= 1
     taken = 0
     for run_id in bad:
         stored.answer("show", run_id)

@@ -266,7 +266,7 @@ def test_extrapolated_losses_are_learned_from_numbers_alone() -> None:
 def test_no_rate_of_a_ladder_is_best_by_such_a_loss(bad: float) -> None:
     steps = [ladder.Step(1.0, 2.0), ladder.Step(0.1, bad), ladder.Step(0.01, 1.0)]
     assert ladder.decide(steps, 3.0).best == 1.0
-    assert "0.1 failed" in ladder.decide(steps, 3.0).reason
+    assert "0.1 diverged" in ladder.decide(steps, 3.0).reason
     assert ladder.decide([ladder.Step(1.0, bad), *steps[2:]], 3.0).best == 0.01
 
 
@@ -279,9 +279,9 @@ def test_configs_whose_losses_are_all_the_same_cannot_be_told_apart() -> None:
         folder=Path("/none"),
     )
     first = TrialProgress(trial, "run", Slot(0), job, ended=Ended(Outcome.COMPLETE)).snapshot()
-    found = compare([Confirmed(first, (1.0, 1.0)), Confirmed(first, (1.0, 1.0))])
+    found = compare([Confirmed(first, (1.0, 1.0), is_best=True), Confirmed(first, (1.0, 1.0))])
     assert [one.p for one in found] == [None, 1.0]
-    assert "cannot be told apart" in str(found[1])
+    assert "as good" in str(found[1])
     strictly(json.dumps(found[1].to_dict()))
 
 

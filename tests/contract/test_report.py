@@ -74,7 +74,7 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
     monkeypatch.setattr(importance, "FEWEST_TRIALS", 3)
     shares = api.report("s", settings=store.settings).findings.importance
     assert shares.keys() == {"direction", "dropout"} and not found.importance
-    assert "no room for &lt;b&gt;" in page and "1 of 10 attempts failed" in page
+    assert "no room for &lt;b&gt;" in page and "2 of 11 attempts failed" in page
 
 
 def test_a_sweep_of_few_trials_says_why_none_was_trained_again(

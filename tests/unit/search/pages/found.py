@@ -65,7 +65,10 @@ def findings(*trials: TrialFinding, **more: Any) -> Findings:
     return Findings(**(given | more))
 
 
-def confirmation(number: int, mean: float, p: float | None) -> Confirmation:
-    """A config of sweep `s` that was trained again with three seeds."""
-    losses = (mean - 0.1, mean, mean + 0.1)
-    return Confirmation(trial=f"s/{number}", mean=mean, spread=0.1, losses=losses, first=mean, p=p)
+def confirmation(number: int, mean: float, p: float | None, **more: Any) -> Confirmation:
+    """A config of sweep `s` that was trained again with three seeds; without `p` it is the best."""
+    given: dict[str, Any] = {"losses": (mean - 0.1, mean, mean + 0.1), "is_best": p is None}
+    if p is not None:
+        given["verdict"] = "worse" if p < 0.05 else "as good"
+    given |= {"trial": f"s/{number}", "mean": mean, "spread": 0.1, "first": mean, "p": p}
+    return Confirmation(**(given | more))

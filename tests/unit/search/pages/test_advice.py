@@ -88,7 +88,7 @@ def test_a_result_of_unknown_certainty_wants_seeds() -> None:
     assert "--confirm-configs 3 --confirm-seeds 3" in texts(given(trial(0, 1.0), confirmed=()))
     tied = (confirmation(0, 1.1, None), confirmation(1, 1.12, 0.8))
     said = texts(given(trial(0, 1.0), trial(1, 1.1), confirmed=tied))
-    assert "cannot be told apart" in said and "--confirm-seeds 6" in said
+    assert "As good as the best trial's config: s/1." in said and "--confirm-seeds 6" in said
 
 
 def test_failures_that_are_many_get_a_remedy() -> None:

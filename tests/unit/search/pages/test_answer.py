@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -54,31 +55,35 @@ def test_without_a_result_the_answer_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "p, said, sure",
+    "more, said",
     [
-        (0.01, "s/1 (1.2000 \u00b1 0.1000) is worse (p = 0.01).", True),
-        (0.4, "s/1 (1.2000 \u00b1 0.1000) cannot be told apart from s/0 (p = 0.4).", False),
+        ({"p": 0.01}, "s/1 (1.2000 \u00b1 0.1000) is worse: p = 0.01."),
+        ({"p": 0.59}, "s/1 (1.2000 \u00b1 0.1000) is as good: p = 0.59."),
         (
-            None,
-            "Whether s/1 (1.2000 \u00b1 0.1000) is worse cannot be told from so few seeds.",
-            False,
+            {"p": None, "is_best": False, "losses": (1.2,), "failures": "2 diverged"},
+            "Whether s/1 (1.2000, 2 diverged) is as good cannot be told from so few seeds.",
         ),
     ],
 )
-def test_whether_the_leader_is_told_apart(p: float | None, said: str, sure: bool) -> None:
-    again = (confirmation(0, 1.1, None), confirmation(1, 1.2, p))
+def test_other_configs_are_compared_with_that_of_the_best_trial(
+    more: dict[str, Any], said: str
+) -> None:
+    again = (confirmation(0, 1.1, None), confirmation(1, 1.2, **more))
     found = findings(trial(0, 1.0), trial(1, 1.1), confirmed=again)
     first, *others = answer.certainty(found)
-    assert first.startswith("The config of s/0, trained again with 3 further seeds, has 1.1000")
-    assert others == [said] and answer.is_leader_sure(found) is sure
+    assert first == (
+        "Its config, that of s/0, trained again with other seeds, has 1.1000 \u00b1 0.1000 over 3 "
+        "further seeds (first run: 1.1000)."
+    )
+    assert others == [said]
 
 
-def test_it_says_where_the_best_trial_is_a_lucky_seed() -> None:
+def test_the_best_may_be_a_further_seed() -> None:
     lucky = trial(2, 0.9, phase="confirm", config=trial(1, 1.1).config)
-    again = (confirmation(0, 1.1, None), confirmation(1, 1.2, 0.5))
+    again = (confirmation(1, 1.1, None), confirmation(0, 1.2, 0.5))
     found = findings(trial(0, 1.0), trial(1, 1.1), lucky, confirmed=again)
     assert answer.comparisons(found)[0] == ("It trains the config of s/1 again with another seed.")
-    assert "this config is the best, not that of the best trial" in answer.certainty(found)[1]
+    assert answer.certainty(found)[0].startswith("Its config, that of s/1, trained again")
 
 
 @pytest.mark.parametrize(
@@ -91,10 +96,11 @@ def test_it_says_where_the_best_trial_is_a_lucky_seed() -> None:
 def test_it_says_where_the_best_trial_is_not_one_that_was_trained_again(
     state: str, end: str
 ) -> None:
-    again = (confirmation(1, 1.2, None),)
+    again = (confirmation(1, 1.2, None, is_best=False),)
     found = findings(trial(0, 1.0), trial(1, 1.1), confirmed=again, state=state)
     said = f"No further run of the config of the best trial, s/0, has ended{end}"
-    assert answer.certainty(found)[1:] == [said]
+    own, other = answer.certainty(found)
+    assert own == said and other.startswith("s/1, trained again, has 1.2000")
 
 
 def test_without_further_seeds_nobody_knows_how_sure_it_is() -> None:

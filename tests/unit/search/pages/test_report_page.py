@@ -83,7 +83,7 @@ def test_the_page_has_the_answer_first_and_all_its_parts() -> None:
     said = text(read)
     parts = [
         "s/5 is best: 1.4500 nats = 2.0919 bits per symbol", "0.5500 nats below naive bayes",
-        "trained again with 3 further seeds", "s/3 (1.7000 \u00b1 0.1000) is worse",
+        "trained again with other seeds", "s/3 (1.7000 \u00b1 0.1000) is worse: p = 0.01",
         "Against the baselines", "How sure this is", "What to try next", "To use it",
         "lstm-sweep export s --to s-best", "lstm-sweep rerun s/5", "Learning curves",
         "The ladder of learning rates", "The best was 0.1", "The best loss over time",

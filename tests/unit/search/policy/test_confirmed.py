@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,36 +32,67 @@ def test_mean_and_spread_leave_the_first_run_out() -> None:
     assert one.spread == pytest.approx(0.1)
 
 
-def test_the_best_mean_comes_first_whatever_the_first_runs_were() -> None:
-    lucky, steady = Confirmed(first(1, 1.0), (1.5, 1.6)), Confirmed(first(2, 1.3), (1.3, 1.31))
-    assert [one.first.trial.number for one in compare([lucky, steady])] == [2, 1]
+def again(number: int, *losses: float, best: bool = False, **more: Any) -> Confirmed:
+    return Confirmed(first(number, 1.0), losses, is_best=best, **more)
+
+
+def test_the_config_of_the_best_trial_comes_first_and_those_of_which_seeds_failed_last() -> None:
+    best, lower, higher = again(1, 1.5, 1.6, best=True), again(2, 1.3, 1.31), again(3, 1.9, 1.8)
+    failed = again(4, 1.0, failed={Outcome.DIVERGED: 2})
+    none = again(5, failed={Outcome.HUNG: 3})
+    found = compare([none, failed, higher, lower, best])
+    assert [one.first.trial.number for one in found] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
     ("losses", "p", "words"),
     [
         # Welch's t for (2.0, 2.1, 2.2) against (1.0, 1.1, 1.2): t = 1 / sqrt(0.02 / 3), 4 degrees
-        ((2.0, 2.1, 2.2), 0.000255, "; worse (p = 0.00026)"),
+        ((2.0, 2.1, 2.2), 0.000255, "; worse: p = 0.00026"),
+        ((0.0, 0.1, 0.2), 0.000255, "; better over further seeds: p = 0.00026"),
         # t = 0.05 / sqrt(0.02 / 3) = 0.612, 4 degrees of freedom
-        ((1.05, 1.15, 1.25), 0.573, "; cannot be told apart from the best (p = 0.57)"),
+        ((1.05, 1.15, 1.25), 0.573, "; as good: p = 0.57"),
     ],
 )
-def test_configs_are_told_apart_by_welchs_t_test(
+def test_configs_are_compared_with_that_of_the_best_trial_by_welchs_t_test(
     losses: tuple[float, ...], p: float, words: str
 ) -> None:
-    best, other = compare(
-        [Confirmed(first(1, 1.0), (1.0, 1.1, 1.2)), Confirmed(first(2, 1), losses)]
-    )
+    best, other = compare([again(1, 1.0, 1.1, 1.2, best=True), again(2, *losses)])
     assert best.p is None and "p =" not in str(best)
     assert other.p == pytest.approx(p, rel=0.01)
     assert str(other).endswith(words)
+    assert [one.to_dict()["verdict"] for one in (best, other)] == ["the best", other.verdict]
+
+
+def test_without_further_seeds_of_the_best_nothing_is_compared() -> None:
+    assert [one.p for one in compare([again(1, 1.0, 1.1), again(2, 2.0, 2.1)])] == [None, None]
 
 
 def test_one_seed_gives_no_verdict() -> None:
-    both = compare([Confirmed(first(1, 1.0), (1.0,)), Confirmed(first(2, 1.0), (2.0,))])
+    both = compare([again(1, 1.0, best=True), again(2, 2.0)])
     assert [one.p for one in both] == [None, None]
     assert [one.spread for one in both] == [0.0, 0.0]
     assert str(both[0]) == "s/1: 1.0000 over 1 further seed, first run 1.0000"
+
+
+@pytest.mark.parametrize(
+    ("losses", "failed", "said"),
+    [
+        ([1.2], {Outcome.DIVERGED: 2}, "1.2000 over 1 of 3 further seeds; 2 diverged"),
+        ([1.2, 1.4], {Outcome.OUT_OF_MEMORY: 1},
+         "1.3000 +- 0.1414 over 2 of 3 further seeds; 1 out of memory"),
+        ([], {Outcome.DIVERGED: 2, Outcome.HUNG: 1},
+         "no loss of 3 further seeds; 2 diverged, 1 hung"),
+    ],
+)  # fmt: skip
+def test_seeds_that_failed_are_counted_and_said(
+    losses: list[float], failed: dict[Outcome, int], said: str
+) -> None:
+    found = again(1, *losses, failed=failed)
+    assert str(found) == f"s/1: {said}, first run 1.0000"
+    written = found.to_dict()
+    assert written["failed"] == {str(outcome): count for outcome, count in failed.items()}
+    assert (written["mean"] is None) == (not losses)
 
 
 def test_nothing_confirmed_compares_to_nothing() -> None:
@@ -80,16 +112,15 @@ def test_a_further_run_that_was_cut_short_counts_from_the_best_epoch_of_the_firs
 ) -> None:
     losses = [2.0, 1.5, 1.0, 1.2]
     leader = replace(first(0, 1.0), rounds=tuple({"val_loss": loss} for loss in losses))
-    again = replace(
+    further = replace(
         first(1, 1.0),
         trial=replace(leader.trial, number=1, seed=1, phase=Phase.CONFIRM),
         rounds=tuple({"val_loss": loss} for loss in losses[:epochs]),
         ended=Ended(outcome),
     )
-    found = confirmed({0: leader, 1: again})
-    assert [(one.losses, one.at) for one in found] == [
-        ((min(losses[:epochs]),), None if counts else epochs)
-    ]
+    [found] = confirmed({0: leader, 1: further}, leader.trial.config)
+    assert found.losses == ((min(losses[:epochs]),) if counts else ()) and found.is_best
+    assert found.failed == ({} if counts else {outcome: 1})
 
 
 def in_steps(number: int, loss: float) -> TrialSnapshot:
@@ -110,9 +141,9 @@ def in_steps(number: int, loss: float) -> TrialSnapshot:
 def test_a_config_that_was_tried_several_times_is_confirmed_once_beside_its_best_whole_run(
     runs: tuple[TrialSnapshot, ...], chosen: int
 ) -> None:
-    again = first(9, 1.55)
-    again = replace(again, trial=replace(again.trial, seed=1, phase=Phase.CONFIRM))
-    found = confirmed({one.trial.number: one for one in (*runs, again)})
+    further = first(9, 1.55)
+    further = replace(further, trial=replace(further.trial, seed=1, phase=Phase.CONFIRM))
+    found = confirmed({one.trial.number: one for one in (*runs, further)}, None)
     assert [(one.first.trial.number, one.losses) for one in found] == [(chosen, (1.55,))]
 
 

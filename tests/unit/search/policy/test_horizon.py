@@ -109,22 +109,3 @@ def test_numbers_of_any_size_have_room() -> None:
         horizon.know_left(0.0)
     assert few.losses()[[1, 2, 299]].tolist() == [1.0, 2.0, 1.0]
     assert many.losses()[[0, 299]].tolist() == [1.0, 2.0]
-
-
-@pytest.mark.parametrize(
-    "losses, seconds, expected",
-    [
-        ([2.0] * 4, 40.0, 2 * math.sqrt(0.75)),
-        ([2.0] * 4, 1e6, 1.5),
-        ([2.0] * 4, 9.0, 2.0),
-        ([2.0] * ROUNDS, 40.0, 2.0),
-        ([2.0], 40.0, 2.0),
-        ([], 40.0, math.inf),
-    ],
-)
-def test_what_a_trial_is_almost_sure_to_have_is_by_the_upper_end(
-    losses: list[float], seconds: float, expected: float
-) -> None:
-    horizon = Horizon(GivenForecasts((1.0, 0.5, 1.5)), ROUNDS)
-    found = horizon.highest_after(snapshot(0, losses), seconds)
-    assert found == pytest.approx(expected)

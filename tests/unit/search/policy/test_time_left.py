@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,12 +11,12 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy import time_left, trial_seconds
 from lstm_sweep.search.policy.arrays import some_of
-from lstm_sweep.search.policy.confirmation import GRACE_S, SLACK
+from lstm_sweep.search.policy.confirmation import SLACK
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.time_left import Estimate, TimeLeft
-from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase, Trial
+from lstm_sweep.search.trial import Ended, Outcome, Paused, Trial
 from lstm_sweep.spaces.space import Space, from_mapping
 from tests.simulated import Networks, Simulation
 from tests.unit.search.policy.player import SMALL, course_of, policy_of, with_rounds
@@ -89,7 +88,7 @@ def test_it_is_never_longer_than_the_deadline_and_never_negative() -> None:
     sweep, took = watched(trials=90, seconds=100.0)
     for at, left in sweep.seen:
         assert left is not None
-        assert 0 <= left.low <= left.seconds <= left.high <= 100.0 - at
+        assert 0 <= left.low <= left.seconds <= left.high <= 100.0 - at + 1e-9
     assert took <= 101.0
 
 
@@ -133,40 +132,6 @@ def test_some_trials_tell_how_long_those_of_many_take(monkeypatch: pytest.Monkey
     shares = [some / every for every, some in known if every > 10 * LOOK_S]
     assert len(shares) > 50 and all(0.9 < share < 1.1 for share in shares)
     assert by_all.seen != by_some.seen
-
-
-@pytest.mark.parametrize("slots", [1, 2])
-def test_further_runs_that_are_cut_to_the_time_that_is_kept_count_as_side_by_side(
-    slots: int,
-) -> None:
-    # two rounds of 10 s each fit into what is kept for two runs, which have a slot each
-    plan = Plan(seconds=120.0, trials=900)
-    policy = policy_of(plan, SMALL, first_rung=1, judged_from=lambda config: 1)
-    trial = Trial(sweep="s", number=0, config=TrialConfig(epochs=9), seed=0)
-    rounds = [{"val_loss": 2.0, "round_seconds": 10.0}] * 8
-    policy.begin(with_rounds(course_of(trial), *rounds))
-    kept = policy.confirmation.reserve(60.0)
-    assert kept.shortened and kept.trials == 2
-    left = TimeLeft(policy, 60.0, slots, {}).estimate()
-    runs = (kept.seconds - GRACE_S) / SLACK
-    until = 60.0 - kept.seconds + runs
-    if slots > 1:  # the first run may go on beside them, until the time is over
-        until = (until + 60.0) / 2
-    assert left and left.seconds == pytest.approx(until, rel=0.01)
-    assert left.low < left.seconds - 0.05 * runs < left.seconds + 0.05 * runs < left.high <= 60.0
-
-
-def test_further_runs_have_an_estimate_while_their_first_run_waits_to_be_tried_again() -> None:
-    plan = Plan(seconds=900.0, trials=900)
-    policy = policy_of(plan, SMALL, first_rung=1, judged_from=lambda config: 1)
-    best = Trial(sweep="s", number=0, config=TrialConfig(epochs=9), seed=0)
-    ended = with_rounds(course_of(best), {"val_loss": 2.0, "round_seconds": 10.0})
-    leader = replace(best, number=1, config=TrialConfig(epochs=9, layers=3))
-    further = replace(leader, number=2, phase=Phase.CONFIRM, most_rounds=3)
-    waiting = [leader.next_attempt(), further.next_attempt()]
-    policy.restore([ended.with_end(Ended(Outcome.STOPPED), 10.0)], waiting, extended=False)
-    left = TimeLeft(policy, 700.0, 2, {}).estimate()
-    assert left and left.seconds == pytest.approx(policy.costs.trial_seconds(leader.config, 3))
 
 
 def test_a_trial_that_runs_on_when_the_search_is_over_counts_to_its_next_rung() -> None:

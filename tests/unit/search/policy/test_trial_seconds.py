@@ -92,7 +92,6 @@ def test_a_further_run_starts_as_quickly_as_trials_have_started() -> None:
     seconds = seconds_of(leads, waits)
     assert seconds.start < policy().costs.fixed_seconds
     assert seconds.again(leads.snapshot()) == pytest.approx(seconds.start + 9 * 1.0)
-    assert seconds.again(leads.snapshot(), 4) == pytest.approx(seconds.start + 4 * 1.0)
 
 
 def test_of_the_trials_at_a_rung_one_of_three_is_still_to_be_promoted() -> None:

@@ -15,7 +15,7 @@ from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
-from lstm_sweep.search.trial import Phase, Trial
+from lstm_sweep.search.trial import Outcome, Phase, Trial
 
 ROUNDS = 4
 NO_STORE = cast("Store", None)
@@ -33,7 +33,10 @@ def record_of(number: int, phase: Phase, losses: Sequence[float], **more: Any) -
         most_rounds=more.pop("most_rounds", None),
     )
     curve = more.pop("curve", json.dumps([[loss, 1.0] for loss in losses]))
-    data = SimpleNamespace(tags={Tag.CURVE: curve})
+    written = {Tag.CURVE: curve}
+    if more.pop("unfinished", False):
+        written[Tag.UNFINISHED] = "yes"
+    data = SimpleNamespace(tags=written)
     tags = Tags(SimpleNamespace(info=SimpleNamespace(run_id="r"), data=data))
     known = {"outcome": "complete", "best_val_loss": min(losses), "tags": tags}
     return cast("TrialRecord", mock.Mock(trial=trial, **(known | more)))
@@ -48,20 +51,18 @@ def test_a_further_run_that_was_cut_short_counts_as_it_does_in_a_running_sweep()
     early = record_of(2, Phase.CONFIRM, [3.0], outcome="stopped")
     late = record_of(3, Phase.CONFIRM, [2.0, 1.9, 1.8, 1.7, 1.2], outcome="stopped")
     [found] = confirmed_of(NO_STORE, [first, whole, early, late])
-    assert found.losses == (1.1, 1.2) and found.at is None
+    assert found.losses == (1.1, 1.2) and found.failed == {Outcome.STOPPED: 1}
+    assert str(found).startswith("s/0: 1.1500 +- 0.0707 over 2 of 3 further seeds; 1 stopped")
 
 
-def test_runs_that_were_shorter_than_the_first_are_compared_at_the_same_round() -> None:
-    first = record_of(0, Phase.SEARCH, FIRST, outcome="stopped")
-    again = [record_of(n, Phase.CONFIRM, [1.6, 1.4 + n / 10, 1.25], most_rounds=3) for n in (1, 2)]
-    stopped = record_of(3, Phase.CONFIRM, [1.6, 1.3], outcome="stopped", most_rounds=3)
-    [found] = confirmed_of(NO_STORE, [first, *again, stopped])
-    assert found.losses == pytest.approx((1.5, 1.6, 1.3)) and found.first_loss == 1.4
-    assert found.epoch == pytest.approx(0.5)
-    assert str(found) == (
-        "s/0: 1.4667 +- 0.1528 over 3 further seeds at epoch 0.5, first run 1.4000"
-    )
-    assert found.to_dict()["epoch"] == 0.5
+@pytest.mark.parametrize("outcome", ["diverged", "hung", "out_of_memory"])
+def test_a_seed_that_failed_is_counted_and_one_that_goes_on_later_is_not(outcome: str) -> None:
+    first = record_of(0, Phase.SEARCH, FIRST)
+    whole = record_of(1, Phase.CONFIRM, [1.2])
+    failed = record_of(2, Phase.CONFIRM, [1.0], outcome=outcome)
+    later = record_of(3, Phase.CONFIRM, [1.0], outcome="stopped", unfinished=True)
+    [found] = confirmed_of(NO_STORE, [first, whole, failed, later])
+    assert (found.losses, found.failed, found.is_best) == ((1.2,), {Outcome(outcome): 1}, True)
 
 
 def test_a_curve_that_cannot_be_read_compares_to_nothing() -> None:
