@@ -173,7 +173,10 @@ def queued(store: Store) -> list[QueuedRun]:
 
 def queued_runs(store: Store) -> list[Any]:
     """The runs of the sweeps that a service is to drive."""
-    found = store.runs({Tag.ROLE: "sweep", Tag.QUEUED: QUEUED})
+    # other runs have no such tag; by one tag they are found faster than by two
+    found = [
+        run for run in store.runs({Tag.QUEUED: QUEUED}) if run.data.tags.get(Tag.ROLE) == "sweep"
+    ]
     for run in found:
         if run.data.tags.get(Tag.STATE) == "queued" and run.info.status == "RUNNING":
             with contextlib.suppress(SweepExistsError):  # whoever queued it was killed meanwhile

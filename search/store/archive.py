@@ -39,7 +39,7 @@ TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)
 #: characters of the shortest prefix of a run ID that is accepted
 SHORTEST_PREFIX = 4
 #: runs that are named if several have a prefix, and sweeps if none has a name
-MATCHING, NAMED = 5, 20
+MATCHING, NAMED = 5, 5
 #: the largest number that a trial may have
 MOST_TRIALS = 1_000_000
 

@@ -317,7 +317,9 @@ class Store:
                 raise
             why = "expected what an answer has named as its next page"
             raise InputError(f"page is {shown(token)}: {why}") from error
-        return list(found), str(found.token or "") if found else ""
+        after = found.token or "" if found else ""
+        # the store of a database names it by bytes
+        return list(found), after.decode("ascii") if isinstance(after, bytes) else str(after)
 
     def trials_with_id(self, prefix: str, most: int) -> list[Any]:
         """So many runs of trials whose IDs begin so, newest first."""
