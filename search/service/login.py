@@ -28,6 +28,9 @@ FORWARDED = ("x-forwarded-for", "forwarded")
 SESSION_S, MOST_SESSIONS = 12 * 3600.0, 20
 #: random bytes of the text by which a session is found
 RANDOM_BYTES = 32
+#: what is said of a token that is nobody's, and what is expected of whoever gives none
+UNKNOWN = "the token is not known: expected one that `lstm-sweep token add` has made"
+EXPECTED = "expected the header `Authorization: Bearer TOKEN`, or to log in at /login"
 WANTED = {"WWW-Authenticate": 'Bearer realm="lstm-sweep"'}
 
 
@@ -101,7 +104,7 @@ class Login:
         if by_proxy and not token.startswith(PREFIX) and (name := self._name_in(headers)):
             return self._named(name)
         if kind:
-            return self.tokens.find(token) or _refuse("the token is not known")
+            return self.tokens.find(token) or _refuse(UNKNOWN)
         session = cookie_of(headers)
         digest = self.sessions.digest_of(session) if session else ""
         if user := self.tokens.user_with(digest):
@@ -109,7 +112,7 @@ class Login:
         is_here = not any(name in headers for name in FORWARDED)
         if is_here and not self._settings.asks_login:
             return self._here
-        return _refuse("the session has ended" if session else "no token is given")
+        return _refuse(f"{'the session has ended' if session else 'no token is given'}: {EXPECTED}")
 
     def begin_session(self, token: str) -> tuple[str, User]:
         """Log a browser in with a token: the text for its cookie, and whose it is.
@@ -118,7 +121,7 @@ class Login:
             ProblemError: 401 for an unknown token, 503 as of `user_of`.
         """
         try:
-            user = self.tokens.find(token) or _refuse("the token is not known")
+            user = self.tokens.find(token) or _refuse(UNKNOWN)
         except InputError as error:
             raise self._unusable(error) from None
         return self.sessions.begin(_digest_of(token)), user
@@ -226,8 +229,7 @@ def cookie_of(headers: Mapping[str, str]) -> str:
 
 
 def _refuse(why: str) -> User:
-    expected = "expected the header `Authorization: Bearer TOKEN`, or to log in at /login"
-    raise ProblemError(401, f"{why}: {expected}", headers=WANTED)
+    raise ProblemError(401, why, headers=WANTED)
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

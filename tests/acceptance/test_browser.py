@@ -80,7 +80,7 @@ def test_a_token_lets_a_browser_in_and_nothing_else_does(browser: Browser, site:
         assert tab.go(path).url == f"{site.url}/login"
     tab.page.get_by_label("Token").fill("guessed")
     tab.page.keyboard.press("Enter")
-    assert "the login is not known" in tab.page.get_by_role("alert").inner_text()
+    assert "the token is not known" in tab.page.get_by_role("alert").inner_text()
     faults = tab.faults()
 
     tab.page.get_by_label("Token").fill(site.token)
