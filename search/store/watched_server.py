@@ -54,11 +54,6 @@ class WatchedServer:
         return self._bind.address
 
     @property
-    def local_address(self) -> str:
-        """URL of the server for requests of this machine."""
-        return self._bind.local_address
-
-    @property
     def pid(self) -> int | None:
         """PID of the server; None while it does not run."""
         child = self._child
