@@ -150,6 +150,9 @@ class SweepOutcome(_Shown):
     best: dict[str, Any] | None
     confirmed: list[dict[str, Any]]
     baselines: dict[str, float | None]
+    unknown_share: float = Field(
+        description="share of the validation targets that are unknown symbols"
+    )
     seconds: float
     time: dict[str, Any] | None
     why: str
