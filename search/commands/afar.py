@@ -20,7 +20,7 @@ from lstm_sweep.search.commands.afar_printing import TERMINAL, TEXT, print_text,
 from lstm_sweep.search.commands.afar_spec import size
 from lstm_sweep.search.commands.afar_trials import compare, rerun, show
 from lstm_sweep.search.commands.exits import DONE
-from lstm_sweep.search.texts.terminal import print_json, print_left_out
+from lstm_sweep.search.texts.terminal import print_json, print_left_out, say_older
 
 Command: TypeAlias = Callable[[Namespace, Connection], int]
 #: rows of the longest answer
@@ -87,6 +87,8 @@ def _listed(
             found += some[rows]
             page = some["next_page"]
         print_json(found)
+        if page is not None and rows == "sweeps":
+            say_older()
         return DONE
 
     return command

@@ -15,7 +15,7 @@ from lstm_sweep.search.commands.display import open_console
 from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.texts.sweeps import status_line, stopped_line, write_sweeps
-from lstm_sweep.search.texts.terminal import print_json, print_left_out
+from lstm_sweep.search.texts.terminal import print_json, print_left_out, say_older
 
 if TYPE_CHECKING:
     from lstm_sweep.search.store.server import Pages
@@ -31,6 +31,8 @@ def sweeps(arguments: Namespace) -> int:
     print_left_out(found.left_out)
     if arguments.json:
         print_json(found.to_list())
+        if found.next_page:
+            say_older()
         return DONE
     write_sweeps(open_console(), found, settings)
     return DONE

@@ -10,7 +10,7 @@ from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import SweepPage
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.texts.tables import loss_text
-from lstm_sweep.search.texts.terminal import plain
+from lstm_sweep.search.texts.terminal import OLDER, plain
 from lstm_sweep.search.texts.times import time_left_text
 
 
@@ -27,7 +27,7 @@ def write_sweeps(console: Console, found: SweepPage, place: object) -> None:
         )
     console.print(table)
     if found.next_page:
-        console.print("there are older ones; lstm-sweep sweeps --all lists them", soft_wrap=True)
+        console.print(OLDER, soft_wrap=True)
 
 
 def status_line(report: SweepStatusReport) -> str:

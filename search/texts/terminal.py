@@ -22,6 +22,9 @@ LONGEST_SHOWN = 600
 CONTROL = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
+#: what is said below some of the sweeps
+OLDER = "there are older ones; lstm-sweep sweeps --all lists them"
+
 
 def plain(text: object) -> str:
     """A text in one short line, with control characters escaped."""
@@ -57,6 +60,11 @@ def plain_json(document: str, encoding: str | None = "utf-8") -> str:
 def print_json(document: Any) -> None:
     """Print what `--json` asks for."""
     print(plain_json(json_text(document), sys.stdout.encoding))
+
+
+def say_older() -> None:
+    """Say on standard error that a list of sweeps has not all of them."""
+    print(f"lstm-sweep: {OLDER}", file=sys.stderr)
 
 
 def print_left_out(sentences: Iterable[str]) -> None:

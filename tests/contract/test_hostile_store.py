@@ -158,8 +158,8 @@ def test_no_tag_of_a_sweep_stops_others(stored: Stored, wrong: str | None) -> No
     for number, tag in enumerate(OF_SWEEP):
         bad[f"bad-{number}"] = stored.copy(stored.sweep_id, tag, wrong, sweep_name=f"bad-{number}")
     ids = list(bad.values())
-    check_lines(stored.run("sweeps"), ids)
-    check_lines(stored.run("sweeps", "--json"), ids)
+    check_lines(stored.run("sweeps", "--all"), ids)
+    check_lines(stored.run("sweeps", "--all", "--json"), ids)
     check_lines(stored.run("trials", "good"), ids)
     check_lines(stored.run("show", "good/0"), ids)
     assert preparation.free_name(stored.store, "good.txt") == "good-1"
@@ -214,7 +214,7 @@ def test_no_metric_stops_others(stored: Stored, value: float) -> None:
     bad += [stored.copy(stored.trial_id, "sweep.trial", "7")]
     for run_id in bad:
         stored.say(change, number, is_nan, run_id)
-    check_lines(stored.run("sweeps", "--json"), bad)
+    check_lines(stored.run("sweeps", "--all", "--json"), bad)
     check_lines(stored.run("trials", "good", "--json"), bad, "good/1")
     stored.answer("show", bad[1])
 
@@ -223,8 +223,8 @@ def test_a_table_shows_what_would_steer_a_terminal_as_text(stored: Stored) -> No
     bad = stored.copy(stored.sweep_id, "sweep.state", STEERING, sweep_name="bad")
     stored.write(stored.trial_id, "sweep.reason", STEERING)
     stored.write(stored.trial_id, "sweep.device", STEERING)
-    assert r"\x1b[2J[/x]\n\x9b" in "".join(stored.run("sweeps").out.split())
-    states = {row["run_id"]: row["state"] for row in stored.run("sweeps", "--json").json}
+    assert r"\x1b[2J[/x]\n\x9b" in "".join(stored.run("sweeps", "--all").out.split())
+    states = {row["run_id"]: row["state"] for row in stored.run("sweeps", "--all", "--json").json}
     assert states[bad] == STEERING
     shown = stored.run("show", "good/1").out
     assert shown.count(r"\x1b[2J[/x]") == 2
@@ -333,7 +333,7 @@ def test_bytes_that_are_no_text_are_one_runs_own(stored: Stored, tag: str) -> No
     )
     if tag != "sweep.name":
         stored.write(bad, "sweep.name", "other")
-    done = stored.run("sweeps", "--json")
+    done = stored.run("sweeps", "--all", "--json")
     assert done.code == 0, done.err
     assert "good" in {row["sweep"] for row in done.json}
     assert (bad in done.err) == (tag == "sweep.name"), done.err
