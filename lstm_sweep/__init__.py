@@ -47,6 +47,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("lstm-sweep")
     if name not in _MODULES:
         raise AttributeError(f"module 'lstm_sweep' has no attribute '{name}'")
     value = getattr(importlib.import_module(f"lstm_sweep.{_MODULES[name]}"), name)

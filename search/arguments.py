@@ -7,10 +7,24 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from lstm_sweep.models.errors import InputError, one_of, shown
+
+
+class Version(argparse.Action):
+    """Prints the version of this program, which is looked up only then, and ends."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: Any, **more: Any) -> NoReturn:
+        """Print the version and leave."""
+        from importlib.metadata import version
+
+        print(f"{parser.prog} {version(parser.prog)}")
+        raise SystemExit(0)
 
 
 class Parser(argparse.ArgumentParser):

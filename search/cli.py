@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from lstm_sweep.models.errors import InputError, NoRoomError
-from lstm_sweep.search.arguments import Parser
+from lstm_sweep.search.arguments import Parser, Version
 from lstm_sweep.search.commands import afar
 from lstm_sweep.search.commands.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from lstm_sweep.search.commands.model_arguments import add_detect, add_generate
@@ -81,6 +81,7 @@ def build_parser() -> Parser:
         epilog=FIRST_STEPS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=Version)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (
         _add_launch, _add_resume, _add_stop, _add_sweeps, _add_status, _add_trials, _add_show,
@@ -202,6 +203,7 @@ def _add_trials(commands: Commands) -> None:
     command = commands.add_parser("trials", help="list the trials of a sweep, the best first")
     command.add_argument("sweep", metavar="NAME")
     command.add_argument("--top", type=whole, metavar="N", help="only the best N")
+    command.add_argument("--csv", action="store_true", help="rows of comma-separated values")
 
 
 def _add_show(commands: Commands) -> None:

@@ -58,7 +58,8 @@ def existing_store(what: str, settings: Settings) -> Store:
         InputError: it cannot be reached.
     """
     if settings.database_file is not None and not settings.database_file.exists():
+        elsewhere = f"; {settings.above} has one: run it there" if settings.above else ""
         raise NoSuchRunError(
-            f"{what}: no store at {settings} yet, expected one that launch has made"
+            f"{what}: no store at {settings} yet, expected one that launch has made{elsewhere}"
         )
     return store_to_read(settings)

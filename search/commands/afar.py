@@ -20,7 +20,8 @@ from lstm_sweep.search.commands.afar_printing import TERMINAL, TEXT, print_text,
 from lstm_sweep.search.commands.afar_spec import size
 from lstm_sweep.search.commands.afar_trials import compare, rerun, show
 from lstm_sweep.search.commands.exits import DONE
-from lstm_sweep.search.texts.terminal import print_json, print_left_out, say_older
+from lstm_sweep.search.commands.option_types import check_one_format
+from lstm_sweep.search.texts.terminal import print_csv, print_json, print_left_out, say_older
 
 Command: TypeAlias = Callable[[Namespace, Connection], int]
 #: rows of the longest answer
@@ -76,7 +77,9 @@ def _listed(
         limit: int | None = getattr(arguments, option)
         if limit is not None and limit < 1:
             raise InputError(f"--{option} is {limit}: expected at least 1")
-        if not arguments.json:
+        check_one_format(arguments)
+        as_csv = getattr(arguments, "csv", False)
+        if not (arguments.json or as_csv):
             print_text(service.get(*parts, accept=TEXT, limit=min(limit or LARGEST, LARGEST)))
             return DONE
         found, page = list[Any](), ""
@@ -86,7 +89,7 @@ def _listed(
             print_left_out(some["left_out"])
             found += some[rows]
             page = some["next_page"]
-        print_json(found)
+        (print_csv if as_csv else print_json)(found)
         if page is not None and rows == "sweeps":
             say_older()
         return DONE

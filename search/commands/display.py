@@ -7,7 +7,6 @@ import sys
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from lstm_sweep.models.rounds import epochs_text
@@ -16,7 +15,7 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep.observer import SILENT, Observer
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.texts.tables import going_text, loss_text
+from lstm_sweep.search.texts.tables import fitted, going_text, loss_text
 from lstm_sweep.search.texts.terminal import plain
 from lstm_sweep.search.texts.times import QUIET_S, STANDING, duration, pruned_text, time_left_text
 from lstm_sweep.search.trial import Outcome, Phase
@@ -120,7 +119,7 @@ class LiveTable(Lines):
         if state.now - self._painted >= REPAINT_S:
             self._painted = state.now
             rows = max(1, self._console.size.height - LINES_AROUND)
-            self._live.update(_running(state, rows), refresh=True)
+            self._live.update(_running(state, rows, self._console.width), refresh=True)
 
 
 def observer_of(kind: str, console: Console) -> Observer:
@@ -133,28 +132,30 @@ def observer_of(kind: str, console: Console) -> Observer:
     return LiveTable(console) if table else Lines(console)
 
 
-def _running(state: SweepState, rows: int) -> Group:
+def _running(state: SweepState, rows: int, width: int) -> Group:
     """The trials on the first so many slots, and how the sweep stands."""
     first = next(iter(state.running.values()), None)
-    shown = first.trial.config.table_columns() if first else ()
-    table = Table("slot", "trial", *shown, "epochs", "loss", "best", box=None)
+    shape = list(first.trial.config.table_columns()) if first else []
+    lines: list[list[str | Text]] = []
     for slot in state.slots[:rows]:
         progress = state.running.get(slot)
         if progress is None:
             is_free = len(state.running) < state.usable
-            table.add_row(
-                str(slot), Text("free" if is_free else "used by other sweeps", style="dim")
-            )
+            free = Text("free" if is_free else "used by other sweeps", style="dim")
+            lines.append([str(slot), free])
             continue
         config, latest = progress.trial.config, progress.latest
-        table.add_row(
+        line = [
             str(slot),
             _named(progress),
             *config.table_columns().values(),
             _epoch_text(progress),
             loss_text(latest.loss if latest else None),
             loss_text(progress.best_loss),
-        )
+        ]
+        lines.append([*line])
+    head = ["slot", "trial", *shape, "epochs", "loss", "best"]
+    table = fitted(head, lines, width, [*reversed(shape), "slot", "epochs", "loss"], boxed=False)
     summary = _summary(state)
     hidden = len(state.slots) - rows
     more = [Text(f"and {hidden:,} more slots", style="dim")] if hidden > 0 else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from lstm_sweep.models.errors import shown
+from lstm_sweep.models.errors import InputError, shown
 
 #: bytes of the units of sizes
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -47,3 +47,13 @@ def size(text: str) -> int:
         expected = "a number and K, M, G or T, such as 500M"
         raise argparse.ArgumentTypeError(f"found {shown(text)}, expected {expected}")
     return int(float(found[1]) * UNITS[found[2]])
+
+
+def check_one_format(arguments: argparse.Namespace) -> None:
+    """Refuse `--csv` beside `--json`.
+
+    Raises:
+        InputError: both are given.
+    """
+    if getattr(arguments, "csv", False) and arguments.json:
+        raise InputError("--csv is given with --json: expected one of them")

@@ -10,9 +10,10 @@ from lstm_sweep.search import api
 from lstm_sweep.search.commands.display import open_console
 from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.commands.launch import spec_of
+from lstm_sweep.search.commands.option_types import check_one_format
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.texts.sizes import write_sizes
-from lstm_sweep.search.texts.terminal import print_json, print_left_out
+from lstm_sweep.search.texts.terminal import print_csv, print_json, print_left_out
 from lstm_sweep.search.texts.trials import write_comparison, write_trial, write_trials
 
 
@@ -21,10 +22,14 @@ def trials(arguments: Namespace) -> int:
 
     While the sweep runs, the best round of a trial that has not ended is a result, too.
     """
+    check_one_format(arguments)
     found = api.trials(arguments.sweep, settings=load(Path.cwd()), top=arguments.top)
     print_left_out(found.left_out)
     if arguments.json:
         print_json(found.to_list())
+        return DONE
+    if arguments.csv:
+        print_csv(found.to_list())
         return DONE
     write_trials(open_console(), found, arguments.sweep)
     return DONE

@@ -84,6 +84,14 @@ class Settings:
             return None
         return Path(self.tracking_uri.removeprefix(prefix))
 
+    @property
+    def above(self) -> Path | None:
+        """The nearest folder above that has a store, if there is none in the usual place here."""
+        file = self.database_file
+        if file is None or file.exists():
+            return None
+        return next((at for at in file.parent.parents if (at / file.name).is_file()), None)
+
     def __str__(self) -> str:
         where = str(self.database_file or address.without_password(self.tracking_uri))
         return f"{where} ({self.origin})"

@@ -29,7 +29,7 @@ def conclude(
     records = archive.ranked(list(trials))
     if records:
         title = f"{result.sweep}: the best of {_counts(result)}"
-        console.print(trials_table(records[:SHOWN], title))
+        console.print(trials_table(records[:SHOWN], console.width, title))
     best = result.best
     if best:
         loss, in_bits = best.val_loss, best.bits_per_symbol

@@ -9,15 +9,17 @@ from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import SweepPage
 from lstm_sweep.search.api.status_report import SweepStatusReport
+from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.texts.tables import loss_text
 from lstm_sweep.search.texts.terminal import OLDER, plain
 from lstm_sweep.search.texts.times import time_left_text
 
 
-def write_sweeps(console: Console, found: SweepPage, place: object) -> None:
-    """Print sweeps as a table; `place` names the store."""
+def write_sweeps(console: Console, found: SweepPage, place: Settings) -> None:
+    """Print sweeps as a table; `place` is the store."""
     if not found.rows:
-        console.print(f"no sweeps in {place}; lstm-sweep launch begins one", soft_wrap=True)
+        hint = f"; {place.above} has a store" if place.above else ""
+        console.print(f"no sweeps in {place}{hint}; lstm-sweep launch begins one", soft_wrap=True)
         return
     table = Table("sweep", "state", "trials", "best loss", "data")
     for row in found:

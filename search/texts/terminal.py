@@ -6,11 +6,12 @@ Texts from the store may have been written by other people.
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lstm_sweep.models.errors import cut, escaped
@@ -65,6 +66,28 @@ def print_json(document: Any) -> None:
 def say_older() -> None:
     """Say on standard error that a list of sweeps has not all of them."""
     print(f"lstm-sweep: {OLDER}", file=sys.stderr)
+
+
+def print_csv(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows as comma-separated values (RFC 4180).
+
+    A mapping in a row makes columns such as `config.layers`. Rows may have different keys: the columns are those of all of them. None is an empty cell.
+    """
+    flat = [dict(_flat(row)) for row in rows]
+    columns = list(dict.fromkeys(name for row in flat for name in row))
+    output = io.StringIO()
+    writer = csv.DictWriter(output, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    print(printable(output.getvalue()), end="")
+
+
+def _flat(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{key}", one) for key, one in value.items())
+        else:
+            yield name, value
 
 
 def print_left_out(sentences: Iterable[str]) -> None:

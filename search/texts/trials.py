@@ -20,9 +20,13 @@ LOSS = "val_loss"
 
 def write_trials(console: Console, found: SweepTrials, sweep: str) -> None:
     """Print the trials of a sweep as a table, and its baselines."""
+<<<<<<< HEAD
     console.print(trials_table(found, sweep))
     if found.next_page:
         console.print(f"there are more than these {len(found)}", soft_wrap=True)
+=======
+    console.print(trials_table(found, console.width, sweep))
+>>>>>>> a71a0fe (Tables keep names and losses on narrow terminals, trials are written as CSV, --version says which program this is, and a folder without a store names the one above)
     for name, loss in found.baselines.items():
         console.print(f"baseline {name.replace('_', ' '):<12} {loss:.4f}")
 
@@ -30,7 +34,7 @@ def write_trials(console: Console, found: SweepTrials, sweep: str) -> None:
 def write_trial(console: Console, trial: TrialDetails) -> None:
     """Print one trial, round by round."""
     record = trial.record
-    console.print(trials_table([record]))
+    console.print(trials_table([record], console.width))
     if record.reason:
         console.print(f"reason: {plain(record.reason)}")
     table = Table("epoch", *map(plain, record.results))
@@ -47,7 +51,7 @@ def write_comparison(console: Console, found: TrialComparison) -> None:
     records = [found.first.record, found.second.record]
     same_kind = len({tuple(one.trial.config.table_columns()) for one in records}) == 1
     for shown in [records] if same_kind else [[one] for one in records]:
-        console.print(trials_table(shown))
+        console.print(trials_table(shown, console.width))
     table = Table("field", *(one.trial.id for one in records))
     for name, values in found.differences.items():
         table.add_row(plain(name), *("-" if v is None else plain(v) for v in values))

@@ -224,7 +224,7 @@ def test_brackets_of_a_user_stand_in_tables_as_they_are(capsys: pytest.CaptureFi
     for error in (False, True):
         out = open_console(stderr=error)
         out.width = 200
-        out.print(trials_table([record(trial=trial)], NAMED))
+        out.print(trials_table([record(trial=trial)], 200, NAMED))
         out.print(NAMED)
         running = replace(progress(number=3), trial=trial)
         Lines(out).trial_ended(progress(ended=Ended(Outcome.ERROR, NAMED)), state())
@@ -278,7 +278,7 @@ def record(**changes: Any) -> TrialRecord:
 def shown(*records: TrialRecord) -> str:
     """The table of these trials as text."""
     out, text = console()
-    out.print(trials_table(records, "docs"))
+    out.print(trials_table(records, 200, "docs"))
     return text.getvalue()
 
 
