@@ -71,7 +71,8 @@ def say_older() -> None:
 def print_csv(rows: Iterable[Mapping[str, Any]]) -> None:
     """Print rows as comma-separated values (RFC 4180).
 
-    A mapping in a row makes columns such as `config.layers`. Rows may have different keys: the columns are those of all of them. None is an empty cell.
+    A mapping in a row makes columns such as `config.layers`. Rows may have different columns;
+    None is an empty cell.
     """
     flat = [dict(_flat(row)) for row in rows]
     columns = list(dict.fromkeys(name for row in flat for name in row))

@@ -20,13 +20,9 @@ LOSS = "val_loss"
 
 def write_trials(console: Console, found: SweepTrials, sweep: str) -> None:
     """Print the trials of a sweep as a table, and its baselines."""
-<<<<<<< HEAD
-    console.print(trials_table(found, sweep))
+    console.print(trials_table(found, console.width, sweep))
     if found.next_page:
         console.print(f"there are more than these {len(found)}", soft_wrap=True)
-=======
-    console.print(trials_table(found, console.width, sweep))
->>>>>>> a71a0fe (Tables keep names and losses on narrow terminals, trials are written as CSV, --version says which program this is, and a folder without a store names the one above)
     for name, loss in found.baselines.items():
         console.print(f"baseline {name.replace('_', ' '):<12} {loss:.4f}")
 

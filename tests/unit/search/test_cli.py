@@ -35,7 +35,12 @@ def run(statement: str) -> str:
 
 @pytest.mark.parametrize(
     "statement",
-    ["cli.build_parser()", 'cli.main(["--help"])', 'cli.main(["launch", "--help"])'],
+    [
+        "cli.build_parser()",
+        'cli.main(["--help"])',
+        'cli.main(["launch", "--help"])',
+        'cli.main(["--version"])',
+    ],
 )
 def test_heavy_libraries_are_not_imported_for_help(statement: str) -> None:
     assert run(statement).splitlines()[-1] == "imported:"

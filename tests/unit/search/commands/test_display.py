@@ -228,7 +228,7 @@ def test_brackets_of_a_user_stand_in_tables_as_they_are(capsys: pytest.CaptureFi
         out.print(NAMED)
         running = replace(progress(number=3), trial=trial)
         Lines(out).trial_ended(progress(ended=Ended(Outcome.ERROR, NAMED)), state())
-        out.print(_running(state(running=[running]), 9))
+        out.print(_running(state(running=[running]), 9, 200))
         written = capsys.readouterr()[error]
         assert written.count("units (line 3) [a, b] :car: [") == 2
         assert written.count(NAMED) == 3
@@ -280,6 +280,28 @@ def shown(*records: TrialRecord) -> str:
     out, text = console()
     out.print(trials_table(records, 200, "docs"))
     return text.getvalue()
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 140])
+def test_a_narrow_table_lacks_columns_and_breaks_no_cell(width: int) -> None:
+    out, text = console()
+    out.width = width
+    out.print(trials_table([record(), record(outcome="out_of_memory")], width))
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum("docs/2" in line and "1.0000" in line for line in lines) == 2
+    assert len(lines) == 6  # a head, two trials, and three lines between
+    whole = ("trial", "phase", "outcome", "loss", "bits", "epochs", "rate", "parameters")
+    missing = {name for name in whole if name not in lines[1]}
+    assert not missing & {"trial", "loss"} and bool(missing) == (width < 115)
+
+
+def test_a_narrow_live_table_keeps_names_and_losses() -> None:
+    out, text = console()
+    out.width = 30
+    out.print(_running(state(running=[progress(number=3)]), 9, 30))
+    head, first, *_ = text.getvalue().splitlines()
+    assert "trial" in head and "best" in head and "/3" in first and len(head) <= 30
 
 
 @pytest.mark.parametrize(
