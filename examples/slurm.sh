@@ -31,12 +31,16 @@ export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
 export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(python3 -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN
-# folder and ports that no other job on the same node has; logs stay in it, and the path of a socket
-# must be short
-export RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID
+# a folder that no other user of a node can have made before, or look into: Ray's own are open to all;
+# logs stay in it, and the path of a socket must be short
+RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID-$(python3 -c 'import secrets; print(secrets.token_hex(6))')
+export RAY_TMPDIR
+# ports that no other job on the same node has
 port=$((20000 + SLURM_JOB_ID % 20000))
 export RAY_ADDRESS="${SLURMD_NODENAME:?}:$port"
 
+# shellcheck disable=SC2016 # the shell of each node expands it
+start=(bash -c 'mkdir -m 700 "$RAY_TMPDIR" && exec ray start "$@"' start)
 node=(--block --disable-usage-stats --num-cpus="$SRUN_CPUS_PER_TASK"
     --min-worker-port=0 --max-worker-port=0 --dashboard-agent-listen-port=0)
 steps=()
@@ -44,7 +48,7 @@ steps=()
 trap 'kill "${steps[@]}" 2> /dev/null || true; wait' EXIT
 
 srun --overlap --nodes=1 --ntasks=1 --nodelist="$SLURMD_NODENAME" \
-    ray start --head --port="$port" --include-dashboard=false "${node[@]}" &
+    "${start[@]}" --head --port="$port" --include-dashboard=false "${node[@]}" &
 steps+=($!)
 for _ in {1..60}; do
     if ray status --address "$RAY_ADDRESS" > /dev/null 2>&1; then break; fi
@@ -54,7 +58,7 @@ done
 others=$((${SLURM_JOB_NUM_NODES:-1} - 1))
 if [ "$others" -gt 0 ]; then
     srun --overlap --nodes="$others" --ntasks="$others" --exclude="$SLURMD_NODENAME" \
-        ray start --address="$RAY_ADDRESS" "${node[@]}" &
+        "${start[@]}" --address="$RAY_ADDRESS" "${node[@]}" &
     steps+=($!)
 fi
 

@@ -251,7 +251,7 @@ def job(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 
 def called(notes: Path, program: str) -> list[str]:
     lines = notes.read_text().splitlines() if notes.exists() else []
-    return [line for line in lines if line.startswith(f"{program} ")]
+    return [line for line in lines if re.match(f"{program} ", line)]
 
 
 def test_the_slurm_job_starts_ray_runs_the_sweep_and_ends_ray(
@@ -263,10 +263,30 @@ def test_the_slurm_job_starts_ray_runs_the_sweep_and_ends_ray(
     where = "node7:30123 token 64"
     assert called(notes, "lstm-sweep") == [f"lstm-sweep launch --on ray --data a b {where}"]
     head, others = sorted(called(notes, "srun"), key=lambda line: "--head" not in line)
-    assert "--nodes=1 --ntasks=1 --nodelist=node7 ray start --head --port=30123 " in head
-    assert "--nodes=2 --ntasks=2 --exclude=node7 ray start --address=node7:30123 " in others
+    start = 'bash -c mkdir -m 700 "$RAY_TMPDIR" && exec ray start "$@" start'
+    assert f"--nodes=1 --ntasks=1 --nodelist=node7 {start} --head --port=30123 " in head
+    assert f"--nodes=2 --ntasks=2 --exclude=node7 {start} --address=node7:30123 " in others
     assert all("--num-cpus=6" in step and where in step for step in (head, others))
     assert "not ended" not in notes.read_text()
+
+
+def test_ray_has_a_folder_that_is_its_own_on_each_node_of_a_slurm_job(
+    job: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    programs = tmp_path / "venv" / "bin"
+    (programs / "srun").write_text(
+        '#!/usr/bin/env bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n'
+    )
+    (programs / "ray").write_text(
+        '#!/usr/bin/env bash\n[ "$1" = start ] || exit 0\n'
+        'stat -c "%n %a" "$RAY_TMPDIR" >> "$NOTES"; rmdir "$RAY_TMPDIR"\n'
+        'trap "exit 0" TERM; sleep 60 2>&- & wait\n'
+    )
+    for _ in "ab":
+        assert job("launch", LASTS="1", SLURM_JOB_NUM_NODES="2").wait(60) == 0
+    folders = called(tmp_path / "notes", "/tmp/ray-70123-[0-9a-f]{12}")
+    assert len(folders) == 4 and all(line.endswith(" 700") for line in folders)
+    assert len(set(folders)) == 2  # nobody knows its name before the job begins
 
 
 def test_a_slurm_job_on_one_node_has_a_head_alone(
