@@ -366,8 +366,8 @@ def _checked(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _length_of(session: Any) -> int:
-    """Symbols that are read of a session, with the one before it; one if it is none."""
-    return 1 + (len(session) if hasattr(session, "__len__") else 0)
+    """Symbols that are read of a session; one if it has none."""
+    return max(1, len(session) if hasattr(session, "__len__") else 0)
 
 
 def _check_most(what: str, symbols: int) -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import signal
 import socket
 import sys
@@ -26,6 +27,7 @@ from lstm_sweep.search.engine_names import ray_address
 from lstm_sweep.search.process import garbage
 from lstm_sweep.search.process.leaving import leave
 from lstm_sweep.search.process.signals import SERVICE_STOP_S, SIGNALS, service_stop_s
+from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store import server as mlflow_server
 from lstm_sweep.search.store.server import BindAddress
 from lstm_sweep.search.store.settings import Settings, load
@@ -45,6 +47,8 @@ GRACE_S = 2
 #: seconds that the program ends before it would be killed, and from the end of drivers and MLflow's
 #: server to its own, whatever requests still wait for
 AHEAD_S, AFTER_ALL_S = 2.0, 4.0
+#: permissions that new files of a service with logins do not give: any to other users
+PRIVATE = 0o077
 
 
 def serve(arguments: Namespace) -> int:
@@ -65,6 +69,10 @@ def serve(arguments: Namespace) -> int:
     stop_s = service_stop_s()
     end = _End(stop_s - AHEAD_S)
     with contextlib.ExitStack() as stack:
+        if _asks_login(arguments, settings, bind):
+            stack.callback(os.umask, os.umask(PRIVATE))  # that of drivers and MLflow's server too
+            if said := _open_to_others(settings):
+                print(said, file=sys.stderr, flush=True)
         starting = stack.enter_context(contextlib.ExitStack())
         starting.enter_context(garbage.none_while_starting())
         from lstm_sweep.search.service.app import create_app
@@ -151,10 +159,7 @@ def _http_settings(
     return HttpSettings(
         folder=service_folder(settings, Path.cwd()),
         names=tuple({name.strip("[]") for name in (*bind.names, *bind.further)}),
-        asks_login=bind.is_open
-        or arguments.login
-        or bool(settings.auth)
-        or _has_proxy(arguments, bind),
+        asks_login=_asks_login(arguments, settings, bind),
         data_roots=checked_roots(tuple(arguments.data_root)),
         allow_code=arguments.allow_code,
         mlflow_page=mlflow_page,
@@ -163,6 +168,36 @@ def _http_settings(
         user_role=Role(arguments.user_role),
         limits=_limits(arguments),
     )
+
+
+def _asks_login(arguments: Namespace, settings: Settings, bind: BindAddress) -> bool:
+    """Whether each request needs a login."""
+    if bind.is_open or arguments.login or settings.auth:
+        return True
+    return _has_proxy(arguments, bind)
+
+
+def _open_to_others(settings: Settings) -> str:
+    """What to say of files of the store that other users of the machine may read; empty if none."""
+    kept = artifacts.folder_of(settings.artifacts) if settings.artifacts else None
+    places = (settings.database_file, kept)
+    found = [str(place) for place in places if place and _is_open_to_others(place)]
+    if not found:
+        return ""
+    files = " ".join(f"{shlex.quote(place)}*" for place in found)
+    return (
+        f"other users of this machine may read {' and '.join(found)}, whatever the login: "
+        f"expected files of your own alone, chmod -R go= {files}"
+    )
+
+
+def _is_open_to_others(place: Path) -> bool:
+    """Whether a file or folder, and each folder that it is in, lets other users in."""
+    try:
+        inside = all(folder.stat().st_mode & 0o011 for folder in place.resolve().parents)
+        return inside and bool(place.stat().st_mode & 0o077)
+    except OSError:
+        return False
 
 
 def _has_proxy(arguments: Namespace, bind: BindAddress) -> bool:

@@ -136,8 +136,8 @@ def test_a_request_for_too_many_symbols_is_refused(
 ) -> None:
     monkeypatch.setenv(served_model.MOST_SYMBOLS_VARIABLE, "50")
     cases: list[tuple[list[str], dict[str, Any], str]] = [
-        (["ab" * 25], {}, "its sessions have 51 symbols, expected at most 50"),
-        (["a"] * 26, {"top": 1}, "its sessions have 52 symbols"),
+        (["abc" * 17], {}, "its sessions have 51 symbols, expected at most 50"),
+        ([""] * 51, {"top": 1}, "its sessions have 51 symbols"),
         (["a", "b"], {"length": 26}, "to be continued by 52 symbols"),
         (["", ""] * 4, {"top": 8}, "it wants the likeliest 64 symbols"),
     ]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -123,6 +124,35 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, options: list[str], sentence
     done = run_here("serve", *options, "--no-mlflow", cwd=tmp_path)
     assert (done.code, sentence in done.err, "Traceback" in done.err) == (2, True, False)
     assert not os.environ.get("MLFLOW_TRACKING_URI")
+
+
+def test_files_of_the_store_that_others_may_read_are_named() -> None:
+    with tempfile.TemporaryDirectory() as given:
+        folder = Path(given)
+        folder.chmod(0o755)
+        file = folder / "mlflow.db"
+        settings = load(folder, {"MLFLOW_TRACKING_URI": f"sqlite:///{file}"})
+        for mode, said in ((None, False), (0o600, False), (0o640, True), (0o604, True)):
+            if mode:
+                file.touch()
+                file.chmod(mode)
+            assert ("chmod -R go= " in serve._open_to_others(settings)) is said
+        folder.chmod(0o700)  # nobody else comes that far
+        assert serve._open_to_others(settings) == ""
+
+
+@pytest.mark.parametrize(("options", "others"), [(["--login"], 0), ([], 0o044)])
+def test_the_store_of_a_service_with_logins_is_private(
+    tmp_path: Path, options: list[str], others: int
+) -> None:
+    before = os.umask(0o022)
+    try:
+        command = ["serve", *options, "--no-mlflow", "--data-root", "/nowhere"]
+        assert run_here(*command, cwd=tmp_path).code == 2  # once it has made its store
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+    assert (tmp_path / "mlflow.db").stat().st_mode & 0o077 == others
 
 
 def test_the_first_signal_begins_the_end_and_what_is_added_later_is_called_at_once() -> None:
