@@ -10,8 +10,8 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.wording import option
-from lstm_sweep.search.client.connection import Connection
-from lstm_sweep.search.client.downloading import download
+from lstm_sweep.search.client.connection import Connection, NoAnswerError, RefusedError
+from lstm_sweep.search.client.downloading import AGAIN_S, download
 from lstm_sweep.search.client.unpacking import unpack
 from lstm_sweep.search.commands.afar_trials import path_of_trial
 from lstm_sweep.search.commands.exits import DONE
@@ -27,6 +27,8 @@ from lstm_sweep.search.texts.terminal import plain, print_json
 
 #: headers with what `export` and `report` print
 EXPORT, REPORT = "lstm-sweep-export", "lstm-sweep-report"
+#: seconds within which a bundle is to be made
+MAKING_S = 3600.0
 
 
 def export(arguments: Namespace, service: Connection) -> int:
@@ -40,6 +42,8 @@ def export(arguments: Namespace, service: Connection) -> int:
     if arguments.register is not None:
         body = asked | {"model": arguments.register}
         made = service.send("POST", *path, "versions", document=body, once=True).document()
+    else:
+        _make(service, path, asked)
     result = _fetch(service, to, (*path, "export"), asked) | made
     lines = result.pop("lines")
     if arguments.json:
@@ -51,6 +55,29 @@ def export(arguments: Namespace, service: Connection) -> int:
     if not made and result.get("test_loss") is not None:
         print("\n".join(next_lines(plain(result["trial"]), arguments.to)))
     return DONE
+
+
+def _make(service: Connection, path: tuple[str, ...], asked: dict[str, Any]) -> None:
+    """Have a bundle made; the answer may take minutes, and is asked for again if nothing comes.
+
+    Raises:
+        RefusedError: the service refuses.
+        NoAnswerError: it does not answer for long.
+    """
+    until = service.clock() + MAKING_S
+    while True:
+        try:
+            service.send("POST", *path, "exports", document=asked, once=True)
+            return
+        except NoAnswerError as error:
+            if service.clock() > until:
+                raise
+            service.say(f"{error}; asking again")
+        except RefusedError as error:  # an earlier request of this user may still be under way
+            if error.status != 429 or service.clock() > until:
+                raise
+        service.sleep(AGAIN_S)
+        service.get("health")  # whether it is there at all
 
 
 def _named(reference: str) -> str:

@@ -231,18 +231,39 @@ class RerunSubmission(_Body):
     on: Any = _taken(_word(*ENGINES), next(iter(ENGINES)))
 
 
-class VersionSubmission(BaseModel):
-    """A registered model that is to have a further version."""
+class ExportSubmission(BaseModel):
+    """A bundle that is to be made."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: Literal["keras", "savedmodel", "onnx"] = Field(
+        default="keras", description="what stands beside the model in its bundle"
+    )
+    unchecked: bool = Field(
+        default=False, description="also a template's network that cannot be checked"
+    )
+
+
+class VersionSubmission(ExportSubmission):
+    """A registered model that is to have a further version, once its bundle is checked."""
 
     model: str = Field(
         min_length=1, max_length=LONGEST_NAME, description="name of the registered model"
     )
-    format: Literal["keras", "savedmodel", "onnx"] = Field(
-        default="keras", description="of the bundle that it is checked by"
+
+
+class PruneSubmission(BaseModel):
+    """Sweeps that are to be deleted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    older_than_seconds: float = Field(
+        ge=0, le=LARGEST, allow_inf_nan=False, description="since the end of a sweep"
     )
-    unchecked: bool = False
+    keep_best: bool = Field(
+        default=False, description="keep each sweep's run, baselines and best trial"
+    )
+    dry_run: bool = Field(default=False, description="only say what would be deleted")
 
 
 class YamlFile(BaseModel):

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-import threading
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from anyio import CapacityLimiter
 
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search import api
 from lstm_sweep.search.api.references import check_sweep_or_trial, existing_store
 from lstm_sweep.search.process.whole_files import replace_text
 from lstm_sweep.search.results import export as exporting
-from lstm_sweep.search.service.http_settings import Limits
+from lstm_sweep.search.service.http_settings import API, Limits
+from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.uploads import check_free
 from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 
-#: requests that make a bundle or wait for one at once; the threads of others are their own
-WAITING = 16
+#: requests that make a bundle or look for one at once; the threads of others are their own
+THREADS = 8
+#: seconds between two looks at whose turn it is, and whether a client that waits has left
+LOOK_EVERY_S = 0.25
+#: times the bytes of a trial's weights that its bundle takes while it is made: what is downloaded,
+#: the model, the formats beside it, and the zip file
+COPIES = 6
 
 
 @dataclass(frozen=True)
@@ -58,45 +66,101 @@ class Bundles:
         for about in folder.glob("*.json"):
             if not _has_digest(about):
                 about.with_suffix(".zip").unlink(missing_ok=True)
-        #: of threads that make a bundle or wait for one
-        self.limiter = CapacityLimiter(WAITING)
-        #: one export at a time: each loads two networks
-        self._lock = threading.Lock()
+        #: of threads that make a bundle or find one
+        self.limiter = CapacityLimiter(THREADS)
+        #: users who wait, in the order of their turns; that of the first is now: one export at a
+        #: time, since each loads two networks
+        self._waiting = list[str]()
 
-    def get(
+    def find(self, reference: str, format: str, *, unchecked: bool) -> Bundle:
+        """The bundle of a trial, or of the best one of a sweep, that was made before.
+
+        Raises:
+            InputError: there is no such trial.
+            ProblemError: 404, it was not made, or is kept no longer.
+            StoreError: the store has failed.
+        """
+        record = self._record(reference)
+        found = self._read(record, self._file_of(record, format, unchecked=unchecked))
+        if not found:
+            raise ProblemError(
+                404,
+                f"{shown(reference)}: its bundle is not there, expected one that was made by "
+                f"POST {API}/.../exports or `export`",
+            )
+        return found
+
+    def make(
         self, reference: str, format: str, *, unchecked: bool, register: str | None = None
     ) -> Bundle:
-        """The bundle of a trial, or of the best one of a sweep.
+        """The bundle of a trial, or of the best one of a sweep, made if it is not there.
 
         With `register` its network becomes a version of the registered model of this name.
 
         Raises:
             InputError: there is none, it has no weights, it cannot be checked or registered.
+            ProblemError: the disk has no room for it.
             StoreError: the store has failed, or refuses a version.
         """
+        record = self._record(reference)
+        file = self._file_of(record, format, unchecked=unchecked)
+        version = None
+        if register is not None or not file.exists():
+            version = self._make(record, file, format, unchecked, register)
+        found = self._read(record, file)
+        if not found:
+            raise ProblemError(409, f"{shown(reference)}: its bundle was deleted just now")
+        if not version:
+            return found
+        lines = [*found.result["lines"], f"registered: {version.text}"]
+        more = {"model_version": version.to_dict(), "lines": lines}
+        return replace(found, result={**found.result, **more})
+
+    @contextlib.asynccontextmanager
+    async def turn(self, user: str, has_left: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
+        """Wait until this user's request may make a bundle: one is made at a time.
+
+        Raises:
+            ProblemError: 429, another one of the user waits; 400, the client has left.
+        """
+        if user in self._waiting:
+            raise ProblemError(
+                429, f"an export of '{user}' is made or waits already, expected one at a time"
+            )
+        self._waiting.append(user)
+        try:
+            while self._waiting[0] != user:
+                if await has_left():
+                    raise ProblemError(400, "the client has left before its turn came")
+                await asyncio.sleep(LOOK_EVERY_S)
+            yield
+        finally:
+            self._waiting.remove(user)
+
+    def _record(self, reference: str) -> TrialRecord:
         check_sweep_or_trial(reference)
-        record = exporting.choose(existing_store(f"'{reference}'", self._store), reference)
+        return exporting.choose(existing_store(f"'{reference}'", self._store), reference)
+
+    def _file_of(self, record: TrialRecord, format: str, *, unchecked: bool) -> Path:
         key = f"{record.run_id}-{format}{'-unchecked' if unchecked else ''}"
-        file = self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.zip"
-        with self._lock:
-            version = None
-            if register is not None or not file.exists():
-                version = self._make(record, file, format, unchecked, register)
-            file.touch()  # the newest ones are kept
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.zip"
+
+    def _read(self, record: TrialRecord, file: Path) -> Bundle | None:
+        """What is there of a bundle; it is used, so that it is kept longer than others."""
+        try:
+            os.utime(file)
             about = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
         digest = bytes.fromhex(about.pop("sha256"))
-        if version:
-            about["model_version"] = version.to_dict()
-            about["lines"].append(f"registered: {version.text}")
-        name = f"{record.trial.sweep}-{record.trial.number}"
-        return Bundle(file, f"{name}.zip", about, digest)
+        return Bundle(file, f"{record.trial.sweep}-{record.trial.number}.zip", about, digest)
 
     def _make(
         self, record: TrialRecord, file: Path, format: str, unchecked: bool, register: str | None
     ) -> Version | None:
         """Write the file of a bundle, and what is known of it beside it."""
         self._drop_old()
-        check_free(self._folder, 0, self._limits)
+        self._check_room(record, format)
         scratch = Path(tempfile.mkdtemp(prefix=".bundle-", dir=self._folder))
         try:
             to = scratch / f"{record.trial.sweep}-{record.trial.number}"
@@ -125,6 +189,21 @@ class Bundles:
             raise type(error)(said) from None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def _check_room(self, record: TrialRecord, format: str) -> None:
+        """Refuse a bundle for which the disk has no room.
+
+        Raises:
+            ProblemError: so it is.
+        """
+        size = Store(self._store).bytes_of(record.run_id, WEIGHTS)
+        if size * COPIES > self._limits.bundles_bytes:
+            raise ProblemError(
+                413,
+                f"trial {record.trial.id}: its weights have {size:,} bytes, and a bundle takes "
+                f"{COPIES} times as many: expected at most {self._limits.bundles_bytes:,}",
+            )
+        check_free(self._folder, size * COPIES, self._limits)
 
     def _drop_old(self) -> None:
         newest = sorted(self._folder.glob("*.zip"), key=lambda one: -one.stat().st_mtime)

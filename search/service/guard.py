@@ -34,7 +34,7 @@ OPEN = frozenset(
     {f"{API}/health", f"{API}/ready", f"{API}/openapi.json", f"{API}/session", "/client"}
 )
 #: requests with a body that change nothing
-READ_ALL_THE_SAME = frozenset({f"{API}/dry-runs", f"{API}/sizes", f"{API}/yaml"})
+READ_ALL_THE_SAME = frozenset({f"{API}/yaml"})
 #: beginnings of paths whose bodies have limits of their own
 UPLOADS = (f"{API}/corpora/", "/launch")
 #: of each answer: nothing is loaded from elsewhere, framed, guessed or kept by proxies

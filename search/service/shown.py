@@ -53,8 +53,8 @@ class Ready(_Shown):
     slots_held: int = Field(description="slots that sweeps have")
 
 
-class VersionMade(_Shown):
-    """A version of a registered model, as `export --register --json` prints it."""
+class ExportMade(_Shown):
+    """A bundle that was made, as `export --json` prints it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -62,8 +62,37 @@ class VersionMade(_Shown):
     format: str
     test_loss: float | None
     parity: dict[str, Any]
-    model_version: dict[str, Any]
     lines: list[str] = Field(description="what the command prints")
+
+
+class VersionMade(ExportMade):
+    """A version of a registered model, as `export --register --json` prints it."""
+
+    model_version: dict[str, Any]
+
+
+class Freed(_Shown):
+    """What was deleted, or would be."""
+
+    runs: int
+    bytes: int = Field(description="of files")
+    marked: int = Field(description="runs that a tracking server only lists as deleted")
+    kept: list[str] = Field(description="versions of registered models that stay")
+    left: int = Field(description="runs that the same request deletes next")
+
+
+class SweepDeleted(Freed):
+    """A sweep that was deleted, as `delete --json` prints it."""
+
+    sweep: str
+    keeps_best: bool
+
+
+class StorePruned(Freed):
+    """Sweeps that were deleted, as `prune --json` prints them."""
+
+    sweeps: list[SweepDeleted]
+    left_out: list[str]
 
 
 class FileContent(_Shown):

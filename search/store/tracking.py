@@ -271,6 +271,11 @@ class Store:
 
         self.ask(drop)
 
+    def bytes_of(self, run_id: str, name: str | None = None) -> int:
+        """Bytes of the artifacts of a run, or of those in a folder, as far as the place says."""
+        self._check_files()
+        return self.ask(lambda: size_of(self._files_of(run_id), name))
+
     def fetch(self, run_id: str, name: str, to: Path) -> Path:
         """Download an artifact of a run into folder `to`; return its path."""
         self._check_files()
@@ -282,12 +287,21 @@ class Store:
         Raises:
             InputError: the run names another place, or it cannot be accessed from here.
         """
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
         place = self._places.get(run_id)
         if place is None:
             place = self._places[run_id] = self.experiment.place_of(run_id)
+        return self.files_at(place)
+
+    def files_at(self, place: str) -> Any:
+        """MLflow's repository of the files at a place that belongs to the experiment."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
         return get_artifact_repository(place, tracking_uri=self.settings.mlflow_uri)
+
+    @property
+    def backend(self) -> Any:
+        """What MLflow's client asks: a database, or a tracking server."""
+        return self.client._tracking_client.store
 
     def runs(
         self, tags: Mapping[str, str] | None = None, *, having: str = "", newest: int | None = None
@@ -367,7 +381,8 @@ class Store:
             run = self.ask(lambda: self.client.get_run(run_id))
         except MlflowException:  # no run has this ID
             return None
-        return run if run.info.experiment_id == self.experiment.id else None
+        is_own = run.info.experiment_id == self.experiment.id
+        return run if is_own and run.info.lifecycle_stage == "active" else None
 
     def history(self, run_id: str, key: str) -> dict[int, float]:
         """Values of a metric by step."""
@@ -384,6 +399,14 @@ class Store:
             return "/#/experiments"
         path = f"/#/experiments/{self.experiment.id}/runs{run_id and f'/{run_id}'}"
         return f"{path}?workflowType=machine_learning{'' if run_id else self.experiment.view}"
+
+
+def size_of(repository: Any, name: str | None = None) -> int:
+    """Bytes of all files of one of MLflow's repositories, or of those in a folder."""
+    found = 0
+    for one in repository.list_artifacts(name):
+        found += size_of(repository, one.path) if one.is_dir else one.file_size or 0
+    return found
 
 
 class _InUseError(Exception):

@@ -263,7 +263,7 @@ def without_javascript(browser: Browser, site: Site) -> str:
 def export(page: Page, tab: Tab, folder: Path) -> list[str]:
     """Take the best model home, and look into it; the faults of the page of its trial."""
     with page.expect_download() as download:
-        page.get_by_role("link", name="Export the best model").click()
+        page.get_by_role("button", name="Export the best model").click()
     file = folder / download.value.suggested_filename
     download.value.save_as(file)
     with zipfile.ZipFile(file) as packed:

@@ -119,7 +119,9 @@ def test_a_sweep_is_uploaded_run_listened_to_exported_and_rerun(
         assert len(client.get(f"{API}/sweeps").json()["sweeps"]) == 1
         trials = client.get(f"{API}/sweeps/{name}/trials").json()
         best = trials["trials"][0]
+        assert client.get(f"{API}/sweeps/{name}/export").status_code == 404
         for _ in range(2):  # made, and then kept
+            assert client.post(f"{API}/sweeps/{name}/exports", json={}).status_code == 201
             bundle = client.get(f"{API}/sweeps/{name}/export")
             result = json.loads(bundle.headers["Lstm-Sweep-Export"])
             assert (result["trial"], result["parity"]["windows"] > 0) == (best["trial"], True)

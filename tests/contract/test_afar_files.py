@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from lstm_sweep.search.api.models import Exported
 from lstm_sweep.search.process.new_paths import new_folder
 from lstm_sweep.search.service import bundles, reruns
 from lstm_sweep.search.store.registry import Version
+from lstm_sweep.search.store.tracking import Store
 from tests.conftest import in_full
 from tests.service_app import Place, use_scripted_engines
 
@@ -90,6 +93,31 @@ def test_a_bundle_is_fetched(
     assert not list(Path().glob(".*"))  # nothing is left of the download
 
 
+def test_who_may_only_read_starts_no_export(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[str]()
+
+    def noted(reference: str, to: str, **more: Any) -> Exported:
+        made.append(reference)
+        return export(reference, to, **more)
+
+    monkeypatch.setattr(api, "export", noted)
+    place = f"{address}/api/v1/sweeps/s"
+    for path in (f"{place}/export", f"{place}/trials/1/export", f"{address}/sweeps/s/export"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(path)
+        assert refused.value.code == 404
+    assert made == []
+
+
+def test_a_bundle_for_which_there_is_no_room_is_not_begun(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(api, "export", None)
+    monkeypatch.setattr(Store, "bytes_of", lambda *given: 1 << 29)
+    assert cli.main(["export", "s", "--to", "new", "--server", address]) == 2
+    assert "expected at most 2,147,483,648" in capsys.readouterr().err
+
+
 def test_a_model_is_registered_once(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,14 +136,14 @@ def test_a_bundle_that_was_changed_on_its_way_is_not_taken(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(api, "export", export)
-    get = bundles.Bundles.get
+    find = bundles.Bundles.find
 
     def other(self: bundles.Bundles, *given: Any, **more: Any) -> bundles.Bundle:
-        found = get(self, *given, **more)
+        found = find(self, *given, **more)
         found.file.write_bytes(found.file.read_bytes()[:-1] + b"x")
         return found
 
-    monkeypatch.setattr(bundles.Bundles, "get", other)
+    monkeypatch.setattr(bundles.Bundles, "find", other)
     assert cli.main(["export", "s", "--to", "new", "--server", address]) == 2
     assert "expected the same" in capsys.readouterr().err
     assert not Path("new").exists() and not list(Path().glob(".new*"))

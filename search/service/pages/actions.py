@@ -16,7 +16,7 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search.api.references import store_of_trial
 from lstm_sweep.search.service import problems
-from lstm_sweep.search.service.bodies import TokenSubmission, check_priority
+from lstm_sweep.search.service.bodies import ExportSubmission, TokenSubmission, check_priority
 from lstm_sweep.search.service.description import Number, SweepName
 from lstm_sweep.search.service.pages import forms
 from lstm_sweep.search.service.pages.rendering import (
@@ -32,6 +32,7 @@ from lstm_sweep.search.service.pages.views import router as views
 from lstm_sweep.search.service.permissions import User, check_may_prioritise
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.reruns import Wanted
+from lstm_sweep.search.service.routes.exports import make
 from lstm_sweep.search.service.routes.operation import begin_session, end_session
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.service.tokens import LONGEST
@@ -163,6 +164,22 @@ async def rerun(sweep: SweepName, number: Number, site: TheSite) -> Response:
         return site.reruns.submit(Wanted(record.trial.id, record.run_id, {})).id
 
     return moved(f"/reruns/{await site.answers.change(change)}")
+
+
+@router.post("/sweeps/{sweep}/export")
+async def export(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
+    """Make the bundle of the best trial, and lead to it."""
+    await make(sweep, ExportSubmission(), site, user, request)
+    return moved(f"/sweeps/{quote(sweep)}/export")
+
+
+@router.post("/sweeps/{sweep}/trials/{number}/export")
+async def export_one(
+    sweep: SweepName, number: Number, request: Request, site: TheSite, user: TheUser
+) -> Response:
+    """Make the bundle of a trial, and lead to it."""
+    await make(f"{sweep}/{number}", ExportSubmission(), site, user, request)
+    return moved(f"/sweeps/{quote(sweep)}/trials/{number}/export")
 
 
 @router.get(LOGIN)

@@ -77,6 +77,7 @@ async def announce(body: CorpusAnnouncement, site: TheSite, user: TheUser) -> Re
             {
                 408: "nothing has come for a while",
                 409: "what has come has another ID",
+                413: "it is too large",
                 415: "the body has another type",
                 429: "too many corpora are sent just now",
                 **NO_ROOM,
