@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lstm_sweep._launch import SweepFields, launch, sweep, sweeps
+    from lstm_sweep._launch import SweepFields, launch, prune, sweep, sweeps
     from lstm_sweep._model import Model, load
     from lstm_sweep._sweep import Sweep
     from lstm_sweep._trial import Rerun, Trial
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "InputError", "Model", "Rerun", "StoreError", "Sweep", "SweepFields", "SweepStatusReport",
-    "Trial", "TrialComparison", "launch", "load", "sweep", "sweeps",
+    "Trial", "TrialComparison", "launch", "load", "prune", "sweep", "sweeps",
 ]  # fmt: skip
 
 _MODULES = {
     "SweepFields": "_launch",
     "launch": "_launch",
+    "prune": "_launch",
     "sweep": "_launch",
     "sweeps": "_launch",
     "Model": "_model",

@@ -185,6 +185,44 @@ def sweeps(*, store: StoreLike = None) -> pd.DataFrame:
     return _tables.sweeps(listing.to_list())
 
 
+def prune(
+    *,
+    older_than_days: float,
+    keep_best: bool = False,
+    dry_run: bool = False,
+    store: StoreLike = None,
+) -> pd.DataFrame:
+    """Delete sweeps that ended long ago: a row for each, by its name.
+
+    Columns: `runs` and `bytes` of files that were deleted, `kept`, versions of registered models
+    that stay with the files of their model, and `keeps_best`.
+
+    Args:
+        older_than_days: days since the end of a sweep
+        keep_best: keep the run of each sweep, its baselines and its best trial, with their files
+        dry_run: only say what would be deleted
+        store: as for `launch`
+
+    Raises:
+        InputError: a value cannot be, or the store does not answer
+        StoreError: the store fails once it has answered
+    """
+    from lstm_sweep import _tables
+    from lstm_sweep.search import api
+
+    if isinstance(older_than_days, bool) or not isinstance(older_than_days, int | float):
+        found = shown(older_than_days)
+        raise InputError(f"prune: older_than_days is {found}: expected a number of days")
+    listing = api.prune(
+        settings=settings_of(store),
+        older_than_s=older_than_days * 24 * 3600,
+        keep_best=keep_best,
+        dry_run=dry_run,
+    )
+    warn_of_left_out(listing.left_out)
+    return _tables.pruned([one.to_dict() for one in listing.sweeps])
+
+
 def spec_of(fields: Mapping[str, Any]) -> SweepSpec:
     """The spec that the arguments of `launch` describe.
 

@@ -192,6 +192,18 @@ class Sweep:
         warn_of_left_out(stopped.left_out)
         return stopped.state
 
+    def delete(self) -> int:
+        """Delete the sweep for good: its runs, their files and logged models; the bytes of these.
+
+        It has to have ended. Versions of registered models stay, with the files of their model.
+
+        Raises:
+            InputError: it runs, waits for a service, or one of its trials is trained again
+        """
+        from lstm_sweep.search import api
+
+        return api.delete(self.name, settings=self._settings).freed.bytes
+
 
 def how_to_go_on(result: SweepResult) -> str:
     """The call that goes on with a sweep that was interrupted, or whose store has failed."""

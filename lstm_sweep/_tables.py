@@ -30,6 +30,12 @@ SWEEP = {
     "best_val_loss": "Float64",
     "data": "string",
 }
+PRUNED = {
+    "runs": "Int64",
+    "bytes": "Int64",
+    "keeps_best": "boolean",
+    "kept": "object",
+}
 FINDING = {
     "session": "string",
     "place": "Int64",
@@ -65,6 +71,11 @@ def trials(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def sweeps(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Sweeps as `sweeps --json` lists them: a row for each, by its name."""
     return _frame(list(rows), SWEEP, index="sweep")
+
+
+def pruned(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Sweeps that were deleted, as `prune --json` lists them: a row for each, by its name."""
+    return _frame(list(rows), PRUNED, index="sweep")
 
 
 def curve(

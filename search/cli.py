@@ -16,6 +16,7 @@ from typing import TypeAlias
 from lstm_sweep.models.errors import InputError, NoRoomError
 from lstm_sweep.search.arguments import Parser, Version
 from lstm_sweep.search.commands import afar
+from lstm_sweep.search.commands.deletion import add_delete, add_prune
 from lstm_sweep.search.commands.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from lstm_sweep.search.commands.model_arguments import add_detect, add_generate
 from lstm_sweep.search.commands.option_types import number, switch, whole, whole_or_auto
@@ -47,6 +48,8 @@ MODULES = {
     "pause": "lifecycle",
     "serve": "serve",
     "stop": "lifecycle",
+    "delete": "deletion",
+    "prune": "deletion",
     "sweeps": "lifecycle",
     "status": "lifecycle",
     "trials": "trials",
@@ -86,7 +89,7 @@ def build_parser() -> Parser:
     for add in (
         _add_launch, _add_resume, _add_stop, _add_sweeps, _add_status, _add_trials, _add_show,
         _add_report, _add_compare, _add_rerun, _add_export, add_generate, add_detect, _add_ui,
-        _add_size, add_token, add_pause, add_serve, _add_completion,
+        _add_size, add_token, add_pause, add_serve, add_delete, add_prune, _add_completion,
     ):  # fmt: skip
         add(commands)
     for name, command in commands.choices.items():

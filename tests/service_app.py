@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import socket
 import threading
 import time
@@ -22,6 +23,7 @@ from starlette.testclient import TestClient
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.api import preparation
+from lstm_sweep.search.api.deletion import Deleted, Pruned
 from lstm_sweep.search.api.errors import NothingToDoError
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import SweepPage
@@ -121,6 +123,23 @@ class ImmediateService:
         self.status(name)
         self.priorities[name] = priority
         return self._queued(name)
+
+    def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
+        """Delete a sweep, one run in a call."""
+        ticks = itertools.count()
+        settings = self.settings.store
+        return api.delete(
+            name, settings=settings, dry_run=dry_run, within_s=2, clock=lambda: next(ticks)
+        )
+
+    def prune(
+        self, *, older_than_s: float, keep_best: bool, dry_run: bool, owner: str | None
+    ) -> Pruned:
+        """Delete sweeps."""
+        return api.prune(
+            settings=self.settings.store, older_than_s=older_than_s, keep_best=keep_best,
+            dry_run=dry_run, owner=owner,
+        )  # fmt: skip
 
     def owner(self, name: str) -> str | None:
         """Who has submitted a sweep."""

@@ -7,6 +7,7 @@ refused is an `InputError`, such as a store that does not answer when it is open
 fails later is a `StoreError`.
 """
 
+from lstm_sweep.search.api.deletion import delete, prune
 from lstm_sweep.search.api.dry_run import dry_run
 from lstm_sweep.search.api.lifecycle import launch, pause, resume, stop
 from lstm_sweep.search.api.listings import show, sweeps, trials
@@ -17,6 +18,7 @@ from lstm_sweep.search.api.status_report import BROKEN_OFF, follow, status
 from lstm_sweep.search.api.trial_comparison import compare
 
 __all__ = [
-    "BROKEN_OFF", "compare", "detect", "dry_run", "export", "follow", "generate", "launch", "pause",
-    "report", "rerun", "resume", "show", "size", "status", "stop", "sweeps", "trials",
+    "BROKEN_OFF", "compare", "delete", "detect", "dry_run", "export", "follow", "generate",
+    "launch", "pause", "prune", "report", "rerun", "resume", "show", "size", "status", "stop",
+    "sweeps", "trials",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from lstm_sweep.models.wording import Wording, worded
 from lstm_sweep.search.api import preparation
+from lstm_sweep.search.api.deletion import check_not_deleted
 from lstm_sweep.search.api.errors import (
     SweepFailedError,
     SweepRunsError,
@@ -189,6 +190,7 @@ def resume(
     run = archive.existing_sweep(store, name)
     tags = Tags(run)
     archive.state_of(tags)
+    check_not_deleted(name, tags)
     kind = task_kind_of_run(tags)
     was = kind.read_spec(run, tags, template)
     now = resumed_spec(was, name, changes, spec)

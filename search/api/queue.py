@@ -14,6 +14,7 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import preparation
+from lstm_sweep.search.api.deletion import check_not_deleted
 from lstm_sweep.search.api.errors import NothingToDoError, SweepExistsError
 from lstm_sweep.search.api.resumption import resumed_spec, waiting_changes
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason, SweepStatus
@@ -257,6 +258,7 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
     run = archive.existing_sweep(store, name)
     tags = Tags(run)
     state = archive.state_of(tags)
+    check_not_deleted(name, tags)
     was = task_kind_of_run(tags).read_spec(run, tags, None)
     waits = waiting_changes(tags) if state in WAITS else {}
     changes = waits | dict(changes)

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -139,6 +140,7 @@ class Connection:
         key: str = "",
         accept: str = "application/json",
         once: bool = False,
+        query: Mapping[str, Any] = MappingProxyType({}),
     ) -> Answer:
         """Send a document; `key` makes it safe to send it again, `once` says that it is not.
 
@@ -151,8 +153,8 @@ class Connection:
             headers["Idempotency-Key"] = key
         body = b"" if document is None else json.dumps(document).encode()
         if once:
-            return self._read(method, _path(path, {}), body, headers)
-        return self._patiently(method, _path(path, {}), body, headers)
+            return self._read(method, _path(path, query), body, headers)
+        return self._patiently(method, _path(path, query), body, headers)
 
     def put(
         self,

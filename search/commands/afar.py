@@ -19,6 +19,7 @@ from lstm_sweep.search.commands.afar_launch import launch, resume
 from lstm_sweep.search.commands.afar_printing import TERMINAL, TEXT, print_text, say, terminal
 from lstm_sweep.search.commands.afar_spec import size
 from lstm_sweep.search.commands.afar_trials import compare, rerun, show
+from lstm_sweep.search.commands.deletion import delete_there, prune_there
 from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.commands.option_types import check_one_format
 from lstm_sweep.search.texts.terminal import print_csv, print_json, print_left_out, say_older
@@ -140,6 +141,8 @@ COMMANDS: dict[str, Command] = {
     "resume": resume,
     "stop": _end,
     "pause": _end,
+    "delete": delete_there,
+    "prune": prune_there,
     "sweeps": _listed(("sweeps",), "sweeps", "limit"),
     "status": status,
     "trials": _listed(("sweeps", "{sweep}", "trials"), "trials", "top"),

@@ -9,6 +9,8 @@ from lstm_sweep.models.errors import InputError, shown
 
 #: bytes of the units of sizes
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+#: seconds of the units of ages
+AGES = {"h": 3600.0, "d": 24 * 3600.0, "w": 7 * 24 * 3600.0}
 
 
 def whole(text: str, or_else: str = "") -> int:
@@ -57,3 +59,12 @@ def check_one_format(arguments: argparse.Namespace) -> None:
     """
     if getattr(arguments, "csv", False) and arguments.json:
         raise InputError("--csv is given with --json: expected one of them")
+
+
+def age(text: str) -> float:
+    """Seconds, as a number with a unit: `12h`, `30d`, `4w`."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([hdw])", text, re.ASCII)
+    if not found:
+        expected = "a number and h, d or w, such as 30d"
+        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected {expected}")
+    return float(found[1]) * AGES[found[2]]

@@ -20,6 +20,7 @@ from lstm_sweep.search.service.http_settings import HttpSettings
 from lstm_sweep.search.service.problems import KINDS, ProblemError
 from lstm_sweep.search.service.routes import (
     corpora,
+    deletion,
     events,
     exports,
     operation,
@@ -33,7 +34,8 @@ from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.site import Site
 
 ROUTERS = tuple(
-    one.router for one in (sweeps, specs, reports, trials, exports, events, corpora, operation)
+    one.router
+    for one in (sweeps, deletion, specs, reports, trials, exports, events, corpora, operation)
 )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from lstm_sweep.search.api.deletion import Deleted, Pruned
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import SweepPage
 from lstm_sweep.search.api.status_report import SweepStatusReport
@@ -133,6 +134,14 @@ class Service(Protocol):
 
     def prioritise(self, name: str, priority: int) -> QueuedSweep:
         """Give a sweep that waits or runs another priority."""
+
+    def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
+        """Delete a sweep that has ended, as `search.api.delete`, for a while."""
+
+    def prune(
+        self, *, older_than_s: float, keep_best: bool, dry_run: bool, owner: str | None
+    ) -> Pruned:
+        """Delete sweeps that ended long ago, as `search.api.prune`, for a while."""
 
     def owner(self, name: str) -> str | None:
         """Who has submitted a sweep; None if it was launched without a service."""

@@ -12,8 +12,9 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
-from lstm_sweep.search.api import queue
-from lstm_sweep.search.api.errors import QueueFullError, ServiceEndsError
+from lstm_sweep.search.api import deletion, queue
+from lstm_sweep.search.api.deletion import Deleted, Pruned
+from lstm_sweep.search.api.errors import QueueFullError, ServiceEndsError, SweepRunsError
 from lstm_sweep.search.api.lifecycle import StoppedSweep, refuse_driven
 from lstm_sweep.search.api.listings import SweepPage
 from lstm_sweep.search.api.queue import QueuedRun, Submission
@@ -43,6 +44,8 @@ LATE_S = 30.0
 #: drivers without slots that are kept, so that they go on at once; beyond that the one that waits
 #: for longest is ended
 MOST_IDLE = 4
+#: seconds for which a request deletes runs
+DELETING_S = 20.0
 #: states in the store of sweeps in the queue that have not ended
 GOES_ON = (*UNDER_WAY, api.BROKEN_OFF)
 #: errors of the store and of files, whose texts say all
@@ -180,6 +183,35 @@ class SweepService:
                 if one.run_id == run_id:
                     return one
             raise none  # it has just ended
+
+    def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
+        """Delete a sweep that has ended; what it takes longer for is left to another call."""
+        if not dry_run:
+            with self._alone():  # so that it is not queued meanwhile
+                run = archive.existing_sweep(self._store, name)
+                if any(one.run_id == run.info.run_id for one in self._queue):
+                    raise SweepRunsError(
+                        f"sweep '{name}' waits or runs: expected one that has ended, or to stop it "
+                        f"first"
+                    )
+                self._store.log(run.info.run_id, tags={Tag.PRUNED: deletion.ALL})
+        with self._shared.changing():
+            settings = self.settings.store
+            return api.delete(name, settings=settings, dry_run=dry_run, within_s=DELETING_S)
+
+    def prune(
+        self, *, older_than_s: float, keep_best: bool, dry_run: bool, owner: str | None
+    ) -> Pruned:
+        """Delete sweeps that ended long ago, of one owner or of all."""
+        with self._shared.changing():
+            return api.prune(
+                settings=self.settings.store,
+                older_than_s=older_than_s,
+                keep_best=keep_best,
+                dry_run=dry_run,
+                owner=owner,
+                within_s=DELETING_S,
+            )
 
     def owner(self, name: str) -> str | None:
         """Who has submitted a sweep."""

@@ -136,7 +136,7 @@ def log_model(store: Store, run_id: str, name: str, write: WriteModel) -> str:
         with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
             with mlflow_setup.applied(store.settings):
                 write(Path(scratch) / "model", about)
-            files = _files_at(store, place)
+            files = store.files_at(place)
             store.ask(lambda: files.log_artifacts(str(Path(scratch) / "model")))
         status = "READY"
     finally:
@@ -147,12 +147,6 @@ def log_model(store: Store, run_id: str, name: str, write: WriteModel) -> str:
     store.ask(lambda: client.log_batch(run_id, points))
     store.ask(lambda: client.log_outputs(run_id, [output]))
     return str(model.model_id)
-
-
-def _files_at(store: Store, place: str) -> Any:
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    return get_artifact_repository(place, tracking_uri=store.settings.mlflow_uri)
 
 
 def _model_name(trial: str) -> str:

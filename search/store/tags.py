@@ -90,6 +90,9 @@ class Tag:
     PRIORITY = "sweep.priority"
     #: program that made a run
     PROGRAM = "mlflow.source.name"
+    #: set before a sweep is deleted (`all`) or all of it but its best trial (`best`): it goes on
+    #: no more
+    PRUNED = "sweep.pruned"
     #: `yes` as long as a service is to drive a sweep
     QUEUED = "sweep.queued"
     #: why a trial or a sweep has ended, for people

@@ -83,7 +83,7 @@ def test_the_best_trial_is_a_logged_model_with_its_alphabet(
     assert store.run(records[1].run_id).info.status == "FINISHED"
     assert store.history(records[1].run_id, "best_val_loss") == {1: 2.0, 2: 2.0}
     place = store.experiment.place_of_model(found)
-    registry._files_at(store, place).download_artifacts("", str(tmp_path))
+    store.files_at(place).download_artifacts("", str(tmp_path))
     network = tmp_path / "data" / "network"
     assert (network / "model.keras").read_bytes() == b"weights"
     alphabet = json.loads((network / "alphabet.json").read_text(encoding="utf-8"))

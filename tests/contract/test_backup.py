@@ -1,0 +1,113 @@
+"""docs/backup.md: its commands give back a store with which all goes on."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.search import api
+from lstm_sweep.search.api import preparation, queue
+from lstm_sweep.search.api.queue import Submission
+from lstm_sweep.search.service.tokens import TokenFile
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.journal import WEIGHTS
+from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.store.tracking import Store
+from tests import postgres
+from tests.fakes import ScriptedEngine
+from tests.sweeps import LOSSES, PLAIN, tiny_spec
+
+PAGE = (Path(__file__).parents[2] / "docs" / "backup.md").read_text(encoding="utf-8")
+
+
+def run_as_told(what: str, folder: Path, **environment: str) -> None:
+    """Run the commands of the page."""
+    [commands] = re.findall(rf"<!-- {what} -->\n```\n(.*?)```", PAGE, re.DOTALL)
+    subprocess.run(
+        ["bash", "-euxc", commands], cwd=folder, env=os.environ | environment, check=True
+    )
+
+
+@pytest.fixture
+def folder(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(preparation, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
+    folder = workplace("backup") / "store"
+    folder.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent / "cache"))
+    (folder.parent / "cache" / "lstm-sweep").mkdir(parents=True)
+    return folder
+
+
+def fill(settings: Settings, data: Path) -> None:
+    """A sweep that has ended, and one that waits."""
+
+    def spec(name: str) -> SweepSpec:
+        return tiny_spec(data=str(data), name=name, trials=2, **PLAIN)
+
+    api.launch(spec("s"), settings=settings)
+    queue.submit(Store(settings), spec("waits"), Submission(owner="ann"))
+    api.pause("waits", settings=settings)
+
+
+def check(settings: Settings, folder: Path) -> None:
+    """All is there, and goes on."""
+    states = {row.sweep: row.state for row in api.sweeps(settings=settings)}
+    assert states == {"s": "finished", "waits": "paused"}
+    best = api.trials("s", settings=settings).best
+    assert best
+    weights = Store(settings).fetch(best.run_id, f"{WEIGHTS}/model.keras", folder)
+    assert weights.read_bytes() == b"weights"
+    api.resume("waits", {}, settings=settings)
+    assert api.status("waits", settings=settings).state == "finished"
+    api.resume("s", {"trials": 3}, settings=settings)
+    assert len(api.trials("s", settings=settings)) == 3
+
+
+def test_an_sqlite_store_is_restored_and_moved(folder: Path, data: Path, tmp_path: Path) -> None:
+    fill(load(folder, {}), data)
+    (folder / "lstm-sweep-service").mkdir(mode=0o700)
+    TokenFile(folder / "lstm-sweep-service").add("ann", "run")
+    checkpoint = folder.parent / "cache" / "lstm-sweep" / "checkpoint"
+    checkpoint.write_text("x")
+    in_use = sqlite3.connect(folder / "mlflow.db")
+    in_use.execute("SELECT count(*) FROM runs").fetchall()
+    run_as_told("backup: sqlite", folder)
+    in_use.close()
+    api.delete("s", settings=load(folder, {}))
+    shutil.rmtree(folder / "mlartifacts")
+    checkpoint.unlink()
+    run_as_told("restore: sqlite", folder)
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert [row.name for row in TokenFile(folder / "lstm-sweep-service").rows()] == ["ann"]
+    assert checkpoint.exists() and (folder / "backup").stat().st_mode & 0o077 == 0
+    new = folder.parent / "new"
+    run_as_told("move", folder.parent, OLD=str(folder), NEW=str(new))
+    check(load(new, {}), tmp_path)
+
+
+@pytest.mark.full
+def test_a_database_is_restored(
+    folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts = (folder / "mlartifacts").as_uri()
+
+    def settings_of(cluster: postgres.Cluster) -> Settings:
+        for name, value in cluster.login.items():
+            monkeypatch.setenv(name, value)
+        return Settings(cluster.address("lstm_sweep"), artifacts, "lstm-sweep", "test")
+
+    with postgres.running() as cluster:
+        cluster.client("createdb", "lstm_sweep")
+        fill(settings_of(cluster), data)
+        run_as_told("backup: postgresql", folder, **cluster.environment)
+    with postgres.running() as another:
+        run_as_told("restore: postgresql", folder, **another.environment)
+        check(settings_of(another), tmp_path)

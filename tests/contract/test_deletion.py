@@ -1,0 +1,216 @@
+"""Sweeps that are deleted and pruned: nothing of them is left, and what stays works."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api, cli
+from lstm_sweep.search.api import queue
+from lstm_sweep.search.api.errors import SweepRunsError
+from lstm_sweep.search.results.register import register
+from lstm_sweep.search.store import archive, registry
+from lstm_sweep.search.store import deletion as deleting
+from lstm_sweep.search.store.faults import NoSuchRunError
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.lease import Lease
+from tests.conftest import in_full
+from tests.fakes import ScriptedEngine
+from tests.servers import Server
+from tests.sweeps import PLAIN, sweep_of, tiny_spec
+
+#: trial 1 is the best
+LOSSES = {0: [3.0, 2.5], 1: [2.0, 2.2], 2: [2.8, 2.6]}
+DAY_S = 24 * 3600.0
+
+
+@pytest.fixture(scope="module")
+def server(workplace: Callable[[str], Path]) -> Iterator[str]:
+    running = Server(workplace("server"))
+    yield running.start()
+    running.stop()
+
+
+@pytest.fixture(params=["sqlite", *in_full("server")])
+def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> Store:
+    if request.param == "server":
+        address = request.getfixturevalue("server")
+        return Store(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
+    folder = workplace("deletion")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return Store(Settings(uri, (folder / "mlartifacts").as_uri(), "lstm-sweep", "test"))
+
+
+def sweep(store: Store, corpus: Corpus, name: str = "s") -> list[Any]:
+    """The trials of a sweep that has ended."""
+    spec = tiny_spec(trials=len(LOSSES), **PLAIN)
+    sweep_of(store, corpus, ScriptedEngine(LOSSES), spec, name=name).run()
+    return archive.trials(store, name)
+
+
+def is_sqlite(store: Store) -> bool:
+    return store.settings.database_file is not None
+
+
+def files_of(store: Store) -> list[Path]:
+    """All files of runs and models of an SQLite store."""
+    file = store.settings.database_file
+    assert file
+    return [one for one in (file.parent / "mlartifacts").rglob("*") if one.is_file()]
+
+
+def test_a_deleted_sweep_leaves_nothing_and_its_name_is_free(store: Store, corpus: Corpus) -> None:
+    sweep(store, corpus, "other")
+    others = len(files_of(store)) if is_sqlite(store) else 0
+    records = sweep(store, corpus)
+    would = api.delete("s", settings=store.settings, dry_run=True)
+    assert len(archive.trials(store, "s")) == 3
+    found = api.delete("s", settings=store.settings)
+    assert found.freed.bytes == would.freed.bytes > 0
+    assert found.freed.runs == would.freed.runs >= 4  # its own, trials and baselines
+    assert found.freed.marked == (0 if is_sqlite(store) else found.freed.runs)
+    assert archive.find_sweep(store, "s") is None
+    assert [store.run(one.run_id) for one in records] == [None] * 3
+    if is_sqlite(store):
+        assert len(files_of(store)) == others
+        assert not any(one.run_id in str(path) for one in records for path in files_of(store))
+        file = store.settings.database_file
+        assert file
+        with sqlite3.connect(file) as database:
+            for table in ("runs", "metrics", "params", "tags", "latest_metrics"):
+                query = f"SELECT count(*) FROM {table} WHERE run_uuid = ?"
+                assert database.execute(query, [records[1].run_id]).fetchone() == (0,)
+    with pytest.raises(NoSuchRunError):
+        api.delete("s", settings=store.settings)
+    assert len(sweep(store, corpus)) == 3
+    assert len(archive.trials(store, "other")) == 3
+
+
+def test_a_version_of_a_registered_model_stays_with_its_files(
+    store: Store, corpus: Corpus, tmp_path: Path
+) -> None:
+    best = sweep(store, corpus)[1]
+    name = f"m{time.monotonic_ns()}"
+    version = register(store, best, name, tmp_path, tmp_path, {"test_loss": 2.0})
+    found = api.delete("s", settings=store.settings)
+    assert found.freed.kept == (f"version 1 of {name}",)
+    model = store.client.get_logged_model(version.model_id)
+    place = store.experiment.place_of_model(model)
+    store.files_at(place).download_artifacts("", str(tmp_path))
+    assert (tmp_path / "data" / "network" / "model.keras").exists()
+
+
+def test_what_breaks_off_is_gone_on_with_and_the_sweep_does_not_go_on(
+    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(store, corpus)
+    delete, calls = deleting.delete, itertools.count()
+
+    def break_off(given: Store, run_id: str) -> Any:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return delete(given, run_id)
+
+    monkeypatch.setattr(deleting, "delete", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        api.delete("s", settings=store.settings)
+    with pytest.raises(InputError, match="is being deleted"):
+        api.resume("s", {"trials": 9}, settings=store.settings)
+    with pytest.raises(InputError, match="is being deleted"):
+        queue.requeue(store, "s", {"trials": 9}, "ann")
+    left = api.delete("s", settings=store.settings, within_s=1, clock=itertools.count().__next__)
+    assert left.left > 0
+    assert api.delete("s", settings=store.settings).left == 0
+    assert archive.find_sweep(store, "s") is None
+
+
+def test_a_sweep_that_runs_or_waits_is_not_deleted(store: Store, corpus: Corpus) -> None:
+    sweep(store, corpus)
+    run_id = archive.existing_sweep(store, "s").info.run_id
+    lease = Lease(store, run_id)
+    lease.take()
+    with pytest.raises(SweepRunsError, match="drives it"):
+        api.delete("s", settings=store.settings)
+    lease.release()
+    store.log(run_id, tags={Tag.LEASE: "", Tag.QUEUED: "yes"})
+    with pytest.raises(SweepRunsError, match="waits in the queue of a service"):
+        api.delete("s", settings=store.settings)
+    assert api.prune(settings=store.settings, older_than_s=0).left_out
+    store.log(run_id, tags={Tag.QUEUED: "no"})
+    assert Tag.PRUNED not in store.tags(run_id) and len(archive.trials(store, "s")) == 3
+
+
+def test_prune_takes_what_ended_long_ago(store: Store, corpus: Corpus) -> None:
+    for name in ("s", "t"):
+        sweep(store, corpus, name)
+    run_id = archive.existing_sweep(store, "t").info.run_id
+    store.log(run_id, tags={Tag.OWNER: "ann"})
+    later = time.time() + 40 * DAY_S
+
+    def prune(**more: Any) -> list[str]:
+        given: dict[str, Any] = {"older_than_s": 30 * DAY_S, "now": lambda: later} | more
+        found = api.prune(settings=store.settings, **given)
+        assert found.freed.runs == sum(one.freed.runs for one in found.sweeps)
+        return [one.sweep for one in found.sweeps]
+
+    assert prune(older_than_s=41 * DAY_S) == []
+    assert prune(dry_run=True) == ["s", "t"] and prune(owner="bob") == []
+    assert prune(owner="ann") == ["t"]
+    assert prune() == ["s"]
+    assert archive.sweeps(store) == []
+
+
+def test_the_best_trial_may_stay(store: Store, corpus: Corpus) -> None:
+    records = sweep(store, corpus)
+    given: dict[str, Any] = {"settings": store.settings, "older_than_s": 0, "keep_best": True}
+    would = api.prune(dry_run=True, **given)
+    found = api.prune(**given)
+    assert found.freed == replace(would.freed, marked=found.freed.marked)
+    assert found.freed.runs == 2
+    [best] = archive.trials(store, "s")
+    assert (best.run_id, best.has_weights) == (records[1].run_id, True)
+    assert store.bytes_of(best.run_id) > 0 and registry.logged_model_of(store, best.run_id)
+    assert archive.baselines(store, "s") and api.status("s", settings=store.settings).best
+    assert api.report("s", settings=store.settings).html
+    with pytest.raises(InputError, match="all of it but its best trial was pruned"):
+        api.resume("s", {"trials": 9}, settings=store.settings)
+    assert api.prune(**given).sweeps == ()
+    assert [one.sweep for one in api.prune(settings=store.settings, older_than_s=0).sweeps] == ["s"]
+    assert archive.sweeps(store) == []
+
+
+def test_the_commands_ask_and_say_what_is_freed(
+    store: Store,
+    corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = store.settings.database_file
+    if not file:
+        pytest.skip("the commands are the same")
+    monkeypatch.chdir(file.parent)
+    for name in ("s", "t"):
+        sweep(store, corpus, name)
+    assert cli.main(["delete", "s"]) == 2
+    asked = capsys.readouterr().err
+    assert "delete sweep s: " in asked and "expected --yes" in asked
+    assert cli.main(["delete", "s", "--yes"]) == 0
+    assert capsys.readouterr().out.startswith("sweep s: ")
+    assert cli.main(["prune", "--older-than", "30d", "--yes"]) == 0
+    assert capsys.readouterr().out == "0 sweeps: 0 runs, 0 bytes of files freed\n"
+    assert cli.main(["prune", "--older-than", "0h", "--keep-best", "--dry-run"]) == 0
+    assert "sweep t beside its best trial: 2 runs" in capsys.readouterr().out
+    assert cli.main(["prune", "--older-than", "soon"]) == 2
+    assert "expected a number and h, d or w" in capsys.readouterr().err
+    assert len(archive.trials(store, "t")) == 3
