@@ -102,17 +102,12 @@ class SentForm:
             raise ProblemError(415, "the body is no form with a file: expected multipart/form-data")
         boundary = options["boundary"].encode()
         decoder, held = MultipartDecoder(boundary, max_parts=PARTS), len(boundary) + MARKS
-        silence, stream = self._site.settings.limits.silence_s, aiter(request.stream())
-        until = asyncio.get_running_loop().time() + self._site.settings.limits.upload_s
         try:
-            while (left := until - asyncio.get_running_loop().time()) > 0:
-                block = await asyncio.wait_for(anext(stream), min(silence, left))
-                await to_thread.run_sync(self._take_block, decoder, block, held)
-            raise TimeoutError
-        except StopAsyncIteration:
-            return
+            async with asyncio.timeout(self._site.settings.limits.upload_s):
+                async for block in request.stream():
+                    await to_thread.run_sync(self._take_block, decoder, block, held)
         except TimeoutError:
-            raise ProblemError(408, f"nothing has come for {silence:g} s, expected more") from None
+            raise ProblemError(408, "the form takes too long, expected all of it") from None
         except ClientDisconnect:
             raise ProblemError(400, "the connection has broken, expected all of it") from None
         except InputError:

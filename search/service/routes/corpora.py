@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated
 
 from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from lstm_sweep.search.api.listings import unfinished
@@ -28,9 +29,10 @@ router = APIRouter(prefix=API, tags=["corpora"])
 
 #: bytes that are gathered before they are written
 BLOCK = 1 << 20
-#: bytes of a tar file beside the content of its files, and bytes that are read of a body that is
-#: refused, so that the client reads the refusal
-TAR_BYTES, READ_AFTER_REFUSAL = 256 << 20, 64 << 20
+#: bytes of a tar file beside the content of its files
+TAR_BYTES = 256 << 20
+#: bytes that are read of a body that is refused, so that the client reads the refusal, and seconds
+READ_AFTER_REFUSAL, READ_AFTER_REFUSAL_S = 64 << 20, 30.0
 
 CorpusId = Annotated[
     str, Path(description="ID of a corpus", json_schema_extra={"pattern": f"^{CORPUS_ID}$"})
@@ -75,7 +77,7 @@ async def announce(body: CorpusAnnouncement, site: TheSite, user: TheUser) -> Re
         201: {"model": shows.CorpusShown},
         **refusals(
             {
-                408: "nothing has come for a while",
+                408: "it does not come, or takes too long",
                 409: "what has come has another ID",
                 413: "it is too large",
                 415: "the body has another type",
@@ -129,7 +131,7 @@ async def _receive(
         raise
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _receiving(
     site: Site, name: str, owner: str, *, is_folder: bool
 ) -> AsyncIterator[Receiver]:
@@ -148,59 +150,43 @@ class _Body:
     """The body of a request, as it comes."""
 
     def __init__(self, request: Request, limits: Limits) -> None:
-        self._stream, self._limits = aiter(request.stream()), limits
-        self._until = asyncio.get_running_loop().time() + limits.upload_s
-        self._came, self._is_whole = 0, False
+        self._stream, self._limits = request.stream(), limits
 
     async def write_to(self, sink: Receiver | TarReader) -> None:
         """Write all of it in threads.
 
         Raises:
-            ProblemError: it is too large, does not come, or comes too slowly.
+            ProblemError: it is too large, breaks off, or takes too long.
         """
-        gathered = bytearray()
-        async for part in self._parts():
-            gathered += part
-            if len(gathered) >= BLOCK:
-                await to_thread.run_sync(sink.write, bytes(gathered))
-                gathered.clear()
+        most, came, gathered = self._limits.corpus_bytes + TAR_BYTES, 0, bytearray()
+        try:
+            async with asyncio.timeout(self._limits.upload_s):
+                async for part in self._stream:
+                    came += len(part)
+                    if came > most:
+                        raise too_large(self._limits)
+                    gathered += part
+                    if len(gathered) >= BLOCK:
+                        await to_thread.run_sync(sink.write, bytes(gathered))
+                        gathered.clear()
+        except TimeoutError:
+            hours = self._limits.upload_s / 3600
+            raise ProblemError(
+                408, f"it has not come within {hours:g} hours, expected all of it"
+            ) from None
+        except ClientDisconnect:
+            raise ProblemError(400, "the connection has broken, expected all of it") from None
         await to_thread.run_sync(sink.write, bytes(gathered))
 
     async def pass_over(self) -> None:
         """Read what is left of a body that is refused, if that is not much."""
-        try:
-            until = self._came + READ_AFTER_REFUSAL
-            async for _ in self._parts():
-                if self._came > until:
-                    return
-        except ProblemError:
-            return
-
-    async def _parts(self) -> AsyncIterator[bytes]:
-        silence_s = self._limits.silence_s
-        while not self._is_whole:
-            left = self._until - asyncio.get_running_loop().time()
-            try:
-                part = await asyncio.wait_for(anext(self._stream), max(0, min(silence_s, left)))
-            except StopAsyncIteration:
-                self._is_whole = True
-                return
-            except TimeoutError:
-                self._is_whole = True
-                hours = self._limits.upload_s / 3600
-                waited = (
-                    f"nothing has come for {silence_s:g} s"
-                    if left > silence_s
-                    else (f"it has not come within {hours:g} hours")
-                )
-                raise ProblemError(408, f"{waited}, expected all of it") from None
-            except ClientDisconnect:
-                self._is_whole = True
-                raise ProblemError(400, "the connection has broken, expected all of it") from None
-            self._came += len(part)
-            if self._came > self._limits.corpus_bytes + TAR_BYTES:
-                raise too_large(self._limits)
-            yield part
+        came = 0
+        with contextlib.suppress(TimeoutError, ClientDisconnect, HTTPException):
+            async with asyncio.timeout(READ_AFTER_REFUSAL_S):
+                async for part in self._stream:
+                    came += len(part)
+                    if came > READ_AFTER_REFUSAL:
+                        return
 
 
 @router.get("/corpora", summary="List corpora", responses={200: {"model": shows.CorpusList}})
