@@ -195,15 +195,17 @@ class SweepService:
                         f"first"
                     )
                 self._store.log(run.info.run_id, tags={Tag.PRUNED: deletion.ALL})
-        with self._shared.changing():
-            settings = self.settings.store
+        settings = self.settings.store
+        try:
             return api.delete(name, settings=settings, dry_run=dry_run, within_s=DELETING_S)
+        finally:
+            self._shared.forget(name)
 
     def prune(
         self, *, older_than_s: float, keep_best: bool, dry_run: bool, owner: str | None
     ) -> Pruned:
         """Delete sweeps that ended long ago, of one owner or of all."""
-        with self._shared.changing():
+        try:
             return api.prune(
                 settings=self.settings.store,
                 older_than_s=older_than_s,
@@ -212,6 +214,8 @@ class SweepService:
                 owner=owner,
                 within_s=DELETING_S,
             )
+        finally:
+            self._shared.forget()
 
     def owner(self, name: str) -> str | None:
         """Who has submitted a sweep."""

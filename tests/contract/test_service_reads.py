@@ -168,3 +168,21 @@ def test_no_sweep_is_submitted_whose_corpus_is_deleted_just_now(
         with pytest.raises(AssertionError):
             submitting.result()
     assert client.get(f"{API}/sweeps").json()["sweeps"] == []
+
+
+def test_a_sweep_is_deleted_once_it_has_ended_and_is_seen_no_more(
+    site: Site, client: TestClient
+) -> None:
+    for name in ("one", "two"):
+        submit(client, name)
+    refused = client.delete(f"{API}/sweeps/one")
+    assert (refused.status_code, "waits or runs" in refused.text) == (409, True)
+    client.post(f"{API}/sweeps/one/stop")
+    assert client.delete(f"{API}/sweeps/one?dry_run=true").json()["runs"] == 1
+    assert len(client.get(f"{API}/sweeps").json()["sweeps"]) == 2
+    deleted = client.delete(f"{API}/sweeps/one").json()
+    assert (deleted["runs"], deleted["left"]) == (1, 0)
+    assert client.get(f"{API}/sweeps/one").status_code == 404
+    client.post(f"{API}/sweeps/two/stop")
+    assert client.post(f"{API}/prune", json={"older_than_seconds": 0}).json()["runs"] == 1
+    assert client.get(f"{API}/sweeps").json()["sweeps"] == []

@@ -85,6 +85,8 @@ def test_a_rerun_waits_until_it_is_trained(place: Place) -> None:
 
 def test_a_model_that_was_not_kept_cannot_be_exported(place: Place, client: TestClient) -> None:
     assert client.get(f"{API}/sweeps/none/export").status_code == 404
-    assert client.get(f"{API}/sweeps/s/export?format=onnx").status_code == 422
+    assert client.get(f"{API}/sweeps/s/export?format=onnx").status_code == 404
+    assert client.get(f"{API}/sweeps/s/export?format=x").status_code == 422
+    assert client.post(f"{API}/sweeps/s/exports", json={"format": "onnx"}).status_code == 422
     assert client.post(f"{API}/sweeps/none/exports", json={}).status_code == 404
     assert client.post(f"{API}/sweeps/s/exports", json={"format": "x"}).status_code == 422
