@@ -160,7 +160,7 @@ def _row(run: Any) -> SweepRow:
     scored = [name for name in metrics if name.startswith(BASELINE)]
     losses = ((name.removeprefix(BASELINE), finite(metrics, name)) for name in scored)
     about = _about(run)
-    wanted = about.get("trials")
+    wanted = str(about.get("trials"))
     return SweepRow(
         sweep=tags[Tag.NAME],
         run_id=run.info.run_id,
@@ -169,7 +169,7 @@ def _row(run: Any) -> SweepRow:
         best_val_loss=finite(metrics, "best_val_loss"),
         data=about.get("data", about.get("template")),
         why=why_of(state, tags),
-        wanted=int(wanted) if WHOLE.fullmatch(str(wanted)) else None,
+        wanted=int(wanted) if WHOLE.fullmatch(wanted) else None,
         baselines={name: loss for name, loss in losses if loss is not None},
     )
 

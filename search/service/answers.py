@@ -106,7 +106,8 @@ async def _while_here(request: Request, asked: asyncio.Future[Item]) -> Item:
     """
     gone = asyncio.ensure_future(_gone(request))
     try:
-        await asyncio.wait({asked, gone}, return_when=asyncio.FIRST_COMPLETED)
+        both: list[asyncio.Future[Any]] = [asked, gone]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not asked.done():
             raise ProblemError(408, "the client has gone away")
         return await asked
