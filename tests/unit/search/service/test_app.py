@@ -10,8 +10,11 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from lstm_sweep.search.service.app import create_app
-from lstm_sweep.search.service.guard import OPEN
+from lstm_sweep.search.service.guard import OPEN, READING
+from lstm_sweep.search.service.pages import actions
+from lstm_sweep.search.service.permissions import Role
 from lstm_sweep.search.service.problems import KINDS
+from lstm_sweep.search.service.tokens import TokenFile
 from tests.service_app import API, HERE, Place
 
 
@@ -56,3 +59,22 @@ def test_nothing_is_loaded_from_elsewhere_to_read_the_description(place: Place) 
     with place.client() as client:
         for path in ("/docs", "/redoc", "/openapi.json"):
             assert client.get(path).status_code == 401
+
+
+def test_who_may_read_starts_no_work(place: Place) -> None:
+    token = TokenFile(place.settings.folder).add("reader", Role.READ)
+    allowed = {f"{API}/yaml", f"{API}/session", "/login", "/logout"}
+    app = create_app(place.service, place.settings, pages=actions.PAGES, open_paths=actions.OPEN)
+    names = {"sweep": "s", "number": "1", "run": "0" * 32, "corpus": "0" * 32, "rerun": "0" * 16}
+    described = app.openapi()["paths"]
+    found = {(method.upper(), path) for path, methods in described.items() for method in methods}
+    routes = [route for router in actions.PAGES for route in router.routes]
+    found |= {(method, route.path) for route in routes for method in route.methods}  # type: ignore[attr-defined]
+    changes = {(method, path) for method, path in found if method not in READING}
+    with TestClient(app, base_url=HERE, headers={"Authorization": f"Bearer {token}"}) as client:
+        for method, path in changes:
+            if path not in allowed:
+                answer = client.request(method, path.format(**names))
+                assert answer.status_code == 403, f"{method} {path}"
+    started = {f"{API}/dry-runs", f"{API}/sizes", f"{API}/prune", "/sweeps/{sweep}/export"}
+    assert started <= {path for _, path in changes}
