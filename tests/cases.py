@@ -98,8 +98,8 @@ class SweptCase:
     def test_a_sweep_prints_one_json_document(self, swept: Swept) -> None:
         assert swept.done.code == 0, swept.done.err
         result = swept.done.json
-        names = ["sweep", "run_id", "state", "trials", "best", "confirmed", "baselines", "seconds"]
-        assert list(result) == [*names, "time"]
+        names = ["sweep", "run_id", "state", "trials", "best", "confirmed", "baselines"]
+        assert list(result) == [*names, "unknown_share", "seconds", "time"]
         assert (result["sweep"], result["state"]) == ("first", "finished")
         assert result["trials"] == {"complete": 4}
         assert set(result["baselines"]) == {"unigram", "markov", "naive_bayes", "ngram"}
