@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle.by_symbol import STEP
+from lstm_sweep.models.errors import InputError
 
-#: source of the programs, by format; `-I` keeps them from importing this package
+#: before each program: whatever this package is installed as, it cannot be imported
+WITHOUT_US = 'import sys; sys.modules["lstm_sweep"] = None\n'
+#: source of the programs, by format
 PROGRAMS = {
     "keras": """
 import sys, keras, numpy as np
@@ -86,7 +90,7 @@ def predict_by_symbol(folder: Path, codes: NDArray[np.int32]) -> NDArray[np.floa
     The network keeps its state from symbol to symbol, as the bundle's README says.
 
     Raises:
-        RuntimeError: the process could not load the network or predict.
+        InputError: the process could not load the network or predict.
     """
     [logits] = _run(BY_SYMBOL, folder, [codes])
     return logits
@@ -96,7 +100,7 @@ def predict(folder: Path, format: str, windows: NDArray[np.int32]) -> NDArray[np
     """Logits `<float32>[rows, alphabet]` of `windows` by the network of a bundle.
 
     Raises:
-        RuntimeError: the process could not load the network or predict.
+        InputError: the process could not load the network or predict.
     """
     [logits] = outputs(folder, format, [windows])
     return logits
@@ -106,25 +110,41 @@ def outputs(folder: Path, format: str, inputs: Sequence[NDArray[Any]]) -> list[N
     """Outputs of an exported network for its inputs, an array each.
 
     Raises:
-        RuntimeError: the process could not load the network or predict.
+        InputError: the process could not load the network or predict.
     """
     return _run(PROGRAMS[format], folder, inputs)
 
 
 def _run(program: str, folder: Path, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """What a program makes of the network of a bundle and its inputs, in a new process."""
+    """What a program makes of the network of a bundle and its inputs, in a new process.
+
+    It finds packages where this process does, also by PYTHONPATH and in the user's own folder, but
+    not in its working folder.
+    """
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
         given, returned = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
         np.savez(given, *inputs, allow_pickle=False)
-        command = [sys.executable, "-I", "-c", program]
+        command = [sys.executable, "-P", "-c", WITHOUT_US + program]
         done = subprocess.run(
             [*command, str(folder), str(given), str(returned)],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
             cwd=scratch,
+            env=_environment(),
         )
         if done.returncode:
-            raise RuntimeError(f"a clean process cannot use {folder}: {done.stderr.strip()[-500:]}")
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise InputError(
+                f"the bundle cannot be checked: {said[-1]}; expected {sys.executable} to load it"
+            )
         with np.load(returned, allow_pickle=False) as arrays:
             return list(arrays.values())
+
+
+def _environment() -> dict[str, str]:
+    """The environment, with folders of packages that hold in any working folder."""
+    packages = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    absolute = os.pathsep.join(str(Path(folder).absolute()) for folder in packages if folder)
+    return {**os.environ, "PYTHONPATH": absolute}
