@@ -1,7 +1,9 @@
 """Starts processes by forking one that has imported Keras: the forkserver of `multiprocessing`.
 
 A process then starts in some 10 ms instead of 10 s, and its memory is freed when it ends. All
-threads of this program share one forkserver.
+threads of this program share two forkservers, each of which is started when it is first needed: one
+for networks of ours, whose Keras lacks what they do not use (`models.keras_import`), and one for
+the user's code.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from multiprocessing import (
 )
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
@@ -36,6 +38,13 @@ FORK_WITHIN_S = 60.0
 #: keeps Python from importing modules of the working folder, such as a `keras.py`
 SAFE_PATH = "PYTHONSAFEPATH"
 
+#: imported by both, before Keras and after it
+MUTED = "lstm_sweep.search.process.muted"
+PROGRAMS = ["lstm_sweep.search.engines.worker", "lstm_sweep.search.process.isolated"]
+
+_lean, _whole = forkserver.ForkServer(), forkserver.ForkServer()
+_lean.set_forkserver_preload([MUTED, "lstm_sweep.search.engines.preload", *PROGRAMS])
+_whole.set_forkserver_preload([MUTED, "keras", *PROGRAMS])
 _context = multiprocessing.get_context("forkserver")
 #: held while a process is forked or its exit code is read, which are not thread-safe
 _lock = threading.RLock()
@@ -48,6 +57,7 @@ class _Popen(popen_forkserver.Popen):
     outside of `if __name__ == "__main__"` would then do so in each worker.
     """
 
+    server: ClassVar[forkserver.ForkServer] = _lean
     _fds: list[int]
 
     def _launch(self, process_obj: BaseProcess) -> None:
@@ -61,11 +71,17 @@ class _Popen(popen_forkserver.Popen):
             reduction.dump(process_obj, buffer)
         finally:
             context.set_spawning_popen(None)
-        self.sentinel, pipe = forkserver.connect_to_new_process(self._fds)
+        self.sentinel, pipe = self.server.connect_to_new_process(self._fds)
         self.finalizer = util.Finalize(self, _close, (os.dup(pipe), self.sentinel))
         with os.fdopen(pipe, "wb") as file:
             file.write(buffer.getbuffer())
         self.pid = forkserver.read_signed(self.sentinel)
+
+
+class _UserPopen(_Popen):
+    """One that runs the user's code."""
+
+    server = _whole
 
 
 def _close(*descriptors: int) -> None:
@@ -82,24 +98,35 @@ class _Process(context.ForkServerProcess):
         return _Popen(process_obj)
 
 
+class _UserProcess(context.ForkServerProcess):
+    """The same for the user's code."""
+
+    @staticmethod
+    @override
+    def _Popen(process_obj: BaseProcess) -> _Popen:
+        return _UserPopen(process_obj)
+
+
 def warm_up(*, user_code: bool = False) -> None:
     """Start the forkserver; what Keras and its backend print at import is discarded.
 
     With `user_code`, all of Keras is imported, since the user's code is going to use it.
     """
+    server = _server_of(user_code)
     with _lock:
-        if _is_running():
-            return
-        _context.set_forkserver_preload(
-            [
-                "lstm_sweep.search.process.muted",
-                "keras" if user_code else "lstm_sweep.search.engines.preload",
-                "lstm_sweep.search.engines.worker",
-                "lstm_sweep.search.process.isolated",
-            ]
-        )
-        with variable(SAFE_PATH, "1"):
-            forkserver.ensure_running()
+        if not _is_running(server):
+            with variable(SAFE_PATH, "1"):
+                server.ensure_running()
+
+
+def _server_of(user_code: bool) -> forkserver.ForkServer:
+    return _whole if user_code else _lean
+
+
+def pid_of(*, user_code: bool = False) -> int | None:
+    """The forkserver's process; None before it is started."""
+    pid: int | None = getattr(_server_of(user_code), "_forkserver_pid", None)
+    return pid
 
 
 def fork(
@@ -115,7 +142,8 @@ def fork(
     until = math.inf
     while True:
         ours, theirs = _context.Pipe()
-        process = _Process(target=target, args=(*arguments, theirs), daemon=True)
+        kind = _UserProcess if user_code else _Process
+        process = kind(target=target, args=(*arguments, theirs), daemon=True)
         try:
             with _lock:
                 warm_up(user_code=user_code)
@@ -138,8 +166,8 @@ def exit_code(process: BaseProcess, within_s: float | None) -> int | None:
         return process.exitcode
 
 
-def _is_running() -> bool:
-    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+def _is_running(server: forkserver.ForkServer) -> bool:
+    pid = getattr(server, "_forkserver_pid", None)
     if pid is None or not hasattr(os, "waitid"):
         return False
     try:

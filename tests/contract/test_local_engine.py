@@ -17,6 +17,7 @@ import pytest
 
 from lstm_sweep.search.engines import hardware, open_engine
 from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.trial import Ended, Message, Outcome, RoundDone
 from tests.contract.engine_jobs import (
     CONFIG,
@@ -179,9 +180,7 @@ def test_a_pipe_cut_in_the_middle_of_a_message_means_that_the_trial_is_lost(
 
 
 def _forkserver() -> int:
-    from multiprocessing import forkserver
-
-    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    pid = forkserver.pid_of()
     assert isinstance(pid, int)
     return pid
 
