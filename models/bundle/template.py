@@ -33,12 +33,14 @@ It needs Keras alone, and your own layers if it has some. Run this in this folde
 def inputs_of(model: Any, file: Path) -> list[NDArray[Any]]:
     """Read training inputs that were kept in a file: an array for each input of the model."""
     with np.load(file, allow_pickle=False) as given:
-        arrays = dict(given.items())
+        arrays = {name.removeprefix("in/"): rows for name, rows in given.items()}
     wanted = list(getattr(model, "inputs", None) or [])
     if len(wanted) != len(arrays):
         return list(arrays.values())
     in_order = all(name.isdecimal() for name in arrays)
     names = list(arrays) if in_order else [tensor.name for tensor in wanted]
+    if not arrays.keys() >= set(names):  # the names of its layers are others
+        return list(arrays.values())
     return [arrays[name].astype(tensor.dtype) for name, tensor in zip(names, wanted, strict=True)]
 
 

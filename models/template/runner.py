@@ -7,6 +7,7 @@ runs in a thread that is suspended until the next event is requested.
 from __future__ import annotations
 
 import contextlib
+import dis
 import functools
 import inspect
 import linecache
@@ -38,6 +39,8 @@ from lstm_sweep.models.template.file_isolation import own_files
 
 #: name of the program's module in `sys.modules`
 MODULE = "lstm_sweep_template"
+#: packages that a template means, whatever lies beside it
+MEANT = {"keras", "tensorflow", "numpy"}
 #: smallest number of seconds between two `Progress` events
 REPORT_EVERY_S = 0.5
 #: rows of training inputs that are kept, to check an export with
@@ -105,19 +108,53 @@ def place(error: BaseException, file: Path) -> str:
 
 @contextlib.contextmanager
 def _module(program: UserProgram) -> Iterator[ModuleType]:
-    """Run the program as a module, with its folder in `sys.path` and its text in tracebacks."""
+    """Run the program as a module, with its text in tracebacks.
+
+    Its folder comes first in `sys.path`, as that of a script does.
+
+    Raises:
+        TemplateError: a helper beside it is called like a module that Python has imported.
+    """
+    _check_helpers(program)
     module = ModuleType(MODULE)
     module.__file__ = str(program.file)
     lines = program.source.splitlines(keepends=True)
     linecache.cache[str(program.file)] = len(program.source), None, lines, str(program.file)
     sys.modules[MODULE] = module
-    sys.path.append(str(program.file.parent))
+    sys.path.insert(0, str(program.file.parent))
     try:
         exec(program.code, module.__dict__)
         yield module
     finally:
         sys.path.remove(str(program.file.parent))
         del sys.modules[MODULE]
+
+
+def _check_helpers(program: UserProgram) -> None:
+    """Refuse to import a module in place of a file beside the program that has its name."""
+    folder = program.file.parent
+    for name in sorted(_imported(program.code) - MEANT):
+        beside = (folder / f"{name}.py", folder / name / "__init__.py")
+        helper = next((file for file in beside if file.is_file() and file != program.file), None)
+        if helper is None or name not in sys.modules:
+            continue
+        has = getattr(sys.modules[name], "__file__", None) or "part of Python"
+        if not Path(has).is_relative_to(folder):
+            raise TemplateError(
+                f"it imports '{name}', of which there are two: {helper}, and one that Keras or "
+                f"Python itself uses ({has}); expected another name for the file beside it"
+            )
+
+
+def _imported(code: CodeType) -> set[str]:
+    """Names of the packages and modules that a program imports, wherever it does."""
+    found = {
+        str(step.argval).partition(".")[0]
+        for step in dis.get_instructions(code)
+        if step.opname == "IMPORT_NAME" and step.argval
+    }
+    inner = (_imported(part) for part in code.co_consts if isinstance(part, CodeType))
+    return found.union(*inner)
 
 
 def _call(program: UserProgram, module: ModuleType) -> object:
@@ -202,7 +239,8 @@ def _save(model: Any, seen: Any, weights: Path, inputs: Path) -> None:
         print(f"the network is not kept: {type(error).__name__}: {error}", file=sys.stderr)
         return
     if seen:
-        np.savez(inputs, allow_pickle=False, **seen)
+        # with a prefix, since names of inputs may be those of its arguments
+        np.savez(inputs, allow_pickle=False, **{f"in/{name}": rows for name, rows in seen.items()})
     partial.replace(weights)
 
 

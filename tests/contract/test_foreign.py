@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lstm_sweep.models.bundle.template import inputs_of
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.trial import Ended, Outcome, RoundDone
 from lstm_sweep.spaces.template import keras2_table
@@ -96,6 +97,47 @@ def test_files_beside_a_template_can_be_imported(tmp_path: Path) -> None:
     (tmp_path / "beside_it.py").write_text("half = 0.5\n", encoding="utf-8")
     body = "from beside_it import half\nreturn half"
     assert run(written(tmp_path, body), tmp_path)[-1] == Ended(Outcome.COMPLETE, loss=0.5)
+
+
+def test_a_helper_may_be_called_like_a_module_that_is_not_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "sched", raising=False)
+    (tmp_path / "sched.py").write_text("units = 3\n")
+    ended = run(written(tmp_path, "from sched import units\nreturn units"), tmp_path)[-1]
+    del sys.modules["sched"]
+    assert ended == Ended(Outcome.COMPLETE, loss=3)
+
+
+@pytest.mark.parametrize("name", ["queue", "token"])
+def test_a_helper_called_like_a_module_in_use_is_refused_in_a_line(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / f"{name}.py").write_text("units = 3\n")
+    template = written(tmp_path, f"from {name} import units\nreturn units")
+    ended = run(template, tmp_path)[-1]
+    assert isinstance(ended, Ended) and ended.outcome is Outcome.ERROR
+    assert f"it imports '{name}', of which there are two: {tmp_path / name}.py" in ended.reason
+
+
+def test_inputs_may_have_the_names_of_any_argument(tmp_path: Path) -> None:
+    body = """import numpy as np
+inputs = {name: keras.Input((4,), name=name) for name in ("file", "allow_pickle")}
+model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Add()([*inputs.values()])))
+model.compile("sgd", "mse")
+given = {name: np.zeros((8, 4), "float32") for name in inputs}
+model.fit(given, np.zeros((8, 1)), verbose=0)
+return {"loss": 1.0, "status": "ok", "model": model}"""
+    ended = run(written(tmp_path, body), tmp_path)[-1]
+    assert isinstance(ended, Ended) and (ended.outcome, ended.reason) == (Outcome.COMPLETE, "")
+    model = keras_model(tmp_path / "model.keras")
+    assert [rows.shape for rows in inputs_of(model, tmp_path / "inputs.npz")] == [(8, 4)] * 2
+
+
+def keras_model(file: Path) -> Any:
+    import keras
+
+    return keras.models.load_model(file)
 
 
 def test_dataclasses_of_a_template_work(tmp_path: Path) -> None:
