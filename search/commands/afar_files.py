@@ -22,6 +22,7 @@ from lstm_sweep.search.process.new_paths import (
     scratch_beside,
     write_report,
 )
+from lstm_sweep.search.process.signals import Shield
 from lstm_sweep.search.texts.exported import next_lines
 from lstm_sweep.search.texts.terminal import plain, print_json
 
@@ -44,7 +45,8 @@ def export(arguments: Namespace, service: Connection) -> int:
         made = service.send("POST", *path, "versions", document=body, once=True).document()
     else:
         _make(service, path, asked)
-    result = _fetch(service, to, (*path, "export"), asked) | made
+    with Shield().up():
+        result = _fetch(service, to, (*path, "export"), asked) | made
     lines = result.pop("lines")
     if arguments.json:
         print_json({"bundle": str(to), **result})

@@ -41,14 +41,15 @@ def rerun(arguments: Namespace) -> int:
 def export(arguments: Namespace) -> int:
     """Write a model as a folder that works on its own."""
     settings = load(Path.cwd())
-    exported = api.export(
-        arguments.reference,
-        arguments.to,
-        settings=settings,
-        format=arguments.format,
-        unchecked=arguments.unchecked,
-        register=arguments.register,
-    )
+    with Shield().up():
+        exported = api.export(
+            arguments.reference,
+            arguments.to,
+            settings=settings,
+            format=arguments.format,
+            unchecked=arguments.unchecked,
+            register=arguments.register,
+        )
     if arguments.json:
         print_json(exported.to_dict())
         return DONE

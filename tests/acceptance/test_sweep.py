@@ -207,6 +207,17 @@ def test_the_same_seed_gives_the_same_sweep(swept: Swept, workplace: Callable[[s
     assert first == second
 
 
+def test_an_export_that_is_told_to_end_leaves_nothing(swept: Swept, tmp_path: Path) -> None:
+    process = start_program(
+        "export", "first", "--to", str(tmp_path / "best"), cwd=swept.place.folder
+    )
+    wait_until(lambda: any(tmp_path.iterdir()), process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def of_ids(workplace: Callable[[str], Path]) -> Swept:
     """A sweep on a log of event ids, in sessions that end within an example of five symbols."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.new_paths import (
+    OWNER,
     REPORT_MARK,
     become,
     new_folder,
@@ -33,6 +35,19 @@ def test_a_folder_is_new_or_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (scratch.parent, scratch.stat().st_mode & 0o777) == (tmp_path / "deep", 0o755)
     with pytest.raises(InputError, match="expected a folder to write to"):
         scratch_beside(tmp_path / "file" / "to")
+
+
+def test_what_a_killed_program_has_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    mine = scratch_beside(tmp_path / "to[1]")
+    owner = OWNER.match(mine.name, len(f".to[1]-lstm-sweep-{platform.node()}-"))
+    assert owner is not None
+    pid, started = owner.groups()
+    ended = mine.with_name(mine.name.replace(f"-{pid}-{started}-", f"-{pid}-{int(started) + 1}-"))
+    elsewhere = mine.with_name(ended.name.replace(platform.node(), "other-host"))
+    for left in (ended, elsewhere):
+        (left / "bundle").mkdir(parents=True)
+    second = scratch_beside(tmp_path / "to[1]")
+    assert set(tmp_path.iterdir()) == {mine, elsewhere, second}
 
 
 def test_an_empty_folder_gets_what_was_made_and_stays(tmp_path: Path) -> None:
