@@ -259,8 +259,9 @@ class Lease:
         finally:
             over.set()
             try:
-                with self._store.limit_request(), self._writing:
-                    pass
+                if self._writing.locked():  # which takes of the time that an end has
+                    with self._store.limit_request(), self._writing:
+                        pass
             except BaseException as error:
                 given_up.set()
                 if not isinstance(error, TimeoutError):

@@ -80,7 +80,6 @@ def test_a_trial_makes_room_and_goes_on_in_its_run(
     assert state.counts == {"complete": 4}
     why = "waiting for a slot: 2 sweeps share 1 slot"
     assert ("SCHEDULED", "at epoch 1: makes room", why) in seen
-    assert "s/1 paused at epoch 1: makes room" in display.told
     assert display.told.count(why) == 1
     records = archive.trials(store, "s")
     assert [(one.trial.number, one.trial.attempt) for one in records] == [(n, 1) for n in range(4)]
