@@ -135,4 +135,4 @@ def test_a_sweep_is_uploaded_run_listened_to_exported_and_rerun(
             time.sleep(0.3)
             rerun = client.get(f"{API}/reruns/{rerun['id']}").json()
         assert (rerun["state"], rerun["result"]["verdict"]) == ("done", "identical")
-        assert 'lstm_sweep_sweeps{state="finished"} 1.0' in client.get("/metrics").text
+        assert "lstm_sweep_ready 1.0" in client.get("/metrics").text
