@@ -89,6 +89,8 @@ SAME = {
     "trials": ["s", "s --top 1", "s --top 0", "none"],
     "show": ["s/1", "s/99", "none/1", "ffffff", "s", "s/x", "RUN"],
     "stop": ["s", "none"],
+    "delete": ["s", "none"],  # which asks first
+    "prune": ["--older-than 0h --keep-best --dry-run", "--older-than 0h", "--older-than x"],
     "pause": ["s", "none"],
     "compare": ["s/1 s/2", "s/1 s/1", "RUN s/0", "s/1 s/99", "s/1 none/1", "x/y/z s/1"],
     "size": [

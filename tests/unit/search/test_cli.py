@@ -51,6 +51,8 @@ COMMANDS = {
     "launch": [],
     "resume": ["docs"],
     "stop": ["docs"],
+    "delete": ["docs"],
+    "prune": ["--older-than", "30d"],
     "status": ["docs"],
     "sweeps": [],
     "trials": ["docs"],
