@@ -176,4 +176,4 @@ def _confirm(question: str) -> None:
         raise InputError(f"{question} expected --yes, since nobody can be asked here")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise InputError("nothing was deleted, since the answer was not yes")
+        raise InputError("nothing was deleted: expected y or yes as the answer")

@@ -25,7 +25,7 @@ def test_tokens_are_added_listed_and_revoked(tmp_path: Path) -> None:
     )  # fmt: skip
     assert run("add", "bob", "--role", "run")[2].startswith("lstm-sweep: token 'bob' exists")
     assert run("add", "eve", "--role", "all")[2] == (
-        "lstm-sweep: --role is 'all': possible: read, run"
+        "lstm-sweep: --role is 'all': possible: read, run, admin"
     )
     assert run("add", "eve")[0] == 2 and run()[0] == 2
 

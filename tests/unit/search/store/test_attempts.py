@@ -14,7 +14,7 @@ from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.trial import Trial
 
 
-def a_run(run_id: str, number: int, attempt: int, *, written: bool = True, **more: str) -> Any:
+def a_run(run_id: str, number: int, attempt: int, *, written: bool = True, **more: Any) -> Any:
     """A run of an attempt, and its record; a driver has `written` to it."""
     params = {"layers": "2"} if written else {}
     trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0, attempt=attempt)
