@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.models.errors import InputError, nearest, one_of, shown
+
+#: options that are named together
+FEW = 6
 
 
 class Version(argparse.Action):
@@ -40,12 +44,31 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse arguments, of which each has to be known."""
-        parsed, unknown = super().parse_known_args(args, namespace)
+        given = sys.argv[1:] if args is None else list(args)
+        self._check_first(given)
+        parsed, unknown = super().parse_known_args(given, namespace)
         if unknown:
             options = re.findall(r"\[(-[a-z-]+)", self.format_usage())
-            self.error(f"found {_choice(unknown[0], options)}")
+            self.error(f"found {_option(unknown[0], options)}")
         return parsed, unknown
+
+    def _check_first(self, given: Sequence[str]) -> None:
+        """Refuse an option that stands before the command whose it is."""
+        name = given[0].partition("=")[0] if given else ""
+        if " " in self.prog or not name.startswith("--"):
+            return
+        if not any(one.startswith(name) for one in self._option_string_actions):
+            self.error(
+                f"found {shown(name)} before the command: expected it behind, as in "
+                f"`{self.prog} sweeps --server URL`"
+            )
 
 
 def _choice(found: str, known: Iterable[str]) -> str:
-    return f"{shown(found)}, {one_of(found, known)}"
+    return f"{shown(found)}, {nearest(found, known) or one_of(found, known)}"
+
+
+def _option(found: str, known: Sequence[str]) -> str:
+    """An option that is unknown, and a similar one, or all if they are few."""
+    near = nearest(found, known) or (one_of(found, known) if len(known) <= FEW else "")
+    return f"{shown(found)}, {near}" if near else f"{shown(found)}, which it does not take"

@@ -67,6 +67,7 @@ MODULES = {
 }
 
 TRIAL = "SWEEP/NUMBER, or (the beginning of) a run ID"
+NAME_OR_TRIAL = f"a sweep, or a trial: {TRIAL}"
 OWN_TEMPLATE = "your file, if the sweep was over a template (default: where you last named it)"
 ENGINE_TEXTS = "; ".join(f"{name}: {where}" for name, where in ENGINES.items())
 ON = ENGINE_TEXTS.replace(":", " (default):", 1)
@@ -210,8 +211,8 @@ def _add_trials(commands: Commands) -> None:
 
 
 def _add_show(commands: Commands) -> None:
-    command = commands.add_parser("show", help="one trial, round by round")
-    command.add_argument("trial", metavar="TRIAL", help=TRIAL)
+    command = commands.add_parser("show", help="a sweep with its result, or a trial by its rounds")
+    command.add_argument("reference", metavar="NAME_OR_TRIAL", help=NAME_OR_TRIAL)
 
 
 def _add_report(commands: Commands) -> None:
@@ -221,9 +222,9 @@ def _add_report(commands: Commands) -> None:
 
 
 def _add_compare(commands: Commands) -> None:
-    command = commands.add_parser("compare", help="two trials side by side, and which is better")
-    for name in ("trial", "other"):
-        command.add_argument(name, metavar="TRIAL", help=TRIAL)
+    command = commands.add_parser("compare", help="two trials, or sweeps, side by side")
+    for name in ("first", "other"):
+        command.add_argument(name, metavar="NAME_OR_TRIAL", help=NAME_OR_TRIAL)
 
 
 def _add_completion(commands: Commands) -> None:

@@ -13,12 +13,14 @@ from lstm_sweep.search.api.lifecycle import launch, pause, resume, stop
 from lstm_sweep.search.api.listings import show, sweeps, trials
 from lstm_sweep.search.api.models import detect, export, generate, rerun
 from lstm_sweep.search.api.network_sizes import size
+from lstm_sweep.search.api.references import means_sweep
 from lstm_sweep.search.api.report import report
 from lstm_sweep.search.api.status_report import BROKEN_OFF, follow, status
+from lstm_sweep.search.api.sweep_result import result
 from lstm_sweep.search.api.trial_comparison import compare
 
 __all__ = [
     "BROKEN_OFF", "compare", "delete", "detect", "dry_run", "export", "follow", "generate",
-    "launch", "pause", "prune", "report", "rerun", "resume", "show", "size", "status", "stop",
-    "sweeps", "trials",
+    "launch", "means_sweep", "pause", "prune", "report", "rerun", "result", "resume", "show",
+    "size", "status", "stop", "sweeps", "trials",
 ]  # fmt: skip

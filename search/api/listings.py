@@ -155,6 +155,15 @@ def unfinished(*, settings: Settings) -> list[SweepRow]:
     return list(map(_row, {run.info.run_id: run for run in found}.values()))
 
 
+def sweep_row(name: str, *, settings: Settings) -> SweepRow:
+    """A sweep as a list has it.
+
+    Raises:
+        InputError: there is no such sweep.
+    """
+    return _row(archive.existing_sweep(store_of_sweep(name, settings), name))
+
+
 def _row(run: Any) -> SweepRow:
     tags, metrics, state = run.data.tags, run.data.metrics, _state_of(run.data.tags)
     scored = [name for name in metrics if name.startswith(BASELINE)]

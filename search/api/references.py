@@ -6,6 +6,7 @@ import re
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.spec import NAME, check_name
+from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.cache import store_to_read
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.settings import Settings
@@ -13,6 +14,8 @@ from lstm_sweep.search.store.tracking import Store
 
 #: what may mean a trial: SWEEP/NUMBER, or a run ID or its beginning
 TRIAL = re.compile(rf"{NAME.pattern}/[0-9]{{1,18}}|[0-9A-Za-z]{{1,32}}")
+#: what may be a run ID or its beginning
+RUN_ID = re.compile("[0-9a-f]{4,32}")
 
 
 def store_of_sweep(name: str, settings: Settings) -> Store:
@@ -48,6 +51,22 @@ def check_sweep_or_trial(reference: object) -> None:
     """Refuse what can mean neither a sweep nor a trial."""
     if not (isinstance(reference, str) and NAME.fullmatch(reference)):
         check_trial(reference)
+
+
+def means_sweep(reference: str, *, settings: Settings) -> bool:
+    """Whether a reference means a sweep: it is the name of one, or can mean no trial.
+
+    The name of a sweep is taken for that, be it also the beginning of a run ID.
+
+    Raises:
+        InputError: this can be neither, or there is no store yet.
+    """
+    check_sweep_or_trial(reference)
+    if "/" in reference:
+        return False
+    if not RUN_ID.fullmatch(reference):
+        return True
+    return archive.find_sweep(existing_store(f"'{reference}'", settings), reference) is not None
 
 
 def existing_store(what: str, settings: Settings) -> Store:

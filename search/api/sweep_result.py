@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.policy.confirmed import Confirmed
 from lstm_sweep.search.policy.stop_reason import DONE, SweepStatus
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.resume import driven_s
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
@@ -115,11 +118,13 @@ class SweepResult:
 
     sweep: str
     run_id: str
-    state: SweepStatus
-    #: why it has ended, a sentence
+    #: a `SweepStatus` once it has ended, else `queued`, `running` or `broken off`
+    state: str
+    #: why it has ended, a sentence; empty if it has not
     why: str
     #: trials that have ended, by outcome
     trials: Mapping[str, int]
+    #: while it runs, also by the rounds of a trial that has not ended
     best: BestTrial | None
     #: configs that were trained again, that of the best trial first
     confirmed: tuple[ConfirmedConfig, ...]
@@ -138,6 +143,11 @@ class SweepResult:
     #: a sentence if nothing was run, since the sweep is finished: what it has spent, and what it
     #: takes to go on
     unchanged: str = ""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether a driver has ended it, be it that `resume` goes on with it."""
+        return self.state in list(SweepStatus)
 
     @property
     def goes_on(self) -> bool:
@@ -180,23 +190,34 @@ class SweepResult:
         }
 
 
+def result(name: str, *, settings: Settings) -> SweepResult:
+    """The result of a sweep, or what it has so far.
+
+    Raises:
+        InputError: there is no such sweep, or it cannot be read.
+    """
+    store = store_of_sweep(name, settings)
+    return stored_result(store, archive.existing_sweep(store, name))
+
+
 def stored_result(store: Store, run: Any, unchanged: str = "") -> SweepResult:
-    """The result of a sweep that has ended, read from the runs of the store.
+    """The result of a sweep, or what it has so far, read from the runs of the store.
 
     Raises:
         BadRunError: its run says no state that this program knows.
     """
-    tags = Tags(run)
-    name = archive.name_of(tags)
+    tags, state = Tags(run), lease.state_of(run)
+    name, has_ended = archive.name_of(tags), state in list(SweepStatus)
     records = archive.trials(store, name)
     outcomes = Counter(record.state for record in records)
+    ranked = archive.ranked(records, of_running=state == "running")
     return SweepResult(
         sweep=name,
         run_id=run.info.run_id,
-        state=SweepStatus(tags.word(Tag.STATE, SweepStatus)),
-        why=tags.get(Tag.REASON, DONE.text),
+        state=SweepStatus(state) if has_ended else state,
+        why=tags.get(Tag.REASON, DONE.text) if has_ended else "",
         trials={str(outcome): outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
-        best=next(filter(None, map(BestTrial.of, archive.ranked(records))), None),
+        best=next(filter(None, map(BestTrial.of, ranked)), None),
         confirmed=tuple(map(ConfirmedConfig.of, confirmed_of(store, records))),
         baselines=archive.baselines(store, name),
         unknown_share=tags.share(Tag.UNKNOWN_SHARE),

@@ -1,4 +1,4 @@
-"""Two trials side by side: what differs in their configs, their curves, and which one is better."""
+"""Two trials, or the best of sweeps, side by side: configs, curves, and which one is better."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lstm_sweep.search.api.listings import TrialDetails, show
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.api.listings import SweepRow, TrialDetails, show, sweep_row
+from lstm_sweep.search.api.references import means_sweep
+from lstm_sweep.search.api.status_report import status
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.cache import store_to_read
-from lstm_sweep.search.store.run_kind import run_kind
+from lstm_sweep.search.store.run_kind import scored_on
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
 from lstm_sweep.search.trial import Outcome
 
+#: of trials that cannot be compared
+OTHER_DATA = "their losses cannot be compared: they were scored on other data, or on other targets"
 #: standard deviations of a difference beyond which it is more than chance
 BEYOND = 2.0
 
@@ -35,6 +40,8 @@ class TrialComparison:
     spread: float | None
     #: which one is better, for people
     verdict: str
+    #: the sweeps whose best trials they are, if they were named by sweeps
+    sweeps: tuple[SweepRow, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as `compare --json` prints it."""
@@ -45,21 +52,26 @@ class TrialComparison:
             "difference": self.difference,
             "spread": self.spread,
             "verdict": self.verdict,
+            "sweeps": [row.to_dict() for row in self.sweeps],
         }
 
 
 def compare(first: str, second: str, *, settings: Settings) -> TrialComparison:
-    """Compare two trials; each is `SWEEP/NUMBER`, or a run ID or its beginning.
+    """Compare two trials; each is `SWEEP/NUMBER`, a run ID or its beginning, or a sweep.
+
+    Of a sweep it is the best trial; while it runs, also by the rounds of one that has not ended.
 
     Raises:
-        InputError: one of them does not exist, or means several.
+        InputError: one of them does not exist, means several, or is a sweep without a result.
     """
-    one, other = show(first, settings=settings), show(second, settings=settings)
+    rows = dict[str, SweepRow]()
+    one, other = (_details(named, settings, rows) for named in (first, second))
     mine, its = one.record.trial.config.to_dict(), other.record.trial.config.to_dict()
     names = [name for name in {**mine, **its} if mine.get(name) != its.get(name)]
     differences = {name: (mine.get(name), its.get(name)) for name in names}
     losses = _loss(one.record), _loss(other.record)
-    elsewhere = _other_data(one.record, other.record)
+    same = scored_on(one.record.tags) == scored_on(other.record.tags)
+    elsewhere = "" if same else OTHER_DATA
     difference = spread = None
     if losses[0] is not None and losses[1] is not None and not elsewhere:
         difference = losses[1] - losses[0]
@@ -67,22 +79,26 @@ def compare(first: str, second: str, *, settings: Settings) -> TrialComparison:
             store_to_read(settings), {one.record.trial.sweep, other.record.trial.sweep}
         )
     verdict = elsewhere or _verdict(one.record, other.record, difference, spread)
-    return TrialComparison(one, other, differences, difference, spread, verdict)
+    return TrialComparison(
+        one, other, differences, difference, spread, verdict, tuple(rows.values())
+    )
+
+
+def _details(reference: str, settings: Settings, rows: dict[str, SweepRow]) -> TrialDetails:
+    """The trial that a reference means; its sweep is added to the rows if that names it."""
+    if not means_sweep(reference, settings=settings):
+        return show(reference, settings=settings)
+    best = status(reference, settings=settings).best
+    if best is None:
+        raise InputError(f"sweep '{reference}' has no trial with a result, expected one")
+    rows[reference] = sweep_row(reference, settings=settings)
+    return show(best.run_id, settings=settings)
 
 
 def _loss(record: TrialRecord) -> float | None:
     """The loss that a trial competes with; None if it has failed or has none."""
     ranks = not record.outcome or Outcome(record.outcome).ranks
     return record.best_val_loss if ranks else None
-
-
-def _other_data(first: TrialRecord, second: TrialRecord) -> str:
-    """Why the losses of two trials cannot be compared; empty if they can."""
-    kinds = run_kind(first.tags), run_kind(second.tags)
-    same = [tag for kind in kinds for tag in kind.scored_on or (kind.tag,)]
-    if all(first.tags.get(tag) == second.tags.get(tag) for tag in same):
-        return ""
-    return "their losses cannot be compared: they were scored on other data, or on other targets"
 
 
 def _spread(store: Store, sweeps: set[str]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from argparse import Namespace
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.client.connection import Connection
+from lstm_sweep.search.client.connection import Connection, RefusedError
 from lstm_sweep.search.commands.afar_printing import TEXT, print_text, say
 from lstm_sweep.search.commands.afar_spec import sending
 from lstm_sweep.search.commands.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
@@ -19,15 +20,32 @@ from lstm_sweep.search.texts.terminal import plain, print_json
 
 #: seconds between two looks at a rerun
 LOOK_EVERY_S = 1.0
+#: what may be a run ID or its beginning
+RUN_ID = re.compile("[0-9a-f]{4,32}")
+#: status of HTTP of what is not there
+NOT_FOUND = 404
 
 
 def show(arguments: Namespace, service: Connection) -> int:
-    """Show one trial, round by round."""
-    path = path_of_trial(arguments.trial)
-    if arguments.json:
-        print_json(service.get(*path).document())
-    else:
+    """Show a sweep with its result, or one trial, round by round."""
+    reference = arguments.reference
+    if "/" in reference:
+        return _show(path_of_trial(reference), service, as_json=arguments.json)
+    try:
+        return _show(("sweeps", reference, "result"), service, as_json=arguments.json)
+    except RefusedError as error:
+        if error.status != NOT_FOUND or not RUN_ID.fullmatch(reference):
+            raise
+    return _show(("runs", reference), service, as_json=arguments.json)
+
+
+def _show(path: tuple[str, ...], service: Connection, *, as_json: bool) -> int:
+    """Print what a service has there, without what it says to clients alone."""
+    if not as_json:
         print_text(service.get(*path, accept=TEXT))
+        return DONE
+    found = service.get(*path).document()
+    print_json({name: found[name] for name in found if name != "why"})
     return DONE
 
 
@@ -44,8 +62,8 @@ def path_of_trial(reference: str) -> tuple[str, ...]:
 
 
 def compare(arguments: Namespace, service: Connection) -> int:
-    """Show two trials side by side."""
-    query = {"first": arguments.trial, "other": arguments.other}
+    """Show two trials, or the best ones of sweeps, side by side."""
+    query = {"first": arguments.first, "other": arguments.other}
     if arguments.json:
         print_json(service.get("compare", **query).document())
     else:

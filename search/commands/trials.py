@@ -11,8 +11,9 @@ from lstm_sweep.search.commands.display import open_console
 from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.commands.launch import spec_of
 from lstm_sweep.search.commands.option_types import check_one_format
-from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.texts.sizes import write_sizes
+from lstm_sweep.search.texts.summary import SHOWN, write_sweep
 from lstm_sweep.search.texts.terminal import print_csv, print_json, print_left_out
 from lstm_sweep.search.texts.trials import write_comparison, write_trial, write_trials
 
@@ -36,8 +37,11 @@ def trials(arguments: Namespace) -> int:
 
 
 def show(arguments: Namespace) -> int:
-    """Show one trial, round by round."""
-    trial = api.show(arguments.trial, settings=load(Path.cwd()))
+    """Show a sweep with its result, or one trial, round by round."""
+    settings = load(Path.cwd())
+    if api.means_sweep(arguments.reference, settings=settings):
+        return _show_sweep(arguments.reference, settings, as_json=arguments.json)
+    trial = api.show(arguments.reference, settings=settings)
     if arguments.json:
         print_json(trial.to_dict())
         return DONE
@@ -45,9 +49,20 @@ def show(arguments: Namespace) -> int:
     return DONE
 
 
+def _show_sweep(name: str, settings: Settings, *, as_json: bool) -> int:
+    result = api.result(name, settings=settings)
+    if as_json:
+        print_json(result.to_dict())
+        return DONE
+    status = api.status(name, settings=settings)
+    trials = tuple(api.trials(name, settings=settings, top=SHOWN))
+    write_sweep(open_console(), result, status, trials)
+    return DONE
+
+
 def compare(arguments: Namespace) -> int:
-    """Show two trials side by side."""
-    found = api.compare(arguments.trial, arguments.other, settings=load(Path.cwd()))
+    """Show two trials, or the best ones of sweeps, side by side."""
+    found = api.compare(arguments.first, arguments.other, settings=load(Path.cwd()))
     if arguments.json:
         print_json(found.to_dict())
         return DONE

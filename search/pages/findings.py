@@ -106,6 +106,8 @@ class Findings:
     in_nats: bool
     #: what the loss of a round is; another name than `loss_name` is perhaps another measure
     round_name: str
+    #: what the losses were scored on; those of sweeps with the same can be compared
+    scored_on: Mapping[str, str | None] = field(default_factory=dict)
     #: attempts of all trials, by number
     attempts: tuple[TrialFinding, ...] = ()
     #: loss of each baseline on the same targets

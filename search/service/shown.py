@@ -170,7 +170,10 @@ class SweepStatus(_Shown):
 
 
 class SweepOutcome(_Shown):
-    """The result of a sweep, as `launch --json` prints it, and why it has ended."""
+    """The result of a sweep, or what it has so far, as `show --json` prints it.
+
+    `why` says why it has ended; it is empty until then.
+    """
 
     sweep: str
     run_id: str
@@ -236,7 +239,7 @@ class TrialShown(TrialRow):
 
 
 class TrialsCompared(_Shown):
-    """Two trials side by side, as `compare --json` prints them."""
+    """Two trials, or the best ones of sweeps, side by side, as `compare --json` prints them."""
 
     first: TrialShown
     second: TrialShown
@@ -244,6 +247,7 @@ class TrialsCompared(_Shown):
     difference: float | None = Field(description="loss of the second less that of the first")
     spread: float | None = Field(description="standard deviation over seeds, nats")
     verdict: str
+    sweeps: list[SweepInList] = Field(description="those that were named in place of a trial")
 
 
 class NetworkShown(_Shown):

@@ -94,6 +94,16 @@ def run_kind(tags: Tags) -> RunKind:
     return found
 
 
+def scored_on(tags: Tags) -> dict[str, str | None]:
+    """What a trial was scored on: its loss can be compared with those of trials with the same.
+
+    Raises:
+        BadRunError: this version knows no such kind.
+    """
+    kind = run_kind(tags)
+    return {tag: tags.get(tag) for tag in kind.scored_on or (kind.tag,)}
+
+
 def config_of(tags: Tags) -> Config:
     """The config of a trial.
 

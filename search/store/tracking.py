@@ -76,7 +76,8 @@ class Store:
         except _InUseError as error:
             raise InputError(f"store {settings}: {error}") from None
         except Exception as error:
-            why = refused(error) or f"{reason(error)}; expected a store that answers"
+            why = refused(error) or _unwritable(settings.database_file)
+            why = why or f"{reason(error)}; expected a store that answers"
             raise InputError(f"store {settings}: {why}") from None
 
     def ask(self, call: Callable[[], Answer]) -> Answer:
@@ -407,6 +408,17 @@ def size_of(repository: Any, name: str | None = None) -> int:
     for one in repository.list_artifacts(name):
         found += size_of(repository, one.path) if one.is_dir else one.file_size or 0
     return found
+
+
+def _unwritable(file: Path | None) -> str:
+    """What of a database in a file cannot be written; empty if nothing keeps this user from it."""
+    if file is None:
+        return ""
+    if not os.access(file.parent, os.W_OK):
+        return f"the folder {file.parent} cannot be written; expected one that can"
+    if file.exists() and not os.access(file, os.W_OK):
+        return f"{file} cannot be written; expected a file that can"
+    return ""
 
 
 class _InUseError(Exception):

@@ -22,7 +22,7 @@ from lstm_sweep.search.progress import comparable
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.attempts import apart, last_attempts
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.run_kind import run_kind
+from lstm_sweep.search.store.run_kind import run_kind, scored_on
 from lstm_sweep.search.store.tags import Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
@@ -70,6 +70,7 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         loss_name=kind.objective.name,
         in_nats=kind.objective.nats_per_symbol,
         round_name=kind.objective.round_name,
+        scored_on=scored_on(pairs[0][1].tags) if pairs else {},
         attempts=tuple(sorted(attempts, key=lambda one: (one.number, one.attempt))),
         baselines=baselines,
         entropy=_entropy(run, spec) if kind.objective.nats_per_symbol else None,

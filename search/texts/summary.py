@@ -1,4 +1,4 @@
-"""Prints the result of a sweep at its end: its best trials, and the commands that come next."""
+"""Prints the result of a sweep: its best trials, and the commands that come next."""
 
 from __future__ import annotations
 
@@ -7,16 +7,39 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 
 from lstm_sweep.models.scoring import unknown_text
+from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.texts.exported import model_name, program_here
+from lstm_sweep.search.texts.sweeps import status_line
 from lstm_sweep.search.texts.tables import trials_table
 from lstm_sweep.search.texts.times import duration
 
 #: trials that are shown, at most
 SHOWN = 10
+
+
+def write_sweep(
+    console: Console,
+    result: SweepResult,
+    status: SweepStatusReport,
+    trials: Sequence[TrialRecord],
+    program: str = "",
+) -> None:
+    """Print the result of a sweep, or its state and its best trials if it has not ended.
+
+    `trials` are its best ones, and `program` is as for `conclude`.
+    """
+    if result.has_ended:
+        conclude(console, result, trials, program)
+        return
+    console.print(status_line(status), markup=False, soft_wrap=True)
+    if so_far := [one for one in trials if one.best_val_loss is not None]:
+        console.print(
+            trials_table(so_far[:SHOWN], console.width, f"{result.sweep}: the best so far")
+        )
 
 
 def conclude(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import PurePath
+
 from rich.console import Console
 from rich.table import Table
 
 from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search.api.lifecycle import StoppedSweep
-from lstm_sweep.search.api.listings import SweepPage
+from lstm_sweep.search.api.listings import SweepPage, SweepRow
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.texts.tables import loss_text
@@ -21,15 +24,18 @@ def write_sweeps(console: Console, found: SweepPage, place: Settings) -> None:
         hint = f"; {place.above} has a store" if place.above else ""
         console.print(f"no sweeps in {place}{hint}; lstm-sweep launch begins one", soft_wrap=True)
         return
-    table = Table("sweep", "state", "trials", "best loss", "data")
-    for row in found:
-        loss = loss_text(row.best_val_loss)
-        table.add_row(
-            row.sweep, plain(row.state), str(row.trials_done), loss, plain(row.data or "-")
-        )
-    console.print(table)
+    console.print(sweeps_table(found))
     if found.next_page:
         console.print(OLDER, soft_wrap=True)
+
+
+def sweeps_table(rows: Iterable[SweepRow]) -> Table:
+    """Sweeps, a line each; of their data the name of the file or folder."""
+    table = Table("sweep", "state", "trials", "best loss", "data")
+    for row in rows:
+        loss, data = loss_text(row.best_val_loss), PurePath(row.data or "-").name
+        table.add_row(row.sweep, plain(row.state), str(row.trials_done), loss, plain(data))
+    return table
 
 
 def status_line(report: SweepStatusReport) -> str:

@@ -11,6 +11,7 @@ from lstm_sweep.search.api.trial_comparison import TrialComparison
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.texts import curve
+from lstm_sweep.search.texts.sweeps import sweeps_table
 from lstm_sweep.search.texts.tables import loss_text, trials_table
 from lstm_sweep.search.texts.terminal import plain
 
@@ -43,7 +44,9 @@ def write_trial(console: Console, trial: TrialDetails) -> None:
 
 
 def write_comparison(console: Console, found: TrialComparison) -> None:
-    """Print two trials side by side."""
+    """Print two trials side by side, and the sweeps whose best ones they are."""
+    if found.sweeps:
+        console.print(sweeps_table(found.sweeps))
     records = [found.first.record, found.second.record]
     same_kind = len({tuple(one.trial.config.table_columns()) for one in records}) == 1
     for shown in [records] if same_kind else [[one] for one in records]:

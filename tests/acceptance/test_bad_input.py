@@ -216,8 +216,9 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*GOOD, "--name", "a\nb"], [r"name is 'a\nb'", "letters"]),
     ([*GOOD, "--name", "x" * 9000], ["name is 'xxx", "xx...'", "up to 100 letters"]),
     ([*GOOD, "--trails", "5"], ["'--trails'", "did you mean '--trials'?"]),
-    ([*GOOD, "more.txt", "again.txt"], ["'again.txt'", "possible: -h"]),
-    (["lanch"], ["'lanch'", "did you mean 'launch'?", "resume"]),
+    ([*GOOD, "more.txt", "again.txt"], ["'again.txt'", "which it does not take", "--help"]),
+    (["lanch"], ["'lanch'", "did you mean 'launch'?"]),
+    (["--server", "http://x", "sweeps"], ["'--server' before the command", "sweeps --server URL"]),
     (["x\n" * 9000], [r"'x\n", "possible: launch"]),
     ([], ["COMMAND", "required", "--help"]),
     (["size"], ["--data is missing", "a path or a sample"]),
@@ -276,7 +277,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     (["ui", "--port", "0"], ["--port is 0", "1 to 65535"]),
     (["ui", "--port", "65536"], ["--port is 65536", "1 to 65535"]),
     (["ui", "--port", "http"], ["--port", "'http'", "a whole number"]),
-    (["sweeps", "x"], ["'x'", "possible: -h, --server, --json"]),
+    (["sweeps", "x"], ["'x'", "possible: -h, --limit, --all, --server, --json"]),
 ]
 
 

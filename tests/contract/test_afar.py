@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.search import api, cli
+from lstm_sweep.search.api import queue
+from lstm_sweep.search.api.queue import Submission
 from lstm_sweep.search.commands.afar import COMMANDS
 from lstm_sweep.search.commands.json_lines import COMMON, SCHEMA
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.texts.exported import program_here
 from tests.conftest import in_full
 from tests.service_app import Place, ResumingService, use_scripted_engines
+from tests.sweeps import tiny_spec
 
 #: a sweep as the service of these tests runs it, on small networks
 SMALL = [
@@ -33,7 +38,8 @@ def folder(workplace: Callable[[str], Path]) -> Path:
     """A working folder with a store, data, a sweep file and files that are none."""
     folder = workplace("afar")
     for name, text in {
-        "text.txt": "abcdefgh" * 1_000, "small.yaml": SPACE, "list.yaml": "[1]",
+        "text.txt": "abcdefgh" * 1_000, "other.txt": "hgfedcba" * 1_000,
+        "small.yaml": SPACE, "list.yaml": "[1]",
         "sweep.yaml": SWEEP.format(space="small.yaml"), "unknown.yaml": "trails: 3",
         "broken.yaml": "trials: [", "zero.yaml": "data: text.txt\ntrials: 0",
         "template.py": "def create_model(): ...", "taken.html": "something else",
@@ -44,7 +50,7 @@ def folder(workplace: Callable[[str], Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def place(folder: Path) -> Iterator[Place]:
-    """A service over the store of the folder, with a sweep `s`, and one without a trial that ran.
+    """A service over the store of the folder, with a sweep `s`, one on `other` data, one queued.
 
     The working folder is that of the service, too: so a command at home has the same store.
     """
@@ -54,6 +60,9 @@ def place(folder: Path) -> Iterator[Place]:
         made = Place.in_folder(folder)
         place = Place(ResumingService(folder), made.settings)
         place.launch(folder / "text.txt")
+        place.launch(folder / "other.txt", "other", trials=1)
+        spec = tiny_spec(data=str(folder / "text.txt"), name="waits")
+        queue.submit(Store(place.service.settings.store), spec, Submission(owner="ann"))
         yield place
 
 
@@ -87,12 +96,15 @@ SAME = {
     "sweeps": [""],
     "status": ["s", "s --follow", "none", "../x", ""],
     "trials": ["s", "s --top 1", "s --top 0", "none"],
-    "show": ["s/1", "s/99", "none/1", "ffffff", "s", "s/x", "RUN"],
+    "show": ["s/1", "s", "s/99", "none/1", "none", "ffffff", "s/x", "RUN", "waits", "../x", ""],
     "stop": ["s", "none"],
     "delete": ["s", "none"],  # which asks first
     "prune": ["--older-than 0h --keep-best --dry-run", "--older-than 0h", "--older-than x"],
     "pause": ["s", "none"],
-    "compare": ["s/1 s/2", "s/1 s/1", "RUN s/0", "s/1 s/99", "s/1 none/1", "x/y/z s/1"],
+    "compare": [
+        "s/1 s/2", "s other", "s s/1", "RUN s", "RUN s/0", "s waits", "s none", "s/1 s/99",
+        "s/1 none/1", "x/y/z s/1",
+    ],
     "size": [
         "--data text.txt --set layer_size=6,8", "--data workflow-log --symbols ids --space quick",
         "--data text.txt --space small.yaml", "--data none.txt", "--data text.txt --symbols x",
@@ -133,7 +145,8 @@ def test_a_command_is_the_same_from_afar(
     for more in ([], ["--json"]):
         words = [run_id if word == "RUN" else word for word in command.split()]
         home, afar = both(*words, *more)
-        assert afar[:2] == home[:2]
+        # what comes next is named as it is called: at home perhaps by a path
+        assert afar[:2] == (home[0], home[1].replace(f"  {program_here()} ", "  lstm-sweep "))
         said = [line for line in afar[2].splitlines() if ": sending " not in line]
         assert ("Traceback" in afar[2], len(said)) == (False, home[2].count("\n"))
 

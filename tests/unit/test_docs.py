@@ -182,7 +182,7 @@ def test_the_program_takes_the_commands_that_are_shown(page: str) -> None:
 
 def test_commands_are_found() -> None:
     assert {command.split()[0] for command in commands("README.md")} == {
-        "launch", "ui", "export", "rerun"
+        "launch", "show", "report", "ui", "export", "generate", "rerun"
     }  # fmt: skip
     assert len(commands("docs/tutorial.md")) > 15
 

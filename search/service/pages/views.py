@@ -17,6 +17,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.api.listings import SweepRow
 from lstm_sweep.search.api.references import store_of_sweep
+from lstm_sweep.search.api.trial_comparison import OTHER_DATA
 from lstm_sweep.search.pages import answer, figures
 from lstm_sweep.search.pages.bars import Bar, bars
 from lstm_sweep.search.pages.figure import Figure, Table, figure
@@ -243,17 +244,24 @@ async def compare(
         leaders = [one.leader for one in found if one.leader]
         fields = dict.fromkeys(name for one in leaders for name in one.config)
         return rendered(
-            "compare.html", looks, found=found, fields=list(fields), figures=beside(found)
-        )
+            "compare.html", looks, found=found, fields=list(fields), figures=beside(found),
+            apart="" if comparable(found) else OTHER_DATA,
+        )  # fmt: skip
 
     return await kept(request, site, ("compare", *names), ask)
 
 
+def comparable(found: Sequence[Findings]) -> bool:
+    """Whether the losses of sweeps were scored on the same; one without a trial has none."""
+    scored = [one.scored_on for one in found if one.leader]
+    return all(one == scored[0] for one in scored)
+
+
 def beside(found: Sequence[Findings]) -> list[Figure]:
-    """The best losses of sweeps; none unless all measure the same loss, above 0."""
+    """The best losses of sweeps; none unless all were scored on the same, and are above 0."""
     leaders = [(one.sweep, one.leader) for one in found]
     best = [(name, one.loss) for name, one in leaders if one and one.loss is not None]
-    if len({one.loss_name for one in found}) > 1 or len(best) < 2 or min(x for _, x in best) < 0:
+    if not comparable(found) or len(best) < 2 or min(x for _, x in best) < 0:
         return []
     least = min(loss for _, loss in best)
     rows = [Bar(name, loss, f"{loss:.4f}", strong=loss == least) for name, loss in best]
@@ -262,7 +270,7 @@ def beside(found: Sequence[Findings]) -> list[Figure]:
         figure(
             "The best losses",
             lambda size: bars(rows, title="best losses of sweeps", size=size),
-            "Shorter is better, if the sweeps were run on the same data.",
+            "Shorter is better.",
             Table(["sweep", found[0].loss_name, "more than the best"], cells),
         )
     ]

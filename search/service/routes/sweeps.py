@@ -12,13 +12,10 @@ from rich.console import Console
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search import api
-from lstm_sweep.search.api.errors import SweepRunsError
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import SweepPage, page_of
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.resumption import changes_of, named_changes
-from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
-from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.service import answers, printed
 from lstm_sweep.search.service import shown as shows
 from lstm_sweep.search.service.bodies import (
@@ -44,7 +41,7 @@ from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.sweep.continuation import how_to_go_on
-from lstm_sweep.search.texts.summary import SHOWN, conclude
+from lstm_sweep.search.texts.summary import SHOWN, write_sweep
 from lstm_sweep.search.texts.sweeps import status_line, stopped_line, write_sweeps
 
 router = APIRouter(prefix=API, tags=["sweeps"])
@@ -150,23 +147,19 @@ async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
 @router.get(
     "/sweeps/{sweep}/result",
     summary="Show the result of a sweep",
-    responses={200: {"model": shows.SweepOutcome}, **refusals(NONE | {409: "it has not ended"})},
+    responses={200: {"model": shows.SweepOutcome}, **refusals(NONE | {409: "it cannot be read"})},
 )
 async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
-    """The result of a sweep that has ended, as `launch` prints it."""
-
-    def find() -> SweepResult:
-        if (state := site.service.status(sweep).state) not in set(SweepStatus) - {"running"}:
-            raise SweepRunsError(f"sweep '{sweep}' is {state}: expected one that has ended")
-        store = store_of_sweep(sweep, site.store)
-        return stored_result(store, archive.existing_sweep(store, sweep))
+    """The result of a sweep as `launch` prints it, or its state and best trials until it ends."""
 
     def write(console: Console) -> None:
-        trials = api.trials(sweep, settings=site.store, top=SHOWN)
-        conclude(console, find(), tuple(trials), program="lstm-sweep")
+        found = api.result(sweep, settings=site.store)
+        status = site.service.status(sweep)
+        trials = tuple(api.trials(sweep, settings=site.store, top=SHOWN))
+        write_sweep(console, found, status, trials, program="lstm-sweep")
 
     def ask() -> dict[str, Any]:
-        found = find()
+        found = api.result(sweep, settings=site.store)
         return found.to_dict() | {"why": for_command_line(found.why)}
 
     if printed.wants_text(request):

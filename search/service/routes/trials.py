@@ -30,6 +30,7 @@ from lstm_sweep.search.service.description import (
 )
 from lstm_sweep.search.service.reruns import ID, Wanted, checked
 from lstm_sweep.search.service.site import Site, TheSite
+from lstm_sweep.search.spec import NAME
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.texts.trials import write_comparison, write_trial, write_trials
@@ -125,16 +126,16 @@ async def run(run: RunId, request: Request, site: TheSite) -> Response:
 Reference = Annotated[
     str,
     Query(
-        description="SWEEP/NUMBER, or the ID of a trial's run, or its beginning",
+        description="a sweep (its best trial), SWEEP/NUMBER, or (the beginning of) a run ID",
         min_length=1,
-        json_schema_extra={"pattern": f"^({TRIAL.pattern})$"},
+        json_schema_extra={"pattern": f"^({TRIAL.pattern}|{NAME.pattern})$"},
     ),
 ]
 
 
 @router.get(
     "/compare",
-    summary="Show two trials side by side",
+    summary="Show two trials, or the best ones of sweeps, side by side",
     responses={200: {"model": shows.TrialsCompared}, **refusals(NONE)},
 )
 async def compare(first: Reference, other: Reference, request: Request, site: TheSite) -> Response:

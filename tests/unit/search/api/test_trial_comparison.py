@@ -8,6 +8,7 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
+from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.trial import Ended, Outcome
@@ -39,7 +40,7 @@ def test_two_trials_are_compared_by_configs_curves_and_losses(store: Store) -> N
     swapped = api.compare("s/1", "s/0", settings=store.settings)
     assert swapped.difference == pytest.approx(-0.25) and swapped.verdict == found.verdict
     assert list(found.to_dict()) == [
-        "first", "second", "differences", "difference", "spread", "verdict",
+        "first", "second", "differences", "difference", "spread", "verdict", "sweeps",
     ]  # fmt: skip
 
 
@@ -77,6 +78,30 @@ def test_trials_of_sweeps_with_other_seeds_are_compared_if_they_have_the_same_ta
     for trial in ("u/0", "v/0"):
         other = api.compare("s/0", trial, settings=store.settings)
         assert other.difference is None and "other targets" in other.verdict
+
+
+@pytest.mark.parametrize(
+    "first, second, trials, named",
+    [
+        ("s", "s/1", ("s/0", "s/1"), ["s"]),
+        ("s/1", "s", ("s/1", "s/0"), ["s"]),
+        ("s", "s", ("s/0", "s/0"), ["s"]),
+        ("s", "beef", ("s/0", "beef/0"), ["s", "beef"]),
+    ],
+)
+def test_of_a_sweep_its_best_trial_is_compared(
+    store: Store, corpus: Corpus, data: Path, first: str, second: str, trials: tuple[str, str],
+    named: list[str],
+) -> None:  # fmt: skip
+    """A name that might be the beginning of a run ID is that of the sweep, if there is one."""
+    if not archive.find_sweep(store, "beef"):
+        spec = tiny_spec(data=str(data), trials=1, epochs=1, **PLAIN)
+        sweep_of(store, corpus, ScriptedEngine({0: [2.5]}), spec, name="beef").run()
+    found = api.compare(first, second, settings=store.settings)
+    assert (found.first.record.trial.id, found.second.record.trial.id) == trials
+    expected = {row.sweep: row for row in api.sweeps(settings=store.settings)}
+    assert list(found.sweeps) == [expected[name] for name in named]
+    assert found.difference is not None
 
 
 def test_a_trial_that_is_not_there_is_refused(store: Store) -> None:

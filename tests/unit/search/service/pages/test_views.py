@@ -160,6 +160,12 @@ def test_sweeps_are_compared(place: Place, client: TestClient, data: Path) -> No
     shown = client.get("/compare?sweep=s&sweep=t").text
     check(shown)
     assert "The best losses" in shown and 'href="/sweeps/t"' in shown
+    other = data.with_name("other.txt")
+    other.write_text(data.read_text(encoding="utf-8")[::-1], encoding="utf-8")
+    place.launch(other, "u", trials=1)
+    apart = client.get("/compare?sweep=s&sweep=u").text
+    check(apart)
+    assert "cannot be compared" in apart and "The best losses" not in apart
 
 
 def test_a_sweep_that_runs_is_compared_by_its_trial_with_the_lowest_loss() -> None:
@@ -167,7 +173,9 @@ def test_a_sweep_that_runs_is_compared_by_its_trial_with_the_lowest_loss() -> No
     found = [findings(trial(0, 1.5), runs, state="running"), findings(trial(0, 1.25), sweep="t")]
     [drawn] = views.beside(found)
     assert drawn.table.rows == [["s", "1.0000", "+0.0000"], ["t", "1.2500", "+0.2500"]]
-    shown = rendered("compare.html", None, found=found, fields=["layer_size"], figures=[drawn])
+    shown = rendered(
+        "compare.html", None, found=found, fields=["layer_size"], figures=[drawn], apart=""
+    )
     cells = re.findall(r"<td>(.*?)</td>", shown)
     assert {"1.0000", "s/1 (has not ended)", "96", "1.2500", "s/0", "64"} <= set(cells)
     assert "1.5000" not in cells
