@@ -44,6 +44,7 @@ class Site:
         """Start the service, and wait until it says that it answers."""
         slots = {"LSTM_SWEEP_SLOTS": str(self.folder / "slots")}
         command = ["serve", "--json", "--slots", "2", "--no-mlflow"]
+        command += ["--data-root", str(self.folder)]
         self.service = start_program(*command, cwd=self.folder, **slots)
         self.told = json.loads(self.service.stdout.readline())
 
