@@ -39,8 +39,8 @@ class SweepFields(TypedDict, total=False):
         name: name of the sweep (default: name of the data, and a number)
         space: what may vary: `default`, `quick`, a YAML file, or a mapping of fields to values
         set: values that take the place of those of the space, by field
-        trials: trials at most (default: 50)
-        minutes: wall time at most (default: no limit)
+        trials: trials at most
+        minutes: wall time at most (default: 30 if `trials` is not given either, else no limit)
         workers: trials at once (default: one for each GPU, or else for each CPU core)
         per_gpu: trials that share a GPU, or `auto` (default: 1)
         on: where trials run: `local` (default), `ray` on a cluster, or `inline` to debug
@@ -59,7 +59,7 @@ class SweepFields(TypedDict, total=False):
             least (default: 0.1)
         size_high: and at most (default: 10)
         targets: validation targets that are scored, at most, or `auto` (default)
-        targets_seed: by which they are drawn (default: 0); only losses on the same can be compared
+        targets_seed: seed by which they are chosen (default: 0); losses on others do not compare
         adjacent_targets: so many targets side by side share windows, 1: each has a whole window, or
             `auto` (default): 24, of event ids in short sessions 1, 128 if all networks carry their
             state

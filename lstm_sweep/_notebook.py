@@ -11,7 +11,7 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.texts.tables import going_text, loss_text
-from lstm_sweep.search.texts.times import duration, time_left_text
+from lstm_sweep.search.times import duration, time_left_text
 
 #: seconds between two updates
 UPDATE_S = 0.5
@@ -63,7 +63,8 @@ class NotebookTable:
 
 def summary(state: SweepState, *, ended: bool) -> str:
     """The state of a sweep in a line."""
-    parts = [f"{state.name}: {state.trials_done} of {state.spec.trials} trials"]
+    of = "" if state.spec.trials is None else f" of {state.spec.trials}"
+    parts = [f"{state.name}: {state.trials_done}{of} trials"]
     progress, loss = state.leader or (None, None)
     if ended:
         progress, loss = state.best, state.best_loss
@@ -79,10 +80,12 @@ def summary(state: SweepState, *, ended: bool) -> str:
 
 def page(state: SweepState, lines: Iterable[str], *, ended: bool) -> str:
     """A sweep as HTML: a summary, trials that run, the best ones, baselines; `lines` folded up."""
-    done, most = state.trials_done, state.spec.trials
+    done, most = float(state.trials_done), state.spec.trials
+    if most is None:
+        done, most = state.seconds, round(state.seconds + (state.seconds_left or 0.0))
     parts = [f"<div>{escape(summary(state, ended=ended))}</div>"]
     if not ended:
-        parts.append(f'<progress value="{done}" max="{most}" style="width:100%"></progress>')
+        parts.append(f'<progress value="{done:.0f}" max="{most}" style="width:100%"></progress>')
         parts.append(_table("running", state.running.values()))
         parts.append(_table("paused", state.paused.values()))
     parts.append(_table("best" if ended else "best that have ended", state.ranked[:LISTED]))

@@ -119,7 +119,10 @@ def _add_launch(commands: Commands) -> None:
     _add_space(command)
     command.add_argument("--algo", help="tpe (default), hyperopt (its own TPE), random or anneal")
     command.add_argument(
-        "--ladder", type=switch, metavar="on|off", help="learning rates first, high to low (on)"
+        "--ladder",
+        type=switch,
+        metavar="on|off",
+        help="find the best learning rate first, from high to low (on)",
     )
     command.add_argument(
         "--halving", type=switch, metavar="on|off", help="let trials wait that fall behind (on)"
@@ -140,7 +143,7 @@ def _add_launch(commands: Commands) -> None:
         "--confirm-configs", type=whole, metavar="N", help="train the best N again in the end (3)"
     )
     command.add_argument(
-        "--confirm-seeds", type=whole, metavar="N", help="with so many further seeds each (3)"
+        "--confirm-seeds", type=whole, metavar="N", help="each with N further seeds (3)"
     )
     command.add_argument("--seed", type=whole, metavar="S", help="seed of the sweep (default 0)")
     command.add_argument("--size-rule", metavar="RULE", help="reject (default), warn or off")
@@ -148,26 +151,27 @@ def _add_launch(commands: Commands) -> None:
         "--targets",
         type=whole_or_auto,
         metavar="N",
-        help="validation targets (auto: what takes 4 %% of a trial, or 10 %% if each has a window)",
+        help="symbols of the validation data on which each trial is scored (auto: as many as take "
+        "a few per cent of a trial's time)",
     )
     command.add_argument(
         "--targets-seed",
         type=whole,
         metavar="N",
-        help="by which they are drawn (0); only losses on the same targets can be compared",
+        help="seed by which these symbols are chosen (0); losses on others do not compare",
     )
     command.add_argument(
         "--adjacent-targets",
         type=whole_or_auto,
         metavar="N",
-        help="so many side by side share windows (auto: 24, of event ids in short sessions 1, 128 "
-        "if all networks carry their state)",
+        help="how many of them stand side by side, which is faster to score than as many apart "
+        "(auto)",
     )
     command.add_argument(
         "--rounds-per-epoch",
         type=whole_or_auto,
         metavar="N",
-        help="parts of an epoch after each of which a trial is judged (auto: by what they cost)",
+        help="how often in an epoch a trial is compared with others (auto: by what an epoch costs)",
     )
 
 
@@ -271,9 +275,14 @@ def _add_changeable(command: argparse.ArgumentParser, *, keeps: bool = False) ->
     def by_default(value: str) -> str:
         return "" if keeps else f" ({value})"
 
-    most = "trials at most" + by_default("default 50")
+    most = "trials at most"
     command.add_argument("--trials", type=whole, metavar="N", help=most)
-    command.add_argument("--minutes", type=number, metavar="M", help="wall time at most")
+    command.add_argument(
+        "--minutes",
+        type=number,
+        metavar="M",
+        help="wall time at most" + by_default("30 if --trials is not given either"),
+    )
     command.add_argument("--workers", type=whole, metavar="N", help="trials at once")
     command.add_argument(
         "--per-gpu", type=whole_or_auto, metavar="K", help="trials that share a GPU, or auto"
@@ -288,7 +297,7 @@ def _add_changeable(command: argparse.ArgumentParser, *, keeps: bool = False) ->
         metavar="N",
         help="end when N trials in a row failed" + by_default("10"),
     )
-    stay = "trials whose weights stay" + by_default("5")
+    stay = "best trials whose weights are kept" + by_default("5")
     command.add_argument("--keep", type=whole, metavar="N", help=stay)
 
 

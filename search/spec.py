@@ -21,6 +21,7 @@ from lstm_sweep.models.yaml_file import read_yaml
 from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.proposer import ALGORITHMS
+from lstm_sweep.search.times import DEFAULT_MINUTES
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import Space, from_mapping, with_settings
 from lstm_sweep.spaces.template.template import Template
@@ -35,6 +36,8 @@ CORPUS_FIELDS = (
     "data", "symbols", "split", "ends", "space", "size_rule", "size_low", "size_high", "targets",
     "targets_seed", "adjacent_targets", "rounds_per_epoch", "early_stopping", "prior",
 )  # fmt: skip
+#: trials that a search plans with if they are not limited
+UNLIMITED = 10_000
 #: in place of a number: what is best for this machine
 AUTO = "auto"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -58,8 +61,10 @@ class SweepSpec:
     template: Template | None = None
     #: the argument of a template, or the label, that is a learning rate
     learning_rate_field: str | None = None
-    trials: int = 50
-    #: wall time after which nothing more is begun and what runs is ended; None: no limit
+    #: trials at most; None: no limit
+    trials: int | None = None
+    #: wall time after which nothing more is begun and what runs is ended; None: no limit, or
+    #: `DEFAULT_MINUTES` if `trials` are not limited either
     minutes: float | None = None
     workers: int | None = None
     #: trials that share a GPU; `auto`: as many as its memory is measured to hold
@@ -105,7 +110,9 @@ class SweepSpec:
         if not self.template:
             object.__setattr__(self, "data", self._resolved_data())
         self.rule()
-        check_number("trials", self.trials, 1, whole=True)
+        check_number("trials", self.trials, 1, whole=True, optional=True)
+        if self.trials is None and self.minutes is None:
+            object.__setattr__(self, "minutes", DEFAULT_MINUTES)
         check_number("minutes", self.minutes, 0, above=True, optional=True)
         check_number("workers", self.workers, 1, MOST_PLACES, whole=True, optional=True)
         if self.per_gpu == AUTO and self.template:
@@ -172,7 +179,7 @@ class SweepSpec:
         return Plan(
             algorithm=self.algo,
             seed=self.seed,
-            trials=self.trials,
+            trials=UNLIMITED if self.trials is None else self.trials,
             seconds=None if self.minutes is None else 60 * self.minutes,
             ladder=self.ladder,
             halving=self.halving,

@@ -72,7 +72,7 @@ class ImmediateService:
         if client_token and key in self.tokens:
             return self.tokens[key]
         spec = dataclasses.replace(
-            spec, trials=min(spec.trials, 3), targets=100, ladder=False, **PLAIN
+            spec, trials=min(spec.trials or 3, 3), targets=100, ladder=False, **PLAIN
         )
         name = api.launch(spec, settings=self.settings.store).sweep
         self.owners[name], self.priorities[name] = owner, priority

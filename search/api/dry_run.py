@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.api import preparation
+from lstm_sweep.search.api.expected import bought, draws, limit_s
 from lstm_sweep.search.engines.base import devices
-from lstm_sweep.search.policy import ladder
-from lstm_sweep.search.policy.confirmation import SHARE
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.prior import described
-from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.task import KnownCosts, Task
+from lstm_sweep.search.sweep.task import KnownCosts
 from lstm_sweep.search.sweep.tasks import task_kind
-
-#: draws of a space that pass the size rule, of which costs are predicted, and draws at most
-ADMITTED, DRAWS = 200, 2_000
 
 
 @dataclass(frozen=True)
@@ -63,7 +55,7 @@ class DryRun:
     #: None if costs are not known beforehand, as those of a template
     typical: TypicalTrial | None
     #: trials that the budget buys, and seconds that they take; None if nobody knows
-    trials: int
+    trials: int | None
     seconds: float | None
     #: what people are told when such a sweep begins
     notes: tuple[str, ...]
@@ -113,12 +105,12 @@ def dry_run(spec: SweepSpec, *, settings: Settings, most_slots: int | None = Non
     if known is None:
         return DryRun(
             spec=spec.to_dict(), slots=slots, configs=configs, refused=None, typical=None,
-            trials=spec.trials, seconds=_limit(spec), notes=tuple(notes),
+            trials=spec.trials, seconds=limit_s(spec), notes=tuple(notes),
         )  # fmt: skip
     problem = known.problem
-    drawn, refused = _draws(task, spec)
+    drawn, refused = draws(task, spec)
     costs = problem.costs()
-    trials, seconds = _bought(spec, problem, costs, drawn, slots or 1)
+    trials, seconds = bought(spec, problem, costs, drawn, slots or 1)
     return DryRun(
         spec=spec.to_dict(),
         slots=slots,
@@ -136,21 +128,9 @@ def _here(spec: SweepSpec) -> SweepSpec:
     return dataclasses.replace(spec, on="local", workers=1)
 
 
-def _limit(spec: SweepSpec) -> float | None:
-    return None if spec.minutes is None else 60 * spec.minutes
-
-
 def _store_that_exists(settings: Settings) -> Store | None:
     file = settings.database_file
     return Store(settings) if file is None or file.exists() else None
-
-
-def _draws(task: Task, spec: SweepSpec) -> tuple[list[Config], float]:
-    """Configs that may be tried, and the share of draws that may not."""
-    rng = np.random.default_rng(spec.seed)
-    drawn = [spec.space.sample(rng) for _ in range(DRAWS)]
-    admitted = [config for config in drawn if task.admits(config)]
-    return admitted[:ADMITTED], 1 - len(admitted) / DRAWS
 
 
 def _typical(known: KnownCosts, costs: Costs, drawn: Sequence[Config]) -> TypicalTrial:
@@ -163,32 +143,3 @@ def _typical(known: KnownCosts, costs: Costs, drawn: Sequence[Config]) -> Typica
         costs.trial_seconds(config, known.problem.rounds),
         known.memory(config),
     )
-
-
-def _bought(
-    spec: SweepSpec, problem: SearchProblem, costs: Costs, drawn: Sequence[Config], slots: int
-) -> tuple[int, float | None]:
-    """How many trials are begun, and the seconds that they take.
-
-    Half of the slots train leaders; the others train each new trial to its first rung. The best
-    configs are trained again in the end. Without halving each trial is trained to its end.
-    """
-    halving = spec.halving and problem.pausable
-    rounds = problem.first_rung if halving else problem.rounds
-    each = statistics.mean(costs.trial_seconds(config, rounds) for config in drawn)
-    whole = statistics.mean(costs.trial_seconds(config, problem.rounds) for config in drawn)
-    rates = len(ladder.of(spec.space)) if spec.ladder else 0
-    again = min(spec.confirm_configs * spec.confirm_seeds, int(spec.trials * SHARE))
-    others = (slots - slots // 2 if slots > 1 else 0.5) if halving else slots
-    longest = whole if halving else 0.0
-    again_s, limit = again * whole / slots, _limit(spec)
-    if limit is not None:
-        again_s = min(again_s, SHARE * limit)
-    searched = spec.trials - rates - again
-    search_s = min(max(searched * each / others, longest), searched * whole / slots + longest)
-    seconds = search_s + rates * each / slots + again_s
-    if limit is None or seconds <= limit:
-        return spec.trials, seconds
-    time_to_search = max(0.0, limit - again_s - rates * each / slots)
-    searched = min(searched, int(time_to_search * others / each))
-    return max(1, rates + searched + again), limit

@@ -15,6 +15,7 @@ from lstm_sweep.search.api.errors import (
     SweepFailedError,
     SweepRunsError,
 )
+from lstm_sweep.search.api.expected import announcement
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.resumption import resumed_spec
 from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
@@ -102,7 +103,10 @@ class _Drive:
 
     def _announce(self, name: str, slots: int, past: ResumeState | None) -> None:
         said = self.observer.said
-        for line in (preparation.budget(self.spec, name, slots), *self.notes):
+        gone = past.seconds if past else 0.0
+        takes = announcement(self.spec, self.task, slots, gone)
+        said(f"sweep {name}: {takes}")
+        for line in self.notes:
             said(line)
         said(f"store: {self.store.settings}")
         if past:

@@ -73,11 +73,3 @@ def free_name(store: Store, data: str) -> str:
         for number in itertools.count(first)
         if not archive.find_sweep(store, name := f"{stem}{number}")
     )
-
-
-def budget(spec: SweepSpec, name: str, slots: int) -> str:
-    """How much a sweep may take, in a line."""
-    budget = f"{spec.trials} trials"
-    if spec.minutes is not None:
-        budget += f" or {spec.minutes:g} minutes"
-    return f"sweep {name}: up to {budget}, {slots} at once, {spec.algo}, seed {spec.seed}"

@@ -18,7 +18,7 @@ from lstm_sweep.search.api.deletion import check_not_deleted
 from lstm_sweep.search.api.errors import NothingToDoError, SweepExistsError
 from lstm_sweep.search.api.resumption import resumed_spec, waiting_changes
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason, SweepStatus
-from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.spec import UNLIMITED, SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import spec_tags
@@ -197,8 +197,8 @@ def read(runs: Iterable[Any]) -> list[QueuedRun]:
 def _read(run: Any) -> QueuedRun:
     tags = Tags(run)
     spec, done = archive.written_spec(run), int(run.data.metrics.get("trials_done", 0))
-    workers, trials = spec.get("workers"), spec.get("trials", 1)
-    left = max(1, int(trials) - done)
+    workers, trials = spec.get("workers"), spec.get("trials")
+    left = max(1, (UNLIMITED if trials is None else int(trials)) - done)
     driven = lease.holder(run.data.tags)
     seconds = driven.seconds if driven else tags.seconds(Tag.SECONDS)
     return QueuedRun(

@@ -22,6 +22,7 @@ from lstm_sweep.search.commands.afar_spec import (
 from lstm_sweep.search.commands.dry_run import print_dry_run
 from lstm_sweep.search.commands.exits import DONE, FAILED, INTERRUPTED
 from lstm_sweep.search.texts.terminal import plain, print_json
+from lstm_sweep.search.times import DEFAULT_MINUTES, budget_text
 
 #: options of `resume`
 CHANGES = ("trials", "minutes", "workers", "per_gpu", "on", "max_failures", "keep")
@@ -40,7 +41,9 @@ def launch(arguments: Namespace, service: Connection) -> int:
         if arguments.dry_run:
             return _dry_run(body, sent, as_json=arguments.json)
         made = service.send("POST", "sweeps", document=body, key=key).document()
-    return _go_on(arguments, service, made)
+    trials, minutes = body.get("trials"), body.get("minutes")
+    takes = budget_text(trials, DEFAULT_MINUTES if trials is minutes is None else minutes)
+    return _go_on(arguments, service, made, f", {takes} once it has slots")
 
 
 def _dry_run(body: dict[str, Any], sent: Sent, *, as_json: bool) -> int:
@@ -91,7 +94,7 @@ def refuse(arguments: Namespace, names: tuple[str, ...]) -> None:
             raise InputError(f"{option} is given with a service: expected a command without it")
 
 
-def _go_on(arguments: Namespace, service: Connection, made: dict[str, Any]) -> int:
+def _go_on(arguments: Namespace, service: Connection, made: dict[str, Any], takes: str = "") -> int:
     """Follow a sweep that the service has, unless nobody wants to, and print its result."""
     name = made["sweep"]
     if arguments.detach:
@@ -99,7 +102,10 @@ def _go_on(arguments: Namespace, service: Connection, made: dict[str, Any]) -> i
             made.pop("owner")
             print_json(made)
         else:
-            print(f"sweep {name}: {made['state']}; lstm-sweep status {name} --follow follows it")
+            print(
+                f"sweep {name}: {made['state']}{takes}; lstm-sweep status {name} --follow "
+                f"follows it, and says when it ends"
+            )
         return DONE
     try:
         progress = _progress_of(arguments.progress, name)

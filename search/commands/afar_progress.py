@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from lstm_sweep.search.client.listening import Event
 from lstm_sweep.search.commands.json_lines import write_line
-from lstm_sweep.search.texts.times import QUIET_S, STANDING, pruned_text, time_left_text
+from lstm_sweep.search.times import QUIET_S, STANDING, pruned_text, time_left_text
 from lstm_sweep.search.trial import Outcome
 
 #: state of a sweep that waits for slots

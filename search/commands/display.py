@@ -17,7 +17,7 @@ from lstm_sweep.search.sweep.observer import SILENT, Observer
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.texts.tables import fitted, going_text, loss_text
 from lstm_sweep.search.texts.terminal import plain
-from lstm_sweep.search.texts.times import QUIET_S, STANDING, duration, pruned_text, time_left_text
+from lstm_sweep.search.times import QUIET_S, STANDING, duration, pruned_text, time_left_text
 from lstm_sweep.search.trial import Outcome, Phase
 
 #: seconds between two repaints of the live table
@@ -163,8 +163,9 @@ def _running(state: SweepState, rows: int, width: int) -> Group:
 
 
 def _done_of(state: SweepState) -> str:
-    """How many trials have ended, of how many."""
-    return f"{sum(state.counts.values())}/{state.spec.trials}"
+    """How many trials have ended, of how many if that is limited."""
+    done, most = sum(state.counts.values()), state.spec.trials
+    return f"{done}" if most is None else f"{done}/{most}"
 
 
 def _ended_text(progress: TrialProgress, state: SweepState) -> str:
@@ -188,9 +189,10 @@ def _ended_text(progress: TrialProgress, state: SweepState) -> str:
 def _summary(state: SweepState) -> str:
     """How many trials have ended, the best one, and how long the sweep takes."""
     ended = sum(state.counts.values())
+    of = "" if state.spec.trials is None else f" of {state.spec.trials}"
     paused = f"{len(state.paused)} paused, " if state.paused else ""
     return (
-        f"{ended} of {state.spec.trials} trials, {paused}{_best_text(state)}, "
+        f"{ended}{of} trials, {paused}{_best_text(state)}, "
         f"{duration(state.seconds)} gone, "
         f"{time_left_text(state.seconds_left, state.seconds_left_range)}"
     )

@@ -100,11 +100,15 @@ def detect(arguments: Namespace) -> int:
         print_json(found.to_dict())
         return DONE
     print(
-        f"{found.symbols:,} symbols in {found.sessions:,} sessions: {bits(found.loss):.4f} bits a "
-        f"symbol; {found.unexpected:,} {rule}, in {len(found.in_sessions):,} sessions"
+        f"{found.symbols:,} symbols in {_sessions(found.sessions)}: {bits(found.loss):.4f} bits a "
+        f"symbol; {found.unexpected:,} {rule}, in {_sessions(len(found.in_sessions))}"
     )
     for finding in found.findings:
         print(printable(finding_line(finding, is_text=found.bundle.alphabet.is_text)))
     if more := found.unexpected - len(found.findings):
         print(f"... and {more:,} less surprising (--top N)")
     return DONE
+
+
+def _sessions(count: int) -> str:
+    return f"{count:,} session{'s' if count != 1 else ''}"

@@ -154,8 +154,10 @@ class SweepSubmission(_Body):
         TEXT, None, "`corpus:ID` or `server:PATH` of a template, in place of data", optional=True
     )
     learning_rate_field: Any = _taken({"type": "string"}, None, optional=True)
-    trials: Any = _taken(_whole(1), 50)
-    minutes: Any = _taken(MINUTES, None, "wall time at most", optional=True)
+    trials: Any = _taken(_whole(1), None, "trials at most", optional=True)
+    minutes: Any = _taken(
+        MINUTES, None, "wall time at most; 30 if trials are not limited either", optional=True
+    )
     workers: Any = _taken(_whole(1, MOST_PLACES), None, "trials at once, at most", optional=True)
     per_gpu: Any = _taken(_or_auto(_whole(1, MOST_PLACES)), 1)
     on: Any = _taken(_word(*ENGINES), "local")
@@ -176,7 +178,7 @@ class SweepSubmission(_Body):
     targets_seed: Any = _taken(_whole(0), 0)
     adjacent_targets: Any = _taken(_or_auto(_whole(1)), AUTO)
     rounds_per_epoch: Any = _taken(_or_auto(_whole(1)), AUTO)
-    keep: Any = _taken(_whole(1), 5, "trials whose weights stay")
+    keep: Any = _taken(_whole(1), 5, "best trials whose weights are kept")
     priority: Any = _taken(
         _whole(PRIORITIES[0], PRIORITIES[-1]), 0, "sweeps with a higher one go first"
     )

@@ -291,7 +291,7 @@ class Typical(_Shown):
 class Budget(_Shown):
     """How many trials a dry run expects, and how long they take."""
 
-    trials: int
+    trials: int | None
     seconds: float | None
 
 

@@ -82,8 +82,10 @@ class Loop:
             Resumed(past.finished, past.again, past.unfinished, past.paused)
         )
         spec, old_spec = parts.spec, past.spec
-        more_time = continuation.raised(old_spec.minutes, spec.minutes)
-        extended = more_time or spec.trials > old_spec.trials
+        extended = any(
+            continuation.raised(getattr(old_spec, limit), getattr(spec, limit))
+            for limit in ("minutes", "trials")
+        )
         paused = list(state.paused.values())
         parts.policy.restore(state.finished, state.waiting, paused, extended=extended)
         with parts.interrupts.hold():

@@ -5,42 +5,59 @@ Only the standard library is imported: the client of a service prints it too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lstm_sweep.models.config import FIELDS, TrialConfig
+from lstm_sweep.models.wording import values_text
 from lstm_sweep.search.texts.terminal import plain
-from lstm_sweep.search.texts.times import duration
+from lstm_sweep.search.times import about, budget_text
 
 
 def lines(result: Mapping[str, Any]) -> Iterator[str]:
-    """What a sweep would do, in lines for people."""
+    """What a sweep would do, in lines for people: what matters most first."""
     yield "dry run: nothing is trained, and nothing is created"
-    for name, value in result["spec"].items():
-        if value is not None:
-            yield f"  {name}: {plain(json.dumps(value, default=str))}"
-    yield from map(plain, result["notes"])
-    configs = "no end of" if result["configs"] is None else f"{result['configs']:,}"
-    share = result["refused"]
-    refused = "" if share is None else f"; the size rule refuses {share:.0%}"
-    yield f"space: {configs} configs{refused}"
-    slots = result["slots"]
-    if slots is None:
-        yield "as many trials at once as the cluster has slots"
-    else:
-        yield f"{slots} trials at once"
+    yield f"takes: {_takes(result)}"
     if typical := result["typical"]:
         yield (
-            f"a typical trial ({_headline(typical['config'])}): "
-            f"{typical['parameters']:,} parameters, {duration(typical['seconds'])} to its end, "
-            f"{typical['memory_bytes'] / 1e6:,.0f} MB beside TensorFlow's own"
+            f"a typical network: {_headline(typical['config'])}, {typical['parameters']:,} "
+            f"parameters, {typical['memory_bytes'] / 1e6:,.0f} MB beside TensorFlow's own"
         )
+        yield (
+            f"its trial would take about {about(typical['seconds'])} to its end; most are pruned "
+            f"long before"
+        )
+    yield from map(plain, result["notes"])
+    yield from _space_lines(result)
+    yield "--json has every option, as it is resolved"
+
+
+def _takes(result: Mapping[str, Any]) -> str:
+    """For how long, how many trials, and how many at once."""
+    slots, spec = result["slots"], result["spec"]
+    at_once = "as many at once as the cluster has slots" if slots is None else f"{slots} at once"
     trials, seconds = result["budget"]["trials"], result["budget"]["seconds"]
-    if seconds is None:
-        yield f"budget: {trials} trials; nobody knows yet how long they take"
-    else:
-        yield f"budget: about {trials} trials in about {duration(seconds)}"
+    wanted = budget_text(spec.get("trials"), spec.get("minutes"))
+    if seconds is None or result["typical"] is None:
+        return f"{wanted}, {at_once}; nobody knows yet how long a trial takes"
+    return f"{wanted} at most: about {trials:,} trials in about {about(seconds)}, {at_once}"
+
+
+def _space_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """What varies, a field a line, and what does not, in one line."""
+    configs = "infinitely many" if result["configs"] is None else f"{result['configs']:,}"
+    share = result["refused"]
+    refused = "" if share is None else f"; the size rule refuses {share:.0%} of them"
+    yield f"space: {configs} configs{refused}"
+    fixed = list[str]()
+    for name, described in result["spec"]["space"].items():
+        text = plain(f"{name} {values_text(described)}")
+        if isinstance(described, dict) or (isinstance(described, list) and len(described) > 1):
+            yield f"  {text}"
+        else:
+            fixed.append(text)
+    if fixed:
+        yield f"  always: {', '.join(fixed)}"
 
 
 def _headline(config: Mapping[str, Any]) -> str:

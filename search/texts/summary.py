@@ -15,7 +15,7 @@ from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.texts.exported import model_name, program_here
 from lstm_sweep.search.texts.sweeps import status_line
 from lstm_sweep.search.texts.tables import trials_table
-from lstm_sweep.search.texts.times import duration
+from lstm_sweep.search.times import duration
 
 #: trials that are shown, at most
 SHOWN = 10
@@ -101,4 +101,4 @@ def _next(result: SweepResult) -> Iterator[tuple[str, str]]:
 def _counts(result: SweepResult) -> str:
     total = sum(result.trials.values())
     parts = ", ".join(f"{count} {outcome}" for outcome, count in result.trials.items())
-    return f"{total} trials ({parts})"
+    return f"{total} trial{'s' if total != 1 else ''} ({parts})"

@@ -15,7 +15,7 @@ from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.texts.tables import loss_text
 from lstm_sweep.search.texts.terminal import OLDER, plain
-from lstm_sweep.search.texts.times import time_left_text
+from lstm_sweep.search.times import time_left_text
 
 
 def write_sweeps(console: Console, found: SweepPage, place: Settings) -> None:

@@ -45,7 +45,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 #: routers of all pages, and those of their paths that need no login
 PAGES, OPEN = (views, router), (LOGIN, "/logout")
 #: what the form of a sweep is filled in with, first what is seen at once, then the rest
-FIRST = {"data": "python-docs", "trials": "20", "space": "default"}
+FIRST = {"data": "python-docs", "minutes": "30", "space": "default"}
 REST = {"symbols": "auto", "set": "", "ladder": "on", "halving": "on", "confirm_configs": "",
         "size_rule": "reject", "seed": ""}  # fmt: skip
 SWITCH = ("on", "off")

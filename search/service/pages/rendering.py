@@ -22,7 +22,7 @@ from lstm_sweep.search.service import problems
 from lstm_sweep.search.service.permissions import User
 from lstm_sweep.search.service.problems import KINDS, ProblemError
 from lstm_sweep.search.service.site import Site
-from lstm_sweep.search.texts.times import time_left_text
+from lstm_sweep.search.times import time_left_text
 
 HERE = Path(__file__).parent
 #: where a browser logs in

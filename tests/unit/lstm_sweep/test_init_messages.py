@@ -62,7 +62,6 @@ Call = Callable[[Path, Any], object]
 BAD_CALLS: dict[str, Call] = {
     # what has a wrong value
     "launch: a name that is taken": lambda f, m: launch(f, name="s", trials=3),
-    "launch: fewer trials than rates": lambda f, m: launch(f, ladder=True, set=RATES, trials=1),
     "launch: a size rule that admits nothing": lambda f, m: launch(
         f, size_rule="reject", size_low=1e9, size_high=2e9
     ),

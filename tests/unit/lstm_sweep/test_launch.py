@@ -64,7 +64,7 @@ def test_arguments_become_a_spec(tmp_path: Path) -> None:
     space = {"layer_size": [64, 128], "dropout": "0..0.5"}
     changes = {"dropout": 0.25, "batch_size": "32,64"}
     spec = spec_of({"data": tmp_path, "space": space, "set": changes, "minutes": None})
-    assert (spec.data, spec.minutes) == (str(tmp_path), None)
+    assert (spec.data, spec.minutes, spec.trials) == (str(tmp_path), 30, None)
     assert spec.space["layer_size"] == Listed("layer_size", (64, 128))
     assert spec.space["dropout"] == Listed("dropout", (0.25,))
     assert spec.space["batch_size"] == Listed("batch_size", (32, 64))

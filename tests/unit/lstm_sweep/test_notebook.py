@@ -113,7 +113,7 @@ def test_parts_of_epochs_are_shown_that_have_rounds() -> None:
         one, trial=replace(one.trial, rounds_per_epoch=5), latest=Progressed(2, 0.5, 1.7)
     )
     shown = page(replace(found, running={slot: in_rounds}), [], ended=False)
-    assert "<td>0.3</td><td>1.7500</td>" in shown
+    assert "<td>0.3/27</td><td>1.7500</td>" in shown
 
 
 def test_the_best_trial_is_marked_while_it_runs() -> None:
@@ -139,8 +139,8 @@ def test_the_table_has_what_runs_what_is_best_and_the_baselines(cell: Cell) -> N
     heads = re.findall(r"<th>([^<]*)</th>", page)
     assert heads[0] == "running" and heads[len(heads) // 2] == "best that have ended"
     first, second = re.findall(r"<tbody><tr>(.*?)</tr></tbody>", page)
-    assert first.startswith("<td>docs/2</td>") and first.endswith("<td>1</td><td>1.7500</td>")
-    assert second.startswith("<td>docs/1</td>") and second.endswith("<td>2</td><td>1.2500</td>")
+    assert first.startswith("<td>docs/2</td>") and first.endswith("<td>1/27</td><td>1.7500</td>")
+    assert second.startswith("<td>docs/1</td>") and second.endswith("<td>2/27</td><td>1.2500</td>")
     assert "baselines: naive bayes 2.0000" in page
     assert "corpus: &lt;b&gt; &amp; more" in page
     assert '<progress value="1" max="5"' in page

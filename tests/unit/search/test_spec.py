@@ -17,6 +17,7 @@ from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.policy.proposer import ALGORITHMS
 from lstm_sweep.search.spec import RULES, SweepSpec, read_spec
+from lstm_sweep.search.times import DEFAULT_MINUTES
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
@@ -54,7 +55,6 @@ NAME = "expected up to 100 letters, digits, '.', '_' and '-', a letter or digit 
         ("trials", 1.5, f"trials is 1.5: {WHOLE} 1"),
         ("trials", "20", f"trials is '20': {WHOLE} 1"),
         ("trials", True, f"trials is True: {WHOLE} 1"),
-        ("trials", None, f"trials is None: {WHOLE} 1"),
         ("minutes", 0, "minutes is 0: expected a number above 0"),
         ("minutes", -1, "minutes is -1: expected a number above 0"),
         ("minutes", math.nan, "minutes is nan: expected a number above 0"),
@@ -135,9 +135,10 @@ def test_nothing_given_means_the_defaults() -> None:
     assert (spec.data, spec.space, spec.trials, spec.minutes) == (
         "python-docs",
         presets.DEFAULT,
-        50,
         None,
+        DEFAULT_MINUTES,
     )
+    assert SweepSpec(trials=40).minutes is None and SweepSpec(minutes=5).trials is None
 
 
 def test_defaults_give_the_default_rule_and_scoring() -> None:

@@ -15,7 +15,7 @@ from lstm_sweep.spaces.space import Space
 
 
 def test_the_defaults_of_a_spec_are_those_of_a_plan() -> None:
-    assert SweepSpec().plan() == Plan()
+    assert SweepSpec(trials=50).plan() == Plan()
 
 
 def test_a_plan_is_what_the_spec_says() -> None:
@@ -57,7 +57,7 @@ def test_what_is_on_or_off_may_be_switched_in_words(name: str, given: object, ta
 
 
 def test_without_a_time_limit_a_plan_has_none() -> None:
-    assert SweepSpec(minutes=None).plan().seconds is None
+    assert SweepSpec(trials=9, minutes=None).plan().seconds is None
 
 
 @pytest.mark.parametrize(

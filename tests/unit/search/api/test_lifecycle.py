@@ -130,7 +130,8 @@ def test_a_sweep_returns_what_it_has_come_to(place: Place) -> None:
     assert result.best and (result.best.trial, result.best.val_loss) == ("s/2", LOSSES[2][1])
     assert json.loads(json.dumps(result.to_dict()))["best"]["trial"] == "s/2"
     assert watching.told == ["started", "s/0", "s/1", "s/2", "ended"]
-    assert watching.lines[0].startswith("sweep s: up to 3 trials, 1 at once, tpe, seed 0")
+    assert watching.lines[0].startswith("sweep s: 3 trials on 1 slot, about ")
+    assert " here (--minutes N limits it); first results after about " in watching.lines[0]
     assert watching.lines[-1] == f"store: {place.settings}"
     with pytest.raises(FrozenInstanceError):
         setattr(result, "why", "changed")  # noqa: B010

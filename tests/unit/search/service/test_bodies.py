@@ -44,8 +44,9 @@ def test_networks_have_fields_of_a_submission() -> None:
 def test_a_field_is_described_and_left_to_the_core_to_check() -> None:
     described = SweepSubmission.model_json_schema()
     assert described["additionalProperties"] is False
-    assert described["properties"]["trials"] | {"title": ""} == {
-        "default": 50, "maximum": 2**64, "minimum": 1, "title": "", "type": "integer",
+    seed = described["properties"]["seed"] | {"title": ""}
+    assert seed == {
+        "default": 0, "maximum": 2**64, "minimum": 0, "title": "", "type": "integer",
     }  # fmt: skip
     assert described["properties"]["symbols"]["enum"] == [*SYMBOLS]
     odd = {"trials": "many", "trails": 5}

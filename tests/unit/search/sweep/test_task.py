@@ -166,7 +166,9 @@ class Growing(ScriptedEngine):
 
 @pytest.fixture(scope="module")
 def engine() -> Listening:
-    return Listening({number: [0.9, 0.8 - 0.01 * number, 0.85] for number in range(SPEC.trials)})
+    return Listening(
+        {number: [0.9, 0.8 - 0.01 * number, 0.85] for number in range(SPEC.trials or 0)}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +198,7 @@ def test_only_what_it_admits_is_trained_as_it_says(engine: Listening, sweep: Swe
 
 def test_its_runs_carry_its_tags_and_no_unit_of_other_kinds(sweep: Sweep) -> None:
     store: Any = sweep._store
-    assert len(store.run_tags) == 1 + SPEC.trials
+    assert len(store.run_tags) == 1 + (SPEC.trials or 0)
     assert all(tags["sweep.trees"] == "iris" for tags in store.run_tags.values())
     assert not any("bits_per_symbol" in row for rows in store.metrics.values() for row in rows)
     best = SweepResult.of(sweep.state).best

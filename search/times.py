@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+#: wall time of a sweep that is given no limit
+DEFAULT_MINUTES = 30.0
 #: an end of a range that is further off than this share of the estimate makes it a rough one
 ROUGH = 0.2
 #: seconds without a line after which one says how the running trials stand, and of how many
@@ -22,6 +24,16 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def budget_text(trials: int | None, minutes: float | None) -> str:
+    """What a sweep may take at most: `40 trials`, `30 minutes`, `40 trials or 30 minutes`."""
+    parts = []
+    if trials is not None:
+        parts.append(f"{trials:,} trials" if trials != 1 else "1 trial")
+    if minutes is not None:
+        parts.append(f"{minutes:g} minutes" if minutes != 1 else "1 minute")
+    return " or ".join(parts)
+
+
 def pruned_text(count: int) -> str:
     """How many trials have ended that waited, and were not needed any more."""
     are = "trials that waited are" if count > 1 else "trial that waited is"
@@ -37,8 +49,8 @@ def time_left_text(seconds: float | None, span: tuple[float, float] | None = Non
         return "about ? left"
     low, high = span or (seconds, seconds)
     if max(seconds - low, high - seconds) <= ROUGH * seconds:
-        return f"about {_rounded(seconds)} left"
-    first, last = _rounded(low), _rounded(high)
+        return f"about {about(seconds)} left"
+    first, last = about(low), about(high)
     if first == last:
         return f"about {first} left"
     number, unit = first.split(" ", 1)
@@ -46,8 +58,10 @@ def time_left_text(seconds: float | None, span: tuple[float, float] | None = Non
     return f"{number if same else first} to {last} left"
 
 
-def _rounded(seconds: float) -> str:
+def about(seconds: float | None) -> str:
     """A time without more figures than an estimate has: `45 s`, `12 min`, `1 h 15 min`."""
+    if seconds is None:
+        return "?"
     step = next(step for least, step in _STEPS if seconds >= least)
     text = duration(step * round(seconds / step))
     return text.removesuffix(" 00 s").removesuffix(" 00 min")
