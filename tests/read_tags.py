@@ -9,7 +9,8 @@ OF_SWEEP = ["sweep.name", "sweep.state", "sweep.reason", "sweep.schema", "sweep.
             "sweep.submitted", "sweep.started", "sweep.queued", "sweep.waits", "sweep.changes",
             "sweep.owner", "sweep.priority", "sweep.client_token", "sweep.submitted_digest",
             "sweep.expected_seconds", "sweep.expected_seconds_low",
-            "sweep.expected_seconds_high", "sweep.unconfirmed"]  # fmt: skip
+            "sweep.expected_seconds_high", "sweep.unconfirmed", "sweep.queue_signature",
+            "sweep.spec_signature"]  # fmt: skip
 OF_TRIAL = ["sweep.name", "sweep.trial", "sweep.attempt", "sweep.phase", "sweep.vals", "sweep.seed",
             "sweep.device", "sweep.config", "sweep.outcome", "sweep.reason", "sweep.curve",
             "sweep.schema", "sweep.data", "sweep.scoring", "sweep.corpus_digest", "sweep.template",

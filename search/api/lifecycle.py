@@ -192,10 +192,34 @@ def resume(
     """
     store = store_of_sweep(name, settings)
     run = archive.existing_sweep(store, name)
+    return go_on(
+        store,
+        run,
+        changes,
+        spec=spec,
+        template=template,
+        observer=observer,
+        interrupts=interrupts,
+        ray_address=ray_address,
+    )
+
+
+def go_on(
+    store: Store,
+    run: Any,
+    changes: Mapping[str, Any],
+    *,
+    spec: SweepSpec | None = None,
+    template: str | None = None,
+    observer: Observer = SILENT,
+    interrupts: Interrupts = NEVER,
+    ray_address: str | None = None,
+) -> SweepResult:
+    """Go on with a sweep as its run says it, whatever the store says since; see `resume`."""
     tags = Tags(run)
     archive.state_of(tags)
+    name, kind = archive.name_of(tags), task_kind_of_run(tags)
     check_not_deleted(name, tags)
-    kind = task_kind_of_run(tags)
     was = kind.read_spec(run, tags, template)
     now = resumed_spec(was, name, changes, spec)
     if all_spent := spent(tags, was, now):

@@ -6,13 +6,17 @@ The store has all of it: what a sweep is about, who has submitted it, when, and 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.data.samples import SAMPLES
+from lstm_sweep.models.data.source import existing, file_groups
+from lstm_sweep.models.errors import InputError, cut, escaped, shown
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.deletion import check_not_deleted
 from lstm_sweep.search.api.errors import NothingToDoError, SweepExistsError
@@ -22,10 +26,10 @@ from lstm_sweep.search.spec import UNLIMITED, SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import spec_tags
-from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tags import LARGEST, Tag, Tags, count
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.claim import OWNS_NAME, claim
+from lstm_sweep.search.sweep.claim import OWNS_NAME, WITHDRAWN, claim
 from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
 from lstm_sweep.search.sweep.resume import close
 from lstm_sweep.search.sweep.tasks import task_kind, task_kind_of_run
@@ -34,6 +38,10 @@ from lstm_sweep.search.sweep.tasks import task_kind, task_kind_of_run
 LOWEST, HIGHEST = -100, 100
 #: value of `Tag.QUEUED` of sweeps that a service is to drive, and of those that it has driven
 QUEUED, LEFT = "yes", "no"
+#: why a sweep is not driven that says it is queued
+NOT_SIGNED = (
+    "it was queued by somebody else than this service, which leaves it alone until `resume`"
+)
 #: states of sweeps that have not ended
 WAITS = ("queued", "running", SweepStatus.PAUSED, SweepStatus.INTERRUPTED)
 
@@ -80,6 +88,9 @@ class QueuedRun:
     seconds_left: float | None
 
 
+log = logging.getLogger("lstm_sweep.service")
+
+
 def submit(store: Store, spec: SweepSpec, submission: Submission) -> Submitted:
     """Queue a sweep. What was submitted with the same token is not queued again.
 
@@ -94,6 +105,10 @@ def submit(store: Store, spec: SweepSpec, submission: Submission) -> Submitted:
     if submission.client_token is not None:
         own[Tag.CLIENT_TOKEN] = submission.client_token.encode().hex()
         for run in store.runs(own):
+            if not _is_signed(store, run):  # its submission was cut off before, or it is a fake
+                store.log(run.info.run_id, tags=WITHDRAWN | {Tag.QUEUED: LEFT})
+                store.finish(run.info.run_id, "KILLED")
+                continue
             if run.data.tags.get(Tag.SUBMITTED_DIGEST) != spec.digest():
                 raise SweepExistsError(
                     f"sweep '{run.data.tags[Tag.NAME]}' was submitted with the same token, but "
@@ -109,6 +124,7 @@ def submit(store: Store, spec: SweepSpec, submission: Submission) -> Submitted:
         preparation.check_free(store, name)
         tags = about | {Tag.NAME: name, Tag.QUEUED: QUEUED} | spec_tags(spec, name)
         run_id = store.create_run(name, tags)
+        _sign(store, run_id, tags)
         try:
             _claim(store, name, run_id)
         except SweepExistsError:
@@ -123,6 +139,35 @@ def _about(spec: SweepSpec) -> str:
     """The name of the data of a spec, or of its template."""
     path = str(spec.template.path) if spec.template else spec.data
     return path.rstrip("/").rpartition("/")[2]
+
+
+def _sign(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
+    """Sign a run with these tags as one that this service has queued."""
+    if signer := store.signer:
+        signed = signer.of_spec(run_id, tags) | signer.of_place(run_id, tags)
+        store.log(run_id, tags=signed)
+
+
+def _is_signed(store: Store, run: Any) -> bool:
+    """Whether this service has queued a run as it is; without a signer all are taken."""
+    signer = store.signer
+    return signer is None or (signer.knows_spec(run) and signer.knows_place(run))
+
+
+def is_queued(store: Store, run: Any) -> bool:
+    """Whether a service is to drive a run, which it has queued itself."""
+    return (
+        run is not None
+        and run.data.tags.get(Tag.ROLE) == "sweep"
+        and run.data.tags.get(Tag.QUEUED) == QUEUED
+        and _is_signed(store, run)
+    )
+
+
+def owner_of(store: Store, run: Any) -> str | None:
+    """Who has submitted a sweep to this service; None if nobody has."""
+    is_ours = store.signer is None or store.signer.knows_place(run)
+    return (run.data.tags.get(Tag.OWNER) or None) if is_ours else None
 
 
 def _enter(store: Store, run_id: str) -> str:
@@ -173,32 +218,46 @@ def queued(store: Store) -> list[QueuedRun]:
 
 
 def queued_runs(store: Store) -> list[Any]:
-    """The runs of the sweeps that a service is to drive."""
+    """The runs of the sweeps that a service is to drive: of those in the store its own."""
+    found = list[Any]()
     # other runs have no such tag; by one tag they are found faster than by two
-    found = [
-        run for run in store.runs({Tag.QUEUED: QUEUED}) if run.data.tags.get(Tag.ROLE) == "sweep"
-    ]
+    for run in store.runs({Tag.QUEUED: QUEUED}):
+        if is_queued(store, run):
+            found.append(run)
+        else:
+            _note_left_out(str(run.info.run_id), NOT_SIGNED)
     for run in found:
         if run.data.tags.get(Tag.STATE) == "queued" and run.info.status == "RUNNING":
-            with contextlib.suppress(SweepExistsError):  # whoever queued it was killed meanwhile
+            with contextlib.suppress(InputError):  # whoever queued it was killed meanwhile
                 _enter(store, run.info.run_id)
     return found
 
 
 def read(runs: Iterable[Any]) -> list[QueuedRun]:
-    """Sweeps by their runs as they are now, oldest first; what cannot be read is left out."""
+    """Sweeps by their runs as they are now, oldest first; what cannot be read is left out.
+
+    Others may write to the store: whatever a run holds, it stops no other one.
+    """
     found = []
     for run in runs:
-        with contextlib.suppress(BadRunError, InputError):
+        try:
             found.append(_read(run))
+        except Exception as error:
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            _note_left_out(str(run.info.run_id), f"{kind}{error}")
     return sorted(found, key=lambda one: (one.submitted, one.run_id))
+
+
+@functools.lru_cache(maxsize=1_000)
+def _note_left_out(run_id: str, why: str) -> None:
+    """Say once in the log that a run is left out of the queue."""
+    log.warning("run %s is left out of the queue: %s", run_id, escaped(cut(why)))
 
 
 def _read(run: Any) -> QueuedRun:
     tags = Tags(run)
-    spec, done = archive.written_spec(run), int(run.data.metrics.get("trials_done", 0))
-    workers, trials = spec.get("workers"), spec.get("trials")
-    left = max(1, (UNLIMITED if trials is None else int(trials)) - done)
+    spec, done = archive.written_spec(run), count(run.data.metrics, "trials_done")
+    left = max(1, (_whole(tags, spec, "trials") or UNLIMITED) - done)
     driven = lease.holder(run.data.tags)
     seconds = driven.seconds if driven else tags.seconds(Tag.SECONDS)
     return QueuedRun(
@@ -210,9 +269,23 @@ def _read(run: Any) -> QueuedRun:
         state=archive.state_of(tags),
         driver=None if driven is None or driven.is_gone else driven,
         changes=waiting_changes(tags),
-        workers=workers if isinstance(workers, int) else None,
+        workers=_whole(tags, spec, "workers"),
         trials_left=left,
         seconds_left=_seconds_left(tags, seconds, left, done),
+    )
+
+
+def _whole(tags: Tags, spec: Mapping[str, Any], field: str) -> int | None:
+    """A whole number from 1 of a spec in a store; None if it is left open.
+
+    Raises:
+        BadRunError: it is none.
+    """
+    found = spec.get(field)
+    if found is None or (type(found) is int and 1 <= found <= LARGEST):
+        return found
+    raise BadRunError(
+        f"run {tags.run_id}: {field} of its spec is {shown(found)}: expected a whole number from 1"
     )
 
 
@@ -236,31 +309,38 @@ def let_wait(store: Store, run_id: str) -> None:
         store.reopen(run_id, "SCHEDULED")
 
 
-def prioritise(store: Store, run_id: str, priority: int) -> None:
+def prioritise(store: Store, run: Any, priority: int) -> None:
     """Give a sweep another priority.
 
     Raises:
-        InputError: this is no priority.
+        InputError: this is no priority, or somebody else has changed the place of the sweep.
     """
     check_priority(priority)
-    store.log(run_id, tags={Tag.PRIORITY: str(priority)})
+    new, run_id = {Tag.PRIORITY: str(priority)}, run.info.run_id
+    if signer := store.signer:
+        if not signer.knows_place(run):
+            raise InputError(f"sweep '{run.data.tags.get(Tag.NAME)}': {NOT_SIGNED}")
+        new |= signer.of_place(run_id, run.data.tags | new)
+    store.log(run_id, tags=new)
 
 
 def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> None:
-    """Queue a sweep again that waits or has ended; of one that was launched, `owner` is the owner.
+    """Queue a sweep again that waits or has ended.
 
-    Changes add to those that it waits with; those of one that has ended are forgotten.
+    Changes add to those that it waits with; those of one that has ended are forgotten. One that
+    was not queued by this service, as by `launch`, belongs to `owner` from then on, if its data are
+    such as the service may read.
 
     Raises:
         NothingToDoError: it has spent all that it may.
-        InputError: there is no such sweep, or the changes are none.
+        InputError: there is no such sweep, the changes are none, or its data may not be read.
     """
     run = archive.existing_sweep(store, name)
-    tags = Tags(run)
+    tags, is_ours = Tags(run), _is_signed(store, run)
     state = archive.state_of(tags)
     check_not_deleted(name, tags)
     was = task_kind_of_run(tags).read_spec(run, tags, None)
-    waits = waiting_changes(tags) if state in WAITS else {}
+    waits = waiting_changes(tags) if state in WAITS and is_ours else {}
     changes = waits | dict(changes)
     now = resumed_spec(was, name, changes, None)
     if all_spent := spent(tags, was, now):
@@ -268,14 +348,29 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
             f"sweep {name}: finished with ", all_spent, "; ", how_to_go_on(name, tags)
         )
     new = {Tag.QUEUED: QUEUED, Tag.CHANGES: json.dumps(changes) if changes else ""}
-    if Tag.SUBMITTED not in tags:
-        new |= {Tag.OWNER: owner, Tag.SUBMITTED: f"{time.time():.3f}"}
-        new |= {Tag.STARTED: f"{(run.info.start_time or 0) / 1000:.3f}"}
+    if Tag.SUBMITTED not in tags or not is_ours:
+        check_readable(was)
+        new |= {Tag.OWNER: owner, Tag.SUBMITTED: f"{time.time():.3f}", Tag.PRIORITY: "0"}
+        if Tag.SUBMITTED not in tags:
+            new |= {Tag.STARTED: f"{(run.info.start_time or 0) / 1000:.3f}"}
     if state != "running":
         new[Tag.STATE] = "queued"
+    if signer := store.signer:
+        signed = {**tags} | new
+        new |= signer.of_spec(tags.run_id, signed) | signer.of_place(tags.run_id, signed)
     store.log(run.info.run_id, tags=new)
     if state != "running":
         store.reopen(run.info.run_id, "SCHEDULED")
+
+
+def check_readable(spec: SweepSpec) -> None:
+    """Check that the data of a sweep may be read here.
+
+    Raises:
+        InputError: they are gone, or lie elsewhere than the data of a service may.
+    """
+    if spec.template is None and spec.data not in SAMPLES:
+        file_groups(existing(spec.data))
 
 
 def is_changed(run: Any, name: str, changes: Mapping[str, Any]) -> bool:

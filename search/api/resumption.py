@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -125,6 +124,10 @@ def changes_of(
     return dict(changes)
 
 
-def waiting_changes(tags: Mapping[str, str]) -> dict[str, Any]:
-    """What was changed in a sweep that waits in a queue, and its driver is to begin with."""
-    return dict(json.loads(tags.get(Tag.CHANGES) or "{}"))
+def waiting_changes(tags: Tags) -> dict[str, Any]:
+    """What was changed in a sweep that waits in a queue, and its driver is to begin with.
+
+    Raises:
+        BadRunError: the tag holds something else.
+    """
+    return dict(tags.json(Tag.CHANGES, dict)) if tags.get(Tag.CHANGES) else {}

@@ -13,7 +13,7 @@ from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.sweep_result import BestTrial
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tags import MOST_SECONDS, Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_end import DRIVER_DIED
 from lstm_sweep.search.store.trial_record import TrialRecord
@@ -106,7 +106,8 @@ def _report(store: Store, name: str) -> SweepStatusReport:
     # those that a driver which does not run has left open are none of its outcomes
     counted = [one for one in records if one.outcome or state == "running"]
     outcomes = Counter(one.state for one in counted)
-    began = datetime.fromtimestamp((run.info.start_time or 0) / 1000, UTC)
+    began_s = min(max(0.0, (run.info.start_time or 0) / 1000), MOST_SECONDS)
+    began = datetime.fromtimestamp(began_s, UTC)
     left = _seconds_left(run, outcomes) if state == "running" else None
     return SweepStatusReport(
         sweep=name,

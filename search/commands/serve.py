@@ -86,6 +86,7 @@ def serve(arguments: Namespace) -> int:
             stack.callback(cluster.close)
         service = _service(arguments, settings, cluster, stop_s)
         end.calls(service.drain)
+        service.on_lost = lambda: os.kill(os.getpid(), signal.SIGTERM)
         mlflow, mlflow_url = None, settings.address.rstrip("/") if settings.is_server else None
         if not settings.is_server and not arguments.no_mlflow:
             note = service_folder(settings, Path.cwd()) / "mlflow-process"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, Lock, to_thread
 from fastapi import Request
 from starlette.responses import Response
 
@@ -44,6 +44,8 @@ class Answers:
         self._cache, self._age_s = cache, age_s
         self._readers, self._writers = CapacityLimiter(READERS), CapacityLimiter(WRITERS)
         self._corpora = CapacityLimiter(CORPORA)
+        #: sweeps that are being changed
+        self._changed = WeakValueDictionary[str, Lock]()
         #: of users who ask just now
         self._users = WeakValueDictionary[str, CapacityLimiter]()
 
@@ -78,10 +80,20 @@ class Answers:
 
         return await _while_here(request, asyncio.ensure_future(asked()))
 
-    async def change(self, call: Callable[[], Any]) -> Any:
-        """What `call` returns, in a thread; what was remembered before is asked again."""
+    async def change(self, call: Callable[[], Any], sweep: str = "") -> Any:
+        """What `call` returns, in a thread; what was remembered before is asked again.
+
+        A `sweep` is changed by one after the other. To stop one may take a while: those that wait
+        for it take no thread.
+        """
+        lock = self._changed.get(sweep) if sweep else None
+        if lock is None:
+            lock = Lock()
+            if sweep:
+                self._changed[sweep] = lock
         try:
-            return await to_thread.run_sync(call, limiter=self._writers)
+            async with lock:
+                return await to_thread.run_sync(call, limiter=self._writers)
         finally:
             self.forget()
 

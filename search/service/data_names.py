@@ -70,14 +70,21 @@ class DataNames:
         return str(self._path("data", given))
 
     def named(self, text: str) -> str:
-        """A text with `corpus:ID` in place of the paths of what was uploaded, also of cut ones."""
+        """A text with names as in requests in place of paths of the machine, also of cut ones."""
         folder = re.escape(str(self._uploads.folder_of("")))
         for corpus in set(re.findall(f"{folder}/({CORPUS_ID})/", text)):
             with contextlib.suppress(ProblemError):  # it is deleted just now
                 path = str(self._uploads.path_of(corpus))
                 for written in (path, cut(path)):
                     text = text.replace(written, f"{CORPUS}{corpus}")
+        for root in sorted(map(str, self._roots), key=len, reverse=True):
+            text = text.replace(f"{root}/", SERVER).replace(root, SERVER)
         return text
+
+    def data_named(self, path: str) -> str:
+        """Data as a request names them; of such that lie elsewhere their own name alone."""
+        named = self.named(path)
+        return named.rstrip("/").rpartition("/")[2] if named.startswith("/") else named
 
     def template(self, given: object) -> str:
         """The path of the template that is meant.

@@ -1,4 +1,4 @@
-"""The driver of one sweep of a service, as a process: `python -m ... NAME FILE [ENGINE]`.
+"""The driver of one sweep of a service, as a process: `python -m ... RUN_ID FILE [ENGINE]`.
 
 It locks FILE as long as it lives, so that there is one driver of a sweep and whoever started it can
 be another process by now. What it says goes to standard output, which is a log. With ENGINE trials
@@ -21,9 +21,8 @@ from lstm_sweep.models.errors import InputError, NoRoomError
 from lstm_sweep.search.process.leaving import leave
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted, Shield, stop_within_s
-from lstm_sweep.search.process.whole_files import replace_text
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.service.runner import PROGRESS
+from lstm_sweep.search.service.runner import KEY, write_note
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.state import SweepState
@@ -35,22 +34,22 @@ NOTE_EVERY_S = 1.0
 
 
 class Log(Silent):
-    """Writes lines with the time, and notes in a file how far the sweep is."""
+    """Writes lines with the time, and notes how far the sweep is in the file that is locked."""
 
-    def __init__(self, progress: Path | None = None) -> None:
-        self._progress, self._noted, self._noted_at = progress, (0, 0), -math.inf
+    def __init__(self, descriptor: int | None = None) -> None:
+        self._descriptor, self._noted, self._noted_at = descriptor, (0, 0), -math.inf
 
     @override
     def update(self, state: SweepState) -> None:
         """Note the number of trials that have ended, and of rounds of the others."""
         now = time.monotonic()
-        if self._progress is None or now - self._noted_at < NOTE_EVERY_S:
+        if self._descriptor is None or now - self._noted_at < NOTE_EVERY_S:
             return
         reached = len(state.finished), sum(len(one.rounds) for one in state.under_way)
         if reached > self._noted:
             self._noted, self._noted_at = reached, now
             with contextlib.suppress(OSError):
-                replace_text(self._progress, f"{reached[0]} {reached[1]}")
+                write_note(self._descriptor, reached)
 
     @override
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
@@ -64,17 +63,16 @@ class Log(Silent):
         print(f"{now} {without_secrets(text)}", flush=True)
 
 
-def main(name: str, file: Path, on: str | None = None) -> int:
+def main(run_id: str, file: Path, on: str | None = None) -> int:
     """Drive a sweep to its end; return the exit code."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not _locked(descriptor):
         return DONE  # another one drives it
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    shield, log = Shield(stop_within_s()), Log(file.with_suffix(PROGRESS))
+    write_note(descriptor)
+    shield, log = Shield(stop_within_s()), Log(descriptor)
     try:
         with shield.up():
-            _drive(name, log, shield, on)
+            _drive(run_id, log, shield, on, file.with_name(KEY))
     except Interrupted:
         log.said("interrupted")
     except (StoreError, NoRoomError) as error:
@@ -95,29 +93,33 @@ def _locked(descriptor: int) -> bool:
     return False
 
 
-def _drive(name: str, log: Log, shield: Shield, on: str | None) -> None:
+def _drive(run_id: str, log: Log, shield: Shield, on: str | None, key: Path) -> None:
     from lstm_sweep.search.api import lifecycle, queue
     from lstm_sweep.search.api.errors import SweepRunsError
     from lstm_sweep.search.store.settings import load
+    from lstm_sweep.search.store.signatures import Signer
     from lstm_sweep.search.store.tracking import Store
 
-    settings = load(Path.cwd())
-    store = Store(settings)
-    waiting = next((one for one in queue.queued(store) if one.name == name), None)
-    if waiting is None:
-        log.said(f"sweep '{name}' is not queued any more")
+    store = Store(load(Path.cwd()))
+    store.signer = Signer.of(key)
+    # what is driven is what was signed, so all is taken from the run as it is read here
+    run = store.run(run_id)
+    waiting = queue.read([run] if queue.is_queued(store, run) else [])
+    if not waiting:
+        log.said(f"run {run_id} is not queued any more")
         return
+    [one] = waiting
     try:
-        changes = {**waiting.changes} | ({"on": on} if on else {})
-        result = lifecycle.resume(name, changes, settings=settings, observer=log, interrupts=shield)
-        log.said(f"sweep '{name}': {result.state}; {result.why}")
+        changes = {**one.changes} | ({"on": on} if on else {})
+        result = lifecycle.go_on(store, run, changes, observer=log, interrupts=shield)
+        log.said(f"sweep '{one.name}': {result.state}; {result.why}")
     except SweepRunsError as error:
         log.said(str(error))
     except InputError as error:
         log.said(str(error))
-        now = next((one for one in queue.queued(store) if one.name == name), None)
-        if now and now.driver is None:
-            queue.give_up(store, now.run_id, str(error))
+        now = queue.read([store.run(run_id)])
+        if now and now[0].driver is None:
+            queue.give_up(store, run_id, str(error))
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ async def read_corpus(request: Request, site: Site, write: Write) -> Response:
     return response(await site.answers.read_corpus(lambda: text_of(terminal, write)))
 
 
-async def change(request: Request, site: Site, write: Write) -> Response:
+async def change(request: Request, site: Site, write: Write, sweep: str = "") -> Response:
     """What `write` prints, which changes something."""
     terminal = request.headers.get(TERMINAL, "")
-    return response(await site.answers.change(lambda: text_of(terminal, write)))
+    return response(await site.answers.change(lambda: text_of(terminal, write), sweep))

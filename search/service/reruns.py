@@ -39,8 +39,10 @@ ID = "[0-9a-f]{16}"
 PROGRAM = (sys.executable, "-P", "-m", "lstm_sweep.search.cli")
 #: seconds between two looks at what is trained
 LOOK_EVERY_S = 1.0
-#: seconds for which the files of a rerun are kept
-KEPT_S = 30 * 24 * 3600.0
+#: seconds for which the files of a rerun are kept, and between two looks for older ones
+KEPT_S, DROP_EVERY_S = 30 * 24 * 3600.0, 24 * 3600.0
+#: states of reruns that have not ended
+OPEN = ("queued", "running")
 #: characters of what the command has said that are looked at
 LONGEST = 20_000
 
@@ -93,6 +95,9 @@ class Reruns:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._ending = threading.Event()
         self._drop_old()
+        self._dropped = time.monotonic()
+        #: those that have not ended, oldest first: of the others nothing is read but on request
+        self._open = [one for one in self._ids() if self._read(one).state in OPEN]
         self._thread = threading.Thread(target=self._watch, name="reruns", daemon=True)
 
     def start(self) -> None:
@@ -108,7 +113,7 @@ class Reruns:
         """
         settings = [_setting(name, value) for name, value in checked(wanted.changes).items()]
         with self._lock:
-            waiting = [one for one in self._ids() if self._read(one).state in ("queued", "running")]
+            waiting = [one for one in self._open if self._read(one).state in OPEN]
             if len(waiting) >= self._limits.waiting_reruns:
                 most = self._limits.waiting_reruns
                 raise ProblemError(429, f"{len(waiting)} reruns wait, expected at most {most}")
@@ -119,6 +124,7 @@ class Reruns:
             del about["changes"]
             replace_text(scratch / "asked.json", json_text(about), lasting=True)
             scratch.rename(self._folder / new)
+            self._open.append(new)
         return self.get(new)
 
     def get(self, rerun_id: str) -> Rerun:
@@ -181,11 +187,14 @@ class Reruns:
         while not self._ending.wait(LOOK_EVERY_S):
             try:
                 self._look()
-            except (OSError, ValueError) as error:  # it is looked again
+                if time.monotonic() - self._dropped > DROP_EVERY_S:
+                    self._dropped = time.monotonic()
+                    self._drop_old()
+            except Exception as error:  # it is looked again
                 log.error("reruns: %s", without_secrets(str(error)))
 
     def _look(self) -> None:
-        reruns = [self._read(one) for one in self._ids()]
+        reruns = [self._read(one) for one in list(self._open)]
         running = sum(one.state == "running" for one in reruns)
         queued = [one.id for one in reruns if one.state == "queued"]
         for rerun_id in queued[: max(0, self._limits.reruns - running)]:
@@ -194,6 +203,9 @@ class Reruns:
             if (code := child.poll()) is not None:
                 (self._folder / rerun_id / "code").write_text(str(code), encoding="utf-8")
                 del self._children[rerun_id]
+        ended = {one.id for one in reruns if one.state not in OPEN}
+        with self._lock:
+            self._open = [one for one in self._open if one not in ended]
 
     def _start(self, rerun_id: str) -> None:
         place = self._folder / rerun_id
@@ -219,11 +231,12 @@ class Reruns:
 
     def _drop_old(self) -> None:
         """Delete reruns of long ago, and those whose submission was cut off."""
-        for left in self._folder.iterdir():
-            cut_off = left.name.startswith(".") or _document(left / "asked.json") is None
-            with contextlib.suppress(OSError):
-                if cut_off or time.time() - left.stat().st_mtime > KEPT_S:
-                    shutil.rmtree(left)
+        with self._lock:  # or a submission that is being made would be taken for one
+            for left in list(self._folder.iterdir()):
+                cut_off = left.name.startswith(".") or _document(left / "asked.json") is None
+                with contextlib.suppress(OSError):
+                    if cut_off or time.time() - left.stat().st_mtime > KEPT_S:
+                        shutil.rmtree(left)
 
 
 def checked(changes: object) -> Mapping[str, Any]:

@@ -1,7 +1,8 @@
 """The drivers of a service: processes that are started, found again, given slots, and ended.
 
 Each has a file that it locks as long as it lives, beside its allotment and its log, in a folder of
-the service. So a service that was killed finds them, and none is started twice.
+the service. So a service that was killed finds them, and none is started twice. Whether a driver
+gets on is seen by the lease of its sweep in the store, which it renews: `Beats`.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import slot_sharing
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import SERVICE_STOP_S, STOP_WITHIN
 from lstm_sweep.search.service.logs import cut_open_log
 from lstm_sweep.search.service.scheduler import duration
+from lstm_sweep.search.sweep.lease import STALE_S, Holder
 
 #: seconds before a driver that has died is started again, twice as many after each further death
 AGAIN_S, LONGEST_AGAIN_S = 2.0, 300.0
@@ -34,8 +35,17 @@ MOST_DEATHS, FORGIVEN_S = 5, 600.0
 KILLED_AHEAD_S, TOLD_AHEAD_S = 8.0, 10.0
 #: bytes of the log of a driver, of which as much is kept again, and logs that are kept
 MOST_LOG_BYTES, MOST_LOGS = 4 << 20, 1_000
-#: suffixes of the file that a driver locks, and of that in which it notes how far its sweep is
-LOCK, PROGRESS = ".lock", ".progress"
+#: suffix of the file that a driver locks: its process, and how far its sweep is
+LOCK = ".lock"
+#: name of the file with the key that signs what the service has queued
+KEY = "key"
+#: bytes of what it says
+LONGEST_NOTE = 64
+#: seconds without a renewal of its lease after which a driver hangs, and after which one that has
+#: no lease does: it reads its data before it has one, and draws pictures after it
+HANGS_S, WITHOUT_LEASE_S = 90.0, 1800.0
+#: seconds between two looks at a lease that count at most: in longer ones nobody has looked
+UNSEEN_S = 10.0
 
 
 @dataclass
@@ -50,6 +60,35 @@ class _Deaths:
     #: when it was started last, and when it may be started again; seconds of the clock
     started: float = 0.0
     again: float = 0.0
+
+
+class Beats:
+    """The leases of sweeps, as they were seen at each look: whether they are renewed."""
+
+    def __init__(self) -> None:
+        #: of each run: the token and the beat of its lease, since when it is seen with these, and
+        #: when it was seen last; seconds of any clock
+        self._seen: dict[str, tuple[tuple[str, int], float, float]] = {}
+
+    def silent_s(self, run_id: str, driver: Holder | None, now: float) -> float:
+        """For how long a lease was not renewed, or was missing, as far as somebody has looked."""
+        beat = (driver.token, driver.beat) if driver else ("", 0)
+        before, since, last = self._seen.get(run_id, (beat, now, now))
+        since = since + max(0.0, now - last - UNSEEN_S) if before == beat else now
+        self._seen[run_id] = (beat, since, now)
+        return now - since
+
+    def lives(self, run_id: str, driver: Holder, now: float) -> bool:
+        """Whether a driver on another machine has renewed its lease of late."""
+        return self.silent_s(run_id, driver, now) < STALE_S
+
+    def hangs(self, run_id: str, driver: Holder | None, now: float) -> bool:
+        """Whether a driver whose process lives gets on no more."""
+        return self.silent_s(run_id, driver, now) >= (HANGS_S if driver else WITHOUT_LEASE_S)
+
+    def forget(self, run_id: str) -> None:
+        """Look anew at the lease of a sweep."""
+        self._seen.pop(run_id, None)
 
 
 class Runner:
@@ -75,6 +114,10 @@ class Runner:
         self._deaths: dict[str, _Deaths] = {}
         #: what was written to the allotment of each
         self._allotted: dict[str, tuple[int, str]] = {}
+        #: drivers that were told to end, and when they are killed; seconds of the clock
+        self._killed_at: dict[str, float] = {}
+        #: sweeps of which no driver is started just now
+        self._held: set[str] = set()
         #: held while a driver is started, and whether none is to be started any more
         self._starting, self._closed = threading.Lock(), False
         self._drop_old_logs()
@@ -90,11 +133,16 @@ class Runner:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            text = os.read(descriptor, 32)
-            return int(text) if text.isdigit() else None
+            return _noted(descriptor)[0] or None
         finally:
             os.close(descriptor)
         return None
+
+    def alive(self) -> list[str]:
+        """The sweeps whose drivers are processes of this machine."""
+        files = self._state.glob(f"*{LOCK}")
+        named = {*(file.name.removesuffix(LOCK) for file in files), *list(self._children)}
+        return sorted(run_id for run_id in named if self.pid(run_id))
 
     def _child(self, run_id: str) -> int | None:
         child = self._children.get(run_id)
@@ -103,17 +151,18 @@ class Runner:
             return None
         return child.pid if child else None
 
-    def start(self, run_id: str, name: str) -> None:
+    def start(self, run_id: str) -> None:
         """Start the driver of a sweep, in a session of its own; none after `close`."""
         log = self._state / f"{run_id}.log"
         module = "lstm_sweep.search.service.driver"
         with self._starting, log.open("ab") as out:
-            if self._closed:
+            if self._closed or run_id in self._held:
                 return
+            self._killed_at.pop(run_id, None)
             now, deaths = self._clock(), self._deaths.setdefault(run_id, _Deaths())
             deaths.started, deaths.is_open = now, True
             self._children[run_id] = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, name, str(self._file(run_id)), *self._on],
+                [sys.executable, "-P", "-m", module, run_id, str(self._file(run_id)), *self._on],
                 cwd=self._workplace,
                 env=os.environ
                 | {
@@ -139,8 +188,22 @@ class Runner:
         wait = min(LONGEST_AGAIN_S, AGAIN_S * 2 ** (deaths.count - 1))
         deaths.again = self._clock() + wait
 
+    def expect_end(self, run_id: str) -> None:
+        """Count the next end of a driver as no death: it is asked for."""
+        if deaths := self._deaths.get(run_id):
+            deaths.is_open = False
+
+    @contextlib.contextmanager
+    def holding(self, run_id: str) -> Iterator[None]:
+        """Start no driver of a sweep meanwhile."""
+        self._held.add(run_id)
+        try:
+            yield
+        finally:
+            self._held.discard(run_id)
+
     def was_started(self, run_id: str) -> bool:
-        """Whether this service has started a driver since `note_death` or `forget`."""
+        """Whether this service has started a driver whose end would be a death."""
         return run_id in self._deaths and self._deaths[run_id].is_open
 
     def may_start_in(self, run_id: str) -> float:
@@ -202,13 +265,15 @@ class Runner:
         return slots, self._clock() - max(0.0, time.time() - at)
 
     def _progress(self, run_id: str) -> tuple[int, int]:
-        """How far a sweep is by what its drivers have noted: trials that ended, and rounds."""
+        """How far a sweep is by what its driver has noted: trials that ended, and rounds."""
         try:
-            text = self._allotment(run_id).with_suffix(PROGRESS).read_text(encoding="ascii")
-            trials, rounds = map(int, text.split())
-            return trials, rounds
-        except (OSError, ValueError):
+            descriptor = os.open(self._file(run_id), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
             return 0, 0
+        try:
+            return _noted(descriptor)[1:]
+        finally:
+            os.close(descriptor)
 
     def demand(self, run_id: str) -> int | None:
         """How many slots a driver says it could use; None if it has not said."""
@@ -228,8 +293,9 @@ class Runner:
         """Delete the files of a sweep whose driver has ended, but for its log."""
         self._deaths.pop(run_id, None)
         self._allotted.pop(run_id, None)
+        self._killed_at.pop(run_id, None)
         allotment = self._allotment(run_id)
-        suffixes = (slot_sharing.DEMAND, slot_sharing.SURPLUS, PROGRESS)
+        suffixes = (slot_sharing.DEMAND, slot_sharing.SURPLUS)
         files = [allotment, *map(allotment.with_suffix, suffixes), self._file(run_id)]
         for file in files:
             with contextlib.suppress(OSError):
@@ -239,8 +305,7 @@ class Runner:
         """Start no more drivers, and end all, also those that an earlier service has started."""
         with self._starting:
             self._closed = True
-        locks = self._state.glob(f"*{LOCK}")
-        self.end({*(file.name.removesuffix(LOCK) for file in locks), *self._children})
+        self.end(self.alive())
 
     def end(self, run_ids: Iterable[str], within_s: float | None = None) -> None:
         """End drivers: SIGTERM, and SIGKILL for those that do not end in time."""
@@ -255,11 +320,24 @@ class Runner:
 
     def terminate(self, run_id: str) -> int | None:
         """Ask a driver to end, which counts as no death; its process, or None if there is none."""
-        if deaths := self._deaths.get(run_id):
-            deaths.is_open = False
+        self.expect_end(run_id)
         if pid := self.pid(run_id):
             _send(pid, signal.SIGTERM)
         return pid
+
+    def end_hanging(self, run_id: str) -> None:
+        """Ask a driver to end that gets on no more, which counts as a death; then kill it.
+
+        It is to be called at each look as long as the driver lives.
+        """
+        pid, now = self.pid(run_id), self._clock()
+        if not pid:
+            return
+        if run_id not in self._killed_at:
+            self._killed_at[run_id] = now + self._end_within_s
+            with contextlib.suppress(OSError), (self._state / f"{run_id}.log").open("ab") as log:
+                log.write(b"it hung, and was ended by the service\n")
+        _send(pid, signal.SIGKILL if now >= self._killed_at[run_id] else signal.SIGTERM)
 
     def _file(self, run_id: str) -> Path:
         return self._state / f"{run_id}{LOCK}"
@@ -273,21 +351,17 @@ def _send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def lock_folder(state: Path, store: str) -> int:
-    """A descriptor that locks the folder of a service.
+def write_note(descriptor: int, progress: tuple[int, int] = (0, 0)) -> None:
+    """Write to the file that a driver locks who it is, and how far its sweep is.
 
-    Raises:
-        InputError: another service has locked it.
+    That is how many trials have ended, and how many rounds the others have trained.
     """
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(state, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise InputError(
-            f"another service keeps the queue of {store}: expected one at a time"
-        ) from None
-    except OSError:  # a file system without locks
-        pass
-    return descriptor
+    text = f"{os.getpid()} {progress[0]} {progress[1]}"
+    os.pwrite(descriptor, f"{text:<{LONGEST_NOTE}}".encode(), 0)
+
+
+def _noted(descriptor: int) -> tuple[int, int, int]:
+    """What a driver has written to its file: its process, trials and rounds; 0 if it has not."""
+    words = os.pread(descriptor, LONGEST_NOTE, 0).split()
+    pid, trials, rounds = (int(one) if one.isdigit() else 0 for one in (*words, *[b"0"] * 3)[:3])
+    return pid, trials, rounds

@@ -137,7 +137,7 @@ class Shares:
         self._runner.allot(one.run_id, given.slots, given.why, self.since[one.run_id])
         may = not self._runner.may_start_in(one.run_id)
         if given.slots and may and self.pids[one.run_id] is None:
-            self._runner.start(one.run_id, one.name)
+            self._runner.start(one.run_id)
 
     def _waiting(self, one: QueuedRun, now: float) -> Waiting:
         most = min(one.workers or self.slots, one.trials_left)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,10 +21,10 @@ from lstm_sweep.search.api.listings import SweepPage
 from lstm_sweep.search.api.queue import QueuedRun, Submission
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.service.far_drivers import FarDrivers
 from lstm_sweep.search.service.logs import Seldom
+from lstm_sweep.search.service.queue_lease import QueueLease
 from lstm_sweep.search.service.queue_reader import QueueReader
-from lstm_sweep.search.service.runner import MOST_DEATHS, Runner, lock_folder
+from lstm_sweep.search.service.runner import KEY, MOST_DEATHS, Beats, Runner
 from lstm_sweep.search.service.scheduler import Allotment
 from lstm_sweep.search.service.service import Figures, QueuedSweep, ServiceSettings
 from lstm_sweep.search.service.shares import JUST_NOW, UNDER_WAY, Shares
@@ -32,6 +33,7 @@ from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease
@@ -52,6 +54,9 @@ GOES_ON = (*UNDER_WAY, api.BROKEN_OFF)
 EXPECTED = (InputError, StoreError, OSError)
 
 
+log = logging.getLogger("lstm_sweep.service")
+
+
 class SweepService:
     """What a service does, without HTTP; see `Service`."""
 
@@ -61,23 +66,27 @@ class SweepService:
         """Open the store.
 
         Raises:
-            InputError: it cannot be used, or another service of this machine keeps its queue.
+            InputError: it cannot be used, or another service keeps its queue.
         """
         self.settings, self._clock, self.figures = settings, clock, Figures()
+        self._queue_lease = QueueLease(settings.store, settings.state)
         self._store = Store(settings.store)
-        self._store.prepare()
+        self._store.signer = Signer.of(settings.state / KEY)
         self._shared = SharedStore(settings.store, clock)
         self.reads: Settings = SharedSettings.of(self._shared)
         self._reader = QueueReader(self._store, self._shared)
         self._lock = threading.RLock()
-        self._locked = lock_folder(settings.state, str(settings.store))
         on = "ray" if settings.cluster else ""
         self._runner = Runner(settings.state, settings.folder, clock, on, settings.stop_within_s)
         self._ends, self._looked, self._fault = threading.Event(), clock(), ""
         self._logs = Seldom()
         self._queue: list[QueuedRun] = []
         self._shares = Shares(settings, self._runner, clock)
-        self._far_drivers = FarDrivers()
+        self._beats = Beats()
+        #: one for each sweep that is being taken out of the queue, or put back
+        self._changed: dict[str, threading.Lock] = {}
+        #: what ends the program once another service has taken the queue over
+        self.on_lost: Callable[[], None] = lambda: None
         #: set if a look at the queue is wanted at once
         self._wanted = threading.Event()
 
@@ -122,6 +131,8 @@ class SweepService:
         """The state of a sweep."""
         report = api.status(name, settings=self.reads)
         found = next((one for one in self._queue if one.run_id == report.run_id), None)
+        if found is None and report.state == "queued":
+            return replace(report, why=queue.NOT_SIGNED)
         if found is None or report.state not in GOES_ON:
             return report
         state = self._state(found, report.state)
@@ -129,20 +140,22 @@ class SweepService:
 
     def pause(self, name: str) -> SweepStatusReport:
         """Let a sweep wait until `resume`."""
-        self._take_out(name)
-        try:
-            api.pause(name, settings=self.settings.store)
-        finally:
-            self._shared.forget(name)
+        with self._one_change_of(name):
+            self._take_out(name)
+            try:
+                api.pause(name, settings=self.settings.store)
+            finally:
+                self._shared.forget(name)
         return self.status(name)
 
     def stop(self, name: str) -> StoppedSweep:
         """End a sweep."""
-        self._take_out(name)
-        try:
-            return api.stop(name, settings=self.settings.store)
-        finally:
-            self._shared.forget(name)
+        with self._one_change_of(name):
+            self._take_out(name)
+            try:
+                return api.stop(name, settings=self.settings.store)
+            finally:
+                self._shared.forget(name)
 
     def resume(
         self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""
@@ -151,33 +164,50 @@ class SweepService:
 
         If there are changes, a driver that has not begun is replaced.
         """
-        changes, before = changes or {}, archive.existing_sweep(self._store, name)
-        driver = lease.find_driver(self._store, before.info.run_id)  # this may take a while
-        with self._changing():
-            run = archive.existing_sweep(self._store, name)
-            left, now = lease.is_left(run.data.tags), lease.holder(run.data.tags)
-            if now != lease.holder(before.data.tags):
-                driver = None if left else now
-            if driver and queue.is_changed(run, name, changes):
-                refuse_driven(name, driver)
-            if not driver:
-                if changes and archive.state_of(Tags(run)) in UNDER_WAY:
-                    self._runner.end([run.info.run_id])  # one that starts would begin without them
-                queue.requeue(self._store, name, changes, owner)
+        changes = changes or {}
+        with self._one_change_of(name):
+            before = archive.existing_sweep(self._store, name)
+            run_id = before.info.run_id
+            driver = lease.find_driver(self._store, run_id)  # this may take a while
+            with self._runner.holding(run_id):
+                if changes and not driver and archive.state_of(Tags(before)) in UNDER_WAY:
+                    self._runner.end([run_id])  # one that starts would begin without them
+                with self._changing():
+                    self._requeue(name, changes, before, driver, owner)
         with self._lock:
             self._shares.enter(self._queue, name)
         self._wanted.set()
         return self.status(name)
+
+    def _requeue(
+        self,
+        name: str,
+        changes: Mapping[str, Any],
+        before: Any,
+        driver: lease.Holder | None,
+        owner: str,
+    ) -> None:
+        """Queue a sweep again that had a driver, or had none, when its run was as `before`."""
+        run = archive.existing_sweep(self._store, name)
+        left, now = lease.is_left(run.data.tags), lease.holder(run.data.tags)
+        if now != lease.holder(before.data.tags):
+            driver = None if left else now
+        if driver and queue.is_changed(run, name, changes):
+            refuse_driven(name, driver)
+        if not driver:
+            self._runner.expect_end(run.info.run_id)
+            queue.requeue(self._store, name, changes, owner)
 
     def prioritise(self, name: str, priority: int) -> QueuedSweep:
         """Give a sweep that waits or runs another priority."""
         queue.check_priority(priority)
         none = InputError(f"sweep '{name}' is not queued: expected one that waits or runs")
         with self._changing():
-            run_id = archive.existing_sweep(self._store, name).info.run_id
+            run = archive.existing_sweep(self._store, name)
+            run_id = run.info.run_id
             if all(one.run_id != run_id for one in self._queue):
                 raise none
-            queue.prioritise(self._store, run_id, priority)
+            queue.prioritise(self._store, run, priority)
             self._look()
             for one in self.queue():
                 if one.run_id == run_id:
@@ -219,7 +249,7 @@ class SweepService:
 
     def owner(self, name: str) -> str | None:
         """Who has submitted a sweep."""
-        return archive.existing_sweep(self._shared, name).data.tags.get(Tag.OWNER) or None
+        return queue.owner_of(self._store, archive.existing_sweep(self._shared, name))
 
     def ready(self) -> str:
         """Why it cannot take sweeps just now; empty if it can."""
@@ -232,6 +262,7 @@ class SweepService:
 
     def start(self) -> None:
         """Read the queue, so that what is asked next finds it, and watch it from then on."""
+        self._queue_lease.keep(self._give_way)
         self._try_to_look()
         threading.Thread(target=self._watch, name="queue", daemon=True).start()
 
@@ -240,6 +271,13 @@ class SweepService:
         self._ends.set()
         self._wanted.set()
         self._runner.close()
+        self._queue_lease.release()
+
+    def _give_way(self, why: str) -> None:
+        """End, since another service keeps the queue."""
+        log.error("%s: this service ends", why)
+        self.drain()
+        self.on_lost()
 
     def _watch(self) -> None:
         cost_s = 0.0
@@ -280,19 +318,28 @@ class SweepService:
             finally:
                 self._queue = self._reader.read_after_change(self._queue)
 
+    @contextlib.contextmanager
+    def _one_change_of(self, name: str) -> Iterator[None]:
+        """One sweep is paused, stopped or resumed by one after the other; others do not wait."""
+        run_id = archive.existing_sweep(self._store, name).info.run_id
+        with self._changed.setdefault(run_id, threading.Lock()):
+            yield
+
     def _take_out(self, name: str) -> None:
         """Take a sweep out of the queue; a driver that has not begun with it is ended.
 
         If its last driver was ended, it waits from then on: so it can be paused and stopped.
         """
         with self._changing():
-            run_id = archive.existing_sweep(self._store, name).info.run_id
+            run = archive.existing_sweep(self._store, name)
+            run_id, tags = run.info.run_id, run.data.tags
             queue.leave(self._store, run_id)
-            found = next((one for one in self._queue if one.run_id == run_id), None)
-            has_begun = found and found.driver and found.state == "running"
-            if self._runner.pid(run_id) and not has_begun:
-                self._runner.end([run_id])
-            if found:
+            self._runner.expect_end(run_id)
+        state = tags.get(Tag.STATE)
+        if state in UNDER_WAY and (state != "running" or lease.is_left(tags)):
+            self._runner.end([run_id])  # one that has begun ends by itself
+        if tags.get(Tag.QUEUED) == queue.QUEUED:
+            with self._changing():
                 queue.let_wait(self._store, run_id)
 
     def _look(self) -> None:
@@ -308,9 +355,11 @@ class SweepService:
                 queue.leave(self._store, one.run_id)
                 self._runner.forget(one.run_id)
         self._queue = found
+        self._end_hanging(now)
         for run_id in self._shares.since.keys() - {one.run_id for one in found}:
             if not self._runner.pid(run_id):
                 self._runner.forget(run_id)
+                self._beats.forget(run_id)
                 del self._shares.since[run_id]
         for one in found:
             self._shares.remember(one)
@@ -322,6 +371,15 @@ class SweepService:
         self._shares.share_out(self._queue, now)
         self._end_idle()
         self._looked = now
+
+    def _end_hanging(self, now: float) -> None:
+        """End drivers that get on no more, also those whose sweeps are to be paused or stopped."""
+        leases = {one.run_id: one.driver for one in self._queue}
+        for run_id in self._runner.alive():
+            if run_id not in leases:
+                leases[run_id] = lease.holder(self._store.tags(run_id))
+            if self._beats.hangs(run_id, leases[run_id], now):
+                self._runner.end_hanging(run_id)
 
     def _note_death(self, one: QueuedRun) -> None:
         """Start a driver again later that has died, or give its sweep up."""
@@ -346,7 +404,7 @@ class SweepService:
             return pid
         if one.driver is None or one.driver.is_here:
             return one.driver.pid if one.driver else None
-        return 0 if self._far_drivers.lives(one.run_id, one.driver, now) else None
+        return 0 if self._beats.lives(one.run_id, one.driver, now) else None
 
     def _waits(self, one: QueuedRun) -> bool:
         """Whether a sweep has no driver, or no slots."""

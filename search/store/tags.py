@@ -22,6 +22,8 @@ Words = TypeVar("Words", bound=StrEnum)
 LARGEST = 10**18 - 1
 #: digits that such a number has, at most
 WHOLE = re.compile(r"-?[0-9]{1,18}")
+#: the most seconds in a tag, also since 1970: some 3,000 years
+MOST_SECONDS = 1e11
 
 
 class Tag:
@@ -95,6 +97,8 @@ class Tag:
     PRUNED = "sweep.pruned"
     #: `yes` as long as a service is to drive a sweep
     QUEUED = "sweep.queued"
+    #: signature of a service: for whom, when and with which priority it drives a sweep
+    QUEUE_SIGNATURE = "sweep.queue_signature"
     #: why a trial or a sweep has ended, for people
     REASON = "sweep.reason"
     #: run that this one repeats
@@ -127,6 +131,8 @@ class Tag:
     SPEC = "sweep.spec."
     #: digest of the spec
     SPEC_DIGEST = "sweep.spec_digest"
+    #: signature of a service: what it drives
+    SPEC_SIGNATURE = "sweep.spec_signature"
     #: when a sweep that had waited in a queue was begun, seconds since 1970
     STARTED = "sweep.started"
     #: `queued`, `running`, or how a sweep has ended
@@ -209,12 +215,12 @@ class Tags(Mapping[str, str]):
         return int(found)
 
     def seconds(self, name: str) -> float:
-        """Seconds; 0 if the tag is missing."""
+        """Seconds, also since 1970; 0 if the tag is missing."""
         try:
             found = float(self._given.get(name) or 0)
         except ValueError:
             found = math.nan
-        if not 0 <= found < math.inf:
+        if not 0 <= found <= MOST_SECONDS:
             raise self.bad(name, "a number of seconds")
         return found
 

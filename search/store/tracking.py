@@ -27,6 +27,7 @@ from lstm_sweep.search.store import address, artifacts, faults, mlflow_setup
 from lstm_sweep.search.store.experiment import Experiment
 from lstm_sweep.search.store.faults import WaitForAnswer, reason, refused, retry, steady_clock
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.values import quoted, read_back, storable
 
@@ -53,6 +54,8 @@ class Store:
             raise InputError(f"store {settings}: {why}")
         mlflow_setup.load()
         self.settings = settings
+        #: what signs the sweeps of a service; None: whatever is read and written is not signed
+        self.signer: Signer | None = None
         #: what waits between retries; None: requests fail without a retry
         self.wait_for_answer: WaitForAnswer | None = None
         #: context in which each request is made, such as one with a time limit
@@ -226,9 +229,16 @@ class Store:
         self.ask(lambda: self.client.update_run(run_id, status=status))
 
     def drop_tag(self, run_id: str, key: str) -> None:
-        """Delete a tag if the run has it."""
-        if key in self.tags(run_id):
+        """Delete a tag if the run has it; another process may do it at the same time."""
+        from mlflow.exceptions import MlflowException
+
+        if key not in self.tags(run_id):
+            return
+        try:
             self.ask(lambda: self.client.delete_tag(run_id, key))
+        except MlflowException:
+            if key in self.tags(run_id):
+                raise
 
     def tags(self, run_id: str) -> dict[str, str]:
         """All tags of a run."""

@@ -205,6 +205,9 @@ class Sweep:
         self._store.reopen(past.run_id)
         before = self._store.tags(past.run_id)
         written = spec_tags(self._spec, self.state.name, before)
+        if self._store.signer:
+            own = {Tag.NAME: self.state.name} | written
+            written |= self._store.signer.of_spec(past.run_id, own)
         driven = {Tag.STATE: "running", Tag.SLOTS: str(len(self._engine.slots))}
         driven |= {tag: "" for tag in (Tag.CHANGES, Tag.WAITS) if before.get(tag)}
         if past.is_new:

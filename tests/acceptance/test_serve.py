@@ -17,8 +17,11 @@ import pytest
 from lstm_sweep.search import api
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission
+from lstm_sweep.search.service.http_settings import service_folder
+from lstm_sweep.search.service.runner import KEY
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease
 from tests.conftest import run_here, start_program, write_text
@@ -47,6 +50,8 @@ class Site:
         command += ["--data-root", str(self.folder)]
         self.service = start_program(*command, cwd=self.folder, **slots)
         self.told = json.loads(self.service.stdout.readline())
+        key = service_folder(self.settings, self.folder) / "drivers" / KEY
+        self.store.signer = Signer.of(key)
 
     def end(self, number: int) -> int:
         """Send the service a signal; its exit code."""

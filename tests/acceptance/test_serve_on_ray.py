@@ -15,7 +15,10 @@ import pytest
 from lstm_sweep.search import api
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission
+from lstm_sweep.search.service.http_settings import service_folder
+from lstm_sweep.search.service.runner import KEY
 from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from tests.conftest import run_here, start_program, wait_until, write_text
@@ -37,7 +40,7 @@ def folder(workplace: Callable[[str], Path]) -> Path:
 @pytest.fixture
 def service(folder: Path, ray_cluster: RayCluster) -> Iterator[Started]:
     """A service on the cluster's head, whose first line says where it answers."""
-    command = ["serve", "--json", "--no-mlflow", "--on", "ray"]
+    command = ["serve", "--json", "--no-mlflow", "--on", "ray", "--data-root", "."]
     address = ray_cluster.login["RAY_ADDRESS"]
     login = {name: value for name, value in ray_cluster.login.items() if name != "RAY_ADDRESS"}
     started = start_program(*command, "--address", address, cwd=folder, **login)
@@ -55,6 +58,7 @@ def test_two_sweeps_share_a_cluster_whose_nodes_come_and_go(
     assert line, service.stderr.read()
     url = json.loads(line)["url"]
     store = Store(settings)
+    store.signer = Signer.of(service_folder(settings, folder) / "drivers" / KEY)
     more = {"data": str(data), "algo": "random", "ladder": False}
     for name, owner in (("a", "ann"), ("b", "bob")):
         spec = tiny_spec(epochs=40, name=name, **{**PLAIN, **more, "trials": TRIALS[name]})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.errors import SweepRunsError
 from lstm_sweep.search.api.resumption import changes_of
 from lstm_sweep.search.process.identity import start_ticks
+from lstm_sweep.search.service.runner import AGAIN_S, HANGS_S, UNSEEN_S
 from lstm_sweep.search.service.service import ServiceSettings
 from lstm_sweep.search.service.sweep_service import SweepService
 from lstm_sweep.search.store import archive
@@ -131,6 +134,59 @@ def take_lease(service: SweepService, store: Store) -> None:
     lease = Lease(store, run_of(store))
     lease.mine = replace(lease.mine, pid=pid, born=start_ticks(pid))
     lease.take()
+
+
+@pytest.mark.parametrize("how, state", [("pause", "paused"), ("stop", "stopped")])
+def test_asked_twice_at_once_a_driver_that_has_begun_ends_by_itself(
+    service: SweepService, store: Store, how: str, state: str
+) -> None:
+    take_lease(service, store)
+    leave_broken_off(store)
+    run_id = run_of(store)
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(getattr(service, how), "s") for _ in "abcd"]
+        until = time.monotonic() + 60
+        while Tag.STOP not in store.tags(run_id):
+            assert time.monotonic() < until
+        time.sleep(1.0)
+        assert service._runner.pid(run_id), "nobody has ended it"
+        store.log(run_id, tags={Tag.STATE: state, Tag.LEASE: ""})
+        store.reopen(run_id, "SCHEDULED") if how == "pause" else store.finish(run_id, "KILLED")
+        store.drop_tag(run_id, Tag.STOP)
+        assert {one.result(60).state for one in asked} == {state}
+    assert service._runner.pid(run_id)
+
+
+def test_a_paused_sweep_that_is_resumed_at_once_has_no_driver_that_has_died(
+    service: SweepService, store: Store
+) -> None:
+    driver = service._runner._children[run_of(store)]
+    service.pause("s")
+    assert driver.wait(10) < 0
+    assert service.resume("s").why == STARTING
+    service._look()
+    report = service.status("s")
+    assert (report.state, report.why) == ("queued", STARTING)
+    assert service._runner.pid(run_of(store)) not in (None, driver.pid)
+
+
+def test_a_driver_that_hangs_is_ended_and_the_next_one_goes_on(
+    service: SweepService, store: Store
+) -> None:
+    take_lease(service, store)
+    leave_broken_off(store)
+    before = service._runner._children[run_of(store)]
+    for _ in range(int(HANGS_S / UNSEEN_S)):
+        service._look()
+    assert before.poll() is None
+    service._look()
+    assert before.wait(10) < 0
+    service._look()
+    assert service._runner.last_words(run_of(store)) == "it hung, and was ended by the service"
+    assert service._runner.deaths(run_of(store)) == 1
+    for _ in range(int(AGAIN_S / MOST_S) + 1):
+        service._look()
+    assert service._runner.pid(run_of(store)) not in (None, before.pid)
 
 
 def waiting_changes(store: Store) -> dict[str, Any]:

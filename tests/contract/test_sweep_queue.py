@@ -122,7 +122,9 @@ def test_names_priorities_and_limits_are_checked(
         service.submit(spec_of(data, "t"), owner="bob", priority=101)
     with pytest.raises(NoSuchRunError):
         service.pause("t")
-    with pytest.raises(InputError, match="another service keeps the queue"):
+    with pytest.raises(
+        InputError, match=rf"another service, process {os.getpid()} on .* keeps the queue"
+    ):
         opened(folder, store, clock)
     service.drain()
     with pytest.raises(ServiceEndsError):
@@ -176,7 +178,7 @@ def test_order_and_reasons_survive_a_restart(
     after = [one.sweep for one in service.queue()]
     assert after == ["d", "c", "a", "b"]
     service.drain()
-    again = opened(folder, store, clock, state=folder / "other")
+    again = opened(folder, store, clock)
     again._look()
     assert [one.sweep for one in again.queue()] == after
 
@@ -220,7 +222,6 @@ def test_a_restart_leaves_slots_and_turns_as_they_were(
     service._look()
     assert slots_of(service) == {"c": 1, "d": 1, "a": 0, "b": 0}
     service.drain()
-    os.close(service._locked)
     again = opened(folder, store, clock)
     again._look()
     assert slots_of(again) == {"c": 1, "d": 1, "a": 0, "b": 0}
@@ -236,7 +237,6 @@ def test_a_service_knows_its_queue_as_soon_as_it_has_started(
     for name in "abc":
         service.submit(spec_of(data, name), owner="ann")
     service.drain()
-    os.close(service._locked)
     again = opened(folder, store, clock)
     again.start()
     assert slots_of(again) == {"a": 1, "b": 1, "c": 0}

@@ -112,7 +112,7 @@ async def _changed(site: Site, user: User, sweep: str, call: Any) -> Response:
         site.check_may_change(user, sweep)
         call()
 
-    await site.answers.change(change)
+    await site.answers.change(change, sweep)
     return moved(f"/sweeps/{quote(sweep)}")
 
 

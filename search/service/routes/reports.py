@@ -48,7 +48,7 @@ async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
         found = api.report(sweep, settings=site.store)
         about = found.to_dict() | {"headline": found.headline}
         del about["report"]
-        return {"html": found.html, "about": about}
+        return {"html": site.names.named(found.html), "about": about}
 
     found = json.loads((await site.answers.get(request, ("report", sweep), ask)).content)
     headers = {

@@ -36,7 +36,6 @@ from lstm_sweep.search.service.description import (
     refusals,
 )
 from lstm_sweep.search.service.permissions import User, check_may_prioritise
-from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tags
@@ -58,9 +57,11 @@ Key = Annotated[
 ]
 
 
-def status_of(service: Service, name: str) -> dict[str, Any]:
+def status_of(site: Site, name: str) -> dict[str, Any]:
     """The state of a sweep, and who has submitted it."""
-    return service.status(name).to_dict() | {"owner": service.owner(name)}
+    found = site.service.status(name).to_dict()
+    why = found["why"] and site.names.named(found["why"])
+    return found | {"why": why, "owner": site.service.owner(name)}
 
 
 @router.post(
@@ -88,7 +89,7 @@ async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key =
         with site.uploads.naming:
             spec = site.names.spec_of(fields)
             name = site.service.submit(spec, owner=user.name, client_token=key, priority=priority)
-        return status_of(site.service, name)
+        return status_of(site, name)
 
     made = await site.answers.change(change)
     return answers.document(made, 201, {"Location": f"{API}/sweeps/{made['sweep']}"})
@@ -111,7 +112,8 @@ async def sweeps(
     def ask() -> dict[str, Any]:
         found = site.service.sweeps(limit, page)
         more = {"left_out": list(found.left_out), "next_page": found.next_page or None}
-        return {"sweeps": found.to_list(), **more}
+        rows = [row | {"data": site.names.data_named(row["data"] or "")} for row in found.to_list()]
+        return {"sweeps": rows, **more}
 
     return answers.response(request, await site.answers.get(request, ("sweeps", limit, page), ask))
 
@@ -140,7 +142,7 @@ async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
 
     if printed.wants_text(request):
         return await printed.answer(request, site, write)
-    ask = partial(status_of, site.service, sweep)
+    ask = partial(status_of, site, sweep)
     return answers.response(request, await site.answers.get(request, ("status", sweep), ask))
 
 
@@ -160,7 +162,7 @@ async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
 
     def ask() -> dict[str, Any]:
         found = api.result(sweep, settings=site.store)
-        return found.to_dict() | {"why": for_command_line(found.why)}
+        return found.to_dict() | {"why": site.names.named(for_command_line(found.why))}
 
     if printed.wants_text(request):
         return await printed.answer(request, site, write)
@@ -206,7 +208,7 @@ async def pause(sweep: SweepName, site: TheSite, user: TheUser, request: Request
         console.print(stopped_line(stopped, "pause"), soft_wrap=True)
 
     if printed.wants_text(request):
-        return await printed.change(request, site, write)
+        return await printed.change(request, site, write, sweep)
     return await _changed(site, user, sweep, partial(site.service.pause, sweep))
 
 
@@ -273,8 +275,8 @@ async def stop(sweep: SweepName, site: TheSite, user: TheUser, request: Request)
         return found.left_out
 
     if printed.wants_text(request):
-        return await printed.change(request, site, write)
-    stopped = await site.answers.change(change)
+        return await printed.change(request, site, write, sweep)
+    stopped = await site.answers.change(change, sweep)
     more = {
         "had_ended": stopped.had_ended,
         "advice": for_command_line(stopped.advice),
@@ -289,6 +291,6 @@ async def _changed(site: Site, user: User, sweep: str, call: Callable[[], Any]) 
     def change() -> dict[str, Any]:
         site.check_may_change(user, sweep)
         call()
-        return status_of(site.service, sweep)
+        return status_of(site, sweep)
 
-    return answers.document(await site.answers.change(change))
+    return answers.document(await site.answers.change(change, sweep))

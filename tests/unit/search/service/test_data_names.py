@@ -92,7 +92,11 @@ def test_uploads_are_named_also_if_a_message_cuts_their_paths(
     receiver.close()
     path = str(uploads.path_of(corpus.id))
     elsewhere = f"{root}/logs/a.txt"
-    assert names.named(f"'{path}' or '{elsewhere}'") == f"'corpus:{corpus.id}' or '{elsewhere}'"
+    named = f"'corpus:{corpus.id}' or 'server:logs/a.txt'"
+    assert names.named(f"'{path}' or '{elsewhere}'") == named
+    assert names.data_named(elsewhere) == "server:logs/a.txt"
+    assert names.data_named("/home/ann/tunes") == "tunes"
+    assert names.data_named("python-docs") == "python-docs"
     assert names.named(f"data {shown(path)}: is none") == f"data 'corpus:{corpus.id}': is none"
 
 

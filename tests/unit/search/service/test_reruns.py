@@ -36,6 +36,34 @@ def test_what_is_asked_for_is_on_the_disk_before_it_is_answered(
     assert len(synced) == 1
 
 
+def test_what_has_ended_is_read_on_request_alone_and_dropped_while_the_service_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PROGRAM", (sys.executable, "-c", "print({})"))
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+    reruns = Reruns(tmp_path / "reruns", tmp_path, Limits())
+    reruns.start()
+    first = ended(reruns, reruns.submit(WANTED).id)
+    (tmp_path / "reruns" / first / "asked.json").write_text("none")
+    second = ended(reruns, reruns.submit(WANTED).id)
+    os.utime(tmp_path / "reruns" / second, (0, 0))
+    monkeypatch.setattr(module, "DROP_EVERY_S", 0.0)
+    until = time.monotonic() + 60
+    while list((tmp_path / "reruns").iterdir()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    reruns.end()
+
+
+def ended(reruns: Reruns, rerun_id: str) -> str:
+    """A rerun, once it has ended, and nobody reads it any more."""
+    until = time.monotonic() + 60
+    while reruns.get(rerun_id).state in ("queued", "running") or rerun_id in reruns._open:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return rerun_id
+
+
 def test_the_command_asks_no_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (SERVER, TOKEN, "OTHER"):
         monkeypatch.setenv(name, "given")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,17 @@ import pytest
 from lstm_sweep.search.engines.slot_sharing import read_allotment
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.service import driver
-from lstm_sweep.search.service.runner import AGAIN_S, FORGIVEN_S, Runner
+from lstm_sweep.search.service.runner import (
+    AGAIN_S,
+    FORGIVEN_S,
+    HANGS_S,
+    UNSEEN_S,
+    WITHOUT_LEASE_S,
+    Beats,
+    Runner,
+    write_note,
+)
+from lstm_sweep.search.sweep.lease import STALE_S, Holder
 from tests.drivers import let_drivers_idle
 
 RUN = "0" * 32
@@ -93,7 +104,7 @@ def test_a_driver_that_dies_is_started_again_later_each_time(
     waits = []
     for _ in range(4):
         assert made.may_start_in(RUN) == 0
-        made.start(RUN, "s")
+        made.start(RUN)
         assert made.was_started(RUN)
         gone(lambda: made.pid(RUN) is None)
         made.note_death(RUN)
@@ -102,7 +113,7 @@ def test_a_driver_that_dies_is_started_again_later_each_time(
         clock.now += waits[-1]
     assert waits == [AGAIN_S, 2 * AGAIN_S, 4 * AGAIN_S, 8 * AGAIN_S]
     assert made.deaths(RUN) == 4
-    made.start(RUN, "s")
+    made.start(RUN)
     clock.now += FORGIVEN_S + 1
     made.note_death(RUN)
     assert (made.deaths(RUN), made.may_start_in(RUN)) == (1, AGAIN_S)
@@ -113,11 +124,12 @@ def test_deaths_of_a_driver_count_in_a_row_only_while_its_sweep_gets_no_further(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     counts = []
-    for reached in ("0 4", "0 9", "1 2", "1 2", "0 9", "1 3"):
-        (tmp_path / f"{RUN}.progress").write_text(reached)
-        made.start(RUN, "s")
-        made.note_death(RUN)
-        counts.append(made.deaths(RUN))
+    with (tmp_path / f"{RUN}.lock").open("wb") as file:
+        for reached in ((0, 4), (0, 9), (1, 2), (1, 2), (0, 9), (1, 3)):
+            write_note(file.fileno(), reached)
+            made.start(RUN)
+            made.note_death(RUN)
+            counts.append(made.deaths(RUN))
     assert counts == [1, 1, 1, 2, 3, 1]
 
 
@@ -130,7 +142,7 @@ def test_a_driver_is_told_how_long_it_has_to_end(
     monkeypatch.setattr(sys, "executable", str(script))
     for stop_s, told in ((SERVICE_STOP_S, "10"), (60.0, "50")):
         runner = Runner(tmp_path, tmp_path, stop_within_s=stop_s)
-        runner.start(RUN, "s")
+        runner.start(RUN)
         gone(lambda: runner.pid(RUN) is None)  # noqa: B023
         assert log.read_text().splitlines()[-1] == told
 
@@ -139,11 +151,11 @@ def test_no_driver_is_started_once_all_are_ended(
     made: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_drivers_idle(tmp_path, monkeypatch)
-    made.start(RUN, "s")
+    made.start(RUN)
     child = made._children[RUN]
     made.close()
     assert child.wait(10) == -signal.SIGTERM
-    made.start(RUN, "s")
+    made.start(RUN)
     assert made.pid(RUN) is None
 
 
@@ -159,7 +171,7 @@ def test_what_is_asked_for_by_the_service_counts_as_no_death(
     made: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    made.start(RUN, "s")
+    made.start(RUN)
     made.terminate(RUN)
     assert not made.was_started(RUN)
 
@@ -179,6 +191,59 @@ def test_allotments_demands_and_last_words_are_files(made: Runner, tmp_path: Pat
     assert made.surplus(RUN) == 2
     (tmp_path / f"{RUN}.log").write_text("first\nlast\n")
     assert made.last_words(RUN) == "last"
-    (tmp_path / f"{RUN}.progress").write_text("1 2")
+    (tmp_path / f"{RUN}.lock").write_text("1 2")
     made.forget(RUN)
     assert [file.name for file in tmp_path.iterdir()] == [f"{RUN}.log"]
+
+
+DRIVER = Holder("far", "another machine", 7, 0, "token")
+
+
+def seen_for(beats: Beats, driver: Holder | None, seconds: float, since: float = 0.0) -> float:
+    """Look at a lease each second for so long; for how long it was silent by the last look."""
+    steps = range(int(seconds) + 1)
+    return [beats.silent_s(RUN, driver, since + second) for second in steps][-1]
+
+
+def test_a_driver_on_another_machine_lives_as_long_as_it_renews_its_lease() -> None:
+    beats = Beats()
+    assert seen_for(beats, DRIVER, STALE_S - 1) == STALE_S - 1
+    assert beats.lives(RUN, DRIVER, STALE_S - 1)
+    renewed = replace(DRIVER, beat=1)
+    assert seen_for(beats, renewed, STALE_S, 100.0) == STALE_S
+    assert not beats.lives(RUN, renewed, 100.0 + STALE_S)
+    assert beats.lives("other", renewed, 100.0 + STALE_S)
+
+
+def test_a_driver_hangs_once_its_lease_is_silent_for_long_and_later_if_it_has_none() -> None:
+    beats = Beats()
+    assert seen_for(beats, DRIVER, HANGS_S - 1) == HANGS_S - 1
+    assert not beats.hangs(RUN, DRIVER, HANGS_S - 1)
+    assert beats.hangs(RUN, DRIVER, HANGS_S)
+    assert not beats.hangs(RUN, None, HANGS_S)
+    seen_for(beats, None, WITHOUT_LEASE_S, HANGS_S)
+    assert beats.hangs(RUN, None, HANGS_S + WITHOUT_LEASE_S)
+
+
+def test_while_nobody_could_look_no_driver_begins_to_hang() -> None:
+    beats = Beats()
+    beats.silent_s(RUN, DRIVER, 0.0)
+    assert beats.silent_s(RUN, DRIVER, 10_000.0) == UNSEEN_S, "the store was away meanwhile"
+
+
+def test_a_driver_that_hangs_is_told_to_end_and_then_killed_and_its_end_is_a_death(
+    made: Runner, clock: Time, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_drivers_idle(tmp_path, monkeypatch)
+    made.start(RUN)
+    child = made._children[RUN]
+    os.kill(child.pid, signal.SIGSTOP)
+    made.end_hanging(RUN)
+    clock.now += 5
+    made.end_hanging(RUN)
+    assert made.alive() == [RUN]
+    clock.now += SERVICE_STOP_S
+    made.end_hanging(RUN)
+    assert child.wait(10) == -signal.SIGKILL
+    assert made.was_started(RUN)
+    assert made.last_words(RUN) == "it hung, and was ended by the service"
