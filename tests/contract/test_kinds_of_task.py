@@ -45,7 +45,7 @@ def template():
     assert set(sweep.trials()["outcome"]) == {"complete"}, sweep.trials()["reason"].tolist()
 
 def export():
-    if not any(name == "corpus" for name in ls.sweeps()["sweep"]):
+    if "corpus" not in ls.sweeps().index:
         corpus()
     model = ls.sweep("corpus").best.export("best")
     assert "".join(model.generate("the ", length=5))
