@@ -36,6 +36,10 @@ from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Progressed, RoundDone, TrialFiles
 
+#: outcomes of a trial that was ended from outside, and of one that has failed by itself
+FROM_OUTSIDE = (Outcome.OUT_OF_TIME, Outcome.STOPPED, Outcome.LOST)
+FAILURES = [one for one in Outcome if not one.ranks and one is not Outcome.LOST]
+
 
 def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:
     """Packages whose version is not that of the first run: (then, now)."""
@@ -330,7 +334,7 @@ def _rounds(store: Store, record: TrialRecord) -> Rounds:
 
 def _compare(record: TrialRecord, was: Rounds, progress: TrialProgress) -> Comparison:
     assert progress.ended
-    cut_short = record.status == "KILLED" or _cut(record, was) is not None
+    cut_short = record.outcome in FROM_OUTSIDE or _cut(record, was) is not None
     rounds_per_epoch = record.trial.rounds_per_epoch
     comparison = compare(
         was, progress.rounds, cut_short=cut_short, rounds_per_epoch=rounds_per_epoch
@@ -338,7 +342,8 @@ def _compare(record: TrialRecord, was: Rounds, progress: TrialProgress) -> Compa
     same_end = record.outcome == progress.ended.outcome
     if progress.ended.outcome is Outcome.ERROR:  # known by the text of the exception alone
         same_end = same_end and record.reason == trial_end.written_reason(progress.ended)
-    failed = record.status == "FAILED" or not progress.ended.outcome.ranks
+    had_failed = record.outcome in FAILURES
+    failed = had_failed or not progress.ended.outcome.ranks
     nothing = comparison.epochs_compared == 0
     if comparison.verdict != "different" and (failed or nothing) and not same_end:
         difference = {
