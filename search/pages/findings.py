@@ -49,6 +49,11 @@ class TrialFinding:
         return self.loss is not None and known
 
     @property
+    def waits(self) -> bool:
+        """Whether it goes on later."""
+        return self.outcome == "paused"
+
+    @property
     def has_result_so_far(self) -> bool:
         """Whether it has a loss, and has not ended."""
         return self.loss is not None and self.outcome not in list(Outcome)
@@ -201,7 +206,9 @@ class Findings:
         """
         if self.is_over:
             return self.ranked
-        found = [*self.ranked, *(one for one in self.trials if one.has_result_so_far)]
+        runs = self.state == "running"
+        open_ones = (o for o in self.trials if o.has_result_so_far and (runs or o.waits))
+        found = [*self.ranked, *open_ones]
         return sorted(found, key=lambda one: one.order)
 
     @property

@@ -24,6 +24,7 @@ from tests.sweeps import tiny_spec
 SMALL = [
     "--set", "direction=uni", "--set", "layer_size=6", "--set", "sequence_length=8",
     "--set", "stride=8", "--epochs", "2", "--trials", "2", "--size-rule", "off", "--ladder", "off",
+    "--prior", "off",
     "--halving", "off", "--early-stopping", "0", "--confirm-configs", "0", "--targets", "100",
 ]  # fmt: skip
 SPACE = "direction: uni\nlayer_size: 6\nsequence_length: 8\nstride: 8\nepochs: 2\n"
@@ -209,8 +210,8 @@ def test_a_sweep_is_sent_followed_and_shown(
 ) -> None:
     launch = ["launch", "--data", "text.txt", "--name", "far", *SMALL, "--server", address]
     assert cli.main(launch) == 0
-    output, _ = capsys.readouterr()
-    assert "[2] far/" in output and "best: far/" in output
+    output, progress = capsys.readouterr()
+    assert "[2] far/" in progress and "best: far/" in output
     assert place.service.status("far").trials["complete"] == 2
     assert cli.main([*launch, "--name", "two", "--detach", "--json"]) == 0
     output, errors = capsys.readouterr()

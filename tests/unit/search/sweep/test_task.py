@@ -277,7 +277,7 @@ def test_it_is_tried_dry_though_nothing_is_known_of_its_costs(settings: Settings
     found = api.dry_run(SPEC, settings=settings)
     assert (found.slots, found.configs, found.trials) == (1, 40, SPEC.trials)
     assert (found.typical, found.refused, found.seconds) == (None, None, None)
-    assert "budget: 16 trials; nobody knows yet" in "\n".join(lines(found.to_dict()))
+    assert "takes: 16 trials, 1 at once; nobody knows yet" in "\n".join(lines(found.to_dict()))
     assert len(api.sweeps(settings=settings)) == 0
 
 
@@ -291,7 +291,7 @@ def test_a_dry_run_tells_its_costs_if_it_knows_them(
     found = api.dry_run(SPEC, settings=settings)
     assert found.typical and found.typical.parameters == 40 and found.seconds is not None
     assert found.refused == pytest.approx(1 / 5, abs=0.05)  # those of one layer
-    assert "a typical trial (layers " in (said := "\n".join(lines(found.to_dict())))
+    assert "a typical network: layers " in (said := "\n".join(lines(found.to_dict())))
     assert "40 parameters" in said and " 5 MB beside" in said
 
 
