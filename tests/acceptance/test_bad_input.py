@@ -120,7 +120,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*LAUNCH, "white.txt", "--symbols", "ids"], ["white.txt", "has no symbols"]),
     ([*LAUNCH, "cut.txt"], ["cut.txt:1", "0xe2", "UTF-8"]),
     ([*LAUNCH, "two"], ["b.log:2", "'end'", "integer"]),
-    ([*LAUNCH, "mixed"], ["b.txt:1", "0xff", "UTF-8"]),
+    ([*LAUNCH, "mixed"], ["b.txt", "UTF-16", "expected UTF-8"]),
     ([*LAUNCH, "hidden"], ["hidden", "no files", "expected symbols"]),
     ([*LAUNCH, "voids"], ["voids", "empty files", "expected symbols"]),
     ([*LAUNCH, "uneven"], ["validation", "an empty file", "expected symbols"]),

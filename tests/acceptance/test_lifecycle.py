@@ -106,7 +106,7 @@ def test_a_finished_sweep_says_what_it_takes_to_go_on(
     done = run_here("resume", "s", *more, cwd=finished)
     assert (done.code, done.err) == (0, "")
     assert done.out == (
-        "sweep s: finished with --trials 2 (the budget is spent); "
+        "sweep s: finished with --trials 2 (all 2 trials are done); "
         "lstm-sweep resume s --trials N goes on with more of them\n"
     )
 
@@ -128,7 +128,7 @@ def test_the_status_of_a_sweep_is_a_line_or_a_document(ended: Callable[..., Path
     for follow in ((), ("--follow",)):
         done = run_here("status", "s", *follow, cwd=folder)
         assert (done.code, done.err, done.out) == (
-            0, "", "sweep s: finished; 2 complete; best s/1 2.8000 (the budget is spent)\n",
+            0, "", "sweep s: finished; 2 complete; best s/1 2.8000 (all 2 trials are done)\n",
         )  # fmt: skip
     told = run_here("status", "s", "--json", "--follow", cwd=folder).json
     assert (told["sweep"], told["state"], told["trials"]) == ("s", "finished", {"complete": 2})
@@ -151,7 +151,7 @@ def test_a_sweep_is_followed_until_it_has_ended(
     assert done.code == 0
     first, last = done.out.splitlines()
     assert first.startswith("sweep s: running; 2 complete; best s/1 2.8000; about ")
-    assert last == "sweep s: finished; 2 complete; best s/1 2.8000 (the budget is spent)"
+    assert last == "sweep s: finished; 2 complete; best s/1 2.8000 (all 2 trials are done)"
 
 
 def test_a_sweep_that_ran_out_of_time_takes_more_minutes(ended: Callable[..., Path]) -> None:
@@ -166,13 +166,14 @@ def test_a_sweep_that_ran_out_of_time_takes_more_minutes(ended: Callable[..., Pa
     [
         (
             {"patience": 1, "trials": 9},
-            "sweep s: finished with --patience 1 (no better for 1 trials); "
+            "sweep s: finished with --patience 1 (the last trial was no better than those "
+            "before); "
             "a new sweep with more --patience searches longer\n",
         ),
         (
             {"space": from_mapping({"direction": ["uni", "bi"], "epochs": 2}, "test")},
-            "sweep s: finished with the whole space (all 2 configs of the space that may be tried "
-            "are begun); a new sweep with a wider space has more to try\n",
+            "sweep s: finished with the whole space (all 2 configs of the space are tried); "
+            "a new sweep with a wider space has more to try\n",
         ),
     ],
 )

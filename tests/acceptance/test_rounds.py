@@ -53,6 +53,7 @@ def place(workplace: Callable[[str], Path]) -> Path:
         process.wait()
     rows = run_here("trials", "s", "--json", cwd=folder).json
     assert {(row["status"], row["outcome"]) for row in rows} <= {
+        ("FINISHED", "stopped"),
         ("KILLED", "stopped"),
         ("FINISHED", "complete"),
     }
