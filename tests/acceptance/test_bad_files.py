@@ -34,7 +34,6 @@ SWEEPS: list[tuple[bytes, list[str]]] = [
     (b"trials: '20'\n", ["trials is '20'", WHOLE]),
     (b"trials: 2.5\n", ["trials is 2.5", WHOLE]),
     (b"trials: true\n", ["trials is True", WHOLE]),
-    (b"trials: null\n", ["trials is None", WHOLE]),
     (b"trials: [20]\n", ["trials is [20]", WHOLE]),
     (b"trials: {a: 1}\n", ["trials is {'a': 1}", WHOLE]),
     (b"trials: 2024-01-01\n", ["trials is datetime.date", WHOLE]),

@@ -137,7 +137,7 @@ def test_nothing_unexpected_is_said_in_a_line(
     (place / "log.txt").write_text("70\n70\n", encoding="utf-8")
     assert main(["detect", "best", "--data", "log.txt"]) == 0
     [line] = capsys.readouterr().out.splitlines()
-    assert line.startswith("2 symbols in 1 sessions: 0.00") and "; 0 unknown or less likely" in line
+    assert line.startswith("2 symbols in 1 session: 0.00") and "; 0 unknown or less likely" in line
 
 
 @pytest.mark.parametrize(

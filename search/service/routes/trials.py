@@ -148,7 +148,10 @@ async def compare(first: Reference, other: Reference, request: Request, site: Th
         return await printed.answer(request, site, write)
 
     def ask() -> dict[str, Any]:
-        return api.compare(first, other, settings=site.store).to_dict()
+        found = api.compare(first, other, settings=site.store).to_dict()
+        for row in found["sweeps"]:
+            row["data"] = site.names.data_named(row["data"] or "")
+        return found
 
     return answers.response(
         request, await site.answers.get(request, ("compare", first, other), ask)
