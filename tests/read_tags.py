@@ -10,12 +10,13 @@ OF_SWEEP = ["sweep.name", "sweep.state", "sweep.reason", "sweep.schema", "sweep.
             "sweep.owner", "sweep.priority", "sweep.client_token", "sweep.submitted_digest",
             "sweep.expected_seconds", "sweep.expected_seconds_low",
             "sweep.expected_seconds_high", "sweep.unconfirmed", "sweep.queue_signature",
-            "sweep.spec_signature"]  # fmt: skip
+            "sweep.spec_signature", "sweep.unknown_share", "sweep.pruned"]  # fmt: skip
 OF_TRIAL = ["sweep.name", "sweep.trial", "sweep.attempt", "sweep.phase", "sweep.vals", "sweep.seed",
             "sweep.device", "sweep.config", "sweep.outcome", "sweep.reason", "sweep.curve",
             "sweep.schema", "sweep.data", "sweep.scoring", "sweep.corpus_digest", "sweep.template",
             "sweep.weights", "sweep.rerun_of", "sweep.verdict", "version.keras",
             "mlflow.parentRunId", "sweep.rounds_per_epoch", "sweep.inputs", "sweep.most_rounds",
             "sweep.unfinished", "sweep.scoring_seconds", "sweep.paused", "sweep.steps",
-            "sweep.makes_room", "sweep.model_loss", "sweep.driver_died"]  # fmt: skip
+            "sweep.makes_room", "sweep.model_loss", "sweep.driver_died",
+            "sweep.unknown_share"]  # fmt: skip
 OF_BASELINE = ["sweep.phase", "sweep.baseline"]
