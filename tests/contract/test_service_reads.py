@@ -83,7 +83,7 @@ def states(client: TestClient) -> dict[str, str]:
     found = {one["sweep"]: one["state"] for one in listed}
     for name, state in found.items():
         assert client.get(f"{API}/sweeps/{name}").json()["state"] == state
-        assert f"{name} " in client.get("/").text
+        assert f">{name}</a>" in client.get("/").text
     return found
 
 

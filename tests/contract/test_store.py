@@ -135,7 +135,8 @@ def test_a_parent_run_says_what_the_sweep_was(store: Store, corpus: Corpus) -> N
     assert run.info.status == "FINISHED"
     assert run.data.tags["sweep.state"] == "finished"
     assert run.data.tags["sweep.corpus_digest"] == corpus.digest
-    assert run.data.metrics == {"best_val_loss": 3.0, "trials_done": 1.0}
+    baselines = {f"baseline_{name}": loss for name, loss in state.baselines.items()}
+    assert run.data.metrics == {"best_val_loss": 3.0, "trials_done": 1.0} | baselines
     assert run.inputs.dataset_inputs[0].dataset.digest == corpus.digest
     names = {artifact.path for artifact in store.client.list_artifacts(state.run_id)}
     assert names == {"sweep.yaml", "evidence.json", "report.html"}
@@ -241,7 +242,7 @@ def test_what_runs_at_the_deadline_is_ended_with_its_best_epoch(
     assert state.counts == {"out_of_time": 1}
     assert state.best is not None
     assert state.best.ranked_loss == 3.0
-    assert state.closing == "0.5 minutes are over"
+    assert state.closing == "the 0.5 minutes are over"
 
 
 class _Counting:
