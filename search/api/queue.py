@@ -319,7 +319,8 @@ def prioritise(store: Store, run: Any, priority: int) -> None:
     new, run_id = {Tag.PRIORITY: str(priority)}, run.info.run_id
     if signer := store.signer:
         if not signer.knows_place(run):
-            raise InputError(f"sweep '{run.data.tags.get(Tag.NAME)}': {NOT_SIGNED}")
+            name = run.data.tags.get(Tag.NAME)
+            raise InputError(f"sweep '{name}': {NOT_SIGNED}; expected one that was queued here")
         new |= signer.of_place(run_id, run.data.tags | new)
     store.log(run_id, tags=new)
 
