@@ -32,7 +32,7 @@ def test_an_image_ends_as_a_user_without_rights(target: str) -> None:
 def test_an_image_has_a_health_check_and_the_program_as_its_entry(target: str) -> None:
     lines = history(target)
     assert any(line.startswith("HEALTHCHECK ") and "healthy.py" in line for line in lines)
-    assert 'ENTRYPOINT ["lstm-sweep"]' in lines
+    assert 'ENTRYPOINT ["with-secrets", "lstm-sweep"]' in lines
 
 
 def test_what_an_image_is_built_with_is_what_was_installed_as_pinned() -> None:
