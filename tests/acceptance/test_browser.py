@@ -208,7 +208,7 @@ def launch_by_keys(tab: Tab, data: Path) -> list[str]:
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
     chooser.value.set_files(data)
-    for name, keys in [("Space", "quick"), ("Trials at most", str(TRIALS))]:
+    for name, keys in [("Space", "quick"), ("Trials at most (may be empty)", str(TRIALS))]:
         tab.tab_to(name)
         page.keyboard.type(keys)
     tab.tab_to("More about the search")

@@ -174,7 +174,7 @@ def test_a_finished_sweep_goes_on_with_more_trials(
     sweep.resume(trials=4, progress=True)
     assert len(sweep.trials()) == 4
     out, err = capsys.readouterr()
-    assert out == "" and re.search(r"^\[4/4\] words-1/3 complete loss ", err, re.MULTILINE)
+    assert out == "" and re.search(r"^\[4/4\] words-1/3 complete, loss ", err, re.MULTILINE)
 
 
 def when_it_runs(store: Path, name: str, then: Callable[[], object]) -> Thread:
