@@ -76,13 +76,16 @@ def bought(
     """How many trials are begun, and the seconds that they take.
 
     Half of the slots train leaders; the others train each new trial to its first rung. The best
-    configs are trained again in the end. Without halving each trial is trained to its end.
+    configs are trained again in the end. Without halving each trial is trained to its end. One
+    trial takes as long as the middle one does: a few large networks raise the mean far above it.
     """
+    most = spec.plan().trials
+    average = statistics.median_high if most == 1 else statistics.mean
     halving = spec.halving and problem.pausable
     rounds = problem.first_rung if halving else problem.rounds
-    each = statistics.mean(costs.trial_seconds(config, rounds) for config in drawn)
-    whole = statistics.mean(costs.trial_seconds(config, problem.rounds) for config in drawn)
-    most, rates = spec.plan().trials, len(ladder.of(spec.space)) if spec.ladder else 0
+    each = average(costs.trial_seconds(config, rounds) for config in drawn)
+    whole = average(costs.trial_seconds(config, problem.rounds) for config in drawn)
+    rates = len(ladder.of(spec.space)) if spec.ladder else 0
     rates = 0 if most <= rates else rates
     again = min(spec.confirm_configs * spec.confirm_seeds, int(most * SHARE))
     others = (slots - slots // 2 if slots > 1 else 0.5) if halving else slots
@@ -90,8 +93,9 @@ def bought(
     again_s, limit = again * whole / slots, limit_s(spec)
     if limit is not None:
         again_s = min(again_s, SHARE * limit)
-    searched = most - rates - again
-    search_s = min(max(searched * each / others, longest), searched * whole / slots + longest)
+    searched = max(0, most - rates - again)
+    to_the_end = whole * (1 + (searched - 1) / slots)
+    search_s = min(max(searched * each / others, longest), to_the_end)
     seconds = search_s + rates * each / slots + again_s
     if limit is None or seconds <= limit:
         return most, seconds

@@ -22,8 +22,8 @@ from lstm_sweep.spaces.by_corpus import ByCorpus
 
 #: what may change in a sweep, but for its name
 CHANGEABLE = tuple(field for field in MAY_CHANGE if field != "name")
-#: fields whose defaults leave the choice to the program, or were others in earlier versions; a
-#: value that is the default counts as not given
+#: fields whose defaults leave the choice to the program; a value that is the default counts as not
+#: given
 LEFT_OPEN = ("ends", "targets", "targets_seed", "adjacent_targets", "rounds_per_epoch")
 
 

@@ -41,7 +41,7 @@ class SweepStatusReport:
     trials: Mapping[str, int]
     #: trial with the lowest loss; while the sweep runs, also by the rounds of a trial that runs
     best: BestTrial | None
-    #: trials that can run at once where it is driven, or was; None if an earlier version drove it
+    #: trials that can run at once where it is driven, or was; None if none has driven it yet
     slots: int | None
     #: when it was handed in, and when its driver began
     submitted: datetime

@@ -217,7 +217,7 @@ class Bundles:
 
 
 def _has_digest(about: Path) -> bool:
-    """Whether a file says what a bundle is; one of an earlier version or a broken one does not."""
+    """Whether a file says what a bundle is; a broken one does not."""
     try:
         return "sha256" in json.loads(about.read_text(encoding="utf-8"))
     except ValueError:

@@ -86,12 +86,11 @@ class DataNames:
         named = self.named(path)
         return named.rstrip("/").rpartition("/")[2] if named.startswith("/") else named
 
-    def template(self, given: object) -> str:
-        """The path of the template that is meant.
+    def check_code(self) -> None:
+        """Refuse templates, named by a request or by a run, where none is allowed.
 
         Raises:
-            InputError: it can be none, or leads out of the folders that may be named.
-            ProblemError: 403 if no template is allowed, 404 for one that was not uploaded.
+            ProblemError: 403.
         """
         if not self._allow_code:
             raise ProblemError(
@@ -99,6 +98,15 @@ class DataNames:
                 "template: it is code, which this service does not run: expected one that was "
                 "started with --allow-code",
             )
+
+    def template(self, given: object) -> str:
+        """The path of the template that is meant.
+
+        Raises:
+            InputError: it can be none, or leads out of the folders that may be named.
+            ProblemError: 403 if no template is allowed, 404 for one that was not uploaded.
+        """
+        self.check_code()
         if not isinstance(given, str) or not given:
             raise InputError(f"{WHERE}: template is {shown(given)}: expected a text")
         return str(self._path("template", given))

@@ -213,7 +213,7 @@ class Reruns:
         command = [*PROGRAM, "rerun", asked["run_id"]]
         command += ["--json", *(f"--set={setting}" for setting in asked["settings"])]
         for option in ("template", "on"):
-            if asked.get(option):  # one that was asked for before an upgrade has none
+            if asked[option]:
                 command.append(f"--{option}={asked[option]}")
         with (place / "out").open("wb") as out, (place / "err").open("wb") as err:
             child = subprocess.Popen(

@@ -20,6 +20,8 @@ from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.uploads import Uploads
 from lstm_sweep.search.store.cache import Cache, SharedSettings
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.sweep.tasks import task_kind_of_run
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,15 @@ class Site:
             feeds=Feeds(service, answers, limits, look_every_s=settings.look_every_s),
             metrics=Metrics(),
         )
+
+    def check_may_train(self, tags: Tags) -> None:
+        """Refuse to train what the run with these tags is about if that runs code of a user.
+
+        Raises:
+            ProblemError: 403, and the service was started without `allow_code`.
+        """
+        if task_kind_of_run(tags).runs_user_code:
+            self.names.check_code()
 
     def check_may_change(self, user: User, sweep: str) -> None:
         """Refuse a change of a sweep that belongs to somebody else; it is read from the store.

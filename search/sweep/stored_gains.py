@@ -22,7 +22,7 @@ def read_gains(store: Store, run: Any, driven: float) -> tuple[tuple[float, floa
     `run` is the sweep's run, `driven` the seconds for which it was driven. These are the values of
     its own metric `LOSS`: the lowest loss of all its trials, those of the ladder and those
     that confirm others among them, logged once a round has reached it, or, of templates, once a
-    trial has returned it. Empty if the sweep has none, as one of an earlier version may have.
+    trial has returned it. Empty if there is none yet.
     """
     has_any = LOSS in run.data.metrics  # else the store is not asked
     logged = store.timeline(run.info.run_id, LOSS) if has_any else ()

@@ -40,7 +40,9 @@ def _takes(result: Mapping[str, Any]) -> str:
     wanted = budget_text(spec.get("trials"), spec.get("minutes"))
     if seconds is None or result["typical"] is None:
         return f"{wanted}, {at_once}; nobody knows yet how long a trial takes"
-    return f"{wanted} at most: about {trials:,} trials in about {about(seconds)}, {at_once}"
+    return (
+        f"{wanted} at most: about {budget_text(trials, None)} in about {about(seconds)}, {at_once}"
+    )
 
 
 def _space_lines(result: Mapping[str, Any]) -> Iterator[str]:

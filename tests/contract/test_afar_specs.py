@@ -13,7 +13,7 @@ import pytest
 from lstm_sweep.search import cli
 from lstm_sweep.search.service import reruns
 from tests.conftest import in_full
-from tests.service_app import Place, ResumingService, use_scripted_engines
+from tests.service_app import API, Place, ResumingService, use_scripted_engines
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SPACE = "direction: [uni, bi]\ndropout: {low: 0, high: 0.5}\nlayer_size: 6\n" \
@@ -107,6 +107,15 @@ def test_a_rerun_is_given_the_template_that_is_sent(
         assert (code, json.loads(output)["trial"]) == (0, FILES["dense.py"])
     else:
         assert (code, output, "--allow-code" in errors) == (2, "", True)
+
+
+def test_what_runs_code_is_not_trained_again_by_a_service_that_takes_none(place: Place) -> None:
+    settings = dataclasses.replace(place.settings, allow_code=False)
+    client = Place(place.service, settings).client()
+    run_id = client.get(f"{API}/sweeps/t/trials/0").json()["run_id"]
+    for path in ("sweeps/t/resume", "sweeps/t/trials/0/reruns", f"runs/{run_id}/reruns"):
+        answer = client.post(f"{API}/{path}")
+        assert (answer.status_code, "--allow-code" in answer.json()["detail"]) == (403, True), path
 
 
 Printed = tuple[int, str, str]

@@ -238,6 +238,8 @@ async def resume(
     note(request, **{field: shown(value) for field, value in given.items()})
 
     def call() -> None:
+        run = archive.existing_sweep(store_of_sweep(sweep, site.store), sweep)
+        site.check_may_train(Tags(run))
         changes, spec, template = dict(given), None, None
         if (fields := changes.pop("spec", None)) is not None:
             if not isinstance(fields, dict):

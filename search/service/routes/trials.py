@@ -171,6 +171,7 @@ async def _rerun(reference: str, body: RerunSubmission | None, site: Site) -> Re
         check_engine(on)
         template = None if named is None else site.names.template(named)
         record = archive.find_trial(store_of_trial(reference, site.store), reference)
+        site.check_may_train(record.tags)
         # what the trial itself refuses, without a device
         task_kind_of_run(record.tags).check_rerun(record, checked(changes), template, ())
         wanted = Wanted(record.trial.id, record.run_id, changes, template=template, on=on)

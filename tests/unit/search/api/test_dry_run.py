@@ -10,6 +10,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.texts.dry_run import lines
 
 SETTINGS = ["layer_size=16,24,32", "layers=1,2", "epochs=4"]
 
@@ -42,6 +43,17 @@ def test_more_trials_take_longer_and_more_slots_less(spec: SweepSpec, tmp_path: 
         return found
 
     assert seconds(trials=60) > seconds() > seconds(workers=8)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_trial_takes_as_long_as_a_typical_one(
+    spec: SweepSpec, workers: int, tmp_path: Path
+) -> None:
+    one = dataclasses.replace(spec, trials=1, workers=workers)
+    found = api.dry_run(one, settings=load(tmp_path, {}))
+    assert found.typical and found.seconds == pytest.approx(found.typical.seconds)
+    [takes] = [line for line in lines(found.to_dict()) if line.startswith("takes: ")]
+    assert "about 1 trial in " in takes
 
 
 def test_less_time_buys_fewer_trials(spec: SweepSpec, tmp_path: Path) -> None:

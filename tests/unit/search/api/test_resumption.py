@@ -55,7 +55,7 @@ def test_targets_that_were_drawn_by_another_seed_stay_if_none_is_asked_for(data:
         resumed_spec(was, "s", {}, dataclasses.replace(given, targets_seed=4))
 
 
-@pytest.mark.parametrize("symbols", [50_000, 500_000])  # the latter as earlier versions had it
+@pytest.mark.parametrize("symbols", [50_000, 500_000])
 def test_what_suits_the_corpus_stays_what_the_sweep_began_with(data: Path, symbols: int) -> None:
     facts = CorpusFacts(symbols, lambda: 3, lambda units: symbols > 50_000)
     was = SweepSpec(data=str(data), name="s", space=presets.DEFAULT.settled(facts))
