@@ -24,7 +24,7 @@ from lstm_sweep.search.api.resumption import resumed_spec, waiting_changes
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason, SweepStatus
 from lstm_sweep.search.spec import UNLIMITED, SweepSpec
 from lstm_sweep.search.store import archive
-from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.faults import BadRunError, StoreError
 from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.tags import LARGEST, Tag, Tags, count
 from lstm_sweep.search.store.tracking import Store
@@ -387,7 +387,18 @@ def is_changed(run: Any, name: str, changes: Mapping[str, Any]) -> bool:
 
 
 def give_up(store: Store, run_id: str, why: str) -> None:
-    """Close a sweep that cannot be driven, as failed, and take it out of the queue."""
-    run = store.run(run_id)
-    close(store, run, lambda error: None, Stop(StopReason.FAILED, why))
+    """Close a sweep that cannot be driven, as failed, and take it out of the queue.
+
+    Whatever its run holds: one that cannot be closed is only taken out.
+
+    Raises:
+        StoreError: the store fails.
+    """
+    try:
+        close(store, store.run(run_id), lambda error: None, Stop(StopReason.FAILED, why))
+    except StoreError:
+        raise
+    except Exception as error:
+        found = escaped(cut(f"{type(error).__name__}: {error}"))
+        log.warning("run %s is given up, but cannot be closed: %s", run_id, found)
     leave(store, run_id)

@@ -225,23 +225,31 @@ def goes_on(progress: TrialProgress, attempts: Iterable[TrialProgress]) -> bool:
 
 
 def driven_s(run: Any) -> float:
-    """Total time for which a sweep was driven."""
+    """Total time for which a sweep was driven; 0 if its tag is no number of seconds."""
     driven = holder(run.data.tags)
-    return driven.seconds if driven else Tags(run).seconds(Tag.SECONDS)
+    return driven.seconds if driven else _or_zero(lambda: Tags(run).seconds(Tag.SECONDS))
 
 
 def slot_s(run: Any) -> float:
     """Total time for which a sweep had slots, all slots together.
 
     Since it was closed last, or if its version did not say, that is its slots times the time for
-    which it was driven.
+    which it was driven. Tags that hold no numbers count as 0: no sweep ends or stays for them.
     """
     tags = Tags(run)
-    slots = tags.whole(Tag.SLOTS, 0, default=0)
+    slots = _or_zero(lambda: tags.whole(Tag.SLOTS, 0, default=0))
     if Tag.SLOT_SECONDS not in tags:
         return slots * driven_s(run)
-    since = max(0.0, driven_s(run) - tags.seconds(Tag.SECONDS))
-    return tags.seconds(Tag.SLOT_SECONDS) + slots * since
+    since = max(0.0, driven_s(run) - _or_zero(lambda: tags.seconds(Tag.SECONDS)))
+    return _or_zero(lambda: tags.seconds(Tag.SLOT_SECONDS)) + slots * since
+
+
+def _or_zero(read: Callable[[], float]) -> float:
+    """What is read from a tag; 0 if that holds something else."""
+    try:
+        return read()
+    except BadRunError:
+        return 0.0
 
 
 def _last_step(store: Store, run: Any) -> int | None:

@@ -18,7 +18,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission
 from lstm_sweep.search.service import driver
-from lstm_sweep.search.service.runner import KEY
+from lstm_sweep.search.service.runner import KEY, MOST_DEATHS
 from lstm_sweep.search.service.service import ServiceSettings
 from lstm_sweep.search.service.sweep_service import SweepService
 from lstm_sweep.search.spec import digest_of
@@ -235,6 +235,40 @@ def test_what_the_service_changes_itself_stays_signed(
     assert is_driven(service, store, "s")
     [one] = service.queue()
     assert (one.owner, one.priority) == ("ann", 7)
+
+
+@pytest.mark.parametrize(
+    ("odd", "state"), [({Tag.SLOTS: "x"}, "failed"), ({f"{Tag.SPEC}0": "no spec"}, "queued")]
+)
+def test_a_sweep_whose_driver_dies_again_and_again_leaves_the_queue_whatever_it_holds(
+    service: SweepService, store: Store, data: Path, odd: dict[str, str], state: str
+) -> None:
+    service.submit(spec_of(data, "s"), owner="ann")
+    assert is_driven(service, store, "s")
+    [one] = queue.queued(service._store)
+    store.log(one.run_id, tags=odd)
+    for _ in range(MOST_DEATHS):
+        service._note_death(one)
+    tags = store.tags(one.run_id)
+    assert (tags[Tag.QUEUED], tags[Tag.STATE]) == (queue.LEFT, state)
+
+
+def test_a_user_prunes_what_this_user_has_submitted_by_signature(
+    service: SweepService, store: Store, data: Path
+) -> None:
+    for name, owner in (("a", "ann"), ("b", "bob")):
+        service.submit(spec_of(data, name), owner=owner)
+        service.stop(name)
+
+    def prune(owner: str | None, *, dry_run: bool = False) -> list[str]:
+        found = service.prune(older_than_s=0, keep_best=False, dry_run=dry_run, owner=owner)
+        return [one.sweep for one in found.sweeps]
+
+    store.log(archive.existing_sweep(store, "b").info.run_id, tags={Tag.OWNER: "ann"})
+    assert prune(None, dry_run=True) == ["a", "b"]
+    assert prune("ann") == ["a"]
+    assert [row.sweep for row in service.sweeps()] == ["b"]
+    assert prune(None) == ["b"]
 
 
 def test_a_sweep_that_was_launched_elsewhere_is_queued_if_its_data_may_be_read(

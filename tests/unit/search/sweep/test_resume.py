@@ -31,6 +31,10 @@ def run_with(tags: dict[str, str]) -> Any:
         # another driver with 8 slots has died 10 seconds later
         ({Tag.SECONDS: "50", Tag.SLOTS: "8", Tag.SLOT_SECONDS: "120.5", Tag.LEASE: "60"}, 200.5),
         ({Tag.SLOTS: "8", Tag.LEASE: "60"}, 480.0),
+        # others may write to the store: what is no number counts as none
+        ({Tag.SECONDS: "50", Tag.SLOTS: "x"}, 0.0),
+        ({Tag.SECONDS: "soon", Tag.SLOTS: "4", Tag.SLOT_SECONDS: "120.5"}, 120.5),
+        ({Tag.SECONDS: "50", Tag.SLOTS: "4", Tag.SLOT_SECONDS: "nan"}, 0.0),
     ],
 )
 def test_the_time_for_which_there_were_slots_is_kept(
