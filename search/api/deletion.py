@@ -111,7 +111,7 @@ def prune(
     older_than_s: float,
     keep_best: bool = False,
     dry_run: bool = False,
-    owner: str | None = None,
+    is_meant: Callable[[Any], bool] = lambda run: True,
     within_s: float = float("inf"),
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
@@ -119,7 +119,7 @@ def prune(
     """Delete all sweeps that ended more than so many seconds ago, or all but their best trials.
 
     With `keep_best` the run of a sweep, its baselines and its best trial stay, with their
-    artifacts. With an `owner` only sweeps that this user of a service has submitted count.
+    artifacts. Only sweeps count of whose run `is_meant` is true.
 
     Raises:
         InputError: the store cannot be used.
@@ -129,12 +129,12 @@ def prune(
     runs = archive.sweeps(store, lambda error: left_out.append(str(error)))
     for run in runs:
         tags, ended = run.data.tags, (run.info.end_time or 0) / 1000
-        is_meant = owner is None or tags.get(Tag.OWNER) == owner
-        is_done = tags.get(Tag.PRUNED) == BEST and keep_best and not _runs_beside_best(store, run)
-        if not is_meant or is_done or not ended or now() - ended < older_than_s:
+        if not is_meant(run) or not ended or now() - ended < older_than_s:
             continue
         try:
             if archive.state_of(Tags(run)) not in ENDED:
+                continue
+            if keep_best and tags.get(Tag.PRUNED) == BEST and not _runs_beside_best(store, run):
                 continue
             if not dry_run:
                 reserve(store, run, BEST if keep_best else ALL)
@@ -149,16 +149,22 @@ def prune(
 def reserve(store: Store, run: Any, what: str = ALL) -> None:
     """Mark a sweep as one that is deleted, so that nobody goes on with it.
 
+    If that cannot be, its mark is what it was before.
+
     Raises:
         SweepRunsError: it runs, or waits in the queue of a service, or one of its trials is rerun.
     """
     name, run_id = run.data.tags[Tag.NAME], run.info.run_id
+    _check_rests(store, name, run_id)
+    before = store.tags(run_id).get(Tag.PRUNED)
     try:
-        _check_rests(store, name, run_id)
         store.log(run_id, tags={Tag.PRUNED: what})
         _check_rests(store, name, run_id)  # it may have begun meanwhile
-    except SweepRunsError:
-        store.drop_tag(run_id, Tag.PRUNED)
+    except BaseException:
+        if before is None:
+            store.drop_tag(run_id, Tag.PRUNED)
+        else:
+            store.log(run_id, tags={Tag.PRUNED: before})
         raise
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
-from lstm_sweep.search.api import deletion, queue
+from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.deletion import Deleted, Pruned
 from lstm_sweep.search.api.errors import QueueFullError, ServiceEndsError, SweepRunsError
 from lstm_sweep.search.api.lifecycle import StoppedSweep, refuse_driven
@@ -216,32 +216,37 @@ class SweepService:
 
     def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
         """Delete a sweep that has ended; what it takes longer for is left to another call."""
-        if not dry_run:
-            with self._alone():  # so that it is not queued meanwhile
+        settings = self.settings.store
+        if dry_run:
+            return api.delete(name, settings=settings, dry_run=True)
+        with self._one_change_of(name):  # so that it is not queued meanwhile
+            with self._alone():
                 run = archive.existing_sweep(self._store, name)
                 if any(one.run_id == run.info.run_id for one in self._queue):
                     raise SweepRunsError(
                         f"sweep '{name}' waits or runs: expected one that has ended, or to stop it "
                         f"first"
                     )
-                self._store.log(run.info.run_id, tags={Tag.PRUNED: deletion.ALL})
-        settings = self.settings.store
-        try:
-            return api.delete(name, settings=settings, dry_run=dry_run, within_s=DELETING_S)
-        finally:
-            self._shared.forget(name)
+            try:
+                return api.delete(name, settings=settings, within_s=DELETING_S)
+            finally:
+                self._shared.forget(name)
 
     def prune(
         self, *, older_than_s: float, keep_best: bool, dry_run: bool, owner: str | None
     ) -> Pruned:
         """Delete sweeps that ended long ago, of one owner or of all."""
+
+        def is_meant(run: Any) -> bool:
+            return owner is None or queue.owner_of(self._store, run) == owner
+
         try:
             return api.prune(
                 settings=self.settings.store,
                 older_than_s=older_than_s,
                 keep_best=keep_best,
                 dry_run=dry_run,
-                owner=owner,
+                is_meant=is_meant,
                 within_s=DELETING_S,
             )
         finally:

@@ -15,9 +15,11 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api, cli
-from lstm_sweep.search.api import queue
+from lstm_sweep.search.api import deletion, queue
 from lstm_sweep.search.api.errors import SweepRunsError
 from lstm_sweep.search.results.register import register
+from lstm_sweep.search.service.service import ServiceSettings
+from lstm_sweep.search.service.sweep_service import SweepService
 from lstm_sweep.search.store import archive, registry
 from lstm_sweep.search.store import deletion as deleting
 from lstm_sweep.search.store.faults import NoSuchRunError
@@ -151,6 +153,43 @@ def test_a_sweep_that_runs_or_waits_is_not_deleted(store: Store, corpus: Corpus)
     assert Tag.PRUNED not in store.tags(run_id) and len(archive.trials(store, "s")) == 3
 
 
+def test_a_deletion_that_is_refused_leaves_the_mark_of_a_pruned_sweep(
+    store: Store, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(store, corpus)
+    api.prune(settings=store.settings, older_than_s=0, keep_best=True)
+    run = archive.existing_sweep(store, "s")
+    lease, log = Lease(store, run.info.run_id), store.log
+    lease.take()
+    state = tmp_path / "state"
+    given = ServiceSettings(store=store.settings, folder=tmp_path, state=state, slots=1)
+    service = SweepService(given)
+    try:
+        with pytest.raises(SweepRunsError, match="drives it"):
+            service.delete("s")
+        lease.release()
+        store.log(run.info.run_id, tags={Tag.LEASE: ""})
+        with pytest.raises(InputError, match="all of it but its best trial was pruned"):
+            service.resume("s", {"trials": 9})
+    finally:
+        service.drain()
+
+    def queue_after(run_id: str, **given: Any) -> None:
+        log(run_id, **given)
+        if Tag.PRUNED in given["tags"]:  # it is queued after the first look at it
+            log(run_id, tags={Tag.QUEUED: "yes"})
+
+    for before in (deletion.BEST, None):
+        if before is None:
+            store.drop_tag(run.info.run_id, Tag.PRUNED)
+        store.log(run.info.run_id, tags={Tag.QUEUED: "no"})
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "log", queue_after)
+            with pytest.raises(SweepRunsError, match="waits in the queue of a service"):
+                deletion.reserve(store, run)
+        assert store.tags(run.info.run_id).get(Tag.PRUNED) == before
+
+
 def test_prune_takes_what_ended_long_ago(store: Store, corpus: Corpus) -> None:
     for name in ("s", "t"):
         sweep(store, corpus, name)
@@ -165,8 +204,9 @@ def test_prune_takes_what_ended_long_ago(store: Store, corpus: Corpus) -> None:
         return [one.sweep for one in found.sweeps]
 
     assert prune(older_than_s=41 * DAY_S) == []
-    assert prune(dry_run=True) == ["s", "t"] and prune(owner="bob") == []
-    assert prune(owner="ann") == ["t"]
+    assert prune(dry_run=True) == ["s", "t"]
+    assert prune(is_meant=lambda run: run.data.tags.get(Tag.OWNER) == "bob") == []
+    assert prune(is_meant=lambda run: run.data.tags.get(Tag.OWNER) == "ann") == ["t"]
     assert prune() == ["s"]
     assert archive.sweeps(store) == []
 
