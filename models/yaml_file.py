@@ -13,7 +13,7 @@ from typing import Any
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.paths import why_not
 
-MAX_BYTES = 1 << 17
+MAX_BYTES = 1 << 16
 #: levels of lists and mappings inside each other
 MAX_DEPTH = 20
 #: standard types that are read; binary data, sets, ordered maps and merge keys are not

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -50,10 +49,11 @@ SECURITY = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+#: digits of a port at most
+PORT_DIGITS = 5
 #: unless the endpoint says otherwise
 CACHE_CONTROL = "no-store"
 
-log = logging.getLogger("lstm_sweep.service")
 #: is told of each request: method, path of its route, status, seconds
 OnAnswer = Callable[[str, str, int, float], None]
 #: what a refusal of a path is to whoever accepts some media types
@@ -96,8 +96,8 @@ class Guard:
             await self._app(scope, self._bounded(scope, receive), sending)
         except Exception as error:
             await self._on_error(error, sending, scope, receive)
-        route = getattr(scope.get("route"), "path", "other")
-        self._on_answer(scope["method"], route, sending.status, time.monotonic() - began)
+        took_s = time.monotonic() - began
+        self._on_answer(scope["method"], _route_of(scope), sending.status, took_s)
         self._note(scope, sending, mark)
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
@@ -151,7 +151,8 @@ class Guard:
     ) -> None:
         """Answer an error that no handler has; what is unexpected goes to the log."""
         if not isinstance(error, ProblemError | InputError):
-            log.error("%s", without_secrets(traceback.format_exc()))
+            key = f"{_route_of(scope)} {type(error).__name__}"
+            self._logs.error(key, without_secrets(traceback.format_exc()))
         if sending.status:
             raise ConnectionError("an answer has broken off")  # so that it is not taken as whole
         answer = response_of(error)
@@ -257,6 +258,11 @@ def _what(scope: Scope) -> str:
     return f"{scope['method']} {scope['path']}"
 
 
+def _route_of(scope: Scope) -> str:
+    """Path of the route of a request, without what it names; `other` if there is none."""
+    return getattr(scope.get("route"), "path", "other")
+
+
 def address_of(scope: Scope) -> str:
     """Address that a request comes from."""
     client = scope.get("client")
@@ -298,6 +304,8 @@ def _is_own(origin: str, host: str) -> bool:
     usual = {"http": 80, "https": 443}.get(place.scheme)
     if usual is None or not place.hostname or place.hostname != name_of(host):
         return False
-    given = host.rpartition(":")[2]
-    own = int(given) if given.isdecimal() and ":" in host and not host.endswith("]") else None
+    given = host.rpartition(":")[2] if ":" in host and not host.endswith("]") else ""
+    if len(given) > PORT_DIGITS:
+        return False
+    own = int(given) if given.isdecimal() else None
     return (port or usual) == (own or usual)

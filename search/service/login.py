@@ -211,7 +211,8 @@ def check_user_header(name: str) -> str:
     Raises:
         InputError: it can be none, or is one that clients send themselves.
     """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,99}", name) or name.lower() in OWN_HEADERS:
+    is_own = name.lower() in OWN_HEADERS or name.lower().startswith(OWN_BEGINNINGS)
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,99}", name) or is_own:
         raise InputError(
             f"--user-header is {shown(name)}: expected the name of a header that the proxy sets, "
             f"such as Remote-User"
@@ -219,8 +220,18 @@ def check_user_header(name: str) -> str:
     return name.lower()
 
 
-#: headers that have a meaning of their own
-OWN_HEADERS = frozenset({"authorization", "cookie", "host", "origin", "accept", *FORWARDED})
+#: headers that have a meaning of their own, most of which clients send, and their beginnings
+OWN_HEADERS = frozenset(
+    {
+        "authorization", "cache-control", "cf-connecting-ip", "connection", "cookie", "date", "dnt",
+        "expect", "from", "host", "keep-alive", "last-event-id", "origin", "pragma", "priority",
+        "proxy-authorization", "proxy-connection", "range", "referer", "te", "trailer",
+        "transfer-encoding", "true-client-ip", "upgrade", "upgrade-insecure-requests",
+        "user-agent", "via", "x-client-ip", "x-forwarded-host", "x-forwarded-port",
+        "x-forwarded-proto", "x-real-ip", "x-request-id", "x-requested-with", *FORWARDED,
+    }
+)  # fmt: skip
+OWN_BEGINNINGS = ("accept", "access-control-", "content-", "if-", "lstm-sweep-", "sec-")
 
 
 def cookie_of(headers: Mapping[str, str]) -> str:

@@ -7,8 +7,10 @@ it is. While a corpus comes it lies in a folder in `coming`, which becomes `corp
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -41,6 +43,8 @@ FREE_INODES = 10_000
 TAR_BLOCK, LONGEST_ATTRIBUTES = 512, 16 << 10
 #: requests whose bytes are written at once; the threads of others are their own
 THREADS = 8
+
+log = logging.getLogger("lstm_sweep.service")
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,7 @@ class Uploads:
             if corpus.id not in self._there:
                 self._check_count(receiver.owner)
                 replace_text(receiver.place / "about.json", json_text(vars(corpus)), lasting=True)
+                self._set_aside(corpus.id)
                 receiver.place.rename(self._corpora / corpus.id)
                 self._there[corpus.id] = corpus
             return self._there[corpus.id]
@@ -187,11 +192,17 @@ class Uploads:
     def delete(self, corpus_id: str) -> None:
         """Delete a corpus."""
         with self._lock:
-            gone = Path(tempfile.mkdtemp(dir=self._coming))
-            with contextlib.suppress(FileNotFoundError):
-                self.folder_of(corpus_id).rename(gone)
+            gone = self._set_aside(corpus_id)
             self._there.pop(corpus_id, None)
-        shutil.rmtree(gone, ignore_errors=True)
+        if gone:
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def _set_aside(self, corpus_id: str) -> Path | None:
+        """Where a folder is now, which the next start deletes; None: there is none."""
+        if not self.folder_of(corpus_id).exists():
+            return None
+        gone = Path(tempfile.mkdtemp(dir=self._coming))
+        return self.folder_of(corpus_id).rename(gone)
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.corpus_bytes:
@@ -562,20 +573,27 @@ def _unwritable(error: OSError) -> ProblemError:
 
 
 def _read_corpora(folder: Path) -> dict[str, UploadedCorpus]:
-    """The corpora in a folder; whatever else is in it is deleted."""
+    """The corpora in a folder; one without about.json is deleted, others are kept."""
     found = dict[str, UploadedCorpus]()
     for place in folder.iterdir():
-        corpus = _read_corpus(place / "about.json")
-        if re.fullmatch(CORPUS_ID, place.name) and corpus and corpus.id == place.name:
-            found[corpus.id] = corpus
+        try:
+            corpus = _read_corpus(place / "about.json")
+        except FileNotFoundError:
+            shutil.rmtree(place, ignore_errors=True)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            log.error("%s: it is left out of the corpora: %s", place, why)
         else:
-            shutil.rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink()
+            found[corpus.id] = corpus
     return found
 
 
-def _read_corpus(file: Path) -> UploadedCorpus | None:
-    """What a file says of a corpus; None if it is gone, or says something else."""
-    try:
-        return UploadedCorpus(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+def _read_corpus(file: Path) -> UploadedCorpus:
+    """What a file says of the corpus in its folder; OSError or ValueError if it says none."""
+    given = json.loads(file.read_text(encoding="utf-8"))
+    known = dataclasses.fields(UploadedCorpus)
+    of = given if isinstance(given, dict) else {}
+    is_whole = all(type(of.get(one.name)).__name__ == one.type for one in known)
+    if not is_whole or of["id"] != file.parent.name or not re.fullmatch(CORPUS_ID, of["id"]):
+        raise ValueError("about.json has another form, expected the fields of this corpus")
+    return UploadedCorpus(**{one.name: of[one.name] for one in known})

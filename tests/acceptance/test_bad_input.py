@@ -177,7 +177,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     (["launch", "good.txt"], ["good.txt", "found no fields", "expected a mapping"]),
     (["launch", "empty.txt"], ["empty.txt", "found no fields", "expected a mapping"]),
     (["launch", "picture.png"], ["picture.png", "not UTF-8", "expected a YAML file"]),
-    (["launch", "/dev/zero"], ["/dev/zero", "too long", "at most 131,072 bytes"]),
+    (["launch", "/dev/zero"], ["/dev/zero", "too long", "at most 65,536 bytes"]),
     (["launch", "a\0b"], [r"a\x00b", "null byte", "expected a YAML file"]),
     (["launch", "x" * 9000], ["xxx", "name too long", "expected a YAML file"]),
     (["resume", "x", ""], ["SWEEP.yaml is ''", "expected the path of a YAML file"]),

@@ -72,9 +72,9 @@ def _form(site: Site, user: User, given: Mapping[str, str], said: str = "") -> s
 
 
 @router.get("/launch")
-async def launch_form(site: TheSite, user: TheUser) -> Response:
+async def launch_form(request: Request, site: TheSite, user: TheUser) -> Response:
     """The form that launches a sweep."""
-    return page(await site.answers.read(partial(_form, site, user, {})))
+    return page(await site.answers.ask(request, partial(_form, site, user, {})))
 
 
 @router.post("/launch")
@@ -92,7 +92,7 @@ async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
             status = problems.response_of(error).status_code
             said = error.detail if isinstance(error, ProblemError) else for_command_line(error)
             form = partial(_form, site, user, sent.fields, said)
-            return page(await site.answers.read(form), status)
+            return page(await site.answers.ask(request, form), status)
     return moved(f"/sweeps/{quote(name)}")
 
 

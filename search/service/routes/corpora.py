@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from functools import partial
+from os.path import realpath
 from typing import Annotated
 
 from anyio import CancelScope, to_thread
@@ -190,9 +191,9 @@ class _Body:
 
 
 @router.get("/corpora", summary="List corpora", responses={200: {"model": shows.CorpusList}})
-async def corpora(site: TheSite) -> Response:
+async def corpora(request: Request, site: TheSite) -> Response:
     """Corpora that were uploaded, by name."""
-    found = await site.answers.read(site.uploads.corpora)
+    found = await site.answers.ask(request, site.uploads.corpora)
     return answers.document({"corpora": [one.to_dict() for one in found]})
 
 
@@ -201,9 +202,9 @@ async def corpora(site: TheSite) -> Response:
     summary="Show a corpus",
     responses={200: {"model": shows.CorpusShown}, **refusals(NONE)},
 )
-async def corpus_shown(corpus: CorpusId, site: TheSite) -> Response:
+async def corpus_shown(corpus: CorpusId, request: Request, site: TheSite) -> Response:
     """One corpus."""
-    found = await site.answers.read(partial(site.uploads.corpus, corpus))
+    found = await site.answers.ask(request, partial(site.uploads.corpus, corpus))
     return answers.document(found.to_dict())
 
 
@@ -220,9 +221,9 @@ async def delete_corpus(corpus: CorpusId, site: TheSite, user: TheUser) -> Respo
         with site.uploads.naming:  # so that no sweep is submitted meanwhile that needs it
             owner = site.uploads.corpus(corpus).owner
             check_owner(user, owner, f"corpus '{corpus}'")
-            folder = f"{site.uploads.folder_of(corpus)}/"
+            folder = f"{realpath(site.uploads.folder_of(corpus))}/"
             for row in unfinished(settings=site.service.settings.store):
-                if (row.data or "").startswith(folder):
+                if row.data and realpath(row.data).startswith(folder):
                     raise ProblemError(
                         409,
                         f"corpus '{corpus}': sweep '{row.sweep}' needs it, which is {row.state}",

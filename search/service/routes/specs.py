@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -92,10 +91,14 @@ async def dry_run(body: SweepSubmission, site: TheSite) -> Response:
     summary="Read a sweep file or a space file",
     responses={200: {"model": shows.FileContent}},
 )
-async def yaml(body: YamlFile, site: TheSite) -> Response:
+async def yaml(body: YamlFile, request: Request, site: TheSite) -> Response:
     """What a file in YAML says, for clients that cannot read YAML; it is read as commands do."""
-    content = await site.answers.read(partial(parse_yaml, body.text, body.name))
-    return answers.document({"content": in_json(content)})
+
+    def ask() -> bytes:
+        return answers.to_json({"content": in_json(parse_yaml(body.text, body.name))})
+
+    content = await site.answers.ask(request, ask)
+    return Response(content, media_type="application/json")
 
 
 def in_json(value: object) -> Any:

@@ -215,6 +215,7 @@ async def rerun_of_run(run: RunId, site: TheSite, body: RerunSubmission | None =
     summary="Show a rerun",
     responses={200: {"model": shows.RerunShown}, **refusals({404: "there is no such rerun"})},
 )
-async def rerun_shown(rerun: RerunId, site: TheSite) -> Response:
+async def rerun_shown(rerun: RerunId, request: Request, site: TheSite) -> Response:
     """Whether a rerun has ended, and what it has found."""
-    return answers.document((await site.answers.read(partial(site.reruns.get, rerun))).to_dict())
+    found = await site.answers.ask(request, partial(site.reruns.get, rerun))
+    return answers.document(found.to_dict())

@@ -72,7 +72,7 @@ def test_words_that_old_yaml_takes_for_something_else_are_words(
         ("[" * 21 + "]" * 21, ":1: found lists or mappings nested too deeply, expected at most 20"),
         ("a: \0\n", ":1: found the character U+0000, expected a YAML file"),
         ("a: !!bool maybe\n", ":1: found 'maybe', expected a value of tag:yaml.org,2002:bool"),
-        ("#" * 131_073, ": the file is too long, expected a YAML file of at most 131,072 bytes"),
+        ("#" * 65_537, ": the file is too long, expected a YAML file of at most 65,536 bytes"),
     ],
 )
 def test_a_file_that_means_something_else_than_it_seems_is_refused(

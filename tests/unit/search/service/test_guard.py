@@ -71,6 +71,7 @@ def test_a_name_that_leads_here_from_elsewhere_is_refused(client: TestClient, ho
         {"Origin": "http://localhost.evil.example"},
         {"Origin": "http://localhost@evil.example"},
         {"Origin": "http://[::1"},
+        {"Origin": "http://localhost", "Host": f"localhost:{'8' * 5_000}"},
         {"Origin": "file://"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost"},
@@ -344,7 +345,9 @@ def test_what_is_unexpected_is_told_to_the_log_alone(
 
     monkeypatch.setattr(place.service, "queue", fails)
     with place.client() as client:
+        client.get(f"{API}/queue")
         answer = client.get(f"{API}/queue")
+    assert caplog.text.count("Traceback") == 1  # the same within a minute
     assert (answer.status_code, answer.json()["type"]) == (500, "urn:lstm-sweep:problem:unexpected")
     assert "RuntimeError" not in answer.text and "RuntimeError" in caplog.text
     assert "hunter2" not in caplog.text + answer.text

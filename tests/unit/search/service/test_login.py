@@ -162,7 +162,21 @@ def test_only_a_proxy_says_who_asks(
 
 def test_options_of_a_proxy_are_checked() -> None:
     assert check_user_header("Remote-User") == "remote-user"
-    for header in ("", "a b", "Cookie", "X-Forwarded-For", "Authorization", "a:b", "1"):
+    assert check_user_header("X-Forwarded-User") == "x-forwarded-user"
+    for header in (
+        "User-Agent",
+        "Connection",
+        "Accept-Language",
+        "X-Real-IP",
+        "Sec-Fetch-Site",
+        "",
+        "a b",
+        "Cookie",
+        "X-Forwarded-For",
+        "Authorization",
+        "a:b",
+        "1",
+    ):
         with pytest.raises(InputError, match="--user-header is"):
             check_user_header(header)
     for proxy in ("", "*", "proxy", "10.0.0.1/8", "10.0.0"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -227,11 +228,32 @@ def test_what_a_killed_service_has_left_is_deleted_at_the_next_start(
     receiver.write(CONTENT)
     folder = tmp_path / "uploads"
     (folder / "corpora" / ("0" * 32) / "content").mkdir(parents=True)
-    (folder / "corpora" / "note.txt").write_text("x")
     again = Uploads(folder, Limits())
     assert again.corpora() == [made] and left(again) == []
     assert [one.name for one in (folder / "corpora").iterdir()] == [made.id]
     receiver.close()
+
+
+def test_what_cannot_be_read_at_the_start_is_kept_and_may_be_sent_again(
+    uploads: Uploads, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, made = tmp_path / "uploads", send(uploads)
+    about = folder / "corpora" / made.id / "about.json"
+    known = json.loads(about.read_text())
+    about.write_text(json.dumps(known | {"of_a_later_version": 1}))
+    assert Uploads(folder, Limits()).corpora() == [made]
+    for wrong in ("", "[]", "{}", known | {"bytes": "1"}, known | {"id": "0" * 32}, None):
+        about.unlink()
+        about.write_text(wrong if isinstance(wrong, str) else json.dumps(wrong))
+        if wrong is None:  # it can be opened by nobody, not even by root
+            about.unlink()
+            about.mkdir()
+        caplog.clear()
+        again = Uploads(folder, Limits(free_bytes=0))
+        assert (again.corpora(), f"{about.parent}: it is left out" in caplog.text) == ([], True)
+        assert (about.parent / "content" / "a.txt").read_bytes() == CONTENT
+    assert send(again) == made and again.path_of(made.id).read_bytes() == CONTENT
+    assert Uploads(folder, Limits()).corpora() == [made]
 
 
 @pytest.mark.parametrize("corpus_id", ["", "..", "0" * 32])

@@ -5,6 +5,7 @@ import io
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from starlette.testclient import TestClient
 
 from lstm_sweep.search.client.sending import corpus_id_of
 from lstm_sweep.search.service.http_settings import Limits
+from lstm_sweep.search.service.routes import corpora as routes
 from tests.service_app import API, SPACE, Place, send_corpus, use_scripted_engines
 
 CONTENT = b"sun moon river " * 200
@@ -55,6 +57,21 @@ def test_a_file_is_announced_sent_searched_and_deleted(client: TestClient, place
     assert client.delete(PLACE).status_code == 204
     assert client.get(PLACE).status_code == 404
     assert left(place) == []
+
+
+def test_a_corpus_that_a_sweep_needs_is_kept_when_the_folder_has_moved(
+    client: TestClient, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(client)
+    link = place.settings.folder.with_name("before")
+    link.symlink_to(place.settings.folder)
+    data = str(link / "uploads" / "corpora" / ID / "content" / "a.txt")
+    waiting = SimpleNamespace(data=data, sweep="s", state="queued")
+    monkeypatch.setattr(routes, "unfinished", lambda **given: [waiting])
+    refused = client.delete(PLACE)
+    assert (refused.status_code, "sweep 's' needs it" in refused.json()["detail"]) == (409, True)
+    waiting.data = str(link / "uploads" / "corpora" / ("0" * 32) / "content" / "a.txt")
+    assert client.delete(PLACE).status_code == 204
 
 
 def test_a_folder_is_sent_as_a_tar_file(client: TestClient) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -8,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import Request
 from starlette.testclient import TestClient
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
+from lstm_sweep.search.service.answers import Answers
+from lstm_sweep.search.service.routes import specs
 from lstm_sweep.search.service.routes.specs import in_json
 from tests.service_app import API, Place, send_corpus
 
@@ -99,6 +103,28 @@ def test_a_yaml_file_is_read_as_commands_do(client: TestClient) -> None:
         {"name": "x", "text": "a" * 200_000},
     ):
         assert client.post(f"{API}/yaml", json=wrong).status_code == 422
+
+
+def test_files_of_one_user_are_read_in_threads_of_that_user_alone(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ask = list[str](), Answers.ask
+
+    async def noted(self: Answers, request: Request, call: Callable[[], Any]) -> Any:
+        asked.append(request.url.path)
+        return await ask(self, request, call)
+
+    def in_a_thread(value: object) -> Any:
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()  # on which all others wait
+        return in_json(value)
+
+    monkeypatch.setattr(Answers, "ask", noted)
+    monkeypatch.setattr(specs, "in_json", in_a_thread)
+    sent = client.post(f"{API}/yaml", json={"name": "sweep.yaml", "text": "trials: 3"})
+    assert sent.json() == {"content": {"trials": 3}}
+    assert client.get(f"{API}/corpora").status_code == 200
+    assert asked == [f"{API}/yaml", f"{API}/corpora"]
 
 
 def test_what_json_does_not_have_is_a_text() -> None:
