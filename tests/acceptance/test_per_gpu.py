@@ -24,7 +24,7 @@ def folder(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) ->
 
 
 def launched(folder: Path, monkeypatch: pytest.MonkeyPatch, then: int | None, *more: str) -> str:
-    """What `launch` prints with two GPUs, of which the first uses `then` MiB while a trial runs."""
+    """What `launch` says with two GPUs, of which the first uses `then` MiB while a trial runs."""
     gpus = [Gpu("GPU-a", used=(1_000, then)), Gpu("GPU-b", used=(3_000,))]
     replace_nvml(monkeypatch, lambda: gpus)
     done = run_here(
@@ -32,7 +32,7 @@ def launched(folder: Path, monkeypatch: pytest.MonkeyPatch, then: int | None, *m
         "--ladder", "off", "--confirm-configs", "0", *more, cwd=folder,
     )  # fmt: skip
     assert done.code == 0, done.err
-    return " ".join(done.out.split())
+    return " ".join(done.err.split())
 
 
 @pytest.mark.full
@@ -46,7 +46,7 @@ def test_as_many_trials_share_a_gpu_as_its_memory_holds(
         "--per-gpu auto: the largest network (bi 2x12, batch 32) takes 8,000 of 77,000 MiB free: "
         "6 at once on a GPU"
     ) in out
-    assert "up to 2 trials, 12 at once" in out
+    assert "2 trials on 12 slots, " in out
     assert run_here("trials", "words-1", "--json", cwd=folder).json[1]["outcome"] == "complete"
 
 
@@ -56,4 +56,4 @@ def test_a_driver_that_does_not_say_leaves_it_at_one(
 ) -> None:
     out = launched(folder, monkeypatch, None, "--minutes", "5")
     assert "the largest network (bi 2x12, batch 32) could not be measured: 1 trial" in out
-    assert "up to 2 trials or 5 minutes, 2 at once" in out
+    assert "2 trials or 5 minutes on 2 slots" in out
