@@ -211,7 +211,9 @@ def upgrade(address: str) -> None:
     from click.testing import CliRunner
     from mlflow.cli import cli
 
-    [told] = re.findall(r"--entrypoint with-secrets mlflow mlflow (.*) postgresql\+psycopg2://", README)
+    [told] = re.findall(
+        r"--entrypoint with-secrets mlflow mlflow (.*) postgresql\+psycopg2://", README
+    )
     done = CliRunner().invoke(cli, [*told.split(), address.replace(":", "+psycopg2:", 1)])
     assert done.exit_code == 0, done.output
 
