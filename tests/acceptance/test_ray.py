@@ -131,7 +131,8 @@ def running(place: Place, sweep: str, node: str) -> set[str]:
 def check(place: Place, sweep: str, nodes: set[str]) -> None:
     """Each trial has one run that has finished, on one of the nodes; others of it were lost."""
     runs = [run for run in runs_of(place, sweep) if "sweep.trial" in run]
-    assert {run["status"] for run in runs} <= {"FINISHED", "KILLED"}
+    failed = {run["sweep.outcome"] for run in runs if run["status"] == "FAILED"}
+    assert failed <= {"lost"} and {run["status"] for run in runs} <= {"FINISHED", "FAILED"}
     ends = Counter((int(run["sweep.trial"]), run["sweep.outcome"]) for run in runs)
     complete = {number: count for (number, outcome), count in ends.items() if outcome == "complete"}
     assert complete == dict.fromkeys(range(TRIALS), 1)

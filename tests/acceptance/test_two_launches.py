@@ -155,4 +155,4 @@ def test_two_launches_with_a_core_each_do_not_wait_for_each_other(
     logs = [(folder / "log").read_text(encoding="utf-8") for folder in folders]
     assert codes == [0, 0]
     for log in logs:
-        assert "1 at once" in log and "waiting for a slot" not in log, log
+        assert " on 1 slot" in log and "waiting for a slot" not in log, log
