@@ -35,6 +35,7 @@ from lstm_sweep.search.service.http_settings import HttpSettings, service_folder
 from lstm_sweep.search.service.service import Figures, QueuedSweep, ServiceSettings
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.store.tags import Tag
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, tiny_spec
 
@@ -138,7 +139,8 @@ class ImmediateService:
         """Delete sweeps."""
         return api.prune(
             settings=self.settings.store, older_than_s=older_than_s, keep_best=keep_best,
-            dry_run=dry_run, owner=owner,
+            dry_run=dry_run,
+            is_meant=lambda run: owner in (None, run.data.tags.get(Tag.OWNER)),
         )  # fmt: skip
 
     def owner(self, name: str) -> str | None:

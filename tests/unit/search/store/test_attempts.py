@@ -69,7 +69,8 @@ def test_the_last_attempt_of_each_trial_counts_in_the_order_of_their_numbers() -
 def test_a_trial_that_ended_with_its_sweep_waits_while_the_sweep_goes_on(
     state: str, expected: str
 ) -> None:
-    runs = [a_run("a", 0, 1, **{Tag.UNFINISHED: "yes"}), a_run("b", 1, 1)]
+    tags: dict[str, Any] = {Tag.UNFINISHED: "yes"}
+    runs = [a_run("a", 0, 1, **tags), a_run("b", 1, 1)]
     assert [one.state for one in last_attempts(runs, state).values()] == [expected, "stopped"]
     first = last_attempts(runs, state)[0].to_dict()
     assert first["outcome"] == (None if expected == "paused" else "stopped")
