@@ -136,7 +136,7 @@ def test_a_store_that_fails_while_a_sweep_is_followed_is_a_failure_and_at_the_st
     try:
         store = Store(load(Path.cwd()))
         running = {Tag.ROLE: "sweep", Tag.NAME: "s", Tag.STATE: "running"}
-        running |= {Tag.SCHEMA: str(SCHEMA)} | spec_tags(tiny_spec(), "s")
+        running |= {Tag.SCHEMA: str(SCHEMA)} | spec_tags(tiny_spec(trials=2), "s")
         store.create_run("s", running | Lease(store, "").tag)
         with monkeypatch.context() as patch:  # the server dies between two looks
             patch.setattr(status_report, "time", SimpleNamespace(sleep=lambda _: server.kill()))
