@@ -8,13 +8,12 @@ sweeps of one, they take turns: who has had a slot for a turn gives way to who w
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-
-from lstm_sweep.search.engines.fair_share import fair_shares
 
 #: seconds for which a sweep has a slot before another gets it, if there are too few
 TURN_S = 300.0
@@ -210,3 +209,21 @@ def duration(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
     return f"{max(1, seconds):.0f} s"
+
+
+def fair_shares(wanted: Sequence[int], slots: int) -> list[int]:
+    """How many of the slots each claimant gets.
+
+    Nobody gets more than it has `wanted`; what some do not want is shared by the others, as evenly
+    as it can be; earlier ones get what is left over.
+    """
+    shares = [0] * len(wanted)
+    #: claimants that could have more, those with the fewest slots first
+    queue = [(0, place) for place, want in enumerate(wanted) if want > 0]
+    while queue and slots > 0:
+        share, place = heapq.heappop(queue)
+        shares[place] = share + 1
+        slots -= 1
+        if shares[place] < wanted[place]:
+            heapq.heappush(queue, (share + 1, place))
+    return shares

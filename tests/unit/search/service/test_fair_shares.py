@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.engines.fair_share import fair_shares
+from lstm_sweep.search.service.scheduler import fair_shares
 
 
 def test_what_some_do_not_want_is_shared_by_the_others() -> None:
