@@ -60,6 +60,8 @@ def proxy_of(address: str) -> Iterator[Proxy]:
                     continue
                 far = socket.create_connection((there.hostname, there.port))
                 proxy.open_sockets += [near, far]
+                if proxy.is_away:  # since `far` was asked for
+                    proxy.go_away()
                 answered = threading.Event()
                 answered.set()
                 _start(_pump, near, far, answered, proxy)
@@ -81,7 +83,7 @@ def _pump(
     source: socket.socket, to: socket.socket, answered: threading.Event, proxy: Proxy | None
 ) -> None:
     """Hand on what comes; with a `proxy`, wait before what follows an answer: a request."""
-    with contextlib.suppress(OSError), source, to:
+    with contextlib.suppress(OSError):
         while data := source.recv(1 << 16):
             if proxy is None:
                 answered.set()
@@ -89,3 +91,9 @@ def _pump(
                 answered.clear()
                 time.sleep(proxy.delay_s)
             to.sendall(data)
+    # a socket that is only closed stays connected as long as the other thread waits for its data
+    for one in (source, to):
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+    source.close()
+    to.close()

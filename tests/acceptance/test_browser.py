@@ -255,7 +255,7 @@ def without_javascript(browser: Browser, site: Site) -> str:
     page.get_by_text("The numbers").first.click()
     assert page.locator("#pictures td").first.is_visible()
     page.get_by_role("link", name=f"{name}/0").click()
-    assert page.get_by_role("table", name="Metrics after each round").is_visible()
+    page.get_by_role("table", name="Metrics after each round").wait_for()
     assert tab.elsewhere() == []
     return name
 
