@@ -96,7 +96,9 @@ def test_a_sweep_that_is_stopped_leaves_nothing_and_goes_on(
 
 def test_the_same_file_has_the_same_results_at_home_and_on_a_cluster(place: Place) -> None:
     spec = place.folder / "same.yaml"
-    spec.write_text("data: words.txt\ntrials: 2\nseed: 5\nconfirm_configs: 0\nprior: off\n", encoding="utf-8")
+    spec.write_text(
+        "data: words.txt\ntrials: 2\nseed: 5\nconfirm_configs: 0\nprior: off\n", encoding="utf-8"
+    )
     found = []
     for engine in ("local", "ray"):
         done = place.run("launch", spec, "--name", engine, "--on", engine, "--json", *TINY)
