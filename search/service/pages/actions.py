@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -34,10 +34,12 @@ from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.reruns import Wanted
 from lstm_sweep.search.service.routes.exports import make
 from lstm_sweep.search.service.routes.operation import begin_session, end_session
+from lstm_sweep.search.service.routes.specs import dry_run_of
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.service.tokens import LONGEST
 from lstm_sweep.search.spec import RULES
 from lstm_sweep.search.store import archive
+from lstm_sweep.search.texts.dry_run import lines as dry_run_lines
 from lstm_sweep.spaces.presets import SPACES
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -53,8 +55,17 @@ SWITCH = ("on", "off")
 FIELDS = ("data", "name", "space", "trials", "minutes", *REST)
 
 
-def _form(site: Site, user: User, given: Mapping[str, str], said: str = "") -> str:
-    """The form that launches a sweep; `said` is why what was given is refused."""
+def _form(
+    site: Site,
+    user: User,
+    given: Mapping[str, str],
+    said: str = "",
+    dry_run: Sequence[str] = (),
+) -> str:
+    """The form that launches a sweep; `said` is why what was given is refused.
+
+    `dry_run` are the lines of what it would do.
+    """
     filled = {**dict.fromkeys((*FIELDS, "place", "priority"), ""), **FIRST, **REST, **given}
     return rendered(
         "launch.html",
@@ -68,6 +79,7 @@ def _form(site: Site, user: User, given: Mapping[str, str], said: str = "") -> s
         more=any(filled[name] != REST[name] for name in REST),
         key=secrets.token_hex(16),
         said=said,
+        dry_run=dry_run,
     )
 
 
@@ -79,14 +91,18 @@ async def launch_form(request: Request, site: TheSite, user: TheUser) -> Respons
 
 @router.post("/launch")
 async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
-    """Queue a sweep on an uploaded file, a sample, or data of the service."""
+    """Queue a sweep on files, a sample, or data of the service, or say what it would do."""
     async with forms.SentForm(site, user.name) as sent:
         try:
             await sent.receive(request)
-            if sent.file_name:
+            if sent.has_files:
                 sent.fields["data"] = await sent.corpus()
             elif sent.fields.get("place", "").strip():
                 sent.fields["data"] = f"server:{sent.fields['place'].strip()}"
+            if sent.fields.get("only") == "dry-run":
+                lines = await site.answers.read_corpus(partial(_dry_run, site, sent.fields))
+                form = partial(_form, site, user, sent.fields, dry_run=lines)
+                return page(await site.answers.ask(request, form))
             name = await site.answers.change(partial(_submit, site, user, sent.fields))
         except REFUSALS as error:
             status = problems.response_of(error).status_code
@@ -96,6 +112,16 @@ async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
     return moved(f"/sweeps/{quote(name)}")
 
 
+def _dry_run(site: Site, given: Mapping[str, str]) -> list[str]:
+    """What the sweep of a form would do, in lines; that nothing is begun is said beside them."""
+    found = dry_run_of(site, _fields(forms.filled_in(given)))
+    return list(dry_run_lines(found))[1:-1]
+
+
+def _fields(filled: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: filled[name] for name in FIELDS if name in filled}
+
+
 def _submit(site: Site, user: User, given: Mapping[str, str]) -> str:
     filled = forms.filled_in(given)
     priority = filled.get("priority", 0)
@@ -103,7 +129,7 @@ def _submit(site: Site, user: User, given: Mapping[str, str]) -> str:
     check_may_prioritise(user, priority)
     key = given.get("key") or None
     with site.uploads.naming:
-        spec = site.names.spec_of({name: filled[name] for name in FIELDS if name in filled})
+        spec = site.names.spec_of(_fields(filled))
         return site.service.submit(spec, owner=user.name, client_token=key, priority=priority)
 
 

@@ -66,14 +66,22 @@ def _number(text: str, *, whole: bool) -> int | float | str:
         return text
 
 
+#: the field of one file, and that of several, which are the sessions of a corpus
+FILE, FILES = "file", "files"
+
+
 class SentForm:
-    """A form with one file at most; entered, it has room for the file until it is left."""
+    """A form with a file or several; entered, it has room for them until it is left."""
 
     def __init__(self, site: Site, owner: str) -> None:
         self._site, self._owner = site, owner
         self.fields: dict[str, str] = {}
-        self.file_name = ""
-        self._size, self._taken = 0, 0
+        #: the field that files came with
+        self._files_of = ""
+        #: name of the file that came last, and bytes of it
+        self._file_name, self._size = "", 0
+        #: bytes of all fields
+        self._taken = 0
         #: what has come last, and is not decoded yet
         self._held = b""
         #: the field that comes, or where the file goes
@@ -144,7 +152,7 @@ class SentForm:
             self.fields[event.name] = ""
         elif kind == "File":
             self._into = None
-            self._begin(event.filename)
+            self._begin(event.name, event.filename)
         elif kind == "Data" and self._into is None:
             self._write(event.data)
         elif kind == "Data" and self._into is not None:
@@ -154,38 +162,59 @@ class SentForm:
             self.fields[self._into] += event.data.decode("utf-8", "replace")
         return kind not in ("NeedData", "Epilogue")
 
-    def _begin(self, file_name: str) -> None:
+    def _begin(self, field: str, file_name: str) -> None:
         """Begin with a file; a field for one that was left empty sends one without a name.
 
         Raises:
-            InputError: it has no name that can be used, or is a second one.
+            InputError: it has no name that can be used, or the form has another one.
             ProblemError: there is no room for it.
         """
+        self._end()
         if not file_name:
             return
-        if self._receiver:
-            raise InputError("the form has two files, expected one")
-        self.file_name = file_name
+        is_folder = field == FILES
+        if self._receiver and not (is_folder and self._files_of == FILES):
+            raise InputError("the form has a file beside others: expected one, or several sessions")
         name = PurePath(file_name.replace("\\", "/")).name or "data"
-        self._receiver = self._site.uploads.receive(name, self._owner, is_folder=False)
+        if not self._receiver:
+            corpus = "sessions" if is_folder else name
+            self._receiver = self._site.uploads.receive(corpus, self._owner, is_folder=is_folder)
         self._receiver.begin(name)
+        self._files_of, self._file_name, self._size = field, file_name, 0
 
     def _write(self, data: bytes) -> None:
-        if self._receiver and data:
+        if self._file_name and self._receiver and data:
             self._size += len(data)
             self._receiver.write(data)
+
+    def _end(self) -> None:
+        """End the file that has come, if one has.
+
+        Raises:
+            InputError: it is empty.
+        """
+        if not self._file_name:
+            return
+        if not self._size or not self._receiver:
+            raise InputError(f"file '{self._file_name}': it is empty, expected a text")
+        self._receiver.end()
+        self._file_name = ""
+
+    @property
+    def has_files(self) -> bool:
+        """Whether files were sent."""
+        return self._receiver is not None
 
     async def corpus(self) -> str:
         """The name of the data that were sent, as a sweep calls them.
 
         Raises:
-            InputError: the file is empty.
+            InputError: a file is empty.
             ProblemError: there is no room for it.
         """
         return await to_thread.run_sync(self._make_corpus)
 
     def _make_corpus(self) -> str:
-        if not self._size or not self._receiver:
-            raise InputError(f"file '{self.file_name}': it is empty, expected a text")
-        self._receiver.end()
+        self._end()
+        assert self._receiver
         return f"corpus:{self._receiver.finish().id}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -17,7 +19,7 @@ from lstm_sweep.search.service import answers, printed
 from lstm_sweep.search.service import shown as shows
 from lstm_sweep.search.service.bodies import Networks, SweepSubmission, YamlFile, check_priority
 from lstm_sweep.search.service.description import API, refusals
-from lstm_sweep.search.service.site import TheSite
+from lstm_sweep.search.service.site import Site, TheSite
 from lstm_sweep.search.texts.sizes import write_sizes
 
 #: of a whole number that JSON is given
@@ -71,19 +73,20 @@ async def dry_run(body: SweepSubmission, site: TheSite) -> Response:
     """What a sweep with the fields of `SWEEP.yaml` would do; nothing is trained, or queued."""
     fields = body.given()
     check_priority(fields.pop("priority", 0))
+    return answers.document(await site.answers.read_corpus(partial(dry_run_of, site, fields)))
 
-    def ask() -> dict[str, Any]:
-        settings = site.service.settings
-        spec = site.names.spec_of(fields)
-        if settings.cluster:  # on which all sweeps run
-            spec = dataclasses.replace(spec, on="ray")
-        found = api.dry_run(spec, settings=site.store, most_slots=settings.count_slots()).to_dict()
-        for field in ("data", "template"):
-            if found["spec"].get(field):
-                found["spec"][field] = site.names.named(found["spec"][field])
-        return found | {"notes": [site.names.named(note) for note in found["notes"]]}
 
-    return answers.document(await site.answers.read_corpus(ask))
+def dry_run_of(site: Site, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What `launch --dry-run --json` prints of a sweep; places are named as clients name them."""
+    settings = site.service.settings
+    spec = site.names.spec_of(fields)
+    if settings.cluster:  # on which all sweeps run
+        spec = dataclasses.replace(spec, on="ray")
+    result = api.dry_run(spec, settings=site.store, most_slots=settings.count_slots()).to_dict()
+    for field in ("data", "template"):
+        if result["spec"].get(field):
+            result["spec"][field] = site.names.named(result["spec"][field])
+    return result | {"notes": [site.names.named(note) for note in result["notes"]]}
 
 
 @router.post(

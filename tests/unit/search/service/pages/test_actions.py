@@ -83,6 +83,39 @@ def test_the_rest_of_the_form_decides_the_search_and_is_kept_when_it_is_refused(
     assert len(place.service.sweeps()) == 0
 
 
+def test_several_files_are_the_sessions_of_a_corpus(place: Place, client: TestClient) -> None:
+    sent = [("files", (f"day{number}.txt", b"sun moon sky " * 40)) for number in range(9)]
+    given = {"space": "quick", "trials": "1", "name": "days"}
+    answer = client.post("/launch", data=given, files=sent)
+    assert answer.url.path == "/sweeps/days"
+    [row] = place.service.sweeps().rows
+    assert {file.name for file in Path(row.data or "").iterdir()} == {name for _, (name, _) in sent}
+    one = ("file", ("more.txt", b"sun"))
+    for files, sentence in (
+        ([one, *sent], "a file beside others"),
+        ([*sent, one], "a file beside others"),
+        ([*sent, sent[0]], "is given twice"),
+        ([*sent, ("files", ("last.txt", b""))], "it is empty"),
+    ):
+        refused = client.post("/launch", data=given | {"name": "no"}, files=files)
+        assert (refused.status_code, sentence in refused.text) == (422, True), sentence
+    assert len(place.service.sweeps()) == 1
+    assert len(client.get("/api/v1/corpora").json()["corpora"]) == 1
+
+
+def test_a_dry_run_says_what_a_sweep_would_do_and_queues_nothing(
+    place: Place, client: TestClient, data: Path
+) -> None:
+    answer = launched(client, data.read_bytes(), trials="3", only="dry-run")
+    assert answer.status_code == 200 and "takes: 3 trials at most" in answer.text
+    [corpus] = client.get("/api/v1/corpora").json()["corpora"]
+    assert f'value="{corpus["data"]}" selected' in answer.text  # it need not be sent again
+    refused = launched(client, trials="many", only="dry-run")
+    assert (refused.status_code, "trials is" in refused.text) == (422, True)
+    assert len(place.service.sweeps()) == 0
+    check(answer.text)
+
+
 def test_who_may_only_read_sees_no_buttons_that_change_something(folder: Path, data: Path) -> None:
     place = Place.in_folder(folder, asks_login=True)
     place.launch(data, "s", trials=1)
