@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory
+from lstm_sweep.search.engines.base import ClosesOnExit, Event
 from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, RoundDone, Slot, Trial
 
 #: slots of a node, as they are named
@@ -86,10 +86,6 @@ class SleepingEngine(ClosesOnExit):
     def describe(self, slot: Slot) -> Device:
         """The same device for each slot."""
         return self.device
-
-    def gpu_memory(self, slot: Slot) -> GpuMemory | None:
-        """None, as there is no GPU."""
-        return None
 
     def warm_up(self, *, user_code: bool = False) -> None:
         """Do nothing."""

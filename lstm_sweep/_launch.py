@@ -42,7 +42,7 @@ class SweepFields(TypedDict, total=False):
         trials: trials at most
         minutes: wall time at most (default: 30 if `trials` is not given either, else no limit)
         workers: trials at once (default: one for each GPU, or else for each CPU core)
-        per_gpu: trials that share a GPU, or `auto` (default: 1)
+        per_gpu: trials that share a GPU (default: 1)
         on: where trials run: `local` (default), `ray` on a cluster, or `inline` to debug
         algo: `tpe` (default), `hyperopt`, `random` or `anneal`
         ladder: whether learning rates are tried first, from high to low (default: True)
@@ -80,7 +80,7 @@ class SweepFields(TypedDict, total=False):
     trials: int
     minutes: float
     workers: int
-    per_gpu: int | str
+    per_gpu: int
     on: str
     algo: str
     ladder: bool

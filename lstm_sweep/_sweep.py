@@ -130,7 +130,7 @@ class Sweep:
         trials: int | None = None,
         minutes: float | None = None,
         workers: int | None = None,
-        per_gpu: int | str | None = None,
+        per_gpu: int | None = None,
         on: str | None = None,
         max_failures: int | None = None,
         keep: int | None = None,
@@ -147,7 +147,7 @@ class Sweep:
             trials: trials at most, with those that there are
             minutes: wall time at most, with what was used
             workers: trials at once
-            per_gpu: trials that share a GPU, or `auto`
+            per_gpu: trials that share a GPU
             on: where trials run
             max_failures: end when so many trials in a row have failed
             keep: of so many of the best trials the weights are kept

@@ -45,6 +45,21 @@ def parameters_of(
     return total + (width + 1) * alphabet_size
 
 
+def step_numbers(config: TrialConfig, alphabet_size: int) -> int:
+    """About how many numbers a training step keeps in memory.
+
+    Weights with their gradients, their averages, their masks and what the optimizer knows of them,
+    gates of all time steps, and logits with their gradients: of each time step, or of the last if
+    the network is bidirectional.
+    """
+    both = config.direction == "bi"
+    steps = config.batch_size * config.sequence_length
+    gates = 8 * config.layers * config.layer_size * (2 if both else 1) * steps
+    logits = 3 * alphabet_size * (config.batch_size if both else steps)
+    kept = 4 + (config.averaging != "off") + 2 * (config.recurrent_dropout > 0)
+    return kept * parameters(config, alphabet_size) + gates + logits
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the size rule says of one network."""

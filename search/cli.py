@@ -284,9 +284,7 @@ def _add_changeable(command: argparse.ArgumentParser, *, keeps: bool = False) ->
         help="wall time at most" + by_default("30 if --trials is not given either"),
     )
     command.add_argument("--workers", type=whole, metavar="N", help="trials at once")
-    command.add_argument(
-        "--per-gpu", type=whole_or_auto, metavar="K", help="trials that share a GPU, or auto"
-    )
+    command.add_argument("--per-gpu", type=whole, metavar="K", help="trials that share a GPU")
     command.add_argument("--on", metavar="ENGINE", help=ENGINE_TEXTS if keeps else ON)
     command.add_argument(
         "--address", metavar="A", help="with --on ray: HEAD:6379 of the cluster, or auto"

@@ -67,8 +67,8 @@ class SweepSpec:
     #: `DEFAULT_MINUTES` if `trials` are not limited either
     minutes: float | None = None
     workers: int | None = None
-    #: trials that share a GPU; `auto`: as many as its memory is measured to hold
-    per_gpu: int | str = 1
+    #: trials that share a GPU
+    per_gpu: int = 1
     on: str = "local"
     algo: str = "tpe"
     #: whether learning rates are tried from high to low before the search, and it keeps to the best
@@ -115,10 +115,7 @@ class SweepSpec:
             object.__setattr__(self, "minutes", DEFAULT_MINUTES)
         check_number("minutes", self.minutes, 0, above=True, optional=True)
         check_number("workers", self.workers, 1, MOST_PLACES, whole=True, optional=True)
-        if self.per_gpu == AUTO and self.template:
-            raise InputError("per_gpu is auto, with a template: expected a whole number from 1")
-        if self.per_gpu != AUTO:
-            check_number("per_gpu", self.per_gpu, 1, MOST_PLACES, whole=True, or_else=AUTO)
+        check_number("per_gpu", self.per_gpu, 1, MOST_PLACES, whole=True)
         check_number("seed", self.seed, 0, whole=True)
         check_number("early_stopping", self.early_stopping, 0, whole=True)
         check_number("patience", self.patience, 1, whole=True, optional=True)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory, SlotAdded, SlotLost
+from lstm_sweep.search.engines.base import ClosesOnExit, Event, SlotAdded, SlotLost
 from lstm_sweep.search.store.tracking import make
 from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Paused, RoundDone, Slot
 
@@ -127,10 +127,6 @@ class ScriptedEngine(ClosesOnExit):
     def describe(self, slot: Slot) -> Device:
         """The same device for each slot."""
         return self.device
-
-    def gpu_memory(self, slot: Slot) -> GpuMemory | None:
-        """None, as there is no GPU."""
-        return None
 
     def warm_up(self, *, user_code: bool = False) -> None:
         """Do nothing."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import pynvml
 import pytest
@@ -12,19 +11,10 @@ import pytest
 
 @dataclass
 class Gpu:
-    """A GPU as NVML reports it; memory in MiB."""
+    """A GPU as NVML reports it."""
 
     uuid: str
-    total: int = 80_000
-    #: what is read one after the other, the last from then on; None: it does not report its memory
-    used: tuple[int | None, ...] = (0,)
     name: str = "NVIDIA H100"
-
-    def read(self) -> int | None:
-        """Memory in use, as it is read now."""
-        now, *later = self.used
-        self.used = tuple(later) or self.used
-        return now
 
 
 def replace_nvml(
@@ -37,12 +27,6 @@ def replace_nvml(
     reported: list[Sequence[Gpu]] = []
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
-    def memory(gpu: Gpu) -> SimpleNamespace:
-        used = gpu.read()
-        if used is None:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-        return SimpleNamespace(used=used << 20, total=gpu.total << 20)
-
     for name, function in {
         "nvmlInit": lambda: reported.append(gpus()),
         "nvmlShutdown": lambda: reported.pop(),
@@ -50,7 +34,6 @@ def replace_nvml(
         "nvmlDeviceGetHandleByIndex": lambda index: reported[-1][index],
         "nvmlDeviceGetUUID": lambda gpu: gpu.uuid,
         "nvmlDeviceGetName": lambda gpu: gpu.name,
-        "nvmlDeviceGetMemoryInfo": memory,
     }.items():
         monkeypatch.setattr(pynvml, name, function)
     return lambda: len(reported)

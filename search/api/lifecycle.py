@@ -29,7 +29,7 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep import gpu_sharing, lease
+from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
 from lstm_sweep.search.sweep.observer import SILENT, Observer
 from lstm_sweep.search.sweep.resume import DIED, ResumeState, close, rebuild
@@ -147,14 +147,10 @@ def launch(
         store.prepare()
         if spec.name:
             preparation.check_free(store, spec.name)
-        with gpu_sharing.sharing(spec, task, engine, ray_address) as (shared, why):
-            prior = task.prior(spec, store)
-            notes += why + described(prior)
-            drive = _Drive(spec, task, store, shared, observer, interrupts, notes, prior)
-            if not spec.name:
-                return _launch_unnamed(drive)
-            preparation.check_free(store, spec.name)  # again: to measure GPUs may take minutes
-            return drive.run(spec.name)
+        prior = task.prior(spec, store)
+        notes += described(prior)
+        drive = _Drive(spec, task, store, engine, observer, interrupts, notes, prior)
+        return drive.run(spec.name) if spec.name else _launch_unnamed(drive)
 
 
 def _launch_unnamed(drive: _Drive) -> SweepResult:
@@ -239,17 +235,15 @@ def go_on(
         notes = task.notes(now, devices(engine))
         store.prepare()
         engine.warm_up(user_code=task.runs_user_code)
-        with gpu_sharing.sharing(now, task, engine, ray_address) as (shared, why):
-            past = rebuild(store, run, was)
-            try:
-                if is_new:
-                    prior = task.prior(now, store)
-                    past = dataclasses.replace(past, spec=now, prior=prior, is_new=True)
-                    why = why + described(prior)
-                drive = _Drive(now, task, store, shared, observer, interrupts, notes + why)
-                return drive.run(name, past)
-            finally:  # this process may live on, and is not to count as the sweep's driver
-                past.lease.release()
+        past = rebuild(store, run, was)
+        try:
+            if is_new:
+                prior = task.prior(now, store)
+                past = dataclasses.replace(past, spec=now, prior=prior, is_new=True)
+                notes += described(prior)
+            return _Drive(now, task, store, engine, observer, interrupts, notes).run(name, past)
+        finally:  # this process may live on, and is not to count as the sweep's driver
+            past.lease.release()
 
 
 def _check_not_driven(store: Store, name: str, run_id: str) -> None:

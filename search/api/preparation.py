@@ -22,12 +22,8 @@ NUMBER, LATEST = re.compile("([0-9]{1,9})"), 20
 
 
 def engine_of(spec: SweepSpec, ray_address: str | None = None) -> Engine:
-    """The engine of a spec; as many trials share a GPU as it says, or one if that is measured.
-
-    `ray_address` is Ray's own address of a cluster, for `ray`.
-    """
-    per_gpu = spec.per_gpu if isinstance(spec.per_gpu, int) else 1
-    return open_engine(spec.on, workers=spec.workers, per_gpu=per_gpu, address=ray_address)
+    """The engine of a spec; `ray_address` is Ray's own address of a cluster, for `ray`."""
+    return open_engine(spec.on, workers=spec.workers, per_gpu=spec.per_gpu, address=ray_address)
 
 
 def is_new(tags: Mapping[str, str]) -> bool:

@@ -31,14 +31,6 @@ class SlotLost:
 Event = Message | SlotAdded | SlotLost
 
 
-@dataclass(frozen=True)
-class GpuMemory:
-    """Memory of a GPU, MiB."""
-
-    used: int
-    total: int
-
-
 class Engine(Protocol):
     """Runs one trial at a time on each of its slots, which may be added and lost.
 
@@ -55,9 +47,6 @@ class Engine(Protocol):
 
     def describe(self, slot: Slot) -> Device:
         """What a slot computes on; also of a slot that is lost."""
-
-    def gpu_memory(self, slot: Slot) -> GpuMemory | None:
-        """Current memory of a slot's GPU; None if it has no GPU or the memory is unknown."""
 
     def warm_up(self, *, user_code: bool = False) -> None:
         """Prepare in the background, so that the first trial starts sooner.

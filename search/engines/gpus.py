@@ -10,7 +10,6 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.engines.base import GpuMemory
 
 Answer = TypeVar("Answer")
 
@@ -29,13 +28,6 @@ def indices() -> list[str]:
     return _ask(lambda nvml: list(map(str, range(nvml.nvmlDeviceGetCount())))) or []
 
 
-def memory() -> dict[str, GpuMemory]:
-    """Memory of each GPU by index and by UUID, if it reports it; empty if the driver fails."""
-    with contextlib.suppress(InputError):
-        return _ask(_memory) or {}
-    return {}
-
-
 @functools.cache
 def names() -> dict[str, str]:
     """What each card is called, by index and by UUID; empty if the driver fails."""
@@ -49,19 +41,6 @@ def _names(nvml: Any) -> dict[str, str]:
     for index in range(nvml.nvmlDeviceGetCount()):
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         found[str(index)] = found[nvml.nvmlDeviceGetUUID(handle)] = nvml.nvmlDeviceGetName(handle)
-    return found
-
-
-def _memory(nvml: Any) -> dict[str, GpuMemory]:
-    found = {}
-    for index in range(nvml.nvmlDeviceGetCount()):
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        try:
-            read = nvml.nvmlDeviceGetMemoryInfo(handle)
-        except nvml.NVMLError_NotSupported:  # it shares the memory of the host
-            continue
-        memory = GpuMemory(used=read.used >> 20, total=read.total >> 20)
-        found[str(index)] = found[nvml.nvmlDeviceGetUUID(handle)] = memory
     return found
 
 

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import hardware, worker
-from lstm_sweep.search.engines.base import ClosesOnExit, GpuMemory
+from lstm_sweep.search.engines.base import ClosesOnExit
 from lstm_sweep.search.trial import Ended, Job, Message, Paused, Slot
 
 
@@ -29,10 +29,6 @@ class InlineEngine(ClosesOnExit):
     def describe(self, slot: Slot) -> Device:
         """The CPU of this machine; no GPU is used."""
         return hardware.describe(None)
-
-    def gpu_memory(self, slot: Slot) -> GpuMemory | None:
-        """None, as no slot has a GPU."""
-        return None
 
     def warm_up(self, *, user_code: bool = False) -> None:
         """Do nothing: the first trial imports Keras."""

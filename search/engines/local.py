@@ -22,7 +22,7 @@ from lstm_sweep.models.field_checks import check_kind
 from lstm_sweep.models.wording import option
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import gpus, hardware, worker
-from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory
+from lstm_sweep.search.engines.base import ClosesOnExit, Event
 from lstm_sweep.search.engines.memory import KernelLog, memory_kills
 from lstm_sweep.search.engines.slot_sharing import SlotSharing, allotment_file, shared_folder
 from lstm_sweep.search.process import forkserver
@@ -72,10 +72,6 @@ class LocalEngine(ClosesOnExit):
     def describe(self, slot: Slot) -> Device:
         """A GPU of this machine, or its CPU."""
         return hardware.describe(slot.gpu)
-
-    def gpu_memory(self, slot: Slot) -> GpuMemory | None:
-        """Memory of the slot's GPU, as its driver reports it."""
-        return gpus.memory().get(slot.gpu) if slot.gpu is not None else None
 
     def warm_up(self, *, user_code: bool = False) -> None:
         """Start the process that workers are forked from."""

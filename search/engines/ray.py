@@ -19,7 +19,7 @@ from typing_extensions import override
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import ray_cluster, ray_folder
-from lstm_sweep.search.engines.base import ClosesOnExit, Event, GpuMemory, SlotAdded, SlotLost
+from lstm_sweep.search.engines.base import ClosesOnExit, Event, SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray_agent import Hello, Offering, Report, different, versions
 from lstm_sweep.search.engines.ray_checkpoints import Checkpoints
 from lstm_sweep.search.engines.ray_corpora import Corpora
@@ -95,18 +95,6 @@ class RayEngine(ClosesOnExit):
     def describe(self, slot: Slot) -> Device:
         """A GPU or the CPU of the slot's node."""
         return self._devices[slot]
-
-    def gpu_memory(self, slot: Slot) -> GpuMemory | None:
-        """Memory of the slot's GPU, as its driver on the node reports it."""
-        import ray
-
-        if slot.gpu is None or slot not in self.slots:
-            return None
-        with contextlib.suppress(ray.exceptions.RayError):
-            answer = self._owners[slot].call("gpu_memory", slot)
-            found: GpuMemory | None = ray.get(answer, timeout=ANSWER_WITHIN_S)
-            return found
-        return None
 
     def warm_up(self, *, user_code: bool = False) -> None:
         """Start the process that workers are forked from on each node."""

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.engines import gpus, hardware, ray_folder
-from lstm_sweep.search.engines.base import Event, GpuMemory
+from lstm_sweep.search.engines import hardware, ray_folder
+from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.engines.local import LocalEngine, find_gpus
 from lstm_sweep.search.engines.ray_faults import ALL, Faults, Offer, delay_s, left_out
 from lstm_sweep.search.engines.ray_folder import Bytes
@@ -310,10 +310,6 @@ class Agent:
             if version != before:
                 return KeptCheckpoint(version, np.fromfile(file, np.uint8))
         return None
-
-    def gpu_memory(self, slot: Slot) -> GpuMemory | None:
-        """Memory of the slot's GPU, as its driver reports it."""
-        return gpus.memory().get(slot.gpu or "")
 
     def warm_up(self, user_code: bool) -> None:
         """Start the process that workers are forked from."""

@@ -159,7 +159,7 @@ class SweepSubmission(_Body):
         MINUTES, None, "wall time at most; 30 if trials are not limited either", optional=True
     )
     workers: Any = _taken(_whole(1, MOST_PLACES), None, "trials at once, at most", optional=True)
-    per_gpu: Any = _taken(_or_auto(_whole(1, MOST_PLACES)), 1)
+    per_gpu: Any = _taken(_whole(1, MOST_PLACES), 1)
     on: Any = _taken(_word(*ENGINES), "local")
     algo: Any = _taken(_word(*ALGORITHMS), "tpe")
     ladder: Any = _taken(SWITCH, True)
@@ -190,7 +190,7 @@ class Changes(_Body):
     trials: Any = _taken(_whole(1), None, "trials at most")
     minutes: Any = _taken(MINUTES, None, optional=True)
     workers: Any = _taken(_whole(1, MOST_PLACES), None, optional=True)
-    per_gpu: Any = _taken(_or_auto(_whole(1, MOST_PLACES)), None)
+    per_gpu: Any = _taken(_whole(1, MOST_PLACES), None)
     on: Any = _taken(_word(*ENGINES), None)
     max_failures: Any = _taken(_whole(1), None)
     keep: Any = _taken(_whole(1), None)

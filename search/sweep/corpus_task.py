@@ -20,9 +20,8 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import bits, unknown_text
-from lstm_sweep.models.size import SizeRule, Verdict, parameters
+from lstm_sweep.models.size import SizeRule, Verdict, parameters, step_numbers
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
@@ -37,7 +36,7 @@ from lstm_sweep.search.store.run_kind import RunKind
 from lstm_sweep.search.store.tags import Tag, Tags, scoring_tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep import gpu_sharing, own_templates
+from lstm_sweep.search.sweep import own_templates
 from lstm_sweep.search.sweep.bundle_parity import parity_lines
 from lstm_sweep.search.sweep.earlier_sweeps import earlier_best
 from lstm_sweep.search.sweep.logged_network import checked_writer, log_network
@@ -191,11 +190,6 @@ class CorpusTask(Task):
         return Job(trial=trial, slot=slot, folder=folder / str(trial.number), training=training)
 
     @override
-    def trials_per_gpu(self, spec: SweepSpec, engine: Engine) -> tuple[int, str]:
-        largest = gpu_sharing.largest(spec, len(self.corpus.alphabet), self.admits)
-        return gpu_sharing.pack(largest, spec.seed, self, engine)
-
-    @override
     def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
         if known.keys() >= baselines.FAMILIES.keys():
             return
@@ -242,7 +236,7 @@ class CorpusTask(Task):
         return KnownCosts(problem, self.parameters_of, self._memory_of)
 
     def _memory_of(self, config: Config) -> int:
-        return NUMBER * gpu_sharing.numbers(as_lstm_config(config), len(self.corpus.alphabet))
+        return NUMBER * step_numbers(as_lstm_config(config), len(self.corpus.alphabet))
 
     @property
     @override

@@ -12,7 +12,6 @@ from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.policy.prior import EarlierBest
 from lstm_sweep.search.policy.problem import SearchProblem
@@ -166,10 +165,6 @@ class Task(ABC):
     @abstractmethod
     def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
         """All that a worker needs for a trial, in the sweep's folder."""
-
-    def trials_per_gpu(self, spec: SweepSpec, engine: Engine) -> tuple[int, str]:
-        """How many trials share a GPU at best, and why, for people."""
-        return 1, "--per-gpu auto: what its networks need is not known"
 
     # what its trials are compared with
 

@@ -192,12 +192,8 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*GOOD, "--minutes", "nan"], ["minutes is nan", "above 0"]),
     ([*GOOD, "--minutes", "inf"], ["minutes is inf", "above 0"]),
     ([*GOOD, "--workers", "1000000000"], ["workers is 1000000000", "1 to 1000"]),
-    ([*GOOD, "--per-gpu", "0"], ["per_gpu is 0", "auto or a whole number from 1"]),
+    ([*GOOD, "--per-gpu", "0"], ["per_gpu is 0", "a whole number from 1"]),
     ([*GOOD, "--per-gpu", "many"], ["--per-gpu", "'many'", "a whole number"]),
-    (
-        ["launch", "--template", "good.py", "--per-gpu", "auto"],
-        ["per_gpu is auto, with a template", "a whole number from 1"],
-    ),
     ([*GOOD, "--seed", "-1"], ["seed is -1", "from 0"]),
     ([*GOOD, "--seed", "0.5"], ["--seed", "'0.5'", "a whole number"]),
     ([*GOOD, "--keep", "0"], ["keep is 0", "from 1"]),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,9 @@ import yaml
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.api import preparation
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep import gpu_sharing
 from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.trial import Ended, Outcome
@@ -186,21 +183,17 @@ def test_a_sweep_that_more_trials_would_not_help_says_what_would(
     assert (done.code, done.out, done.err) == (0, line, "")
 
 
-def test_who_measures_a_gpu_while_another_takes_the_sweep_up_is_refused(
+def test_who_resumes_a_sweep_that_another_takes_up_meanwhile_is_refused(
     ended: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = ended()
 
-    @contextmanager
-    def measure(
-        spec: SweepSpec, task: Any, engine: Any, address: str | None
-    ) -> Iterator[tuple[Any, list[str]]]:
-        other = Store(load(folder, {}))
-        rebuild(other, archive.existing_sweep(other, "s"))
-        yield engine, []
+    class Slow(ScriptedEngine):
+        def warm_up(self, *, user_code: bool = False) -> None:
+            other = Store(load(folder, {}))
+            rebuild(other, archive.existing_sweep(other, "s"))
 
-    monkeypatch.setattr(preparation, "open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
-    monkeypatch.setattr(gpu_sharing, "sharing", measure)
+    monkeypatch.setattr(preparation, "open_engine", lambda *a, **more: Slow(LOSSES))
     done = run_here("resume", "s", "--trials", "9", cwd=folder)
     assert (done.code, done.out) == (2, "")
     assert "resumed it at the same time, only one can" in done.err

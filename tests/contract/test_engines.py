@@ -115,7 +115,6 @@ def test_each_slot_is_described(engine: Engine) -> None:
         assert device.gpu or device.kind.startswith("cpu: ")
         assert device.node == slot.node
         assert device.cores >= 1
-        assert (engine.gpu_memory(slot) is None) or device.gpu
     assert set(devices(engine)) == set(map(engine.describe, engine.slots))
 
 

@@ -143,11 +143,11 @@ def test_what_is_named_beside_a_file_is_defined_there(page: str) -> None:
 
 def test_what_is_named_beside_a_file_is_found() -> None:
     named = code_named(text_of(DOCS / "architecture.md"))
-    assert ("search/sweep/gpu_sharing.py", "numbers") in named
+    assert ("models/size.py", "step_numbers") in named
     assert ("models/fast/training_loop.py", "_trace_train") in named
     assert ("models/config.py", "NORMALIZING") in named
     assert ("search/engines/base.py", "Engine") in named and len(named) > 15
-    assert not is_defined("search/sweep/gpu_sharing.py", "_numbers")
+    assert not is_defined("models/size.py", "_step_numbers")
     assert is_defined("models/fast/training_loop.py", "FastProgram.train")
     assert not is_defined("models/fast/training_loop.py", "FastProgram.no_method")
 

@@ -11,7 +11,6 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import gpus
-from lstm_sweep.search.engines.base import GpuMemory
 from lstm_sweep.search.engines.local import find_gpus
 from tests.conftest import run_here, write_text
 from tests.nvml import Gpu, replace_nvml
@@ -33,7 +32,7 @@ def test_the_gpus_of_this_machine_are_those_that_its_driver_lists(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     listed = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
     assert find_gpus() == [str(index) for index in range(listed)]
-    assert len(gpus.memory()) == 2 * listed, "each by its index and by its UUID"
+    assert len(gpus.names()) == 2 * listed, "each by its index and by its UUID"
 
 
 @pytest.mark.parametrize(
@@ -44,21 +43,12 @@ def test_a_library_without_its_driver_is_no_error(
 ) -> None:
     fails(monkeypatch, code)
     assert find_gpus() == []
-    assert gpus.memory() == {}
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_gpus_are_those_that_the_driver_counts(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = replace_nvml(monkeypatch, lambda: [Gpu(f"GPU-{n}") for n in range(count)])
     assert find_gpus() == [str(index) for index in range(count)]
-    assert opened() == 0
-
-
-def test_memory_is_known_by_index_and_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [Gpu("GPU-5a", 81_559, (512,)), Gpu("GPU-7c", 81_559), Gpu("GPU-9e", used=(None,))]
-    opened = replace_nvml(monkeypatch, lambda: found)
-    first, second = GpuMemory(512, 81_559), GpuMemory(0, 81_559)
-    assert gpus.memory() == {"0": first, "GPU-5a": first, "1": second, "GPU-7c": second}
     assert opened() == 0
 
 
@@ -69,7 +59,6 @@ def check_error(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert why in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "CUDA_VISIBLE_DEVICES=-1 leaves GPUs out" in str(caught.value)
-    assert gpus.memory() == {}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert find_gpus() == []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0, GPU-5a")
