@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -63,7 +62,6 @@ MODULES = {
     "ui": "lifecycle",
     "size": "trials",
     "token": "token",
-    "completion": "completion",
 }
 
 TRIAL = "SWEEP/NUMBER, or (the beginning of) a run ID"
@@ -90,7 +88,7 @@ def build_parser() -> Parser:
     for add in (
         _add_launch, _add_resume, _add_stop, _add_sweeps, _add_status, _add_trials, _add_show,
         _add_report, _add_compare, _add_rerun, _add_export, add_generate, add_detect, _add_ui,
-        _add_size, add_token, add_pause, add_serve, add_delete, add_prune, _add_completion,
+        _add_size, add_token, add_pause, add_serve, add_delete, add_prune,
     ):  # fmt: skip
         add(commands)
     for name, command in commands.choices.items():
@@ -231,11 +229,6 @@ def _add_compare(commands: Commands) -> None:
         command.add_argument(name, metavar="NAME_OR_TRIAL", help=NAME_OR_TRIAL)
 
 
-def _add_completion(commands: Commands) -> None:
-    command = commands.add_parser("completion", help="what a shell needs to complete commands")
-    command.add_argument("shell", metavar="SHELL", help="bash, zsh or fish")
-
-
 def _add_rerun(commands: Commands) -> None:
     command = commands.add_parser("rerun", help="train a trial again and compare")
     command.add_argument("trial", metavar="TRIAL", help=TRIAL)
@@ -332,10 +325,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
     parsed = argparse.Namespace(command=None)
     escape_what_is_not_encoded()
-    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may come next
-        from lstm_sweep.search.commands.completion import complete
-
-        complete(build_parser())
     try:
         parsed = build_parser().parse_args(arguments)
         if address := afar.address_of(parsed):

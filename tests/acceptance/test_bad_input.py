@@ -84,7 +84,6 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*GOOD, "--space", "broken.yaml"], ["broken.yaml:2", "expected a YAML file"]),
     (["launch"], ["--data is missing", "lstm-sweep launch --data book.txt --trials 40"]),
     ([*GOOD, "--progress", "loud"], ["'loud'", "auto, table, lines, json, off"]),
-    (["completion", "csh"], ["'csh'", "bash, zsh, fish"]),
     (["compare", "a/1", "a"], ["trial", "expected"]),
     (["launch", "unknown.yaml"], ["unknown.yaml", "'trails'", "did you mean 'trials'"]),
     (["launch", "broken.yaml"], ["broken.yaml:2", "expected a YAML file"]),

@@ -68,7 +68,6 @@ COMMANDS = {
     "serve": [],
     "token": ["list"],
     "size": [],
-    "completion": ["bash"],
 }
 
 
