@@ -29,22 +29,19 @@ import shlex
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.contest_records import read_lines
-from benchmarks.contestants import own_program, run_alone, runs_in
-from benchmarks.ending import one_line
-from benchmarks.found_run import judged, own_of, spent_by
+from benchmarks.alone import one_line, own_program, read_lines, run_alone
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.hardware import cores
 
 Floats = NDArray[np.float64]
 
-OUT = Path(__file__).parent / "chains"
+OUT = Path("chains")
 IDS = 12
 #: ids of training, validation and test data
 SIZES = {"train": 48_000, "validation": 6_000, "test": 6_000}
@@ -129,10 +126,6 @@ class Result:
     further: tuple[float, ...]
     #: trials that were begun
     trials: int
-    #: how many of them were judged, by phase, and how many of the search have diverged
-    judged: dict[str, int] = field(default_factory=dict)
-    #: seconds on slots, by what they were for
-    spent: dict[str, float | None] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: dict[str, object]) -> Result:
@@ -240,7 +233,6 @@ def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Re
     import lstm_sweep
     from lstm_sweep._store import settings_of
     from lstm_sweep.search.store import archive
-    from lstm_sweep.search.store.tags import Tags
     from lstm_sweep.search.store.tracking import Store
     from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
 
@@ -250,8 +242,6 @@ def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Re
     again = confirmed_of(store, records)
     own = [one for one in again if one.first.trial.config.to_dict() == best.config]
     assert best.val_loss is not None
-    tags = [Tags(run) for run in runs_in(folder)]
-    scored = {str(one.trial.number) for one in records if one.best_val_loss is not None}
     model = best.export(folder / "model")
     return Result(
         seed=given.seed,
@@ -265,8 +255,6 @@ def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Re
         confirmed=bool(own),
         further=own[0].losses if own else (),
         trials=len(records),
-        judged=judged(tags, scored),
-        spent=spent_by(own_of(tags)),
     )
 
 
@@ -307,11 +295,6 @@ def table(results: Sequence[Result]) -> str:
             f"{one.val_loss:>12.4f}{one.network:>9.4f}{one.above - 1:>12.1%} "
             f"{one.trials:>8}  {told}"
         )
-    if noted := [one.judged for one in results if one.judged]:
-        tried, diverged = (
-            sum(one.get(name, 0) for one in noted) for name in ("search", "diverged")
-        )
-        lines.append(f"trials of the search that diverged: {diverged} of {tried}")
     good = sum(one.reached for one in results)
     lines.append(f"within {GOAL - 1:.0%} of the bound and confirmed: {good} of {len(results)}")
     return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,18 +58,6 @@ def _curves(head: dict[str, Any], lines: list[str]) -> Iterator[Curve]:
             tuple(row["seconds"]),
             row["fixed"],
         )
-
-
-def whole(head: Mapping[str, Any], found: Sequence[Curve]) -> list[Curve]:
-    """Those curves of a recording that were recorded to their end."""
-    rounds = head.get("rounds") or max(len(curve.losses) for curve in found)
-    return [curve for curve in found if len(curve.losses) == rounds]
-
-
-def near_best(found: Sequence[Curve]) -> list[Curve]:
-    """Those curves whose learning rate is at most a decade from that of the best."""
-    best = min(found, key=lambda curve: min(curve.losses)).config.learning_rate
-    return [one for one in found if abs(math.log10(one.config.learning_rate / best)) < 1.5]
 
 
 def space_of(head: Mapping[str, Any], file: Path) -> Space:

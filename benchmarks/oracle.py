@@ -1,8 +1,7 @@
 """What a search costs beside the best config known in hindsight, trained alone.
 
     python -m benchmarks.oracle --data FILE [--minutes 20] [--seeds 3] [--launch "ARGS"]
-        [--validation 0.1] [--seed N] [--only search] [--until-oracle] [--set FIELD=VALUE]
-        [--rescore T]
+        [--validation 0.1] [--seed N] [--only search] [--set FIELD=VALUE] [--rescore T]
     python -m benchmarks.oracle --report [--reach LOSS]
 
 First whole searches run, one after the other, each for twice the `--minutes` of an oracle:
@@ -18,48 +17,51 @@ much longer the search took to them; before it stands what the searches had by w
 the oracles, and when they had each loss of `--reach`. The results go to a file for each corpus,
 `OUT/NAME.jsonl`, one by one, so a benchmark that was broken off goes on where it stopped, and
 `--seed N` runs one of its seeds. Oracles begin once there is a search of each of `--seeds`, since
-they all have the best config, or at once if that is given. With `--until-oracle` a search is over
-when it has the lowest loss of the oracle of its seed, if that has run before it.
+they all have the best config, or at once if that is given.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import itertools
 import json
 import math
 import shlex
+import statistics
 import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contestants import lowest_loss, own_program, run_alone
-from benchmarks.ending import one_line
-from benchmarks.found_run import found_run
-from benchmarks.grids import SOURCE, divided, file_of
-from benchmarks.oracle_records import (
-    ORACLE,
-    SEARCH,
-    Run,
-    best_config,
-    losses_table,
-    missing,
-    read_runs,
-    table,
+from benchmarks.alone import (
+    Event,
+    Improving,
+    improvements,
+    one_line,
+    our_events,
+    own_of,
+    own_program,
+    read_lines,
+    rescored,
+    run_alone,
+    runs_in,
 )
-from benchmarks.rescored import rescored
+from benchmarks.grids import SOURCE, divided, file_of
 from lstm_sweep.models.config import FIELDS, TrialConfig
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.hardware import cores
+from lstm_sweep.search.store.tags import Tag, Tags, scoring_of
 from lstm_sweep.spaces.presets import DEFAULT
 from lstm_sweep.spaces.space import with_settings
 
-OUT = Path(__file__).parent / "oracle"
+SEARCH, ORACLE = "search", "oracle"
+#: shares of an oracle's time after which its loss is compared: 5, 10 and 20 of 20 minutes
+MARKS = (0.25, 0.5, 1.0)
+OUT = Path("oracle")
 #: name of the sweep of a run
 NAME = "oracle"
 #: minutes of a search for each of an oracle
@@ -73,6 +75,79 @@ ALONE = (
     "--trials", "1", "--workers", "1", "--ladder", "off", "--halving", "off",
     "--early-stopping", "0", "--confirm-configs", "0", "--size-rule", "off",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run(Improving):
+    """What a search or an oracle found with one seed."""
+
+    #: `search` or `oracle`
+    kind: str
+    seed: int
+    #: fingerprint of the corpus
+    corpus: str
+    #: for how long it might run
+    minutes: float
+    #: trials at once
+    workers: int
+    #: what `launch` was given beside data and budget
+    settings: str
+    #: how finely its trials report, and on how many targets they are scored
+    rounds_per_epoch: int
+    targets: int
+    #: fields of the config with the lowest loss
+    config: dict[str, Any]
+    #: pairs of seconds and a validation loss lower than all before; a search's count from the start
+    #: of its process, an oracle's from that of its trial
+    improvements: list[tuple[float, float]]
+    #: validation targets on which the best network was scored again, and its loss on them
+    rescored: int = 0
+    rescored_loss: float | None = None
+    #: how many targets are side by side
+    adjacent: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """A line of a file of runs."""
+        return {**vars(self), "improvements": [list(pair) for pair in self.improvements]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Run:
+        """Read a line of a file of runs."""
+        pairs = [(second, loss) for second, loss in values["improvements"]]
+        return cls(**{**values, "improvements": pairs})
+
+
+def read_runs(file: Path) -> list[Run]:
+    """The runs that a file has, one a line; none if there is no such file."""
+    return read_lines(file, Run.from_dict)
+
+
+def found_run(
+    kind: str, seed: int, minutes: float, workers: int, settings: str, folder: Path, began: float
+) -> Run | None:
+    """What a run has left in the store of its folder; None if there is no loss."""
+    events = our_events(folder, began)
+    begin = min((e.seconds for e in events), default=0.0) if kind == ORACLE else 0.0
+    in_time = [e for e in events if e.seconds - begin <= 60 * minutes]
+    scored = [e for e in in_time if e.val_loss is not None]
+    if not scored:
+        return None
+    tags = [Tags(run) for run in runs_in(folder)]
+    own = own_of(tags)
+    best: Event = min(scored, key=lambda event: event.val_loss or 0.0)
+    return Run(
+        kind=kind,
+        seed=seed,
+        corpus=own.text(Tag.CORPUS_DIGEST),
+        minutes=minutes,
+        workers=workers,
+        settings=settings,
+        rounds_per_epoch=max(one.whole(Tag.ROUNDS_PER_EPOCH, 1, default=1) for one in tags),
+        targets=scoring_of(own).targets,
+        adjacent=scoring_of(own).adjacent,
+        config={name: best.config[name] for name in FIELDS if name in best.config},
+        improvements=improvements(scored, begin),
+    )
 
 
 def main() -> None:
@@ -106,14 +181,8 @@ def _arguments() -> argparse.Namespace:
         "--search-minutes", type=float, metavar="M", help=f"of a search ({LONGER:g} times as many)"
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="searches (3)")
-    parser.add_argument(
-        "--oracles", type=int, metavar="S", help="seeds with an oracle of their own (all)"
-    )
     parser.add_argument("--seed", type=int, metavar="N", help="run only this one of them")
     parser.add_argument("--only", choices=(SEARCH, ORACLE), help="run only these")
-    parser.add_argument(
-        "--until-oracle", action="store_true", help="end a search that has its oracle's lowest loss"
-    )
     parser.add_argument("--workers", type=int, metavar="N", help="of a search (one per core)")
     parser.add_argument(
         "--validation",
@@ -135,15 +204,13 @@ def _arguments() -> argparse.Namespace:
         "--rescore", type=int, default=0, metavar="T",
         help="score each best network on so many validation targets, or all, once it is found",
     )  # fmt: skip
-    parser.add_argument("--best-of", metavar="SWEEP", help="the oracle is its best config")
-    parser.add_argument("--store", help="where that sweep is kept")
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR")
     parser.add_argument("--report", action="store_true", help="run nothing")
     return parser.parse_args()
 
 
 def _check(given: argparse.Namespace) -> None:
-    for name in ("minutes", "search_minutes", "seeds", "oracles", "workers"):
+    for name in ("minutes", "search_minutes", "seeds", "workers"):
         value = getattr(given, name)
         if value is not None and not 0 < value < math.inf:
             option = f"--{name.replace('_', '-')}"
@@ -156,8 +223,6 @@ def _check(given: argparse.Namespace) -> None:
         raise InputError(f"--validation is {given.validation:g}: expected a share between 0 and 1")
     if given.data is None and not given.report:
         raise InputError("--data is missing: expected a file, a folder, or a sample")
-    if given.settings and given.best_of:
-        raise InputError("--set and --best-of: expected one of them at most")
 
 
 def _file(given: argparse.Namespace) -> Path:
@@ -176,15 +241,15 @@ def _run_missing(given: argparse.Namespace) -> None:
         data = _data(given, Path(scratch))
         for seed in _seeds(given, SEARCH, given.seeds):
             _run_one(given, data, SEARCH, seed, minutes, workers, budget)
-        seeds = _seeds(given, ORACLE, given.oracles or given.seeds)
+        seeds = _seeds(given, ORACLE, given.seeds)
         runs = read_runs(file)
-        of_others = not (given.settings or given.best_of)
-        if seeds and of_others and (left := missing(runs, given.seeds)):
+        if seeds and not given.settings and (left := missing(runs, given.seeds)):
             print(f"{file.stem}: no oracle yet, searches are missing of seeds {left}", flush=True)
             return
         if not seeds:
             return
-        config = oracle_config(given.settings, given.best_of, given.store, runs)
+        given_config = given.settings and TrialConfig.from_dict(_set(given.settings)).to_dict()
+        config = given_config or best_config(runs)
         alone = [*ALONE, *settings_of(config), *scored_as(runs, data, given.launch, budget)]
         for seed in seeds:
             _run_one(given, data, ORACLE, seed, given.minutes, 1, alone)
@@ -221,9 +286,9 @@ def _run_one(
     log = file.with_name(f"{file.stem}-{kind}-{seed}.log")
     same_kind = [one for one in read_runs(file) if one.kind == kind]
     expected = {"settings": given.launch, "minutes": minutes, "workers": workers}
-    for one, (field, value) in itertools.product(same_kind, expected.items()):
-        if (found := getattr(one, field)) != value:
-            text = f"{file}: has a {kind} with {field} {found!r}, expected {value!r}"
+    for one, (name, value) in itertools.product(same_kind, expected.items()):
+        if (found := getattr(one, name)) != value:
+            text = f"{file}: has a {kind} with {name} {found!r}, expected {value!r}"
             raise InputError(f"{text}; try another --name or --out")
     if any(one.seed == seed for one in same_kind):
         return
@@ -236,19 +301,12 @@ def _run_one(
         ]  # fmt: skip
         began = time.time()
         most_s = 60 * minutes + (START_S if kind == ORACLE else 0.0)
-        goal = _goal(given, kind, seed)
-
-        def enough() -> bool:
-            return goal is not None and lowest_loss(folder) <= goal
-
-        code = run_alone(command, folder, log, began + most_s, enough)
+        code = run_alone(command, folder, log, began + most_s)
         run = found_run(kind, seed, minutes, workers, given.launch, folder, began)
-        if run and goal is not None and run.best <= goal:
-            run = dataclasses.replace(run, until_loss=goal)
         if run and not code and given.rescore:
             print(f"{file.stem}, {kind}, seed {seed}: scored again", flush=True)
             targets, loss = rescored(NAME, folder, given.rescore)
-            run = dataclasses.replace(run, rescored=targets, rescored_loss=loss)
+            run = replace(run, rescored=targets, rescored_loss=loss)
     if code or run is None:
         raise InputError(f"{kind}, seed {seed}: ended with code {code}; expected a loss, see {log}")
     before = read_runs(file)
@@ -264,30 +322,6 @@ def _run_one(
         raise InputError(f"{text}; try another --name or --out")
     with file.open("a", encoding="utf-8") as out:
         out.write(json.dumps(run.to_dict(), allow_nan=False) + "\n")
-
-
-def _goal(given: argparse.Namespace, kind: str, seed: int) -> float | None:
-    """The loss at which a run is ended, which is said; None if it has all its time."""
-    if not given.until_oracle or kind != SEARCH:
-        return None
-    file = _file(given)
-    goal = oracle_loss(read_runs(file), seed)
-    until = "no oracle of its seed yet" if goal is None else f"until {goal:.4f}"
-    print(f"{file.stem}, {kind}, seed {seed}: {until}", flush=True)
-    return goal
-
-
-def oracle_config(
-    settings: Sequence[str], sweep: str | None, store: str | None, runs: Sequence[Run]
-) -> dict[str, Any]:
-    """The config of an oracle: as it is given, the best of a sweep, or the best of all searches."""
-    if settings:
-        return TrialConfig.from_dict(_set(settings)).to_dict()
-    if sweep:
-        import lstm_sweep
-
-        return lstm_sweep.sweep(sweep, store=store).best.config
-    return best_config(runs)
 
 
 def scored_as(runs: Sequence[Run], data: str, launch: str, budget: Sequence[str]) -> list[str]:
@@ -320,16 +354,111 @@ def _set(settings: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def oracle_loss(runs: Sequence[Run], seed: int) -> float | None:
-    """The lowest loss of the oracle of a seed; None if there is none."""
-    oracles = [run for run in runs if run.kind == ORACLE and run.seed == seed]
-    return min((run.best for run in oracles), default=None)
-
-
 def settings_of(config: Mapping[str, Any]) -> list[str]:
     """A config as arguments of `launch`: a space with no other."""
     fields = {**config, "epochs": EPOCHS}
     return [part for name in FIELDS for part in ("--set", f"{name}={fields[name]}")]
+
+
+def best_config(runs: Sequence[Run]) -> dict[str, Any]:
+    """The config with the lowest loss that searches have found.
+
+    Raises:
+        InputError: there is none.
+    """
+    searches = [run for run in runs if run.kind == SEARCH and run.improvements]
+    if not searches:
+        raise InputError("no search has a loss, expected one; or give the config by --set")
+    return min(searches, key=lambda run: run.best).config
+
+
+def missing(runs: Sequence[Run], seeds: int) -> list[int]:
+    """Seeds below `seeds` of which there is no search."""
+    found = {run.seed for run in runs if run.kind == SEARCH}
+    return [seed for seed in range(seeds) if seed not in found]
+
+
+def losses_table(name: str, runs: Sequence[Run], reach: Sequence[float] = ()) -> str:
+    """What each search had after quarters of its time, when it last gained, and when it had losses.
+
+    Without searches it is about the oracles. `reach` are the losses of which that is said. If any
+    network was scored again on more targets, the last column has the losses on these.
+    """
+    kind = SEARCH if any(run.kind == SEARCH for run in runs) else ORACLE
+    found = sorted((run for run in runs if run.kind == kind), key=lambda run: run.seed)
+    if not found:
+        return f"{name}: no searches and no oracles, expected some"
+    times = [found[0].minutes * quarter / 4 for quarter in (1, 2, 3, 4)]
+    head = "".join(f"{f'{time:g} min':>10}" for time in times) + f"{'last gain':>11}"
+    asked = "".join(f"{f's to {loss:g}':>13}" for loss in reach)
+    again = max(run.rescored for run in found)
+    also = f"{f'on {again:,}':>13}" if again else ""
+    lines = [f"{name:<14}{head}{asked}{also}"]
+    rows = [
+        [run.best_at(60 * time) for time in times]
+        + [run.improvements[-1][0] if run.improvements else math.inf]
+        + [run.reached(loss) for loss in reach]
+        + ([math.inf if run.rescored_loss is None else run.rescored_loss] if again else [])
+        for run in found
+    ]
+    medians = [statistics.median(column) for column in zip(*rows, strict=True)]
+    labels = [*(f"seed {run.seed}" for run in found), "median"]
+    for label, row in zip(labels, [*rows, medians], strict=True):
+        cells = "".join(f"{_shown(value, '.4f'):>10}" for value in row[: len(times)])
+        cells += f"{_shown(row[len(times)], '.0f'):>11}"
+        reached = row[len(times) + 1 : len(times) + 1 + len(reach)]
+        cells += "".join(f"{_shown(value, '.0f'):>13}" for value in reached)
+        cells += f"{_shown(row[-1], '.4f'):>13}" if again else ""
+        lines.append(f"{label:<14}{cells}")
+    return "\n".join(lines)
+
+
+def _shown(value: float, form: str) -> str:
+    return f"{value:{form}}" if math.isfinite(value) else "never"
+
+
+def table(name: str, runs: Sequence[Run]) -> str:
+    """For each seed and mark: how long the oracle took to its loss, and the search to that.
+
+    A search is compared with the oracle of its seed, or with the first if there is none.
+    """
+    oracles = {run.seed: run for run in runs if run.kind == ORACLE}
+    searches = sorted((run for run in runs if run.kind == SEARCH), key=lambda run: run.seed)
+    if not oracles or not searches:
+        return f"{name}: {len(searches)} searches and {len(oracles)} oracles, expected some of both"
+    minutes = next(iter(oracles.values())).minutes
+    marks = [minutes * share for share in MARKS]
+    head = "".join(f"{f'{mark:g} min':>30}" for mark in marks)
+    columns = f"{'oracle':>8}{'at s':>7}{'search s':>9}{'ratio':>6}"
+    lines = [f"{name:<14}{head}{'at the end':>20}"]
+    lines.append(f"{'seed':<14}{columns * len(marks)}{'oracle':>10}{'search':>10}")
+    ratios: list[list[float]] = [[] for _ in marks]
+    for search in searches:
+        oracle = oracles.get(search.seed, next(iter(oracles.values())))
+        cells = ""
+        for found, mark in zip(ratios, marks, strict=True):
+            loss = oracle.best_at(60 * mark)
+            # before the oracle has a loss there is nothing to compare
+            own = oracle.reached(loss) if math.isfinite(loss) else math.inf
+            needed = search.reached(loss)
+            found.append(needed / own if math.isfinite(own) else math.nan)
+            shown = f"{needed:.0f}" if math.isfinite(needed) else "never"
+            cells += f"{loss:>8.4f}{own:>7.0f}{shown:>9}{_text(found[-1], search, own):>6}"
+        lines.append(f"{search.seed:<14}{cells}{oracle.best:>10.4f}{search.best:>10.4f}")
+    medians = "".join(f"{_ratio_text(statistics.median(found)):>30}" for found in ratios)
+    lines.append(f"{'median ratio':<14}{medians}")
+    return "\n".join(lines)
+
+
+def _ratio_text(ratio: float) -> str:
+    return f"{ratio:.2f}" if math.isfinite(ratio) else "never"
+
+
+def _text(ratio: float, search: Run, own: float) -> str:
+    """A ratio; of a search that never came there what it is at least."""
+    if math.isfinite(ratio) or not math.isfinite(own):
+        return f"{ratio:.2f}"
+    return f">{60 * search.minutes / own:.1f}"
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
     python -m benchmarks.replay [--file FILE] [--seeds 100] [--slots 2] [--only NAME;...]
         [--variants] [--within 1.01]
 
-The policies are the program's own (search/policy/policy.py) but for one rule to compare with
-(`top_k.py`); only trainings are replaced by recordings of `record_curves.py`, and the clock by
-their seconds. Each policy is judged by the simulated time to a loss within 1 % (`--within`) of the
-best that any recorded config reaches: median and quartiles over seeds. `--file` may be given
-several times; without it, each recording in `curves/` is replayed. No default of the program may be
-chosen by a recording that is held out; it is marked in the last table.
+The policies are the program's own (search/policy/policy.py); only trainings are replaced by
+recordings of `record_curves.py`, and the clock by their seconds. Each policy is judged by the
+simulated time to a loss within 1 % (`--within`) of the best that any recorded config reaches:
+median and quartiles over seeds. `--file` may be given several times; without it, each recording in
+`curves/` is replayed. No default of the program may be chosen by a recording that is held out; it
+is marked in the last table.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ import heapq
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from multiprocessing import Pool
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from benchmarks import curves
-from benchmarks.replay_report import Row, heading, line, summary
-from benchmarks.top_k import TopK, TopKPolicy
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
@@ -39,6 +37,10 @@ from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import Space
 
 WITHIN = 1.01
+#: seconds below which their tenths are printed
+SHORT = 100.0
+#: width of the names of policies, and of a column of ratios
+NAME, COLUMN = 34, 12
 #: simulated seconds after which a sweep is given up: enough to train every config to its end
 LONGEST = 3_000.0
 #: seconds that a trial takes to go on after it has waited, but a usual round at most: recorded
@@ -60,7 +62,7 @@ TPE = replace(PLAIN, algorithm="tpe")
 LADDER = replace(TPE, ladder=True)
 HALVING = replace(LADDER, halving=True)
 ALL = replace(Plan(), trials=100_000, confirm_configs=0)
-POLICIES: Mapping[str, Plan | TopK] = {
+POLICIES: Mapping[str, Plan] = {
     "random": PLAIN,
     "hyperopt's tpe": HYPEROPT,
     "tpe": TPE,
@@ -68,7 +70,7 @@ POLICIES: Mapping[str, Plan | TopK] = {
     "tpe + ladder + halving": HALVING,
     "all": ALL,
 }
-VARIANTS: Mapping[str, Plan | TopK] = {
+VARIANTS: Mapping[str, Plan] = {
     "all, no ladder": replace(ALL, ladder=False),
     "all, no halving": replace(ALL, halving=False),
     "all, random for tpe": replace(ALL, algorithm="random"),
@@ -76,7 +78,6 @@ VARIANTS: Mapping[str, Plan | TopK] = {
     "all, no opening": replace(ALL, opening=False),
     "all, cost-blind": replace(ALL, choices=1),
     "random + halving": replace(PLAIN, halving=True),
-    "random, best 3 of 27 at a rung": TopK(),
     **{f"all, early stopping {n}": replace(ALL, early_stopping=n) for n in (0, 5)},
 }
 
@@ -115,14 +116,12 @@ class Replay:
         like = [one for one in self.curves if one.learning_rate == own.learning_rate]
         return self.curves[min(like, key=lambda one: _distance(one, own))]
 
-    def _policy(self, rule: Plan | TopK, slots: int) -> Policy | TopKPolicy:
-        if isinstance(rule, TopK):
-            return TopKPolicy(rule, self.problem, self.curves, sweep="replay")
+    def _policy(self, rule: Plan, slots: int) -> Policy:
         recorded = replace(rule, refine=False)  # of the rates of the ladder only
         return Policy(recorded, self.problem, sweep="replay", slots=slots)
 
     def sweep(  # noqa: C901 - one simulation
-        self, rule: Plan | TopK, slots: int
+        self, rule: Plan, slots: int
     ) -> tuple[float, int]:
         """Simulated seconds until the target is reached (infinite if never), and trials begun."""
         policy = self._policy(rule, slots)
@@ -230,6 +229,83 @@ def _distance(one: TrialConfig, other: TrialConfig) -> float:
     return sum(abs(math.log(getattr(one, name) / getattr(other, name))) for name in fields)
 
 
+@dataclass(frozen=True)
+class Row:
+    """What a policy took on one recording: seconds, infinite if it never came to the target."""
+
+    name: str
+    lower: float
+    median: float
+    upper: float
+    #: median number of trials begun
+    trials: float
+
+    @classmethod
+    def of(cls, name: str, results: Sequence[tuple[float, int]]) -> Self:
+        """Median and quartiles of the seconds of sweeps; `results` are pairs with their trials."""
+        lower, median, upper = quartiles([seconds for seconds, _ in results])
+        return cls(name, lower, median, upper, statistics.median(count for _, count in results))
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile; infinite where the values beside it are."""
+    if len(values) < 2:
+        return values[0], values[0], values[0]
+    finite = [value for value in values if math.isfinite(value)]
+    large = 2 * max(finite, default=0.0) + 1
+    found = statistics.quantiles([min(value, large) for value in values], n=4)
+    top = max(finite, default=-math.inf)
+    lower, median, upper = (value if value <= top else math.inf for value in found)
+    return lower, median, upper
+
+
+def heading() -> str:
+    """Names of the columns of `line`."""
+    return f"{'policy':<{NAME}}{'quartile':>9}{'median':>9}{'quartile':>9}{'trials':>8}{'ratio':>8}"
+
+
+def line(row: Row, first: Row) -> str:
+    """Seconds of a policy on a recording, and the ratio of its median to that of the first."""
+    found = (row.lower, row.median, row.upper)
+    seconds = "".join(f"{value:>9.{1 if value < SHORT else 0}f}" for value in found)
+    return f"{row.name:<{NAME}}{seconds}{row.trials:>8.0f}{_text(_ratio(row, first)):>8}"
+
+
+def summary(found: Mapping[str, Sequence[Row]]) -> str:
+    """Ratio of each policy's median to that of the first policy, on each recording.
+
+    The last column is their geometric mean.
+    """
+    first = next(iter(found.values()))
+    lines = [f"median time, as a share of that of: {first[0].name}"]
+    widths = [max(COLUMN, len(name) + 2) for name in found]
+    names = "".join(f"{name:>{width}}" for name, width in zip(found, widths, strict=True))
+    lines.append(f"{'policy':<{NAME}}{names}{'mean':>{COLUMN}}")
+    for number, row in enumerate(first):
+        ratios = [_ratio(rows[number], rows[0]) for rows in found.values()]
+        cells = "".join(f"{_text(r):>{w}}" for r, w in zip(ratios, widths, strict=True))
+        lines.append(f"{row.name:<{NAME}}{cells}{_text(_mean(ratios)):>{COLUMN}}")
+    return "\n".join(lines)
+
+
+def _ratio(row: Row, first: Row) -> float | None:
+    """None if the first never came to the target."""
+    return row.median / first.median if math.isfinite(first.median) else None
+
+
+def _mean(ratios: Sequence[float | None]) -> float | None:
+    known = [ratio for ratio in ratios if ratio is not None]
+    if len(known) < len(ratios) or not all(map(math.isfinite, known)):
+        return None
+    return statistics.geometric_mean(known)
+
+
+def _text(ratio: float | None) -> str:
+    if ratio is None:
+        return "-"
+    return f"{ratio:.2f}" if math.isfinite(ratio) else "never"
+
+
 _replay: Replay | None = None
 
 
@@ -238,7 +314,7 @@ def _open(file: Path, within: float) -> None:
     _replay = Replay(file, within)
 
 
-def _run(task: tuple[Plan | TopK, int]) -> tuple[float, int]:
+def _run(task: tuple[Plan, int]) -> tuple[float, int]:
     assert _replay
     return _replay.sweep(*task)
 

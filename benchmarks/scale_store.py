@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.scale_engine import WallClock
 from lstm_sweep.search.store import artifacts
 
 
@@ -18,26 +17,20 @@ class Page(list[Any]):
 
 
 class MemoryClient:
-    """Runs in memory, without their metrics; each call takes some seconds, as of a server."""
+    """Runs in memory, without their metrics."""
 
-    def __init__(self, client: Any, place: str, latency_s: float, clock: WallClock) -> None:
+    def __init__(self, client: Any, place: str) -> None:
         """`client` is asked for the experiment alone; `place` is that of the files of its runs."""
         self._client, self._place = client, place
-        self._latency_s, self._clock = latency_s, clock
         self._runs: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def _wait(self) -> None:
-        if self._latency_s:
-            self._clock.sleep(self._latency_s)
-
     def create_run(
         self, experiment_id: str, start_time: int, tags: dict[str, str], run_name: str
     ) -> Any:
         """Make a run."""
-        self._wait()
         run_id = f"run{len(self._runs)}"
         info = SimpleNamespace(
             run_id=run_id, run_name=run_name, status="RUNNING", start_time=start_time,
@@ -50,7 +43,6 @@ class MemoryClient:
 
     def log_batch(self, run_id: str, metrics: Any, params: Any, tags: Any) -> None:
         """Keep tags, params, and the last value of each metric."""
-        self._wait()
         data = self._runs[run_id].data
         data.metrics |= {metric.key: metric.value for metric in metrics}
         data.params |= {param.key: param.value for param in params}
@@ -58,31 +50,25 @@ class MemoryClient:
 
     def set_terminated(self, run_id: str, status: str, end_time: int) -> None:
         """Give a run its last status."""
-        self._wait()
         info = self._runs[run_id].info
         info.status, info.end_time = status, end_time
 
     def update_run(self, run_id: str, status: str) -> None:
         """Give a run another status."""
-        self._wait()
         self._runs[run_id].info.status = status
 
     def get_run(self, run_id: str) -> Any:
         """A run."""
-        self._wait()
         return self._runs[run_id]
 
     def delete_tag(self, run_id: str, key: str) -> None:
         """Take a tag away."""
-        self._wait()
         del self._runs[run_id].data.tags[key]
 
     def log_inputs(self, run_id: str, datasets: Any) -> None:
         """Do nothing."""
-        self._wait()
 
     def search_runs(self, experiment_ids: Sequence[str], filter: str, **order: Any) -> Page:
         """Runs that have all tags of a filter, in the order in which they were made."""
-        self._wait()
         wanted = dict(re.findall(r"tags\.`([^`]*)` = '([^']*)'", filter))
         return Page(run for run in self._runs.values() if wanted.items() <= run.data.tags.items())

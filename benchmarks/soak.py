@@ -4,14 +4,12 @@
 
 One sweep of tiny trials with real worker processes on a fresh SQLite store. The driver runs in a
 process of its own, whose folders for temporary files and caches are fresh, so that all that is left
-when it has ended can be found. What grows with the number of trials and has to, their records, is
-counted apart. Exit code 1 if a limit is broken.
+when it has ended can be found. Exit code 1 if a limit is broken.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import re
 import resource
@@ -19,14 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType
 
 import numpy as np
 
-from benchmarks.memory import resident_mb
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.source import Source
@@ -46,7 +41,7 @@ from lstm_sweep.spaces.space import from_mapping
 NAME = "soak"
 #: trials after which the driver is measured; growth is counted from the first of them
 MARKS = (50, 100, 250, 500, 750, 1000)
-#: resident memory that the driver may gain beyond the records of its trials
+#: resident memory that the driver may gain, its records of trials included
 GROWTH_MB = 50.0
 #: seconds from the start of `lstm-sweep resume` to that of its first new trial
 RESUME_S = 10.0
@@ -116,6 +111,14 @@ class Watch(Silent):
         )
 
 
+def resident_mb() -> float:
+    """Resident memory of this process."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1000
+    raise RuntimeError("this kernel does not say what memory is resident")
+
+
 def main() -> int:
     """Run the driver, and look for what is left of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -176,17 +179,14 @@ def _drive(folder: Path, trials: int, workers: int) -> int:
     state = Sweep(spec, name=NAME, task=task, store=store, engine=engine, observer=watch).run()
     after = watch.sample(len(state.finished))
     begin, base, last = watch.samples[0], watch.samples[1], watch.samples[-1]
-    records = _deep_size(state.finished[base.trials : last.trials]) / 1e6
     grown = last.memory_mb - base.memory_mb
     seconds, learned = _resumed(folder, trials)
     print(f"{'pictures and end of the sweep, MB':<52} {after.memory_mb - last.memory_mb:>9.1f}")
     print(f"{'database, MB':<52} {_size_mb(folder / 'mlflow.db'):>9.1f}")
-    print(f"{'records of trials, kB each':<52} {_each(records, base, last):>9.2f}")
-    print(f"{'growth from trial ' + str(base.trials) + ', MB':<52} {grown:>9.1f}")
     print(f"{'resume: from there to the end of its first epoch, s':<52} {learned - seconds:>9.1f}")
     checks = [
         Check("trials that did not complete", trials - state.counts.get("complete", 0), 0),
-        Check("growth beyond the records, MB", grown - records, GROWTH_MB),
+        Check("growth of the driver, MB", grown, GROWTH_MB),
         Check("open files more than at the beginning", after.files - begin.files, OPEN_FILES),
         Check("children more than at the beginning", after.children - begin.children, 0),
         Check("resume: first new trial is begun, s", seconds, RESUME_S),
@@ -260,25 +260,6 @@ def _row(samples: list[Sample]) -> str:
         wall = (now.seconds - before.seconds) / count
         text += f"{wall:>13.2f}{1000 * (now.cpu_seconds - before.cpu_seconds) / count:>21.1f}"
     return text
-
-
-def _each(records_mb: float, base: Sample, last: Sample) -> float:
-    return 1000 * records_mb / max(1, last.trials - base.trials)
-
-
-def _deep_size(things: Iterable[object]) -> int:
-    """Bytes of objects with all that they hold, each counted once."""
-    seen: set[int] = set()
-    total, left = 0, list(things)
-    while left:
-        thing = left.pop()
-        if id(thing) in seen or isinstance(thing, type | ModuleType | FunctionType | MethodType):
-            continue
-        seen.add(id(thing))
-        total += sys.getsizeof(thing)
-        left.extend(gc.get_referents(thing))
-        left.extend([vars(thing)] if hasattr(thing, "__dict__") else [])
-    return total
 
 
 def _descendants(pid: int) -> set[int]:

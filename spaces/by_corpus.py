@@ -61,7 +61,7 @@ class Windows(ByCorpus):
 
     There the range goes by ones, from as many symbols on as an n-gram model needs. Of few symbols a
     network learns what is chance in them, the more the longer its windows are
-    (docs/results/bounds.md).
+    (docs/results.md).
     """
 
     @override

@@ -87,7 +87,7 @@ class Networks:
 
 
 class Texts(Networks):
-    """Networks on a megabyte of text, as docs/results/policy.md has them.
+    """Networks on a megabyte of text, as the curves of tinyshakespeare have them.
 
     Larger ones end lower. With dropout they learn more slowly, and without it they learn the text
     by heart. Losses fall as a power of the steps, of which longer windows take fewer; large

@@ -24,8 +24,7 @@ from lstm_sweep.models.data.spool import Codes
 
 Indices = NDArray[np.int64]
 #: targets side by side, at most, if all networks carry their state: at equal time of scoring,
-#: longer and shorter groups say less of two texts (benchmarks/README.md, "Scoring"); and groups
-#: that there are, at least
+#: longer and shorter groups say less of two texts; and groups that there are, at least
 LONG_GROUP, FEWEST_GROUPS = 128, 32
 #: targets side by side if networks read windows
 SHORT_GROUP = 24
@@ -173,8 +172,7 @@ def steps_with_target(length: int, *, text: bool = True) -> int:
     """Steps at the end of a scoring window of `length` symbols that may have a target each.
 
     So a network has seen nine tenths of its window at least. In an event log one of the last few
-    symbols may say where a job stands (benchmarks/README.md, "Scoring"), so short windows of event
-    ids (no `text`) have a single target.
+    symbols may say where a job stands, so short windows of event ids (no `text`) have one target.
     """
     return length // 10 + 1 if text or length >= SHORTEST_SHARED_OF_IDS else 1
 

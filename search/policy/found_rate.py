@@ -2,7 +2,7 @@
 
 A ladder goes down by tens on one small network. The best rate lies somewhere between the neighbours
 of its best step, and is another one for other networks: of RMSprop and Adam it falls as layers grow
-(benchmarks/README.md). So the search gets a range on a log scale, and of it each config the part
+in size and in number. So the search gets a range on a log scale, and of it each config the part
 that suits its size.
 """
 

@@ -2,10 +2,10 @@
 
 Dropout makes a network learn more slowly at first and end better (Zaremba et al., arXiv 1409.2329).
 At the first rungs such a network is behind smaller ones without dropout, so a search that compares
-all of them there cuts it short (docs/results/text.md has the curves). Therefore a search under a
-limit of time begins one of them once it knows what a trial is worth, and lets it train until it may
-lead. A corpus that is too large to be read often needs no dropout, but there, too, larger networks
-pass smaller ones only after a while.
+all of them there cuts it short. Therefore a search under a limit of time begins one of them once
+it knows what a trial is worth, and lets it train until it may lead. A corpus that is too large to
+be read often needs no dropout, but there, too, larger networks pass smaller ones only after a
+while.
 
 Longer windows do the same: an epoch has fewer steps, which see more. Where there is time for them,
 the network is begun in those.

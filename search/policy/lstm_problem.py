@@ -89,8 +89,7 @@ def judged_from(config: TrialConfig, data_size: DataSize) -> int:
 def rate_share(config: TrialConfig, small: TrialConfig) -> float:
     """Best learning rate of a config, as a share of that of the ladder's network.
 
-    It falls as layers grow in size and in number; batches and windows have little influence
-    (benchmarks/README.md).
+    It falls as layers grow in size and in number; batches and windows have little influence.
     """
     if config.optimizer not in NORMALIZING:
         return 1.0
@@ -102,7 +101,7 @@ USUAL_RATE = 0.01
 #: how many `features` there are, and which of them is the size of layers, in powers of two
 FEATURES, SIZE_AT = 10, 2
 #: what is expected of layers of twice the size: by such a share of its usual height a step of the
-#: loss is higher (by recorded curves of text, source code and event ids: docs/results/policy.md)
+#: loss is higher (by recorded curves of text, source code and event ids: docs/results.md)
 LARGER_FALLS = 0.15
 
 

@@ -57,12 +57,6 @@ def test_the_readme_leads_to_every_page() -> None:
     assert {f"docs/{path.name}" for path in DOCS.glob("*.md")} <= linked
 
 
-def test_the_page_of_results_leads_to_each_of_them() -> None:
-    linked = {link.partition("#")[0] for link in LINK.findall(text_of(DOCS / "results.md"))}
-    pages = {f"results/{path.name}" for path in DOCS.glob("results/*.md")}
-    assert pages <= linked and len(pages) > 3
-
-
 def tree(text: str) -> dict[str, str]:
     """Paths of a map and what it says of each."""
     [(_, content)] = FENCE.findall(text)
@@ -241,7 +235,7 @@ def test_benchmarks_take_the_options_that_are_shown() -> None:
         if call.startswith("benchmarks.")
     ]
     found = {(module.removeprefix("benchmarks."), *words) for module, *words in given}
-    assert {("replay", "--variants"), ("overhead",)} <= found
+    assert {("overhead",), ("soak",)} <= found
     for benchmark, *words in found:
         # one with a space is what an option is given
         named = {word for word in words if word.startswith("--") and " " not in word}

@@ -61,9 +61,6 @@ def test_a_network_counts_only_if_it_is_near_the_bound_and_confirmed() -> None:
     assert lines[1].endswith("no") and lines[2].endswith("2.8%       40  yes: 1.4400, 1.4500")
     assert lines[3] == "within 2% of the bound and confirmed: 0 of 2"
     assert table([RESULT]).endswith("1 of 1")
-    noted = {"ladder": 3, "search": 20, "confirm": 2, "diverged": 1}
-    both = table([RESULT, replace(RESULT, judged=noted), replace(RESULT, judged=noted)])
-    assert "trials of the search that diverged: 2 of 40\n" in both
 
 
 def test_a_result_is_read_as_it_was_written() -> None:

@@ -1,40 +1,37 @@
-"""Which config an oracle has, and what it is run as."""
+"""Which config an oracle has, what it is run as, and how searches compare with it."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import sys
-from pathlib import Path
+import math
 from typing import Any
 
 import pytest
 
-from benchmarks import oracle
-from benchmarks.oracle import EPOCHS, oracle_config, oracle_loss, scored_as, settings_of
-from benchmarks.oracle_records import Run, read_runs
+from benchmarks.oracle import (
+    EPOCHS,
+    Run,
+    _set,
+    best_config,
+    losses_table,
+    missing,
+    scored_as,
+    settings_of,
+    table,
+)
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.spaces.presets import DEFAULT
 from lstm_sweep.spaces.space import with_settings
 
 FOUND = TrialConfig(layer_size=96, direction="bi").to_dict()
-SEARCH = Run("search", 0, "d", 20.0, 2, "", 1, 100, FOUND, [(1.0, 2.0)])
-
-
-def test_a_config_that_is_given_has_defaults_in_the_other_fields() -> None:
-    config = oracle_config(["layer_size=256", "learning_rate=0.002"], None, None, [SEARCH])
-    assert config == TrialConfig(layer_size=256, learning_rate=0.002).to_dict()
-
-
-def test_else_it_is_the_best_that_a_search_has_found() -> None:
-    assert oracle_config([], None, None, [SEARCH]) == FOUND
 
 
 @pytest.mark.parametrize("setting", ["layer_size=64,128", "dropout=0..0.5"])
 def test_a_field_has_one_value(setting: str) -> None:
+    assert _set(["layer_size=256"]) == {"layer_size": 256}
     with pytest.raises(InputError, match="expected one value"):
-        oracle_config([setting], None, None, [])
+        _set([setting])
 
 
 def test_as_settings_of_a_space_the_config_is_the_only_one_and_has_time() -> None:
@@ -43,61 +40,117 @@ def test_as_settings_of_a_space_the_config_is_the_only_one_and_has_time() -> Non
     assert points == [TrialConfig.from_dict({**FOUND, "epochs": EPOCHS})]
 
 
+def run(kind: str, seed: int, found: list[tuple[float, float]], **changes: Any) -> Run:
+    fields = {"corpus": "d", "minutes": 20.0, "workers": 2, "settings": "", "config": {}}
+    return Run(
+        kind, seed, improvements=found, rounds_per_epoch=4, targets=100, **{**fields, **changes}
+    )
+
+
+#: after 5 minutes 2.0, which it has had for 100 s, after 10 minutes 1.8 and after 20 minutes 1.5
+ORACLE = run("oracle", 0, [(100, 2.0), (400, 1.8), (900, 1.5)])
+
+
+def test_a_run_is_read_as_it_was_written() -> None:
+    assert Run.from_dict(json.loads(json.dumps(ORACLE.to_dict()))) == ORACLE
+
+
 def test_an_oracle_is_scored_as_the_runs_that_there_are() -> None:
-    found = scored_as([SEARCH], "no file", "", [])
-    assert found == ["--targets", "100", "--adjacent-targets", "1", "--rounds-per-epoch", "1"]
+    found = scored_as([ORACLE], "no file", "", [])
+    assert found == ["--targets", "100", "--adjacent-targets", "1", "--rounds-per-epoch", "4"]
 
 
-def test_before_there_is_a_run_it_is_scored_as_a_search_would_be(tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("the cat sat on the mat. " * 2_000, encoding="utf-8")
-    asked = ["--targets", "321", "--rounds-per-epoch", "1"]
-    found = scored_as([], str(text), "--set direction=uni", [*asked, "--minutes", "1"])
-    adjacent = found[found.index("--adjacent-targets") + 1]
-    assert [*found[:2], *found[-2:]] == asked and int(adjacent) > 0
-    with pytest.raises(InputError, match="no-such-file"):
-        scored_as([], "no-such-file", "", [])
+def test_the_best_config_is_that_of_the_search_with_the_lowest_loss() -> None:
+    searches = [
+        run("search", 0, [(9, 2.0)], config={"layers": 2}),
+        run("search", 1, [(9, 1.9)], config={"layers": 3}),
+        run("oracle", 0, [(9, 1.0)], config={"layers": 4}),
+    ]
+    assert best_config(searches) == {"layers": 3}
+    with pytest.raises(InputError, match="no search has a loss"):
+        best_config(searches[2:])
 
 
-def test_a_search_until_its_oracle_is_over_at_the_lowest_loss_of_the_oracle_of_its_seed() -> None:
-    other = dataclasses.replace(SEARCH, kind="oracle", seed=1, improvements=[(5, 1.5), (9, 1.4)])
-    assert oracle_loss([SEARCH, other], 1) == 1.4
-    assert oracle_loss([SEARCH, other], 0) is None
+def rows(runs: list[Run]) -> list[list[str]]:
+    return [line.split() for line in table("text", runs).splitlines()]
 
 
-@pytest.mark.parametrize(
-    ("options", "kind", "goal"),
-    [
-        (["--until-oracle"], "search", 1.4),
-        ([], "search", None),
-        (["--until-oracle"], "oracle", None),
-    ],
-)
-def test_only_a_search_that_is_asked_to_is_ended_by_its_loss(
-    options: list[str],
-    kind: str,
-    goal: float | None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    first = dataclasses.replace(SEARCH, kind="oracle", improvements=[(9, 1.4)])
-    kept = [first] if kind == "search" else [SEARCH, dataclasses.replace(first, seed=1)]
-    file = tmp_path / "text.jsonl"
-    file.write_text("".join(json.dumps(one.to_dict()) + "\n" for one in kept), encoding="utf-8")
-    losses = iter((1.5, 1.4, 0.0))
-    asked = list[bool]()
+def test_a_ratio_is_the_time_of_the_search_to_a_loss_by_that_of_the_oracle() -> None:
+    search = run("search", 0, [(150, 2.0), (1000, 1.8), (1200, 1.4)], minutes=40.0)
+    head, _, row, last = rows([ORACLE, search])
+    assert head == ["text", "5", "min", "10", "min", "20", "min", "at", "the", "end"]
+    assert row == ["0", "2.0000", "100", "150", "1.50", "1.8000", "400", "1000", "2.50",
+                   "1.5000", "900", "1200", "1.33", "1.5000", "1.4000"]  # fmt: skip
+    assert last == ["median", "ratio", "1.50", "2.50", "1.33"]
 
-    def run_alone(*arguments: Any) -> int:
-        asked.extend(arguments[-1]() for _ in range(3))
-        return 0
 
-    monkeypatch.setattr(oracle, "lowest_loss", lambda folder: next(losses))
-    monkeypatch.setattr(oracle, "run_alone", run_alone)
-    found = dataclasses.replace(SEARCH, kind=kind, improvements=[(3, 1.3)])
-    monkeypatch.setattr(oracle, "found_run", lambda *arguments: found)
-    arguments = ["oracle", "--data", "text", "--out", str(tmp_path), "--seed", "0", *options]
-    monkeypatch.setattr(sys, "argv", arguments)
-    oracle._run_one(oracle._arguments(), "text", kind, 0, 20.0, 2, [])
-    assert asked == [goal is not None and loss <= goal for loss in (1.5, 1.4, 0.0)]
-    assert len([*losses]) == (3 if goal is None else 0), "a store is not looked at for nothing"
-    assert read_runs(file)[-1].until_loss == goal
+def test_a_search_that_never_came_there_has_a_ratio_of_at_least_its_time() -> None:
+    search = run("search", 0, [(150, 2.0)], minutes=40.0)
+    _, _, row, last = rows([ORACLE, search])
+    assert row[7:9] == ["never", ">6.0"]
+    assert last == ["median", "ratio", "1.50", "never", "never"]
+
+
+def test_there_is_no_ratio_before_the_oracle_has_a_loss() -> None:
+    late = run("oracle", 0, [(400, 1.8)])
+    *_, row, last = rows([late, run("search", 0, [(150, 1.5)])])
+    assert row[1:5] == ["inf", "inf", "150", "nan"]
+    assert last[:3] == ["median", "ratio", "never"]
+
+
+def test_each_search_is_compared_with_the_oracle_of_its_seed_or_else_the_first() -> None:
+    other = run("oracle", 1, [(50, 1.9)])
+    searches = [run("search", seed, [(150, 1.0)]) for seed in range(3)]
+    table_rows = rows([ORACLE, other, *searches])
+    assert [row[:3] for row in table_rows[2:5]] == [
+        ["0", "2.0000", "100"], ["1", "1.9000", "50"], ["2", "2.0000", "100"],
+    ]  # fmt: skip
+
+
+def test_there_is_no_table_without_both() -> None:
+    assert "1 searches and 0 oracles" in table("text", [run("search", 0, [(1, 2.0)])])
+
+
+def test_what_a_run_had_by_when() -> None:
+    assert ORACLE.best_at(99) == math.inf
+    assert ORACLE.best_at(500) == 1.8
+    assert ORACLE.reached(1.85) == 400
+    assert ORACLE.reached(1.0) == math.inf
+
+
+def test_searches_are_shown_by_quarters_of_their_time_with_when_they_had_a_loss() -> None:
+    found = [
+        run("search", 1, [(60, 2.0), (500, 1.6)]),
+        run("search", 0, [(100, 1.9), (700, 1.5), (1100, 1.4)]),
+        run("search", 2, [(400, 1.8)]),
+    ]
+    shown = losses_table("text", [*found, ORACLE], [1.6])
+    assert [" ".join(line.split()) for line in shown.splitlines()] == [
+        "text 5 min 10 min 15 min 20 min last gain s to 1.6",
+        "seed 0 1.9000 1.9000 1.5000 1.4000 1100 700",
+        "seed 1 2.0000 1.6000 1.6000 1.6000 500 500",
+        "seed 2 never 1.8000 1.8000 1.8000 400 never",
+        "median 2.0000 1.8000 1.6000 1.6000 500 700",
+    ]
+
+
+def test_oracles_are_shown_so_if_there_are_no_searches() -> None:
+    shown = [line.split() for line in losses_table("text", [ORACLE]).splitlines()]
+    assert shown[1] == ["seed", "0", "2.0000", "1.8000", "1.5000", "1.5000", "900"]
+    assert losses_table("text", []) == "text: no searches and no oracles, expected some"
+
+
+def test_losses_on_more_targets_have_a_column_of_their_own() -> None:
+    found = [
+        run("search", 0, [(30, 1.4)], rescored=9_000, rescored_loss=1.45),
+        run("search", 1, [(40, 1.6)]),
+    ]
+    assert Run.from_dict(found[0].to_dict()) == found[0]
+    shown = [line.split() for line in losses_table("text", found).splitlines()]
+    assert shown[0][-2:] == ["on", "9,000"]
+    assert [line[-1] for line in shown[1:3]] == ["1.4500", "never"]
+
+
+def test_searches_that_are_missing() -> None:
+    found = [run("search", 1, []), run("oracle", 0, [])]
+    assert missing(found, 3) == [0, 2]

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.curves import data_size_of
-from benchmarks.replay import ALL, PLAIN, POLICIES, VARIANTS, Replay
-from benchmarks.top_k import TopK
+from benchmarks.replay import ALL, PLAIN, POLICIES, VARIANTS, Replay, Row, line, quartiles, summary
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.plan import Plan
 from tests.unit.benchmarks.recordings import CORPUS, HEAD, config, curve, write
@@ -38,7 +37,7 @@ def test_a_loss_within_a_share_of_the_best_is_found_earlier(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
-def test_every_policy_finds_the_best_of_a_small_grid(rule: Plan | TopK, tmp_path: Path) -> None:
+def test_every_policy_finds_the_best_of_a_small_grid(rule: Plan, tmp_path: Path) -> None:
     replay = Replay(write(tmp_path / "r.jsonl", FULL))
     seconds, trials = replay.sweep(rule, slots=2)
     assert 9.0 <= seconds <= 9 * len(FULL)
@@ -46,9 +45,7 @@ def test_every_policy_finds_the_best_of_a_small_grid(rule: Plan | TopK, tmp_path
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
-def test_only_recorded_configs_of_a_part_of_a_grid_are_tried(
-    rule: Plan | TopK, tmp_path: Path
-) -> None:
+def test_only_recorded_configs_of_a_part_of_a_grid_are_tried(rule: Plan, tmp_path: Path) -> None:
     part = [curve(0.001, 32, SLOW), curve(0.01, 32, FAST), curve(0.1, 16, [], fixed=1.0)]
     replay = Replay(write(tmp_path / "r.jsonl", part))
     assert not replay.problem.admits(config(0.001, 16))
@@ -103,3 +100,34 @@ def test_an_epoch_is_what_was_recorded(changed: dict[str, int], expected: DataSi
 def test_a_recording_by_epochs_need_not_say_how_many_symbols_it_has() -> None:
     head = {"corpus": {"characters": 40_000, "targets": CORPUS["targets"]}}
     assert data_size_of(head) == DataSize(32_000, 90, 100)
+
+
+def test_quartiles_are_infinite_where_that_many_sweeps_never_came_to_the_target() -> None:
+    assert quartiles([1.0, 2.0, 3.0]) == (1.0, 2.0, 3.0)
+    assert quartiles([1.0, 2.0, math.inf]) == (1.0, 2.0, math.inf)
+    assert quartiles([math.inf] * 3) == (math.inf,) * 3
+    assert quartiles([1.0, 1.0, math.inf, math.inf])[1:] == (math.inf, math.inf)
+
+
+def test_a_line_has_the_ratio_of_the_median_to_the_first() -> None:
+    rows = [
+        Row.of("random", [(100.0, 8), (200.0, 9), (300.0, 10)]),
+        Row.of("all", [(25.0, 4)] * 3),
+        Row.of("none", [(math.inf, 20)] * 3),
+    ]
+    lines = [line(row, rows[0]).split() for row in rows]
+    assert [words[-1] for words in lines] == ["1.00", "0.12", "never"]
+    assert lines[1] == ["all", "25.0", "25.0", "25.0", "4", "0.12"]
+    assert lines[0][1:4] == ["100", "200", "300"]
+
+
+def test_the_summary_has_the_ratios_on_each_recording_and_their_geometric_mean() -> None:
+    first = [Row("random", 1, 100, 1, 1), Row("all", 1, 20, 1, 1)]
+    second = [Row("random", 1, 10, 1, 1), Row("all", 1, 8, 1, 1)]
+    lines = summary({"text": first, "large (held out)": second}).splitlines()
+    assert lines[-1].split() == ["all", "0.20", "0.80", "0.40"]
+
+
+def test_there_is_no_mean_where_a_policy_never_came_to_the_target() -> None:
+    first = [Row("random", 1, 100, 1, 1), Row("all", 1, math.inf, 1, 1)]
+    assert summary({"text": first}).splitlines()[-1].split() == ["all", "never", "-"]

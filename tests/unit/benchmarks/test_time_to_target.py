@@ -1,4 +1,4 @@
-"""Which results of the contest may stand beside each other."""
+"""The contest: what is kept of a contestant, which results stand together, and their table."""
 
 from __future__ import annotations
 
@@ -6,27 +6,43 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.contest_records import OURS, Run, Setting
-from benchmarks.contestants import _command
-from benchmarks.time_to_target import _check_same
+from benchmarks.alone import OURS, Event
+from benchmarks.time_to_target import CURED, Run, Setting, _check_same, condensed, table
 from lstm_sweep.models.errors import InputError
 
-BEFORE = {"corpus": "d", "minutes": 5.0, "direction": "uni", "workers": 1}
+SETTING = Setting("d", minutes=10.0, direction="uni", workers=2)
 
 
-@pytest.mark.parametrize(("prior", "given"), [(True, "on"), (False, "off")])
-def test_whether_it_knows_of_other_texts_is_said_to_the_program(
-    prior: bool, given: str, tmp_path: Path
-) -> None:
-    setting = Setting("d", 5.0, "uni", 1, prior=prior)
-    command = _command(OURS, OURS, 0, setting, Path("text.txt"), tmp_path, 0.0)
-    assert command[command.index("--prior") + 1] == given
+def run(contestant: str, improvements: list[tuple[float, float]], seed: int = 0) -> Run:
+    return Run(contestant, seed, SETTING, improvements, {}, 3, 2, 3, 9)
 
 
-def test_runs_of_earlier_versions_knew_of_them_and_do_not_stand_beside_others() -> None:
-    counts = {"begun": 1, "ended": 1, "configs": 1, "epochs": 1, "best_config": {}}
-    line = {"contestant": OURS, "seed": 0, "improvements": [[1.0, 2.0]], **counts}
-    run = Run.from_dict({**line, "setting": BEFORE})
-    _check_same(Path("runs.jsonl"), [run], Setting("d", 5.0, "uni", 1, prior=True))
-    with pytest.raises(InputError, match="has runs with prior True, expected False"):
-        _check_same(Path("runs.jsonl"), [run], Setting("d", 5.0, "uni", 1, prior=False))
+def test_of_events_in_time_the_improvements_and_counts_are_kept() -> None:
+    events = [
+        Event(1, "0", 0, None, {"layers": 1}), Event(9, "0", 1, 2.5, {"layers": 1}),
+        Event(20, "0", 2, 2.6, {"layers": 1}), Event(21, "0", 2, None, {"layers": 1}, ended=True),
+        Event(30, "1", 1, 2.0, {"layers": 2}), Event(700, "1", 2, 1.0, {"layers": 2}),
+    ]  # fmt: skip
+    found = condensed("peer", 0, SETTING, events)
+    assert found.improvements == [(9, 2.5), (30, 2.0)] and found.best_config == {"layers": 2}
+    assert (found.begun, found.ended, found.configs, found.epochs) == (2, 1, 2, 3)
+
+
+def test_the_target_is_what_the_best_peer_that_runs_as_its_users_do_has_at_its_end() -> None:
+    runs = [
+        *(run(OURS, [(40.0 + seed, 1.5)], seed) for seed in range(3)),
+        run("first", [(200.0, 1.6)]),
+        run(f"first{CURED}", [(100.0, 1.4)]),
+        run("second", [(20.0, 2.5)]),
+    ]
+    lines = [line.split() for line in table(runs).splitlines()]
+    assert [line[0] for line in lines[1:5]] == [OURS, "first", "first,", "second"]
+    assert lines[1][-3:] == ["41", "s", "1.00"] and lines[2][-3:] == ["200", "s", "4.88"]
+    assert lines[4][-2:] == ["over", "14.63"]
+
+
+def test_results_under_another_setting_do_not_stand_beside_these() -> None:
+    other = Setting("d", minutes=5.0, direction="uni", workers=2)
+    _check_same(Path("runs.jsonl"), [run(OURS, [])], SETTING)
+    with pytest.raises(InputError, match=r"has runs with minutes 10\.0, expected 5\.0"):
+        _check_same(Path("runs.jsonl"), [run(OURS, [])], other)

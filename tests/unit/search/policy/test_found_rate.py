@@ -231,7 +231,7 @@ def test_the_search_never_leaves_the_space_and_keeps_a_best_rate(
 
 
 def test_the_declared_space_finds_what_suits_its_sizes() -> None:
-    """By the losses that were measured with 32 units, see benchmarks/README.md."""
+    """By the losses that were measured with 32 units."""
     dimension = presets.DEFAULT["learning_rate"]
     rate = found_in(dimension, math.inf, 2.006, 2.205)
     assert rate.rate == pytest.approx(0.042, rel=0.1)

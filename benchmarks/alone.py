@@ -1,0 +1,291 @@
+"""A program alone on this machine until its time is over, and what its runs say it had by when."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lstm_sweep.models.config import FIELDS
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.store.tags import Tag, Tags
+
+OURS = "lstm-sweep"
+ROOT = Path(__file__).resolve().parent.parent
+#: file of the store in the folder of a contestant
+STORE = "mlflow.db"
+#: environment variable by which the processes of a contestant are known
+MARK = "BENCHMARKED"
+#: seconds that a contestant gets to leave in order; what it finds in them after its time does not
+#: count
+LEAVE_WITHIN_S = 20.0
+
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def one_line(
+    name: str, interrupted: str = "interrupted; the same command goes on from here"
+) -> Iterator[None]:
+    """Say in one line why benchmark `name` ends: code 2 for bad input, 130 for an interruption.
+
+    If nobody reads its output any more, as with `| head`, it ends without a word.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except InputError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{name}: {interrupted}", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # else Python says there that it cannot write what is left
+        sys.exit(0)
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a contestant has done by a time, in seconds since its start."""
+
+    seconds: float
+    trial: str
+    #: epochs that are trained; 0: the trial begins
+    epoch: float
+    #: None if there is none, or if it is not a number
+    val_loss: float | None
+    config: dict[str, Any]
+    ended: bool = False
+
+
+class Improving:
+    """What a run had by when; a dataclass of runs has `improvements` as a field."""
+
+    #: pairs of seconds and a validation loss lower than all before
+    improvements: list[tuple[float, float]]
+
+    @property
+    def best(self) -> float:
+        """The lowest validation loss; infinite if there is none."""
+        return self.improvements[-1][1] if self.improvements else math.inf
+
+    def best_at(self, second: float) -> float:
+        """The lowest validation loss by then; infinite if there is none."""
+        return min((loss for time, loss in self.improvements if time <= second), default=math.inf)
+
+    def reached(self, loss: float) -> float:
+        """Seconds until there was a loss as low as this; infinite if there never was."""
+        return next((time for time, found in self.improvements if found <= loss), math.inf)
+
+
+def read_lines(file: Path, of: Callable[[dict[str, Any]], T]) -> list[T]:
+    """The runs that a file has, one a line of JSON; none if there is no such file.
+
+    `of` makes a run of what a line has.
+
+    Raises:
+        InputError: a line is no run.
+    """
+    if not file.exists():
+        return []
+    runs = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            runs.append(of(json.loads(line)))
+        except (ValueError, TypeError, KeyError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise InputError(f"{file}:{number}: {reason}; expected a run, as JSON") from None
+    return runs
+
+
+def improvements(events: Iterable[Event], begin: float = 0.0) -> list[tuple[float, float]]:
+    """When the best loss fell, in seconds since `begin`, and to what."""
+    best, found = math.inf, []
+    for event in sorted(events, key=lambda event: event.seconds):
+        if event.val_loss is not None and event.val_loss < best:
+            best = event.val_loss
+            found.append((round(event.seconds - begin, 3), best))
+    return found
+
+
+def own_program() -> Path:
+    """The path of `lstm-sweep` beside the Python that runs."""
+    return Path(sys.executable).with_name(OURS)
+
+
+def run_alone(command: Sequence[str], folder: Path, log: Path, until: float) -> int:
+    """Run a program in a folder, with a store of its own there, and end it at a time.
+
+    Returns its code, which is 0 if it had to be ended. `until` is in seconds since 1970.
+    """
+    mark = uuid.uuid4().hex
+    environment = {
+        **os.environ,
+        MARK: mark,
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "PYTHONPATH": str(ROOT),
+        "MLFLOW_TRACKING_URI": _store(folder),
+        "RAY_TMPDIR": str(folder / "ray"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(max(0.0, until - time.time()))
+            return process.poll() or 0
+        finally:
+            _end(process, mark)
+
+
+def _end(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Ask a contestant to leave, then kill all that is left of it."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(LEAVE_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for _ in range(50):
+        left = _marked(mark)
+        for pid in left:
+            _kill(pid)
+        if not left:
+            return
+        time.sleep(0.1)
+
+
+def _marked(mark: str) -> list[int]:
+    """Processes of a contestant, also those that have left its process group, on Linux."""
+    found, wanted = [], f"{MARK}={mark}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:  # it has ended, or is not ours
+            continue
+    return found
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def our_events(folder: Path, began: float) -> list[Event]:
+    """What the sweep's runs say; the time of a round is when its metrics were logged."""
+    runs = [run for run in runs_in(folder) if Tag.TRIAL in run.data.tags]
+    if not runs:
+        return []
+    client = _client(folder)
+    events = [event for run in runs for event in _events_of_run(client, run, began)]
+    return sorted(events, key=lambda event: event.seconds)
+
+
+def runs_in(folder: Path) -> list[Any]:
+    """All runs in the store of a folder, as MLflow has them; none if there is no store."""
+    if not (folder / STORE).exists():
+        return []
+    client = _client(folder)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs: list[Any] = []
+    token = None
+    while True:
+        page = client.search_runs(experiments, max_results=1000, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _client(folder: Path) -> Any:
+    import mlflow
+
+    return mlflow.MlflowClient(_store(folder))
+
+
+def _store(folder: Path) -> str:
+    """Where a contestant that runs in this folder tracks its runs."""
+    return f"sqlite:///{folder / STORE}"
+
+
+def _events_of_run(client: Any, run: Any, began: float) -> Iterable[Event]:
+    trial, params = run.data.tags[Tag.TRIAL], run.data.params
+    config = {name: _plain(params[name]) for name in FIELDS if name in params}
+    rounds_per_epoch = int(run.data.tags.get(Tag.ROUNDS_PER_EPOCH, 1))
+    yield Event(run.info.start_time / 1000 - began, trial, 0, None, config)
+    for metric in client.get_metric_history(run.info.run_id, "val_loss"):
+        epoch = metric.step / rounds_per_epoch
+        yield Event(metric.timestamp / 1000 - began, trial, epoch, metric.value, config)
+    if run.info.end_time:
+        yield Event(run.info.end_time / 1000 - began, trial, 0, None, config, ended=True)
+
+
+def _plain(text: str) -> int | float | str:
+    """A value from the text that MLflow keeps of it."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def own_of(tags: Iterable[Tags]) -> Tags:
+    """Those of the run of the sweep, in a store with one sweep."""
+    [own] = [found for found in tags if found.get(Tag.ROLE) == "sweep"]
+    return own
+
+
+def rescored(sweep: str, store: Path, count: int) -> tuple[int, float]:
+    """Validation targets and the loss on them in nats, of the network that a sweep has found best.
+
+    A sweep chooses the best round of the best of many trials by a few thousand targets. So its loss
+    is lower than that of the same network on others, and uncertain by the draw of the targets: by
+    0.03 nats where the loss of a symbol has a deviation of 1.5 and 2,304 are scored. The folder
+    `store` has the sweep; the targets are at most `count`, or all.
+    """
+    import lstm_sweep
+    from lstm_sweep._store import settings_of
+    from lstm_sweep.models.bundle import bundle as bundles
+    from lstm_sweep.models.data.windows import scoring_targets
+    from lstm_sweep.models.network.evaluation import evaluate
+    from lstm_sweep.search.results.export import choose
+    from lstm_sweep.search.results.generate import predictor_of
+    from lstm_sweep.search.store import archive
+    from lstm_sweep.search.store.tracking import Store
+    from lstm_sweep.search.sweep.same_corpus import load_same_corpus
+
+    record = choose(Store(settings_of(store)), sweep)
+    source, scoring = archive.read_source(record)
+    corpus = load_same_corpus(source, record)
+    model = lstm_sweep.sweep(sweep, store=store).best.export(store / "rescored")
+    folder, bundle = bundles.read(str(model.folder))
+    targets = scoring_targets(corpus.validation, count, scoring.seed)
+    predictor = predictor_of(folder, bundle, seed=0)
+    found = evaluate(predictor, bundle.config, corpus, corpus.validation, targets)
+    return len(targets), found["loss"]

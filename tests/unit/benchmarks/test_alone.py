@@ -1,0 +1,63 @@
+"""What benchmarks share: how one ends, and the program that it runs alone."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.alone import Event, improvements, one_line, read_lines, run_alone
+from lstm_sweep.models.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (InputError("no data"), 2, "oracle: no data\n"),
+        (KeyboardInterrupt(), 130, "oracle: interrupted; the same command goes on from here\n"),
+    ],
+)
+def test_an_end_is_one_line_and_a_code(
+    error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended, one_line("oracle"):
+        raise error
+    assert ended.value.code == code
+    assert capsys.readouterr().err == said
+
+
+def test_other_errors_are_faults_of_the_benchmark() -> None:
+    with pytest.raises(RuntimeError), one_line("oracle"):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_program_that_ends_by_itself_has_its_own_code(tmp_path: Path, code: int) -> None:
+    command = [sys.executable, "-c", f"raise SystemExit({code})"]
+    assert run_alone(command, tmp_path, tmp_path / "log", time.time() + 3600) == code
+
+
+def test_a_program_whose_time_is_over_is_ended_with_its_children(tmp_path: Path) -> None:
+    waits = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {!r}]); {}"
+    child = "import os, time; os.symlink(str(os.getpid()), 'child'); time.sleep(3600)"
+    command = [sys.executable, "-c", waits.format(child, "time.sleep(3600)")]
+    assert run_alone(command, tmp_path, tmp_path / "log", time.time() + 3.0) == 0
+    command_line = Path("/proc") / (tmp_path / "child").readlink() / "cmdline"
+    # one that nobody has waited for yet has none
+    assert not command_line.exists() or not command_line.read_bytes()
+
+
+def test_a_line_that_is_no_run_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "runs.jsonl"
+    assert read_lines(file, dict) == []
+    file.write_text('{"a": 1}\n{\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"runs.jsonl:2: JSONDecodeError: .*expected a run"):
+        read_lines(file, dict)
+
+
+def test_only_losses_lower_than_all_before_are_kept() -> None:
+    losses = [(40.0, 2.5), (10.0, 3.0), (20.0, 3.5), (30.0, None)]
+    events = [Event(seconds, "0", 1, loss, {}) for seconds, loss in losses]
+    assert improvements(events, begin=5.0) == [(5.0, 3.0), (35.0, 2.5)]
