@@ -274,3 +274,12 @@ def check_field(name: object) -> None:
     if name not in FIELDS:
         given = shown(name if isinstance(name, str) else shown(name))
         raise InputError(f"{given} is no field of a config: {one_of(name, FIELDS)}")
+
+
+def values_text(described: Any) -> str:
+    """The values of a dimension for people, as a space describes it: `32, 64` or `0.001 to 0.1`."""
+    if isinstance(described, dict) and described.keys() >= {"low", "high"}:
+        steps = f" by {described['step']:g}" if "step" in described else ""
+        return f"{described['low']:g} to {described['high']:g}{steps}"
+    listed = described if isinstance(described, list) else [described]
+    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in listed)

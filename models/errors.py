@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lstm_sweep.models.wording import worded
-
 #: largest number of characters of a quoted value and of a message
 LONGEST_VALUE, LONGEST = 120, 1_000
 
@@ -13,17 +11,12 @@ LONGEST_VALUE, LONGEST = 120, 1_000
 class InputError(ValueError):
     """Wrong input of a user; the message says what was found, what is expected, and where.
 
-    It is the concatenation of its parts: texts, or errors that say more. Parts that are a `Wording`
-    have other words in `command_line`, which is what the command line prints. Either is one line of
-    at most `LONGEST` characters: control characters are escaped, and the middle of a long message
-    is left out.
+    It is one line of at most `LONGEST` characters: control characters are escaped, and the middle
+    of a long message is left out.
     """
 
-    def __init__(self, *parts: str | InputError) -> None:
-        message = worded(*parts)
+    def __init__(self, message: str) -> None:
         super().__init__(_line(message))
-        #: the message in the words of the command line: `--length is 0` for `length is 0`
-        self.command_line = _line(message.command_line)
 
 
 class NoRoomError(OSError):

@@ -54,14 +54,14 @@ def check_kind(name: str, value: object, *, whole: bool = False) -> None:
     """Refuse what is no number, or no whole one; NumPy's are taken as well."""
     if not is_number(value, whole=whole):
         noun = "a whole number" if whole else "a number"
-        raise InputError(name, f" is {shown(value)}: expected {noun}")
+        raise InputError(f"{name} is {shown(value)}: expected {noun}")
 
 
 def check_range(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
     """Refuse what is no number from `low` to `high`; NumPy's are taken as well."""
     check_kind(name, value, whole=whole)
     if not low <= value <= high:
-        raise InputError(name, f" is {shown(value)}: expected {low:,} to {high:,}")
+        raise InputError(f"{name} is {shown(value)}: expected {low:,} to {high:,}")
 
 
 def path_text(name: str, value: object) -> str:
@@ -69,21 +69,21 @@ def path_text(name: str, value: object) -> str:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str):
-        raise InputError(name, f" is {shown(value)}: expected a path")
+        raise InputError(f"{name} is {shown(value)}: expected a path")
     return value
 
 
 def check_text(name: str, value: object) -> None:
     """Refuse what is no text."""
     if not isinstance(value, str):
-        raise InputError(name, f" is {shown(value)}: expected a text")
+        raise InputError(f"{name} is {shown(value)}: expected a text")
 
 
 def check_switch(name: str, value: object, *, or_else: str = "") -> None:
     """Refuse what is neither true nor false; `or_else` is a word that may stand for one."""
     if not isinstance(value, bool):
         noun = f"{or_else}, " if or_else else ""
-        raise InputError(name, f" is {shown(value)}: expected {noun}true or false")
+        raise InputError(f"{name} is {shown(value)}: expected {noun}true or false")
 
 
 def check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -91,7 +91,6 @@ def check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         hint = nearest(value, allowed)
         raise InputError(
-            name,
-            f" is {shown(value)}: expected one of {', '.join(allowed)}"
-            f"{f'; {hint}' if hint else ''}",
+            f"{name} is {shown(value)}: expected one of "
+            f"{', '.join(allowed)}{f'; {hint}' if hint else ''}"
         )

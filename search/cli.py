@@ -332,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"lstm_sweep.search.commands.{MODULES[parsed.command]}")
         return int(getattr(module, parsed.command)(parsed))
     except InputError as error:
-        print(f"lstm-sweep: {without_secrets(error.command_line)}", file=sys.stderr)
+        print(f"lstm-sweep: {without_secrets(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except (StoreError, NoRoomError) as error:
         print(f"lstm-sweep: {plain(without_secrets(str(error)))}", file=sys.stderr)

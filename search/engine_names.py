@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.wording import option, worded
 
 #: each engine, the default first, and where its trials run, for the help of `--on`
 ENGINES: Mapping[str, str] = {
@@ -30,17 +29,13 @@ def ray_address(address: object, on: str | None) -> str | None:
         return None
     expected = "expected auto or HEAD:6379 of the cluster of which this machine is a node"
     if not isinstance(address, str) or not address.strip():
-        raise InputError(option("address"), f" is {shown(address)}: {expected}")
+        raise InputError(f"--address is {shown(address)}: {expected}")
     if on != "ray":
-        found = worded("with ", option("on", on)) if on else worded("without ", option("on"))
-        raise InputError(
-            option("address"), f" is {shown(address)}, ", found, ": expected ",
-            option("on", "ray"), " with it",
-        )  # fmt: skip
+        found = f"with --on {on}" if on else "without --on"
+        raise InputError(f"--address is {shown(address)}, {found}: expected --on ray with it")
     if "://" in address:
         raise InputError(
-            option("address"),
-            f" is {shown(address)}: {expected}; from elsewhere use a service on the head, "
-            f"or `ray job submit`",
+            f"--address is {shown(address)}: {expected}; from elsewhere use a service on the "
+            "head, or `ray job submit`"
         )
     return address

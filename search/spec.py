@@ -246,7 +246,7 @@ class SweepSpec:
         try:
             return cls(**values)
         except InputError as error:
-            raise InputError(where, ": ", error) from None
+            raise InputError(f"{where}: {error}") from None
 
     @classmethod
     def _over_template(cls, values: dict[str, Any], where: str) -> Self:
@@ -267,7 +267,7 @@ class SweepSpec:
         try:
             return cls(**{**values, "template": given, "space": given.space(rate)})
         except InputError as error:
-            raise InputError(where, ": ", error) from None
+            raise InputError(f"{where}: {error}") from None
 
 
 def _paths(given: Mapping[str, Any], folder: Path | None) -> dict[str, str]:
@@ -307,7 +307,7 @@ def _space(given: object, where: str) -> Space:
     try:
         return presets.named(given)
     except InputError as error:
-        raise InputError(where, ": ", error) from None
+        raise InputError(f"{where}: {error}") from None
 
 
 def _three_numbers(given: object, where: str) -> tuple[float, float, float]:

@@ -40,7 +40,7 @@ def parse(field: str, given: object, where: str) -> Dimension:
             given = [part.strip() for part in given.split(",") if part.strip()]
         return _listed(field, given if isinstance(given, list | tuple) else [given])
     except InputError as error:
-        raise InputError(where, ": ", error) from None
+        raise InputError(f"{where}: {error}") from None
 
 
 def _listed(field: str, given: Sequence[object]) -> Listed:

@@ -15,7 +15,6 @@ import numpy as np
 
 from lstm_sweep.models.config import FIELDS, Config, TrialConfig, check_field
 from lstm_sweep.models.errors import InputError, cut
-from lstm_sweep.models.wording import option, worded
 from lstm_sweep.models.yaml_file import read_yaml
 from lstm_sweep.spaces.by_corpus import ByCorpus, CorpusFacts
 from lstm_sweep.spaces.dimension import Dimension, Listed
@@ -197,13 +196,13 @@ def with_settings(space: Space, settings: list[str]) -> Space:
     """
     for setting in settings:
         name, equals, values = setting.partition("=")
-        where = worded(option("set"), f" {cut(setting)}")
+        where = f"--set {cut(setting)}"
         if not equals:
-            raise InputError(where, f": expected FIELD=VALUES; fields: {', '.join(FIELDS)}")
+            raise InputError(f"{where}: expected FIELD=VALUES; fields: {', '.join(FIELDS)}")
         try:
             check_field(name.strip())
         except InputError as error:
-            raise InputError(where, ": ", error) from None
+            raise InputError(f"{where}: {error}") from None
         space = space.replace(**{name.strip(): parse(name.strip(), values, where)})
     return space
 

@@ -168,7 +168,7 @@ class ResumingService(ImmediateService):
         """Run what is left of a sweep."""
         result = api.resume(name, changes or {}, settings=self.settings.store)
         if result.unchanged:
-            raise NothingToDoError(f"sweep {name}: ", result.unchanged)
+            raise NothingToDoError(f"sweep {name}: {result.unchanged}")
         return self.status(name)
 
 

@@ -19,7 +19,6 @@ from lstm_sweep.models.data.contents import Noted, blocks_of
 from lstm_sweep.models.data.opening import is_confined
 from lstm_sweep.models.data.spool import Spool
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.wording import option
 
 #: numbers below this are converted by a table, larger ones by a dict
 TABLE_SIZE = 1 << 21
@@ -281,7 +280,7 @@ def _refuse_nul(path: Path, head: bytes) -> None:
         is_text = False
     found = f"{path}:{line}: found the byte 0x00, as binary files have, expected text or event ids"
     if is_text:
-        raise InputError(found, "; ", option("symbols", "chars"), " takes it for a character")
+        raise InputError(f"{found}; --symbols chars takes it for a character")
     raise InputError(found)
 
 

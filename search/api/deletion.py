@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.wording import Wording
 from lstm_sweep.search.api.errors import SweepRunsError
 from lstm_sweep.search.api.references import existing_store, store_of_sweep
 from lstm_sweep.search.policy.stop_reason import SweepStatus
@@ -182,8 +181,8 @@ def check_not_deleted(name: str, tags: Tags) -> None:
         )
     if found:
         raise InputError(
-            f"sweep '{name}' is being deleted, expected another one, or the rest of that: ",
-            Wording(f"lstm_sweep.sweep('{name}').delete()", f"lstm-sweep delete {name}"),
+            f"sweep '{name}' is being deleted, expected another one, or the rest of that: "
+            f"lstm-sweep delete {name}"
         )
 
 
@@ -198,8 +197,8 @@ def _check_rests(store: Store, name: str, run_id: str) -> None:
     else:
         return
     raise SweepRunsError(
-        f"sweep '{name}' cannot be deleted, for {why}: expected one that has ended. To end it: ",
-        Wording(f"lstm_sweep.sweep('{name}').stop()", f"lstm-sweep stop {name}"),
+        f"sweep '{name}' cannot be deleted, for {why}: expected one that has ended. To end it: "
+        f"lstm-sweep stop {name}"
     )
 
 

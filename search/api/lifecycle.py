@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from lstm_sweep.models.wording import Wording, worded
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.deletion import check_not_deleted
 from lstm_sweep.search.api.errors import (
@@ -221,7 +220,7 @@ def go_on(
     if all_spent := spent(tags, was, now):
         if run.info.status == "RUNNING":  # the store failed once this state was written
             store.finish(run.info.run_id, "FINISHED")
-        unchanged = worded("finished with ", all_spent, "; ", how_to_go_on(name, tags))
+        unchanged = f"finished with {all_spent}; {how_to_go_on(name, tags)}"
         return stored_result(store, run, unchanged)
     is_new = preparation.is_new(tags)
     with preparation.engine_of(now, ray_address) as engine:
@@ -263,9 +262,8 @@ def refuse_driven(name: str, driver: lease.Holder) -> NoReturn:
         SweepRunsError: always.
     """
     raise SweepRunsError(
-        f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. "
-        f"To end it there: ",
-        Wording(f"lstm_sweep.sweep('{name}').stop()", f"lstm-sweep stop {name}"),
+        f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. To end it "
+        f"there: lstm-sweep stop {name}"
     )
 
 

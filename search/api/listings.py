@@ -8,7 +8,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_kind
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.api.references import store_of_sweep, store_of_trial
 from lstm_sweep.search.api.status_report import BROKEN_OFF, why_of
 from lstm_sweep.search.store import archive
@@ -132,9 +131,9 @@ def sweeps(*, settings: Settings, limit: int | None = None, page: str = "") -> S
             reached.
     """
     if limit is not None:
-        check_kind(option("limit"), limit, whole=True)
+        check_kind("--limit", limit, whole=True)
         if limit < 1:
-            raise InputError(option("limit"), f" is {shown(limit)}: expected at least 1")
+            raise InputError(f"--limit is {shown(limit)}: expected at least 1")
     store, left_out = store_to_read(settings), list[str]()
 
     def skip(error: BadRunError) -> None:
@@ -212,9 +211,9 @@ def trials(name: str, *, settings: Settings, top: int | None = None, page: str =
         InputError: there is no such sweep or page, or `top` is below 1.
     """
     if top is not None:
-        check_kind(option("top"), top, whole=True)
+        check_kind("--top", top, whole=True)
         if top < 1:
-            raise InputError(option("top"), f" is {shown(top)}: expected at least 1")
+            raise InputError(f"--top is {shown(top)}: expected at least 1")
     store = store_of_sweep(name, settings)
     running = lease.state_of(archive.existing_sweep(store, name)) == "running"
     left_out = list[str]()

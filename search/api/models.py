@@ -8,7 +8,6 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_switch, check_word, path_text
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.api.references import check_sweep_or_trial, existing_store, store_of_trial
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import devices
@@ -152,9 +151,7 @@ def rerun(
     """
     changes = {} if changes is None else changes
     if not (isinstance(changes, Mapping) and all(isinstance(name, str) for name in changes)):
-        raise InputError(
-            option("set"), f" is {shown(changes)}: expected a mapping of fields to values"
-        )
+        raise InputError(f"--set is {shown(changes)}: expected a mapping of fields to values")
     with open_engine(engine, workers=1) as opened:
         store = store_of_trial(reference, settings)
         record = archive.find_trial(store, reference)
@@ -186,12 +183,12 @@ def export(
         StoreError: the store has failed after the bundle was written, or refuses a version.
     """
     model = None if register is None else registry.check_name(register)
-    folder = new_folder(path_text(option("to"), to))
-    check_word(option("format"), format, FORMATS)
+    folder = new_folder(path_text("--to", to))
+    check_word("--format", format, FORMATS)
     if format == "onnx":
         for why in filter(None, map(address.missing, ("onnx", "onnxruntime"))):
-            raise InputError(option("format", format), f": {why}")
-    check_switch(option("unchecked"), unchecked)
+            raise InputError(f"--format {format}: {why}")
+    check_switch("--unchecked", unchecked)
     check_sweep_or_trial(reference)
     store = existing_store(f"'{reference}'", settings)
     record = exporting.choose(store, reference)
@@ -217,5 +214,5 @@ def detect(bundle: str, data: str, rule: Rule, top: int = 10, *, ends: bool = Tr
     Raises:
         InputError: this is no bundle, or the data have none of its symbols.
     """
-    check_switch(option("ends"), ends)
+    check_switch("--ends", ends)
     return detecting.detect(bundle, data, rule, top, ends=ends)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from lstm_sweep.models.wording import Wording, option, worded
 from lstm_sweep.search.api.errors import SweepExistsError
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
@@ -41,18 +40,12 @@ def check_free(store: Store, name: str) -> None:
     if run is None:
         return
     state = run.data.tags.get(Tag.STATE, "")
-    call = f"lstm_sweep.sweep('{name}')"
-    lists = Wording(f"{call}.trials()", f"lstm-sweep trials {name}")
-    ends = Wording(f"{call}.stop()", f"lstm-sweep stop {name}")
     advice = {
-        "finished": worded(lists, " lists its trials"),
-        "running": worded(ends, " ends it, ", resuming(name)),
+        "finished": f"lstm-sweep trials {name} lists its trials",
+        "running": f"lstm-sweep stop {name} ends it, {resuming(name)}",
     }.get(state, resuming(name))
     raise SweepExistsError(
-        f"sweep '{name}' exists in {store.settings}, it is {state}: expected a new ",
-        option("name"),
-        "; ",
-        advice,
+        f"sweep '{name}' exists in {store.settings}, it is {state}: expected a new --name; {advice}"
     )
 
 

@@ -346,7 +346,7 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
     now = resumed_spec(was, name, changes, None)
     if all_spent := spent(tags, was, now):
         raise NothingToDoError(
-            f"sweep {name}: finished with ", all_spent, "; ", how_to_go_on(name, tags)
+            f"sweep {name}: finished with {all_spent}; {how_to_go_on(name, tags)}"
         )
     new = {Tag.QUEUED: QUEUED, Tag.CHANGES: json.dumps(changes) if changes else ""}
     if Tag.SUBMITTED not in tags or not is_ours:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.client.connection import Connection, NoAnswerError, RefusedError
 from lstm_sweep.search.client.downloading import AGAIN_S, download
 from lstm_sweep.search.client.unpacking import unpack
@@ -100,7 +99,7 @@ def _fetch(
         become(scratch / "bundle", to)
     except OSError as error:
         raise InputError(
-            option("to"), f" {shown(str(to))}: {error.strerror}, expected a folder to write to"
+            f"--to {shown(str(to))}: {error.strerror}, expected a folder to write to"
         ) from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search import api
 from lstm_sweep.search.api.errors import SweepFailedError
 from lstm_sweep.search.api.resumption import named_changes
@@ -138,7 +137,7 @@ def _drive(
     if as_json:
         print_json(result.to_dict())
     elif result.unchanged:
-        print(f"sweep {result.sweep}: {plain(for_command_line(result.unchanged))}")
+        print(f"sweep {result.sweep}: {plain(result.unchanged)}")
     else:
         found = () if result.left_open else _best_trials(result, settings)
         with contextlib.suppress(SystemExit):  # what Rich makes of a pipe that nobody reads
@@ -155,7 +154,7 @@ def _best_trials(result: SweepResult, settings: Settings) -> tuple[TrialRecord, 
     try:
         return tuple(api.trials(result.sweep, settings=settings, top=SHOWN))
     except (InputError, StoreError) as error:
-        why = plain(without_secrets(for_command_line(error)))
+        why = plain(without_secrets(str(error)))
         print(f"lstm-sweep: the table of trials is left out: {why}", file=sys.stderr)
         return ()
 

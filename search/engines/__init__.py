@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.engines.base import Engine
 
@@ -46,4 +45,4 @@ def check_engine(name: object) -> None:
 
 
 def _unknown(name: object) -> InputError:
-    return InputError(option("on"), f" is {shown(name)}: expected one of {', '.join(ENGINES)}")
+    return InputError(f"--on is {shown(name)}: expected one of {', '.join(ENGINES)}")

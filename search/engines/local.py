@@ -19,7 +19,6 @@ from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_kind
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import gpus, hardware, worker
 from lstm_sweep.search.engines.base import ClosesOnExit, Event
@@ -211,12 +210,12 @@ def find_slots(workers: int | None = None, per_gpu: int = 1) -> tuple[Slot, ...]
 
     `workers` sets another number of slots, spread evenly over the GPUs or cores.
     """
-    for name, number in (("workers", workers), ("per_gpu", per_gpu)):
+    for option, number in (("--workers", workers), ("--per-gpu", per_gpu)):
         if number is None:
             continue
-        check_kind(option(name), number, whole=True)
+        check_kind(option, number, whole=True)
         if number < 1:
-            raise InputError(option(name), f" is {shown(number)}: expected at least 1")
+            raise InputError(f"{option} is {shown(number)}: expected at least 1")
     cards = find_gpus() * per_gpu  # each GPU once, then each a second time
     cores = hardware.cores()
     count = workers or len(cards or cores)

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.models.errors import InputError, cut
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.process import scoped
 
 #: variable of Ray that it reads at its import
@@ -70,9 +69,7 @@ def connect(address: str | None = None) -> None:
         with _process_restored():
             import ray
     except ImportError:
-        raise InputError(
-            option("on", "ray"), ": it needs ray, expected: pip install lstm-sweep[ray]"
-        ) from None  # fmt: skip
+        raise InputError("--on ray: it needs ray, expected: pip install lstm-sweep[ray]") from None
     with _lock:
         if _users or not ray.is_initialized():
             if not _users:
@@ -109,9 +106,9 @@ def _init(ray: Any, address: str | None) -> None:
         lines = str(failed[0]).strip().splitlines() or [type(failed[0]).__name__]
         why = " ".join(map(str.strip, lines))
         raise InputError(
-            option("on", "ray"), f": found no cluster that this machine can join as a driver "
+            "--on ray: found no cluster that this machine can join as a driver "
             f"({cut(why, 300)}), expected a node of one, as `ray start` makes it"
-        ) from failed[0]  # fmt: skip
+        ) from failed[0]
 
 
 @contextlib.contextmanager

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.wording import Wording
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.output import mute
 from lstm_sweep.search.process.secrets import take_secrets
@@ -119,7 +118,7 @@ def _serve(
 def _sendable(error: Exception) -> Exception:
     """The same error in a form that can be unpickled, with its traceback as a note."""
     if isinstance(error, InputError):
-        return InputError(Wording(str(error), error.command_line))
+        return InputError(str(error))
     text = str(error) if type(error) is RuntimeError else f"{type(error).__name__}: {error}"
     found = RuntimeError(text)
     found.add_note("".join(traceback.format_exception(error)))

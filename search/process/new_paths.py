@@ -14,7 +14,6 @@ from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.paths import resolved, why_not
-from lstm_sweep.models.wording import option, worded
 from lstm_sweep.search.process.identity import is_running, start_ticks
 
 #: at the beginning of each report, by which one is known
@@ -32,19 +31,19 @@ def new_folder(given: str) -> Path:
     Raises:
         InputError: something is there, or it cannot be.
     """
-    where = worded(option("to"), f" {shown(given)}")
+    where = f"--to {shown(given)}"
     try:
         to, named = resolved(given), Path(given).expanduser()
         dangling = named.is_symlink() and not named.exists()
         taken = to.exists() and (not to.is_dir() or any(to.iterdir()))
         above = next(folder for folder in (to, *to.parents) if folder.exists())
     except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(where, f": {why_not(error)}, expected a new folder") from None
+        raise InputError(f"{where}: {why_not(error)}, expected a new folder") from None
     if taken or dangling or not given:
         found = "nothing" if not given else "a link to nothing" if dangling else "something there"
-        raise InputError(where, f": found {found}, expected a new or an empty folder")
+        raise InputError(f"{where}: found {found}, expected a new or an empty folder")
     if not above.is_dir():
-        raise InputError(where, f": {above} is a file, expected a new folder")
+        raise InputError(f"{where}: {above} is a file, expected a new folder")
     return to
 
 
@@ -70,7 +69,7 @@ def scratch_beside(to: Path) -> Path:
         scratch.chmod(0o755)
     except OSError as error:
         raise InputError(
-            option("to"), f" {shown(str(to))}: {error.strerror}, expected a folder to write to"
+            f"--to {shown(str(to))}: {error.strerror}, expected a folder to write to"
         ) from None
     return scratch
 
@@ -84,16 +83,16 @@ def become(made: Path, to: Path) -> None:
     Raises:
         InputError: it cannot be, or something was put there meanwhile.
     """
-    where = worded(option("to"), f" {shown(str(to))}")
+    where = f"--to {shown(str(to))}"
     try:
         if not to.exists():
             made.rename(to)
             return
         if any(to.iterdir()):
-            raise InputError(where, ": found something there, expected a new or an empty folder")
+            raise InputError(f"{where}: found something there, expected a new or an empty folder")
         _fill(to, list(made.iterdir()))
     except OSError as error:
-        raise InputError(where, f": {why_not(error)}, expected a folder to write to") from None
+        raise InputError(f"{where}: {why_not(error)}, expected a folder to write to") from None
 
 
 def _fill(folder: Path, parts: Iterable[Path]) -> None:
@@ -124,8 +123,8 @@ def new_report(given: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         why = why_not(error)
     if why:
-        where = worded(option("to"), f" {shown(given)}")
-        raise InputError(where, f": {why}, expected a new file, or a report to replace")
+        where = f"--to {shown(given)}"
+        raise InputError(f"{where}: {why}, expected a new file, or a report to replace")
     return file
 
 
@@ -157,5 +156,5 @@ def write_report(file: Path, html: str) -> None:
             partial.replace(file)
     except OSError as error:
         raise InputError(
-            option("to"), f" {shown(str(file))}: {error.strerror}, expected a file to write"
+            f"--to {shown(str(file))}: {error.strerror}, expected a file to write"
         ) from None

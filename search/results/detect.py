@@ -17,7 +17,6 @@ from lstm_sweep.models.data.sessions import Sessions, read_sessions
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.fast.program_types import Predictor
 from lstm_sweep.models.field_checks import check_kind, check_range
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.results.generate import predictor_of
 
@@ -45,18 +44,14 @@ class Rule:
     candidates: int | None = None
 
     def __post_init__(self) -> None:
-        check_kind(option("below"), self.below)
+        check_kind("--below", self.below)
         if not 0 < self.below < 1:
-            raise InputError(
-                option("below"), f" is {shown(self.below)}: expected a probability, 0 to 1"
-            )
+            raise InputError(f"--below is {shown(self.below)}: expected a probability, 0 to 1")
         if self.candidates is None:
             return
-        check_kind(option("candidates"), self.candidates, whole=True)
+        check_kind("--candidates", self.candidates, whole=True)
         if self.candidates < 1:
-            raise InputError(
-                option("candidates"), f" is {shown(self.candidates)}: expected 1 or more"
-            )
+            raise InputError(f"--candidates is {shown(self.candidates)}: expected 1 or more")
 
     def breaks(
         self, surprise: NDArray[np.float64], rank: NDArray[np.int64], known: NDArray[np.bool_]
@@ -133,7 +128,7 @@ def detect(given: str, data: str, rule: Rule, most: int, *, ends: bool) -> Detec
     Raises:
         InputError: this is no bundle, or the data have none of its symbols.
     """
-    check_range(option("top"), most, 0, MOST_LISTED, whole=True)
+    check_range("--top", most, 0, MOST_LISTED, whole=True)
     folder, bundle = bundles.read(given)
     sessions = read_sessions(data, bundle.alphabet, ends=ends and bundle.alphabet.ends)
     if np.isin(sessions.split.codes, (UNKNOWN, *([END] if sessions.ends else []))).all():

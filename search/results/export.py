@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.wording import Wording, option
 from lstm_sweep.search.process.new_paths import become, scratch_beside
 from lstm_sweep.search.results.register import register
 from lstm_sweep.search.store import archive
@@ -32,9 +31,8 @@ def choose(store: Store, reference: str) -> TrialRecord:
         record = archive.find_trial(store, reference)
     if not record.has_weights:
         raise InputError(
-            f"trial {record.trial.id} has no weights (a sweep keeps those of its best trials); ",
-            Wording("its rerun", f"`lstm-sweep rerun {record.run_id}`"),
-            " makes a run that has them",
+            f"trial {record.trial.id} has no weights (a sweep keeps those of its best trials); "
+            f"`lstm-sweep rerun {record.run_id}` makes a run that has them"
         )
     return record
 
@@ -68,15 +66,12 @@ def export(
         if model is not None and not checked:
             raise InputError(
                 f"trial {record.trial.id}: {unchecked_reason(result)}, so it cannot be served: "
-                f"expected no ",
-                option("register"),
+                "expected no --register"
             )
         if not (checked or unchecked):
             raise InputError(
                 f"trial {record.trial.id}: {unchecked_reason(result)}, so its bundle is not "
-                f"checked: expected ",
-                Wording("unchecked=True", "--unchecked"),
-                ", to export it all the same",
+                "checked: expected --unchecked, to export it all the same"
             )
         become(scratch / "bundle", to)
         if model is not None:

@@ -19,7 +19,6 @@ from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.fast.program_types import Predictor, StreamPredictor, WindowPredictor
 from lstm_sweep.models.field_checks import check_range, check_text
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.process.output import silenced
 from lstm_sweep.search.sweep.bundle_parity import backend_free_of_gpu
@@ -48,11 +47,11 @@ class GenerationRequest:
     seed: int
 
     def __post_init__(self) -> None:
-        check_text(option("prompt"), self.prompt)
-        check_range(option("length"), self.length, 1, MOST_SYMBOLS, whole=True)
-        check_range(option("temperature"), self.temperature, 0, MOST_TEMPERATURE)
-        check_range(option("count"), self.count, 1, MOST_ROWS, whole=True)
-        check_range(option("seed"), self.seed, 0, MOST_SEED, whole=True)
+        check_text("--prompt", self.prompt)
+        check_range("--length", self.length, 1, MOST_SYMBOLS, whole=True)
+        check_range("--temperature", self.temperature, 0, MOST_TEMPERATURE)
+        check_range("--count", self.count, 1, MOST_ROWS, whole=True)
+        check_range("--seed", self.seed, 0, MOST_SEED, whole=True)
 
 
 def generate(given: str, request: GenerationRequest) -> tuple[Bundle, Iterator[Symbols]]:
@@ -67,9 +66,8 @@ def generate(given: str, request: GenerationRequest) -> tuple[Bundle, Iterator[S
     past = encode(bundle.alphabet, request.prompt)
     if len(past) and (past == UNKNOWN).all():
         raise InputError(
-            option("prompt"),
-            f" {shown(request.prompt)}: the bundle knows none of its symbols, expected "
-            f"some of {_examples(bundle.alphabet)}",
+            f"--prompt {shown(request.prompt)}: the bundle knows none of its symbols, expected "
+            f"some of {_examples(bundle.alphabet)}"
         )
     turns = isolated.stream(_continued, folder, bundle, past, request)
     next(turns)
@@ -135,9 +133,8 @@ def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
     for word in words:
         if not (word.isascii() and word.isdecimal()) or len(word) > 18:
             raise InputError(
-                option("prompt"),
-                f": found {shown(word)}, expected event ids with spaces between them, "
-                f"such as {_examples(alphabet)}",
+                f"--prompt: found {shown(word)}, expected event ids with spaces between them, "
+                f"such as {_examples(alphabet)}"
             )
     return alphabet.encode(int(word) for word in words)
 

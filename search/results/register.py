@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.wording import worded
 from lstm_sweep.search.store import registry
 from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.registry import Version
@@ -43,7 +42,7 @@ def register(
     except StoreError as error:
         raise StoreError(f"{_there(bundle)}: {error}") from error
     except InputError as error:
-        raise InputError(worded(f"{_there(bundle)}: ", error)) from None
+        raise InputError(f"{_there(bundle)}: {error}") from None
     except Exception as error:
         raise InputError(
             f"{_there(bundle)}: {reason(error)}, expected a store that takes '{name}'"

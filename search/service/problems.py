@@ -13,7 +13,6 @@ from starlette.responses import Response
 
 from lstm_sweep.models.errors import InputError, NoRoomError, cut, escaped
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search.api.errors import (
     DifferentSearchError,
     NothingToDoError,
@@ -95,7 +94,7 @@ def problem(
     **more: Any,
 ) -> Response:
     """A problem document as a response; `more` are further members."""
-    sentence = cut(escaped(without_secrets(for_command_line(detail))), LONGEST_DETAIL)
+    sentence = cut(escaped(without_secrets(str(detail))), LONGEST_DETAIL)
     document = {
         "type": URN + (name or OTHERS.get(status, "request")),
         "title": HTTPStatus(status).phrase,
@@ -117,7 +116,7 @@ def response_of(error: Exception, named: Callable[[str], str] = str) -> Response
         return problem(error.status, named(error.detail), headers=error.headers, **error.more)
     for kind, (status, name) in KINDS:
         if isinstance(error, kind):
-            return problem(status, named(for_command_line(error)), name=name)
+            return problem(status, named(str(error)), name=name)
     return problem(500, "something unexpected has happened, which the log of the service tells")
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.process.whole_files import replace_text
 from lstm_sweep.search.service.permissions import USER_NAME, Role, User
@@ -101,7 +100,7 @@ class TokenFile:
                 f"and '-', a letter or digit first"
             )
         if role not in list(Role):
-            raise InputError(option("role"), f" is {shown(role)}: {one_of(role, list(Role))}")
+            raise InputError(f"--role is {shown(role)}: {one_of(role, list(Role))}")
         token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with locked(self.file.parent):

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut
-from lstm_sweep.models.wording import Wording
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.progress import comparable
 from lstm_sweep.search.spec import NAME, SweepSpec, digest_of
@@ -352,8 +351,6 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
         names = ", ".join(f"{r.info.run_id} ({r.info.run_name})" for r in matching)
         raise InputError(f"trial '{reference}': expected more of one of these run IDs: {names}")
     raise NoSuchRunError(
-        f"trial '{reference}': expected SWEEP/NUMBER, the ID of a trial's run, or the beginning of "
-        f"one; ",
-        Wording("`trials()` of a sweep", "`lstm-sweep trials NAME`"),
-        " lists them",
+        f"trial '{reference}': expected SWEEP/NUMBER, the ID of a trial's run, or the beginning "
+        "of one; `lstm-sweep trials NAME` lists them"
     )

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.store import mlflow_setup
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import UNWRITABLE
@@ -89,9 +88,8 @@ def check_name(name: object) -> str:
     )
     if not valid:
         raise InputError(
-            option("register"),
-            f" is {shown(name)}: expected the name of a model, without / and :, of at most "
-            f"{LONGEST_NAME} characters",
+            f"--register is {shown(name)}: expected the name of a model, without / and :, of at "
+            f"most {LONGEST_NAME} characters"
         )
     return str(name)
 

@@ -21,7 +21,6 @@ from types import MappingProxyType
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.wording import Wording
 from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.faults import StoreError
@@ -195,9 +194,8 @@ class Lease:
         if now is None or now.token != self.mine.token:
             who = now or "another process"
             raise InputError(
-                f"{who} is driving this sweep too; only one process may: expected that one to end, "
-                f"by itself or by ",
-                Wording("`stop()` of the sweep", "`lstm-sweep stop NAME`"),
+                f"{who} is driving this sweep too; only one process may: expected that one to "
+                "end, by itself or by `lstm-sweep stop NAME`"
             )
 
     def beat(self, seconds: float, more: Mapping[str, str] = MappingProxyType({})) -> bool:

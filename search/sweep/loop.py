@@ -6,7 +6,7 @@ import math
 import shutil
 from dataclasses import replace
 
-from lstm_sweep.models.wording import values_text
+from lstm_sweep.models.config import values_text
 from lstm_sweep.search.engines import base as engines
 from lstm_sweep.search.policy.pausing import pruned
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason, out_of_time

@@ -16,7 +16,6 @@ from lstm_sweep.models.data.excerpt import excerpt
 from lstm_sweep.models.data.windows import Scoring, scoring_windows
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import bits
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.process.output import silenced
 from lstm_sweep.search.store.journal import WEIGHTS
@@ -146,9 +145,7 @@ def onnx_files(
     try:
         onnx.write(model.get_weights(), config, len(content.alphabet), folder)
     except InputError as error:
-        raise InputError(
-            f"trial {content.trial}: {error}; expected ", option("format", "savedmodel")
-        ) from None
+        raise InputError(f"trial {content.trial}: {error}; expected --format savedmodel") from None
     found = onnx_check.check(model.predict_on_batch, folder, windows)
     past, length = bundle.example_past(content.alphabet), config.sequence_length
     with (folder / "README.md").open("a", encoding="utf-8") as file:

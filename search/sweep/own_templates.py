@@ -16,7 +16,6 @@ from pathlib import Path
 import platformdirs
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.spaces.template.template import Template
@@ -71,17 +70,14 @@ def read(tags: Tags, given: str | None) -> Template | None:
     digest = digest_of(tags)
     if digest is None:
         if given is not None:
-            raise InputError(
-                option("template"), f" {given!r}: the sweep has no template, expected none"
-            )
+            raise InputError(f"--template {given!r}: the sweep has no template, expected none")
         return None
     path = path_of(digest) if given is None else given
     if path is None:
         was = tags.json(Tag.TEMPLATE, dict).get("path")
         raise InputError(
-            "the sweep runs a template that you have not run here: expected ",
-            option("template", "FILE.py"),
-            f", your own file (it was {shown(was)}); a path from the store is never run",
+            "the sweep runs a template that you have not run here: expected --template FILE.py, "
+            f"your own file (it was {shown(was)}); a path from the store is never run"
         )
     template = Template.read(str(path))
     if template.digest != digest:

@@ -10,7 +10,6 @@ from lstm_sweep.models.config import NORMALIZING, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.size import parameters
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.policy import found_rate, ladder
 from lstm_sweep.search.spec import SweepSpec
@@ -52,10 +51,7 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
             f"size rule: {passed:.1%} of {SIZE_DRAWS:,} draws pass, expected at least "
             f"{SIZE_SHARE:.0%}; they have {min(counts):,} to {max(counts):,} parameters and "
             f"{symbols:,} training symbols admit {fewest:,.0f} to {most:,.0f}; change layer_size "
-            f"by ",
-            option("set"),
-            ", or ",
-            option("size_rule", "warn"),
+            "by --set, or --size-rule warn"
         )
     return passed
 

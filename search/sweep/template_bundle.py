@@ -10,7 +10,6 @@ import numpy as np
 
 from lstm_sweep.models.bundle.bundle import CONFIG, MODEL
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.wording import option, worded
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.process.output import silenced
 from lstm_sweep.search.store.faults import reason
@@ -34,8 +33,7 @@ def template_bundle_writer(store: Store, record: TrialRecord) -> WriteBundle:
         if format == "onnx":
             raise InputError(
                 f"trial {record.trial.id} is one of a template, of which no ONNX files are "
-                f"written: expected ",
-                worded(option("format", "keras"), " or ", option("format", "savedmodel")),
+                "written: expected --format keras or --format savedmodel"
             )
         weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
         kept = record.tags.get(Tag.INPUTS) == "kept"
@@ -84,8 +82,7 @@ def _write(
             if format != "keras":
                 raise InputError(
                     f"trial {record.trial.id}: its network is not loaded: {reason(error)}; "
-                    f"expected layers of Keras alone, or ",
-                    option("format", "keras"),
+                    "expected layers of Keras alone, or --format keras"
                 ) from None
             model, unknown = None, f"its network is not loaded ({reason(error)})"
         config = record.trial.config.to_dict()

@@ -12,7 +12,6 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError, cut
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.trainings import TemplateTraining
 from lstm_sweep.search.spec import SweepSpec
@@ -111,9 +110,8 @@ class TemplateTask(Task):
         if changes:
             name, value = next(iter(changes.items()))
             raise InputError(
-                option("set"),
-                f" {cut(f'{name}={value}')}: trial {record.trial.id} is about a template, "
-                f"expected none",
+                f"--set {cut(f'{name}={value}')}: trial {record.trial.id} is about a template, "
+                "expected none"
             )
 
     @classmethod

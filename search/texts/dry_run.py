@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lstm_sweep.models.config import FIELDS, TrialConfig
-from lstm_sweep.models.wording import values_text
+from lstm_sweep.models.config import FIELDS, TrialConfig, values_text
 from lstm_sweep.search.texts.terminal import plain
 from lstm_sweep.search.times import about, budget_text
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from rich.console import Console
 
 from lstm_sweep.models.scoring import unknown_text
-from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search.api.network_sizes import SizeReport
 from lstm_sweep.search.texts.terminal import plain
 
@@ -33,4 +32,4 @@ def _lines(report: SizeReport) -> Iterator[str]:
         passed = f"{report.admitted} of them pass"
         yield f"smallest and largest of {report.structures} networks; {passed}"
     if report.refused:
-        yield f"a sweep would refuse this: {plain(for_command_line(report.refused))}"
+        yield f"a sweep would refuse this: {plain(report.refused)}"

@@ -8,7 +8,6 @@ from pathlib import PurePath
 from rich.console import Console
 from rich.table import Table
 
-from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import SweepPage, SweepRow
 from lstm_sweep.search.api.status_report import SweepStatusReport
@@ -55,4 +54,4 @@ def stopped_line(stopped: StoppedSweep, command: str) -> str:
     """What `stop` or `pause`, which `command` is, has done."""
     line = f"sweep {stopped.sweep}: {stopped.state}"
     line += f", nothing to {command}" if stopped.had_ended else ""
-    return f"{line}; {for_command_line(stopped.advice)}" if stopped.advice else line
+    return f"{line}; {stopped.advice}" if stopped.advice else line

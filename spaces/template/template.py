@@ -21,7 +21,6 @@ from types import CodeType
 from typing import Self
 
 from lstm_sweep.models.errors import InputError, cut, nearest
-from lstm_sweep.models.wording import option
 from lstm_sweep.spaces.dimension import Value
 from lstm_sweep.spaces.template import (
     cudnn,
@@ -116,15 +115,13 @@ class Template:
             if isinstance(lowest, int | float) and lowest > 0:
                 return fitting[0]
             raise InputError(
-                option("learning_rate_field"),
-                f" {cut(name)}: its values are {dimension.describe()}, "
-                f"expected a list or a range of numbers above 0",
+                f"--learning-rate-field {cut(name)}: its values are {dimension.describe()}, "
+                "expected a list or a range of numbers above 0"
             )
         some = "no hyperparameter" if not fitting else f"{len(fitting)} hyperparameters"
         raise InputError(
-            option("learning_rate_field"),
-            f" {cut(name)}: {some} of {self.where} of this name, expected one "
-            f"of {', '.join(self.hyperparameters)}",
+            f"--learning-rate-field {cut(name)}: {some} of {self.where} of this name, expected "
+            f"one of {', '.join(self.hyperparameters)}"
         )
 
     # content of the file

@@ -58,7 +58,7 @@ def test_a_limit_of_time_whatever_its_sentence(
     run(engine, seconds(), trials=3, minutes=0.5, epochs=1000)
     assert tags(store)[Tag.STOP_REASON] == "minutes"
     store.log(archive.sweeps(store)[0].info.run_id, tags={"sweep.reason": "words"})
-    advice = how_to_go_on("s", tags(store)).command_line
+    advice = how_to_go_on("s", tags(store))
     assert advice.startswith("lstm-sweep resume s --minutes M")
 
 

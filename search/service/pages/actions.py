@@ -13,7 +13,6 @@ from fastapi import APIRouter, Request, Response
 from lstm_sweep.models.data.samples import SAMPLES
 from lstm_sweep.models.data.source import SYMBOLS
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search.api.references import store_of_trial
 from lstm_sweep.search.service import problems
 from lstm_sweep.search.service.bodies import ExportSubmission, TokenSubmission, check_priority
@@ -106,7 +105,7 @@ async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
             name = await site.answers.change(partial(_submit, site, user, sent.fields))
         except REFUSALS as error:
             status = problems.response_of(error).status_code
-            said = error.detail if isinstance(error, ProblemError) else for_command_line(error)
+            said = error.detail if isinstance(error, ProblemError) else str(error)
             form = partial(_form, site, user, sent.fields, said)
             return page(await site.answers.ask(request, form), status)
     return moved(f"/sweeps/{quote(name)}")

@@ -12,7 +12,6 @@ from fastapi import APIRouter, Request, Response
 from rich.console import Console
 
 from lstm_sweep.models.errors import InputError, one_of, shown
-from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.models.yaml_file import parse_yaml
 from lstm_sweep.search import api
 from lstm_sweep.search.service import answers, printed
@@ -49,7 +48,7 @@ async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
 
     def ask() -> dict[str, Any]:
         report = api.size(site.names.spec_of(fields))
-        more = {"corpus": report.corpus, "refused": for_command_line(report.refused)}
+        more = {"corpus": report.corpus, "refused": report.refused}
         return report.to_dict() | more
 
     return answers.document(await site.answers.read_corpus(ask))

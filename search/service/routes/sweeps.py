@@ -10,7 +10,6 @@ from fastapi import APIRouter, Header, Request, Response
 from rich.console import Console
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search import api
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import SweepPage, page_of
@@ -162,7 +161,7 @@ async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
 
     def ask() -> dict[str, Any]:
         found = api.result(sweep, settings=site.store)
-        return found.to_dict() | {"why": site.names.named(for_command_line(found.why))}
+        return found.to_dict() | {"why": site.names.named(found.why)}
 
     if printed.wants_text(request):
         return await printed.answer(request, site, write)
@@ -281,7 +280,7 @@ async def stop(sweep: SweepName, site: TheSite, user: TheUser, request: Request)
     stopped = await site.answers.change(change, sweep)
     more = {
         "had_ended": stopped.had_ended,
-        "advice": for_command_line(stopped.advice),
+        "advice": stopped.advice,
         "left_out": list(stopped.left_out),
     }
     return answers.document(stopped.to_dict() | more)

@@ -275,7 +275,7 @@ def test_a_refused_option_names_the_command_line() -> None:
 
 
 def test_a_refused_setting_is_named(file: Path) -> None:
-    with pytest.raises(InputError, match=r"^set layer=1: 'layer' is no field of a config"):
+    with pytest.raises(InputError, match=r"^--set layer=1: 'layer' is no field of a config"):
         read_spec(file, {}, ["layer=1"])
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.wording import for_command_line
 from lstm_sweep.search import api
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.errors import DifferentSearchError, SweepExistsError, SweepRunsError
@@ -195,7 +194,7 @@ def test_a_finished_sweep_is_left_alone_and_told_from_the_store(place: Place) ->
     assert launched.confirmed and launched.baselines
     for changes in ({}, {"trials": 8}, {"keep": 1}):
         told = api.resume("s", changes, settings=place.settings)
-        assert for_command_line(told.unchanged) == (
+        assert told.unchanged == (
             "finished with --trials 8 (all 8 trials are done); "
             "lstm-sweep resume s --trials N goes on with more of them"
         )
@@ -241,7 +240,7 @@ def test_a_sweep_whose_driver_has_died_is_told_as_such_and_put_in_order(place: P
     assert (left.state, left.why) == ("broken off", "the program that drove the sweep died")
     assert [row.state for row in api.sweeps(settings=place.settings)] == ["broken off"]
     stopped = api.stop("s", settings=place.settings)
-    assert not stopped.had_ended and "lstm-sweep resume s" in for_command_line(stopped.advice)
+    assert not stopped.had_ended and "lstm-sweep resume s" in stopped.advice
     assert stopped.to_dict() == {"sweep": "s", "run_id": run_id, "state": "stopped"}
 
 
@@ -310,9 +309,9 @@ def test_what_can_mean_nothing_is_refused(place: Place) -> None:
     asked: list[tuple[str, Callable[[], object]]] = [
         ("sweep is '../s'", lambda: api.status("../s", settings=settings)),
         ("sweep 't': no such sweep", lambda: api.trials("t", settings=settings)),
-        ("^top is 0", lambda: api.trials("s", settings=settings, top=0)),
+        ("^--top is 0", lambda: api.trials("s", settings=settings, top=0)),
         ("trial 's/x'", lambda: api.show("s/x", settings=settings)),
-        ("^on is 'moon'", lambda: api.rerun("s/1", settings=settings, engine="moon")),
+        ("^--on is 'moon'", lambda: api.rerun("s/1", settings=settings, engine="moon")),
     ]
     for message, ask in asked:
         with pytest.raises(InputError, match=message):

@@ -85,7 +85,7 @@ def test_no_cluster_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError) as caught:
         connect()
     assert str(caught.value) == (
-        "on='ray': found no cluster that this machine can join as a driver (Could not find any "
+        "--on ray: found no cluster that this machine can join as a driver (Could not find any "
         "running Ray instance.), expected a node of one, as `ray start` makes it"
     )
     assert rayless.thread is not threading.main_thread(), "Ray would take over SIGTERM"

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from lstm_sweep.models.errors import InputError, NoRoomError
-from lstm_sweep.models.wording import option
 from lstm_sweep.search.api.errors import (
     DifferentSearchError,
     QueueFullError,
@@ -43,7 +42,7 @@ def test_each_error_has_a_status(error: Exception, status: int, name: str) -> No
 
 
 def test_the_sentence_is_that_of_the_command_line_without_secrets() -> None:
-    error = InputError(option("size_rule"), " is 'x', see https://me:hunter2@host/\x1b[31m")
+    error = InputError("--size-rule is 'x', see https://me:hunter2@host/\x1b[31m")
     found = json.loads(bytes(response_of(error).body))
     assert found["detail"] == "--size-rule is 'x', see https://me:***@host/\\x1b[31m"
 

@@ -204,7 +204,7 @@ def test_no_store_says_which_file_is_run(file: Path) -> None:
     tags = tags_of(TemplateTask(template).tags())
     with pytest.raises(InputError, match="you have not run here: expected template=") as refused:
         own_templates.read(tags, None)
-    assert "expected --template FILE.py, your own" in refused.value.command_line
+    assert "expected --template FILE.py, your own" in str(refused.value)
     assert own_templates.read(tags, str(file)) == template
     assert own_templates.read(tags, None) == template
 
