@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import json
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ from lstm_sweep.search.service.service import QueuedSweep
 from lstm_sweep.search.service.site import Site, TheSite, TheUser
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.cache import Key
+from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.stored_findings import read_findings
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -113,6 +115,13 @@ def _listed(row: SweepRow, queued: QueuedSweep | None) -> dict[str, Any]:
     }
 
 
+def _findings(store: Store, run: Any) -> Findings:
+    """A sweep as it is stored; of the path of its data only the name is shown."""
+    found = read_findings(store, run)
+    data = PurePath(found.about.get("data", "")).name
+    return dataclasses.replace(found, about={**found.about, "data": data})
+
+
 @router.get("/sweeps/{sweep}")
 async def sweep_page(
     sweep: SweepName,
@@ -129,7 +138,7 @@ async def sweep_page(
     def ask(looks: Looks) -> str:
         store = store_of_sweep(sweep, site.store)
         run = archive.existing_sweep(store, sweep)
-        found = read_findings(store, run)
+        found = _findings(store, run)
         status = site.service.status(sweep)
         return rendered(
             "one_sweep.html",
@@ -194,7 +203,7 @@ async def trial_page(sweep: SweepName, number: Number, request: Request, site: T
     def ask(looks: Looks) -> str:
         details = api.show(f"{sweep}/{number}", settings=site.store)
         store = store_of_sweep(sweep, site.store)
-        found = read_findings(store, archive.existing_sweep(store, sweep))
+        found = _findings(store, archive.existing_sweep(store, sweep))
         shown = details.to_dict()
         return rendered(
             "trial.html", looks, trial=shown, sweep=sweep, number=number, mlflow=mlflow,
@@ -240,7 +249,7 @@ async def compare(
         found = []
         for name in names:
             store = store_of_sweep(name, site.store)
-            found.append(read_findings(store, archive.existing_sweep(store, name)))
+            found.append(_findings(store, archive.existing_sweep(store, name)))
         leaders = [one.leader for one in found if one.leader]
         fields = dict.fromkeys(name for one in leaders for name in one.config)
         return rendered(

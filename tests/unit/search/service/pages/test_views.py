@@ -45,7 +45,9 @@ def test_the_policy_blocks_nothing_and_all_is_labelled(client: TestClient, path:
     assert "script-src 'self'" in answer.headers["content-security-policy"]
 
 
-def test_a_sweep_is_shown_with_its_losses_and_trials(place: Place, client: TestClient) -> None:
+def test_a_sweep_is_shown_with_its_losses_and_trials(
+    place: Place, client: TestClient, data: Path
+) -> None:
     trials = api.trials("s", settings=place.service.settings.store)
     found, best = trials.rows, trials.rows[0].best_val_loss
     lowest = min(trials.baselines.values())
@@ -54,6 +56,7 @@ def test_a_sweep_is_shown_with_its_losses_and_trials(place: Place, client: TestC
     for text in (f"{best:.4f}", "finished", "Learning curves", "Against the baselines"):
         assert text in shown
     assert all(f'href="/sweeps/s/trials/{one.trial.number}"' in shown for one in found)
+    assert str(data) not in shown and f"<dd>{data.name}</dd>" in shown  # no path of the service
     assert re.search(r'machine_learning">In MLflow</a>', shown)
     assert re.search(r'href="http://127.0.0.1:5000/#/experiments/\d+/runs/\w+', shown)
 
