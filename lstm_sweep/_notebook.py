@@ -73,7 +73,7 @@ def summary(state: SweepState, *, ended: bool) -> str:
     if ended:
         parts.append(f"{state.status} after {duration(state.seconds)}: {state.ending}")
     else:
-        left = time_left_text(state.seconds_left, state.seconds_left_range)
+        left = time_left_text(state.seconds_left)
         parts.append(f"{duration(state.seconds)} gone, {left}")
     return ", ".join(parts)
 

@@ -15,8 +15,6 @@ from lstm_sweep.search.trial import Ended, Job, Paused, Progressed, RoundDone, S
 #: a loss that is larger, or below the negative of this, counts as infinite: squares of more would
 #: overflow, and a database keeps infinities as the largest and the lowest number that it knows
 LARGEST = 1e100
-#: share of a round that counts as done at most, as long as a trial reports none
-MOST_GUESSED = 0.95
 
 
 def comparable(loss: float | None) -> float | None:
@@ -133,8 +131,6 @@ class TrialProgress(_Results):
     waited: bool = False
     #: whether a worker was started for it
     started: bool = False
-    #: seconds that one of its rounds was expected to take when it was started; 0 if unknown
-    predicted_round_s: float = 0.0
 
     def with_round(self, done: RoundDone) -> Self:
         """Note a round; the last one of all is to be logged together with the outcome.
@@ -175,15 +171,6 @@ class TrialProgress(_Results):
     def seconds_by(self, now: float) -> float:
         """For how long it had a slot by now; where it waits, by the time it was paused."""
         return self.seconds if self.paused else self.seconds + now - self.stretch_began
-
-    def share_by(self, now: float) -> float:
-        """How much of the round that it is in is done by now: as reported, else by the time."""
-        if self.latest:
-            return self.latest.share
-        usual = self.round_seconds or [self.predicted_round_s]
-        each = sum(usual) / len(usual)
-        inside = self.seconds_by(now) - sum(self.round_seconds)
-        return min(MOST_GUESSED, max(0.0, inside / each)) if each else 0.0
 
     def snapshot(self) -> TrialSnapshot:
         """The trial as it stands, as a value for the policy."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 #: wall time of a sweep that is given no limit
 DEFAULT_MINUTES = 30.0
-#: an end of a range that is further off than this share of the estimate makes it a rough one
-ROUGH = 0.2
 #: seconds without a line after which one says how the running trials stand, and of how many
 QUIET_S, STANDING = 30.0, 4
 #: steps in which times that are only estimated are rounded, by the least seconds that have each
@@ -40,22 +38,9 @@ def pruned_text(count: int) -> str:
     return f"{count:,} {are} pruned: others were better"
 
 
-def time_left_text(seconds: float | None, span: tuple[float, float] | None = None) -> str:
-    """An estimated time for people: `about 12 min left`, or `8 to 20 min left` if it is rough.
-
-    `span` are the seconds between which it probably is.
-    """
-    if seconds is None:
-        return "about ? left"
-    low, high = span or (seconds, seconds)
-    if max(seconds - low, high - seconds) <= ROUGH * seconds:
-        return f"about {about(seconds)} left"
-    first, last = about(low), about(high)
-    if first == last:
-        return f"about {first} left"
-    number, unit = first.split(" ", 1)
-    same = unit == last.split(" ", 1)[-1] and last.count(" ") == 1
-    return f"{number if same else first} to {last} left"
+def time_left_text(seconds: float | None) -> str:
+    """An estimated time for people: `about 12 min left`."""
+    return f"about {about(seconds)} left"
 
 
 def about(seconds: float | None) -> str:

@@ -8,8 +8,7 @@ OF_SWEEP = ["sweep.name", "sweep.state", "sweep.reason", "sweep.schema", "sweep.
             "sweep.stop_reason", "sweep.time", "sweep.spec_digest", "sweep.prior",
             "sweep.submitted", "sweep.started", "sweep.queued", "sweep.waits", "sweep.changes",
             "sweep.owner", "sweep.priority", "sweep.client_token", "sweep.submitted_digest",
-            "sweep.expected_seconds", "sweep.expected_seconds_low",
-            "sweep.expected_seconds_high", "sweep.unconfirmed", "sweep.queue_signature",
+            "sweep.expected_seconds", "sweep.unconfirmed", "sweep.queue_signature",
             "sweep.spec_signature", "sweep.unknown_share", "sweep.pruned"]  # fmt: skip
 OF_TRIAL = ["sweep.name", "sweep.trial", "sweep.attempt", "sweep.phase", "sweep.vals", "sweep.seed",
             "sweep.device", "sweep.config", "sweep.outcome", "sweep.reason", "sweep.curve",

@@ -31,7 +31,7 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.claim import OWNS_NAME, WITHDRAWN, claim
 from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
-from lstm_sweep.search.sweep.resume import close
+from lstm_sweep.search.sweep.resume import close, expected_left
 from lstm_sweep.search.sweep.tasks import task_kind, task_kind_of_run
 
 #: priorities from, to
@@ -259,7 +259,6 @@ def _read(run: Any) -> QueuedRun:
     spec, done = archive.written_spec(run), count(run.data.metrics, "trials_done")
     left = max(1, (_whole(tags, spec, "trials") or UNLIMITED) - done)
     driven = lease.holder(run.data.tags)
-    seconds = driven.seconds if driven else tags.seconds(Tag.SECONDS)
     return QueuedRun(
         name=archive.name_of(tags),
         run_id=tags.run_id,
@@ -271,7 +270,7 @@ def _read(run: Any) -> QueuedRun:
         changes=waiting_changes(tags),
         workers=_whole(tags, spec, "workers"),
         trials_left=left,
-        seconds_left=_seconds_left(tags, seconds, left, done),
+        seconds_left=expected_left(run, spec, done),
     )
 
 
@@ -287,12 +286,6 @@ def _whole(tags: Tags, spec: Mapping[str, Any], field: str) -> int | None:
     raise BadRunError(
         f"run {tags.run_id}: {field} of its spec is {shown(found)}: expected a whole number from 1"
     )
-
-
-def _seconds_left(tags: Tags, driven: float, left: int, done: int) -> float | None:
-    if tags.get(Tag.EXPECTED_SECONDS):
-        return max(0.0, tags.seconds(Tag.EXPECTED_SECONDS) - driven)
-    return driven * left / done if done else None
 
 
 def leave(store: Store, run_id: str) -> None:

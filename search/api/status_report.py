@@ -18,7 +18,7 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.trial_end import DRIVER_DIED
 from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.resume import driven_s
+from lstm_sweep.search.sweep.resume import expected_left
 from lstm_sweep.search.trial import Outcome
 
 #: in place of `running` if the sweep's driver has died
@@ -48,8 +48,6 @@ class SweepStatusReport:
     started: datetime | None
     #: seconds to its end as its driver expects it; None unless it runs, or if nobody can tell
     eta_seconds: float | None
-    #: seconds between which that probably is, as its driver says it
-    eta_range: tuple[float, float] | None = None
 
     @property
     def is_under_way(self) -> bool:
@@ -69,7 +67,6 @@ class SweepStatusReport:
             "submitted": self.submitted.isoformat(),
             "started": self.started and self.started.isoformat(),
             "eta_seconds": self.eta_seconds,
-            "eta_range": self.eta_range and list(self.eta_range),
         }
 
 
@@ -108,7 +105,7 @@ def _report(store: Store, name: str) -> SweepStatusReport:
     outcomes = Counter(one.state for one in counted)
     began_s = min(max(0.0, (run.info.start_time or 0) / 1000), MOST_SECONDS)
     began = datetime.fromtimestamp(began_s, UTC)
-    left = _seconds_left(run, outcomes) if state == "running" else None
+    ended = sum(outcomes.values()) - sum(outcomes[word] for word in OPEN)
     return SweepStatusReport(
         sweep=name,
         run_id=run.info.run_id,
@@ -119,8 +116,9 @@ def _report(store: Store, name: str) -> SweepStatusReport:
         slots=tags.whole(Tag.SLOTS, 0) if Tag.SLOTS in tags else None,
         submitted=_time(tags, Tag.SUBMITTED) or began,
         started=_started(tags, began),
-        eta_seconds=left,
-        eta_range=None if left is None else _range_left(run, left),
+        eta_seconds=(
+            expected_left(run, archive.written_spec(run), ended) if state == "running" else None
+        ),
     )
 
 
@@ -144,31 +142,3 @@ def why_of(state: str, tags: Mapping[str, str]) -> str | None:
     if state in ("queued", "running"):
         return tags.get(Tag.WAITS) or None
     return DRIVER_DIED if state == BROKEN_OFF else tags.get(Tag.REASON)
-
-
-def _range_left(run: Any, left: float) -> tuple[float, float] | None:
-    """Seconds between which the time to the end probably is; None if its driver has not said it."""
-    tags, driven = Tags(run), driven_s(run)
-    if not (tags.get(Tag.EXPECTED_LOW) and tags.get(Tag.EXPECTED_HIGH)):
-        return None
-    low, high = tags.seconds(Tag.EXPECTED_LOW), tags.seconds(Tag.EXPECTED_HIGH)
-    return min(left, max(0.0, low - driven)), max(left, high - driven)
-
-
-def _seconds_left(run: Any, outcomes: Mapping[str, int]) -> float | None:
-    """Seconds to the end of a sweep as its driver expects it, or to its deadline if that is first.
-
-    If the driver has not said it, by the pace of its trials so far.
-    """
-    spec, driven = archive.written_spec(run), driven_s(run)
-    done = sum(outcomes.values()) - sum(outcomes[word] for word in OPEN)
-    trials = spec.get("trials")
-    waiting = max(0, trials - done) if isinstance(trials, int) else None
-    if waiting and run.data.tags.get(Tag.EXPECTED_SECONDS):
-        return max(0.0, Tags(run).seconds(Tag.EXPECTED_SECONDS) - driven)
-    left = list[float]()
-    if done and waiting is not None:
-        left.append(waiting * driven / done)
-    if isinstance(spec.get("minutes"), int | float):
-        left.append(max(0.0, 60 * spec["minutes"] - driven))
-    return min(left, default=None)

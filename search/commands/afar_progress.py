@@ -80,7 +80,7 @@ class Lines:
         self._ended: dict[str, float] = {}
         self._best: tuple[str, float] | None = None
         #: what the service has said of the time left, and when
-        self._left: tuple[float, float | None, Sequence[float] | None] | None = None
+        self._left: tuple[float, float | None] | None = None
 
     def hear(self, event: Event) -> None:
         """Say why the sweep waits, how a trial has ended, or how those stand that run."""
@@ -115,8 +115,7 @@ class Lines:
             self._tell(f"sweep {self._name}: {QUEUED}{f' ({self._waits})' if self._waits else ''}")
         best = data.get("best")
         self._best = best and (best["trial"], best["val_loss"])
-        # an older service has no range
-        self._left = self._clock(), data.get("eta_seconds"), data.get("eta_range")
+        self._left = self._clock(), data.get("eta_seconds")
 
     def _trial(self, data: Mapping[str, Any]) -> None:
         if data["state"] != "ended":
@@ -178,11 +177,8 @@ class Lines:
         """The time left by now; empty if the service has said nothing of it."""
         if self._left is None:
             return ""
-        at, seconds, span = self._left
-        passed = self._clock() - at
-        low, high = (max(0.0, end - passed) for end in span or (0.0, 0.0))
-        left = None if seconds is None else max(0.0, seconds - passed)
-        return time_left_text(left, (low, high) if span else None)
+        at, seconds = self._left
+        return time_left_text(seconds and max(0.0, seconds - (self._clock() - at)))
 
     def _tell(self, line: str) -> None:
         self._spoke = self._clock()
@@ -244,7 +240,6 @@ class JsonLines:
             self._write(
                 "progress", sum(counts.values()), None, running, paused, leader, None,
                 data["eta_seconds"],
-                data.get("eta_range"),  # an older service has none
             )  # fmt: skip
 
     def _trial(self, data: Mapping[str, Any]) -> None:

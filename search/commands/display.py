@@ -193,8 +193,7 @@ def _summary(state: SweepState) -> str:
     paused = f"{len(state.paused)} paused, " if state.paused else ""
     return (
         f"{ended}{of} trials, {paused}{_best_text(state)}, "
-        f"{duration(state.seconds)} gone, "
-        f"{time_left_text(state.seconds_left, state.seconds_left_range)}"
+        f"{duration(state.seconds)} gone, {time_left_text(state.seconds_left)}"
     )
 
 

@@ -23,7 +23,6 @@ SCHEMA: Mapping[str, tuple[str, ...]] = {
     "trial_ended": ("trial", "run_id", "outcome", "reason", "val_loss", "seconds"),
     "progress": (
         "trials_done", "trials", "running", "paused", "best", "seconds", "seconds_left",
-        "seconds_left_range",
     ),
     "ended": ("state", "why", "trials_done", "best", "seconds"),
 }  # fmt: skip

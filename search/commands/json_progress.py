@@ -39,7 +39,7 @@ class JsonLines:
             done, running, paused = state.trials_done, len(state.running), len(state.paused)
             self._write(
                 "progress", done, state.spec.trials, running, paused, _leader(state),
-                round(state.seconds, 3), state.seconds_left, state.seconds_left_range,
+                round(state.seconds, 3), state.seconds_left,
             )  # fmt: skip
 
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:

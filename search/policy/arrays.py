@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from typing import TypeVar
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Item = TypeVar("Item", bound=np.generic)
-Value = TypeVar("Value")
 
 #: of so many values, what follows from all of them is made anew when one changes
 FEW = 1000
@@ -25,11 +23,6 @@ def grown(array: NDArray[Item], size: int) -> NDArray[Item]:
     fill = np.nan if array.dtype.kind == "f" else 0
     more = np.full(max(size, 2 * len(array)) - len(array), fill, array.dtype)
     return np.concatenate([array, more])
-
-
-def some_of(values: Sequence[Value], most: int = FEW) -> Sequence[Value]:
-    """So many of the values at most, evenly spread over all of them; all if they are no more."""
-    return values[:: max(1, math.ceil(len(values) / most))]
 
 
 def lowest(numbers: NDArray[np.intp], losses: Array, count: int) -> list[int]:

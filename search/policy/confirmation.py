@@ -68,9 +68,9 @@ class Confirmation:
         """First runs of configs that have ended with a loss, the best first."""
         return self._trials.ranked()
 
-    def best_so_far(self) -> list[TrialSnapshot]:
-        """First runs that may be confirmed by their loss so far, those under way too."""
-        return self._trials.best_so_far()
+    def best_so_far(self, count: int) -> list[TrialSnapshot]:
+        """The best so many first runs by their loss so far, those under way too."""
+        return self._trials.best_so_far(count)
 
     def to_confirm(self) -> list[TrialSnapshot]:
         """The best configs that have ended, the best first: those that are confirmed.

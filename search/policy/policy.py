@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.policy.arrays import Array
 from lstm_sweep.search.policy.broken_off import BrokenOff
 from lstm_sweep.search.policy.confirmation import Confirmation, Reserve
 from lstm_sweep.search.policy.confirmed import is_whole
@@ -94,10 +93,6 @@ class Policy:
     def objective_values(self) -> dict[int, float]:
         """What TPE is told of each trial that has a loss, by its number."""
         return self._search.objective_values()
-
-    def forecasts(self) -> Array:
-        """Loss, low and high of the `Forecast` of each trial, by its number; NaN without one."""
-        return self._search.forecasts()
 
     def too_large(self, config: Config) -> bool:
         """Whether a config needs as much memory as one that has used it up."""

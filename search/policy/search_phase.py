@@ -269,13 +269,6 @@ class SearchPhase:
         losses = self._losses()
         return {int(number): float(losses[number]) for number in np.flatnonzero(~np.isnan(losses))}
 
-    def forecasts(self) -> Array:
-        """Loss, low and high of the forecast of each trial, by its number, `<float64>[3, trials]`.
-
-        NaN of those that have none: without a loss, failed, or if trials are not paused.
-        """
-        return self._forecasts.ranges()
-
     def importance(self) -> dict[str, float] | None:
         """Share of the variance of the loss that each hyperparameter explains.
 

@@ -50,7 +50,7 @@ RETRY = b"retry: 2000\n\n"
 #: ID of the event that says that a sweep has ended
 END = "end"
 #: what is left out of a comparison of two states: it changes at each look
-UNSTEADY = ("eta_seconds", "eta_range")
+UNSTEADY = ("eta_seconds",)
 
 log = logging.getLogger("lstm_sweep.service")
 

@@ -165,7 +165,6 @@ class SweepStatus(_Shown):
     submitted: str
     started: str | None
     eta_seconds: float | None
-    eta_range: list[float] | None = Field(description="between which eta_seconds probably is")
     owner: str | None = Field(description="null if it was launched without a service")
 
 

@@ -55,9 +55,6 @@ class Tag:
     DRIVER_DIED = "sweep.driver_died"
     #: seconds for which a sweep that runs is expected to be driven in all
     EXPECTED_SECONDS = "sweep.expected_seconds"
-    #: between which these probably are
-    EXPECTED_LOW = "sweep.expected_seconds_low"
-    EXPECTED_HIGH = "sweep.expected_seconds_high"
     #: the best trials of earlier sweeps with whose configs a sweep was begun, as JSON
     PRIOR = "sweep.prior"
     #: what the runs of an experiment are, which decides on its page; a tag of the experiment

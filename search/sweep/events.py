@@ -93,8 +93,6 @@ class TrialStarted:
     """A worker was started for the trial on a slot."""
 
     slot: Slot
-    #: seconds that one of its rounds is expected to take; 0 if unknown
-    predicted_round_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -164,8 +162,6 @@ class EndEstimated:
     """When the sweep is expected to end, in seconds of the driver's clock; None if nobody knows."""
 
     at: float | None
-    #: not before and not after which it probably ends
-    span: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.time_left import TimeLeft
+from lstm_sweep.search.policy.time_left import expected_left
 from lstm_sweep.search.process.interrupts import Interrupts
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.faults import StoreError
@@ -85,10 +85,8 @@ def needing_room(where: str) -> Iterator[None]:
 
 def _estimated_end(state: SweepState, policy: Policy) -> EndEstimated:
     """When a sweep ends, by what its policy knows now."""
-    left = TimeLeft(policy, state.seconds, max(1, state.usable), state.shares).estimate()
-    if left is None:
-        return EndEstimated(None)
-    return EndEstimated(state.now + left.seconds, (state.now + left.low, state.now + left.high))
+    left = expected_left(policy, state.seconds)
+    return EndEstimated(None if left is None else state.now + left)
 
 
 class EndEstimates:
@@ -113,10 +111,6 @@ class EndEstimates:
 
 
 def expected_tags(state: SweepState) -> dict[str, str]:
-    """The tags that say for how long a sweep is expected to be driven in all."""
-    ends = dict.fromkeys((Tag.EXPECTED_LOW, Tag.EXPECTED_SECONDS, Tag.EXPECTED_HIGH), "")
-    known = state.expected_end, *(state.expected_span or ())
-    names = Tag.EXPECTED_SECONDS, Tag.EXPECTED_LOW, Tag.EXPECTED_HIGH
-    for name, end in zip(names, known, strict=False):
-        ends[name] = "" if end is None else f"{end - state.began:.3f}"
-    return ends
+    """The tag that says for how long a sweep is expected to be driven in all."""
+    end = state.expected_end
+    return {Tag.EXPECTED_SECONDS: "" if end is None else f"{end - state.began:.3f}"}

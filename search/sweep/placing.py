@@ -193,5 +193,4 @@ class Placing:
             return
         with self._parts.beating():  # the process that workers are forked from may import Keras
             self._parts.engine.start(job)
-        predicted_s = self._parts.policy.costs.round_seconds(job.trial.config)
-        self._history.apply(TrialStarted(job.slot, predicted_s))
+        self._history.apply(TrialStarted(job.slot))

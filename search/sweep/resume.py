@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.policy.prior import EarlierBest
 from lstm_sweep.search.policy.stop_reason import STATUSES, Stop, StopReason, SweepStatus
+from lstm_sweep.search.policy.time_left import seconds_left
 from lstm_sweep.search.progress import TrialProgress, round_seconds
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import archive, trial_end
@@ -228,6 +229,22 @@ def driven_s(run: Any) -> float:
     """Total time for which a sweep was driven; 0 if its tag is no number of seconds."""
     driven = holder(run.data.tags)
     return driven.seconds if driven else _or_zero(lambda: Tags(run).seconds(Tag.SECONDS))
+
+
+def expected_left(run: Any, spec: Mapping[str, Any], done: int) -> float | None:
+    """Seconds to the end of a sweep as its driver expects it; None if nobody can tell.
+
+    If the driver has not said it, by its written `spec` and the trials that are `done`.
+    """
+    tags, trials, minutes = Tags(run), spec.get("trials"), spec.get("minutes")
+    if tags.get(Tag.EXPECTED_SECONDS):
+        return max(0.0, tags.seconds(Tag.EXPECTED_SECONDS) - driven_s(run))
+    return seconds_left(
+        driven_s(run),
+        limit=60 * minutes if isinstance(minutes, int | float) else None,
+        done=done if isinstance(trials, int) else 0,
+        to_come=max(0, trials - done) if isinstance(trials, int) else 0,
+    )
 
 
 def slot_s(run: Any) -> float:

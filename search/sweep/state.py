@@ -44,8 +44,6 @@ class SweepState:
     deadline: float | None = None
     #: when the sweep is expected to end, in seconds of the driver's clock; None if nobody knows
     expected_end: float | None = None
-    #: not before and not after which it probably ends; None if nobody knows
-    expected_span: tuple[float, float] | None = None
     running: Mapping[Slot, TrialProgress] = field(default_factory=dict)
     #: trials that wait for a slot with a checkpoint, by number
     paused: Mapping[int, TrialProgress] = field(default_factory=dict)
@@ -198,24 +196,10 @@ class SweepState:
         return (waiting | running | self.paused.keys()) & self.ends.keys()
 
     @property
-    def shares(self) -> dict[int, float]:
-        """How much of the round that it is in each running trial has done, by its number."""
-        return {one.trial.number: one.share_by(self.now) for one in self.running.values()}
-
-    @property
     def seconds_left(self) -> float | None:
         """Time to the expected end, or to the deadline if that comes first; None if unknown."""
         ends = [end for end in (self.expected_end, self.deadline) if end is not None]
         return max(0.0, min(ends) - self.now) if ends else None
-
-    @property
-    def seconds_left_range(self) -> tuple[float, float] | None:
-        """Seconds between which the time to the end probably is; None if nobody knows."""
-        if self.expected_span is None:
-            return None
-        last = math.inf if self.deadline is None else self.deadline
-        first, end = (max(0.0, min(at, last) - self.now) for at in self.expected_span)
-        return first, end
 
 
 def rank(progress: TrialProgress) -> tuple[float, int]:

@@ -147,9 +147,7 @@ def _(event: TrialPlaced, state: SweepState) -> SweepState:
 def _(event: TrialStarted, state: SweepState) -> SweepState:
     progress = _under_way(state, event.slot)
     _check(not progress.started, f"trial {progress.trial.number} is started already")
-    return _with_running(
-        state, replace(progress, started=True, predicted_round_s=event.predicted_round_s)
-    )
+    return _with_running(state, replace(progress, started=True))
 
 
 @_after.register
@@ -243,7 +241,7 @@ def _(event: SearchEnded, state: SweepState) -> SweepState:
 
 @_after.register
 def _(event: EndEstimated, state: SweepState) -> SweepState:
-    return replace(state, expected_end=event.at, expected_span=event.span)
+    return replace(state, expected_end=event.at)
 
 
 @_after.register

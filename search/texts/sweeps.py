@@ -45,7 +45,7 @@ def status_line(report: SweepStatusReport) -> str:
         best, running = report.best, " (not ended)" if report.best.running else ""
         parts.append(f"best {best.trial} {loss_text(best.val_loss)}{running}")
     if report.eta_seconds is not None:
-        parts.append(time_left_text(report.eta_seconds, report.eta_range))
+        parts.append(time_left_text(report.eta_seconds))
     why = f" ({plain(report.why)})" if report.why else ""
     return f"sweep {report.sweep}: {'; '.join(parts)}{why}"
 

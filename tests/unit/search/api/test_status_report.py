@@ -13,7 +13,6 @@ from lstm_sweep._sweep import Sweep as InStore
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
-from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.store import archive
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -198,28 +197,6 @@ def test_the_time_left_is_what_the_driver_expects(
     assert len(known) == len(seen) // 2 and all(800 < left <= 1000 for left in known)
     assert seen[0] is None
     assert api.status("s", settings=store.settings).eta_seconds is None
-
-
-def test_the_range_of_the_time_left_has_the_time_left_in_it(
-    store: Store, sweep: Callable[..., Sweep]
-) -> None:
-    seen = list[SweepStatusReport]()
-
-    def watch(message: RoundDone) -> None:
-        run_id = archive.existing_sweep(store, "s").info.run_id
-        for low, high in (("", ""), ("900", "1300"), ("1100", "1300")):
-            ends = {Tag.EXPECTED_LOW: low, Tag.EXPECTED_HIGH: high}
-            store.log(run_id, tags={Tag.EXPECTED_SECONDS: "1000", **ends})
-            seen.append(api.status("s", settings=store.settings))
-
-    sweep(watch=watch).run()
-    assert seen[0].eta_range is None
-    for report in seen[1:3]:
-        assert report.eta_range and report.eta_seconds
-        assert report.eta_range[0] <= report.eta_seconds <= report.eta_range[1]
-    assert seen[1].eta_range and 700 < seen[1].eta_range[0] <= 900
-    assert seen[1].to_dict()["eta_range"] == list(seen[1].eta_range)
-    assert api.status("s", settings=store.settings).eta_range is None
 
 
 def test_trials_that_have_not_ended_are_listed_by_their_best_round_as_long_as_the_sweep_runs(

@@ -144,7 +144,7 @@ def test_after_a_while_a_line_says_how_running_trials_stand() -> None:
 
 def test_the_time_left_is_that_of_now() -> None:
     events = trial(0, "running"), best(0, 2.25), a_round_of(0, 1, 2.25), a_round_of(0, 2, 2.25)
-    left = events[1].data | {"eta_seconds": 600.0, "eta_range": [580.0, 620.0]}
+    left = events[1].data | {"eta_seconds": 600.0}
     first, last = lines_of(events[0], Event("status", left, ""), *events[2:], seconds=50.0)
     assert first.endswith("about 10 min left") and last.endswith("about 8 min left")
 

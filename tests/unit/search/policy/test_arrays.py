@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from lstm_sweep.search.policy.arrays import FEW, Medians, Renewal, grown, lowest, some_of
+from lstm_sweep.search.policy.arrays import FEW, Medians, Renewal, grown, lowest
 
 
 def test_an_array_grows_by_nan_or_by_nothing() -> None:
@@ -20,16 +20,6 @@ def test_the_lowest_come_in_order_and_of_equal_ones_the_lower_number_first() -> 
     assert lowest(numbers, losses, 3) == [1, 3, 0]
     assert lowest(numbers, losses, 9) == [1, 3, 0, 2, 5]
     assert lowest(numbers[:0], losses, 1) == []
-
-
-def test_some_of_many_are_spread_over_all_and_of_few_none_is_left_out() -> None:
-    assert some_of([], 3) == []
-    assert some_of([7, 8, 9], 3) == [7, 8, 9]
-    assert some_of([6, 7, 8, 9], 3) == [6, 8]
-    for count in (FEW, FEW + 1, 9_999, 10_000):
-        found = some_of(range(count))
-        assert FEW / 2 <= len(found) <= FEW
-        assert found[0] == 0 and found[-1] >= count - math.ceil(count / FEW)
 
 
 def test_the_median_follows_values_that_change() -> None:

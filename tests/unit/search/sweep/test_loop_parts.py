@@ -19,15 +19,12 @@ def state(**known: Any) -> SweepState:
     return SweepState("s", SweepSpec(trials=9), "run", (), began=100.0, now=120.0, **known)
 
 
-def test_the_store_is_told_of_the_end_and_range_that_are_shown_on_the_spot() -> None:
-    now = after(state(), EndEstimated(150.0, (140.0, 180.0)))
-    told = expected_tags(now)
-    assert now.seconds_left == pytest.approx(float(told[Tag.EXPECTED_SECONDS]) - now.seconds)
-    ends = (float(told[tag]) - now.seconds for tag in (Tag.EXPECTED_LOW, Tag.EXPECTED_HIGH))
-    assert now.seconds_left_range == pytest.approx(tuple(ends)) == (20.0, 60.0)
+def test_the_store_is_told_of_the_end_that_is_shown_on_the_spot() -> None:
+    now = after(state(), EndEstimated(150.0))
+    told = float(expected_tags(now)[Tag.EXPECTED_SECONDS])
+    assert now.seconds_left == pytest.approx(told - now.seconds) == 30.0
 
 
 def test_what_nobody_knows_any_more_is_cleared_in_the_store() -> None:
-    known = after(state(), EndEstimated(150.0, (140.0, 180.0)))
-    told = expected_tags(after(known, EndEstimated(None)))
-    assert told == dict.fromkeys((Tag.EXPECTED_LOW, Tag.EXPECTED_SECONDS, Tag.EXPECTED_HIGH), "")
+    unknown = after(after(state(), EndEstimated(150.0)), EndEstimated(None))
+    assert expected_tags(unknown) == {Tag.EXPECTED_SECONDS: ""}

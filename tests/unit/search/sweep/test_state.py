@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,37 +133,6 @@ def test_what_is_left_is_to_the_expected_end_or_to_the_deadline(
     expected: float | None, deadline: float | None, now: float, left: float | None
 ) -> None:
     assert state(expected_end=expected, deadline=deadline, now=now).seconds_left == left
-
-
-@pytest.mark.parametrize(
-    "span, deadline, now, left",
-    [
-        (None, 60.0, 10.0, None),
-        ((30.0, 50.0), None, 10.0, (20.0, 40.0)),
-        ((30.0, 50.0), 35.0, 10.0, (20.0, 25.0)),
-        ((30.0, 50.0), None, 40.0, (0.0, 10.0)),
-    ],
-)
-def test_the_range_of_what_is_left_ends_at_the_deadline(
-    span: tuple[float, float] | None,
-    deadline: float | None,
-    now: float,
-    left: tuple[float, float] | None,
-) -> None:
-    assert state(expected_span=span, deadline=deadline, now=now).seconds_left_range == left
-
-
-@pytest.mark.parametrize(
-    "rounds, reported, now, share",
-    [(1, None, 3.0, 0.5), (1, None, 9.0, 0.95), (1, 0.2, 3.0, 0.2), (0, None, 3.0, 0.75)],
-)
-def test_how_much_of_a_round_is_done_is_reported_or_follows_from_the_time(
-    rounds: int, reported: float | None, now: float, share: float
-) -> None:
-    latest = None if reported is None else Progressed(rounds + 1, reported, 1.0)
-    running = replace(progress(1, latest=latest), predicted_round_s=4.0)
-    running = replace(running, rounds=[{"val_loss": 1.0, "round_seconds": 2.0}] * rounds)
-    assert state(running=[running], now=now).shares == {1: share}
 
 
 PATIENCE = Stop(StopReason.PATIENCE, "no better for 9 trials")
