@@ -27,8 +27,8 @@ from lstm_sweep.search.cli import build_parser
 
 DOCS = Path(__file__).resolve().parent
 PART = re.compile(r"(<!-- generated: (?P<name>.+?) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
-#: options of every command, which are described once
-COMMON = ("--help", "--json")
+#: options of many commands, which are described once
+COMMON = ("--help", "--json", "--server")
 #: meanings of arguments whose help is empty, by their form
 MEANINGS = {
     "NAME": "a sweep; `sweeps` lists them",
@@ -150,7 +150,7 @@ def _summary(parser: argparse.ArgumentParser, name: str) -> str:
 
 
 def _own(command: argparse.ArgumentParser) -> list[argparse.Action]:
-    """Arguments of a command without those that every command has."""
+    """Arguments of a command without those that are described once."""
     hidden = argparse.SUPPRESS
     return [
         a for a in command._actions if a.help != hidden and not set(a.option_strings) & set(COMMON)

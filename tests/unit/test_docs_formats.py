@@ -15,16 +15,11 @@ import pytest
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import FIELDS, TrialConfig
 from lstm_sweep.models.data.alphabet import Alphabet
-from lstm_sweep.models.size import Verdict
-from lstm_sweep.search.api.lifecycle import StoppedSweep
-from lstm_sweep.search.api.listings import SweepRow, TrialDetails
-from lstm_sweep.search.api.models import Exported, Generated
-from lstm_sweep.search.api.network_sizes import NetworkSize, SizeReport
+from lstm_sweep.search.api.models import Exported
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.results.comparison import Comparison
 from lstm_sweep.search.results.detect import Detection, Finding
-from lstm_sweep.search.results.generate import GenerationRequest
 from lstm_sweep.search.results.rerun import Rerun
 from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store import settings
@@ -80,10 +75,6 @@ RECORD = TrialRecord(
 RERUN = Rerun(
     RECORD, "", Ended(Outcome.COMPLETE), Comparison("identical", 0, 0.0, None), {}, {}, None
 )
-STOPPED = StoppedSweep("book-1", "", "stopped", had_ended=False, advice="")
-ROW = SweepRow(
-    sweep="book-1", run_id="", state="running", trials_done=0, best_val_loss=None, data=None
-)
 STATUS = SweepStatusReport(
     sweep="book-1", run_id="", state="running", why=None, trials={}, best=None, slots=None,
     submitted=datetime.now(UTC), started=None, eta_seconds=None,
@@ -94,14 +85,6 @@ DETECTION = Detection(BUNDLE, 1, 1, True, 0.0, 1, {"": 1}, [FOUND])
 EXPORTED = Exported(
     bundle="", format="keras", trial="book-1/11", test_loss=1.0, max_difference=0.0, windows=100
 )
-GENERATED = Generated(
-    "best-model", "book-1/11", GenerationRequest("", 1, 0.7, 1, 0), True, iter([("a",)])
-)
-SIZES = SizeReport(
-    corpus="", training_symbols=1, alphabet=1, unknown_share=0.0, low=0.1, high=10.0,
-    fewest=0.1, most=10.0, structures=1, admitted=1,
-    networks=(NetworkSize(TrialConfig(), Verdict(1, 1, True, "")),),
-)  # fmt: skip
 
 
 def shown_json(command: str) -> Any:
@@ -118,7 +101,7 @@ def keys(value: Any) -> Any:
 
 
 def test_every_json_is_json() -> None:
-    assert len(blocks("json")) >= 10
+    assert len(blocks("json")) >= 5
     for _, content in blocks("json"):
         json.loads(content)
 
@@ -126,15 +109,10 @@ def test_every_json_is_json() -> None:
 def test_json_that_is_shown_has_the_keys_of_the_program() -> None:
     result = SweepResult.of(SweepState("book-1", SweepSpec(), "", (), {}))
     assert list(shown_json("launch")) == list(result.to_dict())
-    assert list(shown_json("stop")) == list(STOPPED.to_dict())
-    assert list(shown_json("sweeps")[0]) == list(ROW.to_dict())
     assert list(shown_json("status")) == list(STATUS.to_dict())
     assert list(shown_json("trials")[0]) == list(RECORD.to_dict())
-    assert list(shown_json("show")) == list(TrialDetails(RECORD, ()).to_dict())
     assert list(shown_json("rerun")) == list(RERUN.to_dict())
     assert keys(shown_json("export")) == keys(EXPORTED.to_dict())
-    assert keys(shown_json("generate")) == keys(GENERATED.to_dict())
-    assert keys(shown_json("size")) == keys(SIZES.to_dict())
     shown, made = shown_json("detect"), DETECTION.to_dict()
     assert list(shown) == list(made)
     assert keys(shown["findings"]) == keys(made["findings"])
