@@ -51,11 +51,9 @@ PLAIN = Plan(
     algorithm="random",
     trials=100_000,
     ladder=False,
-    opening=False,
     halving=False,
     early_stopping=0,
     confirm_configs=0,
-    choices=1,
 )
 HYPEROPT = replace(PLAIN, algorithm="hyperopt")
 TPE = replace(PLAIN, algorithm="tpe")
@@ -75,11 +73,12 @@ VARIANTS: Mapping[str, Plan] = {
     "all, no halving": replace(ALL, halving=False),
     "all, random for tpe": replace(ALL, algorithm="random"),
     "all, hyperopt's tpe": replace(ALL, algorithm="hyperopt"),
-    "all, no opening": replace(ALL, opening=False),
-    "all, cost-blind": replace(ALL, choices=1),
+    "all, no opening": ALL,
     "random + halving": replace(PLAIN, halving=True),
     **{f"all, early stopping {n}": replace(ALL, early_stopping=n) for n in (0, 5)},
 }
+#: policies that begin with no config that is known to be sensible
+NO_OPENING = {*POLICIES, "all, no opening", "random + halving"} - {"all"}
 
 
 class Replay:
@@ -104,6 +103,10 @@ class Replay:
             unigram_loss=curves.unigram_loss_of(head),
             admits=self._is_recorded,
         )
+        #: the same, with no config that is known to be sensible
+        self.no_opening = replace(
+            self.problem, openings=lambda rate, admits: (), large_openings=lambda rate: ()
+        )
 
     def _is_recorded(self, config: Config) -> bool:
         return as_lstm_config(config) in self.curves
@@ -116,15 +119,12 @@ class Replay:
         like = [one for one in self.curves if one.learning_rate == own.learning_rate]
         return self.curves[min(like, key=lambda one: _distance(one, own))]
 
-    def _policy(self, rule: Plan, slots: int) -> Policy:
-        recorded = replace(rule, refine=False)  # of the rates of the ladder only
-        return Policy(recorded, self.problem, sweep="replay", slots=slots)
-
     def sweep(  # noqa: C901 - one simulation
-        self, rule: Plan, slots: int
+        self, rule: Plan, slots: int, *, opening: bool = True
     ) -> tuple[float, int]:
         """Simulated seconds until the target is reached (infinite if never), and trials begun."""
-        policy = self._policy(rule, slots)
+        problem = self.problem if opening else self.no_opening
+        policy = Policy(rule, problem, sweep="replay", slots=slots)
         target = self.target
         free = [Slot(index) for index in range(slots)]
         #: what is known of each trial, by its number
@@ -218,9 +218,11 @@ def _job(trial: Any, slot: Slot) -> Job:
 
 def _recorded_part(space: Space, recorded: Iterable[TrialConfig]) -> Space:
     """The space with those learning rates of which configs are recorded."""
-    found = {config.learning_rate for config in recorded}
-    kept = tuple(rate for rate in space["learning_rate"].values() or [] if rate in found)
-    return space.replace(learning_rate=Listed("learning_rate", kept))
+    rates = {config.learning_rate for config in recorded}
+    kept = tuple(rate for rate in space["learning_rate"].values() or [] if rate in rates)
+    found = space.replace(learning_rate=Listed("learning_rate", kept))
+    found.stands_in = "recording"  # so that no rate between these is tried
+    return found
 
 
 def _distance(one: TrialConfig, other: TrialConfig) -> float:
@@ -314,9 +316,10 @@ def _open(file: Path, within: float) -> None:
     _replay = Replay(file, within)
 
 
-def _run(task: tuple[Plan, int]) -> tuple[float, int]:
+def _run(task: tuple[Plan, int, bool]) -> tuple[float, int]:
     assert _replay
-    return _replay.sweep(*task)
+    rule, slots, opening = task
+    return _replay.sweep(rule, slots, opening=opening)
 
 
 def main() -> None:
@@ -348,7 +351,8 @@ def main() -> None:
         found[name] = rows = []
         with Pool(given.workers, _open, (file, given.within)) as pool:
             for label, rule in policies.items():
-                tasks = [(replace(rule, seed=seed), given.slots) for seed in range(given.seeds)]
+                opening, seeds = label not in NO_OPENING, range(given.seeds)
+                tasks = [(replace(rule, seed=seed), given.slots, opening) for seed in seeds]
                 rows.append(Row.of(label, pool.map(_run, tasks, chunksize=1)))
                 print(line(rows[-1], rows[0]), flush=True)
         print()

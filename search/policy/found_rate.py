@@ -115,14 +115,12 @@ def found(
     untrained: float | None,
     share: Callable[[Config], float],
     lowest_share: float,
-    *,
-    refine: bool,
 ) -> FoundRate:
     """What is to be made of a ladder that has ended with the rate `best`.
 
     `untrained` is the loss of the unigram baseline, nats; None if it is not known.
     """
-    refines = refine and refinable(space)
+    refines = refinable(space)
     index = [step.rate for step in steps].index(best)
     above, below = _passed_over(reversed(steps[:index])), _passed_over(steps[index + 1 :])
     near = best * FACTOR if _nearly_as_good(steps, index, untrained) else best * FACTOR**0.5

@@ -24,7 +24,7 @@ class LadderPhase:
     def __init__(
         self, plan: Plan, problem: SearchProblem, trials: Mapping[int, TrialSnapshot], slots: int
     ) -> None:
-        self._trials, self._problem, self._refine = trials, problem, plan.refine
+        self._trials, self._problem = trials, problem
         self._early_stopping = plan.early_stopping
         self._rate_field = problem.space.rate or ""
         self._small = problem.smallest or problem.space.middle()
@@ -82,7 +82,6 @@ class LadderPhase:
             problem.untrained_loss,
             problem.rate_share,
             problem.lowest_rate_share,
-            refine=self._refine,
         )
 
     def next_config(self) -> Config | None:

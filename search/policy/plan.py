@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: first proposals of a search of which the one with the cheapest steps is tried first
-CHOICES = 3
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to search. benchmarks/replay.py compares what the parts gain."""
+    """How to search."""
 
     algorithm: str = "tpe"
     seed: int = 0
@@ -18,11 +15,6 @@ class Plan:
     trials: int = 50
     seconds: float | None = None
     ladder: bool = True
-    #: let the search try learning rates between those of the ladder, where the space allows it
-    refine: bool = True
-    #: begin the search with the ladder's network in a middling size and the best rate, and with
-    #: some that differ from it in one field
-    opening: bool = True
     #: begin with the best of earlier sweeps on the same data
     prior: bool = True
     halving: bool = True
@@ -33,5 +25,3 @@ class Plan:
     #: retrain this many of the best configs, each with this many further seeds
     confirm_configs: int = 3
     confirm_seeds: int = 3
-    #: while the search starts, of so many proposals the one with the cheapest steps is tried first
-    choices: int = CHOICES

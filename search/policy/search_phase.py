@@ -41,6 +41,8 @@ from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase
 
+#: first proposals of a search of which the one with the cheapest steps is tried first
+CHOICES = 3
 #: proposals that are looked at for one that comes far enough before the deadline
 LOOKS = 30
 #: rungs that a trial should come to by then, so that it can show what it is worth
@@ -74,9 +76,9 @@ class SearchPhase:
         self._forecasts = Forecasts((*rungs, problem.rounds), problem.feature_weights)
         if plan.halving and problem.pausable:
             self.pausing = Pausing(problem, trials, slots, self._forecasts)
-        #: the opening that comes later; None if trials do not wait, or openings are not wanted
+        #: the opening that comes later; None if trials do not wait
         self._large: LargeOpening | None = None
-        if self.pausing and plan.opening:
+        if self.pausing:
             self._large = LargeOpening(plan, problem, trials, costs, self.pausing, slots)
         self._extrapolation = Extrapolation(problem.rounds, problem.first_rung)
         #: what trials have returned, by their number; NaN without a result
@@ -172,7 +174,7 @@ class SearchPhase:
         #: those that only come to their first rung
         short: list[Proposal] = []
         least = math.inf
-        wanted = self._plan.choices if number < STARTUP else 1
+        wanted = CHOICES if number < STARTUP else 1
         candidates = self._propose().candidates(number, self._observed.observations(self._losses()))
         for proposal in itertools.islice(candidates, LOOKS):
             needs = self._costs.trial_seconds(proposal.config, self._problem.first_rung)
@@ -214,8 +216,6 @@ class SearchPhase:
 
     def _opening(self, left: float | None) -> Config | None:
         """A sensible config to begin with; None if none is left."""
-        if not self._plan.opening:
-            return None
         used = self._trials.configs
         for config in self._openings():
             needs = self._costs.trial_seconds(config, self._problem.first_rung)

@@ -288,7 +288,7 @@ def play(
 PLANS = [
     Plan(trials=24),
     Plan(trials=24, algorithm="random"),
-    Plan(trials=30, algorithm="anneal", choices=1),
+    Plan(trials=30, algorithm="anneal"),
     Plan(trials=24, ladder=False),
     Plan(trials=24, halving=False, early_stopping=2),
     Plan(trials=24, confirm_configs=0),

@@ -23,14 +23,15 @@ def by_size(config: Config) -> float:
 
 
 def found_in(
-    dimension: Dimension, *losses: float, refine: bool = True, untrained: float | None = UNIGRAM
+    dimension: Dimension, *losses: float, listed: bool = False, untrained: float | None = UNIGRAM
 ) -> FoundRate:
     """What comes of a ladder over a dimension with these losses, sizes 32 to 512."""
     space = Space({"learning_rate": dimension, "layer_size": Range("layer_size", 32, 512, 16)})
     known = [*losses, *[None] * len(rates(dimension))]
     steps = [Step(rate, loss) for rate, loss in zip(rates(dimension), known, strict=False)]
     best = min(steps, key=lambda step: math.inf if step.loss is None else step.loss).rate
-    return found(space, steps, best, untrained, by_size, 32 / 512, refine=refine)
+    space.stands_in = "template" if listed else ""
+    return found(space, steps, best, untrained, by_size, 32 / 512)
 
 
 DECADES = Listed("learning_rate", (1e-4, 1e-3, 1e-2, 1e-1, 1.0))
@@ -178,10 +179,10 @@ def test_a_range_on_a_linear_scale_stays_one() -> None:
         ((2.0, 2.5), [0.1, 1.0]),
     ],
 )
-def test_without_refining_listed_rates_are_kept_that_have_not_lost(
+def test_of_a_template_listed_rates_are_kept_that_have_not_lost(
     losses: tuple[float, ...], kept: list[float]
 ) -> None:
-    rate = found_in(DECADES, *losses, refine=False)
+    rate = found_in(DECADES, *losses, listed=True)
     assert rate.narrowed["learning_rate"].values() == kept
     config = SMALL.evolve(layer_size=512, learning_rate=0.01)
     assert rate.suits(config) and rate.suited(config) == config
@@ -197,7 +198,7 @@ def test_a_finer_list_keeps_its_rates_between_those_that_have_lost() -> None:
 def test_where_the_unigram_loss_is_not_known_only_what_has_failed_is_left_out(
     above: float, kept: list[float]
 ) -> None:
-    rate = found_in(DECADES, math.inf, above, 2.0, 2.5, untrained=None, refine=False)
+    rate = found_in(DECADES, math.inf, above, 2.0, 2.5, untrained=None, listed=True)
     assert rate.narrowed["learning_rate"].values() == kept
 
 

@@ -117,13 +117,12 @@ def test_one_that_is_behind_then_waits_and_is_ranked_as_it_is_then() -> None:
     "plan",
     [
         replace(PLAN, seconds=None),  # which share of the time it takes is not known
-        replace(PLAN, opening=False),
         replace(PLAN, halving=False),  # all are trained to their end there
         replace(PLAN, ladder=False),  # no rate is known that suits it
         replace(PLAN, seconds=30.0),  # less than nine epochs of the smaller one take
     ],
 )
-def test_a_sweep_without_time_openings_halving_or_ladder_has_none(plan: Plan) -> None:
+def test_a_sweep_without_time_halving_or_ladder_has_none(plan: Plan) -> None:
     assert large_ones(play(plan, LONGER, slots=2, **KNOWN)) == []
 
 

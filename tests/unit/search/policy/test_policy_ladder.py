@@ -72,13 +72,6 @@ def test_larger_layers_get_lower_rates(slots: int) -> None:
         assert best / 10.5 <= config.learning_rate <= best * 2.1
 
 
-def test_without_refining_the_search_keeps_to_listed_rates_that_have_not_failed() -> None:
-    played = play(Plan(trials=24, refine=False))
-    searched = played.of(Phase.SEARCH)
-    assert {as_lstm_config(c.trial.config).learning_rate for c in searched} == {0.001, 0.01}
-    assert played.policy.space["learning_rate"].values() == [0.001, 0.01]
-
-
 def test_free_slots_run_the_next_rates_and_those_not_needed_are_stopped() -> None:
     played = play(Plan(trials=10), slots=6, curves=lambda trial: slow_below(trial, 0.001))
     climbed = played.of(Phase.LADDER)

@@ -188,7 +188,7 @@ def test_with_little_time_confirmations_are_begun_only_if_they_can_end(
 def test_a_config_that_is_too_dear_for_the_time_left_gives_way_to_a_cheaper_one() -> None:
     sizes = SPACE.replace(layer_size=Listed("layer_size", (16, 1024)))
     for seed in range(5):
-        plan = Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, "seed": seed, "choices": 1})
+        plan = Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, "seed": seed})
         policy = policy_of(plan, sizes, slots=1)
         dear, cheap = (
             policy.costs.trial_seconds(
