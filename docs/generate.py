@@ -16,7 +16,6 @@ import dataclasses
 import inspect
 import re
 import sys
-import typing
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -196,7 +195,6 @@ ALIASES = {
     "StoreLike": "str | os.PathLike[str] | None",
     "pd.DataFrame": "pandas.DataFrame",
 }
-LONGEST_LINE = 100
 #: sections of docstrings, and what a row of each is
 SECTIONS = {"Args": "argument", "Fields": "field", "Raises": "raises"}
 #: a comment on an attribute, and what it is of
@@ -206,42 +204,41 @@ ATTRIBUTE = re.compile(
 
 
 def _public(name: str, value: Any) -> str:
-    """The section of a public name."""
+    """The section of a public name: of a class with its attributes and methods."""
     if not isinstance(value, type):
-        return _function("###", name, value)
-    texts = [f"### {name}\n", _documented(name, value)]
+        arguments = _sections(name, value)[1].get("argument")
+        table = f"\n{_table(('argument', 'meaning'), arguments)}" if arguments else ""
+        return f"### {name}\n\n`{_signature(name, value)}`\n\n{_sections(name, value)[0]}\n{table}"
+    text, sections = _sections(name, value)
+    parts = [f"### {name}\n\n{text}\n"]
+    parts += [_table((head, "meaning"), rows) for head, rows in sections.items()]
     if rows := [*_attributes(value), *_properties(value)]:
-        texts.append(_table(("attribute", "meaning"), rows))
-    for member, method in vars(value).items():
-        if inspect.isfunction(method) and member[0] != "_":
-            texts.append(_function("####", f"{name}.{member}", method))
-    return "\n".join(texts)
+        parts.append(_table(("attribute", "meaning"), rows))
+    methods = [
+        f"- `{_signature(f'{name}.{member}', method)}`: {_inline(f'{name}.{member}', method)}\n"
+        for member, method in vars(value).items()
+        if inspect.isfunction(method) and member[0] != "_" and member != "to_dict"
+    ]
+    return "\n".join([*parts, *(["".join(methods)] if methods else [])])
 
 
-def _function(level: str, name: str, function: Callable[..., object]) -> str:
-    """The section of a function, with each form in which it may be called."""
-    calls = typing.get_overloads(function) or [function]
-    code = "\n".join(_signature(name, call) for call in calls)
-    return f"{level} {name}\n\n```\n{code}\n```\n\n{_documented(name, function)}"
+def _inline(name: str, method: object) -> str:
+    """The text of a docstring without its sections, in one line."""
+    return " ".join(_sections(name, method)[0].split())
 
 
 def _signature(name: str, function: Callable[..., object]) -> str:
-    """A call with the types of its arguments, in one line or one argument a line."""
-    found = inspect.signature(function)
+    """A call with the names of its arguments and their defaults, in one line."""
     arguments = list[str]()
-    for argument in found.parameters.values():
+    for argument in inspect.signature(function).parameters.values():
         if argument.name == "self":
             continue
         if argument.kind is argument.KEYWORD_ONLY and "*" not in arguments:
             arguments.append("*")
         prefix = "**" if argument.kind is argument.VAR_KEYWORD else ""
-        default = "" if argument.default is argument.empty else f" = {argument.default!r}"
-        arguments.append(f"{prefix}{argument.name}: {_type(argument.annotation)}{default}")
-    end = f") -> {_type(found.return_annotation)}"
-    line = f"{name}({', '.join(arguments)}{end}"
-    if len(line) <= LONGEST_LINE:
-        return line
-    return "".join([f"{name}(\n", *(f"    {argument},\n" for argument in arguments), end])
+        default = "" if argument.default is argument.empty else f"={argument.default!r}"
+        arguments.append(f"{prefix}{argument.name}{default}")
+    return f"{name}({', '.join(arguments)})"
 
 
 def _type(annotation: object) -> str:
@@ -251,22 +248,12 @@ def _type(annotation: object) -> str:
     return text
 
 
-def _documented(name: str, value: object) -> str:
-    """A docstring in Markdown: its text, and a table for each of its sections.
+def _sections(name: str, value: object) -> tuple[str, dict[str, list[tuple[str, str]]]]:
+    """The text of a docstring, and the rows of its sections by their heads.
 
     Raises:
         ValueError: there is none.
     """
-    text, sections = _sections(name, value)
-    tables = [
-        _table((head, "meaning" if head != "raises" else "when"), rows)
-        for head, rows in sections.items()
-    ]
-    return "\n".join([text + "\n", *tables])
-
-
-def _sections(name: str, value: object) -> tuple[str, dict[str, list[tuple[str, str]]]]:
-    """The text of a docstring, and the rows of its sections by their heads."""
     lines = (inspect.getdoc(value) or "").splitlines()
     if not lines:
         raise ValueError(f"{name} has no docstring, expected one")
@@ -296,10 +283,8 @@ def _properties(value: type) -> Iterator[tuple[str, str]]:
     """Properties of a class with their docstrings in one line."""
     for name, member in vars(value).items():
         if isinstance(member, property) and member.fget and name[0] != "_":
-            text, sections = _sections(name, member)
-            raised = [f"Raises {kind}: {when}." for kind, when in sections.get("raises", [])]
             kind = _type(inspect.signature(member.fget).return_annotation)
-            yield f"`{name}: {kind}`", " ".join([*text.split(), *raised])
+            yield f"`{name}: {kind}`", _inline(name, member)
 
 
 if __name__ == "__main__":

@@ -269,7 +269,7 @@ def generator(tmp_path: Path) -> Path:
     "page, right, wrong, part",
     [
         ("commands.md", "| `--top N` |", "| `--first N` |", "trials"),
-        ("python.md", "| `temperature` |", "| `heat` |", "python"),
+        ("python.md", "| `early_stopping` |", "| `early_ending` |", "python"),
     ],
 )
 def test_the_generator_notices_and_mends_what_is_out_of_date(
