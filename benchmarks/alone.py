@@ -276,12 +276,12 @@ def rescored(sweep: str, store: Path, count: int) -> tuple[int, float]:
     from lstm_sweep.models.network.evaluation import evaluate
     from lstm_sweep.search.results.export import choose
     from lstm_sweep.search.results.generate import predictor_of
-    from lstm_sweep.search.store import archive
+    from lstm_sweep.search.store import reader
     from lstm_sweep.search.store.tracking import Store
-    from lstm_sweep.search.sweep.same_corpus import load_same_corpus
+    from lstm_sweep.search.sweep.corpus_task import load_same_corpus
 
     record = choose(Store(settings_of(store)), sweep)
-    source, scoring = archive.read_source(record)
+    source, scoring = reader.read_source(record)
     corpus = load_same_corpus(source, record)
     model = lstm_sweep.sweep(sweep, store=store).best.export(store / "rescored")
     folder, bundle = bundles.read(str(model.folder))

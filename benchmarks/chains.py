@@ -232,13 +232,13 @@ def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Re
         raise InputError(f"seed {given.seed}: ended with code {code}; expected 0, see {log}")
     import lstm_sweep
     from lstm_sweep._store import settings_of
-    from lstm_sweep.search.store import archive
+    from lstm_sweep.search.store import reader
+    from lstm_sweep.search.store.curves import confirmed_of
     from lstm_sweep.search.store.tracking import Store
-    from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
 
     best = lstm_sweep.sweep(NAME, store=folder).best
     store = Store(settings_of(folder))
-    records = archive.trials(store, NAME)
+    records = reader.trials(store, NAME)
     again = confirmed_of(store, records)
     own = [one for one in again if one.first.trial.config.to_dict() == best.config]
     assert best.val_loss is not None

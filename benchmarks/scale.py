@@ -33,7 +33,7 @@ from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.process.interrupts import EndRequest
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.experiment import Experiment
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
@@ -185,7 +185,7 @@ def _resume(
 ) -> None:
     """Go on with the sweep until its first trial is started; print how long that takes."""
     began = clock()
-    past = rebuild(store, archive.existing_sweep(store, NAME))
+    past = rebuild(store, reader.existing_sweep(store, NAME))
     read = clock()
     engine = SleepingEngine(given.slots, given.rate, clock)
     longer, end = replace(spec, trials=spec.trials + given.slots), EndRequest()

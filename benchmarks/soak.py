@@ -28,7 +28,7 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines.local import LocalEngine, find_slots
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -171,7 +171,7 @@ def _drive(folder: Path, trials: int, workers: int) -> int:
     later = (mark for mark in MARKS if first < mark < trials)
     watch = Watch((first, *later, trials))
     store = _store(folder)
-    archive.sweeps(store)  # opens its connections
+    reader.sweeps(store)  # opens its connections
     print(_HEAD, flush=True)
     watch.samples.append(watch.sample(0))
     print(_row(watch.samples), flush=True)
@@ -240,7 +240,7 @@ def _resumed(folder: Path, trials: int) -> tuple[float, float]:
         command, cwd=folder, env=os.environ | source, check=True, stdout=subprocess.DEVNULL
     )
     store = _store(folder)
-    sweep = archive.existing_sweep(store, NAME)
+    sweep = reader.existing_sweep(store, NAME)
     [run] = store.runs({Tag.PARENT: sweep.info.run_id, Tag.TRIAL: str(trials)})
     [epoch] = store.client.get_metric_history(run.info.run_id, "val_loss")
     return run.info.start_time / 1000 - began, epoch.timestamp / 1000 - began

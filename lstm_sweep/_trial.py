@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lstm_sweep.search.api.trial_comparison import TrialComparison
+    from lstm_sweep.search.store.reader import TrialRecord
     from lstm_sweep.search.store.settings import Settings
-    from lstm_sweep.search.store.trial_record import TrialRecord
 
 
 class Trial:

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.sweep.events import Resumed
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.transitions import after
+from lstm_sweep.search.sweep.transitions import Resumed, after
 from lstm_sweep.search.trial import Trial
 
 

@@ -11,7 +11,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.errors import SweepRunsError
 from lstm_sweep.search.api.references import existing_store, store_of_sweep
 from lstm_sweep.search.policy.stop_reason import SweepStatus
-from lstm_sweep.search.store import archive, deletion
+from lstm_sweep.search.store import deletion, reader
 from lstm_sweep.search.store.deletion import Freed
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import Settings
@@ -97,7 +97,7 @@ def delete(
         SweepRunsError: it runs, or waits in the queue of a service, or one of its trials is rerun.
     """
     store = store_of_sweep(name, settings)
-    run = archive.existing_sweep(store, name)
+    run = reader.existing_sweep(store, name)
     until = _Until(clock, clock() + within_s)
     if not dry_run:
         reserve(store, run)
@@ -125,13 +125,13 @@ def prune(
     """
     store, until = existing_store("prune", settings), _Until(clock, clock() + within_s)
     found, left_out = list[Deleted](), list[str]()
-    runs = archive.sweeps(store, lambda error: left_out.append(str(error)))
+    runs = reader.sweeps(store, lambda error: left_out.append(str(error)))
     for run in runs:
         tags, ended = run.data.tags, (run.info.end_time or 0) / 1000
         if not is_meant(run) or not ended or now() - ended < older_than_s:
             continue
         try:
-            if archive.state_of(Tags(run)) not in ENDED:
+            if reader.state_of(Tags(run)) not in ENDED:
                 continue
             if keep_best and tags.get(Tag.PRUNED) == BEST and not _runs_beside_best(store, run):
                 continue
@@ -190,7 +190,7 @@ def _check_rests(store: Store, name: str, run_id: str) -> None:
     tags = Tags(store.run(run_id))
     if driver := lease.find_driver(store, run_id):
         why = f"{driver} drives it"
-    elif archive.state_of(tags) == "queued" or tags.get(Tag.QUEUED) == "yes":
+    elif reader.state_of(tags) == "queued" or tags.get(Tag.QUEUED) == "yes":
         why = "it waits in the queue of a service"
     elif any(map(_is_rerun, store.runs({Tag.PARENT: run_id}, having=Tag.RERUN_OF))):
         why = "one of its trials is trained again"
@@ -224,7 +224,7 @@ def _children(store: Store, run: Any) -> list[Any]:
 
 def _runs_beside_best(store: Store, run: Any) -> list[Any]:
     """The runs of a sweep but for its own, its baselines and its best trial."""
-    ranked = archive.ranked(archive.trials(store, run.data.tags[Tag.NAME]))
+    ranked = reader.ranked(reader.trials(store, run.data.tags[Tag.NAME]))
     kept = {one.run_id for one in ranked[:1]}
     trials = (one for one in _children(store, run) if Tag.BASELINE not in one.data.tags)
     return [one for one in trials if one.info.run_id not in kept]

@@ -23,7 +23,7 @@ from lstm_sweep.search.policy.prior import EarlierBest, described
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
@@ -186,7 +186,7 @@ def resume(
         SweepFailedError: as for `launch`.
     """
     store = store_of_sweep(name, settings)
-    run = archive.existing_sweep(store, name)
+    run = reader.existing_sweep(store, name)
     return go_on(
         store,
         run,
@@ -212,8 +212,8 @@ def go_on(
 ) -> SweepResult:
     """Go on with a sweep as its run says it, whatever the store says since; see `resume`."""
     tags = Tags(run)
-    archive.state_of(tags)
-    name, kind = archive.name_of(tags), task_kind_of_run(tags)
+    reader.state_of(tags)
+    name, kind = reader.name_of(tags), task_kind_of_run(tags)
     check_not_deleted(name, tags)
     was = kind.read_spec(run, tags, template)
     now = resumed_spec(was, name, changes, spec)
@@ -289,9 +289,9 @@ def pause(name: str, *, settings: Settings) -> StoppedSweep:
 
 def _end(name: str, settings: Settings, how: str) -> StoppedSweep:
     store = store_of_sweep(name, settings)
-    run = archive.existing_sweep(store, name)
+    run = reader.existing_sweep(store, name)
     run_id = run.info.run_id
-    was, pausing = archive.state_of(Tags(run)), how == lease.PAUSE
+    was, pausing = reader.state_of(Tags(run)), how == lease.PAUSE
     waits = run.info.status == "SCHEDULED" or was == "queued"
     is_open = (waits and not (pausing and was == "paused")) or run.info.status == "RUNNING"
     waits = waits and lease.is_left(run.data.tags)  # a driver that begins has the lease first
@@ -304,7 +304,7 @@ def _end(name: str, settings: Settings, how: str) -> StoppedSweep:
     return StoppedSweep(
         name,
         run_id,
-        archive.state_of(tags),
+        reader.state_of(tags),
         had_ended=not is_open,
         advice=how_to_go_on(name, tags),
         left_out=tuple(left_out),

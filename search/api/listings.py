@@ -10,13 +10,13 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_kind
 from lstm_sweep.search.api.references import store_of_sweep, store_of_trial
 from lstm_sweep.search.api.status_report import BROKEN_OFF, why_of
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import store_to_read
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import BASELINE
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import WHOLE, Tag, count, finite
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import lease
 
 #: in place of the state of a sweep that this version cannot read
@@ -103,7 +103,7 @@ class SweepTrials(Listing[TrialRecord]):
     @property
     def best(self) -> TrialRecord | None:
         """The trial with the lowest loss of those that have ended, if it is among them."""
-        return next(iter(archive.ranked(list(self.rows))), None)
+        return next(iter(reader.ranked(list(self.rows))), None)
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ def sweeps(*, settings: Settings, limit: int | None = None, page: str = "") -> S
         left_out.append(str(error))
 
     if limit is None:
-        runs, more = archive.sweeps(store, skip)[::-1], ""
+        runs, more = reader.sweeps(store, skip)[::-1], ""
     else:
-        runs, more = archive.newest_sweeps(store, limit, page, skip)
+        runs, more = reader.newest_sweeps(store, limit, page, skip)
     return SweepPage(tuple(map(_row, runs)), tuple(left_out), more)
 
 
@@ -160,7 +160,7 @@ def sweep_row(name: str, *, settings: Settings) -> SweepRow:
     Raises:
         InputError: there is no such sweep.
     """
-    return _row(archive.existing_sweep(store_of_sweep(name, settings), name))
+    return _row(reader.existing_sweep(store_of_sweep(name, settings), name))
 
 
 def _row(run: Any) -> SweepRow:
@@ -188,14 +188,14 @@ def _about(run: Any) -> Mapping[str, Any]:
     if about.keys() & {"data", "template"}:
         return about
     try:
-        return archive.written_spec(run)
+        return reader.written_spec(run)
     except InputError:
         return {}
 
 
 def _state_of(tags: dict[str, str]) -> str:
     """What a list says of the state of a sweep that any version may have made."""
-    if not archive.is_readable(tags):
+    if not reader.is_readable(tags):
         return ANOTHER
     state = tags.get(Tag.STATE, "")
     return BROKEN_OFF if state == "running" and lease.is_left(tags) else state
@@ -215,14 +215,14 @@ def trials(name: str, *, settings: Settings, top: int | None = None, page: str =
         if top < 1:
             raise InputError(f"--top is {shown(top)}: expected at least 1")
     store = store_of_sweep(name, settings)
-    running = lease.state_of(archive.existing_sweep(store, name)) == "running"
+    running = lease.state_of(reader.existing_sweep(store, name)) == "running"
     left_out = list[str]()
-    records = archive.trials(store, name, lambda error: left_out.append(str(error)))
-    best = archive.ranked(records, of_running=running)
+    records = reader.trials(store, name, lambda error: left_out.append(str(error)))
+    best = reader.ranked(records, of_running=running)
     are_best = {record.run_id for record in best}
     rest = [record for record in records if record.run_id not in are_best]
     rows, more = page_of([*best, *rest], top, page)
-    return SweepTrials(rows, tuple(left_out), archive.baselines(store, name), more)
+    return SweepTrials(rows, tuple(left_out), reader.baselines(store, name), more)
 
 
 def page_of(rows: Sequence[Item], limit: int | None, page: str) -> tuple[tuple[Item, ...], str]:
@@ -245,7 +245,7 @@ def show(reference: str, *, settings: Settings) -> TrialDetails:
         InputError: there is none, or several.
     """
     store = store_of_trial(reference, settings)
-    record = archive.find_trial(store, reference)
+    record = reader.find_trial(store, reference)
     history = {metric: store.history(record.run_id, metric) for metric in record.results}
     steps = sorted({step for values in history.values() for step in values})
     rows = ({"epoch": record.trial.epochs_after(step), **_at(step, history)} for step in steps)

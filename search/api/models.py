@@ -20,7 +20,7 @@ from lstm_sweep.search.results.detect import Detection, Rule
 from lstm_sweep.search.results.generate import GenerationRequest, Symbols
 from lstm_sweep.search.results.rerun import Rerun
 from lstm_sweep.search.results.rerun import rerun as run_again
-from lstm_sweep.search.store import address, archive, registry
+from lstm_sweep.search.store import address, reader, registry
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.sweep.observer import SILENT, Observer
@@ -154,7 +154,7 @@ def rerun(
         raise InputError(f"--set is {shown(changes)}: expected a mapping of fields to values")
     with open_engine(engine, workers=1) as opened:
         store = store_of_trial(reference, settings)
-        record = archive.find_trial(store, reference)
+        record = reader.find_trial(store, reference)
         task_kind_of_run(record.tags).check_rerun(record, changes, template, devices(opened))
         return run_again(
             store, record, opened, changes, template, observer=observer, interrupts=interrupts

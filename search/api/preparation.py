@@ -11,7 +11,7 @@ from lstm_sweep.search.api.errors import SweepExistsError
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.continuation import resuming
@@ -36,7 +36,7 @@ def check_free(store: Store, name: str) -> None:
     Raises:
         SweepExistsError: one has it.
     """
-    run = archive.find_sweep(store, name)
+    run = reader.find_sweep(store, name)
     if run is None:
         return
     state = run.data.tags.get(Tag.STATE, "")
@@ -60,5 +60,5 @@ def free_name(store: Store, data: str) -> str:
     return next(
         name
         for number in itertools.count(first)
-        if not archive.find_sweep(store, name := f"{stem}{number}")
+        if not reader.find_sweep(store, name := f"{stem}{number}")
     )

@@ -23,14 +23,14 @@ from lstm_sweep.search.api.errors import NothingToDoError, SweepExistsError
 from lstm_sweep.search.api.resumption import resumed_spec, waiting_changes
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason, SweepStatus
 from lstm_sweep.search.spec import UNLIMITED, SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError, StoreError
 from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.tags import LARGEST, Tag, Tags, count
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.claim import OWNS_NAME, WITHDRAWN, claim
 from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
+from lstm_sweep.search.sweep.lease import OWNS_NAME, WITHDRAWN, reserve_name
 from lstm_sweep.search.sweep.resume import close, expected_left
 from lstm_sweep.search.sweep.tasks import task_kind, task_kind_of_run
 
@@ -193,7 +193,7 @@ def _claim(store: Store, name: str, run_id: str) -> None:
     Raises:
         SweepExistsError: another sweep has its name.
     """
-    if not claim(store, name, run_id):
+    if not reserve_name(store, name, run_id):
         store.log(run_id, tags={Tag.QUEUED: LEFT})
         store.finish(run_id, "KILLED")
         raise SweepExistsError(
@@ -256,16 +256,16 @@ def _note_left_out(run_id: str, why: str) -> None:
 
 def _read(run: Any) -> QueuedRun:
     tags = Tags(run)
-    spec, done = archive.written_spec(run), count(run.data.metrics, "trials_done")
+    spec, done = reader.written_spec(run), count(run.data.metrics, "trials_done")
     left = max(1, (_whole(tags, spec, "trials") or UNLIMITED) - done)
     driven = lease.holder(run.data.tags)
     return QueuedRun(
-        name=archive.name_of(tags),
+        name=reader.name_of(tags),
         run_id=tags.run_id,
         owner=tags.get(Tag.OWNER, ""),
         priority=tags.whole(Tag.PRIORITY, LOWEST, 0, HIGHEST),
         submitted=tags.seconds(Tag.SUBMITTED),
-        state=archive.state_of(tags),
+        state=reader.state_of(tags),
         driver=None if driven is None or driven.is_gone else driven,
         changes=waiting_changes(tags),
         workers=_whole(tags, spec, "workers"),
@@ -329,9 +329,9 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
         NothingToDoError: it has spent all that it may.
         InputError: there is no such sweep, the changes are none, or its data may not be read.
     """
-    run = archive.existing_sweep(store, name)
+    run = reader.existing_sweep(store, name)
     tags, is_ours = Tags(run), _is_signed(store, run)
-    state = archive.state_of(tags)
+    state = reader.state_of(tags)
     check_not_deleted(name, tags)
     was = task_kind_of_run(tags).read_spec(run, tags, None)
     waits = waiting_changes(tags) if state in WAITS and is_ours else {}

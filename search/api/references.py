@@ -6,7 +6,7 @@ import re
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.spec import NAME, check_name
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import store_to_read
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.settings import Settings
@@ -66,7 +66,7 @@ def means_sweep(reference: str, *, settings: Settings) -> bool:
         return False
     if not RUN_ID.fullmatch(reference):
         return True
-    return archive.find_sweep(existing_store(f"'{reference}'", settings), reference) is not None
+    return reader.find_sweep(existing_store(f"'{reference}'", settings), reference) is not None
 
 
 def existing_store(what: str, settings: Settings) -> Store:

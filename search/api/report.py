@@ -9,9 +9,9 @@ from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.pages import answer
 from lstm_sweep.search.pages.findings import Findings
 from lstm_sweep.search.process.new_paths import new_report, write_report
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.sweep.stored_report import read_report
+from lstm_sweep.search.sweep.report import read_report
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def report(name: str, *, settings: Settings, to: str | None = None) -> SweepRepo
     """
     file = None if to is None else new_report(to)
     store = store_of_sweep(name, settings)
-    found, html = read_report(store, archive.existing_sweep(store, name))
+    found, html = read_report(store, reader.existing_sweep(store, name))
     if file:
         write_report(file, html)
     return SweepReport(found, html, None if file is None else str(file))

@@ -14,7 +14,7 @@ from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.api.errors import DifferentSearchError
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.spec import MAY_CHANGE, SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
@@ -117,7 +117,7 @@ def changes_of(
         DifferentSearchError: `spec` describes another search.
     """
     store = store_of_sweep(name, settings)
-    run = archive.existing_sweep(store, name)
+    run = reader.existing_sweep(store, name)
     tags = Tags(run)
     was = task_kind_of_run(tags).read_spec(run, tags, template)
     resumed_spec(was, name, changes, spec)

@@ -11,12 +11,12 @@ from typing import Any
 
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.sweep_result import BestTrial
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.journal import DRIVER_DIED
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import MOST_SECONDS, Tag, Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_end import DRIVER_DIED
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.resume import expected_left
 from lstm_sweep.search.trial import Outcome
@@ -97,9 +97,9 @@ def follow(name: str, *, settings: Settings, every_s: float) -> Iterator[SweepSt
 
 
 def _report(store: Store, name: str) -> SweepStatusReport:
-    run = archive.existing_sweep(store, name)
+    run = reader.existing_sweep(store, name)
     tags, state = Tags(run), lease.state_of(run)
-    records = archive.trials(store, name)
+    records = reader.trials(store, name)
     # those that a driver which does not run has left open are none of its outcomes
     counted = [one for one in records if one.outcome or state == "running"]
     outcomes = Counter(one.state for one in counted)
@@ -117,7 +117,7 @@ def _report(store: Store, name: str) -> SweepStatusReport:
         submitted=_time(tags, Tag.SUBMITTED) or began,
         started=_started(tags, began),
         eta_seconds=(
-            expected_left(run, archive.written_spec(run), ended) if state == "running" else None
+            expected_left(run, reader.written_spec(run), ended) if state == "running" else None
         ),
     )
 
@@ -133,7 +133,7 @@ def _started(tags: Tags, began: datetime) -> datetime | None:
 
 def _best(records: list[TrialRecord], *, of_running: bool) -> BestTrial | None:
     """The trial with the lowest loss, be it one that has ended or, if `of_running`, that runs."""
-    counted = archive.ranked(records, of_running=of_running)
+    counted = reader.ranked(records, of_running=of_running)
     return next(filter(None, map(BestTrial.of, counted)), None)
 
 

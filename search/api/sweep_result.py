@@ -12,15 +12,15 @@ from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.policy.confirmed import Confirmed
 from lstm_sweep.search.policy.stop_reason import DONE, SweepStatus
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.curves import confirmed_of
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.resume import driven_s
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
 from lstm_sweep.search.sweep.time_spent import TimeSpent, stored_time, time_spent
 from lstm_sweep.search.trial import Outcome, Trial
 
@@ -197,7 +197,7 @@ def result(name: str, *, settings: Settings) -> SweepResult:
         InputError: there is no such sweep, or it cannot be read.
     """
     store = store_of_sweep(name, settings)
-    return stored_result(store, archive.existing_sweep(store, name))
+    return stored_result(store, reader.existing_sweep(store, name))
 
 
 def stored_result(store: Store, run: Any, unchanged: str = "") -> SweepResult:
@@ -207,10 +207,10 @@ def stored_result(store: Store, run: Any, unchanged: str = "") -> SweepResult:
         BadRunError: its run says no state that this program knows.
     """
     tags, state = Tags(run), lease.state_of(run)
-    name, has_ended = archive.name_of(tags), state in list(SweepStatus)
-    records = archive.trials(store, name)
+    name, has_ended = reader.name_of(tags), state in list(SweepStatus)
+    records = reader.trials(store, name)
     outcomes = Counter(record.state for record in records)
-    ranked = archive.ranked(records, of_running=state == "running")
+    ranked = reader.ranked(records, of_running=state == "running")
     return SweepResult(
         sweep=name,
         run_id=run.info.run_id,
@@ -219,7 +219,7 @@ def stored_result(store: Store, run: Any, unchanged: str = "") -> SweepResult:
         trials={str(outcome): outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
         best=next(filter(None, map(BestTrial.of, ranked)), None),
         confirmed=tuple(map(ConfirmedConfig.of, confirmed_of(store, records))),
-        baselines=archive.baselines(store, name),
+        baselines=reader.baselines(store, name),
         unknown_share=tags.share(Tag.UNKNOWN_SHARE),
         seconds=driven_s(run),
         time=stored_time(tags),

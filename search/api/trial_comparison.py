@@ -10,13 +10,12 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.listings import SweepRow, TrialDetails, show, sweep_row
 from lstm_sweep.search.api.references import means_sweep
 from lstm_sweep.search.api.status_report import status
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import store_to_read
-from lstm_sweep.search.store.run_kind import scored_on
+from lstm_sweep.search.store.curves import confirmed_of
+from lstm_sweep.search.store.reader import TrialRecord, scored_on
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
 from lstm_sweep.search.trial import Outcome
 
 #: of trials that cannot be compared
@@ -103,7 +102,7 @@ def _loss(record: TrialRecord) -> float | None:
 
 def _spread(store: Store, sweeps: set[str]) -> float | None:
     """Largest standard deviation over seeds of the configs that sweeps have trained again."""
-    found = (confirmed_of(store, archive.trials(store, name)) for name in sorted(sweeps))
+    found = (confirmed_of(store, reader.trials(store, name)) for name in sorted(sweeps))
     known = (one.spread for confirmed in found for one in confirmed if len(one.losses) > 1)
     return max(known, default=None)
 

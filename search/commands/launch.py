@@ -25,8 +25,8 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Shield, stop_within_s
 from lstm_sweep.search.spec import MAY_CHANGE, SweepSpec, read_fields, read_spec
 from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings, load
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.observer import Observer
 from lstm_sweep.search.texts.summary import SHOWN, conclude
 from lstm_sweep.search.texts.terminal import plain, print_json

@@ -13,8 +13,7 @@ from typing import Any
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.search.api.models import Exported
 from lstm_sweep.search.store import address
-from lstm_sweep.search.store.model_folder import column_of, example_session
-from lstm_sweep.search.store.registry import Version
+from lstm_sweep.search.store.registry import Version, column_of, example_session
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.texts.curve import can_encode
 

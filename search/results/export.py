@@ -9,10 +9,10 @@ from typing import Any
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.new_paths import become, scratch_beside
 from lstm_sweep.search.results.register import register
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.bundle_parity import unchecked_reason
+from lstm_sweep.search.sweep.task import unchecked_reason
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 
 
@@ -22,13 +22,13 @@ def choose(store: Store, reference: str) -> TrialRecord:
     Raises:
         InputError: there is no such sweep or trial, or it has no weights.
     """
-    if archive.find_sweep(store, reference):
-        ranked = archive.ranked(archive.trials(store, reference))
+    if reader.find_sweep(store, reference):
+        ranked = reader.ranked(reader.trials(store, reference))
         if not ranked:
             raise InputError(f"sweep '{reference}' has no trial with a result, expected one")
         record = ranked[0]
     else:
-        record = archive.find_trial(store, reference)
+        record = reader.find_trial(store, reference)
     if not record.has_weights:
         raise InputError(
             f"trial {record.trial.id} has no weights (a sweep keeps those of its best trials); "

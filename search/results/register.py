@@ -9,10 +9,10 @@ from typing import Any
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store import registry
 from lstm_sweep.search.store.faults import StoreError, reason
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 
 

@@ -21,19 +21,18 @@ from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.results.comparison import Comparison, Rounds, compare, with_losses
-from lstm_sweep.search.store import trial_end
+from lstm_sweep.search.store import journal
 from lstm_sweep.search.store.faults import StoreError, reason
-from lstm_sweep.search.store.journal import Journal
+from lstm_sweep.search.store.journal import Journal, versions
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.store.versions import versions
+from lstm_sweep.search.sweep.health import Watch
 from lstm_sweep.search.sweep.inbox import Inbox
 from lstm_sweep.search.sweep.lease import Lease, holder
 from lstm_sweep.search.sweep.observer import SILENT, Observer, Viewer
 from lstm_sweep.search.sweep.preflight import check_stored
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
-from lstm_sweep.search.sweep.watch import Watch
 from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Progressed, RoundDone, TrialFiles
 
 #: outcomes of a trial that was ended from outside, and of one that has failed by itself
@@ -341,7 +340,7 @@ def _compare(record: TrialRecord, was: Rounds, progress: TrialProgress) -> Compa
     )
     same_end = record.outcome == progress.ended.outcome
     if progress.ended.outcome is Outcome.ERROR:  # known by the text of the exception alone
-        same_end = same_end and record.reason == trial_end.written_reason(progress.ended)
+        same_end = same_end and record.reason == journal.written_reason(progress.ended)
     had_failed = record.outcome in FAILURES
     failed = had_failed or not progress.ended.outcome.ranks
     nothing = comparison.epochs_compared == 0

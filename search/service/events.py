@@ -24,11 +24,11 @@ from lstm_sweep.search.service.answers import Answers
 from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.service import Service
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.curves import written_curve
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.stored_curve import written_curve
 
 #: part of a processor that looks at one sweep may take, and seconds between two of them at most
 SHARE, MOST_SELDOM_S = 0.05, 10.0
@@ -91,7 +91,7 @@ def look(service: Service, name: str, before: SweepView | None) -> tuple[SweepVi
     status, events, trials = report.to_dict(), list[bytes](), dict[int, TrialView]()
     if before and before.status["run_id"] != status["run_id"]:
         before = None
-    for record in archive.trials(store, name):
+    for record in reader.trials(store, name):
         had = before.trials.get(record.trial.number) if before else None
         trials[record.trial.number] = _seen(store, record, had, events)
     if before and _steady(before.status) != _steady(status):

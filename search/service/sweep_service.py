@@ -29,7 +29,7 @@ from lstm_sweep.search.service.scheduler import Allotment
 from lstm_sweep.search.service.service import Figures, QueuedSweep, ServiceSettings
 from lstm_sweep.search.service.shares import JUST_NOW, UNDER_WAY, Shares
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
@@ -166,11 +166,11 @@ class SweepService:
         """
         changes = changes or {}
         with self._one_change_of(name):
-            before = archive.existing_sweep(self._store, name)
+            before = reader.existing_sweep(self._store, name)
             run_id = before.info.run_id
             driver = lease.find_driver(self._store, run_id)  # this may take a while
             with self._runner.holding(run_id):
-                if changes and not driver and archive.state_of(Tags(before)) in UNDER_WAY:
+                if changes and not driver and reader.state_of(Tags(before)) in UNDER_WAY:
                     self._runner.end([run_id])  # one that starts would begin without them
                 with self._changing():
                     self._requeue(name, changes, before, driver, owner)
@@ -188,7 +188,7 @@ class SweepService:
         owner: str,
     ) -> None:
         """Queue a sweep again that had a driver, or had none, when its run was as `before`."""
-        run = archive.existing_sweep(self._store, name)
+        run = reader.existing_sweep(self._store, name)
         left, now = lease.is_left(run.data.tags), lease.holder(run.data.tags)
         if now != lease.holder(before.data.tags):
             driver = None if left else now
@@ -203,7 +203,7 @@ class SweepService:
         queue.check_priority(priority)
         none = InputError(f"sweep '{name}' is not queued: expected one that waits or runs")
         with self._changing():
-            run = archive.existing_sweep(self._store, name)
+            run = reader.existing_sweep(self._store, name)
             run_id = run.info.run_id
             if all(one.run_id != run_id for one in self._queue):
                 raise none
@@ -221,7 +221,7 @@ class SweepService:
             return api.delete(name, settings=settings, dry_run=True)
         with self._one_change_of(name):  # so that it is not queued meanwhile
             with self._alone():
-                run = archive.existing_sweep(self._store, name)
+                run = reader.existing_sweep(self._store, name)
                 if any(one.run_id == run.info.run_id for one in self._queue):
                     raise SweepRunsError(
                         f"sweep '{name}' waits or runs: expected one that has ended, or to stop it "
@@ -254,7 +254,7 @@ class SweepService:
 
     def owner(self, name: str) -> str | None:
         """Who has submitted a sweep."""
-        return queue.owner_of(self._store, archive.existing_sweep(self._shared, name))
+        return queue.owner_of(self._store, reader.existing_sweep(self._shared, name))
 
     def ready(self) -> str:
         """Why it cannot take sweeps just now; empty if it can."""
@@ -326,7 +326,7 @@ class SweepService:
     @contextlib.contextmanager
     def _one_change_of(self, name: str) -> Iterator[None]:
         """One sweep is paused, stopped or resumed by one after the other; others do not wait."""
-        run_id = archive.existing_sweep(self._store, name).info.run_id
+        run_id = reader.existing_sweep(self._store, name).info.run_id
         with self._changed.setdefault(run_id, threading.Lock()):
             yield
 
@@ -336,7 +336,7 @@ class SweepService:
         If its last driver was ended, it waits from then on: so it can be paused and stopped.
         """
         with self._changing():
-            run = archive.existing_sweep(self._store, name)
+            run = reader.existing_sweep(self._store, name)
             run_id, tags = run.info.run_id, run.data.tags
             queue.leave(self._store, run_id)
             self._runner.expect_end(run_id)

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.search.store import artifacts
-from lstm_sweep.search.store.tracking import Store, size_of
-from lstm_sweep.search.store.values import quoted
+from lstm_sweep.search.store.tracking import Store, quoted, size_of
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,125 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import Any
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.run_list import KEY, description, view_tag
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
+
+#: sections of ours, which MLflow sorts by their names, with the charts in a row
+CURVES, CONFIGS = "Learning curves", "Trials by config"
+COLUMNS = {CURVES: 2, CONFIGS: 1}
+#: pixels of a chart in them
+HEIGHT = 360
+#: MLflow's own sections, below ours, the last one closed; it loses one that a view does not name
+OTHERS = ("Model metrics", "System metrics")
+#: metrics, and over what they are drawn: "" is the step, which is the number of a round
+LINES = (
+    ("val_loss", ""), ("val_loss", "epochs_done"),
+    ("train_loss", "epochs_done"), ("val_accuracy", "epochs_done"),
+)  # fmt: skip
+#: fields of a config as parallel axes, and the loss that gives a trial its colour
+AXES = (
+    "direction", "layers", "layer_size", "learning_rate", "dropout", "sequence_length",
+    "batch_size",
+)  # fmt: skip
+LOSS = "best_val_loss"
+
+
+def charts() -> dict[str, Any]:
+    """The part of a view with the charts: learning curves come first."""
+    sections = [
+        {"uuid": _id(name), "name": name, "display": name != OTHERS[-1], "isReordered": False}
+        | ({"columns": COLUMNS[name], "cardHeight": HEIGHT} if name in COLUMNS else {})
+        for name in (*COLUMNS, *OTHERS)
+    ]
+    cards = [_line(metric, over) for metric, over in LINES] + [_parallel()]
+    return {
+        "compareRunSections": sections,
+        "compareRunCharts": [
+            {"uuid": f"{_id('chart')}-{number}", "deleted": False, "isGenerated": False} | card
+            for number, card in enumerate(cards, start=1)
+        ],
+    }
+
+
+def _line(metric: str, over: str) -> dict[str, Any]:
+    return {
+        "type": "LINE",
+        "metricSectionId": _id(CURVES),
+        "metricKey": metric,
+        "selectedMetricKeys": [metric],
+        "xAxisKey": "metric" if over else "step",
+        "selectedXAxisMetricKey": over,
+        "useGlobalXaxisKey": False,  # the page has one choice of an axis for all charts
+        "xAxisScaleType": "linear",
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "scaleType": "linear",
+        "range": {},
+        "lineSmoothness": 0,
+        "useGlobalLineSmoothing": True,
+        "ignoreOutliers": False,
+    }
+
+
+def _parallel() -> dict[str, Any]:
+    return {
+        "type": "PARALLEL",
+        "metricSectionId": _id(CONFIGS),
+        "selectedParams": list(AXES),
+        "selectedMetrics": [LOSS],
+        "showAllRuns": True,
+    }
+
+
+def _id(name: str) -> str:
+    return f"lstm-sweep-{name.lower().replace(' ', '-')}"
+
+
+#: key of the view in addresses
+KEY = "lstm-sweep"
+#: metrics, fields of a config and tags that are columns, in order
+METRICS = ("best_val_loss", "bits_per_symbol", "best_epoch")
+PARAMS = (
+    "parameters", "direction", "layers", "layer_size", "learning_rate", "dropout",
+    "sequence_length", "batch_size",
+)  # fmt: skip
+TAGS = (Tag.PHASE, Tag.OUTCOME)
+
+
+def view_tag() -> dict[str, str]:
+    """The tag with the view: runs by their loss, the lowest first, with what a search is about."""
+    named = {"tags": TAGS, "metrics": METRICS, "params": PARAMS}
+    columns = [f"{kind}.`{name}`" for kind, names in named.items() for name in names]
+    state = {
+        "orderByKey": f"metrics.`{METRICS[0]}`",
+        "orderByAsc": True,
+        "selectedColumns": columns,
+        "runsHiddenMode": "FIRST_20_RUNS",
+        **charts(),
+    }
+    return {Tag.VIEW_STATE + KEY: json.dumps(state, separators=(",", ":"))}
+
+
+def page_of(experiment_id: str, *, curves: bool = False) -> str:
+    """Address of the list of runs in this view, below that of the server; `curves` opens charts."""
+    mode = "&compareRunsMode=CHART" if curves else ""
+    path = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    return f"{path}&viewStateShareKey={KEY}{mode}"
+
+
+def description(experiment_id: str) -> str:
+    """What an experiment is, in Markdown; its list shows the beginning as plain text."""
+    return (
+        f"Sweeps of lstm-sweep: [runs, lowest loss first]({page_of(experiment_id)}), "
+        f"[learning curves]({page_of(experiment_id, curves=True)}). A sweep is a run, and its "
+        f"trials are the children of that."
+    )
 
 
 class Experiment:

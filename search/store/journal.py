@@ -6,29 +6,164 @@ that is needed to repeat the trial.
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+import os
+import platform
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
 
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.scoring import bits
+from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.policy.stop_reason import Stop, SweepStatus
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.progress import TrialProgress, comparable
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.parallel import each_of
 from lstm_sweep.search.store.tags import Tag, device_tags
-from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_end import end_of, end_tags, result, round_metrics
-from lstm_sweep.search.store.versions import versions
-from lstm_sweep.search.trial import Phase, Trial, TrialFiles
+from lstm_sweep.search.store.tracking import TAG_LENGTH, Store, at_once
+from lstm_sweep.search.trial import Ended, Phase, Trial, TrialFiles
+
+PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that the bits of a trial depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+#: values of each round in the tag `Tag.CURVE`, from which a sweep is resumed
+CURVE = ("val_loss", "round_seconds")
+#: reason of a trial whose driver was killed, for people
+DRIVER_DIED = "the program that drove the sweep died"
+#: characters of the longest reason
+LONGEST_REASON = 500
+#: bytes of a trial's output that are kept
+LONGEST_LOG = 1 << 24
+
+
+def written_reason(ended: Ended) -> str:
+    """Why a trial has ended, without secrets and cut to `LONGEST_REASON`."""
+    return without_secrets(ended.reason)[:LONGEST_REASON]
+
+
+def end_tags(progress: TrialProgress, ended: Ended) -> dict[str, str]:
+    """How a trial has ended, and its rounds, from which a sweep is resumed."""
+    tags = {Tag.OUTCOME: str(ended.outcome), Tag.REASON: written_reason(ended)}
+    if ended.unfinished:
+        tags[Tag.UNFINISHED] = "yes"
+    if progress.waited:
+        tags[Tag.SECONDS] = f"{progress.seconds:.3f}"
+        if not ended.unfinished:
+            tags[Tag.PAUSED] = ""
+    curve = json_text([[one.get(name) for name in CURVE] for one in progress.rounds])
+    if len(curve) <= TAG_LENGTH:
+        tags[Tag.CURVE] = curve
+    scoring = [one.get("scoring_seconds") for one in progress.rounds]
+    measured = [None if seconds is None else round(seconds, 3) for seconds in scoring]
+    if any(scoring) and len(text := json_text(measured)) <= TAG_LENGTH:
+        tags[Tag.SCORING_SECONDS] = text
+    return {str(name): text for name, text in tags.items()}
+
+
+def lost_with_driver(ended: Ended) -> dict[str, str]:
+    """The tags of an attempt that its driver has left open, and that ended so."""
+    tags = {Tag.OUTCOME: str(ended.outcome), Tag.REASON: ended.reason}
+    return tags | dict.fromkeys((Tag.UNFINISHED, Tag.DRIVER_DIED), "yes")
+
+
+def was_lost_with_driver(tags: Mapping[str, str]) -> bool:
+    """Whether an attempt with these tags ended with its driver."""
+    return tags.get(Tag.DRIVER_DIED) == "yes"
+
+
+def end_of(log: Path) -> str:
+    """The last `LONGEST_LOG` bytes of a trial's output, without secrets."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_LOG))
+        return without_secrets(file.read().decode("utf-8", "replace"))
+
+
+def round_metrics(progress: TrialProgress) -> dict[str, float]:
+    """Metrics of the last round of a trial, with the best ones so far."""
+    trial = progress.trial
+    done = float(trial.epochs_after(len(progress.rounds)))
+    found = progress.rounds[-1] | {"epochs_done": done}
+    if progress.best_round is not None:
+        found["best_epoch"] = float(trial.epochs_after(progress.best_round))
+    if progress.best_loss is not None:
+        found["best_val_loss"] = progress.best_loss
+    in_bits = progress.trial.objective.bits_per_symbol(progress.best_loss)
+    if in_bits is not None:
+        found["bits_per_symbol"] = in_bits
+    return found
+
+
+def result(progress: TrialProgress) -> dict[str, float] | None:
+    """The loss that a trial has returned, as a metric; None without a finite loss."""
+    loss = comparable(progress.ended.loss) if progress.ended else None
+    return None if loss is None else {"best_val_loss": loss}
+
+
+Item = TypeVar("Item")
+
+#: requests at a time; MLflow's client has ten connections
+AT_ONCE = 8
+
+
+def each_of(items: Iterable[Item], ask: Callable[[Store, Item], None], store: Store) -> list[Item]:
+    """Call `ask` for each of the items, many at a time; those for which it did not fail.
+
+    Nothing is tried again, and nothing more is begun once a request has a time limit, and reaches
+    it.
+    """
+    waiting = collections.deque(items)
+    answers: queue.SimpleQueue[tuple[Item, bool]] = queue.SimpleQueue()
+    other, count = at_once(store), len(waiting)
+
+    def work() -> None:
+        while waiting:
+            with contextlib.suppress(IndexError):  # another thread has taken the last
+                item = waiting.popleft()
+                answers.put((item, _asked(ask, other, item)))
+
+    for _ in range(min(AT_ONCE, count)):
+        # it does not keep the program from ending if the server is mute
+        threading.Thread(target=work, name="requests", daemon=True).start()
+    done = list[Item]()
+    with contextlib.suppress(TimeoutError):
+        for _ in range(count):
+            with store.limit_request():
+                item, succeeded = answers.get()
+            if succeeded:
+                done.append(item)
+    waiting.clear()
+    return done
+
+
+def _asked(ask: Callable[[Store, Item], None], store: Store, item: Item) -> bool:
+    try:
+        ask(store, item)
+    except Exception:
+        return False
+    return True
+
 
 WEIGHTS = "model"
 #: beginning of the name of a metric of a sweep that is the loss of a baseline

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.signals import GIVE_UP_ALL_S, Shield
-from lstm_sweep.search.store import approval, archive, artifacts, auth
+from lstm_sweep.search.store import approval, artifacts, auth, reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
@@ -342,7 +342,7 @@ def pages_of(store: Store, address: str) -> Pages:
     Raises:
         StoreError: the store cannot be read.
     """
-    sweeps, runs = archive.sweeps(store), f"{address}{store.page()}"
+    sweeps, runs = reader.sweeps(store), f"{address}{store.page()}"
     if not sweeps:
         return Pages(address, runs, None, None)
     newest = sweeps[-1]

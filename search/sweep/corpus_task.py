@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from lstm_sweep.models import baselines
 from lstm_sweep.models.baselines import BaselineScore
+from lstm_sweep.models.bundle import bundle
+from lstm_sweep.models.bundle.bundle import Bundle
+from lstm_sweep.models.bundle.served_model import NUMBERS
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.excerpt import excerpt
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.windows import Scoring
+from lstm_sweep.models.data.windows import Scoring, scoring_windows
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import bits, unknown_text
 from lstm_sweep.models.size import SizeRule, Verdict, parameters, step_numbers
@@ -27,20 +36,18 @@ from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.prior import EarlierBest
 from lstm_sweep.search.policy.problem import SearchProblem
+from lstm_sweep.search.process import isolated
+from lstm_sweep.search.process.output import silenced
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive, run_kind
-from lstm_sweep.search.store.journal import SCHEMA, Dataset
+from lstm_sweep.search.store import reader, registry
+from lstm_sweep.search.store.earlier_sweeps import earlier_best
+from lstm_sweep.search.store.journal import SCHEMA, WEIGHTS, Dataset
+from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
-from lstm_sweep.search.store.run_kind import RunKind
 from lstm_sweep.search.store.tags import Tag, Tags, scoring_tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import own_templates
-from lstm_sweep.search.sweep.bundle_parity import parity_lines
-from lstm_sweep.search.sweep.earlier_sweeps import earlier_best
-from lstm_sweep.search.sweep.logged_network import checked_writer, log_network
-from lstm_sweep.search.sweep.lstm_bundle import lstm_bundle_writer
 from lstm_sweep.search.sweep.preflight import (
     check_instructions,
     check_precision,
@@ -48,11 +55,209 @@ from lstm_sweep.search.sweep.preflight import (
     check_space,
     ladder_notes,
     rate_notes,
+    settled_spec,
 )
-from lstm_sweep.search.sweep.same_corpus import load_same_corpus
-from lstm_sweep.search.sweep.settled_spec import settled_spec
-from lstm_sweep.search.sweep.task import KnownCosts, Task, WriteBundle
+from lstm_sweep.search.sweep.task import (
+    KnownCosts,
+    Task,
+    WriteBundle,
+    backend_free_of_gpu,
+    check_parity,
+    parity_lines,
+)
 from lstm_sweep.search.trial import Job, Slot, Trial
+
+if TYPE_CHECKING:
+    from lstm_sweep.models.fast.program_types import StreamPredictor
+
+
+def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
+    """Load the data of a trial again.
+
+    Raises:
+        InputError: they are gone, or are not what they were.
+    """
+    corpus = corpora.load(source)
+    expected = record.tags.text(Tag.CORPUS_DIGEST)
+    if corpus.digest == expected:
+        return corpus
+    raise InputError(
+        f"data '{source.data}' have changed since trial {record.trial.id}: found digest "
+        f"{corpus.digest}, expected {expected}"
+    )
+
+
+#: name of the folder with the network's files in that of the model
+DATA = "network"
+
+
+def log_network(store: Store, run_id: str, trial: Trial, alphabet: Alphabet) -> str:
+    """Make a logged model of a run with stored weights, unless there is one; return its ID.
+
+    TensorFlow is not imported for that.
+    """
+    if known := registry.logged_model_of(store, run_id):
+        return known
+    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+        data = Path(scratch) / DATA
+        data.mkdir()
+        weights = store.fetch(run_id, f"{WEIGHTS}/{bundle.MODEL}", Path(scratch))
+        weights.rename(data / bundle.MODEL)
+        bundle.write_json(data / bundle.ALPHABET, alphabet.to_dict())
+        bundle.write_json(data / bundle.CONFIG, trial.config.to_dict())
+        return registry.log_model(store, run_id, trial.id, _writer(store, data, alphabet))
+
+
+def checked_writer(store: Store, folder: Path) -> WriteModel:
+    """What writes the model of the network in a bundle."""
+    _, content = bundle.read(str(folder))
+
+    def write(to: Path, about: Any) -> None:
+        data = to.parent / DATA
+        data.mkdir()
+        for name in (bundle.MODEL, bundle.ALPHABET, bundle.CONFIG):
+            shutil.copyfile(folder / name, data / name)
+        _writer(store, data, content.alphabet)(to, about)
+
+    return write
+
+
+def _writer(store: Store, data: Path, alphabet: Alphabet) -> WriteModel:
+    """What writes the model of the network whose files are in folder `data`."""
+    settings = store.settings
+
+    def write(folder: Path, about: Any) -> None:
+        registry.write_symbols_model(settings, data, folder, alphabet, about)
+
+    return write
+
+
+#: test targets that are scored at least, or all there are: since that is done only once, by an
+#: export, they need not be as few as the validation targets that are scored after each round
+TEST_TARGETS = 10_000
+#: windows of the test split on which the bundle is compared with the trial's network, at most, and
+#: at least if they take as much memory as a call of a served model may
+PARITY_WINDOWS, FEWEST_WINDOWS = 100, 10
+#: of them, those that are also read symbol by symbol, if the state is carried
+PARITY_STREAMS = 10
+
+
+def parity_windows(length: int, alphabet: int) -> int:
+    """On how many windows of this length a bundle is compared, for the memory that they take."""
+    return max(FEWEST_WINDOWS, min(PARITY_WINDOWS, NUMBERS // (length * alphabet)))
+
+
+def lstm_bundle_writer(
+    store: Store, record: TrialRecord, corpus: Corpus, scoring: Scoring
+) -> WriteBundle:
+    """What writes the bundle of an LSTM; the test split of its corpus is scored then."""
+
+    def write(folder: Path, format: str) -> dict[str, Any]:
+        weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
+        return isolated.call(_write, record, weights, corpus, scoring, folder, format)
+
+    return write
+
+
+def _write(
+    record: TrialRecord, weights: Path, corpus: Corpus, scoring: Scoring, folder: Path, format: str
+) -> dict[str, Any]:
+    """Write a network of ours and check it, in a process of its own."""
+    config = as_lstm_config(record.trial.config)
+    backend_free_of_gpu()
+    with silenced():
+        from lstm_sweep.models import backend
+        from lstm_sweep.models.bundle import bundle, clean_process
+        from lstm_sweep.models.network import evaluation
+        from lstm_sweep.models.network.program import predictor_of, program_of
+
+        backend.prepare(gpu=False, seed=record.trial.seed)
+        try:
+            bundle.check_size(weights, config, len(corpus.alphabet))
+            networks = bundle.networks_of(weights, config, len(corpus.alphabet))
+        except InputError as error:
+            raise InputError(
+                f"trial {record.trial.id}: its network is not loaded: {error}; expected one that "
+                f"lstm-sweep has trained"
+            ) from None
+        model = networks.scored
+        targets = scoring.drawn(corpus.test, at_least=TEST_TARGETS)
+        if config.carried or scoring.share_windows:
+            predictor = predictor_of(program_of(networks, config, seed=0), config)
+        else:
+            predictor = model.predict_on_batch
+        test = evaluation.evaluate(
+            predictor, config, corpus, corpus.test, targets, share_windows=scoring.share_windows
+        )
+        share = corpus.unknown_share(corpus.test)
+        metrics = {
+            "trial": record.trial.id,
+            "run_id": record.run_id,
+            "val_loss": record.best_val_loss,
+            "best_epoch": record.best_epoch,
+            "test_loss": test["loss"],
+            "test_accuracy": test["accuracy"],
+            "test_top5_accuracy": test["top5_accuracy"],
+            "test_bits_per_symbol": bits(test["loss"]),
+            "test_unknown_share": share,
+            "corpus_digest": corpus.digest,
+            "parameters": record.parameters,
+        }
+        content = bundle.Bundle(record.trial.id, config, corpus.alphabet, metrics)
+        bundle.write(model, content, folder, format)
+        length = config.sequence_length
+        most = parity_windows(length, len(corpus.alphabet))
+        compared = targets[:: max(1, len(targets) // most)][:most]
+        windows, _ = next(scoring_windows(corpus.test, compared, length, len(compared)))
+        further: dict[str, Any] = {"test_unknown_share": share} if share else {}
+        if format == "onnx":
+            files = onnx_files(model, content, windows, folder)
+            further["files"] = files
+            difference = max(one["max_difference"] for one in files.values())
+        else:
+            here = np.asarray(model.predict_on_batch(windows))
+            theirs = clean_process.predict(folder, format, windows)
+            difference = float(np.abs(here - theirs).max())
+            if config.carried:
+                codes = np.ascontiguousarray(windows[:PARITY_STREAMS])
+                stream = cast("StreamPredictor", predictor)
+                last, _ = stream(codes, (length - 1) * len(codes) + np.arange(len(codes)), None)
+                theirs = clean_process.predict_by_symbol(folder, codes)
+                further["by_symbol"] = len(codes)
+                difference = max(difference, float(np.abs(last - theirs).max()))
+    check_parity(difference)
+    return {
+        "format": format,
+        "trial": record.trial.id,
+        "test_loss": test["loss"],
+        "parity": {"max_difference": difference, "windows": len(windows)},
+        "model_version": None,
+        "example": excerpt(corpus.test, corpus.alphabet),
+    } | further
+
+
+def onnx_files(
+    model: Any, content: Bundle, windows: NDArray[np.int32], folder: Path
+) -> dict[str, dict[str, Any]]:
+    """Write the ONNX files of a bundle and compare them; its README says what was found.
+
+    Returns:
+        What was found of each file, as `export --json` prints it.
+    """
+    from lstm_sweep.models.bundle import bundle, onnx, onnx_check
+
+    config = content.config
+    try:
+        onnx.write(model.get_weights(), config, len(content.alphabet), folder)
+    except InputError as error:
+        raise InputError(f"trial {content.trial}: {error}; expected --format savedmodel") from None
+    found = onnx_check.check(model.predict_on_batch, folder, windows)
+    past, length = bundle.example_past(content.alphabet), config.sequence_length
+    with (folder / "README.md").open("a", encoding="utf-8") as file:
+        text = onnx_check.readme(found, len(windows), past, length, carried=config.carried)
+        file.write(text)
+    return onnx_check.to_dict(found)
+
 
 #: the baseline that knows nothing but how frequent each symbol is
 UNIGRAM = "unigram"
@@ -66,7 +271,7 @@ NUMBER = 4
 class CorpusTask(Task):
     """A corpus, scored on chosen targets, with networks of a size that suits it."""
 
-    runs: ClassVar[RunKind] = run_kind.CORPUS
+    runs: ClassVar[RunKind] = reader.CORPUS
 
     corpus: Corpus
     origin: Source
@@ -106,14 +311,14 @@ class CorpusTask(Task):
     @override
     def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
         own_templates.read(tags, file)  # there must be none
-        return archive.read_spec(run)
+        return reader.read_spec(run)
 
     @classmethod
     @override
     def of_trial(
         cls, record: TrialRecord, config: Config, file: str | None, device: Device
     ) -> Self:
-        source, scoring = archive.read_source(record)
+        source, scoring = reader.read_source(record)
         corpus = load_same_corpus(source, record)
         corpus.check_windows(as_lstm_config(config).sequence_length)
         check_room(as_lstm_config(config), len(corpus.alphabet), device)
@@ -275,7 +480,7 @@ class CorpusTask(Task):
     @classmethod
     @override
     def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
-        source, scoring = archive.read_source(record)
+        source, scoring = reader.read_source(record)
         return lstm_bundle_writer(store, record, load_same_corpus(source, record), scoring)
 
     @classmethod

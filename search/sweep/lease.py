@@ -22,7 +22,7 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.identity import start_ticks
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store, at_once
@@ -109,7 +109,7 @@ def is_left(tags: dict[str, str]) -> bool:
 
 def state_of(run: Any) -> str:
     """State of a sweep by its run: that of its tags, or `BROKEN_OFF`."""
-    state = archive.state_of(Tags(run))
+    state = reader.state_of(Tags(run))
     return BROKEN_OFF if state == "running" and is_left(run.data.tags) else state
 
 
@@ -273,3 +273,37 @@ def _machine() -> str:
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return f"{socket.gethostname()} {uuid.getnode():x}"
+
+
+#: param of a sweep's run: `yes` if it owns its name, `no` if it cannot own it
+OWNS_NAME = "owns_name"
+#: tags of the run of a sweep that has withdrawn
+WITHDRAWN = {Tag.ROLE: "withdrawn"}
+
+
+def reserve_name(store: Store, name: str, run_id: str) -> bool:
+    """Claim a name for a sweep whose run exists; return whether it owns the name.
+
+    If it does not, its run is withdrawn.
+    """
+    owns = _may_claim(store, name, run_id) and store.log_once(run_id, OWNS_NAME, "yes")
+    if not owns:
+        store.log(run_id, tags=WITHDRAWN)
+    return owns
+
+
+def _may_claim(store: Store, name: str, run_id: str) -> bool:
+    """Steps 1 and 2: whether this sweep may claim the name."""
+    same = store.runs({Tag.ROLE: "sweep", Tag.NAME: name})
+    others = (run for run in same if run.info.run_id != run_id)
+    if any(run.data.params.get(OWNS_NAME) == "yes" for run in others):  # it may have ended since
+        return False
+    under_way = [run.info for run in same if run.info.status == "RUNNING"]
+    order = sorted(under_way, key=lambda info: (info.start_time, info.run_id))
+    if order and order[0].run_id != run_id:
+        return False
+    for other in order[1:]:
+        if not store.log_once(other.run_id, OWNS_NAME, "no"):
+            return False
+        store.log(other.run_id, tags=WITHDRAWN)
+    return True

@@ -13,24 +13,19 @@ from lstm_sweep.search.policy.stop_reason import STATUSES, Stop, StopReason, Swe
 from lstm_sweep.search.policy.time_left import seconds_left
 from lstm_sweep.search.progress import TrialProgress, round_seconds
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive, trial_end
-from lstm_sweep.search.store.archive import TRAINED
-from lstm_sweep.search.store.attempts import apart
+from lstm_sweep.search.store import journal, reader
+from lstm_sweep.search.store.curves import OPEN, began_s, read_curve, slot_seconds, waited_seconds
+from lstm_sweep.search.store.earlier_sweeps import read_prior
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import WEIGHTS
-from lstm_sweep.search.store.prior_tag import read_prior
+from lstm_sweep.search.store.reader import TRAINED, TrialRecord, apart
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.claim import OWNS_NAME
-from lstm_sweep.search.sweep.lease import Lease, holder
+from lstm_sweep.search.sweep.lease import OWNS_NAME, Lease, holder
 from lstm_sweep.search.sweep.preflight import check_stored
-from lstm_sweep.search.sweep.stored_curve import read_curve
-from lstm_sweep.search.sweep.stored_gains import began_s
-from lstm_sweep.search.sweep.stored_seconds import OPEN, slot_seconds, waited_seconds
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
 
-DIED = Stop(StopReason.DRIVER_DIED, trial_end.DRIVER_DIED)
+DIED = Stop(StopReason.DRIVER_DIED, journal.DRIVER_DIED)
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> ResumeStat
             since `run` was read.
         StoreError: the store fails. Whatever is raised, the lease is given back.
     """
-    spec = spec or archive.read_spec(run)
+    spec = spec or reader.read_spec(run)
     _check_as_read(store, run)
     lease = Lease(store, run.info.run_id, driven_s(run))
     try:
@@ -147,10 +142,10 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
         ),
         weights={record.trial.number: record.run_id for _, record in records if record.has_weights},
         baselines=dict(
-            archive.read_baseline(run) for run in baselines if run.info.status == "FINISHED"
+            reader.read_baseline(run) for run in baselines if run.info.status == "FINISHED"
         ),
         begun_baselines={
-            archive.baseline_of(run): run.info.run_id
+            reader.baseline_of(run): run.info.run_id
             for run in baselines
             if run.info.status != "FINISHED"
         },
@@ -163,7 +158,7 @@ def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
     Raises:
         BadRunError: the search cannot have proposed this trial.
     """
-    record = archive.read_trial(run)
+    record = reader.read_trial(run)
     check_stored(record, spec.space)
     if not set(record.trial.point) <= set(spec.space.varying):
         raise record.tags.bad(Tag.VALS, "a number for each hyperparameter that varies")
@@ -188,13 +183,13 @@ def close(
 
     `on_skipped` is called for each trial that stays open, since it cannot be read.
     """
-    archive.written_spec(run)
+    reader.written_spec(run)
     children = store.runs({Tag.PARENT: run.info.run_id})
     trained = [run for run in children if run.data.tags.get(Tag.PHASE) in TRAINED]
-    records = archive.readable_trials(trained, on_skipped)
+    records = reader.readable_trials(trained, on_skipped)
     found = _all_progress(store, run, records, closing=True)
     state = STATUSES[why.reason]
-    tags = {Tag.STATE: str(state), Tag.REASON: why.text[: trial_end.LONGEST_REASON], Tag.LEASE: ""}
+    tags = {Tag.STATE: str(state), Tag.REASON: why.text[: journal.LONGEST_REASON], Tag.LEASE: ""}
     tags[Tag.STOP_REASON] = str(why.reason)
     tags |= {Tag.SECONDS: f"{driven_s(run):.3f}", Tag.SLOT_SECONDS: f"{slot_s(run):.3f}"}
     # the best loss was logged as that of a trial that ran, and has no result now
@@ -350,7 +345,7 @@ def _progress(
     if run.info.status in OPEN:
         if record.outcome == "":
             store.drop_folder(run.info.run_id, WEIGHTS)  # stored just before the driver died
-            store.log(run.info.run_id, tags=trial_end.lost_with_driver(ended))
+            store.log(run.info.run_id, tags=journal.lost_with_driver(ended))
         has_result = record.best_val_loss is not None
         store.finish(run.info.run_id, ended.outcome.status(has_result=has_result))
     took = slot_seconds(run, record, curve, before)
@@ -360,7 +355,7 @@ def _progress(
 
 def _ended(record: TrialRecord) -> Ended:
     if record.outcome == "":
-        return Ended(Outcome.LOST, trial_end.DRIVER_DIED, unfinished=True)
+        return Ended(Outcome.LOST, journal.DRIVER_DIED, unfinished=True)
     unfinished = record.tags.get(Tag.UNFINISHED) == "yes"
     own = record.best_val_loss if record.trial.objective.returned else None
     return Ended(Outcome(record.outcome), record.reason, unfinished, own)

@@ -15,32 +15,31 @@ from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.earlier_sweeps import prior_tag
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal, spec_tags
-from lstm_sweep.search.store.prior_tag import prior_tag
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep import evidence, health
-from lstm_sweep.search.sweep.best_model import log_best_model
-from lstm_sweep.search.sweep.claim import claim
-from lstm_sweep.search.sweep.events import (
-    BaselineScored,
-    RunOpened,
-    RunsLeftOpen,
-    SearchReported,
-    SweepClosing,
-)
-from lstm_sweep.search.sweep.history import History, SweepClock
+from lstm_sweep.search.sweep import health, result_files
+from lstm_sweep.search.sweep.dispatch import LoopParts, needing_room
 from lstm_sweep.search.sweep.inbox import Inbox
-from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
+from lstm_sweep.search.sweep.lease import Lease, LeaseLostError, reserve_name
 from lstm_sweep.search.sweep.loop import Loop
-from lstm_sweep.search.sweep.loop_parts import LoopParts, needing_room
 from lstm_sweep.search.sweep.observer import SILENT, Observer, Viewer
-from lstm_sweep.search.sweep.result_files import keep_result, one_line
+from lstm_sweep.search.sweep.result_files import keep_result, log_best_model, one_line
 from lstm_sweep.search.sweep.resume import ResumeState
 from lstm_sweep.search.sweep.state import INTERRUPTED, SweepState
 from lstm_sweep.search.sweep.task import Task
 from lstm_sweep.search.sweep.time_spent import tags_of
+from lstm_sweep.search.sweep.transitions import (
+    BaselineScored,
+    History,
+    RunOpened,
+    RunsLeftOpen,
+    SearchReported,
+    SweepClock,
+    SweepClosing,
+)
 
 
 class NameTakenError(InputError):
@@ -187,7 +186,7 @@ class Sweep:
             NameTakenError: there is one; this sweep's run is none any more.
         """
         name = self.state.name
-        if not claim(self._store, name, self.state.run_id):
+        if not reserve_name(self._store, name, self.state.run_id):
             raise NameTakenError(f"sweep '{name}' was begun by another at the same time")
 
     def _renew_lease(self, past: ResumeState) -> None:
@@ -318,7 +317,7 @@ class Sweep:
     def _description(self) -> str:
         """The result of the sweep in Markdown; empty if that fails."""
         try:
-            return evidence.describe(self.state)
+            return result_files.describe(self.state)
         except Exception as error:
             self._viewer.said(f"the sweep is not described: {one_line(error)}")
             return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,50 @@ from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.journal import Dataset
+from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
-from lstm_sweep.search.store.run_kind import RunKind
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.trial import Job, Slot, Trial
+
+#: largest difference between two logits that counts as the same prediction
+PARITY_TOLERANCE = 1e-4
+#: what a bundle is checked with, by its format
+PROGRAMS = {"keras": "plain Keras", "savedmodel": "plain TensorFlow", "onnx": "ONNX Runtime"}
+
+
+def check_parity(difference: float) -> None:
+    """Refuse a bundle whose predictions differ by so much.
+
+    Raises:
+        RuntimeError: that is too much.
+    """
+    if not difference <= PARITY_TOLERANCE:
+        raise RuntimeError(
+            f"the bundle's predictions differ from the trial's by {difference:.3g}; not exported"
+        )
+
+
+def parity_lines(result: Mapping[str, Any], rows: str) -> list[str]:
+    """Lines that are printed about a check on so many `rows`."""
+    program = PROGRAMS[result["format"]]
+    parity = result["parity"]
+    return [
+        f"a clean process with {program} predicts the same on {parity['windows']} {rows} "
+        f"(largest difference {parity['max_difference']:.2g})"
+    ]
+
+
+def unchecked_reason(result: Mapping[str, Any]) -> str:
+    """Why a bundle was not checked."""
+    why = result["parity"].get("not_loaded")
+    return str(why or "the store has no inputs that its network was trained on")
+
+
+def backend_free_of_gpu() -> None:
+    """Hide GPUs from this process: on one, Keras would write operations that load nowhere else."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
 
 #: what can be exported and registered
 EXPECTED = "expected a trial of a kind of sweep whose networks can be"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store.run_kind import run_kind
+from lstm_sweep.search.store.reader import run_kind
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.task import Task

@@ -1,46 +1,219 @@
-"""How the state of a sweep follows from what happens. No input or output, and no clock.
-
-An event that cannot happen in a state is a fault of this program, and is refused.
-"""
+"""What can happen to a sweep, and its state after it; `History` holds the state."""
 
 from __future__ import annotations
 
 import bisect
 import math
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import TypeVar
 
+from lstm_sweep.search.policy.report import SearchReport
+from lstm_sweep.search.policy.stop_reason import Stop
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.sweep.events import (
-    BaselineScored,
-    EndEstimated,
-    Event,
-    ProgressReported,
-    Resumed,
-    RoundReported,
-    RunOpened,
-    RunsLeftOpen,
-    SearchEnded,
-    SearchReported,
-    SlotCame,
-    SlotGone,
-    SlotsAllowed,
-    SweepClosing,
-    Ticked,
-    TrialClosed,
-    TrialEnded,
-    TrialPaused,
-    TrialPlaced,
-    TrialProposed,
-    TrialQueuedAgain,
-    TrialStarted,
-    TrialThawed,
-)
 from lstm_sweep.search.sweep.state import SweepState, rank
-from lstm_sweep.search.trial import Slot, Trial
+from lstm_sweep.search.trial import Ended, Job, Paused, Progressed, RoundDone, Slot, Trial
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """Time has passed; seconds of the driver's clock."""
+
+    now: float
+
+
+@dataclass(frozen=True)
+class RunOpened:
+    """The sweep's own run is there."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
+class BaselineScored:
+    """The loss of a baseline is known, nats."""
+
+    name: str
+    loss: float
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The trials of a sweep that was broken off are known.
+
+    Their times are seconds since the sweep began.
+    """
+
+    #: in order of their ends; of those tried several times, each attempt
+    finished: Sequence[TrialProgress]
+    #: trials to be tried again, the first first
+    waiting: Sequence[Trial]
+    #: attempts that earlier drivers left unfinished
+    unfinished: Sequence[TrialProgress] = ()
+    #: trials that had no slot, and may go on
+    paused: Sequence[TrialProgress] = ()
+
+
+@dataclass(frozen=True)
+class SlotCame:
+    """There is another slot, and it is free."""
+
+    slot: Slot
+
+
+@dataclass(frozen=True)
+class SlotGone:
+    """There is a slot less; the trial on it has ended before."""
+
+    slot: Slot
+
+
+@dataclass(frozen=True)
+class SlotsAllowed:
+    """So many of the slots may be used at once, since other sweeps have the rest; None: all."""
+
+    count: int | None
+
+
+@dataclass(frozen=True)
+class TrialProposed:
+    """A new trial waits for its run."""
+
+    trial: Trial
+
+
+@dataclass(frozen=True)
+class TrialPlaced:
+    """The run of a trial that waited is there, and a slot is given to it."""
+
+    trial: Trial
+    slot: Slot
+    run_id: str
+    job: Job
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    """A worker was started for the trial on a slot."""
+
+    slot: Slot
+
+
+@dataclass(frozen=True)
+class ProgressReported:
+    """The trial on a slot is part way through a round."""
+
+    slot: Slot
+    progress: Progressed
+
+
+@dataclass(frozen=True)
+class RoundReported:
+    """The trial on a slot has finished a round."""
+
+    slot: Slot
+    done: RoundDone
+
+
+@dataclass(frozen=True)
+class TrialPaused:
+    """The trial on a slot waits with its checkpoint, and the slot is free."""
+
+    slot: Slot
+    paused: Paused
+
+
+@dataclass(frozen=True)
+class TrialThawed:
+    """A trial that was paused is given a slot: it is thawed."""
+
+    number: int
+    slot: Slot
+    job: Job
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial that ran or was paused has ended; it is under way until its run is closed."""
+
+    number: int
+    ended: Ended
+
+
+@dataclass(frozen=True)
+class TrialClosed:
+    """The run of a trial that has ended is closed."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class TrialQueuedAgain:
+    """A trial whose last attempt has ended waits for its next one."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class SearchEnded:
+    """The policy begins no more trials."""
+
+    why: Stop
+
+
+@dataclass(frozen=True)
+class EndEstimated:
+    """When the sweep is expected to end, in seconds of the driver's clock; None if nobody knows."""
+
+    at: float | None
+
+
+@dataclass(frozen=True)
+class SearchReported:
+    """What the search has found out by the sweep's end."""
+
+    report: SearchReport
+
+
+@dataclass(frozen=True)
+class SweepClosing:
+    """The sweep is ended before it is done."""
+
+    why: Stop
+
+
+@dataclass(frozen=True)
+class RunsLeftOpen:
+    """The store did not answer at the end, so that runs may be open."""
+
+
+Event = (
+    Ticked
+    | RunOpened
+    | BaselineScored
+    | Resumed
+    | SlotCame
+    | SlotGone
+    | SlotsAllowed
+    | TrialProposed
+    | TrialPlaced
+    | TrialStarted
+    | ProgressReported
+    | RoundReported
+    | TrialPaused
+    | TrialThawed
+    | TrialEnded
+    | TrialClosed
+    | TrialQueuedAgain
+    | SearchEnded
+    | EndEstimated
+    | SearchReported
+    | SweepClosing
+    | RunsLeftOpen
+)
+
 
 Key = TypeVar("Key")
 
@@ -331,3 +504,67 @@ def _without_losses(state: SweepState) -> SweepState:
     counting = tuple(one for one in state.best_over_time if one[1] >= lowest)
     state = replace(state, best_over_time=counting)
     return state if best is None else _with_loss(state, best, state.now)
+
+
+#: number of earlier events listed in the message of an `InvalidTransitionError`
+EVENTS_LISTED = 30
+#: kinds of events that come several times a second, and are not listed
+FREQUENT = (Ticked, ProgressReported)
+
+
+class SweepClock:
+    """Seconds of a clock, without those for which it was held: a sweep without slots does not age.
+
+    What is left of `minutes` is not used up by other sweeps.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        #: seconds for which it was held, by the last call
+        self.held = 0.0
+        self._held_at: float | None = None
+
+    def __call__(self) -> float:
+        """Seconds of the clock without those for which it was held."""
+        now = self._clock()
+        if self._held_at is not None:
+            self.held = now - self._held_at
+        return now - self.held
+
+    def hold(self, *, held: bool) -> None:
+        """Stop the clock, or let it go on."""
+        if held != (self._held_at is not None):
+            now = self()
+            self._held_at = now if held else None
+
+
+class History:
+    """Holds the state of a sweep; nothing but `apply` changes it."""
+
+    def __init__(self, state: SweepState, clock: Callable[[], float]) -> None:
+        self._state, self._clock = state, clock
+        self._events: deque[Event] = deque(maxlen=EVENTS_LISTED)
+
+    @property
+    def state(self) -> SweepState:
+        """The current state, an immutable value."""
+        return self._state
+
+    def apply(self, event: Event) -> SweepState:
+        """Apply an event; return the state that follows.
+
+        Raises:
+            InvalidTransitionError: it cannot happen in this state. The last events are listed.
+        """
+        try:
+            self._state = after(self._state, event)
+        except InvalidTransitionError as error:
+            listed = "".join(f"\n  {earlier}" for earlier in self._events)
+            raise InvalidTransitionError(f"{error}: {event}; before that:{listed}") from None
+        if not isinstance(event, FREQUENT):
+            self._events.append(event)
+        return self._state
+
+    def tick(self) -> float:
+        """Read the clock into the state; return what it shows."""
+        return self.apply(Ticked(self._clock())).now

@@ -10,8 +10,8 @@ from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.policy.stop_reason import SweepStatus
-from lstm_sweep.search.store import archive
-from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.texts.exported import model_name, program_here
 from lstm_sweep.search.texts.sweeps import status_line
 from lstm_sweep.search.texts.tables import trials_table
@@ -49,7 +49,7 @@ def conclude(
 
     `program` is what one types to call it; without it, what one has to type here.
     """
-    records = archive.ranked(list(trials))
+    records = reader.ranked(list(trials))
     if records:
         title = f"{result.sweep}: the best of {_counts(result)}"
         console.print(trials_table(records[:SHOWN], console.width, title))

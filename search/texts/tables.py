@@ -10,7 +10,7 @@ from rich.text import Text
 
 from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.store.reader import TrialRecord
 
 
 def loss_text(loss: float | None) -> str:

@@ -8,8 +8,8 @@ from rich.table import Table
 from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.search.api.listings import SweepTrials, TrialDetails
 from lstm_sweep.search.api.trial_comparison import TrialComparison
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.texts import curve
 from lstm_sweep.search.texts.sweeps import sweeps_table
 from lstm_sweep.search.texts.tables import loss_text, trials_table

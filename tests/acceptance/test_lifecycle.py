@@ -12,7 +12,7 @@ import yaml
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.api import preparation
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.lease import Lease
@@ -138,7 +138,7 @@ def test_a_sweep_is_followed_until_it_has_ended(
 ) -> None:
     folder = ended()
     store = Store(load(folder, {}))
-    run_id = archive.existing_sweep(store, "s").info.run_id
+    run_id = reader.existing_sweep(store, "s").info.run_id
     store.log(run_id, tags={"sweep.state": "running"} | Lease(store, run_id).tag)
     states = iter(["running", "finished"])
     monkeypatch.setattr(
@@ -191,7 +191,7 @@ def test_who_resumes_a_sweep_that_another_takes_up_meanwhile_is_refused(
     class Slow(ScriptedEngine):
         def warm_up(self, *, user_code: bool = False) -> None:
             other = Store(load(folder, {}))
-            rebuild(other, archive.existing_sweep(other, "s"))
+            rebuild(other, reader.existing_sweep(other, "s"))
 
     monkeypatch.setattr(preparation, "open_engine", lambda *a, **more: Slow(LOSSES))
     done = run_here("resume", "s", "--trials", "9", cwd=folder)
@@ -205,13 +205,13 @@ def test_a_name_that_another_launch_takes_first_is_given_up_for_the_next_one(
 ) -> None:
     folder = ended()
     store = Store(load(folder, {}))
-    store.reopen(archive.existing_sweep(store, "s").info.run_id)  # as if it had just begun
+    store.reopen(reader.existing_sweep(store, "s").info.run_id)  # as if it had just begun
     names = iter(["s", "t"])
     monkeypatch.setattr(preparation, "free_name", lambda *arguments: next(names))
     monkeypatch.setattr(preparation, "open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
     done = run_here("launch", "--data", data, *TINY, "--trials", "1", "--json", cwd=folder)
     assert (done.code, done.json["sweep"]) == (0, "t")
-    assert [run.data.tags["sweep.name"] for run in archive.sweeps(store)] == ["s", "t"]
+    assert [run.data.tags["sweep.name"] for run in reader.sweeps(store)] == ["s", "t"]
 
 
 def test_a_sweep_that_has_ended_is_not_stopped_again(

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import MOST_S, SharedStore
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
@@ -314,11 +314,11 @@ def test_readers_of_a_database_see_what_another_writes_after_a_moment(
     shared = SharedStore(writer.settings, lambda: now[0])
     for trials, later in ((0, 0.0), (0, 0.0), (2, MOST_S)):
         now[0] += later
-        assert len(archive.newest_sweeps(shared, 9)[0]) == trials
+        assert len(reader.newest_sweeps(shared, 9)[0]) == trials
         writer.prepare()
         writer.create_run("s", {Tag.ROLE: "sweep", Tag.NAME: "s"})
     shared.forget()
-    assert len(archive.newest_sweeps(shared, 9)[0]) == 3
+    assert len(reader.newest_sweeps(shared, 9)[0]) == 3
 
 
 def test_a_database_that_is_restarted_is_waited_for(
@@ -340,7 +340,7 @@ def test_a_database_that_is_restarted_is_waited_for(
         sweep_of(store, corpus, engine, tiny_spec(trials=4, **PLAIN)).run()
     finally:
         back[0].join()
-    records = archive.trials(store, "s")
+    records = reader.trials(store, "s")
     assert {record.status for record in records} == {"FINISHED"}
     for record in records:
         first, second = LOSSES[record.trial.number]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -40,7 +40,7 @@ def place(workplace: Callable[[str], Path]) -> Path:
     )
     try:
         wait_until(
-            lambda: any(0 < record.epochs < EPOCHS for record in archive.trials(store, "s")),
+            lambda: any(0 < record.epochs < EPOCHS for record in reader.trials(store, "s")),
             process,
         )
         os.killpg(process.pid, signal.SIGINT)
@@ -83,7 +83,7 @@ def test_a_run_in_mlflow_counts_in_rounds_with_the_epochs_and_symbols_that_are_t
     place: Path,
 ) -> None:
     store = Store(load(place, {}))
-    for record in archive.trials(store, "s"):
+    for record in reader.trials(store, "s"):
         epochs = store.history(record.run_id, "epoch")
         symbols = store.history(record.run_id, "symbols_seen")
         assert epochs == {step: step / ROUNDS for step in range(1, ROUNDS * EPOCHS + 1)}
@@ -116,7 +116,7 @@ def test_a_trial_that_has_waited_reruns_identically(workplace: Callable[[str], P
         cwd=folder,
     )
     assert launched.code == 0, launched.err
-    records = archive.trials(Store(load(folder, {})), "w")
+    records = reader.trials(Store(load(folder, {})), "w")
     waited = [one for one in records if Tag.PAUSED in one.tags and one.outcome == "complete"]
     assert waited, [(one.outcome, one.epochs) for one in records]
     rerun = run_here("rerun", waited[0].trial.id, "--json", cwd=folder)

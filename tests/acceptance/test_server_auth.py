@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
@@ -204,19 +204,19 @@ def test_a_user_sees_all_runs_and_writes_them_once_allowed_to(
         sweep("admins")
     with mock.patch.dict(os.environ, user):
         store = Store(Settings(server.address, None, "team", "test"))
-        assert [record.outcome for record in archive.trials(store, "admins")] == [
+        assert [record.outcome for record in reader.trials(store, "admins")] == [
             "complete", "complete",
         ]  # fmt: skip
         with pytest.raises(StoreError, match=r"(?i)permission") as refused:
             sweep("users")
         assert len(str(refused.value).splitlines()) == 1
-        assert len(archive.sweeps(store)) == 1
+        assert len(reader.sweeps(store)) == 1
     with mock.patch.dict(os.environ, LOGIN):
         admin = AuthServiceClient(server.address)
         admin.grant_user_permission("ada", "experiment", "*", "EDIT")
     with mock.patch.dict(os.environ, user):
         assert sweep("users").counts == {"complete": 2}
-        assert len(archive.sweeps(store)) == 2
+        assert len(reader.sweeps(store)) == 2
 
 
 class Impostor(http.server.BaseHTTPRequestHandler):

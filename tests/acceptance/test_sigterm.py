@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.search.process import signals
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tracking import Store
 from tests.conftest import (
@@ -62,7 +62,7 @@ def two_at_work(
     )
     try:
         wait_until(
-            lambda: [r.epochs > 0 for r in archive.trials(store, "s")] == [True] * number, process
+            lambda: [r.epochs > 0 for r in reader.trials(store, "s")] == [True] * number, process
         )
         yield process
     finally:
@@ -77,7 +77,7 @@ def checkpoints_of(folder: Path) -> list[float]:
 
 def check_closed(store: Store, trials: int) -> None:
     """All runs are closed, and none that has a result looks like a failure in MLflow."""
-    records = archive.trials(store, "s")
+    records = reader.trials(store, "s")
     assert [record.outcome for record in records] == ["stopped"] * trials
     for record in records:
         assert record.status == ("KILLED" if record.best_val_loss is None else "FINISHED")
@@ -113,7 +113,7 @@ def test_a_database_that_is_locked_does_not_delay_it(workplace: Callable[[str], 
     again = ("resume", "s", "--trials", "2", "--minutes", "0.01", "--json")
     resumed = run_here(*again, cwd=folder, **cache)
     assert resumed.code in (0, 1), resumed.err
-    statuses = {record.status for record in archive.trials(store, "s")}
+    statuses = {record.status for record in reader.trials(store, "s")}
     assert "RUNNING" not in statuses
 
 
@@ -178,7 +178,7 @@ def test_a_terminal_that_closes_ends_it_and_resume_goes_on(
         with contextlib.suppress(BlockingIOError):  # what it shows must be read, or it waits
             while os.read(ours, 1 << 16):
                 pass
-        return any(record.epochs for record in archive.trials(store, "s"))
+        return any(record.epochs for record in reader.trials(store, "s"))
 
     try:
         wait_until(is_trained, process)
@@ -191,4 +191,4 @@ def test_a_terminal_that_closes_ends_it_and_resume_goes_on(
     check_closed(store, 1)
     resumed = run_here("resume", "s", "--minutes", "0.01", "--json", cwd=folder)
     assert resumed.code in (0, 1), resumed.err
-    assert "RUNNING" not in {record.status for record in archive.trials(store, "s")}
+    assert "RUNNING" not in {record.status for record in reader.trials(store, "s")}

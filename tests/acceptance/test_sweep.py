@@ -17,7 +17,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.engines.local import LocalEngine
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.trial import Slot
 from tests.cases import BUNDLE, LIBRARY_NOISE, Place, Swept, SweptCase, sweep_first
@@ -314,7 +314,7 @@ def test_a_sweep_that_is_out_of_time_ends_with_what_it_has(
     engine = LocalEngine((Slot(0),))
     state = sweep_of(store, corpus, engine, spec, observer=hours, clock=hours.clock).run()
     assert (state.status, state.counts) == ("finished", {"out_of_time": 1})
-    [record] = archive.ranked(archive.trials(store, "s"))
+    [record] = reader.ranked(reader.trials(store, "s"))
     assert (record.outcome, record.status) == ("out_of_time", "FINISHED")
     assert record.best_val_loss
 

@@ -22,7 +22,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.resume import rebuild
@@ -92,7 +92,7 @@ class Place:
     def drive(self, at: int = -1, *, after: bool = False) -> Deadly:
         """Begin the sweep, or go on with it, and be killed at a write."""
         store = self.store()
-        run = archive.find_sweep(store, "s")
+        run = reader.find_sweep(store, "s")
         store.client = client = Deadly(store.client, at, after=after)
         vars(store)["_files_of"] = client.files(store._files_of)
         past = rebuild(store, run) if run else None
@@ -130,7 +130,7 @@ def _finished(store: Store) -> dict[int, Any]:
             store.history(record.run_id, "val_loss"),
             store.history(record.run_id, "train_loss"),
         )
-        for record in archive.trials(store, "s")
+        for record in reader.trials(store, "s")
     }
 
 
@@ -139,17 +139,17 @@ def _check(place: Place, cache: Path) -> None:
     store, trials = place.store(), place.losses
     runs = store.runs()
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
-    trained = [run for run in runs if run.data.tags.get("sweep.phase") in archive.TRAINED]
+    trained = [run for run in runs if run.data.tags.get("sweep.phase") in reader.TRAINED]
     final = [run for run in trained if "sweep.unfinished" not in run.data.tags]
     assert Counter(int(run.data.tags["sweep.trial"]) for run in final) == dict.fromkeys(trials, 1)
     attempts = Counter((r.data.tags["sweep.trial"], r.data.tags["sweep.attempt"]) for r in trained)
     assert set(attempts.values()) == {1}
-    assert len(archive.baselines(store, "s")) == 4
+    assert len(reader.baselines(store, "s")) == 4
     assert sum(run.data.tags.get("sweep.phase") == "baseline" for run in runs) == 4
-    [parent] = archive.sweeps(store)
+    [parent] = reader.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
     assert parent.data.metrics["trials_done"] == len(trials)
-    best = archive.ranked(archive.trials(store, "s"))[0]
+    best = reader.ranked(reader.trials(store, "s"))[0]
     kept = {r.info.run_id for r in trained if store.client.list_artifacts(r.info.run_id, "model")}
     assert kept == {best.run_id}
     assert best.has_weights
@@ -259,7 +259,7 @@ def _go_on(place: Place, begun: set[int], at: int = 0, *, for_good: bool = False
     """Go on with it in a store of which a call fails; return how many were made."""
     store = place.store()
     store.client = client = Failing(store.client, at, for_good=for_good)
-    past = rebuild(store, archive.find_sweep(store, "s"))
+    past = rebuild(store, reader.find_sweep(store, "s"))
     engine = Checkpointing(begun)
     sweep_of(store, place.corpus, engine, past.spec, past=past).run()
     return int(client.calls)
@@ -288,13 +288,13 @@ def test_a_sweep_that_goes_on_loses_nothing_when_its_store_fails_at_any_call(
 
 
 def _sweep_run(place: Place) -> str:
-    [parent] = archive.sweeps(place.store())
+    [parent] = reader.sweeps(place.store())
     return str(parent.info.run_id)
 
 
 def _check_left(store: Store, folder: Path, begun: set[int], at: int) -> None:
     """What a failed try to go on has left: the checkpoint of each trial that has not ended."""
-    for record in archive.trials(store, "s"):
+    for record in reader.trials(store, "s"):
         number = record.trial.number
         if number in begun and (record.outcome == "" or "sweep.unfinished" in record.tags):
             assert (folder / str(number) / "checkpoint").exists(), f"call {at}: trial {number}"

@@ -23,10 +23,10 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.trial import RESULTS, Outcome, Phase
 from tests.chaos.processes import MARK, kill, marked
 from tests.conftest import TINY, Done, run_program, write_text
@@ -180,13 +180,13 @@ class Chaos:
         store = self.store()
         runs = store.runs({"sweep.name": "s"})
         assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
-        [parent] = archive.sweeps(store)
+        [parent] = reader.sweeps(store)
         assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
-        assert len(archive.baselines(store, "s")) == 4
-        trained = [run for run in runs if run.data.tags.get("sweep.phase") in archive.TRAINED]
-        records = [archive.read_trial(run) for run in trained]
+        assert len(reader.baselines(store, "s")) == 4
+        trained = [run for run in runs if run.data.tags.get("sweep.phase") in reader.TRAINED]
+        records = [reader.read_trial(run) for run in trained]
         assert len({(r.trial.number, r.trial.attempt) for r in records}) == len(records)
-        last = {r.trial.number: r for r in archive.trials(store, "s")}
+        last = {r.trial.number: r for r in reader.trials(store, "s")}
         assert sorted(last) == list(range(TRIALS))
         ended = [r for r in records if r.tags.get("sweep.unfinished") != "yes"]
         for number in last:
@@ -202,7 +202,7 @@ class Chaos:
                 assert lost == ATTEMPTS
         self._check_metrics(store, records, last)
         assert any(record.outcome == Outcome.COMPLETE for record in last.values())
-        best = archive.ranked(list(last.values()))[0]
+        best = reader.ranked(list(last.values()))[0]
         assert best.has_weights
         left = {path.name for path in (self._cache / "lstm-sweep").iterdir()}
         assert left <= {"graphs"}

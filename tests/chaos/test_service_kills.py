@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search.store import archive
-from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.trial import RESULTS, Outcome, Phase
 from tests.chaos.processes import all_end
 from tests.chaos.service_under_fire import (
@@ -91,7 +91,7 @@ def run(service: ServiceUnderFire, rng: random.Random, kills: int) -> None:
 
 def states(service: ServiceUnderFire) -> dict[str, str]:
     """The state of each sweep that the store has."""
-    found = archive.sweeps(service.store)
+    found = reader.sweeps(service.store)
     return {run.data.tags["sweep.name"]: run.data.tags["sweep.state"] for run in found}
 
 
@@ -113,13 +113,13 @@ def check(service: ServiceUnderFire) -> int:
     """Nothing is lost, doubled, left open or out of order; return how many attempts were."""
     store = service.store
     assert states(service) == dict.fromkeys(service.queued, "finished")
-    assert len(archive.sweeps(store)) == SWEEPS
+    assert len(reader.sweeps(store)) == SWEEPS
     attempts, rounds = 0, dict[int, list[Any]]()
     for name in service.queued:
         runs = store.runs({"sweep.name": name})
         assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
-        trained = [run for run in runs if run.data.tags.get("sweep.phase") in archive.TRAINED]
-        records = [archive.read_trial(run) for run in trained]
+        trained = [run for run in runs if run.data.tags.get("sweep.phase") in reader.TRAINED]
+        records = [reader.read_trial(run) for run in trained]
         assert len({(r.trial.number, r.trial.attempt) for r in records}) == len(records)
         assert {r.trial.number for r in records} == set(range(TRIALS))
         attempts += len(records)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
@@ -39,7 +39,7 @@ def check(store: Store) -> None:
     assert sorted(names) == sorted(set(names))
     assert len(runs) == 1 + len(FAMILIES) + 4
     assert {run.info.status for run in runs} == {"FINISHED"}
-    for record in archive.trials(store, "s"):
+    for record in reader.trials(store, "s"):
         first, second = LOSSES[record.trial.number]
         assert store.history(record.run_id, "val_loss") == {1: first, 2: second}
         [*_] = history = store.client.get_metric_history(record.run_id, "val_loss")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.state import SweepState
@@ -18,7 +18,7 @@ from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
 
 def go_on(store: Store, corpus: Corpus, engine: Any, **changes: Any) -> SweepState:
-    past = rebuild(store, archive.existing_sweep(store, "s"))
+    past = rebuild(store, reader.existing_sweep(store, "s"))
     return sweep_of(store, corpus, engine, replace(past.spec, **changes), past=past).run()
 
 
@@ -26,7 +26,7 @@ def found(store: Store) -> list[tuple[Any, ...]]:
     """What a sweep has found."""
     return [
         (record.trial.number, record.trial.config, record.trial.seed, record.best_val_loss)
-        for record in archive.trials(store, "s")
+        for record in reader.trials(store, "s")
     ]
 
 

@@ -20,8 +20,8 @@ from lstm_sweep.search.api.errors import SweepRunsError
 from lstm_sweep.search.results.register import register
 from lstm_sweep.search.service.service import ServiceSettings
 from lstm_sweep.search.service.sweep_service import SweepService
-from lstm_sweep.search.store import archive, registry
 from lstm_sweep.search.store import deletion as deleting
+from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
@@ -58,7 +58,7 @@ def sweep(store: Store, corpus: Corpus, name: str = "s") -> list[Any]:
     """The trials of a sweep that has ended."""
     spec = tiny_spec(trials=len(LOSSES), **PLAIN)
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec, name=name).run()
-    return archive.trials(store, name)
+    return reader.trials(store, name)
 
 
 def is_sqlite(store: Store) -> bool:
@@ -77,12 +77,12 @@ def test_a_deleted_sweep_leaves_nothing_and_its_name_is_free(store: Store, corpu
     others = len(files_of(store)) if is_sqlite(store) else 0
     records = sweep(store, corpus)
     would = api.delete("s", settings=store.settings, dry_run=True)
-    assert len(archive.trials(store, "s")) == 3
+    assert len(reader.trials(store, "s")) == 3
     found = api.delete("s", settings=store.settings)
     assert found.freed.bytes == would.freed.bytes > 0
     assert found.freed.runs == would.freed.runs >= 4  # its own, trials and baselines
     assert found.freed.marked == (0 if is_sqlite(store) else found.freed.runs)
-    assert archive.find_sweep(store, "s") is None
+    assert reader.find_sweep(store, "s") is None
     assert [store.run(one.run_id) for one in records] == [None] * 3
     if is_sqlite(store):
         assert len(files_of(store)) == others
@@ -96,7 +96,7 @@ def test_a_deleted_sweep_leaves_nothing_and_its_name_is_free(store: Store, corpu
     with pytest.raises(NoSuchRunError):
         api.delete("s", settings=store.settings)
     assert len(sweep(store, corpus)) == 3
-    assert len(archive.trials(store, "other")) == 3
+    assert len(reader.trials(store, "other")) == 3
 
 
 def test_a_version_of_a_registered_model_stays_with_its_files(
@@ -134,12 +134,12 @@ def test_what_breaks_off_is_gone_on_with_and_the_sweep_does_not_go_on(
     left = api.delete("s", settings=store.settings, within_s=1, clock=itertools.count().__next__)
     assert left.left > 0
     assert api.delete("s", settings=store.settings).left == 0
-    assert archive.find_sweep(store, "s") is None
+    assert reader.find_sweep(store, "s") is None
 
 
 def test_a_sweep_that_runs_or_waits_is_not_deleted(store: Store, corpus: Corpus) -> None:
     sweep(store, corpus)
-    run_id = archive.existing_sweep(store, "s").info.run_id
+    run_id = reader.existing_sweep(store, "s").info.run_id
     lease = Lease(store, run_id)
     lease.take()
     with pytest.raises(SweepRunsError, match="drives it"):
@@ -150,7 +150,7 @@ def test_a_sweep_that_runs_or_waits_is_not_deleted(store: Store, corpus: Corpus)
         api.delete("s", settings=store.settings)
     assert api.prune(settings=store.settings, older_than_s=0).left_out
     store.log(run_id, tags={Tag.QUEUED: "no"})
-    assert Tag.PRUNED not in store.tags(run_id) and len(archive.trials(store, "s")) == 3
+    assert Tag.PRUNED not in store.tags(run_id) and len(reader.trials(store, "s")) == 3
 
 
 def test_a_deletion_that_is_refused_leaves_the_mark_of_a_pruned_sweep(
@@ -158,7 +158,7 @@ def test_a_deletion_that_is_refused_leaves_the_mark_of_a_pruned_sweep(
 ) -> None:
     sweep(store, corpus)
     api.prune(settings=store.settings, older_than_s=0, keep_best=True)
-    run = archive.existing_sweep(store, "s")
+    run = reader.existing_sweep(store, "s")
     lease, log = Lease(store, run.info.run_id), store.log
     lease.take()
     state = tmp_path / "state"
@@ -193,7 +193,7 @@ def test_a_deletion_that_is_refused_leaves_the_mark_of_a_pruned_sweep(
 def test_prune_takes_what_ended_long_ago(store: Store, corpus: Corpus) -> None:
     for name in ("s", "t"):
         sweep(store, corpus, name)
-    run_id = archive.existing_sweep(store, "t").info.run_id
+    run_id = reader.existing_sweep(store, "t").info.run_id
     store.log(run_id, tags={Tag.OWNER: "ann"})
     later = time.time() + 40 * DAY_S
 
@@ -208,7 +208,7 @@ def test_prune_takes_what_ended_long_ago(store: Store, corpus: Corpus) -> None:
     assert prune(is_meant=lambda run: run.data.tags.get(Tag.OWNER) == "bob") == []
     assert prune(is_meant=lambda run: run.data.tags.get(Tag.OWNER) == "ann") == ["t"]
     assert prune() == ["s"]
-    assert archive.sweeps(store) == []
+    assert reader.sweeps(store) == []
 
 
 def test_the_best_trial_may_stay(store: Store, corpus: Corpus) -> None:
@@ -218,16 +218,16 @@ def test_the_best_trial_may_stay(store: Store, corpus: Corpus) -> None:
     found = api.prune(**given)
     assert found.freed == replace(would.freed, marked=found.freed.marked)
     assert found.freed.runs == 2
-    [best] = archive.trials(store, "s")
+    [best] = reader.trials(store, "s")
     assert (best.run_id, best.has_weights) == (records[1].run_id, True)
     assert store.bytes_of(best.run_id) > 0 and registry.logged_model_of(store, best.run_id)
-    assert archive.baselines(store, "s") and api.status("s", settings=store.settings).best
+    assert reader.baselines(store, "s") and api.status("s", settings=store.settings).best
     assert api.report("s", settings=store.settings).html
     with pytest.raises(InputError, match="all of it but its best trial was pruned"):
         api.resume("s", {"trials": 9}, settings=store.settings)
     assert api.prune(**given).sweeps == ()
     assert [one.sweep for one in api.prune(settings=store.settings, older_than_s=0).sweeps] == ["s"]
-    assert archive.sweeps(store) == []
+    assert reader.sweeps(store) == []
 
 
 def test_the_commands_ask_and_say_what_is_freed(
@@ -253,4 +253,4 @@ def test_the_commands_ask_and_say_what_is_freed(
     assert "sweep t beside its best trial: 2 runs" in capsys.readouterr().out
     assert cli.main(["prune", "--older-than", "soon"]) == 2
     assert "expected a number and h, d or w" in capsys.readouterr().err
-    assert len(archive.trials(store, "t")) == 3
+    assert len(reader.trials(store, "t")) == 3

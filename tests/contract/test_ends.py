@@ -20,7 +20,7 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.network import training
 from lstm_sweep.models.network.events import Round
 from lstm_sweep.search.cli import main
-from lstm_sweep.search.store import model_folder
+from lstm_sweep.search.store import registry
 from lstm_sweep.search.store.settings import load as load_settings
 from tests.conftest import in_full
 
@@ -167,7 +167,7 @@ def test_a_model_that_mlflow_serves_names_the_end_and_judges_it(place: Path) -> 
 
     alphabet = bundle.read(str(place / "best"))[1].alphabet
     folder, settings = place / "served", load_settings(place, {})
-    model_folder.write_symbols_model(settings, place / "best", folder, alphabet, Model())
+    registry.write_symbols_model(settings, place / "best", folder, alphabet, Model())
     assert mlflow.models.get_model_info(str(folder)).signature.outputs.input_names() == [
         "next", "surprise", "end_surprise", "continuation",
     ]  # fmt: skip

@@ -17,15 +17,15 @@ from lstm_sweep.search.api import preparation
 from lstm_sweep.search.process.interrupts import EndRequest
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep.corpus_task import load_same_corpus
 from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.same_corpus import load_same_corpus
+from lstm_sweep.search.sweep.report import _entropy
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.stored_findings import _entropy
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, tiny_spec
 
@@ -55,24 +55,24 @@ def begin(store: Store, **fields: Any) -> Any:
     observer = EndsAfterOne()
     spec = spec_of(**fields)
     api.launch(spec, settings=store.settings, observer=observer, interrupts=observer.request)
-    return archive.existing_sweep(store, "s")
+    return reader.existing_sweep(store, "s")
 
 
 def targets_of(store: Store) -> list[bool]:
     """Whether the corpus of each trial has ends, as it is loaded for a rerun or an export."""
     found = []
-    for record in archive.trials(store, "s"):
-        corpus = load_same_corpus(archive.read_source(record)[0], record)
+    for record in reader.trials(store, "s"):
+        corpus = load_same_corpus(reader.read_source(record)[0], record)
         found.append(corpus.alphabet.ends)
     return found
 
 
 def test_a_sweep_notes_that_its_corpus_has_ends_and_goes_on_with_them(store: Store) -> None:
     run = begin(store)
-    assert archive.read_spec(run).ends is True
+    assert reader.read_spec(run).ends is True
     with_ends = corpora.load(spec_of().source())
     assert run.data.tags[Tag.CORPUS_DIGEST] == with_ends.digest
-    assert _entropy(run, archive.written_spec(run)) == WORKFLOW.entropy(ends=True)
+    assert _entropy(run, reader.written_spec(run)) == WORKFLOW.entropy(ends=True)
     done = api.resume("s", {}, settings=store.settings, spec=spec_of())
     assert dict(done.trials) == {"complete": 3}
     assert targets_of(store) == [True] * 3
@@ -86,11 +86,11 @@ def test_ends_are_a_part_of_the_search_that_may_not_change(store: Store) -> None
 
 def test_a_tag_that_says_nothing_of_ends_is_refused(store: Store) -> None:
     begin(store)
-    [record] = archive.trials(store, "s")
+    [record] = reader.trials(store, "s")
     source = json.loads(record.tags[Tag.DATA]) | {"ends": "perhaps"}
     changed = replace(record, tags=type(record.tags)(fake_run(record, json.dumps(source))))
     with pytest.raises(BadRunError, match="ends is 'perhaps': expected true or false"):
-        archive.read_source(changed)
+        reader.read_source(changed)
 
 
 def fake_run(record: Any, data: str) -> Any:

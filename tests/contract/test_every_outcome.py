@@ -11,7 +11,7 @@ from rich.console import Console
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search import api
 from lstm_sweep.search.commands.display import Lines
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.trial import Ended, Outcome
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
@@ -52,7 +52,7 @@ def test_lines_and_statuses_of_every_outcome(
         "[8/9] s/7 hung, loss 2.3000, 0 s",
         "[9/9] s/8 error, 0 s",
     ]
-    assert {one.trial.number: one.status for one in archive.trials(store, "s")} == {
+    assert {one.trial.number: one.status for one in reader.trials(store, "s")} == {
         0: "FINISHED",
         1: "FINISHED",
         2: "FINISHED",
@@ -65,4 +65,4 @@ def test_lines_and_statuses_of_every_outcome(
     }
     report = api.status("s", settings=store.settings)
     assert (report.why, report.best and report.best.trial) == ("all 9 trials are done", "s/4")
-    assert archive.existing_sweep(store, "s").info.status == "FINISHED"
+    assert reader.existing_sweep(store, "s").info.status == "FINISHED"

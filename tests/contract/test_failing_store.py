@@ -13,7 +13,7 @@ import pytest
 from lstm_sweep.search import api
 from lstm_sweep.search.api import models, preparation
 from lstm_sweep.search.api.errors import SweepExistsError, SweepFailedError
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
@@ -100,20 +100,20 @@ def copy_of(begun: Path, folder: Path) -> Settings:
 def found(settings: Settings) -> list[tuple[Any, ...]]:
     """What a sweep has found, once all of its runs are closed and nobody drives it."""
     store = Store(settings)
-    [parent] = archive.sweeps(store)
+    [parent] = reader.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
     assert {run.info.status for run in store.runs()} <= {"FINISHED", "KILLED", "FAILED"}
     assert lease.find_driver(store, parent.info.run_id) is None
     return [
         (one.trial.number, one.trial.config, one.trial.seed, one.outcome, one.best_val_loss)
-        for one in archive.trials(store, "s")
+        for one in reader.trials(store, "s")
     ]
 
 
 def driven(settings: Settings) -> bool:
     """Whether somebody drives a sweep, as `resume` and `stop` look for it."""
     store = Store(settings)
-    return any(lease.find_driver(store, run.info.run_id) for run in archive.sweeps(store))
+    return any(lease.find_driver(store, run.info.run_id) for run in reader.sweeps(store))
 
 
 @STEPS

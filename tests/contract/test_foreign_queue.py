@@ -22,7 +22,7 @@ from lstm_sweep.search.service.runner import KEY, MOST_DEATHS
 from lstm_sweep.search.service.service import ServiceSettings
 from lstm_sweep.search.service.sweep_service import SweepService
 from lstm_sweep.search.spec import digest_of
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tags import Tag
@@ -90,7 +90,7 @@ def runs(store: Store, data: Path) -> tuple[Any, Any]:
     for name in "ab":
         spec = tiny_spec(data=str(data), name=name, trials=3, **PLAIN)
         queue.submit(store, spec, Submission(owner="ann"))
-    return archive.existing_sweep(store, "a"), archive.existing_sweep(store, "b")
+    return reader.existing_sweep(store, "a"), reader.existing_sweep(store, "b")
 
 
 def changed(run: Any) -> Iterator[Any]:
@@ -104,7 +104,7 @@ def changed(run: Any) -> Iterator[Any]:
         for number in NUMBERS:
             (other := copy.deepcopy(run)).data.metrics[name] = number
             yield other
-    written = archive.written_spec(run)
+    written = reader.written_spec(run)
     for field in written:
         for value in VALUES:
             given = written | {field: value}
@@ -154,7 +154,7 @@ def spec_of(data: Path, name: str, **more: Any) -> Any:
 
 def is_driven(service: SweepService, store: Store, name: str) -> bool:
     """Whether a service drives a sweep once it has looked, and has it in its queue."""
-    run_id = archive.existing_sweep(store, name).info.run_id
+    run_id = reader.existing_sweep(store, name).info.run_id
     service._reader.read_after_change([])
     service._look()
     driven = service._runner.pid(run_id) is not None
@@ -209,15 +209,15 @@ def test_what_somebody_has_changed_is_not_driven_until_it_is_queued_again(
 ) -> None:
     data.with_name("secret.txt").write_bytes(data.read_bytes())
     name = service.submit(spec_of(data, "s"), owner="ann", priority=3)
-    run = archive.existing_sweep(store, name)
+    run = reader.existing_sweep(store, name)
     new = change(store, run, data)
     store.log(run.info.run_id, tags=new)
     name = new.get(Tag.NAME, name)
     assert not is_driven(service, store, name)
-    run_id = archive.existing_sweep(store, name).info.run_id
+    run_id = reader.existing_sweep(store, name).info.run_id
     shutil.copy2(service.settings.state / KEY, tmp_path / KEY)
     assert driver.main(run_id, tmp_path / "lock") == driver.DONE
-    assert archive.existing_sweep(store, name).info.status == "SCHEDULED"
+    assert reader.existing_sweep(store, name).info.status == "SCHEDULED"
     service.resume(name, owner="carl")
     assert is_driven(service, store, name)
     assert (service.owner(name), service.queue()[0].priority) == ("carl", 0)
@@ -264,7 +264,7 @@ def test_a_user_prunes_what_this_user_has_submitted_by_signature(
         found = service.prune(older_than_s=0, keep_best=False, dry_run=dry_run, owner=owner)
         return [one.sweep for one in found.sweeps]
 
-    store.log(archive.existing_sweep(store, "b").info.run_id, tags={Tag.OWNER: "ann"})
+    store.log(reader.existing_sweep(store, "b").info.run_id, tags={Tag.OWNER: "ann"})
     assert prune(None, dry_run=True) == ["a", "b"]
     assert prune("ann") == ["a"]
     assert [row.sweep for row in service.sweeps()] == ["b"]
@@ -289,7 +289,7 @@ def test_a_submission_that_was_cut_off_before_it_was_signed_is_made_anew(
 ) -> None:
     half = queue.submit(store, spec_of(data, "s"), Submission(owner="ann", client_token="t"))
     assert service.submit(spec_of(data, "s"), owner="ann", client_token="t") == "s"
-    run = archive.existing_sweep(store, "s")
+    run = reader.existing_sweep(store, "s")
     assert run.info.run_id != half.run_id
     assert is_driven(service, store, "s")
 

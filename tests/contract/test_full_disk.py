@@ -17,7 +17,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.signals import Interrupted
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.resume import rebuild
@@ -43,7 +43,7 @@ def test_files_that_cannot_be_kept_are_one_clear_error(
         store.prepare()
     with pytest.raises(StoreError, match="a file where a folder is expected"):
         four_trials(store, corpus, data).run()
-    [parent] = archive.sweeps(store)
+    [parent] = reader.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FAILED", "failed")
 
 
@@ -81,7 +81,7 @@ def test_a_trial_whose_end_could_not_be_kept_is_closed_or_goes_on(
     with pytest.raises(expected):
         four_trials(store, corpus, data).run()
     assert client.failed == 1
-    first = archive.trials(store, "s")[0]
+    first = reader.trials(store, "s")[0]
     assert (first.status, first.outcome) == ("FINISHED", "complete")
     assert first.has_weights
     assert {run.info.status for run in store.runs()} <= {"FINISHED", "FAILED", "KILLED"}
@@ -96,7 +96,7 @@ def test_a_trial_that_cannot_be_closed_keeps_what_it_goes_on_with(
     with monkeypatch.context() as patch, pytest.raises(StoreError):
         patch.setattr("lstm_sweep.search.store.journal.Journal.close_trial", full)
         four_trials(store, corpus, data).run()
-    [parent] = archive.sweeps(store)
+    [parent] = reader.sweeps(store)
     assert [path.name for path in (cache / parent.info.run_id).iterdir()] == ["0"]
     past = rebuild(store, parent)
     assert [trial.number for trial in past.again] == [0]
@@ -121,7 +121,7 @@ def test_a_trial_without_room_for_its_folder_ends_the_sweep_with_one_line(
     store: Store, corpus: Corpus, data: Path, cache: Path
 ) -> None:
     def take_its_place(message: RoundDone) -> None:
-        (cache / archive.sweeps(store)[0].info.run_id / "1").write_text("no folder")
+        (cache / reader.sweeps(store)[0].info.run_id / "1").write_text("no folder")
 
     engine = ScriptedEngine(LOSSES, watch=take_its_place)
     with pytest.raises(StoreError, match=r"folder .*/1: File exists, expected room to work"):
@@ -135,7 +135,7 @@ import shutil, sys
 from pathlib import Path
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.sweep.resume import rebuild
 from tests.contract.four_trials import check, four_trials
@@ -162,9 +162,9 @@ except StoreError as error:
 else:
     raise SystemExit("the disk was never full")
 filler.unlink()
-past = rebuild(store, archive.existing_sweep(store, "s"))
+past = rebuild(store, reader.existing_sweep(store, "s"))
 sweep_of(store, corpus, ScriptedEngine(LOSSES), past.spec, past=past).run()
-records = archive.trials(store, "s")
+records = reader.trials(store, "s")
 assert [record.outcome for record in records] == ["complete"] * 4, records
 assert {run.info.status for run in store.runs()} == {"FINISHED", "FAILED"}, store.runs()
 print("went on")

@@ -19,15 +19,15 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.journal import DRIVER_DIED
 from lstm_sweep.search.store.tags import Tag, Tags, scoring_of, scoring_tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_end import DRIVER_DIED
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.observer import Silent
+from lstm_sweep.search.sweep.report import read_findings
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.stored_findings import read_findings
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.trial import Ended, Outcome
 from tests.contract.sittings import after, found, go_on, interrupt, runner
@@ -50,18 +50,18 @@ def test_an_interrupted_sweep_goes_on_and_finds_what_a_whole_one_finds(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
-    [parent] = archive.sweeps(store)
+    [parent] = reader.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "interrupted")
     state = go_on(store, corpus, ScriptedEngine(LOSSES))
     assert state.status == "finished"
     assert state.counts == {"complete": 4}
-    [parent] = archive.sweeps(store)
+    [parent] = reader.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
     whole = Store(replace(store.settings, experiment="whole"))
     spec = tiny_spec(data=state.spec.data, trials=4, **PLAIN)
     sweep_of(whole, corpus, ScriptedEngine(LOSSES), spec).run()
     assert found(store) == found(whole)
-    attempts = [record.trial.attempt for record in archive.trials(store, "s")]
+    attempts = [record.trial.attempt for record in reader.trials(store, "s")]
     assert attempts == [1, 2, 1, 1]
 
 
@@ -82,11 +82,11 @@ def test_a_run_that_a_server_has_made_twice_hides_nothing_and_is_closed(
     with monkeypatch.context() as late, pytest.raises(KeyboardInterrupt):
         late.setattr(MlflowClient, "create_run", twice)
         run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
-    assert [one.outcome for one in archive.trials(store, "s")] == ["complete", "stopped"]
-    [parent] = archive.sweeps(store)
+    assert [one.outcome for one in reader.trials(store, "s")] == ["complete", "stopped"]
+    [parent] = reader.sweeps(store)
     assert len(read_findings(store, parent).attempts) == 2
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 4}
-    assert [one.trial.attempt for one in archive.trials(store, "s")] == [1, 2, 1, 1]
+    assert [one.trial.attempt for one in reader.trials(store, "s")] == [1, 2, 1, 1]
     assert not [one for one in store.runs() if one.info.status == "RUNNING"]
     assert len(store.runs({Tag.OUTCOME: "lost", Tag.UNFINISHED: "yes"})) == 2
 
@@ -96,7 +96,7 @@ def test_time_is_counted_over_all_sittings(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, watch=after(2, interrupt)), trials=2)
-    before = float(store.tags(archive.sweeps(store)[0].info.run_id)["sweep.seconds"])
+    before = float(store.tags(reader.sweeps(store)[0].info.run_id)["sweep.seconds"])
     state = go_on(store, corpus, ScriptedEngine(LOSSES))
     assert before > 0
     assert state.seconds > before
@@ -112,7 +112,7 @@ def test_a_finished_sweep_goes_on_with_more_trials(
     run(ScriptedEngine(LOSSES), trials=2)
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 2}
     assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=5).counts == {"complete": 5}
-    assert rebuild(store, archive.existing_sweep(store, "s")).spec.trials == 5
+    assert rebuild(store, reader.existing_sweep(store, "s")).spec.trials == 5
 
 
 def test_weights_of_the_best_are_kept_over_sittings(
@@ -120,7 +120,7 @@ def test_weights_of_the_best_are_kept_over_sittings(
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=3, keep=2)
     go_on(store, corpus, ScriptedEngine(LOSSES), trials=5)
-    kept = {r.trial.number for r in archive.trials(store, "s") if r.has_weights}
+    kept = {r.trial.number for r in reader.trials(store, "s") if r.has_weights}
     assert kept == {3, 4}
 
 
@@ -136,13 +136,13 @@ def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
     monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
 
     def ask() -> None:
-        store.log(archive.sweeps(store)[0].info.run_id, tags={Tag.STOP: "yes"})
+        store.log(reader.sweeps(store)[0].info.run_id, tags={Tag.STOP: "yes"})
 
     state = run(ScriptedEngine(LOSSES, watch=after(3, ask)), trials=4)
     assert (state.status, state.ending) == ("stopped", "stopped on request")
-    [parent] = archive.sweeps(store)
+    [parent] = reader.sweeps(store)
     assert (parent.info.status, parent.data.tags[Tag.LEASE]) == ("FINISHED", "")
-    assert {r.status for r in archive.trials(store, "s")} <= {"FINISHED", "KILLED"}
+    assert {r.status for r in reader.trials(store, "s")} <= {"FINISHED", "KILLED"}
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 4}
 
 
@@ -150,12 +150,12 @@ def test_a_spec_that_was_changed_in_the_store_is_refused(
     store: Store, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
-    parent = archive.existing_sweep(store, "s")
+    parent = reader.existing_sweep(store, "s")
     text = parent.data.tags["sweep.spec.0"]
     changed = json.loads(text) | {"seed": 5}
     store.log(parent.info.run_id, tags={"sweep.spec.0": json.dumps(changed)})
     with pytest.raises(InputError, match=r"spec has digest [0-9a-f]{16}, expected [0-9a-f]{16}"):
-        rebuild(store, archive.existing_sweep(store, "s"))
+        rebuild(store, reader.existing_sweep(store, "s"))
 
 
 @pytest.mark.parametrize("seed", [0, 2**64])
@@ -177,10 +177,10 @@ def test_a_spec_longer_than_a_tag_is_read_back(store: Store, data: Path, corpus:
         ),
     )
     sweep_of(store, corpus, ScriptedEngine({0: [1.0]}), spec).run()
-    parent = archive.existing_sweep(store, "s")
+    parent = reader.existing_sweep(store, "s")
     assert "sweep.spec.1" in parent.data.tags
     settled = replace(spec, rounds_per_epoch=1, ends=False, adjacent_targets=24)
-    assert archive.read_spec(parent) == replace(settled, name="s")
+    assert reader.read_spec(parent) == replace(settled, name="s")
 
 
 def test_a_sweep_goes_on_with_a_shorter_spec_and_then_with_a_longer_one(
@@ -188,16 +188,16 @@ def test_a_sweep_goes_on_with_a_shorter_spec_and_then_with_a_longer_one(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, watch=after(3, interrupt)), trials=1_000_000)
-    spec = archive.read_spec(archive.existing_sweep(store, "s"))
+    spec = reader.read_spec(reader.existing_sweep(store, "s"))
     shorter = json.dumps(replace(spec, trials=2).to_dict() | {"name": "s"})
     monkeypatch.setattr("lstm_sweep.search.store.journal.CHUNK", len(shorter))
     with pytest.raises(KeyboardInterrupt):
         go_on(store, corpus, ScriptedEngine(LOSSES, watch=after(1, interrupt)))
-    assert archive.existing_sweep(store, "s").data.tags["sweep.spec.1"]
+    assert reader.existing_sweep(store, "s").data.tags["sweep.spec.1"]
     assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=2).counts == {"complete": 2}
-    assert not archive.existing_sweep(store, "s").data.tags["sweep.spec.1"]
+    assert not reader.existing_sweep(store, "s").data.tags["sweep.spec.1"]
     assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=10).counts == {"complete": 10}
-    assert archive.read_spec(archive.existing_sweep(store, "s")).trials == 10
+    assert reader.read_spec(reader.existing_sweep(store, "s")).trials == 10
 
 
 def test_a_sweep_in_which_everything_fails_ends_with_the_reason(
@@ -210,7 +210,7 @@ def test_a_sweep_in_which_everything_fails_ends_with_the_reason(
     assert state.status == "failed"
     assert state.counts == {"error": 4}
     assert "4 trials in a row have failed: 4 error (ValueError: no such layer)" in state.ending
-    assert archive.sweeps(store)[0].info.status == "FAILED"
+    assert reader.sweeps(store)[0].info.status == "FAILED"
 
 
 def test_a_trial_that_found_no_space_is_tried_again_when_the_sweep_goes_on(
@@ -239,13 +239,13 @@ def test_a_driver_that_died_left_trials_that_are_lost(
         patch.setattr(Sweep, "_finish", lambda self: None)
         with pytest.raises(Died):
             run(engine, trials=3)
-    parent = archive.existing_sweep(store, "s")
+    parent = reader.existing_sweep(store, "s")
     gone = json.loads(parent.data.tags[Tag.LEASE]) | {"born": 1}
     store.log(parent.info.run_id, tags={Tag.LEASE: json.dumps(gone)})
     assert lease.find_driver(store, parent.info.run_id) is None
     go_on(store, corpus, ScriptedEngine(LOSSES))
     runs = [
-        archive.read_trial(run) for run in store.runs({"sweep.name": "s", "sweep.phase": "search"})
+        reader.read_trial(run) for run in store.runs({"sweep.name": "s", "sweep.phase": "search"})
     ]
     assert [(r.trial.number, r.trial.attempt, r.outcome) for r in runs] == [
         (0, 1, "complete"),
@@ -282,7 +282,7 @@ def test_a_trial_that_hangs_is_killed_and_the_sweep_goes_on(
     display.engine = open_engine("local", workers=1)
     state = sweep_of(store, corpus, display.engine, spec, observer=display, silent_s=3.0).run()
     assert state.counts == {"complete": 1, "hung": 1}
-    hung = archive.trials(store, "s")[0]
+    hung = reader.trials(store, "s")[0]
     assert (hung.status, hung.outcome) == ("FAILED", "hung")
     assert "no report, and nothing computed for" in hung.reason
     assert not Path(f"/proc/{display.frozen}").exists()
@@ -300,7 +300,7 @@ def test_trials_that_go_on_keep_their_folder(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
-    folder = cache / archive.sweeps(store)[0].info.run_id
+    folder = cache / reader.sweeps(store)[0].info.run_id
     assert [path.name for path in folder.iterdir()] == ["1"]
     go_on(store, corpus, ScriptedEngine(LOSSES))
     assert not folder.exists()

@@ -17,7 +17,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.results.rerun import rerun
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import health
 from lstm_sweep.search.trial import Computing, Ended, Job, Message, Outcome, RoundDone, Slot
@@ -53,7 +53,7 @@ def test_a_trial_that_never_says_anything_is_killed(
     engine = Frozen((Slot(0),))
     state = sweep_of(store, corpus, engine, spec).run()
     assert state.counts == {"hung": 1}
-    [hung] = archive.trials(store, "s")
+    [hung] = reader.trials(store, "s")
     assert (hung.status, hung.outcome) == ("FAILED", "hung")
     assert WHY.fullmatch(hung.reason)
     assert not Path(f"/proc/{engine.frozen}").exists()
@@ -65,7 +65,7 @@ def test_so_is_a_rerun_that_never_says_anything(
 ) -> None:
     spec = tiny_spec(data=str(data), trials=1, **PLAIN)
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec).run()
-    [record] = archive.trials(store, "s")
+    [record] = reader.trials(store, "s")
     monkeypatch.setattr(health, "IDLE_S", 2.0)
     engine = Frozen((Slot(0),))
     again = rerun(store, record, engine, {})

@@ -15,7 +15,8 @@ from lstm_sweep.search.api import listings, preparation, references
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.results import export, rerun
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive, server
+from lstm_sweep.search.store import reader, server
+from lstm_sweep.search.store.earlier_sweeps import earlier_best
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.settings import Settings
@@ -23,7 +24,6 @@ from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease, own_templates, resume
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
-from lstm_sweep.search.sweep.earlier_sweeps import earlier_best
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.spaces.template.template import Template
@@ -62,7 +62,7 @@ class Stored:
         self.database.execute("PRAGMA synchronous=OFF")
         [self.sweep] = self.store.runs({"sweep.role": "sweep"})
         self.sweep_id = self.sweep.info.run_id
-        self.trial_id = archive.find_trial(self.store, "good/1").run_id
+        self.trial_id = reader.find_trial(self.store, "good/1").run_id
         self.baseline_id = self.store.runs({"sweep.phase": "baseline"})[0].info.run_id
 
     def say(self, statement: str, *values: object) -> None:
@@ -321,7 +321,7 @@ def test_a_stored_config_that_no_search_of_its_sweep_can_propose_is_not_built(
     changed = stored.store.run(stored.trial_id)
     with pytest.raises(BadRunError, match="layers is 16, expected a value of the sweep's space"):
         resume._trial_of(changed, stored.spec)
-    record = archive.find_trial(stored.store, "good/1")
+    record = reader.find_trial(stored.store, "good/1")
     with pytest.raises(InputError, match=r"a network of 16x16384 has .* parameters: expected"):
         CorpusTask.of_trial(record, record.trial.config, None, DEVICE)
 

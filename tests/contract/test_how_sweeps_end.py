@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.continuation import how_to_go_on
@@ -36,7 +36,7 @@ def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
 
 
 def tags(store: Store) -> dict[str, str]:
-    [parent] = archive.sweeps(store)
+    [parent] = reader.sweeps(store)
     return store.tags(parent.info.run_id)
 
 
@@ -57,7 +57,7 @@ def test_a_limit_of_time_whatever_its_sentence(
     engine = ScriptedEngine({0: [3.0] * 1000})
     run(engine, seconds(), trials=3, minutes=0.5, epochs=1000)
     assert tags(store)[Tag.STOP_REASON] == "minutes"
-    store.log(archive.sweeps(store)[0].info.run_id, tags={"sweep.reason": "words"})
+    store.log(reader.sweeps(store)[0].info.run_id, tags={"sweep.reason": "words"})
     advice = how_to_go_on("s", tags(store))
     assert advice.startswith("lstm-sweep resume s --minutes M")
 
@@ -84,7 +84,7 @@ def test_stop_while_it_is_driven(
     monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
 
     def ask(message: Any) -> None:  # as `stop` does, which then waits for the driver's end
-        store.log(archive.sweeps(store)[0].info.run_id, tags={Tag.STOP: "yes"})
+        store.log(reader.sweeps(store)[0].info.run_id, tags={Tag.STOP: "yes"})
 
     run(ScriptedEngine(LOSSES, watch=ask), trials=3)
     assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == ("asked", "stopped")
@@ -92,9 +92,9 @@ def test_stop_while_it_is_driven(
 
 def test_a_driver_that_died(store: Store, run: Callable[..., SweepState]) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
-    run_id = archive.sweeps(store)[0].info.run_id
+    run_id = reader.sweeps(store)[0].info.run_id
     store.log(run_id, tags={"sweep.state": "running", Tag.LEASE: ""})
-    close(store, archive.sweeps(store)[0], lambda error: None)
+    close(store, reader.sweeps(store)[0], lambda error: None)
     assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == ("driver_died", "stopped")
 
 

@@ -12,7 +12,7 @@ from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.policy.ladder_length import STEPS
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -47,7 +47,7 @@ def spec_of(data: Path, **fields: Any) -> SweepSpec:
 
 
 def trials_of(store: Store) -> list[Trial]:
-    return [record.trial for record in archive.trials(store, "s")]
+    return [record.trial for record in reader.trials(store, "s")]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_runs_of_the_ladder_say_after_how_many_steps_they_end(
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec_of(data)).run()
     steps = {trial.number: trial.steps for trial in trials_of(store)}
     assert steps == {0: STEPS, 1: STEPS, 2: STEPS, 3: None, 4: None, 5: None, 6: None}
-    for record in archive.trials(store, "s"):
+    for record in reader.trials(store, "s"):
         written = store.tags(record.run_id).get(Tag.STEPS)
         assert written == (str(STEPS) if record.trial.phase is Phase.LADDER else None)
 
@@ -106,6 +106,6 @@ def test_lengths_that_no_sweep_has_written_are_refused(
     with pytest.raises(KeyboardInterrupt):
         engine = ScriptedEngine(LOSSES, watch=after(5, interrupt))
         sweep_of(store, corpus, engine, spec_of(data)).run()
-    store.log(archive.trials(store, "s")[number].run_id, tags={tag: value})
+    store.log(reader.trials(store, "s")[number].run_id, tags={tag: value})
     with pytest.raises(BadRunError, match=expected):
-        rebuild(store, archive.existing_sweep(store, "s"))
+        rebuild(store, reader.existing_sweep(store, "s"))

@@ -214,7 +214,7 @@ def test_a_sweep_closes_whatever_keeps_its_result_from_being_drawn(
     def fail(*arguments: Any) -> None:
         raise error("no ink")
 
-    monkeypatch.setattr(f"lstm_sweep.search.sweep.evidence.{broken}", fail)
+    monkeypatch.setattr(f"lstm_sweep.search.sweep.result_files.{broken}", fail)
     display = Listening()
     engine = Told([Ended(Outcome.COMPLETE, loss=0.5)])
     sweep = sweep_of(template_spec(tmp_path), None, engine, observer=display)

@@ -12,7 +12,7 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search import api
 from lstm_sweep.search.engines.base import Event
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.trial import RoundDone, Slot
@@ -71,7 +71,7 @@ def test_a_trial_makes_room_and_goes_on_in_its_run(
     seen: list[tuple[str, str, str | None]] = []
 
     def look() -> None:
-        record = archive.trials(store, "s")[-1]
+        record = reader.trials(store, "s")[-1]
         report = api.status("s", settings=store.settings)
         seen.append((record.status, record.tags.get(Tag.MAKES_ROOM, ""), report.why))
 
@@ -81,7 +81,7 @@ def test_a_trial_makes_room_and_goes_on_in_its_run(
     why = "waiting for a slot: 2 sweeps share 1 slot"
     assert ("SCHEDULED", "at epoch 1: makes room", why) in seen
     assert display.told.count(why) == 1
-    records = archive.trials(store, "s")
+    records = reader.trials(store, "s")
     assert [(one.trial.number, one.trial.attempt) for one in records] == [(n, 1) for n in range(4)]
     assert [one.tags.get(Tag.MAKES_ROOM, "") for one in records] == [""] * 4
     for record in records:
@@ -98,7 +98,7 @@ def test_the_search_is_not_told_that_a_trial_makes_room(
     four_trials(alone, corpus, data).run()
     shared = store_in(workplace("shared"))
     four_trials(shared, corpus, data, engine=Shared(4, 8)).run()
-    configs = [[one.trial.config for one in archive.trials(of, "s")] for of in (alone, shared)]
+    configs = [[one.trial.config for one in reader.trials(of, "s")] for of in (alone, shared)]
     assert configs[0] == configs[1]
 
 
@@ -110,7 +110,7 @@ def test_one_of_the_ladder_goes_on_too(
     spec = tiny_spec(data=str(data), **more)
     state = sweep_of(store, corpus, Shared(2, 5), spec).run()
     assert sum(state.counts.values()) == 4
-    assert {one.trial.attempt for one in archive.trials(store, "s")} == {1}
+    assert {one.trial.attempt for one in reader.trials(store, "s")} == {1}
 
 
 def test_time_without_a_slot_is_not_taken_from_its_minutes(
@@ -141,14 +141,14 @@ def broken_off(workplace: Callable[[str], Path], data: Path, corpus: Corpus) -> 
 def test_a_sweep_that_was_broken_off_meanwhile_tries_it_again(
     broken_off: Store, corpus: Corpus, killed: bool
 ) -> None:
-    record = archive.trials(broken_off, "s")[-1]
+    record = reader.trials(broken_off, "s")[-1]
     assert (record.outcome, record.tags[Tag.UNFINISHED]) == ("stopped", "yes")
     if killed:  # as if its driver had been killed
         broken_off.log(record.run_id, tags={Tag.OUTCOME: "", Tag.UNFINISHED: ""})
         broken_off.reopen(record.run_id, "SCHEDULED")
     state = go_on(broken_off, corpus, ScriptedEngine(LOSSES))
     assert state.counts == {"complete": 4}
-    last = {one.trial.number: one.trial.attempt for one in archive.trials(broken_off, "s")}
+    last = {one.trial.number: one.trial.attempt for one in reader.trials(broken_off, "s")}
     assert last == {0: 1, 1: 2, 2: 1, 3: 1}
 
 

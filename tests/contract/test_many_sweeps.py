@@ -11,7 +11,7 @@ import pytest
 from lstm_sweep.search import api
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.listings import unfinished
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.journal import SCHEMA
@@ -87,7 +87,7 @@ def test_pages_have_each_sweep_once_newest_first_also_of_what_cannot_be_read(sto
         page = found.next_page
     assert (names, left_out) == ([f"s-{number}" for number in reversed(range(SWEEPS))], 1)
     assert [row.sweep for row in api.sweeps(settings=store.settings)] == names
-    assert len(archive.sweeps(store)) == SWEEPS
+    assert len(reader.sweeps(store)) == SWEEPS
 
 
 def test_a_sweep_gets_the_number_after_that_of_the_last(store: Store) -> None:

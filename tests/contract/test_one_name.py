@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.store import archive, tracking
+from lstm_sweep.search.store import reader, tracking
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.claim import OWNS_NAME
+from lstm_sweep.search.sweep.lease import OWNS_NAME
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.sweep import NameTakenError
@@ -88,11 +88,11 @@ def test_a_driver_whose_request_comes_late_gives_way_though_its_clock_is_before(
     state = drive(store, watch=meet)
     assert (state.status, state.counts) == ("finished", {"complete": 2})
     assert [str(error) for error in refused] == ["sweep 's' was begun by another at the same time"]
-    [parent] = archive.sweeps(store)
+    [parent] = reader.sweeps(store)
     assert (parent.info.run_id, parent.info.status) == (state.run_id, "FINISHED")
     assert parent.data.params[OWNS_NAME] == "yes"
     assert "RUNNING" not in {run.info.status for run in store.runs()}
-    assert len(archive.trials(store, "s")) == 2
+    assert len(reader.trials(store, "s")) == 2
 
 
 def test_of_many_that_write_a_value_once_at_the_same_time_one_succeeds(folder: Path) -> None:
@@ -133,11 +133,11 @@ def test_a_sweep_that_was_broken_off_before_it_had_its_name_claims_it_when_it_go
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lstm_sweep.search.sweep.sweep.claim", interrupt)
+        patch.setattr("lstm_sweep.search.sweep.sweep.reserve_name", interrupt)
         with pytest.raises(KeyboardInterrupt):
             drive(store_in(folder))
     store = store_in(folder)
-    past = rebuild(store, archive.existing_sweep(store, "s"))
+    past = rebuild(store, reader.existing_sweep(store, "s"))
     assert past.is_unclaimed
     refused: list[NameTakenError] = []
 
@@ -149,7 +149,7 @@ def test_a_sweep_that_was_broken_off_before_it_had_its_name_claims_it_when_it_go
     state = drive(store, watch=_once(go_on))
     assert len(refused) == 1
     assert state.counts == {"complete": 2}
-    assert [run.info.run_id for run in archive.sweeps(store)] == [state.run_id]
+    assert [run.info.run_id for run in reader.sweeps(store)] == [state.run_id]
 
 
 def _once(do: Callable[[Any], None]) -> Callable[[Any], None]:

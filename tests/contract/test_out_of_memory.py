@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.resume import rebuild
@@ -64,7 +64,7 @@ def attempts(store: Store) -> dict[int, list[tuple[int, str]]]:
     """Attempts of each trial, and how each has ended."""
     found: dict[int, list[tuple[int, str]]] = {}
     for run in store.runs({"sweep.name": "s", "sweep.phase": "search"}):
-        record = archive.read_trial(run)
+        record = reader.read_trial(run)
         found.setdefault(record.trial.number, []).append((record.trial.attempt, record.outcome))
     return found
 
@@ -82,7 +82,7 @@ def test_they_are_tried_twice_and_left_out_with_a_line_also_when_a_sweep_goes_on
     assert failed and all(attempts(store)[number] == twice for number in failed)
     [said] = [line for line in first.lines if "layers of 24 or more" in line]
     assert said.split(" ran out of memory: uni networks with")[0] in {f"s/{n}" for n in failed}
-    past = rebuild(store, archive.existing_sweep(store, "s"))
+    past = rebuild(store, reader.existing_sweep(store, "s"))
     engine = LittleMemory(LOSSES)
     state = sweep_of(store, corpus, engine, past.spec, past=past, observer=second).run()
     assert [line for line in second.lines if "layers of 24 or more" in line] == [said]

@@ -15,7 +15,7 @@ from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.interrupts import EndRequest
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -69,7 +69,7 @@ def test_trials_wait_and_go_on_in_one_run_each(
     state = sweep_of(store, corpus, engine, spec_of(data)).run()
     assert engine.started.count(0) > 1, "the leader has waited for others, and gone on"
     assert {1, 2, 3} <= set(engine.started)
-    records = archive.trials(store, "s")
+    records = reader.trials(store, "s")
     assert [(one.trial.number, one.trial.attempt) for one in records] == [(n, 1) for n in range(4)]
     assert {one.status for one in records} == {"FINISHED"}
     assert [one.outcome for one in records] == ["complete", "pruned", "pruned", "pruned"]
@@ -91,9 +91,7 @@ def test_a_trial_that_waits_is_scheduled(
     display = Listening()
 
     def look() -> None:
-        seen.extend(
-            (one.status, one.tags.get(Tag.PAUSED, "")) for one in archive.trials(store, "s")
-        )
+        seen.extend((one.status, one.tags.get(Tag.PAUSED, "")) for one in reader.trials(store, "s"))
         counts.update(api.status("s", settings=store.settings).trials)
 
     engine = Noting(CURVES, watch=after(5, look))
@@ -102,7 +100,7 @@ def test_a_trial_that_waits_is_scheduled(
     assert not [line for line in display.told if "waits" in line]  # displays see it in the state
     assert ("SCHEDULED", "at epoch 3: loss 2.9800, number 1 of 1 there") in seen
     assert ("RUNNING", "") in seen
-    leader = archive.trials(store, "s")[0]
+    leader = reader.trials(store, "s")[0]
     assert (leader.outcome, leader.tags[Tag.PAUSED]) == ("complete", "")
 
 
@@ -119,7 +117,7 @@ def broken_off(workplace: Callable[[str], Path], data: Path, corpus: Corpus) -> 
 def test_trials_that_waited_when_a_sweep_was_broken_off_wait_when_it_goes_on(
     broken_off: Store, corpus: Corpus
 ) -> None:
-    records = archive.trials(broken_off, "s")
+    records = reader.trials(broken_off, "s")
     waiting = [one for one in records if one.tags.get(Tag.PAUSED)]
     assert [one.trial.number for one in waiting] == [1, 2]
     assert {one.status for one in records} == {"FINISHED", "KILLED"}
@@ -130,7 +128,7 @@ def test_trials_that_waited_when_a_sweep_was_broken_off_wait_when_it_goes_on(
     assert counts == {"complete": 1, "paused": 2, "running": 1}
     assert state.counts == {"complete": 1, "pruned": 3}
     assert engine.started == [3], "those that wait are given no slot"
-    again = {one.run_id: one for one in archive.trials(broken_off, "s")}
+    again = {one.run_id: one for one in reader.trials(broken_off, "s")}
     for one in waiting:  # in the same run
         assert (again[one.run_id].status, again[one.run_id].trial.attempt) == ("FINISHED", 1)
         seen = broken_off.history(one.run_id, "val_loss")
@@ -139,7 +137,7 @@ def test_trials_that_waited_when_a_sweep_was_broken_off_wait_when_it_goes_on(
 
 def as_after_a_kill(store: Store, *numbers: int) -> None:
     """Let trials that wait look as if their driver had been killed."""
-    for one in archive.trials(store, "s"):
+    for one in reader.trials(store, "s"):
         if one.trial.number in numbers:
             store.log(one.run_id, tags={Tag.OUTCOME: "", Tag.UNFINISHED: ""})
             store.reopen(one.run_id, "SCHEDULED")
@@ -179,7 +177,7 @@ def test_while_many_trials_are_to_wait_again_the_lease_is_renewed_and_an_end_is_
         patch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
         patch.setattr(Lease, "beat", renewed)
         patch.setattr(Journal, "wait_again", noted)
-        past = rebuild(broken_off, archive.existing_sweep(broken_off, "s"))
+        past = rebuild(broken_off, reader.existing_sweep(broken_off, "s"))
         sweep = sweep_of(
             broken_off, corpus, Noting(CURVES), past.spec, past=past, interrupts=request
         )
@@ -196,7 +194,7 @@ def test_a_trial_that_was_lost_before_it_waited_is_no_second_trial(
     engine = Noting(CURVES, lose_first=1, watch=after(5, interrupt))
     with pytest.raises(KeyboardInterrupt):
         sweep_of(store, corpus, engine, spec_of(data)).run()
-    waiting = [one for one in archive.trials(store, "s") if one.tags.get(Tag.PAUSED)]
+    waiting = [one for one in reader.trials(store, "s") if one.tags.get(Tag.PAUSED)]
     assert [(one.trial.number, one.trial.attempt) for one in waiting] == [(0, 2)]
     again = Noting(CURVES)
     state = go_on(store, corpus, again)
@@ -210,28 +208,28 @@ def test_what_waited_and_was_pruned_in_a_later_sitting_stays_so(
     broken_off: Store, corpus: Corpus
 ) -> None:
     go_on(broken_off, corpus, Noting(CURVES))
-    pruned = {one.run_id: one for one in archive.trials(broken_off, "s") if one.trial.number}
+    pruned = {one.run_id: one for one in reader.trials(broken_off, "s") if one.trial.number}
     assert {one.tags.get(Tag.UNFINISHED) for one in pruned.values()} <= {None, ""}
     engine = Noting(CURVES)
     state = go_on(broken_off, corpus, engine, trials=5)
     assert engine.started == [4]
     assert state.counts["pruned"] == 4
-    for one in archive.trials(broken_off, "s"):
+    for one in reader.trials(broken_off, "s"):
         if one.run_id in pruned:
             assert one.has_weights is pruned[one.run_id].has_weights
-    assert any(one.has_weights for one in archive.trials(broken_off, "s"))
+    assert any(one.has_weights for one in reader.trials(broken_off, "s"))
 
 
 def test_time_for_which_a_trial_waited_is_not_its_own_after_a_resume(
     broken_off: Store, corpus: Corpus
 ) -> None:
     go_on(broken_off, corpus, Noting(CURVES))
-    first, second, *_ = archive.trials(broken_off, "s")
+    first, second, *_ = reader.trials(broken_off, "s")
     assert Tag.SECONDS in first.tags and Tag.SECONDS in second.tags, "both have waited"
     for record in (first, second):
         assert record.tags.seconds(Tag.SECONDS) < 60
         broken_off.log(record.run_id, tags={Tag.SECONDS: "1234.5"})
-    past = rebuild(broken_off, archive.existing_sweep(broken_off, "s"))
+    past = rebuild(broken_off, reader.existing_sweep(broken_off, "s"))
     waited = {one.trial.number: one for one in past.finished if one.waited}
     assert [waited[number].seconds for number in (0, 1)] == [1234.5, 1234.5]
     others = [one for one in past.finished if not one.waited]
@@ -241,7 +239,7 @@ def test_time_for_which_a_trial_waited_is_not_its_own_after_a_resume(
 def test_checkpoints_survive_an_interrupt_before_a_sweep_goes_on(
     broken_off: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = workdir.open_folder(archive.existing_sweep(broken_off, "s").info.run_id)
+    folder = workdir.open_folder(reader.existing_sweep(broken_off, "s").info.run_id)
     kept = {one.name for one in folder.iterdir() if one.is_dir()}
     assert {"1", "2", "3"} <= kept
     with monkeypatch.context() as patch:
@@ -255,9 +253,9 @@ def test_a_sweep_that_is_closed_without_a_driver_leaves_no_run_open(
     broken_off: Store, corpus: Corpus
 ) -> None:
     as_after_a_kill(broken_off, 1, 2)
-    run = archive.existing_sweep(broken_off, "s")
+    run = reader.existing_sweep(broken_off, "s")
     close(broken_off, run, on_skipped=lambda error: pytest.fail(str(error)))
-    assert {one.status for one in archive.trials(broken_off, "s")} == {
+    assert {one.status for one in reader.trials(broken_off, "s")} == {
         "FINISHED", "FAILED", "KILLED",
     }  # fmt: skip
     assert go_on(broken_off, corpus, ScriptedEngine(CURVES)).counts["complete"] == 1

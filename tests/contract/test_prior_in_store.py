@@ -13,12 +13,12 @@ from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.policy.prior import EarlierBest
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.earlier_sweeps import earlier_best
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
-from lstm_sweep.search.sweep.earlier_sweeps import earlier_best
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.trial import Phase
 from lstm_sweep.spaces.space import from_mapping
@@ -53,7 +53,7 @@ def prior_of(store: Store, corpus: Corpus, spec: SweepSpec) -> tuple[EarlierBest
 
 
 def searched(store: Store, sweep: str) -> list[Config]:
-    found = (record.trial for record in archive.trials(store, sweep))
+    found = (record.trial for record in reader.trials(store, sweep))
     return [trial.config for trial in found if trial.phase is Phase.SEARCH]
 
 
@@ -66,7 +66,7 @@ def store(workplace: Callable[[str], Path], request: pytest.FixtureRequest) -> S
 def first(store: Store, corpus: Corpus, data: Path) -> Config:
     """The best config of a sweep that has ended."""
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec_of(data), name="first").run()
-    return archive.ranked(archive.trials(store, "first"))[0].trial.config
+    return reader.ranked(reader.trials(store, "first"))[0].trial.config
 
 
 def test_a_sweep_begins_with_what_was_best_in_the_one_before(
@@ -86,7 +86,7 @@ def test_without_the_prior_it_does_not(
     assert prior_of(store, corpus, spec) == ()
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec).run()
     assert searched(store, "s") == searched(store, "first")
-    assert Tag.PRIOR not in archive.existing_sweep(store, "s").data.tags
+    assert Tag.PRIOR not in reader.existing_sweep(store, "s").data.tags
 
 
 def test_a_resume_knows_what_its_sweep_was_begun_with_and_no_more(
@@ -100,8 +100,8 @@ def test_a_resume_knows_what_its_sweep_was_begun_with_and_no_more(
         engine = ScriptedEngine(LOSSES, watch=after(4, interrupt))
         sweep_of(store, corpus, engine, spec, prior=prior).run()
     for name in ("first", "whole"):  # the store says something else by now
-        store.log(archive.existing_sweep(store, name).info.run_id, tags={Tag.ROLE: "withdrawn"})
-    past = rebuild(store, archive.existing_sweep(store, "s"))
+        store.log(reader.existing_sweep(store, name).info.run_id, tags={Tag.ROLE: "withdrawn"})
+    past = rebuild(store, reader.existing_sweep(store, "s"))
     assert past.prior == prior
     sweep_of(store, corpus, ScriptedEngine(LOSSES), past.spec, past=past).run()
     assert searched(store, "s") == expected
@@ -125,10 +125,10 @@ def test_a_resume_refuses_a_tag_that_no_sweep_has_written(
     with pytest.raises(KeyboardInterrupt):
         engine = ScriptedEngine(LOSSES, watch=after(4, interrupt))
         sweep_of(store, corpus, engine, spec_of(data)).run()
-    run = archive.existing_sweep(store, "s")
+    run = reader.existing_sweep(store, "s")
     store.log(run.info.run_id, tags={Tag.PRIOR: json.dumps(written)})
     with pytest.raises(BadRunError, match=r"tag sweep\.prior"):
-        rebuild(store, archive.existing_sweep(store, "s"))
+        rebuild(store, reader.existing_sweep(store, "s"))
 
 
 def test_the_best_of_the_newest_two_are_read_and_of_these_data_alone(
@@ -146,7 +146,7 @@ def test_the_best_of_the_newest_two_are_read_and_of_these_data_alone(
 def test_a_trial_that_has_failed_is_not_the_best(
     store: Store, corpus: Corpus, data: Path, first: Config
 ) -> None:
-    trial = archive.find_trial(store, "first/7")
+    trial = reader.find_trial(store, "first/7")
     store.log(trial.run_id, tags={Tag.OUTCOME: "diverged"})
     [found] = earlier_best(store, corpus.digest)
     assert found.trial != "first/7"

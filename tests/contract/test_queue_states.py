@@ -18,7 +18,7 @@ from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.service.runner import AGAIN_S, HANGS_S, UNSEEN_S
 from lstm_sweep.search.service.service import ServiceSettings
 from lstm_sweep.search.service.sweep_service import SweepService
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import MOST_S
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -66,7 +66,7 @@ def service(
 
 
 def run_of(store: Store) -> str:
-    return str(archive.existing_sweep(store, "s").info.run_id)
+    return str(reader.existing_sweep(store, "s").info.run_id)
 
 
 def leave_interrupted(store: Store) -> None:
@@ -108,7 +108,7 @@ def test_a_sweep_whose_driver_is_being_started_again_is_paused_and_stopped(
 ) -> None:
     leave(store)
     assert service.pause("s").state == "paused"
-    assert archive.existing_sweep(store, "s").info.status == "SCHEDULED"
+    assert reader.existing_sweep(store, "s").info.status == "SCHEDULED"
     assert service.resume("s").state == "queued"
     leave(store)
     assert service.stop("s").state == "stopped"

@@ -15,12 +15,12 @@ from mlflow.models import Model
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.results.register import register
-from lstm_sweep.search.store import archive, registry
+from lstm_sweep.search.store import reader, registry
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.state import SweepState
 from tests.conftest import in_full
@@ -59,7 +59,7 @@ def swept(store: Store, corpus: Corpus, **more: Any) -> tuple[SweepState, list[T
     """The end of a sweep, and its trials by number."""
     spec = tiny_spec(trials=len(LOSSES), **PLAIN)
     state = sweep_of(store, corpus, ScriptedEngine(LOSSES), spec, **more).run()
-    return state, archive.trials(store, state.name)
+    return state, reader.trials(store, state.name)
 
 
 def registered(store: Store, record: TrialRecord, folder: Path, model: str = "m") -> Version:

@@ -16,12 +16,12 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.engines.base import SlotAdded, SlotLost
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.results.rerun import rerun
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.trial import Ended, Outcome, RoundDone, Slot
@@ -57,7 +57,7 @@ def one_trial(store: Store, corpus: Corpus, data: Path) -> TrialRecord:
     """The trial of a sweep that has ended."""
     spec = tiny_spec(data=str(data), trials=1, **PLAIN)
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec).run()
-    [record] = archive.trials(store, "s")
+    [record] = reader.trials(store, "s")
     return record
 
 
@@ -124,7 +124,7 @@ def test_ctrl_c_ends_a_rerun_whose_server_is_down_and_the_next_one_closes_its_ru
     at_work = store.create_run(
         "other",
         {"sweep.phase": "rerun"} | Lease(store, "").tag,
-        archive.sweeps(store)[0].info.run_id,
+        reader.sweeps(store)[0].info.run_id,
     )
     rerun(store, record, ScriptedEngine(LOSSES), {})
     ended = [

@@ -10,7 +10,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
@@ -34,7 +34,7 @@ def test_a_run_counts_in_rounds_and_says_its_epochs(
     spec = spec_of(data, rounds_per_epoch=3)
     state = sweep_of(store, corpus, ScriptedEngine(IN_ROUNDS), spec).run()
     assert [len(one.rounds) for one in state.finished] == [6, 6]
-    first, second = archive.trials(store, "s")
+    first, second = reader.trials(store, "s")
     assert (first.best_epoch, first.epochs) == (4 / 3, 2.0)
     assert (second.best_epoch, second.epochs) == (2.0, 2.0)
     assert first.to_dict()["rounds_per_epoch"] == 3
@@ -47,7 +47,7 @@ def test_a_run_whose_rounds_are_epochs_says_nothing_of_rounds(
 ) -> None:
     store = store_in(workplace("epochs"))
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec_of(data)).run()
-    for record in archive.trials(store, "s"):
+    for record in reader.trials(store, "s"):
         assert (record.best_epoch, record.epochs) == (2, 2)
         assert isinstance(record.epochs, int)
         assert Tag.ROUNDS_PER_EPOCH not in store.tags(record.run_id)
@@ -63,7 +63,7 @@ def test_a_sweep_goes_on_with_its_rounds(
     state = go_on(store, corpus, ScriptedEngine(IN_ROUNDS))
     assert state.spec.rounds_per_epoch == 3
     assert {one.trial.rounds_per_epoch for one in state.finished} == {3}
-    assert [record.epochs for record in archive.trials(store, "s")] == [2.0, 2.0]
+    assert [record.epochs for record in reader.trials(store, "s")] == [2.0, 2.0]
 
 
 def test_a_trial_with_other_rounds_than_its_sweep_is_refused(
@@ -73,9 +73,9 @@ def test_a_trial_with_other_rounds_than_its_sweep_is_refused(
     engine = ScriptedEngine(IN_ROUNDS, interrupt=True)
     with pytest.raises(KeyboardInterrupt):
         sweep_of(store, corpus, engine, spec_of(data, rounds_per_epoch=3)).run()
-    store.log(archive.trials(store, "s")[0].run_id, tags={Tag.ROUNDS_PER_EPOCH: "2"})
+    store.log(reader.trials(store, "s")[0].run_id, tags={Tag.ROUNDS_PER_EPOCH: "2"})
     with pytest.raises(BadRunError, match="expected 3, as in the sweep's spec"):
-        rebuild(store, archive.existing_sweep(store, "s"))
+        rebuild(store, reader.existing_sweep(store, "s"))
 
 
 def test_no_epoch_has_more_rounds_than_steps(data: Path, corpus: Corpus) -> None:

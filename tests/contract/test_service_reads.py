@@ -17,7 +17,7 @@ from lstm_sweep.search.service.http_settings import HttpSettings
 from lstm_sweep.search.service.pages import actions
 from lstm_sweep.search.service.service import ServiceSettings
 from lstm_sweep.search.service.sweep_service import SweepService
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import MOST_S, SharedSettings
 from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.tags import Tag
@@ -128,7 +128,7 @@ def test_what_a_driver_writes_is_seen(site: Site, client: TestClient) -> None:
         Tag.CONFIG: json.dumps(SPACE), Tag.SCHEMA: str(SCHEMA), Tag.DATA: "{}",
     }  # fmt: skip
     driver.create_run("one/0", tags, run_id)
-    assert len(archive.trials(driver, "one")) == 1
+    assert len(reader.trials(driver, "one")) == 1
     site.clock.now += MOST_S
     site.app.state.site.answers.forget()
     assert len(client.get(f"{API}/sweeps/one/trials").json()["trials"]) == 1

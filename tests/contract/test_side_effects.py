@@ -23,7 +23,7 @@ from lstm_sweep.search.engines.local import LocalEngine, find_gpus
 from lstm_sweep.search.process.isolated import call, stream
 from lstm_sweep.search.process.signals import SIGNALS
 from lstm_sweep.search.results.export import export
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.trial import Slot
@@ -80,7 +80,7 @@ def test_sweeps_and_exports_in_threads_leave_the_process_as_it_was(
 
     def export_best(folder: Path, to: str = "best") -> dict[str, Any]:
         store = store_in(folder)
-        record = archive.ranked(archive.trials(store, "s"))[0]
+        record = reader.ranked(reader.trials(store, "s"))[0]
         return export(store, record, folder / to, "keras")
 
     store_in(folders[0])  # MLflow is imported

@@ -12,7 +12,7 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep import loop_parts
+from lstm_sweep.search.sweep import dispatch
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
@@ -133,7 +133,7 @@ def test_a_slot_may_come_back(
 def test_a_free_slot_may_come_back_while_ends_wait_for_the_store(
     corpus: Corpus, data: Path, store: MemoryStore, display: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_parts, "TURN_S", 10.0)
+    monkeypatch.setattr(dispatch, "TURN_S", 10.0)
     slots = tuple(Slot(index, core=0, node=f"node-{index}") for index in range(6))
     lost = [(slots[1], GONE), (slots[2], GONE)]
     changes: Changes = {3: [*lost, (slots[0], GONE), (slots[0], SlotAdded())]}
@@ -141,7 +141,7 @@ def test_a_free_slot_may_come_back_while_ends_wait_for_the_store(
     class SlowStore(ScriptedCluster):
         def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
             if self._waits == 2:  # all six have begun, and trial 0 has ended
-                monkeypatch.setattr(loop_parts, "TURN_S", 0.0)
+                monkeypatch.setattr(dispatch, "TURN_S", 0.0)
             return super().wait(timeout_s)
 
     cluster = SlowStore(LOSSES | {0: [3.0]}, slots, changes)

@@ -23,7 +23,7 @@ from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.results.rerun import rerun
-from lstm_sweep.search.store import archive, run_charts
+from lstm_sweep.search.store import experiment, reader
 from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
@@ -112,7 +112,7 @@ def test_metrics_that_are_no_numbers_come_back_as_they_were(store: Store) -> Non
 def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> None:
     engine = ScriptedEngine({0: [3.0, 2.5], 1: [2.0, 2.2]})
     state = sweep_of(store, corpus, engine, tiny_spec(trials=2)).run()
-    records = archive.trials(store, "s")
+    records = reader.trials(store, "s")
     assert [record.trial.number for record in records] == [0, 1]
     assert [record.best_val_loss for record in records] == [2.5, 2.0]
     assert [record.best_epoch for record in records] == [2, 1]
@@ -120,9 +120,9 @@ def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> N
     assert {record.status for record in records} == {"FINISHED"}
     for record, progress in zip(records, sorted(state.finished, key=_number), strict=True):
         assert record.trial == progress.trial
-    assert archive.ranked(records)[0].trial.number == 1
-    assert set(archive.baselines(store, "s")) == {"unigram", "markov", "naive_bayes", "ngram"}
-    assert archive.baselines(store, "s") == state.baselines
+    assert reader.ranked(records)[0].trial.number == 1
+    assert set(reader.baselines(store, "s")) == {"unigram", "markov", "naive_bayes", "ngram"}
+    assert reader.baselines(store, "s") == state.baselines
     runs = store.runs({Tag.PHASE: Phase.BASELINE})
     params = {run.data.tags[Tag.BASELINE]: {*run.data.params} for run in runs}
     assert params["naive_bayes"] == {"baseline", "window", "smoothing"}
@@ -147,11 +147,11 @@ def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: C
     run = store.run(state.finished[0].run_id)
     trial = state.finished[0].trial
     assert run.data.tags["mlflow.parentRunId"] == state.run_id
-    assert TrialConfig.from_dict(archive.read_trial(run).trial.config.to_dict()) == trial.config
+    assert TrialConfig.from_dict(reader.read_trial(run).trial.config.to_dict()) == trial.config
     assert run.data.params["parameters"].isdigit()
     assert run.data.tags["sweep.seed"] == str(trial.seed)
     assert run.data.tags["version.numpy"]
-    source, scoring = archive.read_source(archive.read_trial(run))
+    source, scoring = reader.read_source(reader.read_trial(run))
     assert source == replace(tiny_spec().source(), ends=False)  # characters have none
     assert scoring == Scoring(targets=100, seed=0, adjacent=24)
 
@@ -159,9 +159,9 @@ def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: C
 def test_only_the_best_few_keep_their_weights(store: Store, corpus: Corpus) -> None:
     script = {number: [loss] for number, loss in enumerate([5.0, 4.0, 3.0, 3.5, 9.0])}
     sweep_of(store, corpus, ScriptedEngine(script), tiny_spec(trials=5, keep=2, epochs=1)).run()
-    kept = {r.trial.number for r in archive.trials(store, "s") if r.has_weights}
+    kept = {r.trial.number for r in reader.trials(store, "s") if r.has_weights}
     assert kept == {2, 3}
-    for record in archive.trials(store, "s"):
+    for record in reader.trials(store, "s"):
         found = [artifact.path for artifact in store.client.list_artifacts(record.run_id)]
         assert found == (["model"] if record.trial.number in kept else [])
 
@@ -170,13 +170,13 @@ def test_a_lost_trial_is_tried_again_with_the_same_seed(store: Store, corpus: Co
     engine = ScriptedEngine({0: [3.0, 2.0]}, lose_first=1)
     sweep_of(store, corpus, engine, tiny_spec(trials=1)).run()
     runs = store.runs({"sweep.name": "s", "sweep.phase": "search"})
-    attempts = [archive.read_trial(run) for run in runs]
+    attempts = [reader.read_trial(run) for run in runs]
     assert [record.outcome for record in attempts] == ["lost", "complete"]
     assert [record.status for record in attempts] == ["FAILED", "FINISHED"]
     assert [record.trial.attempt for record in attempts] == [1, 2]
     assert attempts[0].trial.seed == attempts[1].trial.seed
     assert attempts[0].trial.config == attempts[1].trial.config
-    assert [record.trial.attempt for record in archive.trials(store, "s")] == [2]
+    assert [record.trial.attempt for record in reader.trials(store, "s")] == [2]
 
 
 def test_a_trial_that_is_lost_again_and_again_is_given_up(store: Store, corpus: Corpus) -> None:
@@ -191,7 +191,7 @@ def test_an_interrupted_sweep_leaves_no_run_running(store: Store, corpus: Corpus
     with pytest.raises(KeyboardInterrupt):
         sweep.run()
     assert store.run(sweep.state.run_id).info.status == "FINISHED"
-    [record] = archive.trials(store, "s")
+    [record] = reader.trials(store, "s")
     assert (record.status, record.outcome) == ("FINISHED", "stopped")
     assert sweep.state.status is SweepStatus.INTERRUPTED
 
@@ -214,9 +214,9 @@ def test_a_sweep_goes_on_when_nobody_reads_what_it_prints(store: Store, corpus: 
 def test_a_name_whose_sweep_was_deleted_begins_anew(store: Store, corpus: Corpus) -> None:
     old = sweep_of(store, corpus, ScriptedEngine({0: [1.0]}), tiny_spec(trials=1, epochs=1)).run()
     store.client.delete_run(old.run_id)
-    assert archive.trials(store, "s") == []
+    assert reader.trials(store, "s") == []
     sweep_of(store, corpus, ScriptedEngine({0: [2.0]}), tiny_spec(trials=1, epochs=1)).run()
-    assert [record.best_val_loss for record in archive.trials(store, "s")] == [2.0]
+    assert [record.best_val_loss for record in reader.trials(store, "s")] == [2.0]
 
 
 def test_a_rerun_that_fails_is_different_even_if_nothing_could_be_compared(
@@ -225,7 +225,7 @@ def test_a_rerun_that_fails_is_different_even_if_nothing_could_be_compared(
     engine = ScriptedEngine({0: []}, interrupt=True)
     with pytest.raises(KeyboardInterrupt):
         sweep_of(store, corpus, engine, tiny_spec(data=str(data), trials=1)).run()
-    [record] = archive.trials(store, "s")
+    [record] = reader.trials(store, "s")
     assert record.epochs == 0
     result = rerun(store, record, ScriptedEngine({}, lose_first=1), {})
     assert result.comparison.verdict == "different"
@@ -314,11 +314,11 @@ def test_a_store_that_does_not_answer_is_one_clear_line(monkeypatch: pytest.Monk
 def test_a_real_trial_runs_inline_through_the_whole_loop(store: Store, corpus: Corpus) -> None:
     state = sweep_of(store, corpus, InlineEngine(), tiny_spec(trials=1)).run()
     assert state.counts == {"complete": 1}
-    [record] = archive.trials(store, "s")
+    [record] = reader.trials(store, "s")
     assert record.best_val_loss == state.finished[0].best_loss
     assert record.has_weights
     logged = store.run(record.run_id).data.metrics
-    assert {name for line in run_charts.LINES for name in line} - {""} <= logged.keys()
+    assert {name for line in experiment.LINES for name in line} - {""} <= logged.keys()
 
 
 def _number(progress: TrialProgress) -> int:

@@ -24,7 +24,7 @@ from lstm_sweep.search.service.service import ServiceSettings
 from lstm_sweep.search.service.shares import JUST_NOW
 from lstm_sweep.search.service.sweep_service import SweepService
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -87,11 +87,11 @@ def test_a_sweep_waits_as_a_scheduled_run_with_all_that_a_driver_needs(
 ) -> None:
     name = service.submit(spec_of(data), owner="ann", priority=7)
     assert name == "words-1"
-    run = archive.existing_sweep(store, name)
+    run = reader.existing_sweep(store, name)
     assert run.info.status == "SCHEDULED"
     tags = run.data.tags
     assert (tags[Tag.OWNER], tags[Tag.PRIORITY], tags[Tag.STATE]) == ("ann", "7", "queued")
-    assert archive.read_spec(run).data == str(data)
+    assert reader.read_spec(run).data == str(data)
     report = service.status(name)
     assert (report.state, report.started, report.slots) == ("queued", None, None)
     assert service.owner(name) == "ann"
@@ -142,9 +142,9 @@ def test_a_sweep_whose_submission_was_killed_half_way_is_entered(
         patch.setattr(queue, "_claim", killed)
         with pytest.raises(KeyboardInterrupt):
             queue.submit(store, spec_of(data, "s"), Submission(owner="ann"))
-    assert archive.existing_sweep(store, "s").info.status == "RUNNING"
+    assert reader.existing_sweep(store, "s").info.status == "RUNNING"
     assert [one.name for one in queue.queued(store)] == ["s"]
-    assert archive.existing_sweep(store, "s").info.status == "SCHEDULED"
+    assert reader.existing_sweep(store, "s").info.status == "SCHEDULED"
 
 
 def test_a_look_at_the_queue_while_a_driver_begins_changes_nothing(
@@ -158,7 +158,7 @@ def test_a_look_at_the_queue_while_a_driver_begins_changes_nothing(
         queue.queued(store_in(folder))
 
     def note(message: RoundDone) -> None:
-        statuses.append(archive.existing_sweep(store, "s").info.status)
+        statuses.append(reader.existing_sweep(store, "s").info.status)
 
     monkeypatch.setattr(Store, "reopen", looked_at)
     assert go_on(store, corpus, ScriptedEngine(LOSSES, watch=note)).status == "finished"
@@ -187,7 +187,7 @@ def test_a_sweep_that_has_just_ended_takes_no_priority(
     service: SweepService, store: Store, data: Path
 ) -> None:
     service.submit(spec_of(data, "a"), owner="ann")
-    store.log(archive.existing_sweep(store, "a").info.run_id, tags={Tag.STATE: "finished"})
+    store.log(reader.existing_sweep(store, "a").info.run_id, tags={Tag.STATE: "finished"})
     for _ in "ab":
         with pytest.raises(InputError, match="sweep 'a' is not queued"):
             service.prioritise("a", 5)
@@ -250,7 +250,7 @@ def test_a_sweep_whose_driver_has_died_keeps_its_slots_for_the_next_one(
     for name in "abc":
         service.submit(spec_of(data, name), owner="ann")
     service._look()
-    run_id = archive.existing_sweep(store, "a").info.run_id
+    run_id = reader.existing_sweep(store, "a").info.run_id
     dead = service._runner._children[run_id]
     dead.kill()
     dead.wait(10)
@@ -272,7 +272,7 @@ def test_a_sweep_that_waits_is_paused_resumed_and_stopped(
 ) -> None:
     service.submit(spec_of(data, "s"), owner="ann")
     assert service.pause("s").state == "paused"
-    assert archive.existing_sweep(store, "s").info.status == "SCHEDULED"
+    assert reader.existing_sweep(store, "s").info.status == "SCHEDULED"
     service._look()
     assert service.queue() == ()
     assert service.resume("s", {"trials": 5}).state == "queued"
@@ -281,14 +281,14 @@ def test_a_sweep_that_waits_is_paused_resumed_and_stopped(
         service.resume("s", {"seed": 5})
     stopped = service.stop("s")
     assert (stopped.state, stopped.had_ended) == ("stopped", False)
-    assert archive.existing_sweep(store, "s").info.status == "KILLED"
+    assert reader.existing_sweep(store, "s").info.status == "KILLED"
     assert api.status("s", settings=store.settings).why == "stopped on request"
     assert queue.queued(store) == []
 
 
 def test_a_driver_that_begins_is_asked_to_end_until_it_does(store: Store, data: Path) -> None:
     queue.submit(store, spec_of(data, "s"), Submission(owner="ann"))
-    run_id = archive.existing_sweep(store, "s").info.run_id
+    run_id = reader.existing_sweep(store, "s").info.run_id
     driver = Lease(store, run_id)
     driver.take()
     with ThreadPoolExecutor() as pool:
@@ -321,7 +321,7 @@ def test_a_sweep_whose_driver_dies_again_and_again_is_given_up_with_its_last_wor
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     service.submit(spec_of(data, "s"), owner="ann")
-    run_id = archive.existing_sweep(store, "s").info.run_id
+    run_id = reader.existing_sweep(store, "s").info.run_id
     (service.settings.state / f"{run_id}.log").write_text("no such thing\n")
     whys = set[str | None]()
     for _ in range(400):

@@ -14,7 +14,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease
@@ -43,13 +43,13 @@ def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
     monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
 
     def take_over() -> None:
-        Lease(store, archive.sweeps(store)[0].info.run_id).take()
+        Lease(store, reader.sweeps(store)[0].info.run_id).take()
 
     with pytest.raises(LeaseLostError, match="has taken the sweep over"):
         run(ScriptedEngine(LOSSES, watch=after(3, take_over)), trials=4)
-    [parent] = archive.sweeps(store)
+    [parent] = reader.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("RUNNING", "running")
-    last = archive.trials(store, "s")[-1]
+    last = reader.trials(store, "s")[-1]
     assert (last.status, last.outcome) == ("RUNNING", "")
 
 
@@ -57,7 +57,7 @@ def test_of_two_that_go_on_with_a_sweep_the_second_is_refused(
     store: Store, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
-    seen = archive.existing_sweep(store, "s")
+    seen = reader.existing_sweep(store, "s")
     rebuild(store, seen)
     with pytest.raises(InputError, match=rf"'s': process {os.getpid()} on .* resumed it"):
         rebuild(store, seen)
@@ -67,7 +67,7 @@ def test_who_lost_a_sweep_before_its_first_trial_begins_none(
     store: Store, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
-    past = rebuild(store, archive.existing_sweep(store, "s"))
+    past = rebuild(store, reader.existing_sweep(store, "s"))
     before = len(store.runs())
     Lease(store, past.run_id).take()
     with pytest.raises(LeaseLostError, match="has taken the sweep over"):
@@ -75,7 +75,7 @@ def test_who_lost_a_sweep_before_its_first_trial_begins_none(
             store, corpus, ScriptedEngine(LOSSES), replace(past.spec, trials=5), past=past
         ).run()
     assert len(store.runs()) == before
-    assert archive.sweeps(store)[0].info.status == "FINISHED"
+    assert reader.sweeps(store)[0].info.status == "FINISHED"
 
 
 def test_of_two_sweeps_that_take_a_name_at_once_the_later_one_gives_way(
@@ -91,7 +91,7 @@ def test_of_two_sweeps_that_take_a_name_at_once_the_later_one_gives_way(
 
     state = run(ScriptedEngine(LOSSES, watch=after(1, begin_another)), trials=2)
     assert (len(refused), state.counts) == (1, {"complete": 2})
-    [parent] = archive.sweeps(store)
+    [parent] = reader.sweeps(store)
     assert (parent.info.run_id, parent.info.status) == (state.run_id, "FINISHED")
     assert "RUNNING" not in {run.info.status for run in store.runs()}
 
@@ -115,7 +115,7 @@ def test_a_sweep_shows_that_it_is_driven_while_it_begins_starts_a_worker_and_end
             seen.append(beat)
 
     def beat_now() -> int:
-        found = lease.holder(archive.sweeps(store)[0].data.tags)
+        found = lease.holder(reader.sweeps(store)[0].data.tags)
         assert found
         return found.beat
 
@@ -156,7 +156,7 @@ def test_a_slow_renewal_writes_nothing_into_a_sweep_that_has_ended(
     for thread in threading.enumerate():
         if thread.name == "lease":
             thread.join(60)
-    [parent] = archive.sweeps(store)
+    [parent] = reader.sweeps(store)
     assert (parent.info.status, parent.data.tags[Tag.LEASE]) == ("FINISHED", "")
 
 

@@ -26,7 +26,7 @@ from lstm_sweep.search.cli import main
 from lstm_sweep.search.commands.display import Lines
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial
@@ -290,7 +290,7 @@ def test_no_name_of_a_sweep_leads_out(
         out, err = capfd.readouterr()
         assert (code, out) == (2, ""), typed
         assert len(err.splitlines()) == 1, typed
-    assert archive.find_sweep(store, name) is None
+    assert reader.find_sweep(store, name) is None
     assert files_of(place) == before
 
 

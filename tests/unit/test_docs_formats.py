@@ -23,8 +23,8 @@ from lstm_sweep.search.results.detect import Detection, Finding
 from lstm_sweep.search.results.rerun import Rerun
 from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store import settings
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces.space import from_file

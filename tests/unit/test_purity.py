@@ -42,7 +42,7 @@ CORE = ("models/data/", "spaces/", *(
 #: variables that are set in processes that are made for one function (`isolated`)
 ALLOWED = {
     "search/results/generate.py": {"os.environ"},
-    "search/sweep/bundle_parity.py": {"os.environ"},
+    "search/sweep/task.py": {"os.environ"},
 }
 
 

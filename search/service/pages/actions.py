@@ -37,7 +37,7 @@ from lstm_sweep.search.service.routes.specs import dry_run_of
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.service.tokens import LONGEST
 from lstm_sweep.search.spec import RULES
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.texts.dry_run import lines as dry_run_lines
 from lstm_sweep.spaces.presets import SPACES
 
@@ -185,7 +185,7 @@ async def rerun(sweep: SweepName, number: Number, site: TheSite) -> Response:
 
     def change() -> str:
         reference = f"{sweep}/{number}"
-        record = archive.find_trial(store_of_trial(reference, site.store), reference)
+        record = reader.find_trial(store_of_trial(reference, site.store), reference)
         return site.reruns.submit(Wanted(record.trial.id, record.run_id, {})).id
 
     return moved(f"/reruns/{await site.answers.change(change)}")

@@ -35,10 +35,10 @@ from lstm_sweep.search.service.routes.exports import fetch_best, fetch_trial
 from lstm_sweep.search.service.routes.reports import report as report_of
 from lstm_sweep.search.service.service import QueuedSweep
 from lstm_sweep.search.service.site import Site, TheSite, TheUser
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Key
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.stored_findings import read_findings
+from lstm_sweep.search.sweep.report import read_findings
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -137,7 +137,7 @@ async def sweep_page(
 
     def ask(looks: Looks) -> str:
         store = store_of_sweep(sweep, site.store)
-        run = archive.existing_sweep(store, sweep)
+        run = reader.existing_sweep(store, sweep)
         found = _findings(store, run)
         status = site.service.status(sweep)
         return rendered(
@@ -203,7 +203,7 @@ async def trial_page(sweep: SweepName, number: Number, request: Request, site: T
     def ask(looks: Looks) -> str:
         details = api.show(f"{sweep}/{number}", settings=site.store)
         store = store_of_sweep(sweep, site.store)
-        found = _findings(store, archive.existing_sweep(store, sweep))
+        found = _findings(store, reader.existing_sweep(store, sweep))
         shown = details.to_dict()
         return rendered(
             "trial.html", looks, trial=shown, sweep=sweep, number=number, mlflow=mlflow,
@@ -249,7 +249,7 @@ async def compare(
         found = []
         for name in names:
             store = store_of_sweep(name, site.store)
-            found.append(_findings(store, archive.existing_sweep(store, name)))
+            found.append(_findings(store, reader.existing_sweep(store, name)))
         leaders = [one.leader for one in found if one.leader]
         fields = dict.fromkeys(name for one in leaders for name in one.config)
         return rendered(

@@ -36,7 +36,7 @@ from lstm_sweep.search.service.description import (
 )
 from lstm_sweep.search.service.permissions import User, check_may_prioritise
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.sweep.continuation import how_to_go_on
 from lstm_sweep.search.texts.summary import SHOWN, write_sweep
@@ -201,7 +201,7 @@ async def pause(sweep: SweepName, site: TheSite, user: TheUser, request: Request
         site.check_may_change(user, sweep)
         before, now = site.service.status(sweep), site.service.pause(sweep)
         had_ended = not before.is_under_way or before.state == "paused"
-        tags = Tags(archive.existing_sweep(store_of_sweep(sweep, site.store), sweep))
+        tags = Tags(reader.existing_sweep(store_of_sweep(sweep, site.store), sweep))
         advice = how_to_go_on(sweep, tags)
         stopped = StoppedSweep(sweep, now.run_id, now.state, had_ended, advice)
         console.print(stopped_line(stopped, "pause"), soft_wrap=True)
@@ -237,7 +237,7 @@ async def resume(
     note(request, **{field: shown(value) for field, value in given.items()})
 
     def call() -> None:
-        run = archive.existing_sweep(store_of_sweep(sweep, site.store), sweep)
+        run = reader.existing_sweep(store_of_sweep(sweep, site.store), sweep)
         site.check_may_train(Tags(run))
         changes, spec, template = dict(given), None, None
         if (fields := changes.pop("spec", None)) is not None:

@@ -31,7 +31,7 @@ from lstm_sweep.search.service.description import (
 from lstm_sweep.search.service.reruns import ID, Wanted, checked
 from lstm_sweep.search.service.site import Site, TheSite
 from lstm_sweep.search.spec import NAME
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.texts.trials import write_comparison, write_trial, write_trials
 
@@ -170,7 +170,7 @@ async def _rerun(reference: str, body: RerunSubmission | None, site: Site) -> Re
             changes = changes | field_changes(settings)
         check_engine(on)
         template = None if named is None else site.names.template(named)
-        record = archive.find_trial(store_of_trial(reference, site.store), reference)
+        record = reader.find_trial(store_of_trial(reference, site.store), reference)
         site.check_may_train(record.tags)
         # what the trial itself refuses, without a device
         task_kind_of_run(record.tags).check_rerun(record, checked(changes), template, ())

@@ -16,8 +16,8 @@ from lstm_sweep._sweep import Sweep
 from lstm_sweep.models.config import FIELDS, TrialConfig
 from lstm_sweep.search import api
 from lstm_sweep.search.api.listings import SweepTrials
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.trial import Trial
 
 STORE = Settings("sqlite:////none/mlflow.db", None, "test", "test")

@@ -13,8 +13,8 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, Trial, trial_seed
 
 TRIAL = Trial(sweep="docs-1", number=4, config=TrialConfig(), seed=11)

@@ -24,7 +24,7 @@ from lstm_sweep.search.process.interrupts import EndRequest
 from lstm_sweep.search.process.signals import SIGNALS
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -277,7 +277,7 @@ def test_runs_that_cannot_be_read_are_left_out_and_named(place: Place) -> None:
     place.launch()
     store = place.store
     sweep = store.create_run("x", {Tag.ROLE: "sweep", Tag.NAME: "no name"})
-    parent = archive.existing_sweep(store, "s").info.run_id
+    parent = reader.existing_sweep(store, "s").info.run_id
     trial = store.create_run("y", {Tag.PHASE: "search", Tag.NAME: "s"}, parent)
     listed = api.sweeps(settings=place.settings)
     assert [row.sweep for row in listed] == ["s"]

@@ -13,7 +13,7 @@ from lstm_sweep._sweep import Sweep as InStore
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.resume import rebuild
@@ -54,7 +54,7 @@ def died(made: Sweep) -> None:
         patch.setattr(Sweep, "_finish", lambda self: None)
         with pytest.raises(Died):
             made.run()
-    parent = archive.existing_sweep(made._store, "s")
+    parent = reader.existing_sweep(made._store, "s")
     gone = json.loads(parent.data.tags[Tag.LEASE]) | {"born": 1}
     made._store.log(parent.info.run_id, tags={Tag.LEASE: json.dumps(gone)})
 
@@ -96,7 +96,7 @@ def test_each_round_that_is_better_than_all_is_one_request(
 
     def noted(self: Store, run_id: str, **given: Any) -> None:
         logged.extend([v for k, v in (given.get("metrics") or {}).items() if k == "best_val_loss"
-                       and run_id == archive.sweeps(self)[0].info.run_id])  # fmt: skip
+                       and run_id == reader.sweeps(self)[0].info.run_id])  # fmt: skip
         log(self, run_id, **given)
 
     monkeypatch.setattr(Store, "log", noted)
@@ -152,7 +152,7 @@ def test_a_sweep_that_goes_on_logs_at_no_earlier_step(
 
     with pytest.raises(KeyboardInterrupt):
         sweep(watch=interrupt).run()
-    parent = archive.existing_sweep(store, "s")
+    parent = reader.existing_sweep(store, "s")
     before = max(store.history(parent.info.run_id, "best_val_loss"))
     past = rebuild(store, parent)
     assert past.step == before == 2  # the one that was stopped counts
@@ -175,7 +175,7 @@ def test_a_sweep_that_goes_on_forgets_the_best_loss_of_a_trial_that_fails_then(
 
     died(sweep(trials=1, watch=die))
     assert listed(store) == 2.5
-    past = rebuild(store, archive.existing_sweep(store, "s"))
+    past = rebuild(store, reader.existing_sweep(store, "s"))
     engine = ScriptedEngine({0: []}, endings={0: Ended(Outcome.ERROR, "no luck")})
     sweep_of(store, corpus, engine, past.spec, past=past).run()
     assert listed(store) is None
@@ -187,7 +187,7 @@ def test_the_time_left_is_what_the_driver_expects(
     seen = list[float | None]()
 
     def watch(message: RoundDone) -> None:
-        run_id = archive.existing_sweep(store, "s").info.run_id
+        run_id = reader.existing_sweep(store, "s").info.run_id
         for expected in ("", "1000"):
             store.log(run_id, tags={Tag.EXPECTED_SECONDS: expected})
             seen.append(api.status("s", settings=store.settings).eta_seconds)

@@ -8,7 +8,7 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.trial import Ended, Outcome
@@ -94,7 +94,7 @@ def test_of_a_sweep_its_best_trial_is_compared(
     named: list[str],
 ) -> None:  # fmt: skip
     """A name that might be the beginning of a run ID is that of the sweep, if there is one."""
-    if not archive.find_sweep(store, "beef"):
+    if not reader.find_sweep(store, "beef"):
         spec = tiny_spec(data=str(data), trials=1, epochs=1, **PLAIN)
         sweep_of(store, corpus, ScriptedEngine({0: [2.5]}), spec, name="beef").run()
     found = api.compare(first, second, settings=store.settings)

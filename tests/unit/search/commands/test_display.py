@@ -18,7 +18,7 @@ from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store.trial_record import TrialRecord
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.texts.tables import loss_text, trials_table
 from lstm_sweep.search.times import QUIET_S, duration

@@ -5,7 +5,7 @@ from typing import Any
 from lstm_sweep.search.pages.advice import advice
 from lstm_sweep.search.pages.findings import Findings
 from lstm_sweep.search.pages.parallel import Axis
-from lstm_sweep.search.store import run_kind
+from lstm_sweep.search.store import reader
 from tests.unit.search.pages.found import confirmation, findings, trial
 
 
@@ -53,7 +53,7 @@ def test_beyond_what_a_field_allows_nothing_is_advised() -> None:
 def test_in_a_template_a_bound_is_named_without_a_command() -> None:
     axes = (Axis("Dense (line 3)", 8, 32),)
     top = [trial(n, 1.0 + n / 10, config={"Dense (line 3)": 32, "x": n}) for n in range(5)]
-    template = run_kind.TEMPLATE
+    template = reader.TEMPLATE
     kind: Any = {"limits": template.limits, "space_place": template.space_place}
     [said] = advice(given(*top, axes=axes, **kind, baselines={}))
     assert "upper bound of Dense (line 3), 32" in said.text and said.command == ""

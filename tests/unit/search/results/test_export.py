@@ -11,8 +11,8 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.results import export
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.trial import Trial
 
 RECORD = cast(

@@ -13,7 +13,7 @@ from lstm_sweep.search.device import Device
 from lstm_sweep.search.results.comparison import Rounds, compare
 from lstm_sweep.search.results.rerun import Rerun, _check_proposed, changed_device
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.sweep.template_task import TemplateTask
@@ -76,7 +76,7 @@ def test_no_value_beyond_its_space_gets_into_a_template(
     for value, fits in [(0.5, True), (1e9, False)]:
         own = {"sweep.trial": "0", "sweep.phase": "search", "sweep.seed": "1"}
         own |= {"sweep.config": json.dumps({label: value}), "mlflow.parentRunId": "p"}
-        record = archive.read_trial(run_with(own | TemplateTask(template).tags() | more))
+        record = reader.read_trial(run_with(own | TemplateTask(template).tags() | more))
         if fits:
             _check_proposed(store, record, str(file))
             continue

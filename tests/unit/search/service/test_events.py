@@ -23,7 +23,7 @@ from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.permissions import Role, User
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.routes import events as route
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Cache
 from lstm_sweep.search.store.faults import NoSuchRunError, StoreError
 from lstm_sweep.search.store.tags import Tag
@@ -118,7 +118,7 @@ def test_what_happens_is_told_to_all_who_listen_and_later_to_who_comes_back(
 
 def test_rounds_come_before_the_end_of_a_trial_and_anew_with_each_attempt(place: Place) -> None:
     store = Store(place.service.settings.store)
-    ended = archive.trials(store, "s")[0]
+    ended = reader.trials(store, "s")[0]
     running = dataclasses.replace(ended, outcome="", status="RUNNING")
     told, had = list[bytes](), None
     for record in (running, running, ended, ended):

@@ -8,7 +8,7 @@ import pytest
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission, Submitted
 from lstm_sweep.search.service.queue_reader import QueueReader
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import SharedStore
 from tests.counted import CountedClient
 from tests.sweeps import PLAIN, store_in, tiny_spec
@@ -61,7 +61,7 @@ def test_a_submitted_sweep_is_added_without_reading_the_others(queued: Queue) ->
     first, _ = queued.submit("s"), queued.submit("t")
     known = queued.reader.read()
     made = queued.submit("u")
-    run_id = archive.existing_sweep(queued.writer, "s").info.run_id
+    run_id = reader.existing_sweep(queued.writer, "s").info.run_id
     queue.leave(queued.writer, run_id)  # it is seen at the next look
     now = queued.reader.read_after_submission(known, made)
     assert [one.name for one in now] == ["s", "t", "u"]

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.store.attempts import apart, last_attempts
+from lstm_sweep.search.store.reader import TrialRecord, apart, last_attempts
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.trial import Trial
 
 

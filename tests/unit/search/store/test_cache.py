@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search import api
-from lstm_sweep.search.store import archive, cache
+from lstm_sweep.search.store import cache, reader
 from lstm_sweep.search.store.cache import (
     AGE_S,
     Cache,
@@ -67,7 +67,7 @@ class Readers:
 
     def children(self, name: str) -> dict[str, str]:
         """The outcomes of the trials of a sweep, as they are shared."""
-        run = archive.existing_sweep(self.store, name)
+        run = reader.existing_sweep(self.store, name)
         found = self.store.runs({Tag.PARENT: run.info.run_id})
         return {one.info.run_id: one.data.tags.get(Tag.OUTCOME, "") for one in found}
 
@@ -77,7 +77,7 @@ class Readers:
 
     def state(self, name: str) -> str:
         """The state of a sweep, as it is shared."""
-        return str(archive.existing_sweep(self.store, name).data.tags[Tag.STATE])
+        return str(reader.existing_sweep(self.store, name).data.tags[Tag.STATE])
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def test_many_readers_of_what_does_not_change_ask_the_store_once(readers: Reader
     def read(number: int) -> tuple[Any, ...]:
         history = [readers.store.history(one, "val_loss") for one in readers.children("a")]
         listed = [row.sweep for row in api.sweeps(settings=readers.settings, limit=5)]
-        losses = archive.baselines(readers.store, "a")
+        losses = reader.baselines(readers.store, "a")
         return readers.state("a"), history, listed, losses
 
     with ThreadPoolExecutor(8) as threads:
@@ -114,7 +114,7 @@ def test_many_readers_of_what_does_not_change_ask_the_store_once(readers: Reader
 
 def test_what_is_shared_is_what_the_store_has(readers: Readers) -> None:
     for name in readers.sweeps:
-        mine, own = (archive.find_sweep(one, name) for one in (readers.store, readers.writer))
+        mine, own = (reader.find_sweep(one, name) for one in (readers.store, readers.writer))
         assert mine.to_dictionary() == own.to_dictionary()
         tags = {Tag.PARENT: mine.info.run_id}
         for given in (tags, tags | {Tag.TRIAL: "1"}, tags | {Tag.TRIAL: "7"}):

@@ -7,9 +7,8 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store import artifacts
-from lstm_sweep.search.store.experiment import Experiment
+from lstm_sweep.search.store.experiment import Experiment, description, view_tag
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.run_list import description, view_tag
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 

@@ -20,7 +20,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive, journal, trial_end
+from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.journal import MOST_HELD, Dataset, Journal
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -60,7 +60,7 @@ def test_a_spec_is_read_however_long_the_one_before_it_was(
             left |= journal.spec_tags(spec, "s")  # parts of the longer one stay
             kept |= journal.spec_tags(spec, "s", kept)
             for tags in (left, kept):
-                assert archive.read_spec(run_with(tags)) == replace(spec, name="s")
+                assert reader.read_spec(run_with(tags)) == replace(spec, name="s")
             assert "".join(kept[key] for key in kept if key.startswith("sweep.spec.")) == (
                 json.dumps(spec.to_dict() | {"name": "s"})
             )
@@ -80,7 +80,7 @@ def test_a_spec_is_read_however_long_the_one_before_it_was(
 )
 def test_what_is_no_spec_is_one_clear_line(text: str, said: str) -> None:
     with pytest.raises(InputError, match=f"^{said}"):
-        archive.written_spec(run_with({"sweep.spec.0": text, "sweep.spec_digest": "0"}))
+        reader.written_spec(run_with({"sweep.spec.0": text, "sweep.spec_digest": "0"}))
 
 
 # --- rounds that a trial goes on from -------------------------------------------------------------
@@ -162,12 +162,12 @@ def test_rounds_are_logged_with_that_the_trial_waits(opened: Opened) -> None:
 
 
 def test_a_trial_that_waits_again_has_no_end_though_its_driver_died(opened: Opened) -> None:
-    lost = Ended(Outcome.LOST, trial_end.DRIVER_DIED, unfinished=True)
-    opened.store.log(opened.run_id, tags=trial_end.lost_with_driver(lost))
-    assert trial_end.was_lost_with_driver(opened.store.tags(opened.run_id))
+    lost = Ended(Outcome.LOST, journal.DRIVER_DIED, unfinished=True)
+    opened.store.log(opened.run_id, tags=journal.lost_with_driver(lost))
+    assert journal.was_lost_with_driver(opened.store.tags(opened.run_id))
     opened.journal.wait_again(replace(opened.after(1), paused="at epoch 1"))
     tags = opened.store.tags(opened.run_id)
-    assert not trial_end.was_lost_with_driver(tags)
+    assert not journal.was_lost_with_driver(tags)
     assert (tags[Tag.OUTCOME], tags[Tag.PAUSED]) == ("", "at epoch 1")
 
 

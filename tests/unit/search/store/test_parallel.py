@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lstm_sweep.search.store.parallel import AT_ONCE, each_of
+from lstm_sweep.search.store.journal import AT_ONCE, each_of
 
 
 class Asked:

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import FIELDS
-from lstm_sweep.search.store.run_charts import CONFIGS, CURVES, charts
-from lstm_sweep.search.store.run_list import KEY, view_tag
+from lstm_sweep.search.store.experiment import CONFIGS, CURVES, KEY, charts, view_tag
 from lstm_sweep.search.store.tags import Tag
 
 

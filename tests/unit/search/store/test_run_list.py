@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lstm_sweep.models.config import FIELDS
-from lstm_sweep.search.store.run_list import (
+from lstm_sweep.search.store.experiment import (
     KEY,
     METRICS,
     PARAMS,

@@ -10,7 +10,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import main
-from lstm_sweep.search.store import archive, artifacts
+from lstm_sweep.search.store import artifacts, reader
 from lstm_sweep.search.store import server as mlflow_server
 from lstm_sweep.search.store.server import choose_bind_address
 
@@ -202,7 +202,7 @@ def test_of_a_tracking_server_only_the_address_is_printed(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     store = SimpleNamespace(page=lambda: "/#/runs")
     monkeypatch.setattr(mlflow_server, "Store", lambda settings: store)
-    monkeypatch.setattr(archive, "sweeps", lambda store: [])
+    monkeypatch.setattr(reader, "sweeps", lambda store: [])
     assert main(["ui"]) == 0
     assert capsys.readouterr().out == "all runs: http://127.0.0.1:1/#/runs\n"
 

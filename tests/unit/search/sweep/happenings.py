@@ -8,7 +8,8 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.sweep.events import (
+from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.sweep.transitions import (
     Event,
     RoundReported,
     TrialClosed,
@@ -18,9 +19,8 @@ from lstm_sweep.search.sweep.events import (
     TrialProposed,
     TrialStarted,
     TrialThawed,
+    after,
 )
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.transitions import after
 from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, RoundDone, Slot, Trial
 
 A, B, C = (Slot(index, core=index) for index in range(3))

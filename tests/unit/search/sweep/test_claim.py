@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search.sweep.claim import OWNS_NAME, claim
+from lstm_sweep.search.sweep.lease import OWNS_NAME, reserve_name
 
 
 class Died(BaseException):
@@ -109,7 +109,7 @@ def driver(
         if dies_at:
             store = Dying(store, dies_at)
         store.create(run_id, start_time)
-        owns = claim(store, "s", run_id)
+        owns = reserve_name(store, "s", run_id)
         if ends:
             store.finish(run_id)
         return owns

@@ -23,8 +23,9 @@ from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.sweep import evidence as evidence_module
-from lstm_sweep.search.sweep.events import (
+from lstm_sweep.search.sweep import result_files as evidence_module
+from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.sweep.transitions import (
     RoundReported,
     SearchReported,
     Ticked,
@@ -33,9 +34,8 @@ from lstm_sweep.search.sweep.events import (
     TrialPlaced,
     TrialProposed,
     TrialStarted,
+    after,
 )
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.transitions import after
 from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, RoundDone, Slot, Trial
 from lstm_sweep.spaces import presets
 from tests.conftest import in_full

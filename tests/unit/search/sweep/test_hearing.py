@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
-from lstm_sweep.search.sweep.hearing import Hearing
+from lstm_sweep.search.sweep.inbox import Hearing
 from lstm_sweep.search.trial import Ended, Outcome, Progressed, RoundDone, Slot
 
 A, B, C = Slot(0), Slot(1), Slot(2)

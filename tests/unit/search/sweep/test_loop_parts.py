@@ -8,10 +8,9 @@ import pytest
 
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.events import EndEstimated
-from lstm_sweep.search.sweep.loop_parts import expected_tags
+from lstm_sweep.search.sweep.dispatch import expected_tags
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.transitions import after
+from lstm_sweep.search.sweep.transitions import EndEstimated, after
 
 
 def state(**known: Any) -> SweepState:

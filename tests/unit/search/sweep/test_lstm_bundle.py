@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lstm_sweep.search.sweep.lstm_bundle import parity_windows
+from lstm_sweep.search.sweep.corpus_task import parity_windows
 
 
 @pytest.mark.parametrize(

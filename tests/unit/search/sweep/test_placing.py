@@ -11,8 +11,8 @@ from typing import Any
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.sweep.dispatch import FEWEST, TURN_S
 from lstm_sweep.search.sweep.inbox import LOOK_S
-from lstm_sweep.search.sweep.loop_parts import FEWEST, TURN_S
 from lstm_sweep.search.trial import Job, Slot
 from tests.fakes import MemoryStore, ScriptedCluster
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec

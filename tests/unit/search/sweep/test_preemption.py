@@ -18,7 +18,7 @@ from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.service.scheduler import TURN_S
 from lstm_sweep.search.service.shares import Shares
-from lstm_sweep.search.sweep.preemption import KEEPS_S, Preemption
+from lstm_sweep.search.sweep.dispatch import KEEPS_S, Preemption
 from lstm_sweep.search.trial import Ended, Job, Paused, RoundDone, Slot, Trial
 
 #: seconds between two looks of all that take part

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.store import trial_end
+from lstm_sweep.search.store import journal
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import resume
@@ -46,7 +46,7 @@ def test_the_time_for_which_there_were_slots_is_kept(
 
 
 def test_an_attempt_whose_driver_died_took_as_long_as_the_rounds_that_it_trained() -> None:
-    lost = trial_end.lost_with_driver(Ended(Outcome.LOST, "its driver died", unfinished=True))
+    lost = journal.lost_with_driver(Ended(Outcome.LOST, "its driver died", unfinished=True))
     curves = ["[[3.0, 2.0], [2.5, 2.5]]", "[[3.0, 2.0], [2.6, 4.0], [2.4, 8.0]]"]
     # both runs were closed long after that, when the sweep went on
     runs = [closed(curve, lost) for curve in curves]
@@ -62,7 +62,7 @@ def test_an_attempt_whose_driver_died_took_as_long_as_the_rounds_that_it_trained
 def test_an_attempt_that_ended_by_itself_took_until_its_end(driver_died: str | None) -> None:
     tags = {Tag.UNFINISHED: "yes", Tag.REASON: "no space left"}
     if driver_died is not None:  # it was paused when its driver died, and went on: tags decide
-        tags |= {Tag.DRIVER_DIED: driver_died, Tag.REASON: trial_end.DRIVER_DIED}
+        tags |= {Tag.DRIVER_DIED: driver_died, Tag.REASON: journal.DRIVER_DIED}
     run, store = closed("[[3.0, 2.0]]", tags), cast("Store", None)
     [found] = resume._all_progress(store, closed("[]", {}), [(run, record_of(run, 1))])
     assert found.seconds == 86_400

@@ -13,10 +13,9 @@ from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason, SweepStatus
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.sweep.events import SweepClosing
 from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, SweepState
 from lstm_sweep.search.sweep.time_spent import SHARES
-from lstm_sweep.search.sweep.transitions import after
+from lstm_sweep.search.sweep.transitions import SweepClosing, after
 from lstm_sweep.search.trial import Ended, Job, Outcome, Progressed, Slot, Trial
 from tests.states import with_trials
 

@@ -11,10 +11,10 @@ from unittest import mock
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.store.curves import confirmed_of
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
 from lstm_sweep.search.trial import Outcome, Phase, Trial
 
 ROUNDS = 4

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search.progress import round_seconds
+from lstm_sweep.search.store.curves import read_curve
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.sweep.stored_curve import read_curve
 
 
 def record_with(curve: str, **more: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search.sweep.stored_gains import driven_at, gains, read_gains
+from lstm_sweep.search.store.curves import best_loss_history, driven_at, gains
 
 NAN = math.nan
 
@@ -60,10 +60,10 @@ def test_times_never_go_back() -> None:
     logged = ((0, 1_100_000, 2.0), (1, 1_050_000, 1.5), (1, 1_150_000, 1.2))
     store: Any = SimpleNamespace(timeline=lambda run_id, key: logged)
     expected = ((100.0, 2.0), (100.0, 1.5), (120.0, 1.2))
-    assert read_gains(store, sweep_begun(1_000_000), 120.0) == expected
+    assert best_loss_history(store, sweep_begun(1_000_000), 120.0) == expected
 
 
 def test_a_sweep_without_a_best_loss_costs_no_request() -> None:
     sweep = sweep_begun(1_000_000)
     sweep.data.metrics.clear()
-    assert read_gains(None, sweep, 60.0) == ()  # type: ignore[arg-type]
+    assert best_loss_history(None, sweep, 60.0) == ()  # type: ignore[arg-type]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep.search.store.curves import slot_seconds, waited_seconds
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.sweep.stored_seconds import slot_seconds, waited_seconds
 
 #: a run that began after 100 s
 BEGAN_MS = 100_000

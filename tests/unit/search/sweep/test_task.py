@@ -22,14 +22,13 @@ from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.pages.advice import advice
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import archive, run_kind
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import SCHEMA, Dataset
-from lstm_sweep.search.store.run_kind import RunKind
+from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import tasks
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.sweep.task import KnownCosts, Task
@@ -111,7 +110,7 @@ class TreeTask(Task):
     @classmethod
     @override
     def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
-        written = archive.written_spec(run) | {"space": SPACE}
+        written = reader.written_spec(run) | {"space": SPACE}
         return SweepSpec.from_mapping(written, "trees")
 
     @classmethod
@@ -232,7 +231,7 @@ def settings(
 ) -> Settings:
     """A store, for a program that knows trees and has a scripted engine."""
     monkeypatch.setattr(tasks, "KINDS", (TreeTask, *tasks.KINDS))
-    monkeypatch.setattr(run_kind, "KINDS", (TreeTask.runs, *run_kind.KINDS))
+    monkeypatch.setattr(reader, "KINDS", (TreeTask.runs, *reader.KINDS))
     for module in (preparation, models):
         monkeypatch.setattr(module, "open_engine", lambda name, **more: Growing({}))
     return load(workplace("trees"), {})
@@ -312,7 +311,7 @@ def test_runs_of_a_kind_that_is_not_known_are_left_out_with_a_reason(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api.launch(SPEC, settings=settings)
-    monkeypatch.setattr(run_kind, "KINDS", run_kind.KINDS[1:])
+    monkeypatch.setattr(reader, "KINDS", reader.KINDS[1:])
     listed = api.trials("trees", settings=settings)
     assert not listed.rows and len(listed.left_out) == SPEC.trials
     assert "it says not what it trains: expected tag sweep.template or" in listed.left_out[0]
@@ -321,4 +320,4 @@ def test_runs_of_a_kind_that_is_not_known_are_left_out_with_a_reason(
 
 
 def test_every_kind_of_task_is_known_by_its_runs() -> None:
-    assert [kind.runs for kind in tasks.KINDS] == list(run_kind.KINDS)
+    assert [kind.runs for kind in tasks.KINDS] == list(reader.KINDS)

@@ -13,7 +13,6 @@ from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.sweep.events import Resumed
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.time_spent import (
     SHARES,
@@ -22,7 +21,7 @@ from lstm_sweep.search.sweep.time_spent import (
     tags_of,
     time_spent,
 )
-from lstm_sweep.search.sweep.transitions import after
+from lstm_sweep.search.sweep.transitions import Resumed, after
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
 from tests.states import with_trials
 

@@ -10,9 +10,13 @@ import pytest
 from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.sweep.events import (
+from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST
+from lstm_sweep.search.sweep.transitions import (
+    EVENTS_LISTED,
     BaselineScored,
     Event,
+    History,
+    InvalidTransitionError,
     ProgressReported,
     Resumed,
     RunOpened,
@@ -29,10 +33,8 @@ from lstm_sweep.search.sweep.events import (
     TrialProposed,
     TrialQueuedAgain,
     TrialStarted,
+    after,
 )
-from lstm_sweep.search.sweep.history import EVENTS_LISTED, History
-from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST
-from lstm_sweep.search.sweep.transitions import InvalidTransitionError, after
 from lstm_sweep.search.trial import Ended, Outcome, Progressed
 from tests.unit.search.sweep.happenings import (
     DONE,

@@ -6,8 +6,11 @@ import random
 
 import pytest
 
-from lstm_sweep.search.sweep.events import (
+from lstm_sweep.search.sweep.state import ON_REQUEST, SweepState
+from lstm_sweep.search.sweep.time_spent import time_spent
+from lstm_sweep.search.sweep.transitions import (
     Event,
+    InvalidTransitionError,
     ProgressReported,
     SlotCame,
     SlotGone,
@@ -20,10 +23,8 @@ from lstm_sweep.search.sweep.events import (
     TrialQueuedAgain,
     TrialStarted,
     TrialThawed,
+    after,
 )
-from lstm_sweep.search.sweep.state import ON_REQUEST, SweepState
-from lstm_sweep.search.sweep.time_spent import time_spent
-from lstm_sweep.search.sweep.transitions import InvalidTransitionError, after
 from lstm_sweep.search.trial import Ended, Outcome, Paused, Progressed
 from tests.unit.search.sweep.happenings import (
     NEW,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lstm_sweep.search.sweep.events import Resumed, Ticked
+from lstm_sweep.search.sweep.transitions import Resumed, Ticked
 from lstm_sweep.search.trial import Ended, Outcome
 from tests.unit.search.sweep.happenings import (
     A,

@@ -8,7 +8,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.sweep.watch import Watch
+from lstm_sweep.search.sweep.health import Watch
 from lstm_sweep.search.trial import (
     Computing,
     Ended,

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from lstm_sweep.search import api
 from lstm_sweep.search.service.pages import views
 from lstm_sweep.search.service.pages.rendering import rendered
-from lstm_sweep.search.store import archive
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from tests.service_app import Place, use_scripted_engines
@@ -71,7 +71,7 @@ def test_a_trial_is_shown_with_its_loss_curve_and_rounds(place: Place, client: T
 
 def test_of_a_trial_without_rounds_no_table_is_shown(place: Place, client: TestClient) -> None:
     store = Store(place.service.settings.store)
-    tags = archive.find_trial(store, "s/1").tags
+    tags = reader.find_trial(store, "s/1").tags
     left_out = {Tag.OUTCOME, *(name for name in tags if name.startswith("mlflow."))}
     given = {name: text for name, text in tags.items() if name not in left_out}
     store.create_run("s/9", {**given, Tag.TRIAL: "9"}, tags[Tag.PARENT])
@@ -91,7 +91,7 @@ def test_the_page_of_a_trial_says_what_it_does_and_follows_it_until_it_has_ended
 
     assert followed() == ("badge complete", None, ["state", "result", "rounds"])
     store = Store(place.service.settings.store)
-    run_id = archive.find_trial(store, "s/1").run_id
+    run_id = reader.find_trial(store, "s/1").run_id
     store.client.delete_tag(run_id, Tag.OUTCOME)
     for status, state in (("RUNNING", "running"), ("SCHEDULED", "paused")):
         store.client.update_run(run_id, status=status)

@@ -1,24 +1,130 @@
-"""Places the trials of a sweep on slots: which one runs next, and how it is started."""
+"""Gives the slots of a sweep to its trials: which one starts, and which has to wait."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.time_left import expected_left
+from lstm_sweep.search.process.interrupts import Interrupts
 from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.events import (
+from lstm_sweep.search.sweep.inbox import Inbox
+from lstm_sweep.search.sweep.lease import Lease
+from lstm_sweep.search.sweep.observer import Viewer
+from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.sweep.task import Task
+from lstm_sweep.search.sweep.transitions import (
+    EndEstimated,
+    History,
     SearchEnded,
     SlotsAllowed,
+    SweepClock,
     TrialPlaced,
     TrialProposed,
     TrialStarted,
     TrialThawed,
 )
-from lstm_sweep.search.sweep.loop_parts import LoopParts, Turn, needing_room
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Ended, Job, Slot, Trial
+from lstm_sweep.search.trial import Ended, Job, Paused, RoundDone, Slot, Trial
+
+#: seconds for which trials are started or closed, or rounds logged, before messages are received
+TURN_S = 0.03
+#: how many that are at least
+FEWEST = 2
+#: seconds between two estimates of the end, at least, and the share of the time that they take
+ESTIMATE_S, ESTIMATE_SHARE = 1.0, 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopParts:
+    """The parts that the loop of a sweep uses, once the sweep has begun."""
+
+    spec: SweepSpec
+    task: Task
+    history: History
+    policy: Policy
+    engine: Engine
+    inbox: Inbox
+    journal: Journal
+    lease: Lease
+    interrupts: Interrupts
+    viewer: Viewer
+    clock: SweepClock
+    #: the sweep's folder on this machine, with what workers need in it
+    folder: Path
+    #: seconds of silence after which a trial may count as hung
+    silent_s: float
+
+    def beating(self) -> AbstractContextManager[None]:
+        """A context of what may take longer than a lease lasts, in which it is renewed."""
+        return self.lease.beating(lambda: self.history.state.seconds)
+
+
+class Turn:
+    """Counts what is done before messages are received again."""
+
+    def __init__(self, history: History) -> None:
+        self._history, self._until, self._done = history, history.tick() + TURN_S, 0
+
+    def goes_on(self) -> bool:
+        """Whether there is time for one more, which is counted."""
+        self._done += 1
+        return self._done <= FEWEST or self._history.tick() < self._until
+
+
+@contextmanager
+def needing_room(where: str) -> Iterator[None]:
+    """Write files on this machine.
+
+    Raises:
+        StoreError: they cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise StoreError(f"{where}: {why}, expected room to work") from error
+
+
+def _estimated_end(state: SweepState, policy: Policy) -> EndEstimated:
+    """When a sweep ends, by what its policy knows now."""
+    left = expected_left(policy, state.seconds)
+    return EndEstimated(None if left is None else state.now + left)
+
+
+class EndEstimates:
+    """Estimates when a sweep ends, every `ESTIMATE_S` seconds or less often.
+
+    What an estimate takes grows with the trials.
+    """
+
+    def __init__(self, parts: LoopParts) -> None:
+        self._history, self._policy = parts.history, parts.policy
+        #: when to estimate it next
+        self._next = -math.inf
+
+    def look(self) -> None:
+        """Estimate it if it is time."""
+        state = self._history.state
+        if state.now < self._next:
+            return
+        self._history.apply(_estimated_end(state, self._policy))
+        took = self._history.tick() - state.now
+        self._next = state.now + max(ESTIMATE_S, took / ESTIMATE_SHARE)
+
+
+def expected_tags(state: SweepState) -> dict[str, str]:
+    """The tag that says for how long a sweep is expected to be driven in all."""
+    end = state.expected_end
+    return {Tag.EXPECTED_SECONDS: "" if end is None else f"{end - state.began:.3f}"}
 
 
 class Placing:
@@ -194,3 +300,60 @@ class Placing:
         with self._parts.beating():  # the process that workers are forked from may import Keras
             self._parts.engine.start(job)
         self._history.apply(TrialStarted(job.slot))
+
+
+#: seconds for which a trial keeps a slot that another sweep needs, if no checkpoint is written
+#: meanwhile; twice as many each time that it had to go without one
+KEEPS_S = 1_800.0
+
+
+class Preemption:
+    """Lets trials of one sweep wait while there are more than it may have slots.
+
+    A trial gives its slot up as soon as it has a checkpoint of the round that it was in, so it goes
+    on where it was. Without that, one whose start and round take longer than others let it have a
+    slot would begin the same round again and again. One whose round takes longer than `KEEPS_S` is
+    paused within it, and keeps its slot for twice as long the next time: so each gets on, and
+    others wait at most twice as long as it takes to begin and to finish a round. A trial that runs
+    code of the user has no checkpoint: it keeps its slot until it ends.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        #: since when there are too many trials, in seconds of the driver's clock
+        self._since: float | None = None
+        #: for how long each trial keeps its slot that had to wait without a checkpoint
+        self._keeps_s: dict[int, float] = {}
+
+    def receive(self, progress: TrialProgress, done: RoundDone, state: SweepState) -> None:
+        """Let a trial wait that has just finished a round, if its slot is needed."""
+        may = done.saved and not progress.last and _may_wait(progress)
+        if may and not state.closing and self._engine.surplus():
+            self._preempt(progress)
+
+    def look(self, state: SweepState) -> None:
+        """Let trials wait that have kept their slots for too long, the last that began first."""
+        surplus = 0 if state.closing else self._engine.surplus()
+        if not surplus:
+            self._since = None
+            return
+        self._since = state.now if self._since is None else self._since
+        kept = state.now - self._since
+        late = [
+            one
+            for one in state.running.values()
+            if _may_wait(one) and kept > self._keeps_s.get(one.trial.number, KEEPS_S)
+        ]
+        for progress in sorted(late, key=lambda one: -one.stretch_began)[:surplus]:
+            number = progress.trial.number
+            self._keeps_s[number] = 2 * self._keeps_s.get(number, KEEPS_S)
+            self._preempt(progress)
+
+    def _preempt(self, progress: TrialProgress) -> None:
+        epoch = progress.trial.epoch_text(len(progress.rounds))
+        waits = Paused(f"at epoch {epoch}: makes room", makes_room=True)
+        self._engine.stop(progress.slot, waits)
+
+
+def _may_wait(progress: TrialProgress) -> bool:
+    return bool(progress.started and progress.job and not progress.job.training.runs_user_code)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeVar
 
+from lstm_sweep.models.config import LIMITS, Config, Limit, TrialConfig
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.search.objective import RETURNED_LOSS, VALIDATION_LOSS, Objective
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.progress import comparable
 from lstm_sweep.search.spec import NAME, SweepSpec, digest_of
-from lstm_sweep.search.store.attempts import last_attempts
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
 from lstm_sweep.search.store.journal import SCHEMA
-from lstm_sweep.search.store.run_kind import config_of, run_kind
 from lstm_sweep.search.store.tags import (
     LARGEST,
     WHOLE,
@@ -24,14 +25,206 @@ from lstm_sweep.search.store.tags import (
     Tags,
     count,
     finite,
+    is_finite,
     point_of,
     scoring_of,
     source_of,
 )
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
-from lstm_sweep.search.trial import Outcome, Phase, Trial
+from lstm_sweep.search.trial import RESULTS, Outcome, Phase, Trial
+from lstm_sweep.spaces.template.config import TemplateConfig
 from lstm_sweep.spaces.template.template import Template
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """A run of a trial as it was read back from the store."""
+
+    trial: Trial
+    run_id: str
+    status: str
+    outcome: str
+    reason: str
+    parameters: int
+    best_val_loss: float | None
+    #: epochs after which its loss was lowest, and that were trained; whole if rounds are epochs
+    best_epoch: float | None
+    epochs: float
+    has_weights: bool
+    tags: Tags
+    #: run that this one repeats; empty if it is none
+    rerun_of: str = ""
+    #: metrics of its rounds that depend on the trial alone, not on the machine's speed
+    results: tuple[str, ...] = RESULTS
+    #: whether it has ended with its sweep, and waits to go on as the sweep does
+    waits: bool = False
+
+    @property
+    def state(self) -> str:
+        """Its outcome, or `running` or `paused` if it goes on."""
+        if self.waits or (not self.outcome and self.status == "SCHEDULED"):
+            return "paused"
+        return self.outcome or self.status.lower()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The trial as `trials --json` prints it."""
+        return {
+            "trial": self.trial.id,
+            "run_id": self.run_id,
+            "status": self.status,
+            "outcome": None if self.waits else self.outcome or None,
+            "phase": str(self.trial.phase),
+            "attempt": self.trial.attempt,
+            "val_loss": self.best_val_loss,
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "rounds_per_epoch": self.trial.rounds_per_epoch,
+            "parameters": self.parameters,
+            "seed": self.trial.seed,
+            "config": self.trial.config.to_dict(),
+        }
+
+
+#: a run of a trial, and its record
+TrialRun: TypeAlias = tuple[Any, TrialRecord]
+#: states of a sweep whose trials go on without being asked to, or once it is no longer paused
+GOING_ON = ("queued", "running", "paused")
+
+
+def apart(runs: Iterable[TrialRun]) -> tuple[list[TrialRun], list[TrialRun]]:
+    """The runs of attempts, and doubles of them, which no driver has written to.
+
+    A server may carry out a request to create a run after the driver has given it up, and has made
+    another one. A run gets its params from the driver, so the double has none.
+    """
+    every = list(runs)
+    used = {
+        (record.trial.number, record.trial.attempt): record.run_id
+        for _, record in sorted(every, key=lambda one: bool(one[0].data.params))
+    }
+    own = set(used.values())
+    return (
+        [one for one in every if one[1].run_id in own],
+        [one for one in every if one[1].run_id not in own],
+    )
+
+
+def last_attempts(runs: Iterable[TrialRun], sweep_state: str) -> dict[int, TrialRecord]:
+    """The record of the last attempt of each trial, by number.
+
+    While the sweep goes on, or waits to, one that ended with it `waits`.
+    """
+    records = [record for _, record in apart(runs)[0]]
+    records.sort(key=lambda record: (record.trial.number, record.trial.attempt))
+    last = {record.trial.number: record for record in records}
+    if sweep_state not in GOING_ON:
+        return last
+    return {
+        number: replace(one, waits=one.tags.get(Tag.UNFINISHED) == "yes")
+        for number, one in last.items()
+    }
+
+
+@dataclass(frozen=True)
+class RunKind:
+    """How the runs of one kind of task are recognized and read."""
+
+    #: tag that its runs have, and those of no other kind
+    tag: str
+    objective: Objective
+    #: makes a config from the values that a run has; raises `InputError` if they are none
+    config: Callable[[Mapping[str, Any]], Config]
+    #: metrics of a round that depend on the trial alone, by the names of all that a run has
+    results: Callable[[Mapping[str, float]], tuple[str, ...]]
+    #: tags of which two trials have the same values if their losses can be compared; none: `tag`
+    scored_on: tuple[str, ...] = ()
+    #: limits of the hyperparameters that `--set` takes, by their names
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+    #: where its other hyperparameters are given more values, for people
+    space_place: str = "in a new sweep"
+    #: whether `--epochs` says how long its trials are trained
+    takes_epochs: bool = False
+
+
+def _lstm_results(metrics: Mapping[str, float]) -> tuple[str, ...]:
+    return RESULTS
+
+
+def _template_config(written: Mapping[str, Any]) -> TemplateConfig:
+    for label, value in written.items():
+        name, *places = label.split(":")
+        named = name.isidentifier() and 1 <= len(places) <= 2
+        if not named or not all(place.isdecimal() for place in places):
+            raise InputError(
+                f"{shown(label)} is no hyperparameter of a template, expected name:line"
+            )
+        if not (isinstance(value, str) or is_finite(value)):
+            raise InputError(f"{shown(label)} is {shown(value)}: expected a number or a text")
+    return TemplateConfig.from_dict(written)
+
+
+def _template_results(metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """The metrics that a template's `fit` has reported of each epoch."""
+    found = sorted(name for name in metrics if name.startswith(("train_", "val_")))
+    return tuple(sorted(found, key=lambda name: name not in RESULTS))
+
+
+#: LSTMs on a corpus
+CORPUS = RunKind(
+    Tag.DATA,
+    VALIDATION_LOSS,
+    TrialConfig.from_dict,
+    _lstm_results,
+    scored_on=(Tag.CORPUS_DIGEST, Tag.SCORING),
+    limits=LIMITS,
+    takes_epochs=True,
+)
+#: a user's template
+TEMPLATE = RunKind(
+    Tag.TEMPLATE,
+    RETURNED_LOSS,
+    _template_config,
+    _template_results,
+    space_place="in the template",
+)
+#: all kinds; that of a run is the first whose tag it has
+KINDS: tuple[RunKind, ...] = (TEMPLATE, CORPUS)
+
+
+def run_kind(tags: Tags) -> RunKind:
+    """The kind of task that a run is about.
+
+    Raises:
+        BadRunError: this version knows no such kind.
+    """
+    found = next((kind for kind in KINDS if kind.tag in tags), None)
+    if found is None:
+        known = " or ".join(kind.tag for kind in KINDS)
+        raise BadRunError(f"run {tags.run_id}: it says not what it trains: expected tag {known}")
+    return found
+
+
+def scored_on(tags: Tags) -> dict[str, str | None]:
+    """What a trial was scored on: its loss can be compared with those of trials with the same.
+
+    Raises:
+        BadRunError: this version knows no such kind.
+    """
+    kind = run_kind(tags)
+    return {tag: tags.get(tag) for tag in kind.scored_on or (kind.tag,)}
+
+
+def config_of(tags: Tags) -> Config:
+    """The config of a trial.
+
+    Raises:
+        BadRunError: its run holds none.
+    """
+    try:
+        return run_kind(tags).config(tags.json(Tag.CONFIG, dict))
+    except InputError as error:
+        raise BadRunError(f"run {tags.run_id}: tag {Tag.CONFIG}: {error}") from None
+
 
 #: phases of the trials of a sweep: no baselines, no reruns
 TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)

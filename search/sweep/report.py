@@ -1,4 +1,4 @@
-"""Reads all that a report shows of a sweep from its runs, whatever version has written them.
+"""Reads all that a report shows of a sweep from its runs, and makes the report of it.
 
 What a run does not have, or has in a form that cannot be read, is left out of the report.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any
 
 from lstm_sweep.models.config import Limit
@@ -16,22 +18,25 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.pages.findings import Confirmation, Findings, TrialFinding
 from lstm_sweep.search.pages.parallel import Axis
+from lstm_sweep.search.pages.report_page import report_page
 from lstm_sweep.search.policy import importance
 from lstm_sweep.search.policy.confirmed import Confirmed
+from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.progress import comparable
-from lstm_sweep.search.store import archive
-from lstm_sweep.search.store.attempts import apart, last_attempts
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.curves import (
+    best_loss_history,
+    confirmed_of,
+    driven_at,
+    read_curve,
+    slot_seconds,
+)
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.run_kind import run_kind, scored_on
+from lstm_sweep.search.store.reader import TrialRecord, apart, last_attempts, run_kind, scored_on
 from lstm_sweep.search.store.tags import Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.store.trial_record import TrialRecord
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.resume import driven_s
-from lstm_sweep.search.sweep.stored_confirmation import confirmed_of
-from lstm_sweep.search.sweep.stored_curve import read_curve
-from lstm_sweep.search.sweep.stored_gains import driven_at, read_gains
-from lstm_sweep.search.sweep.stored_seconds import slot_seconds
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.search.sweep.time_spent import SHARES, stored_time
 from lstm_sweep.search.trial import Outcome, Phase
@@ -50,11 +55,11 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         BadRunError: the run itself cannot be read.
     """
     tags = Tags(run)
-    name, kind = archive.name_of(tags), run_kind(tags)
+    name, kind = reader.name_of(tags), run_kind(tags)
     spec, left_out = _spec(run), list[BadRunError]()
     children = store.runs({Tag.PARENT: run.info.run_id})
-    trained = [one for one in children if one.data.tags.get(Tag.PHASE) in archive.TRAINED]
-    pairs, _ = apart(archive.readable_trials(trained, left_out.append))
+    trained = [one for one in children if one.data.tags.get(Tag.PHASE) in reader.TRAINED]
+    pairs, _ = apart(reader.readable_trials(trained, left_out.append))
     state, driven = lease.state_of(run), driven_s(run)
     last = last_attempts(pairs, state)
     pairs = [(one, _as_it_stands(record, last)) for one, record in pairs]
@@ -79,7 +84,7 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         axes=axes,
         rate=_rate(spec, axes),
         seconds=driven,
-        gains=read_gains(store, run, driven),
+        gains=best_loss_history(store, run, driven),
         training_symbols=_training_symbols(pairs),
         size_rule=_size_rule(spec),
         trials_wanted=_number(spec, "trials", int),
@@ -103,7 +108,7 @@ def _as_it_stands(record: TrialRecord, last: Mapping[int, TrialRecord]) -> Trial
 def _spec(run: Any) -> dict[str, Any]:
     """The spec of a sweep as it is written; empty if its version has written none."""
     try:
-        return archive.written_spec(run)
+        return reader.written_spec(run)
     except InputError:
         return {}
 
@@ -175,7 +180,7 @@ def _baselines(children: Iterable[Any], left_out: list[BadRunError]) -> dict[str
     for run in children:
         if run.data.tags.get(Tag.PHASE) == Phase.BASELINE and run.info.status == "FINISHED":
             try:
-                name, loss = archive.read_baseline(run)
+                name, loss = reader.read_baseline(run)
             except BadRunError as error:
                 left_out.append(error)
             else:
@@ -331,3 +336,30 @@ def _importance(
         return importance.shares(spec.space, finite, spec.seed) or {}
     except (InputError, ValueError, KeyError):  # a template that is not on this machine
         return {}
+
+
+#: name of the report among the files of a sweep's run
+REPORT = "report.html"
+
+
+def keep_report(store: Store, run_id: str, matters: Mapping[str, float] | None) -> None:
+    """Store the report of a sweep with its run; `matters` as for `read_findings`."""
+    found = read_findings(store, store.run(run_id), matters or {})
+    store.keep_text(run_id, page_of(found), REPORT)
+
+
+def read_report(store: Store, run: Any) -> tuple[Findings, str]:
+    """What there is of a sweep, and the page that shows it.
+
+    Raises:
+        BadRunError: the run of the sweep cannot be read.
+    """
+    found = read_findings(store, run)
+    return found, page_of(found)
+
+
+def page_of(found: Findings) -> str:
+    """The report as an HTML page that says when it was written; without secrets."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    version = metadata.version("lstm-sweep")
+    return without_secrets(report_page(found, f"Written by lstm-sweep {version} on {now}."))

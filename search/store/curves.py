@@ -1,0 +1,212 @@
+"""Reads the rounds of trials back from their runs: times, best losses, confirmations."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lstm_sweep.search.policy.confirmed import Confirmed, confirmed
+from lstm_sweep.search.progress import TrialSnapshot, comparable, round_seconds
+from lstm_sweep.search.store import journal, reader
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.journal import CURVE
+from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.store.tags import Tag, Tags, is_finite
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot
+
+#: values of a round that are read
+NAMES = (*CURVE, "scoring_seconds")
+
+
+def read_curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
+    """Validation loss and seconds of each round, from the tags or else the metrics."""
+    if record.tags.get(Tag.CURVE):
+        return written_curve(record)
+    if not record.epochs:
+        return []
+    columns = [store.history(record.run_id, name) for name in NAMES]
+    steps = sorted({step for column in columns for step in column})
+    return [_round([column.get(step) for column in columns]) for step in steps]
+
+
+def written_curve(record: TrialRecord) -> list[dict[str, float]]:
+    """The same from the tags alone.
+
+    Raises:
+        BadRunError: they hold something else.
+    """
+    rows = _written_curve(record.tags)
+    scoring = _written_scoring(record.tags, len(rows))
+    return [_round([*row, seconds]) for row, seconds in zip(rows, scoring, strict=True)]
+
+
+def _round(row: Iterable[float | None]) -> dict[str, float]:
+    """The values of a round by their names, without what is not known."""
+    return {
+        name: value
+        for name, value in zip(NAMES, row, strict=True)
+        if value is not None and _counts(name, value)
+    }
+
+
+def _counts(name: str, value: float) -> bool:
+    """Whether a value of a round is taken: a loss may be no number, but times are added up."""
+    if name == "val_loss":
+        return True
+    return is_finite(value) and (value > 0 if name == "round_seconds" else value >= 0)
+
+
+def _written_curve(tags: Tags) -> list[list[float | None]]:
+    """The values of `CURVE` for each round in the tag of a run."""
+    found: list[list[float | None]] = tags.json(Tag.CURVE, list)
+    for values in found:
+        known = isinstance(values, list) and len(values) == len(CURVE)
+        if not known or not all(isinstance(one, int | float | None) for one in values):
+            raise tags.bad(Tag.CURVE, f"{' and '.join(CURVE)} of each round")
+    return found
+
+
+def _written_scoring(tags: Tags, rounds: int) -> list[float | None]:
+    """Seconds of scoring of each round in the tag of a run, if they were measured."""
+    found: list[float | None] = tags.json(Tag.SCORING_SECONDS, list, json.dumps([None] * rounds))
+    if len(found) != rounds or not all(one is None or is_finite(one) for one in found):
+        raise tags.bad(Tag.SCORING_SECONDS, f"a number for each of {rounds} rounds")
+    return found
+
+
+#: states of a run in MLflow that has not ended
+OPEN = ("RUNNING", "SCHEDULED")
+
+
+def waited_seconds(record: TrialRecord) -> float | None:
+    """Seconds for which a trial that has waited had slots until then; None for one that has not.
+
+    Raises:
+        BadRunError: the tag holds something else.
+    """
+    return record.tags.seconds(Tag.SECONDS) if Tag.SECONDS in record.tags else None
+
+
+def slot_seconds(
+    run: Any,
+    record: TrialRecord,
+    rounds: Sequence[Mapping[str, float]],
+    before: Sequence[Mapping[str, float]] = (),
+) -> float:
+    """Seconds for which an attempt of a trial has had slots so far.
+
+    An attempt that is under way, or whose driver died, took as long as its `rounds`, but for those
+    that it has from the checkpoint of an earlier attempt, whose rounds are `before`; and at least
+    as long as it had when it waited last. How long one that runs has been at its next round is not
+    known.
+
+    Raises:
+        BadRunError: a tag holds something else.
+    """
+    waited = waited_seconds(record)
+    # one whose driver died has no end of its own, also if its run was closed when the sweep went on
+    is_open = run.info.status in OPEN or journal.was_lost_with_driver(record.tags)
+    if run.info.end_time and not is_open:
+        start = run.info.start_time or 0
+        return max(0.0, (run.info.end_time - start) / 1000) if waited is None else waited
+    own = [one for number, one in enumerate(rounds) if one not in before[number : number + 1]]
+    return max(waited or 0.0, math.fsum(round_seconds(own)))
+
+
+#: the metric of a sweep's run
+LOSS = "best_val_loss"
+
+
+def best_loss_history(store: Store, run: Any, driven: float) -> tuple[tuple[float, float], ...]:
+    """When the best loss of a sweep fell, as of `driven_at`, and to what; both in order.
+
+    `run` is the sweep's run, `driven` the seconds for which it was driven. These are the values of
+    its own metric `LOSS`: the lowest loss of all its trials, those of the ladder and those
+    that confirm others among them, logged once a round has reached it, or, of templates, once a
+    trial has returned it. Empty if there is none yet.
+    """
+    has_any = LOSS in run.data.metrics  # else the store is not asked
+    logged = store.timeline(run.info.run_id, LOSS) if has_any else ()
+    found, last = list[tuple[float, float]](), 0.0
+    for at, loss in gains(logged):
+        last = max(last, driven_at(at / 1000, run, driven))  # clocks of two machines may differ
+        found.append((last, loss))
+    return tuple(found)
+
+
+def gains(logged: Iterable[tuple[int, int, float]]) -> list[tuple[int, float]]:
+    """When the best loss fell, in ms since 1970, and to what; each loss is below those before.
+
+    `logged` are steps, times in ms and the best losses. One that is followed by a higher one, or by
+    none (NaN), was that of a trial which has failed since: it does not count, unless it is reached
+    once more, such as by the next attempt of a trial that was broken off. It then counts from the
+    first time on.
+    """
+    known = [(step, at, comparable(loss)) for step, at, loss in logged]
+    # by the step first, as MLflow orders them, and within a millisecond as losses fall
+    known.sort(key=lambda one: (*one[:2], -math.inf if one[2] is None else -one[2]))
+    counting = list[float]()
+    for _, _, loss in known:
+        while counting and (loss is None or counting[-1] < loss):
+            counting.pop()
+        if loss is not None and loss not in counting[-1:]:
+            counting.append(loss)
+    found, best, valid = list[tuple[int, float]](), math.inf, set(counting)
+    for _, at, loss in known:
+        if loss is not None and loss in valid and loss < best:
+            best = loss
+            found.append((at, loss))
+    return found
+
+
+def driven_at(at: float, sweep: Any, driven: float) -> float:
+    """Seconds for which a sweep had been driven at a time, in seconds since 1970.
+
+    They are the time since it began, and `driven` at most, the seconds for which it was driven in
+    all. So a time is right for a sweep of one sitting, and before the first break of one that was
+    resumed; after that it may be too late, since the store does not have when a sweep was driven,
+    only for how long.
+    """
+    return min(max(0.0, at - began_s(sweep)), driven or math.inf)
+
+
+def began_s(sweep: Any) -> float:
+    """When a sweep began, in seconds since 1970: when it left its queue, or its run was made."""
+    with contextlib.suppress(BadRunError):
+        if left_queue := Tags(sweep).seconds(Tag.STARTED):
+            return left_queue
+    return (sweep.info.start_time or 0) / 1000
+
+
+def confirmed_of(store: Store, records: Sequence[TrialRecord]) -> list[Confirmed]:
+    """The configs of a sweep's trials that were trained again; `records` are all of them."""
+    again = {one.trial.config for one in records if one.trial.phase is Phase.CONFIRM}
+    of_these = (one for one in records if one.trial.config in again)
+    known = {one.trial.number: _snapshot_of(store, one) for one in of_these}
+    best = next(iter(reader.ranked([*records])), None)
+    return confirmed(known, None if best is None else best.trial.config)
+
+
+def _snapshot_of(store: Store, record: TrialRecord) -> TrialSnapshot:
+    """A trial with its learning curve; if that cannot be read, as one that has not ended."""
+    goes_on = record.tags.get(Tag.UNFINISHED) == "yes"
+    ended = None
+    try:
+        rounds = read_curve(store, record)
+        if record.outcome:
+            ended = Ended(Outcome(record.outcome), "", goes_on, record.best_val_loss)
+    except BadRunError:
+        rounds = []
+    return TrialSnapshot(
+        record.trial,
+        Slot(0),
+        rounds=tuple(rounds),
+        ended=ended,
+        last=False,
+        began=0.0,
+        seconds=0.0,
+    )
