@@ -53,11 +53,20 @@ def write_settings(folder: Path, database: str, artifacts: str) -> None:
         assert shipped in text
         text = text.replace(shipped, here)
     (folder / "mlflow.yaml").write_text(text, encoding="utf-8")
+    users = (Path(__file__).parents[1] / "docker" / "auth.ini").read_text(encoding="utf-8")
+    shipped = "//lstm_sweep@db/lstm_sweep"
+    assert shipped in users
+    here = database.removeprefix("postgresql:").replace("%", "%%")
+    (folder / "auth.ini").write_text(users.replace(shipped, here), encoding="utf-8")
 
 
 def named(folder: Path) -> dict[str, str]:
     """What names the settings in a folder, so that the password goes to the database in them."""
-    return {"LSTM_SWEEP_SETTINGS": str(folder / "mlflow.yaml")}
+    return {
+        "LSTM_SWEEP_SETTINGS": str(folder / "mlflow.yaml"),
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "a key of the tests",
+    }
 
 
 class Cluster:

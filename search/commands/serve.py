@@ -29,9 +29,8 @@ from lstm_sweep.search.process.leaving import leave
 from lstm_sweep.search.process.signals import SERVICE_STOP_S, SIGNALS, service_stop_s
 from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store import server as mlflow_server
-from lstm_sweep.search.store.server import BindAddress
+from lstm_sweep.search.store.server import BindAddress, MlflowServer
 from lstm_sweep.search.store.settings import Settings, load
-from lstm_sweep.search.store.watched_server import WatchedServer
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -69,7 +68,7 @@ def serve(arguments: Namespace) -> int:
     stop_s = service_stop_s()
     end = _End(stop_s - AHEAD_S)
     with contextlib.ExitStack() as stack:
-        if _asks_login(arguments, settings, bind):
+        if _asks_login(arguments, bind):
             stack.callback(os.umask, os.umask(PRIVATE))  # that of drivers and MLflow's server too
             if said := _open_to_others(settings):
                 print(said, file=sys.stderr, flush=True)
@@ -90,9 +89,12 @@ def serve(arguments: Namespace) -> int:
         mlflow, mlflow_url = None, settings.address.rstrip("/") if settings.is_server else None
         if not settings.is_server and not arguments.no_mlflow:
             note = service_folder(settings, Path.cwd()) / "mlflow-process"
-            mlflow = WatchedServer(settings, arguments.host, note)
+            at = mlflow_server.choose_bind_address(
+                mlflow_server.HERE, None, further=settings.allowed_hosts
+            )
+            mlflow = MlflowServer(settings, at, note)
             end.calls(mlflow.close)
-            mlflow_url = mlflow.address
+            mlflow_url = at.address
         mlflow_url = _page(arguments.mlflow_page) or mlflow_url
         http = _http_settings(arguments, settings, bind, mlflow_url)
         open_only_below((http.folder / UPLOADS, *http.data_roots))
@@ -160,7 +162,7 @@ def _http_settings(
     return HttpSettings(
         folder=service_folder(settings, Path.cwd()),
         names=tuple({name.strip("[]") for name in (*bind.names, *bind.further)}),
-        asks_login=_asks_login(arguments, settings, bind),
+        asks_login=_asks_login(arguments, bind),
         data_roots=checked_roots(tuple(arguments.data_root)),
         allow_code=arguments.allow_code,
         mlflow_page=mlflow_page,
@@ -171,11 +173,9 @@ def _http_settings(
     )
 
 
-def _asks_login(arguments: Namespace, settings: Settings, bind: BindAddress) -> bool:
+def _asks_login(arguments: Namespace, bind: BindAddress) -> bool:
     """Whether each request needs a login."""
-    if bind.is_open or arguments.login or settings.auth:
-        return True
-    return _has_proxy(arguments, bind)
+    return bind.is_open or arguments.login or _has_proxy(arguments, bind)
 
 
 def _open_to_others(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""`ui`: the MLflow UI on this store."""
+"""MLflow's server on a store: what `ui` starts, and `serve` beside the service."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import http.client
 import ipaddress
 import os
 import re
-import secrets
+import signal
 import socket
 import subprocess
 import sys
-import tempfile
+import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.process.signals import GIVE_UP_ALL_S, Shield
-from lstm_sweep.search.store import approval, artifacts, auth, reader
+from lstm_sweep.search.process.identity import is_running, start_ticks
+from lstm_sweep.search.process.signals import Shield
+from lstm_sweep.search.store import approval, artifacts, reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
@@ -30,23 +31,15 @@ from lstm_sweep.search.store.tracking import Store
 #: where the server listens by default
 HERE = "127.0.0.1"
 FIRST_PORT = 5000
-#: seconds that the server has to start
-START_WITHIN_S = 180
 #: ports that are tried if none is given, from `FIRST_PORT` on
 PORTS = 50
-#: header with a random value by which the server that was started here is recognized
-MARK = "Lstm-Sweep"
+#: seconds that the server has to start, and to end after SIGTERM
+START_WITHIN_S, END_WITHIN_S = 180, 5.0
 #: names of this machine for itself, and MLflow's patterns for them with any port (SSH tunnels)
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 LOOPBACK_PATTERNS = ("localhost:*", "127.0.0.1:*", "[[]::1]:*")
-#: variables that could make the server accept more requests than its options allow
-OPENING = (
-    "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE",
-    "MLFLOW_SERVER_ALLOWED_HOSTS",
-    "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS",
-    "MLFLOW_UVICORN_OPTS",
-    "MLFLOW_GUNICORN_OPTS",
-)
+#: MLflow's variable with the settings of its users; where it is set, the server asks for a login
+USERS = "MLFLOW_AUTH_CONFIG_PATH"
 
 
 @dataclass(frozen=True)
@@ -107,10 +100,9 @@ class BindAddress:
         of requests, since it accepts only those of `localhost` by default.
         """
         hosts = [f"{name}:{self.port}" for name in self.names]
-        origins = [f"http://{host}" for host in hosts]
         if self.port == 80:  # which browsers leave out
             hosts += self.names
-            origins += [f"http://{name}" for name in self.names]
+        origins = [f"http://{host}" for host in hosts]
         if not self.is_open or self.ip.is_unspecified:
             hosts += [*LOOPBACK, *LOOPBACK_PATTERNS]
         for name in self.further:
@@ -137,8 +129,115 @@ class Pages:
     sweep: str | None
 
 
-class PortTakenError(Exception):
-    """Another process has taken the port of a server before it could listen."""
+class MlflowServer:
+    """`mlflow server` on a store, in a process of its own, from `start` to `close`."""
+
+    def __init__(self, settings: Settings, bind: BindAddress, note: Path | None = None) -> None:
+        """The file `note` names its process: if this program is killed, the next one ends it.
+
+        Raises:
+            InputError: the files of runs cannot be written.
+        """
+        artifacts.check_place(settings.artifacts or "mlartifacts")
+        self._settings, self._bind, self._note = settings, bind, note
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed, self._lock = False, threading.Lock()
+        if note:
+            _end_orphan(note)
+
+    def start(self) -> None:
+        """Start it, unless it was closed before; it takes some seconds until it answers."""
+        with self._lock:
+            if self._closed:
+                return
+            self._process = process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            if self._note:
+                with contextlib.suppress(OSError):
+                    text = f"{process.pid} {start_ticks(process.pid)}"
+                    self._note.write_text(text, encoding="ascii")
+
+    @property
+    def _command(self) -> list[str]:
+        settings = self._settings
+        return [
+            *(sys.executable, "-P", "-m", "mlflow", "server", "-w", str(settings.server_processes)),
+            *(*self._bind.options, "--serve-artifacts"),
+            *("--default-artifact-root", f"{artifacts.PROXIED}:/"),
+            *("--artifacts-destination", settings.artifacts or "mlartifacts"),
+            *(("--app-name", "basic-auth") if os.environ.get(USERS) else ()),
+        ]
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        # the server could send the passwords `OF_SERVERS` to an address that a run names
+        kept = {name: at for name, at in os.environ.items() if name not in approval.OF_SERVERS}
+        return kept | {
+            # not an argument, since other users can list those of all processes
+            "MLFLOW_BACKEND_STORE_URI": self._settings.mlflow_uri,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+
+    def wait_until_it_answers(self) -> None:
+        """Wait for it.
+
+        Raises:
+            InputError: it does not start.
+        """
+        assert self._process
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        until = time.monotonic() + START_WITHIN_S
+        while time.monotonic() < until:
+            if self._process.poll() is not None:
+                code = self._process.returncode
+                raise InputError(f"MLflow ended with code {code}; see `mlflow server`")
+            with contextlib.suppress(OSError, http.client.HTTPException):  # it does not listen yet
+                direct.open(f"{self._bind.local_address}/health", timeout=2).close()
+                return
+            time.sleep(0.2)
+        raise InputError(f"MLflow does not answer at {self._bind.local_address}")
+
+    def wait(self) -> int:
+        """Wait until it has ended; its exit code."""
+        assert self._process
+        return self._process.wait()
+
+    def close(self) -> None:
+        """End it with its own processes; it keeps nothing that could be lost."""
+        with self._lock:
+            self._closed = True
+            if self._process is None:
+                return
+            _signal_group(self._process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_WITHIN_S)
+            _signal_group(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        if self._note:
+            self._note.unlink(missing_ok=True)
+
+
+def _signal_group(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _end_orphan(note: Path) -> None:
+    """End the server of a program that was killed; a process that has its number now is spared."""
+    with contextlib.suppress(OSError, ValueError):
+        pid, started = map(int, note.read_text(encoding="ascii").split())
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            until = time.monotonic() + END_WITHIN_S
+            if is_running(pid, started):
+                _signal_group(pid, number)
+            while is_running(pid, started) and time.monotonic() < until:
+                time.sleep(0.1)
 
 
 def serve(
@@ -155,95 +254,27 @@ def serve(
     store that is a tracking server already, none is started, and only `announce` is called.
 
     Raises:
-        InputError: it cannot listen there, needs a password, or does not start.
+        InputError: it cannot listen there, or does not start.
         StoreError: it ends by itself later.
     """
     if settings.is_server:
         announce(pages_of(Store(settings), settings.address.rstrip("/")))
         return
-    if settings.auth:
-        auth.check(os.environ)
     bind = choose_bind_address(host, port, further=settings.allowed_hosts)
-    store = Store(settings)
-    artifacts.check_place(settings.artifacts or "mlartifacts")
+    store, server = Store(settings), MlflowServer(settings, bind)
     if bind.is_open:
-        say(_warning(bind, settings.auth is not None))
-    with Shield().up(), tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
-        environment = environment_of(settings, Path(folder))
+        say(_warning(bind))
+    with Shield().up():
         say("starting the MLflow server ...")
-        while True:
-            try:
-                _serve_at(bind, store, environment, announce)
-            except PortTakenError:
-                if port is not None:
-                    raise _taken(port) from None
-                bind = choose_bind_address(host, port, bind.port + 1, settings.allowed_hosts)
-            except KeyboardInterrupt:
-                return
-
-
-def environment_of(settings: Settings, folder: Path) -> dict[str, str]:
-    """The environment of the server of a store; `folder` keeps a file of its login while it runs.
-
-    Raises:
-        InputError: its login cannot be set up.
-    """
-    # the server could send the passwords `OF_SERVERS` to an address that a run names
-    left_out = (*OPENING, *approval.OF_SERVERS)
-    environment = {name: value for name, value in os.environ.items() if name not in left_out} | {
-        # not an argument, since other users can list those of all processes
-        "MLFLOW_BACKEND_STORE_URI": settings.mlflow_uri,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    return environment | (auth.prepare(settings, folder, os.environ) if settings.auth else {})
-
-
-def start_server(
-    bind: BindAddress, settings: Settings, environment: dict[str, str], mark: str, **more: Any
-) -> subprocess.Popen[bytes]:
-    """Start the server of a store, as `Popen` does; its answers have `MARK` with this value."""
-    command = [
-        *(sys.executable, "-P", "-m", "mlflow", "server", "-w", str(settings.server_processes)),
-        *(*bind.options, "--serve-artifacts", "--default-artifact-root", f"{artifacts.PROXIED}:/"),
-        *("--artifacts-destination", settings.artifacts or "mlartifacts"),
-        *(("--app-name", auth.APP) if settings.auth else ()),
-    ]
-    return subprocess.Popen(
-        command,
-        # not an argument: another user could read it there, and imitate this server
-        env=environment | {"UVICORN_HEADERS": f"{MARK}:{mark}"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        **more,
-    )
-
-
-def end_server(server: subprocess.Popen[bytes]) -> None:
-    """End a server, by SIGKILL if it does not end in time."""
-    server.terminate()
-    try:
-        server.wait(GIVE_UP_ALL_S)
-    except subprocess.TimeoutExpired:
-        server.kill()
-
-
-def _serve_at(
-    bind: BindAddress,
-    store: Store,
-    environment: dict[str, str],
-    announce: Callable[[Pages], None],
-) -> NoReturn:
-    settings, mark = store.settings, secrets.token_hex(16)
-    server = start_server(bind, settings, environment, mark)
-    try:
-        wait_for(server, bind, mark)
-        if settings.auth:
-            auth.check_server(bind.local_address, os.environ, (MARK, mark))
-        announce(pages_of(store, bind.address))
-        raise StoreError(f"the MLflow server has ended, with code {server.wait()}; start it again")
-    finally:
-        end_server(server)
+        try:
+            server.start()
+            server.wait_until_it_answers()
+            announce(pages_of(store, bind.address))
+            raise StoreError(f"the MLflow server has ended, with code {server.wait()}")
+        except KeyboardInterrupt:
+            return
+        finally:
+            server.close()
 
 
 def choose_bind_address(
@@ -260,19 +291,14 @@ def choose_bind_address(
             raise InputError(wrong)
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         ip = ipaddress.ip_address(str(found[0][4][0]))
-        begin = FIRST_PORT if first < FIRST_PORT + PORTS else first
-        wanted = range(first, begin + PORTS) if port is None else [port]
+        wanted = range(first, first + PORTS) if port is None else [port]
         names = _names(host, ip)
         binds = (BindAddress(host, ip, candidate, names, further) for candidate in wanted)
         if bind := next((bind for bind in binds if bind.is_free), None):
             return bind
     except (OSError, ValueError):
         raise InputError(wrong) from None
-    raise _taken(port or first)
-
-
-def _taken(port: int) -> InputError:
-    return InputError(f"--port {port}: it is taken, expected a free one")
+    raise InputError(f"--port {port or first}: it is taken, expected a free one")
 
 
 def _names(host: str, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> tuple[str, ...]:
@@ -299,41 +325,12 @@ def _written(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _warning(bind: BindAddress, asks: bool) -> str:
+def _warning(bind: BindAddress) -> str:
     place = "this machine" if bind.ip.is_unspecified else bind.host
     who = f"--host {bind.host}: whoever reaches {place} over a network"
-    if asks:
-        return (
-            f"{who} can try passwords, which are sent unencrypted; whoever has one can change runs"
-        )
-    return (
-        f"{who} can read, change and delete all runs; `auth: basic` in mlflow.yaml asks for a "
-        f"password"
-    )
-
-
-def wait_for(server: subprocess.Popen[bytes], bind: BindAddress, mark: str) -> None:
-    """Wait until a server answers.
-
-    Raises:
-        PortTakenError: another process has taken its port.
-        InputError: it does not start.
-    """
-    until = time.monotonic() + START_WITHIN_S
-    while time.monotonic() < until:
-        if server.poll() is not None:
-            # MLflow exits with 0 if the port is taken; it may be free again by now
-            if server.returncode == 0 or not bind.is_free:
-                raise PortTakenError
-            raise InputError(f"MLflow ended with code {server.returncode}; see `mlflow server`")
-        try:
-            with auth.direct.open(f"{bind.local_address}/health", timeout=2) as answer:
-                if answer.headers[MARK] == mark:
-                    return
-        except (OSError, http.client.HTTPException):  # it does not listen yet, or is another server
-            pass
-        time.sleep(0.2)
-    raise InputError(f"MLflow does not answer at {bind.local_address}; see `mlflow server`")
+    if os.environ.get(USERS):
+        return f"{who} can try passwords, which are sent unencrypted"
+    return f"{who} can read, change and delete all runs"
 
 
 def pages_of(store: Store, address: str) -> Pages:

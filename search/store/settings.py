@@ -19,10 +19,9 @@ from lstm_sweep.search.store import address, approval
 
 FILE = "mlflow.yaml"
 KEYS = (
-    "tracking_uri", "artifacts", "experiment", "auth", "allowed_hosts", "request_timeout_s",
+    "tracking_uri", "artifacts", "experiment", "allowed_hosts", "request_timeout_s",
     "server_processes",
 )  # fmt: skip
-AUTH = ("basic",)
 SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
 #: seconds until a request to a server fails: the default and the maximum
 REQUEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 30, 3600
@@ -52,8 +51,6 @@ class Settings:
     experiment: str
     #: source of these settings, for messages
     origin: str
-    #: login of the server that `ui` starts: `basic`, or None for no login
-    auth: str | None = None
     #: further host names under which the server that `ui` starts may be requested
     allowed_hosts: tuple[str, ...] = ()
     #: seconds until a request to a tracking server, or a connection to a database, fails
@@ -136,7 +133,6 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ, *, given: st
         artifacts,
         experiment,
         origin,
-        values.get("auth"),
         values.get("allowed_hosts", ()),
         values.get("request_timeout_s", REQUEST_TIMEOUT_S),
         values.get("server_processes", 1),
@@ -169,10 +165,6 @@ def _checked(key: object, value: Any, file: Path) -> Any:
     """The checked value of a setting."""
     if key not in KEYS:
         raise InputError(f"{file}: '{key}' is no setting: {one_of(str(key), list(KEYS))}")
-    if key == "auth" and value not in AUTH:
-        raise InputError(
-            f"{file}: auth is {shown(value)}, expected {' or '.join(AUTH)}, or no such line"
-        )
     if key == "allowed_hosts":
         return _hosts(value, file)
     if key == "request_timeout_s":

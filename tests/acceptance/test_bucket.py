@@ -80,7 +80,7 @@ def team(
         secrets |= postgres.named(behind)
         with served(behind, **secrets, **storage.environment) as address:
             yield address
-    assert {path.name for path in behind.iterdir()} == {"mlflow.yaml"}
+    assert {path.name for path in behind.iterdir()} == {"mlflow.yaml", "auth.ini"}
 
 
 @pytest.mark.full

@@ -1,23 +1,15 @@
-"""The MLflow server that `ui` starts: the pages that it serves, and the port that it takes."""
+"""The MLflow server that `ui` starts: the pages that it serves."""
 
 from __future__ import annotations
 
-import http.server
-import subprocess
-import sys
-import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.store.server import Pages, serve
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
@@ -25,7 +17,7 @@ from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
 from tests.conftest import TINY, Done, run_here, write_text
 from tests.fakes import ScriptedEngine
-from tests.servers import free_port, served
+from tests.servers import served
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 
@@ -69,62 +61,3 @@ def launch_elsewhere(folder: Path, experiment: str, address: str) -> Done:
     write_text(folder / "words.txt")
     typed = ("launch", "--data", "words.txt", "--on", "inline", *TINY)
     return run_here(*typed, cwd=folder, MLFLOW_TRACKING_URI=address)
-
-
-class Stranger(http.server.BaseHTTPRequestHandler):
-    """Answers every request, as a second `ui` would."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-
-
-@pytest.fixture
-def stolen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The first port that `ui` chooses, which somebody takes just before its server can.
-
-    In place of that server a process ends as it would; a real one does in `test_server_auth.py`.
-    """
-    start, ports = subprocess.Popen, []
-    thieves: list[http.server.ThreadingHTTPServer] = []
-
-    def steal_and_start(command: list[str], **more: Any) -> Any:
-        if not thieves:
-            ports.append(int(command[command.index("--port") + 1]))
-            thieves.append(http.server.ThreadingHTTPServer(("127.0.0.1", ports[0]), Stranger))
-            threading.Thread(target=thieves[0].serve_forever).start()
-            command = [sys.executable, "-c", ""]
-        return start(command, **more)
-
-    monkeypatch.setattr(subprocess, "Popen", steal_and_start)
-    yield ports
-    for thief in thieves:
-        thief.shutdown()
-        thief.server_close()
-
-
-@pytest.mark.full
-def test_a_port_that_is_taken_in_between_is_left_to_who_took_it(
-    workplace: Callable[[str], Path], stolen: list[int]
-) -> None:
-    settings, announced, said = load(workplace("stolen"), {}), [], list[str]()
-
-    def announce(pages: Pages) -> None:
-        with urllib.request.urlopen(f"{pages.address}/version", timeout=60) as answer:
-            announced.append((int(pages.address.rpartition(":")[2]), answer.read()))
-        raise KeyboardInterrupt
-
-    serve(settings, "127.0.0.1", None, announce=announce, say=said.append)
-    assert said == ["starting the MLflow server ..."]
-    [(port, version)] = announced
-    assert port > stolen[0]
-    assert version.decode() == metadata.version("mlflow")
-
-
-def test_a_port_that_was_named_and_is_taken_in_between_is_one_clear_line(
-    workplace: Callable[[str], Path], stolen: list[int]
-) -> None:
-    settings, port = load(workplace("named"), {}), free_port()
-    with pytest.raises(InputError, match=f"--port {port}: it is taken, expected a free one"):
-        serve(settings, "127.0.0.1", port, announce=print, say=print)
-    assert stolen == [port]

@@ -295,6 +295,7 @@ def test_what_must_last_lies_in_named_volumes() -> None:
     lent = {mount for mount in mounts if mount[0].startswith("./")}
     assert lent == {
         ("./mlflow.yaml", "/etc/lstm-sweep/mlflow.yaml", "ro,z"),
+        ("./auth.ini", "/etc/lstm-sweep/auth.ini", "ro,z"),
         ("./Caddyfile", "/etc/caddy/Caddyfile", "ro,z"),
     }
     assert all((DOCKER / mount[0]).is_file() for mount in lent)
@@ -329,7 +330,10 @@ def test_the_server_alone_has_the_files_of_runs_where_its_settings_say() -> None
 
 def test_the_server_answers_to_its_name_and_asks_for_a_password() -> None:
     settings = yaml.safe_load((DOCKER / "mlflow.yaml").read_text(encoding="utf-8"))
-    assert settings["auth"] == "basic"
+    environment = SERVICES["mlflow"]["environment"]
+    assert (
+        f"./auth.ini:{environment['MLFLOW_AUTH_CONFIG_PATH']}:ro,z" in SERVICES["mlflow"]["volumes"]
+    )
     assert "mlflow" in settings["allowed_hosts"]
     assert SERVICES["sweep"]["environment"]["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
     assert re.search(r"://[^:@]+@db/", settings["tracking_uri"])

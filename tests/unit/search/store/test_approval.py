@@ -159,9 +159,7 @@ def test_the_file_in_which_mlflow_keeps_a_password_counts(
     assert f"({folder}/home/.mlflow/credentials)" in refused(folder)
 
 
-@pytest.mark.parametrize(
-    "text", ["tracking_uri: sqlite:///a.db\n", "artifacts: s3://bucket/a\n", "auth: basic\n"]
-)
+@pytest.mark.parametrize("text", ["tracking_uri: sqlite:///a.db\n", "artifacts: s3://bucket/a\n"])
 def test_what_is_sent_no_password_needs_no_name(text: str, folder: Path) -> None:
     write(folder, text)
     load(folder, PASSWORD | {"PGPASSWORD": "planted", "AWS_SECRET_ACCESS_KEY": "planted"})

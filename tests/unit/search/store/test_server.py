@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +13,11 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import main
-from lstm_sweep.search.store import artifacts, reader
+from lstm_sweep.search.process.identity import is_running, start_ticks
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store import server as mlflow_server
-from lstm_sweep.search.store.server import choose_bind_address
+from lstm_sweep.search.store.server import MlflowServer, choose_bind_address
+from lstm_sweep.search.store.settings import load
 
 
 def allowed(host: str, port: int = 5000) -> list[str]:
@@ -117,18 +122,13 @@ class _Socket(socket.socket):
         """Bind nothing."""
 
 
-@pytest.mark.parametrize(
-    ("host", "asks", "said"),
-    [
-        ("0.0.0.0", False, ["reaches this machine", "read, change and delete", "auth: basic"]),
-        ("0.0.0.0", True, ["reaches this machine", "try passwords", "sent unencrypted"]),
-    ],
-)
-def test_a_warning_is_one_line(host: str, asks: bool, said: list[str]) -> None:
-    line = mlflow_server._warning(choose_bind_address(host, None), asks)
-    assert line.startswith(f"--host {host}: ") and "\n" not in line
-    for part in said:
-        assert part in line
+def test_a_server_for_other_machines_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    bind = choose_bind_address("0.0.0.0", None)
+    line = mlflow_server._warning(bind)
+    assert line.startswith("--host 0.0.0.0: whoever reaches this machine") and "\n" not in line
+    assert "read, change and delete" in line
+    monkeypatch.setenv("MLFLOW_AUTH_CONFIG_PATH", "auth.ini")
+    assert "try passwords" in mlflow_server._warning(bind)
 
 
 @pytest.mark.parametrize(
@@ -157,42 +157,87 @@ def test_a_port_that_is_taken_is_refused() -> None:
             choose_bind_address("127.0.0.1", taken.getsockname()[1])
 
 
-def test_a_server_that_lost_its_port_is_known_when_whoever_took_it_is_gone() -> None:
-    bind = choose_bind_address("127.0.0.1", None)
-    lost = subprocess.Popen([sys.executable, "-c", ""])
-    lost.wait()
-    with pytest.raises(mlflow_server.PortTakenError):
-        mlflow_server.wait_for(lost, bind, "mark")
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Has a script run in place of MLflow's server, in a folder with a store."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def put(text: str) -> None:
+        command = [sys.executable, "-c", text]
+        monkeypatch.setattr(MlflowServer, "_command", command)
+
+    return put
 
 
-def test_a_server_that_fails_at_its_start_says_so() -> None:
-    bind = choose_bind_address("127.0.0.1", None)
-    failed = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
-    failed.wait()
-    with pytest.raises(InputError, match="ended with code 3; see `mlflow server`"):
-        mlflow_server.wait_for(failed, bind, "mark")
+def test_a_server_that_fails_at_its_start_says_so(
+    script: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    script("raise SystemExit(3)")
+    assert main(["ui"]) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line == "lstm-sweep: MLflow ended with code 3; see `mlflow server`"
 
 
 def test_a_server_that_ends_later_is_one_clear_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    script: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    start = subprocess.Popen
-    short = [sys.executable, "-c", "import time; time.sleep(0.3); raise SystemExit(7)"]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(mlflow_server, "Store", lambda settings: SimpleNamespace(settings=settings))
-    monkeypatch.setattr(subprocess, "Popen", lambda command, **more: start(short, **more))
-    monkeypatch.setattr(mlflow_server, "wait_for", lambda server, bind, mark: None)
+    script("import time; time.sleep(0.3); raise SystemExit(7)")
+    monkeypatch.setattr(MlflowServer, "wait_until_it_answers", lambda server: None)
     pages = mlflow_server.Pages("http://box", "http://box/#/runs", "text", "http://box/#/newest")
     monkeypatch.setattr(mlflow_server, "pages_of", lambda store, address: pages)
     assert main(["ui"]) == 1
     said = capsys.readouterr()
     *_, line = said.err.splitlines()
-    assert line == "lstm-sweep: the MLflow server has ended, with code 7; start it again"
+    assert line == "lstm-sweep: the MLflow server has ended, with code 7"
     assert said.out.splitlines() == [
         "all runs: http://box/#/runs",
         "newest sweep, text: http://box/#/newest",
         "Ctrl-C ends it",
     ]
+
+
+def test_a_server_ends_with_its_own_processes_and_is_not_started_after_that(
+    script: Callable[[str], None], tmp_path: Path
+) -> None:
+    script("import subprocess; subprocess.run(['sh', '-c', 'echo $$ > child; exec sleep 600'])")
+    note, child = tmp_path / "note", tmp_path / "child"
+    server = MlflowServer(load(tmp_path, {}), choose_bind_address("127.0.0.1", None), note)
+    server.start()
+    while not child.exists() or not child.read_text():
+        time.sleep(0.02)
+    pid = int(child.read_text())
+    began = start_ticks(pid)
+    server.close()
+    while is_running(pid, began):
+        time.sleep(0.02)
+    server.start()
+    assert not note.exists()
+
+
+@pytest.mark.parametrize("text", ["sleep 600", "trap '' TERM; while :; do sleep 0.1; done"])
+def test_one_whose_service_was_killed_is_ended(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlflow_server, "END_WITHIN_S", 0.5)
+    orphan = subprocess.Popen(["sh", "-c", text], start_new_session=True)
+    note = tmp_path / "note"
+    note.write_text(f"{orphan.pid} {start_ticks(orphan.pid)}")
+    mlflow_server._end_orphan(note)
+    assert orphan.wait(10) in (-signal.SIGTERM, -signal.SIGKILL)
+
+
+@pytest.mark.parametrize("text", ["{pid} 1", "{pid}", "", "no number"])
+def test_a_process_that_is_another_one_is_spared(tmp_path: Path, text: str) -> None:
+    other = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    note = tmp_path / "note"
+    note.write_text(text.format(pid=other.pid))
+    mlflow_server._end_orphan(note)
+    assert other.poll() is None
+    other.kill()
+    other.wait()
 
 
 def test_of_a_tracking_server_only_the_address_is_printed(
@@ -210,20 +255,21 @@ def test_of_a_tracking_server_only_the_address_is_printed(
 def test_the_server_has_no_password_that_a_run_could_lead_elsewhere(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    given: dict[str, str] = {}
-
-    def start(command: object, *, env: dict[str, str], **more: object) -> None:
-        given.update(env)
-        raise KeyboardInterrupt
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     secrets = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_AUTH")
     for name in (*secrets, "PGPASSWORD", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "of the user")
-    monkeypatch.setattr(mlflow_server, "Store", lambda settings: SimpleNamespace(settings=settings))
-    monkeypatch.setattr(artifacts, "check_place", lambda location: None)
-    monkeypatch.setattr(subprocess, "Popen", start)
-    assert main(["ui"]) == 0
+    server = MlflowServer(load(tmp_path, {}), choose_bind_address("127.0.0.1", None))
+    given = server._environment
     assert not set(secrets) & set(given)
     assert given["PGPASSWORD"] == given["AWS_SECRET_ACCESS_KEY"] == "of the user"
+    assert not any("mlflow.db" in word for word in server._command)  # others can list these
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_where_users_are_set_up_a_login_is_asked_for(
+    named: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if named:
+        monkeypatch.setenv("MLFLOW_AUTH_CONFIG_PATH", "auth.ini")
+    server = MlflowServer(load(tmp_path, {}), choose_bind_address("127.0.0.1", None))
+    assert ("basic-auth" in server._command) is named

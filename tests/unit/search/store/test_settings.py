@@ -9,9 +9,7 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store.settings import Settings, load
 
-POSSIBLE = (
-    "tracking_uri, artifacts, experiment, auth, allowed_hosts, request_timeout_s, server_processes"
-)
+POSSIBLE = "tracking_uri, artifacts, experiment, allowed_hosts, request_timeout_s, server_processes"
 #: what is said of a host that is none, after it was shown
 A_HOST = "expected names or addresses of the server, without port, such as runs.example.org"
 A_TIMEOUT = "expected whole seconds from 1 to 3,600"

@@ -202,7 +202,7 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_no_store_says_which_file_is_run(file: Path) -> None:
     template = Template.read(str(file))
     tags = tags_of(TemplateTask(template).tags())
-    with pytest.raises(InputError, match="you have not run here: expected template=") as refused:
+    with pytest.raises(InputError, match="you have not run here: expected --template") as refused:
         own_templates.read(tags, None)
     assert "expected --template FILE.py, your own" in str(refused.value)
     assert own_templates.read(tags, str(file)) == template
