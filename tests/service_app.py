@@ -31,8 +31,8 @@ from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.client.sending import OCTETS, corpus_id_of
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.connections import Connections, server_options
-from lstm_sweep.search.service.http_settings import HttpSettings, service_folder
 from lstm_sweep.search.service.service import Figures, QueuedSweep, ServiceSettings
+from lstm_sweep.search.service.settings import HttpSettings, service_folder
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tags import Tag

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from lstm_sweep.search.service.cluster_slots import ClusterSlots
-    from lstm_sweep.search.service.http_settings import HttpSettings, Limits
+    from lstm_sweep.search.service.settings import HttpSettings, Limits
     from lstm_sweep.search.service.sweep_service import SweepService
 
 #: the port of the service by default
@@ -75,9 +75,9 @@ def serve(arguments: Namespace) -> int:
         starting = stack.enter_context(contextlib.ExitStack())
         starting.enter_context(garbage.none_while_starting())
         from lstm_sweep.search.service.app import create_app
-        from lstm_sweep.search.service.http_settings import UPLOADS, service_folder
         from lstm_sweep.search.service.pages import actions
         from lstm_sweep.search.service.pages.rendering import for_browser
+        from lstm_sweep.search.service.settings import UPLOADS, service_folder
 
         stack.enter_context(end.on_signals())
         if cluster:
@@ -126,8 +126,8 @@ def _cluster(arguments: Namespace) -> ClusterSlots | None:
 def _service(
     arguments: Namespace, settings: Settings, cluster: ClusterSlots | None, stop_s: float
 ) -> SweepService:
-    from lstm_sweep.search.service.http_settings import service_folder
     from lstm_sweep.search.service.service import ServiceSettings
+    from lstm_sweep.search.service.settings import service_folder
     from lstm_sweep.search.service.sweep_service import SweepService
 
     return SweepService(
@@ -149,13 +149,13 @@ def _http_settings(
     bind: BindAddress,
     mlflow_page: str | None,
 ) -> HttpSettings:
-    from lstm_sweep.search.service.http_settings import (
+    from lstm_sweep.search.service.auth import Role
+    from lstm_sweep.search.service.login import check_user_header, parse_proxies
+    from lstm_sweep.search.service.settings import (
         HttpSettings,
         checked_roots,
         service_folder,
     )
-    from lstm_sweep.search.service.login import check_user_header, parse_proxies
-    from lstm_sweep.search.service.permissions import Role
 
     if arguments.user_header is not None and not arguments.proxy:
         raise InputError("--user-header needs --proxy: expected the address of the proxy")
@@ -222,7 +222,7 @@ def _page(given: str | None) -> str | None:
 
 def _limits(arguments: Namespace) -> Limits:
     """The limits that are given, and those that are not."""
-    from lstm_sweep.search.service.http_settings import Limits
+    from lstm_sweep.search.service.settings import Limits
 
     given = {
         "corpus_bytes": arguments.max_corpus,

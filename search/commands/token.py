@@ -9,8 +9,8 @@ from rich.table import Table
 
 from lstm_sweep.search.commands.display import open_console
 from lstm_sweep.search.commands.exits import DONE
-from lstm_sweep.search.service.http_settings import service_folder
-from lstm_sweep.search.service.tokens import TokenFile
+from lstm_sweep.search.service.auth import TokenFile
+from lstm_sweep.search.service.settings import service_folder
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.texts.terminal import plain, print_json
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-#: roles and what they allow; those of `search/service/permissions.py`
+#: roles and what they allow; those of `search/service/auth.py`
 ROLES = {
     "read": "look at everything",
     "run": "also submit sweeps, upload, and change what is one's own",

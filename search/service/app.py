@@ -13,10 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from lstm_sweep.search.service import answers, problems
-from lstm_sweep.search.service.audit import Audit
 from lstm_sweep.search.service.description import API, describe
 from lstm_sweep.search.service.guard import Guard, OnRefusal
-from lstm_sweep.search.service.http_settings import HttpSettings
+from lstm_sweep.search.service.logs import Audit
 from lstm_sweep.search.service.problems import KINDS, ProblemError
 from lstm_sweep.search.service.routes import (
     corpora,
@@ -31,6 +30,7 @@ from lstm_sweep.search.service.routes import (
 )
 from lstm_sweep.search.service.routes.operation import version
 from lstm_sweep.search.service.service import Service
+from lstm_sweep.search.service.settings import HttpSettings
 from lstm_sweep.search.service.site import Site
 
 ROUTERS = tuple(

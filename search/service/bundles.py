@@ -23,8 +23,8 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api.references import check_sweep_or_trial, existing_store
 from lstm_sweep.search.process.whole_files import replace_text
 from lstm_sweep.search.results import export as exporting
-from lstm_sweep.search.service.http_settings import API, Limits
 from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.settings import API, Limits
 from lstm_sweep.search.service.uploads import check_free
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import WEIGHTS

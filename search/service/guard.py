@@ -16,12 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.service.audit import Audit
-from lstm_sweep.search.service.http_settings import API, HttpSettings, Limits, host_of, name_of
+from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.login import Login, resolve_forwarded
-from lstm_sweep.search.service.logs import Seldom
-from lstm_sweep.search.service.permissions import User
+from lstm_sweep.search.service.logs import Audit, Seldom
 from lstm_sweep.search.service.problems import ProblemError, response_of
+from lstm_sweep.search.service.settings import API, HttpSettings, Limits, host_of, name_of
 
 LOOPBACK = ("localhost",)
 #: methods that change nothing

@@ -15,11 +15,10 @@ from starlette.requests import cookie_parser
 from starlette.types import Scope
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.service.http_settings import HttpSettings, Network
+from lstm_sweep.search.service.auth import PREFIX, USER_NAME, Role, TokenFile, User
 from lstm_sweep.search.service.logs import Seldom
-from lstm_sweep.search.service.permissions import USER_NAME, Role, User
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.tokens import PREFIX, TokenFile
+from lstm_sweep.search.service.settings import HttpSettings, Network
 
 COOKIE = "lstm-sweep-session"
 #: headers that a proxy adds: who asks is elsewhere, though the proxy is here

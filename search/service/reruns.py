@@ -31,8 +31,8 @@ from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.process import identity
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.whole_files import replace_text
-from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.settings import Limits
 
 ID = "[0-9a-f]{16}"
 #: what runs the command

@@ -8,15 +8,15 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from lstm_sweep.search.service.answers import Answers
+from lstm_sweep.search.service.auth import User, check_owner
 from lstm_sweep.search.service.bundles import Bundles
 from lstm_sweep.search.service.data_names import DataNames
 from lstm_sweep.search.service.events import Feeds
-from lstm_sweep.search.service.http_settings import UPLOADS, HttpSettings
 from lstm_sweep.search.service.login import Login
 from lstm_sweep.search.service.metrics import Metrics
-from lstm_sweep.search.service.permissions import User, check_owner
 from lstm_sweep.search.service.reruns import Reruns
 from lstm_sweep.search.service.service import Service
+from lstm_sweep.search.service.settings import UPLOADS, HttpSettings
 from lstm_sweep.search.service.uploads import Uploads
 from lstm_sweep.search.store.cache import Cache, SharedSettings
 from lstm_sweep.search.store.settings import Settings

@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lstm_sweep.search.service.http_settings import service_folder
-from lstm_sweep.search.service.tokens import TokenFile
+from lstm_sweep.search.service.auth import TokenFile
+from lstm_sweep.search.service.settings import service_folder
 from lstm_sweep.search.store.settings import load
 from tests import browser as browsers
 from tests import postgres, proxy

@@ -18,10 +18,10 @@ import uvicorn
 
 from lstm_sweep.search.client.listening import Event, Told
 from lstm_sweep.search.service.app import create_app
-from lstm_sweep.search.service.http_settings import HttpSettings, service_folder
+from lstm_sweep.search.service.auth import TokenFile
 from lstm_sweep.search.service.service import ServiceSettings
+from lstm_sweep.search.service.settings import HttpSettings, service_folder
 from lstm_sweep.search.service.sweep_service import SweepService
-from lstm_sweep.search.service.tokens import TokenFile
 from lstm_sweep.search.store.settings import load
 from tests.conftest import write_text
 from tests.service_app import send_corpus

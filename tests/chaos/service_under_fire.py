@@ -18,8 +18,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from lstm_sweep.search.service.http_settings import service_folder
-from lstm_sweep.search.service.tokens import TokenFile
+from lstm_sweep.search.service.auth import TokenFile
+from lstm_sweep.search.service.settings import service_folder
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import Store
 from tests.chaos.processes import MARK, kill, marked

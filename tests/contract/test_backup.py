@@ -15,7 +15,7 @@ import pytest
 from lstm_sweep.search import api
 from lstm_sweep.search.api import preparation, queue
 from lstm_sweep.search.api.queue import Submission
-from lstm_sweep.search.service.tokens import TokenFile
+from lstm_sweep.search.service.auth import TokenFile
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.settings import Settings, load

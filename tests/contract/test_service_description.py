@@ -13,7 +13,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from lstm_sweep.search.service.app import create_app
-from lstm_sweep.search.service.http_settings import Limits
+from lstm_sweep.search.service.settings import Limits
 from tests.service_app import API, Place, use_scripted_engines
 
 pytestmark = pytest.mark.full

@@ -13,9 +13,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from lstm_sweep.search.service.app import create_app
-from lstm_sweep.search.service.http_settings import HttpSettings
 from lstm_sweep.search.service.pages import actions
 from lstm_sweep.search.service.service import ServiceSettings
+from lstm_sweep.search.service.settings import HttpSettings
 from lstm_sweep.search.service.sweep_service import SweepService
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import MOST_S, SharedSettings

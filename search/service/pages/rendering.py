@@ -19,7 +19,7 @@ from lstm_sweep.search.pages.findings import by_name
 from lstm_sweep.search.pages.svg import NOT_XML
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service import problems
-from lstm_sweep.search.service.permissions import User
+from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.problems import KINDS, ProblemError
 from lstm_sweep.search.service.site import Site
 from lstm_sweep.search.times import time_left_text

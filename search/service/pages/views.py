@@ -25,15 +25,15 @@ from lstm_sweep.search.pages.figure import Figure, Table, figure
 from lstm_sweep.search.pages.findings import Findings, TrialFinding
 from lstm_sweep.search.pages.report_page import style
 from lstm_sweep.search.pages.svg import escaped
+from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.description import SWEEPS, Number, Page, SweepName
-from lstm_sweep.search.service.http_settings import host_of
 from lstm_sweep.search.service.pages.rendering import HERE, Looks, PageRoute, page, rendered
-from lstm_sweep.search.service.permissions import User
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.reruns import Rerun
 from lstm_sweep.search.service.routes.exports import fetch_best, fetch_trial
 from lstm_sweep.search.service.routes.reports import report as report_of
 from lstm_sweep.search.service.service import QueuedSweep
+from lstm_sweep.search.service.settings import host_of
 from lstm_sweep.search.service.site import Site, TheSite, TheUser
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Key

@@ -12,9 +12,9 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
+from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.description import API, SweepName, refusals
 from lstm_sweep.search.service.events import END, Feed
-from lstm_sweep.search.service.permissions import User
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.site import Site, TheSite, TheUser
 

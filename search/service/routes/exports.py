@@ -13,9 +13,9 @@ from starlette.responses import FileResponse
 
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import shown as shows
+from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.bodies import ExportSubmission, VersionSubmission
 from lstm_sweep.search.service.description import API, Number, RunId, SweepName, refusals
-from lstm_sweep.search.service.permissions import User
 from lstm_sweep.search.service.site import Site, TheSite, TheUser
 
 router = APIRouter(prefix=API, tags=["trials"])

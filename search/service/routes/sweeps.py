@@ -17,6 +17,7 @@ from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.resumption import changes_of, named_changes
 from lstm_sweep.search.service import answers, printed
 from lstm_sweep.search.service import shown as shows
+from lstm_sweep.search.service.auth import User, check_may_prioritise
 from lstm_sweep.search.service.bodies import (
     KEY_PATTERN,
     Changes,
@@ -34,7 +35,6 @@ from lstm_sweep.search.service.description import (
     SweepName,
     refusals,
 )
-from lstm_sweep.search.service.permissions import User, check_may_prioritise
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tags

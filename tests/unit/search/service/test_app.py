@@ -10,11 +10,10 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from lstm_sweep.search.service.app import create_app
+from lstm_sweep.search.service.auth import Role, TokenFile
 from lstm_sweep.search.service.guard import OPEN, READING
 from lstm_sweep.search.service.pages import actions
-from lstm_sweep.search.service.permissions import Role
 from lstm_sweep.search.service.problems import KINDS
-from lstm_sweep.search.service.tokens import TokenFile
 from tests.service_app import API, HERE, Place
 
 

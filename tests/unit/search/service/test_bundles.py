@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.search.service.bundles import Bundles
-from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.settings import Limits
 from lstm_sweep.search.store.settings import load
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.service.data_names import DataNames
-from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.settings import Limits
 from lstm_sweep.search.service.uploads import Uploads
 
 

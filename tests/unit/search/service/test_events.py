@@ -18,11 +18,11 @@ from lstm_sweep.search.client.connection import Connection
 from lstm_sweep.search.client.listening import Event, events, parsed
 from lstm_sweep.search.service import events as module
 from lstm_sweep.search.service.answers import Answers
+from lstm_sweep.search.service.auth import Role, User
 from lstm_sweep.search.service.events import Feed, Feeds, SweepView, TrialView, snapshot
-from lstm_sweep.search.service.http_settings import Limits
-from lstm_sweep.search.service.permissions import Role, User
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.routes import events as route
+from lstm_sweep.search.service.settings import Limits
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Cache
 from lstm_sweep.search.store.faults import NoSuchRunError, StoreError

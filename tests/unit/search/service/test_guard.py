@@ -14,10 +14,10 @@ from starlette.responses import FileResponse, Response
 from starlette.testclient import TestClient
 
 from lstm_sweep.search.service.app import create_app
+from lstm_sweep.search.service.auth import TokenFile
 from lstm_sweep.search.service.guard import READ_ALL_THE_SAME, SECURITY
-from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.login import COOKIE, parse_proxies
-from lstm_sweep.search.service.tokens import TokenFile
+from lstm_sweep.search.service.settings import Limits
 from tests.service_app import API, Place
 
 #: a change that is refused with 404 once it has passed the guard

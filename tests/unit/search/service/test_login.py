@@ -7,7 +7,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.service.http_settings import HttpSettings
+from lstm_sweep.search.service.auth import Role, TokenFile, User
 from lstm_sweep.search.service.login import (
     COOKIE,
     MOST_SESSIONS,
@@ -18,9 +18,8 @@ from lstm_sweep.search.service.login import (
     parse_proxies,
     resolve_forwarded,
 )
-from lstm_sweep.search.service.permissions import Role, User
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.tokens import TokenFile
+from lstm_sweep.search.service.settings import HttpSettings
 
 
 def user_of(login: Login, *headers: tuple[str, str], by_proxy: bool = False) -> User | int:

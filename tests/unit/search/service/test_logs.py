@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.service.audit import Audit
-from lstm_sweep.search.service.logs import Seldom, cut_open_log, old_of, rotate
-from lstm_sweep.search.service.permissions import Role, User
+from lstm_sweep.search.service.auth import Role, User
+from lstm_sweep.search.service.logs import Audit, Seldom, cut_open_log, old_of, rotate
 
 ANN = User("ann", Role.RUN)
 

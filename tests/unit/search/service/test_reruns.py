@@ -9,9 +9,9 @@ import pytest
 
 from lstm_sweep.search.client.connection import SERVER, TOKEN
 from lstm_sweep.search.service import reruns as module
-from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.reruns import Reruns, Wanted
+from lstm_sweep.search.service.settings import Limits
 
 WANTED = Wanted("s/1", "0" * 32, {})
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.service.http_settings import Limits
 from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.settings import Limits
 from lstm_sweep.search.service.uploads import BLOCK, Receiver, TarReader, UploadedCorpus, Uploads
 
 CONTENT = b"sun moon river " * 60

@@ -10,11 +10,11 @@ import pytest
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from lstm_sweep.search.service.http_settings import Limits
+from lstm_sweep.search.service.auth import TokenFile
 from lstm_sweep.search.service.login import COOKIE
-from lstm_sweep.search.service.pages import forms
+from lstm_sweep.search.service.pages.actions import SentForm, filled_in
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.tokens import TokenFile
+from lstm_sweep.search.service.settings import Limits
 from tests.service_app import Place, use_scripted_engines
 from tests.unit.search.service.pages.site import browser, check
 
@@ -74,7 +74,7 @@ def test_the_rest_of_the_form_decides_the_search_and_is_kept_when_it_is_refused(
     refused = launched(client, None, trials="0", **rest).text
     assert '<details class="more" open>' in refused and "layer_size=6" in refused
     assert '<details class="more">' in client.get("/launch").text
-    assert forms.filled_in(rest | {"seed": " ", "trials": "1.5"}) == {
+    assert filled_in(rest | {"seed": " ", "trials": "1.5"}) == {
         "set": ["layer_size=6", "epochs=1"], "ladder": False, "confirm_configs": 0,
         "size_rule": "off", "trials": "1.5",
     }  # fmt: skip
@@ -174,7 +174,7 @@ def test_a_file_is_the_same_however_its_form_is_cut_into_blocks(
     uploads = app.state.site.uploads
 
     async def receive(blocks: list[bytes]) -> str:
-        async with forms.SentForm(app.state.site, "ann") as sent:
+        async with SentForm(app.state.site, "ann") as sent:
             await sent.receive(sent_in(blocks))
             return await sent.corpus()
 
@@ -193,7 +193,7 @@ def test_a_file_is_counted_while_it_comes(folder: Path) -> None:
         head = '--b7\r\nContent-Disposition: form-data; name="file"; filename="x.txt"\r\n\r\n'
 
         async def receive() -> None:
-            async with forms.SentForm(site, "ann") as sent:
+            async with SentForm(site, "ann") as sent:
                 await sent.receive(sent_in([head.encode(), b"x" * 70_000, b"x" * 70_000]))
 
         with pytest.raises(ProblemError, match="uploads take"):

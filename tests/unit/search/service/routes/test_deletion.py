@@ -7,8 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from lstm_sweep.search import cli
-from lstm_sweep.search.service.permissions import Role
-from lstm_sweep.search.service.tokens import TokenFile
+from lstm_sweep.search.service.auth import Role, TokenFile
 from tests.service_app import API, Place, use_scripted_engines
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from lstm_sweep.search.service.tokens import TokenFile
+from lstm_sweep.search.service.auth import TokenFile
 from lstm_sweep.search.store.faults import StoreError
 from tests.service_app import API, Place
 

@@ -1,4 +1,7 @@
-"""Tokens by which requests are let in: kept hashed, in a file that only this user may read."""
+"""Who may do what: roles of users, what belongs to one of them, and the tokens they log in with.
+
+Tokens are kept hashed, in a file that only this user may read.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import stat
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +23,81 @@ from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.process.whole_files import replace_text
-from lstm_sweep.search.service.permissions import USER_NAME, Role, User
+from lstm_sweep.search.service.problems import ProblemError
 
-FILE = "tokens.json"
+#: the highest priority that whoever is no admin may give a sweep
+MOST_PRIORITY = 0
+#: what can be the name of a user: as of a sweep, or the address by which a proxy knows somebody
+USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
+TOKENS_FILE = "tokens.json"
 #: beginning of each token, by which people and programs recognize one
 PREFIX = "lstm-sweep-"
 #: random bytes of a token; as many as cannot be guessed, so a plain hash keeps it secret
 RANDOM_BYTES = 32
 #: characters of the longest token that is looked at
-LONGEST = 200
+LONGEST_TOKEN = 200
+
+
+class Role(StrEnum):
+    """What a user may do; each role also allows what those before it do."""
+
+    READ = "read"
+    #: also to submit sweeps, to upload, and to change what is one's own
+    RUN = "run"
+    #: also to change what is others', and to give priorities above 0
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True)
+class User:
+    """Who has sent a request."""
+
+    name: str
+    role: Role
+
+    @property
+    def may_run(self) -> bool:
+        """Whether the user may submit sweeps."""
+        return self.role in (Role.RUN, Role.ADMIN)
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the user may change what belongs to others."""
+        return self.role is Role.ADMIN
+
+    def may_change(self, owner: str | None) -> bool:
+        """Whether the user may change what belongs to `owner`; None: to nobody."""
+        return self.is_admin or (self.may_run and bool(owner) and owner == self.name)
+
+
+def check_owner(user: User, owner: str | None, what: str) -> None:
+    """Refuse a change of what belongs to somebody else; `what` names it, as "sweep 'logs-1'".
+
+    What belongs to nobody, as a sweep that was launched without the service, is for admins.
+
+    Raises:
+        ProblemError: 403.
+    """
+    if user.may_change(owner):
+        return
+    whose, who = f"is {owner}'s", f"{owner} or an admin"
+    if not owner:
+        whose, who = "was made without the service", "an admin"
+    raise ProblemError(403, f"{what} {whose}: expected {who} for this, '{user.name}' is neither")
+
+
+def check_may_prioritise(user: User, priority: int) -> None:
+    """Refuse a priority before those of others to whoever is no admin.
+
+    Raises:
+        ProblemError: 403.
+    """
+    if priority > MOST_PRIORITY and not user.is_admin:
+        raise ProblemError(
+            403,
+            f"priority is {priority}, and '{user.name}' is no admin: expected {MOST_PRIORITY} or "
+            f"less, or an admin",
+        )
 
 
 @dataclass(frozen=True)
@@ -49,7 +120,7 @@ class TokenFile:
     """The tokens of a service; changes of other processes are noticed."""
 
     def __init__(self, folder: Path) -> None:
-        self.file = folder / FILE
+        self.file = folder / TOKENS_FILE
         self._lock = threading.Lock()
         self._read_at: tuple[int, int, int] | None = None
         self._rows: tuple[TokenRow, ...] = ()
@@ -76,7 +147,7 @@ class TokenFile:
 
     def find(self, token: str) -> User | None:
         """Whose token this is; None if it is nobody's. Takes as long whichever it is."""
-        given = _digest_of(token[:LONGEST])
+        given = _digest_of(token[:LONGEST_TOKEN])
         found = None
         for row in self.rows():
             if hmac.compare_digest(given, row.digest):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.service.http_settings import checked_roots, name_of, service_folder
+from lstm_sweep.search.service.settings import checked_roots, name_of, service_folder
 from lstm_sweep.search.store.settings import Settings
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.workdir import private
-from lstm_sweep.search.service.permissions import Role
+from lstm_sweep.search.service.auth import Role
 from lstm_sweep.search.store.cache import AGE_S
 from lstm_sweep.search.store.settings import Settings
 
