@@ -8,9 +8,10 @@ import dataclasses
 import hashlib
 import itertools
 import socket
+import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,8 +32,9 @@ from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.client.sending import OCTETS, corpus_id_of
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.connections import Connections, server_options
-from lstm_sweep.search.service.service import Figures, QueuedSweep, ServiceSettings
-from lstm_sweep.search.service.settings import HttpSettings, service_folder
+from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
+from lstm_sweep.search.service.service import Figures, QueuedSweep, Service
+from lstm_sweep.search.service.settings import HttpSettings, ServiceSettings, service_folder
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tags import Tag
@@ -48,7 +50,7 @@ SPACE: dict[str, Any] = {
 }  # fmt: skip
 
 
-class ImmediateService:
+class ImmediateService(Service):
     """A service whose sweeps have run when they are submitted; the real one is tested beside it."""
 
     def __init__(self, folder: Path) -> None:
@@ -56,6 +58,9 @@ class ImmediateService:
             store=load(folder, {}), folder=folder, state=folder / "service"
         )
         self.reads = self.settings.store
+        self._reruns = Reruns(self.settings.state / "reruns")
+        #: program that trains a trial again; None: reruns wait
+        self.program: Sequence[str] | None = None
         self.figures = Figures()
         #: reason why it takes no sweeps
         self.not_ready = ""
@@ -98,6 +103,23 @@ class ImmediateService:
     def status(self, name: str) -> SweepStatusReport:
         """The state of a sweep."""
         return api.status(name, settings=self.settings.store)
+
+    def rerun(self, wanted: Wanted, *, owner: str) -> Rerun:
+        """Train a trial again at once."""
+        rerun_id = self._reruns.submit(wanted, owner).run_id
+        if self.program:
+            command = [*self.program, *self._reruns.command(rerun_id)]
+            out, errors = self._reruns.open(rerun_id)
+            with out, errors:
+                done = subprocess.run(
+                    command, cwd=self.settings.folder, stdout=out, stderr=errors, check=False
+                )
+            self._reruns.note_end(rerun_id, done.returncode)
+        return self.rerun_status(rerun_id)
+
+    def rerun_status(self, rerun_id: str) -> Rerun:
+        """A rerun."""
+        return self._reruns.get(rerun_id, lambda one: False)
 
     def pause(self, name: str) -> SweepStatusReport:
         """Note that it was called."""

@@ -86,6 +86,8 @@ class QueuedRun:
     #: None if that is unknown
     trials_left: int
     seconds_left: float | None
+    #: SWEEP/NUMBER of the trial that is trained again, if this is a rerun, whose ID is `run_id`
+    rerun: str | None = None
 
 
 log = logging.getLogger("lstm_sweep.service")

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from lstm_sweep.search.service.cluster_slots import ClusterSlots
+    from lstm_sweep.search.service.service import Service
     from lstm_sweep.search.service.settings import HttpSettings, Limits
-    from lstm_sweep.search.service.sweep_service import SweepService
 
 #: the port of the service by default
 FIRST_PORT = 8000
@@ -125,12 +125,11 @@ def _cluster(arguments: Namespace) -> ClusterSlots | None:
 
 def _service(
     arguments: Namespace, settings: Settings, cluster: ClusterSlots | None, stop_s: float
-) -> SweepService:
-    from lstm_sweep.search.service.service import ServiceSettings
-    from lstm_sweep.search.service.settings import service_folder
-    from lstm_sweep.search.service.sweep_service import SweepService
+) -> Service:
+    from lstm_sweep.search.service.service import Service
+    from lstm_sweep.search.service.settings import ServiceSettings, service_folder
 
-    return SweepService(
+    return Service(
         ServiceSettings(
             store=settings,
             folder=Path.cwd(),

@@ -61,10 +61,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        site.reruns.start()
         yield
         site.feeds.closing = True
-        site.reruns.end()
 
     app = FastAPI(
         title="lstm-sweep",

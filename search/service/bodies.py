@@ -16,7 +16,7 @@ from lstm_sweep.models.yaml_file import MAX_BYTES
 from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.policy.proposer import ALGORITHMS
 from lstm_sweep.search.service.auth import LONGEST_TOKEN
-from lstm_sweep.search.service.service import PRIORITIES
+from lstm_sweep.search.service.settings import PRIORITIES
 from lstm_sweep.search.spec import AUTO, MOST_PLACES, NAME, RULES
 from lstm_sweep.search.store.registry import LONGEST_NAME
 from lstm_sweep.spaces.presets import SPACES

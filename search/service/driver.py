@@ -1,8 +1,9 @@
-"""The driver of one sweep of a service, as a process: `python -m ... RUN_ID FILE [ENGINE]`.
+"""A process that a service starts: `python -m ... ID FILE [ENGINE]`, or `... ID FILE -- COMMAND`.
 
-It locks FILE as long as it lives, so that there is one driver of a sweep and whoever started it can
-be another process by now. What it says goes to standard output, which is a log. With ENGINE trials
-run on that, whatever the sweep says.
+It locks FILE as long as it lives, so that there is one process for each ID, and whoever started it
+can be another process by now. It is the driver of the sweep whose run is ID, on ENGINE in place of
+that of the sweep; what it says goes to standard output, which is a log. With COMMAND it becomes
+that command of the program.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from lstm_sweep.search.process.leaving import leave
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted, Shield, stop_within_s
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.service.runner import KEY, write_note
+from lstm_sweep.search.service.supervisor import KEY, write_note
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.state import SweepState
 
 #: exit codes: done or interrupted, what was asked for cannot be, anything else
 DONE, REFUSED, FAILED = 0, 2, 1
+PROGRAM = "lstm_sweep.search.cli"
 #: seconds between two notes of how far the sweep is
 NOTE_EVERY_S = 1.0
 
@@ -63,12 +65,15 @@ class Log(Silent):
         print(f"{now} {without_secrets(text)}", flush=True)
 
 
-def main(run_id: str, file: Path, on: str | None = None) -> int:
-    """Drive a sweep to its end; return the exit code."""
+def main(run_id: str, file: Path, on: str | None = None, *command: str) -> int:
+    """Drive a sweep to its end, or become a command if `on` is `--`; return the exit code."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not _locked(descriptor):
         return DONE  # another one drives it
     write_note(descriptor)
+    if on == "--":
+        os.set_inheritable(descriptor, True)  # so that the command has the lock
+        os.execv(sys.executable, [sys.executable, "-P", "-m", PROGRAM, *command])
     shield, log = Shield(stop_within_s()), Log(descriptor)
     try:
         with shield.up():

@@ -51,6 +51,15 @@ def old_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.old")
 
 
+def last_line(file: Path) -> str:
+    """The last line of a log; empty if there is none."""
+    with contextlib.suppress(OSError), file.open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - 10_000))
+        lines = log.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else ""
+    return ""
+
+
 def rotate(file: Path, most: int = LOG_BYTES) -> None:
     """Begin a log anew that has become too large; nobody else has it open.
 

@@ -1,9 +1,12 @@
-"""Which sweep has how many slots, and why: a pure function of the queue and the time.
+"""Which sweep or rerun has how many slots, and why: a pure function of the queue and the time.
 
 Sweeps of a higher priority get what they want before those of a lower one. Among those of one
 priority slots are shared evenly by their users, however many sweeps each of them has and however
 long these are, and then by the sweeps of each user. Where there are fewer slots than users, or than
 sweeps of one, they take turns: who has had a slot for a turn gives way to who waits for longest.
+A rerun counts as a sweep of one slot, which it keeps until its end.
+
+`Turns` adds what the function has to know of the past: since when slots are had and waited for.
 """
 
 from __future__ import annotations
@@ -17,29 +20,38 @@ from dataclasses import dataclass, replace
 
 #: seconds for which a sweep has a slot before another gets it, if there are too few
 TURN_S = 300.0
+#: seconds within which a driver notices that it is to give a slot back
+NOTICED_S = 10.0
+#: why a sweep has no slot until slots are shared out again, if it gets one then
+JUST_NOW = "was queued just now"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """A sweep that wants slots, as the scheduler sees it."""
+    """A sweep or rerun that wants slots, as the scheduler sees it."""
 
     name: str
     owner: str
     priority: int
-    #: when it was submitted, and since when it has had a slot, or has had none; seconds of a clock
+    #: when it was submitted, seconds of a clock
     submitted: float
-    since: float
-    #: since when the sweeps of its owner and priority have had a slot, or have had none
-    owner_since: float
-    #: slots that it has, and that it could use
-    held: int
+    #: slots that it could use
     wanted: int
+    #: slots that it has
+    held: int = 0
+    #: since when it has had a slot, or has had none, and so the sweeps of its owner and priority;
+    #: seconds of a clock
+    since: float = 0.0
+    owner_since: float = 0.0
     #: seconds to its end as far as somebody can tell; None if nobody can
     left_s: float | None = None
+    #: whether it is a rerun, and whether it gives no slot back before its end
+    is_rerun: bool = False
+    stays: bool = False
 
 
 @dataclass(frozen=True)
-class Allotment:
+class Quota:
     """How many slots a sweep gets, and why not more."""
 
     name: str
@@ -64,22 +76,28 @@ def allot(
     *,
     most_per_user: int | None = None,
     turn_s: float = TURN_S,
-) -> list[Allotment]:
-    """Give slots to sweeps; the allotments are in the order in which slots are given.
+) -> list[Quota]:
+    """Give slots to sweeps; the quotas are in the order in which slots are given.
 
     `most_per_user` is how many slots the sweeps of one user have together at most.
     """
     left = slots
     used = Counter[str]()
-    found = list[Allotment]()
+    found = list[Quota]()
     #: sweeps that have slots, with how many
     served = list[tuple[Waiting, int]]()
-    in_order = sorted(sweeps, key=lambda one: -one.priority)
+    for one in sweeps:
+        if one.stays:
+            used[one.owner] += one.held
+            left -= one.held
+            served.append((one, one.held))
+            found.append(Quota(one.name, one.held))
+    in_order = sorted((one for one in sweeps if not one.stays), key=lambda one: -one.priority)
     for priority, same in itertools.groupby(in_order, key=lambda one: one.priority):
         limits = dict[str, int]()
         if most_per_user is not None:
             limits = {one.owner: most_per_user - used[one.owner] for one in in_order}
-        given = _share_out(list(same), left, limits, now, turn_s)
+        given = _share_out(list(same), max(0, left), limits, now, turn_s)
         for one, share in given:
             used[one.owner] += share
             left -= share
@@ -90,7 +108,8 @@ def allot(
         has_any = any(share for _, share in given)
         for one, share in given:
             full = most_per_user is not None and used[one.owner] >= most_per_user
-            others = sweeps if has_any else [o for o in sweeps if o.priority > priority]
+            higher = [o for o in sweeps if o.priority > priority]
+            others = higher if higher and not has_any else sweeps
             why, eta_s = "", None
             if share < one.wanted:
                 waits_for_own = full or own[one.owner] > 0
@@ -99,7 +118,7 @@ def allot(
                 eta_s = None if share else _free_in(rivals, one, line[queue], now, turn_s)
                 line[queue] += not share
                 why = _why(one, share, others, slots, full=full)
-            found.append(Allotment(one.name, share, why, eta_s))
+            found.append(Quota(one.name, share, why, eta_s))
     return found
 
 
@@ -148,6 +167,8 @@ def _free_in(
     """
     free = list[float]()
     for other, slots in served:
+        if other.stays and other.left_s is None:
+            continue
         turn = max(0.0, other.since + turn_s - now) if other.held else turn_s
         if other.left_s is not None and (other.priority > one.priority or other.left_s < turn):
             free += [other.left_s] * slots
@@ -187,19 +208,20 @@ def _why(
 ) -> str:
     """Why a sweep has no more; `others` share the slots with it, or come before it."""
     before, count = one not in others, len(others)
+    kinds = "sweeps and reruns" if any(other.is_rerun for other in others) else "sweeps"
     verb = "waits" if share == 0 else f"has {share} of {one.wanted} slots"
     if slots == 0:
         why = "there is no slot"
     elif full:
         why = f"user {one.owner} has as many slots as one user may"
     elif before:
-        why = f"{count} {'sweep has' if count == 1 else 'sweeps have'} a higher priority"
+        why = f"{count} {'sweep has' if count == 1 else f'{kinds} have'} a higher priority"
     else:
         some = "1 slot" if slots == 1 else f"{slots} slots"
         there = "there is" if slots == 1 else "there are"
         users = len({other.owner for other in others})
         of_whom = f" of {users} users" if users > 1 else ""
-        why = f"{count} sweeps{of_whom} share {some}" if count > 1 else f"{there} {some}"
+        why = f"{count} {kinds}{of_whom} share {some}" if count > 1 else f"{there} {some}"
     return f"{verb}: {why}"
 
 
@@ -227,3 +249,134 @@ def fair_shares(wanted: Sequence[int], slots: int) -> list[int]:
         if shares[place] < wanted[place]:
             heapq.heappush(queue, (share + 1, place))
     return shares
+
+
+class Turns:
+    """Who has how many slots from one look at the queue to the next, and since when."""
+
+    def __init__(self) -> None:
+        #: what each sweep was given, by its name, in the order in which slots are given
+        self.quotas: dict[str, Quota] = {}
+        #: since when each sweep has slots, or has none; seconds of any clock
+        self.since: dict[str, float] = {}
+        #: of each user and priority: whether sweeps have a slot, and since when, or since when none
+        self._owners: dict[tuple[str, int], tuple[bool, float]] = {}
+        #: when sweeps were given a slot which another one may still have
+        self._due = dict[str, float]()
+
+    def held(self, name: str) -> int:
+        """How many slots a sweep has."""
+        return self.quotas[name].slots if name in self.quotas else 0
+
+    def remember(self, name: str, now: float, last: tuple[int, float] | None) -> None:
+        """Take a sweep up, with the slots that it has had, and since when, if that is known."""
+        if name in self.since:
+            return
+        self.since[name] = now
+        if last is not None:
+            slots, self.since[name] = last
+            self.quotas[name] = Quota(name, slots)
+
+    def forget(self, name: str) -> None:
+        """Take a sweep up anew if it comes again."""
+        self.since.pop(name, None)
+        self.quotas.pop(name, None)
+        self._due.pop(name, None)
+
+    def share_out(
+        self,
+        sweeps: Sequence[Waiting],
+        barred: Sequence[Waiting],
+        slots: int,
+        now: float,
+        *,
+        is_late: bool = False,
+        most_per_user: int | None = None,
+    ) -> list[Quota]:
+        """Give slots to sweeps, and none to those that are barred from them just now.
+
+        A turn does not begin as long as `is_late` says that a trial of another sweep ends its round
+        on a slot: if rounds take longer than turns, it would be over before.
+        """
+        every = [*sweeps, *barred]
+        self._note_owners(every, now)
+        self._put_turns_off(every, now, is_late=is_late)
+        found = self._allot(sweeps, slots, now, most_per_user)
+        for quota in found:
+            if bool(self.held(quota.name)) != bool(quota.slots):
+                self.since[quota.name] = now
+                self._due.pop(quota.name, None)
+                if quota.slots:
+                    self._due[quota.name] = now
+        later = [Quota(one.name, 0) for one in barred]
+        self.quotas = {quota.name: quota for quota in (*found, *later)}
+        self._note_owners(every, now)
+        return found
+
+    def enter(
+        self,
+        name: str,
+        sweeps: Sequence[Waiting],
+        slots: int,
+        now: float,
+        *,
+        most_per_user: int | None = None,
+    ) -> bool:
+        """Give a sweep that was queued just now its place; nobody's slots change until `share_out`.
+
+        Return whether it gets a slot then.
+        """
+        if name in self.quotas:
+            return False
+        found = self._allot(sweeps, slots, now, most_per_user)
+        own = next((quota for quota in found if quota.name == name), Quota(name, 0))
+        entered = Quota(name, 0, JUST_NOW) if own.slots else own
+        now_given = self.quotas | {name: entered}
+        order = [quota.name for quota in found if quota.name in now_given]
+        self.quotas = {known: now_given[known] for known in dict.fromkeys([*order, *now_given])}
+        return bool(own.slots)
+
+    def _allot(
+        self, sweeps: Sequence[Waiting], slots: int, now: float, most_per_user: int | None
+    ) -> list[Quota]:
+        waiting = [
+            replace(
+                one,
+                held=self.held(one.name),
+                since=self.since[one.name],
+                owner_since=self._owners.get((one.owner, one.priority), (False, now))[1],
+            )
+            for one in sweeps
+        ]
+        return allot(waiting, slots, now, most_per_user=most_per_user)
+
+    def _note_owners(self, sweeps: Sequence[Waiting], now: float) -> None:
+        """Note since when users have slots, or have none, be it by one sweep or by another."""
+        before, self._owners = self._owners, {}
+        for key, own in _by_owner(sweeps).items():
+            held = [name for name in own if self.held(name)]
+            first = min(self.since[name] for name in held or own)
+            had, since = before.get(key, (bool(held), first))
+            self._owners[key] = (bool(held), since if had == bool(held) else now)
+
+    def _put_turns_off(self, sweeps: Sequence[Waiting], now: float, *, is_late: bool) -> None:
+        """Let turns begin now that could not yet, since a driver has still to give a slot back."""
+        for name, given in list(self._due.items()):
+            if not is_late and now - given > NOTICED_S:
+                del self._due[name]
+            elif is_late:
+                self.since[name] = now
+        if not is_late:
+            return
+        for key, own in _by_owner(sweeps).items():
+            held = {name for name in own if self.held(name)}
+            if held and self._due.keys() >= held:
+                self._owners[key] = (True, now)
+
+
+def _by_owner(sweeps: Sequence[Waiting]) -> dict[tuple[str, int], list[str]]:
+    """The names of sweeps by user and priority."""
+    found = dict[tuple[str, int], list[str]]()
+    for one in sweeps:
+        found.setdefault((one.owner, one.priority), []).append(one.name)
+    return found

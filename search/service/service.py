@@ -1,61 +1,64 @@
-"""`Service`: a queue of sweeps in the store, and a driver process for each one that has slots."""
+"""`Service`: keeps the queue of a store, whose sweeps and reruns its supervisor runs."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
-from typing import Any, Protocol
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
 
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api
+from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.deletion import Deleted, Pruned
-from lstm_sweep.search.api.lifecycle import StoppedSweep
+from lstm_sweep.search.api.errors import QueueFullError, ServiceEndsError, SweepRunsError
+from lstm_sweep.search.api.lifecycle import StoppedSweep, refuse_driven
 from lstm_sweep.search.api.listings import SweepPage
+from lstm_sweep.search.api.queue import QueuedRun, Submission, Submitted
 from lstm_sweep.search.api.status_report import SweepStatusReport
-from lstm_sweep.search.engines.local import find_slots
-from lstm_sweep.search.process.signals import SERVICE_STOP_S
+from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.service.logs import Seldom
+from lstm_sweep.search.service.queue_lease import QueueLease
+from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
+from lstm_sweep.search.service.settings import ServiceSettings
+from lstm_sweep.search.service.supervisor import KEY, UNDER_WAY, Supervisor
 from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.cache import SharedSettings, SharedStore, size_of_runs
+from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.signatures import Signer
+from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.sweep import lease
 
-#: priorities that a sweep may have; those with a higher one go first
-PRIORITIES = range(-100, 101)
+#: seconds between two looks at the queue, at least and at most, and part of a processor that they
+#: may take
+LOOK_EVERY_S, MOST_SELDOM_S, LOOK_SHARE = 1.0, 5.0, 0.02
+#: seconds without a look after which the service is not ready
+LATE_S = 30.0
+#: seconds for which a request deletes runs
+DELETING_S = 20.0
+#: states in the store of sweeps in the queue that have not ended
+GOES_ON = (*UNDER_WAY, api.BROKEN_OFF)
+#: errors of the store and of files, whose texts say all
+EXPECTED = (InputError, StoreError, OSError)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServiceSettings:
-    """What a service was started with."""
-
-    #: the store, which drivers use too; its settings file is that of `folder`
-    store: Settings
-    #: working folder of drivers: relative paths of specs start there
-    folder: Path
-    #: folder of the service itself, for the files of drivers: their locks, allotments and logs
-    state: Path
-    #: trials at once on this machine; None: one for each GPU or CPU core
-    slots: int | None = None
-    #: how many slots the Ray cluster has on which sweeps run, at most `slots` of which are used;
-    #: None if they run on this machine
-    cluster: Callable[[], int] | None = None
-    #: seconds from a signal to the end that is forced, `SERVICE_STOP_S` or more
-    stop_within_s: float = SERVICE_STOP_S
-    #: slots that the sweeps of one user have together, at most; None: no limit
-    most_per_user: int | None = None
-    #: sweeps of one user that wait or run, at most
-    most_queued_per_user: int = 1_000
-
-    def count_slots(self) -> int:
-        """How many trials may run at once."""
-        if self.cluster:
-            return min(self.cluster(), self.slots or sys.maxsize)
-        return self.slots or len(find_slots())
+log = logging.getLogger("lstm_sweep.service")
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueuedSweep:
-    """A sweep that waits or runs, in the order in which slots are given."""
+    """A sweep or rerun that waits or runs, in the order in which slots are given."""
 
+    #: name of the sweep, or SWEEP/NUMBER of the trial that is trained again
     sweep: str
+    #: run of the sweep, or ID of the rerun
     run_id: str
     owner: str
     priority: int
@@ -84,19 +87,90 @@ class Figures:
     store_s: float = 0.0
 
 
-class Service(Protocol):
-    """What the HTTP side calls; each method may be called from any thread.
+class QueueReader:
+    """The sweeps that a service is to drive, in step with what others read from the store."""
+
+    def __init__(self, store: Store, shared: SharedStore) -> None:
+        """`store` is read and written by the service, `shared` is what others read."""
+        self._store, self._shared = store, shared
+
+    def read(self) -> list[QueuedRun]:
+        """All of them, oldest first; whether their drivers live is looked at each time.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        runs = self._shared.cache.get(
+            ("queue",), lambda: queue.queued_runs(self._store), size_of_runs, age_s=0.0
+        )
+        return queue.read(runs)
+
+    def read_after_change(self, before: list[QueuedRun]) -> list[QueuedRun]:
+        """All of them after a change by this service; those `before` if the store is away."""
+        self._shared.forget()
+        with contextlib.suppress(StoreError):
+            return self.read()
+        return before
+
+    def read_after_submission(self, before: list[QueuedRun], made: Submitted) -> list[QueuedRun]:
+        """Those `before`, and a sweep that was submitted just now: no other is read anew."""
+        self._shared.forget(made.name)
+        run = None
+        with contextlib.suppress(StoreError):
+            run = self._store.run(made.run_id)
+        if run is None:
+            return before  # the next look finds it, unless somebody has deleted it
+        if run.data.tags.get(Tag.QUEUED) != queue.QUEUED:
+            return before  # it was submitted earlier with the same token, and has ended
+        others = [one for one in before if one.run_id != run.info.run_id]
+        return [*others, *queue.read([run])]
+
+
+class Service:
+    """What a service does, without HTTP; each method may be called from any thread.
 
     Methods raise `InputError` if what is asked for cannot be (`NoSuchRunError`, `SweepExistsError`,
-    `SweepRunsError`, and `QueueFullError` if a user has too many sweeps, among them),
+    `SweepRunsError`, and `QueueFullError` if a user has too much in the queue, among them),
     `ServiceEndsError` once it ends, and `StoreError` if the store fails. Whatever only reads
     trials, reports or bundles asks `search.api` with `reads`.
     """
 
-    settings: ServiceSettings
-    figures: Figures
-    #: `settings.store`, read once for all who ask; what this service has changed is seen at once
-    reads: Settings
+    def __init__(
+        self, settings: ServiceSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Open the store.
+
+        Raises:
+            InputError: it cannot be used, or another service keeps its queue.
+        """
+        self.settings, self._clock, self.figures = settings, clock, Figures()
+        self._queue_lease = QueueLease(settings.store, settings.state)
+        self._store = Store(settings.store)
+        self._store.signer = Signer.of(settings.state / KEY)
+        self._shared = SharedStore(settings.store, clock)
+        #: `settings.store`, read once for all who ask; what is changed here is seen at once
+        self.reads: Settings = SharedSettings.of(self._shared)
+        self._reader = QueueReader(self._store, self._shared)
+        self._lock = threading.RLock()
+        self._reruns = Reruns(settings.state / "reruns")
+        self._supervisor = Supervisor(
+            settings,
+            self._reruns,
+            clock,
+            lease_of=lambda run_id: lease.holder(self._store.tags(run_id)),
+            give_up=lambda run_id, why: queue.give_up(self._store, run_id, why),
+        )
+        self._ends, self._looked, self._fault = threading.Event(), clock(), ""
+        self._logs = Seldom()
+        self._queue: list[QueuedRun] = []
+        #: one for each sweep that is being taken out of the queue, or put back
+        self._changed: dict[str, threading.Lock] = {}
+        #: what ends the program once another service has taken the queue over
+        self.on_lost: Callable[[], None] = lambda: None
+        #: set if a look at the queue is wanted at once
+        self._wanted = threading.Event()
+
+    # what is asked
 
     def submit(
         self, spec: SweepSpec, *, owner: str, client_token: str | None = None, priority: int = 0
@@ -106,51 +180,325 @@ class Service(Protocol):
         A second call of the owner with the same token queues nothing, and returns the same name.
         Without a name the spec is given that of its data and a number.
         """
+        with self._alone():
+            self._check_room(owner)
+            how = Submission(owner=owner, client_token=client_token, priority=priority)
+            made = queue.submit(self._store, spec, how)
+            self._queue = self._reader.read_after_submission(self._queue, made)
+            if self._supervisor.enter(self._queue, made.run_id):
+                self._wanted.set()
+            return made.name
+
+    def _check_room(self, owner: str) -> None:
+        """Refuse what a user has too much of in the queue."""
+        most = self.settings.most_queued_per_user
+        own = [one for one in self._queue if one.owner == owner]
+        if len(own) >= most:
+            what = "sweeps and reruns" if any(one.rerun for one in own) else "sweeps"
+            raise QueueFullError(
+                f"user {owner} has {len(own)} {what} queued, expected at most {most}"
+            )
+
+    def rerun(self, wanted: Wanted, *, owner: str) -> Rerun:
+        """Queue a rerun of a trial."""
+        with self._alone():
+            self._check_room(owner)
+            one = self._reruns.submit(wanted, owner)
+            self._queue = [*self._queue, one]
+            if self._supervisor.enter(self._queue, one.run_id):
+                self._wanted.set()
+        return self.rerun_status(one.run_id)
+
+    def rerun_status(self, rerun_id: str) -> Rerun:
+        """A rerun, why it waits, and what it has found."""
+        found = self._reruns.get(rerun_id, self._supervisor.runs)
+        if found.state != "queued":
+            return found
+        return replace(found, why=self._supervisor.why(rerun_id, "queued"))
 
     def sweeps(self, limit: int = 20, page: str = "") -> SweepPage:
         """Some sweeps of the store, as `search.api.sweeps`, with states as of `status`."""
+        found = api.sweeps(settings=self.reads, limit=limit, page=page)
+        queue = {one.run_id: one for one in self._queue}
+        rows = [
+            replace(row, state=self._state(queue[row.run_id], row.state))
+            if row.run_id in queue
+            else row
+            for row in found
+        ]
+        return replace(found, rows=tuple(rows))
 
     def queue(self) -> tuple[QueuedSweep, ...]:
         """Those that wait or run, in the order in which slots are given."""
+        queued = {one.run_id: one for one in self._queue}
+        order = [run_id for run_id in self._supervisor.turns.quotas if run_id in queued]
+        return tuple(self._shown(queued[run_id]) for run_id in order)
 
     def status(self, name: str) -> SweepStatusReport:
         """The state of a sweep, as `search.api.status`; `why` also says for what it waits."""
+        report = api.status(name, settings=self.reads)
+        found = next((one for one in self._queue if one.run_id == report.run_id), None)
+        if found is None and report.state == "queued":
+            return replace(report, why=queue.NOT_SIGNED)
+        if found is None or report.state not in GOES_ON:
+            return report
+        state = self._state(found, report.state)
+        why = self._supervisor.why(found.run_id, state) or report.why
+        return replace(report, state=state, why=why)
 
     def pause(self, name: str) -> SweepStatusReport:
         """Let a sweep wait with its trials checkpointed until `resume`; its state from then on."""
+        with self._one_change_of(name):
+            self._take_out(name)
+            try:
+                api.pause(name, settings=self.settings.store)
+            finally:
+                self._shared.forget(name)
+        return self.status(name)
+
+    def stop(self, name: str) -> StoppedSweep:
+        """End a sweep, and wait until it has ended."""
+        with self._one_change_of(name):
+            self._take_out(name)
+            try:
+                return api.stop(name, settings=self.settings.store)
+            finally:
+                self._shared.forget(name)
 
     def resume(
         self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""
     ) -> SweepStatusReport:
         """Queue a sweep that is paused or has ended; `changes` as of `search.api.resume`.
 
-        They add to those that it waits with. One that runs goes on, and is refused if that would
-        change it.
-        A sweep that was launched without a service belongs to `owner` from then on.
+        They add to those that it waits with, and replace a driver that has not begun. One that runs
+        goes on, and is refused if that would change it. A sweep that was launched without a service
+        belongs to `owner` from then on.
         """
+        changes = changes or {}
+        with self._one_change_of(name):
+            before = reader.existing_sweep(self._store, name)
+            run_id = before.info.run_id
+            driver = lease.find_driver(self._store, run_id)  # this may take a while
+            with self._supervisor.holding(run_id):
+                if changes and not driver and reader.state_of(Tags(before)) in UNDER_WAY:
+                    self._supervisor.end([run_id])  # one that starts would begin without them
+                with self._changing():
+                    self._requeue(name, changes, before, driver, owner)
+        with self._lock:
+            self._supervisor.enter(self._queue, run_id)
+        self._wanted.set()
+        return self.status(name)
 
-    def stop(self, name: str) -> StoppedSweep:
-        """End a sweep, and wait until it has ended."""
+    def _requeue(
+        self,
+        name: str,
+        changes: Mapping[str, Any],
+        before: Any,
+        driver: lease.Holder | None,
+        owner: str,
+    ) -> None:
+        """Queue a sweep again that had a driver, or had none, when its run was as `before`."""
+        run = reader.existing_sweep(self._store, name)
+        left, now = lease.is_left(run.data.tags), lease.holder(run.data.tags)
+        if now != lease.holder(before.data.tags):
+            driver = None if left else now
+        if driver and queue.is_changed(run, name, changes):
+            refuse_driven(name, driver)
+        if not driver:
+            self._supervisor.expect_end(run.info.run_id)
+            queue.requeue(self._store, name, changes, owner)
 
     def prioritise(self, name: str, priority: int) -> QueuedSweep:
         """Give a sweep that waits or runs another priority."""
+        queue.check_priority(priority)
+        none = InputError(f"sweep '{name}' is not queued: expected one that waits or runs")
+        with self._changing():
+            run = reader.existing_sweep(self._store, name)
+            run_id = run.info.run_id
+            if all(one.run_id != run_id for one in self._queue):
+                raise none
+            queue.prioritise(self._store, run, priority)
+            self._look()
+            for one in self.queue():
+                if one.run_id == run_id:
+                    return one
+            raise none  # it has just ended
 
     def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
         """Delete a sweep that has ended, as `search.api.delete`, for a while."""
+        settings = self.settings.store
+        if dry_run:
+            return api.delete(name, settings=settings, dry_run=True)
+        with self._one_change_of(name):  # so that it is not queued meanwhile
+            with self._alone():
+                run = reader.existing_sweep(self._store, name)
+                if any(one.run_id == run.info.run_id for one in self._queue):
+                    raise SweepRunsError(
+                        f"sweep '{name}' waits or runs: expected one that has ended, or to stop it "
+                        f"first"
+                    )
+            try:
+                return api.delete(name, settings=settings, within_s=DELETING_S)
+            finally:
+                self._shared.forget(name)
 
     def prune(
         self, *, older_than_s: float, keep_best: bool, dry_run: bool, owner: str | None
     ) -> Pruned:
-        """Delete sweeps that ended long ago, as `search.api.prune`, for a while."""
+        """Delete sweeps that ended long ago, of one owner or of all, for a while."""
+
+        def is_meant(run: Any) -> bool:
+            return owner is None or queue.owner_of(self._store, run) == owner
+
+        try:
+            return api.prune(
+                settings=self.settings.store,
+                older_than_s=older_than_s,
+                keep_best=keep_best,
+                dry_run=dry_run,
+                is_meant=is_meant,
+                within_s=DELETING_S,
+            )
+        finally:
+            self._shared.forget()
 
     def owner(self, name: str) -> str | None:
         """Who has submitted a sweep; None if it was launched without a service."""
+        return queue.owner_of(self._store, reader.existing_sweep(self._shared, name))
 
     def ready(self) -> str:
         """Why it cannot take sweeps just now; empty if it can."""
+        if self._ends.is_set():
+            return "the service ends"
+        late = self._clock() - self._looked
+        return self._fault or ("" if late < LATE_S else f"the queue was not seen for {late:.0f} s")
+
+    # what happens by itself
 
     def start(self) -> None:
-        """Read the queue, finding drivers that run, and watch it from a thread of its own."""
+        """Read the queue, so that what is asked next finds it, and watch it from then on."""
+        self._queue_lease.keep(self._give_way)
+        self._try_to_look()
+        threading.Thread(target=self._watch, name="queue", daemon=True).start()
 
     def drain(self) -> None:
-        """End drivers with their trials checkpointed, within 20 s; the next start goes on."""
+        """End drivers with their trials checkpointed; it waits for no look at the queue."""
+        self._ends.set()
+        self._wanted.set()
+        self._supervisor.close()
+        self._queue_lease.release()
+
+    def _give_way(self, why: str) -> None:
+        """End, since another service keeps the queue."""
+        log.error("%s: this service ends", why)
+        self.drain()
+        self.on_lost()
+
+    def _watch(self) -> None:
+        cost_s = 0.0
+        while not self._ends.is_set():
+            self._wanted.wait(max(LOOK_EVERY_S, min(cost_s / LOOK_SHARE, MOST_SELDOM_S)))
+            self._wanted.clear()
+            began = time.thread_time()
+            self._try_to_look()
+            cost_s = time.thread_time() - began
+
+    def _try_to_look(self) -> None:
+        try:
+            with self._lock:
+                if not self._ends.is_set():
+                    self._look()
+            self._fault = ""
+        except Exception as error:  # the queue is watched on
+            kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
+            self._fault = without_secrets(f"{kind}{error}")
+            self.figures.failed_looks += 1
+            self._logs.error("queue", f"the queue cannot be read: {self._fault}")
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """What changes the queue, one after the other."""
+        if self._ends.is_set():
+            why = "the service ends, and takes no more requests; try again when it is back"
+            raise ServiceEndsError(why)
+        with self._lock:
+            yield
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """What changes the queue in any way; whoever reads it afterwards sees it."""
+        with self._alone():
+            try:
+                yield
+            finally:
+                reruns = [one for one in self._queue if one.rerun]
+                sweeps = [one for one in self._queue if not one.rerun]
+                self._queue = [*self._reader.read_after_change(sweeps), *reruns]
+
+    @contextlib.contextmanager
+    def _one_change_of(self, name: str) -> Iterator[None]:
+        """One sweep is paused, stopped or resumed by one after the other; others do not wait."""
+        run_id = reader.existing_sweep(self._store, name).info.run_id
+        with self._changed.setdefault(run_id, threading.Lock()):
+            yield
+
+    def _take_out(self, name: str) -> None:
+        """Take a sweep out of the queue; a driver that has not begun with it is ended.
+
+        If its last driver was ended, it waits from then on: so it can be paused and stopped.
+        """
+        with self._changing():
+            run = reader.existing_sweep(self._store, name)
+            run_id, tags = run.info.run_id, run.data.tags
+            queue.leave(self._store, run_id)
+            self._supervisor.expect_end(run_id)
+        state = tags.get(Tag.STATE)
+        if state in UNDER_WAY and (state != "running" or lease.is_left(tags)):
+            self._supervisor.end([run_id])  # one that has begun ends by itself
+        if tags.get(Tag.QUEUED) == queue.QUEUED:
+            with self._changing():
+                queue.let_wait(self._store, run_id)
+
+    def _look(self) -> None:
+        """Read the queue, share out the slots, start and end drivers."""
+        now, found = self._clock(), list[QueuedRun]()
+        began = time.monotonic()
+        queued = self._reader.read()
+        self.figures.store_s = time.monotonic() - began
+        for one in queued:
+            if one.state in UNDER_WAY or self._supervisor.pid(one.run_id):
+                found.append(one)
+            else:  # it has ended
+                queue.leave(self._store, one.run_id)
+                self._supervisor.forget(one.run_id)
+        self._queue = [*found, *self._reruns.queue(self._supervisor.runs)]
+        self._supervisor.look(self._queue)
+        self.figures.driver_deaths = self._supervisor.driver_deaths
+        self._looked = now
+
+    def _state(self, one: QueuedRun, stored: str) -> str:
+        """The state of a sweep in the queue, by that in the store.
+
+        That is how an earlier driver has ended until the next one begins: meanwhile it waits.
+        """
+        if stored not in GOES_ON:
+            return stored
+        return (
+            "running"
+            if stored == "running" and not self._supervisor.waits(one.run_id)
+            else "queued"
+        )
+
+    def _shown(self, one: QueuedRun) -> QueuedSweep:
+        state = self._state(one, one.state)
+        return QueuedSweep(
+            sweep=one.name,
+            run_id=one.run_id,
+            owner=one.owner,
+            priority=one.priority,
+            submitted=datetime.fromtimestamp(one.submitted, UTC),
+            slots=self._supervisor.slots_of(one.run_id),
+            wanted=self._supervisor.wanted(one),
+            driver=self._supervisor.process(one.run_id) or None,
+            why=self._supervisor.why(one.run_id, state) or "",
+        )

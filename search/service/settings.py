@@ -1,18 +1,22 @@
-"""`HttpSettings`: what the HTTP side of a service was started with, and its limits."""
+"""What a service was started with: its queue, its HTTP side, and the limits of that."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.process.workdir import private
 from lstm_sweep.search.service.auth import Role
 from lstm_sweep.search.store.cache import AGE_S
 from lstm_sweep.search.store.settings import Settings
 
+#: priorities that a sweep may have; those with a higher one go first
+PRIORITIES = range(-100, 101)
 #: addresses of machines
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -22,6 +26,37 @@ FOLDER = "lstm-sweep-service"
 UPLOADS = "uploads"
 #: where each request begins that a program makes
 API = "/api/v1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSettings:
+    """What a service was started with."""
+
+    #: the store, which drivers use too; its settings file is that of `folder`
+    store: Settings
+    #: working folder of drivers: relative paths of specs start there
+    folder: Path
+    #: folder of the service itself, for the files of drivers: their locks, allotments and logs
+    state: Path
+    #: trials at once on this machine; None: one for each GPU or CPU core
+    slots: int | None = None
+    #: how many slots the Ray cluster has on which sweeps run, at most `slots` of which are used;
+    #: None if they run on this machine
+    cluster: Callable[[], int] | None = None
+    #: seconds from a signal to the end that is forced, `SERVICE_STOP_S` or more
+    stop_within_s: float = SERVICE_STOP_S
+    #: slots that the sweeps of one user have together, at most; None: no limit
+    most_per_user: int | None = None
+    #: sweeps and reruns of one user that wait or run, at most
+    most_queued_per_user: int = 1_000
+
+    def count_slots(self) -> int:
+        """How many trials may run at once."""
+        from lstm_sweep.search.engines.local import find_slots
+
+        if self.cluster:
+            return min(self.cluster(), self.slots or sys.maxsize)
+        return self.slots or len(find_slots())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +82,6 @@ class Limits:
     #: streams of events that are open at once, and those of one user
     streams: int = 200
     streams_per_user: int = 20
-    #: reruns that are trained at once, and that wait or are trained
-    reruns: int = 1
-    waiting_reruns: int = 100
     #: bytes of the body of a request without a login, and seconds within which all of it comes
     anonymous_bytes: int = 64 << 10
     anonymous_s: float = 30.0

@@ -14,7 +14,6 @@ from lstm_sweep.search.service.data_names import DataNames
 from lstm_sweep.search.service.events import Feeds
 from lstm_sweep.search.service.login import Login
 from lstm_sweep.search.service.metrics import Metrics
-from lstm_sweep.search.service.reruns import Reruns
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import UPLOADS, HttpSettings
 from lstm_sweep.search.service.uploads import Uploads
@@ -35,7 +34,6 @@ class Site:
     uploads: Uploads
     names: DataNames
     bundles: Bundles
-    reruns: Reruns
     feeds: Feeds
     metrics: Metrics
 
@@ -61,7 +59,6 @@ class Site:
             uploads=uploads,
             names=DataNames(uploads, settings.data_roots, allow_code=settings.allow_code),
             bundles=Bundles(folder / "bundles", service.settings.store, limits),
-            reruns=Reruns(folder / "reruns", service.settings.folder, limits),
             feeds=Feeds(service, answers, limits, look_every_s=settings.look_every_s),
             metrics=Metrics(),
         )

@@ -17,8 +17,8 @@ import pytest
 from lstm_sweep.search import api
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission
-from lstm_sweep.search.service.runner import KEY
 from lstm_sweep.search.service.settings import service_folder
+from lstm_sweep.search.service.supervisor import KEY
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.signatures import Signer

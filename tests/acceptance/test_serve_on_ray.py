@@ -15,8 +15,8 @@ import pytest
 from lstm_sweep.search import api
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission
-from lstm_sweep.search.service.runner import KEY
 from lstm_sweep.search.service.settings import service_folder
+from lstm_sweep.search.service.supervisor import KEY
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tags import Tag

@@ -19,9 +19,8 @@ import uvicorn
 from lstm_sweep.search.client.listening import Event, Told
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.auth import TokenFile
-from lstm_sweep.search.service.service import ServiceSettings
-from lstm_sweep.search.service.settings import HttpSettings, service_folder
-from lstm_sweep.search.service.sweep_service import SweepService
+from lstm_sweep.search.service.service import Service
+from lstm_sweep.search.service.settings import HttpSettings, ServiceSettings, service_folder
 from lstm_sweep.search.store.settings import load
 from tests.conftest import write_text
 from tests.service_app import send_corpus
@@ -43,7 +42,7 @@ SUBMISSION: dict[str, Any] = {
 def served(folder: Path) -> Iterator[httpx2.Client]:
     """A client with a token of a service that listens on a port of this machine."""
     store = load(folder, {})
-    service = SweepService(
+    service = Service(
         ServiceSettings(
             store=store, folder=folder, state=service_folder(store, folder) / "drivers", slots=2
         )

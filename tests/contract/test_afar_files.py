@@ -15,7 +15,7 @@ import pytest
 from lstm_sweep.search import api, cli
 from lstm_sweep.search.api.models import Exported
 from lstm_sweep.search.process.new_paths import new_folder
-from lstm_sweep.search.service import bundles, reruns
+from lstm_sweep.search.service import bundles
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.tracking import Store
 from tests.conftest import in_full
@@ -43,15 +43,19 @@ sys.exit(3 if result["verdict"] == "different" and not result["variation"] else 
 
 
 @pytest.fixture
-def address(
-    workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
+def place(workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A service with a sweep `s`, in the working folder."""
     folder = workplace("files")
     monkeypatch.chdir(folder)
     use_scripted_engines(monkeypatch)
     place = Place.in_folder(folder)
     place.launch(data)
+    return place
+
+
+@pytest.fixture
+def address(place: Place) -> Iterator[str]:
+    """Where the service answers."""
     with place.served() as address:
         yield address
 
@@ -170,12 +174,12 @@ def test_a_report_is_fetched(address: str, capsys: pytest.CaptureFixture[str]) -
     ],
 )
 def test_a_rerun_is_waited_for(
-    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    tmp_path: Path, settings: list[str], code: int, said: str,
+    place: Place, address: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, settings: list[str], code: int, said: str,
 ) -> None:  # fmt: skip
     program = tmp_path / "program.py"
     program.write_text(PROGRAM, encoding="utf-8")
-    monkeypatch.setattr(reruns, "PROGRAM", (sys.executable, "-S", str(program)))
+    monkeypatch.setattr(place.service, "program", (sys.executable, "-S", str(program)))
     command = ["rerun", "s/1", "--server", address, *(f"--set={one}" for one in settings)]
     assert cli.main(command) == code
     output, errors = capsys.readouterr()

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.search import cli
-from lstm_sweep.search.service import reruns
 from tests.conftest import in_full
 from tests.service_app import API, Place, ResumingService, use_scripted_engines
 
@@ -98,7 +97,7 @@ def test_a_rerun_is_given_the_template_that_is_sent(
 ) -> None:  # fmt: skip
     program = tmp_path / "program.py"
     program.write_text(PROGRAM, encoding="utf-8")
-    monkeypatch.setattr(reruns, "PROGRAM", (sys.executable, "-S", str(program)))
+    monkeypatch.setattr(place.service, "program", (sys.executable, "-S", str(program)))
     command = ["rerun", "t/0", "--template", "dense.py", "--on", "inline", "--json"]
     refusing = Place(place.service, dataclasses.replace(place.settings, allow_code=False))
     with contextlib.nullcontext(address) if allow_code else refusing.served() as asked:

@@ -18,8 +18,8 @@ from lstm_sweep.search import api, cli
 from lstm_sweep.search.api import deletion, queue
 from lstm_sweep.search.api.errors import SweepRunsError
 from lstm_sweep.search.results.register import register
-from lstm_sweep.search.service.service import ServiceSettings
-from lstm_sweep.search.service.sweep_service import SweepService
+from lstm_sweep.search.service.service import Service
+from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.store import deletion as deleting
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.faults import NoSuchRunError
@@ -163,7 +163,7 @@ def test_a_deletion_that_is_refused_leaves_the_mark_of_a_pruned_sweep(
     lease.take()
     state = tmp_path / "state"
     given = ServiceSettings(store=store.settings, folder=tmp_path, state=state, slots=1)
-    service = SweepService(given)
+    service = Service(given)
     try:
         with pytest.raises(SweepRunsError, match="drives it"):
             service.delete("s")

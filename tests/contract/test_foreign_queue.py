@@ -18,9 +18,9 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission
 from lstm_sweep.search.service import driver
-from lstm_sweep.search.service.runner import KEY, MOST_DEATHS
-from lstm_sweep.search.service.service import ServiceSettings
-from lstm_sweep.search.service.sweep_service import SweepService
+from lstm_sweep.search.service.service import Service
+from lstm_sweep.search.service.settings import ServiceSettings
+from lstm_sweep.search.service.supervisor import KEY, MOST_DEATHS
 from lstm_sweep.search.spec import digest_of
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import spec_tags
@@ -75,11 +75,11 @@ def store(folder: Path) -> Store:
 
 
 @pytest.fixture
-def service(folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[SweepService]:
+def service(folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """A service with two slots whose drivers do nothing."""
     let_drivers_idle(folder, monkeypatch)
     state = folder / "state"
-    made = SweepService(ServiceSettings(store=store.settings, folder=folder, state=state, slots=2))
+    made = Service(ServiceSettings(store=store.settings, folder=folder, state=state, slots=2))
     yield made
     made.drain()
 
@@ -152,18 +152,18 @@ def spec_of(data: Path, name: str, **more: Any) -> Any:
     return tiny_spec(data=str(data), name=name, **{"trials": 3, **PLAIN, **more})
 
 
-def is_driven(service: SweepService, store: Store, name: str) -> bool:
+def is_driven(service: Service, store: Store, name: str) -> bool:
     """Whether a service drives a sweep once it has looked, and has it in its queue."""
     run_id = reader.existing_sweep(store, name).info.run_id
     service._reader.read_after_change([])
     service._look()
-    driven = service._runner.pid(run_id) is not None
+    driven = service._supervisor.pid(run_id) is not None
     assert driven == (name in [one.sweep for one in service.queue()])
     return driven
 
 
 def test_a_run_that_somebody_has_written_to_the_store_is_shown_and_never_driven(
-    service: SweepService, store: Store, data: Path
+    service: Service, store: Store, data: Path
 ) -> None:
     queue.submit(store, spec_of(data, "s"), Submission(owner="admin", priority=100))
     assert not is_driven(service, store, "s")
@@ -201,7 +201,7 @@ CHANGED: list[Callable[[Store, Any, Path], dict[str, str]]] = [
 
 @pytest.mark.parametrize("change", CHANGED)
 def test_what_somebody_has_changed_is_not_driven_until_it_is_queued_again(
-    service: SweepService,
+    service: Service,
     store: Store,
     data: Path,
     tmp_path: Path,
@@ -224,7 +224,7 @@ def test_what_somebody_has_changed_is_not_driven_until_it_is_queued_again(
 
 
 def test_what_the_service_changes_itself_stays_signed(
-    service: SweepService, store: Store, data: Path
+    service: Service, store: Store, data: Path
 ) -> None:
     service.submit(spec_of(data, "s"), owner="ann")
     assert service.prioritise("s", 7).priority == 7
@@ -241,20 +241,20 @@ def test_what_the_service_changes_itself_stays_signed(
     ("odd", "state"), [({Tag.SLOTS: "x"}, "failed"), ({f"{Tag.SPEC}0": "no spec"}, "queued")]
 )
 def test_a_sweep_whose_driver_dies_again_and_again_leaves_the_queue_whatever_it_holds(
-    service: SweepService, store: Store, data: Path, odd: dict[str, str], state: str
+    service: Service, store: Store, data: Path, odd: dict[str, str], state: str
 ) -> None:
     service.submit(spec_of(data, "s"), owner="ann")
     assert is_driven(service, store, "s")
     [one] = queue.queued(service._store)
     store.log(one.run_id, tags=odd)
     for _ in range(MOST_DEATHS):
-        service._note_death(one)
+        service._supervisor._note_end(one, service._supervisor._known[one.run_id])
     tags = store.tags(one.run_id)
     assert (tags[Tag.QUEUED], tags[Tag.STATE]) == (queue.LEFT, state)
 
 
 def test_a_user_prunes_what_this_user_has_submitted_by_signature(
-    service: SweepService, store: Store, data: Path
+    service: Service, store: Store, data: Path
 ) -> None:
     for name, owner in (("a", "ann"), ("b", "bob")):
         service.submit(spec_of(data, name), owner=owner)
@@ -272,7 +272,7 @@ def test_a_user_prunes_what_this_user_has_submitted_by_signature(
 
 
 def test_a_sweep_that_was_launched_elsewhere_is_queued_if_its_data_may_be_read(
-    service: SweepService, store: Store, data: Path
+    service: Service, store: Store, data: Path
 ) -> None:
     queue.submit(store, spec_of(data, "s"), Submission(owner="ann"))
     open_only_below([data.parent / "elsewhere"])
@@ -285,7 +285,7 @@ def test_a_sweep_that_was_launched_elsewhere_is_queued_if_its_data_may_be_read(
 
 
 def test_a_submission_that_was_cut_off_before_it_was_signed_is_made_anew(
-    service: SweepService, store: Store, data: Path
+    service: Service, store: Store, data: Path
 ) -> None:
     half = queue.submit(store, spec_of(data, "s"), Submission(owner="ann", client_token="t"))
     assert service.submit(spec_of(data, "s"), owner="ann", client_token="t") == "s"

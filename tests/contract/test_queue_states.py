@@ -15,15 +15,15 @@ from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.errors import SweepRunsError
 from lstm_sweep.search.api.resumption import changes_of
 from lstm_sweep.search.process.identity import start_ticks
-from lstm_sweep.search.service.runner import AGAIN_S, HANGS_S, UNSEEN_S
-from lstm_sweep.search.service.service import ServiceSettings
-from lstm_sweep.search.service.sweep_service import SweepService
+from lstm_sweep.search.service.service import Service
+from lstm_sweep.search.service.settings import ServiceSettings
+from lstm_sweep.search.service.supervisor import AGAIN_S, HANGS_S, UNSEEN_S
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import MOST_S
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.lease import Lease
-from tests.drivers import let_drivers_idle
+from tests.drivers import child_of, let_drivers_idle
 from tests.sweeps import PLAIN, store_in, tiny_spec
 
 STARTING = "its driver is being started"
@@ -52,11 +52,11 @@ def store(folder: Path) -> Store:
 @pytest.fixture
 def service(
     folder: Path, store: Store, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[SweepService]:
+) -> Iterator[Service]:
     """A service with the sweep `s`, whose driver was started and does nothing."""
     let_drivers_idle(folder, monkeypatch)
     given = ServiceSettings(store=store.settings, folder=folder, state=folder / "state", slots=2)
-    made = SweepService(given, Time())
+    made = Service(given, Time())
     made.submit(tiny_spec(data=str(data), name="s", trials=3, **PLAIN), owner="ann")
     made._look()
     made._look()
@@ -83,7 +83,7 @@ def leave_broken_off(store: Store) -> None:
 
 @pytest.mark.parametrize("leave", [leave_interrupted, leave_broken_off])
 def test_a_sweep_is_queued_until_its_next_driver_has_begun(
-    service: SweepService, store: Store, leave: Callable[[Store], None]
+    service: Service, store: Store, leave: Callable[[Store], None]
 ) -> None:
     leave(store)
     report = service.status("s")
@@ -104,7 +104,7 @@ def test_a_sweep_is_queued_until_its_next_driver_has_begun(
 
 @pytest.mark.parametrize("leave", [leave_interrupted, leave_broken_off])
 def test_a_sweep_whose_driver_is_being_started_again_is_paused_and_stopped(
-    service: SweepService, store: Store, leave: Callable[[Store], None]
+    service: Service, store: Store, leave: Callable[[Store], None]
 ) -> None:
     leave(store)
     assert service.pause("s").state == "paused"
@@ -116,18 +116,16 @@ def test_a_sweep_whose_driver_is_being_started_again_is_paused_and_stopped(
     assert service.queue() == ()
 
 
-def test_a_sweep_whose_driver_is_about_to_begin_is_paused(
-    service: SweepService, store: Store
-) -> None:
+def test_a_sweep_whose_driver_is_about_to_begin_is_paused(service: Service, store: Store) -> None:
     leave_interrupted(store)
     take_lease(service, store)
     service._look()
     assert service.status("s").state == "queued"
     assert service.pause("s").state == "paused"
-    assert service._runner.pid(run_of(store)) is None
+    assert service._supervisor.pid(run_of(store)) is None
 
 
-def take_lease(service: SweepService, store: Store) -> None:
+def take_lease(service: Service, store: Store) -> None:
     """Take the lease as the process does that was started as the driver."""
     pid = service.queue()[0].driver
     assert pid
@@ -138,7 +136,7 @@ def take_lease(service: SweepService, store: Store) -> None:
 
 @pytest.mark.parametrize("how, state", [("pause", "paused"), ("stop", "stopped")])
 def test_asked_twice_at_once_a_driver_that_has_begun_ends_by_itself(
-    service: SweepService, store: Store, how: str, state: str
+    service: Service, store: Store, how: str, state: str
 ) -> None:
     take_lease(service, store)
     leave_broken_off(store)
@@ -149,44 +147,44 @@ def test_asked_twice_at_once_a_driver_that_has_begun_ends_by_itself(
         while Tag.STOP not in store.tags(run_id):
             assert time.monotonic() < until
         time.sleep(1.0)
-        assert service._runner.pid(run_id), "nobody has ended it"
+        assert service._supervisor.pid(run_id), "nobody has ended it"
         store.log(run_id, tags={Tag.STATE: state, Tag.LEASE: ""})
         store.reopen(run_id, "SCHEDULED") if how == "pause" else store.finish(run_id, "KILLED")
         store.drop_tag(run_id, Tag.STOP)
         assert {one.result(60).state for one in asked} == {state}
-    assert service._runner.pid(run_id)
+    assert service._supervisor.pid(run_id)
 
 
 def test_a_paused_sweep_that_is_resumed_at_once_has_no_driver_that_has_died(
-    service: SweepService, store: Store
+    service: Service, store: Store
 ) -> None:
-    driver = service._runner._children[run_of(store)]
+    driver = child_of(service._supervisor, run_of(store))
     service.pause("s")
     assert driver.wait(10) < 0
     assert service.resume("s").why == STARTING
     service._look()
     report = service.status("s")
     assert (report.state, report.why) == ("queued", STARTING)
-    assert service._runner.pid(run_of(store)) not in (None, driver.pid)
+    assert service._supervisor.pid(run_of(store)) not in (None, driver.pid)
 
 
 def test_a_driver_that_hangs_is_ended_and_the_next_one_goes_on(
-    service: SweepService, store: Store
+    service: Service, store: Store
 ) -> None:
     take_lease(service, store)
     leave_broken_off(store)
-    before = service._runner._children[run_of(store)]
+    before = child_of(service._supervisor, run_of(store))
     for _ in range(int(HANGS_S / UNSEEN_S)):
         service._look()
     assert before.poll() is None
     service._look()
     assert before.wait(10) < 0
     service._look()
-    assert service._runner.last_words(run_of(store)) == "it hung, and was ended by the service"
-    assert service._runner.deaths(run_of(store)) == 1
+    assert service._supervisor.last_words(run_of(store)) == "it hung, and was ended by the service"
+    assert service._supervisor._known[run_of(store)].deaths == 1
     for _ in range(int(AGAIN_S / MOST_S) + 1):
         service._look()
-    assert service._runner.pid(run_of(store)) not in (None, before.pid)
+    assert service._supervisor.pid(run_of(store)) not in (None, before.pid)
 
 
 def waiting_changes(store: Store) -> dict[str, Any]:
@@ -194,7 +192,7 @@ def waiting_changes(store: Store) -> dict[str, Any]:
     return dict(one.changes)
 
 
-def test_a_sweep_that_runs_is_not_resumed(service: SweepService, store: Store) -> None:
+def test_a_sweep_that_runs_is_not_resumed(service: Service, store: Store) -> None:
     take_lease(service, store)
     leave_broken_off(store)
     with pytest.raises(SweepRunsError, match="sweep 's' runs: process"):
@@ -203,7 +201,7 @@ def test_a_sweep_that_runs_is_not_resumed(service: SweepService, store: Store) -
 
 
 def test_a_sweep_that_runs_goes_on_if_what_is_asked_for_is_asked_for_again(
-    service: SweepService, store: Store
+    service: Service, store: Store
 ) -> None:
     service.resume("s", {"trials": 60})
     take_lease(service, store)
@@ -214,9 +212,7 @@ def test_a_sweep_that_runs_goes_on_if_what_is_asked_for_is_asked_for_again(
         service.resume("s", {"trials": 61})
 
 
-def test_what_a_sweep_has_failed_with_is_not_tried_again(
-    service: SweepService, store: Store
-) -> None:
+def test_what_a_sweep_has_failed_with_is_not_tried_again(service: Service, store: Store) -> None:
     service.resume("s", {"workers": 7})
     queue.give_up(store, run_of(store), "it cannot be driven")
     service.resume("s")
@@ -224,17 +220,17 @@ def test_what_a_sweep_has_failed_with_is_not_tried_again(
 
 
 def test_a_driver_that_has_not_begun_is_started_anew_with_what_is_changed(
-    service: SweepService, store: Store
+    service: Service, store: Store
 ) -> None:
     before = service.queue()[0].driver
     assert service.resume("s", {"trials": 60}).state == "queued"
     assert waiting_changes(store) == {"trials": 60}
     service._look()
-    assert service._runner.pid(run_of(store)) not in (None, before)
+    assert service._supervisor.pid(run_of(store)) not in (None, before)
 
 
 def test_what_a_sweep_waits_with_stays_if_it_is_paused_and_resumed(
-    service: SweepService, store: Store, data: Path
+    service: Service, store: Store, data: Path
 ) -> None:
     for changes in ({"trials": 60}, {}, {"minutes": 5}):
         service.pause("s")

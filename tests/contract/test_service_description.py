@@ -13,7 +13,6 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from lstm_sweep.search.service.app import create_app
-from lstm_sweep.search.service.settings import Limits
 from tests.service_app import API, Place, use_scripted_engines
 
 pytestmark = pytest.mark.full
@@ -35,7 +34,6 @@ def place(workplace: Callable[[str], Path], data: Path) -> Iterator[Place]:
             workplace("described"),
             data_roots=(data.parent,),
             names=("testserver",),
-            limits=Limits(reruns=0),  # nothing is trained
         )
         place.launch(data)
         yield place
@@ -48,7 +46,6 @@ def operations(place: Place) -> Iterator[dict[str, Any]]:
     schema = schemathesis.openapi.from_asgi(f"{API}/openapi.json", app)
     found: list[Any] = [result.ok() for result in schema.get_all_operations()]  # type: ignore[union-attr]
     yield {one.label: one for one in found if not one.path.endswith(("/events", "/export"))}
-    app.state.site.reruns.end()
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))

@@ -14,9 +14,8 @@ from starlette.testclient import TestClient
 
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.pages import actions
-from lstm_sweep.search.service.service import ServiceSettings
-from lstm_sweep.search.service.settings import HttpSettings
-from lstm_sweep.search.service.sweep_service import SweepService
+from lstm_sweep.search.service.service import Service
+from lstm_sweep.search.service.settings import HttpSettings, ServiceSettings
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import MOST_S, SharedSettings
 from lstm_sweep.search.store.journal import SCHEMA
@@ -44,7 +43,7 @@ class Site:
         self.store, self.clock = store_in(folder), Time()
         state = folder / "state"
         given = ServiceSettings(store=self.store.settings, folder=folder, state=state, slots=2)
-        self.service = SweepService(given, self.clock)
+        self.service = Service(given, self.clock)
         assert isinstance(self.service.reads, SharedSettings)
         shared = self.service.reads.shared
         self.read = shared.client = CountedClient(shared.client)

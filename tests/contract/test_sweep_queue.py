@@ -18,11 +18,10 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.errors import QueueFullError, ServiceEndsError, SweepExistsError
 from lstm_sweep.search.api.queue import Submission
-from lstm_sweep.search.service.runner import AGAIN_S, MOST_DEATHS
-from lstm_sweep.search.service.scheduler import TURN_S
-from lstm_sweep.search.service.service import ServiceSettings
-from lstm_sweep.search.service.shares import JUST_NOW
-from lstm_sweep.search.service.sweep_service import SweepService
+from lstm_sweep.search.service.scheduler import JUST_NOW, TURN_S
+from lstm_sweep.search.service.service import Service
+from lstm_sweep.search.service.settings import ServiceSettings
+from lstm_sweep.search.service.supervisor import AGAIN_S, MOST_DEATHS
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import NoSuchRunError
@@ -31,7 +30,7 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.trial import RoundDone
 from tests.contract.sittings import go_on
-from tests.drivers import let_drivers_idle
+from tests.drivers import child_of, let_drivers_idle
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, tiny_spec
 
@@ -63,7 +62,7 @@ def store(folder: Path) -> Store:
 @pytest.fixture
 def service(
     folder: Path, store: Store, clock: Time, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[SweepService]:
+) -> Iterator[Service]:
     """A service with two slots whose drivers do nothing."""
     let_drivers_idle(folder, monkeypatch)
     made = opened(folder, store, clock)
@@ -71,11 +70,11 @@ def service(
     made.drain()
 
 
-def opened(folder: Path, store: Store, clock: Time, **more: Any) -> SweepService:
+def opened(folder: Path, store: Store, clock: Time, **more: Any) -> Service:
     """A service on this store."""
     state = folder / "state"
     given = {"store": store.settings, "folder": folder, "state": state, "slots": 2}
-    return SweepService(ServiceSettings(**{**given, **more}), clock)
+    return Service(ServiceSettings(**{**given, **more}), clock)
 
 
 def spec_of(data: Path, name: str | None = None, **more: Any) -> SweepSpec:
@@ -83,7 +82,7 @@ def spec_of(data: Path, name: str | None = None, **more: Any) -> SweepSpec:
 
 
 def test_a_sweep_waits_as_a_scheduled_run_with_all_that_a_driver_needs(
-    service: SweepService, store: Store, data: Path
+    service: Service, store: Store, data: Path
 ) -> None:
     name = service.submit(spec_of(data), owner="ann", priority=7)
     assert name == "words-1"
@@ -99,7 +98,7 @@ def test_a_sweep_waits_as_a_scheduled_run_with_all_that_a_driver_needs(
 
 
 def test_the_same_token_queues_one_sweep_and_another_spec_is_refused(
-    service: SweepService, data: Path
+    service: Service, data: Path
 ) -> None:
     first = service.submit(spec_of(data), owner="ann", client_token="t")
     assert service.submit(spec_of(data), owner="ann", client_token="t") == first
@@ -133,7 +132,7 @@ def test_names_priorities_and_limits_are_checked(
 
 
 def test_a_sweep_whose_submission_was_killed_half_way_is_entered(
-    service: SweepService, store: Store, data: Path, monkeypatch: pytest.MonkeyPatch
+    service: Service, store: Store, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*arguments: Any) -> str:
         raise KeyboardInterrupt
@@ -166,7 +165,7 @@ def test_a_look_at_the_queue_while_a_driver_begins_changes_nothing(
 
 
 def test_order_and_reasons_survive_a_restart(
-    service: SweepService, folder: Path, store: Store, clock: Time, data: Path
+    service: Service, folder: Path, store: Store, clock: Time, data: Path
 ) -> None:
     for name, priority in (("a", 0), ("b", 0), ("c", 1), ("d", 0)):
         service.submit(spec_of(data, name, trials=1), owner="ann", priority=priority)
@@ -184,7 +183,7 @@ def test_order_and_reasons_survive_a_restart(
 
 
 def test_a_sweep_that_has_just_ended_takes_no_priority(
-    service: SweepService, store: Store, data: Path
+    service: Service, store: Store, data: Path
 ) -> None:
     service.submit(spec_of(data, "a"), owner="ann")
     store.log(reader.existing_sweep(store, "a").info.run_id, tags={Tag.STATE: "finished"})
@@ -194,7 +193,7 @@ def test_a_sweep_that_has_just_ended_takes_no_priority(
 
 
 def test_what_was_just_queued_has_its_place_at_once_and_takes_nobodys_slot(
-    service: SweepService, data: Path
+    service: Service, data: Path
 ) -> None:
     service.submit(spec_of(data, "a"), owner="ann")
     assert slots_of(service) == {"a": 0}
@@ -213,7 +212,7 @@ def test_what_was_just_queued_has_its_place_at_once_and_takes_nobodys_slot(
 
 
 def test_a_restart_leaves_slots_and_turns_as_they_were(
-    service: SweepService, folder: Path, store: Store, clock: Time, data: Path
+    service: Service, folder: Path, store: Store, clock: Time, data: Path
 ) -> None:
     for name in "abcd":
         service.submit(spec_of(data, name), owner="ann")
@@ -232,7 +231,7 @@ def test_a_restart_leaves_slots_and_turns_as_they_were(
 
 
 def test_a_service_knows_its_queue_as_soon_as_it_has_started(
-    service: SweepService, folder: Path, store: Store, clock: Time, data: Path
+    service: Service, folder: Path, store: Store, clock: Time, data: Path
 ) -> None:
     for name in "abc":
         service.submit(spec_of(data, name), owner="ann")
@@ -245,13 +244,13 @@ def test_a_service_knows_its_queue_as_soon_as_it_has_started(
 
 
 def test_a_sweep_whose_driver_has_died_keeps_its_slots_for_the_next_one(
-    service: SweepService, store: Store, clock: Time, data: Path
+    service: Service, store: Store, clock: Time, data: Path
 ) -> None:
     for name in "abc":
         service.submit(spec_of(data, name), owner="ann")
     service._look()
     run_id = reader.existing_sweep(store, "a").info.run_id
-    dead = service._runner._children[run_id]
+    dead = child_of(service._supervisor, run_id)
     dead.kill()
     dead.wait(10)
     service._look()
@@ -259,16 +258,16 @@ def test_a_sweep_whose_driver_has_died_keeps_its_slots_for_the_next_one(
     assert "its driver has died" in str(service.status("a").why)
     clock.now += AGAIN_S
     service._look()
-    assert service._runner.pid(run_id) not in (None, dead.pid)
+    assert service._supervisor.pid(run_id) not in (None, dead.pid)
 
 
-def slots_of(service: SweepService) -> dict[str, int]:
+def slots_of(service: Service) -> dict[str, int]:
     """How many slots each sweep was given, in the order of the queue."""
     return {one.sweep: one.slots for one in service.queue()}
 
 
 def test_a_sweep_that_waits_is_paused_resumed_and_stopped(
-    service: SweepService, store: Store, data: Path
+    service: Service, store: Store, data: Path
 ) -> None:
     service.submit(spec_of(data, "s"), owner="ann")
     assert service.pause("s").state == "paused"
@@ -313,7 +312,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_a_sweep_whose_driver_dies_again_and_again_is_given_up_with_its_last_words(
-    service: SweepService,
+    service: Service,
     store: Store,
     clock: Time,
     data: Path,
@@ -330,8 +329,7 @@ def test_a_sweep_whose_driver_dies_again_and_again_is_given_up_with_its_last_wor
         clock.now += 5.0
         if service.status("s").state == "failed":
             break
-        child = service._runner._children.get(run_id)
-        if child:
+        if child := service._supervisor._known[run_id].child:
             child.wait(10)
     report = service.status("s")
     assert report.state == "failed"

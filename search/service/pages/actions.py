@@ -186,13 +186,14 @@ async def prioritise(sweep: SweepName, request: Request, site: TheSite, user: Th
 
 
 @router.post("/sweeps/{sweep}/trials/{number}/rerun")
-async def rerun(sweep: SweepName, number: Number, site: TheSite) -> Response:
+async def rerun(sweep: SweepName, number: Number, site: TheSite, user: TheUser) -> Response:
     """Train a trial again."""
 
     def change() -> str:
         reference = f"{sweep}/{number}"
         record = reader.find_trial(store_of_trial(reference, site.store), reference)
-        return site.reruns.submit(Wanted(record.trial.id, record.run_id, {})).id
+        wanted = Wanted(record.trial.id, record.run_id, {})
+        return site.service.rerun(wanted, owner=user.name).id
 
     return moved(f"/reruns/{await site.answers.change(change)}")
 

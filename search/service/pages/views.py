@@ -288,7 +288,7 @@ def beside(found: Sequence[Findings]) -> list[Figure]:
 @router.get("/reruns/{rerun}")
 async def rerun_page(rerun: str, request: Request, site: TheSite, user: TheUser) -> Response:
     """Whether a rerun has ended, and what it has found."""
-    found: Rerun = await site.answers.ask(request, lambda: site.reruns.get(rerun))
+    found: Rerun = await site.answers.ask(request, lambda: site.service.rerun_status(rerun))
     looks = Looks.of(site, user)
     return page(rendered("rerun.html", looks, rerun=found, trial_path=path_of(found.trial)))
 

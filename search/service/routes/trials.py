@@ -17,6 +17,7 @@ from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.engines import check_engine
 from lstm_sweep.search.service import answers, printed
 from lstm_sweep.search.service import shown as shows
+from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.bodies import RerunSubmission, check_only, checked_settings
 from lstm_sweep.search.service.description import (
     API,
@@ -29,7 +30,7 @@ from lstm_sweep.search.service.description import (
     refusals,
 )
 from lstm_sweep.search.service.reruns import ID, Wanted, checked
-from lstm_sweep.search.service.site import Site, TheSite
+from lstm_sweep.search.service.site import Site, TheSite, TheUser
 from lstm_sweep.search.spec import NAME
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
@@ -158,7 +159,7 @@ async def compare(first: Reference, other: Reference, request: Request, site: Th
     )
 
 
-async def _rerun(reference: str, body: RerunSubmission | None, site: Site) -> Response:
+async def _rerun(reference: str, body: RerunSubmission | None, site: Site, user: User) -> Response:
     given = body.given() if body else {}
     check_only(given, tuple(RerunSubmission.model_fields))
     settings = checked_settings(given.get("set", []))
@@ -175,7 +176,7 @@ async def _rerun(reference: str, body: RerunSubmission | None, site: Site) -> Re
         # what the trial itself refuses, without a device
         task_kind_of_run(record.tags).check_rerun(record, checked(changes), template, ())
         wanted = Wanted(record.trial.id, record.run_id, changes, template=template, on=on)
-        return site.reruns.submit(wanted).to_dict()
+        return site.service.rerun(wanted, owner=user.name).to_dict()
 
     made = await site.answers.change(change)
     return answers.document(made, 202, {"Location": f"{API}/reruns/{made['id']}"})
@@ -193,10 +194,14 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
     responses={**ACCEPTED, **refusals(NONE | TEMPLATE)},
 )
 async def rerun(
-    sweep: SweepName, number: Number, site: TheSite, body: RerunSubmission | None = None
+    sweep: SweepName,
+    number: Number,
+    site: TheSite,
+    user: TheUser,
+    body: RerunSubmission | None = None,
 ) -> Response:
     """Train a trial again, and compare every metric of every round; the answer says where."""
-    return await _rerun(f"{sweep}/{number}", body, site)
+    return await _rerun(f"{sweep}/{number}", body, site, user)
 
 
 @router.post(
@@ -205,9 +210,11 @@ async def rerun(
     summary="Train the trial of a run again",
     responses={**ACCEPTED, **refusals(NONE | TEMPLATE)},
 )
-async def rerun_of_run(run: RunId, site: TheSite, body: RerunSubmission | None = None) -> Response:
+async def rerun_of_run(
+    run: RunId, site: TheSite, user: TheUser, body: RerunSubmission | None = None
+) -> Response:
     """Train the trial of a run again, and compare every metric of every round."""
-    return await _rerun(run, body, site)
+    return await _rerun(run, body, site, user)
 
 
 @router.get(
@@ -217,5 +224,5 @@ async def rerun_of_run(run: RunId, site: TheSite, body: RerunSubmission | None =
 )
 async def rerun_shown(rerun: RerunId, request: Request, site: TheSite) -> Response:
     """Whether a rerun has ended, and what it has found."""
-    found = await site.answers.ask(request, partial(site.reruns.get, rerun))
+    found = await site.answers.ask(request, partial(site.service.rerun_status, rerun))
     return answers.document(found.to_dict())

@@ -19,7 +19,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import build_parser
 from lstm_sweep.search.commands import serve
 from lstm_sweep.search.process import signals
-from lstm_sweep.search.service import runner
+from lstm_sweep.search.service import supervisor
 from lstm_sweep.search.service.auth import Role
 from lstm_sweep.search.service.settings import HttpSettings, Limits
 from lstm_sweep.search.store import server
@@ -208,7 +208,7 @@ def test_trials_drivers_and_service_end_one_after_the_other_in_the_time_that_the
     given: str, stop_s: float
 ) -> None:
     assert signals.service_stop_s({signals.STOP_WITHIN: given}) == stop_s
-    told_s, killed_s = stop_s - runner.TOLD_AHEAD_S, stop_s - runner.KILLED_AHEAD_S
+    told_s, killed_s = stop_s - supervisor.TOLD_AHEAD_S, stop_s - supervisor.KILLED_AHEAD_S
     driver_s = signals.END_WITHIN_S * told_s / signals.STOP_WITHIN_S
     assert told_s >= signals.STOP_WITHIN_S
     assert driver_s < killed_s

@@ -49,7 +49,7 @@ def test_a_log_that_a_process_writes_is_cut_while_it_does(tmp_path: Path) -> Non
 def test_the_lists_of_changes_and_refusals_are_bounded_and_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstm_sweep.search.service.audit.rotate", lambda file: rotate(file, 1000))
+    monkeypatch.setattr("lstm_sweep.search.service.logs.rotate", lambda file: rotate(file, 1000))
     audit = Audit(tmp_path)
     mark = audit.begin(ANN, "192.0.2.7", "POST /x")
     for _ in range(200):

@@ -3,28 +3,35 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.client.connection import SERVER, TOKEN
 from lstm_sweep.search.service import reruns as module
-from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.reruns import Reruns, Wanted
-from lstm_sweep.search.service.settings import Limits
+from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
+from lstm_sweep.search.service.supervisor import Supervisor
+from lstm_sweep.search.store.faults import NoSuchRunError
+from tests.drivers import child_of
+from tests.unit.search.service.test_supervisor import SWEEP, Time, supervisor_of
 
-WANTED = Wanted("s/1", "0" * 32, {})
+WANTED = Wanted("s/1", "0" * 32, {"dropout": 0.1})
+
+
+def runs(rerun_id: str) -> bool:
+    """No process of any rerun runs."""
+    return False
 
 
 @pytest.mark.parametrize("broken", ["", '{"trial": "s/'])
 def test_a_submission_that_was_cut_off_stops_no_other_rerun(tmp_path: Path, broken: str) -> None:
-    folder = tmp_path / "reruns"
-    cut_off, whole = (Reruns(folder, tmp_path, Limits()).submit(WANTED).id for _ in "ab")
-    (folder / cut_off / "asked.json").write_text(broken)
-    reruns = Reruns(folder, tmp_path, Limits(waiting_reruns=2))
-    assert reruns.get(whole).state == reruns.submit(WANTED).state == "queued"
-    with pytest.raises(ProblemError, match="there is none"):
-        reruns.get(cut_off)
+    cut_off, whole = (Reruns(tmp_path).submit(WANTED, "ann").run_id for _ in "ab")
+    (tmp_path / cut_off / "asked.json").write_text(broken)
+    reruns = Reruns(tmp_path)
+    assert [one.run_id for one in reruns.queue(runs)] == [whole]
+    assert reruns.get(whole, runs).state == "queued"
+    with pytest.raises(NoSuchRunError, match="there is none"):
+        reruns.get(cut_off, runs)
 
 
 def test_what_is_asked_for_is_on_the_disk_before_it_is_answered(
@@ -32,51 +39,93 @@ def test_what_is_asked_for_is_on_the_disk_before_it_is_answered(
 ) -> None:
     synced = list[int]()
     monkeypatch.setattr(os, "fsync", synced.append)
-    Reruns(tmp_path / "reruns", tmp_path, Limits()).submit(WANTED)
+    Reruns(tmp_path).submit(WANTED, "ann")
     assert len(synced) == 1
 
 
 def test_what_has_ended_is_read_on_request_alone_and_dropped_while_the_service_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PROGRAM", (sys.executable, "-c", "print({})"))
-    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
-    reruns = Reruns(tmp_path / "reruns", tmp_path, Limits())
-    reruns.start()
-    first = ended(reruns, reruns.submit(WANTED).id)
-    (tmp_path / "reruns" / first / "asked.json").write_text("none")
-    second = ended(reruns, reruns.submit(WANTED).id)
-    os.utime(tmp_path / "reruns" / second, (0, 0))
-    monkeypatch.setattr(module, "DROP_EVERY_S", 0.0)
-    until = time.monotonic() + 60
-    while list((tmp_path / "reruns").iterdir()):
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    reruns.end()
+    reruns = Reruns(tmp_path)
+    ended = reruns.submit(WANTED, "ann").run_id
+    for file in reruns.open(ended):
+        file.close()
+    reruns.note_end(ended, 0)
+    assert reruns.queue(runs) == []
+    (tmp_path / ended / "asked.json").write_text("none")
+    assert reruns.queue(runs) == []
+    os.utime(tmp_path / ended, (0, 0))
+    monkeypatch.setattr(module, "DROP_EVERY_S", -1.0)
+    assert reruns.queue(runs) == []
+    assert list(tmp_path.iterdir()) == []
 
 
-def ended(reruns: Reruns, rerun_id: str) -> str:
-    """A rerun, once it has ended, and nobody reads it any more."""
-    until = time.monotonic() + 60
-    while reruns.get(rerun_id).state in ("queued", "running") or rerun_id in reruns._open:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    return rerun_id
+def supervised(
+    folder: Path, script: str, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Supervisor, Time]:
+    """A supervisor whose processes are a script of the shell, and its clock."""
+    program = folder / "program"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    clock = Time()
+    return supervisor_of(folder, clock), clock
 
 
-def test_the_command_asks_no_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (SERVER, TOKEN, "OTHER"):
-        monkeypatch.setenv(name, "given")
-    program = "import json, os; print(json.dumps(dict(os.environ)))"
-    monkeypatch.setattr(module, "PROGRAM", (sys.executable, "-c", program))
-    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
-    reruns = Reruns(tmp_path / "reruns", tmp_path, Limits())
-    reruns.start()
-    rerun_id, until = reruns.submit(WANTED).id, time.monotonic() + 60
-    while (found := reruns.get(rerun_id)).state in ("queued", "running"):
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    reruns.end()
-    assert found.result
-    assert {name: found.result.get(name) for name in (SERVER, TOKEN)} == {SERVER: None, TOKEN: None}
-    assert found.result["OTHER"] == "given"
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ('echo "{\\"verdict\\": \\"identical\\"}"', ("done", {"verdict": "identical"}, None, 0)),
+        ('echo "lstm-sweep: no such data" >&2; exit 2', ("failed", None, "no such data", 2)),
+        ("kill -9 $$", ("failed", None, "its process was ended", -9)),
+    ],
+)
+def test_a_rerun_runs_once_on_a_slot_that_it_keeps_and_its_end_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str,
+    expected: tuple[str, object, str | None, int],
+) -> None:  # fmt: skip
+    wait = f'echo "$@" > {tmp_path}/told; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done'
+    made, clock = supervised(tmp_path, f"{wait}; {script}", monkeypatch)
+    reruns = made._reruns
+    one = reruns.submit(WANTED, "ann")
+
+    def state() -> Rerun:
+        return reruns.get(one.run_id, made.runs)
+
+    assert state().state == "queued"
+    made.look(reruns.queue(made.runs))
+    assert state().state == "running"
+    others = [
+        replace(SWEEP, run_id=number, owner="bob", workers=1) for number in ("1" * 32, "2" * 32)
+    ]
+    for _ in range(3):
+        clock.now += 1_000.0
+        made.look([*others, *reruns.queue(made.runs)])
+        assert made.slots_of(one.run_id) == 1
+        assert sum(made.slots_of(sweep.run_id) for sweep in others) == 1
+    waiting = next(sweep for sweep in others if not made.slots_of(sweep.run_id))
+    assert "3 sweeps and reruns of 2 users share 2 slots" in str(made.why(waiting.run_id, "queued"))
+    for sweep in others:
+        made.end([sweep.run_id])
+    (tmp_path / "go").touch()
+    child_of(made, one.run_id).wait(10)
+    assert state().state == "running", "nobody has noted its end"
+    made.look(reruns.queue(made.runs))
+    found = state()
+    assert (found.state, found.result, found.why, found.exit_code) == expected
+    assert reruns.queue(made.runs) == []
+    assert Reruns(tmp_path / "reruns").queue(made.runs) == []
+
+
+def test_a_rerun_that_has_ended_while_no_service_was_there_is_found_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reruns = Reruns(tmp_path)
+    one = reruns.submit(WANTED, "ann")
+    out, errors = reruns.open(one.run_id)
+    with out, errors:
+        assert reruns.get(one.run_id, runs).state == "running", "its process may begin just now"
+        monkeypatch.setattr(time, "time", lambda: 4e9)
+        assert reruns.get(one.run_id, runs).state == "failed"
+        out.write(b"{}")
+    assert reruns.get(one.run_id, runs).state == "done"

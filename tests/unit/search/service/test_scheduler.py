@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.service.scheduler import Allotment, Waiting, allot, duration
+from lstm_sweep.search.service.scheduler import Quota, Waiting, allot, duration
 
 TURN_S, STEP_S = 300.0, 10.0
 
@@ -30,7 +30,7 @@ def shares(*sweeps: Waiting, slots: int, now: float = 0.0, **more: int) -> dict[
 
 
 def test_one_sweep_has_all_slots() -> None:
-    assert allot([sweep("a")], 4, 0.0) == [Allotment("a", 4)]
+    assert allot([sweep("a")], 4, 0.0) == [Quota("a", 4)]
 
 
 def test_two_trials_do_not_wait_behind_a_thousand() -> None:

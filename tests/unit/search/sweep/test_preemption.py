@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.api.queue import QueuedRun
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.service.scheduler import TURN_S
-from lstm_sweep.search.service.shares import Shares
+from lstm_sweep.search.service.scheduler import TURN_S, Turns, Waiting
 from lstm_sweep.search.sweep.dispatch import KEEPS_S, Preemption
 from lstm_sweep.search.trial import Ended, Job, Paused, RoundDone, Slot, Trial
 
@@ -75,12 +73,9 @@ class Driver:
             self.preemption.look(state)
 
 
-def queued(driver: Driver, *, shared: bool) -> QueuedRun:
+def queued(driver: Driver, *, shared: bool) -> Waiting:
     owner = "ann" if shared else driver.name
-    return QueuedRun(
-        name=driver.name, run_id=driver.name, owner=owner, priority=0, submitted=0.0,
-        state="running", driver=None, changes={}, workers=1, trials_left=1, seconds_left=None,
-    )  # fmt: skip
+    return Waiting(name=driver.name, owner=owner, priority=0, submitted=0.0, wanted=1)
 
 
 def play(drivers: list[Driver], slots: int, most_s: float, *, shared: bool = True) -> float:
@@ -88,25 +83,15 @@ def play(drivers: list[Driver], slots: int, most_s: float, *, shared: bool = Tru
 
     `shared`: all are of one user; else each is of another.
     """
-    now, named = 0.0, {one.name: one for one in drivers}
-
-    def allot(run_id: str, count: int, why: str, since: float) -> None:
-        named[run_id].allowed = count
-
-    runner: Any = SimpleNamespace(
-        may_start_in=lambda run_id: 0.0, demand=lambda run_id: None, allot=allot,
-        last_allotted=lambda run_id: None, start=lambda run_id, name: None,
-        surplus=lambda run_id: named[run_id].surplus(),
-    )  # fmt: skip
-    service: Any = SimpleNamespace(cluster=None, most_per_user=None, count_slots=lambda: slots)
-    shares = Shares(service, runner, lambda: now)
+    now, named, turns = 0.0, {one.name: one for one in drivers}, Turns()
     while left := [one for one in drivers if one.left]:
         assert now < most_s, f"after {now:.0f} s: {left}"
         queue = [queued(one, shared=shared) for one in left]
         for one in queue:
-            shares.remember(one)
-        shares.pids = {one.run_id: 1 for one in queue}
-        shares.share_out(queue, now)
+            turns.remember(one.name, now, None)
+        is_late = any(driver.surplus() for driver in left)
+        for quota in turns.share_out(queue, [], slots, now, is_late=is_late):
+            named[quota.name].allowed = quota.slots
         for driver in left:
             free = slots - sum(one.began is not None for one in drivers)
             if driver.began is None and driver.allowed and free > 0:

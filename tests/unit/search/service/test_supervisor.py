@@ -1,0 +1,243 @@
+"""Processes of sweeps; what they run is a script in place of the driver's module."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lstm_sweep.search.api.queue import QueuedRun
+from lstm_sweep.search.client.connection import SERVER, TOKEN
+from lstm_sweep.search.engines.slot_sharing import read_allotment
+from lstm_sweep.search.process.signals import SERVICE_STOP_S
+from lstm_sweep.search.service import driver
+from lstm_sweep.search.service.reruns import Reruns
+from lstm_sweep.search.service.supervisor import (
+    AGAIN_S,
+    FORGIVEN_S,
+    HANGS_S,
+    MOST_DEATHS,
+    UNSEEN_S,
+    WITHOUT_LEASE_S,
+    Supervisor,
+    _Known,
+    write_note,
+)
+from lstm_sweep.search.sweep.lease import STALE_S, Holder
+from tests.drivers import IDLE, child_of, let_drivers_idle
+
+RUN = "0" * 32
+SWEEP = QueuedRun(
+    name="s", run_id=RUN, owner="ann", priority=0, submitted=1.0, state="queued", driver=None,
+    changes={}, workers=2, trials_left=9, seconds_left=None,
+)  # fmt: skip
+
+
+class Time:
+    """A clock that tests set."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Time:
+    return Time()
+
+
+def supervisor_of(folder: Path, clock: Callable[[], float], **more: Any) -> Supervisor:
+    """One with two slots; `more` are settings."""
+    given = {"state": folder, "folder": folder, "cluster": None, "most_per_user": None}
+    settings: Any = SimpleNamespace(
+        **given, count_slots=lambda: 2, **{"stop_within_s": SERVICE_STOP_S, **more}
+    )
+    return Supervisor(settings, Reruns(folder / "reruns"), clock)
+
+
+@pytest.fixture
+def made(tmp_path: Path, clock: Time) -> Supervisor:
+    return supervisor_of(tmp_path, clock)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A driver that another service has started."""
+    script, lock = tmp_path / "other", tmp_path / f"{RUN}.lock"
+    script.write_text(IDLE)
+    process = subprocess.Popen(["/bin/sh", str(script), "-P", "-m", "x", RUN, str(lock)])
+    until(lambda: lock.exists() and lock.read_text().startswith(f"{process.pid} "))
+    yield process
+    process.kill()
+    process.wait()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for something that takes a moment."""
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_second_driver_of_a_sweep_leaves_at_once(
+    tmp_path: Path, other: subprocess.Popen[bytes]
+) -> None:
+    assert driver.main("s", tmp_path / f"{RUN}.lock") == driver.DONE
+    assert other.poll() is None
+
+
+def test_a_driver_that_does_not_end_is_killed(
+    made: Supervisor, other: subprocess.Popen[bytes]
+) -> None:
+    os.kill(other.pid, signal.SIGSTOP)
+    made.end([RUN], within_s=0.2)
+    assert other.wait(10) < 0, "it was stopped, so that SIGTERM alone did nothing"
+
+
+def test_no_process_is_started_once_all_are_ended(
+    made: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_drivers_idle(tmp_path, monkeypatch)
+    made.look([SWEEP])
+    child = child_of(made, RUN)
+    made.close()
+    assert child.wait(10) == -signal.SIGTERM
+    made.start(RUN)
+    assert made.pid(RUN) is None
+
+
+def test_a_driver_that_dies_is_started_again_later_each_time_and_then_given_up(
+    made: Supervisor, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    given_up = list[str]()
+    monkeypatch.setattr(made, "_give_up", lambda run_id, why: given_up.append(run_id))
+    waits = []
+    made.look([SWEEP])
+    for _ in range(MOST_DEATHS):
+        assert not given_up
+        child_of(made, RUN).wait(10)
+        made.look([SWEEP])
+        waits.append(made.may_start_in(RUN))
+        assert "its driver has died, and is started again in" in str(made.why(RUN, "queued"))
+        clock.now += waits[-1]
+        made.look([SWEEP])
+    assert waits == [AGAIN_S * 2**death for death in range(MOST_DEATHS)]
+    assert given_up == [RUN]
+    clock.now += FORGIVEN_S + 1
+    child_of(made, RUN).wait(10)
+    made.look([SWEEP])
+    assert (made._known[RUN].deaths, made.may_start_in(RUN)) == (1, AGAIN_S)
+
+
+def test_deaths_count_in_a_row_only_while_the_sweep_gets_no_further(
+    made: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    counts = []
+    known = made._known.setdefault(RUN, _Known())
+    with (tmp_path / f"{RUN}.lock").open("wb") as file:
+        for reached in ((0, 4), (0, 9), (1, 2), (1, 2), (0, 9), (1, 3)):
+            write_note(file.fileno(), reached)
+            made.start(RUN)
+            made._note_end(SWEEP, known)
+            counts.append(known.deaths)
+    assert counts == [1, 1, 1, 2, 3, 1]
+
+
+def test_a_process_is_told_how_long_it_has_to_end_and_of_no_other_service(
+    tmp_path: Path, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (SERVER, TOKEN):
+        monkeypatch.setenv(name, "given")
+    script, log = tmp_path / "driver", tmp_path / f"{RUN}.log"
+    script.write_text(f'#!/bin/sh\necho "$LSTM_SWEEP_STOP_WITHIN_S ${SERVER}${TOKEN}."\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    for stop_s, told in ((SERVICE_STOP_S, "10 ."), (60.0, "50 .")):
+        made = supervisor_of(tmp_path, clock, stop_within_s=stop_s)
+        made.start(RUN)
+        child_of(made, RUN).wait(10)
+        assert log.read_text().splitlines()[-1] == told
+
+
+def test_quotas_demands_and_last_words_are_files(
+    made: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_drivers_idle(tmp_path, monkeypatch)
+    made.look([SWEEP])
+    quota = tmp_path / f"{RUN}.slots"
+    assert read_allotment(quota) == (2, "")
+    assert made.wanted(SWEEP) == 2
+    quota.with_suffix(".demand").write_text("1")
+    made.look([SWEEP])
+    assert read_allotment(quota) == (1, "")
+    (tmp_path / f"{RUN}.log").write_text("first\nlast\n")
+    assert made.last_words(RUN) == "last"
+    made.close()
+    made.look([])
+    left = [file.name for file in tmp_path.iterdir() if file.name.startswith(RUN)]
+    assert left == [f"{RUN}.log"]
+
+
+DRIVER = Holder("far", "another machine", 7, 0, "token")
+
+
+def silent_for(known: _Known, driver: Holder | None, seconds: float, since: float = 0.0) -> float:
+    """Look at a lease each second for so long; for how long it was silent by the last look."""
+    steps = range(int(seconds) + 1)
+    return [known.silent_s(driver, since + second) for second in steps][-1]
+
+
+def test_a_driver_on_another_machine_lives_as_long_as_it_renews_its_lease(
+    made: Supervisor, clock: Time
+) -> None:
+    known = made._known.setdefault(RUN, _Known())
+    far = replace(SWEEP, driver=DRIVER)
+    silent_for(known, DRIVER, STALE_S - 1)
+    assert made._process_of(far, STALE_S - 1) == 0
+    assert made._process_of(far, STALE_S) is None
+    assert made._process_of(replace(far, driver=replace(DRIVER, beat=1)), STALE_S) == 0
+    assert made._process_of(replace(SWEEP, driver=None), STALE_S) is None
+
+
+def test_while_nobody_could_look_no_driver_begins_to_hang() -> None:
+    known = _Known()
+    known.silent_s(DRIVER, 0.0)
+    assert known.silent_s(DRIVER, 10_000.0) == UNSEEN_S, "the store was away meanwhile"
+
+
+@pytest.mark.parametrize(("driver", "hangs_s"), [(DRIVER, HANGS_S), (None, WITHOUT_LEASE_S)])
+def test_a_driver_that_hangs_is_told_to_end_and_then_killed_and_its_end_is_a_death(
+    made: Supervisor, clock: Time, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    driver: Holder | None, hangs_s: float,
+) -> None:  # fmt: skip
+    let_drivers_idle(tmp_path, monkeypatch)
+    sweep = replace(SWEEP, driver=driver)
+    made.start(RUN)
+    child = child_of(made, RUN)
+    os.kill(child.pid, signal.SIGSTOP)
+    began = clock.now
+    while clock.now < began + hangs_s:
+        made.look([sweep])
+        assert made.last_words(RUN) == ""
+        clock.now += UNSEEN_S
+    made.look([sweep])
+    assert made.last_words(RUN) == "it hung, and was ended by the service"
+    assert made.alive() == [RUN]
+    clock.now += SERVICE_STOP_S
+    made.look([sweep])
+    assert child.wait(10) == -signal.SIGKILL
+    made.look([replace(SWEEP, driver=None)])
+    assert made._known[RUN].deaths == 1
