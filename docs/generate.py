@@ -30,7 +30,7 @@ PART = re.compile(r"(<!-- generated: (?P<name>.+?) -->\n)(?P<text>.*?)(<!-- end 
 COMMON = ("--help", "--json", "--server")
 #: meanings of arguments whose help is empty, by their form
 MEANINGS = {
-    "NAME": "a sweep; `sweeps` lists them",
+    "NAME": "a sweep",
     "--set FIELD=VALUE": "another value for a field of the config, which makes a variation",
     "--format keras|savedmodel|onnx": "`keras` (default), or a TensorFlow SavedModel, or ONNX "
     "files, beside it",
@@ -56,14 +56,13 @@ def command_parts() -> dict[str, str]:
     parser = build_parser()
     found = dict(commands(parser))
     rows = [(f"[`{name}`](#{name.replace(' ', '-')})", text) for name, text in found.items()]
-    texts = {"commands": _table(("command", "what it does"), rows)}
+    texts = {"commands": _list(rows)}
     for name in found:
         command: argparse.ArgumentParser = parser
         for word in name.split():
             command = _subparsers(command)[word]
         rows = [(f"`{_form(a)}`", _meaning(command, a)) for a in _own(command)]
-        table = _table(("argument", "meaning"), rows) if rows else ""
-        texts[name] = f"Usage: `{_usage(name, command)}`\n" + (table and f"\n{table}")
+        texts[name] = f"Usage: `{_usage(name, command)}`\n" + (f"\n{_list(rows)}" if rows else "")
     return {name: f"\n{text}\n" for name, text in texts.items()}
 
 
@@ -183,9 +182,8 @@ def _usage(name: str, command: argparse.ArgumentParser) -> str:
     return " ".join(["lstm-sweep", name, *needed, *optional, *options])
 
 
-def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> str:
-    lines = [head, ("---", "---"), *(tuple(c.replace("|", r"\|") for c in row) for row in rows)]
-    return "".join(f"| {first} | {second} |\n" for first, second in lines)
+def _list(rows: list[tuple[str, str]]) -> str:
+    return "".join(f"- {first}: {second}\n" if second else f"- {first}\n" for first, second in rows)
 
 
 # --- the package ----------------------------------------------------------------------------------
@@ -207,13 +205,11 @@ def _public(name: str, value: Any) -> str:
     """The section of a public name: of a class with its attributes and methods."""
     if not isinstance(value, type):
         arguments = _sections(name, value)[1].get("argument")
-        table = f"\n{_table(('argument', 'meaning'), arguments)}" if arguments else ""
+        table = f"\n{_list(arguments)}" if arguments else ""
         return f"### {name}\n\n`{_signature(name, value)}`\n\n{_sections(name, value)[0]}\n{table}"
-    text, sections = _sections(name, value)
-    parts = [f"### {name}\n\n{text}\n"]
-    parts += [_table((head, "meaning"), rows) for head, rows in sections.items()]
+    parts = [f"### {name}\n\n{_sections(name, value)[0]}\n"]
     if rows := [*_attributes(value), *_properties(value)]:
-        parts.append(_table(("attribute", "meaning"), rows))
+        parts.append(_list(rows))
     methods = [
         f"- `{_signature(f'{name}.{member}', method)}`: {_inline(f'{name}.{member}', method)}\n"
         for member, method in vars(value).items()

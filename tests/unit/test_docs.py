@@ -261,8 +261,8 @@ def generator(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "page, right, wrong, part",
     [
-        ("commands.md", "| `--top N` |", "| `--first N` |", "trials"),
-        ("python.md", "| `early_stopping` |", "| `early_ending` |", "python"),
+        ("commands.md", "- `--top N`:", "- `--first N`:", "trials"),
+        ("python.md", "- `progress`:", "- `regress`:", "python"),
     ],
 )
 def test_the_generator_notices_and_mends_what_is_out_of_date(
