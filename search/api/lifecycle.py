@@ -29,9 +29,8 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
 from lstm_sweep.search.sweep.observer import SILENT, Observer
-from lstm_sweep.search.sweep.resume import DIED, ResumeState, close, rebuild
+from lstm_sweep.search.sweep.resume import DIED, ResumeState, close, how_to_go_on, rebuild, spent
 from lstm_sweep.search.sweep.state import ON_REQUEST, PAUSED
 from lstm_sweep.search.sweep.sweep import NameTakenError, Sweep
 from lstm_sweep.search.sweep.task import Task

@@ -14,7 +14,7 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.continuation import resuming
+from lstm_sweep.search.sweep.resume import resuming
 
 #: number at the end of a name, and sweeps of such names that are looked at, the newest
 NUMBER, LATEST = re.compile("([0-9]{1,9})"), 20

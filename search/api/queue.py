@@ -29,9 +29,8 @@ from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.tags import LARGEST, Tag, Tags, count
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
 from lstm_sweep.search.sweep.lease import OWNS_NAME, WITHDRAWN, reserve_name
-from lstm_sweep.search.sweep.resume import close, expected_left
+from lstm_sweep.search.sweep.resume import close, expected_left, how_to_go_on, spent
 from lstm_sweep.search.sweep.tasks import task_kind, task_kind_of_run
 
 #: priorities from, to

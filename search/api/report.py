@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.search.api.references import store_of_sweep
-from lstm_sweep.search.pages import answer
+from lstm_sweep.search.pages import report_page
 from lstm_sweep.search.pages.findings import Findings
 from lstm_sweep.search.process.new_paths import new_report, write_report
 from lstm_sweep.search.store import reader
@@ -28,7 +28,7 @@ class SweepReport:
     @property
     def headline(self) -> str:
         """The best trial and its loss, a sentence."""
-        return answer.headline(self.findings)
+        return report_page.headline(self.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as `report --json` prints it."""

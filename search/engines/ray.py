@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,176 @@ from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.engines import ray_cluster, ray_folder
+from lstm_sweep.search.engines import ray_agent, ray_cluster
 from lstm_sweep.search.engines.base import ClosesOnExit, Event, SlotAdded, SlotLost
-from lstm_sweep.search.engines.ray_agent import Hello, Offering, Report, different, versions
-from lstm_sweep.search.engines.ray_checkpoints import Checkpoints
-from lstm_sweep.search.engines.ray_corpora import Corpora
-from lstm_sweep.search.engines.ray_faults import Offer
+from lstm_sweep.search.engines.ray_agent import (
+    Hello,
+    KeptCheckpoint,
+    Offering,
+    Report,
+    different,
+    versions,
+)
+from lstm_sweep.search.engines.ray_cluster import Offer
 from lstm_sweep.search.engines.ray_fleet import CONTROL, Fleet, Gone, Leaving, Member, Said
-from lstm_sweep.search.engines.ray_share import Share
-from lstm_sweep.search.engines.slot_sharing import allotment_file
+from lstm_sweep.search.engines.slot_sharing import Quota, allotment_file
 from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Slot, TrialFiles
+
+#: seconds between two copies of the checkpoint of a trial, at least
+EVERY_S = 60.0
+#: share of the time in which checkpoints travel, one after the other, at most
+SHARE = 0.2
+#: seconds between two looks for trials whose checkpoint is to be copied
+LOOK_S = 1.0
+#: seconds that an agent has to give a checkpoint
+WITHIN_S = 30.0
+#: seconds for which the end waits for a copy that is under way
+FETCH_WITHIN_S = 1.0
+
+
+@dataclass(eq=False)
+class _Copied:
+    """A running trial, and what of its checkpoint is on the driver's machine."""
+
+    job: Job
+    member: Member
+    #: when it is asked for next
+    due: float
+    #: version of the copy, as its agent has named it; 0 if there is none
+    version: int = 0
+
+
+class Checkpoints:
+    """Copies the checkpoints of running trials to the folders of their jobs, in a thread."""
+
+    def __init__(self) -> None:
+        self._trials: dict[Slot, _Copied] = {}
+        #: held while files of a trial are written, and while it is begun or forgotten
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ray checkpoints", daemon=True)
+
+    def begin(self, job: Job, member: Member) -> None:
+        """Copy the checkpoints of a trial from now on."""
+        with self._lock:
+            self._trials[job.slot] = _Copied(job, member, time.monotonic() + EVERY_S)
+        if not self._thread.ident:
+            self._thread.start()
+
+    def end(self, slot: Slot) -> None:
+        """Write nothing to the folder of the trial on a slot any more."""
+        with self._lock:
+            self._trials.pop(slot, None)
+
+    def close(self) -> None:
+        """Write nothing any more, and end the thread."""
+        self._closing.set()
+        with self._lock:
+            self._trials.clear()
+        if self._thread.ident:
+            self._thread.join(FETCH_WITHIN_S)
+
+    def _run(self) -> None:
+        while not self._closing.wait(min(LOOK_S, EVERY_S)):
+            for one in self._due():
+                began = time.monotonic()
+                with contextlib.suppress(Exception):  # of a node that is gone, or of a full disk
+                    self._copy(one)
+                now = time.monotonic()
+                one.due = now + EVERY_S
+                if self._closing.wait((now - began) * (1 / SHARE - 1)):
+                    return
+
+    def _due(self) -> Iterator[_Copied]:
+        """Trials whose checkpoint is due, those first that wait for longest."""
+        with self._lock:
+            trials = sorted(self._trials.values(), key=lambda one: one.due)
+        now = time.monotonic()
+        return (one for one in trials if one.due <= now and self._runs(one))
+
+    def _runs(self, one: _Copied) -> bool:
+        return self._trials.get(one.job.slot) is one
+
+    def _copy(self, one: _Copied) -> None:
+        """Copy the checkpoint of a trial if it is another one than was copied last."""
+        import ray
+
+        answer = one.member.call("checkpoint", one.job.slot, one.job.trial, one.version)
+        found: KeptCheckpoint | None = ray.get(answer, timeout=WITHIN_S)
+        if found is None:
+            return
+        with self._lock:
+            if self._runs(one):  # else its end has brought the newest
+                name = one.job.checkpoint.name
+                ray_agent.write(one.job.folder, {name: [found.data]})
+                one.version = found.version
+
+
+class Corpora:
+    """Puts each corpus into Ray's object store once, and has each agent fetch it once."""
+
+    def __init__(self) -> None:
+        #: what a corpus consists of in the object store by its digest, and the digest by folder
+        self._chunks: dict[str, dict[str, list[Any]]] = {}
+        self._digests: dict[Path, str] = {}
+
+    def send(self, member: Member, folder: Path | None) -> str | None:
+        """Have an agent fetch the folder that a trial reads; its digest, if there is one."""
+        import ray
+
+        if folder is None or not folder.is_dir():
+            return None
+        digest = self._digests.get(folder)
+        if digest is None:
+            digest = self._digests[folder] = ray_agent.digest(folder)
+        if digest not in self._chunks:
+            self._chunks[digest] = ray_agent.put(folder, ray.put)
+        if digest not in member.corpora:
+            member.corpora.add(digest)
+            member.call("fetch", digest, self._chunks[digest])
+        return digest
+
+    def forget(self) -> None:
+        """Let the object store delete them."""
+        self._chunks.clear()
+
+
+#: seconds for which a driver that had a slot too many asks for no more, doubled each further time
+CONTENT_S, CONTENT_AT_MOST_S = 30.0, 480.0
+
+
+class Share(Quota):
+    """What a driver may use of a cluster: it asks for no more slots than were of use to it."""
+
+    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """`file` is the allotment; the demand is written beside it."""
+        super().__init__(file, clock)
+        #: what was asked for; None if it is all that there are
+        self._asked: int | None = None
+        #: until when no more is asked for, and for how long the next time
+        self._content_until, self._content_s = 0.0, CONTENT_S
+
+    def demand_of(self, count: int, slots: int) -> None:
+        """Note how many of the slots could be used; if all of them, perhaps more could be.
+
+        A slot costs an agent to be started, so one that was of no use is not asked for again soon.
+        """
+        now = self._clock()
+        if count < slots:
+            self._content_until = now + self._content_s
+            if self._asked is None:
+                self._content_s = min(CONTENT_AT_MOST_S, 2 * self._content_s)
+            self._ask(count)
+        elif now >= self._content_until:
+            self._ask(None)
+        elif self._asked is not None and slots > self._asked:  # they were of use after all
+            self._content_s = CONTENT_S
+            self._ask(None)
+
+    def _ask(self, count: int | None) -> None:
+        self._asked = count
+        self.demand(count)
+
 
 #: seconds that nodes have to give their first slots
 OPEN_WITHIN_S = 60.0
@@ -143,7 +304,7 @@ class RayEngine(ClosesOnExit):
         if member.lost:
             return  # its `SlotLost` is in the inbox
         corpus = self._corpora.send(member, job.training.reads)
-        files = ray_folder.read(job.folder)
+        files = ray_agent.read(job.folder)
         member.call_in_order("start", job, files, corpus)
         self._checkpoints.begin(job, member)
 
@@ -288,7 +449,7 @@ class RayEngine(ClosesOnExit):
                 continue
             folder = self._folders[slot]
             if folder.is_dir():  # the driver has removed it if it needs nothing of it
-                ray_folder.write(folder, {name: [data] for name, data in files.items()})
+                ray_agent.write(folder, {name: [data] for name, data in files.items()})
             self._uncollected.discard(slot)
 
     @override

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import itertools
@@ -10,25 +11,203 @@ import os
 import platform
 import queue
 import shutil
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.engines import hardware, ray_folder
+from lstm_sweep.search.engines import hardware
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.engines.local import LocalEngine, find_gpus
-from lstm_sweep.search.engines.ray_faults import ALL, Faults, Offer, delay_s, left_out
-from lstm_sweep.search.engines.ray_folder import Bytes
-from lstm_sweep.search.engines.ray_scratch import Scratch
-from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.engines.ray_cluster import ALL, Faults, Offer, delay_s, left_out
+from lstm_sweep.search.process import forkserver, workdir
+from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
+
+Bytes = NDArray[np.uint8]
+
+#: bytes of a large file that travel at once
+CHUNK = 1 << 25
+#: end of the name of a file that is not complete
+PARTIAL = ".partial"
+
+
+def digest(folder: Path) -> str:
+    """Hash of the names and contents of all files of a folder, 32 hexadecimal digits."""
+    whole = hashlib.blake2b(digest_size=16)
+    for file in _files(folder):
+        whole.update(f"{file.name}\0{file.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+        for chunk in chunks(file):
+            whole.update(chunk.data)
+    return whole.hexdigest()
+
+
+def chunks(file: Path) -> Iterator[Bytes]:
+    """The bytes of a file, at most `CHUNK` at once."""
+    for offset in range(0, file.stat().st_size, CHUNK):
+        yield np.fromfile(file, np.uint8, CHUNK, offset=offset)
+
+
+def read(folder: Path) -> dict[str, Bytes]:
+    """The files of a folder by name, each as `<uint8>[bytes]`; none if there is no such folder."""
+    found = {}
+    for file in _files(folder):
+        if not file.name.endswith(PARTIAL):
+            found[file.name] = np.fromfile(file, np.uint8)
+    return found
+
+
+def put(folder: Path, store: Callable[[Bytes], Any]) -> dict[str, list[Any]]:
+    """Put the files of a folder into an object store, in chunks; their references by name."""
+    return {file.name: [store(chunk) for chunk in chunks(file)] for file in _files(folder)}
+
+
+def write(folder: Path, files: Mapping[str, Iterable[Bytes]]) -> None:
+    """Write files, each from its chunks; a file appears when it is complete.
+
+    Raises:
+        OSError: there is no room for them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, parts in files.items():
+        partial = folder / f"{Path(name).name}{PARTIAL}"  # a name is no path out of the folder
+        try:
+            with partial.open("wb") as file:
+                for part in parts:
+                    file.write(part.data)
+            partial.replace(folder / Path(name).name)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.is_file())
+
+
+AGENTS, CORPORA, CORES = "agents", "corpora", "cores"
+#: the part of a corpus's folder that appears when it is complete
+COMPLETE = "complete"
+
+
+class Scratch:
+    """The folder of one agent, the corpora that it uses, and the CPU cores that it has taken."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        """Delete what agents that have ended have left; `root` is the folder that agents share."""
+        self._root = root or _root()
+        self._held: list[int] = []
+        self._corpora: dict[str, int] = {}
+        with locked(self._root):
+            for kind in (AGENTS, CORPORA):
+                (self._root / kind).mkdir(exist_ok=True)
+                for folder in (self._root / kind).iterdir():
+                    _delete_if_unused(folder)
+            self.folder = Path(tempfile.mkdtemp(dir=self._root / AGENTS))
+            self._own = os.open(self.folder, os.O_RDONLY)
+            fcntl.flock(self._own, fcntl.LOCK_SH)
+
+    def corpus(self, digest: str, write: Callable[[Path], None]) -> Path:
+        """The folder of a corpus; `write` writes it, once on a node however many agents use it.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        folder = self._root / CORPORA / digest
+        while digest not in self._corpora:
+            with locked(self._root):
+                folder.mkdir(exist_ok=True)
+                number = os.open(folder, os.O_RDONLY)
+            try:
+                if _written(folder, number, write):
+                    self._corpora[digest], number = number, -1
+            finally:
+                if number >= 0:
+                    os.close(number)
+        return folder / COMPLETE
+
+    def take_cores(self, count: int, cores: Sequence[int]) -> list[int]:
+        """`count` of the cores; those first that no other agent of this user has on this machine.
+
+        If there are not enough, some are taken more than once.
+        """
+        folder = self._root / CORES
+        folder.mkdir(exist_ok=True)
+        taken: list[int] = []
+        with locked(self._root):
+            for core in cores:
+                if len(taken) < count and self._take(folder / str(core)):
+                    taken.append(core)
+        rest = [core for core in cores if core not in taken] or list(cores)
+        return taken + [rest[index % len(rest)] for index in range(count - len(taken))]
+
+    def _take(self, file: Path) -> bool:
+        number = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(number)
+            return False
+        self._held.append(number)
+        return True
+
+    def close(self) -> None:
+        """Delete the agent's folder, and the corpora that no other agent uses."""
+        with locked(self._root):
+            for number in (self._own, *self._corpora.values(), *self._held):
+                os.close(number)
+            _delete_if_unused(self.folder)
+            for digest in self._corpora:
+                _delete_if_unused(self._root / CORPORA / digest)
+
+
+def _root() -> Path:
+    own = workdir.private(Path(tempfile.gettempdir()) / f"lstm-sweep-{os.getuid()}")
+    return own or Path(tempfile.mkdtemp(prefix=workdir.TEMPORARY))
+
+
+def _written(folder: Path, number: int, write: Callable[[Path], None]) -> bool:
+    """Write the corpus in `folder` if it is missing; whether it is complete, and locked.
+
+    `number` is open on the folder. Another agent might have deleted it before it was locked.
+    """
+    fcntl.flock(number, fcntl.LOCK_SH)
+    if not (folder / COMPLETE).exists():
+        fcntl.flock(number, fcntl.LOCK_EX)  # one agent writes, and others wait for it
+        if _is_open(folder, number) and not (folder / COMPLETE).exists():
+            with tempfile.TemporaryDirectory(dir=folder) as made:
+                write(Path(made) / COMPLETE)
+                (Path(made) / COMPLETE).replace(folder / COMPLETE)
+        fcntl.flock(number, fcntl.LOCK_SH)
+    return _is_open(folder, number) and (folder / COMPLETE).exists()
+
+
+def _is_open(folder: Path, number: int) -> bool:
+    """Whether `number` is open on the folder that has this path now."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(number), folder.stat())
+    return False
+
+
+def _delete_if_unused(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(number)
+
 
 #: packages whose versions on all nodes must be the driver's
 PACKAGES = ("keras", "tensorflow", "numpy", "ray")
@@ -257,7 +436,7 @@ class Agent:
             shutil.rmtree(before.folder, ignore_errors=True)
         job = self._jobs[job.slot] = replace(job, folder=folder)
         try:
-            ray_folder.write(folder, {name: [data] for name, data in files.items()})
+            write(folder, {name: [data] for name, data in files.items()})
         except OSError as error:
             self._not_begun(job, f"its files could not be written on {job.slot.node}: {error}")
             return
@@ -295,7 +474,7 @@ class Agent:
     def collect(self, slot: Slot) -> dict[str, Bytes]:
         """The files of the trial that was started last on a slot."""
         job = self._jobs.get(slot)
-        return ray_folder.read(job.folder) if job else {}
+        return read(job.folder) if job else {}
 
     def checkpoint(self, slot: Slot, trial: Trial, before: int) -> KeptCheckpoint | None:
         """The checkpoint of a trial on a slot.
@@ -338,4 +517,4 @@ def _end_with_parent(parent: int) -> None:
 def _fetch(chunks: Mapping[str, Sequence[Any]], folder: Path) -> None:
     import ray
 
-    ray_folder.write(folder, {name: map(ray.get, parts) for name, parts in chunks.items()})
+    write(folder, {name: map(ray.get, parts) for name, parts in chunks.items()})

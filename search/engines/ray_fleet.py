@@ -15,8 +15,7 @@ from typing import Any
 from lstm_sweep.models.errors import cut
 from lstm_sweep.search.engines import ray_cluster
 from lstm_sweep.search.engines.ray_agent import Agent, Hello, Offering, Report
-from lstm_sweep.search.engines.ray_cluster import Node, Wanted
-from lstm_sweep.search.engines.ray_faults import ALL, Offer, delay_s
+from lstm_sweep.search.engines.ray_cluster import ALL, Node, Offer, Wanted, delay_s
 
 #: seconds between two looks at the nodes of the cluster
 LOOK_EVERY_S = 1.0

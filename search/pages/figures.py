@@ -7,14 +7,23 @@ from collections.abc import Iterator, Sequence
 
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.size import ENOUGH_SYMBOLS, SizeRule
-from lstm_sweep.search.pages.bars import Bar, bars
-from lstm_sweep.search.pages.curves import Curve, best_over_time, learning_curves
-from lstm_sweep.search.pages.dots import Band, Dot, Dots, Seeds, scatter, seeds
-from lstm_sweep.search.pages.figure import Figure, Table, duration, figure
+from lstm_sweep.search.pages.charts import (
+    Band,
+    Bar,
+    Curve,
+    Dot,
+    Dots,
+    Point,
+    Seeds,
+    bars,
+    best_over_time,
+    learning_curves,
+    parallel,
+    scatter,
+    seeds,
+)
 from lstm_sweep.search.pages.findings import Confirmation, Findings, TrialFinding, by_name
-from lstm_sweep.search.pages.frame import Level
-from lstm_sweep.search.pages.parallel import Point, parallel
-from lstm_sweep.search.pages.scales import short
+from lstm_sweep.search.pages.svg import Figure, Level, Table, duration, figure, short
 from lstm_sweep.search.trial import Phase
 
 #: trials that are named in a picture, and rows of a table, at most

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lstm_sweep.models.config import Limit
-from lstm_sweep.search.pages.parallel import Axis, Value
+from lstm_sweep.search.pages.charts import Axis, Value
 from lstm_sweep.search.trial import Outcome, Phase
 
 

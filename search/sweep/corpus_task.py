@@ -244,19 +244,19 @@ def onnx_files(
     Returns:
         What was found of each file, as `export --json` prints it.
     """
-    from lstm_sweep.models.bundle import bundle, onnx, onnx_check
+    from lstm_sweep.models.bundle import bundle, onnx
 
     config = content.config
     try:
         onnx.write(model.get_weights(), config, len(content.alphabet), folder)
     except InputError as error:
         raise InputError(f"trial {content.trial}: {error}; expected --format savedmodel") from None
-    found = onnx_check.check(model.predict_on_batch, folder, windows)
+    found = onnx.check(model.predict_on_batch, folder, windows)
     past, length = bundle.example_past(content.alphabet), config.sequence_length
     with (folder / "README.md").open("a", encoding="utf-8") as file:
-        text = onnx_check.readme(found, len(windows), past, length, carried=config.carried)
+        text = onnx.readme(found, len(windows), past, length, carried=config.carried)
         file.write(text)
-    return onnx_check.to_dict(found)
+    return onnx.to_dict(found)
 
 
 #: the baseline that knows nothing but how frequent each symbol is

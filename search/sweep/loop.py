@@ -17,7 +17,7 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.progress import TrialProgress, TrialSnapshot
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.sweep import continuation, health, lease
+from lstm_sweep.search.sweep import health, lease, resume
 from lstm_sweep.search.sweep.dispatch import (
     EndEstimates,
     LoopParts,
@@ -172,7 +172,7 @@ class Loop:
         )
         spec, old_spec = parts.spec, past.spec
         extended = any(
-            continuation.raised(getattr(old_spec, limit), getattr(spec, limit))
+            resume.raised(getattr(old_spec, limit), getattr(spec, limit))
             for limit in ("minutes", "trials")
         )
         paused = list(state.paused.values())

@@ -16,8 +16,8 @@ from lstm_sweep.models.config import Limit
 from lstm_sweep.models.data import samples
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import unknown_text
+from lstm_sweep.search.pages.charts import Axis
 from lstm_sweep.search.pages.findings import Confirmation, Findings, TrialFinding
-from lstm_sweep.search.pages.parallel import Axis
 from lstm_sweep.search.pages.report_page import report_page
 from lstm_sweep.search.policy import importance
 from lstm_sweep.search.policy.confirmed import Confirmed

@@ -1,4 +1,4 @@
-"""Reads an interrupted sweep back from its runs, so that it continues where it was."""
+"""Reads an interrupted sweep back from its runs, and says how one is continued."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.policy.prior import EarlierBest
-from lstm_sweep.search.policy.stop_reason import STATUSES, Stop, StopReason, SweepStatus
+from lstm_sweep.search.policy.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus
 from lstm_sweep.search.policy.time_left import seconds_left
 from lstm_sweep.search.progress import TrialProgress, round_seconds
 from lstm_sweep.search.spec import SweepSpec
@@ -359,3 +359,52 @@ def _ended(record: TrialRecord) -> Ended:
     unfinished = record.tags.get(Tag.UNFINISHED) == "yes"
     own = record.best_val_loss if record.trial.objective.returned else None
     return Ended(Outcome(record.outcome), record.reason, unfinished, own)
+
+
+#: limits after which a sweep can continue
+LIMITS = (StopReason.TRIALS, StopReason.MINUTES, StopReason.PATIENCE, StopReason.SPACE)
+
+
+def resuming(name: str, more: str = "") -> str:
+    """The command that continues a sweep; `more` is an option with a larger limit."""
+    if more:
+        return f"lstm-sweep resume {name} {more} goes on with more of them"
+    return f"lstm-sweep resume {name} goes on with it"
+
+
+def how_to_go_on(name: str, tags: Mapping[str, str]) -> str:
+    """What continues an ended sweep with these tags."""
+    if tags[Tag.STATE] != "finished":
+        return resuming(name)
+    match _limit(tags):
+        case StopReason.MINUTES:
+            return resuming(name, "--minutes M")
+        case StopReason.PATIENCE:
+            return "a new sweep with more --patience searches longer"
+        case StopReason.SPACE:
+            return "a new sweep with a wider space has more to try"
+        case _:
+            return resuming(name, "--trials N")
+
+
+def spent(tags: Mapping[str, str], was: SweepSpec, spec: SweepSpec) -> str:
+    """The limit that ended a finished sweep, if `spec` does not raise it; else ""."""
+    if tags[Tag.STATE] != "finished":
+        return ""
+    sentence, limit = tags.get(Tag.REASON, DONE.text), _limit(tags)
+    if limit is StopReason.SPACE:
+        return f"the whole space ({sentence})"
+    before, now = getattr(was, limit), getattr(spec, limit)
+    if raised(before, now):
+        return ""
+    return f"--{limit} {before or 0:g} ({sentence})"
+
+
+def raised(before: float | None, now: float | None) -> bool:
+    """Whether a limit is wider than it was; None is no limit."""
+    return before is not None and (now is None or now > before)
+
+
+def _limit(tags: Mapping[str, str]) -> StopReason:
+    """The limit that ended a finished sweep."""
+    return next((one for one in LIMITS if one == tags.get(Tag.STOP_REASON)), StopReason.TRIALS)

@@ -17,7 +17,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api, cli
 from lstm_sweep.search.api import deletion, queue
 from lstm_sweep.search.api.errors import SweepRunsError
-from lstm_sweep.search.results.register import register
+from lstm_sweep.search.results.export import register
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.store import deletion as deleting

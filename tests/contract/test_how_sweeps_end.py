@@ -12,8 +12,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.continuation import how_to_go_on
-from lstm_sweep.search.sweep.resume import close
+from lstm_sweep.search.sweep.resume import close, how_to_go_on
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.trial import Ended, Outcome, Phase
 from tests.fakes import ScriptedEngine

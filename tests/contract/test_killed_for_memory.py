@@ -11,7 +11,7 @@ import pytest
 
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
-from lstm_sweep.search.engines.memory import KernelLog, memory_kills
+from lstm_sweep.search.engines.local import KernelLog, memory_kills
 from lstm_sweep.search.trial import Ended, Outcome, Slot
 from tests.contract.engine_jobs import (
     ENDLESS,
@@ -55,8 +55,8 @@ def test_a_worker_killed_by_hand_is_lost_though_others_are_killed_for_memory_mea
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     log = tmp_path / "kernel.log"
-    monkeypatch.setattr("lstm_sweep.search.engines.memory.KERNEL_LOG", log)
-    monkeypatch.setattr("lstm_sweep.search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
+    monkeypatch.setattr("lstm_sweep.search.engines.local.KERNEL_LOG", log)
+    monkeypatch.setattr("lstm_sweep.search.engines.local.FIRST_NAMESPACE", NAMESPACE)
     if readable:
         log.write_text("")
     slot = local.slots[0]
@@ -84,8 +84,8 @@ def test_a_worker_that_the_kernels_log_names_was_killed_for_memory(
 ) -> None:
     log = tmp_path / "kernel.log"
     log.write_text("6,1,1,-;Linux version\n")
-    monkeypatch.setattr("lstm_sweep.search.engines.memory.KERNEL_LOG", log)
-    monkeypatch.setattr("lstm_sweep.search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
+    monkeypatch.setattr("lstm_sweep.search.engines.local.KERNEL_LOG", log)
+    monkeypatch.setattr("lstm_sweep.search.engines.local.FIRST_NAMESPACE", NAMESPACE)
     slot = local.slots[0]
     local.start(job(corpus, tmp_path, slot, ENDLESS))
     with log.open("a") as stream:
@@ -103,8 +103,8 @@ def test_what_the_log_said_before_a_worker_began_is_about_another(
     following = range(os.getpid(), os.getpid() + 20_000)  # one of them will be the worker's
     everybody = (f"3,9,1,-;Out of memory: Killed process {pid} (x)" for pid in following)
     log.write_text("\n".join(everybody) + "\n")
-    monkeypatch.setattr("lstm_sweep.search.engines.memory.KERNEL_LOG", log)
-    monkeypatch.setattr("lstm_sweep.search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
+    monkeypatch.setattr("lstm_sweep.search.engines.local.KERNEL_LOG", log)
+    monkeypatch.setattr("lstm_sweep.search.engines.local.FIRST_NAMESPACE", NAMESPACE)
     slot = local.slots[0]
     local.start(job(corpus, tmp_path, slot, ENDLESS))
     assert killed_by_hand(local, slot) == Ended(Outcome.LOST, "its worker was killed by SIGKILL")
@@ -115,10 +115,10 @@ def test_a_log_with_the_numbers_of_another_namespace_is_not_read(
 ) -> None:
     log = tmp_path / "kernel.log"
     log.write_text("")
-    monkeypatch.setattr("lstm_sweep.search.engines.memory.KERNEL_LOG", log)
-    monkeypatch.setattr("lstm_sweep.search.engines.memory.FIRST_NAMESPACE", "pid:[1]")
+    monkeypatch.setattr("lstm_sweep.search.engines.local.KERNEL_LOG", log)
+    monkeypatch.setattr("lstm_sweep.search.engines.local.FIRST_NAMESPACE", "pid:[1]")
     assert KernelLog().memory_kills() is None
-    monkeypatch.setattr("lstm_sweep.search.engines.memory.FIRST_NAMESPACE", NAMESPACE)
+    monkeypatch.setattr("lstm_sweep.search.engines.local.FIRST_NAMESPACE", NAMESPACE)
     assert KernelLog().memory_kills() == set()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstm_sweep.search.engines import ray_checkpoints
+from lstm_sweep.search.engines import ray
 from lstm_sweep.search.engines.ray import RayEngine
 from lstm_sweep.search.trial import Ended, RoundDone
 from tests.contract.engine_jobs import job, listen, losses, saved_corpus
@@ -45,7 +45,7 @@ def test_a_trial_whose_node_dies_goes_on_from_a_copy_of_its_checkpoint_with_the_
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ray_checkpoints, "EVERY_S", 0.3)
+    monkeypatch.setattr(ray, "EVERY_S", 0.3)
     corpus = saved_corpus(tmp_path)
     with RayEngine() as engine:
         first, doomed = slot_of(engine, "one"), slot_of(engine, third)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.engines import open_engine, ray, ray_agent, ray_folder
+from lstm_sweep.search.engines import open_engine, ray, ray_agent
 from lstm_sweep.search.engines.base import SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray import LEAVING, RayEngine
 from lstm_sweep.search.trial import Ended, Outcome, Paused, RoundDone
@@ -283,7 +283,7 @@ def test_a_node_that_cannot_keep_the_corpus_is_left_out_until_it_can(
 ) -> None:
     corpus = saved_corpus(tmp_path, seed=os.getpid() + 1)
     slot = slot_of(engine, "one")
-    in_the_way = kept_as(ray_folder.digest(corpus))
+    in_the_way = kept_as(ray_agent.digest(corpus))
     in_the_way.write_text("a file where a folder is expected")
     try:
         engine.start(job(corpus, tmp_path / "trial", slot))

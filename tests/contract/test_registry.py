@@ -14,7 +14,7 @@ from mlflow.models import Model
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.results.register import register
+from lstm_sweep.search.results.export import register
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.registry import Version

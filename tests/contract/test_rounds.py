@@ -132,7 +132,7 @@ def test_a_few_high_losses_in_a_short_round_are_no_divergence(
     corpus: Corpus, tmp_path: Path
 ) -> None:
     from lstm_sweep.models.network.events import Diverged, Round
-    from lstm_sweep.models.network.loss_meter import DIVERGED_STEPS
+    from lstm_sweep.models.network.training import DIVERGED_STEPS
 
     config = CONFIG.evolve(optimizer="adam", learning_rate=100.0, batch_size=32)
     whole = list(training_of(config, corpus, tmp_path / "whole", 1))

@@ -15,8 +15,7 @@ import pytest
 from lstm_sweep.models.config import FIELDS, TrialConfig
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.results.comparison import Comparison
-from lstm_sweep.search.results.rerun import Rerun
+from lstm_sweep.search.results.rerun import Comparison, Rerun
 from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store import settings
 from lstm_sweep.search.store.reader import TrialRecord

@@ -14,7 +14,7 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.results.comparison import compare
+from lstm_sweep.search.results.rerun import compare
 from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store import settings
 from lstm_sweep.search.sweep.state import SweepState

@@ -85,8 +85,6 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
                 "search/engines/ray.py",
                 "search/engines/ray_agent.py",
                 "search/engines/ray_cluster.py",
-                "search/engines/ray_checkpoints.py",
-                "search/engines/ray_corpora.py",
                 "search/engines/ray_fleet.py",
             },
         ),

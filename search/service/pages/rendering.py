@@ -14,9 +14,8 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from lstm_sweep.search.pages.figure import duration
 from lstm_sweep.search.pages.findings import by_name
-from lstm_sweep.search.pages.svg import NOT_XML
+from lstm_sweep.search.pages.svg import NOT_XML, duration
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service import problems
 from lstm_sweep.search.service.auth import User

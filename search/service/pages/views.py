@@ -19,12 +19,11 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api.listings import SweepRow
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.trial_comparison import OTHER_DATA
-from lstm_sweep.search.pages import answer, figures
-from lstm_sweep.search.pages.bars import Bar, bars
-from lstm_sweep.search.pages.figure import Figure, Table, figure
+from lstm_sweep.search.pages import figures, report_page
+from lstm_sweep.search.pages.charts import Bar, bars
 from lstm_sweep.search.pages.findings import Findings, TrialFinding
 from lstm_sweep.search.pages.report_page import style
-from lstm_sweep.search.pages.svg import escaped
+from lstm_sweep.search.pages.svg import Figure, Table, escaped, figure
 from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.description import SWEEPS, Number, Page, SweepName
 from lstm_sweep.search.service.pages.rendering import HERE, Looks, PageRoute, page, rendered
@@ -147,8 +146,8 @@ async def sweep_page(
             status=status,
             owner=site.service.owner(sweep),
             queued=next((one for one in site.service.queue() if one.sweep == sweep), None),
-            headline=answer.headline(found),
-            sentences=[*answer.comparisons(found), *answer.certainty(found)],
+            headline=report_page.headline(found),
+            sentences=[*report_page.comparisons(found), *report_page.certainty(found)],
             figures=_drawn(found),
             trials=ordered(found, sort, down),
             orders=list(ORDERS),

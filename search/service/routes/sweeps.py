@@ -38,7 +38,7 @@ from lstm_sweep.search.service.description import (
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.sweep.continuation import how_to_go_on
+from lstm_sweep.search.sweep.resume import how_to_go_on
 from lstm_sweep.search.texts.summary import SHOWN, write_sweep
 from lstm_sweep.search.texts.sweeps import status_line, stopped_line, write_sweeps
 

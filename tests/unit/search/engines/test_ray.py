@@ -17,8 +17,7 @@ from lstm_sweep.search.engines import ray_cluster
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray import RayEngine
 from lstm_sweep.search.engines.ray_agent import Hello, Offering, Report, versions
-from lstm_sweep.search.engines.ray_cluster import Node, Wanted
-from lstm_sweep.search.engines.ray_faults import ALL, Offer
+from lstm_sweep.search.engines.ray_cluster import ALL, Node, Offer, Wanted
 from lstm_sweep.search.engines.ray_fleet import Fleet, Gone, Leaving, Member
 from lstm_sweep.search.engines.slot_sharing import write_allotment
 from lstm_sweep.search.engines.trainings import CorpusTraining

@@ -13,10 +13,10 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.engines import ray_agent, ray_faults
+from lstm_sweep.search.engines import ray_agent, ray_cluster
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.engines.ray_agent import Agent, Hello, Offering, Report, versions
-from lstm_sweep.search.engines.ray_faults import AGAIN_S, ALL, Offer, left_out
+from lstm_sweep.search.engines.ray_cluster import AGAIN_S, ALL, Offer, left_out
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
 
@@ -220,7 +220,7 @@ def test_a_node_on_which_no_worker_can_be_started_is_left_out_for_a_while(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(ray_faults, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(ray_cluster, "time", SimpleNamespace(monotonic=lambda: now[0]))
     place.local.fails = OSError("Cannot allocate memory")
     place.agent.start(1, place.job(), {}, None)
     reason = "no worker could be started: OSError: Cannot allocate memory"

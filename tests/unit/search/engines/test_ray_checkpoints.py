@@ -14,9 +14,9 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.engines import ray_checkpoints
+from lstm_sweep.search.engines import ray
+from lstm_sweep.search.engines.ray import Checkpoints
 from lstm_sweep.search.engines.ray_agent import KeptCheckpoint
-from lstm_sweep.search.engines.ray_checkpoints import Checkpoints
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Job, Slot, Trial
 
@@ -37,7 +37,7 @@ class Member:
 @pytest.fixture
 def checkpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[Checkpoints]:
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda answer, timeout: answer))
-    monkeypatch.setattr(ray_checkpoints, "EVERY_S", 0.01)
+    monkeypatch.setattr(ray, "EVERY_S", 0.01)
     made = Checkpoints()
     yield made
     made.close()

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lstm_sweep.search.engines import ray_faults
-from lstm_sweep.search.engines.ray_faults import AGAIN_AT_MOST_S, ALL, Faults, delay_s, left_out
+from lstm_sweep.search.engines import ray_cluster
+from lstm_sweep.search.engines.ray_cluster import AGAIN_AT_MOST_S, ALL, Faults, delay_s, left_out
 
 
 class Clock:
@@ -20,7 +20,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(ray_faults, "time", clock)
+    monkeypatch.setattr(ray_cluster, "time", clock)
     return clock
 
 
@@ -58,6 +58,6 @@ def test_trials_that_fail_at_once_count_as_one_and_those_that_fail_later_do_not(
 def test_a_failure_long_ago_is_forgotten(clock: Clock) -> None:
     faults = Faults()
     faults.note("no room")
-    clock.now += ray_faults.FORGOTTEN_AFTER_S + 1
+    clock.now += ray_cluster.FORGOTTEN_AFTER_S + 1
     faults.note("no room")
     assert faults.offer == left_out("no room")

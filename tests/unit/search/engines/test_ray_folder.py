@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstm_sweep.search.engines import ray_folder
-from lstm_sweep.search.engines.ray_folder import Bytes, digest, put, read, write
+from lstm_sweep.search.engines import ray_agent
+from lstm_sweep.search.engines.ray_agent import Bytes, digest, put, read, write
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Files of several sizes, in chunks of 4 bytes."""
-    monkeypatch.setattr(ray_folder, "CHUNK", 4)
+    monkeypatch.setattr(ray_agent, "CHUNK", 4)
     made = tmp_path / "made"
     made.mkdir()
     for name, text in {"empty": b"", "short": b"abc", "even": b"abcdefgh", "odd": b"abcde"}.items():

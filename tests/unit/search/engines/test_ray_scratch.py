@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.engines.ray_scratch import Scratch
+from lstm_sweep.search.engines.ray_agent import Scratch
 
 
 def kept(root: Path) -> set[str]:
@@ -72,7 +72,7 @@ def test_a_corpus_that_could_not_be_written_is_tried_again(tmp_path: Path) -> No
 KILLED = """
 import os, sys
 from pathlib import Path
-from lstm_sweep.search.engines.ray_scratch import Scratch
+from lstm_sweep.search.engines.ray_agent import Scratch
 scratch = Scratch(Path(sys.argv[1]))
 scratch.corpus("abc", Path.mkdir)
 scratch.take_cores(1, [0])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lstm_sweep.search.engines.ray_share import CONTENT_S, Share
+from lstm_sweep.search.engines.ray import CONTENT_S, Share
 from lstm_sweep.search.engines.slot_sharing import LOOK_S, write_allotment
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lstm_sweep.models.config import LIMITS
+from lstm_sweep.search.pages.charts import Axis, Value
 from lstm_sweep.search.pages.findings import Confirmation, Findings, TrialFinding
-from lstm_sweep.search.pages.parallel import Axis, Value
 
 NATS = "validation loss (nats per symbol)"
 AXES = (

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lstm_sweep.search.pages.advice import advice
+from lstm_sweep.search.pages.charts import Axis
 from lstm_sweep.search.pages.findings import Findings
-from lstm_sweep.search.pages.parallel import Axis
+from lstm_sweep.search.pages.report_page import advice
 from lstm_sweep.search.store import reader
 from tests.unit.search.pages.found import confirmation, findings, trial
 

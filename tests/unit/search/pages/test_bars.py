@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lstm_sweep.search.pages.bars import Bar, bars
+from lstm_sweep.search.pages.charts import Bar, bars
 from lstm_sweep.search.pages.svg import NARROW, WIDE, Size
 from tests.unit.search.pages.drawn import HOSTILE, parsed, texts, with_class
 

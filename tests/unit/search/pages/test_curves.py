@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lstm_sweep.search.pages.curves import (
+from lstm_sweep.search.pages.charts import (
     MOST_GREY,
     Curve,
     Points,
@@ -12,8 +12,7 @@ from lstm_sweep.search.pages.curves import (
     learning_curves,
     thinned,
 )
-from lstm_sweep.search.pages.frame import Box, Level
-from lstm_sweep.search.pages.svg import CHARACTER, NARROW, WIDE, Size
+from lstm_sweep.search.pages.svg import CHARACTER, NARROW, WIDE, Box, Level, Size
 from tests.unit.search.pages.drawn import HOSTILE, centre, parsed, points, texts, with_class
 
 SIZES = pytest.mark.parametrize("size", [WIDE, NARROW])

@@ -4,9 +4,8 @@ import math
 
 import pytest
 
-from lstm_sweep.search.pages.dots import Band, Dot, Dots, Seeds, scatter, seeds
-from lstm_sweep.search.pages.frame import Level
-from lstm_sweep.search.pages.svg import CHARACTER, NARROW, WIDE, Size
+from lstm_sweep.search.pages.charts import Band, Dot, Dots, Seeds, scatter, seeds
+from lstm_sweep.search.pages.svg import CHARACTER, NARROW, WIDE, Level, Size
 from tests.unit.search.pages.drawn import HOSTILE, centre, parsed, points, texts, with_class
 
 SIZES = pytest.mark.parametrize("size", [WIDE, NARROW])

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lstm_sweep.search.pages.parallel import MOST, Axis, Point, parallel
+from lstm_sweep.search.pages.charts import MOST, Axis, Point, parallel
 from lstm_sweep.search.pages.svg import NARROW, WIDE, Size
 from tests.unit.search.pages.drawn import HOSTILE, parsed, points, texts, with_class
 

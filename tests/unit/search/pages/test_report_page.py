@@ -8,9 +8,8 @@ from xml.etree import ElementTree
 import pytest
 
 from lstm_sweep.search.pages import figures, report_page
-from lstm_sweep.search.pages.curves import MOST_STEPS
+from lstm_sweep.search.pages.charts import MOST_STEPS, Axis
 from lstm_sweep.search.pages.findings import Findings, TrialFinding
-from lstm_sweep.search.pages.parallel import Axis
 from lstm_sweep.search.process.new_paths import REPORT_MARK
 from tests.unit.search.pages.drawn import HOSTILE, parsed
 from tests.unit.search.pages.found import confirmation, findings, trial

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.pages.scales import Scale, scale, short, within
+from lstm_sweep.search.pages.svg import Scale, scale, short, within
 
 
 def test_values_have_places_in_proportion() -> None:

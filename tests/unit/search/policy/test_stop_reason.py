@@ -15,7 +15,7 @@ from lstm_sweep.search.policy.stop_reason import (
 )
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.continuation import how_to_go_on, spent
+from lstm_sweep.search.sweep.resume import how_to_go_on, spent
 
 #: what the command line says after each limit
 ADVICE = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.results.comparison import (
+from lstm_sweep.search.results.rerun import (
     TOLERANCE,
     Comparison,
     Rounds,

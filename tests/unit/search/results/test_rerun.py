@@ -10,8 +10,7 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.results.comparison import Rounds, compare
-from lstm_sweep.search.results.rerun import Rerun, _check_proposed, changed_device
+from lstm_sweep.search.results.rerun import Rerun, Rounds, _check_proposed, changed_device, compare
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError

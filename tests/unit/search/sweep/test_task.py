@@ -19,7 +19,7 @@ from lstm_sweep.search.api import models, preparation
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.objective import Objective
-from lstm_sweep.search.pages.advice import advice
+from lstm_sweep.search.pages.report_page import advice
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
