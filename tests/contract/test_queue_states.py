@@ -17,7 +17,6 @@ from lstm_sweep.search.api.resumption import changes_of
 from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
-from lstm_sweep.search.service.supervisor import AGAIN_S, HANGS_S, UNSEEN_S
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import MOST_S
 from lstm_sweep.search.store.tags import Tag
@@ -166,25 +165,6 @@ def test_a_paused_sweep_that_is_resumed_at_once_has_no_driver_that_has_died(
     report = service.status("s")
     assert (report.state, report.why) == ("queued", STARTING)
     assert service._supervisor.pid(run_of(store)) not in (None, driver.pid)
-
-
-def test_a_driver_that_hangs_is_ended_and_the_next_one_goes_on(
-    service: Service, store: Store
-) -> None:
-    take_lease(service, store)
-    leave_broken_off(store)
-    before = child_of(service._supervisor, run_of(store))
-    for _ in range(int(HANGS_S / UNSEEN_S)):
-        service._look()
-    assert before.poll() is None
-    service._look()
-    assert before.wait(10) < 0
-    service._look()
-    assert service._supervisor.last_words(run_of(store)) == "it hung, and was ended by the service"
-    assert service._supervisor._known[run_of(store)].deaths == 1
-    for _ in range(int(AGAIN_S / MOST_S) + 1):
-        service._look()
-    assert service._supervisor.pid(run_of(store)) not in (None, before.pid)
 
 
 def waiting_changes(store: Store) -> dict[str, Any]:

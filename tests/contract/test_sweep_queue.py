@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +17,9 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.errors import QueueFullError, ServiceEndsError, SweepExistsError
 from lstm_sweep.search.api.queue import Submission
-from lstm_sweep.search.service.scheduler import JUST_NOW, TURN_S
+from lstm_sweep.search.service.scheduler import JUST_NOW
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
-from lstm_sweep.search.service.supervisor import AGAIN_S, MOST_DEATHS
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import NoSuchRunError
@@ -30,7 +28,7 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.trial import RoundDone
 from tests.contract.sittings import go_on
-from tests.drivers import child_of, let_drivers_idle
+from tests.drivers import let_drivers_idle
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, tiny_spec
 
@@ -164,7 +162,7 @@ def test_a_look_at_the_queue_while_a_driver_begins_changes_nothing(
     assert set(statuses) == {"RUNNING"}
 
 
-def test_order_and_reasons_survive_a_restart(
+def test_order_and_reasons_are_those_of_the_scheduler(
     service: Service, folder: Path, store: Store, clock: Time, data: Path
 ) -> None:
     for name, priority in (("a", 0), ("b", 0), ("c", 1), ("d", 0)):
@@ -176,10 +174,6 @@ def test_order_and_reasons_survive_a_restart(
     service.prioritise("d", 5)
     after = [one.sweep for one in service.queue()]
     assert after == ["d", "c", "a", "b"]
-    service.drain()
-    again = opened(folder, store, clock)
-    again._look()
-    assert [one.sweep for one in again.queue()] == after
 
 
 def test_a_sweep_that_has_just_ended_takes_no_priority(
@@ -209,56 +203,6 @@ def test_what_was_just_queued_has_its_place_at_once_and_takes_nobodys_slot(
     service._look()
     service.resume("b")
     assert slots_of(service) == {"d": 2, "a": 0, "b": 0, "c": 0}
-
-
-def test_a_restart_leaves_slots_and_turns_as_they_were(
-    service: Service, folder: Path, store: Store, clock: Time, data: Path
-) -> None:
-    for name in "abcd":
-        service.submit(spec_of(data, name), owner="ann")
-    service._look()
-    clock.now += TURN_S
-    service._look()
-    assert slots_of(service) == {"c": 1, "d": 1, "a": 0, "b": 0}
-    service.drain()
-    again = opened(folder, store, clock)
-    again._look()
-    assert slots_of(again) == {"c": 1, "d": 1, "a": 0, "b": 0}
-    clock.now += TURN_S
-    again._look()
-    assert slots_of(again) == {"a": 1, "b": 1, "c": 0, "d": 0}
-    again.drain()
-
-
-def test_a_service_knows_its_queue_as_soon_as_it_has_started(
-    service: Service, folder: Path, store: Store, clock: Time, data: Path
-) -> None:
-    for name in "abc":
-        service.submit(spec_of(data, name), owner="ann")
-    service.drain()
-    again = opened(folder, store, clock)
-    again.start()
-    assert slots_of(again) == {"a": 1, "b": 1, "c": 0}
-    assert again.prioritise("c", 5).slots == 2
-    again.drain()
-
-
-def test_a_sweep_whose_driver_has_died_keeps_its_slots_for_the_next_one(
-    service: Service, store: Store, clock: Time, data: Path
-) -> None:
-    for name in "abc":
-        service.submit(spec_of(data, name), owner="ann")
-    service._look()
-    run_id = reader.existing_sweep(store, "a").info.run_id
-    dead = child_of(service._supervisor, run_id)
-    dead.kill()
-    dead.wait(10)
-    service._look()
-    assert slots_of(service) == {"a": 1, "b": 1, "c": 0}
-    assert "its driver has died" in str(service.status("a").why)
-    clock.now += AGAIN_S
-    service._look()
-    assert service._supervisor.pid(run_id) not in (None, dead.pid)
 
 
 def slots_of(service: Service) -> dict[str, int]:
@@ -309,32 +253,3 @@ def until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)
-
-
-def test_a_sweep_whose_driver_dies_again_and_again_is_given_up_with_its_last_words(
-    service: Service,
-    store: Store,
-    clock: Time,
-    data: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    service.submit(spec_of(data, "s"), owner="ann")
-    run_id = reader.existing_sweep(store, "s").info.run_id
-    (service.settings.state / f"{run_id}.log").write_text("no such thing\n")
-    whys = set[str | None]()
-    for _ in range(400):
-        service._look()
-        whys.add(service.status("s").why)
-        clock.now += 5.0
-        if service.status("s").state == "failed":
-            break
-        if child := service._supervisor._known[run_id].child:
-            child.wait(10)
-    report = service.status("s")
-    assert report.state == "failed"
-    assert f"died {MOST_DEATHS} times in a row" in str(report.why)
-    assert "no such thing" in str(report.why)
-    assert any("is started again in" in str(why) for why in whys)
-    service._look()
-    assert service.queue() == ()

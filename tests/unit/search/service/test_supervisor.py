@@ -118,11 +118,12 @@ def test_no_process_is_started_once_all_are_ended(
 
 
 def test_a_driver_that_dies_is_started_again_later_each_time_and_then_given_up(
-    made: Supervisor, clock: Time, monkeypatch: pytest.MonkeyPatch
+    made: Supervisor, clock: Time, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    given_up = list[str]()
-    monkeypatch.setattr(made, "_give_up", lambda run_id, why: given_up.append(run_id))
+    given_up = list[tuple[str, str]]()
+    monkeypatch.setattr(made, "_give_up", lambda *what: given_up.append(what))
+    (tmp_path / f"{RUN}.log").write_text("no such thing\n")
     waits = []
     made.look([SWEEP])
     for _ in range(MOST_DEATHS):
@@ -134,7 +135,8 @@ def test_a_driver_that_dies_is_started_again_later_each_time_and_then_given_up(
         clock.now += waits[-1]
         made.look([SWEEP])
     assert waits == [AGAIN_S * 2**death for death in range(MOST_DEATHS)]
-    assert given_up == [RUN]
+    last = f"its driver has died {MOST_DEATHS} times in a row; the last that it said: no such thing"
+    assert given_up == [(RUN, last)]
     clock.now += FORGIVEN_S + 1
     child_of(made, RUN).wait(10)
     made.look([SWEEP])
