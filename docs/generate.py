@@ -27,7 +27,7 @@ from lstm_sweep.search.cli import build_parser
 DOCS = Path(__file__).resolve().parent
 PART = re.compile(r"(<!-- generated: (?P<name>.+?) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 #: options of many commands, which are described once
-COMMON = ("--help", "--json", "--server")
+COMMON = ("--help", "--help-all", "--json", "--server")
 #: meanings of arguments whose help is empty, by their form
 MEANINGS = {
     "NAME": "a sweep",

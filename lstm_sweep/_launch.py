@@ -12,11 +12,10 @@ from lstm_sweep._progress import observer_of
 from lstm_sweep._store import StoreLike, settings_of
 from lstm_sweep._sweep import Sweep, how_to_go_on, warn_of_left_out
 from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.search.spec import OPTIONS, SweepSpec
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from lstm_sweep.search.spec import SweepSpec
 
 #: a file or folder
 PathLike = str | os.PathLike[str]
@@ -26,47 +25,7 @@ Values = int | float | str | Sequence[int | float | str] | Mapping[str, int | fl
 
 
 class SweepFields(TypedDict, total=False):
-    """What `launch` is given: the fields of a SWEEP.yaml, all of them optional.
-
-    Fields:
-        data: a file, a folder, or the name of a sample (default: `python-docs`)
-        symbols: what a symbol is: `auto` (default), `chars` or `ids`
-        split: shares of training, validation and test data, such as `[8, 1, 1]`
-        ends: whether the end of a session of event ids is a symbol, `<end>`, that is learned too:
-            `auto` (default; where several end in the training data), or False
-        template: a hyperas template that is searched in place of networks of this package
-        learning_rate_field: the template's learning rate
-        name: name of the sweep (default: name of the data, and a number)
-        space: what may vary: `default`, `quick`, a YAML file, or a mapping of fields to values
-        set: values that take the place of those of the space, by field
-        trials: trials at most
-        minutes: wall time at most (default: 30 if `trials` is not given either, else no limit)
-        workers: trials at once (default: one for each GPU, or else for each CPU core)
-        per_gpu: trials that share a GPU (default: 1)
-        on: where trials run: `local` (default), `ray` on a cluster, or `inline` to debug
-        algo: `tpe` (default), `hyperopt`, `random` or `anneal`
-        ladder: whether learning rates are tried first, from high to low (default: True)
-        halving: whether trials that fall behind wait, and may be pruned (default: True)
-        prior: whether the search begins with the best of earlier sweeps (default: True)
-        early_stopping: end a trial after so many epochs without gain; 0: never
-        patience: end the search after so many trials without gain (default: never)
-        confirm_configs: so many of the best configs are trained again (default: 3)
-        confirm_seeds: with so many further seeds each (default: 3)
-        max_failures: end when so many trials in a row have failed (default: 10)
-        seed: seed of the sweep (default: 0)
-        size_rule: what happens to networks of an unsuitable size: `reject` (default), `warn`, `off`
-        size_low: parameters that suit for each training symbol, of which two million count, at
-            least (default: 0.1)
-        size_high: and at most (default: 10)
-        targets: validation targets that are scored, at most, or `auto` (default)
-        targets_seed: seed by which they are chosen (default: 0); losses on others do not compare
-        adjacent_targets: so many targets side by side share windows, 1: each has a whole window, or
-            `auto` (default): 24, of event ids in short sessions 1, 128 if all networks carry their
-            state
-        rounds_per_epoch: parts of an epoch after each of which a trial is scored and may be ended,
-            or `auto` (default)
-        keep: of so many of the best trials the weights are kept (default: 5)
-    """
+    """What `launch` is given: the fields of a SWEEP.yaml, all of them optional."""
 
     data: PathLike
     symbols: str
@@ -100,6 +59,16 @@ class SweepFields(TypedDict, total=False):
     adjacent_targets: int | str
     rounds_per_epoch: int | str
     keep: int
+
+
+SweepFields.__doc__ = "\n".join(
+    [
+        f"{SweepFields.__doc__}\n",
+        "Fields:",
+        *(f"    {name}: {one.described}" for name, one in OPTIONS.items()),
+        "    set: values that take the place of those of the space, by field",
+    ]
+)
 
 
 def launch(
@@ -229,8 +198,6 @@ def spec_of(fields: Mapping[str, Any]) -> SweepSpec:
     Raises:
         InputError: a name is unknown, or a value cannot be.
     """
-    from lstm_sweep.search.spec import SweepSpec
-
     known = list(SweepFields.__annotations__)
     for name in fields:
         if name not in known:

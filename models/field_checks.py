@@ -12,39 +12,6 @@ from lstm_sweep.models.errors import InputError, nearest, shown
 LARGEST = 2**64
 
 
-def check_number(
-    name: str,
-    value: object,
-    low: float,
-    high: int = LARGEST,
-    *,
-    whole: bool = False,
-    optional: bool = False,
-    above: bool = False,
-    or_else: str = "",
-) -> None:
-    """Refuse what is no number from `low` to `high`; `or_else` is a word that may stand for one.
-
-    With `above` it has to be larger than `low`.
-    """
-    if value is None and optional:
-        return
-    noun = f"{or_else} or " if or_else else ""
-    noun += "a whole number" if whole else "a number"
-    expected = f"expected {noun} {'above' if above else 'from'} {low:g}"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{name} is {shown(value)}: {expected}")
-    if isinstance(value, int) and value > high:
-        given = value if value <= LARGEST else "too large"
-        raise InputError(f"{name} is {given}: {expected} to {high}")
-    if (
-        not low <= value <= high
-        or (above and value == low)
-        or (whole and not isinstance(value, int))
-    ):
-        raise InputError(f"{name} is {value!r}: {expected}")
-
-
 def is_number(value: object, *, whole: bool = False) -> bool:
     """Whether a value is a number, also one of NumPy; booleans are none."""
     return isinstance(value, Integral if whole else Real) and not isinstance(value, bool)

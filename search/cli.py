@@ -9,20 +9,21 @@ import argparse
 import importlib
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from lstm_sweep.models.errors import InputError, NoRoomError
-from lstm_sweep.search.arguments import Parser, Version
+from lstm_sweep.search.arguments import HelpAll, Parser, Version
 from lstm_sweep.search.commands import afar
 from lstm_sweep.search.commands.deletion import add_delete, add_prune
 from lstm_sweep.search.commands.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from lstm_sweep.search.commands.model_arguments import add_detect, add_generate
-from lstm_sweep.search.commands.option_types import number, switch, whole, whole_or_auto
+from lstm_sweep.search.commands.option_types import whole
 from lstm_sweep.search.commands.serve_arguments import add_pause, add_serve
 from lstm_sweep.search.commands.token_arguments import add_token
 from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.spec import BUDGET, CHANGEABLE, NETWORKS, OPTIONS
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.texts.terminal import escape_what_is_not_encoded, plain
 
@@ -98,90 +99,74 @@ def build_parser() -> Parser:
 
 
 def _add_launch(commands: Commands) -> None:
-    command = commands.add_parser("launch", help="run a sweep")
+    usage = "%(prog)s [SWEEP.yaml] [OPTION ...]"
+    command = commands.add_parser("launch", help="run a sweep", usage=usage)
     command.add_argument("spec", nargs="?", metavar="SWEEP.yaml", help="a sweep written in a file")
-    _add_data(command)
-    command.add_argument(
-        "--template", metavar="FILE.py", help="search a hyperas template in place of --data"
+    groups = _add_options(command, OPTIONS)
+    _add_set(groups[NETWORKS])
+    epochs = groups[NETWORKS].add_argument(
+        "--epochs", type=whole, metavar="N", help="epochs of every trial"
     )
-    command.add_argument(
-        "--learning-rate-field", metavar="NAME", help="the template's learning rate, for the ladder"
-    )
-    command.add_argument("--name", help="name of the sweep (default: name of the data, a number)")
-    _add_changeable(command)
+    command.rare |= {epochs, _add_address(groups[BUDGET])}
     command.add_argument(
         "--dry-run", action="store_true", help="only say what it would do, and what that takes"
     )
     _add_progress(command)
-    command.add_argument("--epochs", type=whole, metavar="E", help="epochs of every trial")
-    _add_space(command)
-    command.add_argument("--algo", help="tpe (default), hyperopt (its own TPE), random or anneal")
-    command.add_argument(
-        "--ladder",
-        type=switch,
-        metavar="on|off",
-        help="find the best learning rate first, from high to low (on)",
-    )
-    command.add_argument(
-        "--halving", type=switch, metavar="on|off", help="let trials wait that fall behind (on)"
-    )
-    command.add_argument(
-        "--prior",
-        type=switch,
-        metavar="on|off",
-        help="begin with the best of earlier sweeps on these data (on)",
-    )
-    command.add_argument(
-        "--early-stopping", type=whole, metavar="N", help="end a trial after N epochs without gain"
-    )
-    command.add_argument(
-        "--patience", type=whole, metavar="N", help="end the search after N trials without gain"
-    )
-    command.add_argument(
-        "--confirm-configs", type=whole, metavar="N", help="train the best N again in the end (3)"
-    )
-    command.add_argument(
-        "--confirm-seeds", type=whole, metavar="N", help="each with N further seeds (3)"
-    )
-    command.add_argument("--seed", type=whole, metavar="S", help="seed of the sweep (default 0)")
-    command.add_argument("--size-rule", metavar="RULE", help="reject (default), warn or off")
-    command.add_argument(
-        "--targets",
-        type=whole_or_auto,
-        metavar="N",
-        help="symbols of the validation data on which each trial is scored (auto: as many as take "
-        "a few per cent of a trial's time)",
-    )
-    command.add_argument(
-        "--targets-seed",
-        type=whole,
-        metavar="N",
-        help="seed by which these symbols are chosen (0); losses on others do not compare",
-    )
-    command.add_argument(
-        "--adjacent-targets",
-        type=whole_or_auto,
-        metavar="N",
-        help="how many of them stand side by side, which is faster to score than as many apart "
-        "(auto)",
-    )
-    command.add_argument(
-        "--rounds-per-epoch",
-        type=whole_or_auto,
-        metavar="N",
-        help="how often in an epoch a trial is compared with others (auto: by what an epoch costs)",
-    )
+    command.add_argument("--help-all", action=HelpAll)
 
 
 def _add_resume(commands: Commands) -> None:
-    command = commands.add_parser("resume", help="go on with a sweep that was broken off")
+    usage = "%(prog)s NAME [SWEEP.yaml] [OPTION ...]"
+    command = commands.add_parser(
+        "resume", help="go on with a sweep that was broken off", usage=usage
+    )
     command.add_argument("sweep", metavar="NAME")
     command.add_argument(
         "spec", nargs="?", metavar="SWEEP.yaml", help="checked against what it was"
     )
+    groups = _add_options(command, CHANGEABLE, keeps=True)
+    command.rare.add(_add_address(groups[BUDGET]))
     command.add_argument("--template", metavar="FILE.py", help=OWN_TEMPLATE)
-    _add_changeable(command, keeps=True)
     _add_progress(command)
+    command.add_argument("--help-all", action=HelpAll)
+
+
+def _add_options(
+    command: Parser, names: Iterable[str], *, keeps: bool = False
+) -> dict[str, argparse._ArgumentGroup]:
+    """Add options of a sweep in groups; a command that `keeps` what is not given has no defaults.
+
+    Those that few need are only shown by `--help-all`.
+    """
+    groups = dict[str, argparse._ArgumentGroup]()
+    for one in (OPTIONS[name] for name in names):
+        if one.group not in groups:
+            groups[one.group] = command.add_argument_group(one.group)
+        added = groups[one.group].add_argument(
+            one.flag,
+            type=one.read,
+            metavar=one.kind.metavar,
+            help=one.help if keeps else one.described,
+        )
+        if not one.common:
+            command.rare.add(added)
+    return groups
+
+
+def _add_set(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUES",
+        dest="settings",
+        help="replace a dimension: layer_size=32,64 or dropout=0..0.5 (repeatable)",
+    )
+
+
+def _add_address(group: argparse._ActionsContainer) -> argparse.Action:
+    text = "with --on ray: HEAD:6379 of the cluster, or auto"
+    return group.add_argument("--address", metavar="A", help=text)
 
 
 def _add_stop(commands: Commands) -> None:
@@ -258,38 +243,9 @@ def _add_ui(commands: Commands) -> None:
 
 def _add_size(commands: Commands) -> None:
     command = commands.add_parser("size", help="ask the size rule about networks")
-    _add_data(command)
-    _add_space(command)
-
-
-def _add_changeable(command: argparse.ArgumentParser, *, keeps: bool = False) -> None:
-    """Options of `launch` that `resume` may change; it `keeps` those that are not given."""
-
-    def by_default(value: str) -> str:
-        return "" if keeps else f" ({value})"
-
-    most = "trials at most"
-    command.add_argument("--trials", type=whole, metavar="N", help=most)
-    command.add_argument(
-        "--minutes",
-        type=number,
-        metavar="M",
-        help="wall time at most" + by_default("30 if --trials is not given either"),
-    )
-    command.add_argument("--workers", type=whole, metavar="N", help="trials at once")
-    command.add_argument("--per-gpu", type=whole, metavar="K", help="trials that share a GPU")
-    command.add_argument("--on", metavar="ENGINE", help=ENGINE_TEXTS if keeps else ON)
-    command.add_argument(
-        "--address", metavar="A", help="with --on ray: HEAD:6379 of the cluster, or auto"
-    )
-    command.add_argument(
-        "--max-failures",
-        type=whole,
-        metavar="N",
-        help="end when N trials in a row failed" + by_default("10"),
-    )
-    stay = "best trials whose weights are kept" + by_default("5")
-    command.add_argument("--keep", type=whole, metavar="N", help=stay)
+    groups = _add_options(command, [name for name, one in OPTIONS.items() if one.sizes])
+    _add_set(groups[NETWORKS])
+    command.rare.clear()
 
 
 def _add_progress(command: argparse.ArgumentParser) -> None:
@@ -298,26 +254,6 @@ def _add_progress(command: argparse.ArgumentParser) -> None:
         choices=("auto", "table", "lines", "json", "off"),
         default="auto",
         help="auto (a table in a terminal, else lines), or JSON lines on standard error",
-    )
-
-
-def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data", metavar="PATH_OR_SAMPLE", help="a file, a folder, or a sample")
-    command.add_argument("--symbols", metavar="KIND", help="auto (default), chars or ids")
-    command.add_argument(
-        "--ends", type=switch, metavar="on|off", help="learn where sessions of event ids end (on)"
-    )
-
-
-def _add_space(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--space", metavar="NAME_OR_FILE", help="default, quick, or a YAML file")
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUES",
-        dest="settings",
-        help="replace a dimension: layer_size=32,64 or dropout=0..0.5 (repeatable)",
     )
 
 

@@ -44,11 +44,12 @@ QUICK = Space(
 SPACES = dict(zip(PRESET_NAMES, (DEFAULT, QUICK), strict=True))
 
 
-def named(name_or_file: str) -> Space:
+def named(name_or_file: str, place: str = "space") -> Space:
     """Return a declared space by its name, or read one from a file.
 
     Raises:
-        InputError: there is no such space or file, or the file has an error.
+        InputError: there is no such space or file, or the file has an error; `place` says where it
+            was given.
     """
     if name_or_file in SPACES:
         return SPACES[name_or_file]
@@ -60,7 +61,7 @@ def named(name_or_file: str) -> Space:
     if not found:
         hint = nearest(name_or_file, SPACES)
         raise InputError(
-            f"space {shown(name_or_file)}: {'a folder' if folder else 'no such file'}, expected a "
-            f"YAML file or a declared space ({', '.join(SPACES)}){f'; {hint}' if hint else ''}"
+            f"{place} {shown(name_or_file)}: {'a folder' if folder else 'no such file'}, expected "
+            f"a YAML file or a declared space ({', '.join(SPACES)}){f'; {hint}' if hint else ''}"
         )
     return from_file(file)

@@ -13,15 +13,13 @@ from lstm_sweep.models.data.source import file_groups
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.api.errors import DifferentSearchError
 from lstm_sweep.search.api.references import store_of_sweep
-from lstm_sweep.search.spec import MAY_CHANGE, SweepSpec
+from lstm_sweep.search.spec import CHANGEABLE, OPTIONS, SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 from lstm_sweep.spaces.by_corpus import ByCorpus
 
-#: what may change in a sweep, but for its name
-CHANGEABLE = tuple(field for field in MAY_CHANGE if field != "name")
 #: fields whose defaults leave the choice to the program; a value that is the default counts as not
 #: given
 LEFT_OPEN = ("ends", "targets", "targets_seed", "adjacent_targets", "rounds_per_epoch")
@@ -45,8 +43,8 @@ def resumed_spec(
     if given is None:
         return dataclasses.replace(was, **changes)
     given = _where_it_was(was, given)
-    defaults = {field: getattr(SweepSpec, field) for field in LEFT_OPEN}
-    kept = [*CHANGEABLE, *(f for f, v in defaults.items() if getattr(given, f) == v)]
+    open_fields = [name for name in LEFT_OPEN if getattr(given, name) == OPTIONS[name].default]
+    kept = [*CHANGEABLE, *open_fields]
     given = dataclasses.replace(given, **{field: getattr(was, field) for field in kept})
     open_ones = {n: d for n, d in given.space.items() if isinstance(d, ByCorpus)}
     if taken := {n: was.space[n] for n, d in open_ones.items() if d.may_be(was.space.get(n))}:

@@ -21,11 +21,10 @@ from lstm_sweep.search.commands.afar_spec import (
 )
 from lstm_sweep.search.commands.dry_run import print_dry_run
 from lstm_sweep.search.commands.exits import DONE, FAILED, INTERRUPTED
+from lstm_sweep.search.spec import CHANGEABLE
 from lstm_sweep.search.texts.terminal import plain, print_json
 from lstm_sweep.search.times import DEFAULT_MINUTES, budget_text
 
-#: options of `resume`
-CHANGES = ("trials", "minutes", "workers", "per_gpu", "on", "max_failures", "keep")
 #: end of the type of a refusal to go on with a sweep that has spent all that it may
 NOTHING_TO_DO = ":nothing-to-do"
 
@@ -61,7 +60,7 @@ def _dry_run(body: dict[str, Any], sent: Sent, *, as_json: bool) -> int:
 def resume(arguments: Namespace, service: Connection) -> int:
     """Let a service go on with a sweep, and follow it to its end."""
     refuse(arguments, ("address",))
-    body = given_of(arguments, CHANGES)
+    body = given_of(arguments, CHANGEABLE)
     path = ("sweeps", arguments.sweep)
     with sending(service, arguments.spec) as sent:
         if arguments.spec is not None:

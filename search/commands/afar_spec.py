@@ -21,6 +21,7 @@ from lstm_sweep.search.client.connection import Connection, RefusedError
 from lstm_sweep.search.client.sending import send_data
 from lstm_sweep.search.commands.afar_printing import TEXT, print_text, say
 from lstm_sweep.search.commands.exits import DONE
+from lstm_sweep.search.spec import OPTIONS
 from lstm_sweep.search.texts.terminal import print_json
 from lstm_sweep.spaces.preset_names import PRESET_NAMES
 
@@ -30,13 +31,6 @@ THERE = ("server:", "corpus:")
 REQUEST = "request: "
 #: end of the type of a refusal of a sweep file that describes another search
 DIFFERENT_SEARCH = ":different-search"
-#: options of `launch` that are fields of a submission; data, template and space are looked at
-OPTIONS = (
-    "data", "template", "learning_rate_field", "symbols", "ends", "name", "trials", "minutes",
-    "workers", "per_gpu", "on", "space", "algo", "ladder", "halving", "prior", "early_stopping",
-    "patience", "confirm_configs", "confirm_seeds", "max_failures", "seed", "size_rule", "targets",
-    "targets_seed", "adjacent_targets", "rounds_per_epoch", "keep",
-)  # fmt: skip
 
 
 @dataclass
@@ -48,6 +42,8 @@ class Sent:
     paths: dict[str, str] = field(default_factory=dict)
     #: how sentences at home name it
     names: dict[str, str] = field(default_factory=dict)
+    #: options of the sweep that were typed
+    typed: Mapping[str, Any] = field(default_factory=dict)
 
     def send(self, given: str) -> str:
         """Send a file or folder; what the service calls it."""
@@ -107,8 +103,10 @@ def _as_at_home(error: InputError, sent: Sent, file: str | None) -> InputError:
     is_compared = str(more.get("type")).endswith(DIFFERENT_SEARCH)  # by paths
     text = sent.in_words_of_here(str(error), sent.paths if is_compared else sent.names)
     if text.startswith(REQUEST):
+        text = text.removeprefix(REQUEST)
+        name, _, said = text.partition(" ")
         where = "command line" if file is None else file
-        text = f"{where}: {text.removeprefix(REQUEST)}"
+        text = f"{OPTIONS[name].flag} {said}" if name in sent.typed else f"{where}: {text}"
     return error if text == str(error) else InputError(text)
 
 
@@ -119,7 +117,8 @@ def fields_of(arguments: Namespace, sent: Sent) -> dict[str, Any]:
         InputError: an option or a file cannot be used, or the service refuses it.
     """
     fields = {} if arguments.spec is None else _read_fields(arguments.spec, sent.service)
-    fields |= given_of(arguments, OPTIONS)
+    sent.typed = given_of(arguments, OPTIONS)
+    fields |= sent.typed
     more = [f"epochs={arguments.epochs}"] if arguments.epochs is not None else []
     if settings := [*arguments.settings, *more]:
         fields["set"] = settings
@@ -196,10 +195,11 @@ def size(arguments: Namespace, service: Connection) -> int:
     """Say what the size rule thinks of the networks of a space."""
     if arguments.data is None:
         raise InputError("--data is missing: expected a path or a sample")
-    fields = given_of(arguments, ("data", "symbols", "ends", "space"))
+    fields = given_of(arguments, OPTIONS)
     if arguments.settings:
         fields["set"] = arguments.settings
     with sending(service) as sent:
+        sent.typed = fields
         fields = _with_files(fields, sent)
         if not arguments.json:
             print_text(service.send("POST", "sizes", document=fields, accept=TEXT))

@@ -23,23 +23,13 @@ from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.process.interrupts import Interrupts
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Shield, stop_within_s
-from lstm_sweep.search.spec import MAY_CHANGE, SweepSpec, read_fields, read_spec
+from lstm_sweep.search.spec import CHANGEABLE, OPTIONS, SweepSpec, read_fields, read_spec
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.sweep.observer import Observer
 from lstm_sweep.search.texts.summary import SHOWN, conclude
 from lstm_sweep.search.texts.terminal import plain, print_json
-
-OPTIONS = (
-    "data", "template", "learning_rate_field", "symbols", "ends", "name", "trials", "minutes",
-    "workers", "per_gpu", "on", "space", "algo",
-    "ladder", "halving", "prior", "early_stopping", "patience", "confirm_configs",
-    "confirm_seeds", "max_failures", "seed", "size_rule", "targets", "targets_seed",
-    "adjacent_targets", "rounds_per_epoch", "keep",
-)  # fmt: skip
-#: options of `resume`
-CHANGES = tuple(name for name in MAY_CHANGE if name != "name")
 
 
 def spec_of(arguments: Namespace) -> SweepSpec:
@@ -88,7 +78,7 @@ def _check_says_what(arguments: Namespace) -> None:
 def resume(arguments: Namespace) -> int:
     """Go on with a sweep that was broken off."""
     file, settings = _spec_file(arguments), load(Path.cwd())
-    changes = _given(arguments, CHANGES)
+    changes = _given(arguments, CHANGEABLE)
     address = ray_address(arguments.address, arguments.on)
     spec = None
     if file is not None:

@@ -13,18 +13,12 @@ UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 AGES = {"h": 3600.0, "d": 24 * 3600.0, "w": 7 * 24 * 3600.0}
 
 
-def whole(text: str, or_else: str = "") -> int:
-    """A whole number; `or_else` is what else would be expected."""
+def whole(text: str) -> int:
+    """Parse a whole number."""
     try:
         return int(text)
     except ValueError:
-        expected = f"{or_else}a whole number"
-        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected {expected}") from None
-
-
-def whole_or_auto(text: str) -> int | str:
-    """Parse a whole number or `auto`."""
-    return text if text == "auto" else whole(text, "auto or ")
+        raise _refused(text, "a whole number") from None
 
 
 def number(text: str) -> float:
@@ -32,22 +26,26 @@ def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected a number") from None
+        raise _refused(text, "a number") from None
 
 
 def switch(text: str) -> bool:
     """Parse `on` or `off`."""
     if text not in ("on", "off"):
-        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected on or off")
+        raise _refused(text, "on or off")
     return text == "on"
+
+
+def _refused(text: str, expected: str) -> argparse.ArgumentTypeError:
+    """What is said of a value, behind the option that it was given to."""
+    return argparse.ArgumentTypeError(f"is {shown(text)}: expected {expected}")
 
 
 def size(text: str) -> int:
     """Bytes, as a number with a unit: `500M`, `1.5G`."""
     found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?)([KMGT]?)", text, re.ASCII)
     if not found:
-        expected = "a number and K, M, G or T, such as 500M"
-        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected {expected}")
+        raise _refused(text, "a number and K, M, G or T, such as 500M")
     return int(float(found[1]) * UNITS[found[2]])
 
 
@@ -65,6 +63,5 @@ def age(text: str) -> float:
     """Seconds, as a number with a unit: `12h`, `30d`, `4w`."""
     found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([hdw])", text, re.ASCII)
     if not found:
-        expected = "a number and h, d or w, such as 30d"
-        raise argparse.ArgumentTypeError(f"found {shown(text)}, expected {expected}")
+        raise _refused(text, "a number and h, d or w, such as 30d")
     return float(found[1]) * AGES[found[2]]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: what proposes configs, the default first
+ALGORITHMS = ("tpe", "hyperopt", "random", "anneal")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How to search."""
 
-    algorithm: str = "tpe"
+    algorithm: str = ALGORITHMS[0]
     seed: int = 0
     #: budget: trials at most, and seconds from the beginning; None: no limit
     trials: int = 50

@@ -14,9 +14,9 @@ from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.policy import tpe
 from lstm_sweep.search.policy.observations import GOOD, Observation, Observations
+from lstm_sweep.search.policy.plan import ALGORITHMS
 from lstm_sweep.spaces.space import LISTABLE, Space
 
-ALGORITHMS = ("tpe", "hyperopt", "random", "anneal")
 #: the loss that TPE gives a trial under way, or one that has failed: worse than all others
 PENDING_VALUE = math.inf
 #: trials that spread over the space before TPE begins to learn

@@ -6,20 +6,19 @@ a sweep. The types below only say in JSON Schema what it takes.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.field_checks import LARGEST
 from lstm_sweep.models.yaml_file import MAX_BYTES
-from lstm_sweep.search.engine_names import ENGINES
-from lstm_sweep.search.policy.proposer import ALGORITHMS
+from lstm_sweep.search.options import number
 from lstm_sweep.search.service.auth import LONGEST_TOKEN
 from lstm_sweep.search.service.settings import PRIORITIES
-from lstm_sweep.search.spec import AUTO, MOST_PLACES, NAME, RULES
+from lstm_sweep.search.spec import CHANGEABLE, NAME, OPTIONS
 from lstm_sweep.search.store.registry import LONGEST_NAME
-from lstm_sweep.spaces.presets import SPACES
 
 #: what names an uploaded corpus, and characters of the name that its client gives it
 CORPUS_ID, LONGEST_CORPUS = "[0-9a-f]{32}", 200
@@ -27,56 +26,45 @@ SWEEP_PATTERN = f"^{NAME.pattern}$"
 #: what a client may choose as its token of a request
 KEY_PATTERN = "^[!-~]{1,200}$"
 
-
-def _taken(
-    schema: dict[str, Any], default: Any = ..., about: str = "", *, optional: bool = False
-) -> Any:
-    """A field that takes anything, and is described by a schema; `optional`: or null."""
-    shown: Any = {"anyOf": [schema, {"type": "null"}]} if optional else schema
-    if isinstance(default, dict | list):
-        return Field(default_factory=default.copy, description=about, json_schema_extra=shown)
-    return Field(default=default, description=about or None, json_schema_extra=shown)
-
-
-def _whole(low: int, high: int = LARGEST) -> dict[str, Any]:
-    return {"type": "integer", "minimum": low, "maximum": high}
-
-
-def _word(*words: str) -> dict[str, Any]:
-    return {"type": "string", "enum": list(words)}
-
-
-def _or_auto(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [schema, _word(AUTO)]}
-
-
-DATA = "name of a sample, `corpus:ID` of an uploaded corpus, or `server:PATH`"
-TEXT = {"type": "string", "minLength": 1}
-SWITCH = {"type": "boolean"}
-NUMBER = {"type": "number", "minimum": 0, "maximum": LARGEST}
-MINUTES = {"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST}
-SPLIT = {
-    "type": "array", "items": {"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST},
-    "minItems": 3, "maxItems": 3,
-}  # fmt: skip
-SETTINGS = {"type": "array", "items": {"type": "string"}}
-SPACE = {
-    "anyOf": [
-        _word(*SPACES),
-        {"type": "object", "description": "dimensions, as in a space file"},
-    ]
+#: properties of bodies, in JSON Schema
+PRIORITY = {
+    **number(PRIORITIES[0], PRIORITIES[-1]).schema,
+    "description": "sweeps with a higher one go first",
+}
+SETTINGS = {"type": "array", "items": {"type": "string"}, "default": []}
+OWN_TEMPLATE = {
+    "type": "string",
+    "minLength": 1,
+    "description": "`corpus:ID` or `server:PATH` of its template, if the service lacks it",
 }
 
 
-def check_only(given: dict[str, Any], known: tuple[str, ...]) -> None:
-    """Refuse fields that a body does not have.
+def _described(properties: Mapping[str, Any], *required: str) -> ConfigDict:
+    """A body of which JSON Schema says what it takes, and the core refuses all else."""
+    schema: Any = {
+        "properties": {
+            name: _without_default(one) if name in required else one
+            for name, one in properties.items()
+        },
+        "required": [*required],
+        "additionalProperties": False,
+    }
+    return ConfigDict(extra="allow", json_schema_extra=schema)
 
-    Raises:
-        InputError: there is one.
-    """
-    for field in given:
-        if field not in known:
-            raise InputError(f"request: {shown(field)} is no field: {one_of(field, known)}")
+
+def _without_default(described: Mapping[str, Any]) -> dict[str, Any]:
+    """A property that has to be given, or stays as it was."""
+    return {key: value for key, value in described.items() if key != "default"}
+
+
+def _sweep(names: Collection[str]) -> dict[str, Any]:
+    """Options of a sweep as properties of a body; what it names by a path has other names here."""
+    found: dict[str, Any] = {name: OPTIONS[name].schema() for name in names}
+    for name, what in (("data", "a sample, "), ("template", "")):
+        if name in found:
+            found[name]["description"] = f"{what}`corpus:ID` of what was uploaded, or `server:PATH`"
+    text = "dimensions in place of others: `layer_size=32,64`"
+    return found | {"set": SETTINGS | {"description": text}}
 
 
 def checked_settings(given: object) -> list[str]:
@@ -103,111 +91,61 @@ def check_priority(priority: object) -> None:
 
 
 class _Body(BaseModel):
-    """A body; fields that are not described are refused by the core, which names similar ones."""
+    """A body whose fields are checked by the core, which has the sentences."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
+    def sent(self) -> dict[str, Any]:
+        """The fields that the client has sent."""
+        return dict(self.model_extra or {})
 
     def given(self) -> dict[str, Any]:
-        """The fields that the client has sent."""
-        return self.model_dump(exclude_unset=True)
+        """The fields that the client has sent, which are some of those that are described.
+
+        Raises:
+            InputError: there is another one, or one is missing.
+        """
+        fields, described = self.sent(), cast(Any, self.model_config["json_schema_extra"])
+        for name in fields:
+            if name not in described["properties"]:
+                known = one_of(name, described["properties"])
+                raise InputError(f"request: {shown(name)} is no field: {known}")
+        for name in described["required"]:
+            if name not in fields:
+                raise InputError(f"request: {name} is missing, expected it")
+        return fields
 
 
 class Networks(_Body):
     """Networks whose sizes are asked for: the fields of `SWEEP.yaml` that decide on them."""
 
-    data: Any = _taken(TEXT, ..., DATA)
-    symbols: Any = _taken(_word("auto", "chars", "ids"), "auto")
-    split: Any = _taken(SPLIT, [0.8, 0.1, 0.1])
-    ends: Any = _taken(
-        {"anyOf": [SWITCH, _word(AUTO, "on", "off")]},
-        AUTO,
-        "whether ends of sessions of event ids are symbols",
-    )
-    space: Any = _taken(SPACE, "default")
-    set: Any = _taken(SETTINGS, [], "dimensions in place of others: `layer_size=32,64`")
-    size_low: Any = _taken(
-        NUMBER, 0.1, "parameters per training symbol that suit; two million count"
-    )
-    size_high: Any = _taken(NUMBER, 10)
+    model_config = _described(_sweep([name for name, one in OPTIONS.items() if one.sizes]), "data")
 
 
 class SweepSubmission(_Body):
     """A sweep that is to be queued: the fields of `SWEEP.yaml`, and its priority."""
 
-    data: Any = _taken(TEXT, "python-docs", DATA)
-    symbols: Any = _taken(_word("auto", "chars", "ids"), "auto")
-    split: Any = _taken(SPLIT, [0.8, 0.1, 0.1])
-    ends: Any = _taken(
-        {"anyOf": [SWITCH, _word(AUTO, "on", "off")]},
-        AUTO,
-        "whether ends of sessions of event ids are symbols",
-    )
-    name: Any = _taken(
-        {"type": "string", "pattern": SWEEP_PATTERN},
-        None,
-        "null: that of the data, and a number",
-        optional=True,
-    )
-    space: Any = _taken(SPACE, "default")
-    set: Any = _taken(SETTINGS, [], "dimensions in place of others: `layer_size=32,64`")
-    template: Any = _taken(
-        TEXT, None, "`corpus:ID` or `server:PATH` of a template, in place of data", optional=True
-    )
-    learning_rate_field: Any = _taken({"type": "string"}, None, optional=True)
-    trials: Any = _taken(_whole(1), None, "trials at most", optional=True)
-    minutes: Any = _taken(
-        MINUTES, None, "wall time at most; 30 if trials are not limited either", optional=True
-    )
-    workers: Any = _taken(_whole(1, MOST_PLACES), None, "trials at once, at most", optional=True)
-    per_gpu: Any = _taken(_whole(1, MOST_PLACES), 1)
-    on: Any = _taken(_word(*ENGINES), "local")
-    algo: Any = _taken(_word(*ALGORITHMS), "tpe")
-    ladder: Any = _taken(SWITCH, True)
-    halving: Any = _taken(SWITCH, True)
-    prior: Any = _taken({"anyOf": [SWITCH, _word("on", "off")]}, True)
-    early_stopping: Any = _taken(_whole(0), 10)
-    patience: Any = _taken(_whole(1), None, optional=True)
-    confirm_configs: Any = _taken(_whole(0), 3)
-    confirm_seeds: Any = _taken(_whole(0), 3)
-    max_failures: Any = _taken(_whole(1), 10)
-    seed: Any = _taken(_whole(0), 0)
-    size_rule: Any = _taken(_word(*RULES), "reject")
-    size_low: Any = _taken(NUMBER, 0.1)
-    size_high: Any = _taken(NUMBER, 10)
-    targets: Any = _taken(_or_auto(_whole(1)), AUTO)
-    targets_seed: Any = _taken(_whole(0), 0)
-    adjacent_targets: Any = _taken(_or_auto(_whole(1)), AUTO)
-    rounds_per_epoch: Any = _taken(_or_auto(_whole(1)), AUTO)
-    keep: Any = _taken(_whole(1), 5, "best trials whose weights are kept")
-    priority: Any = _taken(
-        _whole(PRIORITIES[0], PRIORITIES[-1]), 0, "sweeps with a higher one go first"
-    )
+    model_config = _described(_sweep(OPTIONS) | {"priority": PRIORITY | {"default": 0}})
 
 
 class Changes(_Body):
     """What a sweep may do differently from now on."""
 
-    trials: Any = _taken(_whole(1), None, "trials at most")
-    minutes: Any = _taken(MINUTES, None, optional=True)
-    workers: Any = _taken(_whole(1, MOST_PLACES), None, optional=True)
-    per_gpu: Any = _taken(_whole(1, MOST_PLACES), None)
-    on: Any = _taken(_word(*ENGINES), None)
-    max_failures: Any = _taken(_whole(1), None)
-    keep: Any = _taken(_whole(1), None)
-    spec: Any = _taken(
-        {"type": "object"},
-        None,
-        "the fields of its sweep file, which are compared with what it began with",
-    )
-    template: Any = _taken(
-        TEXT, None, "`corpus:ID` or `server:PATH` of its template, if the service lacks it"
+    model_config = _described(
+        {name: _without_default(OPTIONS[name].schema()) for name in CHANGEABLE}
+        | {
+            "spec": {
+                "type": "object",
+                "description": "the fields of its sweep file, which are compared with what it "
+                "began with",
+            },
+            "template": OWN_TEMPLATE,
+        }
     )
 
 
 class Priority(_Body):
     """The place of a sweep in the queue."""
 
-    priority: Any = _taken(_whole(PRIORITIES[0], PRIORITIES[-1]), ...)
+    model_config = _described({"priority": PRIORITY}, "priority")
 
 
 class CorpusAnnouncement(BaseModel):
@@ -225,12 +163,18 @@ class CorpusAnnouncement(BaseModel):
 class RerunSubmission(_Body):
     """A trial that is to be trained again."""
 
-    changes: Any = _taken({"type": "object"}, {}, "other values for fields of its config")
-    set: Any = _taken(SETTINGS, [], "such values as on the command line: `dropout=0.2`")
-    template: Any = _taken(
-        TEXT, None, "`corpus:ID` or `server:PATH` of its template, if the service lacks it"
+    model_config = _described(
+        {
+            "changes": {
+                "type": "object",
+                "default": {},
+                "description": "other values for fields of its config",
+            },
+            "set": SETTINGS | {"description": "such as on the command line: `dropout=0.2`"},
+            "template": OWN_TEMPLATE,
+            "on": OPTIONS["on"].schema(),
+        }
     )
-    on: Any = _taken(_word(*ENGINES), next(iter(ENGINES)))
 
 
 class ExportSubmission(BaseModel):

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, shown
-from lstm_sweep.models.field_checks import check_number
 from lstm_sweep.search.device import Device
+from lstm_sweep.search.options import number
 from lstm_sweep.search.store.faults import BadRunError
 
 Words = TypeVar("Words", bound=StrEnum)
@@ -315,7 +315,7 @@ def scoring_of(tags: Tags) -> Scoring:
     counts = [given.get("targets"), given.get("seed"), given.get("adjacent")]
     try:
         for one, least in zip(counts, (0, 0, 1), strict=True):
-            check_number("", one, least, whole=True)
+            number(least).take("", one)
     except InputError:
         expected = "numbers of targets, of a seed, and of adjacent targets"
         raise tags.bad(Tag.SCORING, expected) from None

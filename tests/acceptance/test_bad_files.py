@@ -10,7 +10,7 @@ import pytest
 
 from lstm_sweep.models.config import DIRECTIONS, OPTIMIZERS
 from lstm_sweep.search.engine_names import ENGINES
-from lstm_sweep.search.policy.proposer import ALGORITHMS
+from lstm_sweep.search.policy.plan import ALGORITHMS
 from tests.acceptance.bad_input import DATA, GOOD, MODEL, OVER, lay_out, refuse
 
 

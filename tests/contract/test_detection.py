@@ -152,7 +152,7 @@ def test_nothing_unexpected_is_said_in_a_line(
         (["--data", "log.txt", "--below", "nan"], ["--below is nan", "0 to 1"]),
         (["--data", "log.txt", "--candidates", "0"], ["--candidates is 0", "1 or more"]),
         (["--data", "log.txt", "--top", "-1"], ["--top is -1", "expected 0 to 1,000,000"]),
-        (["--data", "log.txt", "--below", "few"], ["--below", "found 'few', expected a number"]),
+        (["--data", "log.txt", "--below", "few"], ["--below is 'few': expected a number"]),
         ([], ["--data", "detect --help"]),
     ],
 )  # fmt: skip

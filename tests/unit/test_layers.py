@@ -18,7 +18,7 @@ LAYERS = {
     "models": [{"", "data"}, {"fast"}, {"network"}, {"template", "bundle"}],
     "spaces": [{""}, {"template"}],
     "search": [
-        {"process", "objective", "times", "device", "engine_names", "arguments"},
+        {"process", "objective", "times", "device", "engine_names", "arguments", "options"},
         {"trial"},
         {"progress"},
         {"policy"},

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from rich.console import Console
 
-from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.models.errors import shown
 from lstm_sweep.models.yaml_file import parse_yaml
 from lstm_sweep.search import api
 from lstm_sweep.search.service import answers, printed
@@ -35,10 +35,6 @@ router = APIRouter(prefix=API, tags=["sweeps"])
 async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
     """Sizes of the networks of a space, compared with the size rule on the data."""
     fields = body.given()
-    for field in fields:
-        if field not in Networks.model_fields:
-            known = one_of(field, list(Networks.model_fields))
-            raise InputError(f"request: {shown(field)} is no field: {known}")
 
     def write(console: Console) -> None:
         write_sizes(console, api.size(site.names.spec_of(fields)))
@@ -70,7 +66,7 @@ async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
 )
 async def dry_run(body: SweepSubmission, site: TheSite) -> Response:
     """What a sweep with the fields of `SWEEP.yaml` would do; nothing is trained, or queued."""
-    fields = body.given()
+    fields = body.sent()
     check_priority(fields.pop("priority", 0))
     return answers.document(await site.answers.read_corpus(partial(dry_run_of, site, fields)))
 

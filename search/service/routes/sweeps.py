@@ -23,7 +23,6 @@ from lstm_sweep.search.service.bodies import (
     Changes,
     Priority,
     SweepSubmission,
-    check_only,
     check_priority,
 )
 from lstm_sweep.search.service.description import (
@@ -79,7 +78,7 @@ def status_of(site: Site, name: str) -> dict[str, Any]:
 )
 async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key = None) -> Response:
     """Queue a sweep with the fields of `SWEEP.yaml`; it runs once slots are free."""
-    fields = body.given()
+    fields = body.sent()
     priority = fields.pop("priority", 0)
     check_priority(priority)
     check_may_prioritise(user, priority)
@@ -177,14 +176,14 @@ async def prioritise(
     sweep: SweepName, body: Priority, site: TheSite, user: TheUser, request: Request
 ) -> Response:
     """Give a sweep that waits or runs another priority."""
-    check_only(body.given(), ("priority",))
-    check_priority(body.priority)
-    check_may_prioritise(user, body.priority)
-    note(request, priority=body.priority)
+    priority = body.given()["priority"]
+    check_priority(priority)
+    check_may_prioritise(user, priority)
+    note(request, priority=priority)
 
     def change() -> dict[str, Any]:
         site.check_may_change(user, sweep)
-        return site.service.prioritise(sweep, body.priority).to_dict()
+        return site.service.prioritise(sweep, priority).to_dict()
 
     return answers.document(await site.answers.change(change))
 
@@ -233,7 +232,7 @@ async def resume(
     body: Changes | None = None,
 ) -> Response:
     """Queue a sweep that is paused, was broken off or has ended, also with more to do."""
-    given = body.given() if body else {}
+    given = body.sent() if body else {}
     note(request, **{field: shown(value) for field, value in given.items()})
 
     def call() -> None:

@@ -18,7 +18,7 @@ from lstm_sweep.search.engines import check_engine
 from lstm_sweep.search.service import answers, printed
 from lstm_sweep.search.service import shown as shows
 from lstm_sweep.search.service.auth import User
-from lstm_sweep.search.service.bodies import RerunSubmission, check_only, checked_settings
+from lstm_sweep.search.service.bodies import RerunSubmission, checked_settings
 from lstm_sweep.search.service.description import (
     API,
     ROWS,
@@ -161,7 +161,6 @@ async def compare(first: Reference, other: Reference, request: Request, site: Th
 
 async def _rerun(reference: str, body: RerunSubmission | None, site: Site, user: User) -> Response:
     given = body.given() if body else {}
-    check_only(given, tuple(RerunSubmission.model_fields))
     settings = checked_settings(given.get("set", []))
     on, named = given.get("on", next(iter(ENGINES))), given.get("template")
 

@@ -1,137 +1,285 @@
+"""The options of a sweep: the same from the command line, a file, Python and a request."""
+
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import lstm_sweep as ls
+from lstm_sweep._launch import spec_of
 from lstm_sweep.models.data.samples import SAMPLES
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule
+from lstm_sweep.search.cli import build_parser
+from lstm_sweep.search.commands import launch
 from lstm_sweep.search.engine_names import ENGINES
-from lstm_sweep.search.policy.proposer import ALGORITHMS
-from lstm_sweep.search.spec import RULES, SweepSpec, read_spec
+from lstm_sweep.search.policy.plan import ALGORITHMS, Plan
+from lstm_sweep.search.service.bodies import Changes, Networks, SweepSubmission
+from lstm_sweep.search.service.data_names import DataNames
+from lstm_sweep.search.service.uploads import Uploads
+from lstm_sweep.search.spec import CHANGEABLE, OPTIONS, RULES, SweepSpec, read_spec
+from lstm_sweep.search.sweep.preflight import ladder_notes
 from lstm_sweep.search.times import DEFAULT_MINUTES
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
 
-WHOLE = "expected a whole number from"
+ROOT = Path(__file__).resolve().parents[3]
+NAMES = DataNames(cast(Uploads, None), (), allow_code=False)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "sweep.yaml"
+
+
+def from_file(fields: Mapping[str, Any], file: Path) -> SweepSpec:
+    """The spec of a sweep file."""
+    file.write_text(yaml.safe_dump(json.loads(json.dumps(fields))))
+    return read_spec(file, {}, [])
+
+
+def from_python(fields: Mapping[str, Any], file: Path) -> SweepSpec:
+    """The spec of keywords of `launch`."""
+    return spec_of(fields)
+
+
+def from_request(fields: Mapping[str, Any], file: Path) -> SweepSpec:
+    """The spec of a request of a service."""
+    return NAMES.spec_of(SweepSubmission(**fields).sent())
+
+
+def from_command_line(fields: Mapping[str, Any], file: Path) -> SweepSpec:
+    """The spec of options of `launch`."""
+    typed = [f"--{name.replace('_', '-')}={_typed(value)}" for name, value in fields.items()]
+    return launch.spec_of(build_parser().parse_args(["launch", *typed]))
+
+
+def _typed(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ",".join(map(repr, value)) if isinstance(value, tuple) else str(value)
+
+
+#: what makes a spec of fields, and what it calls the place of one
+WAYS: dict[Callable[[Mapping[str, Any], Path], SweepSpec], Callable[[str, Path], str]] = {
+    from_file: lambda name, file: f"{file}: {name}",
+    from_python: lambda name, file: f"launch: {name}",
+    from_request: lambda name, file: f"request: {name}",
+    from_command_line: lambda name, file: f"--{name.replace('_', '-')}",
+}
+WHOLE, NUMBER, SWITCH = (
+    "expected a whole number from",
+    "expected a number",
+    "expected true or false",
+)
+SHARES = "expected three shares above 0, such as [8, 1, 1]"
 NAME = "expected up to 100 letters, digits, '.', '_' and '-', a letter or digit first"
+#: fields, their values, and what is said of them; texts and whole numbers by all ways
+BAD: list[tuple[str, Any, str]] = [
+    ("symbols", "char", "'char': expected one of auto, chars, ids; did you mean 'chars'?"),
+    ("split", [8, 1], f"[8, 1]: {SHARES}"),
+    ("split", [8, 1, "1"], f"[8, 1, '1']: {SHARES}"),
+    ("split", [1, 1, 0], f"[1, 1, 0]: {SHARES}"),
+    ("ends", 1.0, "1.0: expected auto, true or false"),
+    ("ends", None, "None: expected auto, true or false"),
+    ("name", "a/b", f"'a/b': {NAME}"),
+    ("trials", 0, f"0: {WHOLE} 1"),
+    ("trials", 1.5, f"1.5: {WHOLE} 1"),
+    ("trials", "ten", f"'ten': {WHOLE} 1"),
+    ("trials", True, f"True: {WHOLE} 1"),
+    ("trials", 10**30, f"too large: {WHOLE} 1 to {2**64}"),
+    ("minutes", -1.0, f"-1.0: {NUMBER} above 0"),
+    ("minutes", 0.0, f"0.0: {NUMBER} above 0"),
+    ("minutes", math.nan, f"nan: {NUMBER} above 0"),
+    ("minutes", math.inf, f"inf: {NUMBER} above 0"),
+    ("minutes", "5m", f"'5m': {NUMBER} above 0"),
+    ("workers", 2_000, f"2000: {WHOLE} 1 to 1000"),
+    ("per_gpu", 0, f"0: {WHOLE} 1"),
+    ("per_gpu", None, f"None: {WHOLE} 1"),
+    ("on", "cloud", f"'cloud': expected one of {', '.join(ENGINES)}"),
+    ("algo", "grid", f"'grid': expected one of {', '.join(ALGORITHMS)}"),
+    ("seed", -1, f"-1: {WHOLE} 0"),
+    ("size_rule", "maybe", f"'maybe': expected one of {', '.join(RULES)}"),
+    ("size_rule", False, f"False: expected one of {', '.join(RULES)}"),
+    ("size_low", -0.1, f"-0.1: {NUMBER} from 0"),
+    ("ladder", 1.0, f"1.0: {SWITCH}"),
+    ("prior", None, f"None: {SWITCH}"),
+    ("early_stopping", False, f"False: {WHOLE} 0"),
+    ("patience", "never", f"'never': {WHOLE} 1"),
+    ("confirm_configs", -1, f"-1: {WHOLE} 0"),
+    ("confirm_seeds", None, f"None: {WHOLE} 0"),
+    ("max_failures", 0, f"0: {WHOLE} 1"),
+    ("targets", 0, "0: expected auto or a whole number from 1"),
+    ("rounds_per_epoch", "many", "'many': expected auto or a whole number from 1"),
+    ("keep", 0, f"0: {WHOLE} 1"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "sentence"), BAD)
+def test_a_bad_value_is_refused_by_the_same_sentence(
+    field: str, value: Any, sentence: str, file: Path
+) -> None:
+    is_typed = type(value) in (str, int, float) and (type(value) is not float or field == "minutes")
+    for make, place in WAYS.items():
+        if make is from_command_line and not is_typed:
+            continue
+        if make is from_python and value is None:  # as if it were not given
+            continue
+        with pytest.raises(InputError) as refusal:
+            make({field: value}, file)
+        assert str(refusal.value).startswith(f"{place(field, file)} is {sentence}")
 
 
 @pytest.mark.parametrize(
-    "field, value, message",
+    ("typed", "sentence"),
     [
-        ("data", 5, "data is 5: expected a path or the name of a sample"),
-        ("data", "", "data is '': expected a path or the name of a sample"),
-        (
-            "symbols",
-            "char",
-            "symbols is 'char': did you mean 'chars'? possible: auto, chars, ids",
-        ),
-        ("split", [8, 1], "split is [8, 1]: expected three shares above 0, such as [8, 1, 1]"),
-        ("split", "8,1,1", "split is '8,1,1': expected three shares above 0, such as [8, 1, 1]"),
-        (
-            "split",
-            [8, 1, "1"],
-            "split is [8, 1, '1']: expected three shares above 0, such as [8, 1, 1]",
-        ),
-        ("split", [1, 1, 0], "split is [1, 1, 0]: expected three shares above 0"),
-        ("split", [0, 0, 0], "split is [0, 0, 0]: expected three shares above 0"),
-        ("ends", "yes", "ends is 'yes': expected auto, true or false"),
-        ("ends", None, "ends is None: expected auto, true or false"),
-        ("name", "a/b", f"name is 'a/b': {NAME}"),
-        ("space", {"layer": 2}, "space: 'layer' is no field of a config: did you mean 'layers'?"),
-        ("space", {"layers": 99}, "space: layers is 99: expected an integer from 1 to 16"),
-        ("space", [], "space: found nothing, expected a mapping of fields to values"),
-        ("trials", 0, f"trials is 0: {WHOLE} 1"),
-        ("trials", 1.5, f"trials is 1.5: {WHOLE} 1"),
-        ("trials", "20", f"trials is '20': {WHOLE} 1"),
-        ("trials", True, f"trials is True: {WHOLE} 1"),
-        ("minutes", 0, "minutes is 0: expected a number above 0"),
-        ("minutes", -1, "minutes is -1: expected a number above 0"),
-        ("minutes", math.nan, "minutes is nan: expected a number above 0"),
-        ("minutes", math.inf, "minutes is inf: expected a number above 0"),
-        ("minutes", "5", "minutes is '5': expected a number above 0"),
-        ("workers", 0, f"workers is 0: {WHOLE} 1"),
-        ("per_gpu", 0, "per_gpu is 0: expected a whole number from 1"),
-        ("per_gpu", None, "per_gpu is None: expected a whole number from 1"),
-        ("on", "cloud", f"on is 'cloud': expected one of {', '.join(ENGINES)}"),
-        ("algo", "grid", f"algo is 'grid': expected one of {', '.join(ALGORITHMS)}"),
-        ("seed", -1, f"seed is -1: {WHOLE} 0"),
-        ("seed", 0.5, f"seed is 0.5: {WHOLE} 0"),
-        ("size_rule", "maybe", f"size_rule is 'maybe': expected one of {', '.join(RULES)}"),
-        ("size_rule", False, f"size_rule is False: expected one of {', '.join(RULES)}"),
-        ("size_low", -0.1, "size_low is -0.1: expected a number from 0"),
-        ("size_low", 11, "size rule from 11 to 10: expected 0 <= low <= high"),
-        ("size_high", "big", "size_high is 'big': expected a number from 0"),
-        ("size_high", 0.01, "size rule from 0.1 to 0.01: expected 0 <= low <= high"),
-        ("ladder", "no", "ladder is 'no': expected true or false"),
-        ("ladder", 1, "ladder is 1: expected true or false"),
-        ("ladder", None, "ladder is None: expected true or false"),
-        ("halving", "true", "halving is 'true': expected true or false"),
-        ("halving", 0, "halving is 0: expected true or false"),
-        ("early_stopping", -1, f"early_stopping is -1: {WHOLE} 0"),
-        ("early_stopping", 2.5, f"early_stopping is 2.5: {WHOLE} 0"),
-        ("early_stopping", "5", f"early_stopping is '5': {WHOLE} 0"),
-        ("early_stopping", False, f"early_stopping is False: {WHOLE} 0"),
-        ("early_stopping", None, f"early_stopping is None: {WHOLE} 0"),
-        ("patience", 0, f"patience is 0: {WHOLE} 1"),
-        ("patience", 1.5, f"patience is 1.5: {WHOLE} 1"),
-        ("patience", "never", f"patience is 'never': {WHOLE} 1"),
-        ("patience", True, f"patience is True: {WHOLE} 1"),
-        ("confirm_configs", -1, f"confirm_configs is -1: {WHOLE} 0"),
-        ("confirm_configs", 0.5, f"confirm_configs is 0.5: {WHOLE} 0"),
-        ("confirm_configs", None, f"confirm_configs is None: {WHOLE} 0"),
-        ("confirm_configs", 10**30, f"confirm_configs is too large: {WHOLE} 0"),
-        ("confirm_seeds", -1, f"confirm_seeds is -1: {WHOLE} 0"),
-        ("confirm_seeds", "3", f"confirm_seeds is '3': {WHOLE} 0"),
-        ("confirm_seeds", True, f"confirm_seeds is True: {WHOLE} 0"),
-        ("targets", 0, "targets is 0: expected auto or a whole number from 1"),
-        ("targets", "many", "targets is 'many': expected auto or a whole number from 1"),
-        ("keep", 0, f"keep is 0: {WHOLE} 1"),
-        ("trails", 5, "'trails' is no field: did you mean 'trials'? possible: data, symbols,"),
+        ("--ladder=yes", "--ladder is 'yes': expected on or off"),
+        ("--ends=True", "--ends is 'True': expected auto, on or off"),
+        ("--trials=1.5", f"--trials is '1.5': {WHOLE} 1"),
+        ("--trials=", f"--trials is '': {WHOLE} 1"),
+        (f"--trials={'9' * 5000}", f"--trials is '{'9' * 120}...': {WHOLE} 1"),
+        ("--split=8,1", "--split is '8,1': expected three shares above 0, such as 8,1,1"),
+        ("--split=a", "--split is 'a': expected three shares above 0, such as 8,1,1"),
+        ("--data=", "--data is '': expected a path or the name of a sample"),
+        ("--space=fast", "--space 'fast': no such file, expected a YAML file or a declared space"),
+        ("--learning-rate-field=x", "--learning-rate-field is given, expected a template with it"),
+        ("--set=layer=1", "--set layer=1: 'layer' is no field of a config: did you mean 'layers'?"),
     ],
 )
-def test_a_wrong_field_is_refused_by_its_name(field: str, value: object, message: str) -> None:
-    with pytest.raises(InputError, match=f"^{re.escape(f'a.yaml: {message}')}"):
-        SweepSpec.from_mapping({field: value}, "a.yaml")
-
-
-def test_an_unknown_field_lists_all_fields() -> None:
-    fields = ", ".join(field.name for field in dataclasses.fields(SweepSpec))
-    with pytest.raises(InputError, match=f"'zzz' is no field: possible: {fields}$"):
-        SweepSpec.from_mapping({"zzz": 1}, "a.yaml")
-
-
-def test_an_unknown_space_is_refused_with_the_declared_ones() -> None:
-    with pytest.raises(InputError, match=r"space 'fast': no such file.*default, quick"):
-        SweepSpec.from_mapping({"space": "fast"}, "a.yaml")
-
-
-@pytest.mark.parametrize("name", ["a", "7", "2024-01.run_3", "A" * 100])
-def test_a_name_of_letters_digits_and_marks_is_taken(name: str) -> None:
-    assert SweepSpec(name=name).name == name
+def test_what_is_typed_is_refused_by_its_option(typed: str, sentence: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        launch.spec_of(build_parser().parse_args(["launch", typed]))
+    assert str(refusal.value).startswith(sentence)
 
 
 @pytest.mark.parametrize(
-    "name", ["", "-a", ".a", "_a", "a b", "a/b", "A" * 101, "ä", "a\n", "../a", 2024]
+    ("fields", "sentence"),
+    [
+        ({"data": 5}, "data is 5: expected a path or the name of a sample"),
+        ({"space": {"layer": 2}}, "space: 'layer' is no field of a config: did you mean 'layers'?"),
+        ({"space": {"layers": 99}}, "space: layers is 99: expected an integer from 1 to 16"),
+        ({"space": []}, "space: found nothing, expected a mapping of fields to values"),
+        ({"space": "fast"}, "space 'fast': no such file, expected a YAML file or a declared space"),
+        ({"size_low": 11}, "size rule from 11 to 10: expected 0 <= low <= high"),
+        ({"trails": 5}, "'trails' is no field: did you mean 'trials'? possible: data, symbols, "),
+        ({"template": 5}, "template is 5: expected a path"),
+        ({"template": "x.py", "data": "y"}, "data is given with a template, expected one of the"),
+    ],
 )
-def test_any_other_name_is_refused(name: Any) -> None:
-    with pytest.raises(InputError, match=re.escape(f"name is {name!r}: {NAME}")):
-        SweepSpec(name=name)
+def test_what_is_no_single_value_is_refused_by_files_and_python(
+    fields: dict[str, Any], sentence: str, file: Path
+) -> None:
+    for make, where in ((from_file, file), (from_python, "launch")):
+        with pytest.raises(InputError) as refusal:
+            make(fields, file)
+        assert str(refusal.value).startswith(f"{where}: {sentence}")
 
 
-def test_nothing_given_means_the_defaults() -> None:
+#: values of options that are allowed
+GOOD: dict[str, Any] = {
+    "data": st.sampled_from(list(SAMPLES)),
+    "symbols": st.sampled_from(["auto", "chars", "ids"]),
+    "ends": st.sampled_from(["auto", True, False]),
+    "split": st.sampled_from([(0.8, 0.1, 0.1), (0.5, 0.25, 0.25), (6, 2, 2)]),
+    "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True),
+    "space": st.sampled_from(list(presets.SPACES)),
+    "trials": st.integers(1, 1000),
+    "minutes": st.floats(0, 1e6, exclude_min=True),
+    "workers": st.integers(1, 100),
+    "per_gpu": st.integers(1, 8),
+    "on": st.sampled_from(list(ENGINES)),
+    "algo": st.sampled_from(ALGORITHMS),
+    "ladder": st.booleans(),
+    "halving": st.booleans(),
+    "prior": st.booleans(),
+    "early_stopping": st.integers(0, 100),
+    "patience": st.integers(1, 1000),
+    "confirm_configs": st.integers(0, 10),
+    "confirm_seeds": st.integers(0, 10),
+    "max_failures": st.integers(1, 10),
+    "seed": st.integers(0, 2**63),
+    "size_rule": st.sampled_from(RULES),
+    "size_low": st.floats(0, 0.5),
+    "size_high": st.floats(0.5, 100),
+    "targets": st.integers(1, 10**6) | st.just("auto"),
+    "targets_seed": st.integers(0, 9),
+    "adjacent_targets": st.integers(1, 100) | st.just("auto"),
+    "rounds_per_epoch": st.integers(1, 100) | st.just("auto"),
+    "keep": st.integers(1, 50),
+}
+
+
+@given(fields=st.fixed_dictionaries({}, optional=GOOD))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_all_ways_make_the_same_spec_and_it_is_read_back_from_what_it_writes(
+    fields: dict[str, Any], file: Path
+) -> None:
+    spec = SweepSpec.from_mapping(fields, "here")
+    assert [make(fields, file) for make in WAYS] == [spec] * len(WAYS)
+    assert SweepSpec.from_mapping(spec.to_dict(), "here") == spec
+
+
+def test_all_ways_have_all_options() -> None:
+    assert list(SweepSpec().to_dict()) == list(OPTIONS)
+    assert {*GOOD, "template", "learning_rate_field"} == {*OPTIONS}
+    keywords = {name: str(kind) for name, kind in ls.SweepFields.__annotations__.items()}
+    assert {*keywords} == {*OPTIONS, "set"}
+    for field in dataclasses.fields(SweepSpec):
+        if field.name not in ("data", "template", "space", "split"):  # which may be paths, or lists
+            assert str(field.type).removesuffix(" | None") in keywords[field.name]
+        assert f"    {field.name}: {OPTIONS[field.name].help}" in (ls.SweepFields.__doc__ or "")
+    described = SweepSubmission.model_json_schema()
+    assert {*described["properties"]} == {*OPTIONS, "set", "priority"}
+    assert described["additionalProperties"] is False
+    assert described["properties"]["seed"] == {
+        "default": 0, "maximum": 2**64, "minimum": 0, "type": "integer",
+        "description": "seed of the sweep",
+    }  # fmt: skip
+    assert {*Changes.model_json_schema()["properties"]} == {*CHANGEABLE, "spec", "template"}
+
+
+def test_a_request_has_what_it_needs_and_no_more() -> None:
+    with pytest.raises(InputError, match="request: data is missing, expected it"):
+        Networks.model_validate({"symbols": "chars"}).given()
+    with pytest.raises(InputError, match="'trails' is no field: did you mean 'trials'"):
+        from_request({"trails": 5}, Path())
+    with pytest.raises(InputError, match="'trials' is no field: possible: data, symbols"):
+        Networks.model_validate({"data": "book.txt", "trials": 5}).given()
+    bodies: list[object] = [None, [], "a", 1]
+    for body in bodies:
+        with pytest.raises(ValueError, match="valid dictionary"):
+            SweepSubmission.model_validate(body)
+
+
+def test_the_help_shows_a_dozen_options_and_all_if_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for command, most in (("launch", 18), ("resume", 14)):
+        shown = {}
+        for option in ("--help", "--help-all"):
+            with pytest.raises(SystemExit):
+                build_parser().parse_args([command, option])
+            shown[option] = re.findall(r"^  (?:-h, )?(--[a-z-]+)", capsys.readouterr().out, re.M)
+        assert len(shown["--help"]) <= most and {*shown["--help"]} < {*shown["--help-all"]}
+        names = OPTIONS if command == "launch" else CHANGEABLE
+        assert {OPTIONS[name].flag for name in names} < {*shown["--help-all"]}
+
+
+def test_nothing_given_means_the_defaults(file: Path) -> None:
     spec = SweepSpec.from_mapping({}, "here")
-    assert spec == SweepSpec()
+    assert spec == SweepSpec() == from_python({"minutes": None}, file)
     assert (spec.data, spec.space, spec.trials, spec.minutes) == (
         "python-docs",
         presets.DEFAULT,
@@ -139,156 +287,76 @@ def test_nothing_given_means_the_defaults() -> None:
         DEFAULT_MINUTES,
     )
     assert SweepSpec(trials=40).minutes is None and SweepSpec(minutes=5).trials is None
-
-
-def test_defaults_give_the_default_rule_and_scoring() -> None:
-    assert SweepSpec().rule() == SizeRule()
+    assert spec.rule() == SizeRule() and SweepSpec(trials=50).plan() == Plan()
     assert SweepSpec(targets=7, seed=9, adjacent_targets=24).scoring() == Scoring(7, 0, 24)
-    apart = SweepSpec(targets=7, targets_seed=9, adjacent_targets=1).scoring()
-    assert apart == Scoring(7, 9) and not apart.share_windows
 
 
-def test_shares_of_a_split_are_made_to_sum_to_one() -> None:
-    assert SweepSpec.from_mapping({"split": [2, 1, 1]}, "here").split == (0.5, 0.25, 0.25)
+def test_a_plan_is_what_the_spec_says() -> None:
+    fields: dict[str, Any] = {
+        "seed": 4, "trials": 7, "ladder": False, "halving": False, "prior": False,
+        "early_stopping": 0, "patience": 9, "confirm_configs": 1, "confirm_seeds": 2,
+    }  # fmt: skip
+    spec = SweepSpec(algo="random", minutes=1.5, **fields)
+    assert spec.plan() == Plan(algorithm="random", seconds=90.0, **fields)
 
 
-def test_a_path_is_written_so_that_it_holds_from_anywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert SweepSpec(data="logs").to_dict()["data"] == str(tmp_path.resolve() / "logs")
+def test_what_is_on_or_off_may_be_switched_in_words() -> None:
+    spec = SweepSpec.from_mapping({"ladder": "on", "prior": "off", "ends": "off"}, "here")
+    assert (spec.ladder, spec.prior, spec.ends) == (True, False, False)
 
 
-def test_a_sample_is_written_by_its_name() -> None:
-    assert SweepSpec(data="python-docs").to_dict()["data"] == "python-docs"
+def test_arguments_of_python_become_a_spec(tmp_path: Path) -> None:
+    space = {"layer_size": [64, 128], "dropout": "0..0.5"}
+    changes = {"dropout": 0.25, "batch_size": "32,64"}
+    spec = spec_of({"data": tmp_path, "space": space, "set": changes})
+    assert spec.data == str(tmp_path)
+    assert spec.space["layer_size"] == Listed("layer_size", (64, 128))
+    assert spec.space["dropout"] == Listed("dropout", (0.25,))
+    assert spec.space["batch_size"] == Listed("batch_size", (32, 64))
+    assert isinstance(spec_of({"space": space}).space["dropout"], Range)
+    for given_set, sentence in (
+        ({"layer": 3}, "launch: set: 'layer' is no field of a config: did you mean"),
+        ({"dropout": 2}, "launch: set: dropout is 2: expected a number"),
+        ([3], "launch: set is [3]: expected a mapping of fields to values"),
+    ):
+        with pytest.raises(ls.InputError, match=re.escape(sentence)):
+            spec_of({"set": given_set})
 
 
-SPACES = [
-    presets.DEFAULT,
-    presets.QUICK,
-    Space({}),
-    Space({"dropout": Range("dropout", 0.1, 0.5, step=0.1), "layers": Listed("layers", (1, 4))}),
-]
+def test_a_template_brings_what_varies() -> None:
+    template = ROOT / "tests/templates/dense.py"
+    assert spec_of({"template": template}).template
+    with pytest.raises(ls.InputError, match="set is given with a template"):
+        spec_of({"template": template, "set": {"dropout": 0.5}})
 
 
-@given(
-    values=st.fixed_dictionaries(
-        {},
-        optional={
-            "data": st.sampled_from(list(SAMPLES)),
-            "symbols": st.sampled_from(["auto", "chars", "ids"]),
-            "ends": st.sampled_from(["auto", True, False]),
-            "split": st.sampled_from([(0.8, 0.1, 0.1), (0.5, 0.25, 0.25), (0.6, 0.2, 0.2)]),
-            "name": st.none() | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True),
-            "space": st.sampled_from(SPACES),
-            "trials": st.integers(1, 1000),
-            "minutes": st.none() | st.floats(0, 1e6, exclude_min=True),
-            "workers": st.none() | st.integers(1, 100),
-            "per_gpu": st.integers(1, 8),
-            "on": st.sampled_from(["local", "inline"]),
-            "algo": st.sampled_from(["tpe", "random", "anneal"]),
-            "ladder": st.booleans(),
-            "halving": st.booleans(),
-            "early_stopping": st.integers(0, 100),
-            "patience": st.none() | st.integers(1, 1000),
-            "confirm_configs": st.integers(0, 10),
-            "confirm_seeds": st.integers(0, 10),
-            "seed": st.integers(0, 2**63),
-            "size_rule": st.sampled_from(["reject", "warn", "off"]),
-            "size_low": st.floats(0, 0.5),
-            "size_high": st.floats(0.5, 100),
-            "targets": st.integers(1, 10**6),
-            "keep": st.integers(1, 50),
-        },
-    )
-)
-def test_any_spec_is_read_back_from_what_it_writes(values: dict[str, Any]) -> None:
-    spec = SweepSpec(**values)
-    assert SweepSpec.from_mapping(spec.to_dict(), "here") == spec
+FILE = "trials: 7\nseed: 3\nspace:\n  layers: [1, 2]\n  dropout: 0..0.5\n"
 
 
-def test_a_spec_writes_every_field() -> None:
-    assert list(SweepSpec().to_dict()) == [field.name for field in dataclasses.fields(SweepSpec)]
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "sweep.yaml"
-    path.write_text(
-        "trials: 7\n"
-        "seed: 3\n"
-        "space:\n"
-        "  layers: [1, 2]\n"
-        "  dropout: 0..0.5\n"
-    )  # fmt: skip
-    return path
-
-
-def test_a_file_gives_fields_and_others_keep_their_defaults(file: Path) -> None:
-    spec = read_spec(file, {}, [])
-    assert (spec.trials, spec.seed, spec.keep) == (7, 3, SweepSpec().keep)
-    assert spec.space["layers"].values() == [1, 2]
-
-
-def test_options_go_before_the_file(file: Path) -> None:
-    spec = read_spec(file, {"trials": 9}, [])
-    assert (spec.trials, spec.seed) == (9, 3)
-
-
-def test_settings_go_before_the_space_of_the_file(file: Path) -> None:
-    spec = read_spec(file, {}, ["layers=3"])
+def test_options_go_before_the_file_and_settings_before_both(file: Path) -> None:
+    file.write_text(FILE)
+    spec = read_spec(file, {"trials": 9}, ["layers=3"])
+    assert (spec.trials, spec.seed, spec.keep) == (9, 3, SweepSpec().keep)
     assert spec.space["layers"].values() == [3]
     assert spec.space["dropout"] == Range("dropout", 0.0, 0.5)
-
-
-def test_settings_go_before_a_space_given_as_an_option(file: Path) -> None:
     spec = read_spec(file, {"space": "quick"}, ["epochs=1"])
     assert spec.space == presets.QUICK.replace(epochs=Listed("epochs", (1,)))
+    with pytest.raises(InputError, match=r"^--trials is 0: "):
+        read_spec(file, {"trials": 0}, [])
 
 
-def test_without_a_file_the_command_line_is_all() -> None:
-    assert read_spec(None, {"trials": 4}, []) == SweepSpec(trials=4)
-
-
-def test_a_space_may_be_named_or_be_a_file(tmp_path: Path) -> None:
-    space = tmp_path / "space.yaml"
-    space.write_text("layers: 1..3\n")
-    assert read_spec(None, {"space": str(space)}, []).space["layers"].values() == [1, 2, 3]
-
-
-def test_a_refused_field_of_a_file_names_the_file(file: Path) -> None:
-    file.write_text("trials: many\n")
-    message = f"{file}: trials is 'many': {WHOLE} 1"
-    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
-        read_spec(file, {}, [])
-
-
-def test_a_refused_space_of_a_file_names_the_file(file: Path) -> None:
-    file.write_text("space: {layers: 0}\n")
-    with pytest.raises(InputError, match=f"^{re.escape(f'{file}: space: layers is 0: ')}"):
-        read_spec(file, {}, [])
-
-
-def test_a_refused_option_names_the_command_line() -> None:
-    with pytest.raises(InputError, match=r"^command line: trials is 0: "):
-        read_spec(None, {"trials": 0}, [])
-
-
-def test_a_refused_setting_is_named(file: Path) -> None:
-    with pytest.raises(InputError, match=r"^--set layer=1: 'layer' is no field of a config"):
-        read_spec(file, {}, ["layer=1"])
-
-
-@pytest.mark.parametrize("content", ["", "- trials\n", "trials\n"])
-def test_a_file_without_fields_is_refused(file: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", ": found no fields, expected a mapping"),
+        ("- trials\n", ": found no fields, expected a mapping"),
+        ("trials: 5\nseed: }\n", ":2: "),
+        ("space: {layers: 0}\n", ": space: layers is 0: "),
+    ],
+)
+def test_a_bad_file_is_named(file: Path, content: str, sentence: str) -> None:
     file.write_text(content)
-    with pytest.raises(InputError, match=re.escape(f"{file}: found no fields, expected a mapping")):
-        read_spec(file, {}, [])
-
-
-def test_a_file_that_is_no_yaml_is_named_with_its_line(file: Path) -> None:
-    file.write_text("trials: 5\nseed: }\n")
-    with pytest.raises(InputError, match=re.escape(f"{file}:2: ")):
+    with pytest.raises(InputError, match=f"^{re.escape(f'{file}{sentence}')}"):
         read_spec(file, {}, [])
 
 
@@ -314,5 +382,22 @@ def test_relative_paths_of_a_spec_start_at_the_folder_that_is_given(tmp_path: Pa
     assert spec.space["layers"].values() == [1, 4]
     named = SweepSpec.from_mapping({"data": "python-docs", "space": "quick"}, "here", tmp_path)
     assert (named.data, named.space) == ("python-docs", presets.QUICK)
-    with pytest.raises(InputError, match="expected a path or the name of a sample"):
-        SweepSpec.from_mapping({"data": ""}, "here", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "fields, note",
+    [
+        ({"trials": 7}, ""),
+        ({"trials": 6}, "6 trials are too few to try 6 learning rates first; rates about 0.01"),
+        ({"trials": 1}, "1 trial is too few to try 6 learning rates first; rates about 0.01"),
+        ({"trials": 3, "space": presets.QUICK}, "3 trials are too few to try 3 learning rates"),
+        ({"trials": 4, "space": presets.QUICK}, ""),
+        ({"trials": 1, "ladder": False}, ""),
+        ({"trials": 1, "space": Space({})}, ""),  # one learning rate: no ladder
+    ],
+)
+def test_a_ladder_that_might_take_all_trials_is_left_out_and_said_to_be(
+    fields: dict[str, Any], note: str
+) -> None:
+    notes = ladder_notes(SweepSpec(**fields))
+    assert len(notes) == bool(note) and note in "".join(notes)

@@ -115,7 +115,7 @@ def test_limits_are_those_of_the_options(settings_of: Callable[..., HttpSettings
 @pytest.mark.parametrize(
     "options, sentence",
     [
-        (["--max-corpus", "much"], "--max-corpus: found 'much', expected a number and K, M,"),
+        (["--max-corpus", "much"], "--max-corpus is 'much': expected a number and K, M,"),
         (["--slots", "0"], "--slots is 0: expected 1 to 1000"),
         (["--data-root", "/nowhere"], "--data-root '/nowhere': expected a folder"),
     ],

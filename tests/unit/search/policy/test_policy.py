@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.proposer import ALGORITHMS
+from lstm_sweep.search.policy.plan import ALGORITHMS, Plan
 from lstm_sweep.search.policy.stop_reason import all_trials
 from lstm_sweep.search.trial import Ended, Outcome, Phase, trial_seed
 from tests.unit.search.policy.player import (

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.proposer import ALGORITHMS
+from lstm_sweep.search.policy.plan import ALGORITHMS, Plan
 from lstm_sweep.search.policy.stop_reason import all_trials, out_of_patience, space_is_tried
 from lstm_sweep.search.trial import Outcome, Phase
 from tests.unit.search.policy.player import (
