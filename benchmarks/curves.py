@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import FIELDS, TrialConfig
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.spaces.space import Space, from_mapping
 
 #: what a recording trained with where it does not say it
 UNSAID: Mapping[str, str | float] = {
-    "dropout_mask": "step", "recurrent_dropout": 0.0, "input_dropout": 0.0, "state": "reset",
-    "beta_1": 0.9, "clipping": "weight", "weight_decay": 0.0, "averaging": "off",
-    "averaging_eta": 32.0,
+    "state": "reset", "weight_decay": 0.0, "averaging": "off",
 }  # fmt: skip
 FOLDER = Path(__file__).parent / "curves"
 #: mark of a recording by which no default may be chosen
@@ -52,7 +50,7 @@ def _curves(head: dict[str, Any], lines: list[str]) -> Iterator[Curve]:
     for line in lines:
         row = json.loads(line)
         yield Curve(
-            TrialConfig.from_dict({**UNSAID, **head["common"], **row["config"]}),
+            TrialConfig.from_dict(_known({**UNSAID, **head["common"], **row["config"]})),
             row["outcome"],
             tuple(row["losses"]),
             tuple(row["seconds"]),
@@ -61,8 +59,13 @@ def _curves(head: dict[str, Any], lines: list[str]) -> Iterator[Curve]:
 
 
 def space_of(head: Mapping[str, Any], file: Path) -> Space:
-    """The space of a recording, whose head may be of a version with fewer fields."""
-    return from_mapping({**UNSAID, **head["space"]}, str(file))
+    """The space of a recording, whose head may be of a version with other fields."""
+    return from_mapping(_known({**UNSAID, **head["space"]}), str(file))
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    """Those of fields that configs still have: the others were the same in all of a recording."""
+    return {name: value for name, value in values.items() if name in FIELDS}
 
 
 def data_size_of(head: Mapping[str, Any]) -> DataSize:

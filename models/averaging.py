@@ -18,6 +18,8 @@ from typing import Any
 
 #: the weights of each step enter the average up to this step, later those of every `INTERVAL`th
 EACH_UNTIL, INTERVAL = 128, 8
+#: `eta`: the average is mostly over the last 3 % of all steps
+ETA = 32.0
 
 
 def is_due(step: int) -> bool:
@@ -25,11 +27,11 @@ def is_due(step: int) -> bool:
     return step <= EACH_UNTIL or step % INTERVAL == 0
 
 
-def share(step: int, eta: float) -> float:
+def share(step: int, eta: float = ETA) -> float:
     """Share of the weights after step `step` in the average, if they enter it."""
     return float(share_of_each(step if step <= EACH_UNTIL else step / INTERVAL, eta))
 
 
-def share_of_each(place: Any, eta: Any) -> Any:
+def share_of_each(place: Any, eta: float = ETA) -> Any:
     """The same by the place of the weights among those that enter the average, from 1."""
     return (eta + 1.0) / (place + eta)

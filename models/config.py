@@ -51,8 +51,6 @@ class Limit:
 
 DIRECTIONS = ("uni", "bi")
 STATES = ("reset", "carried")
-#: what a mask of dropout is drawn for: each time step, or a window
-MASKS = ("step", "window")
 PRECISIONS = ("float32", "bfloat16", "float16")
 #: each also needs an entry in `OPTIMIZER_CLASSES` of `models/network/lstm.py` and in `KERNELS` of
 #: `models/fast/optimizer.py`
@@ -60,16 +58,11 @@ OPTIMIZERS = ("rmsprop", "adam", "sgd", "adagrad")
 #: those whose steps do not grow with the gradient: their best rate falls as layers grow
 NORMALIZING = ("rmsprop", "adam")
 AVERAGINGS = ("polynomial", "off")
-#: `global` scales all gradients by one factor, `weight` that of each weight by its own
-CLIPPINGS = ("global", "weight")
 
 LIMITS: Mapping[str, Limit] = {
     "direction": Limit(str, choices=DIRECTIONS),
     "learning_rate": Limit(float, 0, 1000, ratio=True, low_included=False),
     "dropout": Limit(float, 0, 0.99),
-    "dropout_mask": Limit(str, choices=MASKS),
-    "recurrent_dropout": Limit(float, 0, 0.99),
-    "input_dropout": Limit(float, 0, 0.99),
     "layers": Limit(int, 1, 16),
     "layer_size": Limit(int, 1, 16384, ratio=True),
     "sequence_length": Limit(int, 1, 10000, ratio=True),
@@ -78,11 +71,8 @@ LIMITS: Mapping[str, Limit] = {
     "offset": Limit(str, choices=("random", "fixed")),
     "state": Limit(str, choices=STATES),
     "optimizer": Limit(str, choices=OPTIMIZERS),
-    "beta_1": Limit(float, 0, 0.999),
-    "clipping": Limit(str, choices=CLIPPINGS),
     "weight_decay": Limit(float, 0, 100),
     "averaging": Limit(str, choices=AVERAGINGS),
-    "averaging_eta": Limit(float, 0, 10000),
     "embedding_size": Limit(int, 0, 16384),
     "precision": Limit(str, choices=PRECISIONS),
     "epochs": Limit(int, 1, 100000),
@@ -134,15 +124,6 @@ class TrialConfig:
     learning_rate: float = 0.01
     #: share of the outputs of each LSTM layer that is dropped in training
     dropout: float = 0.0
-    #: whether each time step drops others of these outputs (`step`), or all steps of a window drop
-    #: the same (`window`; Gal and Ghahramani, arXiv 1512.05287)
-    dropout_mask: str = "step"
-    #: share of the weights between the outputs of an LSTM layer and its next time step that is
-    #: dropped in training, drawn once a training step (Merity et al., arXiv 1708.02182)
-    recurrent_dropout: float = 0.0
-    #: share of the symbols of the alphabet that a window is trained without: wherever one of them
-    #: stands in it, the first layer reads zeros (Gal and Ghahramani, arXiv 1512.05287)
-    input_dropout: float = 0.0
     #: number of stacked LSTM layers
     layers: int = 2
     #: units of an LSTM layer (of each direction in a bidirectional one)
@@ -160,18 +141,12 @@ class TrialConfig:
     state: str = "reset"
     #: name of the optimizer
     optimizer: str = "rmsprop"
-    #: share of the gradients before in the momentum of `adam`; others have none
-    beta_1: float = 0.9
-    #: norm that is limited in a training step: that of all gradients (`global`) or of each one
-    clipping: str = "global"
     #: decoupled weight decay: each step takes this share, times the learning rate, off all weights
     #: but biases
     weight_decay: float = 0.0
     #: which weights are scored and kept: a `polynomial` decay average over the steps, or, if `off`,
     #: those of the last step
     averaging: str = "polynomial"
-    #: the average is mostly over the last 1 / (1 + eta) of all steps (`models/averaging.py`)
-    averaging_eta: float = 32.0
     #: width of a learned embedding of the symbols; 0: one-hot input
     embedding_size: int = 0
     #: precision of matrix products in training; scoring is in float32

@@ -48,15 +48,15 @@ def parameters_of(
 def step_numbers(config: TrialConfig, alphabet_size: int) -> int:
     """About how many numbers a training step keeps in memory.
 
-    Weights with their gradients, their averages, their masks and what the optimizer knows of them,
-    gates of all time steps, and logits with their gradients: of each time step, or of the last if
-    the network is bidirectional.
+    Weights with their gradients, their averages and what the optimizer knows of them, gates of all
+    time steps, and logits with their gradients: of each time step, or of the last if the network is
+    bidirectional.
     """
     both = config.direction == "bi"
     steps = config.batch_size * config.sequence_length
     gates = 8 * config.layers * config.layer_size * (2 if both else 1) * steps
     logits = 3 * alphabet_size * (config.batch_size if both else steps)
-    kept = 4 + (config.averaging != "off") + 2 * (config.recurrent_dropout > 0)
+    kept = 4 + (config.averaging != "off")
     return kept * parameters(config, alphabet_size) + gates + logits
 
 

@@ -28,9 +28,7 @@ from lstm_sweep.spaces.template.config import TemplateConfig
 
 #: fields that no simulated loss depends on, with the values that they usually have
 INDIFFERENT = {
-    "dropout_mask": "step", "recurrent_dropout": 0.0, "input_dropout": 0.0, "state": "reset",
-    "beta_1": 0.9, "clipping": "weight", "weight_decay": 0.0, "averaging": "off",
-    "averaging_eta": 32.0,
+    "state": "reset", "weight_decay": 0.0, "averaging": "off",
 }  # fmt: skip
 #: seconds between two looks at the clock, as in the loop of a real sweep
 TICK_S = 0.5

@@ -17,7 +17,7 @@ from lstm_sweep.models.data.windows import Indices, StepWindows
 from lstm_sweep.models.fast.dropout import Dropout
 from lstm_sweep.models.fast.forward import Stack
 from lstm_sweep.models.fast.graph_cache import GraphCache
-from lstm_sweep.models.fast.optimizer import Handles, Numbers
+from lstm_sweep.models.fast.optimizer import Handles
 from lstm_sweep.models.fast.program_types import (
     Float32s,
     Networks,
@@ -129,17 +129,13 @@ class CarriedFastProgram(StreamFastProgram):
             counted: Any,
             goes_on: Any,
             dropout_rate: Any,
-            recurrent_rate: Any,
-            input_rate: Any,
             dropout_seed: Any,
             weight_decay: Any,
-            averaging_eta: Any,
             *inputs: Any,
         ) -> tuple[Any, Any]:
             states, handles = inputs[:kept], handles_of(counts, inputs[kept:])
-            numbers = Numbers(weight_decay, averaging_eta)
-            dropout = Dropout(dropout_rate, recurrent_rate, input_rate, dropout_seed)
-            step = partial(self._carried_step, handles, states, dropout, numbers)
+            dropout = Dropout(dropout_rate, dropout_seed)
+            step = partial(self._carried_step, handles, states, dropout, weight_decay)
             return loop(step, windows, counted, goes_on)
 
         signature = [
@@ -156,7 +152,7 @@ class CarriedFastProgram(StreamFastProgram):
         handles: Handles,
         states: Sequence[Any],
         dropout: Dropout,
-        numbers: Numbers,
+        weight_decay: Any,
         windows: Any,
         counted: Any,
         goes_on: Any,
@@ -171,7 +167,7 @@ class CarriedFastProgram(StreamFastProgram):
         logits, gradients, after = stack.carried(windows[:-1], dropout_now, pairs(before), lengths)
         for handle, value in zip(states, flat(after), strict=True):
             tf.raw_ops.AssignVariableOp(resource=handle, value=value)
-        return self._update(handles, numbers, logits, gradients, targets, weights)
+        return self._update(handles, weight_decay, logits, gradients, targets, weights)
 
 
 def _targets(windows: Any, counted: Any) -> tuple[Any, Any]:

@@ -10,14 +10,8 @@ import tensorflow as tf
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.fast import lstm_kernels
-from lstm_sweep.models.fast.dropout import (
-    Dropout,
-    Read,
-    dropped,
-    read_symbols,
-    recurrent_factors,
-)
-from lstm_sweep.models.fast.lstm_parts import Cell, LayerOptions, State, sum_of_rows
+from lstm_sweep.models.fast.dropout import Dropout, dropped
+from lstm_sweep.models.fast.lstm_parts import Cell, LayerOptions, State, Symbols, sum_of_rows
 
 #: gradient of the logits -> gradients of all weights
 Gradients = Callable[[Any], list[Any]]
@@ -46,12 +40,6 @@ class Form(NamedTuple):
     unroll: int
     #: whether there is dropout; this and all that follows matters in training only
     dropout: bool = False
-    #: whether the mask of dropout is the same at all time steps of a window
-    one_mask: bool = False
-    #: whether there is dropout of recurrent weights
-    recurrent_dropout: bool = False
-    #: whether there is dropout of symbols
-    input_dropout: bool = False
     #: `LayerOptions.fused` of a first layer whose inputs are symbols
     symbols_fused: bool = False
     #: `LayerOptions.fused` of the other layers
@@ -73,9 +61,6 @@ class Form(NamedTuple):
             embedding=embedding,
             unroll=next(count for count in UNROLL if config.sequence_length % count == 0),
             dropout=bool(config.dropout),
-            one_mask=bool(config.dropout) and config.dropout_mask == "window",
-            recurrent_dropout=bool(config.recurrent_dropout),
-            input_dropout=bool(config.input_dropout),
             symbols_fused=full and few and not embedding,
             fused=full and units <= FUSED_UNITS,
             reduced=not full,
@@ -140,24 +125,18 @@ class Stack:
 
         Those are the states after `lengths` steps of each row, as in `LayerOptions`.
         """
-        of_symbols = dropout if self._form.input_dropout else None
-        read = read_symbols(symbols, tf.shape(self._bias)[0], of_symbols)
+        read = self._read(symbols)
         features = self._features(read)
         backwards: list[LayerBackward] = []
         after: list[State] = []
         layers = zip(self._layer_options(symbols), before, strict=True)
         for number, ((cells, options), state) in enumerate(layers, start=1):
-            if number == 1 and self._embedding is None:
-                cells = [one._replace(kernel=read.rows_of(one.kernel)) for one in cells]
-            factors = self._recurrent_factors(cells, dropout, number)
             options = options._replace(before=state, lengths=lengths)
-            features, backward, state = _layer(features, cells, options, factors)
+            features, backward, state = _layer(features, cells, options)
             backwards.append(backward)
             after.append(state)
-            if dropout and self._form.dropout:
-                # the last layer of a bidirectional network has no time steps
-                whole = self._form.one_mask and not options.last_only
-                features, backward = dropped(features, dropout, number, one_mask=whole)
+            if dropout:
+                features, backward = dropped(features, dropout, number)
                 backwards.append(backward)
         flat = tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
 
@@ -170,19 +149,16 @@ class Stack:
                 gradient, layer_gradients = backward(gradient)
                 weight_gradients = [*layer_gradients, *weight_gradients]
             if self._embedding is None:
-                for cell in range(self._form.directions):  # of the first layer
-                    kernel = cell * len(Cell._fields)
-                    weight_gradients[kernel] = read.gradient(weight_gradients[kernel])
                 return weight_gradients
             rows = tf.reshape(gradient, (-1, tf.shape(self._embedding)[1]))
-            return [read.gradient(read.symbols.sums(rows)), *weight_gradients]
+            return [read.sums(rows), *weight_gradients]
 
         return tf.matmul(flat, self._kernel) + self._bias, gradients, after
 
     def scored(self, windows: Any) -> Any:
         """Logits `[batch, alphabet]` of the symbols after `windows`, `<int32>[batch, time]`."""
         symbols = tf.transpose(windows)
-        features = self._features(read_symbols(symbols, tf.shape(self._bias)[0]))
+        features = self._features(self._read(symbols))
         for cells, options in self._layer_options(symbols, last_only=True):
             outputs = [
                 lstm_kernels.outputs(features, cell, cell_options)
@@ -198,7 +174,7 @@ class Stack:
 
         `symbols` is `<int32>[time, batch]`; `places` are indices of steps, in the order of time.
         """
-        features = self._features(read_symbols(symbols, tf.shape(self._bias)[0]))
+        features = self._features(self._read(symbols))
         after: list[State] = []
         for ([cell], options), state in zip(self._layer_options(symbols), before, strict=True):
             options = options._replace(before=state)
@@ -207,18 +183,13 @@ class Stack:
         flat = tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
         return tf.matmul(tf.gather(flat, places), self._kernel) + self._bias, after
 
-    def _recurrent_factors(
-        self, cells: Sequence[Cell], dropout: Dropout | None, number: int
-    ) -> list[Any]:
-        """Factors of the recurrent weights of layer `number`; none without recurrent dropout."""
-        if not dropout or not self._form.recurrent_dropout:
-            return []
-        return recurrent_factors(cells, dropout, number)
+    def _read(self, symbols: Any) -> Symbols:
+        return Symbols(symbols, tf.shape(self._bias)[0])
 
-    def _features(self, read: Read) -> Any:
+    def _features(self, symbols: Symbols) -> Any:
         if self._embedding is None:
-            return read.symbols
-        return tf.gather(read.rows_of(self._embedding), read.symbols.codes)
+            return symbols
+        return tf.gather(self._embedding, symbols.codes)
 
     def _layer_options(
         self, symbols: Any, *, last_only: bool = False
@@ -239,15 +210,12 @@ class Stack:
 
 
 def _layer(
-    features: Any, cells: list[Cell], options: LayerOptions, factors: Sequence[Any] = ()
+    features: Any, cells: list[Cell], options: LayerOptions
 ) -> tuple[Any, LayerBackward, State]:
     """Outputs of a layer, of both directions side by side, its backward pass, and its state.
 
-    The recurrent weights of each direction are multiplied by `factors`, if there are any. The state
-    is that of the forward direction, as `lstm_kernels.passed` has it.
+    The state is that of the forward direction, as `lstm_kernels.passed` has it.
     """
-    if factors:
-        cells = [_times(cell, one) for cell, one in zip(cells, factors, strict=True)]
     directions = [
         lstm_kernels.passed(features, cell, cell_options)
         for cell, cell_options in _directions(cells, options)
@@ -257,11 +225,6 @@ def _layer(
     def back(gradient: Any) -> tuple[Any, list[Any]]:
         parts = tf.split(gradient, len(cells), -1) if len(cells) > 1 else [gradient]
         pairs = [backward(part) for backward, part in zip(backwards, parts, strict=True)]
-        if factors:
-            pairs = [
-                (inputs, _times(cell, one))
-                for (inputs, cell), one in zip(pairs, factors, strict=True)
-            ]
         input_gradients = [gradient for gradient, _ in pairs if gradient is not None]
         return (
             tf.add_n(input_gradients) if input_gradients else None,
@@ -279,11 +242,6 @@ def _directions(cells: list[Cell], options: LayerOptions) -> Iterator[tuple[Cell
 
 def _joined(outputs: Sequence[Any]) -> Any:
     return tf.concat(outputs, -1) if len(outputs) > 1 else outputs[0]
-
-
-def _times(cell: Cell, factors: Any) -> Cell:
-    """A cell, or its gradients, whose recurrent kernel is multiplied by `factors`."""
-    return cell._replace(recurrent_kernel=cell.recurrent_kernel * factors)
 
 
 def losses(logits: Any, targets: Any) -> tuple[Any, Any]:

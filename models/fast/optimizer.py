@@ -33,15 +33,6 @@ class Handles(NamedTuple):
     learning_rate: Any
 
 
-class Numbers(NamedTuple):
-    """What a step is told beside its variables; tensors, `<float32>[]`."""
-
-    #: decoupled weight decay, as in `TrialConfig`
-    weight_decay: Any
-    #: `eta` of `models/averaging.py`
-    averaging_eta: Any
-
-
 class FastOptimizer:
     """Takes the steps of a Keras optimizer, and averages the weights."""
 
@@ -53,9 +44,8 @@ class FastOptimizer:
     ) -> None:
         """`optimizer` is one of `KERNELS`.
 
-        Its options are the defaults, except for `clipnorm` or `global_clipnorm`, of which one must
-        be given, `weight_decay`, and `beta_1` of Adam. `averages` are one for each of `weights`,
-        or none.
+        Its options are the defaults, except for `global_clipnorm`, which must be given, and
+        `weight_decay`. `averages` are one for each of `weights`, or none.
 
         Raises:
             ValueError: it is another one, such as `LossScaleOptimizer`.
@@ -90,26 +80,23 @@ class FastOptimizer:
         for kept in (*self._slots, *self._averages):
             kept.sync()
 
-    def step(self, handles: Handles, gradients: Sequence[Any], numbers: Numbers) -> None:
+    def step(self, handles: Handles, gradients: Sequence[Any], weight_decay: Any) -> None:
         """Update the variables of `handles` as `optimizer.apply` would, up to rounding.
 
         `handles` may belong to another optimizer with the same class and options, except for
-        another `weight_decay` above 0.
+        another `weight_decay` above 0, `<float32>[]`.
         """
         iterations = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
         rate = tf.raw_ops.ReadVariableOp(resource=handles.learning_rate, dtype=tf.float32)
         update = self._kernel(self._optimizer, rate, iterations)
-        if self._optimizer.clipnorm:
-            gradients = clipped_each(gradients, self._optimizer.clipnorm)
-        else:
-            gradients = clipped(gradients, self._optimizer.global_clipnorm)
+        gradients = clipped(gradients, self._optimizer.global_clipnorm)
         if self._optimizer.weight_decay:
-            self._decay(handles.weights, rate * numbers.weight_decay)
+            self._decay(handles.weights, rate * weight_decay)
         for number, (weight, gradient) in enumerate(zip(handles.weights, gradients, strict=True)):
             update(weight, gradient, *handles.slots[number :: len(gradients)])
         tf.raw_ops.AssignAddVariableOp(resource=handles.iterations, value=tf.constant(1, tf.int64))
         if handles.averages:
-            _average(handles, iterations + 1, numbers.averaging_eta)
+            _average(handles, iterations + 1)
 
     def _decay(self, weights: Sequence[Any], share: Any) -> None:
         """Take a share off each weight but the biases."""
@@ -130,21 +117,13 @@ def clipped(gradients: Sequence[Any], most: float) -> list[Any]:
     return [gradient * scale for gradient in gradients]
 
 
-def clipped_each(gradients: Sequence[Any], most: float) -> list[Any]:
-    """Each gradient scaled down to the norm `most` if its norm is larger, else unchanged."""
-    halves = tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients])  # norm^2 / 2
-    limit = most * most / 2
-    scales = tf.unstack(tf.sqrt(limit / tf.maximum(halves, limit)))
-    return [gradient * scale for gradient, scale in zip(gradients, scales, strict=True)]
-
-
-def _average(handles: Handles, step: Any, eta: Any) -> None:
+def _average(handles: Handles, step: Any) -> None:
     """Average the weights after step `step`, `<int64>[]`, as `models/averaging.py` says."""
     early = step <= averaging.EACH_UNTIL
     due = tf.logical_or(early, tf.equal(step % averaging.INTERVAL, 0))
     steps = tf.cast(step, tf.float32)
     place = tf.where(early, steps, steps / averaging.INTERVAL)
-    share = averaging.share_of_each(place, eta)
+    share = averaging.share_of_each(place)
 
     def update(number: Any) -> Any:
         for average, weight in zip(handles.averages, handles.weights, strict=True):

@@ -21,7 +21,7 @@ from lstm_sweep.models.data.windows import StepWindows
 from lstm_sweep.models.fast.dropout import SEED_STRIDE, Dropout
 from lstm_sweep.models.fast.forward import Form, Stack, losses
 from lstm_sweep.models.fast.graph_cache import GraphCache
-from lstm_sweep.models.fast.optimizer import FastOptimizer, Handles, Numbers
+from lstm_sweep.models.fast.optimizer import FastOptimizer, Handles
 from lstm_sweep.models.fast.program_types import Float32s, Networks, Program, StepProgram
 from lstm_sweep.models.fast.weight_layout import KernelVariable, weight_layouts
 
@@ -31,7 +31,7 @@ class KerasProgram(StepProgram):
 
     def __init__(self, networks: Networks, config: TrialConfig) -> None:
         self._networks, self._every_step = networks, config.direction == "uni"
-        self._optimizer, self._averaging_eta = networks.trained.optimizer, config.averaging_eta
+        self._optimizer = networks.trained.optimizer
         windows = tf.TensorSpec((None, config.batch_size, config.sequence_length + 1), tf.int32)
         first = tf.TensorSpec((None, config.batch_size), tf.int32)
         self._train = tf.function(
@@ -94,7 +94,7 @@ class KerasProgram(StepProgram):
         optimizer = getattr(self._optimizer, "inner_optimizer", self._optimizer)
         # none is counted if the gradients of a first step were not finite
         step = tf.maximum(tf.cast(optimizer.iterations, tf.float32), 1.0)
-        share = averaging.share_of_each(step, self._averaging_eta)
+        share = averaging.share_of_each(step)
         for average, variable in zip(self._networks.averages, variables, strict=True):
             average.assign_add(share * (variable.value - average.value))
 
@@ -110,18 +110,10 @@ class FastProgram(Program):
     ) -> None:
         self._form = Form.of(config, networks.scored.output_shape[-1])
         self._networks, self._layouts = networks, weight_layouts(config)
-        # each mask adds its number, below `SEED_STRIDE`, to the seed of dropout
-        dropout = Dropout(
-            rate=tf.constant(config.dropout),
-            recurrent_rate=tf.constant(config.recurrent_dropout),
-            input_rate=tf.constant(config.input_dropout),
-            seed=tf.constant(SEED_STRIDE * seed, tf.int64),
-        )
-        self._numbers = (*dropout, *map(tf.constant, (config.weight_decay, config.averaging_eta)))
-        beta_1 = config.beta_1 if config.optimizer == "adam" else None
-        steps = (
-            config.optimizer, beta_1, config.clipping, bool(config.weight_decay), config.averaging,
-        )  # fmt: skip
+        # each layer adds its number, below `SEED_STRIDE`, to the seed of dropout
+        dropout_seed = tf.constant(SEED_STRIDE * seed, tf.int64)
+        self._numbers = tf.constant(config.dropout), dropout_seed, tf.constant(config.weight_decay)
+        steps = config.optimizer, bool(config.weight_decay), config.averaging
         self._train = graphs.function(f"train {steps} {self._form}", self._trace_train)
         self._logits = graphs.function(f"logits {self._form.scored}", self._trace_logits)
 
@@ -185,16 +177,12 @@ class FastProgram(Program):
             windows: Any,
             first: Any,
             dropout_rate: Any,
-            recurrent_rate: Any,
-            input_rate: Any,
             dropout_seed: Any,
             weight_decay: Any,
-            averaging_eta: Any,
             *flat: Any,
         ) -> tuple[Any, Any]:
-            numbers = Numbers(weight_decay, averaging_eta)
-            dropout = Dropout(dropout_rate, recurrent_rate, input_rate, dropout_seed)
-            step = partial(self._step, handles_of(counts, flat), dropout, numbers)
+            dropout = Dropout(dropout_rate, dropout_seed)
+            step = partial(self._step, handles_of(counts, flat), dropout, weight_decay)
             return loop(step, windows, first)
 
         signature = [
@@ -221,7 +209,7 @@ class FastProgram(Program):
         self,
         handles: Handles,
         dropout: Dropout,
-        numbers: Numbers,
+        weight_decay: Any,
         windows: Any,
         first: Any,
     ) -> tuple[Any, Any]:
@@ -230,11 +218,11 @@ class FastProgram(Program):
         stack = Stack(self._form, values_of(self._form, handles.weights))
         dropout_now = self._dropout_of(handles, dropout)
         logits, gradients = stack.trained(windows[:-1], dropout_now)
-        return self._update(handles, numbers, logits, gradients, targets, target_weights)
+        return self._update(handles, weight_decay, logits, gradients, targets, target_weights)
 
     def _dropout_of(self, handles: Handles, dropout: Dropout) -> Dropout | None:
         """Dropout of the step that is next; `dropout` has the seed of the trial alone."""
-        if not (self._form.dropout or self._form.recurrent_dropout or self._form.input_dropout):
+        if not self._form.dropout:
             return None
         iteration = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
         return dropout._replace(seed=tf.stack([dropout.seed, iteration]))
@@ -242,7 +230,7 @@ class FastProgram(Program):
     def _update(
         self,
         handles: Handles,
-        numbers: Numbers,
+        weight_decay: Any,
         logits: Any,
         gradients: Any,
         targets: Any,
@@ -253,7 +241,7 @@ class FastProgram(Program):
         count = tf.reduce_sum(target_weights)
         target_losses, logit_gradients = losses(logits, tf.reshape(targets, (-1,)))
         shares = tf.math.divide_no_nan(target_weights, count)  # of each target in the mean loss
-        self._optimizer.step(handles, gradients(logit_gradients * shares[:, None]), numbers)
+        self._optimizer.step(handles, gradients(logit_gradients * shares[:, None]), weight_decay)
         return tf.reduce_sum(target_losses * shares), count
 
 

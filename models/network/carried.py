@@ -11,7 +11,6 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.fast.program_types import Networks
-from lstm_sweep.models.network.dropout import RecurrentDropout, dropout, without_symbols
 
 
 class CarriedLSTM(layers.Layer):  # type: ignore[misc]
@@ -21,12 +20,11 @@ class CarriedLSTM(layers.Layer):  # type: ignore[misc]
     so they are in a checkpoint; no gradient leads through them.
     """
 
-    def __init__(self, lstm: Any, rows: int, recurrent_dropout: float) -> None:
+    def __init__(self, lstm: Any, rows: int) -> None:
         """`lstm` is a layer that returns its states; `rows` is the number of rows of a batch."""
         super().__init__(dtype=lstm.dtype_policy, name=f"carried_{lstm.name}")
         self.supports_masking = True  # steps that do not count have no weight in the loss either
-        self.lstm, self._dropout = lstm, RecurrentDropout(lstm, recurrent_dropout)
-        self.seeds = self._dropout.seeds
+        self.lstm = lstm
         self.kept = [
             self.add_weight(
                 shape=(rows, lstm.units), initializer="zeros", trainable=False, name=name
@@ -35,7 +33,7 @@ class CarriedLSTM(layers.Layer):  # type: ignore[misc]
         ]
 
     @override
-    def call(self, features: Any, goes_on: Any, counted: Any, training: bool = False) -> Any:
+    def call(self, features: Any, goes_on: Any, counted: Any) -> Any:
         """Outputs of each step; rows whose `goes_on` is 0 begin with a state of zero.
 
         The state that is kept is that after the first `counted` steps of each row, or after one if
@@ -43,8 +41,7 @@ class CarriedLSTM(layers.Layer):  # type: ignore[misc]
         """
         before = [kept * goes_on[:, None] for kept in self.kept]
         read = ops.arange(features.shape[1]) < ops.maximum(counted, 1)[:, None]
-        with self._dropout.masked(training):
-            outputs, *after = self.lstm(features, initial_state=before, mask=read)
+        outputs, *after = self.lstm(features, initial_state=before, mask=read)
         for kept, state in zip(self.kept, after, strict=True):
             kept.assign(state)
         return outputs
@@ -69,7 +66,6 @@ def networks(
     window = keras.Input((config.sequence_length,), dtype="int32", name="symbols")
     stream = keras.Input((None,), dtype="int32", name="symbols")
     trained, scored, streamed = (features_of(one) for one in (symbols, window, stream))
-    trained = without_symbols(config, alphabet_size, trained, symbols)
     before: list[Any] = []
     after: list[Any] = []
     for number in range(1, config.layers + 1):
@@ -80,8 +76,8 @@ def networks(
             dtype=dtype,
             name=f"lstm_{number}",
         )
-        dropped = dropout(config, number, dtype)
-        keeping = CarriedLSTM(lstm, config.batch_size, config.recurrent_dropout)
+        dropped = layers.Dropout(config.dropout, dtype=dtype, name=f"dropout_{number}")
+        keeping = CarriedLSTM(lstm, config.batch_size)
         trained = dropped(keeping(trained, goes_on, counted))
         scored = dropped(lstm(scored)[0])
         states = [

@@ -12,9 +12,8 @@ from keras import layers, ops
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.fast.program_types import Networks
 from lstm_sweep.models.network import carried
-from lstm_sweep.models.network.dropout import WeightDropped, dropout, without_symbols
 
-#: gradients are scaled down to this norm (Pascanu et al., arXiv 1211.5063)
+#: all gradients are scaled down by one factor to this norm (Pascanu et al., arXiv 1211.5063)
 CLIP_NORM = 5.0
 #: class of each name in `models.config.OPTIMIZERS`
 OPTIMIZER_CLASSES = {
@@ -48,18 +47,15 @@ def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
     """Build models with shared weights; `dtype` is a dtype or a mixed policy of the layers.
 
     Dropout is applied to the output of each LSTM layer and not on the way to the next time step, as
-    in Zaremba et al. (arXiv 1409.2329). With dropout of symbols or of recurrent weights
-    the model that is trained has layers that the other has not. A unidirectional network predicts
-    the next symbol at each step of its window. A bidirectional one predicts only the symbol after
-    its window, since the backward half has already read the symbols inside it.
+    in Zaremba et al. (arXiv 1409.2329). A unidirectional network predicts the next symbol at each
+    step of its window. A bidirectional one predicts only the symbol after its window, since the
+    backward half has already read the symbols inside it.
     """
     if config.carried:
         return carried.networks(config, alphabet_size, dtype, _features(config, alphabet_size))
     many_to_many = config.direction == "uni"
     symbols = keras.Input((config.sequence_length,), dtype="int32", name="symbols")
-    scored = _features(config, alphabet_size)(symbols)
-    trained = without_symbols(config, alphabet_size, scored, symbols)
-    apart = bool(config.input_dropout or config.recurrent_dropout)
+    features = _features(config, alphabet_size)(symbols)
     for number in range(1, config.layers + 1):
         steps_follow = number < config.layers or many_to_many
         layer = layers.LSTM(
@@ -67,21 +63,14 @@ def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
         )
         if config.direction == "bi":
             layer = layers.Bidirectional(layer, dtype=dtype, name=f"bidirectional_{number}")
-        dropped = dropout(config, number, dtype, every_step=steps_follow)
-        rate = config.recurrent_dropout
-        trained = dropped((WeightDropped(layer, rate) if rate else layer)(trained))
-        scored = dropped(layer(scored)) if apart else trained
+        dropped = layers.Dropout(config.dropout, dtype=dtype, name=f"dropout_{number}")
+        features = dropped(layer(features))
     logits = layers.Dense(alphabet_size, dtype="float32", name="logits")
-    model = keras.Model(symbols, logits(trained), name="trained")
-    if not many_to_many and trained is scored:
-        return Networks(model, model)
+    model = keras.Model(symbols, logits(features), name="trained")
     if not many_to_many:
-        return Networks(model, keras.Model(symbols, logits(scored), name="next_symbol"))
-    return Networks(
-        model,
-        keras.Model(symbols, logits(scored[:, -1]), name="next_symbol"),
-        every_step=keras.Model(symbols, logits(scored), name="every_step") if apart else model,
-    )
+        return Networks(model, model)
+    last = keras.Model(symbols, logits(features[:, -1]), name="next_symbol")
+    return Networks(model, last, every_step=model)
 
 
 def _features(config: TrialConfig, alphabet_size: int) -> Callable[[Any], Any]:
@@ -96,13 +85,9 @@ def _features(config: TrialConfig, alphabet_size: int) -> Callable[[Any], Any]:
 
 def compile_for_training(model: Any, config: TrialConfig) -> None:
     """Attach loss and optimizer; the loss is the mean over targets whose weight is 1."""
-    options: dict[str, float] = {
-        {"global": "global_clipnorm", "weight": "clipnorm"}[config.clipping]: CLIP_NORM
-    }
+    options = {"global_clipnorm": CLIP_NORM}
     if config.weight_decay:
         options["weight_decay"] = config.weight_decay
-    if config.optimizer == "adam":
-        options["beta_1"] = config.beta_1
     optimizer = OPTIMIZER_CLASSES[config.optimizer](config.learning_rate, **options)
     biases = [one for one in model.trainable_variables if len(one.shape) == 1]
     optimizer.exclude_from_weight_decay(biases)

@@ -92,7 +92,7 @@ class StepwiseProgram(StepProgram):
         model, averages = self._networks.trained, self._networks.averages
         step = int(model.optimizer.iterations)
         if averages and step and averaging.is_due(step):
-            share = averaging.share(step, self._config.averaging_eta)
+            share = averaging.share(step)
             for average, weight in zip(averages, model.trainable_variables, strict=True):
                 average.assign_add(share * (weight - average))
 

@@ -27,8 +27,7 @@ from lstm_sweep.spaces.space import Space
 FEWEST_STEPS = 50
 #: fields of which a ladder takes the first value
 FIRST = (
-    "dropout", "dropout_mask", "recurrent_dropout", "input_dropout", "batch_size",
-    "offset", "state", "optimizer", "beta_1", "clipping", "weight_decay", "averaging",
+    "dropout", "batch_size", "offset", "state", "optimizer", "weight_decay", "averaging",
     "embedding_size",
 )  # fmt: skip
 #: fields that a trial's need of memory grows with
@@ -109,8 +108,7 @@ def features(config: TrialConfig, small: TrialConfig, best_rate: float | None) -
     """What of a network may tell how its losses fall, in units of about the same influence.
 
     The learning rate counts in decades from the one that suits the network, and its distance
-    squared: both too high and too low a rate learn slowly. Whatever is dropped out counts alike: it
-    slows a network down at first.
+    squared: both too high and too low a rate learn slowly. Dropout slows a network down at first.
     """
     suited = (best_rate or USUAL_RATE) * rate_share(config, small)
     decades = math.log10(config.learning_rate / suited)
@@ -119,7 +117,7 @@ def features(config: TrialConfig, small: TrialConfig, best_rate: float | None) -
         decades**2,
         math.log2(config.layer_size),
         float(config.layers),
-        4 * (config.dropout + config.recurrent_dropout + config.input_dropout),
+        4 * config.dropout,
         math.log2(config.sequence_length),
         math.log2(config.batch_size),
         float(config.direction == "bi"),

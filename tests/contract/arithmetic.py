@@ -52,20 +52,13 @@ def stack_of(networks: Any, config: TrialConfig) -> Any:
     return Stack(Form.of(config, networks.scored.output_shape[-1]), weights)
 
 
-def dropout_of(
-    rate: float = 0.0, recurrent: float = 0.0, symbols: float = 0.0, iteration: int = 7
-) -> Any:
+def dropout_of(rate: float = 0.0, iteration: int = 7) -> Any:
     """Dropout of a training step, of our arithmetic."""
     import tensorflow as tf
 
     from lstm_sweep.models.fast.dropout import Dropout
 
-    return Dropout(
-        rate=tf.constant(rate),
-        recurrent_rate=tf.constant(recurrent),
-        input_rate=tf.constant(symbols),
-        seed=tf.constant([64, iteration], tf.int64),
-    )
+    return Dropout(tf.constant(rate), tf.constant([64, iteration], tf.int64))
 
 
 def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:

@@ -88,12 +88,11 @@ def test_idle_units_change_no_result_and_no_gradient(
 
 
 @pytest.mark.parametrize(
-    ("layer_size", "clipping", "weight_decay"),
-    [(4, "global", 0.0), (4, "weight", 3.0), (128, "global", 3.0), (128, "weight", 0.0)],
+    ("layer_size", "weight_decay"), [(4, 0.0), (4, 3.0), (128, 3.0), (128, 0.0)]
 )
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_an_optimizer_takes_the_steps_of_keras(
-    optimizer: str, layer_size: int, clipping: str, weight_decay: float
+    optimizer: str, layer_size: int, weight_decay: float
 ) -> None:
     """Its variables too, with gradients that are clipped and others that are not."""
     import tensorflow as tf
@@ -104,8 +103,7 @@ def test_an_optimizer_takes_the_steps_of_keras(
 
     config = TrialConfig(
         optimizer=optimizer, learning_rate=0.01, layers=1, layer_size=layer_size,
-        sequence_length=2, clipping=clipping, weight_decay=weight_decay, averaging="off",
-        beta_1=0.0 if layer_size == 4 else 0.9,
+        sequence_length=2, weight_decay=weight_decay, averaging="off",
     )  # fmt: skip
     pair = [networks_of(config, 5, 0) for _ in range(2)]
     ours, theirs = (networks.trained for networks in pair)
@@ -116,7 +114,6 @@ def test_an_optimizer_takes_the_steps_of_keras(
         for one in zip(ours.trainable_variables, weight_layouts(config), strict=True)
     ]
     fast = fast_optimizer.FastOptimizer(ours.optimizer, weights)
-    numbers = fast_optimizer.Numbers(tf.constant(weight_decay), tf.constant(0.0))
     rng = np.random.default_rng(0)
     for scale in (1e-3, 0.1, 30.0, 1.0, 0.0):
         gradients = [
@@ -127,7 +124,7 @@ def test_an_optimizer_takes_the_steps_of_keras(
             tf.constant(weight.layout.pack(gradient.numpy()))
             for weight, gradient in zip(weights, gradients, strict=True)
         ]
-        fast.step(fast.handles, packed, numbers)
+        fast.step(fast.handles, packed, tf.constant(weight_decay))
         theirs.optimizer.apply(gradients, theirs.trainable_variables)
     fast.sync()
     for weight in weights:
@@ -150,12 +147,6 @@ def test_only_gradients_that_are_too_long_are_scaled() -> None:
 
     rng = np.random.default_rng(0)
     short, long = (tf.constant(rng.normal(size=(30, 7)), tf.float32) * by for by in (0.1, 9.0))
-    left, scaled = fast_optimizer.clipped_each([short, long], 5.0)
-    np.testing.assert_array_equal(left, short)
-    assert np.linalg.norm(scaled) == pytest.approx(5, rel=1e-5)
-    np.testing.assert_allclose(
-        scaled / np.linalg.norm(scaled), long / np.linalg.norm(long), rtol=1e-4
-    )
     np.testing.assert_array_equal(fast_optimizer.clipped([short], 5.0), [short])
     scaled = fast_optimizer.clipped([short, long], 5.0)
     assert np.linalg.norm(np.ravel(scaled)) == pytest.approx(5, rel=1e-5)

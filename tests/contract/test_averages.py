@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,7 @@ from lstm_sweep.models.data.windows import StepWindows
 from tests.conftest import in_full
 from tests.contract.arithmetic import programs, steps_of
 
-CONFIG = TrialConfig(
-    layers=1, layer_size=8, sequence_length=5, batch_size=4, averaging_eta=6.0, dropout=0.2
-)
+CONFIG = TrialConfig(layers=1, layer_size=8, sequence_length=5, batch_size=4, dropout=0.2)
 #: of one with idle units, two layers and an embedding
 LARGE = CONFIG.evolve(layers=2, layer_size=128, embedding_size=3, direction="bi")
 
@@ -46,7 +43,7 @@ def test_the_average_is_that_of_the_weights_after_each_step(config: TrialConfig)
         alone.train(StepWindows(steps.codes[[number]], steps.first[[number]]))
         alone.sync()
         if averaging.is_due(number + 1):
-            share = averaging.share(number + 1, config.averaging_eta)
+            share = averaging.share(number + 1)
             weights = one.trained.get_weights()
             expected = [e + share * (w - e) for e, w in zip(expected, weights, strict=True)]
     in_loop.train(steps)
@@ -79,7 +76,7 @@ def test_layers_of_keras_are_averaged_too(precision: str) -> None:
     expected = start
     for _ in range(20):
         made.train(repeated(steps_of(config, 9, 1), 1))
-        share = averaging.share_of_each(max(1, int(counted)), config.averaging_eta)
+        share = averaging.share_of_each(max(1, int(counted)))
         weights = networks.trained.get_weights()
         expected = [e + share * (w - e) for e, w in zip(expected, weights, strict=True)]
     made.sync()
@@ -117,20 +114,3 @@ def test_averages_change_no_step(direction: str) -> None:
         found.append([losses, *networks.trained.get_weights()])
     for left, right in zip(*found, strict=True):
         np.testing.assert_array_equal(left, right)
-
-
-def test_a_graph_is_kept_for_all_etas(tmp_path: Path) -> None:
-    from lstm_sweep.models.network import lstm, program
-    from tests.contract.arithmetic import networks_of
-
-    scores = []
-    for eta in (2.0, 9.0):
-        config = CONFIG.evolve(averaging_eta=eta)
-        networks = networks_of(config, 9, 2)
-        lstm.compile_for_training(networks.trained, config)
-        made = program.program_of(networks, config, 0, tmp_path)
-        made.train(repeated(steps_of(config, 9, 4), 20))
-        made.sync()
-        scores.append(networks.scored.get_weights()[0])
-    assert (scores[0] != scores[1]).any()
-    assert len(list(tmp_path.iterdir())) == 1

@@ -62,8 +62,8 @@ def trained(program_of: Callable[[Any], Any], config: TrialConfig) -> list[Any]:
     [
         {},
         *in_full({"averaging": "off"}),
-        *in_full({"layer_size": 60, "averaging_eta": 3.0}, {"layer_size": 128, "layers": 1}),
-        *in_full({"weight_decay": 0.1, "clipping": "weight", "embedding_size": 3}),
+        *in_full({"layer_size": 60}, {"layer_size": 128, "layers": 1}),
+        *in_full({"weight_decay": 0.1, "embedding_size": 3}),
     ],
     ids=str,
 )

@@ -25,7 +25,6 @@ CONFIG = TrialConfig(layers=2, layer_size=8, sequence_length=5, dropout=0.2)
 CONFIGS = {
     "uni": CONFIG,
     "bi, embedded": CONFIG.evolve(direction="bi", embedding_size=3),
-    "recurrent dropout": CONFIG.evolve(recurrent_dropout=0.3, input_dropout=0.1),
 }
 
 

@@ -103,7 +103,7 @@ def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
 
     config = TrialConfig(
         direction=direction, layer_size=20, sequence_length=7, batch_size=5, precision=precision,
-        averaging="off", recurrent_dropout=0.1, input_dropout=0.1,
+        averaging="off",
     )  # fmt: skip
     networks = lstm.build(config, 9, mixed=True)
     lstm.compile_for_training(networks.trained, config)

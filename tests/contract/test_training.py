@@ -107,7 +107,6 @@ def test_a_network_learns_and_beats_the_unigram(
 @pytest.mark.parametrize("direction", ["uni", *in_full("bi")])
 def test_the_same_seed_gives_the_same_bits(corpus: Corpus, tmp_path: Path, direction: str) -> None:
     config = CONFIG.evolve(direction=direction, dropout=0.2, epochs=2)
-    config = config.evolve(recurrent_dropout=0.2, input_dropout=0.1)
     first, second = (epochs(trained(config, corpus, tmp_path / "m.keras")) for _ in range(2))
     other = epochs(trained(config, corpus, tmp_path / "m.keras", seed=4))
     assert [[e[key] for key in RESULTS] for e in first] == [
@@ -204,8 +203,6 @@ def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
     config = CONFIG.evolve(
         optimizer=optimizer, layer_size=layer_size, dropout=0.3, epochs=4,
         **of_kind, averaging=averages, weight_decay=0.1,
-        dropout_mask="window" if layer_size == 12 else "step", recurrent_dropout=0.2,
-        input_dropout=0.1,
     )  # fmt: skip
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
@@ -316,7 +313,7 @@ backend.environment(None)
 backend.prepare(gpu=False, seed=3)
 corpus = load(Source(data=sys.argv[1]))
 config = TrialConfig(layers=2, layer_size=8, sequence_length=10, batch_size=32, epochs=2,
-    dropout=0.1, dropout_mask="window", recurrent_dropout=0.1, input_dropout=0.1)
+    dropout=0.1)
 targets = scoring_targets(corpus.validation, 200, 0)
 found = training.train(config, corpus, targets, 3, Path(sys.argv[2]))
 print(json.dumps([e.metrics["val_loss"] for e in found if isinstance(e, events.Round)]))

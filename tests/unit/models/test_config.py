@@ -60,9 +60,6 @@ def test_a_config_survives_a_round_trip_through_plain_values(fields: dict[str, A
         # just above the upper bound
         ("learning_rate", 1000.1, "expected a number above 0 up to 1000"),
         ("dropout", 1.0, "expected a number from 0 to 0.99"),
-        ("recurrent_dropout", 1.0, "expected a number from 0 to 0.99"),
-        ("input_dropout", 1.0, "expected a number from 0 to 0.99"),
-        ("dropout_mask", "row", "expected one of step, window"),
         ("layers", 17, "expected an integer from 1 to 16"),
         ("layer_size", 16385, "expected an integer from 1 to 16384"),
         ("sequence_length", 10001, "expected an integer from 1 to 10000"),

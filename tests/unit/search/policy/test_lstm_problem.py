@@ -67,14 +67,6 @@ def test_features_tell_how_far_a_rate_is_from_the_one_that_suits_a_network() -> 
 SHAKESPEARE = DataSize(1_003_854, alphabet=68, targets=2_304, rounds_per_epoch=3)
 
 
-@pytest.mark.parametrize("field", ["dropout", "recurrent_dropout", "input_dropout"])
-def test_features_tell_what_is_dropped_out_whatever_it_is(field: str) -> None:
-    fields = {"dropout": 0.0, "recurrent_dropout": 0.0, "input_dropout": 0.0}
-    none, some = (SMALL.evolve(**fields | {field: share}) for share in (0.0, 0.25))
-    before, after = (features(config, SMALL, None) for config in (none, some))
-    assert [b - a for a, b in zip(before, after, strict=True) if a != b] == [1.0]
-
-
 def test_larger_layers_are_expected_to_go_on_falling_but_on_a_small_corpus() -> None:
     double = SMALL.evolve(layer_size=2 * SMALL.layer_size, learning_rate=SMALL.learning_rate / 2)
     one, two = (features(config, SMALL, None) for config in (SMALL, double))
