@@ -74,44 +74,6 @@ class BestTrial:
         return cls(trial.id, run_id, loss, trial.config, trial.objective, running)
 
 
-@dataclass(frozen=True)
-class ConfirmedConfig:
-    """A config that was trained again with further seeds."""
-
-    #: its first run
-    trial: str
-    #: mean and standard deviation over the further seeds that have a loss, nats; None without any
-    mean: float | None
-    spread: float
-    losses: tuple[float, ...]
-    #: further seeds that have none, by how they have ended
-    failed: Mapping[str, int]
-    #: how it does against the config of the best trial (`the best` is that itself), and the
-    #: probability of so large a difference by chance; None if that cannot be told
-    verdict: str | None
-    p: float | None
-    #: all that for people
-    text: str
-
-    @classmethod
-    def of(cls, found: Confirmed) -> ConfirmedConfig:
-        """The fields of `found`, without the records of its trials."""
-        values = found.to_dict()
-        return cls(**values | {"losses": found.losses, "text": str(found)})
-
-    def to_dict(self) -> dict[str, Any]:
-        """The config as `launch --json` prints it."""
-        return {
-            "trial": self.trial,
-            "mean": self.mean,
-            "spread": self.spread,
-            "losses": list(self.losses),
-            "failed": dict(self.failed),
-            "verdict": self.verdict,
-            "p": self.p,
-        }
-
-
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
     """The result of a sweep."""
@@ -127,7 +89,7 @@ class SweepResult:
     #: while it runs, also by the rounds of a trial that has not ended
     best: BestTrial | None
     #: configs that were trained again, that of the best trial first
-    confirmed: tuple[ConfirmedConfig, ...]
+    confirmed: tuple[Confirmed, ...]
     #: loss of each baseline, nats
     baselines: Mapping[str, float]
     #: how long it was driven, in all
@@ -165,7 +127,7 @@ class SweepResult:
             why=state.stop.text,
             trials=state.counts,
             best=BestTrial.in_state(state),
-            confirmed=tuple(map(ConfirmedConfig.of, report.confirmed)) if report else (),
+            confirmed=report.confirmed if report else (),
             baselines=dict(state.baselines),
             unknown_share=state.unknown_share,
             seconds=state.seconds,
@@ -218,7 +180,7 @@ def stored_result(store: Store, run: Any, unchanged: str = "") -> SweepResult:
         why=tags.get(Tag.REASON, DONE.text) if has_ended else "",
         trials={str(outcome): outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
         best=next(filter(None, map(BestTrial.of, ranked)), None),
-        confirmed=tuple(map(ConfirmedConfig.of, confirmed_of(store, records))),
+        confirmed=tuple(confirmed_of(store, records)),
         baselines=reader.baselines(store, name),
         unknown_share=tags.share(Tag.UNKNOWN_SHARE),
         seconds=driven_s(run),

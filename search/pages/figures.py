@@ -22,8 +22,9 @@ from lstm_sweep.search.pages.charts import (
     scatter,
     seeds,
 )
-from lstm_sweep.search.pages.findings import Confirmation, Findings, TrialFinding, by_name
+from lstm_sweep.search.pages.findings import Findings, TrialFinding, by_name
 from lstm_sweep.search.pages.svg import Figure, Level, Table, duration, figure, short
+from lstm_sweep.search.policy.confirmed import Confirmed
 from lstm_sweep.search.trial import Phase
 
 #: trials that are named in a picture, and rows of a table, at most
@@ -62,7 +63,7 @@ def spread(found: Findings) -> Iterator[Figure]:
     """Losses of the confirmed configs over seeds."""
     if not found.confirmed:
         return
-    rows = [Seeds(one.trial, one.first, one.losses, _verdict(one)) for one in found.confirmed]
+    rows = [Seeds(one.trial, one.first_loss, one.losses, _verdict(one)) for one in found.confirmed]
     cells = [_confirmed_row(one) for one in found.confirmed]
     yield figure(
         "How sure this is",
@@ -73,10 +74,10 @@ def spread(found: Findings) -> Iterator[Figure]:
     )
 
 
-def _confirmed_row(one: Confirmation) -> list[str]:
+def _confirmed_row(one: Confirmed) -> list[str]:
     losses = ", ".join([*(f"{loss:.4f}" for loss in one.losses), *filter(None, [one.failures])])
     spread = one.spread if len(one.losses) > 1 else None
-    numbers = (one.first, one.mean, spread)
+    numbers = (one.first_loss, one.mean, spread)
     return [one.trial, *(_text(number, ".4f") for number in numbers), losses, _verdict(one)]
 
 
@@ -85,7 +86,7 @@ def _text(number: float | None, form: str) -> str:
     return "" if number is None else format(number, form)
 
 
-def _verdict(one: Confirmation) -> str:
+def _verdict(one: Confirmed) -> str:
     if one.is_best:
         return "the best trial's"
     return "not compared" if one.p is None else f"{one.verdict}: p = {one.p:.2g}"

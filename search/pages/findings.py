@@ -8,6 +8,7 @@ from functools import cached_property
 
 from lstm_sweep.models.config import Limit
 from lstm_sweep.search.pages.charts import Axis, Value
+from lstm_sweep.search.policy.confirmed import Confirmed
 from lstm_sweep.search.trial import Outcome, Phase
 
 
@@ -71,33 +72,6 @@ class TrialFinding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Confirmation:
-    """A config that was trained again with further seeds."""
-
-    trial: str
-    #: over the further seeds that have a loss; None without any
-    mean: float | None
-    spread: float
-    losses: tuple[float, ...]
-    first: float
-    #: further seeds without a loss, for people; empty if there are none
-    failures: str = ""
-    #: whether the best trial has this config
-    is_best: bool = False
-    #: how it does against that, and the probability of so large a difference by chance; empty and
-    #: None if it cannot be told
-    verdict: str = ""
-    p: float | None = None
-
-    @property
-    def text(self) -> str:
-        """Mean, standard deviation and failures over the further seeds."""
-        found = "no loss" if self.mean is None else f"{self.mean:.4f}"
-        found += f" \u00b1 {self.spread:.4f}" if len(self.losses) > 1 else ""
-        return f"{found}, {self.failures}" if self.failures else found
-
-
-@dataclass(frozen=True, kw_only=True)
 class Findings:
     """All that a report shows of a sweep."""
 
@@ -120,7 +94,7 @@ class Findings:
     #: loss that no model can be below, nats; None if that is not known
     entropy: float | None = None
     #: the best mean first
-    confirmed: tuple[Confirmation, ...] = ()
+    confirmed: tuple[Confirmed, ...] = ()
     #: why the best config was not trained again, a sentence without its point; empty if it was
     unconfirmed: str = ""
     #: the hyperparameters that vary

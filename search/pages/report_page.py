@@ -14,8 +14,9 @@ from lstm_sweep.models.config import Limit
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.pages import figures
 from lstm_sweep.search.pages.charts import Axis
-from lstm_sweep.search.pages.findings import Confirmation, Findings, TrialFinding, by_name
+from lstm_sweep.search.pages.findings import Findings, TrialFinding, by_name
 from lstm_sweep.search.pages.svg import NOT_XML, Figure, Markup, Table, duration, short
+from lstm_sweep.search.policy.confirmed import Confirmed
 from lstm_sweep.search.process.new_paths import REPORT_MARK
 from lstm_sweep.search.trial import Outcome, Phase
 
@@ -107,23 +108,25 @@ def _unconfirmed(found: Findings, best: TrialFinding) -> list[str]:
     return [f"No further run {text}, so it is not known how much of its lead is chance."]
 
 
-def _of_best(own: Confirmation) -> list[str]:
+def _of_best(own: Confirmed) -> list[str]:
     seeds = len(own.losses)
     over = f"{seeds} further seed{'s' if seeds != 1 else ''}"
     said = [
-        f"Its config, that of {own.trial}, trained again with other seeds, has {own.text} over "
-        f"{over} (first run: {own.first:.4f})."
+        f"Its config, that of {own.trial}, trained again with other seeds, has {own.short} over "
+        f"{over} (first run: {own.first_loss:.4f})."
     ]
     return [*said, "One further seed shows no spread."] if seeds == 1 else said
 
 
-def _told(other: Confirmation, own: Confirmation | None) -> str:
+def _told(other: Confirmed, own: Confirmed | None) -> str:
     """How a config does against that of the best trial."""
     if own is None:
-        return f"{other.trial}, trained again, has {other.text} (first run: {other.first:.4f})."
+        return (
+            f"{other.trial}, trained again, has {other.short} (first run: {other.first_loss:.4f})."
+        )
     if other.p is None:
-        return f"Whether {other.trial} ({other.text}) is as good cannot be told from so few seeds."
-    return f"{other.trial} ({other.text}) is {other.verdict}: p = {other.p:.2g}."
+        return f"Whether {other.trial} ({other.short}) is as good cannot be told from so few seeds."
+    return f"{other.trial} ({other.short}) is {other.verdict}: p = {other.p:.2g}."
 
 
 #: configs that are looked at, the best ones, and how many of them have to touch a bound

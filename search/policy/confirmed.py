@@ -39,6 +39,16 @@ class Confirmed:
     p: float | None = None
 
     @property
+    def trial(self) -> str:
+        """ID of the first run."""
+        return self.first.trial.id
+
+    @property
+    def first_loss(self) -> float:
+        """Loss of the first run, nats."""
+        return self.first.ranked_loss or 0.0
+
+    @property
     def mean(self) -> float | None:
         """Mean over the further seeds, nats; None if none has a loss."""
         return statistics.fmean(self.losses) if self.losses else None
@@ -59,6 +69,13 @@ class Confirmed:
         return ", ".join(f"{count} {_word(outcome)}" for outcome, count in self.failed.items())
 
     @property
+    def short(self) -> str:
+        """Mean, standard deviation and failures over the further seeds."""
+        found = "no loss" if self.mean is None else f"{self.mean:.4f}"
+        found += f" \u00b1 {self.spread:.4f}" if len(self.losses) > 1 else ""
+        return f"{found}, {self.failures}" if self.failures else found
+
+    @property
     def verdict(self) -> str:
         """How it does against the best trial's config; empty if that cannot be told."""
         if self.p is None or self.above is None:
@@ -74,14 +91,14 @@ class Confirmed:
         said = f"no loss of {seeds.removeprefix('0 of ')}"
         if self.mean is not None:
             said = f"{self.mean:.4f}{spread} over {seeds}"
-        text = f"{self.first.trial.id}: {said}{'; ' + self.failures if self.failed else ''}"
-        text += f", first run {self.first.ranked_loss or 0.0:.4f}"
+        text = f"{self.trial}: {said}{'; ' + self.failures if self.failed else ''}"
+        text += f", first run {self.first_loss:.4f}"
         return f"{text}; {self.verdict}: p = {self.p:.2g}" if self.verdict else text
 
     def to_dict(self) -> dict[str, Any]:
         """The config as `launch --json` and the evidence of a sweep have it."""
         return {
-            "trial": self.first.trial.id,
+            "trial": self.trial,
             "mean": self.mean,
             "spread": self.spread,
             "losses": list(self.losses),

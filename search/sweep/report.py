@@ -17,10 +17,9 @@ from lstm_sweep.models.data import samples
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.pages.charts import Axis
-from lstm_sweep.search.pages.findings import Confirmation, Findings, TrialFinding
+from lstm_sweep.search.pages.findings import Findings, TrialFinding
 from lstm_sweep.search.pages.report_page import report_page
 from lstm_sweep.search.policy import importance
-from lstm_sweep.search.policy.confirmed import Confirmed
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.progress import comparable
 from lstm_sweep.search.store import reader
@@ -64,7 +63,6 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
     last = last_attempts(pairs, state)
     pairs = [(one, _as_it_stands(record, last)) for one, record in pairs]
     attempts = list(_attempts(store, pairs, run, driven))
-    again = confirmed_of(store, list(last.values()))
     baselines = _baselines(children, left_out)
     axes = _axes(spec, kind.limits)
     return Findings(
@@ -79,7 +77,7 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         attempts=tuple(sorted(attempts, key=lambda one: (one.number, one.attempt))),
         baselines=baselines,
         entropy=_entropy(run, spec) if kind.objective.nats_per_symbol else None,
-        confirmed=tuple(map(_confirmation, again)),
+        confirmed=tuple(confirmed_of(store, list(last.values()))),
         unconfirmed=tags.get(Tag.UNCONFIRMED, "") if state == "finished" else "",
         axes=axes,
         rate=_rate(spec, axes),
@@ -186,20 +184,6 @@ def _baselines(children: Iterable[Any], left_out: list[BadRunError]) -> dict[str
             else:
                 found[name] = loss
     return found
-
-
-def _confirmation(one: Confirmed) -> Confirmation:
-    return Confirmation(
-        trial=one.first.trial.id,
-        mean=one.mean,
-        spread=one.spread,
-        losses=one.losses,
-        first=one.first.ranked_loss or 0.0,
-        failures=one.failures,
-        is_best=one.is_best,
-        verdict=one.verdict,
-        p=one.p,
-    )
 
 
 def _entropy(run: Any, spec: Mapping[str, Any]) -> float | None:

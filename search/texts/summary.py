@@ -70,7 +70,7 @@ def conclude(
     if result.confirmed:
         console.print("how sure that is, by further seeds:")
     for one in result.confirmed:
-        console.print(f"  {one.text}")
+        console.print(f"  {one}")
     if result.omitted and not result.goes_on:
         console.print(result.omitted, markup=False)
     failed = "failed: " if result.state is SweepStatus.FAILED else ""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from lstm_sweep.models.config import LIMITS
+from lstm_sweep.models.config import LIMITS, TrialConfig
 from lstm_sweep.search.pages.charts import Axis, Value
-from lstm_sweep.search.pages.findings import Confirmation, Findings, TrialFinding
+from lstm_sweep.search.pages.findings import Findings, TrialFinding
+from lstm_sweep.search.policy.confirmed import Confirmed
+from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.trial import Ended, Outcome, Slot, Trial
 
 NATS = "validation loss (nats per symbol)"
 AXES = (
@@ -65,10 +68,10 @@ def findings(*trials: TrialFinding, **more: Any) -> Findings:
     return Findings(**(given | more))
 
 
-def confirmation(number: int, mean: float, p: float | None, **more: Any) -> Confirmation:
+def confirmation(number: int, mean: float, p: float | None, **more: Any) -> Confirmed:
     """A config of sweep `s` that was trained again with three seeds; without `p` it is the best."""
+    ran = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
+    ended = Ended(Outcome.COMPLETE)
+    first = TrialProgress(ran, "", Slot(0), None, rounds=[{"val_loss": mean}], ended=ended)
     given: dict[str, Any] = {"losses": (mean - 0.1, mean, mean + 0.1), "is_best": p is None}
-    if p is not None:
-        given["verdict"] = "worse" if p < 0.05 else "as good"
-    given |= {"trial": f"s/{number}", "mean": mean, "spread": 0.1, "first": mean, "p": p}
-    return Confirmation(**(given | more))
+    return Confirmed(first.snapshot(), **(given | {"p": p, "above": 0.1} | more))

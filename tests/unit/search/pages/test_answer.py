@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search.pages import report_page
+from lstm_sweep.search.trial import Outcome
 from tests.unit.search.pages.found import confirmation, findings, trial
 
 
@@ -62,7 +63,7 @@ def test_without_a_result_the_answer_says_so() -> None:
         ({"p": 0.01}, "s/1 (1.2000 \u00b1 0.1000) is worse: p = 0.01."),
         ({"p": 0.59}, "s/1 (1.2000 \u00b1 0.1000) is as good: p = 0.59."),
         (
-            {"p": None, "is_best": False, "losses": (1.2,), "failures": "2 diverged"},
+            {"p": None, "is_best": False, "losses": (1.2,), "failed": {Outcome.DIVERGED: 2}},
             "Whether s/1 (1.2000, 2 diverged) is as good cannot be told from so few seeds.",
         ),
     ],
