@@ -30,7 +30,7 @@ from benchmarks.soak import resident_mb
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.process.interrupts import EndRequest
+from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
@@ -65,7 +65,7 @@ class Meter:
     def __init__(self, engine: SleepingEngine, trials: int, clock: WallClock) -> None:
         self._engine, self._trials, self._clock = engine, trials, clock
         #: ends the sweep
-        self.end = EndRequest()
+        self.end = Interrupts()
         #: delay from report to verdict, seconds, of each report since the last row
         self.delays: list[float] = []
         self._reports = 0
@@ -188,7 +188,7 @@ def _resume(
     past = rebuild(store, reader.existing_sweep(store, NAME))
     read = clock()
     engine = SleepingEngine(given.slots, given.rate, clock)
-    longer, end = replace(spec, trials=spec.trials + given.slots), EndRequest()
+    longer, end = replace(spec, trials=spec.trials + given.slots), Interrupts()
 
     def until_started() -> None:
         if engine.first_start is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
-from lstm_sweep.search.process.interrupts import EndRequest, Interrupts
+from lstm_sweep.search.process.signals import Interrupts
 
 Answer = TypeVar("Answer")
 
@@ -26,7 +26,7 @@ def drive(
     is raised here, with a note of what `advice` makes of the answer, or of the result of a sweep
     whose store has failed. A second one does not wait: what is open then, `Sweep.resume` closes.
     """
-    request = EndRequest()
+    request = Interrupts()
     answer = Future[Answer]()
 
     def run() -> None:

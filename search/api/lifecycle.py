@@ -20,8 +20,7 @@ from lstm_sweep.search.api.resumption import resumed_spec
 from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
 from lstm_sweep.search.engines.base import Engine, devices
 from lstm_sweep.search.policy.prior import EarlierBest, described
-from lstm_sweep.search.process.interrupts import NEVER, Interrupts
-from lstm_sweep.search.process.signals import Interrupted
+from lstm_sweep.search.process.signals import Interrupted, Interrupts
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
@@ -65,7 +64,7 @@ class _Drive:
     store: Store
     engine: Engine
     observer: Observer
-    interrupts: Interrupts
+    interrupts: Interrupts | None
     #: what people should know before it begins
     notes: list[str]
     prior: Sequence[EarlierBest] = ()
@@ -117,7 +116,7 @@ def launch(
     *,
     settings: Settings,
     observer: Observer = SILENT,
-    interrupts: Interrupts = NEVER,
+    interrupts: Interrupts | None = None,
     ray_address: str | None = None,
 ) -> SweepResult:
     """Run a sweep to the end of its budget, or until `interrupts` says that an end is wanted.
@@ -167,7 +166,7 @@ def resume(
     spec: SweepSpec | None = None,
     template: str | None = None,
     observer: Observer = SILENT,
-    interrupts: Interrupts = NEVER,
+    interrupts: Interrupts | None = None,
     ray_address: str | None = None,
 ) -> SweepResult:
     """Go on with a sweep that was broken off, or has ended.
@@ -206,7 +205,7 @@ def go_on(
     spec: SweepSpec | None = None,
     template: str | None = None,
     observer: Observer = SILENT,
-    interrupts: Interrupts = NEVER,
+    interrupts: Interrupts | None = None,
     ray_address: str | None = None,
 ) -> SweepResult:
     """Go on with a sweep as its run says it, whatever the store says since; see `resume`."""

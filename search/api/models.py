@@ -11,8 +11,8 @@ from lstm_sweep.models.field_checks import check_switch, check_word, path_text
 from lstm_sweep.search.api.references import check_sweep_or_trial, existing_store, store_of_trial
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import devices
-from lstm_sweep.search.process.interrupts import NEVER, Interrupts
 from lstm_sweep.search.process.new_paths import new_folder
+from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.results import detect as detecting
 from lstm_sweep.search.results import export as exporting
 from lstm_sweep.search.results import generate as generating
@@ -135,7 +135,7 @@ def rerun(
     engine: str = "local",
     template: str | None = None,
     observer: Observer = SILENT,
-    interrupts: Interrupts = NEVER,
+    interrupts: Interrupts | None = None,
 ) -> Rerun:
     """Train a trial again in a new run, and compare every metric of every round.
 

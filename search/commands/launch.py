@@ -20,9 +20,8 @@ from lstm_sweep.search.commands.dry_run import print_dry_run
 from lstm_sweep.search.commands.exits import DONE, FAILED
 from lstm_sweep.search.engine_names import ray_address
 from lstm_sweep.search.policy.stop_reason import SweepStatus
-from lstm_sweep.search.process.interrupts import Interrupts
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.process.signals import Shield, stop_within_s
+from lstm_sweep.search.process.signals import Interrupts, Shield, stop_within_s
 from lstm_sweep.search.spec import CHANGEABLE, OPTIONS, SweepSpec, read_fields, read_spec
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.reader import TrialRecord

@@ -24,8 +24,6 @@ from lstm_sweep.models.data.opening import open_only_below
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.engine_names import ray_address
-from lstm_sweep.search.process import garbage
-from lstm_sweep.search.process.leaving import leave
 from lstm_sweep.search.process.signals import SERVICE_STOP_S, SIGNALS, service_stop_s
 from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store import server as mlflow_server
@@ -72,8 +70,6 @@ def serve(arguments: Namespace) -> int:
             stack.callback(os.umask, os.umask(PRIVATE))  # that of drivers and MLflow's server too
             if said := _open_to_others(settings):
                 print(said, file=sys.stderr, flush=True)
-        starting = stack.enter_context(contextlib.ExitStack())
-        starting.enter_context(garbage.none_while_starting())
         from lstm_sweep.search.service.app import create_app
         from lstm_sweep.search.service.pages import actions
         from lstm_sweep.search.service.pages.rendering import for_browser
@@ -105,9 +101,7 @@ def serve(arguments: Namespace) -> int:
         service.start()
         if mlflow:
             mlflow.start()
-        starting.close()
-        code = _run(app, bind, told, end, as_json=arguments.json)
-    return leave(code) if end.by_signal else code
+        return _run(app, bind, told, end, as_json=arguments.json)
 
 
 def _cluster(arguments: Namespace) -> ClusterSlots | None:
@@ -248,8 +242,6 @@ class _End:
         self._calls: list[Callable[[], None]] = []
         self._threads: list[threading.Thread] = []
         self._wanted, self._over = False, threading.Event()
-        #: whether a signal has come
-        self.by_signal = False
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -274,7 +266,6 @@ class _End:
 
     def _begin(self, number: int = 0, frame: FrameType | None = None) -> None:
         with self._lock:
-            self.by_signal = self.by_signal or bool(number)
             if not self._wanted:
                 self._wanted = True
                 self._start()

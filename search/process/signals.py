@@ -1,4 +1,7 @@
-"""Defers Ctrl-C, SIGTERM and SIGHUP until a write to the store has finished, or notes them."""
+"""How a sweep is interrupted: by Ctrl-C, SIGTERM and SIGHUP, or by another thread.
+
+A signal is deferred until a write to the store has finished; a second one is not.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+
+from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, shown
 
@@ -49,8 +54,54 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(signal_name(number))
 
 
-class Shield:
-    """Defers signals during writes that must not be interrupted.
+class Interrupts:
+    """Whether a sweep is to end, and what must not be left half done then.
+
+    This one installs no signal handler: any thread may ask for the end by `request`, and the sweep
+    notices it within a second. No thread can break off a request of another one, so one that is
+    under way ends by itself, at the latest after the timeout of the store's settings. A
+    `KeyboardInterrupt` that is raised all the same ends the sweep in order too.
+    """
+
+    def __init__(self) -> None:
+        #: number of the first signal; 0 if there was none
+        self.signal_number = 0
+        #: whether the sweep is ending already, so that a further signal changes nothing
+        self.ending = False
+        #: whether a request to a server has taken too long since then
+        self.timed_out = False
+
+    def request(self, number: int = signal.SIGINT) -> None:
+        """Ask for the end, as a signal of this number does."""
+        self.signal_number = int(number)
+
+    @property
+    def short_of_time(self) -> bool:
+        """Whether an end is wanted, and has no time for what it can do without."""
+        return self.timed_out
+
+    @contextmanager
+    def hold(self, *, to_the_end: bool = False) -> Iterator[None]:
+        """Defer an interruption until the block has ended; with `to_the_end`, drop it."""
+        before, self.ending = self.ending, self.ending or to_the_end
+        try:
+            yield
+        finally:
+            self.ending = before
+
+    @contextmanager
+    def limit_request(self) -> Iterator[None]:
+        """A request to a server; one that takes too long while the sweep ends is the last."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            late = time.monotonic() - began > GIVE_UP_S
+            self.timed_out = self.timed_out or (late and self.ending and self.signal_number > 0)
+
+
+class Shield(Interrupts):
+    """Defers signals of the process during writes that must not be interrupted.
 
     Within `up()`, signals are handled here and raise `Interrupted` immediately, except within
     `hold()`: there the first signal is raised at the end of the outermost `hold()` (an exception
@@ -64,16 +115,11 @@ class Shield:
 
     def __init__(self, stop_within_s: float = STOP_WITHIN_S) -> None:
         """`stop_within_s`: seconds from a signal to the end that is forced from outside."""
+        super().__init__()
         self._stretch = stop_within_s / STOP_WITHIN_S
         #: number of nested `hold` contexts
         self._holding = 0
-        #: whether the program is ending already
-        self.ending = False
         self._pending = 0
-        #: the first signal since `up`; 0 if there was none
-        self.signal_number = 0
-        #: whether a request was interrupted since `up`, or since the program is ending
-        self.timed_out = False
         self._requesting = False
         #: seconds left for requests, and when the limit of the present one began
         self._left = GIVE_UP_ALL_S * self._stretch
@@ -96,8 +142,8 @@ class Shield:
                 signal.signal(signal.SIGALRM, alarm)
 
     @property
+    @override
     def short_of_time(self) -> bool:
-        """Whether an end is wanted, and has no time for what it can do without."""
         enough = SHARE_LEFT * GIVE_UP_ALL_S * self._stretch
         return bool(self.signal_number) and self._left < enough
 
@@ -113,6 +159,7 @@ class Shield:
             return
         raise Interrupted(number)
 
+    @override
     @contextmanager
     def hold(self, *, to_the_end: bool = False) -> Iterator[None]:
         """Defer signals, or drop them with `to_the_end`; see the class."""
@@ -135,6 +182,7 @@ class Shield:
                 if pending and not to_the_end and not interrupted:
                     raise Interrupted(pending) from failure
 
+    @override
     @contextmanager
     def limit_request(self) -> Iterator[None]:
         """A request to a server, with a time limit once a signal has come.

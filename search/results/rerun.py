@@ -18,8 +18,7 @@ from lstm_sweep.models.rounds import epochs_after
 from lstm_sweep.models.strict_json import plain
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
-from lstm_sweep.search.process.interrupts import NEVER, Interrupts
-from lstm_sweep.search.process.signals import Interrupted
+from lstm_sweep.search.process.signals import Interrupted, Interrupts
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store import journal
 from lstm_sweep.search.store.faults import StoreError, reason
@@ -168,7 +167,7 @@ def rerun(
     file: str | None = None,
     *,
     observer: Observer = SILENT,
-    interrupts: Interrupts = NEVER,
+    interrupts: Interrupts | None = None,
 ) -> Rerun:
     """Train a trial again in a new run, and compare every metric of every round.
 
@@ -197,6 +196,7 @@ def rerun(
     tags = {Tag.NAME: first.sweep} | task.tags()
     writer = Journal(store, record.tags.text(Tag.PARENT), task.dataset, tags)
     viewer = Viewer(observer)
+    interrupts = interrupts or Interrupts()
     inbox = Inbox(engine, interrupts, viewer, str(store.settings))
     with (
         tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch,

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, NoRoomError
-from lstm_sweep.search.process.leaving import leave
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted, Shield, stop_within_s
 from lstm_sweep.search.progress import TrialProgress
@@ -128,4 +127,4 @@ def _drive(run_id: str, log: Log, shield: Shield, on: str | None, key: Path) -> 
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]))

@@ -11,7 +11,7 @@ from pathlib import Path
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.time_left import expected_left
-from lstm_sweep.search.process.interrupts import Interrupts
+from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.faults import StoreError

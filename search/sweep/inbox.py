@@ -5,6 +5,7 @@ While the store does not answer at all, messages are kept.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,9 +14,7 @@ from typing import TypeVar
 
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
 from lstm_sweep.search.process import signals
-from lstm_sweep.search.process.aside import call_aside
-from lstm_sweep.search.process.interrupts import Interrupts
-from lstm_sweep.search.process.signals import Interrupted
+from lstm_sweep.search.process.signals import Interrupted, Interrupts
 from lstm_sweep.search.store.faults import AGAIN, StoreError
 from lstm_sweep.search.store.tracking import Store, make
 from lstm_sweep.search.sweep.observer import Viewer
@@ -209,3 +208,29 @@ class Inbox:
             raise Interrupted(self._interrupts.signal_number)
         if self._interrupts.timed_out or self._waited > signals.GIVE_UP_S:
             raise StoreError(f"store {self._store} does not answer: {why}; {AGAIN}")
+
+
+def call_aside(call: Callable[[], Answer], meanwhile: Callable[[], None], every_s: float) -> Answer:
+    """What `call` returns; this thread calls `meanwhile` every so many seconds until then.
+
+    If `meanwhile` raises, or a signal does, `call` is left alone: nobody learns how it ends. It
+    does not keep the program from ending.
+    """
+    over = threading.Event()
+    answers: list[Answer] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            answers.append(call())
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            over.set()
+
+    threading.Thread(target=work, name="aside", daemon=True).start()
+    while not over.wait(every_s):
+        meanwhile()
+    if errors:
+        raise errors[0]
+    return answers[0]

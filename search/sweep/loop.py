@@ -12,7 +12,7 @@ from lstm_sweep.models.network.network_file import keep_reported
 from lstm_sweep.search.engines import base as engines
 from lstm_sweep.search.policy.pausing import pruned
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason, out_of_time
-from lstm_sweep.search.process import garbage, workdir
+from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.progress import TrialProgress, TrialSnapshot
@@ -192,10 +192,9 @@ class Loop:
             Interrupted: the user interrupts the sweep.
         """
         hearing = self._parts.inbox.hearing_meanwhile(self._hearing.meanwhile)
-        with hearing, garbage.only_of_what_comes() as leave_out:
+        with hearing:
             while self._turn():
-                # trials stay until the end of the sweep
-                leave_out(len(self._state.ends) + len(self._state.paused))
+                pass
 
     def _turn(self) -> bool:
         """Start, hear, decide and log, as there is time for; return whether to go on."""

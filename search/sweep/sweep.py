@@ -13,7 +13,7 @@ from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.prior import EarlierBest
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.process import workdir
-from lstm_sweep.search.process.interrupts import NEVER, Interrupts
+from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.earlier_sweeps import prior_tag
 from lstm_sweep.search.store.faults import StoreError
@@ -58,7 +58,7 @@ class Sweep:
         store: Store,
         engine: Engine,
         observer: Observer = SILENT,
-        interrupts: Interrupts = NEVER,
+        interrupts: Interrupts | None = None,
         past: ResumeState | None = None,
         prior: Sequence[EarlierBest] = (),
         silent_s: float = health.SILENT_S,
@@ -69,8 +69,8 @@ class Sweep:
         self._engine, self._clock = engine, SweepClock(clock)
         self._past, self._silent_s = past, silent_s
         self._prior = past.prior if past else tuple(prior)
-        self._interrupts, self._viewer = interrupts, Viewer(observer)
-        self._inbox = Inbox(engine, interrupts, self._viewer, str(store.settings))
+        self._interrupts, self._viewer = interrupts or Interrupts(), Viewer(observer)
+        self._inbox = Inbox(engine, self._interrupts, self._viewer, str(store.settings))
         #: released at its end, however soon that comes
         self._lease = past.lease if past else Lease(store, "")
         #: what there is of the sweep as soon as it has begun

@@ -14,7 +14,7 @@ from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.samples import WORKFLOW
 from lstm_sweep.search import api
 from lstm_sweep.search.api import preparation
-from lstm_sweep.search.process.interrupts import EndRequest
+from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
@@ -34,7 +34,7 @@ class EndsAfterOne(Silent):
     """Asks for the end of a sweep when its first trial has ended."""
 
     def __init__(self) -> None:
-        self.request = EndRequest()
+        self.request = Interrupts()
 
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
         self.request.request()

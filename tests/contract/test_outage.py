@@ -23,9 +23,8 @@ from lstm_sweep.search.cli import main
 from lstm_sweep.search.commands.exits import BAD_INPUT, FAILED
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.process import interrupts
-from lstm_sweep.search.process.interrupts import EndRequest
-from lstm_sweep.search.process.signals import Interrupted, Shield
+from lstm_sweep.search.process import signals
+from lstm_sweep.search.process.signals import Interrupted, Interrupts, Shield
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store import faults
 from lstm_sweep.search.store.journal import SCHEMA, spec_tags
@@ -181,8 +180,8 @@ def test_somebody_who_gives_up_waiting_is_heard(
 def test_an_end_that_a_thread_asks_for_takes_two_more_requests_if_each_takes_long(
     store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interrupts, "GIVE_UP_S", -1.0)  # so each request takes too long
-    request, asked = EndRequest(), list[str]()
+    monkeypatch.setattr(signals, "GIVE_UP_S", -1.0)  # so each request takes too long
+    request, asked = Interrupts(), list[str]()
 
     class Down:
         def __getattr__(self, name: str) -> Any:

@@ -12,8 +12,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search import api
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.process import workdir
-from lstm_sweep.search.process.interrupts import EndRequest
-from lstm_sweep.search.process.signals import Interrupted
+from lstm_sweep.search.process.signals import Interrupted, Interrupts
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import Journal
@@ -161,7 +160,7 @@ def test_trials_whose_runs_say_still_that_they_wait_take_no_request_as_a_sweep_g
 def test_while_many_trials_are_to_wait_again_the_lease_is_renewed_and_an_end_is_heard(
     broken_off: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beat, wait_again, request = Lease.beat, Journal.wait_again, EndRequest()
+    beat, wait_again, request = Lease.beat, Journal.wait_again, Interrupts()
     told = list[str]()
 
     def renewed(lease: Lease, *given: Any) -> bool:

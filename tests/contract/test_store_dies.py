@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 import lstm_sweep as ls
 from lstm_sweep.search import api
-from lstm_sweep.search.process.interrupts import Interrupts
+from lstm_sweep.search.process.signals import Interrupts
 from tests.conftest import TINY, run_here
 
 ONE = ("--trials", "1", "--confirm-configs", "0", "--on", "inline", "--name", "s")

@@ -9,7 +9,7 @@ import pytest
 
 import lstm_sweep as ls
 from lstm_sweep._drive import drive
-from lstm_sweep.search.process.interrupts import Interrupts
+from lstm_sweep.search.process.signals import Interrupts
 
 
 def test_what_is_driven_answers_or_raises() -> None:

@@ -20,8 +20,7 @@ from lstm_sweep.search.api.errors import DifferentSearchError, SweepExistsError,
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.policy.stop_reason import SweepStatus
-from lstm_sweep.search.process.interrupts import EndRequest
-from lstm_sweep.search.process.signals import SIGNALS
+from lstm_sweep.search.process.signals import SIGNALS, Interrupts
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
@@ -160,7 +159,7 @@ def test_a_spec_that_cannot_be_searched_is_refused_before_anything_is_made(place
 
 
 def test_an_end_that_is_asked_for_closes_the_sweep_which_goes_on_later(place: Place) -> None:
-    request = EndRequest()
+    request = Interrupts()
     watching = Watching(request.request)
     result = place.launch(observer=watching, interrupts=request)
     assert (result.state, result.goes_on) == (SweepStatus.INTERRUPTED, True)

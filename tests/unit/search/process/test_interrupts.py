@@ -4,13 +4,13 @@ import signal
 
 import pytest
 
-from lstm_sweep.search.process import interrupts
-from lstm_sweep.search.process.interrupts import EndRequest
+from lstm_sweep.search.process import signals
+from lstm_sweep.search.process.signals import Interrupts
 
 
 def after_a_request(*, wanted: bool, ending: bool) -> bool:
     """Whether an end counts as timed out after a request."""
-    request = EndRequest()
+    request = Interrupts()
     if wanted:
         request.request()
     with request.hold(to_the_end=ending), pytest.raises(ConnectionError), request.limit_request():
@@ -22,20 +22,20 @@ def test_a_request_that_takes_too_long_at_the_end_that_is_wanted_is_noted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert not after_a_request(wanted=True, ending=True)  # it has failed at once
-    monkeypatch.setattr(interrupts, "GIVE_UP_S", -1.0)  # so each takes too long
+    monkeypatch.setattr(signals, "GIVE_UP_S", -1.0)  # so each takes too long
     assert after_a_request(wanted=True, ending=True)
 
 
 def test_a_request_before_the_end_or_at_one_that_nobody_has_asked_for_may_take_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(interrupts, "GIVE_UP_S", -1.0)
+    monkeypatch.setattr(signals, "GIVE_UP_S", -1.0)
     assert not after_a_request(wanted=True, ending=False)
     assert not after_a_request(wanted=False, ending=True)
 
 
 def test_an_end_is_asked_for_as_a_signal_does() -> None:
-    request = EndRequest()
+    request = Interrupts()
     request.request()
     assert request.signal_number == signal.SIGINT
     request.request(signal.SIGTERM)

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from lstm_sweep.search.process.aside import call_aside
+from lstm_sweep.search.sweep.inbox import call_aside
 
 
 def test_something_else_is_done_until_a_call_returns() -> None:
