@@ -37,6 +37,8 @@ class Kind:
     take: Callable[[str, Any], Any]
     #: the value of what was typed, by its place; paths and names of files are not looked at yet
     read: Callable[[str, str], Any]
+    #: words that may be typed, if they are few
+    words: tuple[str, ...] = ()
 
 
 def _refused(place: str, value: object, expected: str, known: Collection[str] = ()) -> InputError:
@@ -99,7 +101,7 @@ def switch(*, auto: bool = False) -> Kind:
         return take(place, text)
 
     schema = {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": [*words]}]}
-    return Kind("|".join(words), schema, take, read)
+    return Kind("|".join(words), schema, take, read, words)
 
 
 def word(words: Collection[str]) -> Kind:
@@ -110,7 +112,8 @@ def word(words: Collection[str]) -> Kind:
             raise _refused(place, value, f"one of {', '.join(words)}", words)
         return value
 
-    return Kind("|".join(words), {"type": "string", "enum": [*words]}, take, take)
+    schema = {"type": "string", "enum": [*words]}
+    return Kind("|".join(words), schema, take, take, tuple(words))
 
 
 def text(expected: str, metavar: str = "NAME", like: re.Pattern[str] | None = None) -> Kind:
@@ -175,7 +178,7 @@ def space() -> Kind:
 
     dimensions = {"type": "object", "description": "dimensions, as in a space file"}
     schema = {"anyOf": [{"type": "string", "enum": [*PRESET_NAMES]}, dimensions]}
-    return Kind("NAME_OR_FILE", schema, take, lambda _, text: text)
+    return Kind("NAME_OR_FILE", schema, take, lambda _, text: text, PRESET_NAMES)
 
 
 def template() -> Kind:

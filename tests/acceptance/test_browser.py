@@ -208,17 +208,20 @@ def launch_by_keys(tab: Tab, data: Path) -> list[str]:
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
     chooser.value.set_files(data)
-    for name, keys in [("Space", "quick"), ("Trials at most (may be empty)", str(TRIALS))]:
+    for name, keys in [
+        ("Space", "quick"),
+        ("Trials at most", str(TRIALS)),
+    ]:
         tab.tab_to(name)
         page.keyboard.type(keys)
     tab.tab_to("More about the search")
     page.keyboard.press("Enter")
     tab.tab_to("Values of fields of the space, a field a line")
     page.keyboard.type(f"{FIELDS}\nepochs=16")
-    for name, keys in [("Ladder: learning rates first, from high to low", "of"),
-                       ("Halving: trials that fall behind wait", "of"),
-                       ("Best configs that are trained again in the end", "0"),
-                       ("Size rule: networks that are too large or small for the data", "o"),
+    for name, keys in [("Find the best learning rate first, from high to low", "of"),
+                       ("Let trials wait that fall behind, and prune them", "of"),
+                       ("How many of the best configs are trained again in the end", "0"),
+                       ("What happens to networks of an unsuitable size", "o"),
                        ("Name (may be empty)", "mine")]:  # fmt: skip
         tab.tab_to(name)
         page.keyboard.type(keys)
@@ -236,9 +239,9 @@ def without_javascript(browser: Browser, site: Site) -> str:
     page.get_by_label("Trials at most").fill("many")
     page.get_by_text("More about the search").click()
     page.get_by_label("Values of fields").fill(f"{FIELDS}\nepochs=1")
-    page.get_by_label("Ladder").select_option("off")
-    page.get_by_label("Best configs").fill("0")
-    page.get_by_label("Size rule").select_option("off")
+    page.get_by_label("Find the best learning rate first").select_option("off")
+    page.get_by_label("How many of the best configs").fill("0")
+    page.get_by_label("What happens to networks of an unsuitable size").select_option("off")
     page.get_by_role("button", name="Launch").click()
     assert "trials is 'many'" in page.get_by_role("alert").inner_text()
     page.get_by_label("Trials at most").fill("1")  # all else is still there

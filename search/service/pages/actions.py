@@ -18,7 +18,6 @@ from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
 from lstm_sweep.models.data.samples import SAMPLES
-from lstm_sweep.models.data.source import SYMBOLS
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.api.references import store_of_trial
 from lstm_sweep.search.service import problems
@@ -42,22 +41,20 @@ from lstm_sweep.search.service.routes.operation import begin_session, end_sessio
 from lstm_sweep.search.service.routes.specs import dry_run_of
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.service.uploads import Receiver
-from lstm_sweep.search.spec import RULES
+from lstm_sweep.search.spec import OPTIONS
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.texts.dry_run import lines as dry_run_lines
-from lstm_sweep.spaces.presets import SPACES
+from lstm_sweep.search.times import DEFAULT_MINUTES
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 #: routers of all pages, and those of their paths that need no login
 PAGES, OPEN = (views, router), (LOGIN, "/logout")
-#: what the form of a sweep is filled in with, first what is seen at once, then the rest
-FIRST = {"data": "python-docs", "minutes": "30", "space": "default"}
-REST = {"symbols": "auto", "set": "", "ladder": "on", "halving": "on", "confirm_configs": "",
-        "size_rule": "reject", "seed": ""}  # fmt: skip
-SWITCH = ("on", "off")
+#: options of a sweep that the form shows at once, and those that it shows if asked
+FIRST = ("minutes", "trials")
+MORE = ("symbols", "ladder", "halving", "confirm_configs", "size_rule", "seed")
 #: fields of the form that are given to the sweep
-FIELDS = ("data", "name", "space", "trials", "minutes", *REST)
+FIELDS = ("data", "name", "space", "set", *FIRST, *MORE)
 
 
 def _form(
@@ -71,17 +68,21 @@ def _form(
 
     `dry_run` are the lines of what it would do.
     """
-    filled = {**dict.fromkeys((*FIELDS, "place", "priority"), ""), **FIRST, **REST, **given}
+    empty = dict.fromkeys((*FIELDS, "place", "priority"), "")
+    chosen = {name: one.default_text for name, one in OPTIONS.items() if one.kind.words}
+    usual = {"data": OPTIONS["data"].default, "minutes": f"{DEFAULT_MINUTES:g}"}
+    filled = empty | chosen | usual | dict(given)
     return rendered(
         "launch.html",
         Looks.of(site, user),
         samples=list(SAMPLES),
         corpora=site.uploads.corpora(),
-        spaces=list(SPACES),
+        space=OPTIONS["space"],
+        first=[OPTIONS[name] for name in FIRST],
+        more=[OPTIONS[name] for name in MORE],
+        has_more=any(filled[name] != chosen.get(name, "") for name in ("set", *MORE)),
         has_roots=bool(site.settings.data_roots),
-        choices={"symbols": SYMBOLS, "ladder": SWITCH, "halving": SWITCH, "size_rule": RULES},
         given=filled,
-        more=any(filled[name] != REST[name] for name in REST),
         key=secrets.token_hex(16),
         said=said,
         dry_run=dry_run,
@@ -247,11 +248,6 @@ async def logout(request: Request, site: TheSite) -> Response:
 FIELD_BYTES, PARTS = 64 << 10, 100
 #: bytes of the end of a form beside its boundary: two dashes before and after it, two line ends
 MARKS = 8
-#: fields of a sweep that are numbers, and whether they are whole
-NUMBERS = {"trials": True, "minutes": False, "seed": True, "priority": True,
-           "confirm_configs": True}  # fmt: skip
-#: fields that are on or off, and those that have a value on each line
-SWITCHES, LINES = ("ladder", "halving"), ("set",)
 
 
 async def fields_of(request: Request) -> dict[str, str]:
@@ -270,24 +266,24 @@ async def fields_of(request: Request) -> dict[str, str]:
 def filled_in(given: Mapping[str, str]) -> dict[str, Any]:
     """Fields of a sweep that are filled in, as a spec has them.
 
-    What is no number or switch stays a text, which the spec refuses.
+    Raises:
+        InputError: one cannot be.
     """
     return {name: _value(name, text.strip()) for name, text in given.items() if text.strip()}
 
 
 def _value(name: str, text: str) -> Any:
-    if name in NUMBERS:
-        return _number(text, whole=NUMBERS[name])
-    if name in SWITCHES and text in ("on", "off"):
-        return text == "on"
-    if name in LINES:
+    if name == "set":  # a field a line
         return [line.strip() for line in text.splitlines() if line.strip()]
-    return text
+    if name == "priority":
+        return _priority(text)
+    return OPTIONS[name].kind.read(f"request: {name}", text) if name in OPTIONS else text
 
 
-def _number(text: str, *, whole: bool) -> int | float | str:
+def _priority(text: str) -> int | str:
+    """A priority; what is none stays a text, which is refused."""
     try:
-        return int(text) if whole or text.isdecimal() else float(text)
+        return int(text)
     except ValueError:
         return text
 

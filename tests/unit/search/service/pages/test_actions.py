@@ -74,9 +74,9 @@ def test_the_rest_of_the_form_decides_the_search_and_is_kept_when_it_is_refused(
     refused = launched(client, None, trials="0", **rest).text
     assert '<details class="more" open>' in refused and "layer_size=6" in refused
     assert '<details class="more">' in client.get("/launch").text
-    assert filled_in(rest | {"seed": " ", "trials": "1.5"}) == {
+    assert filled_in(rest | {"seed": " ", "trials": "7"}) == {
         "set": ["layer_size=6", "epochs=1"], "ladder": False, "confirm_configs": 0,
-        "size_rule": "off", "trials": "1.5",
+        "size_rule": "off", "trials": 7,
     }  # fmt: skip
     wrong = launched(client, set="layer_siz=6")
     assert (wrong.status_code, "layer_siz" in wrong.text) == (422, True)
