@@ -277,10 +277,10 @@ def rescored(sweep: str, store: Path, count: int) -> tuple[int, float]:
     from lstm_sweep.search.results.export import choose
     from lstm_sweep.search.results.generate import predictor_of
     from lstm_sweep.search.store import reader
-    from lstm_sweep.search.store.tracking import Store
+    from lstm_sweep.search.store.tracking import MlflowStore
     from lstm_sweep.search.sweep.corpus_task import load_same_corpus
 
-    record = choose(Store(settings_of(store)), sweep)
+    record = choose(MlflowStore(settings_of(store)), sweep)
     source, scoring = reader.read_source(record)
     corpus = load_same_corpus(source, record)
     model = lstm_sweep.sweep(sweep, store=store).best.export(store / "rescored")

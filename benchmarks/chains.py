@@ -234,10 +234,10 @@ def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Re
     from lstm_sweep._store import settings_of
     from lstm_sweep.search.store import reader
     from lstm_sweep.search.store.curves import confirmed_of
-    from lstm_sweep.search.store.tracking import Store
+    from lstm_sweep.search.store.tracking import MlflowStore
 
     best = lstm_sweep.sweep(NAME, store=folder).best
-    store = Store(settings_of(folder))
+    store = MlflowStore(settings_of(folder))
     records = reader.trials(store, NAME)
     again = confirmed_of(store, records)
     own = [one for one in again if one.first.trial.config.to_dict() == best.config]

@@ -45,7 +45,7 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
     from lstm_sweep.search.engines import open_engine
     from lstm_sweep.search.spec import SweepSpec
     from lstm_sweep.search.store.settings import Settings
-    from lstm_sweep.search.store.tracking import Store
+    from lstm_sweep.search.store.tracking import MlflowStore
     from lstm_sweep.search.sweep.corpus_task import CorpusTask
     from lstm_sweep.search.sweep.sweep import Sweep
     from lstm_sweep.spaces.space import from_mapping
@@ -73,7 +73,7 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
     loaded = time.perf_counter() - begin
     starts = [_start_of_a_worker(engine, folder) for _ in range(5)]
     uri, artifacts = f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri()
-    store = Store(Settings(uri, artifacts, "benchmark", "benchmark"))
+    store = MlflowStore(Settings(uri, artifacts, "benchmark", "benchmark"))
 
     begin = time.perf_counter()
     task = CorpusTask.of(spec, corpus)

@@ -36,7 +36,7 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.experiment import Experiment
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.sweep import Sweep
@@ -232,7 +232,7 @@ def _store(folder: Path, given: argparse.Namespace, clock: WallClock) -> Store:
     uri = None if in_memory else given.store
     place = None if uri and uri.startswith("http") else (folder / "artifacts").as_uri()
     settings = Settings(uri or f"sqlite:///{folder / 'mlflow.db'}", place, NAME, NAME)
-    store = Store(settings)
+    store = MlflowStore(settings)
     store.prepare()
     if in_memory:
         runs = store.experiment.own_place or ""

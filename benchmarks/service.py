@@ -152,9 +152,9 @@ def rounds_of(site: Site) -> list[tuple[float, float]]:
     """When each round of the long trials was logged, seconds since 1970, and how long it took."""
     from lstm_sweep.search.store import reader
     from lstm_sweep.search.store.settings import load
-    from lstm_sweep.search.store.tracking import Store
+    from lstm_sweep.search.store.tracking import MlflowStore
 
-    store, found = Store(load(site.folder, {})), []
+    store, found = MlflowStore(load(site.folder, {})), []
     for record in reader.trials(store, "long"):
         history = store.client.get_metric_history(record.run_id, "round_seconds")
         found += [(one.timestamp / 1000, one.value) for one in history]

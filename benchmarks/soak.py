@@ -31,7 +31,7 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.state import SweepState
@@ -214,9 +214,9 @@ def _sweep(folder: Path, trials: int, workers: int) -> tuple[Corpus, SweepSpec]:
     return corpora.load(source), spec
 
 
-def _store(folder: Path) -> Store:
+def _store(folder: Path) -> MlflowStore:
     artifacts = (folder / "artifacts").as_uri()
-    return Store(Settings(f"sqlite:///{folder / 'mlflow.db'}", artifacts, NAME, NAME))
+    return MlflowStore(Settings(f"sqlite:///{folder / 'mlflow.db'}", artifacts, NAME, NAME))
 
 
 def _resumed(folder: Path, trials: int) -> tuple[float, float]:

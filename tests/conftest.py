@@ -238,10 +238,10 @@ def processes_of_group(group: int) -> list[str]:
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables, made once: making one takes seconds."""
     from lstm_sweep.search.store.settings import Settings
-    from lstm_sweep.search.store.tracking import Store
+    from lstm_sweep.search.store.tracking import MlflowStore
 
     folder = tmp_path_factory.mktemp("database")
-    Store(Settings(f"sqlite:///{folder / 'mlflow.db'}", None, "other", "test"))
+    MlflowStore(Settings(f"sqlite:///{folder / 'mlflow.db'}", None, "other", "test"))
     connection = sqlite3.connect(folder / "mlflow.db")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what is in the log, into the file
     connection.close()

@@ -1,102 +1,13 @@
-"""Stand-ins for engines and stores; the real ones are tested beside them."""
+"""Stand-ins for engines; the real ones are tested beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import ClosesOnExit, Event, SlotAdded, SlotLost
-from lstm_sweep.search.store.tracking import make
 from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Paused, RoundDone, Slot
-
-
-class MemoryStore:
-    """A store of one sweep that is not read back; the real one is in `search/store/tracking.py`."""
-
-    settings = "memory"
-
-    def __init__(self) -> None:
-        self.wait_for_answer: Any = None
-        self.limit_request: Any = nullcontext
-        self.make_request: Any = make
-        #: of each run, in the order in which they were made
-        self.run_tags: dict[str, dict[str, str]] = {}
-        self.statuses: dict[str, str] = {}
-        self.metrics: dict[str, list[dict[str, float]]] = {}
-        #: texts and files that were kept, by their names, and the status of their run then
-        self.kept: dict[str, tuple[str, str]] = {}
-
-    def create_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
-        """Make a run."""
-        run_id = f"run{len(self.run_tags)}"
-        self.run_tags[run_id], self.statuses[run_id] = dict(tags), "RUNNING"
-        self.metrics[run_id] = []
-        return run_id
-
-    def log(
-        self,
-        run_id: str,
-        *,
-        metrics: Mapping[str, float] | None = None,
-        params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, str] | None = None,
-        step: int = 0,
-        earlier: Mapping[int, Mapping[str, float]] | None = None,
-    ) -> None:
-        """Keep metrics and tags."""
-        self.run_tags[run_id] |= tags or {}
-        self.metrics[run_id].extend(map(dict, (earlier or {}).values()))
-        self.metrics[run_id].append(dict(metrics or {}))
-
-    def log_once(self, run_id: str, key: str, value: str) -> bool:
-        """Nobody else writes it."""
-        return True
-
-    def reopen(self, run_id: str, status: str = "RUNNING") -> None:
-        """Note a status that is not final."""
-        self.statuses[run_id] = status
-
-    def finish(self, run_id: str, status: str) -> None:
-        """Give a run its final status."""
-        self.statuses[run_id] = status
-
-    def tags(self, run_id: str) -> dict[str, str]:
-        """All tags of a run."""
-        return dict(self.run_tags[run_id])
-
-    def drop_tag(self, run_id: str, key: str) -> None:
-        """Take a tag away."""
-        self.run_tags[run_id].pop(key, None)
-
-    def run(self, run_id: str) -> Any:
-        """A run with its tags, as MLflow gives it."""
-        info = SimpleNamespace(
-            run_id=run_id, status=self.statuses[run_id], start_time=1, end_time=None
-        )
-        tags = dict(self.run_tags[run_id])
-        return SimpleNamespace(info=info, data=SimpleNamespace(tags=tags, params={}, metrics={}))
-
-    def runs(self, tags: Mapping[str, str] | None = None) -> list[Any]:
-        """No runs: there is no other sweep."""
-        return []
-
-    def keep_text(self, run_id: str, text: str, name: str) -> None:
-        """Keep a text."""
-        self.kept[name] = (text, self.statuses[run_id])
-
-    def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
-        """Note that a file was kept."""
-        self.kept[file.name] = ("", self.statuses[run_id])
-
-    def drop_folder(self, run_id: str, name: str) -> None:
-        """Do nothing."""
-
-    def log_dataset(self, run_id: str, **about: str) -> None:
-        """Do nothing."""
 
 
 class ScriptedEngine(ClosesOnExit):

@@ -8,7 +8,7 @@ from typing import Any
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
@@ -37,10 +37,10 @@ def tiny_spec(epochs: int = 2, **fields: Any) -> SweepSpec:
     return SweepSpec(**(given | fields))
 
 
-def store_in(folder: Path) -> Store:
+def store_in(folder: Path) -> MlflowStore:
     """The SQLite store of a folder."""
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    return Store(Settings(uri, (folder / "artifacts").as_uri(), "test", "test"))
+    return MlflowStore(Settings(uri, (folder / "artifacts").as_uri(), "test", "test"))
 
 
 def sweep_of(store: Store, corpus: Corpus, engine: Any, spec: SweepSpec, **more: Any) -> Sweep:

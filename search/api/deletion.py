@@ -16,8 +16,9 @@ from lstm_sweep.search.store.deletion import Freed
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep import lease
+from lstm_sweep.search.trial import Phase
 
 #: values of `Tag.PRUNED`
 ALL, BEST = "all", "best"
@@ -192,7 +193,7 @@ def _check_rests(store: Store, name: str, run_id: str) -> None:
         why = f"{driver} drives it"
     elif reader.state_of(tags) == "queued" or tags.get(Tag.QUEUED) == "yes":
         why = "it waits in the queue of a service"
-    elif any(map(_is_rerun, store.runs({Tag.PARENT: run_id}, having=Tag.RERUN_OF))):
+    elif any(map(_is_rerun, store.runs({Tag.PARENT: run_id, Tag.PHASE: Phase.RERUN}))):
         why = "one of its trials is trained again"
     else:
         return
@@ -206,7 +207,9 @@ def _is_rerun(run: Any) -> bool:
     return run.info.status == "RUNNING" and not lease.is_left(run.data.tags)
 
 
-def _delete(store: Store, run: Any, until: _Until, *, keep_best: bool, dry_run: bool) -> Deleted:
+def _delete(
+    store: MlflowStore, run: Any, until: _Until, *, keep_best: bool, dry_run: bool
+) -> Deleted:
     """Delete the runs of a sweep, its own at the very end."""
     do = deletion.size if dry_run else deletion.delete
     name, freed = run.data.tags[Tag.NAME], Freed()

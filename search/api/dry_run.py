@@ -15,7 +15,7 @@ from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.prior import described
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep.task import KnownCosts
 from lstm_sweep.search.sweep.tasks import task_kind
 
@@ -130,7 +130,7 @@ def _here(spec: SweepSpec) -> SweepSpec:
 
 def _store_that_exists(settings: Settings) -> Store | None:
     file = settings.database_file
-    return Store(settings) if file is None or file.exists() else None
+    return MlflowStore(settings) if file is None or file.exists() else None
 
 
 def _typical(known: KnownCosts, costs: Costs, drawn: Sequence[Config]) -> TypicalTrial:

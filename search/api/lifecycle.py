@@ -26,7 +26,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.observer import SILENT, Observer
 from lstm_sweep.search.sweep.resume import DIED, ResumeState, close, how_to_go_on, rebuild, spent
@@ -140,7 +140,7 @@ def launch(
         task.remember()
         # Keras is imported over there while MLflow is imported here
         engine.warm_up(user_code=task.runs_user_code)
-        store = Store(settings)
+        store = MlflowStore(settings)
         store.prepare()
         if spec.name:
             preparation.check_free(store, spec.name)

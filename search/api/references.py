@@ -10,7 +10,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import store_to_read
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 
 #: what may mean a trial: SWEEP/NUMBER, or a run ID or its beginning
 TRIAL = re.compile(rf"{NAME.pattern}/[0-9]{{1,18}}|[0-9A-Za-z]{{1,32}}")
@@ -18,7 +18,7 @@ TRIAL = re.compile(rf"{NAME.pattern}/[0-9]{{1,18}}|[0-9A-Za-z]{{1,32}}")
 RUN_ID = re.compile("[0-9a-f]{4,32}")
 
 
-def store_of_sweep(name: str, settings: Settings) -> Store:
+def store_of_sweep(name: str, settings: Settings) -> MlflowStore:
     """The store in which a sweep is looked for.
 
     Raises:
@@ -28,7 +28,7 @@ def store_of_sweep(name: str, settings: Settings) -> Store:
     return existing_store(f"sweep '{name}'", settings)
 
 
-def store_of_trial(reference: str, settings: Settings) -> Store:
+def store_of_trial(reference: str, settings: Settings) -> MlflowStore:
     """The store in which a trial is looked for.
 
     Raises:
@@ -69,7 +69,7 @@ def means_sweep(reference: str, *, settings: Settings) -> bool:
     return reader.find_sweep(existing_store(f"'{reference}'", settings), reference) is not None
 
 
-def existing_store(what: str, settings: Settings) -> Store:
+def existing_store(what: str, settings: Settings) -> MlflowStore:
     """The store in which `what` is looked for; none is made for that. A shared one is only read.
 
     Raises:

@@ -14,13 +14,13 @@ from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.task import unchecked_reason
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
 
 
 def register(
-    store: Store,
+    store: MlflowStore,
     record: TrialRecord,
     name: str,
     bundle: Path,
@@ -71,7 +71,7 @@ def _description(record: TrialRecord, written: Mapping[str, Any]) -> str:
     return f"lstm-sweep trial {record.trial.id}: loss {record.best_val_loss:.4f}{tested}"
 
 
-def choose(store: Store, reference: str) -> TrialRecord:
+def choose(store: MlflowStore, reference: str) -> TrialRecord:
     """The best trial of a sweep, or the trial that `reference` means; its weights are there.
 
     Raises:
@@ -93,7 +93,7 @@ def choose(store: Store, reference: str) -> TrialRecord:
 
 
 def export(
-    store: Store,
+    store: MlflowStore,
     record: TrialRecord,
     to: Path,
     format: str,

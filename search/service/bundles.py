@@ -31,7 +31,7 @@ from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 
 #: requests that make a bundle or look for one at once; the threads of others are their own
 THREADS = 8
@@ -196,7 +196,7 @@ class Bundles:
         Raises:
             ProblemError: so it is.
         """
-        size = Store(self._store).bytes_of(record.run_id, WEIGHTS)
+        size = MlflowStore(self._store).bytes_of(record.run_id, WEIGHTS)
         if size * COPIES > self._limits.bundles_bytes:
             raise ProblemError(
                 413,

@@ -102,9 +102,9 @@ def _drive(run_id: str, log: Log, shield: Shield, on: str | None, key: Path) -> 
     from lstm_sweep.search.api.errors import SweepRunsError
     from lstm_sweep.search.store.settings import load
     from lstm_sweep.search.store.signatures import Signer
-    from lstm_sweep.search.store.tracking import Store
+    from lstm_sweep.search.store.tracking import MlflowStore
 
-    store = Store(load(Path.cwd()))
+    store = MlflowStore(load(Path.cwd()))
     store.signer = Signer.of(key)
     # what is driven is what was signed, so all is taken from the run as it is read here
     run = store.run(run_id)

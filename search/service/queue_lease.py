@@ -21,14 +21,14 @@ from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.lease import BEAT_S, STALE_S, Lease, LeaseLostError
 
 log = logging.getLogger("lstm_sweep.service")
 
 
-class ExperimentTags(Store):
+class ExperimentTags(MlflowStore):
     """The tags of the experiment of a store, in the place of those of a run."""
 
     @override

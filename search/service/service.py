@@ -33,7 +33,7 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep import lease
 
 #: seconds between two looks at the queue, at least and at most, and part of a processor that they
@@ -145,7 +145,7 @@ class Service:
         """
         self.settings, self._clock, self.figures = settings, clock, Figures()
         self._queue_lease = QueueLease(settings.store, settings.state)
-        self._store = Store(settings.store)
+        self._store = MlflowStore(settings.store)
         self._store.signer = Signer.of(settings.state / KEY)
         self._shared = SharedStore(settings.store, clock)
         #: `settings.store`, read once for all who ask; what is changed here is seen at once

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 
 Value = TypeVar("Value")
 #: names what was read: its kind first
@@ -189,7 +189,7 @@ class _Read(NamedTuple):
     children: dict[str, list[Any]]
 
 
-class SharedStore(Store):
+class SharedStore(MlflowStore):
     """A store whose sweeps are read once for all who ask.
 
     A sweep is read as a whole, its own run before its trials: so one that is seen to have ended is
@@ -209,10 +209,10 @@ class SharedStore(Store):
 
     @override
     def runs(
-        self, tags: Mapping[str, str] | None = None, *, having: str = "", newest: int | None = None
+        self, tags: Mapping[str, str] | None = None, *, newest: int | None = None
     ) -> list[Any]:
         given = dict(tags or {})
-        if not having and newest is None:
+        if newest is None:
             if given.get(Tag.ROLE) == "sweep" and Tag.NAME in given:
                 return _with(given, self._sweep(given[Tag.NAME]).parents)
             parent = given.get(Tag.PARENT, "")
@@ -220,7 +220,7 @@ class SharedStore(Store):
                 read = self._sweep(known[0])
                 if parent in read.children:
                     return _with(given, read.children[parent])
-        return super().runs(given, having=having, newest=newest)
+        return super().runs(given, newest=newest)
 
     @override
     def newest_runs(
@@ -317,10 +317,10 @@ class SharedSettings(Settings):
         return cls(**vars(shared.settings), shared=shared)
 
 
-def store_to_read(settings: Settings) -> Store:
+def store_to_read(settings: Settings) -> MlflowStore:
     """The store with these settings, which is only read: the one that is shared, or else a new one.
 
     Raises:
         InputError: it cannot be reached.
     """
-    return settings.shared if isinstance(settings, SharedSettings) else Store(settings)
+    return settings.shared if isinstance(settings, SharedSettings) else MlflowStore(settings)

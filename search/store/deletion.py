@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.search.store import artifacts
-from lstm_sweep.search.store.tracking import Store, quoted, size_of
+from lstm_sweep.search.store.base import quoted
+from lstm_sweep.search.store.tracking import MlflowStore, size_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Freed:
         return vars(self) | {"kept": list(self.kept)}
 
 
-def size(store: Store, run_id: str) -> Freed:
+def size(store: MlflowStore, run_id: str) -> Freed:
     """What `delete` would delete of a run.
 
     Raises:
@@ -57,7 +58,7 @@ def size(store: Store, run_id: str) -> Freed:
     return Freed(1, found, 0, tuple(kept))
 
 
-def delete(store: Store, run_id: str) -> Freed:
+def delete(store: MlflowStore, run_id: str) -> Freed:
     """Delete a run, with its files and its logged models; the latter stay if they have versions.
 
     It may be repeated if it breaks off: the run is deleted last.
@@ -81,20 +82,20 @@ def delete(store: Store, run_id: str) -> Freed:
     return Freed(1, freed, int(not is_purged), tuple(kept))
 
 
-def _delete_model(store: Store, model_id: str) -> None:
+def _delete_model(store: MlflowStore, model_id: str) -> None:
     if not _purge(store, "_hard_delete_logged_model", model_id):
         store.ask(lambda: store.client.delete_logged_model(model_id))
 
 
-def _place_of(store: Store, model: Any) -> str:
+def _place_of(store: MlflowStore, model: Any) -> str:
     return store.ask(lambda: store.experiment.place_of_model(model))
 
 
-def _bytes_at(store: Store, place: str) -> int:
+def _bytes_at(store: MlflowStore, place: str) -> int:
     return store.ask(lambda: size_of(store.files_at(place)))
 
 
-def _models(store: Store, run_id: str) -> list[Any]:
+def _models(store: MlflowStore, run_id: str) -> list[Any]:
     """The logged models of a run, also those that are not whole."""
     found, token = list[Any](), None
     while True:
@@ -110,7 +111,7 @@ def _models(store: Store, run_id: str) -> list[Any]:
             return found
 
 
-def _versions(store: Store, model_id: str, place: str) -> list[str]:
+def _versions(store: MlflowStore, model_id: str, place: str) -> list[str]:
     """Versions of registered models that a logged model with its files at `place` is."""
     found = list[str]()
     for source in (place, f"models:/{model_id}"):
@@ -120,7 +121,7 @@ def _versions(store: Store, model_id: str, place: str) -> list[str]:
     return found
 
 
-def _delete_files(store: Store, place: str) -> int:
+def _delete_files(store: MlflowStore, place: str) -> int:
     """Delete all files at a place; how many bytes they had."""
 
     def delete_all() -> int:
@@ -137,7 +138,7 @@ def _delete_files(store: Store, place: str) -> int:
     return int(store.ask(delete_all))
 
 
-def _purge(store: Store, how: str, given: str) -> bool:
+def _purge(store: MlflowStore, how: str, given: str) -> bool:
     """Delete a run or a model from the database for good; whether that can be done from here."""
     purge = getattr(store.backend, how, None)
     if purge is None:

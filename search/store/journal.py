@@ -31,9 +31,10 @@ from lstm_sweep.search.policy.stop_reason import Stop, SweepStatus
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.progress import TrialProgress, comparable
 from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.base import TAG_LENGTH, at_once
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, device_tags
-from lstm_sweep.search.store.tracking import TAG_LENGTH, Store, at_once
+from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.trial import Ended, Phase, Trial, TrialFiles
 
 PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
@@ -461,7 +462,7 @@ class Journal:
 
         What fails, `close_trial` does, and what concerns files.
         """
-        if self.store.settings.database_file is None:  # SQLite has one writer
+        if not self.store.has_one_writer:
             close = partial(self._close, kept={})
             self._closed |= {one.run_id for one in each_of(trials, close, self.store)}
 

@@ -25,7 +25,7 @@ from lstm_sweep.search.store import mlflow_setup
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import UNWRITABLE, Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 
 #: what a served model needs, in the versions that are installed here
 REQUIREMENTS = ("mlflow", "keras", "tensorflow", "numpy")
@@ -222,7 +222,7 @@ def check_name(name: object) -> str:
     return str(name)
 
 
-def logged_model_of(store: Store, run_id: str) -> str | None:
+def logged_model_of(store: MlflowStore, run_id: str) -> str | None:
     """ID of the newest model that was logged of a run; None if there is none that is whole."""
     from mlflow.exceptions import MlflowException
 
@@ -239,7 +239,7 @@ def logged_model_of(store: Store, run_id: str) -> str | None:
     return None if newest is None else str(newest.model_id)
 
 
-def log_model(store: Store, run_id: str, name: str, write: WriteModel) -> str:
+def log_model(store: MlflowStore, run_id: str, name: str, write: WriteModel) -> str:
     """Make a logged model of a run from the folder that `write` writes; return its ID.
 
     It has the run's params, and the last values of its most important metrics.
@@ -280,7 +280,7 @@ def _model_name(trial: str) -> str:
     return trial.replace("/", "-").replace(".", "_")
 
 
-def _last_points(store: Store, run_id: str, model_id: str) -> list[Any]:
+def _last_points(store: MlflowStore, run_id: str, model_id: str) -> list[Any]:
     """The last point of each metric in `METRICS`, as one of a logged model.
 
     It is the same point of the run, which MLflow keeps once.
@@ -298,7 +298,7 @@ def _last_points(store: Store, run_id: str, model_id: str) -> list[Any]:
 
 
 def register(
-    store: Store, name: str, model_id: str, run_id: str, tags: Mapping[str, str], about: str
+    store: MlflowStore, name: str, model_id: str, run_id: str, tags: Mapping[str, str], about: str
 ) -> Version:
     """Make a version of a logged model, and decide whether it is the champion.
 
@@ -332,7 +332,7 @@ def register(
     return Version(name, number, model_id, better, why)
 
 
-def _aliases(store: Store, name: str, about: str) -> dict[str, str]:
+def _aliases(store: MlflowStore, name: str, about: str) -> dict[str, str]:
     """Versions of a registered model by their aliases; it is made if it is missing."""
     from mlflow.exceptions import MlflowException
 

@@ -26,7 +26,7 @@ from lstm_sweep.search.store import approval, artifacts, reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 
 #: where the server listens by default
 HERE = "127.0.0.1"
@@ -258,10 +258,10 @@ def serve(
         StoreError: it ends by itself later.
     """
     if settings.is_server:
-        announce(pages_of(Store(settings), settings.address.rstrip("/")))
+        announce(pages_of(MlflowStore(settings), settings.address.rstrip("/")))
         return
     bind = choose_bind_address(host, port, further=settings.allowed_hosts)
-    store, server = Store(settings), MlflowServer(settings, bind)
+    store, server = MlflowStore(settings), MlflowServer(settings, bind)
     if bind.is_open:
         say(_warning(bind))
     with Shield().up():

@@ -1,4 +1,4 @@
-"""MLflow's client: the only store of runs, and the only place that writes to it.
+"""Runs in MLflow, by its client: the only place that writes to it.
 
 The driver is the only writer. A trial takes one call to create its run, one for each round, one for
 its outcome, and one for its final status, in that order: a run whose status is not final is not
@@ -9,45 +9,28 @@ trial waits or ends, are logged in the call of that.
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import os
 import sqlite3
 import sys
-import tempfile
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from typing_extensions import override
+
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process import file_systems
 from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.store import address, artifacts, faults, mlflow_setup
+from lstm_sweep.search.store.base import Store as Store
+from lstm_sweep.search.store.base import make, quoted, storable, tags_of_new
 from lstm_sweep.search.store.experiment import Experiment
-from lstm_sweep.search.store.faults import WaitForAnswer, reason, refused, retry, steady_clock
+from lstm_sweep.search.store.faults import reason, refused, retry, steady_clock
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tags import Tag
-
-
-def storable(values: Mapping[str, Any]) -> dict[str, str]:
-    """Values as texts that every database holds: PostgreSQL has none with a null character."""
-    return {key: str(value).replace("\0", "\\0") for key, value in values.items()}
-
-
-def quoted(value: str) -> str:
-    """A text as a filter of MLflow takes it: in either kind of quotes, with nothing escaped.
-
-    Raises:
-        InputError: it has both kinds.
-    """
-    if "'" in value and '"' in value:
-        raise InputError(f"{shown(value)} has both kinds of quotes: expected one of them at most")
-    mark = '"' if "'" in value else "'"
-    return f"{mark}{value}{mark}"
 
 
 def read_back(value: float) -> float:
@@ -58,15 +41,13 @@ def read_back(value: float) -> float:
 
 Answer = TypeVar("Answer")
 
-#: characters of the longest tag; MLflow truncates longer ones without an error
-TAG_LENGTH = 8000
 RUNS_PER_PAGE = 1000
 #: orders of runs
 NEWEST_FIRST, OLDEST_FIRST = (f"attributes.start_time {how}" for how in ("DESC", "ASC"))
 _clock = steady_clock()
 
 
-class Store:
+class MlflowStore(Store):
     """Runs in one MLflow experiment, read and written through `MlflowClient`."""
 
     def __init__(self, settings: Settings) -> None:
@@ -78,15 +59,7 @@ class Store:
         if why := address.lacking(settings.tracking_uri):
             raise InputError(f"store {settings}: {why}")
         mlflow_setup.load()
-        self.settings = settings
-        #: what signs the sweeps of a service; None: whatever is read and written is not signed
-        self.signer: Signer | None = None
-        #: what waits between retries; None: requests fail without a retry
-        self.wait_for_answer: WaitForAnswer | None = None
-        #: context in which each request is made, such as one with a time limit
-        self.limit_request: Callable[[], AbstractContextManager[None]] = nullcontext
-        #: what makes a request to a server by a call, and may do something else meanwhile
-        self.make_request: Callable[[Callable[[], Any]], Any] = make
+        super().__init__(settings)
         #: place of the files of runs that has been checked
         self._reached: str | None = None
         #: places of the files of runs by run ID, a cache
@@ -143,12 +116,13 @@ class Store:
             elif not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 connection.execute("PRAGMA journal_mode=WAL")
 
-    def prepare(self) -> None:
-        """Create the experiment if it is missing, and check that files can be written.
+    @property
+    @override
+    def has_one_writer(self) -> bool:
+        return self.settings.database_file is not None
 
-        Raises:
-            InputError: the store or the place of its files cannot be written.
-        """
+    @override
+    def prepare(self) -> None:
         try:
             with mlflow_setup.applied(self.settings):
                 self.experiment.make()
@@ -174,20 +148,9 @@ class Store:
             artifacts.check_place(place)
         self._reached = place
 
+    @override
     def create_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
-        """Create a running run and return its ID.
-
-        Raises:
-            InputError: a tag is longer than MLflow keeps.
-        """
-        for key, value in tags.items():
-            if len(value) > TAG_LENGTH:
-                raise InputError(
-                    f"{key} has {len(value):,} characters, expected at most {TAG_LENGTH:,}"
-                )
-        own = {Tag.USER: _user(), Tag.PROGRAM: "lstm-sweep", Tag.CREATION: uuid.uuid4().hex}
-        if parent:
-            own[Tag.PARENT] = parent
+        written = storable(tags_of_new(tags, parent))
         now, tried = _now_ms(), False
         if self.experiment.id is None:
             self.prepare()
@@ -195,16 +158,17 @@ class Store:
 
         def create() -> str:
             nonlocal tried
-            if tried and (made := self._search(f"tags.`{Tag.CREATION}` = '{own[Tag.CREATION]}'")):
+            if tried and (made := self.runs({Tag.CREATION: written[Tag.CREATION]})):
                 return str(made[0].info.run_id)
             tried = True
             run = self.client.create_run(
-                self.experiment.id, start_time=now, tags=storable({**own, **tags}), run_name=name
+                self.experiment.id, start_time=now, tags=written, run_name=name
             )
             return str(run.info.run_id)
 
         return self.ask(create)
 
+    @override
     def log(
         self,
         run_id: str,
@@ -215,10 +179,6 @@ class Store:
         step: int = 0,
         earlier: Mapping[int, Mapping[str, float]] | None = None,
     ) -> None:
-        """Log metrics, params and tags in one request, which may be repeated without effect.
-
-        `metrics` are those of `step`, `earlier` has those of other steps.
-        """
         from mlflow.entities import Metric, Param, RunTag
 
         now = _now_ms()
@@ -228,11 +188,8 @@ class Store:
         words = [RunTag(key, value) for key, value in storable(tags or {}).items()]
         self.ask(lambda: self.client.log_batch(run_id, values, fixed, words))
 
+    @override
     def log_once(self, run_id: str, key: str, value: str) -> bool:
-        """Write a param, which cannot be changed afterwards; return whether it has this value.
-
-        If several processes write different values at the same time, one of them succeeds.
-        """
         from mlflow.exceptions import MlflowException
 
         try:
@@ -244,17 +201,17 @@ class Store:
             return bool(kept[key] == value)
         return True
 
+    @override
     def finish(self, run_id: str, status: str) -> None:
-        """Give a run its final status."""
         now = _now_ms()
         self.ask(lambda: self.client.set_terminated(run_id, status=status, end_time=now))
 
+    @override
     def reopen(self, run_id: str, status: str = "RUNNING") -> None:
-        """Give a run a status that is not final: it runs, or is `SCHEDULED`."""
         self.ask(lambda: self.client.update_run(run_id, status=status))
 
+    @override
     def drop_tag(self, run_id: str, key: str) -> None:
-        """Delete a tag if the run has it; another process may do it at the same time."""
         from mlflow.exceptions import MlflowException
 
         if key not in self.tags(run_id):
@@ -265,12 +222,12 @@ class Store:
             if key in self.tags(run_id):
                 raise
 
+    @override
     def tags(self, run_id: str) -> dict[str, str]:
-        """All tags of a run."""
         return dict(self.ask(lambda: self.client.get_run(run_id)).data.tags)
 
+    @override
     def log_dataset(self, run_id: str, *, name: str, digest: str, source: str) -> None:
-        """Log the data of a run; `digest` is ours, over all symbols."""
         import json
 
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -280,24 +237,13 @@ class Store:
         log = partial(self.client.log_inputs, run_id, datasets=inputs)
         self.ask(lambda: faults.once_more(log))
 
+    @override
     def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
-        """Store a file as an artifact of a run."""
         self._check_files()
         self.ask(lambda: self._files_of(run_id).log_artifact(str(file), folder))
 
-    def keep_text(self, run_id: str, text: str, name: str) -> None:
-        """Store a text as an artifact of a run."""
-        from mlflow.store.artifact.artifact_repo import verify_artifact_path
-
-        verify_artifact_path(name)
-        folder, _, last = name.rpartition("/")
-        with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
-            file = Path(scratch) / last
-            file.write_text(text, encoding="utf-8")
-            self.keep_file(run_id, file, folder or None)
-
+    @override
     def drop_folder(self, run_id: str, name: str) -> None:
-        """Delete a folder of artifacts if there is one."""
         self._check_files()
 
         def drop() -> None:
@@ -307,13 +253,13 @@ class Store:
 
         self.ask(drop)
 
+    @override
     def bytes_of(self, run_id: str, name: str | None = None) -> int:
-        """Bytes of the artifacts of a run, or of those in a folder, as far as the place says."""
         self._check_files()
         return self.ask(lambda: size_of(self._files_of(run_id), name))
 
+    @override
     def fetch(self, run_id: str, name: str, to: Path) -> Path:
-        """Download an artifact of a run into folder `to`; return its path."""
         self._check_files()
         return Path(self.ask(lambda: self._files_of(run_id).download_artifacts(name, str(to))))
 
@@ -339,24 +285,17 @@ class Store:
         """What MLflow's client asks: a database, or a tracking server."""
         return self.client._tracking_client.store
 
+    @override
     def runs(
-        self, tags: Mapping[str, str] | None = None, *, having: str = "", newest: int | None = None
+        self, tags: Mapping[str, str] | None = None, *, newest: int | None = None
     ) -> list[Any]:
-        """Runs with these tags, and `having` another, oldest first; or so many, `newest` first."""
         conditions = _conditions(tags or {})
-        conditions += [_has(having)] if having else []
         return self.ask(lambda: self._search(" and ".join(conditions), newest))
 
+    @override
     def newest_runs(
         self, tags: Mapping[str, str], most: int, token: str = ""
     ) -> tuple[list[Any], str]:
-        """So many runs with these tags, newest first, and what names those after them.
-
-        `token` is what an earlier page has named them by; it is empty after the last one.
-
-        Raises:
-            InputError: no page has named `token`.
-        """
         from mlflow.exceptions import MlflowException
 
         conditions = " and ".join(_conditions(tags))
@@ -371,21 +310,21 @@ class Store:
         # the store of a database names it by bytes
         return list(found), after.decode("ascii") if isinstance(after, bytes) else str(after)
 
+    @override
     def trials_with_id(self, prefix: str, most: int) -> list[Any]:
-        """So many runs of trials whose IDs begin so, newest first."""
         conditions = [f"attributes.run_id LIKE {quoted(f'{prefix}%')}", _has(Tag.TRIAL)]
         found = self.ask(lambda: self._search(" and ".join(conditions), most))
         return [run for run in found if run.info.run_id.startswith(prefix)]
 
+    @override
     def sweeps_with_name(self, prefix: str, most: int) -> list[Any]:
-        """So many runs of sweeps whose names begin so, newest first."""
         names = f"tags.`{Tag.NAME}` LIKE {quoted(f'{prefix}%')}"
         conditions = " and ".join([*_conditions({Tag.ROLE: "sweep"}), names])
         found = self.ask(lambda: self._search(conditions, most))
         return [run for run in found if run.data.tags[Tag.NAME].startswith(prefix)]
 
+    @override
     def lowest_runs(self, tags: Mapping[str, str], metric: str, most: int) -> list[Any]:
-        """So many runs with these tags, those first in which a metric is lowest."""
         order, conditions = f"metrics.`{metric}` ASC", " and ".join(_conditions(tags))
         return list(self.ask(lambda: self._page(conditions, most, "", order)))
 
@@ -409,8 +348,8 @@ class Store:
             page_token=token or None,
         )
 
+    @override
     def run(self, run_id: str) -> Any:
-        """The run of this experiment with an ID; None if there is none."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -420,17 +359,13 @@ class Store:
         is_own = run.info.experiment_id == self.experiment.id
         return run if is_own and run.info.lifecycle_stage == "active" else None
 
-    def history(self, run_id: str, key: str) -> dict[int, float]:
-        """Values of a metric by step."""
-        return {step: value for step, _, value in self.timeline(run_id, key)}
-
+    @override
     def timeline(self, run_id: str, key: str) -> tuple[tuple[int, int, float], ...]:
-        """Steps of a metric, when they were logged, in ms since 1970, and values."""
         found = self.ask(lambda: self.client.get_metric_history(run_id, key))
         return tuple((one.step, one.timestamp, read_back(one.value)) for one in found)
 
+    @override
     def page(self, run_id: str = "") -> str:
-        """Path of a run's page in the MLflow UI; without an ID, that of the list of all runs."""
         if self.experiment.id is None:
             return "/#/experiments"
         path = f"/#/experiments/{self.experiment.id}/runs{run_id and f'/{run_id}'}"
@@ -486,26 +421,5 @@ def _has(tag: str) -> str:
     return f"tags.`{tag}` LIKE '%'"
 
 
-def at_once(store: Store) -> Store:
-    """A copy of a store for another thread: requests are not retried, and have no time limit."""
-    other = copy.copy(store)
-    other.wait_for_answer, other.limit_request, other.make_request = None, nullcontext, make
-    return other
-
-
-def make(call: Callable[[], Answer]) -> Answer:
-    """Make a request, and do nothing else."""
-    return call()
-
-
 def _now_ms() -> int:
     return int(_clock() * 1000)
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

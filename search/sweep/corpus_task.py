@@ -46,7 +46,7 @@ from lstm_sweep.search.store.journal import SCHEMA, WEIGHTS, Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tag, Tags, scoring_tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep import own_templates
 from lstm_sweep.search.sweep.preflight import (
     check_instructions,
@@ -91,7 +91,7 @@ def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
 DATA = "network"
 
 
-def log_network(store: Store, run_id: str, trial: Trial, alphabet: Alphabet) -> str:
+def log_network(store: MlflowStore, run_id: str, trial: Trial, alphabet: Alphabet) -> str:
     """Make a logged model of a run with stored weights, unless there is one; return its ID.
 
     TensorFlow is not imported for that.
@@ -461,7 +461,7 @@ class CorpusTask(Task):
         return {"parameters": count, "parameters_per_symbol": rounded}
 
     @override
-    def log_model(self, store: Store, progress: TrialProgress) -> None:
+    def log_model(self, store: MlflowStore, progress: TrialProgress) -> None:
         log_network(store, progress.run_id, progress.trial, self.corpus.alphabet)
 
     @classmethod

@@ -15,8 +15,9 @@ from typing import TypeVar
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.process.signals import Interrupted, Interrupts
+from lstm_sweep.search.store.base import make
 from lstm_sweep.search.store.faults import AGAIN, StoreError
-from lstm_sweep.search.store.tracking import Store, make
+from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.observer import Viewer
 from lstm_sweep.search.trial import Ended, Paused, Slot
 

@@ -23,9 +23,10 @@ from typing import Any
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.base import at_once
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, Tags, is_finite
-from lstm_sweep.search.store.tracking import Store, at_once
+from lstm_sweep.search.store.tracking import Store
 
 #: in place of `running` if the sweep's driver has died
 BROKEN_OFF = "broken off"

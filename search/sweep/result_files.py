@@ -12,8 +12,9 @@ from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.report import LadderReport
 from lstm_sweep.search.store import mlflow_setup
+from lstm_sweep.search.store.base import at_once
 from lstm_sweep.search.store.faults import StoreError, reason
-from lstm_sweep.search.store.tracking import Store, at_once
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep.observer import Viewer
 from lstm_sweep.search.sweep.report import keep_report
 from lstm_sweep.search.sweep.state import SweepState
@@ -112,10 +113,10 @@ def _ladder(found: LadderReport) -> dict[str, Any]:
 def log_best_model(task: Task, store: Store, state: SweepState, viewer: Viewer) -> None:
     """Log the network of the best trial, if that can be done; `export` does it otherwise.
 
-    A store that does not answer is not waited for.
+    A store that does not answer is not waited for. Models are MLflow's: a store in memory has none.
     """
     best = state.best
-    if best is None:
+    if best is None or not isinstance(store, MlflowStore):
         return
     try:
         with mlflow_setup.applied(store.settings):

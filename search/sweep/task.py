@@ -22,7 +22,7 @@ from lstm_sweep.search.store.journal import Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.trial import Job, Slot, Trial
 
 #: largest difference between two logits that counts as the same prediction
@@ -255,7 +255,7 @@ class Task(ABC):
 
     # with a finished trial
 
-    def log_model(self, store: Store, progress: TrialProgress) -> None:  # noqa: B027
+    def log_model(self, store: MlflowStore, progress: TrialProgress) -> None:  # noqa: B027
         """Make the network of a trial with weights a logged model, if that needs no Keras."""
 
     @classmethod  # noqa: B027

@@ -13,7 +13,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.store.settings import load
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from tests import postgres
 from tests.cases import Place
 from tests.fakes import ScriptedEngine
@@ -142,7 +142,7 @@ def test_a_sweep_without_a_server_needs_the_keys_to_write_and_to_read(
     for name, value in storage.environment.items():
         monkeypatch.setenv(name, value)
     spec = tiny_spec(data=str(data), trials=2, **PLAIN)
-    sweep_of(Store(load(folder, {})), corpus, ScriptedEngine(LOSSES), spec).run()
+    sweep_of(MlflowStore(load(folder, {})), corpus, ScriptedEngine(LOSSES), spec).run()
     assert any(name.startswith("mine/") for name in storage.names())
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     place = Place(folder, apart=True)  # MLflow keeps keys that it has seen

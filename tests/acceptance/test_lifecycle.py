@@ -14,7 +14,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import load
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.trial import Ended, Outcome
@@ -84,7 +84,7 @@ def ended(workplace: Callable[[str], Path], data: Path, corpus: Corpus) -> Calla
         folder = workplace("ended")
         spec = tiny_spec(data=str(data), trials=2, **PLAIN)
         engine = ScriptedEngine(losses, endings=endings)
-        sweep_of(Store(load(folder, {})), corpus, engine, replace(spec, **fields)).run()
+        sweep_of(MlflowStore(load(folder, {})), corpus, engine, replace(spec, **fields)).run()
         return folder
 
     return make
@@ -137,7 +137,7 @@ def test_a_sweep_is_followed_until_it_has_ended(
     ended: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = ended()
-    store = Store(load(folder, {}))
+    store = MlflowStore(load(folder, {}))
     run_id = reader.existing_sweep(store, "s").info.run_id
     store.log(run_id, tags={"sweep.state": "running"} | Lease(store, run_id).tag)
     states = iter(["running", "finished"])
@@ -190,7 +190,7 @@ def test_who_resumes_a_sweep_that_another_takes_up_meanwhile_is_refused(
 
     class Slow(ScriptedEngine):
         def warm_up(self, *, user_code: bool = False) -> None:
-            other = Store(load(folder, {}))
+            other = MlflowStore(load(folder, {}))
             rebuild(other, reader.existing_sweep(other, "s"))
 
     monkeypatch.setattr(preparation, "open_engine", lambda *a, **more: Slow(LOSSES))
@@ -204,7 +204,7 @@ def test_a_name_that_another_launch_takes_first_is_given_up_for_the_next_one(
     ended: Callable[..., Path], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = ended()
-    store = Store(load(folder, {}))
+    store = MlflowStore(load(folder, {}))
     store.reopen(reader.existing_sweep(store, "s").info.run_id)  # as if it had just begun
     names = iter(["s", "t"])
     monkeypatch.setattr(preparation, "free_name", lambda *arguments: next(names))

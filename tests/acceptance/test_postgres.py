@@ -22,7 +22,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import MOST_S, SharedStore
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.trial import RoundDone
 from tests import postgres
 from tests.cases import Place, RunningCase, Swept, SweptCase, sweep_first
@@ -252,7 +252,7 @@ def test_a_backup_gives_the_same_runs_and_models(
             with served(new, **secrets, **named(new)) as address:
                 again = Place(swept.place.folder, {**LOGIN, "MLFLOW_TRACKING_URI": address})
                 listed = again.trials("first")
-                store = Store(Settings(address, None, "lstm-sweep", "test"))
+                store = MlflowStore(Settings(address, None, "lstm-sweep", "test"))
                 run_id = swept.done.json["best"]["run_id"]
                 network = store.fetch(run_id, "model/model.keras", tmp_path).read_bytes()
         finally:
@@ -310,7 +310,7 @@ def test_readers_of_a_database_see_what_another_writes_after_a_moment(
 ) -> None:
     for name, value in cluster.login.items():
         monkeypatch.setenv(name, value)
-    writer, now = Store(replace(load(direct.folder, {}), experiment="shared")), [0.0]
+    writer, now = MlflowStore(replace(load(direct.folder, {}), experiment="shared")), [0.0]
     shared = SharedStore(writer.settings, lambda: now[0])
     for trials, later in ((0, 0.0), (0, 0.0), (2, MOST_S)):
         now[0] += later
@@ -326,7 +326,7 @@ def test_a_database_that_is_restarted_is_waited_for(
 ) -> None:
     for name, value in cluster.login.items():
         monkeypatch.setenv(name, value)
-    store = Store(replace(load(direct.folder, {}), experiment="restarted"))
+    store = MlflowStore(replace(load(direct.folder, {}), experiment="restarted"))
     back: list[threading.Thread] = []
 
     def go_down(message: RoundDone) -> None:

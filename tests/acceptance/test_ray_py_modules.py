@@ -15,7 +15,7 @@ import pytest
 import lstm_sweep
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import load
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import TINY, outside, write_text
 from tests.ray_head import started
 
@@ -61,5 +61,5 @@ def test_the_program_comes_to_nodes_that_do_not_have_it(
             capture_output=True, text=True, check=False, timeout=400,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    records = reader.trials(Store(load(folder, {"MLFLOW_TRACKING_URI": store})), "sent")
+    records = reader.trials(MlflowStore(load(folder, {"MLFLOW_TRACKING_URI": store})), "sent")
     assert [record.outcome for record in records] == ["complete"] * 2

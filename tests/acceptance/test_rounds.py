@@ -13,7 +13,7 @@ import pytest
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import (
     TINY,
     processes_of_group,
@@ -31,7 +31,7 @@ def place(workplace: Callable[[str], Path]) -> Path:
     """A folder with a sweep that was ended within an epoch and has gone on."""
     folder = workplace("rounds")
     write_text(folder / "words.txt", 40_000)
-    store = Store(load(folder, {}))
+    store = MlflowStore(load(folder, {}))
     process = start_program(
         *("launch", "--data", "words.txt", "--name", "s", "--json", "--workers", "1", *TINY),
         *("--trials", "2", "--confirm-configs", "0", "--ladder", "off"),
@@ -82,7 +82,7 @@ def test_a_trial_is_shown_round_by_round(place: Path) -> None:
 def test_a_run_in_mlflow_counts_in_rounds_with_the_epochs_and_symbols_that_are_trained(
     place: Path,
 ) -> None:
-    store = Store(load(place, {}))
+    store = MlflowStore(load(place, {}))
     for record in reader.trials(store, "s"):
         epochs = store.history(record.run_id, "epoch")
         symbols = store.history(record.run_id, "symbols_seen")
@@ -116,7 +116,7 @@ def test_a_trial_that_has_waited_reruns_identically(workplace: Callable[[str], P
         cwd=folder,
     )
     assert launched.code == 0, launched.err
-    records = reader.trials(Store(load(folder, {})), "w")
+    records = reader.trials(MlflowStore(load(folder, {})), "w")
     waited = [one for one in records if Tag.PAUSED in one.tags and one.outcome == "complete"]
     assert waited, [(one.outcome, one.epochs) for one in records]
     rerun = run_here("rerun", waited[0].trial.id, "--json", cwd=folder)

@@ -22,7 +22,7 @@ from lstm_sweep.search.service.supervisor import KEY
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.signatures import Signer
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep import lease
 from tests.conftest import run_here, start_program, write_text
 from tests.launcher import Started
@@ -39,7 +39,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.settings = folder, load(folder, {})
-        self.store = Store(self.settings)
+        self.store = MlflowStore(self.settings)
         self.service: Started | None = None
         self.told: dict[str, Any] = {}
 

@@ -20,7 +20,7 @@ from lstm_sweep.search.service.supervisor import KEY
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from tests.conftest import run_here, start_program, wait_until, write_text
 from tests.launcher import Started
 from tests.ray_cluster import RayCluster
@@ -57,7 +57,7 @@ def test_two_sweeps_share_a_cluster_whose_nodes_come_and_go(
     line = service.stdout.readline()
     assert line, service.stderr.read()
     url = json.loads(line)["url"]
-    store = Store(settings)
+    store = MlflowStore(settings)
     store.signer = Signer.of(service_folder(settings, folder) / "drivers" / KEY)
     more = {"data": str(data), "algo": "random", "ladder": False}
     for name, owner in (("a", "ann"), ("b", "bob")):

@@ -11,7 +11,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.store.settings import Settings, load
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
@@ -26,12 +26,12 @@ def test_it_shows_files_that_it_keeps_and_files_of_who_writes_to_the_database(
     workplace: Callable[[str], Path], corpus: Corpus, tmp_path: Path
 ) -> None:
     folder, spec = workplace("behind"), tiny_spec(trials=2, **PLAIN)
-    direct = Store(replace(load(folder, {}), experiment="direct"))
+    direct = MlflowStore(replace(load(folder, {}), experiment="direct"))
     runs = [sweep_of(direct, corpus, ScriptedEngine(LOSSES), spec).run().run_id]
     with served(folder) as address:
         for experiment in ("through", "direct"):
             own = direct.settings.artifacts if experiment == "direct" else None
-            store = Store(Settings(address, own, experiment, "test"))
+            store = MlflowStore(Settings(address, own, experiment, "test"))
             sweep = Sweep(
                 spec, name="t", task=CorpusTask.of(spec, corpus), store=store,
                 engine=ScriptedEngine(LOSSES), observer=Silent(),

@@ -16,7 +16,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.state import SweepState
 from tests.conftest import run_here
 from tests.fakes import ScriptedEngine
@@ -90,14 +90,14 @@ def test_a_user_sees_all_runs_and_writes_them_once_allowed_to(
     from mlflow.server.auth.client import AuthServiceClient
 
     def sweep(name: str) -> SweepState:
-        store = Store(Settings(server.address, None, "team", "test"))
+        store = MlflowStore(Settings(server.address, None, "team", "test"))
         spec = tiny_spec(data=str(data), trials=2, **PLAIN)
         return sweep_of(store, corpus, ScriptedEngine(LOSSES), spec, name=name).run()
 
     with mock.patch.dict(os.environ, LOGIN):
         sweep("admins")
     with mock.patch.dict(os.environ, user):
-        store = Store(Settings(server.address, None, "team", "test"))
+        store = MlflowStore(Settings(server.address, None, "team", "test"))
         assert [record.outcome for record in reader.trials(store, "admins")] == [
             "complete", "complete",
         ]  # fmt: skip

@@ -23,7 +23,7 @@ import pytest
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import load
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from tests.conftest import (
     TINY,
     outside,
@@ -87,7 +87,7 @@ def check_closed(store: Store, trials: int) -> None:
 
 def test_it_closes_its_runs_and_leaves_no_process(workplace: Callable[[str], Path]) -> None:
     folder = workplace("terminated")
-    store = Store(load(folder, {}))
+    store = MlflowStore(load(folder, {}))
     with two_at_work(folder, store) as process:
         process.terminate()
         assert process.wait(END_WITHIN_S) == 143
@@ -98,7 +98,7 @@ def test_it_closes_its_runs_and_leaves_no_process(workplace: Callable[[str], Pat
 @pytest.mark.full
 def test_a_database_that_is_locked_does_not_delay_it(workplace: Callable[[str], Path]) -> None:
     folder = workplace("locked")
-    store = Store(load(folder, {}))
+    store = MlflowStore(load(folder, {}))
     cache = {"XDG_CACHE_HOME": str(folder / "cache")}
     with two_at_work(folder, store, cache) as process:
         locked = sqlite3.connect(folder / "mlflow.db", isolation_level=None)
@@ -123,7 +123,7 @@ def test_a_server_that_never_answers_does_not_delay_it(workplace: Callable[[str]
     server = Server(folder)
     try:
         there = {"MLFLOW_TRACKING_URI": server.start()}
-        store = Store(load(folder, there))
+        store = MlflowStore(load(folder, there))
         with two_at_work(folder, store, there) as process, server.fall_silent() as mute:
             mute.accept()  # the program is waiting for an answer now
             process.terminate()
@@ -140,7 +140,7 @@ def test_a_server_under_load_gets_the_ends_of_all_runs(workplace: Callable[[str]
     server = Server(folder)
     try:
         near = server.start()
-        store = Store(load(folder, {"MLFLOW_TRACKING_URI": near}))
+        store = MlflowStore(load(folder, {"MLFLOW_TRACKING_URI": near}))
         with proxy_of(near) as proxy:
             # 40 seconds, of which 24 are for requests, so that a busy machine changes nothing
             there = {"MLFLOW_TRACKING_URI": proxy.address, "LSTM_SWEEP_STOP_WITHIN_S": "40"}
@@ -160,7 +160,7 @@ def test_a_terminal_that_closes_ends_it_and_resume_goes_on(
     workplace: Callable[[str], Path],
 ) -> None:
     folder = workplace("closed")
-    store = Store(load(folder, {}))
+    store = MlflowStore(load(folder, {}))
     write_text(folder / "words.txt")
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

@@ -21,7 +21,7 @@ from typing import Any
 from lstm_sweep.search.service.auth import TokenFile
 from lstm_sweep.search.service.settings import service_folder
 from lstm_sweep.search.store.settings import Settings, load
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from tests.chaos.processes import MARK, kill, marked
 from tests.launcher import PROGRAM
 from tests.servers import free_port
@@ -60,7 +60,7 @@ class ServiceUnderFire:
     @property
     def store(self) -> Store:
         """The store of the sweeps."""
-        return Store(self.settings)
+        return MlflowStore(self.settings)
 
     # what a user does
 

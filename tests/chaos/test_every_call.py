@@ -24,7 +24,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.trial import Job, RoundDone
 from tests.fakes import ScriptedEngine
@@ -86,7 +86,7 @@ class Place:
     def spec(self) -> SweepSpec:
         return tiny_spec(data=self.data, trials=len(self.losses), keep=1, **PLAIN)
 
-    def store(self) -> Store:
+    def store(self) -> MlflowStore:
         return store_in(self.folder)
 
     def drive(self, at: int = -1, *, after: bool = False) -> Deadly:
@@ -119,7 +119,7 @@ def _in_a_process(call: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _finished(store: Store) -> dict[int, Any]:
+def _finished(store: MlflowStore) -> dict[int, Any]:
     """What a sweep has found, as far as it may depend on nothing but its seed."""
     return {
         record.trial.number: (
@@ -292,7 +292,7 @@ def _sweep_run(place: Place) -> str:
     return str(parent.info.run_id)
 
 
-def _check_left(store: Store, folder: Path, begun: set[int], at: int) -> None:
+def _check_left(store: MlflowStore, folder: Path, begun: set[int], at: int) -> None:
     """What a failed try to go on has left: the checkpoint of each trial that has not ended."""
     for record in reader.trials(store, "s"):
         number = record.trial.number

@@ -26,7 +26,7 @@ import pytest
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.trial import RESULTS, Outcome, Phase
 from tests.chaos.processes import MARK, kill, marked
 from tests.conftest import TINY, Done, run_program, write_text
@@ -79,9 +79,11 @@ class Chaos:
     def store(self) -> Store:
         """The sweep's store."""
         if self._server:
-            return Store(Settings(self._server.address, None, "lstm-sweep", "test"))
+            return MlflowStore(Settings(self._server.address, None, "lstm-sweep", "test"))
         uri = f"sqlite:///{self._folder / 'mlflow.db'}"
-        return Store(Settings(uri, (self._folder / "mlartifacts").as_uri(), "lstm-sweep", "test"))
+        return MlflowStore(
+            Settings(uri, (self._folder / "mlartifacts").as_uri(), "lstm-sweep", "test")
+        )
 
     def _program(self, *arguments: str) -> Done:
         return run_program(

@@ -8,7 +8,7 @@ from typing import Any
 from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
 from tests.fakes import ScriptedEngine
@@ -26,13 +26,13 @@ class Listening(Silent):
         self.told.append(text)
 
 
-def four_trials(store: Store, corpus: Corpus, data: Path, **more: Any) -> Sweep:
+def four_trials(store: MlflowStore, corpus: Corpus, data: Path, **more: Any) -> Sweep:
     spec = tiny_spec(data=str(data), trials=4, **PLAIN)
     engine = more.pop("engine", None) or ScriptedEngine(LOSSES)
     return sweep_of(store, corpus, engine, spec, **more)
 
 
-def check(store: Store) -> None:
+def check(store: MlflowStore) -> None:
     """Everything has arrived, in order and once."""
     runs = store.runs({"sweep.name": "s"})
     names = [run.info.run_name for run in runs]

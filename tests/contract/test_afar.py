@@ -14,7 +14,7 @@ from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission
 from lstm_sweep.search.commands.afar import COMMANDS
 from lstm_sweep.search.commands.json_lines import COMMON, SCHEMA
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.texts.exported import program_here
 from tests.conftest import in_full
 from tests.service_app import Place, ResumingService, use_scripted_engines
@@ -63,7 +63,7 @@ def place(folder: Path) -> Iterator[Place]:
         place.launch(folder / "text.txt")
         place.launch(folder / "other.txt", "other", trials=1)
         spec = tiny_spec(data=str(folder / "text.txt"), name="waits")
-        queue.submit(Store(place.service.settings.store), spec, Submission(owner="ann"))
+        queue.submit(MlflowStore(place.service.settings.store), spec, Submission(owner="ann"))
         yield place
 
 

@@ -17,7 +17,7 @@ from lstm_sweep.search.api.models import Exported
 from lstm_sweep.search.process.new_paths import new_folder
 from lstm_sweep.search.service import bundles
 from lstm_sweep.search.store.registry import Version
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import in_full
 from tests.service_app import Place, use_scripted_engines
 
@@ -117,7 +117,7 @@ def test_a_bundle_for_which_there_is_no_room_is_not_begun(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(api, "export", None)
-    monkeypatch.setattr(Store, "bytes_of", lambda *given: 1 << 29)
+    monkeypatch.setattr(MlflowStore, "bytes_of", lambda *given: 1 << 29)
     assert cli.main(["export", "s", "--to", "new", "--server", address]) == 2
     assert "expected at most 2,147,483,648" in capsys.readouterr().err
 

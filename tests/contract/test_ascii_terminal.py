@@ -13,7 +13,7 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.store.settings import load
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.trial import Ended, Outcome
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
@@ -30,7 +30,7 @@ def folder(workplace: Callable[[str], Path], corpus: Corpus) -> Path:
     data.write_text("дом, été, naïve. " * 200, encoding="utf-8")
     engine = ScriptedEngine(LOSSES, endings={1: Ended(Outcome.OUT_OF_MEMORY, REASON)})
     spec = tiny_spec(data=str(data), trials=4, **PLAIN)
-    sweep_of(Store(load(folder)), corpus, engine, spec).run()
+    sweep_of(MlflowStore(load(folder)), corpus, engine, spec).run()
     return folder
 
 

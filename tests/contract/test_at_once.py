@@ -12,7 +12,7 @@ from typing import IO, Any
 import pytest
 
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from tests import postgres
 from tests.conftest import TINY, run_here, start_program, write_text
 
@@ -23,12 +23,12 @@ OPENER = """
 import sys
 import mlflow
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 print("ready", flush=True)
 for line in sys.stdin:
     address, experiment = line.split()
     try:
-        store = Store(Settings(address, None, experiment, "test"))
+        store = MlflowStore(Settings(address, None, experiment, "test"))
         store.prepare()
         print(store.experiment.id, flush=True)
     except Exception as error:
@@ -81,7 +81,7 @@ def openers() -> Iterator[Openers]:
 
 def ids_of(experiment: str, answers: Sequence[str], address: str) -> None:
     """Both have opened the store, and found the same experiment."""
-    store = Store(Settings(address, None, experiment, "test"))
+    store = MlflowStore(Settings(address, None, experiment, "test"))
     assert answers == [store.experiment.id] * 2
 
 
@@ -107,7 +107,7 @@ def test_two_make_the_same_experiment_in_postgresql_at_once(
         for name, value in cluster.login.items():
             monkeypatch.setenv(name, value)
         address = cluster.address("postgres")
-        Store(Settings(address, None, "other", "test"))  # makes the tables
+        MlflowStore(Settings(address, None, "other", "test"))  # makes the tables
         openers = Openers(stack)
         for turn in range(ROUNDS):
             ids_of(f"e{turn}", openers.open(address, f"e{turn}"), address)

@@ -19,7 +19,7 @@ from lstm_sweep.search.service.auth import TokenFile
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.settings import Settings, load
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from tests import postgres
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, tiny_spec
@@ -52,7 +52,7 @@ def fill(settings: Settings, data: Path) -> None:
         return tiny_spec(data=str(data), name=name, trials=2, **PLAIN)
 
     api.launch(spec("s"), settings=settings)
-    queue.submit(Store(settings), spec("waits"), Submission(owner="ann"))
+    queue.submit(MlflowStore(settings), spec("waits"), Submission(owner="ann"))
     api.pause("waits", settings=settings)
 
 
@@ -62,7 +62,7 @@ def check(settings: Settings, folder: Path) -> None:
     assert states == {"s": "finished", "waits": "paused"}
     best = api.trials("s", settings=settings).best
     assert best
-    weights = Store(settings).fetch(best.run_id, f"{WEIGHTS}/model.keras", folder)
+    weights = MlflowStore(settings).fetch(best.run_id, f"{WEIGHTS}/model.keras", folder)
     assert weights.read_bytes() == b"weights"
     api.resume("waits", {}, settings=settings)
     assert api.status("waits", settings=settings).state == "finished"

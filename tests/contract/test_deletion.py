@@ -25,7 +25,7 @@ from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.lease import Lease
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
@@ -45,34 +45,36 @@ def server(workplace: Callable[[str], Path]) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", *in_full("server")])
-def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> Store:
+def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> MlflowStore:
     if request.param == "server":
         address = request.getfixturevalue("server")
-        return Store(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
+        return MlflowStore(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
     folder = workplace("deletion")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    return Store(Settings(uri, (folder / "mlartifacts").as_uri(), "lstm-sweep", "test"))
+    return MlflowStore(Settings(uri, (folder / "mlartifacts").as_uri(), "lstm-sweep", "test"))
 
 
-def sweep(store: Store, corpus: Corpus, name: str = "s") -> list[Any]:
+def sweep(store: MlflowStore, corpus: Corpus, name: str = "s") -> list[Any]:
     """The trials of a sweep that has ended."""
     spec = tiny_spec(trials=len(LOSSES), **PLAIN)
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec, name=name).run()
     return reader.trials(store, name)
 
 
-def is_sqlite(store: Store) -> bool:
+def is_sqlite(store: MlflowStore) -> bool:
     return store.settings.database_file is not None
 
 
-def files_of(store: Store) -> list[Path]:
+def files_of(store: MlflowStore) -> list[Path]:
     """All files of runs and models of an SQLite store."""
     file = store.settings.database_file
     assert file
     return [one for one in (file.parent / "mlartifacts").rglob("*") if one.is_file()]
 
 
-def test_a_deleted_sweep_leaves_nothing_and_its_name_is_free(store: Store, corpus: Corpus) -> None:
+def test_a_deleted_sweep_leaves_nothing_and_its_name_is_free(
+    store: MlflowStore, corpus: Corpus
+) -> None:
     sweep(store, corpus, "other")
     others = len(files_of(store)) if is_sqlite(store) else 0
     records = sweep(store, corpus)
@@ -100,7 +102,7 @@ def test_a_deleted_sweep_leaves_nothing_and_its_name_is_free(store: Store, corpu
 
 
 def test_a_version_of_a_registered_model_stays_with_its_files(
-    store: Store, corpus: Corpus, tmp_path: Path
+    store: MlflowStore, corpus: Corpus, tmp_path: Path
 ) -> None:
     best = sweep(store, corpus)[1]
     name = f"m{time.monotonic_ns()}"
@@ -114,12 +116,12 @@ def test_a_version_of_a_registered_model_stays_with_its_files(
 
 
 def test_what_breaks_off_is_gone_on_with_and_the_sweep_does_not_go_on(
-    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep(store, corpus)
     delete, calls = deleting.delete, itertools.count()
 
-    def break_off(given: Store, run_id: str) -> Any:
+    def break_off(given: MlflowStore, run_id: str) -> Any:
         if next(calls) == 2:
             raise KeyboardInterrupt
         return delete(given, run_id)
@@ -137,7 +139,7 @@ def test_what_breaks_off_is_gone_on_with_and_the_sweep_does_not_go_on(
     assert reader.find_sweep(store, "s") is None
 
 
-def test_a_sweep_that_runs_or_waits_is_not_deleted(store: Store, corpus: Corpus) -> None:
+def test_a_sweep_that_runs_or_waits_is_not_deleted(store: MlflowStore, corpus: Corpus) -> None:
     sweep(store, corpus)
     run_id = reader.existing_sweep(store, "s").info.run_id
     lease = Lease(store, run_id)
@@ -154,7 +156,7 @@ def test_a_sweep_that_runs_or_waits_is_not_deleted(store: Store, corpus: Corpus)
 
 
 def test_a_deletion_that_is_refused_leaves_the_mark_of_a_pruned_sweep(
-    store: Store, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep(store, corpus)
     api.prune(settings=store.settings, older_than_s=0, keep_best=True)
@@ -190,7 +192,7 @@ def test_a_deletion_that_is_refused_leaves_the_mark_of_a_pruned_sweep(
         assert store.tags(run.info.run_id).get(Tag.PRUNED) == before
 
 
-def test_prune_takes_what_ended_long_ago(store: Store, corpus: Corpus) -> None:
+def test_prune_takes_what_ended_long_ago(store: MlflowStore, corpus: Corpus) -> None:
     for name in ("s", "t"):
         sweep(store, corpus, name)
     run_id = reader.existing_sweep(store, "t").info.run_id
@@ -211,7 +213,7 @@ def test_prune_takes_what_ended_long_ago(store: Store, corpus: Corpus) -> None:
     assert reader.sweeps(store) == []
 
 
-def test_the_best_trial_may_stay(store: Store, corpus: Corpus) -> None:
+def test_the_best_trial_may_stay(store: MlflowStore, corpus: Corpus) -> None:
     records = sweep(store, corpus)
     given: dict[str, Any] = {"settings": store.settings, "older_than_s": 0, "keep_best": True}
     would = api.prune(dry_run=True, **given)
@@ -231,7 +233,7 @@ def test_the_best_trial_may_stay(store: Store, corpus: Corpus) -> None:
 
 
 def test_the_commands_ask_and_say_what_is_freed(
-    store: Store,
+    store: MlflowStore,
     corpus: Corpus,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -21,7 +21,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep.corpus_task import load_same_corpus
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.report import _entropy
@@ -43,7 +43,7 @@ class EndsAfterOne(Silent):
 @pytest.fixture
 def store(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setattr(preparation, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
-    return Store(load(workplace("ends"), {}))
+    return MlflowStore(load(workplace("ends"), {}))
 
 
 def spec_of(**fields: Any) -> SweepSpec:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from lstm_sweep.models.data.corpus import load
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost, devices
 from lstm_sweep.search.engines.local import LocalEngine
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.trial import Ended, Outcome, RoundDone, Slot, TrialFiles
 from tests.contract.engine_jobs import (
     CONFIG,
@@ -26,7 +26,6 @@ from tests.contract.engine_jobs import (
     saved_corpus,
     wait_for_progress,
 )
-from tests.fakes import MemoryStore
 from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
 
@@ -223,7 +222,7 @@ def test_a_trial_whose_slot_is_lost_goes_on_elsewhere_with_the_same_bits(data: P
     first, later = Slot(0, core=cores[0], node="a"), Slot(1, core=cores[-1], node="b")
     spec = tiny_spec(epochs=20, data=str(data), trials=2, **PLAIN)
     for engine in (LocalEngine((first,)), Elastic((first,), later)):
-        store: Any = MemoryStore()
+        store = MemoryStore()
         with engine:
             state = sweep_of(store, load(spec.source()), engine, spec).run()
         assert state.counts == {"complete": 2}

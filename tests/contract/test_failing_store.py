@@ -16,7 +16,7 @@ from lstm_sweep.search.api.errors import SweepExistsError, SweepFailedError
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep import lease
 from tests.conftest import in_full
 from tests.contract.sittings import after, interrupt
@@ -35,15 +35,15 @@ class Requests:
     """Counts the requests to stores, and lets one of them fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        ask, self._fails, self.made = Store.ask, 0, 0
+        ask, self._fails, self.made = MlflowStore.ask, 0, 0
 
-        def count(store: Store, call: Callable[[], Any]) -> Any:
+        def count(store: MlflowStore, call: Callable[[], Any]) -> Any:
             self.made += 1
             if self.made == self._fails:
                 raise StoreError("the store does not answer: timeout")
             return ask(store, call)
 
-        monkeypatch.setattr(Store, "ask", count)
+        monkeypatch.setattr(MlflowStore, "ask", count)
 
     def each(self, made: int, step: int) -> Iterator[int]:
         """Let each request fail that was made by a call that was not disturbed, or some of them."""
@@ -99,7 +99,7 @@ def copy_of(begun: Path, folder: Path) -> Settings:
 
 def found(settings: Settings) -> list[tuple[Any, ...]]:
     """What a sweep has found, once all of its runs are closed and nobody drives it."""
-    store = Store(settings)
+    store = MlflowStore(settings)
     [parent] = reader.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
     assert {run.info.status for run in store.runs()} <= {"FINISHED", "KILLED", "FAILED"}
@@ -112,7 +112,7 @@ def found(settings: Settings) -> list[tuple[Any, ...]]:
 
 def driven(settings: Settings) -> bool:
     """Whether somebody drives a sweep, as `resume` and `stop` look for it."""
-    store = Store(settings)
+    store = MlflowStore(settings)
     return any(lease.find_driver(store, run.info.run_id) for run in reader.sweeps(store))
 
 
@@ -172,7 +172,7 @@ def test_a_rerun_that_failed_can_be_called_again(
             rerun()
         requests.undisturbed()
         rerun()
-        runs = Store(settings).runs({"sweep.phase": "rerun"})
+        runs = MlflowStore(settings).runs({"sweep.phase": "rerun"})
         assert {run.info.status for run in runs} <= {"FINISHED", "FAILED", "KILLED"}, (
             f"request {number}"
         )

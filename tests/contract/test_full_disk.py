@@ -19,7 +19,7 @@ from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.trial import RoundDone
 from tests.contract.four_trials import Listening, check, four_trials
@@ -28,7 +28,7 @@ from tests.sweeps import LOSSES, store_in
 
 
 @pytest.fixture
-def store(workplace: Callable[[str], Path]) -> Store:
+def store(workplace: Callable[[str], Path]) -> MlflowStore:
     return store_in(workplace("outage"))
 
 
@@ -71,7 +71,7 @@ class Once:
     "error, expected", [(OSError(errno.ENOSPC, "full"), StoreError), (Interrupted(2), Interrupted)]
 )
 def test_a_trial_whose_end_could_not_be_kept_is_closed_or_goes_on(
-    store: Store,
+    store: MlflowStore,
     corpus: Corpus,
     data: Path,
     error: BaseException,
@@ -88,7 +88,7 @@ def test_a_trial_whose_end_could_not_be_kept_is_closed_or_goes_on(
 
 
 def test_a_trial_that_cannot_be_closed_keeps_what_it_goes_on_with(
-    store: Store, corpus: Corpus, data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore, corpus: Corpus, data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: Any, **more: Any) -> None:
         raise StoreError("no space left")
@@ -105,7 +105,7 @@ def test_a_trial_that_cannot_be_closed_keeps_what_it_goes_on_with(
 
 
 def test_a_report_that_finds_no_space_does_not_keep_a_sweep_from_its_end(
-    store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def keep(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "report.html")
@@ -118,7 +118,7 @@ def test_a_report_that_finds_no_space_does_not_keep_a_sweep_from_its_end(
 
 
 def test_a_trial_without_room_for_its_folder_ends_the_sweep_with_one_line(
-    store: Store, corpus: Corpus, data: Path, cache: Path
+    store: MlflowStore, corpus: Corpus, data: Path, cache: Path
 ) -> None:
     def take_its_place(message: RoundDone) -> None:
         (cache / reader.sweeps(store)[0].info.run_id / "1").write_text("no folder")

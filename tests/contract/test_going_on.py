@@ -22,7 +22,7 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import DRIVER_DIED
 from lstm_sweep.search.store.tags import Tag, Tags, scoring_of, scoring_tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.report import read_findings
@@ -57,7 +57,7 @@ def test_an_interrupted_sweep_goes_on_and_finds_what_a_whole_one_finds(
     assert state.counts == {"complete": 4}
     [parent] = reader.sweeps(store)
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
-    whole = Store(replace(store.settings, experiment="whole"))
+    whole = MlflowStore(replace(store.settings, experiment="whole"))
     spec = tiny_spec(data=state.spec.data, trials=4, **PLAIN)
     sweep_of(whole, corpus, ScriptedEngine(LOSSES), spec).run()
     assert found(store) == found(whole)

@@ -21,7 +21,7 @@ from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep import lease, own_templates, resume
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
@@ -51,7 +51,7 @@ class Stored:
     def __init__(self, folder: Path) -> None:
         self.folder, self.made = folder, 0
         uri, files = f"sqlite:///{folder / 'mlflow.db'}", (folder / "mlartifacts").as_uri()
-        self.store = Store(Settings(uri, files, "lstm-sweep", "test"))
+        self.store = MlflowStore(Settings(uri, files, "lstm-sweep", "test"))
         data = str(write_text(folder / "words.txt"))
         self.spec = tiny_spec(data=data, trials=2, name="good", **PLAIN)
         Sweep(
@@ -297,7 +297,7 @@ def test_no_run_says_where_files_are_written_or_let_go(stored: Stored, place: st
     (home / "model" / "precious").touch()
     named = place.format(str(stored.folder).lstrip("/") if "://" in place else stored.folder)
     stored.say("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", named, stored.trial_id)
-    store = Store(stored.store.settings)
+    store = MlflowStore(stored.store.settings)
     for call in (
         lambda: store.drop_folder(stored.trial_id, "model"),
         lambda: store.keep_text(stored.trial_id, "x", "model/config.json"),

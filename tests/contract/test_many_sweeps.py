@@ -16,7 +16,7 @@ from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from tests.sweeps import store_in
 
 #: sweeps of the store, of which two wait
@@ -40,7 +40,7 @@ class Counted:
 
 
 @pytest.fixture(scope="module")
-def store(workplace: Callable[[str], Path]) -> Store:
+def store(workplace: Callable[[str], Path]) -> MlflowStore:
     made = store_in(workplace("many"))
     made.prepare()
     common = {Tag.ROLE: "sweep", Tag.SCHEMA: str(SCHEMA)}
@@ -64,7 +64,7 @@ def store(workplace: Callable[[str], Path]) -> Store:
         (lambda settings, store: preparation.free_name(store, "s"), 20),
     ],
 )
-def test_a_request_reads_few_of_many(store: Store, request_of: Any, most: int) -> None:
+def test_a_request_reads_few_of_many(store: MlflowStore, request_of: Any, most: int) -> None:
     shared = SharedStore(store.settings)
     counted = shared.client = Counted(shared.client)
     request_of(SharedSettings.of(shared), shared)
@@ -76,7 +76,9 @@ def refused(call: Any, reference: str, settings: Any) -> None:
         call(reference, settings=settings)
 
 
-def test_pages_have_each_sweep_once_newest_first_also_of_what_cannot_be_read(store: Store) -> None:
+def test_pages_have_each_sweep_once_newest_first_also_of_what_cannot_be_read(
+    store: MlflowStore,
+) -> None:
     store.create_run("x", {Tag.ROLE: "sweep", Tag.NAME: "no name", Tag.SCHEMA: str(SCHEMA)})
     names, page, left_out = list[str](), "", 0
     while page or not names:
@@ -90,6 +92,6 @@ def test_pages_have_each_sweep_once_newest_first_also_of_what_cannot_be_read(sto
     assert len(reader.sweeps(store)) == SWEEPS
 
 
-def test_a_sweep_gets_the_number_after_that_of_the_last(store: Store) -> None:
+def test_a_sweep_gets_the_number_after_that_of_the_last(store: MlflowStore) -> None:
     assert preparation.free_name(store, "s") == f"s-{SWEEPS}"
     assert preparation.free_name(store, "other.txt") == "other-1"

@@ -30,7 +30,7 @@ from lstm_sweep.search.store import faults
 from lstm_sweep.search.store.journal import SCHEMA, spec_tags
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.lease import BEAT_S, Lease
 from lstm_sweep.search.trial import Ended, Paused, RoundDone, Slot
 from tests.conftest import TINY, run_here
@@ -50,7 +50,7 @@ def server(workplace: Callable[[str], Path]) -> Iterator[Server]:
 
 
 @pytest.fixture
-def store(workplace: Callable[[str], Path]) -> Store:
+def store(workplace: Callable[[str], Path]) -> MlflowStore:
     return store_in(workplace("outage"))
 
 
@@ -59,7 +59,7 @@ def test_a_server_that_is_down_for_a_while_is_waited_for(
     server: Server, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(faults, "LONGEST_WAIT_S", 1.0)
-    store = Store(Settings(server.address, None, "outage", "test"))
+    store = MlflowStore(Settings(server.address, None, "outage", "test"))
     back: list[threading.Thread] = []
 
     def go_down(message: RoundDone) -> None:
@@ -98,7 +98,7 @@ def test_a_trial_is_judged_while_a_request_to_the_server_is_under_way(
 
     monkeypatch.setattr(Policy, "judge", watched)
     monkeypatch.setattr(MlflowClient, "log_batch", late)
-    store = Store(Settings(server.address, None, "late", "test"))
+    store = MlflowStore(Settings(server.address, None, "late", "test"))
     four_trials(store, corpus, data).run()
     assert answered == [True]
     check(store)
@@ -133,7 +133,7 @@ def test_a_store_that_fails_while_a_sweep_is_followed_is_a_failure_and_at_the_st
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.start())
     monkeypatch.chdir(workplace("elsewhere"))
     try:
-        store = Store(load(Path.cwd()))
+        store = MlflowStore(load(Path.cwd()))
         running = {Tag.ROLE: "sweep", Tag.NAME: "s", Tag.STATE: "running"}
         running |= {Tag.SCHEMA: str(SCHEMA)} | spec_tags(tiny_spec(trials=2), "s")
         store.create_run("s", running | Lease(store, "").tag)
@@ -150,7 +150,7 @@ def test_a_store_that_fails_while_a_sweep_is_followed_is_a_failure_and_at_the_st
 
 
 def test_somebody_who_gives_up_waiting_is_heard(
-    store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import signal
 
@@ -178,7 +178,7 @@ def test_somebody_who_gives_up_waiting_is_heard(
 
 
 def test_an_end_that_a_thread_asks_for_takes_two_more_requests_if_each_takes_long(
-    store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signals, "GIVE_UP_S", -1.0)  # so each request takes too long
     request, asked = Interrupts(), list[str]()
@@ -214,7 +214,7 @@ def test_a_server_that_never_answers_is_given_up_after_the_time_that_was_set(
         with pytest.raises(
             InputError, match=r"ReadTimeoutError.*read timeout=1\b.*; expected a store that answers"
         ):
-            Store(Settings(uri, None, "mute", "test", request_timeout_s=1))
+            MlflowStore(Settings(uri, None, "mute", "test", request_timeout_s=1))
 
 
 class AtOnce(ScriptedEngine):
@@ -229,7 +229,7 @@ class AtOnce(ScriptedEngine):
 
 
 def test_a_sweep_shows_that_it_is_driven_while_the_store_is_slow(
-    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beats: list[float] = []
 
@@ -288,7 +288,7 @@ class Forgetful:
     ids=["create_run", "metrics", "tags", "finish", "keep_text"],
 )
 def test_an_answer_that_is_lost_neither_loses_nor_doubles_what_was_written(
-    store: Store, ask: Callable[[Store, str], object], changed: dict[str, object]
+    store: MlflowStore, ask: Callable[[MlflowStore, str], object], changed: dict[str, object]
 ) -> None:
     run_id = store.create_run("r", {})
     client, waits = store.client, list[str]()
@@ -311,7 +311,7 @@ def test_an_answer_that_is_lost_neither_loses_nor_doubles_what_was_written(
 
 
 def test_a_database_that_another_program_has_locked_is_waited_for(
-    store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Longer than MLflow itself waits, which is 20 seconds, and here less than one."""
     from mlflow.store.db import utils

@@ -17,7 +17,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.earlier_sweeps import earlier_best
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.trial import Phase
@@ -48,29 +48,29 @@ def spec_of(data: Path, **fields: Any) -> SweepSpec:
     return SweepSpec(space=space, **(PLAIN | given | fields))
 
 
-def prior_of(store: Store, corpus: Corpus, spec: SweepSpec) -> tuple[EarlierBest, ...]:
+def prior_of(store: MlflowStore, corpus: Corpus, spec: SweepSpec) -> tuple[EarlierBest, ...]:
     return CorpusTask.of(spec, corpus).prior(spec, store)
 
 
-def searched(store: Store, sweep: str) -> list[Config]:
+def searched(store: MlflowStore, sweep: str) -> list[Config]:
     found = (record.trial for record in reader.trials(store, sweep))
     return [trial.config for trial in found if trial.phase is Phase.SEARCH]
 
 
 @pytest.fixture
-def store(workplace: Callable[[str], Path], request: pytest.FixtureRequest) -> Store:
+def store(workplace: Callable[[str], Path], request: pytest.FixtureRequest) -> MlflowStore:
     return store_in(workplace(str(request.node.name)[:40]))
 
 
 @pytest.fixture
-def first(store: Store, corpus: Corpus, data: Path) -> Config:
+def first(store: MlflowStore, corpus: Corpus, data: Path) -> Config:
     """The best config of a sweep that has ended."""
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec_of(data), name="first").run()
     return reader.ranked(reader.trials(store, "first"))[0].trial.config
 
 
 def test_a_sweep_begins_with_what_was_best_in_the_one_before(
-    store: Store, corpus: Corpus, data: Path, first: Config
+    store: MlflowStore, corpus: Corpus, data: Path, first: Config
 ) -> None:
     spec = spec_of(data)
     prior = prior_of(store, corpus, spec)
@@ -80,7 +80,7 @@ def test_a_sweep_begins_with_what_was_best_in_the_one_before(
 
 
 def test_without_the_prior_it_does_not(
-    store: Store, corpus: Corpus, data: Path, first: Config
+    store: MlflowStore, corpus: Corpus, data: Path, first: Config
 ) -> None:
     spec = spec_of(data, prior=False)
     assert prior_of(store, corpus, spec) == ()
@@ -90,7 +90,7 @@ def test_without_the_prior_it_does_not(
 
 
 def test_a_resume_knows_what_its_sweep_was_begun_with_and_no_more(
-    store: Store, corpus: Corpus, data: Path, first: Config
+    store: MlflowStore, corpus: Corpus, data: Path, first: Config
 ) -> None:
     spec = spec_of(data)
     prior = prior_of(store, corpus, spec)
@@ -108,7 +108,7 @@ def test_a_resume_knows_what_its_sweep_was_begun_with_and_no_more(
 
 
 def test_a_config_that_no_search_of_the_space_can_propose_is_not_tried(
-    store: Store, corpus: Corpus, data: Path, first: Config
+    store: MlflowStore, corpus: Corpus, data: Path, first: Config
 ) -> None:
     config = as_lstm_config(first)
     large = config.evolve(layers=16, layer_size=16384)
@@ -120,7 +120,7 @@ def test_a_config_that_no_search_of_the_space_can_propose_is_not_tried(
 
 @pytest.mark.parametrize("written", [{"first": 3}, [["a/1", 3]], [["a/1"]], [["a/1", {}]] * 3])
 def test_a_resume_refuses_a_tag_that_no_sweep_has_written(
-    store: Store, corpus: Corpus, data: Path, written: object
+    store: MlflowStore, corpus: Corpus, data: Path, written: object
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         engine = ScriptedEngine(LOSSES, watch=after(4, interrupt))
@@ -132,7 +132,7 @@ def test_a_resume_refuses_a_tag_that_no_sweep_has_written(
 
 
 def test_the_best_of_the_newest_two_are_read_and_of_these_data_alone(
-    store: Store, corpus: Corpus, data: Path, first: Config
+    store: MlflowStore, corpus: Corpus, data: Path, first: Config
 ) -> None:
     for seed in (1, 2):
         spec = spec_of(data, seed=seed)
@@ -144,7 +144,7 @@ def test_the_best_of_the_newest_two_are_read_and_of_these_data_alone(
 
 
 def test_a_trial_that_has_failed_is_not_the_best(
-    store: Store, corpus: Corpus, data: Path, first: Config
+    store: MlflowStore, corpus: Corpus, data: Path, first: Config
 ) -> None:
     trial = reader.find_trial(store, "first/7")
     store.log(trial.run_id, tags={Tag.OUTCOME: "diverged"})

@@ -46,10 +46,10 @@ def test_a_folder_that_cannot_be_written_is_called_so(tmp_path: Path) -> None:
         "import mlflow.tracking\n"  # before the user changes, who may not read libraries
         "from lstm_sweep.models.errors import InputError\n"
         "from lstm_sweep.search.store.settings import load\n"
-        "from lstm_sweep.search.store.tracking import Store\n"
+        "from lstm_sweep.search.store.tracking import MlflowStore\n"
         "settings = load(Path.cwd())\n"
         "if os.geteuid() == 0:\n    os.setuid(65534)\n"  # root may write anywhere
-        "try:\n    Store(settings)\n"
+        "try:\n    MlflowStore(settings)\n"
         "except InputError as error:\n    sys.exit(str(error))\n"
     )
     folder = tmp_path / "kept"

@@ -20,7 +20,7 @@ from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.state import SweepState
 from tests.conftest import in_full
@@ -40,10 +40,10 @@ def server(workplace: Callable[[str], Path]) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", *in_full("server")])
-def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> Store:
+def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> MlflowStore:
     if request.param == "server":
         address = request.getfixturevalue("server")
-        return Store(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
+        return MlflowStore(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
     return store_in(workplace("sqlite"))
 
 
@@ -55,20 +55,20 @@ class Told(Silent):
         self.lines.append(text)
 
 
-def swept(store: Store, corpus: Corpus, **more: Any) -> tuple[SweepState, list[TrialRecord]]:
+def swept(store: MlflowStore, corpus: Corpus, **more: Any) -> tuple[SweepState, list[TrialRecord]]:
     """The end of a sweep, and its trials by number."""
     spec = tiny_spec(trials=len(LOSSES), **PLAIN)
     state = sweep_of(store, corpus, ScriptedEngine(LOSSES), spec, **more).run()
     return state, reader.trials(store, state.name)
 
 
-def registered(store: Store, record: TrialRecord, folder: Path, model: str = "m") -> Version:
+def registered(store: MlflowStore, record: TrialRecord, folder: Path, model: str = "m") -> Version:
     written = {"test_loss": 2.0}
     return register(store, record, model, folder / "bundle", folder, written)
 
 
 def test_the_best_trial_is_a_logged_model_with_its_alphabet(
-    store: Store, corpus: Corpus, tmp_path: Path
+    store: MlflowStore, corpus: Corpus, tmp_path: Path
 ) -> None:
     told = Told()
     _, records = swept(store, corpus, observer=told)
@@ -104,7 +104,7 @@ def test_the_best_trial_is_a_logged_model_with_its_alphabet(
 
 
 def test_a_version_is_the_champion_if_it_is_better_on_the_same_targets(
-    store: Store, corpus: Corpus, tmp_path: Path
+    store: MlflowStore, corpus: Corpus, tmp_path: Path
 ) -> None:
     _, [worse, best, _] = swept(store, corpus)
     name = f"m {time.monotonic_ns()}'s"
@@ -146,7 +146,7 @@ def test_a_version_is_the_champion_if_it_is_better_on_the_same_targets(
 
 
 def test_a_champion_of_another_program_is_left_alone(
-    store: Store, corpus: Corpus, tmp_path: Path
+    store: MlflowStore, corpus: Corpus, tmp_path: Path
 ) -> None:
     _, [_, best, _] = swept(store, corpus)
     name = f"m {time.monotonic_ns()}"

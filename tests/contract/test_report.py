@@ -16,7 +16,7 @@ from lstm_sweep.search.api.sweep_result import stored_result
 from lstm_sweep.search.policy import importance
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.resume import close
 from lstm_sweep.search.trial import Ended, Outcome, RoundDone
@@ -39,17 +39,17 @@ class Told(Silent):
 
 
 @pytest.fixture
-def store(workplace: Callable[[str], Path]) -> Store:
+def store(workplace: Callable[[str], Path]) -> MlflowStore:
     return store_in(workplace("store"))
 
 
-def stored(store: Store, run_id: str, folder: Path) -> str:
+def stored(store: MlflowStore, run_id: str, folder: Path) -> str:
     """The report among the files of a run."""
     return store.fetch(run_id, "report.html", folder).read_text(encoding="utf-8")
 
 
 def test_a_sweep_keeps_the_report_that_the_store_gives_later(
-    store: Store, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = {n: [2.0 - n / 100, 1.5 - n / 100] for n in range(12)}
     bad = {1: Ended(Outcome.OUT_OF_MEMORY, "no room for <b>")}
@@ -78,7 +78,7 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
 
 
 def test_a_sweep_of_few_trials_says_why_none_was_trained_again(
-    store: Store, corpus: Corpus
+    store: MlflowStore, corpus: Corpus
 ) -> None:
     losses = {n: [2.0 - n / 10, 1.5 - n / 10] for n in range(3)}
     engine = ScriptedEngine(losses)
@@ -93,7 +93,7 @@ def test_a_sweep_of_few_trials_says_why_none_was_trained_again(
     assert stored_result(store, store.run(state.run_id)).omitted == ""
 
 
-def test_a_sweep_that_runs_has_a_report(store: Store, corpus: Corpus) -> None:
+def test_a_sweep_that_runs_has_a_report(store: MlflowStore, corpus: Corpus) -> None:
     pages = []
 
     def look(message: RoundDone) -> None:
@@ -110,7 +110,9 @@ def test_a_sweep_that_runs_has_a_report(store: Store, corpus: Corpus) -> None:
     assert "lstm-sweep status s --follow" in second.html
 
 
-def test_a_trial_whose_driver_died_took_as_long_as_its_rounds(store: Store, corpus: Corpus) -> None:
+def test_a_trial_whose_driver_died_took_as_long_as_its_rounds(
+    store: MlflowStore, corpus: Corpus
+) -> None:
     spec = tiny_spec(trials=1, **PLAIN)
     state = sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), spec).run()
     [trial] = state.final
@@ -122,7 +124,7 @@ def test_a_trial_whose_driver_died_took_as_long_as_its_rounds(store: Store, corp
     assert found.seconds == 7.5
 
 
-def test_a_round_of_a_trial_that_runs_is_a_gain(store: Store, corpus: Corpus) -> None:
+def test_a_round_of_a_trial_that_runs_is_a_gain(store: MlflowStore, corpus: Corpus) -> None:
     pages = []
 
     def look(message: RoundDone) -> None:
@@ -146,7 +148,7 @@ def test_a_round_of_a_trial_that_runs_is_a_gain(store: Store, corpus: Corpus) ->
     assert ", by s/1, which has not ended" in live.html and "not ended" not in end.html
 
 
-def test_a_gain_is_when_its_round_was_reported(store: Store, corpus: Corpus) -> None:
+def test_a_gain_is_when_its_round_was_reported(store: MlflowStore, corpus: Corpus) -> None:
     spec, losses = tiny_spec(trials=2, **PLAIN), {0: [3.0, 2.0], 1: [2.5, 1.5]}
     state = sweep_of(store, corpus, ScriptedEngine(losses), spec).run()
     began = store.run(state.run_id).info.start_time
@@ -168,7 +170,7 @@ def test_a_gain_is_when_its_round_was_reported(store: Store, corpus: Corpus) -> 
 
 
 def test_a_sweep_that_went_on_has_the_gains_of_both_sittings(
-    store: Store, corpus: Corpus, data: Path
+    store: MlflowStore, corpus: Corpus, data: Path
 ) -> None:
     spec, losses = tiny_spec(data=str(data), trials=2, **PLAIN), {0: [3.0, 2.0], 1: [2.5, 1.5]}
     with pytest.raises(KeyboardInterrupt):
@@ -181,7 +183,7 @@ def test_a_sweep_that_went_on_has_the_gains_of_both_sittings(
 
 
 def test_a_sweep_without_its_best_loss_over_time_has_gains_where_trials_ended(
-    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = store.log
 
@@ -198,7 +200,7 @@ def test_a_sweep_without_its_best_loss_over_time_has_gains_where_trials_ended(
 
 
 def test_a_sweep_that_failed_whole_has_a_report(
-    store: Store, corpus: Corpus, tmp_path: Path
+    store: MlflowStore, corpus: Corpus, tmp_path: Path
 ) -> None:
     bad = {n: Ended(Outcome.ERROR, f"ValueError: {n}") for n in range(9)}
     engine = ScriptedEngine({n: [] for n in range(9)}, endings=bad)
@@ -210,7 +212,7 @@ def test_a_sweep_that_failed_whole_has_a_report(
 
 
 def test_a_report_that_cannot_be_stored_costs_nothing_else(
-    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep = store.keep_text
 
@@ -229,7 +231,7 @@ def test_a_report_that_cannot_be_stored_costs_nothing_else(
     assert not state.left_open
 
 
-def test_what_cannot_be_read_is_left_out(store: Store, corpus: Corpus) -> None:
+def test_what_cannot_be_read_is_left_out(store: MlflowStore, corpus: Corpus) -> None:
     spec = tiny_spec(trials=3, **PLAIN)
     losses = {n: [3.0, 2.0 - n / 10] for n in range(3)}
     state = sweep_of(store, corpus, ScriptedEngine(losses), spec).run()
@@ -283,7 +285,7 @@ def test_the_command_writes_a_file_and_replaces_only_reports(
     ],
 )
 def test_a_file_that_cannot_be_is_refused_before_anything_is_read(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, why: str
+    store: MlflowStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, why: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as refused:

@@ -21,7 +21,7 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.trial import Ended, Outcome, RoundDone, Slot
@@ -91,7 +91,7 @@ def server(workplace: Callable[[str], Path]) -> Iterator[Server]:
 def test_a_rerun_waits_for_a_server_that_is_down_for_a_while(
     server: Server, corpus: Corpus, data: Path
 ) -> None:
-    store = Store(Settings(server.address, None, "outage", "test"))
+    store = MlflowStore(Settings(server.address, None, "outage", "test"))
     record = one_trial(store, corpus, data)
     restart = threading.Thread(target=server.start)
     engine = ScriptedEngine(LOSSES, watch=killing(server))
@@ -109,7 +109,7 @@ def test_a_rerun_waits_for_a_server_that_is_down_for_a_while(
 def test_ctrl_c_ends_a_rerun_whose_server_is_down_and_the_next_one_closes_its_run(
     server: Server, corpus: Corpus, data: Path
 ) -> None:
-    store = Store(Settings(server.address, None, "outage", "test"))
+    store = MlflowStore(Settings(server.address, None, "outage", "test"))
     record = one_trial(store, corpus, data)
     engine = ScriptedEngine(LOSSES, watch=killing(server))
     observer = Listening(at_outage=lambda: os.kill(os.getpid(), signal.SIGINT))

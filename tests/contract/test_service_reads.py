@@ -20,7 +20,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import MOST_S, SharedSettings
 from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from tests.counted import CountedClient
 from tests.drivers import let_drivers_idle
 from tests.service_app import API, HERE, SPACE, send_corpus
@@ -121,7 +121,7 @@ def test_what_a_driver_writes_is_seen(site: Site, client: TestClient) -> None:
     run_id = submit(client, "one")["run_id"]
     site.app.state.site.answers.forget()
     assert client.get(f"{API}/sweeps/one/trials").json()["trials"] == []
-    driver = Store(site.store.settings)
+    driver = MlflowStore(site.store.settings)
     tags = {
         Tag.NAME: "one", Tag.TRIAL: "0", Tag.PHASE: "search", Tag.SEED: "0",
         Tag.CONFIG: json.dumps(SPACE), Tag.SCHEMA: str(SCHEMA), Tag.DATA: "{}",

@@ -25,7 +25,7 @@ from lstm_sweep.search.process.signals import SIGNALS
 from lstm_sweep.search.results.export import export
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.trial import Slot
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
@@ -103,7 +103,9 @@ def test_sweeps_and_exports_in_threads_leave_the_process_as_it_was(
 def test_a_store_leaves_the_environment_as_it_was(workplace: Callable[[str], Path]) -> None:
     store = store_in(workplace("store"))
     with nothing_changed():
-        store = Store(Settings(store.settings.tracking_uri, None, "test", "t", request_timeout_s=7))
+        store = MlflowStore(
+            Settings(store.settings.tracking_uri, None, "test", "t", request_timeout_s=7)
+        )
         run_id = store.create_run("x", {})
         store.finish(run_id, "FINISHED")
 

@@ -11,13 +11,14 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep import dispatch
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.trial import Ended, Job, Outcome, Slot
-from tests.fakes import MemoryStore, ScriptedCluster
+from tests.fakes import ScriptedCluster
 from tests.sweeps import PLAIN, tiny_spec
 
 A, B, C = (Slot(index, core=0, node=f"node-{index}") for index in range(3))
@@ -40,9 +41,7 @@ class Told(Silent):
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
-    # which has no models
-    monkeypatch.setattr("lstm_sweep.search.sweep.sweep.log_best_model", lambda *arguments: None)
+def store() -> MemoryStore:
     return MemoryStore()
 
 
@@ -59,8 +58,8 @@ def swept(
     arguments: dict[str, Any] = {"store": store, "engine": cluster, "observer": display}
     sweep = Sweep(spec, name="s", task=CorpusTask.of(spec, corpus), **arguments)
     sweep.run()
-    assert set(store.statuses.values()) <= {"FINISHED", "FAILED"}
-    assert store.statuses[sweep.state.run_id] == "FINISHED"
+    assert {run.info.status for run in store.runs()} <= {"FINISHED", "FAILED"}
+    assert store.run(sweep.state.run_id).info.status == "FINISHED"
     return sweep
 
 
@@ -85,9 +84,8 @@ def test_a_trial_whose_slot_is_lost_is_tried_again_on_another(
     assert sweep.state.counts == {"complete": 6}
     assert sweep.state.slots == (B,)
     assert [one for one in cluster.started if one[0] == 0] == [(0, 1, A), (0, 2, B)]
-    lost = [tags for tags in store.run_tags.values() if tags.get("sweep.outcome") == "lost"]
-    [tags] = lost
-    assert (tags["sweep.trial"], tags["sweep.reason"]) == ("0", GONE.reason)
+    [lost] = store.runs({Tag.OUTCOME: "lost"})
+    assert (lost.data.tags[Tag.TRIAL], lost.data.tags[Tag.REASON]) == ("0", GONE.reason)
     assert display.told == ["node-0, core 0 is lost: its node has left the cluster"]
 
 
@@ -187,6 +185,7 @@ def test_slots_may_be_lost_while_the_store_is_away(
         name: str, tags: Mapping[str, str], parent: str | None = None
     ) -> str:
         if tags.get("sweep.trial") == "1" and tags.get("sweep.attempt") == "1":
+            assert store.wait_for_answer
             store.wait_for_answer("nobody there", 0.01)
         return create_run(name, tags, parent)
 
@@ -219,7 +218,7 @@ def test_who_has_the_best_loss_and_no_weights_is_named(
 
     sweep = swept(Dying(LOSSES, (A,), {}), corpus, data, store, display)
     assert sweep.state.best and sweep.state.best.trial.number == 5
-    assert Tag.WEIGHTS not in store.run_tags[sweep.state.best.run_id]
+    assert Tag.WEIGHTS not in store.tags(sweep.state.best.run_id)
     assert display.told == [
         "s/5 has no weights: its files could not be had from node-0, core 0; its rerun has them"
     ]
@@ -261,7 +260,6 @@ def test_a_run_says_what_device_its_trial_was_trained_on(
     corpus: Corpus, data: Path, store: MemoryStore, display: Told
 ) -> None:
     swept(ScriptedCluster(LOSSES, (A, B), {}), corpus, data, store, display)
-    devices = {tags["sweep.device"] for tags in store.run_tags.values() if "sweep.device" in tags}
-    assert devices == {"cpu: of node-0", "cpu: of node-1"}
-    nodes = {tags["sweep.node"] for tags in store.run_tags.values() if "sweep.node" in tags}
-    assert nodes == {"node-0", "node-1"}
+    trained = [run.data.tags for run in store.runs({Tag.PHASE: "search"})]
+    assert {tags[Tag.DEVICE] for tags in trained} == {"cpu: of node-0", "cpu: of node-1"}
+    assert {tags[Tag.NODE] for tags in trained} == {"node-0", "node-1"}

@@ -13,7 +13,7 @@ from mlflow.store.tracking import sqlalchemy_store
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process import file_systems
-from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, Store
+from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, MlflowStore
 from tests.sweeps import store_in
 
 NFS = "36 35 98:0 / {} rw,noatime master:1 - nfs4 server:/home rw\n"
@@ -34,7 +34,7 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return mount
 
 
-def opened(folder: Path) -> tuple[Store, str]:
+def opened(folder: Path) -> tuple[MlflowStore, str]:
     """The store of a folder, and the kind of journal that its file has then."""
     store = store_in(folder)
     with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as connection:

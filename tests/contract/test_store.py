@@ -27,7 +27,7 @@ from lstm_sweep.search.store import experiment, reader
 from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, Trial
 from tests.conftest import in_full
@@ -44,26 +44,26 @@ def server(workplace: Callable[[str], Path]) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", *in_full("server")])
-def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> Store:
+def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> MlflowStore:
     if request.param == "server":
         address = request.getfixturevalue("server")
-        return Store(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
+        return MlflowStore(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
     return store_in(workplace("sqlite"))
 
 
-def test_metrics_come_back_bit_for_bit(store: Store) -> None:
+def test_metrics_come_back_bit_for_bit(store: MlflowStore) -> None:
     run_id = store.create_run("r", {})
     for step, value in enumerate([math.pi, 0.1 + 0.2, 1e-300], start=1):
         store.log(run_id, metrics={"loss": value}, step=step)
     assert store.history(run_id, "loss") == {1: math.pi, 2: 0.1 + 0.2, 3: 1e-300}
 
 
-def test_a_tag_that_mlflow_would_cut_off_is_refused(store: Store) -> None:
+def test_a_tag_that_mlflow_would_cut_off_is_refused(store: MlflowStore) -> None:
     with pytest.raises(InputError, match="9,000 characters"):
         store.create_run("r", {"long": "x" * 9000})
 
 
-def test_a_null_character_which_not_every_database_holds_is_escaped(store: Store) -> None:
+def test_a_null_character_which_not_every_database_holds_is_escaped(store: MlflowStore) -> None:
     run_id = store.create_run("r", {"sweep.device": "a\0b"})
     store.log(run_id, tags={"sweep.reason": "ValueError: c\0d"}, params={"data": "e\0f"})
     tags = store.tags(run_id)
@@ -83,13 +83,13 @@ def test_bytes_that_are_no_text_in_a_file_are_shown_escaped(
     assert capfd.readouterr().err == ""
 
 
-def test_runs_are_found_by_their_tags(store: Store) -> None:
+def test_runs_are_found_by_their_tags(store: MlflowStore) -> None:
     wanted = store.create_run("a", {"sweep.name": "mine"})
     store.create_run("b", {"sweep.name": "other"})
     assert [run.info.run_id for run in store.runs({"sweep.name": "mine"})] == [wanted]
 
 
-def test_files_are_kept_and_let_go(store: Store, tmp_path: Path) -> None:
+def test_files_are_kept_and_let_go(store: MlflowStore, tmp_path: Path) -> None:
     run_id = store.create_run("r", {})
     (tmp_path / "model.keras").write_bytes(b"weights")
     store.keep_file(run_id, tmp_path / "model.keras", "model")
@@ -100,7 +100,7 @@ def test_files_are_kept_and_let_go(store: Store, tmp_path: Path) -> None:
     assert store.client.list_artifacts(run_id) == []
 
 
-def test_metrics_that_are_no_numbers_come_back_as_they_were(store: Store) -> None:
+def test_metrics_that_are_no_numbers_come_back_as_they_were(store: MlflowStore) -> None:
     run_id = store.create_run("odd", {})
     given = [math.inf, -math.inf, math.nan, 1e308]
     for step, value in enumerate(given):
@@ -109,7 +109,7 @@ def test_metrics_that_are_no_numbers_come_back_as_they_were(store: Store) -> Non
     assert list(map(repr, found.values())) == ["inf", "-inf", "nan", "1e+308"]
 
 
-def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> None:
+def test_a_sweep_reads_back_as_it_was_written(store: MlflowStore, corpus: Corpus) -> None:
     engine = ScriptedEngine({0: [3.0, 2.5], 1: [2.0, 2.2]})
     state = sweep_of(store, corpus, engine, tiny_spec(trials=2)).run()
     records = reader.trials(store, "s")
@@ -129,7 +129,7 @@ def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> N
     assert params["ngram"] == {"baseline", "window"}
 
 
-def test_a_parent_run_says_what_the_sweep_was(store: Store, corpus: Corpus) -> None:
+def test_a_parent_run_says_what_the_sweep_was(store: MlflowStore, corpus: Corpus) -> None:
     state = sweep_of(store, corpus, ScriptedEngine({0: [3.0]}), tiny_spec(trials=1, epochs=1)).run()
     run = store.run(state.run_id)
     assert run.info.status == "FINISHED"
@@ -142,7 +142,9 @@ def test_a_parent_run_says_what_the_sweep_was(store: Store, corpus: Corpus) -> N
     assert names == {"sweep.yaml", "evidence.json", "report.html"}
 
 
-def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: Corpus) -> None:
+def test_a_child_run_has_all_that_is_needed_to_repeat_it(
+    store: MlflowStore, corpus: Corpus
+) -> None:
     state = sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), tiny_spec(trials=1)).run()
     run = store.run(state.finished[0].run_id)
     trial = state.finished[0].trial
@@ -156,7 +158,7 @@ def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: C
     assert scoring == Scoring(targets=100, seed=0, adjacent=24)
 
 
-def test_only_the_best_few_keep_their_weights(store: Store, corpus: Corpus) -> None:
+def test_only_the_best_few_keep_their_weights(store: MlflowStore, corpus: Corpus) -> None:
     script = {number: [loss] for number, loss in enumerate([5.0, 4.0, 3.0, 3.5, 9.0])}
     sweep_of(store, corpus, ScriptedEngine(script), tiny_spec(trials=5, keep=2, epochs=1)).run()
     kept = {r.trial.number for r in reader.trials(store, "s") if r.has_weights}
@@ -166,7 +168,7 @@ def test_only_the_best_few_keep_their_weights(store: Store, corpus: Corpus) -> N
         assert found == (["model"] if record.trial.number in kept else [])
 
 
-def test_a_lost_trial_is_tried_again_with_the_same_seed(store: Store, corpus: Corpus) -> None:
+def test_a_lost_trial_is_tried_again_with_the_same_seed(store: MlflowStore, corpus: Corpus) -> None:
     engine = ScriptedEngine({0: [3.0, 2.0]}, lose_first=1)
     sweep_of(store, corpus, engine, tiny_spec(trials=1)).run()
     runs = store.runs({"sweep.name": "s", "sweep.phase": "search"})
@@ -179,14 +181,16 @@ def test_a_lost_trial_is_tried_again_with_the_same_seed(store: Store, corpus: Co
     assert [record.trial.attempt for record in reader.trials(store, "s")] == [2]
 
 
-def test_a_trial_that_is_lost_again_and_again_is_given_up(store: Store, corpus: Corpus) -> None:
+def test_a_trial_that_is_lost_again_and_again_is_given_up(
+    store: MlflowStore, corpus: Corpus
+) -> None:
     engine = ScriptedEngine({0: [3.0], 1: [2.0]}, lose_first=3)
     state = sweep_of(store, corpus, engine, tiny_spec(trials=2, epochs=1)).run()
     assert state.counts == {"complete": 1, "lost": 1}
     assert len(state.finished) == 4
 
 
-def test_an_interrupted_sweep_leaves_no_run_running(store: Store, corpus: Corpus) -> None:
+def test_an_interrupted_sweep_leaves_no_run_running(store: MlflowStore, corpus: Corpus) -> None:
     sweep = sweep_of(store, corpus, ScriptedEngine({0: [3.0]}, interrupt=True), tiny_spec(trials=3))
     with pytest.raises(KeyboardInterrupt):
         sweep.run()
@@ -203,7 +207,9 @@ class _Unread(Silent):
         raise SystemExit(1)
 
 
-def test_a_sweep_goes_on_when_nobody_reads_what_it_prints(store: Store, corpus: Corpus) -> None:
+def test_a_sweep_goes_on_when_nobody_reads_what_it_prints(
+    store: MlflowStore, corpus: Corpus
+) -> None:
     spec = tiny_spec(trials=3, epochs=1)
     engine = ScriptedEngine({n: [3.0 - n] for n in range(3)})
     state = sweep_of(store, corpus, engine, spec, observer=_Unread()).run()
@@ -211,7 +217,7 @@ def test_a_sweep_goes_on_when_nobody_reads_what_it_prints(store: Store, corpus: 
     assert store.run(state.run_id).info.status == "FINISHED"
 
 
-def test_a_name_whose_sweep_was_deleted_begins_anew(store: Store, corpus: Corpus) -> None:
+def test_a_name_whose_sweep_was_deleted_begins_anew(store: MlflowStore, corpus: Corpus) -> None:
     old = sweep_of(store, corpus, ScriptedEngine({0: [1.0]}), tiny_spec(trials=1, epochs=1)).run()
     store.client.delete_run(old.run_id)
     assert reader.trials(store, "s") == []
@@ -220,7 +226,7 @@ def test_a_name_whose_sweep_was_deleted_begins_anew(store: Store, corpus: Corpus
 
 
 def test_a_rerun_that_fails_is_different_even_if_nothing_could_be_compared(
-    store: Store, corpus: Corpus, data: Path
+    store: MlflowStore, corpus: Corpus, data: Path
 ) -> None:
     engine = ScriptedEngine({0: []}, interrupt=True)
     with pytest.raises(KeyboardInterrupt):
@@ -233,7 +239,7 @@ def test_a_rerun_that_fails_is_different_even_if_nothing_could_be_compared(
 
 
 def test_what_runs_at_the_deadline_is_ended_with_its_best_epoch(
-    store: Store, corpus: Corpus
+    store: MlflowStore, corpus: Corpus
 ) -> None:
     clock = iter(float(second) for second in range(10_000))
     spec = tiny_spec(trials=3, minutes=0.5, epochs=1000, early_stopping=0)
@@ -265,7 +271,7 @@ class _Counting:
 
 
 def test_a_trial_takes_two_calls_and_at_most_one_for_each_epoch(
-    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", math.inf)
     monkeypatch.setattr("lstm_sweep.search.sweep.lease.BEAT_S", 3600.0)
@@ -286,7 +292,7 @@ def test_a_trial_takes_two_calls_and_at_most_one_for_each_epoch(
     assert own[12] == own[2]
 
 
-def test_a_failed_trial_keeps_its_log(store: Store, corpus: Corpus, tmp_path: Path) -> None:
+def test_a_failed_trial_keeps_its_log(store: MlflowStore, corpus: Corpus, tmp_path: Path) -> None:
     run_id = store.create_run("s", {"sweep.name": "s"})
     tags = {"sweep.name": "s"}
     writer = Journal(store, run_id, Dataset("words", "0123", "words.txt"), tags)
@@ -307,11 +313,13 @@ def test_a_failed_trial_keeps_its_log(store: Store, corpus: Corpus, tmp_path: Pa
 def test_a_store_that_does_not_answer_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(InputError, match=r"store http://127.0.0.1:9") as caught:
-        Store(Settings("http://127.0.0.1:9", None, "test", "test"))
+        MlflowStore(Settings("http://127.0.0.1:9", None, "test", "test"))
     assert "\n" not in str(caught.value)
 
 
-def test_a_real_trial_runs_inline_through_the_whole_loop(store: Store, corpus: Corpus) -> None:
+def test_a_real_trial_runs_inline_through_the_whole_loop(
+    store: MlflowStore, corpus: Corpus
+) -> None:
     state = sweep_of(store, corpus, InlineEngine(), tiny_spec(trials=1)).run()
     assert state.counts == {"complete": 1}
     [record] = reader.trials(store, "s")

@@ -24,7 +24,7 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep.lease import Lease
 from lstm_sweep.search.trial import RoundDone
 from tests.contract.sittings import go_on
@@ -148,16 +148,16 @@ def test_a_look_at_the_queue_while_a_driver_begins_changes_nothing(
     folder: Path, store: Store, data: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue.submit(store, spec_of(data, "s"), Submission(owner="ann"))
-    reopen, statuses = Store.reopen, list[str]()
+    reopen, statuses = MlflowStore.reopen, list[str]()
 
-    def looked_at(self: Store, run_id: str, status: str = "RUNNING") -> None:
+    def looked_at(self: MlflowStore, run_id: str, status: str = "RUNNING") -> None:
         reopen(self, run_id, status)
         queue.queued(store_in(folder))
 
     def note(message: RoundDone) -> None:
         statuses.append(reader.existing_sweep(store, "s").info.status)
 
-    monkeypatch.setattr(Store, "reopen", looked_at)
+    monkeypatch.setattr(MlflowStore, "reopen", looked_at)
     assert go_on(store, corpus, ScriptedEngine(LOSSES, watch=note)).status == "finished"
     assert set(statuses) == {"RUNNING"}
 

@@ -16,7 +16,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
 from lstm_sweep.search.sweep.resume import rebuild
@@ -28,17 +28,20 @@ from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
 
 @pytest.fixture
-def store(workplace: Callable[[str], Path]) -> Store:
+def store(workplace: Callable[[str], Path]) -> MlflowStore:
     return store_in(workplace("going_on"))
 
 
 @pytest.fixture
-def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
+def run(store: MlflowStore, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
     return runner(store, corpus, data)
 
 
 def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore,
+    corpus: Corpus,
+    run: Callable[..., SweepState],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
 
@@ -54,7 +57,7 @@ def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
 
 
 def test_of_two_that_go_on_with_a_sweep_the_second_is_refused(
-    store: Store, run: Callable[..., SweepState]
+    store: MlflowStore, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     seen = reader.existing_sweep(store, "s")
@@ -64,7 +67,7 @@ def test_of_two_that_go_on_with_a_sweep_the_second_is_refused(
 
 
 def test_who_lost_a_sweep_before_its_first_trial_begins_none(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState]
+    store: MlflowStore, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     past = rebuild(store, reader.existing_sweep(store, "s"))
@@ -79,7 +82,7 @@ def test_who_lost_a_sweep_before_its_first_trial_begins_none(
 
 
 def test_of_two_sweeps_that_take_a_name_at_once_the_later_one_gives_way(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState]
+    store: MlflowStore, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     refused: list[NameTakenError] = []
 
@@ -96,13 +99,16 @@ def test_of_two_sweeps_that_take_a_name_at_once_the_later_one_gives_way(
     assert "RUNNING" not in {run.info.status for run in store.runs()}
 
 
-def store_of(store: Store) -> Store:
+def store_of(store: MlflowStore) -> MlflowStore:
     """The same store, as another program has it."""
-    return Store(store.settings)
+    return MlflowStore(store.settings)
 
 
 def test_a_sweep_shows_that_it_is_driven_while_it_begins_starts_a_worker_and_ends(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore,
+    corpus: Corpus,
+    run: Callable[..., SweepState],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lease, "BEAT_S", 0.05)
     seen: list[int] = []
@@ -127,7 +133,7 @@ def test_a_sweep_shows_that_it_is_driven_while_it_begins_starts_a_worker_and_end
     assert len(seen) == 8 and sorted({*seen}) == seen and seen[0] > 0
 
 
-class SlowToRenew(Store):
+class SlowToRenew(MlflowStore):
     """A store that takes its time to write a lease beside."""
 
     def log(self, run_id: str, *, tags: Mapping[str, str] | None = None, **more: Any) -> None:
@@ -141,7 +147,7 @@ class SlowToRenew(Store):
 
 
 def test_a_slow_renewal_writes_nothing_into_a_sweep_that_has_ended(
-    store: Store, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "BEAT_S", 0.01)
     slow = SlowToRenew(store.settings)

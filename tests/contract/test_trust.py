@@ -28,7 +28,7 @@ from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial
 from tests.conftest import write_text
 from tests.fakes import ScriptedEngine
@@ -64,7 +64,7 @@ def files_of(place: Path) -> set[Path]:
 
 def open_store(folder: Path) -> Store:
     uri, artifacts = f"sqlite:///{folder / 'mlflow.db'}", (folder / "mlartifacts").as_uri()
-    return Store(Settings(uri, artifacts, "lstm-sweep", "test"))
+    return MlflowStore(Settings(uri, artifacts, "lstm-sweep", "test"))
 
 
 def run_sweep(store: Store, folder: Path, engine: ScriptedEngine, said: io.StringIO) -> None:

@@ -26,7 +26,7 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.state import SweepState
 from tests.fakes import ScriptedEngine
@@ -73,7 +73,7 @@ class Place:
     @property
     def store(self) -> Store:
         """The store itself."""
-        return Store(self.settings)
+        return MlflowStore(self.settings)
 
 
 @pytest.fixture

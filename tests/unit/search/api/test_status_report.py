@@ -15,7 +15,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.texts.sweeps import status_line
@@ -92,14 +92,14 @@ def test_each_round_that_is_better_than_all_is_one_request(
     store: Store, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged = list[float]()
-    log = Store.log
+    log = MlflowStore.log
 
-    def noted(self: Store, run_id: str, **given: Any) -> None:
+    def noted(self: MlflowStore, run_id: str, **given: Any) -> None:
         logged.extend([v for k, v in (given.get("metrics") or {}).items() if k == "best_val_loss"
                        and run_id == reader.sweeps(self)[0].info.run_id])  # fmt: skip
         log(self, run_id, **given)
 
-    monkeypatch.setattr(Store, "log", noted)
+    monkeypatch.setattr(MlflowStore, "log", noted)
     sweep().run()
     # at a round, at the end of its trial, at two rounds, at the end of theirs, and at the sweep's
     assert logged == [2.5, 2.5, 2.4, 2.3, 2.3, 2.3]

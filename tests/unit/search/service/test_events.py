@@ -27,7 +27,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Cache
 from lstm_sweep.search.store.faults import NoSuchRunError, StoreError
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from tests.service_app import API, Place, use_scripted_engines
 
 #: what is told of a sweep of three trials of two rounds by who was told nothing
@@ -86,7 +86,7 @@ def test_a_stream_is_a_snapshot_and_the_end_whatever_id_a_client_sends(place: Pl
 def test_what_happens_is_told_to_all_who_listen_and_later_to_who_comes_back(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, run_id = Store(place.service.settings.store), place.service.status("s").run_id
+    store, run_id = MlflowStore(place.service.settings.store), place.service.status("s").run_id
     store.log(run_id, tags={Tag.STATE: "running"})  # with nobody's lease: broken off
     monkeypatch.setattr("lstm_sweep.search.sweep.lease.BROKEN_OFF", "running")
     status, failing = place.service.status, list[str]()
@@ -117,7 +117,7 @@ def test_what_happens_is_told_to_all_who_listen_and_later_to_who_comes_back(
 
 
 def test_rounds_come_before_the_end_of_a_trial_and_anew_with_each_attempt(place: Place) -> None:
-    store = Store(place.service.settings.store)
+    store = MlflowStore(place.service.settings.store)
     ended = reader.trials(store, "s")[0]
     running = dataclasses.replace(ended, outcome="", status="RUNNING")
     told, had = list[bytes](), None

@@ -246,7 +246,7 @@ def test_of_a_tracking_server_only_the_address_is_printed(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     store = SimpleNamespace(page=lambda: "/#/runs")
-    monkeypatch.setattr(mlflow_server, "Store", lambda settings: store)
+    monkeypatch.setattr(mlflow_server, "MlflowStore", lambda settings: store)
     monkeypatch.setattr(reader, "sweeps", lambda store: [])
     assert main(["ui"]) == 0
     assert capsys.readouterr().out == "all runs: http://127.0.0.1:1/#/runs\n"

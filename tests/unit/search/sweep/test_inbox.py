@@ -14,12 +14,13 @@ import pytest
 from lstm_sweep.search.engines.base import Event, SlotLost
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.process.signals import Interrupted, Shield
+from lstm_sweep.search.store.base import make
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.tracking import make
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.sweep.inbox import LOOK_S, Inbox
 from lstm_sweep.search.sweep.observer import Silent, Viewer
 from lstm_sweep.search.trial import Ended, Message, Outcome, Slot
-from tests.fakes import MemoryStore, ScriptedEngine
+from tests.fakes import ScriptedEngine
 
 LOST = Ended(Outcome.LOST)
 
@@ -104,7 +105,7 @@ def test_events_are_heard_while_a_request_is_under_way_and_not_once_an_end_is_wa
         said.extend(event for _, event in events)
         heard.set()
 
-    with inbox.receiving_while_waiting(store), inbox.hearing_meanwhile(hear):  # type: ignore[arg-type]
+    with inbox.receiving_while_waiting(store), inbox.hearing_meanwhile(hear):
         assert store.make_request(lambda: heard.wait(60)) is True
         assert set(said) == {LOST}
         before = len(said)
@@ -117,7 +118,7 @@ def test_events_are_heard_while_a_request_is_under_way_and_not_once_an_end_is_wa
 
 def test_nobody_hears_of_events_once_the_loop_is_over() -> None:
     store, inbox = MemoryStore(), inbox_of(Shield())
-    with inbox.receiving_while_waiting(store):  # type: ignore[arg-type]
+    with inbox.receiving_while_waiting(store):
         with inbox.hearing_meanwhile(lambda events: pytest.fail(str(events))):
             pass
         thread = store.make_request(threading.get_ident)

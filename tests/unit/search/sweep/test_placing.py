@@ -11,10 +11,11 @@ from typing import Any
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.sweep.dispatch import FEWEST, TURN_S
 from lstm_sweep.search.sweep.inbox import LOOK_S
 from lstm_sweep.search.trial import Job, Slot
-from tests.fakes import MemoryStore, ScriptedCluster
+from tests.fakes import ScriptedCluster
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 SLOTS = tuple(Slot(index, core=index) for index in range(7))
@@ -128,7 +129,7 @@ def waits_of(request_s: float, corpus: Corpus, data: Path) -> list[tuple[int, fl
     store, engine = SlowStore(request_s), Watched()
     spec = tiny_spec(data=str(data), trials=7, **PLAIN)
     given: dict[str, Any] = {"clock": lambda: store.now}
-    state = sweep_of(store, corpus, engine, spec, **given).run()  # type: ignore[arg-type]
+    state = sweep_of(store, corpus, engine, spec, **given).run()
     assert state.counts == {"complete": 7}
     return engine.waits
 
@@ -149,7 +150,7 @@ def test_a_slot_that_a_sweep_may_not_use_is_no_idle_one_of_it(corpus: Corpus, da
     engine, ticks = OneAllowed(), itertools.count()
     spec = tiny_spec(data=str(data), trials=7, **PLAIN)
     given: dict[str, Any] = {"clock": lambda: float(next(ticks))}
-    sweep = sweep_of(MemoryStore(), corpus, engine, spec, **given)  # type: ignore[arg-type]
+    sweep = sweep_of(MemoryStore(), corpus, engine, spec, **given)
     state = sweep.run()
     assert (engine.busiest, state.usable, len(state.slots)) == (1, 1, 2)
     assert sweep._policy and sweep._policy.slots.count == 1
@@ -161,7 +162,7 @@ def test_a_slot_is_kept_for_a_trial_while_a_server_is_told_of_it(
 ) -> None:
     engine = Reserving()
     spec = tiny_spec(data=str(data), trials=7, **PLAIN)
-    state = sweep_of(FarStore(), corpus, engine, spec).run()  # type: ignore[arg-type]
+    state = sweep_of(FarStore(), corpus, engine, spec).run()
     assert state.counts == {"complete": 7}
     assert (max(engine.kept), engine.unreserved) == (1, [])  # events were received meanwhile
     assert engine.kept[-1] == 0
@@ -172,7 +173,7 @@ def test_the_policy_decides_for_a_slot_that_another_sweep_has_left(
 ) -> None:
     engine = Freed()
     spec = tiny_spec(data=str(data), trials=7, **PLAIN)
-    sweep = sweep_of(MemoryStore(), corpus, engine, spec)  # type: ignore[arg-type]
+    sweep = sweep_of(MemoryStore(), corpus, engine, spec)
     engine.policy = lambda: sweep._policy
     sweep.run()
     assert engine.beside and set(engine.beside) == {2}

@@ -25,10 +25,11 @@ from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import SCHEMA, Dataset
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep import tasks
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.sweep.task import KnownCosts, Task
@@ -36,7 +37,7 @@ from lstm_sweep.search.texts.dry_run import lines
 from lstm_sweep.search.trial import RESULTS, Job, Phase, Slot, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.template.config import TemplateConfig, TemplateSpace
-from tests.fakes import MemoryStore, ScriptedEngine
+from tests.fakes import ScriptedEngine
 
 
 class TreeConfig(TemplateConfig):
@@ -172,10 +173,15 @@ def engine() -> Listening:
 
 @pytest.fixture(scope="module")
 def sweep(engine: Listening) -> Sweep:
-    store: Any = MemoryStore()
+    store = MemoryStore()
     sweep = Sweep(SPEC, name="trees", task=TreeTask.open(SPEC), store=store, engine=engine)
     sweep.run()
     return sweep
+
+
+def store_of(sweep: Sweep) -> MemoryStore:
+    assert isinstance(sweep._store, MemoryStore)
+    return sweep._store
 
 
 def test_a_whole_sweep_is_run_over_it(sweep: Sweep) -> None:
@@ -196,17 +202,16 @@ def test_only_what_it_admits_is_trained_as_it_says(engine: Listening, sweep: Swe
 
 
 def test_its_runs_carry_its_tags_and_no_unit_of_other_kinds(sweep: Sweep) -> None:
-    store: Any = sweep._store
-    assert len(store.run_tags) == 1 + (SPEC.trials or 0)
-    assert all(tags["sweep.trees"] == "iris" for tags in store.run_tags.values())
-    assert not any("bits_per_symbol" in row for rows in store.metrics.values() for row in rows)
+    store = store_of(sweep)
+    assert len(store.runs()) == 1 + (SPEC.trials or 0)
+    assert all(run.data.tags["sweep.trees"] == "iris" for run in store.runs())
+    assert not any("bits_per_symbol" in run.data.metrics for run in store.runs())
     best = SweepResult.of(sweep.state).best
     assert best and best.bits_per_symbol is None and best.val_loss == sweep.state.best_loss
 
 
 def test_its_evidence_names_its_loss(sweep: Sweep) -> None:
-    store: Any = sweep._store
-    evidence = json.loads(store.kept["evidence.json"][0])
+    evidence = json.loads(store_of(sweep).content(sweep.state.run_id, "evidence.json"))
     assert (evidence["loss"], evidence["training_symbols"]) == ("share of errors", 0)
     assert {trial["parameters"] for trial in evidence["trials"]} == {None}
 
@@ -217,7 +222,7 @@ def test_what_it_does_not_offer_is_refused_in_a_sentence(sweep: Sweep) -> None:
         trial=trial, run_id="r", status="FINISHED", outcome="complete", reason="", parameters=0,
         best_val_loss=0.5, best_epoch=1, epochs=3, has_weights=True, tags=TAGS,
     )  # fmt: skip
-    store: Any = sweep._store
+    store = store_of(sweep)
     with pytest.raises(InputError, match="trial trees/0: its network cannot be exported"):
         TreeTask.bundle_writer(store, record)
 
@@ -302,7 +307,7 @@ def test_its_trials_are_compared_and_trained_again(settings: Settings) -> None:
     losses = [one.record.best_val_loss or 9 for one in (found.first, found.second)]
     assert found.difference == losses[1] - losses[0] != 0
     assert set(found.differences) <= {"layers", "leaves"}
-    Store(settings).log(found.first.record.run_id, tags={TreeTask.runs.tag: "other trees"})
+    MlflowStore(settings).log(found.first.record.run_id, tags={TreeTask.runs.tag: "other trees"})
     apart = api.compare("trees/3", "trees/4", settings=settings)
     assert apart.difference is None and "other data" in apart.verdict
 

@@ -13,7 +13,7 @@ from lstm_sweep.search.service.pages import views
 from lstm_sweep.search.service.pages.rendering import rendered
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from tests.service_app import Place, use_scripted_engines
 from tests.unit.search.pages.found import findings, trial
 from tests.unit.search.service.pages.site import Elements, browser, check
@@ -70,7 +70,7 @@ def test_a_trial_is_shown_with_its_loss_curve_and_rounds(place: Place, client: T
 
 
 def test_of_a_trial_without_rounds_no_table_is_shown(place: Place, client: TestClient) -> None:
-    store = Store(place.service.settings.store)
+    store = MlflowStore(place.service.settings.store)
     tags = reader.find_trial(store, "s/1").tags
     left_out = {Tag.OUTCOME, *(name for name in tags if name.startswith("mlflow."))}
     given = {name: text for name, text in tags.items() if name not in left_out}
@@ -90,7 +90,7 @@ def test_the_page_of_a_trial_says_what_it_does_and_follows_it_until_it_has_ended
         return badge, page.all("main")[0].get("data-every"), live
 
     assert followed() == ("badge complete", None, ["state", "result", "rounds"])
-    store = Store(place.service.settings.store)
+    store = MlflowStore(place.service.settings.store)
     run_id = reader.find_trial(store, "s/1").run_id
     store.client.delete_tag(run_id, Tag.OUTCOME)
     for status, state in (("RUNNING", "running"), ("SCHEDULED", "paused")):
@@ -147,7 +147,7 @@ def test_what_is_not_there_is_a_sentence(client: TestClient, path: str, status: 
 
 
 def test_hostile_names_are_escaped(place: Place, client: TestClient) -> None:
-    store = Store(place.service.settings.store)
+    store = MlflowStore(place.service.settings.store)
     run_id = api.status("s", settings=place.service.settings.store).run_id
     store.client.set_tag(run_id, Tag.REASON, HOSTILE)
     place.service.owners["s"] = HOSTILE
