@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lstm_sweep.models.data.samples import python_docs
+from lstm_sweep.models.data.source import python_docs
 from lstm_sweep.models.errors import InputError
 
 #: a corpus that each Python brings: its own source code, so many characters

@@ -15,8 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from lstm_sweep.models.data.samples import SAMPLES
-from lstm_sweep.models.data.source import SYMBOLS, Source
+from lstm_sweep.models.data.source import SAMPLES, SYMBOLS, Source
 from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.models.yaml_file import read_yaml

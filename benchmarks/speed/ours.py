@@ -24,11 +24,7 @@ pin()
 from lstm_sweep.models import backend  # noqa: E402
 from lstm_sweep.models.config import TrialConfig  # noqa: E402
 from lstm_sweep.models.data.corpus import Split  # noqa: E402
-from lstm_sweep.models.data.windows import (  # noqa: E402
-    TrainingWindows,
-    steps_with_target,
-    usual_adjacent,
-)
+from lstm_sweep.models.data.windows import TrainingWindows, steps_with_target, usual_adjacent  # noqa: E402
 from lstm_sweep.models.fast.program_types import Program, StepProgram  # noqa: E402
 from lstm_sweep.models.network import lstm, program  # noqa: E402
 from lstm_sweep.models.network.evaluation import SCORING_ROWS  # noqa: E402

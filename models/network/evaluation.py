@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.beginnings import Stage, stages_of
 from lstm_sweep.models.data.corpus import Corpus, Split
-from lstm_sweep.models.data.scoring_streams import RUN_UP, scoring_blocks
+from lstm_sweep.models.data.streams import RUN_UP, scoring_blocks
 from lstm_sweep.models.data.windows import (
     Indices,
+    Stage,
     past,
     shared_windows,
+    stages_of,
     steps_with_target,
 )
 from lstm_sweep.models.fast.program_types import (

@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lstm_sweep.models.data.samples import SAMPLES
-from lstm_sweep.models.data.source import existing, file_groups
+from lstm_sweep.models.data.source import SAMPLES, existing, file_groups
 from lstm_sweep.models.errors import InputError, cut, escaped, shown
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.deletion import check_not_deleted

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lstm_sweep.models.data.samples import SAMPLES
-from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.source import SAMPLES, Source
 from lstm_sweep.models.errors import InputError, cut, nearest, shown
 from lstm_sweep.models.yaml_file import read_text
 from lstm_sweep.search.client.connection import Connection, RefusedError

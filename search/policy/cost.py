@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
-from lstm_sweep.models.data.scoring_streams import PARTS, RUN_UP
+from lstm_sweep.models.data.streams import PARTS, RUN_UP
 from lstm_sweep.models.data.windows import steps_with_target
 from lstm_sweep.search.policy.arrays import Array, Medians, Renewal
 

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lstm_sweep.models.data.samples import SAMPLES
-from lstm_sweep.models.data.source import existing, file_groups
+from lstm_sweep.models.data.source import SAMPLES, existing, file_groups
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.paths import resolved, why_not
 from lstm_sweep.search.service.bodies import CORPUS_ID, checked_settings

@@ -23,8 +23,7 @@ from lstm_sweep.models.bundle.served_model import NUMBERS
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.alphabet import Alphabet
-from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.data.excerpt import excerpt
+from lstm_sweep.models.data.corpus import Corpus, excerpt
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring, scoring_windows
 from lstm_sweep.models.errors import InputError

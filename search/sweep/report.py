@@ -13,7 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from lstm_sweep.models.config import Limit
-from lstm_sweep.models.data import samples
+from lstm_sweep.models.data import source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.pages.charts import Axis
@@ -190,7 +190,7 @@ def _entropy(run: Any, spec: Mapping[str, Any]) -> float | None:
     """Entropy of the data, nats per symbol; known of the sample that was generated."""
     data = spec.get("data", run.data.params.get("data"))
     ends = bool(spec.get("ends"))
-    return samples.WORKFLOW.entropy(ends=ends) if data == "workflow-log" else None
+    return source.WORKFLOW.entropy(ends=ends) if data == "workflow-log" else None
 
 
 def _axes(spec: Mapping[str, Any], limits: Mapping[str, Limit]) -> tuple[Axis, ...]:

@@ -14,8 +14,7 @@ import pytest
 
 from lstm_sweep.models.baselines import score_all
 from lstm_sweep.models.data.corpus import load
-from lstm_sweep.models.data.samples import WORKFLOW
-from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.source import WORKFLOW, Source
 from lstm_sweep.models.data.windows import Scoring
 from tests.cases import Place, Swept
 

@@ -15,8 +15,7 @@ from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
-from lstm_sweep.models.data.samples import Workflow
-from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.source import Source, Workflow
 from lstm_sweep.models.network import training
 from lstm_sweep.models.network.events import Round
 from lstm_sweep.search.cli import main

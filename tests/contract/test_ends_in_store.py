@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data import corpus as corpora
-from lstm_sweep.models.data.samples import WORKFLOW
+from lstm_sweep.models.data.source import WORKFLOW
 from lstm_sweep.search import api
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.process.signals import Interrupts

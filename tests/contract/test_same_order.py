@@ -11,8 +11,7 @@ import pytest
 from lstm_sweep.models.baselines import score_all
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
-from lstm_sweep.models.data.samples import WORKFLOW
-from lstm_sweep.models.data.source import SPLITS, Source
+from lstm_sweep.models.data.source import SPLITS, WORKFLOW, Source
 from lstm_sweep.models.data.windows import Scoring
 
 pytestmark = pytest.mark.usefixtures("prepared")

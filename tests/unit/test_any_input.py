@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import FIELDS
 from lstm_sweep.models.data.corpus import Corpus, load
-from lstm_sweep.models.data.samples import SAMPLES
-from lstm_sweep.models.data.source import SYMBOLS, Source
+from lstm_sweep.models.data.source import SAMPLES, SYMBOLS, Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.yaml_file import read_yaml
 from lstm_sweep.search.spec import SweepSpec, read_spec

@@ -126,7 +126,6 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
             "scipy",
             {
                 "models/baselines.py",
-                "models/ngram.py",
                 "search/policy/confirmed.py",
                 "search/policy/cost.py",
                 "search/policy/forecast.py",

@@ -17,7 +17,7 @@ from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
-from lstm_sweep.models.data.samples import SAMPLES
+from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.api.references import store_of_trial
 from lstm_sweep.search.service import problems

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.chains import IDS, data_of
-from lstm_sweep.models.baselines import Counts, score_all
+from lstm_sweep.models.baselines import ORDERS, Counts, NGram, score_all
 from lstm_sweep.models.data.alphabet import START, Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.windows import past
-from lstm_sweep.models.ngram import ORDERS, NGram
 from lstm_sweep.models.scoring import Floats
 
 #: codes of the two symbols of the smallest alphabet
@@ -92,8 +91,8 @@ def test_a_prediction_follows_its_definition_however_it_is_counted(
     sessions: list[list[int]], given_contexts: list[list[int]], block: int, dense: int
 ) -> None:
     with (
-        patch("lstm_sweep.models.ngram.COUNTED_BLOCK", block),
-        patch("lstm_sweep.models.ngram.DENSE", dense),
+        patch("lstm_sweep.models.baselines.NGRAM_BLOCK", block),
+        patch("lstm_sweep.models.baselines.DENSE", dense),
     ):
         counts = Counts(split_of(sessions), SIZE)
         predicted = NGram(len(given_contexts[0])).predict(counts, windows_of(*given_contexts))
@@ -151,7 +150,7 @@ def test_codes_of_a_large_alphabet_are_not_taken_for_others() -> None:
 
 
 def test_of_a_large_corpus_the_last_symbols_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lstm_sweep.models.ngram.COUNTED", 6)
+    monkeypatch.setattr("lstm_sweep.models.baselines.NGRAM_COUNTED", 6)
     split = split_of([[A, A, A, A, A], [B, B, A, B, B, B]])
     found = NGram(2).predict(Counts(split, SIZE), windows_of([B, B], [A, A]))
     expected = [by_definition([[B, B, A, B, B, B]], context) for context in ([B, B], [A, A])]
@@ -198,7 +197,7 @@ def test_scores_do_not_depend_on_the_sizes_of_blocks(monkeypatch: pytest.MonkeyP
     train, validation = one_session(parts["train"][:3000] + A), one_session(parts["test"][:500] + A)
     corpus = corpus_of(train, validation, IDS)
     whole = scored(corpus)["ngram"]
-    monkeypatch.setattr("lstm_sweep.models.ngram.COUNTED_BLOCK", 700)
+    monkeypatch.setattr("lstm_sweep.models.baselines.NGRAM_BLOCK", 700)
     monkeypatch.setattr("lstm_sweep.models.baselines.EXPECTED", 90)
     monkeypatch.setattr("lstm_sweep.models.baselines.BLOCK", 900)
     order, loss = scored(corpus)["ngram"]

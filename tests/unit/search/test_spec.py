@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import lstm_sweep as ls
 from lstm_sweep._launch import spec_of
-from lstm_sweep.models.data.samples import SAMPLES
+from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule

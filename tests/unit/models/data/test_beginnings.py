@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lstm_sweep.models.data.alphabet import START
-from lstm_sweep.models.data.beginnings import Stages, _ends, stages_of
+from lstm_sweep.models.data.windows import Stages, _ends, stages_of
 
 
 def drawn(count: int, length: int, symbols: int, seed: int) -> NDArray[np.int32]:

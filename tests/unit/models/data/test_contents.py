@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.models.data import contents
+from lstm_sweep.models.data import reader
 from lstm_sweep.models.data.alphabet import Alphabet
-from lstm_sweep.models.data.corpus import load
-from lstm_sweep.models.data.sessions import read_sessions
+from lstm_sweep.models.data.corpus import load, read_sessions
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from tests.unit.models.data.corpus_files import TEXT, load_file, load_files, refusal_of
@@ -28,7 +27,7 @@ IDS = "1 2 3\n4 5 1\n" * 40
 def test_a_gzip_file_is_the_same_corpus_as_what_is_in_it(
     tmp_path: Path, content: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "BLOCK_BYTES", block)
+    monkeypatch.setattr(reader, "BLOCK_BYTES", block)
     plain = load_file(tmp_path, content)
     # in two parts, as logs that are packed day by day and joined are
     raw = content.encode()
@@ -54,7 +53,7 @@ def test_gzip_files_of_a_folder_are_read_with_the_others_for_corpora_and_for_det
 def test_what_unpacks_to_far_more_than_a_log_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "FREE_BYTES", 1 << 16)
+    monkeypatch.setattr(reader, "FREE_BYTES", 1 << 16)
     bomb = gzip.compress(b"a" * 20_000_000)
     assert "unpacks to more than 300 times its size" in refusal_of(tmp_path, bomb)
     log = "".join(f"{number} 7 7 7\n" for number in range(20_000)).encode()
@@ -116,7 +115,7 @@ def test_bytes_of_a_binary_file_are_not_recommended_as_characters(tmp_path: Path
     binary = refusal_of(tmp_path, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)))
     assert "as binary files have" in binary and "chars" not in binary
     text = refusal_of(tmp_path, TEXT * 5 + "\0" + TEXT)
-    assert "symbols='chars' takes it for a character" in text
+    assert "--symbols chars takes it for a character" in text
 
 
 def test_a_table_gets_a_hint_how_to_cut_a_column(tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstm_sweep.models.data import contents, spool
+from lstm_sweep.models.data import reader, spool
 from lstm_sweep.models.data.corpus import Corpus, load
-from lstm_sweep.models.data.samples import SAMPLES
-from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.source import SAMPLES, Source
 from tests.unit.models.data.corpus_files import (
     FOLDERS,
     MULTIBYTE,
@@ -109,7 +108,7 @@ def test_a_file_of_many_blocks_is_read_as_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = load_files(tmp_path, files, symbols)
-    monkeypatch.setattr(contents, "BLOCK_BYTES", block)
+    monkeypatch.setattr(reader, "BLOCK_BYTES", block)
     parts = load_files(tmp_path, files, symbols)
     assert parts.digest == whole.digest
     assert symbols_of(parts) == symbols_of(whole)
@@ -192,7 +191,7 @@ def test_a_corpus_that_waits_in_files_is_the_same(
 ) -> None:
     corpus = load_file(tmp_path, content, ends=ends)
     monkeypatch.setattr(spool, "KEPT_BYTES", 10)
-    monkeypatch.setattr(contents, "BLOCK_BYTES", 16)
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 16)
     mapped = load_file(tmp_path, content, ends=ends)
     assert isinstance(mapped.train.codes, np.memmap)
     assert (mapped.digest, mapped.alphabet) == (corpus.digest, corpus.alphabet)
@@ -254,7 +253,7 @@ def memory_of(tmp_path: Path, content: str) -> int:
     file = tmp_path / "long.txt"
     file.write_text(content)
     command = [sys.executable, "-c", MEASURE, str(file), str(tmp_path / "saved")]
-    root = Path(contents.__file__).parents[2]
+    root = Path(reader.__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
     return int(done.stdout)
 
@@ -262,12 +261,12 @@ def memory_of(tmp_path: Path, content: str) -> int:
 def test_a_text_takes_little_memory(tmp_path: Path) -> None:
     line = "the quick brown fox jumps over the lazy dog\n"
     # a block takes at least its bytes, or nothing was measured; 40.6 MB with Python 3.13
-    assert contents.BLOCK_BYTES < memory_of(tmp_path, line * (60_000_000 // len(line))) < 42_000_000
+    assert reader.BLOCK_BYTES < memory_of(tmp_path, line * (60_000_000 // len(line))) < 42_000_000
     assert Corpus.open(tmp_path / "saved").alphabet.symbols[0] == "\n"
 
 
 @pytest.mark.parametrize("blank", [" ", "\n"])
 def test_ids_take_little_memory_in_one_line_and_in_lines_of_one(tmp_path: Path, blank: str) -> None:
     # what one block of them takes is most of it
-    assert contents.BLOCK_BYTES < memory_of(tmp_path, f"7{blank}8{blank}" * 5_000_000) < 90_000_000
+    assert reader.BLOCK_BYTES < memory_of(tmp_path, f"7{blank}8{blank}" * 5_000_000) < 90_000_000
     assert Corpus.open(tmp_path / "saved").alphabet.symbols == (7, 8)

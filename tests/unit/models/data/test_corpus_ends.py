@@ -10,8 +10,7 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import END, START, UNKNOWN, Alphabet
-from lstm_sweep.models.data.corpus import Corpus, load
-from lstm_sweep.models.data.sessions import read_sessions
+from lstm_sweep.models.data.corpus import Corpus, load, read_sessions
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.streams import training_windows
 from lstm_sweep.models.data.windows import scoring_windows

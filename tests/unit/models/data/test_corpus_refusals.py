@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lstm_sweep.models.data import contents
+from lstm_sweep.models.data import reader
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
@@ -83,7 +83,7 @@ def test_a_split_folder_without_content_is_refused(tmp_path: Path) -> None:
 def test_bytes_that_are_not_utf_8_are_refused_with_their_line(
     tmp_path: Path, content: bytes, place: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "BLOCK_BYTES", block)
+    monkeypatch.setattr(reader, "BLOCK_BYTES", block)
     assert refusal_of(tmp_path, content) == f"{place}, expected text in UTF-8"
 
 
@@ -111,7 +111,7 @@ def test_bytes_that_are_not_utf_8_are_refused_with_their_line(
 def test_what_is_no_id_is_refused_with_its_line(
     tmp_path: Path, content: str | bytes, place: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "BLOCK_BYTES", block)
+    monkeypatch.setattr(reader, "BLOCK_BYTES", block)
     expected = f"{place}, expected an event id: an integer from 0 of at most 18 digits"
     assert refusal_of(tmp_path, content, "ids").partition("; of a table")[0] == expected
 
@@ -191,7 +191,7 @@ def test_any_text_is_kept_character_by_character(
     # twice, so that the training data have every symbol
     whole = ("ab" + text.replace("\r", "\n")) * 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contents, "BLOCK_BYTES", block)
+        patch.setattr(reader, "BLOCK_BYTES", block)
         corpus = load_file(tmp_path_factory.getbasetemp(), whole, "chars")
     assert symbols_of(corpus) == list(whole)
 
@@ -207,7 +207,7 @@ def test_any_lines_of_ids_are_kept_id_by_id(
 ) -> None:
     every = [[1, 2], *lines] * 10  # so that the training data have every id
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contents, "BLOCK_BYTES", block)
+        patch.setattr(reader, "BLOCK_BYTES", block)
         text = "".join(" ".join(map(str, line)) + "\n" for line in every)
         corpus = load_file(tmp_path_factory.getbasetemp(), text, "ids")
     assert symbols_of(corpus) == [number for line in every for number in line]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstm_sweep.models.data import contents
+from lstm_sweep.models.data import reader
 from tests.unit.models.data.corpus_files import TEXT, ids, load_file, symbols_of
 
 # Characters or ids
@@ -58,7 +58,7 @@ def test_windows_line_ends_do_not_change_ids(tmp_path: Path) -> None:
 def test_line_ends_of_a_text_are_line_feeds_which_is_said(
     tmp_path: Path, end: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "BLOCK_BYTES", block)
+    monkeypatch.setattr(reader, "BLOCK_BYTES", block)
     unix, windows = (load_file(tmp_path, f"ab{one}{one}c{one}" * 25) for one in ("\n", end))
     assert windows.digest == unix.digest
     assert windows.decided == f"{unix.decided}; CR LF is read as LF"
@@ -70,7 +70,7 @@ def test_a_byte_order_mark_is_no_symbol(
     tmp_path: Path, content: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = load_file(tmp_path, content).digest
-    monkeypatch.setattr(contents, "BLOCK_BYTES", block)
+    monkeypatch.setattr(reader, "BLOCK_BYTES", block)
     assert load_file(tmp_path, b"\xef\xbb\xbf" + content.encode()).digest == bare
 
 
@@ -88,7 +88,7 @@ def test_a_byte_order_mark_is_no_symbol(
 def test_large_ids_keep_their_values(
     tmp_path: Path, numbers: list[int], block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "BLOCK_BYTES", block)
+    monkeypatch.setattr(reader, "BLOCK_BYTES", block)
     corpus = load_file(tmp_path, ids(numbers * 20))
     assert symbols_of(corpus) == numbers * 20
     assert corpus.alphabet.symbols == tuple(sorted(numbers))

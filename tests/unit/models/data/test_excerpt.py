@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.data.alphabet import END, Alphabet
-from lstm_sweep.models.data.corpus import Split
-from lstm_sweep.models.data.excerpt import LONGEST, SHORTEST, excerpt
+from lstm_sweep.models.data.corpus import LONGEST, SHORTEST, Split, excerpt
 
 
 def split_of(alphabet: Alphabet, symbols: str | list[int]) -> Split:

@@ -7,7 +7,7 @@ from pydoc_data.topics import topics
 import numpy as np
 import pytest
 
-from lstm_sweep.models.data.samples import SAMPLES, WORKFLOW, WORKFLOW_EVENTS, Workflow, python_docs
+from lstm_sweep.models.data.source import SAMPLES, WORKFLOW, WORKFLOW_EVENTS, Workflow, python_docs
 
 
 def surprises(process: Workflow, session: list[int]) -> list[float]:

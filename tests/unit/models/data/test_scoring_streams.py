@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.data.alphabet import START
-from lstm_sweep.models.data.scoring_streams import scoring_blocks, stretches_of
+from lstm_sweep.models.data.streams import scoring_blocks, stretches_of
 from tests.unit.models.data.splits import FIRST, past_of, split_of
 
 long_sessions = st.lists(st.integers(1, 120), min_size=1, max_size=8)

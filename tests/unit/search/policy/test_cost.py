@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
-from lstm_sweep.models.data.scoring_streams import RUN_UP, scoring_blocks
+from lstm_sweep.models.data.streams import RUN_UP, scoring_blocks
 from lstm_sweep.models.data.windows import scoring_targets, steps_with_target
 from lstm_sweep.search.policy.arrays import Array
 from lstm_sweep.search.policy.cost import (

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models import baselines
+from lstm_sweep.models.baselines import ORDERS
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.ngram import ORDERS
 from lstm_sweep.search.policy.round_size import fitting_round_size
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
