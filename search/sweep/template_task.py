@@ -181,12 +181,11 @@ class TemplateTask(Task):
 
     @override
     def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
-        slow = self.template.gpu_notes if any(device.gpu for device in devices) else ()
         varying = ", ".join(map(shown_label, spec.space.varying))
         return [
             f"template: {self.template.path}, which runs with the rights of whoever trains it",
             f"template: searched are {varying}",
-            *(f"template: {note}" for note in (*self.template.notes, *slow)),
+            *(f"template: {note}" for note in self.template.notes),
             *ladder_notes(spec),
         ]
 

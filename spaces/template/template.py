@@ -22,22 +22,13 @@ from typing import Self
 
 from lstm_sweep.models.errors import InputError, cut, nearest
 from lstm_sweep.spaces.dimension import Value
-from lstm_sweep.spaces.template import (
-    cudnn,
-    distributions,
-    keras2_names,
-    placeholders,
-    scopes,
-    syntax,
-)
+from lstm_sweep.spaces.template import distributions, placeholders, scopes, syntax
 from lstm_sweep.spaces.template.config import TemplateSpace, shown_label
 from lstm_sweep.spaces.template.distributions import Distribution
 from lstm_sweep.spaces.template.file import read_source
 
 #: largest number of characters of a config as JSON, since a run stores it in one tag
 LONGEST_CONFIG = 7_500
-#: largest number of removed Keras names in a message, besides the first
-MOST_NAMES = 6
 
 
 @dataclass(frozen=True)
@@ -189,17 +180,7 @@ class Template:
             *(f"line {line}: {name} has {{{{...}}}}, but {self.model} does not use it"
               for name, line in unused.items()),
             *(f"line {one.line}: {one.distribution.note}" for one in noted),
-            *(f"line {line}: {name} has no effect in Keras 3, expected {instead}"
-              for line, name, instead in sorted(keras2_names.ignored(self._parsed.tree))),
         )  # fmt: skip
-
-    @property
-    def gpu_notes(self) -> tuple[str, ...]:
-        """Remarks for users of a GPU: layers that cannot use cuDNN."""
-        return tuple(
-            f"line {line}: {layer} with {cut(written, 80)} does without cuDNN, expected {needed}"
-            for line, layer, written, needed in sorted(cudnn.unsupported(self._parsed.tree))
-        )
 
     @property
     def data(self) -> str:
@@ -268,7 +249,6 @@ class Template:
     # checks
 
     def _check(self) -> None:
-        self._check_names()
         for node, problem in placeholders.misplaced(self._parsed.tree):
             raise self._wrong(node.lineno, problem)
         for name in (self.data, self.model):
@@ -281,18 +261,6 @@ class Template:
             raise self._wrong(1, "no hyperparameter, expected one such as {{choice([16, 32])}}")
         self._check_size()
         self.code(self.space().middle().to_dict())
-
-    def _check_names(self) -> None:
-        """Refuse names that Keras 3 does not have; one message lists several of them."""
-        found = dict[str, tuple[int, str]]()
-        for line, name, instead in sorted(keras2_names.removed_names(self._parsed.tree)):
-            found.setdefault(name, (line, f"expected {instead}"))
-        if not found:
-            return
-        (name, (line, problem)), *rest = found.items()
-        more = "".join(f"; line {at}: {name}, {what}" for name, (at, what) in rest[:MOST_NAMES])
-        more += f"; and {len(rest) - MOST_NAMES} more" if len(rest) > MOST_NAMES else ""
-        raise self._wrong(line, f"{name} is not in Keras 3, {problem} in its place{more}")
 
     def _check_size(self) -> None:
         """Refuse a template whose configs may be too long for a tag of a run."""

@@ -154,13 +154,6 @@ TEMPLATES: list[tuple[bytes, list[str]]] = [
     (model(b"f(**{{choice([{}, {}])}})"), [":4", "**{{...}} names no argument", "units={{...}}"]),
     (model(b"{**{{choice([{}, {}])}}}"), [":4", "**{{...}} names no key"]),
     (model(b"f(*{{choice([1, 2])}})"), [":4", "*{{...}} names no argument"]),
-    (model(b"Adam(lr={{choice([1, 2])}})"), [":4", "lr= of Adam is not in Keras 3",
-                                             "learning_rate in its place"]),
-    (model(b"m.fit(x, y, nb_epoch=3)"), [":4", "nb_epoch= of fit is not in Keras 3", "epochs"]),
-    (b"from keras.utils import np_utils\n" + DATA + MODEL,
-     [":1", "keras.utils.np_utils is not in Keras 3", "keras.utils in its place"]),
-    (b"from keras.layers.core import Dense\n" + DATA + MODEL,
-     [":1", "keras.layers.core is not in Keras 3", "keras.layers in its place"]),
 ]  # fmt: skip
 
 

@@ -14,7 +14,6 @@ import pytest
 from lstm_sweep.models.bundle.template import inputs_of
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.trial import Ended, Outcome, RoundDone
-from lstm_sweep.spaces.template import keras2_table
 from lstm_sweep.spaces.template.template import Template
 from tests.conftest import in_full
 from tests.contract.template_runs import ABOVE, DATA, epochs, job_of, run, written
@@ -243,21 +242,3 @@ def test_a_template_may_set_up_tensorflow(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert "COMPLETE" in done.stdout, done.stderr
-
-
-def test_keras_has_what_is_said_of_its_names() -> None:
-    import keras
-    import tensorflow
-
-    def has(root: Any, path: str) -> bool:
-        for part in path.split("."):
-            root = getattr(root, part, None)
-        return root is not None
-
-    for name, instead in keras2_table.NAMES.items():
-        assert not has(keras, name) or name == "optimizers.legacy", name
-        assert (instead is None) == has(tensorflow.keras, name) or name == "optimizers.legacy", name
-        if instead and instead.startswith("keras."):
-            assert has(keras, instead.removeprefix("keras.").split("(")[0].split(" ")[0].strip(","))
-    assert {n for n in dir(keras.backend) if not n.startswith("_")} == set(keras2_table.BACKEND)
-    assert has(tensorflow.keras.backend, "mean")
