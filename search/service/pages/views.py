@@ -29,7 +29,7 @@ from lstm_sweep.search.service.description import SWEEPS, Number, Page, SweepNam
 from lstm_sweep.search.service.pages.rendering import HERE, Looks, PageRoute, page, rendered
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.reruns import Rerun
-from lstm_sweep.search.service.routes.exports import fetch_best, fetch_trial
+from lstm_sweep.search.service.routes.exports import found_bundle
 from lstm_sweep.search.service.routes.reports import report as report_of
 from lstm_sweep.search.service.service import QueuedSweep
 from lstm_sweep.search.service.settings import host_of
@@ -225,13 +225,13 @@ async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
 @router.get("/sweeps/{sweep}/export")
 async def export(sweep: SweepName, site: TheSite) -> Response:
     """The bundle of the best trial, if it was made."""
-    return await fetch_best(sweep, site)
+    return await found_bundle(sweep, site)
 
 
 @router.get("/sweeps/{sweep}/trials/{number}/export")
 async def export_one(sweep: SweepName, number: Number, site: TheSite) -> Response:
     """The bundle of a trial, if it was made."""
-    return await fetch_trial(sweep, number, site)
+    return await found_bundle(f"{sweep}/{number}", site)
 
 
 @router.get("/compare")

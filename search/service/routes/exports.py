@@ -8,7 +8,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.responses import FileResponse
 
 from lstm_sweep.search.service import answers
@@ -61,7 +61,10 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-async def _found(reference: str, format: str, unchecked: bool, site: Site) -> Response:
+async def found_bundle(
+    reference: str, site: Site, format: str = "keras", unchecked: bool = False
+) -> Response:
+    """The checked bundle of a trial, or of the best one of a sweep, if it was made."""
     find = partial(site.bundles.find, reference, format, unchecked=unchecked)
     bundle = await to_thread.run_sync(find, limiter=site.bundles.limiter)
     digest = base64.b64encode(bundle.digest).decode()
@@ -95,49 +98,6 @@ async def make(
     return answers.document(dict(made.result), 201)
 
 
-@router.get(
-    "/sweeps/{sweep}/export",
-    summary="Fetch the bundle of the best model of a sweep",
-    response_class=FileResponse,
-    responses=RESPONSES,
-)
-async def fetch_best(
-    sweep: SweepName, site: TheSite, format: Format = "keras", unchecked: Unchecked = False
-) -> Response:
-    """The checked bundle of the best trial, if it was made."""
-    return await _found(sweep, format, unchecked, site)
-
-
-@router.get(
-    "/sweeps/{sweep}/trials/{number}/export",
-    summary="Fetch the bundle of a trial",
-    response_class=FileResponse,
-    responses=RESPONSES,
-)
-async def fetch_trial(
-    sweep: SweepName,
-    number: Number,
-    site: TheSite,
-    format: Format = "keras",
-    unchecked: Unchecked = False,
-) -> Response:
-    """The checked bundle of a trial, if it was made."""
-    return await _found(f"{sweep}/{number}", format, unchecked, site)
-
-
-@router.get(
-    "/runs/{run}/export",
-    summary="Fetch the bundle of a run",
-    response_class=FileResponse,
-    responses=RESPONSES,
-)
-async def fetch_run(
-    run: RunId, site: TheSite, format: Format = "keras", unchecked: Unchecked = False
-) -> Response:
-    """The checked bundle of the trial of a run, such as that of a rerun, if it was made."""
-    return await _found(run, format, unchecked, site)
-
-
 MADE: dict[int | str, dict[str, Any]] = {
     201: {"model": shows.ExportMade},
     **MAKING,
@@ -145,89 +105,86 @@ MADE: dict[int | str, dict[str, Any]] = {
 VERSION: dict[int | str, dict[str, Any]] = {201: {"model": shows.VersionMade}, **MAKING}
 
 
-@router.post(
-    "/sweeps/{sweep}/exports",
-    status_code=201,
-    summary="Export the best model of a sweep",
-    responses=MADE,
+async def _best(sweep: SweepName) -> str:
+    return sweep
+
+
+async def _trial(sweep: SweepName, number: Number) -> str:
+    return f"{sweep}/{number}"
+
+
+async def _run(run: RunId) -> str:
+    return run
+
+
+#: how a model is named: path, end of the names of endpoints, what is named so, its model, and what
+#: gives its reference
+PLACES = (
+    ("/sweeps/{sweep}", "best", "the best model of a sweep", "the best model of a sweep", _best),
+    ("/sweeps/{sweep}/trials/{number}", "trial", "a trial", "the model of a trial", _trial),
+    ("/runs/{run}", "run", "a run", "the model of a run", _run),
 )
-async def export_best(
-    sweep: SweepName, body: ExportSubmission, site: TheSite, user: TheUser, request: Request
-) -> Response:
-    """Make the checked bundle of the best trial unless it is there, which may take minutes."""
-    return await make(sweep, body, site, user, request)
 
 
-@router.post(
-    "/sweeps/{sweep}/trials/{number}/exports",
-    status_code=201,
-    summary="Export the model of a trial",
-    responses=MADE,
-)
-async def export_trial(
-    sweep: SweepName,
-    number: Number,
-    body: ExportSubmission,
-    site: TheSite,
-    user: TheUser,
-    request: Request,
-) -> Response:
-    """Make the checked bundle of a trial whose weights were kept, unless it is there."""
-    return await make(f"{sweep}/{number}", body, site, user, request)
+def _add_fetch(path: str, name: str, of: str, reference: Any) -> None:
+    @router.get(
+        f"{path}/export",
+        name=f"fetch_{name}",
+        summary=f"Fetch the bundle of {of}",
+        response_class=FileResponse,
+        responses=RESPONSES,
+    )
+    async def fetch(
+        site: TheSite,
+        format: Format = "keras",
+        unchecked: Unchecked = False,
+        reference: str = reference,
+    ) -> Response:
+        """The checked bundle, if it was made; a rerun is found by its run."""
+        return await found_bundle(reference, site, format, unchecked)
 
 
-@router.post(
-    "/runs/{run}/exports",
-    status_code=201,
-    summary="Export the model of a run",
-    responses=MADE,
-)
-async def export_run(
-    run: RunId, body: ExportSubmission, site: TheSite, user: TheUser, request: Request
-) -> Response:
-    """Make the checked bundle of the trial of a run, such as that of a rerun."""
-    return await make(run, body, site, user, request)
+def _add_export(path: str, name: str, model: str, reference: Any) -> None:
+    @router.post(
+        f"{path}/exports",
+        status_code=201,
+        name=f"export_{name}",
+        summary=f"Export {model}",
+        responses=MADE,
+    )
+    async def export(
+        body: ExportSubmission,
+        site: TheSite,
+        user: TheUser,
+        request: Request,
+        reference: str = reference,
+    ) -> Response:
+        """Make the checked bundle unless it is there, which may take minutes."""
+        return await make(reference, body, site, user, request)
 
 
-@router.post(
-    "/sweeps/{sweep}/versions",
-    status_code=201,
-    summary="Register the best model of a sweep",
-    responses=VERSION,
-)
-async def register_best(
-    sweep: SweepName, body: VersionSubmission, site: TheSite, user: TheUser, request: Request
-) -> Response:
-    """Make the network of the best trial a version of a registered model, once it is checked."""
-    return await make(sweep, body, site, user, request, body.model)
+def _add_register(path: str, name: str, model: str, reference: Any) -> None:
+    @router.post(
+        f"{path}/versions",
+        status_code=201,
+        name=f"register_{name}",
+        summary=f"Register {model}",
+        responses=VERSION,
+    )
+    async def register(
+        body: VersionSubmission,
+        site: TheSite,
+        user: TheUser,
+        request: Request,
+        reference: str = reference,
+    ) -> Response:
+        """Make the network a version of a registered model, once it is checked."""
+        return await make(reference, body, site, user, request, body.model)
 
 
-@router.post(
-    "/sweeps/{sweep}/trials/{number}/versions",
-    status_code=201,
-    summary="Register the model of a trial",
-    responses=VERSION,
-)
-async def register_trial(
-    sweep: SweepName,
-    number: Number,
-    body: VersionSubmission,
-    site: TheSite,
-    user: TheUser,
-    request: Request,
-) -> Response:
-    """Make the network of a trial a version of a registered model, once it is checked."""
-    return await make(f"{sweep}/{number}", body, site, user, request, body.model)
-
-
-@router.post(
-    "/runs/{run}/versions",
-    status_code=201,
-    summary="Register the model of a run",
-    responses=VERSION,
-)
-async def register_run(
-    run: RunId, body: VersionSubmission, site: TheSite, user: TheUser, request: Request
-) -> Response:
-    """Make the network of the trial of a run a version of a registered model."""
-    return await make(run, body, site, user, request, body.model)
+for _path, _name, _of, _, _reference in PLACES:
+    _add_fetch(_path, _name, _of, Depends(_reference))
+for _path, _name, _, _model, _reference in PLACES:
+    _add_export(_path, _name, _model, Depends(_reference))
+for _path, _name, _, _model, _reference in PLACES:
+    _add_register(_path, _name, _model, Depends(_reference))

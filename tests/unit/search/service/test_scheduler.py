@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.service.scheduler import Quota, Waiting, allot, duration
+from lstm_sweep.search.service.scheduler import Quota, Waiting, allot, duration, fair_shares
 
 TURN_S, STEP_S = 300.0, 10.0
 
@@ -236,3 +236,21 @@ def _check(
         }
         assert max(by_owner.values()) <= of_own + 1
         assert all(given_to[o.name] == 0 for o in ones if o.priority < one.priority)
+
+
+def test_what_some_do_not_want_is_shared_by_the_others() -> None:
+    assert fair_shares([1, 9, 9], 8) == [1, 4, 3]
+    assert fair_shares([9, 0, 9], 3) == [2, 0, 1]
+    assert fair_shares([], 3) == []
+
+
+@given(st.lists(st.integers(0, 9), max_size=20), st.integers(0, 30))
+def test_shares_are_even_and_nothing_is_left_that_somebody_wants(
+    wanted: list[int], slots: int
+) -> None:
+    shares = fair_shares(wanted, slots)
+    assert sum(shares) == min(slots, sum(wanted))
+    assert all(share <= want for share, want in zip(shares, wanted, strict=True))
+    short = [share for share, want in zip(shares, wanted, strict=True) if share < want]
+    if short:
+        assert max(shares) <= min(short) + 1

@@ -39,8 +39,7 @@ def clients(place: Place) -> Iterator[dict[str, TestClient]]:
 def test_a_sweep_is_deleted_by_its_owner_or_an_admin(
     clients: dict[str, TestClient], place: Place
 ) -> None:
-    for name, sweep in (("reader", "mine"), ("ann", "yours")):
-        assert clients[name].delete(f"{API}/sweeps/{sweep}").status_code == 403
+    assert clients["ann"].delete(f"{API}/sweeps/yours").status_code == 403
     found = clients["ann"].delete(f"{API}/sweeps/mine?dry_run=true").json()
     assert found["runs"] > 3 and found["bytes"] > 0
     runs = 0
