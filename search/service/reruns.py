@@ -106,10 +106,17 @@ class Reruns:
         """Those that wait or run, oldest first; `runs` says which have a process."""
         if time.monotonic() - self._dropped > DROP_EVERY_S:
             self._drop_old()
-        states = {one: self.get(one, runs).state for one in list(self._open)}
+        found, ended = list[QueuedRun](), set[str]()
+        for one in list(self._open):
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # it is read again
+                state = self.get(one, runs).state if self.has(one) else ""
+                if state in OPEN:
+                    found.append(self._queued(one, state))
+                else:
+                    ended.add(one)
         with self._lock:
-            self._open = [one for one in self._open if states.get(one, "queued") in OPEN]
-        return [self._queued(one, state) for one, state in states.items() if state in OPEN]
+            self._open = [one for one in self._open if one not in ended]
+        return found
 
     def _queued(self, rerun_id: str, state: str) -> QueuedRun:
         asked = self._asked(rerun_id)

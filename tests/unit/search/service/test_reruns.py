@@ -30,6 +30,9 @@ def test_a_submission_that_was_cut_off_stops_no_other_rerun(tmp_path: Path, brok
     reruns = Reruns(tmp_path)
     assert [one.run_id for one in reruns.queue(runs)] == [whole]
     assert reruns.get(whole, runs).state == "queued"
+    later = reruns.submit(WANTED, "ann").run_id
+    (tmp_path / later / "asked.json").write_text(broken)
+    assert [one.run_id for one in reruns.queue(runs)] == [whole]
     with pytest.raises(NoSuchRunError, match="there is none"):
         reruns.get(cut_off, runs)
 
