@@ -33,9 +33,9 @@ from lstm_sweep.search.store.settings import Settings, load
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from lstm_sweep.search.service.cluster_slots import ClusterSlots
     from lstm_sweep.search.service.service import Service
     from lstm_sweep.search.service.settings import HttpSettings, Limits
+    from lstm_sweep.search.service.supervisor import ClusterSlots
 
 #: the port of the service by default
 FIRST_PORT = 8000
@@ -110,7 +110,7 @@ def _cluster(arguments: Namespace) -> ClusterSlots | None:
     Raises:
         InputError: there can be no such address.
     """
-    from lstm_sweep.search.service.cluster_slots import ClusterSlots
+    from lstm_sweep.search.service.supervisor import ClusterSlots
 
     if address := ray_address(arguments.address, arguments.on):
         os.environ["RAY_ADDRESS"] = address  # drivers find it there

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.queue import QueuedRun
 from lstm_sweep.search.client.connection import SERVER, TOKEN
 from lstm_sweep.search.engines import slot_sharing
@@ -58,6 +59,9 @@ UNSEEN_S = 10.0
 #: states of sweeps that have a driver, or are to get one
 UNDER_WAY = ("queued", "running", "interrupted")
 DRIVER = "lstm_sweep.search.service.driver"
+#: seconds until the process that counts slots is started again, and that it has to say a number
+COUNT_AGAIN_S, COUNTED_WITHIN_S = 5.0, 180.0
+COUNT = "lstm_sweep.search.engines.ray_count"
 
 
 @dataclass
@@ -504,3 +508,62 @@ def _noted(descriptor: int) -> tuple[int, int, int]:
     words = os.pread(descriptor, LONGEST_NOTE, 0).split()
     pid, trials, rounds = (int(one) if one.isdigit() else 0 for one in (*words, *[b"0"] * 3)[:3])
     return pid, trials, rounds
+
+
+class ClusterSlots:
+    """The number of slots of the cluster that `RAY_ADDRESS` names, or of this machine's."""
+
+    def __init__(self) -> None:
+        #: the last number that is known
+        self._count = 0
+        self._said = ""
+        self._child: subprocess.Popen[str] | None = None
+        self._known, self._ends = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._watch, name="cluster", daemon=True)
+
+    def __call__(self) -> int:
+        """How many there are; while the cluster does not answer, how many there were."""
+        return self._count
+
+    def start(self) -> None:
+        """Begin to count.
+
+        Raises:
+            InputError: there is no cluster that this machine can join.
+        """
+        self._thread.start()
+        if not self._known.wait(COUNTED_WITHIN_S) or not self._said.isdecimal():
+            self.close()
+            raise InputError(self._said or "--on ray: the cluster does not answer")
+
+    def close(self) -> None:
+        """End the process."""
+        self._ends.set()
+        with self._lock:
+            if self._child:
+                self._child.terminate()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ends.is_set():
+            with self._lock:
+                if self._ends.is_set():
+                    return
+                child = self._child = subprocess.Popen(
+                    [sys.executable, "-P", "-m", COUNT],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                    start_new_session=True,
+                )
+            assert child.stdout
+            with child:
+                for line in child.stdout:
+                    self._said = line.strip()
+                    if self._said.isdecimal():
+                        self._count = int(self._said)
+                    self._known.set()
+            self._known.set()
+            self._ends.wait(COUNT_AGAIN_S)

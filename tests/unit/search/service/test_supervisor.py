@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.queue import QueuedRun
 from lstm_sweep.search.client.connection import SERVER, TOKEN
 from lstm_sweep.search.engines.slot_sharing import read_allotment
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
-from lstm_sweep.search.service import driver
+from lstm_sweep.search.service import driver, supervisor
 from lstm_sweep.search.service.reruns import Reruns
 from lstm_sweep.search.service.supervisor import (
     AGAIN_S,
@@ -28,6 +29,7 @@ from lstm_sweep.search.service.supervisor import (
     MOST_DEATHS,
     UNSEEN_S,
     WITHOUT_LEASE_S,
+    ClusterSlots,
     Supervisor,
     _Known,
     write_note,
@@ -243,3 +245,46 @@ def test_a_driver_that_hangs_is_told_to_end_and_then_killed_and_its_end_is_a_dea
     assert child.wait(10) == -signal.SIGKILL
     made.look([replace(SWEEP, driver=None)])
     assert made._known[RUN].deaths == 1
+
+
+def counting(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> ClusterSlots:
+    """One whose process is a script of the shell."""
+    program = folder / "count"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(supervisor, "COUNT_AGAIN_S", 0.0)
+    return ClusterSlots()
+
+
+def test_the_last_number_stays_and_the_process_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = tmp_path / "again"
+    script = f"if [ -e {known} ]; then echo 5; exec sleep 60; fi; touch {known}; echo 4"
+    slots = counting(tmp_path, script, monkeypatch)
+    assert slots() == 0
+    slots.start()
+    try:
+        until = time.monotonic() + 60
+        while slots() != 5:
+            assert slots() in (0, 4) and time.monotonic() < until
+            time.sleep(0.01)
+    finally:
+        slots.close()
+    assert slots() == 5
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo --on ray: found no cluster; exit 2", "found no cluster"),
+        ("exit 1", "does not answer"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_refused(
+    script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots = counting(tmp_path, script, monkeypatch)
+    with pytest.raises(InputError, match=said):
+        slots.start()
