@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import math
@@ -11,12 +12,11 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lstm_sweep.models.config import FIELDS
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store.tags import Tag, Tags
 
@@ -54,20 +54,6 @@ def one_line(
     except BrokenPipeError:
         sys.stderr.close()  # else Python says there that it cannot write what is left
         sys.exit(0)
-
-
-@dataclass(frozen=True)
-class Event:
-    """What a contestant has done by a time, in seconds since its start."""
-
-    seconds: float
-    trial: str
-    #: epochs that are trained; 0: the trial begins
-    epoch: float
-    #: None if there is none, or if it is not a number
-    val_loss: float | None
-    config: dict[str, Any]
-    ended: bool = False
 
 
 class Improving:
@@ -110,14 +96,35 @@ def read_lines(file: Path, of: Callable[[dict[str, Any]], T]) -> list[T]:
     return runs
 
 
-def improvements(events: Iterable[Event], begin: float = 0.0) -> list[tuple[float, float]]:
-    """When the best loss fell, in seconds since `begin`, and to what."""
-    best, found = math.inf, []
-    for event in sorted(events, key=lambda event: event.seconds):
-        if event.val_loss is not None and event.val_loss < best:
-            best = event.val_loss
-            found.append((round(event.seconds - begin, 3), best))
-    return found
+def append(file: Path, run: Any) -> None:
+    """Add a run, a dataclass, to those that a file has."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(asdict(run), allow_nan=False) + "\n")
+
+
+def laid_out(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of a table as text: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    )
+
+
+def shown(value: float, form: str) -> str:
+    """A number, or that it was never reached."""
+    return f"{value:{form}}" if math.isfinite(value) else "never"
+
+
+def above_zero(text: str) -> float:
+    """A number above 0, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
+    return value
 
 
 def own_program() -> Path:
@@ -196,69 +203,43 @@ def _kill(pid: int) -> None:
         return
 
 
-def our_events(folder: Path, began: float) -> list[Event]:
-    """What the sweep's runs say; the time of a round is when its metrics were logged."""
-    runs = [run for run in runs_in(folder) if Tag.TRIAL in run.data.tags]
-    if not runs:
-        return []
-    client = _client(folder)
-    events = [event for run in runs for event in _events_of_run(client, run, began)]
-    return sorted(events, key=lambda event: event.seconds)
+class Kept:
+    """The one sweep in the store of a folder, as MLflow has it; without one there is no loss."""
 
+    def __init__(self, folder: Path) -> None:
+        import mlflow
 
-def runs_in(folder: Path) -> list[Any]:
-    """All runs in the store of a folder, as MLflow has them; none if there is no store."""
-    if not (folder / STORE).exists():
-        return []
-    client = _client(folder)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs: list[Any] = []
-    token = None
-    while True:
-        page = client.search_runs(experiments, max_results=1000, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
+        self._client = mlflow.MlflowClient(_store(folder))
+        places = [one.experiment_id for one in self._client.search_experiments()]
+        runs = self._client.search_runs(places, max_results=5_000)
+        trials = [run for run in runs if Tag.TRIAL in run.data.tags]
+        #: the runs of the sweep, of which there is one at most
+        self._own = [run for run in runs if run.data.tags.get(Tag.ROLE) == "sweep"]
+        #: when its first trial began, in seconds since 1970
+        self.first_trial = min((run.info.start_time / 1000 for run in trials), default=math.inf)
+        rounds = (Tags(run).whole(Tag.ROUNDS_PER_EPOCH, 1, default=1) for run in trials)
+        self.rounds_per_epoch = max(rounds, default=1)
 
+    @property
+    def tags(self) -> Tags:
+        """Those of the run of the sweep."""
+        return Tags(self._own[0])
 
-def _client(folder: Path) -> Any:
-    import mlflow
-
-    return mlflow.MlflowClient(_store(folder))
+    def improvements(self, begin: float, most_s: float) -> list[tuple[float, float]]:
+        """When the best loss fell, in seconds since `begin`, and to what."""
+        best, found = math.inf, list[tuple[float, float]]()
+        for run in self._own:
+            logged = self._client.get_metric_history(run.info.run_id, "best_val_loss")
+            for at, loss in sorted((one.timestamp / 1000 - begin, one.value) for one in logged):
+                if at <= most_s and loss < best:
+                    best = loss
+                    found.append((round(at, 3), loss))
+        return found
 
 
 def _store(folder: Path) -> str:
     """Where a contestant that runs in this folder tracks its runs."""
     return f"sqlite:///{folder / STORE}"
-
-
-def _events_of_run(client: Any, run: Any, began: float) -> Iterable[Event]:
-    trial, params = run.data.tags[Tag.TRIAL], run.data.params
-    config = {name: _plain(params[name]) for name in FIELDS if name in params}
-    rounds_per_epoch = int(run.data.tags.get(Tag.ROUNDS_PER_EPOCH, 1))
-    yield Event(run.info.start_time / 1000 - began, trial, 0, None, config)
-    for metric in client.get_metric_history(run.info.run_id, "val_loss"):
-        epoch = metric.step / rounds_per_epoch
-        yield Event(metric.timestamp / 1000 - began, trial, epoch, metric.value, config)
-    if run.info.end_time:
-        yield Event(run.info.end_time / 1000 - began, trial, 0, None, config, ended=True)
-
-
-def _plain(text: str) -> int | float | str:
-    """A value from the text that MLflow keeps of it."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def own_of(tags: Iterable[Tags]) -> Tags:
-    """Those of the run of the sweep, in a store with one sweep."""
-    [own] = [found for found in tags if found.get(Tag.ROLE) == "sweep"]
-    return own
 
 
 def rescored(sweep: str, store: Path, count: int) -> tuple[int, float]:

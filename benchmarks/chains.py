@@ -1,7 +1,6 @@
 """How near a search comes to what can be learned: chains of second order, of known entropy.
 
     python -m benchmarks.chains [--minutes 10] [--seed 0] [--launch "ARGS"] [--out DIR]
-    python -m benchmarks.chains --bound [--seed 0]
     python -m benchmarks.chains --report
 
 A chain has 12 ids, of which each is drawn by the two before it; the probabilities after each pair
@@ -23,19 +22,25 @@ The result goes to `OUT/chains.jsonl`, one line a seed; a seed that is there is 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import shlex
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.alone import one_line, own_program, read_lines, run_alone
+from benchmarks.alone import (
+    above_zero,
+    append,
+    laid_out,
+    one_line,
+    own_program,
+    read_lines,
+    run_alone,
+)
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.hardware import cores
 
@@ -121,19 +126,10 @@ class Result:
     #: the lowest validation loss, and the loss of that network on the chain
     val_loss: float
     network: float
-    #: whether its config was trained again with further seeds, and their validation losses
-    confirmed: bool
-    further: tuple[float, ...]
+    #: validation losses of its config with further seeds; none if it was not confirmed
+    further: list[float]
     #: trials that were begun
     trials: int
-
-    @classmethod
-    def from_dict(cls, values: dict[str, object]) -> Result:
-        """Read a line of `chains.jsonl`."""
-        further = values["further"]
-        if not isinstance(further, list):
-            raise ValueError(f"further is {further!r}")
-        return cls(**{**values, "further": tuple(further)})  # type: ignore[arg-type]
 
     @property
     def above(self) -> float:
@@ -143,45 +139,27 @@ class Result:
     @property
     def reached(self) -> bool:
         """Whether it is as near as it should be, and confirmed."""
-        return self.above <= GOAL and self.confirmed
+        return self.above <= GOAL and bool(self.further)
 
 
 def main() -> None:
     """Run what is missing, and print the table."""
-    given = _arguments()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--minutes", type=above_zero, default=10.0, help="of a search (10)")
+    parser.add_argument("--seed", type=int, default=0, help="of the chain and of the search (0)")
+    parser.add_argument("--workers", type=int, metavar="N", help="trials at once (one per core)")
+    parser.add_argument("--launch", default="", metavar="ARGS", help="further ones, one text")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR")
+    parser.add_argument("--report", action="store_true", help="run nothing")
+    given = parser.parse_args()
     with one_line("chains", "interrupted, and this seed is not recorded"):
-        if given.bound:
-            chain, parts = data_of(given.seed)
-            print(f"seed {given.seed}: entropy {chain.entropy:.4f}, ", end="")
-            print(f"bound {chain.bound(parts['train']):.4f} nats")
-            return
         file = given.out / "chains.jsonl"
         if not given.report:
             _run_missing(given, file)
-        results = read_lines(file, Result.from_dict)
+        results = read_lines(file, lambda line: Result(**line))
         if not results:
             raise InputError(f"{file}: found no results, expected some")
         print(table(results))
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, default=10.0, metavar="M", help="of a search (10)")
-    parser.add_argument("--seed", type=int, default=0, help="of the chain and of the search (0)")
-    parser.add_argument("--workers", type=int, metavar="N", help="trials at once (one per core)")
-    parser.add_argument(
-        "--launch", default="", metavar="ARGS", help="further arguments of launch, one text"
-    )
-    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR")
-    parser.add_argument("--bound", action="store_true", help="only entropy and bound of the chain")
-    parser.add_argument("--report", action="store_true", help="run nothing")
-    given = parser.parse_args()
-    for name, value in (("minutes", given.minutes), ("workers", given.workers)):
-        if value is not None and not 0 < value < math.inf:
-            parser.error(f"--{name} is {value:g}: expected a number above 0")
-    if given.seed < 0:
-        parser.error(f"--seed is {given.seed}: expected a number from 0")
-    return given
 
 
 def data_of(seed: int) -> tuple[Chain, dict[str, NDArray[np.int64]]]:
@@ -199,7 +177,7 @@ def _run_missing(given: argparse.Namespace, file: Path) -> None:
         "workers": given.workers or len(cores()),
         "settings": given.launch,
     }
-    for one in read_lines(file, Result.from_dict):
+    for one in read_lines(file, lambda line: Result(**line)):
         for name, value in settings.items():
             if (found := getattr(one, name)) != value:
                 text = f"{file}: has results with {name} {found!r}, expected {value!r}"
@@ -209,9 +187,7 @@ def _run_missing(given: argparse.Namespace, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     log = file.with_name(f"chain-{given.seed}.log")
     with tempfile.TemporaryDirectory(prefix="chains-", ignore_cleanup_errors=True) as scratch:
-        result = _run(given, settings["workers"], Path(scratch), log)
-    with file.open("a", encoding="utf-8") as out:
-        out.write(json.dumps(asdict(result), allow_nan=False) + "\n")
+        append(file, _run(given, settings["workers"], Path(scratch), log))
 
 
 def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Result:
@@ -252,8 +228,7 @@ def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Re
         bound=chain.bound(parts["train"]),
         val_loss=best.val_loss,
         network=network_loss(chain, model.folder, parts["judged"]),
-        confirmed=bool(own),
-        further=own[0].losses if own else (),
+        further=[*own[0].losses] if own else [],
         trials=len(records),
     )
 
@@ -285,19 +260,18 @@ def network_loss(chain: Chain, folder: Path, ids: NDArray[np.int64]) -> float:
 
 def table(results: Sequence[Result]) -> str:
     """A line for each seed: the losses, how far the network is above the bound, and whether."""
-    head = f"{'seed':<6}{'minutes':>8}{'entropy':>9}{'bound':>8}{'validation':>12}{'network':>9}"
-    lines = [f"{head}{'above bound':>13}{'trials':>8}  confirmed, further seeds"]
+    rows = [["seed", "minutes", "entropy", "bound", "validation", "network", "above bound",
+             "trials", "further seeds"]]  # fmt: skip
     for one in sorted(results, key=lambda result: result.seed):
-        further = ", ".join(f"{loss:.4f}" for loss in one.further)
-        told = f"yes: {further}" if one.confirmed else "no"
-        lines.append(
-            f"{one.seed:<6}{one.minutes:>8g}{one.entropy:>9.4f}{one.bound:>8.4f}"
-            f"{one.val_loss:>12.4f}{one.network:>9.4f}{one.above - 1:>12.1%} "
-            f"{one.trials:>8}  {told}"
-        )
+        losses = (one.entropy, one.bound, one.val_loss, one.network)
+        further = ", ".join(f"{loss:.4f}" for loss in one.further) or "none"
+        rows.append(
+            [str(one.seed), f"{one.minutes:g}", *(f"{loss:.4f}" for loss in losses),
+             f"{one.above - 1:.1%}", str(one.trials), further]
+        )  # fmt: skip
     good = sum(one.reached for one in results)
-    lines.append(f"within {GOAL - 1:.0%} of the bound and confirmed: {good} of {len(results)}")
-    return "\n".join(lines)
+    last = f"within {GOAL - 1:.0%} of the bound and confirmed: {good} of {len(results)}"
+    return f"{laid_out(rows)}\n{last}"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,11 @@ from lstm_sweep.search.store.tags import Tag
 
 #: tables that have more of a run, by its ID
 TABLES = ("tags", "params", "metrics", "latest_metrics")
+#: requests that are measured
+PATHS = (
+    "/", "/api/v1/sweeps", "/api/v1/queue", "/api/v1/sweeps/copy-7",
+    "/api/v1/sweeps/copy-7/events", "/metrics",
+)  # fmt: skip
 #: seconds after which no answer is given again
 APART_S = 2.0
 SWEEP = {"name": "one", "data": "server:words.txt", "trials": 3, "size_rule": "off",
@@ -66,19 +70,7 @@ def change(file: Path, number: int) -> None:
         store.execute("UPDATE tags SET value = ? WHERE key = ?", (str(number), Tag.SEED))
 
 
-def asker(site: Site, path: str) -> Callable[[], None]:
-    """What makes a request, and reads what comes first."""
-
-    def ask() -> None:
-        with urllib.request.urlopen(f"{site.told['url']}{path}", timeout=60) as answer:
-            answer.readline() if path.endswith("/events") else answer.read()
-
-    return ask
-
-
-def cost_ms(
-    site: Site, ask: Callable[[], None], file: Path, *, changed: int, repeats: int
-) -> float:
+def cost_ms(site: Site, path: str, file: Path, *, changed: int, repeats: int) -> float:
     """What the service computes for a request, the mean of several, milliseconds."""
     spent = 0.0
     for number in range(repeats):
@@ -86,7 +78,8 @@ def cost_ms(
         if changed:
             change(file, changed + number)
         began = cpu_s(site.pid)
-        ask()
+        with urllib.request.urlopen(f"{site.told['url']}{path}", timeout=60) as answer:
+            answer.readline() if path.endswith("/events") else answer.read()
         spent += cpu_s(site.pid) - began
     return 1000 * spent / repeats
 
@@ -107,34 +100,16 @@ def main() -> None:
         site.start("--no-mlflow")
         try:
             after = site.ask("sweeps")["next_page"]
-            paths = ("/api/v1/sweeps", f"/api/v1/sweeps?page={after}", "/", "/api/v1/queue",
-                     "/api/v1/sweeps/copy-7", "/api/v1/sweeps/copy-7/events",
-                     "/api/v1/sweeps/none", "/api/v1/runs/abcd", "/metrics")  # fmt: skip
             print(f"{given.sweeps:,} sweeps; computed by the service, ms   changed   unchanged")
-            for at, path in enumerate(paths, start=1):
-                ask = asker(site, path)
-                if path.endswith(("none", "abcd")):
-                    ask = refused(ask)
-                ask()
+            for at, path in enumerate((*PATHS, f"/api/v1/sweeps?page={after}"), start=1):
+                cost_ms(site, path, file, changed=0, repeats=1)
                 found = [
-                    cost_ms(site, ask, file, changed=changed, repeats=given.repeats)
+                    cost_ms(site, path, file, changed=changed, repeats=given.repeats)
                     for changed in (1_000 * at, 0)
                 ]
                 print(f"{path.partition('=')[0]:<48} {found[0]:>10.0f} {found[1]:>11.0f}")
         finally:
             site.end()
-
-
-def refused(ask: Callable[[], None]) -> Callable[[], None]:
-    """The same of a request that is to be refused."""
-
-    def refuse() -> None:
-        try:
-            ask()
-        except urllib.error.HTTPError as error:
-            error.close()
-
-    return refuse
 
 
 if __name__ == "__main__":

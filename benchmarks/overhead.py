@@ -6,8 +6,7 @@ The defaults make trials of a fifth of a second; `--words 400000 --epochs 6` som
 
 Each trial measures its own training time in its worker. On S slots the sum of those times divided
 by S is what an ideal service would take; the rest of the wall time is ours: starting workers,
-building and tracing networks, MLflow, TPE, Python. The start of a worker is measured apart, from
-the call that begins a trial to its first message.
+building and tracing networks, MLflow, TPE, Python.
 """
 
 from __future__ import annotations
@@ -17,13 +16,6 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-
-import numpy as np
-
-from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.trial import Job, Trial
 
 
 def main() -> None:
@@ -40,21 +32,16 @@ def main() -> None:
 
 def _measure(folder: Path, given: argparse.Namespace) -> None:
     # not above, since each worker imports this file again: MLflow would take it a fifth of a second
+    from benchmarks.tiny import store_in, words
     from lstm_sweep.models.data import corpus as corpora
-    from lstm_sweep.models.data.source import Source
     from lstm_sweep.search.engines import open_engine
     from lstm_sweep.search.spec import SweepSpec
-    from lstm_sweep.search.store.settings import Settings
-    from lstm_sweep.search.store.tracking import MlflowStore
     from lstm_sweep.search.sweep.corpus_task import CorpusTask
     from lstm_sweep.search.sweep.sweep import Sweep
     from lstm_sweep.spaces.space import from_mapping
 
     trials, slots = given.trials, given.slots
-    rng = np.random.default_rng(0)
-    text = " ".join(rng.choice(["sun", "moon", "river", "stone", "and", "the"], given.words))
-    (folder / "words.txt").write_text(text, encoding="utf-8")
-    source = Source(data=str(folder / "words.txt"))
+    source = words(folder, given.words)
     corpus = corpora.load(source)
     corpus.save(folder / "corpus")
     space = from_mapping(
@@ -67,14 +54,8 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
         ladder=False, halving=False, early_stopping=0, confirm_configs=0,
     )  # fmt: skip
     engine = open_engine("local", workers=slots)
-    begin = time.perf_counter()
     engine.warm_up()
-    first = _start_of_a_worker(engine, folder)
-    loaded = time.perf_counter() - begin
-    starts = [_start_of_a_worker(engine, folder) for _ in range(5)]
-    uri, artifacts = f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri()
-    store = MlflowStore(Settings(uri, artifacts, "benchmark", "benchmark"))
-
+    store = store_in(folder)
     begin = time.perf_counter()
     task = CorpusTask.of(spec, corpus)
     sweep = Sweep(spec, name="s", task=task, store=store, engine=engine)
@@ -96,32 +77,11 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
         "share of the wall time that is not training": 1 - ideal / wall,
         "in a slot but not in an epoch, s per trial": (held - trained) / len(state.finished),
         "share of slot time that no trial holds": 1 - held / slots / wall,
-        "first message of a worker, Keras not loaded yet, s": loaded,
-        "first message of a worker, median, s": statistics.median(starts),
     }
-    assert first > 0
     for name, value in rows.items():
         print(
             f"{name:<52} {value:>10.3f}" if isinstance(value, float) else f"{name:<52} {value:>6}"
         )
-
-
-def _start_of_a_worker(engine: object, folder: Path) -> float:
-    """Seconds from the start of a worker to its first word: a trial whose corpus is missing."""
-    from lstm_sweep.search.engines.local import LocalEngine
-
-    assert isinstance(engine, LocalEngine)
-    trial = Trial(sweep="b", number=0, config=TrialConfig(), seed=0)
-    training = CorpusTraining(folder / "missing", Scoring(1, 0))
-    job = Job(
-        trial=trial, slot=engine.slots[0], training=training,
-        folder=folder / "start",
-    )  # fmt: skip
-    begin = time.perf_counter()
-    engine.start(job)
-    while not engine.wait(1.0):
-        pass
-    return time.perf_counter() - begin
 
 
 if __name__ == "__main__":

@@ -1,17 +1,12 @@
 """Train every config of a grid and record its learning curve, for `replay.py`.
 
     python -m benchmarks.record_curves --grid text [--data FILE] [--file FILE] [--workers N]
-        [--seconds S]
 
-The grids are in `grids.py`; `--data` is the corpus of those that have none. A recording that was
+The grids are in `curves.py`; `--data` is the corpus of those that have none. A recording that was
 broken off goes on where it stopped. Each config is trained as a trial of a sweep is: in a fresh
-worker process on one core, scored on the same validation targets after each round. What a round
-takes is the CPU time of its worker, which has one thread, so other work on the machine does not
-show. The order is shuffled all the same, so that a part of a grid is a sample of it, but for the
-lowest learning rates, which come last.
-
-A config is trained for all rounds of its grid, or until its worker has used `--seconds` of CPU
-time.
+worker process on one core, scored on the same validation targets after each round. Seconds are
+those of the rounds, so nothing else should run on the machine. The order is shuffled, so that a
+part of a grid is a sample of it, but for the lowest learning rates, which come last.
 """
 
 from __future__ import annotations
@@ -19,11 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import multiprocessing
-import os
 import platform
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import curves
-from benchmarks.grids import GRIDS, Grid, given_text
+from benchmarks.curves import GRIDS, Grid, given_text
 from lstm_sweep.models.baselines import Counts, NaiveBayes
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
@@ -40,7 +34,6 @@ from lstm_sweep.models.data.windows import Scoring, scoring_targets, scoring_win
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import score
 from lstm_sweep.search.engines import open_engine
-from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Ended, Job, Outcome, RoundDone, Slot, Trial, trial_seed
 from lstm_sweep.spaces.space import Space, from_mapping
@@ -49,8 +42,8 @@ from lstm_sweep.spaces.space import Space, from_mapping
 LAST = 0.0005
 #: how a trial may end whose curve is one of its config
 RECORDED = (Outcome.COMPLETE, Outcome.DIVERGED)
-#: seconds between two looks at the CPU time of workers, at most
-LOOK_S = 0.1
+#: seconds that a wait for messages lasts at most
+WAIT_S = 10.0
 
 
 @dataclass
@@ -58,53 +51,29 @@ class Recording:
     """The curve of a config while it is trained."""
 
     config: Any
-    #: rounds after which it ends, and CPU seconds after which it does
+    #: rounds after which it ends
     rounds: int
-    most_s: float
-    pid: int
-    #: CPU seconds of the worker by the end of the last round, and when it was looked at last
-    used: float = 0.0
-    seen: float = 0.0
+    #: when it began, or reported last
+    seen: float = field(default_factory=time.monotonic)
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     @property
     def full(self) -> bool:
         """Whether no more is to be recorded."""
-        return len(self.losses) >= self.rounds or self.used >= self.most_s
-
-    def look(self) -> None:
-        """See what the worker has used by now, if it is there."""
-        self.seen = cpu_seconds(self.pid) or self.seen
+        return len(self.losses) >= self.rounds
 
     def add(self, message: RoundDone) -> None:
         """Record a round that has just ended."""
-        used = cpu_seconds(self.pid)
-        if used is None:  # the worker is gone already, after its last round
-            used = self.used + message.metrics["round_seconds"]
+        self.seen = time.monotonic()
         self.losses.append(message.metrics["val_loss"])
-        self.seconds.append(used - self.used)
-        self.used = used
+        self.seconds.append(message.metrics["round_seconds"])
 
     def curve(self, ended: Ended) -> curves.Curve:
-        """What was recorded."""
-        return curves.Curve(
-            self.config,
-            str(ended.outcome),
-            tuple(self.losses),
-            tuple(self.seconds),
-            0.0 if self.full else max(0.0, self.seen - self.used),
-        )
-
-
-def cpu_seconds(pid: int) -> float | None:
-    """CPU time that a process has used, from Linux's proc(5); None if it is gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-    except FileNotFoundError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """What was recorded, with what it has taken since its last round."""
+        fixed = 0.0 if self.full else time.monotonic() - self.seen
+        outcome, losses, seconds = str(ended.outcome), tuple(self.losses), tuple(self.seconds)
+        return curves.Curve(self.config, outcome, losses, seconds, fixed)
 
 
 def main() -> None:
@@ -114,7 +83,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="corpus of a grid that has none")
     parser.add_argument("--file", type=Path, help="recording (curves/GRID.jsonl)")
     parser.add_argument("--workers", type=int)
-    parser.add_argument("--seconds", type=float, default=math.inf, help="CPU time of a config")
     given = parser.parse_args()
     grid = GRIDS[given.grid]
     file = given.file or curves.FOLDER / f"{given.grid}.jsonl"
@@ -123,7 +91,7 @@ def main() -> None:
             corpus = corpus_of(grid, given.data, Path(scratch))
             corpus.save(Path(scratch) / "corpus")
             space = from_mapping(dict(grid.dimensions), given.grid)
-            _record(grid, space, corpus, file, Path(scratch), given.workers, given.seconds)
+            _record(grid, space, corpus, file, Path(scratch), given.workers)
     except InputError as error:
         print(f"record_curves: {error}", file=sys.stderr)
         sys.exit(2)
@@ -202,7 +170,6 @@ def _record(
     file: Path,
     folder: Path,
     workers: int | None,
-    most_s: float,
 ) -> None:
     head = head_of(grid, space, corpus)
     waiting = not_recorded(space, opened(file, head))
@@ -212,10 +179,10 @@ def _record(
         while waiting or running:
             for slot in engine.slots:
                 if slot not in running and waiting:
-                    running[slot] = _begin(engine, slot, waiting.pop(0), grid, folder, head, most_s)
-            for recording in running.values():
-                recording.look()
-            for slot, message in engine.wait(LOOK_S):
+                    number, config = waiting.pop(0)
+                    engine.start(_job(number, config, slot, grid, folder))
+                    running[slot] = Recording(config, head["rounds"])
+            for slot, message in engine.wait(WAIT_S):
                 recording = running[slot]
                 if isinstance(message, RoundDone) and not recording.full:
                     recording.add(message)
@@ -231,17 +198,8 @@ def _record(
                     _show(curve, len(waiting))
 
 
-def _begin(
-    engine: Engine,
-    slot: Slot,
-    numbered: tuple[int, Any],
-    grid: Grid,
-    folder: Path,
-    head: dict[str, Any],
-    most_s: float,
-) -> Recording:
-    """Start the trial of a config."""
-    number, config = numbered
+def _job(number: int, config: Any, slot: Slot, grid: Grid, folder: Path) -> Job:
+    """The trial of a config."""
     trial = Trial(
         sweep="curves",
         number=number,
@@ -249,11 +207,8 @@ def _begin(
         seed=trial_seed(0, number),
         rounds_per_epoch=grid.rounds_per_epoch,
     )
-    before = {process.pid for process in multiprocessing.active_children()}
     training = CorpusTraining(folder / "corpus", Scoring(grid.targets, 0))
-    engine.start(Job(trial=trial, slot=slot, training=training, folder=folder / str(number)))
-    [pid] = {p.pid for p in multiprocessing.active_children()} - before
-    return Recording(config, head["rounds"], most_s, pid or 0)
+    return Job(trial=trial, slot=slot, training=training, folder=folder / str(number))
 
 
 def _show(curve: curves.Curve, left: int) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks import curves
+from benchmarks.alone import laid_out
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
@@ -39,8 +40,8 @@ from lstm_sweep.spaces.space import Space
 WITHIN = 1.01
 #: seconds below which their tenths are printed
 SHORT = 100.0
-#: width of the names of policies, and of a column of ratios
-NAME, COLUMN = 34, 12
+#: width of the names of policies
+NAME = 34
 #: simulated seconds after which a sweep is given up: enough to train every config to its end
 LONGEST = 3_000.0
 #: seconds that a trial takes to go on after it has waited, but a usual round at most: recorded
@@ -279,15 +280,11 @@ def summary(found: Mapping[str, Sequence[Row]]) -> str:
     The last column is their geometric mean.
     """
     first = next(iter(found.values()))
-    lines = [f"median time, as a share of that of: {first[0].name}"]
-    widths = [max(COLUMN, len(name) + 2) for name in found]
-    names = "".join(f"{name:>{width}}" for name, width in zip(found, widths, strict=True))
-    lines.append(f"{'policy':<{NAME}}{names}{'mean':>{COLUMN}}")
+    rows = [[f"median time, as a share of that of: {first[0].name}", *found, "mean"]]
     for number, row in enumerate(first):
-        ratios = [_ratio(rows[number], rows[0]) for rows in found.values()]
-        cells = "".join(f"{_text(r):>{w}}" for r, w in zip(ratios, widths, strict=True))
-        lines.append(f"{row.name:<{NAME}}{cells}{_text(_mean(ratios)):>{COLUMN}}")
-    return "\n".join(lines)
+        ratios = [_ratio(of[number], of[0]) for of in found.values()]
+        rows.append([row.name, *map(_text, ratios), _text(_mean(ratios))])
+    return laid_out(rows)
 
 
 def _ratio(row: Row, first: Row) -> float | None:

@@ -1,16 +1,12 @@
 """What a service bears: many who poll, submit and listen while two trials train.
 
     python -m benchmarks.service [--pollers 200] [--submitters 20] [--listeners 100] [--seconds 15]
-    python -m benchmarks.service --reads
 
 It starts the real service in a folder of its own, and measures how long that takes to answer, and
 how much memory it and MLflow's server have when nothing happens. Then a sweep trains two trials, in
 phases without and with clients in turn, so that other use of the machine hits both alike. The
 clients run in this process; on a machine with two cores they take from the trainings too, so what
 they cost is shown apart.
-
-At the end it measures what one poll of the sweep costs once that has ended. `--reads` leaves out
-what takes turns.
 """
 
 from __future__ import annotations
@@ -29,14 +25,13 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.service_clients import SETTLING_S, Clients, Load
+import aiohttp
 
-#: polls that are measured alone, and seconds between them, after which no answer is remembered
-SINGLE_POLLS, APART_S = 15, 2.0
 #: trials that train at once, each on a processor
 SLOTS = 2
 #: seconds that anything may take
@@ -54,6 +49,103 @@ LONG = {
         "epochs": 5_000,
     },
 }  # fmt: skip
+
+
+#: what clients who poll ask for, of the sweep that trains
+POLLED = ("sweeps/long", "sweeps/long/trials", "queue", "sweeps")
+#: seconds in which clients come or go
+SETTLING_S = 3.0
+
+
+@dataclass
+class Load:
+    """What clients have found."""
+
+    reads_s: list[float] = field(default_factory=list)
+    submits_s: list[float] = field(default_factory=list)
+    events: int = 0
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Clients:
+    """How many clients there are, and what they do."""
+
+    url: str
+    pollers: int
+    submitters: int
+    listeners: int
+    #: seconds between two questions of one who polls
+    every_s: float
+    #: seconds between two sweeps of one who submits
+    submit_every_s: float
+    #: what is submitted, and numbers for the names
+    sweep: Mapping[str, Any]
+    numbers: Iterable[int]
+
+    async def run(self, seconds: float, load: Load) -> None:
+        """Let all clients do what they do for so long."""
+        connector = aiohttp.TCPConnector(limit=0)
+        until = time.monotonic() + seconds
+        async with aiohttp.ClientSession(connector=connector) as session:
+            tasks = [
+                *(self._poll(session, until, load) for _ in range(self.pollers)),
+                *(self._submit(session, until, load) for _ in range(self.submitters)),
+                *(self._listen(session, until, load) for _ in range(self.listeners)),
+            ]
+            await asyncio.gather(*tasks)
+
+    async def _ask(
+        self, session: aiohttp.ClientSession, times: list[float], load: Load, path: str, **more: Any
+    ) -> None:
+        began = time.monotonic()
+        method = "POST" if more else "GET"
+        try:
+            async with session.request(method, f"{self.url}/api/v1/{path}", **more) as answer:
+                text = await answer.text()
+                if answer.status >= 300:
+                    load.errors.append(f"{path}: {answer.status} {text}")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            load.errors.append(f"{path}: {error!r}")
+        times.append(time.monotonic() - began)
+
+    async def _poll(self, session: aiohttp.ClientSession, until: float, load: Load) -> None:
+        paths = itertools.cycle(random.sample(POLLED, len(POLLED)))
+        wait_s = random.uniform(0, self.every_s)
+        while await _waited(wait_s, until):
+            await self._ask(session, load.reads_s, load, next(paths))
+            wait_s = self.every_s
+
+    async def _submit(self, session: aiohttp.ClientSession, until: float, load: Load) -> None:
+        wait_s = random.uniform(0, self.submit_every_s)
+        while await _waited(wait_s, until):
+            name = f"short-{next(iter(self.numbers))}"
+            body = {**self.sweep, "name": name, "priority": 0}
+            await self._ask(session, load.submits_s, load, "sweeps", json=body)
+            wait_s = self.submit_every_s
+
+    async def _listen(self, session: aiohttp.ClientSession, until: float, load: Load) -> None:
+        url = f"{self.url}/api/v1/sweeps/long/events"
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + SETTLING_S):
+                answer = await session.get(url, timeout=aiohttp.ClientTimeout(total=None))
+            if answer.status != 200:
+                load.errors.append(f"events: {answer.status}")
+            async with asyncio.timeout(max(0.1, until - time.monotonic())):
+                async for line in answer.content:
+                    load.events += line.startswith(b"event:")
+            load.errors.append("events: the stream has ended")
+        except TimeoutError:
+            pass
+        except aiohttp.ClientError as error:
+            load.errors.append(f"events: {error!r}")
+
+
+async def _waited(seconds: float, until: float) -> bool:
+    """Wait; whether that was before a time of the clock, at which waiting ends."""
+    left = until - time.monotonic()
+    await asyncio.sleep(max(0.0, min(seconds, left)))
+    return seconds < left
 
 
 class Site:
@@ -177,24 +269,6 @@ def pace(rounds: list[tuple[float, float]], phases: list[tuple[float, float]]) -
     return len(within) / sum(within)
 
 
-def cost_of_poll(site: Site) -> dict[str, Any]:
-    """What the service computes for one poll of a sweep that has ended, milliseconds."""
-    site.ask("sweeps/long/stop", {})
-    site.ask("sweeps/long")
-    spent = {False: 0.0, True: 0.0}
-    for polls in (False, True):
-        began = cpu_s(site.pid)
-        for _ in range(SINGLE_POLLS):
-            time.sleep(APART_S)
-            if polls:
-                site.ask("sweeps/long")
-        spent[polls] = cpu_s(site.pid) - began
-    return {
-        "it computes for one poll, ms": 1000 * (spent[True] - spent[False]) / SINGLE_POLLS,
-        "it computes when nothing happens, ms/s": 1000 * spent[False] / (SINGLE_POLLS * APART_S),
-    }
-
-
 def answered(what: str, times_s: list[float]) -> dict[str, Any]:
     """How long answers took: half of them, and 95 % of them; nothing if there were too few."""
     if len(times_s) < 2:
@@ -250,7 +324,6 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=15.0, help="of each phase")
     parser.add_argument("--repeats", type=int, default=2, help="phases with and without clients")
-    parser.add_argument("--reads", action="store_true", help="only what does not take turns")
     given = parser.parse_args()
     found: dict[str, Any] = {"others that use the machine (load)": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as scratch:
@@ -276,9 +349,7 @@ def main() -> None:
                 site.told["url"], given.pollers, given.submitters, given.listeners, given.every,
                 given.submit_every, LONG, itertools.count(),
             )  # fmt: skip
-            if not given.reads:
-                found |= measure(site, clients, given.seconds, given.repeats)
-            found |= cost_of_poll(site)
+            found |= measure(site, clients, given.seconds, given.repeats)
         finally:
             found["SIGTERM to the end, s"] = site.end()
     for name, value in found.items():

@@ -20,18 +20,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks.tiny import resident_mb, store_in, words
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.engines.local import LocalEngine, find_slots
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.state import SweepState
@@ -111,14 +107,6 @@ class Watch(Silent):
         )
 
 
-def resident_mb() -> float:
-    """Resident memory of this process."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1000
-    raise RuntimeError("this kernel does not say what memory is resident")
-
-
 def main() -> int:
     """Run the driver, and look for what is left of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -170,7 +158,7 @@ def _drive(folder: Path, trials: int, workers: int) -> int:
     first = min(MARKS[0], max(1, trials // 2))
     later = (mark for mark in MARKS if first < mark < trials)
     watch = Watch((first, *later, trials))
-    store = _store(folder)
+    store = store_in(folder)
     reader.sweeps(store)  # opens its connections
     print(_HEAD, flush=True)
     watch.samples.append(watch.sample(0))
@@ -180,10 +168,7 @@ def _drive(folder: Path, trials: int, workers: int) -> int:
     after = watch.sample(len(state.finished))
     begin, base, last = watch.samples[0], watch.samples[1], watch.samples[-1]
     grown = last.memory_mb - base.memory_mb
-    seconds, learned = _resumed(folder, trials)
-    print(f"{'pictures and end of the sweep, MB':<52} {after.memory_mb - last.memory_mb:>9.1f}")
-    print(f"{'database, MB':<52} {_size_mb(folder / 'mlflow.db'):>9.1f}")
-    print(f"{'resume: from there to the end of its first epoch, s':<52} {learned - seconds:>9.1f}")
+    seconds = _resumed(folder, trials)
     checks = [
         Check("trials that did not complete", trials - state.counts.get("complete", 0), 0),
         Check("growth of the driver, MB", grown, GROWTH_MB),
@@ -196,11 +181,8 @@ def _drive(folder: Path, trials: int, workers: int) -> int:
 
 
 def _sweep(folder: Path, trials: int, workers: int) -> tuple[Corpus, SweepSpec]:
-    """A corpus of 2,000 characters, and a sweep whose networks are as small as can be."""
-    rng = np.random.default_rng(0)
-    text = " ".join(rng.choice(["sun", "moon", "river", "stone", "and", "the"], 500))[:2_000]
-    (folder / "words.txt").write_text(text, encoding="utf-8")
-    source = Source(data=str(folder / "words.txt"))
+    """A corpus of some 2,000 characters, and a sweep whose networks are as small as can be."""
+    source = words(folder, 430)
     space = from_mapping(
         {"direction": "uni", "layers": [1, 2], "layer_size": [1, 2, 3, 4],
          "dropout": {"low": 0, "high": 0.5}, "learning_rate": [0.1, 0.01], "batch_size": 64,
@@ -214,18 +196,13 @@ def _sweep(folder: Path, trials: int, workers: int) -> tuple[Corpus, SweepSpec]:
     return corpora.load(source), spec
 
 
-def _store(folder: Path) -> MlflowStore:
-    artifacts = (folder / "artifacts").as_uri()
-    return MlflowStore(Settings(f"sqlite:///{folder / 'mlflow.db'}", artifacts, NAME, NAME))
-
-
-def _resumed(folder: Path, trials: int) -> tuple[float, float]:
-    """Go on by the command line: seconds to the first new trial's start, and to its first epoch.
+def _resumed(folder: Path, trials: int) -> float:
+    """Go on by the command line: seconds to the first new trial's start.
 
     The time begins with the program's process, so Python and MLflow are loaded in it.
     """
     (folder / "mlflow.yaml").write_text(
-        f"tracking_uri: sqlite:///mlflow.db\nartifacts: artifacts\nexperiment: {NAME}\n",
+        "tracking_uri: sqlite:///mlflow.db\nartifacts: artifacts\nexperiment: benchmark\n",
         encoding="utf-8",
     )
     command = [
@@ -239,11 +216,10 @@ def _resumed(folder: Path, trials: int) -> tuple[float, float]:
     subprocess.run(
         command, cwd=folder, env=os.environ | source, check=True, stdout=subprocess.DEVNULL
     )
-    store = _store(folder)
+    store = store_in(folder)
     sweep = reader.existing_sweep(store, NAME)
     [run] = store.runs({Tag.PARENT: sweep.info.run_id, Tag.TRIAL: str(trials)})
-    [epoch] = store.client.get_metric_history(run.info.run_id, "val_loss")
-    return run.info.start_time / 1000 - began, epoch.timestamp / 1000 - began
+    return float(run.info.start_time / 1000 - began)
 
 
 _HEAD = (
@@ -308,10 +284,6 @@ def _names(folder: Path) -> set[str]:
 
 def _files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
-def _size_mb(database: Path) -> float:
-    return sum(file.stat().st_size for file in database.parent.glob(f"{database.name}*")) / 1e6
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ and with the autotuning of `tf.data` off, and on one core; `torch.nn.LSTM` on on
 turns, so that a slow minute of the machine meets all of them; a figure is the median of the rounds.
 
 Printed are thousands of symbols per second, ratios, the share of the peak of the matrix product
-that this program reaches on a core, what it takes to begin, and which share of an epoch on a
-million symbols is taken by scoring, as often and on as many targets as in the default space.
+that this program reaches on a core, and what it takes to begin.
 """
 
 from __future__ import annotations
@@ -92,7 +91,7 @@ def main() -> None:
     print(f"{len(cores)} cores, median of {given.rounds} rounds of {given.seconds:g} s; thousands")
     print("of symbols per second")
     print(f"{'network':<24}" + "".join(f"{name:>13}" for name in COLUMNS), end="")
-    print("  per core: fit torch  machine: fit cured   peak  first s  validation")
+    print("  per core: fit torch  machine: fit cured   peak  first s")
     for direction, size, batch, length in cases:
         task = Task(direction, size, batch, length, given.seconds)
         print(_row(task, _measured(contestants, task, given.rounds)), flush=True)
@@ -128,7 +127,6 @@ def _row(task: Task, answers: dict[str, list[list[Answer]]]) -> str:
 
     ours = speeds["ours/core"]
     peak = ours / task.symbols * task.operations / of_ours("peak")
-    scoring, epoch = of_ours("scoring"), task.epoch_symbols / ours
     name = f"{task.direction} 2x{task.layer_size} B{task.batch_size} L{task.sequence_length}"
     cells: list[Any] = [
         *(f"{speeds[column] / 1000:.1f}" if column in speeds else "-" for column in COLUMNS),
@@ -138,7 +136,7 @@ def _row(task: Task, answers: dict[str, list[list[Answer]]]) -> str:
         + "".join(f"{cell:>13}" for cell in cells)
         + f"  {ratio('ours/core', 'fit/core'):>13} {ratio('ours/core', 'torch/core'):>5}"
         + f"  {ratio('ours/machine', 'fit'):>12} {ratio('ours/machine', 'fit cured'):>5}"
-        + f"  {peak:>5.0%}  {of_ours('first_step'):>7.2f}  {scoring / (scoring + epoch):>10.0%}"
+        + f"  {peak:>5.0%}  {of_ours('first_step'):>7.2f}"
     )
 
 

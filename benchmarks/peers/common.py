@@ -64,8 +64,6 @@ class Task:
     seed: int
     #: values of the field of this name
     directions: tuple[str, ...]
-    #: whether `tf.data` is kept from tuning itself, which makes `fit` wait at the end of an epoch
-    cured: bool
     #: trials at once, for peers that can
     workers: int
     #: folder for everything that the peer writes
@@ -82,7 +80,6 @@ def main(search: Callable[[Task], None]) -> None:
     parser.add_argument("--data", required=True, metavar="FILE")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.add_argument("--direction", choices=("uni", "bi", "both"), default="both")
-    parser.add_argument("--cured", action="store_true", help="feed a tf.data.Dataset without waits")
     parser.add_argument("--workers", type=int, default=2, metavar="N")
     parser.add_argument("--folder", type=Path, default=Path(), metavar="DIR")
     parser.add_argument("--began", type=float, default=time.time(), metavar="SECONDS")
@@ -97,7 +94,6 @@ def main(search: Callable[[Task], None]) -> None:
                 data=given.data,
                 seed=given.seed,
                 directions=directions,
-                cured=given.cured,
                 workers=given.workers,
                 folder=folder,
                 began=given.began,
@@ -198,20 +194,6 @@ def next_symbol(model: Any, config: Config) -> Any:
     return keras.Model(model.input, model.get_layer("logits")(features[:, -1]))
 
 
-def validation_loss(
-    network: Any, windows: NDArray[np.int32], true: NDArray[np.int32], cured: bool
-) -> float:
-    """Mean negative log-likelihood of the true symbols in nats, by plain `predict`."""
-    if cured:
-        import tensorflow as tf
-
-        dataset = tf.data.Dataset.from_tensor_slices(windows).batch(ROWS)
-        logits = network.predict(dataset.with_options(_without_waits()), verbose=0)
-    else:
-        logits = network.predict(windows, batch_size=ROWS, verbose=0)
-    return score([(log_softmax(logits), true)])["loss"]
-
-
 def train(
     model: Any,
     config: Config,
@@ -232,7 +214,8 @@ def train(
     with _events(task, trial, config) as write:
 
         def score_epoch(epoch: int, logs: dict[str, float]) -> None:
-            logs["val_score"] = validation_loss(network, windows, true, task.cured)
+            logits = network.predict(windows, batch_size=ROWS, verbose=0)
+            logs["val_score"] = score([(log_softmax(logits), true)])["loss"]
             write(epoch=epoch + 1, val_loss=logs["val_score"])
 
         watching = [
@@ -242,13 +225,9 @@ def train(
         ]
         options = {"epochs": EPOCHS, "verbose": 0, **options, "callbacks": watching}
         inputs, targets, weights = data.training(config)
-        if task.cured:
-            rows = _dataset(inputs, targets, weights, config)
-            history = model.fit(rows, shuffle=False, **options)
-        else:
-            history = model.fit(
-                inputs, targets, sample_weight=weights, batch_size=config["batch_size"], **options
-            )
+        history = model.fit(
+            inputs, targets, sample_weight=weights, batch_size=config["batch_size"], **options
+        )
     losses: list[float] = history.history["val_score"]
     return losses
 
@@ -256,28 +235,6 @@ def train(
 def best(losses: list[float]) -> float:
     """The lowest loss of a trial, NaN if its training broke down."""
     return min(losses) if all(map(math.isfinite, losses)) else math.nan
-
-
-def _dataset(
-    inputs: NDArray[np.int32],
-    targets: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    config: Config,
-) -> Any:
-    """What `fit` makes of arrays, without the waits."""
-    import tensorflow as tf
-
-    rows = tf.data.Dataset.from_tensor_slices((inputs, targets, weights))
-    shuffled = rows.shuffle(len(inputs)).batch(config["batch_size"])
-    return shuffled.prefetch(1).with_options(_without_waits())
-
-
-def _without_waits() -> Any:
-    import tensorflow as tf
-
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return options
 
 
 @contextmanager

@@ -11,10 +11,6 @@ from dataclasses import asdict, dataclass
 
 #: symbols of the made-up corpus, and its alphabet
 SYMBOLS, ALPHABET = 200_000, 65
-#: symbols of the split on which an epoch is trained whose scoring is measured
-EPOCH_SYMBOLS = 1_000_000
-#: a bidirectional window begins at every eighth part of a window, as by default
-OVERLAP = 8
 LAYERS, LEARNING_RATE, CLIP_NORM = 2, 0.001, 5.0
 
 
@@ -34,11 +30,6 @@ class Task:
         return self.batch_size * self.sequence_length
 
     @property
-    def epoch_symbols(self) -> int:
-        """Symbols in all windows of an epoch."""
-        return EPOCH_SYMBOLS * (OVERLAP if self.direction == "bi" else 1)
-
-    @property
     def operations(self) -> int:
         """Floating-point operations of a step in matrix products of its LSTM layers.
 
@@ -56,8 +47,6 @@ class Answer:
     symbols_per_second: float
     #: seconds until the first step was done, the network's making included
     first_step: float = 0.0
-    #: seconds of all scores in such an epoch, of the default space
-    scoring: float = 0.0
     #: operations per second of a product of two large matrices
     peak: float = 0.0
 

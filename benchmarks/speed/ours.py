@@ -8,7 +8,6 @@ import numpy as np
 
 from benchmarks.speed.common import (
     ALPHABET,
-    EPOCH_SYMBOLS,
     LAYERS,
     LEARNING_RATE,
     SYMBOLS,
@@ -24,13 +23,8 @@ pin()
 from lstm_sweep.models import backend  # noqa: E402
 from lstm_sweep.models.config import TrialConfig  # noqa: E402
 from lstm_sweep.models.data.corpus import Split  # noqa: E402
-from lstm_sweep.models.data.windows import TrainingWindows, steps_with_target, usual_adjacent  # noqa: E402
-from lstm_sweep.models.fast.program_types import Program, StepProgram  # noqa: E402
+from lstm_sweep.models.data.windows import TrainingWindows  # noqa: E402
 from lstm_sweep.models.network import lstm, program  # noqa: E402
-from lstm_sweep.models.network.evaluation import SCORING_ROWS  # noqa: E402
-from lstm_sweep.search.policy.cost import DataSize, scored_windows  # noqa: E402
-from lstm_sweep.search.policy.round_size import fitting_round_size  # noqa: E402
-from lstm_sweep.spaces.presets import DEFAULT  # noqa: E402
 
 #: rows and columns of the matrices whose product has the peak; no power of two, which is slower
 PEAK_SIZE = 1040
@@ -64,24 +58,7 @@ def measure(task: Task) -> Answer:
     steps(1)
     first = time.perf_counter() - begin
     speed = rate(steps, task)
-    _score(trial, config)
-    begin = time.perf_counter()
-    _score(trial, config)
-    took, adjacent = time.perf_counter() - begin, usual_adjacent(sharing=True)
-    found = fitting_round_size(DEFAULT, EPOCH_SYMBOLS, ALPHABET, adjacent=adjacent)
-    size = DataSize(EPOCH_SYMBOLS, ALPHABET, found.targets, adjacent=adjacent)
-    scored, _ = scored_windows(config, size)
-    scoring = took * found.rounds_per_epoch * scored / SCORING_ROWS
-    return Answer(speed, first, scoring, _peak())
-
-
-def _score(trial: Program, config: TrialConfig) -> None:
-    """Compute what a call in scoring computes."""
-    windows = np.zeros((SCORING_ROWS, config.sequence_length), np.int32)
-    if config.direction == "uni" and isinstance(trial, StepProgram):
-        trial.last_logits(windows, steps_with_target(config.sequence_length))
-    else:
-        trial.logits(windows)
+    return Answer(speed, first, _peak())
 
 
 def _peak() -> float:

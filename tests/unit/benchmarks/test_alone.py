@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.alone import Event, improvements, one_line, read_lines, run_alone
+from benchmarks.alone import laid_out, one_line, read_lines, run_alone
 from lstm_sweep.models.errors import InputError
 
 
@@ -57,7 +57,5 @@ def test_a_line_that_is_no_run_is_named(tmp_path: Path) -> None:
         read_lines(file, dict)
 
 
-def test_only_losses_lower_than_all_before_are_kept() -> None:
-    losses = [(40.0, 2.5), (10.0, 3.0), (20.0, 3.5), (30.0, None)]
-    events = [Event(seconds, "0", 1, loss, {}) for seconds, loss in losses]
-    assert improvements(events, begin=5.0) == [(5.0, 3.0), (35.0, 2.5)]
+def test_columns_of_a_table_stand_below_each_other() -> None:
+    assert laid_out([["a", "loss"], ["longer", "2"]]) == "a       loss\nlonger     2"

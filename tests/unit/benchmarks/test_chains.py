@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from benchmarks.chains import IDS, SIZES, Chain, Result, data_of, table
 COIN = Chain(np.array([[[0.5, 0.5], [0.0, 1.0]], [[1.0, 0.0], [0.5, 0.5]]]))
 RESULT = Result(
     seed=3, minutes=10.0, workers=2, settings="", entropy=1.4, bound=1.42, val_loss=1.43,
-    network=1.44, confirmed=True, further=(1.44, 1.45), trials=40,
+    network=1.44, further=[1.44, 1.45], trials=40,
 )  # fmt: skip
 
 
@@ -54,14 +53,10 @@ def test_chains_differ_by_their_seed_and_have_about_the_entropy_that_is_meant() 
 
 
 def test_a_network_counts_only_if_it_is_near_the_bound_and_confirmed() -> None:
-    far, alone = replace(RESULT, network=1.46), replace(RESULT, confirmed=False, further=())
+    far, alone = replace(RESULT, network=1.46), replace(RESULT, further=[])
     assert [one.reached for one in (RESULT, far, alone)] == [True, False, False]
     lines = table([far, replace(alone, seed=1)]).splitlines()
     assert [line.split()[0] for line in lines[1:3]] == ["1", "3"]
-    assert lines[1].endswith("no") and lines[2].endswith("2.8%       40  yes: 1.4400, 1.4500")
+    assert lines[1].endswith("none") and lines[2].split()[6:] == ["2.8%", "40", "1.4400,", "1.4500"]
     assert lines[3] == "within 2% of the bound and confirmed: 0 of 2"
     assert table([RESULT]).endswith("1 of 1")
-
-
-def test_a_result_is_read_as_it_was_written() -> None:
-    assert Result.from_dict(json.loads(json.dumps(asdict(RESULT)))) == RESULT

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import curves
-from benchmarks.grids import GRIDS, Grid
+from benchmarks.curves import GRIDS, Grid
 from benchmarks.record_curves import (
     Recording,
     corpus_of,
-    cpu_seconds,
     head_of,
     not_recorded,
     opened,
@@ -24,26 +22,14 @@ from lstm_sweep.spaces.space import from_mapping
 from tests.unit.benchmarks.recordings import SPACE, config, curve, write
 
 GRID = Grid(about="made up", dimensions=SPACE, characters=20_000, rounds_per_epoch=9, rounds=4)
-GONE = 1 << 30
 
 
 def recording(**changes: Any) -> Recording:
-    """Of a worker that is gone."""
-    return Recording(
-        **{"config": config(0.01, 16), "rounds": 3, "most_s": 60.0, "pid": GONE, **changes}
-    )
+    return Recording(**{"config": config(0.01, 16), "rounds": 3, **changes})
 
 
 def done(number: int, loss: float, seconds: float) -> RoundDone:
     return RoundDone(number, {"val_loss": loss, "round_seconds": seconds})
-
-
-def test_cpu_time_is_that_of_the_process() -> None:
-    before = cpu_seconds(os.getpid())
-    sum(range(5_000_000))
-    after = cpu_seconds(os.getpid())
-    assert before is not None and after is not None and 0 < before < after
-    assert cpu_seconds(GONE) is None
 
 
 def test_a_recording_is_full_after_its_rounds() -> None:
@@ -56,20 +42,12 @@ def test_a_recording_is_full_after_its_rounds() -> None:
     assert (found.losses, found.seconds, found.fixed) == ((3.0, 2.0), (0.5, 0.25), 0.0)
 
 
-def test_a_recording_is_full_once_its_worker_has_used_its_time() -> None:
-    one = recording(most_s=0.7)
-    one.add(done(1, 3.0, 0.5))
-    assert not one.full
-    one.add(done(2, 2.0, 0.25))
-    assert one.full
-
-
 def test_what_a_trial_that_fails_has_used_since_its_last_round_is_kept() -> None:
     one = recording()
     one.add(done(1, 3.0, 0.5))
-    one.seen = 0.75
+    one.seen -= 5.0
     found = one.curve(Ended(Outcome.DIVERGED))
-    assert (found.outcome, found.seconds, found.fixed) == ("diverged", (0.5,), 0.25)
+    assert (found.outcome, found.seconds) == ("diverged", (0.5,)) and 5.0 <= found.fixed < 60.0
 
 
 def test_a_recording_goes_on_with_what_is_missing(tmp_path: Path) -> None:
