@@ -1,6 +1,6 @@
 """Settings of Keras's backend for a process: device, threads, memory, determinism.
 
-Only this module and `models/fast` use TensorFlow; all others are independent of the backend.
+Only this module and `models/cpu` use TensorFlow; all others are independent of the backend.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def on_gpu() -> bool:
 
 
 def own_arithmetic() -> bool:
-    """Whether LSTM layers are computed by `models/fast/forward.py`, and not by Keras's layers."""
+    """Whether LSTM layers are computed by `models/cpu/forward.py`, and not by Keras's layers."""
     return is_tensorflow() and not on_gpu()
 
 

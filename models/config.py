@@ -53,7 +53,7 @@ DIRECTIONS = ("uni", "bi")
 STATES = ("reset", "carried")
 PRECISIONS = ("float32", "bfloat16", "float16")
 #: each also needs an entry in `OPTIMIZER_CLASSES` of `models/network/lstm.py` and in `KERNELS` of
-#: `models/fast/optimizer.py`
+#: `models/cpu/optimizer.py`
 OPTIMIZERS = ("rmsprop", "adam", "sgd", "adagrad")
 #: those whose steps do not grow with the gradient: their best rate falls as layers grow
 NORMALIZING = ("rmsprop", "adam")

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.cpu.program_types import Predictor
 from lstm_sweep.models.data.alphabet import PREDICTED
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.windows import Indices
-from lstm_sweep.models.fast.program_types import Predictor
 from lstm_sweep.models.network.evaluation import predictions
 from lstm_sweep.models.scoring import Floats
 

@@ -22,13 +22,13 @@ from lstm_sweep.models.bundle import by_symbol
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.errors import InputError, cut, shown
-from lstm_sweep.models.network.network_file import WEIGHTS
+from lstm_sweep.models.network.checkpoint import WEIGHTS
 from lstm_sweep.models.paths import resolved, why_not
 from lstm_sweep.models.size import parameters
 from lstm_sweep.models.strict_json import json_text
 
 if TYPE_CHECKING:
-    from lstm_sweep.models.fast.program_types import Networks, Predictor
+    from lstm_sweep.models.cpu.program_types import Networks, Predictor
 
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
 CONFIG, ALPHABET, METRICS = "config.json", "alphabet.json", "metrics.json"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_sweep.models.cpu.program_types import States, StreamPredictor
 from lstm_sweep.models.data.alphabet import END, PREDICTED, START
-from lstm_sweep.models.fast.program_types import States, StreamPredictor
 
 Codes = NDArray[np.int32]
 

@@ -10,6 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.cpu.program_types import (
+    Float32s,
+    Predictor,
+    States,
+    StreamPredictor,
+    WindowPredictor,
+    WindowReader,
+    last_logits,
+)
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.streams import RUN_UP, scoring_blocks
 from lstm_sweep.models.data.windows import (
@@ -19,15 +28,6 @@ from lstm_sweep.models.data.windows import (
     shared_windows,
     stages_of,
     steps_with_target,
-)
-from lstm_sweep.models.fast.program_types import (
-    Float32s,
-    Predictor,
-    States,
-    StreamPredictor,
-    WindowPredictor,
-    WindowReader,
-    last_logits,
 )
 from lstm_sweep.models.scoring import Floats, log_softmax, score
 

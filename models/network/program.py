@@ -1,6 +1,6 @@
 """Chooses the implementation of a trial's computations for this process's backend and device.
 
-With TensorFlow, one call of `train` runs many steps in one graph (`models/fast/training_loop.py`).
+With TensorFlow, one call of `train` runs many steps in one graph (`models/cpu/training_loop.py`).
 With another backend of Keras, steps are taken one by one.
 """
 
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from lstm_sweep.models import averaging, backend
+from lstm_sweep.models import backend
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.windows import Indices, StepWindows
-from lstm_sweep.models.fast.program_types import (
+from lstm_sweep.models.cpu import optimizer
+from lstm_sweep.models.cpu.program_types import (
     Float32s,
     Networks,
     Predictor,
@@ -27,6 +27,7 @@ from lstm_sweep.models.fast.program_types import (
     StreamProgram,
     WindowReader,
 )
+from lstm_sweep.models.data.windows import Indices, StepWindows
 
 
 def program_of(
@@ -35,13 +36,14 @@ def program_of(
     """Return the program of networks that are compiled for training.
 
     `seed` is that of the dropout masks. `graphs` is the folder of the graph cache
-    (`models/fast/graph_cache.py`); without one, every graph is traced.
+    (`models/cpu/graph_cache.py`); without one, every graph is traced.
     """
     if not backend.is_tensorflow():
         kind = CarriedStepwiseProgram if config.carried else StepwiseProgram
         return kind(networks, config)
-    from lstm_sweep.models.fast import carried_loop, stream_loop, training_loop
-    from lstm_sweep.models.fast.graph_cache import GraphCache
+    from lstm_sweep.models.cpu import stream_loop, training_loop
+    from lstm_sweep.models.cpu import stream_loop as carried_loop
+    from lstm_sweep.models.cpu.graph_cache import GraphCache
 
     if backend.own_arithmetic():
         fast: type[training_loop.FastProgram]
@@ -91,8 +93,8 @@ class StepwiseProgram(StepProgram):
         """Average the weights after a step."""
         model, averages = self._networks.trained, self._networks.averages
         step = int(model.optimizer.iterations)
-        if averages and step and averaging.is_due(step):
-            share = averaging.share(step)
+        if averages and step and optimizer.is_due(step):
+            share = optimizer.share(step)
             for average, weight in zip(averages, model.trainable_variables, strict=True):
                 average.assign_add(share * (weight - average))
 

@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models import backend
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.cpu.program_types import Networks, Program
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.streams import training_windows
 from lstm_sweep.models.data.windows import Epoch, Indices
-from lstm_sweep.models.fast.program_types import Networks, Program
 from lstm_sweep.models.network import checkpoint, lstm
-from lstm_sweep.models.network.checkpoint import Checkpoint, CheckpointSettings
+from lstm_sweep.models.network.checkpoint import Checkpoint, CheckpointSettings, NetworkFile
 from lstm_sweep.models.network.evaluation import evaluate
 from lstm_sweep.models.network.events import Diverged, LastRound, Progress, Round, TrainingEvent
-from lstm_sweep.models.network.network_file import NetworkFile
 from lstm_sweep.models.network.program import predictor_of, program_of
 from lstm_sweep.models.rounds import RoundPart, epoch_of, epoch_text, epochs_after, part_of_epoch
 
@@ -110,7 +109,7 @@ def train(
     checkpoint: earlier rounds are reported again, and on a CPU the later ones have the same bits as
     without the interruption.
 
-    `graphs` is the folder of the graph cache (`models/fast/graph_cache.py`), shared by all trials.
+    `graphs` is the folder of the graph cache (`models/cpu/graph_cache.py`), shared by all trials.
     """
     training = _Training(
         config, corpus, targets, seed, weights, checkpoints, graphs, clock, rounds_per_epoch, steps,

@@ -6,6 +6,6 @@ from lstm_sweep.models.network import training
 __all__ = ["training"]
 
 if backend.is_tensorflow():
-    from lstm_sweep.models.fast import carried_loop
+    from lstm_sweep.models.cpu import stream_loop
 
-    __all__ += ["carried_loop"]
+    __all__ += ["stream_loop"]

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
+from lstm_sweep.models.cpu.program_types import Predictor
 from lstm_sweep.models.data.alphabet import END, UNKNOWN
 from lstm_sweep.models.data.corpus import Sessions, read_sessions
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.fast.program_types import Predictor
 from lstm_sweep.models.field_checks import check_kind, check_range
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.results.generate import predictor_of

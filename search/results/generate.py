@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.bundle.generation import continued, continued_stream, until_ended
+from lstm_sweep.models.cpu.program_types import Predictor, StreamPredictor, WindowPredictor
 from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
 from lstm_sweep.models.errors import InputError, cut, shown
-from lstm_sweep.models.fast.program_types import Predictor, StreamPredictor, WindowPredictor
 from lstm_sweep.models.field_checks import check_range, check_text
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.process.output import silenced

@@ -13,7 +13,7 @@ from typing import Any
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.network.network_file import keep_reported
+from lstm_sweep.models.network.checkpoint import keep_reported
 from lstm_sweep.models.rounds import epochs_after
 from lstm_sweep.models.strict_json import plain
 from lstm_sweep.search.device import Device

@@ -67,7 +67,7 @@ from lstm_sweep.search.sweep.task import (
 from lstm_sweep.search.trial import Job, Slot, Trial
 
 if TYPE_CHECKING:
-    from lstm_sweep.models.fast.program_types import StreamPredictor
+    from lstm_sweep.models.cpu.program_types import StreamPredictor
 
 
 def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:

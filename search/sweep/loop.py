@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lstm_sweep.models.config import values_text
-from lstm_sweep.models.network.network_file import keep_reported
+from lstm_sweep.models.network.checkpoint import keep_reported
 from lstm_sweep.search.engines import base as engines
 from lstm_sweep.search.policy.pausing import pruned
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason, out_of_time

@@ -40,8 +40,8 @@ def stack_of(networks: Any, config: TrialConfig) -> Any:
     """Our stack with the weights of a network."""
     import tensorflow as tf
 
-    from lstm_sweep.models.fast.forward import Form, Stack
-    from lstm_sweep.models.fast.weight_layout import weight_layouts
+    from lstm_sweep.models.cpu.forward import Form, Stack
+    from lstm_sweep.models.cpu.weight_layout import weight_layouts
 
     weights = [
         tf.constant(layout.pack(weight.numpy()))
@@ -56,7 +56,7 @@ def dropout_of(rate: float = 0.0, iteration: int = 7) -> Any:
     """Dropout of a training step, of our arithmetic."""
     import tensorflow as tf
 
-    from lstm_sweep.models.fast.dropout import Dropout
+    from lstm_sweep.models.cpu.forward import Dropout
 
     return Dropout(tf.constant(rate), tf.constant([64, iteration], tf.int64))
 
@@ -65,7 +65,7 @@ def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     """Logits, gradients of a loss, and logits for scoring; by Keras's layers and by ours."""
     import tensorflow as tf
 
-    from lstm_sweep.models.fast.weight_layout import weight_layouts
+    from lstm_sweep.models.cpu.weight_layout import weight_layouts
 
     networks = networks_of(config, alphabet_size, seed)
     rng = np.random.default_rng(seed)

@@ -73,7 +73,7 @@ def test_the_fast_arithmetic_gives_the_results_and_gradients_of_keras(
 def test_idle_units_change_no_result_and_no_gradient(
     direction: str, embedding_size: int, layer_size: int
 ) -> None:
-    from lstm_sweep.models.fast.weight_layout import idle_units
+    from lstm_sweep.models.cpu.weight_layout import idle_units
 
     config = TrialConfig(
         direction=direction, embedding_size=embedding_size, layers=2, layer_size=layer_size,
@@ -97,8 +97,8 @@ def test_an_optimizer_takes_the_steps_of_keras(
     """Its variables too, with gradients that are clipped and others that are not."""
     import tensorflow as tf
 
-    from lstm_sweep.models.fast import optimizer as fast_optimizer
-    from lstm_sweep.models.fast.weight_layout import KernelVariable, weight_layouts
+    from lstm_sweep.models.cpu import optimizer as fast_optimizer
+    from lstm_sweep.models.cpu.weight_layout import KernelVariable, weight_layouts
     from lstm_sweep.models.network import lstm
 
     config = TrialConfig(
@@ -143,7 +143,7 @@ def test_an_optimizer_takes_the_steps_of_keras(
 def test_only_gradients_that_are_too_long_are_scaled() -> None:
     import tensorflow as tf
 
-    from lstm_sweep.models.fast import optimizer as fast_optimizer
+    from lstm_sweep.models.cpu import optimizer as fast_optimizer
 
     rng = np.random.default_rng(0)
     short, long = (tf.constant(rng.normal(size=(30, 7)), tf.float32) * by for by in (0.1, 9.0))
@@ -156,7 +156,7 @@ def test_only_gradients_that_are_too_long_are_scaled() -> None:
 def test_losses_and_their_gradients_are_those_of_tensorflow() -> None:
     import tensorflow as tf
 
-    from lstm_sweep.models.fast import forward
+    from lstm_sweep.models.cpu import forward
 
     rng = np.random.default_rng(0)
     logits = tf.constant(rng.normal(size=(12, 5), scale=3), tf.float32)
@@ -198,7 +198,7 @@ def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() ->
 def test_each_layer_draws_what_it_drops_by_itself() -> None:
     import tensorflow as tf
 
-    from lstm_sweep.models.fast.dropout import dropped
+    from lstm_sweep.models.cpu.forward import dropped
 
     features = tf.ones((3, 3, 5))  # an odd number
     dropout = dropout_of(0.5)
@@ -212,7 +212,7 @@ def test_each_layer_draws_what_it_drops_by_itself() -> None:
 def test_what_is_left_makes_up_for_what_is_dropped(rate: float) -> None:
     import tensorflow as tf
 
-    from lstm_sweep.models.fast.dropout import dropped
+    from lstm_sweep.models.cpu.forward import dropped
 
     found = dropped(tf.ones((200, 100, 501)), dropout_of(rate), 1)[0].numpy()
     assert (found == 0).mean() == pytest.approx(rate, abs=0.0005)
@@ -243,7 +243,7 @@ def test_in_reduced_precision_gradients_point_the_same_way(
 def test_an_optimizer_without_a_kernel_is_refused() -> None:
     import keras
 
-    from lstm_sweep.models.fast import optimizer as fast_optimizer
+    from lstm_sweep.models.cpu import optimizer as fast_optimizer
 
     scaling = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
     with pytest.raises(ValueError, match="LossScaleOptimizer"):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_sweep.models import averaging
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.cpu import optimizer as averaging
 from lstm_sweep.models.data.windows import StepWindows
 from tests.conftest import in_full
 from tests.contract.arithmetic import programs, steps_of
@@ -61,7 +61,7 @@ def test_the_average_is_that_of_the_weights_after_each_step(config: TrialConfig)
 @pytest.mark.parametrize("precision", ["float32", *in_full("bfloat16", "float16")])
 def test_layers_of_keras_are_averaged_too(precision: str) -> None:
     """As on a GPU: after every step."""
-    from lstm_sweep.models.fast import training_loop
+    from lstm_sweep.models.cpu import training_loop
     from lstm_sweep.models.network import lstm
 
     config = CONFIG.evolve(precision=precision)

@@ -68,16 +68,16 @@ def trained(program_of: Callable[[Any], Any], config: TrialConfig) -> list[Any]:
     ids=str,
 )
 def test_all_programs_carry_the_state_alike(change: dict[str, Any]) -> None:
-    from lstm_sweep.models.fast import carried_loop
-    from lstm_sweep.models.fast.graph_cache import GraphCache
+    from lstm_sweep.models.cpu import stream_loop
+    from lstm_sweep.models.cpu.graph_cache import GraphCache
     from lstm_sweep.models.network import program
 
     config = CARRIED.evolve(**change)
     ours = trained(
-        lambda networks: carried_loop.CarriedFastProgram(networks, config, 0, GraphCache()), config
+        lambda networks: stream_loop.CarriedFastProgram(networks, config, 0, GraphCache()), config
     )
     programs: list[Callable[[Any], Any]] = [
-        lambda networks: carried_loop.CarriedKerasProgram(networks, config),
+        lambda networks: stream_loop.CarriedKerasProgram(networks, config),
         lambda networks: program.CarriedStepwiseProgram(networks, config),
     ]
     for their in programs:
@@ -92,16 +92,16 @@ def test_a_session_is_trained_on_as_if_it_were_read_at_once(
     kind: str, layer_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However it is cut into windows: what fills up a short one enters no state."""
-    from lstm_sweep.models.fast import carried_loop
-    from lstm_sweep.models.fast.graph_cache import GraphCache
+    from lstm_sweep.models.cpu import stream_loop
+    from lstm_sweep.models.cpu.graph_cache import GraphCache
     from lstm_sweep.models.network import program
 
     monkeypatch.setattr(streams, "FORGOTTEN", 0.0)
     config = CARRIED.evolve(batch_size=1, layer_size=layer_size, learning_rate=1e-12)
     networks = networks_of(config)
     programs: dict[str, Callable[[], Any]] = {
-        "fast": lambda: carried_loop.CarriedFastProgram(networks, config, 0, GraphCache()),
-        "keras": lambda: carried_loop.CarriedKerasProgram(networks, config),
+        "fast": lambda: stream_loop.CarriedFastProgram(networks, config, 0, GraphCache()),
+        "keras": lambda: stream_loop.CarriedKerasProgram(networks, config),
         "stepwise": lambda: program.CarriedStepwiseProgram(networks, config),
     }
     chosen, split = programs[kind](), split_of([50, 3, 1, 20, 6, 80])
@@ -148,7 +148,7 @@ def steps_of_default_program(config: TrialConfig) -> list[Any]:
 @pytest.mark.parametrize("averaging", ["polynomial", "off"])
 def test_networks_of_reduced_precision_are_scored_in_float32(averaging: str) -> None:
     """As on a GPU: weights are copied or averaged, states are not."""
-    from lstm_sweep.models.fast.carried_loop import CarriedKerasProgram
+    from lstm_sweep.models.cpu.stream_loop import CarriedKerasProgram
     from lstm_sweep.models.network import lstm
 
     config = CARRIED.evolve(precision="bfloat16", averaging=averaging)

@@ -45,7 +45,7 @@ def test_the_graphs_on_a_cpu_depend_on_a_field_or_it_takes_effect_elsewhere() ->
 
 @pytest.mark.parametrize("field", IN_FORM)
 def test_another_value_of_a_field_in_the_form_gives_another_form(field: str) -> None:
-    from lstm_sweep.models.fast.forward import Form
+    from lstm_sweep.models.cpu.forward import Form
 
     other = CONFIG.evolve(**{field: IN_FORM[field]})
     assert Form.of(other, 9) != Form.of(CONFIG, 9)
@@ -53,7 +53,7 @@ def test_another_value_of_a_field_in_the_form_gives_another_form(field: str) -> 
 
 @pytest.mark.parametrize("field", ELSEWHERE)
 def test_networks_that_differ_in_another_field_share_their_form(field: str) -> None:
-    from lstm_sweep.models.fast.forward import Form
+    from lstm_sweep.models.cpu.forward import Form
 
     other = CONFIG.evolve(**{field: ELSEWHERE[field]})
     assert other != CONFIG
@@ -106,7 +106,7 @@ def test_each_field_changes_what_is_trained_on_a_cpu(
 
 
 def test_each_optimizer_has_a_class_of_keras_and_a_kernel_for_a_cpu() -> None:
-    from lstm_sweep.models.fast.optimizer import KERNELS
+    from lstm_sweep.models.cpu.optimizer import KERNELS
     from lstm_sweep.models.network.lstm import OPTIMIZER_CLASSES
 
     assert set(OPTIMIZER_CLASSES) == set(OPTIMIZERS)

@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.cpu.program_types import WindowReader
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.windows import steps_with_target
-from lstm_sweep.models.fast.program_types import WindowReader
 from tests.contract.arithmetic import programs, steps_of
 from tests.unit.models.data.splits import split_of
 
@@ -185,7 +185,7 @@ def after_shorter_pasts(networks: Any, config: TrialConfig, log: Split) -> NDArr
 def test_targets_side_by_side_are_predicted_in_the_last_steps_of_a_window(
     more: dict[str, Any], long_log: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lstm_sweep.models.fast.training_loop import KerasProgram
+    from lstm_sweep.models.cpu.training_loop import KerasProgram
     from lstm_sweep.models.network import evaluation
     from lstm_sweep.models.network.program import predictor_of
 

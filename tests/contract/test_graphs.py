@@ -51,7 +51,7 @@ def known(once: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the graphs that were traced so far."""
-    from lstm_sweep.models.fast import training_loop
+    from lstm_sweep.models.cpu import training_loop
 
     names: list[str] = []
     for name in ("_trace_train", "_trace_logits"):
@@ -87,7 +87,7 @@ def test_the_graph_of_streams_is_traced_once_for_both_states(
 ) -> None:
     """What a carried state is read with is also what windows are read with in parts."""
     from lstm_sweep.models import backend
-    from lstm_sweep.models.fast.stream_loop import StreamFastProgram
+    from lstm_sweep.models.cpu.stream_loop import StreamFastProgram
     from lstm_sweep.models.network import program
     from tests.contract.arithmetic import networks_of
 
@@ -170,7 +170,7 @@ def test_graphs_have_other_names_if_they_differ_and_only_then() -> None:
 
 def train_name(config: TrialConfig) -> str:
     """Name of the graph that trains a network, which is not built."""
-    from lstm_sweep.models.fast.training_loop import FastProgram
+    from lstm_sweep.models.cpu.training_loop import FastProgram
 
     names: list[str] = []
     graphs: Any = SimpleNamespace(function=lambda name, trace: names.append(name))
@@ -212,7 +212,7 @@ def test_a_graph_says_nothing_of_the_network_that_it_was_traced_for(tmp_path: Pa
 
 def _nodes(file: Path) -> Counter[str]:
     """Operations with all that is fixed about them but the names of functions and nodes."""
-    from lstm_sweep.models.fast import graph_cache
+    from lstm_sweep.models.cpu import graph_cache
 
     library = graph_cache._read(file)
     assert library is not None
@@ -257,7 +257,7 @@ def test_where_nothing_can_be_kept_all_goes_on_and_nothing_is_left(
 def test_other_code_has_other_graphs(
     known: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lstm_sweep.models.fast import graph_cache
+    from lstm_sweep.models.cpu import graph_cache
 
     monkeypatch.setattr(graph_cache, "CODE", "another version")
     results(CONFIG, known)
@@ -265,7 +265,7 @@ def test_other_code_has_other_graphs(
 
 
 def test_graphs_are_of_the_code_that_made_them(tmp_path: Path) -> None:
-    from lstm_sweep.models.fast.graph_cache import code_of
+    from lstm_sweep.models.cpu.graph_cache import code_of
 
     (tmp_path / "one.py").write_text("one", encoding="utf-8")
     before = code_of(tmp_path)
@@ -277,7 +277,7 @@ def test_graphs_are_of_the_code_that_made_them(tmp_path: Path) -> None:
 
 
 def test_graphs_depend_on_modules_in_sub_folders_and_on_their_names(tmp_path: Path) -> None:
-    from lstm_sweep.models.fast.graph_cache import code_of
+    from lstm_sweep.models.cpu.graph_cache import code_of
 
     below = tmp_path / "network" / "lstm.py"
     below.parent.mkdir()
@@ -297,13 +297,13 @@ def test_graphs_depend_on_modules_in_sub_folders_and_on_their_names(tmp_path: Pa
 
 def test_graphs_depend_on_the_whole_package() -> None:
     from lstm_sweep import models
-    from lstm_sweep.models.fast import graph_cache
+    from lstm_sweep.models.cpu import graph_cache
 
     assert graph_cache.code_of(Path(models.__file__).parent) == graph_cache.CODE
 
 
 def test_code_that_cannot_be_read_shares_no_graphs(tmp_path: Path) -> None:
-    from lstm_sweep.models.fast.graph_cache import code_of
+    from lstm_sweep.models.cpu.graph_cache import code_of
 
     for folder in (tmp_path, tmp_path / "missing"):
         assert code_of(folder) != code_of(folder)
@@ -312,7 +312,7 @@ def test_code_that_cannot_be_read_shares_no_graphs(tmp_path: Path) -> None:
 def test_a_function_that_depends_on_more_than_its_inputs_is_refused(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from lstm_sweep.models.fast.graph_cache import GraphCache
+    from lstm_sweep.models.cpu.graph_cache import GraphCache
 
     kept = tf.Variable(3.0)
     trace = tf.function(lambda one: (one * kept,)).get_concrete_function

@@ -98,7 +98,7 @@ def test_how_many_steps_a_call_has_does_not_change_a_bit(direction: str) -> None
 def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
     precision: str, direction: str
 ) -> None:
-    from lstm_sweep.models.fast import training_loop
+    from lstm_sweep.models.cpu import training_loop
     from lstm_sweep.models.network import lstm
 
     config = TrialConfig(

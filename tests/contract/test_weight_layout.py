@@ -32,7 +32,7 @@ def prepared() -> None:
 def test_a_packed_weight_is_unpacked_as_it_was(
     axes: int, blocks: int, gates: bool, idle: int, rows: int, columns: int, idle_value: float
 ) -> None:
-    from lstm_sweep.models.fast.weight_layout import WeightLayout
+    from lstm_sweep.models.cpu.weight_layout import WeightLayout
 
     layout = WeightLayout(axes, blocks if axes == 2 else 0, gates, idle)
     shape = (rows * max(layout.unit_blocks, 1), columns * (4 if gates else 1))
@@ -44,7 +44,7 @@ def test_a_packed_weight_is_unpacked_as_it_was(
 
 
 def test_gates_of_tensorflow_stand_in_another_order_and_idle_units_after_each_of_them() -> None:
-    from lstm_sweep.models.fast.weight_layout import WeightLayout
+    from lstm_sweep.models.cpu.weight_layout import WeightLayout
 
     kernel = np.array([[10, 20, 30, 40], [11, 21, 31, 41]])  # input, forget, candidate, output
     packed = WeightLayout(2, unit_blocks=1, gates=True, idle=1).pack(kernel)
@@ -77,7 +77,7 @@ def test_idle_units_never_get_weights(direction: str, optimizer: str) -> None:
 def test_twins_of_one_shape_are_two_variables() -> None:
     import keras
 
-    from lstm_sweep.models.fast.weight_layout import KernelVariable, WeightLayout
+    from lstm_sweep.models.cpu.weight_layout import KernelVariable, WeightLayout
 
     one, other = (KernelVariable(keras.Variable([value]), WeightLayout(1)) for value in (1.0, 2.0))
     assert one.value.tolist() == [1] and other.value.tolist() == [2]

@@ -15,7 +15,7 @@ FOLDERS = ("models", "spaces", "search", "lstm_sweep")
 #: the layers of each folder, lowest first; members of one layer do not import each other.
 #: "" stands for the files at the top of a folder that are not named
 LAYERS = {
-    "models": [{"", "data"}, {"fast"}, {"network"}, {"template", "bundle"}],
+    "models": [{"", "data"}, {"cpu"}, {"network"}, {"template", "bundle"}],
     "spaces": [{""}, {"template"}],
     "search": [
         {"process", "objective", "times", "device", "engine_names", "arguments", "options"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lstm_sweep.models.averaging import EACH_UNTIL, INTERVAL, is_due, share
+from lstm_sweep.models.cpu.optimizer import EACH_UNTIL, INTERVAL, is_due, share
 
 
 def weights_of_steps(steps: int, eta: float) -> NDArray[np.float64]:

@@ -16,9 +16,9 @@ from lstm_sweep.models.bundle.generation import (
     draw,
     until_ended,
 )
+from lstm_sweep.models.cpu.program_types import States
 from lstm_sweep.models.data.alphabet import START
 from lstm_sweep.models.data.windows import Indices
-from lstm_sweep.models.fast.program_types import States
 
 Logits = NDArray[np.float32]
 

@@ -1,8 +1,21 @@
-"""Steps of Keras's optimizers on a CPU, with one fused TensorFlow kernel for each weight.
+"""Polynomial decay averaging of weights over the steps of a training.
+
+After Shamir and Zhang, Stochastic Gradient Descent for Non-smooth Optimization (ICML 2013, arXiv
+1212.1824, section 4): with `w` the weights after step `t`,
+
+    average = average + share * (w - average),  share = (eta + 1) / (t + eta).
+
+The weights of step `s` then count about `(s / t) ** eta`, so the average is mostly over the last
+`1 / (1 + eta)` of all steps so far. It needs no end of the training that is known beforehand.
+
+Weights of neighbouring steps are nearly equal. So after the first steps only those of every
+`INTERVAL`th step enter, and of these the same average is taken.
+
+Steps of Keras's optimizers on a CPU, with one fused TensorFlow kernel for each weight.
 
 Keras composes each update of about twenty operations, which slows the training of small networks
 and the tracing of all. Slot variables of the optimizer are kept in the layout of the weights
-(`models/fast/weight_layout.py`) and are written back to Keras's by `sync`.
+(`models/cpu/weight_layout.py`) and are written back to Keras's by `sync`.
 """
 
 from __future__ import annotations
@@ -12,9 +25,29 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from lstm_sweep.models import averaging
-from lstm_sweep.models.fast.weight_layout import KernelVariable
+from lstm_sweep.models.cpu.weight_layout import KernelVariable
 from lstm_sweep.models.keras_import import keras
+
+#: the weights of each step enter the average up to this step, later those of every `INTERVAL`th
+EACH_UNTIL, INTERVAL = 128, 8
+#: `eta`: the average is mostly over the last 3 % of all steps
+ETA = 32.0
+
+
+def is_due(step: int) -> bool:
+    """Whether the weights after step `step`, counted from 1, enter the average."""
+    return step <= EACH_UNTIL or step % INTERVAL == 0
+
+
+def share(step: int, eta: float = ETA) -> float:
+    """Share of the weights after step `step` in the average, if they enter it."""
+    return float(share_of_each(step if step <= EACH_UNTIL else step / INTERVAL, eta))
+
+
+def share_of_each(place: Any, eta: float = ETA) -> Any:
+    """The same by the place of the weights among those that enter the average, from 1."""
+    return (eta + 1.0) / (place + eta)
+
 
 #: (handle of a weight, its gradient, handles of its slot variables) -> None; updates all of them
 Kernel = Callable[..., None]
@@ -119,11 +152,11 @@ def clipped(gradients: Sequence[Any], most: float) -> list[Any]:
 
 def _average(handles: Handles, step: Any) -> None:
     """Average the weights after step `step`, `<int64>[]`, as `models/averaging.py` says."""
-    early = step <= averaging.EACH_UNTIL
-    due = tf.logical_or(early, tf.equal(step % averaging.INTERVAL, 0))
+    early = step <= EACH_UNTIL
+    due = tf.logical_or(early, tf.equal(step % INTERVAL, 0))
     steps = tf.cast(step, tf.float32)
-    place = tf.where(early, steps, steps / averaging.INTERVAL)
-    share = averaging.share_of_each(place)
+    place = tf.where(early, steps, steps / INTERVAL)
+    share = share_of_each(place)
 
     def update(number: Any) -> Any:
         for average, weight in zip(handles.averages, handles.weights, strict=True):

@@ -15,15 +15,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from lstm_sweep.models import averaging
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.cpu import optimizer as averaging
+from lstm_sweep.models.cpu.forward import SEED_STRIDE, Dropout, Form, Stack, losses
+from lstm_sweep.models.cpu.graph_cache import GraphCache
+from lstm_sweep.models.cpu.optimizer import FastOptimizer, Handles
+from lstm_sweep.models.cpu.program_types import Float32s, Networks, Program, StepProgram
+from lstm_sweep.models.cpu.weight_layout import KernelVariable, weight_layouts
 from lstm_sweep.models.data.windows import StepWindows
-from lstm_sweep.models.fast.dropout import SEED_STRIDE, Dropout
-from lstm_sweep.models.fast.forward import Form, Stack, losses
-from lstm_sweep.models.fast.graph_cache import GraphCache
-from lstm_sweep.models.fast.optimizer import FastOptimizer, Handles
-from lstm_sweep.models.fast.program_types import Float32s, Networks, Program, StepProgram
-from lstm_sweep.models.fast.weight_layout import KernelVariable, weight_layouts
 
 
 class KerasProgram(StepProgram):
@@ -100,7 +99,7 @@ class KerasProgram(StepProgram):
 
 
 class FastProgram(Program):
-    """Computes with the kernels of `models/fast/forward.py`, which are faster on a CPU.
+    """Computes with the kernels of `models/cpu/forward.py`, which are faster on a CPU.
 
     Weights and optimizer state are kept in the layout of these kernels until `sync` is called.
     """
