@@ -215,7 +215,7 @@ def _loss(one: TrialFinding) -> float | None:
 
 def over_time(found: Findings) -> Iterator[Figure]:
     """Best loss over time, that of trials which have not ended, too."""
-    points, falls = found.best_over_time, found.falls
+    points, falls = found.best_over_time, found.gains
     if not falls:
         return
     by, unit = next(

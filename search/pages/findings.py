@@ -40,8 +40,6 @@ class TrialFinding:
     planned_epochs: float | None = None
     #: for which it had a slot
     seconds: float = 0.0
-    #: when it ended, seconds after the sweep began; None while it has not
-    ended_at: float | None = None
 
     @property
     def ranks(self) -> bool:
@@ -154,21 +152,10 @@ class Findings:
         """Whether `resume` continues trials that were under way."""
         return self.is_over and self.state != "finished"
 
-    @cached_property
-    def falls(self) -> list[tuple[float, float]]:
-        """`gains`, or if these are not known the same by the ends of the trials."""
-        found, best = list(self.gains), float("inf")
-        ended = [one for one in self.ranked if one.ended_at is not None and not self.gains]
-        for one in sorted(ended, key=lambda one: one.ended_at or 0.0):
-            if one.loss is not None and one.loss < best:
-                best = one.loss
-                found.append((one.ended_at or 0.0, best))
-        return found
-
     @property
     def best_over_time(self) -> list[tuple[float, float]]:
         """Seconds after the beginning, and the best loss from then on; the last is the end."""
-        found = self.falls
+        found = list(self.gains)
         ends_later = found and self.seconds > found[-1][0]
         return [*found, (self.seconds, found[-1][1])] if ends_later else found
 

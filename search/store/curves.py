@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lstm_sweep.search.policy.confirmed import Confirmed, confirmed
-from lstm_sweep.search.progress import TrialSnapshot, comparable, round_seconds
+from lstm_sweep.search.progress import TrialProgress, TrialSnapshot, comparable, round_seconds
 from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import CURVE
@@ -92,7 +92,6 @@ def waited_seconds(record: TrialRecord) -> float | None:
 
 
 def slot_seconds(
-    run: Any,
     record: TrialRecord,
     rounds: Sequence[Mapping[str, float]],
     before: Sequence[Mapping[str, float]] = (),
@@ -109,10 +108,11 @@ def slot_seconds(
     """
     waited = waited_seconds(record)
     # one whose driver died has no end of its own, also if its run was closed when the sweep went on
-    is_open = run.info.status in OPEN or journal.was_lost_with_driver(record.tags)
-    if run.info.end_time and not is_open:
-        start = run.info.start_time or 0
-        return max(0.0, (run.info.end_time - start) / 1000) if waited is None else waited
+    info = record.run.info
+    is_open = info.status in OPEN or journal.was_lost_with_driver(record.tags)
+    if info.end_time and not is_open:
+        start = info.start_time or 0
+        return max(0.0, (info.end_time - start) / 1000) if waited is None else waited
     own = [one for number, one in enumerate(rounds) if one not in before[number : number + 1]]
     return max(waited or 0.0, math.fsum(round_seconds(own)))
 
@@ -182,31 +182,50 @@ def began_s(sweep: Any) -> float:
     return (sweep.info.start_time or 0) / 1000
 
 
+def read_attempt(
+    store: Store, record: TrialRecord, before: Sequence[Mapping[str, float]] = ()
+) -> TrialProgress:
+    """An attempt of a trial as its run has it; one without an outcome has not ended.
+
+    `before` are the rounds of the attempt before it.
+
+    Raises:
+        BadRunError: a tag holds something else.
+    """
+    rounds = read_curve(store, record)
+    return TrialProgress(
+        record.trial,
+        record.run_id,
+        Slot(0),
+        job=None,
+        rounds=rounds,
+        ended=_ended(record),
+        seconds=slot_seconds(record, rounds, before),
+        waited=waited_seconds(record) is not None,
+    )
+
+
+def _ended(record: TrialRecord) -> Ended | None:
+    if not record.outcome:
+        return None
+    own = record.best_val_loss if record.trial.objective.returned else None
+    unfinished = record.tags.get(Tag.UNFINISHED) == "yes"
+    return Ended(Outcome(record.outcome), record.reason, unfinished, own)
+
+
+def without_rounds(record: TrialRecord) -> TrialProgress:
+    """An attempt of which no more can be read; it counts as one that has not ended."""
+    return TrialProgress(record.trial, record.run_id, Slot(0), job=None)
+
+
 def confirmed_of(store: Store, records: Sequence[TrialRecord]) -> list[Confirmed]:
     """The configs of a sweep's trials that were trained again; `records` are all of them."""
     again = {one.trial.config for one in records if one.trial.phase is Phase.CONFIRM}
-    of_these = (one for one in records if one.trial.config in again)
-    known = {one.trial.number: _snapshot_of(store, one) for one in of_these}
+    known = dict[int, TrialSnapshot]()
+    for one in (one for one in records if one.trial.config in again):
+        try:
+            known[one.trial.number] = read_attempt(store, one).snapshot()
+        except BadRunError:
+            known[one.trial.number] = without_rounds(one).snapshot()
     best = next(iter(reader.ranked([*records])), None)
     return confirmed(known, None if best is None else best.trial.config)
-
-
-def _snapshot_of(store: Store, record: TrialRecord) -> TrialSnapshot:
-    """A trial with its learning curve; if that cannot be read, as one that has not ended."""
-    goes_on = record.tags.get(Tag.UNFINISHED) == "yes"
-    ended = None
-    try:
-        rounds = read_curve(store, record)
-        if record.outcome:
-            ended = Ended(Outcome(record.outcome), "", goes_on, record.best_val_loss)
-    except BadRunError:
-        rounds = []
-    return TrialSnapshot(
-        record.trial,
-        Slot(0),
-        rounds=tuple(rounds),
-        ended=ended,
-        last=False,
-        began=0.0,
-        seconds=0.0,
-    )

@@ -66,7 +66,7 @@ def earlier_best(store: Store, corpus_digest: str) -> tuple[EarlierBest, ...]:
             continue
         children = store.lowest_runs({Tag.PARENT: tags.run_id}, "best_val_loss", MOST_TRIALS)
         trained = [one for one in children if one.data.tags.get(Tag.PHASE) in reader.TRAINED]
-        records = [record for _, record in reader.readable_trials(trained)]
+        records = reader.readable_trials(trained)
         if best := next(iter(reader.ranked(records)), None):
             config = as_lstm_config(best.trial.config)
             found.setdefault(config, EarlierBest(best.trial.id, config))

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from lstm_sweep.models.config import LIMITS, Config, Limit, TrialConfig
 from lstm_sweep.models.data.source import Source
@@ -58,6 +58,8 @@ class TrialRecord:
     results: tuple[str, ...] = RESULTS
     #: whether it has ended with its sweep, and waits to go on as the sweep does
     waits: bool = False
+    #: the run itself, as MLflow has it
+    run: Any = field(default=None, repr=False, compare=False)
 
     @property
     def state(self) -> str:
@@ -85,38 +87,35 @@ class TrialRecord:
         }
 
 
-#: a run of a trial, and its record
-TrialRun: TypeAlias = tuple[Any, TrialRecord]
 #: states of a sweep whose trials go on without being asked to, or once it is no longer paused
 GOING_ON = ("queued", "running", "paused")
 
 
-def apart(runs: Iterable[TrialRun]) -> tuple[list[TrialRun], list[TrialRun]]:
-    """The runs of attempts, and doubles of them, which no driver has written to.
+def apart(records: Iterable[TrialRecord]) -> tuple[list[TrialRecord], list[TrialRecord]]:
+    """The records of attempts, and doubles of them, which no driver has written to.
 
     A server may carry out a request to create a run after the driver has given it up, and has made
     another one. A run gets its params from the driver, so the double has none.
     """
-    every = list(runs)
+    every = list(records)
     used = {
         (record.trial.number, record.trial.attempt): record.run_id
-        for _, record in sorted(every, key=lambda one: bool(one[0].data.params))
+        for record in sorted(every, key=lambda one: bool(one.run.data.params))
     }
     own = set(used.values())
     return (
-        [one for one in every if one[1].run_id in own],
-        [one for one in every if one[1].run_id not in own],
+        [one for one in every if one.run_id in own],
+        [one for one in every if one.run_id not in own],
     )
 
 
-def last_attempts(runs: Iterable[TrialRun], sweep_state: str) -> dict[int, TrialRecord]:
+def last_attempts(records: Iterable[TrialRecord], sweep_state: str) -> dict[int, TrialRecord]:
     """The record of the last attempt of each trial, by number.
 
     While the sweep goes on, or waits to, one that ended with it `waits`.
     """
-    records = [record for _, record in apart(runs)[0]]
-    records.sort(key=lambda record: (record.trial.number, record.trial.attempt))
-    last = {record.trial.number: record for record in records}
+    own = sorted(apart(records)[0], key=lambda one: (one.trial.number, one.trial.attempt))
+    last = {record.trial.number: record for record in own}
     if sweep_state not in GOING_ON:
         return last
     return {
@@ -364,6 +363,7 @@ def read_trial(run: Any) -> TrialRecord:
         tags=tags,
         rerun_of=tags.get(Tag.RERUN_OF, ""),
         results=kind.results(metrics),
+        run=run,
     )
 
 
@@ -462,11 +462,9 @@ def trials(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> list[Tr
     return [*last_attempts(readable_trials(trained, on_skipped), state).values()]
 
 
-def readable_trials(
-    runs: Iterable[Any], on_skipped: OnSkipped = _ignore
-) -> list[tuple[Any, TrialRecord]]:
-    """Runs of trials with their records; those that cannot be read are skipped and reported."""
-    return _readable(runs, read_trial, on_skipped)
+def readable_trials(runs: Iterable[Any], on_skipped: OnSkipped = _ignore) -> list[TrialRecord]:
+    """The records of trials from their runs; those that cannot be read are skipped and reported."""
+    return [record for _, record in _readable(runs, read_trial, on_skipped)]
 
 
 def ranked(records: list[TrialRecord], *, of_running: bool = False) -> list[TrialRecord]:

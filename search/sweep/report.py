@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -21,14 +21,13 @@ from lstm_sweep.search.pages.findings import Findings, TrialFinding
 from lstm_sweep.search.pages.report_page import report_page
 from lstm_sweep.search.policy import importance
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.progress import comparable
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.curves import (
     best_loss_history,
     confirmed_of,
-    driven_at,
-    read_curve,
-    slot_seconds,
+    read_attempt,
+    without_rounds,
 )
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.reader import TrialRecord, apart, last_attempts, run_kind, scored_on
@@ -37,8 +36,8 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.resume import driven_s
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
-from lstm_sweep.search.sweep.time_spent import SHARES, stored_time
-from lstm_sweep.search.trial import Outcome, Phase
+from lstm_sweep.search.sweep.time_spent import SHARES, shares, stored_time
+from lstm_sweep.search.trial import Phase
 from lstm_sweep.spaces.template.config import shown_label
 
 #: the baseline that knows nothing but how frequent each symbol is
@@ -58,11 +57,11 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
     spec, left_out = _spec(run), list[BadRunError]()
     children = store.runs({Tag.PARENT: run.info.run_id})
     trained = [one for one in children if one.data.tags.get(Tag.PHASE) in reader.TRAINED]
-    pairs, _ = apart(reader.readable_trials(trained, left_out.append))
+    records, _ = apart(reader.readable_trials(trained, left_out.append))
     state, driven = lease.state_of(run), driven_s(run)
-    last = last_attempts(pairs, state)
-    pairs = [(one, _as_it_stands(record, last)) for one, record in pairs]
-    attempts = list(_attempts(store, pairs, run, driven))
+    last = last_attempts(records, state)
+    records = [_as_it_stands(record, last) for record in records]
+    attempts = _attempts(store, records)
     baselines = _baselines(children, left_out)
     axes = _axes(spec, kind.limits)
     return Findings(
@@ -73,8 +72,8 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         loss_name=kind.objective.name,
         in_nats=kind.objective.nats_per_symbol,
         round_name=kind.objective.round_name,
-        scored_on=scored_on(pairs[0][1].tags) if pairs else {},
-        attempts=tuple(sorted(attempts, key=lambda one: (one.number, one.attempt))),
+        scored_on=scored_on(records[0].tags) if records else {},
+        attempts=tuple(_finding(record, progress) for record, progress in attempts),
         baselines=baselines,
         entropy=_entropy(run, spec) if kind.objective.nats_per_symbol else None,
         confirmed=tuple(confirmed_of(store, list(last.values()))),
@@ -83,16 +82,16 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         rate=_rate(spec, axes),
         seconds=driven,
         gains=best_loss_history(store, run, driven),
-        training_symbols=_training_symbols(pairs),
+        training_symbols=_training_symbols(records),
         size_rule=_size_rule(spec),
         trials_wanted=_number(spec, "trials", int),
         minutes=_number(spec, "minutes", float),
         limits=kind.limits,
         space_place=kind.space_place,
         takes_epochs=kind.takes_epochs,
-        about=_about(tags, spec, [record for _, record in pairs]),
+        about=_about(tags, spec, records),
         left_out=len(left_out),
-        time=_time(tags, attempts, state),
+        time=_time(tags, [progress for _, progress in attempts], list(last.values()), state),
         importance=_named(matters if matters is not None else _importance(run, last, baselines)),
     )
 
@@ -117,32 +116,26 @@ def _number(spec: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
 
 
 def _attempts(
-    store: Store, pairs: Iterable[tuple[Any, TrialRecord]], sweep: Any, driven: float
-) -> Iterator[TrialFinding]:
-    """What is found of each attempt, earlier ones of a trial first."""
+    store: Store, records: Iterable[TrialRecord]
+) -> list[tuple[TrialRecord, TrialProgress]]:
+    """Each attempt as it stands, by the numbers of trials, earlier attempts first."""
+    found = list[tuple[TrialRecord, TrialProgress]]()
     #: rounds of the last attempt of each trial
     before = dict[int, Sequence[Mapping[str, float]]]()
-    for run, record in sorted(pairs, key=lambda pair: pair[1].trial.attempt):
-        number, rounds, took = record.trial.number, list[dict[str, float]](), 0.0
-        with contextlib.suppress(BadRunError):
-            rounds = read_curve(store, record)
-        with contextlib.suppress(BadRunError):
-            took = slot_seconds(run, record, rounds, before.get(number, ()))
-        end = (run.info.end_time or 0) / 1000
-        ended_at = driven_at(end, sweep, driven) if end and record.outcome else None
-        yield _attempt(record, rounds, took, ended_at)
-        before[number] = rounds
+    for record in sorted(records, key=lambda one: (one.trial.number, one.trial.attempt)):
+        number = record.trial.number
+        try:
+            progress = read_attempt(store, record, before.get(number, ()))
+        except BadRunError:
+            progress = without_rounds(record)
+        found.append((record, progress))
+        before[number] = progress.rounds
+    return found
 
 
-def _attempt(
-    record: TrialRecord,
-    rounds: Sequence[Mapping[str, float]],
-    took: float,
-    ended_at: float | None,
-) -> TrialFinding:
+def _finding(record: TrialRecord, progress: TrialProgress) -> TrialFinding:
     trial = record.trial
-    losses = ((n, one.get("val_loss")) for n, one in enumerate(rounds, start=1))
-    curve = tuple((trial.epochs_after(n), comparable(loss)) for n, loss in losses)
+    losses = enumerate(progress.val_losses, start=1)
     return TrialFinding(
         id=trial.id,
         number=trial.number,
@@ -154,12 +147,11 @@ def _attempt(
         config=_named(trial.config.to_dict()),
         label=trial.config.label(),
         parameters=record.parameters or None,
-        curve=curve,
+        curve=tuple((trial.epochs_after(n), loss) for n, loss in losses),
         best_epoch=record.best_epoch,
         epochs=record.epochs,
         planned_epochs=trial.config.planned_epochs,
-        seconds=took,
-        ended_at=ended_at,
+        seconds=progress.seconds,
     )
 
 
@@ -231,12 +223,12 @@ def _rate(spec: Mapping[str, Any], axes: Sequence[Axis]) -> str | None:
     return _shown(field) if field in names else next(same, None)
 
 
-def _training_symbols(pairs: Iterable[tuple[Any, TrialRecord]]) -> int:
+def _training_symbols(records: Iterable[TrialRecord]) -> int:
     """About how many symbols there are to train on, by the sizes of the networks; else 0."""
     found = [0.0, 0.0]
-    for run, record in pairs:
+    for record in records:
         with contextlib.suppress(ValueError):
-            share = float(run.data.params.get("parameters_per_symbol", ""))
+            share = float(record.run.data.params.get("parameters_per_symbol", ""))
             if share > found[0]:  # the largest is rounded least
                 found = [share, record.parameters / share]
     return round(found[1]) if math.isfinite(found[1]) else 0
@@ -250,28 +242,18 @@ def _size_rule(spec: Mapping[str, Any]) -> tuple[float, float] | None:
     return (float(low), float(high)) if 0 < low < high else None
 
 
-def _time(tags: Tags, attempts: Sequence[TrialFinding], state: str) -> dict[str, float]:
+def _time(
+    tags: Tags, attempts: Sequence[TrialProgress], trials: list[TrialRecord], state: str
+) -> dict[str, float]:
     """Seconds of slots by what they were used for; of a sweep that runs, of its trials so far."""
-    stored = None
+    spent = None
     with contextlib.suppress(BadRunError):
-        stored = stored_time(tags) if state != "running" else None
-    if stored:
-        return {words: getattr(stored, name) for name, words in SHARES.items()}
-    count = [one for one in attempts if one.ranks or (state == "running" and one.has_result_so_far)]
-    first = min(count, key=lambda one: one.order, default=None)
-    best = first.number if first else None
-    spent = dict.fromkeys(SHARES, 0.0)
-    for one in attempts:
-        spent["best" if one.number == best else _share(one)] += one.seconds
-    return {words: spent[name] for name, words in SHARES.items()}
-
-
-def _share(one: TrialFinding) -> str:
-    """What an attempt that is none of the best trial's was for."""
-    if one.failed:
-        return "failures"
-    phases = {str(Phase.LADDER): "ladder", str(Phase.CONFIRM): "confirmation"}
-    return phases.get(one.phase, "beaten" if one.outcome == Outcome.COMPLETE else "cut_short")
+        spent = stored_time(tags) if state != "running" else None
+    if spent:
+        return {words: getattr(spent, name) for name, words in SHARES.items()}
+    best = next(iter(reader.ranked(trials, of_running=state == "running")), None)
+    so_far = shares([(one, one.seconds) for one in attempts], best.trial.number if best else None)
+    return {words: so_far[name] for name, words in SHARES.items()}
 
 
 def _about(tags: Tags, spec: Mapping[str, Any], records: Sequence[TrialRecord]) -> dict[str, str]:

@@ -11,10 +11,10 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.policy.prior import EarlierBest
 from lstm_sweep.search.policy.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus
 from lstm_sweep.search.policy.time_left import seconds_left
-from lstm_sweep.search.progress import TrialProgress, round_seconds
+from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import journal, reader
-from lstm_sweep.search.store.curves import OPEN, began_s, read_curve, slot_seconds, waited_seconds
+from lstm_sweep.search.store.curves import OPEN, began_s, read_attempt, waited_seconds
 from lstm_sweep.search.store.earlier_sweeps import read_prior
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import WEIGHTS
@@ -23,7 +23,7 @@ from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.lease import OWNS_NAME, Lease, holder
 from lstm_sweep.search.sweep.preflight import check_stored
-from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
 
 DIED = Stop(StopReason.DRIVER_DIED, journal.DRIVER_DIED)
 
@@ -113,7 +113,7 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
     seconds = driven_s(run)
     children = store.runs({Tag.PARENT: run.info.run_id})
     found = [child for child in children if child.data.tags.get(Tag.PHASE) in TRAINED]
-    records = [(child, _trial_of(child, spec)) for child in found]
+    records = [_trial_of(child, spec) for child in found]
     own, doubles = apart(records)
     known = _all_progress(store, run, own)
     _all_progress(store, run, doubles, closing=True)
@@ -138,9 +138,9 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
         again=[progress.trial.next_attempt() for progress in again],
         paused=sorted(paused, key=lambda progress: progress.trial.number),
         scheduled=frozenset(
-            one.run_id for _, one in own if not one.outcome and one.status == "SCHEDULED"
+            one.run_id for one in own if not one.outcome and one.status == "SCHEDULED"
         ),
-        weights={record.trial.number: record.run_id for _, record in records if record.has_weights},
+        weights={record.trial.number: record.run_id for record in records if record.has_weights},
         baselines=dict(
             reader.read_baseline(run) for run in baselines if run.info.status == "FINISHED"
         ),
@@ -270,9 +270,9 @@ def _last_step(store: Store, run: Any) -> int | None:
 
 
 def _all_progress(
-    store: Store, run: Any, children: Iterable[tuple[Any, TrialRecord]], *, closing: bool = False
+    store: Store, run: Any, records: Iterable[TrialRecord], *, closing: bool = False
 ) -> list[TrialProgress]:
-    """The progress of trials from their runs and records, those of earlier attempts first.
+    """The progress of trials from their records, those of earlier attempts first.
 
     Runs that are open are closed, but for those of trials that are paused, unless `closing`.
     """
@@ -280,85 +280,42 @@ def _all_progress(
     found = list[TrialProgress]()
     #: rounds of the last attempt of each trial
     before = dict[int, Sequence[dict[str, float]]]()
-    for child, record in children:
+    for record in records:
         number = record.trial.number
-        progress = None if closing else _paused(store, child, record, began, seconds)
-        found.append(
-            progress or _progress(store, child, record, began, seconds, before.get(number, ()))
-        )
-        before[number] = found[-1].rounds
+        progress = read_attempt(store, record, before.get(number, ()))
+        if not closing and _is_paused(record):
+            progress = _paused(progress, record)
+        else:
+            progress = _closed(store, progress, record)
+        # time in which no process drove the sweep does not count
+        start = (record.run.info.start_time or 0) / 1000 - began
+        found.append(replace(progress, began=min(start, max(0.0, seconds - progress.seconds))))
+        before[number] = progress.rounds
     return found
 
 
-def _paused(
-    store: Store, run: Any, record: TrialRecord, began: float, seconds: float
-) -> TrialProgress | None:
-    """The progress of a trial that was paused when its sweep was broken off; else None."""
-    paused, is_open = record.tags.get(Tag.PAUSED, ""), record.outcome == ""
-    if not paused or not (is_open or record.tags.get(Tag.UNFINISHED) == "yes"):
-        return None
-    curve = read_curve(store, record)
-    took = waited_seconds(record) or sum(round_seconds(curve))
-    found = _read_back(run, record, curve, began, seconds, took)
-    return replace(found, paused=paused, waited=True)
+def _is_paused(record: TrialRecord) -> bool:
+    """Whether a trial was paused when its sweep was broken off."""
+    may_go_on = record.outcome == "" or record.tags.get(Tag.UNFINISHED) == "yes"
+    return bool(record.tags.get(Tag.PAUSED)) and may_go_on
 
 
-def _read_back(
-    run: Any,
-    record: TrialRecord,
-    curve: list[dict[str, float]],
-    began: float,
-    seconds: float,
-    took: float,
-) -> TrialProgress:
-    """A trial that has had slots for `took` seconds, in a sweep that was driven for `seconds`."""
-    return TrialProgress(
-        record.trial,
-        record.run_id,
-        Slot(0),
-        job=None,
-        rounds=curve,
-        # time in which no process drove the sweep does not count
-        began=min(_start_s(run) - began, max(0.0, seconds - took)),
-        seconds=took,
-    )
+def _paused(progress: TrialProgress, record: TrialRecord) -> TrialProgress:
+    took = waited_seconds(record) or sum(progress.round_seconds)
+    paused = record.tags[Tag.PAUSED]
+    return replace(progress, paused=paused, waited=True, ended=None, seconds=took)
 
 
-def _start_s(run: Any) -> float:
-    return (run.info.start_time or 0) / 1000
-
-
-def _progress(
-    store: Store,
-    run: Any,
-    record: TrialRecord,
-    began: float,
-    seconds: float,
-    before: Sequence[dict[str, float]],
-) -> TrialProgress:
-    """The progress of a trial from its run, which is closed if it is open.
-
-    `before` are the rounds of an earlier attempt.
-    """
-    ended = _ended(record)
-    curve = read_curve(store, record)
-    if run.info.status in OPEN:
-        if record.outcome == "":
-            store.drop_folder(run.info.run_id, WEIGHTS)  # stored just before the driver died
-            store.log(run.info.run_id, tags=journal.lost_with_driver(ended))
+def _closed(store: Store, progress: TrialProgress, record: TrialRecord) -> TrialProgress:
+    """An attempt that has ended, or has ended with its driver; its run is closed if it is open."""
+    ended = progress.ended or Ended(Outcome.LOST, journal.DRIVER_DIED, unfinished=True)
+    if record.run.info.status in OPEN:
+        if not progress.ended:
+            store.drop_folder(record.run_id, WEIGHTS)  # stored just before the driver died
+            store.log(record.run_id, tags=journal.lost_with_driver(ended))
         has_result = record.best_val_loss is not None
-        store.finish(run.info.run_id, ended.outcome.status(has_result=has_result))
-    took = slot_seconds(run, record, curve, before)
-    found = _read_back(run, record, curve, began, seconds, took)
-    return replace(found, ended=ended, waited=waited_seconds(record) is not None)
-
-
-def _ended(record: TrialRecord) -> Ended:
-    if record.outcome == "":
-        return Ended(Outcome.LOST, journal.DRIVER_DIED, unfinished=True)
-    unfinished = record.tags.get(Tag.UNFINISHED) == "yes"
-    own = record.best_val_loss if record.trial.objective.returned else None
-    return Ended(Outcome(record.outcome), record.reason, unfinished, own)
+        store.finish(record.run_id, ended.outcome.status(has_result=has_result))
+    return replace(progress, ended=ended)
 
 
 #: limits after which a sweep can continue

@@ -5,7 +5,7 @@ All numbers were measured; nothing is estimated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -84,13 +84,11 @@ class TimeSpent:
 
 def time_spent(state: SweepState) -> TimeSpent:
     """Where the time of a sweep went so far."""
-    spent = dict.fromkeys(SHARES, 0.0)
-    attempts = list(_attempts(state))
-    last = {one.trial.number: one for one in sorted(attempts, key=lambda one: one.trial.attempt)}
+    attempts = [*state.unfinished, *state.finished, *state.under_way]
     leader = None if state.left_open else state.leader
     best = leader[0] if leader else state.best
-    for one in attempts:
-        spent[_share(one, last[one.trial.number], best)] += _seconds(one, state)
+    timed = [(one, one.seconds if one.ended else one.seconds_by(state.now)) for one in attempts]
+    spent = shares(timed, best.trial.number if best else None)
     used = sum(spent.values())
     # attempts of an earlier driver are timed by the store, which may differ a little
     slot_seconds = max(state.slot_seconds, used)
@@ -98,24 +96,26 @@ def time_spent(state: SweepState) -> TimeSpent:
     return TimeSpent(slot_seconds=slot_seconds, scoring=_scoring(attempts), **spent)
 
 
-def _attempts(state: SweepState) -> Iterator[TrialProgress]:
-    yield from state.unfinished
-    yield from state.finished
-    yield from state.under_way
+def shares(attempts: Sequence[tuple[TrialProgress, float]], best: int | None) -> dict[str, float]:
+    """Seconds by what they were used for; each attempt with those for which it had a slot.
+
+    `best` is the number of the best trial.
+    """
+    spent = dict.fromkeys(SHARES, 0.0)
+    in_order = sorted(attempts, key=lambda one: one[0].trial.attempt)
+    last = {one.trial.number: one for one, _ in in_order}
+    for one, seconds in attempts:
+        spent[_share(one, last[one.trial.number], best)] += seconds
+    return spent
 
 
-def _seconds(attempt: TrialProgress, state: SweepState) -> float:
-    """Seconds for which an attempt has had a slot so far."""
-    return attempt.seconds if attempt.ended else attempt.seconds_by(state.now)
-
-
-def _share(attempt: TrialProgress, last: TrialProgress, best: TrialProgress | None) -> str:
+def _share(attempt: TrialProgress, last: TrialProgress, best: int | None) -> str:
     """The share that an attempt belongs to; `last` is the last attempt of its trial.
 
     An unfinished attempt, with which the next one went on, belongs to the share of its trial.
     """
     trial = attempt.trial
-    if best and trial.number == best.trial.number:
+    if trial.number == best:
         return "best"
     ended = last.ended if attempt.ended and attempt.ended.unfinished else attempt.ended
     outcome = ended.outcome if ended and not ended.unfinished else None

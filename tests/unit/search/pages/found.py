@@ -38,13 +38,16 @@ def trial(number: int, loss: float | None, **more: Any) -> TrialFinding:
         "epochs": 3,
         "planned_epochs": 3,
         "seconds": 10.0,
-        "ended_at": 10.0 * (number + 1),
     }
     return TrialFinding(**(given | more))
 
 
 def findings(*trials: TrialFinding, **more: Any) -> Findings:
-    """A finished sweep over a corpus with these trials."""
+    """A finished sweep over a corpus with these trials, each of which has ended after 10 s."""
+    gains = list[tuple[float, float]]()
+    for one in trials:
+        if one.ranks and one.loss is not None and all(one.loss < loss for _, loss in gains):
+            gains.append((10.0 * (one.number + 1), one.loss))
     given: dict[str, Any] = {
         "sweep": "s",
         "run_id": "0" * 32,
@@ -63,6 +66,7 @@ def findings(*trials: TrialFinding, **more: Any) -> Findings:
         "training_symbols": 100_000,
         "size_rule": (0.1, 10.0),
         "trials_wanted": 50,
+        "gains": tuple(gains),
         "time": {"ladder": 10.0, "the best trial": 20.0, "idle": 0.0},
     }
     return Findings(**(given | more))

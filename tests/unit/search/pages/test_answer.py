@@ -38,7 +38,7 @@ def test_a_template_has_a_loss_without_units() -> None:
 
 
 def test_a_trial_that_has_not_ended_is_the_best_once_it_has_the_lowest_loss() -> None:
-    runs = trial(1, 1.25, outcome="running", ended_at=None)
+    runs = trial(1, 1.25, outcome="running")
     found = findings(trial(0, 1.5), runs, state="running")
     assert found.leader == runs and found.best == found.trials[0]
     headline = report_page.headline(found)

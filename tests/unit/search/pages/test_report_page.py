@@ -108,7 +108,7 @@ def test_the_page_has_the_answer_first_and_all_its_parts() -> None:
         findings(state="running", why="", baselines={}, axes=(), time={}, seconds=0.0),
         findings(*(trial(n, None, outcome="error", reason="x" * 500) for n in range(9))),
         findings(trial(0, 1.0)),
-        findings(trial(0, 1.0, outcome="running", ended_at=None), state="running"),
+        findings(trial(0, 1.0, outcome="running"), state="running"),
         findings(
             trial(0, -0.5, parameters=None), in_nats=False, loss_name="loss", round_name="of rounds"
         ),
@@ -128,8 +128,7 @@ def caption(found: Findings) -> str:
 
 
 def test_the_last_gain_is_when_its_round_was_reported_not_when_its_trial_ended() -> None:
-    ended = (trial(0, 2.0, ended_at=300.0), trial(1, 1.0, ended_at=600.0))
-    assert caption(findings(*ended)) == "The last gain came after 10 min 00 s of 10 min 00 s."
+    ended = (trial(0, 2.0), trial(1, 1.0))
     gains = ((20.0, 2.5), (50.0, 2.0), (90.0, 1.0))
     found = findings(*ended, gains=gains)
     assert caption(found) == "The last gain came after 1 min 30 s of 10 min 00 s."
@@ -140,20 +139,18 @@ def test_the_last_gain_is_when_its_round_was_reported_not_when_its_trial_ended()
 
 @pytest.mark.parametrize("state", ["running", "paused"])
 def test_a_trial_that_has_not_ended_may_have_the_last_gain(state: str) -> None:
-    runs = trial(1, 1.0, outcome=state, ended_at=None)
+    runs = trial(1, 1.0, outcome=state)
     gains = ((20.0, 2.0), (50.0, 1.0))
     said = caption(findings(trial(0, 2.0), runs, state="running", gains=gains))
     assert said == "The last gain came after 50 s of 10 min 00 s, by s/1, which has not ended."
     alone = caption(findings(runs, state="running", gains=gains[1:]))
     assert "by s/1, which has not ended" in alone
     behind = findings(trial(0, 1.0), runs, state="running", gains=gains)
-    without = findings(trial(0, 2.0), trial(1, None, outcome=state, ended_at=None), gains=())
-    for found in (behind, without):
-        assert found.open_leader is None and "not ended" not in caption(found)
+    assert behind.open_leader is None and "not ended" not in caption(behind)
 
 
 def test_a_trial_that_has_not_ended_and_leads_is_the_best_on_the_whole_page() -> None:
-    runs = trial(1, 1.0, outcome="running", ended_at=None, config={"layer_size": 96})
+    runs = trial(1, 1.0, outcome="running", config={"layer_size": 96})
     found = findings(trial(0, 1.5), runs, state="running", time={})
     read, _ = page(found)
     said = text(read)
@@ -175,7 +172,7 @@ def test_a_trial_that_has_not_ended_and_leads_is_the_best_on_the_whole_page() ->
 
 def test_trials_that_have_not_ended_are_among_the_best_by_the_losses_that_they_have() -> None:
     open_ones = [
-        trial(number, loss, outcome=outcome, ended_at=None)
+        trial(number, loss, outcome=outcome)
         for number, loss, outcome in (
             (1, 1.25, "paused"),
             (2, 1.5, "running"),
@@ -191,7 +188,7 @@ def test_trials_that_have_not_ended_are_among_the_best_by_the_losses_that_they_h
 
 @pytest.mark.parametrize("state", ["broken off", "stopped", "paused"])
 def test_where_nothing_runs_only_trials_that_have_ended_are_results(state: str) -> None:
-    runs = trial(1, 1.0, outcome="running", ended_at=None)
+    runs = trial(1, 1.0, outcome="running")
     found = findings(trial(0, 1.5), runs, state=state, gains=((20.0, 1.5), (50.0, 1.0)))
     assert found.leader == found.best == found.trials[0]
     assert found.best_first == found.trials
@@ -199,7 +196,7 @@ def test_where_nothing_runs_only_trials_that_have_ended_are_results(state: str) 
 
 
 def test_a_gain_whose_trial_is_not_known_yet_changes_no_leader() -> None:
-    runs = trial(1, 1.25, outcome="running", ended_at=None)
+    runs = trial(1, 1.25, outcome="running")
     gains = ((20.0, 1.5), (50.0, 1.0))
     found = findings(trial(0, 1.5), runs, state="running", gains=gains)
     assert found.leader == runs and "not ended" not in caption(found)

@@ -13,21 +13,23 @@ from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.trial import Trial
 
 
-def a_run(run_id: str, number: int, attempt: int, *, written: bool = True, **more: Any) -> Any:
-    """A run of an attempt, and its record; a driver has `written` to it."""
+def a_run(
+    run_id: str, number: int, attempt: int, *, written: bool = True, **more: Any
+) -> TrialRecord:
+    """The record of an attempt; a driver has `written` to its run."""
     params = {"layers": "2"} if written else {}
     trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0, attempt=attempt)
     info = SimpleNamespace(run_id=run_id)
     run = SimpleNamespace(info=info, data=SimpleNamespace(params=params, tags=more))
-    record = TrialRecord(
+    return TrialRecord(
         trial=trial, run_id=run_id, status="FINISHED", outcome="stopped", reason="", parameters=9,
         best_val_loss=1.0, best_epoch=1.0, epochs=1.0, has_weights=False, tags=Tags(run),
+        run=run,
     )  # fmt: skip
-    return run, record
 
 
 def ids(runs: Any) -> list[str]:
-    return [record.run_id for _, record in runs]
+    return [record.run_id for record in runs]
 
 
 def test_of_two_runs_of_an_attempt_the_one_counts_that_its_driver_has_written_to() -> None:

@@ -50,7 +50,7 @@ def test_an_attempt_whose_driver_died_took_as_long_as_the_rounds_that_it_trained
     curves = ["[[3.0, 2.0], [2.5, 2.5]]", "[[3.0, 2.0], [2.6, 4.0], [2.4, 8.0]]"]
     # both runs were closed long after that, when the sweep went on
     runs = [closed(curve, lost) for curve in curves]
-    children = [(run, record_of(run, number)) for number, run in enumerate(runs, 1)]
+    children = [record_of(run, number) for number, run in enumerate(runs, 1)]
     store: Any = None
     found = resume._all_progress(store, closed("[]", {}), children)
     # the second attempt has its first round from the checkpoint of the first one
@@ -64,7 +64,7 @@ def test_an_attempt_that_ended_by_itself_took_until_its_end(driver_died: str | N
     if driver_died is not None:  # it was paused when its driver died, and went on: tags decide
         tags |= {Tag.DRIVER_DIED: driver_died, Tag.REASON: journal.DRIVER_DIED}
     run, store = closed("[[3.0, 2.0]]", tags), cast("Store", None)
-    [found] = resume._all_progress(store, closed("[]", {}), [(run, record_of(run, 1))])
+    [found] = resume._all_progress(store, closed("[]", {}), [record_of(run, 1)])
     assert found.seconds == 86_400
 
 
@@ -73,7 +73,7 @@ def test_trials_of_a_sweep_that_waited_in_a_queue_began_as_long_after_it_as_they
     runs = [closed("[[3.0, 2.0]]", {}) for _ in range(2)]
     for run, began in zip(runs, (3_610, 3_650), strict=True):
         run.info.start_time, run.info.end_time = 1_000 * began, 1_000 * began + 30_000
-    children = [(run, record_of(run, 1)) for run in runs]
+    children = [record_of(run, 1) for run in runs]
     found = resume._all_progress(cast("Store", None), waited, children)
     assert [(one.began, one.seconds) for one in found] == [(10.0, 30.0), (50.0, 30.0)]
 
@@ -89,4 +89,6 @@ def record_of(run: Any, attempt: int) -> Any:
     """The record of that attempt of a trial."""
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0, attempt=attempt)
     why = {"outcome": "lost", "reason": run.data.tags.get(Tag.REASON, "")}
-    return SimpleNamespace(trial=trial, run_id="r", tags=Tags(run), best_val_loss=None, **why)
+    return SimpleNamespace(
+        trial=trial, run_id="r", tags=Tags(run), run=run, best_val_loss=None, **why
+    )

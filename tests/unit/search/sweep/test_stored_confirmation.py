@@ -37,8 +37,10 @@ def record_of(number: int, phase: Phase, losses: Sequence[float], **more: Any) -
     if more.pop("unfinished", False):
         written[Tag.UNFINISHED] = "yes"
     data = SimpleNamespace(tags=written)
-    tags = Tags(SimpleNamespace(info=SimpleNamespace(run_id="r"), data=data))
-    known = {"outcome": "complete", "best_val_loss": min(losses), "tags": tags}
+    info = SimpleNamespace(run_id="r", status="FINISHED", start_time=0, end_time=1)
+    run = SimpleNamespace(info=info, data=data)
+    best = min(losses)
+    known = {"outcome": "complete", "best_val_loss": best, "tags": Tags(run), "run": run}
     return cast("TrialRecord", mock.Mock(trial=trial, **(known | more)))
 
 

@@ -25,8 +25,8 @@ def seconds_of(
     end = None if end_s is None else BEGAN_MS + round(end_s * 1000)
     info = SimpleNamespace(run_id="r", status=status, start_time=BEGAN_MS, end_time=end)
     run: Any = SimpleNamespace(info=info, data=SimpleNamespace(tags=tags or {}))
-    record: Any = SimpleNamespace(tags=Tags(run))
-    return slot_seconds(run, record, ROUNDS, **before)
+    record: Any = SimpleNamespace(tags=Tags(run), run=run)
+    return slot_seconds(record, ROUNDS, **before)
 
 
 def test_a_trial_that_has_ended_took_the_time_of_its_run() -> None:

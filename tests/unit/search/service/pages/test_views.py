@@ -172,7 +172,7 @@ def test_sweeps_are_compared(place: Place, client: TestClient, data: Path) -> No
 
 
 def test_a_sweep_that_runs_is_compared_by_its_trial_with_the_lowest_loss() -> None:
-    runs = trial(1, 1.0, outcome="running", ended_at=None, config={"layer_size": 96})
+    runs = trial(1, 1.0, outcome="running", config={"layer_size": 96})
     found = [findings(trial(0, 1.5), runs, state="running"), findings(trial(0, 1.25), sweep="t")]
     [drawn] = views.beside(found)
     assert drawn.table.rows == [["s", "1.0000", "+0.0000"], ["t", "1.2500", "+0.2500"]]
