@@ -483,11 +483,8 @@ class Service:
         """
         if stored not in GOES_ON:
             return stored
-        return (
-            "running"
-            if stored == "running" and not self._supervisor.waits(one.run_id)
-            else "queued"
-        )
+        waits = stored != "running" or self._supervisor.waits(one.run_id)
+        return "queued" if waits else "running"
 
     def _shown(self, one: QueuedRun) -> QueuedSweep:
         state = self._state(one, one.state)
