@@ -32,8 +32,9 @@ from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.client.sending import OCTETS, corpus_id_of
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.connections import Connections, server_options
+from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
-from lstm_sweep.search.service.service import Figures, QueuedSweep, Service
+from lstm_sweep.search.service.service import Figures, Service
 from lstm_sweep.search.service.settings import HttpSettings, ServiceSettings, service_folder
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import load

@@ -16,7 +16,8 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from lstm_sweep.search.service.service import Figures, QueuedSweep
+from lstm_sweep.search.service.queue import QueuedSweep
+from lstm_sweep.search.service.service import Figures
 
 MEDIA = CONTENT_TYPE_PLAIN_0_0_4
 #: upper bounds of the times of answers, seconds

@@ -18,22 +18,22 @@ from lstm_sweep.search.api.deletion import Deleted, Pruned
 from lstm_sweep.search.api.errors import QueueFullError, ServiceEndsError, SweepRunsError
 from lstm_sweep.search.api.lifecycle import StoppedSweep, refuse_driven
 from lstm_sweep.search.api.listings import SweepPage
-from lstm_sweep.search.api.queue import QueuedRun, Submission, Submitted
+from lstm_sweep.search.api.queue import QueuedRun, Submission
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.logs import Seldom
-from lstm_sweep.search.service.queue_lease import QueueLease
+from lstm_sweep.search.service.queue import QueuedSweep, QueueLease, QueueReader
 from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.service.supervisor import KEY, UNDER_WAY, Supervisor
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.cache import SharedSettings, SharedStore, size_of_runs
+from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep import lease
 
 #: seconds between two looks at the queue, at least and at most, and part of a processor that they
@@ -52,30 +52,6 @@ EXPECTED = (InputError, StoreError, OSError)
 log = logging.getLogger("lstm_sweep.service")
 
 
-@dataclass(frozen=True, kw_only=True)
-class QueuedSweep:
-    """A sweep or rerun that waits or runs, in the order in which slots are given."""
-
-    #: name of the sweep, or SWEEP/NUMBER of the trial that is trained again
-    sweep: str
-    #: run of the sweep, or ID of the rerun
-    run_id: str
-    owner: str
-    priority: int
-    submitted: datetime
-    #: slots that it was given, and that it could use
-    slots: int
-    wanted: int
-    #: process that drives it; None while there is none
-    driver: int | None
-    #: why it has these slots, a sentence
-    why: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The sweep as JSON."""
-        return vars(self) | {"submitted": self.submitted.isoformat()}
-
-
 @dataclass(kw_only=True)
 class Figures:
     """What a service counts of itself since it was started."""
@@ -85,45 +61,6 @@ class Figures:
     failed_looks: int = 0
     #: seconds that the queue took to be read from the store when it was read last
     store_s: float = 0.0
-
-
-class QueueReader:
-    """The sweeps that a service is to drive, in step with what others read from the store."""
-
-    def __init__(self, store: Store, shared: SharedStore) -> None:
-        """`store` is read and written by the service, `shared` is what others read."""
-        self._store, self._shared = store, shared
-
-    def read(self) -> list[QueuedRun]:
-        """All of them, oldest first; whether their drivers live is looked at each time.
-
-        Raises:
-            StoreError: the store does not answer.
-        """
-        runs = self._shared.cache.get(
-            ("queue",), lambda: queue.queued_runs(self._store), size_of_runs, age_s=0.0
-        )
-        return queue.read(runs)
-
-    def read_after_change(self, before: list[QueuedRun]) -> list[QueuedRun]:
-        """All of them after a change by this service; those `before` if the store is away."""
-        self._shared.forget()
-        with contextlib.suppress(StoreError):
-            return self.read()
-        return before
-
-    def read_after_submission(self, before: list[QueuedRun], made: Submitted) -> list[QueuedRun]:
-        """Those `before`, and a sweep that was submitted just now: no other is read anew."""
-        self._shared.forget(made.name)
-        run = None
-        with contextlib.suppress(StoreError):
-            run = self._store.run(made.run_id)
-        if run is None:
-            return before  # the next look finds it, unless somebody has deleted it
-        if run.data.tags.get(Tag.QUEUED) != queue.QUEUED:
-            return before  # it was submitted earlier with the same token, and has ended
-        others = [one for one in before if one.run_id != run.info.run_id]
-        return [*others, *queue.read([run])]
 
 
 class Service:

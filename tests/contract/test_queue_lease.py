@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.service import queue_lease
-from lstm_sweep.search.service.queue_lease import ExperimentTags, QueueLease
+from lstm_sweep.search.service import queue as queue_module
+from lstm_sweep.search.service.queue import ExperimentTags, QueueLease
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep.lease import Lease
@@ -26,7 +26,7 @@ from tests.servers import served
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from lstm_sweep.search.service.queue_lease import QueueLease
+from lstm_sweep.search.service.queue import QueueLease
 from lstm_sweep.search.store.settings import load
 kept = QueueLease(load(Path(sys.argv[1]), given=sys.argv[3]), Path(sys.argv[2]))
 kept.keep(print)
@@ -92,7 +92,7 @@ def test_one_on_another_machine_is_taken_over_once_it_is_silent(
         QueueLease(settings, tmp_path / "own").release()
         return
     far_service(settings, 1)
-    monkeypatch.setattr(queue_lease, "STALE_S", 3.0)
+    monkeypatch.setattr(queue_module, "STALE_S", 3.0)
     read = ExperimentTags.tags
     renewals = iter(range(2, 100))
 
@@ -112,7 +112,7 @@ def test_a_service_whose_lease_was_taken_gives_way(
 ) -> None:
     if settings.database_file:
         pytest.skip("the lock of its folder cannot be taken")
-    monkeypatch.setattr(queue_lease, "BEAT_S", 0.1)
+    monkeypatch.setattr(queue_module, "BEAT_S", 0.1)
     kept, lost = QueueLease(settings, tmp_path / "own"), queue.Queue[str]()
     kept.keep(lost.put)
     far_service(settings, 1)

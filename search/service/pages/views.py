@@ -28,10 +28,10 @@ from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.description import SWEEPS, Number, Page, SweepName
 from lstm_sweep.search.service.pages.rendering import HERE, Looks, PageRoute, page, rendered
 from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.reruns import Rerun
 from lstm_sweep.search.service.routes.exports import found_bundle
 from lstm_sweep.search.service.routes.reports import report as report_of
-from lstm_sweep.search.service.service import QueuedSweep
 from lstm_sweep.search.service.settings import host_of
 from lstm_sweep.search.service.site import Site, TheSite, TheUser
 from lstm_sweep.search.store import reader

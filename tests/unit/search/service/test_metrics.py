@@ -4,7 +4,8 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from lstm_sweep.search.service.metrics import Metrics
-from lstm_sweep.search.service.service import Figures, QueuedSweep
+from lstm_sweep.search.service.queue import QueuedSweep
+from lstm_sweep.search.service.service import Figures
 
 
 def test_methods_that_clients_make_up_are_counted_as_one() -> None:

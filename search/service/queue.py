@@ -1,6 +1,7 @@
-"""At most one service keeps the queue of a store: a lease in the tags of its experiment.
+"""The queue of a service as it is read and shown, and the lease by which one service keeps it.
 
-It is the lease that a driver has on a sweep, of the whole store. Whoever finds one that is renewed
+At most one service keeps the queue of a store: it has a lease in the tags of the experiment. It is
+the lease that a driver has on a sweep, of the whole store. Whoever finds one that is renewed
 is refused; that of a service which was killed is taken over, at once on the same machine, and else
 after `STALE_S`. A folder beside an SQLite file is locked too, which the system unlocks when a
 process ends; there the lease says only who that is, and is not renewed: each change of the file has
@@ -9,23 +10,94 @@ all who read it read again.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.api import queue
+from lstm_sweep.search.api.queue import QueuedRun, Submitted
+from lstm_sweep.search.store.cache import SharedStore, size_of_runs
+from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.lease import BEAT_S, STALE_S, Lease, LeaseLostError
 
 log = logging.getLogger("lstm_sweep.service")
+
+
+class QueueReader:
+    """The sweeps that a service is to drive, in step with what others read from the store."""
+
+    def __init__(self, store: Store, shared: SharedStore) -> None:
+        """`store` is read and written by the service, `shared` is what others read."""
+        self._store, self._shared = store, shared
+
+    def read(self) -> list[QueuedRun]:
+        """All of them, oldest first; whether their drivers live is looked at each time.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        runs = self._shared.cache.get(
+            ("queue",), lambda: queue.queued_runs(self._store), size_of_runs, age_s=0.0
+        )
+        return queue.read(runs)
+
+    def read_after_change(self, before: list[QueuedRun]) -> list[QueuedRun]:
+        """All of them after a change by this service; those `before` if the store is away."""
+        self._shared.forget()
+        with contextlib.suppress(StoreError):
+            return self.read()
+        return before
+
+    def read_after_submission(self, before: list[QueuedRun], made: Submitted) -> list[QueuedRun]:
+        """Those `before`, and a sweep that was submitted just now: no other is read anew."""
+        self._shared.forget(made.name)
+        run = None
+        with contextlib.suppress(StoreError):
+            run = self._store.run(made.run_id)
+        if run is None:
+            return before  # the next look finds it, unless somebody has deleted it
+        if run.data.tags.get(Tag.QUEUED) != queue.QUEUED:
+            return before  # it was submitted earlier with the same token, and has ended
+        others = [one for one in before if one.run_id != run.info.run_id]
+        return [*others, *queue.read([run])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedSweep:
+    """A sweep or rerun that waits or runs, in the order in which slots are given."""
+
+    #: name of the sweep, or SWEEP/NUMBER of the trial that is trained again
+    sweep: str
+    #: run of the sweep, or ID of the rerun
+    run_id: str
+    owner: str
+    priority: int
+    submitted: datetime
+    #: slots that it was given, and that it could use
+    slots: int
+    wanted: int
+    #: process that drives it; None while there is none
+    driver: int | None
+    #: why it has these slots, a sentence
+    why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sweep as JSON."""
+        return vars(self) | {"submitted": self.submitted.isoformat()}
 
 
 class ExperimentTags(MlflowStore):

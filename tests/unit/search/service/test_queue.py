@@ -7,7 +7,7 @@ import pytest
 
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission, Submitted
-from lstm_sweep.search.service.service import QueueReader
+from lstm_sweep.search.service.queue import QueueReader
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import SharedStore
 from tests.counted import CountedClient
