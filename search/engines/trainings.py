@@ -83,11 +83,11 @@ class TemplateTraining:
 
     def load(self) -> None:
         """Import Keras as a whole, which the template may need."""
-        import lstm_sweep.models.template.runner  # noqa: F401
+        import lstm_sweep.spaces.template.runner  # noqa: F401
 
     def events(self, job: Job) -> Iterator[events.TemplateEvent]:
         """Run the template."""
-        from lstm_sweep.models.template import runner
+        from lstm_sweep.spaces.template import runner
 
         template = self.template
         code = template.code(job.trial.config.to_dict())
@@ -98,6 +98,6 @@ class TemplateTraining:
 
     def place_of(self, error: Exception) -> str:
         """Where in the template an error has come from; empty if it has not."""
-        from lstm_sweep.models.template import runner
+        from lstm_sweep.spaces.template import runner
 
         return runner.place(error, self.template.path)

@@ -21,11 +21,11 @@ from types import CodeType
 from typing import Self
 
 from lstm_sweep.models.errors import InputError, cut, nearest
+from lstm_sweep.models.paths import resolved, why_not
 from lstm_sweep.spaces.dimension import Value
-from lstm_sweep.spaces.template import distributions, placeholders, scopes, syntax
+from lstm_sweep.spaces.template import distributions, syntax
 from lstm_sweep.spaces.template.config import TemplateSpace, shown_label
 from lstm_sweep.spaces.template.distributions import Distribution
-from lstm_sweep.spaces.template.file import read_source
 
 #: largest number of characters of a config as JSON, since a run stores it in one tag
 LONGEST_CONFIG = 7_500
@@ -123,7 +123,7 @@ class Template:
 
     @cached_property
     def _functions(self) -> dict[str, ast.FunctionDef]:
-        return scopes.functions(self._parsed.tree)
+        return syntax.functions(self._parsed.tree)
 
     def _known(self, within: str) -> dict[str, ast.expr]:
         """Constant expressions by their names, as seen in the function `within` or, if "", in none.
@@ -131,21 +131,21 @@ class Template:
         As with hyperas, constants of `data` are visible everywhere, unless the file has the names.
         """
         module, data = self._parsed.tree, self._functions.get(self.data)
-        known = scopes.constants(data) if data else {}
-        known = {name: one for name, one in known.items() if name not in scopes.stored(module)}
-        known |= scopes.constants(module)
+        known = syntax.constants(data) if data else {}
+        known = {name: one for name, one in known.items() if name not in syntax.stored(module)}
+        known |= syntax.constants(module)
         if function := self._functions.get(within):
-            given = set(scopes.arguments(function)) - set(self.returned)
-            hidden = given | set(scopes.stored(function))
+            given = set(syntax.arguments(function)) - set(self.returned)
+            hidden = given | set(syntax.stored(function))
             known = {name: one for name, one in known.items() if name not in hidden}
-            known |= scopes.constants(function)
+            known |= syntax.constants(function)
         return known
 
     @cached_property
-    def _places(self) -> dict[int, placeholders.Placeholder]:
+    def _places(self) -> dict[int, syntax.Placeholder]:
         """Placeholders that `create_model` uses, directly or not, by index among all."""
-        reached = {"", *scopes.reached(self._parsed.tree, self.data, self.model)}
-        places = enumerate(placeholders.find_all(self._parsed.tree))
+        reached = {"", *syntax.reached(self._parsed.tree, self.data, self.model)}
+        places = enumerate(syntax.find_all(self._parsed.tree))
         return {number: place for number, place in places if place.within in reached}
 
     @cached_property
@@ -161,9 +161,7 @@ class Template:
                 count += 1
                 label = f"{first}:{count}"
             try:
-                read = distributions.read(
-                    label, placeholders.content_of(place.node), known[place.within]
-                )
+                read = distributions.read(label, syntax.content_of(place.node), known[place.within])
             except InputError as error:
                 raise self._wrong(line, str(error)) from None
             found[label] = Hyperparameter(label, line, read, number)
@@ -172,7 +170,7 @@ class Template:
     @property
     def notes(self) -> tuple[str, ...]:
         """Remarks for users: what is ignored, and what differs from the obvious meaning."""
-        places = enumerate(placeholders.find_all(self._parsed.tree))
+        places = enumerate(syntax.find_all(self._parsed.tree))
         unused = {one.within: one.node.lineno for n, one in places if n not in self._places}
         noted = [one for one in self.hyperparameters.values() if one.distribution.note]
         return (
@@ -191,7 +189,7 @@ class Template:
     def model(self) -> str:
         """Name of the function that builds and trains the network."""
         named = self._parsed.roles.get("model", "create_model")
-        others = {place.within for place in placeholders.find_all(self._parsed.tree)} & set(
+        others = {place.within for place in syntax.find_all(self._parsed.tree)} & set(
             self._functions
         )
         return others.pop() if named not in self._functions and len(others) == 1 else named
@@ -200,7 +198,7 @@ class Template:
     def returned(self) -> tuple[str, ...]:
         """Names of the values that `data` returns, "" for a nameless one; () if returns differ."""
         data = self._functions.get(self.data)
-        found = set(scopes.returned(data)) if data else set()
+        found = set(syntax.returned(data)) if data else set()
         return found.pop() if len(found) == 1 else ()
 
     @cached_property
@@ -211,12 +209,12 @@ class Template:
         name nor by position are treated in this way.
         """
         model, names = self._functions[self.model], self.returned
-        needed, positional = scopes.required(model), scopes.arguments(model)
+        needed, positional = syntax.required(model), syntax.arguments(model)
         if len(names) < 2 or len(needed) < 2 or model.args.vararg or set(needed) <= set(names):
             return set()
         alike, inner = [name.casefold() for name in names], set[str]()
         if set(needed) & set(names):  # if one is passed by name, so are all names of `data`
-            inner = set(scopes.stored(self._functions[self.data]))
+            inner = set(syntax.stored(self._functions[self.data]))
         moved = any(
             name.casefold() != own and (name.casefold() in alike or (own and name in inner))
             for name, own in zip(positional, alike, strict=False)
@@ -238,18 +236,18 @@ class Template:
             return ast.copy_location(ast.Constant(chosen), node)
 
         parsed = syntax.parse(self.source, str(self.path)).tree
-        functions = scopes.functions(parsed)
-        scopes.drop(functions[self.model], self._dropped)
-        scopes.share(parsed, functions[self.data])
+        functions = syntax.functions(parsed)
+        syntax.drop(functions[self.model], self._dropped)
+        syntax.share(parsed, functions[self.data])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = ast.fix_missing_locations(placeholders.filled(parsed, value))
+            program = ast.fix_missing_locations(syntax.filled(parsed, value))
             return compile(program, str(self.path), "exec", dont_inherit=True)
 
     # checks
 
     def _check(self) -> None:
-        for node, problem in placeholders.misplaced(self._parsed.tree):
+        for node, problem in syntax.misplaced(self._parsed.tree):
             raise self._wrong(node.lineno, problem)
         for name in (self.data, self.model):
             if name not in self._functions:
@@ -274,15 +272,15 @@ class Template:
 
     def _check_data(self, data: ast.FunctionDef, model: ast.FunctionDef) -> None:
         """Refuse a template if `data` returns something else than `create_model` takes."""
-        if scopes.required(data):
+        if syntax.required(data):
             raise self._wrong(data.lineno, f"{data.name} takes arguments, expected none")
-        if not scopes.returned(data):
+        if not syntax.returned(data):
             raise self._wrong(data.lineno, f"{data.name} returns nothing, expected data")
-        if lost := self._dropped & scopes.loaded(model) - set(scopes.stored(data)):
+        if lost := self._dropped & syntax.loaded(model) - set(syntax.stored(data)):
             found = ", ".join(name or "..." for name in self.returned)
             raise self._wrong(
                 model.lineno,
-                f"{model.name} takes {', '.join(scopes.required(model))}, but {data.name} returns "
+                f"{model.name} takes {', '.join(syntax.required(model))}, but {data.name} returns "
                 f"{found}: nothing is {', '.join(sorted(lost))}, expected as many, or the same "
                 f"names, in the same order",
             )
@@ -293,3 +291,49 @@ def _not_python(error: SyntaxError) -> str:
     if line[:1] in ("%", "!"):
         return f"{cut(line, 40)} is a command of a notebook, expected Python alone"
     return f"{error.msg}, expected Python 3"
+
+
+#: bytes of a template, at most
+MAX_BYTES = 1 << 20
+EXPECTED = "expected a Python file with {{...}} in it"
+
+
+def read_source(given: str) -> tuple[Path, str, str]:
+    """Read a template's file; return its absolute path, its text, and its name for messages.
+
+    Raises:
+        InputError: it cannot be read, is too large, is not UTF-8, is empty, or is a notebook.
+    """
+    where = cut(given, 300)
+    if not given:
+        raise InputError(f"template is '': {EXPECTED}")
+    path, content = _content(given, where)
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{where}: the file is too long, expected at most {MAX_BYTES:,} bytes")
+    try:
+        source = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(f"{where}:{line}: found bytes that are not UTF-8, {EXPECTED}") from None
+    if path.suffix == ".ipynb" or source.lstrip().startswith('{"cells"'):
+        raise InputError(
+            f"{where}: a notebook, expected a Python file, such as "
+            f"`jupyter nbconvert --to script {path.name}` makes of it"
+        )
+    if not source.strip():
+        raise InputError(f"{where}: an empty file, {EXPECTED}")
+    return path, source, where
+
+
+def _content(given: str, where: str) -> tuple[Path, bytes]:
+    """Absolute path and content of a file; at most one byte more than is allowed."""
+    try:
+        path = resolved(given)
+        kinds = {"a folder": path.is_dir(), "a device or pipe": path.exists()}
+        if not path.is_file():
+            found = next((kind for kind, is_one in kinds.items() if is_one), "no such file")
+            raise FileNotFoundError(0, found)
+        with path.open("rb") as file:
+            return path, file.read(MAX_BYTES + 1)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{where}: {why_not(error)}, {EXPECTED}") from None

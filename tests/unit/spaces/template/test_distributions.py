@@ -8,8 +8,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.spaces.dimension import Dimension
-from lstm_sweep.spaces.template.dimensions import Weighted
-from lstm_sweep.spaces.template.distributions import read
+from lstm_sweep.spaces.template.distributions import Weighted, read
 
 
 def dimension(text: str, names: str = "") -> Dimension:

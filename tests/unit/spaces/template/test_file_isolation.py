@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lstm_sweep.models.template import file_isolation
+from lstm_sweep.spaces.template import runner
 
 
 def test_a_link_that_waits_for_the_copy_is_not_followed(tmp_path: Path) -> None:
@@ -14,6 +14,6 @@ def test_a_link_that_waits_for_the_copy_is_not_followed(tmp_path: Path) -> None:
     precious.write_bytes(b"precious")
     (tmp_path / f".{os.getpid()}-model.keras").symlink_to(precious)
     place.symlink_to(precious)
-    file_isolation._copy(saved, place)
+    runner._copy(saved, place)
     assert precious.read_bytes() == b"precious"
     assert place.read_bytes() == b"weights" and not place.is_symlink()

@@ -12,12 +12,18 @@ import functools
 import inspect
 import linecache
 import math
+import os
 import re
+import secrets
+import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
+from tempfile import TemporaryDirectory
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -33,9 +39,6 @@ from lstm_sweep.models.network.events import (
     Round,
     TemplateEvent,
 )
-from lstm_sweep.models.template import event_thread
-from lstm_sweep.models.template.event_thread import Report
-from lstm_sweep.models.template.file_isolation import own_files
 
 #: name of the program's module in `sys.modules`
 MODULE = "lstm_sweep_template"
@@ -88,7 +91,7 @@ def train(program: UserProgram, weights: Path, inputs: Path) -> Iterator[Templat
         report(result)
 
     try:
-        yield from event_thread.events_of(work, MODULE)
+        yield from events_of(work, MODULE)
     except SystemExit as error:
         raise TemplateError("the template ended the program, expected a return") from error
 
@@ -353,3 +356,140 @@ class _Listener(keras.callbacks.Callback):  # type: ignore[misc]
         loss = found.get("loss", 0.0)
         if not math.isfinite(loss):
             self._report(Diverged(f"epoch {self._epoch}: the training loss is {loss}"))
+
+
+Report = Callable[[TemplateEvent], None]
+
+
+class _Cancelled(BaseException):
+    """Raised in the thread to end it, when no more events are requested."""
+
+
+def events_of(work: Callable[[Report], None], name: str) -> Iterator[TemplateEvent]:
+    """Run `work` in a thread called `name`, and yield the events that it reports.
+
+    The thread runs only while an event is requested. An exception of `work` is raised here, also a
+    `SystemExit`.
+    """
+    events: SimpleQueue[TemplateEvent | BaseException | None] = SimpleQueue()
+    resume = threading.Semaphore(0)
+    cancelled = False
+
+    def wait() -> None:
+        resume.acquire()
+        if cancelled:
+            raise _Cancelled
+
+    def report(event: TemplateEvent) -> None:
+        events.put(event)
+        wait()
+
+    def body() -> None:
+        try:
+            wait()
+            work(report)
+            events.put(None)
+        except BaseException as error:  # also SystemExit, which must not end the worker
+            events.put(error)
+
+    thread = threading.Thread(target=body, name=name, daemon=True)
+    thread.start()
+    try:
+        while True:
+            resume.release()
+            with contextlib.redirect_stdout(sys.stderr):  # standard output belongs to results
+                event = events.get()
+            if event is None:
+                return
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+    finally:
+        cancelled = True
+        resume.release()
+        thread.join()
+
+
+#: functions of `keras.saving` with the path of a file as an argument -> whether they write it
+FILES = {"save_model": True, "save_weights": True, "load_model": False, "load_weights": False}
+
+
+@contextlib.contextmanager
+def own_files(within: Path) -> Iterator[None]:
+    """Within this context, a template loads only networks and weights that it has saved itself.
+
+    Trials that run at the same time save under the same names in one working folder. Each file is
+    saved to a private folder below `within`, copied to its path, and loaded from that folder.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="files-", dir=within)))
+        for name, saves in FILES.items():
+            function = getattr(keras.saving, name)
+            own = _redirected(function, "filepath", folder, saves=saves, copy_back=saves)
+            for module in list(sys.modules.values()):
+                if getattr(module, "__dict__", {}).get(name) is function:
+                    stack.enter_context(_replaced(module, name, own))
+        backup = keras.callbacks.BackupAndRestore
+        own = _redirected(backup.__init__, "backup_dir", folder, saves=True)
+        stack.enter_context(_replaced(backup, "__init__", own))
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, new: Any) -> Iterator[None]:
+    old = getattr(owner, name)
+    setattr(owner, name, new)
+    try:
+        yield
+    finally:
+        setattr(owner, name, old)
+
+
+def _redirected(
+    function: Callable[..., Any],
+    argument: str,
+    folder: Path,
+    *,
+    saves: bool,
+    copy_back: bool = False,
+) -> Callable[..., Any]:
+    """Wrap a function so that a relative path leads into `folder`, if it saves or the file exists.
+
+    With `copy_back`, what was saved is copied to the original path.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def redirected(*positional: Any, **words: Any) -> Any:
+        given = signature.bind(*positional, **words)
+        path = given.arguments.get(argument)
+        if not (isinstance(path, str | os.PathLike) and _is_local(path) and folder.is_dir()):
+            return function(*given.args, **given.kwargs)
+        place = Path(path)
+        own = folder.joinpath(*("up" if part == ".." else part for part in place.parts))
+        if saves or own.exists():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            given.arguments[argument] = str(own)
+        result = function(*given.args, **given.kwargs)
+        if copy_back and own.is_file():
+            _copy(own, place)
+        return result
+
+    return redirected
+
+
+def _is_local(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is relative to the working folder."""
+    return not Path(path).is_absolute() and "://" not in str(path)
+
+
+def _copy(file: Path, place: Path) -> None:
+    """Copy a file atomically; other processes may copy to the same place.
+
+    The temporary name is random, so nobody can have planted a link there.
+    """
+    partial = place.with_name(f".{secrets.token_hex(8)}-{place.name}")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("rb") as source, partial.open("xb") as target:
+        shutil.copyfileobj(source, target)
+    partial.replace(place)

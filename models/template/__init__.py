@@ -1,1 +1,0 @@
-"""Runs a user's template."""
