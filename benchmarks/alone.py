@@ -12,11 +12,12 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmarks.tiny import with_environment
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store.tags import Tag, Tags
 
@@ -94,6 +95,19 @@ def read_lines(file: Path, of: Callable[[dict[str, Any]], T]) -> list[T]:
             reason = f"{type(error).__name__}: {error}"
             raise InputError(f"{file}:{number}: {reason}; expected a run, as JSON") from None
     return runs
+
+
+def check_same(file: Path, runs: Iterable[object], **expected: object) -> None:
+    """Refuse to mix runs that cannot be compared, by their fields.
+
+    Raises:
+        InputError: one differs.
+    """
+    for run in runs:
+        for name, value in expected.items():
+            if (found := getattr(run, name)) != value:
+                text = f"{file}: has runs with {name} {found!r}, expected {value!r}"
+                raise InputError(f"{text}; try another --out")
 
 
 def append(file: Path, run: Any) -> None:
@@ -176,31 +190,13 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
             process.kill()
             process.wait()
     for _ in range(50):
-        left = _marked(mark)
+        left = with_environment(f"{MARK}={mark}")
         for pid in left:
-            _kill(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         if not left:
             return
         time.sleep(0.1)
-
-
-def _marked(mark: str) -> list[int]:
-    """Processes of a contestant, also those that have left its process group, on Linux."""
-    found, wanted = [], f"{MARK}={mark}".encode()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-        except OSError:  # it has ended, or is not ours
-            continue
-    return found
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 class Kept:

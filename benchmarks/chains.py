@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from benchmarks.alone import (
     above_zero,
     append,
+    check_same,
     laid_out,
     one_line,
     own_program,
@@ -172,22 +173,15 @@ def data_of(seed: int) -> tuple[Chain, dict[str, NDArray[np.int64]]]:
 
 
 def _run_missing(given: argparse.Namespace, file: Path) -> None:
-    settings = {
-        "minutes": given.minutes,
-        "workers": given.workers or len(cores()),
-        "settings": given.launch,
-    }
-    for one in read_lines(file, lambda line: Result(**line)):
-        for name, value in settings.items():
-            if (found := getattr(one, name)) != value:
-                text = f"{file}: has results with {name} {found!r}, expected {value!r}"
-                raise InputError(f"{text}; try another --out")
-        if one.seed == given.seed:
-            return
+    workers = given.workers or len(cores())
+    before = read_lines(file, lambda line: Result(**line))
+    check_same(file, before, minutes=given.minutes, workers=workers, settings=given.launch)
+    if any(one.seed == given.seed for one in before):
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     log = file.with_name(f"chain-{given.seed}.log")
     with tempfile.TemporaryDirectory(prefix="chains-", ignore_cleanup_errors=True) as scratch:
-        append(file, _run(given, settings["workers"], Path(scratch), log))
+        append(file, _run(given, workers, Path(scratch), log))
 
 
 def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Result:

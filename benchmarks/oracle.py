@@ -37,6 +37,7 @@ from benchmarks.alone import (
     Kept,
     above_zero,
     append,
+    check_same,
     laid_out,
     one_line,
     own_program,
@@ -202,7 +203,7 @@ def _run_one(
     log = file.with_name(f"{file.stem}-{kind}-{seed}.log")
     before = read_lines(file, Run.from_dict)
     same_kind = [one for one in before if one.kind == kind]
-    _check_same(file, same_kind, settings=given.launch, minutes=minutes, workers=workers)
+    check_same(file, same_kind, settings=given.launch, minutes=minutes, workers=workers)
     if any(one.seed == seed for one in same_kind):
         return
     print(f"{file.stem}, {kind}, seed {seed}: {minutes:g} minutes", flush=True)
@@ -230,16 +231,8 @@ def _run_one(
             print(f"{file.stem}, {kind}, seed {seed}: scored again", flush=True)
             targets, loss = rescored(NAME, folder, given.rescore)
             run = replace(run, rescored=targets, rescored_loss=loss)
-    _check_same(file, before, corpus=run.corpus, adjacent=run.adjacent)
+    check_same(file, before, corpus=run.corpus, adjacent=run.adjacent)
     append(file, run)
-
-
-def _check_same(file: Path, runs: Sequence[Run], **expected: object) -> None:
-    for run in runs:
-        for name, value in expected.items():
-            if (found := getattr(run, name)) != value:
-                text = f"{file}: has a {run.kind} with {name} {found!r}, expected {value!r}"
-                raise InputError(f"{text}; try another --name or --out")
 
 
 def oracle_config(settings: Sequence[str], runs: Sequence[Run]) -> dict[str, Any]:

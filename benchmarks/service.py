@@ -32,6 +32,8 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks.tiny import descendants
+
 #: trials that train at once, each on a processor
 SLOTS = 2
 #: seconds that anything may take
@@ -215,15 +217,6 @@ class Site:
         return time.monotonic() - began
 
 
-def descendants(pid: int) -> list[int]:
-    """A process with its children, and theirs."""
-    found = [pid]
-    for parent in found:  # it grows meanwhile
-        for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            found += map(int, task.read_text().split())
-    return found
-
-
 def memory_mb(pids: Iterable[int]) -> float:
     """Memory of processes; what several share is counted once (PSS), MB."""
     total = 0
@@ -338,7 +331,7 @@ def main() -> None:
             site.wait_for_mlflow()
             time.sleep(5.0)
             found["memory of the service, MB"] = memory_mb([site.pid])
-            found["memory with MLflow's server, MB"] = memory_mb(descendants(site.pid))
+            found["memory with MLflow's server, MB"] = memory_mb([site.pid, *descendants(site.pid)])
             site.ask("sweeps", LONG)
             until = time.monotonic() + WITHIN_S
             while not all_train(site):

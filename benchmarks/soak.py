@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.tiny import resident_mb, store_in, words
+from benchmarks.tiny import descendants, resident_mb, store_in, with_environment, words
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.engines.local import LocalEngine, find_slots
@@ -102,7 +102,7 @@ class Watch(Silent):
             used.ru_utime + used.ru_stime,
             resident_mb(),
             len(os.listdir("/proc/self/fd")),  # noqa: PTH208
-            len(_descendants(os.getpid())),
+            len(descendants(os.getpid())),
             len(os.listdir("/proc/self/task")),  # noqa: PTH208
         )
 
@@ -130,12 +130,12 @@ def _watch_over(folder: Path, trials: int, workers: int) -> int:
     command += ["--trials", str(trials), "--workers", str(workers)]
     environment = os.environ | {name: str(place) for name, place in own.items()}
     code = subprocess.run(command, env=environment, check=False).returncode
-    mark = f"TMPDIR={own['TMPDIR']}".encode()
+    mark = f"TMPDIR={own['TMPDIR']}"
     until = time.monotonic() + LEAVE_WITHIN_S
-    while (left := _with_environment(mark)) and time.monotonic() < until:
+    while (left := with_environment(mark)) and time.monotonic() < until:
         time.sleep(0.2)
     found = {
-        "processes left": left,
+        "processes left": [*map(str, left)],
         "temporary files left": _files(own["TMPDIR"]),
         "files of the sweep left in the cache": [
             file
@@ -236,34 +236,6 @@ def _row(samples: list[Sample]) -> str:
         wall = (now.seconds - before.seconds) / count
         text += f"{wall:>13.2f}{1000 * (now.cpu_seconds - before.cpu_seconds) / count:>21.1f}"
     return text
-
-
-def _descendants(pid: int) -> set[int]:
-    """Processes that a process has begun, they theirs, and so on."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = stat.read_text(encoding="utf-8", errors="replace")
-        except OSError:  # it has just ended
-            continue
-        parents[int(stat.parent.name)] = int(text.rpartition(")")[2].split()[1])
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found - {pid}
-
-
-def _with_environment(mark: bytes) -> list[str]:
-    """Processes that have `mark` in their environment, by their IDs and commands."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark in file.read_bytes().split(b"\0"):
-                command = (file.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                found.append(f"{file.parent.name} {command}")
-        except OSError:  # it has just ended, or is not ours
-            continue
-    return found
 
 
 def _mapped() -> set[str]:

@@ -38,6 +38,7 @@ from benchmarks.alone import (
     Kept,
     above_zero,
     append,
+    check_same,
     laid_out,
     one_line,
     own_program,
@@ -263,7 +264,7 @@ def _run_missing(given: argparse.Namespace, file: Path, scratch: Path) -> list[s
     workers = given.workers or len(cores())
     setting = Setting(corpus.digest, given.minutes, given.direction, workers)
     runs = read_lines(file, Run.from_dict)
-    _check_same(file, runs, setting)
+    check_same(file, (run.setting for run in runs), **asdict(setting))
     file.parent.mkdir(parents=True, exist_ok=True)
     done, failed = {(run.contestant, run.seed) for run in runs}, []
     for seed in range(given.seeds):
@@ -279,15 +280,6 @@ def _run_missing(given: argparse.Namespace, file: Path, scratch: Path) -> list[s
             else:
                 failed.append(f"{name}, seed {seed} (see {log})")
     return failed
-
-
-def _check_same(file: Path, runs: Sequence[Run], setting: Setting) -> None:
-    """Refuse to mix runs that cannot be compared."""
-    for name, value in asdict(setting).items():
-        for run in runs:
-            if (other := getattr(run.setting, name)) != value:
-                text = f"{file}: has runs with {name} {other}, expected {value}"
-                raise InputError(f"{text}; try another --out")
 
 
 def table(runs: Sequence[Run]) -> str:

@@ -31,3 +31,30 @@ def resident_mb() -> float:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1000
     raise RuntimeError("this kernel does not say what memory is resident")
+
+
+def descendants(pid: int) -> set[int]:
+    """Processes that a process has begun, they theirs, and so on."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text(encoding="utf-8", errors="replace")
+        except OSError:  # it has just ended
+            continue
+        parents[int(stat.parent.name)] = int(text.rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def with_environment(mark: str) -> list[int]:
+    """Processes that have `NAME=value` in their environment, on Linux."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in file.read_bytes().split(b"\0"):
+                found.append(int(file.parent.name))
+        except OSError:  # it has ended, or is not ours
+            continue
+    return found

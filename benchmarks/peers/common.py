@@ -85,21 +85,12 @@ def main(search: Callable[[Task], None]) -> None:
     parser.add_argument("--began", type=float, default=time.time(), metavar="SECONDS")
     parser.add_argument("--variant", default="", metavar="NAME", help="which of its methods")
     given = parser.parse_args()
-    directions = ("uni", "bi") if given.direction == "both" else (given.direction,)
+    direction = vars(given).pop("direction")
+    directions = ("uni", "bi") if direction == "both" else (direction,)
     folder = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        search(
-            Task(
-                data=given.data,
-                seed=given.seed,
-                directions=directions,
-                workers=given.workers,
-                folder=folder,
-                began=given.began,
-                variant=given.variant,
-            )
-        )
+        search(Task(**{**vars(given), "folder": folder, "directions": directions}))
     except InputError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         sys.exit(2)

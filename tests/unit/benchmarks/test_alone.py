@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.alone import laid_out, one_line, read_lines, run_alone
+from benchmarks.alone import check_same, laid_out, one_line, read_lines, run_alone
 from lstm_sweep.models.errors import InputError
 
 
@@ -59,3 +60,10 @@ def test_a_line_that_is_no_run_is_named(tmp_path: Path) -> None:
 
 def test_columns_of_a_table_stand_below_each_other() -> None:
     assert laid_out([["a", "loss"], ["longer", "2"]]) == "a       loss\nlonger     2"
+
+
+def test_runs_of_another_setting_are_refused() -> None:
+    runs = [SimpleNamespace(minutes=10.0, workers=2)]
+    check_same(Path("runs.jsonl"), runs, minutes=10.0)
+    with pytest.raises(InputError, match=r"runs.jsonl: has runs with minutes 10\.0, expected 5\.0"):
+        check_same(Path("runs.jsonl"), runs, workers=2, minutes=5.0)

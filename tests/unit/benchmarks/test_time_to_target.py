@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from benchmarks.alone import OURS
-from benchmarks.time_to_target import Event, Run, Setting, _check_same, condensed, table
-from lstm_sweep.models.errors import InputError
+from benchmarks.time_to_target import Event, Run, Setting, condensed, table
 
 SETTING = Setting("d", minutes=10.0, direction="uni", workers=2)
 
@@ -38,10 +33,3 @@ def test_the_target_is_what_the_best_peer_has_at_its_end() -> None:
     assert [line[0] for line in lines[1:4]] == [OURS, "first", "second"]
     assert lines[1][-2:] == ["41", "1.00"] and lines[2][-2:] == ["200", "4.88"]
     assert lines[3][-2:] == ["over", "14.63"]
-
-
-def test_results_under_another_setting_do_not_stand_beside_these() -> None:
-    other = Setting("d", minutes=5.0, direction="uni", workers=2)
-    _check_same(Path("runs.jsonl"), [run(OURS, [])], SETTING)
-    with pytest.raises(InputError, match=r"has runs with minutes 10\.0, expected 5\.0"):
-        _check_same(Path("runs.jsonl"), [run(OURS, [])], other)
