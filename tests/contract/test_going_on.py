@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
@@ -21,8 +19,8 @@ from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import DRIVER_DIED
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag, Tags, scoring_of, scoring_tag
-from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.report import read_findings
@@ -30,57 +28,37 @@ from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.trial import Ended, Outcome
-from tests.contract.sittings import after, found, go_on, interrupt, runner
+from tests.contract.sittings import after, go_on, interrupt, runner
 from tests.fakes import ScriptedEngine
-from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 
 @pytest.fixture
-def store(workplace: Callable[[str], Path]) -> Store:
-    return store_in(workplace("going_on"))
+def store() -> MemoryStore:
+    return MemoryStore()
 
 
 @pytest.fixture
-def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
+def run(store: MemoryStore, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
     return runner(store, corpus, data)
-
-
-def test_an_interrupted_sweep_goes_on_and_finds_what_a_whole_one_finds(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState], workplace: Callable[[str], Path]
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
-    [parent] = reader.sweeps(store)
-    assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "interrupted")
-    state = go_on(store, corpus, ScriptedEngine(LOSSES))
-    assert state.status == "finished"
-    assert state.counts == {"complete": 4}
-    [parent] = reader.sweeps(store)
-    assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
-    whole = MlflowStore(replace(store.settings, experiment="whole"))
-    spec = tiny_spec(data=state.spec.data, trials=4, **PLAIN)
-    sweep_of(whole, corpus, ScriptedEngine(LOSSES), spec).run()
-    assert found(store) == found(whole)
-    attempts = [record.trial.attempt for record in reader.trials(store, "s")]
-    assert attempts == [1, 2, 1, 1]
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_run_that_a_server_has_made_twice_hides_nothing_and_is_closed(
-    store: Store,
+    store: MemoryStore,
     corpus: Corpus,
     run: Callable[..., SweepState],
     monkeypatch: pytest.MonkeyPatch,
     first: bool,
 ) -> None:
-    create = MlflowClient.create_run
+    create = MemoryStore.create_run
 
-    def twice(*given: Any, **more: Any) -> Any:
-        made = [create(*given, **more) for _ in range(1 + (Tag.TRIAL in more["tags"]))]
+    def twice(self: MemoryStore, name: str, tags: Any, parent: str | None = None) -> str:
+        made = [create(self, name, tags, parent) for _ in range(1 + (Tag.TRIAL in tags))]
         return made[0 if first else -1]
 
     with monkeypatch.context() as late, pytest.raises(KeyboardInterrupt):
-        late.setattr(MlflowClient, "create_run", twice)
+        late.setattr(MemoryStore, "create_run", twice)
         run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
     assert [one.outcome for one in reader.trials(store, "s")] == ["complete", "stopped"]
     [parent] = reader.sweeps(store)
@@ -92,7 +70,7 @@ def test_a_run_that_a_server_has_made_twice_hides_nothing_and_is_closed(
 
 
 def test_time_is_counted_over_all_sittings(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState]
+    store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, watch=after(2, interrupt)), trials=2)
@@ -107,7 +85,7 @@ def test_time_is_counted_over_all_sittings(
 
 
 def test_a_finished_sweep_goes_on_with_more_trials(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState]
+    store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 2}
@@ -116,7 +94,7 @@ def test_a_finished_sweep_goes_on_with_more_trials(
 
 
 def test_weights_of_the_best_are_kept_over_sittings(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState]
+    store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=3, keep=2)
     go_on(store, corpus, ScriptedEngine(LOSSES), trials=5)
@@ -131,7 +109,10 @@ def test_attempts_that_are_tried_again_are_no_failed_trials(run: Callable[..., S
 
 
 def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore,
+    corpus: Corpus,
+    run: Callable[..., SweepState],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
 
@@ -147,7 +128,7 @@ def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
 
 
 def test_a_spec_that_was_changed_in_the_store_is_refused(
-    store: Store, run: Callable[..., SweepState]
+    store: MemoryStore, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     parent = reader.existing_sweep(store, "s")
@@ -159,14 +140,18 @@ def test_a_spec_that_was_changed_in_the_store_is_refused(
 
 
 @pytest.mark.parametrize("seed", [0, 2**64])
-def test_every_seed_of_targets_that_a_spec_may_have_is_read_again(store: Store, seed: int) -> None:
+def test_every_seed_of_targets_that_a_spec_may_have_is_read_again(
+    store: MemoryStore, seed: int
+) -> None:
     scoring = SweepSpec(targets=100, targets_seed=seed, adjacent_targets=2).scoring()
     run_id = store.create_run("s/0", {Tag.NAME: "s", Tag.SCORING: scoring_tag(scoring)})
     run = store.run(run_id)
     assert run and scoring_of(Tags(run)) == scoring
 
 
-def test_a_spec_longer_than_a_tag_is_read_back(store: Store, data: Path, corpus: Corpus) -> None:
+def test_a_spec_longer_than_a_tag_is_read_back(
+    store: MemoryStore, data: Path, corpus: Corpus
+) -> None:
     settings = {"learning_rate": [n / 7919 for n in range(1, 900)]}
     from lstm_sweep.spaces.space import from_mapping
 
@@ -184,7 +169,10 @@ def test_a_spec_longer_than_a_tag_is_read_back(store: Store, data: Path, corpus:
 
 
 def test_a_sweep_goes_on_with_a_shorter_spec_and_then_with_a_longer_one(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore,
+    corpus: Corpus,
+    run: Callable[..., SweepState],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, watch=after(3, interrupt)), trials=1_000_000)
@@ -201,7 +189,7 @@ def test_a_sweep_goes_on_with_a_shorter_spec_and_then_with_a_longer_one(
 
 
 def test_a_sweep_in_which_everything_fails_ends_with_the_reason(
-    store: Store, run: Callable[..., SweepState]
+    store: MemoryStore, run: Callable[..., SweepState]
 ) -> None:
     bad = Ended(Outcome.ERROR, "ValueError: no such layer")
     numbers = range(9)
@@ -214,7 +202,7 @@ def test_a_sweep_in_which_everything_fails_ends_with_the_reason(
 
 
 def test_a_trial_that_found_no_space_is_tried_again_when_the_sweep_goes_on(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState]
+    store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     full = Ended(Outcome.LOST, "no space left: OSError: [Errno 28]", unfinished=True)
     state = run(ScriptedEngine(LOSSES, endings={1: full}), trials=3)
@@ -224,7 +212,7 @@ def test_a_trial_that_found_no_space_is_tried_again_when_the_sweep_goes_on(
 
 
 def test_a_driver_that_died_left_trials_that_are_lost(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState]
+    store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     """As `kill -9` leaves them: the processes are real in tests/chaos."""
 
@@ -275,7 +263,7 @@ class Freezing(Silent):
 
 @pytest.mark.full
 def test_a_trial_that_hangs_is_killed_and_the_sweep_goes_on(
-    store: Store, corpus: Corpus, data: Path
+    store: MemoryStore, corpus: Corpus, data: Path
 ) -> None:
     spec = tiny_spec(data=str(data), trials=2, workers=1, epochs=30, **PLAIN)
     display = Freezing()
@@ -286,22 +274,3 @@ def test_a_trial_that_hangs_is_killed_and_the_sweep_goes_on(
     assert (hung.status, hung.outcome) == ("FAILED", "hung")
     assert "no report, and nothing computed for" in hung.reason
     assert not Path(f"/proc/{display.frozen}").exists()
-
-
-def test_nothing_of_a_finished_sweep_stays_on_the_machine(
-    run: Callable[..., SweepState], cache: Path
-) -> None:
-    state = run(ScriptedEngine(LOSSES), trials=2)
-    assert not (cache / state.run_id).exists()
-
-
-def test_trials_that_go_on_keep_their_folder(
-    store: Store, corpus: Corpus, run: Callable[..., SweepState], cache: Path
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
-    folder = cache / reader.sweeps(store)[0].info.run_id
-    assert [path.name for path in folder.iterdir()] == ["1"]
-    go_on(store, corpus, ScriptedEngine(LOSSES))
-    assert not folder.exists()
-    shutil.rmtree(folder, ignore_errors=True)

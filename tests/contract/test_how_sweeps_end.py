@@ -10,22 +10,22 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.resume import close, how_to_go_on
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Ended, Outcome, Phase
+from lstm_sweep.search.trial import Outcome, Phase
 from tests.fakes import ScriptedEngine
-from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 
 @pytest.fixture
-def store(workplace: Callable[[str], Path]) -> Store:
-    return store_in(workplace("stop_reason"))
+def store() -> MemoryStore:
+    return MemoryStore()
 
 
 @pytest.fixture
-def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
+def run(store: MemoryStore, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
     def run(engine: Any, clock: Callable[[], float] | None = None, **fields: Any) -> SweepState:
         spec = tiny_spec(data=str(data), **(PLAIN | fields))
         more = {"clock": clock} if clock else {}
@@ -34,7 +34,7 @@ def run(store: Store, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
     return run
 
 
-def tags(store: Store) -> dict[str, str]:
+def tags(store: MemoryStore) -> dict[str, str]:
     [parent] = reader.sweeps(store)
     return store.tags(parent.info.run_id)
 
@@ -45,13 +45,13 @@ def seconds() -> Callable[[], float]:
     return lambda: next(passed)
 
 
-def test_a_budget_of_trials(store: Store, run: Callable[..., SweepState]) -> None:
+def test_a_budget_of_trials(store: MemoryStore, run: Callable[..., SweepState]) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == ("trials", "finished")
 
 
 def test_a_limit_of_time_whatever_its_sentence(
-    store: Store, run: Callable[..., SweepState]
+    store: MemoryStore, run: Callable[..., SweepState]
 ) -> None:
     engine = ScriptedEngine({0: [3.0] * 1000})
     run(engine, seconds(), trials=3, minutes=0.5, epochs=1000)
@@ -61,14 +61,7 @@ def test_a_limit_of_time_whatever_its_sentence(
     assert advice.startswith("lstm-sweep resume s --minutes M")
 
 
-def test_trials_that_fail(store: Store, run: Callable[..., SweepState]) -> None:
-    endings = {n: Ended(Outcome.ERROR, "ValueError: no such layer") for n in range(4)}
-    engine = ScriptedEngine({n: [] for n in range(4)}, endings=endings)
-    run(engine, trials=9, max_failures=3)
-    assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == ("failures", "failed")
-
-
-def test_an_interruption(store: Store, run: Callable[..., SweepState]) -> None:
+def test_an_interruption(store: MemoryStore, run: Callable[..., SweepState]) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedEngine(LOSSES, interrupt=True), trials=2)
     assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == (
@@ -77,19 +70,7 @@ def test_an_interruption(store: Store, run: Callable[..., SweepState]) -> None:
     )
 
 
-def test_stop_while_it_is_driven(
-    store: Store, run: Callable[..., SweepState], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
-
-    def ask(message: Any) -> None:  # as `stop` does, which then waits for the driver's end
-        store.log(reader.sweeps(store)[0].info.run_id, tags={Tag.STOP: "yes"})
-
-    run(ScriptedEngine(LOSSES, watch=ask), trials=3)
-    assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == ("asked", "stopped")
-
-
-def test_a_driver_that_died(store: Store, run: Callable[..., SweepState]) -> None:
+def test_a_driver_that_died(store: MemoryStore, run: Callable[..., SweepState]) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     run_id = reader.sweeps(store)[0].info.run_id
     store.log(run_id, tags={"sweep.state": "running", Tag.LEASE: ""})
@@ -98,7 +79,7 @@ def test_a_driver_that_died(store: Store, run: Callable[..., SweepState]) -> Non
 
 
 def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(
-    store: Store, run: Callable[..., SweepState]
+    store: MemoryStore, run: Callable[..., SweepState]
 ) -> None:
     losses = {0: [2.0, 1.9], 1: [3.0] * 5000} | {n: [2.0, 1.9] for n in range(2, 20)}
     fields: dict[str, Any] = {"trials": 40, "minutes": 3, "confirm_configs": 1}

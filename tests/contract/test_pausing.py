@@ -1,21 +1,21 @@
-"""Trials that wait with a checkpoint and go on: in an SQLite store, and with the same bits."""
+"""Trials that wait with a checkpoint and go on: in the store, and with the same bits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search import api
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.signals import Interrupted, Interrupts
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import Journal
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
@@ -34,7 +34,7 @@ from tests.contract.engine_jobs import (
 from tests.contract.four_trials import Listening
 from tests.contract.sittings import after, go_on, interrupt
 from tests.fakes import ScriptedEngine
-from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
 EPOCHS = 9
 #: each trial is worse than the first, which is the leader all the time
@@ -43,6 +43,14 @@ CURVES = {n: [3.0 + n - epoch / 100 for epoch in range(EPOCHS)] for n in range(6
 
 def spec_of(data: Path, **fields: Any) -> Any:
     return tiny_spec(EPOCHS, data=str(data), trials=4, **(PLAIN | {"halving": True} | fields))
+
+
+def states(store: Store) -> Counter[str]:
+    """How many trials have ended, wait or run, by their runs."""
+    waits = {True: "paused", False: "running"}
+    return Counter(
+        one.outcome or waits[bool(one.tags.get(Tag.PAUSED))] for one in reader.trials(store, "s")
+    )
 
 
 class Noting(ScriptedEngine):
@@ -61,10 +69,8 @@ class Noting(ScriptedEngine):
                 message.metrics["round_seconds"] = 1.0
 
 
-def test_trials_wait_and_go_on_in_one_run_each(
-    workplace: Callable[[str], Path], data: Path, corpus: Corpus
-) -> None:
-    store, engine = store_in(workplace("waits")), Noting(CURVES)
+def test_trials_wait_and_go_on_in_one_run_each(data: Path, corpus: Corpus) -> None:
+    store, engine = MemoryStore(), Noting(CURVES)
     state = sweep_of(store, corpus, engine, spec_of(data)).run()
     assert engine.started.count(0) > 1, "the leader has waited for others, and gone on"
     assert {1, 2, 3} <= set(engine.started)
@@ -81,17 +87,15 @@ def test_trials_wait_and_go_on_in_one_run_each(
     assert records[1].reason == "it waited at epoch 3: loss 3.9800, number 2 of 2 there"
 
 
-def test_a_trial_that_waits_is_scheduled(
-    workplace: Callable[[str], Path], data: Path, corpus: Corpus
-) -> None:
-    store = store_in(workplace("scheduled"))
+def test_a_trial_that_waits_is_scheduled(data: Path, corpus: Corpus) -> None:
+    store = MemoryStore()
     seen: list[tuple[str, str]] = []
     counts: dict[str, int] = {}
     display = Listening()
 
     def look() -> None:
         seen.extend((one.status, one.tags.get(Tag.PAUSED, "")) for one in reader.trials(store, "s"))
-        counts.update(api.status("s", settings=store.settings).trials)
+        counts.update(states(store))
 
     engine = Noting(CURVES, watch=after(5, look))
     sweep_of(store, corpus, engine, spec_of(data), observer=display).run()
@@ -104,9 +108,9 @@ def test_a_trial_that_waits_is_scheduled(
 
 
 @pytest.fixture
-def broken_off(workplace: Callable[[str], Path], data: Path, corpus: Corpus) -> Store:
+def broken_off(data: Path, corpus: Corpus) -> Store:
     """A sweep that was interrupted while two trials waited."""
-    store = store_in(workplace("broken"))
+    store = MemoryStore()
     engine = Noting(CURVES, watch=after(19, interrupt))
     with pytest.raises(KeyboardInterrupt):
         sweep_of(store, corpus, engine, spec_of(data)).run()
@@ -121,7 +125,7 @@ def test_trials_that_waited_when_a_sweep_was_broken_off_wait_when_it_goes_on(
     assert [one.trial.number for one in waiting] == [1, 2]
     assert {one.status for one in records} == {"FINISHED", "KILLED"}
     counts: dict[str, int] = {}
-    look = after(1, lambda: counts.update(api.status("s", settings=broken_off.settings).trials))
+    look = after(1, lambda: counts.update(states(broken_off)))
     engine = Noting(CURVES, watch=look)
     state = go_on(broken_off, corpus, engine)
     assert counts == {"complete": 1, "paused": 2, "running": 1}
@@ -187,9 +191,9 @@ def test_while_many_trials_are_to_wait_again_the_lease_is_renewed_and_an_end_is_
 
 
 def test_a_trial_that_was_lost_before_it_waited_is_no_second_trial(
-    workplace: Callable[[str], Path], data: Path, corpus: Corpus
+    data: Path, corpus: Corpus
 ) -> None:
-    store = store_in(workplace("lost"))
+    store = MemoryStore()
     engine = Noting(CURVES, lose_first=1, watch=after(5, interrupt))
     with pytest.raises(KeyboardInterrupt):
         sweep_of(store, corpus, engine, spec_of(data)).run()

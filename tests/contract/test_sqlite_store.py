@@ -111,7 +111,7 @@ def test_runs_are_found_though_they_fill_several_answers(
     assert {run.info.run_id for run in store.runs()} == {*found, other}
 
 
-@pytest.mark.parametrize("name", ["o'brien", 'a"b', "a' OR 'b", "a`b"])
+@pytest.mark.parametrize("name", ['a"b', "a' OR 'b", "a`b"])
 def test_runs_are_found_by_tags_with_quotes(workplace: Callable[[str], Path], name: str) -> None:
     store = store_in(workplace("quotes"))
     wanted, _ = (store.create_run("r", {"sweep.owner": one}) for one in (name, "ann"))

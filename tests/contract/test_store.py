@@ -1,4 +1,4 @@
-"""The store, on a real SQLite file and through a real tracking server."""
+"""One suite for all stores: in memory, in a real SQLite file and behind a real tracking server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -25,9 +25,10 @@ from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.store import experiment, reader
 from lstm_sweep.search.store.journal import Dataset, Journal
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, Trial
 from tests.conftest import in_full
@@ -43,27 +44,43 @@ def server(workplace: Callable[[str], Path]) -> Iterator[str]:
     running.stop()
 
 
-@pytest.fixture(params=["sqlite", *in_full("server")])
-def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> MlflowStore:
-    if request.param == "server":
-        address = request.getfixturevalue("server")
-        return MlflowStore(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
+@pytest.fixture
+def mlflow_store(workplace: Callable[[str], Path]) -> MlflowStore:
     return store_in(workplace("sqlite"))
 
 
-def test_metrics_come_back_bit_for_bit(store: MlflowStore) -> None:
+@pytest.fixture(params=["memory", "sqlite", *in_full("server")])
+def store(request: pytest.FixtureRequest) -> Store:
+    if request.param == "memory":
+        return MemoryStore()
+    if request.param == "server":
+        address = request.getfixturevalue("server")
+        return MlflowStore(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
+    return cast("MlflowStore", request.getfixturevalue("mlflow_store"))
+
+
+@pytest.fixture
+def memory() -> MemoryStore:
+    """What is not about where runs are kept needs no database."""
+    return MemoryStore()
+
+
+# --- what holds for each store --------------------------------------------------------------------
+
+
+def test_metrics_come_back_bit_for_bit(store: Store) -> None:
     run_id = store.create_run("r", {})
     for step, value in enumerate([math.pi, 0.1 + 0.2, 1e-300], start=1):
         store.log(run_id, metrics={"loss": value}, step=step)
     assert store.history(run_id, "loss") == {1: math.pi, 2: 0.1 + 0.2, 3: 1e-300}
 
 
-def test_a_tag_that_mlflow_would_cut_off_is_refused(store: MlflowStore) -> None:
+def test_a_tag_that_mlflow_would_cut_off_is_refused(store: Store) -> None:
     with pytest.raises(InputError, match="9,000 characters"):
         store.create_run("r", {"long": "x" * 9000})
 
 
-def test_a_null_character_which_not_every_database_holds_is_escaped(store: MlflowStore) -> None:
+def test_a_null_character_which_not_every_database_holds_is_escaped(store: Store) -> None:
     run_id = store.create_run("r", {"sweep.device": "a\0b"})
     store.log(run_id, tags={"sweep.reason": "ValueError: c\0d"}, params={"data": "e\0f"})
     tags = store.tags(run_id)
@@ -83,24 +100,85 @@ def test_bytes_that_are_no_text_in_a_file_are_shown_escaped(
     assert capfd.readouterr().err == ""
 
 
-def test_runs_are_found_by_their_tags(store: MlflowStore) -> None:
-    wanted = store.create_run("a", {"sweep.name": "mine"})
-    store.create_run("b", {"sweep.name": "other"})
-    assert [run.info.run_id for run in store.runs({"sweep.name": "mine"})] == [wanted]
+def test_runs_are_found_by_tags_ids_names_and_metrics(store: Store) -> None:
+    sweep = {Tag.ROLE: "sweep", Tag.NAME: "mine"}
+    first, second = (store.create_run(name, sweep) for name in ("a", "b"))
+    other = store.create_run("c", {Tag.ROLE: "sweep", Tag.NAME: "other", Tag.OWNER: "o'brien"})
+    trial = store.create_run("t", {Tag.NAME: "mine", Tag.TRIAL: "0"}, parent=first)
+    for run_id, loss in ((first, 2.0), (second, 1.0)):
+        store.log(run_id, metrics={"best_val_loss": loss})
+
+    def ids(runs: list[Any]) -> list[str]:
+        return [run.info.run_id for run in runs]
+
+    assert set(ids(store.runs())) == {first, second, other, trial}
+    assert set(ids(store.runs(sweep))) == {first, second}
+    assert ids(store.runs({Tag.PARENT: first})) == [trial]
+    assert ids(store.runs({Tag.OWNER: "o'brien"})) == [other]
+    assert len(store.runs(sweep, newest=1)) == 1
+    assert ids(store.lowest_runs(sweep, "best_val_loss", 1)) == [second]
+    assert ids(store.trials_with_id(trial[:8], 5)) == [trial]
+    assert store.trials_with_id(first[:8], 5) == []
+    assert set(ids(store.sweeps_with_name("mi", 5))) == {first, second}
+    page, token = store.newest_runs({Tag.ROLE: "sweep"}, 2)
+    rest, end = store.newest_runs({Tag.ROLE: "sweep"}, 2, token)
+    assert (len(page), len(rest), end) == (2, 1, "")
+    assert {*ids(page), *ids(rest)} == {first, second, other}
+    with pytest.raises(InputError, match="page is 'x'"):
+        store.newest_runs({Tag.ROLE: "sweep"}, 2, "x")
+    with pytest.raises(InputError, match="has both kinds of quotes"):
+        store.runs({Tag.OWNER: "'\""})
+    assert store.run("0" * 32) is None
 
 
-def test_files_are_kept_and_let_go(store: MlflowStore, tmp_path: Path) -> None:
+def test_a_param_is_written_once_and_a_status_and_tags_change(store: Store) -> None:
+    run_id = store.create_run("r", {"sweep.stop": "yes"})
+    assert store.log_once(run_id, "owns_name", "yes") and store.log_once(run_id, "owns_name", "yes")
+    assert not store.log_once(run_id, "owns_name", "no")
+    with pytest.raises(Exception, match="owns_name"):
+        store.log(run_id, params={"owns_name": "no"})
+    assert store.run(run_id).data.params == {"owns_name": "yes"}
+    store.drop_tag(run_id, "sweep.stop")
+    store.drop_tag(run_id, "sweep.stop")
+    assert "sweep.stop" not in store.tags(run_id)
+    assert store.run(run_id).info.status == "RUNNING"
+    store.finish(run_id, "FAILED")
+    before = store.run(run_id).info
+    store.reopen(run_id, "SCHEDULED")
+    after = store.run(run_id).info
+    assert (before.status, after.status) == ("FAILED", "SCHEDULED")
+    assert before.start_time <= before.end_time == after.end_time
+    assert after.run_name == "r"
+
+
+def test_the_latest_value_of_a_metric_is_that_of_the_last_step(store: Store) -> None:
+    run_id = store.create_run("r", {})
+    store.log(run_id, metrics={"loss": 1.0}, step=3, earlier={1: {"loss": 3.0}, 2: {"loss": 2.0}})
+    store.log(run_id, metrics={"loss": 9.0}, step=1)
+    run = store.run(run_id)
+    assert run.data.metrics == {"loss": 1.0}
+    run.data.tags["changed"] = "here"
+    assert "changed" not in store.tags(run_id)
+    assert {step for step, _, _ in store.timeline(run_id, "loss")} == {1, 2, 3}
+    assert store.history(run_id, "none") == {}
+
+
+def test_files_are_kept_and_let_go(store: Store, tmp_path: Path) -> None:
     run_id = store.create_run("r", {})
     (tmp_path / "model.keras").write_bytes(b"weights")
     store.keep_file(run_id, tmp_path / "model.keras", "model")
     (tmp_path / "back").mkdir()
     fetched = store.fetch(run_id, "model/model.keras", tmp_path / "back")
     assert fetched.read_bytes() == b"weights"
+    assert store.bytes_of(run_id, "model") == store.bytes_of(run_id) == 7
     store.drop_folder(run_id, "model")
-    assert store.client.list_artifacts(run_id) == []
+    store.drop_folder(run_id, "model")
+    assert store.bytes_of(run_id) == 0
+    store.keep_text(run_id, "a: 1", "sweep.yaml")
+    assert store.fetch(run_id, "sweep.yaml", tmp_path / "back").read_text() == "a: 1"
 
 
-def test_metrics_that_are_no_numbers_come_back_as_they_were(store: MlflowStore) -> None:
+def test_metrics_that_are_no_numbers_come_back_as_they_were(store: Store) -> None:
     run_id = store.create_run("odd", {})
     given = [math.inf, -math.inf, math.nan, 1e308]
     for step, value in enumerate(given):
@@ -109,7 +187,7 @@ def test_metrics_that_are_no_numbers_come_back_as_they_were(store: MlflowStore) 
     assert list(map(repr, found.values())) == ["inf", "-inf", "nan", "1e+308"]
 
 
-def test_a_sweep_reads_back_as_it_was_written(store: MlflowStore, corpus: Corpus) -> None:
+def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> None:
     engine = ScriptedEngine({0: [3.0, 2.5], 1: [2.0, 2.2]})
     state = sweep_of(store, corpus, engine, tiny_spec(trials=2)).run()
     records = reader.trials(store, "s")
@@ -129,7 +207,7 @@ def test_a_sweep_reads_back_as_it_was_written(store: MlflowStore, corpus: Corpus
     assert params["ngram"] == {"baseline", "window"}
 
 
-def test_a_parent_run_says_what_the_sweep_was(store: MlflowStore, corpus: Corpus) -> None:
+def test_a_parent_run_says_what_the_sweep_was(store: Store, corpus: Corpus) -> None:
     state = sweep_of(store, corpus, ScriptedEngine({0: [3.0]}), tiny_spec(trials=1, epochs=1)).run()
     run = store.run(state.run_id)
     assert run.info.status == "FINISHED"
@@ -137,14 +215,10 @@ def test_a_parent_run_says_what_the_sweep_was(store: MlflowStore, corpus: Corpus
     assert run.data.tags["sweep.corpus_digest"] == corpus.digest
     baselines = {f"baseline_{name}": loss for name, loss in state.baselines.items()}
     assert run.data.metrics == {"best_val_loss": 3.0, "trials_done": 1.0} | baselines
-    assert run.inputs.dataset_inputs[0].dataset.digest == corpus.digest
-    names = {artifact.path for artifact in store.client.list_artifacts(state.run_id)}
-    assert names == {"sweep.yaml", "evidence.json", "report.html"}
+    assert store.bytes_of(state.run_id) > 0
 
 
-def test_a_child_run_has_all_that_is_needed_to_repeat_it(
-    store: MlflowStore, corpus: Corpus
-) -> None:
+def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: Corpus) -> None:
     state = sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), tiny_spec(trials=1)).run()
     run = store.run(state.finished[0].run_id)
     trial = state.finished[0].trial
@@ -158,44 +232,47 @@ def test_a_child_run_has_all_that_is_needed_to_repeat_it(
     assert scoring == Scoring(targets=100, seed=0, adjacent=24)
 
 
-def test_only_the_best_few_keep_their_weights(store: MlflowStore, corpus: Corpus) -> None:
+def test_only_the_best_few_keep_their_weights(store: Store, corpus: Corpus) -> None:
     script = {number: [loss] for number, loss in enumerate([5.0, 4.0, 3.0, 3.5, 9.0])}
     sweep_of(store, corpus, ScriptedEngine(script), tiny_spec(trials=5, keep=2, epochs=1)).run()
     kept = {r.trial.number for r in reader.trials(store, "s") if r.has_weights}
     assert kept == {2, 3}
     for record in reader.trials(store, "s"):
-        found = [artifact.path for artifact in store.client.list_artifacts(record.run_id)]
-        assert found == (["model"] if record.trial.number in kept else [])
+        assert (store.bytes_of(record.run_id) > 0) is (record.trial.number in kept)
 
 
-def test_a_lost_trial_is_tried_again_with_the_same_seed(store: MlflowStore, corpus: Corpus) -> None:
+def test_a_lost_trial_is_tried_again_with_the_same_seed(
+    memory: MemoryStore, corpus: Corpus
+) -> None:
     engine = ScriptedEngine({0: [3.0, 2.0]}, lose_first=1)
-    sweep_of(store, corpus, engine, tiny_spec(trials=1)).run()
-    runs = store.runs({"sweep.name": "s", "sweep.phase": "search"})
+    sweep_of(memory, corpus, engine, tiny_spec(trials=1)).run()
+    runs = memory.runs({"sweep.name": "s", "sweep.phase": "search"})
     attempts = [reader.read_trial(run) for run in runs]
     assert [record.outcome for record in attempts] == ["lost", "complete"]
     assert [record.status for record in attempts] == ["FAILED", "FINISHED"]
     assert [record.trial.attempt for record in attempts] == [1, 2]
     assert attempts[0].trial.seed == attempts[1].trial.seed
     assert attempts[0].trial.config == attempts[1].trial.config
-    assert [record.trial.attempt for record in reader.trials(store, "s")] == [2]
+    assert [record.trial.attempt for record in reader.trials(memory, "s")] == [2]
 
 
 def test_a_trial_that_is_lost_again_and_again_is_given_up(
-    store: MlflowStore, corpus: Corpus
+    memory: MemoryStore, corpus: Corpus
 ) -> None:
     engine = ScriptedEngine({0: [3.0], 1: [2.0]}, lose_first=3)
-    state = sweep_of(store, corpus, engine, tiny_spec(trials=2, epochs=1)).run()
+    state = sweep_of(memory, corpus, engine, tiny_spec(trials=2, epochs=1)).run()
     assert state.counts == {"complete": 1, "lost": 1}
     assert len(state.finished) == 4
 
 
-def test_an_interrupted_sweep_leaves_no_run_running(store: MlflowStore, corpus: Corpus) -> None:
-    sweep = sweep_of(store, corpus, ScriptedEngine({0: [3.0]}, interrupt=True), tiny_spec(trials=3))
+def test_an_interrupted_sweep_leaves_no_run_running(memory: MemoryStore, corpus: Corpus) -> None:
+    sweep = sweep_of(
+        memory, corpus, ScriptedEngine({0: [3.0]}, interrupt=True), tiny_spec(trials=3)
+    )
     with pytest.raises(KeyboardInterrupt):
         sweep.run()
-    assert store.run(sweep.state.run_id).info.status == "FINISHED"
-    [record] = reader.trials(store, "s")
+    assert memory.run(sweep.state.run_id).info.status == "FINISHED"
+    [record] = reader.trials(memory, "s")
     assert (record.status, record.outcome) == ("FINISHED", "stopped")
     assert sweep.state.status is SweepStatus.INTERRUPTED
 
@@ -208,43 +285,47 @@ class _Unread(Silent):
 
 
 def test_a_sweep_goes_on_when_nobody_reads_what_it_prints(
-    store: MlflowStore, corpus: Corpus
+    memory: MemoryStore, corpus: Corpus
 ) -> None:
     spec = tiny_spec(trials=3, epochs=1)
     engine = ScriptedEngine({n: [3.0 - n] for n in range(3)})
-    state = sweep_of(store, corpus, engine, spec, observer=_Unread()).run()
+    state = sweep_of(memory, corpus, engine, spec, observer=_Unread()).run()
     assert state.counts == {"complete": 3}
-    assert store.run(state.run_id).info.status == "FINISHED"
+    assert memory.run(state.run_id).info.status == "FINISHED"
 
 
-def test_a_name_whose_sweep_was_deleted_begins_anew(store: MlflowStore, corpus: Corpus) -> None:
-    old = sweep_of(store, corpus, ScriptedEngine({0: [1.0]}), tiny_spec(trials=1, epochs=1)).run()
-    store.client.delete_run(old.run_id)
-    assert reader.trials(store, "s") == []
-    sweep_of(store, corpus, ScriptedEngine({0: [2.0]}), tiny_spec(trials=1, epochs=1)).run()
-    assert [record.best_val_loss for record in reader.trials(store, "s")] == [2.0]
+def test_a_name_whose_sweep_was_deleted_begins_anew(
+    mlflow_store: MlflowStore, corpus: Corpus
+) -> None:
+    old = sweep_of(
+        mlflow_store, corpus, ScriptedEngine({0: [1.0]}), tiny_spec(trials=1, epochs=1)
+    ).run()
+    mlflow_store.client.delete_run(old.run_id)
+    assert reader.trials(mlflow_store, "s") == []
+    sweep_of(mlflow_store, corpus, ScriptedEngine({0: [2.0]}), tiny_spec(trials=1, epochs=1)).run()
+    assert [record.best_val_loss for record in reader.trials(mlflow_store, "s")] == [2.0]
 
 
 def test_a_rerun_that_fails_is_different_even_if_nothing_could_be_compared(
-    store: MlflowStore, corpus: Corpus, data: Path
+    memory: MemoryStore, corpus: Corpus, data: Path
 ) -> None:
     engine = ScriptedEngine({0: []}, interrupt=True)
     with pytest.raises(KeyboardInterrupt):
-        sweep_of(store, corpus, engine, tiny_spec(data=str(data), trials=1)).run()
-    [record] = reader.trials(store, "s")
+        sweep_of(memory, corpus, engine, tiny_spec(data=str(data), trials=1)).run()
+    [record] = reader.trials(memory, "s")
     assert record.epochs == 0
-    result = rerun(store, record, ScriptedEngine({}, lose_first=1), {})
+    result = rerun(memory, record, ScriptedEngine({}, lose_first=1), {})
     assert result.comparison.verdict == "different"
     assert result.comparison.epochs_compared == 0
 
 
 def test_what_runs_at_the_deadline_is_ended_with_its_best_epoch(
-    store: MlflowStore, corpus: Corpus
+    memory: MemoryStore, corpus: Corpus
 ) -> None:
     clock = iter(float(second) for second in range(10_000))
     spec = tiny_spec(trials=3, minutes=0.5, epochs=1000, early_stopping=0)
     engine = ScriptedEngine({n: [3.0 - n] * 1000 for n in range(3)})
-    state = sweep_of(store, corpus, engine, spec, clock=lambda: next(clock)).run()
+    state = sweep_of(memory, corpus, engine, spec, clock=lambda: next(clock)).run()
     assert state.counts == {"out_of_time": 1}
     assert state.best is not None
     assert state.best.ranked_loss == 3.0
@@ -271,18 +352,18 @@ class _Counting:
 
 
 def test_a_trial_takes_two_calls_and_at_most_one_for_each_epoch(
-    store: MlflowStore, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    mlflow_store: MlflowStore, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", math.inf)
     monkeypatch.setattr("lstm_sweep.search.sweep.lease.BEAT_S", 3600.0)
     own = {}
     for trials in (2, 12):
-        counting = _Counting(store.client)
-        store.client = counting
+        counting = _Counting(mlflow_store.client)
+        mlflow_store.client = counting
         engine = ScriptedEngine({n: [2.0 + n, 2.1 + n, 2.2 + n] for n in range(trials)})
         spec = tiny_spec(trials=trials, epochs=3, keep=1, **PLAIN)
-        state = sweep_of(store, corpus, engine, spec, name=f"s-{trials}").run()
-        store.client = counting._client
+        state = sweep_of(mlflow_store, corpus, engine, spec, name=f"s-{trials}").run()
+        mlflow_store.client = counting._client
         calls = [counting.calls[trial.run_id] for trial in state.ends.values()]
         assert len(calls) == trials
         # each round and the end, besides its creation, and of the first trial its config; reports
@@ -292,10 +373,10 @@ def test_a_trial_takes_two_calls_and_at_most_one_for_each_epoch(
     assert own[12] == own[2]
 
 
-def test_a_failed_trial_keeps_its_log(store: MlflowStore, corpus: Corpus, tmp_path: Path) -> None:
-    run_id = store.create_run("s", {"sweep.name": "s"})
+def test_a_failed_trial_keeps_its_log(memory: MemoryStore, corpus: Corpus, tmp_path: Path) -> None:
+    run_id = memory.create_run("s", {"sweep.name": "s"})
     tags = {"sweep.name": "s"}
-    writer = Journal(store, run_id, Dataset("words", "0123", "words.txt"), tags)
+    writer = Journal(memory, run_id, Dataset("words", "0123", "words.txt"), tags)
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
     slot = Slot(0)
     job = Job(
@@ -306,8 +387,8 @@ def test_a_failed_trial_keeps_its_log(store: MlflowStore, corpus: Corpus, tmp_pa
     progress = TrialProgress(trial, run_id, slot, job)
     progress = progress.with_end(Ended(Outcome.ERROR, "ValueError: no"), 1.0)
     writer.close_trial(progress, job, keep=False)
-    assert store.run(progress.run_id).info.status == "FAILED"
-    assert [a.path for a in store.client.list_artifacts(progress.run_id)] == ["log.txt"]
+    assert memory.run(progress.run_id).info.status == "FAILED"
+    assert memory.files(progress.run_id) == ["log.txt"]
 
 
 def test_a_store_that_does_not_answer_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,14 +399,14 @@ def test_a_store_that_does_not_answer_is_one_clear_line(monkeypatch: pytest.Monk
 
 
 def test_a_real_trial_runs_inline_through_the_whole_loop(
-    store: MlflowStore, corpus: Corpus
+    memory: MemoryStore, corpus: Corpus
 ) -> None:
-    state = sweep_of(store, corpus, InlineEngine(), tiny_spec(trials=1)).run()
+    state = sweep_of(memory, corpus, InlineEngine(), tiny_spec(trials=1)).run()
     assert state.counts == {"complete": 1}
-    [record] = reader.trials(store, "s")
+    [record] = reader.trials(memory, "s")
     assert record.best_val_loss == state.finished[0].best_loss
     assert record.has_weights
-    logged = store.run(record.run_id).data.metrics
+    logged = memory.run(record.run_id).data.metrics
     assert {name for line in experiment.LINES for name in line} - {""} <= logged.keys()
 
 

@@ -15,8 +15,8 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
 from lstm_sweep.search.sweep.resume import rebuild
@@ -24,21 +24,21 @@ from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.sweep.sweep import NameTakenError, Sweep
 from tests.contract.sittings import after, runner
 from tests.fakes import ScriptedEngine
-from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 
 @pytest.fixture
-def store(workplace: Callable[[str], Path]) -> MlflowStore:
-    return store_in(workplace("going_on"))
+def store() -> MemoryStore:
+    return MemoryStore()
 
 
 @pytest.fixture
-def run(store: MlflowStore, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
+def run(store: MemoryStore, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
     return runner(store, corpus, data)
 
 
 def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
-    store: MlflowStore,
+    store: MemoryStore,
     corpus: Corpus,
     run: Callable[..., SweepState],
     monkeypatch: pytest.MonkeyPatch,
@@ -57,7 +57,7 @@ def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
 
 
 def test_of_two_that_go_on_with_a_sweep_the_second_is_refused(
-    store: MlflowStore, run: Callable[..., SweepState]
+    store: MemoryStore, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     seen = reader.existing_sweep(store, "s")
@@ -67,7 +67,7 @@ def test_of_two_that_go_on_with_a_sweep_the_second_is_refused(
 
 
 def test_who_lost_a_sweep_before_its_first_trial_begins_none(
-    store: MlflowStore, corpus: Corpus, run: Callable[..., SweepState]
+    store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     run(ScriptedEngine(LOSSES), trials=2)
     past = rebuild(store, reader.existing_sweep(store, "s"))
@@ -82,14 +82,14 @@ def test_who_lost_a_sweep_before_its_first_trial_begins_none(
 
 
 def test_of_two_sweeps_that_take_a_name_at_once_the_later_one_gives_way(
-    store: MlflowStore, corpus: Corpus, run: Callable[..., SweepState]
+    store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
     refused: list[NameTakenError] = []
 
     def begin_another() -> None:
         spec = tiny_spec(trials=1, **PLAIN)
         with pytest.raises(NameTakenError, match="'s' was begun by another") as caught:
-            sweep_of(store_of(store), corpus, ScriptedEngine(LOSSES), spec).run()
+            sweep_of(store, corpus, ScriptedEngine(LOSSES), spec).run()
         refused.append(caught.value)
 
     state = run(ScriptedEngine(LOSSES, watch=after(1, begin_another)), trials=2)
@@ -99,13 +99,8 @@ def test_of_two_sweeps_that_take_a_name_at_once_the_later_one_gives_way(
     assert "RUNNING" not in {run.info.status for run in store.runs()}
 
 
-def store_of(store: MlflowStore) -> MlflowStore:
-    """The same store, as another program has it."""
-    return MlflowStore(store.settings)
-
-
 def test_a_sweep_shows_that_it_is_driven_while_it_begins_starts_a_worker_and_ends(
-    store: MlflowStore,
+    store: MemoryStore,
     corpus: Corpus,
     run: Callable[..., SweepState],
     monkeypatch: pytest.MonkeyPatch,
@@ -133,7 +128,7 @@ def test_a_sweep_shows_that_it_is_driven_while_it_begins_starts_a_worker_and_end
     assert len(seen) == 8 and sorted({*seen}) == seen and seen[0] > 0
 
 
-class SlowToRenew(MlflowStore):
+class SlowToRenew(MemoryStore):
     """A store that takes its time to write a lease beside."""
 
     def log(self, run_id: str, *, tags: Mapping[str, str] | None = None, **more: Any) -> None:
@@ -147,10 +142,10 @@ class SlowToRenew(MlflowStore):
 
 
 def test_a_slow_renewal_writes_nothing_into_a_sweep_that_has_ended(
-    store: MlflowStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "BEAT_S", 0.01)
-    slow = SlowToRenew(store.settings)
+    slow = SlowToRenew()
 
     def renewal_begins(*arguments: Any) -> None:
         slow.begun.clear()
@@ -162,7 +157,7 @@ def test_a_slow_renewal_writes_nothing_into_a_sweep_that_has_ended(
     for thread in threading.enumerate():
         if thread.name == "lease":
             thread.join(60)
-    [parent] = reader.sweeps(store)
+    [parent] = reader.sweeps(slow)
     assert (parent.info.status, parent.data.tags[Tag.LEASE]) == ("FINISHED", "")
 
 
