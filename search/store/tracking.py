@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping
@@ -22,7 +23,6 @@ from typing import Any, TypeVar
 from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.process import file_systems
 from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.store import address, artifacts, faults, mlflow_setup
 from lstm_sweep.search.store.base import Store as Store
@@ -31,6 +31,40 @@ from lstm_sweep.search.store.experiment import Experiment
 from lstm_sweep.search.store.faults import reason, refused, retry, steady_clock
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
+
+#: the mounts of this process, as proc_pid_mountinfo(5) describes them
+MOUNTS = Path("/proc/self/mountinfo")
+#: types of file systems that one host alone has mounted. All others count as shared: those of
+#: networks (nfs, cifs, lustre, gpfs, beegfs, ceph ...), of a host of this one (9p, virtiofs), those
+#: by FUSE, of which nobody knows what is behind them, and those that are not known here
+OWN = {
+    "apfs", "bcachefs", "btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuseblk", "hfs",
+    "hfsplus", "jfs", "nilfs2", "ntfs", "ntfs3", "overlay", "ramfs", "reiserfs", "tmpfs", "ufs",
+    "vfat", "xfs", "zfs",
+}  # fmt: skip
+
+
+def kind_of(path: Path) -> str:
+    """The type of the file system on which a path lies, or would; empty if nobody knows."""
+    try:
+        lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        path = path.resolve()
+    except OSError:  # no Linux, or a path whose links lead in a circle
+        return ""
+    found, longest = "", -1
+    for line in lines:
+        own, _, of = line.partition(" - ")
+        fields, kinds = own.split(" "), of.split(" ")
+        place = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4]))
+        # of several on one place the last one is seen
+        if path.is_relative_to(place) and len(place.parts) >= longest:
+            found, longest = kinds[0], len(place.parts)
+    return found
+
+
+def is_shared(path: Path) -> bool:
+    """Whether other hosts may use the same files, as far as anybody knows."""
+    return kind_of(path) not in OWN
 
 
 def read_back(value: float) -> float:
@@ -111,8 +145,8 @@ class MlflowStore(Store):
         if file is None:
             return
         with contextlib.closing(sqlite3.connect(file)) as connection:
-            if file_systems.is_shared(file):
-                _use_rollback_journal(connection, file_systems.kind_of(file))
+            if is_shared(file):
+                _use_rollback_journal(connection, kind_of(file))
             elif not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 connection.execute("PRAGMA journal_mode=WAL")
 

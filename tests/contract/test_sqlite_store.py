@@ -12,7 +12,7 @@ import pytest
 from mlflow.store.tracking import sqlalchemy_store
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.process import file_systems
+from lstm_sweep.search.store import tracking
 from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, MlflowStore
 from tests.sweeps import store_in
 
@@ -26,7 +26,7 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
     def mount(lines: str) -> None:
         mounts = tmp_path / "mountinfo"
-        monkeypatch.setattr(file_systems, "MOUNTS", mounts)
+        monkeypatch.setattr(tracking, "MOUNTS", mounts)
         mounts.unlink(missing_ok=True)
         if lines:
             mounts.write_text(lines, encoding="utf-8")
