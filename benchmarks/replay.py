@@ -46,7 +46,7 @@ NAME = 34
 LONGEST = 3_000.0
 #: seconds that a trial takes to go on after it has waited, but a usual round at most: recorded
 #: rounds are shorter than those of a sweep
-THAW_S = 1.0
+RESUME_S = 1.0
 #: everything that a plan can leave out
 PLAIN = Plan(
     algorithm="random",
@@ -97,7 +97,7 @@ class Replay:
         #: loss that counts as found
         self.target = within * self.best
         rounds = [seconds for curve in found for seconds in curve.seconds]
-        self.thaw_s = min(THAW_S, statistics.median(rounds))
+        self.resume_s = min(RESUME_S, statistics.median(rounds))
         self.problem = lstm_problem(
             self.space,
             curves.data_size_of(head),
@@ -142,7 +142,7 @@ class Replay:
             while free and (trial := policy.next(now)):
                 slot = free.pop()
                 if (waited := known.get(trial.number)) is not None:
-                    thaw(waited, slot)
+                    resume(waited, slot)
                     continue
                 progress = TrialProgress(trial, "", slot, _job(trial, slot), began=now)
                 running[slot] = progress
@@ -152,13 +152,13 @@ class Replay:
                 first = curve.fixed + (curve.seconds[0] if curve.seconds else 0.0)
                 heapq.heappush(events, (now + first, next(order), trial.number, 1))
 
-        def thaw(progress: TrialProgress, slot: Slot) -> None:
+        def resume(progress: TrialProgress, slot: Slot) -> None:
             number, done = progress.trial.number, len(progress.rounds)
             progress = progress.with_slot(slot, _job(progress.trial, slot), now)
             running[slot] = known[number] = progress
             policy.begin(progress)
             curve = self.curve_of(progress.trial.config)
-            needs = self.thaw_s + (curve.seconds[done] if done < len(curve.seconds) else 0.0)
+            needs = self.resume_s + (curve.seconds[done] if done < len(curve.seconds) else 0.0)
             heapq.heappush(events, (now + needs, next(order), number, done + 1))
 
         def pause(progress: TrialProgress, paused: Paused) -> None:

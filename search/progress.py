@@ -120,13 +120,13 @@ class TrialProgress(_Results):
     #: when it began, in seconds of the driver's clock
     began: float = 0.0
     #: when it went on after it had waited; None if it has not
-    thawed: float | None = None
+    resumed: float | None = None
     #: for which it had a slot, by the end of its last stretch on one
     seconds: float = 0.0
     #: why it waits for a slot; empty while it has one, and once it has ended
     paused: str = ""
     #: whether it only waits since another sweep needs its slot: the search is not told then
-    makes_room: bool = False
+    preempted: bool = False
     #: whether it has waited
     waited: bool = False
     #: whether a worker was started for it
@@ -147,26 +147,26 @@ class TrialProgress(_Results):
     def with_end(self, ended: Ended, now: float) -> Self:
         """Note how it has ended, and when."""
         seconds = self.seconds_by(now)
-        return replace(self, ended=ended, seconds=seconds, paused="", makes_room=False)
+        return replace(self, ended=ended, seconds=seconds, paused="", preempted=False)
 
     def with_pause(self, paused: Paused, now: float) -> Self:
         """Note that it waits, and from when on."""
         seconds = self.seconds_by(now)
         return replace(
-            self, paused=paused.reason, makes_room=paused.makes_room, waited=True, seconds=seconds,
+            self, paused=paused.reason, preempted=paused.preempted, waited=True, seconds=seconds,
             latest=None,
         )  # fmt: skip
 
     def with_slot(self, slot: Slot, job: Job, now: float) -> Self:
         """Note that it goes on after it had waited."""
         return replace(
-            self, slot=slot, job=job, paused="", makes_room=False, thawed=now, started=False
+            self, slot=slot, job=job, paused="", preempted=False, resumed=now, started=False
         )
 
     @property
     def stretch_began(self) -> float:
         """When its last stretch on a slot began."""
-        return self.began if self.thawed is None else self.thawed
+        return self.began if self.resumed is None else self.resumed
 
     def seconds_by(self, now: float) -> float:
         """For how long it had a slot by now; where it waits, by the time it was paused."""
@@ -174,7 +174,7 @@ class TrialProgress(_Results):
 
     def snapshot(self) -> TrialSnapshot:
         """The trial as it stands, as a value for the policy."""
-        paused = "" if self.makes_room else self.paused
+        paused = "" if self.preempted else self.paused
         return TrialSnapshot(
             self.trial, self.slot, tuple(self.rounds), self.ended, self.last, self.began,
             self.seconds, paused, self.waited,

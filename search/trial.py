@@ -261,7 +261,7 @@ class Paused:
 
     reason: str
     #: whether another sweep needs its slot, so that it goes on as soon as there is one again
-    makes_room: bool = False
+    preempted: bool = False
 
 
 Message = Computing | Progressed | RoundDone | Ended | Paused

@@ -412,7 +412,7 @@ class Journal:
 
     def pause_trial(self, progress: TrialProgress) -> None:
         """Log that a trial waits for a slot, and its rounds that are held."""
-        waits = Tag.MAKES_ROOM if progress.makes_room else Tag.PAUSED
+        waits = Tag.MAKES_ROOM if progress.preempted else Tag.PAUSED
         tags = {waits: progress.paused, Tag.SECONDS: f"{progress.seconds:.3f}"}
         self._log_held(progress.run_id, tags)
         self.store.reopen(progress.run_id, "SCHEDULED")
@@ -425,9 +425,9 @@ class Journal:
         self.store.drop_tag(progress.run_id, Tag.UNFINISHED)
         self.store.reopen(progress.run_id, "SCHEDULED")
 
-    def thaw_trial(self, progress: TrialProgress, device: Device) -> None:
+    def resume_trial(self, progress: TrialProgress, device: Device) -> None:
         """Log that a trial that was paused goes on, perhaps on another device."""
-        waits = Tag.MAKES_ROOM if progress.makes_room else Tag.PAUSED
+        waits = Tag.MAKES_ROOM if progress.preempted else Tag.PAUSED
         self.store.log(progress.run_id, tags={waits: "", **device_tags(device)})
         self.store.reopen(progress.run_id)
 

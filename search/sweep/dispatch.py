@@ -30,8 +30,8 @@ from lstm_sweep.search.sweep.transitions import (
     SweepClock,
     TrialPlaced,
     TrialProposed,
+    TrialResumed,
     TrialStarted,
-    TrialThawed,
 )
 from lstm_sweep.search.trial import Ended, Job, Paused, RoundDone, Slot, Trial
 
@@ -186,7 +186,7 @@ class Placing:
                 self._refuse("", len(self._state.running))
                 return not self._parts.policy.dropped()
             if trial.number in self._state.paused:
-                self._thaw(trial, slot)
+                self._resume(trial, slot)
             else:
                 self._place(trial, slot)
         self._refuse("", len(state.slots))
@@ -219,8 +219,8 @@ class Placing:
         Paused trials that will not go on are ended before, as many as there is time for in a turn.
         """
         self._count_slots()
-        if making_room := self._state.making_room:
-            return self._state.paused[making_room[0]].trial
+        if preempted := self._state.preempted:
+            return self._state.paused[preempted[0]].trial
         if not self._state.waiting:
             policy = self._parts.policy
             trial = policy.next(self._state.seconds)
@@ -276,7 +276,7 @@ class Placing:
         parts.journal.queue_config(progress, parts.task.params(trial.config))
         self._start(job)
 
-    def _thaw(self, trial: Trial, slot: Slot) -> None:
+    def _resume(self, trial: Trial, slot: Slot) -> None:
         """Let a trial that was paused go on, on any slot."""
         parts = self._parts
         progress = self._state.paused[trial.number]
@@ -284,9 +284,9 @@ class Placing:
         job = replace(parts.task.job(trial, slot, parts.folder), best_loss=best)
         with needing_room(f"folder {job.folder}"):
             job.folder.mkdir(parents=True, exist_ok=True)
-        parts.journal.thaw_trial(progress, parts.engine.describe(slot))
+        parts.journal.resume_trial(progress, parts.engine.describe(slot))
         self._history.tick()
-        self._history.apply(TrialThawed(trial.number, slot, job))
+        self._history.apply(TrialResumed(trial.number, slot, job))
         parts.policy.begin(self._state.running[slot])
         self._start(job)
 
@@ -351,7 +351,7 @@ class Preemption:
 
     def _preempt(self, progress: TrialProgress) -> None:
         epoch = progress.trial.epoch_text(len(progress.rounds))
-        waits = Paused(f"at epoch {epoch}: makes room", makes_room=True)
+        waits = Paused(f"at epoch {epoch}: makes room", preempted=True)
         self._engine.stop(progress.slot, waits)
 
 

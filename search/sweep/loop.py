@@ -237,7 +237,7 @@ class Loop:
         for progress in state.running.values():
             self._conclude(progress, stopped)
         for progress in state.paused.values():
-            goes_on = state.broken_off or progress.makes_room
+            goes_on = state.broken_off or progress.preempted
             self._conclude(progress, stopped if goes_on else pruned(progress.paused))
 
     def _close_ahead(self, stopped: Ended) -> SweepState:
@@ -329,7 +329,7 @@ class Loop:
         """Free the slot of a trial that may go on later; it has ended if it has no round left."""
         progress = self._state.running[slot]
         told = self._told.pop(progress.trial.number, paused)
-        if paused.makes_room and isinstance(told, Ended):
+        if paused.preempted and isinstance(told, Ended):
             self._conclude(progress, told)
             return
         if progress.last:
@@ -340,7 +340,7 @@ class Loop:
         self._history.tick()
         state = self._history.apply(TrialPaused(slot, paused))
         progress = state.paused[progress.trial.number]
-        if not progress.makes_room:
+        if not progress.preempted:
             self._parts.policy.pause(progress)
         self._parts.journal.pause_trial(progress)
 

@@ -48,7 +48,7 @@ class SweepState:
     #: trials that wait for a slot with a checkpoint, by number
     paused: Mapping[int, TrialProgress] = field(default_factory=dict)
     #: those of them that wait since other sweeps needed their slots, by number, the first first
-    making_room: tuple[int, ...] = ()
+    preempted: tuple[int, ...] = ()
     #: attempts that have ended and whose runs are closed, in order of their ends
     finished: tuple[TrialProgress, ...] = ()
     #: attempts that earlier drivers left unfinished, so that their trials were tried again

@@ -126,8 +126,8 @@ class TrialPaused:
 
 
 @dataclass(frozen=True)
-class TrialThawed:
-    """A trial that was paused is given a slot: it is thawed."""
+class TrialResumed:
+    """A trial that was paused goes on, on a slot."""
 
     number: int
     slot: Slot
@@ -203,7 +203,7 @@ Event = (
     | ProgressReported
     | RoundReported
     | TrialPaused
-    | TrialThawed
+    | TrialResumed
     | TrialEnded
     | TrialClosed
     | TrialQueuedAgain
@@ -264,7 +264,7 @@ def _(event: Resumed, state: SweepState) -> SweepState:
         waiting=tuple(event.waiting),
         unfinished=tuple(event.unfinished),
         paused=paused,
-        making_room=tuple(number for number, one in paused.items() if one.makes_room),
+        preempted=tuple(number for number, one in paused.items() if one.preempted),
     )
     known = [*finished, *paused.values()]
     for progress in sorted(known, key=lambda one: one.began + one.seconds):
@@ -343,22 +343,22 @@ def _(event: TrialPaused, state: SweepState) -> SweepState:
     progress = _reporting(state, event.slot).with_pause(event.paused, state.now)
     running = _without(state.running, event.slot)
     number = progress.trial.number
-    making_room = (*state.making_room, number) if progress.makes_room else state.making_room
+    preempted = (*state.preempted, number) if progress.preempted else state.preempted
     paused = {**state.paused, number: progress}
-    return replace(state, running=running, paused=paused, making_room=making_room)
+    return replace(state, running=running, paused=paused, preempted=preempted)
 
 
 @_after.register
-def _(event: TrialThawed, state: SweepState) -> SweepState:
+def _(event: TrialResumed, state: SweepState) -> SweepState:
     progress = state.paused.get(event.number)
     _check(progress and not progress.ended, f"trial {event.number} is not paused")
     _check(event.slot in state.slots, f"there is no {event.slot}")
     _check(event.slot not in state.running, f"{event.slot} is taken")
     assert progress
     paused = _without(state.paused, event.number)
-    thawed = progress.with_slot(event.slot, event.job, state.now)
-    making_room = _but(state.making_room, event.number)
-    return _with_running(replace(state, paused=paused, making_room=making_room), thawed)
+    resumed = progress.with_slot(event.slot, event.job, state.now)
+    preempted = _but(state.preempted, event.number)
+    return _with_running(replace(state, paused=paused, preempted=preempted), resumed)
 
 
 @_after.register
@@ -371,7 +371,7 @@ def _(event: TrialEnded, state: SweepState) -> SweepState:
     progress = progress.with_end(event.ended, state.now)
     if was_paused:
         paused = {**state.paused, event.number: progress}
-        state = replace(state, paused=paused, making_room=_but(state.making_room, event.number))
+        state = replace(state, paused=paused, preempted=_but(state.preempted, event.number))
     else:
         state = _with_running(state, progress)
     if progress.ranked_loss is None:

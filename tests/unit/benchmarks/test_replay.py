@@ -69,7 +69,7 @@ def test_going_on_after_a_pause_takes_a_usual_round_at_most(tmp_path: Path) -> N
         Replay(write(tmp_path / f"{seconds}.jsonl", [curve(0.01, 32, FAST, seconds=seconds)]))
         for seconds in (0.25, 4.0)
     )
-    assert (short.thaw_s, long.thaw_s) == (0.25, 1.0)
+    assert (short.resume_s, long.resume_s) == (0.25, 1.0)
 
 
 def test_a_recording_that_is_held_out_says_so(tmp_path: Path) -> None:

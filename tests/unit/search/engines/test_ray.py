@@ -245,7 +245,7 @@ def test_slots_that_the_service_takes_back_are_left_once_their_trials_wait(
     assert engine.reserve(free) == engine.refusal() == "waits: 2 sweeps share 1 slot"
     assert engine.surplus() == 1
     assert heard(engine) == [] and not ended  # a trial runs
-    paused = Paused("makes room", makes_room=True)
+    paused = Paused("makes room", preempted=True)
     engine.stop(slot, paused)
     assert engine.surplus() == 0
     assert heard(engine, (member, Report(1, slot, paused))) == [(slot, paused)]

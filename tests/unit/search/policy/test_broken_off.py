@@ -27,10 +27,10 @@ def test_further_runs_since_the_search_has_ended_are_told_from_earlier_ones() ->
     """A sweep that was given more trials has searched on after it had confirmed its best."""
     earlier, searched, further = ended(1, Phase.CONFIRM), ended(2), ended(3, Phase.CONFIRM)
     waiting = course(4, Phase.CONFIRM).trial
-    makes_room = course(5, Phase.CONFIRM).with_pause(Paused("room"), 1.0)
-    past = BrokenOff([ended(0), earlier, searched, further], [waiting], [makes_room])
+    preempted = course(5, Phase.CONFIRM).with_pause(Paused("room"), 1.0)
+    past = BrokenOff([ended(0), earlier, searched, further], [waiting], [preempted])
     assert [one.trial.number for one in past.begun] == [0, 1, 2]
-    assert past.further == [further, makes_room]
+    assert past.further == [further, preempted]
     assert past.first_again == 3
     assert past.under_way == {4, 5}
     assert BrokenOff([ended(0), earlier, searched], [], []).first_again is None

@@ -17,8 +17,8 @@ from lstm_sweep.search.sweep.transitions import (
     TrialPaused,
     TrialPlaced,
     TrialProposed,
+    TrialResumed,
     TrialStarted,
-    TrialThawed,
     after,
 )
 from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, RoundDone, Slot, Trial
@@ -55,13 +55,13 @@ def over(number: int, ended: Ended = DONE) -> list[Event]:
     return [TrialEnded(number, ended), TrialClosed(number)]
 
 
-def pause(slot: Slot, *, makes_room: bool = False) -> TrialPaused:
-    return TrialPaused(slot, Paused("waits", makes_room=makes_room))
+def pause(slot: Slot, *, preempted: bool = False) -> TrialPaused:
+    return TrialPaused(slot, Paused("waits", preempted=preempted))
 
 
-def thaw(number: int, slot: Slot) -> list[Event]:
+def resume(number: int, slot: Slot) -> list[Event]:
     """A trial that was paused is trained on a slot."""
-    return [TrialThawed(number, slot, placed(number, slot).job), TrialStarted(slot)]
+    return [TrialResumed(number, slot, placed(number, slot).job), TrialStarted(slot)]
 
 
 def state_after(*events: Event, state: SweepState = NEW) -> SweepState:

@@ -154,7 +154,7 @@ class Engine:
         return self.left
 
     def stop(self, slot: Slot, ended: Ended | Paused) -> None:
-        assert isinstance(ended, Paused) and ended.makes_room
+        assert isinstance(ended, Paused) and ended.preempted
         self.left -= 1
         self.stopped.append(slot)
 

@@ -21,8 +21,8 @@ from lstm_sweep.search.sweep.transitions import (
     TrialPaused,
     TrialProposed,
     TrialQueuedAgain,
+    TrialResumed,
     TrialStarted,
-    TrialThawed,
     after,
 )
 from lstm_sweep.search.trial import Ended, Outcome, Paused, Progressed
@@ -53,7 +53,7 @@ def possible(state: SweepState, chance: random.Random) -> list[Event]:
         ProgressReported(slot, Progressed(1, chance.random(), 1.0)),
         epoch(slot, 1, chance.random()),
         TrialPaused(slot, Paused("waits")),
-        TrialThawed(number, slot, placed(number, slot).job),
+        TrialResumed(number, slot, placed(number, slot).job),
         TrialEnded(number, Ended(outcome, unfinished=chance.random() < 0.2)),
         TrialClosed(number),
         TrialQueuedAgain(number),

@@ -14,8 +14,8 @@ from tests.unit.search.sweep.happenings import (
     numbers,
     over,
     pause,
+    resume,
     state_after,
-    thaw,
 )
 
 
@@ -25,7 +25,7 @@ def test_a_trial_that_waits_goes_on_where_it_was_on_any_slot() -> None:
     assert numbers(state) == ([], [], []) and list(state.paused) == [0]
     assert state.leader and state.leader[1] == 1.5
     again = [epoch(B, 1, 9.0), epoch(B, 2, 9.0), epoch(B, 3, 1.0)]
-    state = state_after(Ticked(150.0), *thaw(0, B), *again, Ticked(155.0), *over(0), state=state)
+    state = state_after(Ticked(150.0), *resume(0, B), *again, Ticked(155.0), *over(0), state=state)
     [done] = state.final
     assert [one["val_loss"] for one in done.rounds] == [2.0, 1.5, 1.0]
     assert (done.began, done.seconds, done.slot) == (100.0, 15.0, B)
@@ -43,10 +43,10 @@ def test_a_trial_that_waits_ends_without_a_slot() -> None:
 
 def test_those_that_make_room_are_known_in_order_until_they_go_on_or_end() -> None:
     room = state_after(*begun(0, A), pause(A), *begun(1, A), *begun(2, B))
-    assert room.making_room == ()
-    room = state_after(pause(B, makes_room=True), pause(A, makes_room=True), state=room)
-    assert room.making_room == (2, 1) and list(room.paused) == [0, 2, 1]
-    assert state_after(*thaw(2, A), state=room).making_room == (1,)
-    assert state_after(*over(1), state=room).making_room == (2,)
+    assert room.preempted == ()
+    room = state_after(pause(B, preempted=True), pause(A, preempted=True), state=room)
+    assert room.preempted == (2, 1) and list(room.paused) == [0, 2, 1]
+    assert state_after(*resume(2, A), state=room).preempted == (1,)
+    assert state_after(*over(1), state=room).preempted == (2,)
     again = [replace(one, began=0.0) for one in room.paused.values()]
-    assert state_after(Resumed((), (), (), tuple(again))).making_room == (2, 1)
+    assert state_after(Resumed((), (), (), tuple(again))).preempted == (2, 1)
