@@ -26,7 +26,7 @@ def settings_of(store: StoreLike) -> Settings:
     Raises:
         InputError: this is no folder and no address.
     """
-    from lstm_sweep.search.store import approval, settings
+    from lstm_sweep.search.store import settings
 
     if store is None:
         return settings.load(Path.cwd())
@@ -41,7 +41,7 @@ def settings_of(store: StoreLike) -> Settings:
     if not given or is_file:
         raise InputError(f"store is {shown(given)}: expected a folder or an address")
     if os.path.lexists(folder / settings.FILE):
-        others = {"MLFLOW_TRACKING_URI", approval.NAMED}
+        others = {"MLFLOW_TRACKING_URI", settings.NAMED}
         kept = {name: value for name, value in os.environ.items() if name not in others}
         return settings.load(folder, kept)
     return settings.load(folder, {}, given="sqlite:///mlflow.db")

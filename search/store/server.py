@@ -22,9 +22,9 @@ from pathlib import Path
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.identity import is_running, start_ticks
 from lstm_sweep.search.process.signals import Shield
-from lstm_sweep.search.store import approval, artifacts, reader
+from lstm_sweep.search.store import artifacts, reader
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.settings import OF_SERVERS, Settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 
@@ -176,7 +176,7 @@ class MlflowServer:
     @property
     def _environment(self) -> dict[str, str]:
         # the server could send the passwords `OF_SERVERS` to an address that a run names
-        kept = {name: at for name, at in os.environ.items() if name not in approval.OF_SERVERS}
+        kept = {name: at for name, at in os.environ.items() if name not in OF_SERVERS}
         return kept | {
             # not an argument, since other users can list those of all processes
             "MLFLOW_BACKEND_STORE_URI": self._settings.mlflow_uri,

@@ -1,4 +1,7 @@
-"""`mlflow.yaml` -> frozen `Settings`; nothing else reads that file."""
+"""`mlflow.yaml` -> frozen `Settings`, if it is the user's; nothing else reads that file.
+
+A password is sent to no server that only a file names which may be somebody else's.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.yaml_file import read_yaml
 from lstm_sweep.search.process import secrets
-from lstm_sweep.search.store import address, approval
+from lstm_sweep.search.process.workdir import PROGRAM
+from lstm_sweep.search.store import address
 
 FILE = "mlflow.yaml"
 KEYS = (
@@ -106,7 +112,7 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ, *, given: st
             a password would be sent to a server that the user has not approved.
     """
     folder = folder.resolve()
-    named = environment.get(approval.NAMED)
+    named = environment.get(NAMED)
     file = folder / named if named else _nearest(folder)
     values = _read(file, is_named=bool(named)) if file else {}
     base = file.parent if file else folder
@@ -120,7 +126,7 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ, *, given: st
         values.pop("artifacts", None)  # they are for the store that the file names
     elif file and not named:
         for key in ("tracking_uri", "artifacts"):
-            approval.check_server(key, values.get(key, ""), file, environment)
+            check_server(key, values.get(key, ""), file, environment)
     secrets.hide_address(uri)
     uri = _checked_uri(uri, base, origin)
     default = None if uri.startswith("http") else "mlartifacts"
@@ -150,7 +156,7 @@ def _read(file: Path, *, is_named: bool) -> dict[str, Any]:
         if not stat.S_ISREG(file.stat().st_mode):
             raise InputError(f"{file}: it is no file, {expected}")
         if not is_named:
-            approval.check_owner(file)
+            check_owner(file)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}, {expected}") from None
     given = read_yaml(file)
@@ -247,3 +253,102 @@ def _absolute(key: str, path: Path) -> Path:
         if why := NO_PATH.get(error.errno or 0):
             raise InputError(f"{key} is {shown(str(path))}: {why}, expected another") from None
     return path.resolve()
+
+
+#: environment variable with the path of the settings file, which is then used unchecked
+NAMED = "LSTM_SWEEP_SETTINGS"
+#: environment variables whose values clients send to a server, by the scheme of its address
+OF_SERVERS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_AUTH")
+SENT = {
+    "http": OF_SERVERS,
+    "https": OF_SERVERS,
+    "mlflow-artifacts": OF_SERVERS,
+    "postgresql": ("PGPASSWORD",),
+    "mysql": ("MYSQL_PWD",),
+}
+#: file from which MLflow reads a password for any server if no variable is set
+CREDENTIALS = Path("~/.mlflow/credentials")
+#: bytes of the list of servers that are read
+LIST_BYTES = 1 << 20
+
+
+def check_owner(file: Path) -> None:
+    """Refuse a settings file that another user may have placed there.
+
+    The file, a link to it and its folder must belong to this user or to root, and the file must
+    not be writable by everybody.
+
+    Raises:
+        InputError: another user owns one of them, or the file is writable by everybody.
+        OSError: there is no such file.
+    """
+    found = [(file, file.lstat()), (file, file.stat()), (file.parent, file.parent.stat())]
+    expected = (
+        f"expected one of your own: copy it to your working folder, or set {NAMED} to its path, "
+        f"if you trust it"
+    )
+    for path, status in found:
+        if status.st_uid not in (os.geteuid(), 0):
+            kind = "folder" if path == file.parent else "file"
+            raise InputError(
+                f"{file}: the {kind} belongs to another user, number {status.st_uid}, {expected}"
+            )
+    if found[1][1].st_mode & stat.S_IWOTH:
+        raise InputError(f"{file}: every user may write to it, {expected}")
+
+
+def check_server(key: str, uri: str, file: Path, environment: Mapping[str, str]) -> None:
+    """Refuse to send a password to a server that only the settings file names.
+
+    The file may come from somebody else, for example in a cloned repository.
+
+    Raises:
+        InputError: a password is set for servers of this kind, and the user's own list of servers
+            does not contain this one.
+    """
+    secret = _secret_for(uri, environment)
+    if not secret or _plain(uri) in _servers():
+        return
+    where = _list()
+    raise InputError(
+        f"{file}: {key} is {address.without_password(uri)}, which would be sent your password "
+        f"({secret}), and which only this file names; if you trust it, add the address to "
+        f"{where or 'the list of your servers'}, or set MLFLOW_TRACKING_URI to it, or {NAMED} to "
+        f"this file"
+    )
+
+
+def _secret_for(uri: str, environment: Mapping[str, str]) -> str:
+    """Name of the secret that would be sent to this address; "" if there is none."""
+    sent = SENT.get(address.scheme(uri).lower(), ())
+    if given := next((name for name in sent if environment.get(name)), ""):
+        return given
+    try:
+        kept = CREDENTIALS.expanduser()
+        return str(kept) if sent is OF_SERVERS and kept.exists() else ""
+    except (OSError, RuntimeError):  # this user has no home
+        return ""
+
+
+def _list() -> Path | None:
+    """File in which the user names servers, one address in each line; None without a home."""
+    try:
+        return platformdirs.user_config_path(PROGRAM, appauthor=False) / "servers"
+    except RuntimeError:
+        return None
+
+
+def _servers() -> set[str]:
+    file = _list()
+    try:
+        if file is None or not file.is_file():
+            return set()
+        with file.open(encoding="utf-8") as stream:
+            return {_plain(line) for line in stream.read(LIST_BYTES).splitlines()}
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InputError(f"{file}: {why}, expected the address of a server in each line") from None
+
+
+def _plain(uri: str) -> str:
+    return uri.strip().rstrip("/")
