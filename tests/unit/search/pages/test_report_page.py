@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -10,9 +11,222 @@ import pytest
 from lstm_sweep.search.pages import figures, report_page
 from lstm_sweep.search.pages.charts import MOST_STEPS, Axis
 from lstm_sweep.search.pages.findings import Findings, TrialFinding
+from lstm_sweep.search.pages.report_page import advice
 from lstm_sweep.search.process.new_paths import REPORT_MARK
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.trial import Outcome
 from tests.unit.search.pages.drawn import HOSTILE, parsed
 from tests.unit.search.pages.found import confirmation, findings, trial
+
+
+def test_the_answer_is_the_best_trial_in_nats_and_bits() -> None:
+    found = findings(trial(0, 1.5), trial(1, math.log(2)), trial(2, None, outcome="error"))
+    assert report_page.headline(found) == "s/1 is best: 0.6931 nats = 1.0000 bits per symbol"
+    assert report_page.comparisons(found) == [
+        "That is 1.3069 nats below naive bayes (2.0000), the best of the baselines, on the same "
+        "validation targets.",
+        "Its perplexity is 2.00: it is as unsure of the next symbol as if 2.00 symbols were "
+        "equally likely.",
+    ]
+
+
+def test_the_entropy_is_named_where_it_is_known() -> None:
+    said = report_page.comparisons(
+        findings(trial(0, 2.5), entropy=1.0, about={"validation targets": "9"})
+    )
+    assert "0.5000 nats above naive bayes (2.0000)" in said[0] and "same 9 valid" in said[0]
+    assert "entropy of these data, 1.0000 nats; the best trial is 1.5000 nats above" in said[1]
+    [_, below, *_] = report_page.comparisons(findings(trial(0, 0.75), entropy=1.0))
+    assert "the best trial is 0.2500 nats below it, by the chance of its targets" in below
+
+
+def test_a_template_has_a_loss_without_units() -> None:
+    found = findings(trial(0, -0.6), in_nats=False, loss_name="loss", baselines={}, state="running")
+    assert report_page.headline(found) == "s/0 is best so far: a loss of -0.6000"
+    assert report_page.comparisons(found) == []
+
+
+def test_a_trial_that_has_not_ended_is_the_best_once_it_has_the_lowest_loss() -> None:
+    runs = trial(1, 1.25, outcome="running")
+    found = findings(trial(0, 1.5), runs, state="running")
+    assert found.leader == runs and found.best == found.trials[0]
+    headline = report_page.headline(found)
+    assert headline.startswith("s/1, which has not ended, is best so far: 1.2500 nats")
+    assert report_page.comparisons(found)[0].startswith("That is 0.7500 nats below naive bayes")
+    behind = findings(trial(0, 1.125), runs, state="running")
+    assert report_page.headline(behind).startswith("s/0 is best so far: 1.1250 nats")
+
+
+def test_without_a_result_the_answer_says_so() -> None:
+    failed = trial(0, None, outcome="error")
+    assert report_page.headline(findings(failed)) == "No trial has a result."
+    assert report_page.headline(findings(state="running")) == "No trial has a result yet."
+    assert (
+        report_page.certainty(findings(failed)) == report_page.comparisons(findings(failed)) == []
+    )
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        ({"p": 0.01}, "s/1 (1.2000 \u00b1 0.1000) is worse: p = 0.01."),
+        ({"p": 0.59}, "s/1 (1.2000 \u00b1 0.1000) is as good: p = 0.59."),
+        (
+            {"p": None, "is_best": False, "losses": (1.2,), "failed": {Outcome.DIVERGED: 2}},
+            "Whether s/1 (1.2000, 2 diverged) is as good cannot be told from so few seeds.",
+        ),
+    ],
+)
+def test_other_configs_are_compared_with_that_of_the_best_trial(
+    more: dict[str, Any], said: str
+) -> None:
+    again = (confirmation(0, 1.1, None), confirmation(1, 1.2, **more))
+    found = findings(trial(0, 1.0), trial(1, 1.1), confirmed=again)
+    first, *others = report_page.certainty(found)
+    assert first == (
+        "Its config, that of s/0, trained again with other seeds, has 1.1000 \u00b1 0.1000 over 3 "
+        "further seeds (first run: 1.1000)."
+    )
+    assert others == [said]
+
+
+def test_the_best_may_be_a_further_seed() -> None:
+    lucky = trial(2, 0.9, phase="confirm", config=trial(1, 1.1).config)
+    again = (confirmation(1, 1.1, None), confirmation(0, 1.2, 0.5))
+    found = findings(trial(0, 1.0), trial(1, 1.1), lucky, confirmed=again)
+    assert report_page.comparisons(found)[0] == (
+        "It trains the config of s/1 again with another seed."
+    )
+    assert report_page.certainty(found)[0].startswith("Its config, that of s/1, trained again")
+
+
+@pytest.mark.parametrize(
+    "state, end",
+    [
+        ("finished", ", so it is not known how much of its lead is chance."),
+        ("running", " yet."),
+    ],
+)
+def test_it_says_where_the_best_trial_is_not_one_that_was_trained_again(
+    state: str, end: str
+) -> None:
+    again = (confirmation(1, 1.2, None, is_best=False),)
+    found = findings(trial(0, 1.0), trial(1, 1.1), confirmed=again, state=state)
+    said = f"No further run of the config of the best trial, s/0, has ended{end}"
+    own, other = report_page.certainty(found)
+    assert own == said and other.startswith("s/1, trained again, has 1.2000")
+
+
+def test_without_further_seeds_nobody_knows_how_sure_it_is() -> None:
+    [said] = report_page.certainty(findings(trial(0, 1.0)))
+    assert "No config was trained again" in said
+    found = findings(trial(0, 1.0), unconfirmed="s/0 was not trained again: that needs 8 trials")
+    assert report_page.certainty(found) == [said, "s/0 was not trained again: that needs 8 trials."]
+
+
+def given(*trials: Any, **more: Any) -> Findings:
+    """A sweep with so many trials of the past that a budget is no matter, and a sure leader."""
+    first = 100 - 40
+    others = [trial(first + n, 2.5 + n / 100) for n in range(40)]
+    sure = (confirmation(0, 1.1, None), confirmation(1, 1.5, 0.001))
+    return findings(*trials, *others, **({"confirmed": sure} | more))
+
+
+def texts(found: Findings) -> str:
+    return "\n".join(f"{one.text} | {one.command}" for one in advice(found))
+
+
+def test_a_sweep_with_nothing_to_mend_gets_no_advice() -> None:
+    assert advice(given(trial(0, 1.0), trial(1, 1.1), trial(2, 1.2))) == []
+
+
+def test_a_bound_that_the_best_configs_touch_is_named_with_a_further_range() -> None:
+    largest = [trial(n, 1.0 + n / 10, config={"layer_size": 128}) for n in range(3)]
+    said = texts(given(*largest))
+    assert "touch the upper bound of layer_size, 128" in said and "--set layer_size=32..256" in said
+    deep = [trial(n, 1.0 + n / 10, config={"layers": 3}) for n in range(3)]
+    assert "--set layers=1..4" in texts(given(*deep))
+
+
+def test_one_config_at_a_bound_is_chance() -> None:
+    trials = [trial(n, 1.0 + n / 10) for n in range(1, 5)]
+    assert texts(given(trial(0, 0.9, config={"layer_size": 128}), *trials)) == ""
+
+
+def test_seeds_of_one_config_count_once() -> None:
+    config = {"layer_size": 128, "learning_rate": 0.02}
+    same = [trial(n, 1.0 + n / 10, phase="confirm", config=config) for n in range(5)]
+    assert texts(given(trial(9, 0.9, config=config), *same)) == ""
+
+
+def test_beyond_what_a_field_allows_nothing_is_advised() -> None:
+    axes = (Axis("dropout", 0, 0.5), Axis("layers", 1, 2, is_whole=True))
+    low = [trial(n, 1.0 + n / 10, config={"dropout": 0.0, "layers": 1, "x": n}) for n in range(5)]
+    assert texts(given(*low, axes=axes)) == ""
+
+
+def test_in_a_template_a_bound_is_named_without_a_command() -> None:
+    axes = (Axis("Dense (line 3)", 8, 32),)
+    top = [trial(n, 1.0 + n / 10, config={"Dense (line 3)": 32, "x": n}) for n in range(5)]
+    template = reader.TEMPLATE
+    kind: Any = {"limits": template.limits, "space_place": template.space_place}
+    [said] = advice(given(*top, axes=axes, **kind, baselines={}))
+    assert "upper bound of Dense (line 3), 32" in said.text and said.command == ""
+    assert said.text.endswith("Let it vary further in the template.")
+
+
+def test_a_kind_of_task_that_takes_no_options_gets_none() -> None:
+    axes, bare = (Axis("layers", 1, 16, is_whole=True),), {"limits": {}, "takes_epochs": False}
+    top = [trial(n, 1.0 + n / 10, config={"layers": 16, "x": n}, best_epoch=3) for n in range(5)]
+    [said] = advice(given(*top, axes=axes, baselines={}, **bare))
+    assert said.text.endswith("Let it vary further in a new sweep.") and said.command == ""
+    weak = given(trial(0, 5.0), baselines={"majority": 0.5}, **bare)
+    assert "give the search more trials, or more data" in texts(weak)
+    assert "epochs" not in texts(weak)
+
+
+def test_a_loss_that_still_fell_wants_more_epochs() -> None:
+    assert "--epochs 6" in texts(given(trial(0, 1.0, best_epoch=3)))
+    assert texts(given(trial(0, 1.0, best_epoch=3, outcome="pruned"))) == ""
+
+
+def test_a_budget_that_was_too_small_is_doubled() -> None:
+    few = findings(*(trial(n, 1.0 + n / 100) for n in range(9)), minutes=5.0)
+    assert "9 trials are few for 4 hyperparameters" in texts(few)
+    assert "lstm-sweep resume s --trials 100 --minutes 10" in texts(few)
+    late = given(trial(99_000, 1.0))
+    late = findings(*late.attempts[1:], late.attempts[0])
+    assert "came in the last fifth of the trials" in texts(late)
+
+
+def test_a_result_of_unknown_certainty_wants_seeds() -> None:
+    assert "--confirm-configs 3 --confirm-seeds 3" in texts(given(trial(0, 1.0), confirmed=()))
+    tied = (confirmation(0, 1.1, None), confirmation(1, 1.12, 0.8))
+    said = texts(given(trial(0, 1.0), trial(1, 1.1), confirmed=tied))
+    assert "As good as the best trial's config: s/1." in said and "--confirm-seeds 6" in said
+
+
+def test_failures_that_are_many_get_a_remedy() -> None:
+    failed = [trial(n, None, outcome="out_of_memory") for n in range(10, 16)]
+    assert "6 attempts ended as out of memory: smaller batches" in texts(
+        given(trial(0, 1.0), *failed)
+    )
+    assert texts(given(trial(0, 1.0), *failed[:1])) == ""
+    ladder = [trial(n, None, outcome="diverged", phase="ladder") for n in range(10, 16)]
+    assert texts(given(trial(0, 1.0), *ladder)) == ""
+
+
+def test_a_sweep_without_a_result_is_looked_into() -> None:
+    said = texts(findings(*(trial(n, None, outcome="error") for n in range(3)), state="failed"))
+    assert "lstm-sweep resume s" in said and "lstm-sweep show s/0" in said
+    assert "a look at the log of one" in said
+    assert "status s --follow" in texts(findings(state="running"))
+
+
+def test_little_is_left_above_the_entropy_and_much_above_a_baseline() -> None:
+    assert "little left to gain" in texts(given(trial(0, 1.0), entropy=0.99))
+    assert texts(given(trial(0, 1.0), entropy=0.9)) == ""
+    assert "A baseline is better" in texts(given(trial(0, 1.0), baselines={"markov": 0.9}))
 
 
 class Page(HTMLParser):

@@ -1,16 +1,33 @@
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from lstm_sweep.models.config import FIELDS
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store import artifacts
-from lstm_sweep.search.store.experiment import Experiment, description, view_tag
+from lstm_sweep.search.store.experiment import (
+    CONFIGS,
+    CURVES,
+    KEY,
+    METRICS,
+    PARAMS,
+    Experiment,
+    charts,
+    description,
+    page_of,
+    view_tag,
+)
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
+from tests.sweeps import store_in
 
 HTTP, SQLITE = "http://host:5000", "sqlite:////runs.db"
 
@@ -220,3 +237,63 @@ def test_an_id_that_leads_out_is_none() -> None:
 
 def test_a_database_of_this_machine_is_not_asked_for_its_folders() -> None:
     experiment_of(Client("file:///nowhere/at/all"), SQLITE).check_reach()
+
+
+@pytest.fixture
+def view() -> Any:
+    return json.loads(view_tag()[Tag.VIEW_STATE + KEY])
+
+
+def test_charts_and_sections_are_in_the_view(view: Any) -> None:
+    assert view.items() >= charts().items()
+    sections = {one["uuid"]: one["name"] for one in view["compareRunSections"]}
+    assert list(sections.values()) == [CURVES, CONFIGS, "Model metrics", "System metrics"]
+    # MLflow sorts those before its own by their names
+    assert sorted([CURVES, CONFIGS], key=str.lower) == [CURVES, CONFIGS]
+    cards = view["compareRunCharts"]
+    assert len({one["uuid"] for one in cards} | set(sections)) == len(cards) + len(sections)
+    assert {sections[one["metricSectionId"]] for one in cards} == {CURVES, CONFIGS}
+
+
+def test_learning_curves_come_first(view: Any) -> None:
+    first, second, *_ = view["compareRunCharts"]
+    assert (first["type"], first["metricKey"], first["xAxisKey"]) == ("LINE", "val_loss", "step")
+    drawn_over = second["xAxisKey"], second["selectedXAxisMetricKey"]
+    assert (second["metricKey"], *drawn_over) == ("val_loss", "metric", "epochs_done")
+
+
+def test_parallel_axes_are_fields_of_a_config(view: Any) -> None:
+    [parallel] = [one for one in view["compareRunCharts"] if one["type"] == "PARALLEL"]
+    assert set(parallel["selectedParams"]) <= set(FIELDS)
+    assert parallel["selectedMetrics"] == ["best_val_loss"]
+
+
+#: characters that MLflow keeps of a tag of an experiment
+LONGEST_TAG = 5_000
+
+
+def test_the_list_of_runs_of_a_new_store_opens_sorted_by_loss(
+    workplace: Callable[[str], Path],
+) -> None:
+    store = store_in(workplace("run-list"))
+    store.prepare()
+    assert store.page().endswith(f"/runs?workflowType=machine_learning&viewStateShareKey={KEY}")
+    assert store.page("0" * 32).endswith("?workflowType=machine_learning")
+    view = json.loads(view_tag()[Tag.VIEW_STATE + KEY])
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`best_val_loss`", True)
+    assert store.experiment.id
+    assert store.page() == f"/{page_of(store.experiment.id)}"
+    tags = store.client.get_experiment(store.experiment.id).tags
+    assert tags.items() >= (view_tag() | {Tag.NOTE: description(store.experiment.id)}).items()
+    assert tags[Tag.EXPERIMENT_KIND] == "custom_model_development"
+
+
+def test_columns_are_what_runs_have() -> None:
+    [text] = view_tag().values()
+    assert len(text) < LONGEST_TAG
+    columns = [re.fullmatch(r"(\w+)\.`(.+)`", one) for one in json.loads(text)["selectedColumns"]]
+    found = [(one[1], one[2]) for one in columns if one]
+    assert [name for kind, name in found if kind == "metrics"] == list(METRICS)
+    assert {name for kind, name in found if kind == "params"} <= {"parameters", *FIELDS}
+    assert [name for kind, name in found if kind == "tags"] == [Tag.PHASE, Tag.OUTCOME]
+    assert len(found) == len(columns) and set(PARAMS) - {"parameters"} <= set(FIELDS)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +20,7 @@ from lstm_sweep.search.device import Device
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import journal, reader
-from lstm_sweep.search.store.journal import MOST_HELD, Dataset, Journal
+from lstm_sweep.search.store.journal import AT_ONCE, MOST_HELD, Dataset, Journal, each_of
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.trial import Ended, Outcome, Slot, Trial
@@ -235,3 +238,58 @@ def test_rounds_that_come_while_others_are_logged_are_logged_later(
     assert (opened.steps, opened.journal.is_behind) == ([1], True)
     opened.journal.log_next()
     assert (opened.steps, opened.journal.is_behind) == ([1, 2], False)
+
+
+class Asked:
+    """Stands in for a store whose requests have a limit."""
+
+    wait_for_answer = None
+
+    def __init__(self, *, times_out_after: int | None = None) -> None:
+        self._left = times_out_after
+
+    @contextmanager
+    def limit_request(self) -> Iterator[None]:
+        if self._left == 0:
+            raise TimeoutError
+        self._left = None if self._left is None else self._left - 1
+        yield
+
+
+def test_many_are_asked_for_at_a_time_and_each_once() -> None:
+    store: Any = Asked()
+    together = threading.Barrier(AT_ONCE, timeout=20)
+    asked = list[int]()
+
+    def ask(other: Any, item: int) -> None:
+        assert other is not store and other.wait_for_answer is None
+        together.wait()  # passes if so many threads are in it
+        asked.append(item)
+
+    items = range(3 * AT_ONCE)
+    assert sorted(each_of(items, ask, store)) == sorted(asked) == [*items]
+
+
+def test_one_that_fails_does_not_count() -> None:
+    store: Any = Asked()
+
+    def ask(other: Any, item: int) -> None:
+        if item == 1:
+            raise OSError
+
+    assert sorted(each_of([0, 1, 2], ask, store)) == [0, 2]
+    assert each_of([], ask, store) == []
+
+
+def test_what_is_late_is_not_waited_for_and_nothing_more_is_begun() -> None:
+    store: Any = Asked(times_out_after=1)
+    goes_on, asked = threading.Event(), list[int]()
+
+    def ask(other: Any, item: int) -> None:
+        asked.append(item)
+        if item:
+            goes_on.wait(20)
+
+    done = each_of(range(100), ask, store)
+    goes_on.set()
+    assert done == [0] and len(asked) <= AT_ONCE + 1

@@ -14,7 +14,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.corpus_task import CorpusTask
+from lstm_sweep.search.sweep.corpus_task import CorpusTask, parity_windows
 from lstm_sweep.search.sweep.state import SweepState
 
 
@@ -63,3 +63,13 @@ def test_the_size_of_a_large_corpus_follows_from_what_is_logged_of_a_small_netwo
     share = logged["parameters_per_symbol"]
     assert share < 0.0001
     assert logged["parameters"] / share == pytest.approx(831_000_000, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("length", "alphabet", "windows"),
+    [(20, 100, 100), (160, 1_000, 100), (100, 5_000, 33), (160, 50_000, 10)],
+)
+def test_a_bundle_is_compared_on_fewer_windows_where_they_take_much_memory(
+    length: int, alphabet: int, windows: int
+) -> None:
+    assert parity_windows(length, alphabet) == windows

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import queue
+import random
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +20,202 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.lease import Holder, Lease, LeaseLostError, find_driver, holder
+from lstm_sweep.search.sweep.lease import (
+    OWNS_NAME,
+    Holder,
+    Lease,
+    LeaseLostError,
+    find_driver,
+    holder,
+    reserve_name,
+)
+
+
+class Died(BaseException):
+    """A driver that is gone in the middle of what it does."""
+
+
+class Runs:
+    """A store of runs in memory: what it is asked is done at once and as a whole."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+
+    def create(self, run_id: str, start_time: int) -> None:
+        info = SimpleNamespace(run_id=run_id, start_time=start_time, status="RUNNING")
+        data = SimpleNamespace(params={})
+        self.kept[run_id] = SimpleNamespace(info=info, data=data, role="sweep")
+
+    def finish(self, run_id: str) -> None:
+        self.kept[run_id].info.status = "FINISHED"
+
+    def runs(self, tags: dict[str, str]) -> list[Any]:
+        return [run for run in self.kept.values() if run.role == tags["sweep.role"]]
+
+    def log(self, run_id: str, *, tags: dict[str, str]) -> None:
+        self.kept[run_id].role = tags["sweep.role"]
+
+    def log_once(self, run_id: str, key: str, value: str) -> bool:
+        return bool(self.kept[run_id].data.params.setdefault(key, value) == value)
+
+
+class Turns:
+    """Lets several drivers make their requests one after the other, in an order that is chosen."""
+
+    def __init__(self, drivers: Sequence[Callable[[Any], bool]]) -> None:
+        self.store = Runs()
+        self.owns: dict[int, bool | None] = {}
+        self._events: queue.Queue[None] = queue.Queue()
+        self._go = [threading.Semaphore(0) for _ in drivers]
+        self._waiting: set[int] = set()
+        self._threads = [
+            threading.Thread(target=self._drive, args=(number, driver))
+            for number, driver in enumerate(drivers)
+        ]
+
+    def _drive(self, number: int, driver: Callable[[Any], bool]) -> None:
+        try:
+            self.owns[number] = driver(Asked(self, number))
+        except Died:
+            self.owns[number] = None
+        self._events.put(None)
+
+    def wait(self, number: int) -> None:
+        """Wait until it is this driver's turn."""
+        self._waiting.add(number)
+        self._events.put(None)
+        self._go[number].acquire()
+
+    def run(self, choose: Callable[[list[int]], int]) -> None:
+        """Let all come to their ends."""
+        for thread in self._threads:
+            thread.start()
+            self._events.get(timeout=60)
+        while self._waiting:
+            number = choose(sorted(self._waiting))
+            self._waiting.remove(number)
+            self._go[number].release()
+            self._events.get(timeout=60)
+        for thread in self._threads:
+            thread.join()
+
+
+class Asked:
+    """The store as one driver sees it: each request waits for its turn."""
+
+    def __init__(self, turns: Turns, number: int) -> None:
+        self._turns, self._number = turns, number
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._turns.store, name)
+
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            self._turns.wait(self._number)
+            return method(*args, **kwargs)
+
+        return ask
+
+
+def driver(
+    run_id: str, start_time: int, dies_at: int = 0, *, ends: bool = False
+) -> Callable[[Any], bool]:
+    """Begins a sweep whose start was noted before its run was asked for; it may end at once."""
+
+    def begin(store: Any) -> bool:
+        if dies_at:
+            store = Dying(store, dies_at)
+        store.create(run_id, start_time)
+        owns = reserve_name(store, "s", run_id)
+        if ends:
+            store.finish(run_id)
+        return owns
+
+    return begin
+
+
+class Dying:
+    """A store whose driver is gone before one of its requests."""
+
+    def __init__(self, store: Any, at: int) -> None:
+        self._store, self._left = store, at
+
+    def __getattr__(self, name: str) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            raise Died
+        return getattr(self._store, name)
+
+
+def every_order(drivers: Sequence[Callable[[Any], bool]]) -> Iterator[Turns]:
+    """All orders of the requests of these drivers, each played to its end."""
+    begun: list[list[int]] = [[]]
+    while begun:
+        given = begun.pop()
+        taken: list[int] = []
+
+        def choose(waiting: list[int], given: list[int] = given, taken: list[int] = taken) -> int:
+            step = len(taken)
+            number = given[step] if step < len(given) else waiting[0]
+            if step >= len(given):
+                begun.extend([*taken, other] for other in waiting if other != number)
+            taken.append(number)
+            return number
+
+        turns = Turns(drivers)
+        turns.run(choose)
+        yield turns
+
+
+def check_one_owns_it(turns: Turns, runs: Sequence[str]) -> None:
+    """One drives, and the others are no sweeps any more."""
+    assert sorted(bool(owns) for owns in turns.owns.values()) == [False] * (len(runs) - 1) + [True]
+    for number, run_id in enumerate(runs):
+        run = turns.store.kept[run_id]
+        assert (run.role == "sweep") == turns.owns[number]
+        assert (run.data.params.get(OWNS_NAME) == "yes") == turns.owns[number]
+
+
+@pytest.mark.parametrize("starts", [(10, 11), (11, 10), (10, 10)])
+def test_one_of_two_owns_the_name_in_every_order_and_whatever_their_clocks_say(
+    starts: tuple[int, int],
+) -> None:
+    played = 0
+    for turns in every_order([driver("a", starts[0]), driver("b", starts[1])]):
+        check_one_owns_it(turns, ["a", "b"])
+        played += 1
+    assert played > 20
+
+
+@pytest.mark.parametrize("starts", [(10, 11), (11, 10)])
+def test_one_owns_the_name_also_if_its_sweep_has_ended_before_the_other_is_there(
+    starts: tuple[int, int],
+) -> None:
+    drivers = [driver("a", starts[0], ends=True), driver("b", starts[1], ends=True)]
+    for turns in every_order(drivers):
+        check_one_owns_it(turns, ["a", "b"])
+
+
+@pytest.mark.parametrize("dies_at", range(1, 6))
+@pytest.mark.parametrize("starts", [(10, 11), (11, 10)])
+def test_who_dies_meanwhile_leaves_the_name_to_one_or_has_it(
+    starts: tuple[int, int], dies_at: int
+) -> None:
+    for turns in every_order([driver("a", starts[0], dies_at), driver("b", starts[1])]):
+        kept = turns.store.kept.values()
+        assert sum(run.data.params.get(OWNS_NAME) == "yes" for run in kept) <= 1
+        assert [run.role for run in kept].count("sweep") >= 1
+        if "a" not in turns.store.kept:
+            assert turns.owns[1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_of_four_owns_the_name(seed: int) -> None:
+    chance = random.Random(seed)
+    for starts in itertools.permutations([1, 2, 2, 3]):
+        runs = ["a", "b", "c", "d"]
+        turns = Turns([driver(run, start) for run, start in zip(runs, starts, strict=True)])
+        turns.run(chance.choice)
+        check_one_owns_it(turns, runs)
 
 
 class Tags:

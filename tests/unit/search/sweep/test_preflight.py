@@ -1,18 +1,29 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lstm_sweep.models import baselines
+from lstm_sweep.models.baselines import ORDERS
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
+from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
+from lstm_sweep.search.policy.round_size import fitting_round_size
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep import preflight
-from lstm_sweep.spaces.space import from_mapping
+from lstm_sweep.search.sweep.corpus_task import CorpusTask
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.by_corpus import CorpusFacts
+from lstm_sweep.spaces.space import from_mapping, with_settings
 
 
 def spec_with(precision: object) -> SweepSpec:
@@ -111,3 +122,120 @@ def test_a_refusal_by_the_size_rule_says_what_would_suit() -> None:
     with pytest.raises(InputError) as refusal:
         preflight.check_space(small, corpus_of(10**9))
     assert "1,000,000,000 training symbols admit 200,000 to 10,000,000,000" in str(refusal.value)
+
+
+def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_was_given() -> None:
+    corpus = corpora.load(Source(data="python-docs"))
+    task = CorpusTask.of(SweepSpec(trials=3), corpus)
+    spec = task.settled(SweepSpec(trials=3))
+    space = presets.DEFAULT.settled(CorpusFacts(len(corpus.train), lambda: 0))
+    size = fitting_round_size(
+        space,
+        len(corpus.train),
+        len(corpus.alphabet),
+        validation_symbols=len(corpus.validation),
+        adjacent=24,
+        admits=task.admits,
+    )
+    assert spec == SweepSpec(
+        trials=3,
+        space=space,
+        targets=size.targets,
+        adjacent_targets=24,
+        rounds_per_epoch=size.rounds_per_epoch,
+        ends=False,  # it is a text
+    )
+    assert task.settled(spec) is spec
+    assert task.settled(SweepSpec(targets=7)).targets == 7
+
+
+def test_a_settled_spec_has_the_windows_that_suit_its_corpus_and_keeps_those_of_the_user() -> None:
+    corpus = corpora.load(Source(data="python-docs"))
+    small = replace(corpus, train=corpus.train.part(0, 50_000))
+    windows = {
+        len(one.train): CorpusTask.of(SweepSpec(), one)
+        .settled(SweepSpec())
+        .space["sequence_length"]
+        for one in (corpus, small)
+    }
+    lowest = {symbols: (dimension.values() or [])[0] for symbols, dimension in windows.items()}
+    assert lowest == {len(corpus.train): 20, 50_000: baselines.best_order(small)}
+    assert lowest[50_000] in ORDERS
+    named = SweepSpec(space=with_settings(presets.DEFAULT, ["sequence_length=30,40"]))
+    kept = CorpusTask.of(named, small).settled(named).space
+    assert kept["sequence_length"].values() == [30, 40]
+
+
+@pytest.mark.parametrize(
+    ("targets", "adjacent"), [("auto", 128), (20_000, 128), (3_200, 100), (20, 1)]
+)
+def test_targets_are_in_long_groups_if_all_networks_carry_their_state(
+    targets: int | str, adjacent: int
+) -> None:
+    carried = with_settings(presets.DEFAULT, ["direction=uni", "state=carried"])
+    spec = SweepSpec(data="workflow-log", space=carried, targets=targets)
+    assert CorpusTask.open(spec).settled(spec).adjacent_targets == adjacent
+
+
+@pytest.mark.parametrize(("session", "adjacent"), [(99, 1), (100, 24), (8_000, 24)])
+def test_targets_of_event_ids_are_side_by_side_in_long_sessions(
+    session: int, adjacent: int, tmp_path: Path
+) -> None:
+    ids = np.random.default_rng(0).integers(1, 9, 800 * 100)
+    lines = (ids[begin : begin + session] for begin in range(0, len(ids), session))
+    log = tmp_path / "log.txt"
+    log.write_text("\n".join(" ".join(map(str, line)) for line in lines if len(line) == session))
+    spec = SweepSpec(data=str(log), ends=False)
+    assert CorpusTask.open(spec).settled(spec).adjacent_targets == adjacent
+
+
+@pytest.mark.parametrize(
+    ("given", "settled"), [("auto", True), ("on", True), (True, True), ("off", False)]
+)
+def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, settled: bool) -> None:
+    spec = SweepSpec(data="workflow-log", ends=given)
+    task = CorpusTask.open(spec)
+    assert task.settled(spec).adjacent_targets == 1, "a log of short sessions"
+    assert task.settled(replace(spec, adjacent_targets=8)).adjacent_targets == 8
+    assert task.settled(spec).ends is task.corpus.alphabet.ends is task.origin.ends is settled
+    written = json.loads(task.tags()["sweep.data"])
+    assert written == {
+        "data": "workflow-log", "symbols": "auto", "split": [0.8, 0.1, 0.1], "ends": settled,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("symbols", "minutes", "most"),
+    [
+        (27_000_000, 30_000, 1024),
+        (27_000_000, 600, 512),  # there is no time
+        (27_000_000, None, 512),  # nothing says that there is time
+        (5_000_000, 30_000, 512),  # its epochs have too few symbols
+    ],
+)
+def test_layers_may_be_large_where_the_size_rule_and_the_time_allow_it(
+    symbols: int, minutes: float | None, most: int
+) -> None:
+    task = CorpusTask.of(SweepSpec(), of_size(symbols))
+    spec = task.settled(SweepSpec(minutes=minutes))
+    assert spec.space.largest("layer_size") == most
+    assert task.settled(replace(spec, minutes=1)).space == spec.space, "settled once"
+    named = SweepSpec(minutes=minutes, space=with_settings(presets.DEFAULT, ["layer_size=32..64"]))
+    assert task.settled(named).space.largest("layer_size") == 64
+
+
+@pytest.mark.parametrize(("rule", "most"), [("reject", 512), ("warn", 512), ("off", 1024)])
+def test_layers_are_large_without_the_size_rule_where_it_turns_them_down(
+    rule: str, most: int
+) -> None:
+    task = CorpusTask.of(SweepSpec(), of_size(1_000_000))
+    space = with_settings(presets.DEFAULT, ["epochs=1000"])
+    spec = SweepSpec(minutes=30_000, size_rule=rule, space=space)
+    assert task.settled(spec).space.largest("layer_size") == most
+
+
+def of_size(symbols: int) -> Corpus:
+    """A text with so many training symbols."""
+    codes = np.broadcast_to(np.uint8(2), symbols)
+    corpus = corpora.load(Source(data="python-docs"))
+    return replace(corpus, train=Split(codes, np.zeros(1, np.int64)))

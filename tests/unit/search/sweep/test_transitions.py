@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import FrozenInstanceError, replace
 
@@ -10,7 +11,8 @@ import pytest
 from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST
+from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, SweepState
+from lstm_sweep.search.sweep.time_spent import time_spent
 from lstm_sweep.search.sweep.transitions import (
     EVENTS_LISTED,
     BaselineScored,
@@ -30,12 +32,14 @@ from lstm_sweep.search.sweep.transitions import (
     Ticked,
     TrialClosed,
     TrialEnded,
+    TrialPaused,
     TrialProposed,
     TrialQueuedAgain,
+    TrialResumed,
     TrialStarted,
     after,
 )
-from lstm_sweep.search.trial import Ended, Outcome, Progressed
+from lstm_sweep.search.trial import Ended, Outcome, Paused, Progressed
 from tests.unit.search.sweep.happenings import (
     DONE,
     LOST,
@@ -271,3 +275,101 @@ def test_the_story_is_no_longer_than_can_be_read() -> None:
         history.apply(TrialClosed(0))
     assert len(str(caught.value).splitlines()) == 1 + EVENTS_LISTED
     assert "b99" in str(caught.value) and "b9'" not in str(caught.value)
+
+
+def test_a_trial_that_waits_goes_on_where_it_was_on_any_slot() -> None:
+    """Its rounds are reported again from its checkpoint on; its time is that on slots."""
+    state = state_after(*begun(0, A), epoch(A, 1, 2.0), epoch(A, 2, 1.5), Ticked(110.0), pause(A))
+    assert numbers(state) == ([], [], []) and list(state.paused) == [0]
+    assert state.leader and state.leader[1] == 1.5
+    again = [epoch(B, 1, 9.0), epoch(B, 2, 9.0), epoch(B, 3, 1.0)]
+    state = state_after(Ticked(150.0), *resume(0, B), *again, Ticked(155.0), *over(0), state=state)
+    [done] = state.final
+    assert [one["val_loss"] for one in done.rounds] == [2.0, 1.5, 1.0]
+    assert (done.began, done.seconds, done.slot) == (100.0, 15.0, B)
+    assert (state.paused, state.running, done.paused) == ({}, {}, "")
+
+
+def test_a_trial_that_waits_ends_without_a_slot() -> None:
+    state = state_after(*begun(0, A), epoch(A, 1, 2.0), Ticked(110.0), pause(A), *begun(1, A))
+    pruned = Ended(Outcome.PRUNED, "behind")
+    state = state_after(Ticked(190.0), *over(0, pruned), state=state)
+    [done] = state.final
+    assert (done.ended, done.seconds, done.ranked_loss) == (pruned, 10.0, 2.0)
+    assert [one.trial.number for one in state.running.values()] == [1] and not state.paused
+
+
+def test_those_that_make_room_are_known_in_order_until_they_go_on_or_end() -> None:
+    room = state_after(*begun(0, A), pause(A), *begun(1, A), *begun(2, B))
+    assert room.preempted == ()
+    room = state_after(pause(B, preempted=True), pause(A, preempted=True), state=room)
+    assert room.preempted == (2, 1) and list(room.paused) == [0, 2, 1]
+    assert state_after(*resume(2, A), state=room).preempted == (1,)
+    assert state_after(*over(1), state=room).preempted == (2,)
+    again = [replace(one, began=0.0) for one in room.paused.values()]
+    assert state_after(Resumed((), (), (), tuple(again))).preempted == (2, 1)
+
+
+def possible(state: SweepState, chance: random.Random) -> list[Event]:
+    """Events of each kind, some of which can happen."""
+    number, slot = chance.randrange(5), chance.choice([A, B, C])
+    waiting = chance.choice([*state.waiting, trial(number)])
+    outcome = chance.choice(list(Outcome))
+    return [
+        Ticked(state.now + 1.0),
+        SlotCame(slot),
+        SlotGone(slot),
+        TrialProposed(trial(number)),
+        placed(waiting.number, slot, waiting.attempt),
+        TrialStarted(slot),
+        ProgressReported(slot, Progressed(1, chance.random(), 1.0)),
+        epoch(slot, 1, chance.random()),
+        TrialPaused(slot, Paused("waits")),
+        TrialResumed(number, slot, placed(number, slot).job),
+        TrialEnded(number, Ended(outcome, unfinished=chance.random() < 0.2)),
+        TrialClosed(number),
+        TrialQueuedAgain(number),
+        SweepClosing(ON_REQUEST),
+    ]
+
+
+def check(state: SweepState) -> None:
+    """What holds for each state of a sweep."""
+    waiting, running, final = numbers(state)
+    everywhere = [*waiting, *running, *state.paused, *final]
+    assert all(one.paused or one.ended for one in state.paused.values())
+    assert not any(one.paused for one in state.running.values())
+    assert len(everywhere) == len(set(everywhere)), "a trial is in one place"
+    assert {one.trial.number for one in state.finished} <= set(everywhere)
+    assert set(state.running) <= set(state.slots)
+    assert all(slot == one.slot for slot, one in state.running.items())
+    assert all(one.ended for one in state.finished)
+    attempts = [(one.trial.number, one.trial.attempt) for one in state.finished]
+    assert len(attempts) == len(set(attempts))
+    competing = [one for one in state.finished if one.ranked_loss is not None]
+    assert list(state.ranked) == sorted(
+        competing, key=lambda one: (one.ranked_loss, one.trial.number)
+    )
+    losses = [loss for _, loss in state.best_over_time]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1:] == ([] if state.leading_loss is None else [state.leading_loss])
+    assert sum(state.counts.values()) == len(final)
+    # no more time went on trials than there were slots for
+    assert time_spent(state).slot_seconds == pytest.approx(state.slot_seconds)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_order_of_events_that_can_happen_keeps_every_trial_in_one_place(seed: int) -> None:
+    chance, state, happened, refused = random.Random(seed), NEW, 0, 0
+    for _ in range(300):
+        event = chance.choice(possible(state, chance))
+        try:
+            following = after(state, event)
+        except InvalidTransitionError:
+            refused += 1
+            continue
+        happened += 1
+        check(following)
+        state = following
+    assert happened > 40 and refused > 40
+    assert state.finished
