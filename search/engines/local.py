@@ -23,7 +23,7 @@ from lstm_sweep.models.field_checks import check_kind
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import gpus, hardware, worker
 from lstm_sweep.search.engines.base import ClosesOnExit, Event
-from lstm_sweep.search.engines.slot_sharing import SlotSharing, allotment_file, shared_folder
+from lstm_sweep.search.engines.slot_sharing import SlotSharing, quota_file, shared_folder
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.signals import signal_name
 from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Paused, Slot
@@ -302,8 +302,8 @@ def open_local(workers: int | None, per_gpu: int) -> LocalEngine:
     slots, every = find_slots(workers, per_gpu), find_slots(None, per_gpu)
     if every[0].gpu is None and not hardware.pins():  # others with as little time count as we do
         every = tuple(Slot(index, core=core) for index, core in enumerate(hardware.all_cores()))
-    folder, allotment = shared_folder(), allotment_file()
-    if folder is None and allotment is None:
+    folder, quota = shared_folder(), quota_file()
+    if folder is None and quota is None:
         return LocalEngine(slots)
     counts = Counter[str | int | None]()
     places = []
@@ -311,7 +311,7 @@ def open_local(workers: int | None, per_gpu: int) -> LocalEngine:
         which = slot.core if slot.gpu is None else slot.gpu
         places.append(place_of(slot, counts[which]))
         counts[which] += 1
-    return LocalEngine(slots, SlotSharing(places, folder, allotment))
+    return LocalEngine(slots, SlotSharing(places, folder, quota))
 
 
 def find_gpus() -> list[str]:

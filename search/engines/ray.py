@@ -31,7 +31,7 @@ from lstm_sweep.search.engines.ray_agent import (
 )
 from lstm_sweep.search.engines.ray_cluster import Offer
 from lstm_sweep.search.engines.ray_fleet import CONTROL, Fleet, Gone, Leaving, Member, Said
-from lstm_sweep.search.engines.slot_sharing import Quota, allotment_file
+from lstm_sweep.search.engines.slot_sharing import Quota, quota_file
 from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Slot, TrialFiles
 
 #: seconds between two copies of the checkpoint of a trial, at least
@@ -161,7 +161,7 @@ class Share(Quota):
     """What a driver may use of a cluster: it asks for no more slots than were of use to it."""
 
     def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """`file` is the allotment; the demand is written beside it."""
+        """`file` is the quota; the demand is written beside it."""
         super().__init__(file, clock)
         #: what was asked for; None if it is all that there are
         self._asked: int | None = None
@@ -231,7 +231,7 @@ class RayEngine(ClosesOnExit):
         self._warm: bool | None = None
         self._closed = False
         ray_cluster.connect(address)
-        file = allotment_file()
+        file = quota_file()
         self._share = Share(file) if file else None
         self._fleet = Fleet(workers, per_gpu, self._share.most if self._share else None)
         try:

@@ -3,7 +3,7 @@
 A driver locks a file for each of its trials that runs, for as long as it runs; the system drops the
 locks of a process that ends, however it ends. Who finds all slots locked waits until one is free.
 
-The service gives its drivers an allotment beside that: a file with the most that they may use. A
+The service gives its drivers a quota beside that: a file with the most that they may use. A
 driver that uses more, since its trials end their rounds first, says so in a file beside it.
 """
 
@@ -23,11 +23,11 @@ from lstm_sweep.search.process.whole_files import replace_text
 
 #: variable that names the folder of the locks, or is `off`
 VARIABLE = "LSTM_SWEEP_SLOTS"
-#: variable that names the file with the allotment of a driver that a service has started
-ALLOTMENT = "LSTM_SWEEP_ALLOTMENT"
+#: variable that names the file with the quota of a driver that a service has started
+QUOTA = "LSTM_SWEEP_QUOTA"
 #: name of the folder within that for temporary files, which all users share
 FOLDER = "lstm-sweep-slots"
-#: seconds between two looks at the allotment
+#: seconds between two looks at the quota
 LOOK_S = 0.5
 #: suffixes of the files of slots, and of what a driver tells its service: how many slots it could
 #: use, and how many it has that it is to give back
@@ -49,9 +49,9 @@ def shared_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
     return None
 
 
-def allotment_file(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The file with the allotment of this driver; None without a service."""
-    given = environment.get(ALLOTMENT)
+def quota_file(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The file with the quota of this driver; None without a service."""
+    given = environment.get(QUOTA)
     return Path(given) if given else None
 
 
@@ -62,11 +62,11 @@ class SlotSharing:
         self,
         names: Sequence[str],
         folder: Path | None,
-        allotment: Path | None = None,
+        quota: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._names, self._folder = list(names), folder
-        self._quota = Quota(allotment, clock) if allotment else None
+        self._quota = Quota(quota, clock) if quota else None
         #: descriptors of the slots in use, by name
         self._held: dict[str, int] = {}
 
@@ -120,7 +120,7 @@ class Quota:
     """What a driver may use, by the file that its service writes, and what it says beside it."""
 
     def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """`file` is the allotment."""
+        """`file` is the quota."""
         self._file, self._clock = file, clock
         self._looked: float | None = None
         self._most, self._why = 0, ""
@@ -133,7 +133,7 @@ class Quota:
         now = self._clock()
         if self._looked is None or not 0 <= now - self._looked < LOOK_S:
             self._looked = now
-            self._most, self._why = read_allotment(self._file)
+            self._most, self._why = read_quota(self._file)
         return self._most
 
     def why(self) -> str:
@@ -198,7 +198,7 @@ def _created(path: Path) -> int:
     return descriptor
 
 
-def read_allotment(file: Path | None) -> tuple[int, str]:
+def read_quota(file: Path | None) -> tuple[int, str]:
     """The most slots that a driver may use, and why not more; a missing file allows all."""
     if file is None:
         return 1 << 30, ""
@@ -209,7 +209,7 @@ def read_allotment(file: Path | None) -> tuple[int, str]:
         return 1 << 30, ""
 
 
-def write_allotment(file: Path, slots: int, why: str, since: float) -> None:
+def write_quota(file: Path, slots: int, why: str, since: float) -> None:
     """Let the driver that watches a file use so many slots at most.
 
     `since` is when it got its first slot or lost its last one, in seconds since 1970.
@@ -220,8 +220,8 @@ def write_allotment(file: Path, slots: int, why: str, since: float) -> None:
     replace_text(file, json.dumps({"slots": slots, "why": why, "since": since}))
 
 
-def last_allotment(file: Path) -> tuple[int, float] | None:
-    """The slots that a file allows, and since when, as `write_allotment`; None if it is none."""
+def last_quota(file: Path) -> tuple[int, float] | None:
+    """The slots that a file allows, and since when, as `write_quota`; None if it is none."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         return int(found["slots"]), float(found["since"])

@@ -36,7 +36,7 @@ class ServiceSettings:
     store: Settings
     #: working folder of drivers: relative paths of specs start there
     folder: Path
-    #: folder of the service itself, for the files of drivers: their locks, allotments and logs
+    #: folder of the service itself, for the files of drivers: their locks, quotas and logs
     state: Path
     #: trials at once on this machine; None: one for each GPU or CPU core
     slots: int | None = None

@@ -262,7 +262,7 @@ class Supervisor:
             self.turns.remember(one.run_id, now, self._last_quota(one.run_id, now))
 
     def _last_quota(self, run_id: str, now: float) -> tuple[int, float] | None:
-        last = slot_sharing.last_allotment(self._quota_file(run_id))
+        last = slot_sharing.last_quota(self._quota_file(run_id))
         if last is None:
             return None
         slots, at = last
@@ -325,7 +325,7 @@ class Supervisor:
         known = self._known[run_id]
         if known.quota != (slots, why):
             at = time.time() - (now - self.turns.since[run_id])
-            slot_sharing.write_allotment(self._quota_file(run_id), slots, why, at)
+            slot_sharing.write_quota(self._quota_file(run_id), slots, why, at)
             known.quota = (slots, why)
 
     def _said(self, run_id: str, suffix: str) -> int | None:
@@ -366,7 +366,7 @@ class Supervisor:
         own = {name: text for name, text in os.environ.items() if name not in (SERVER, TOKEN)}
         stop_s = self._settings.stop_within_s - TOLD_AHEAD_S
         return own | {
-            slot_sharing.ALLOTMENT: str(self._quota_file(run_id)),
+            slot_sharing.QUOTA: str(self._quota_file(run_id)),
             STOP_WITHIN: f"{stop_s:g}",
         }
 

@@ -19,7 +19,7 @@ from lstm_sweep.search.engines.ray import RayEngine
 from lstm_sweep.search.engines.ray_agent import Hello, Offering, Report, versions
 from lstm_sweep.search.engines.ray_cluster import ALL, Node, Offer, Wanted
 from lstm_sweep.search.engines.ray_fleet import Fleet, Gone, Leaving, Member
-from lstm_sweep.search.engines.slot_sharing import write_allotment
+from lstm_sweep.search.engines.slot_sharing import write_quota
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Slot, Trial
 
@@ -226,8 +226,8 @@ def test_slots_of_an_agent_are_added_when_it_begins(member: Member) -> None:
 def test_slots_that_the_service_takes_back_are_left_once_their_trials_wait(
     member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    allotment = tmp_path / "r.slots"
-    monkeypatch.setenv("LSTM_SWEEP_ALLOTMENT", str(allotment))
+    quota = tmp_path / "r.slots"
+    monkeypatch.setenv("LSTM_SWEEP_QUOTA", str(quota))
     monkeypatch.setattr("lstm_sweep.search.engines.slot_sharing.LOOK_S", 0.0)
     ended = list[Member]()
 
@@ -236,12 +236,12 @@ def test_slots_that_the_service_takes_back_are_left_once_their_trials_wait(
         call.close()
 
     monkeypatch.setattr(Fleet, "_schedule", schedule)
-    write_allotment(allotment, 2, "", 0.0)
+    write_quota(quota, 2, "", 0.0)
     engine = RayEngine()
     slot, free = engine.slots
     assert (engine.reserve(slot), engine.surplus(), engine.refusal()) == ("", 0, "")
     engine.start(job(slot, tmp_path))
-    write_allotment(allotment, 0, "waits: 2 sweeps share 1 slot", 0.0)
+    write_quota(quota, 0, "waits: 2 sweeps share 1 slot", 0.0)
     assert engine.reserve(free) == engine.refusal() == "waits: 2 sweeps share 1 slot"
     assert engine.surplus() == 1
     assert heard(engine) == [] and not ended  # a trial runs

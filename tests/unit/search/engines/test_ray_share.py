@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lstm_sweep.search.engines.ray import CONTENT_S, Share
-from lstm_sweep.search.engines.slot_sharing import LOOK_S, write_allotment
+from lstm_sweep.search.engines.slot_sharing import LOOK_S, write_quota
 
 
 class Time:
@@ -22,10 +22,10 @@ def said(file: Path) -> str | None:
 
 def test_what_the_service_gives_is_read_again_after_a_while(tmp_path: Path) -> None:
     file, clock = tmp_path / "r.slots", Time()
-    write_allotment(file, 3, "", 0.0)
+    write_quota(file, 3, "", 0.0)
     share = Share(file, clock)
     assert (share.most(), share.why()) == (3, "the service gives it no more slots")
-    write_allotment(file, 1, "has 1 of 3 slots: 2 sweeps share 2 slots", 0.0)
+    write_quota(file, 1, "has 1 of 3 slots: 2 sweeps share 2 slots", 0.0)
     assert share.most() == 3
     clock.now += LOOK_S
     assert (share.most(), share.why()) == (1, "has 1 of 3 slots: 2 sweeps share 2 slots")

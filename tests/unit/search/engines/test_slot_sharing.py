@@ -16,9 +16,9 @@ import pytest
 from lstm_sweep.search.engines.slot_sharing import (
     SURPLUS,
     SlotSharing,
-    read_allotment,
+    read_quota,
     shared_folder,
-    write_allotment,
+    write_quota,
 )
 
 NAMES = ("core-0-0", "core-1-0")
@@ -39,9 +39,9 @@ def time() -> Time:
     return Time()
 
 
-def driver(folder: Path, time: Time, allotment: Path | None = None) -> SlotSharing:
+def driver(folder: Path, time: Time, quota: Path | None = None) -> SlotSharing:
     """A driver that could use both slots."""
-    made = SlotSharing(NAMES, folder, allotment, time)
+    made = SlotSharing(NAMES, folder, quota, time)
     made.demand(2)
     return made
 
@@ -114,18 +114,18 @@ def test_other_users_may_open_the_files_of_one_whose_umask_forbids_it(
     assert modes == [0o644] * 2
 
 
-def test_an_allotment_is_obeyed_and_a_broken_one_allows_all(tmp_path: Path, time: Time) -> None:
+def test_an_quota_is_obeyed_and_a_broken_one_allows_all(tmp_path: Path, time: Time) -> None:
     file = tmp_path / "s.slots"
-    mine = driver(tmp_path, time, allotment=file)
+    mine = driver(tmp_path, time, quota=file)
     assert file.with_suffix(".demand").read_text() == "2"
     assert len(take_all(mine)) == 2
-    write_allotment(file, 0, "waits: a higher priority", 0.0)
+    write_quota(file, 0, "waits: a higher priority", 0.0)
     assert mine.surplus(mine.held) == 2
     assert file.with_suffix(SURPLUS).read_text() == "2"
     mine.give_back(NAMES[0])
     assert mine.take(NAMES[0]) == ("", "waits: a higher priority")
     file.write_text("{")
-    assert read_allotment(file)[0] > 2
+    assert read_quota(file)[0] > 2
     assert mine.surplus(mine.held) == 0
     assert not file.with_suffix(SURPLUS).exists()
 
@@ -134,15 +134,15 @@ def test_what_a_driver_that_was_killed_had_to_give_back_is_given_back(
     tmp_path: Path, time: Time
 ) -> None:
     (tmp_path / "s.surplus").write_text("2")
-    driver(tmp_path, time, allotment=tmp_path / "s.slots")
+    driver(tmp_path, time, quota=tmp_path / "s.slots")
     assert not (tmp_path / "s.surplus").exists()
 
 
-def test_a_slot_beyond_the_allotment_is_refused_even_if_the_service_has_not_said_why(
+def test_a_slot_beyond_the_quota_is_refused_even_if_the_service_has_not_said_why(
     tmp_path: Path, time: Time
 ) -> None:
-    write_allotment(tmp_path / "s.slots", 1, "", 0.0)
-    mine = driver(tmp_path, time, allotment=tmp_path / "s.slots")
+    write_quota(tmp_path / "s.slots", 1, "", 0.0)
+    mine = driver(tmp_path, time, quota=tmp_path / "s.slots")
     assert mine.take(NAMES[0]) == (NAMES[0], "")
     assert mine.take(NAMES[0]) == ("", "the service gives it no more slots")
 

@@ -18,7 +18,7 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.queue import QueuedRun
 from lstm_sweep.search.client.connection import SERVER, TOKEN
-from lstm_sweep.search.engines.slot_sharing import read_allotment
+from lstm_sweep.search.engines.slot_sharing import read_quota
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.service import driver, supervisor
 from lstm_sweep.search.service.reruns import Reruns
@@ -182,11 +182,11 @@ def test_quotas_demands_and_last_words_are_files(
     let_drivers_idle(tmp_path, monkeypatch)
     made.look([SWEEP])
     quota = tmp_path / f"{RUN}.slots"
-    assert read_allotment(quota) == (2, "")
+    assert read_quota(quota) == (2, "")
     assert made.wanted(SWEEP) == 2
     quota.with_suffix(".demand").write_text("1")
     made.look([SWEEP])
-    assert read_allotment(quota) == (1, "")
+    assert read_quota(quota) == (1, "")
     (tmp_path / f"{RUN}.log").write_text("first\nlast\n")
     assert made.last_words(RUN) == "last"
     made.close()
