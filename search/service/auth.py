@@ -13,14 +13,14 @@ import re
 import secrets
 import stat
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.documents import OMITTED, Document
 from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.process.whole_files import replace_text
 from lstm_sweep.search.service.problems import ProblemError
@@ -101,19 +101,15 @@ def check_may_prioritise(user: User, priority: int) -> None:
 
 
 @dataclass(frozen=True)
-class TokenRow:
+class TokenRow(Document):
     """A token in the file, without itself."""
 
     name: str
     role: Role
     #: SHA-256 of the token, in hexadecimal
-    digest: str
+    digest: str = field(metadata=OMITTED)
     #: when it was made, ISO 8601, UTC
     created: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The token as `token list --json` prints it."""
-        return {"name": self.name, "role": str(self.role), "created": self.created}
 
 
 class TokenFile:

@@ -26,6 +26,7 @@ from typing_extensions import override
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import QueuedRun, Submitted
+from lstm_sweep.search.documents import Document
 from lstm_sweep.search.store.cache import SharedStore, size_of_runs
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
@@ -77,7 +78,7 @@ class QueueReader:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueuedSweep:
+class QueuedSweep(Document):
     """A sweep or rerun that waits or runs, in the order in which slots are given."""
 
     #: name of the sweep, or SWEEP/NUMBER of the trial that is trained again
@@ -94,10 +95,6 @@ class QueuedSweep:
     driver: int | None
     #: why it has these slots, a sentence
     why: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The sweep as JSON."""
-        return vars(self) | {"submitted": self.submitted.isoformat()}
 
 
 class ExperimentTags(MlflowStore):

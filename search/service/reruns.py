@@ -17,12 +17,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from lstm_sweep.models.config import check_field
 from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.api.queue import QueuedRun
+from lstm_sweep.search.documents import Document
 from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.whole_files import replace_text
@@ -52,25 +53,20 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Rerun:
+class Rerun(Document):
     """A trial that is trained again."""
 
     id: str
     trial: str
     #: run of the trial that is trained again
     run_id: str
-    #: queued, running, done or failed
-    state: str
+    state: Literal["queued", "running", "done", "failed"]
     #: what `rerun --json` prints
     result: Mapping[str, Any] | None = None
     #: why it has failed, or waits
     why: str | None = None
     #: exit code of the command; None if it has not ended, or nobody was there when it did
     exit_code: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The rerun as JSON."""
-        return dict(vars(self))
 
 
 class Reruns:

@@ -2,18 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import contextlib
+import functools
+import inspect
+import operator
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from lstm_sweep.models.config import Config
+from lstm_sweep.search.documents import Document, fields_of
 from lstm_sweep.search.service.problems import URN
 
 #: of an answer that has some of the rows
 NEXT_PAGE: Any = Field(description="`page` of the request for the rows after these; null: none")
 
 
+#: the comment above a field of a class
+COMMENT = re.compile(r"((?:^ +#: .*\n)+)^ +(\w+):", re.MULTILINE)
+
+
 class _Shown(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+@functools.lru_cache
+def model_of(kind: Any) -> type[BaseModel]:
+    """What a `Document` is answered as: its fields, with the comments above them."""
+    hints, comments = get_type_hints(kind), dict[str, str]()
+    with contextlib.suppress(OSError):  # a program without its source
+        for comment, name in COMMENT.findall(inspect.getsource(kind)):
+            comments[name] = " ".join(line.strip("#: ") for line in comment.splitlines())
+    fields: dict[str, Any] = {
+        field.name: (_shown_as(hints[field.name]), Field(description=comments.get(field.name)))
+        for field in fields_of(kind)
+    }
+    config = ConfigDict(extra="forbid")
+    return create_model(kind.__name__, __config__=config, __doc__=kind.__doc__, **fields)
+
+
+def _shown_as(kind: Any) -> Any:
+    """The type of a value in JSON."""
+    if inspect.isclass(kind) and issubclass(kind, Document):
+        return model_of(kind)  # type: ignore[arg-type]
+    if kind is datetime:
+        return str
+    if kind is Config:
+        return dict[str, Any]
+    origin: Any = get_origin(kind)
+    kinds: Any = tuple(_shown_as(one) for one in get_args(kind))
+    if origin in (Union, UnionType):
+        return functools.reduce(operator.or_, kinds)
+    if origin is tuple:
+        origin, kinds = list, kinds[0]
+    if origin is Mapping:
+        origin = dict
+    return origin[kinds] if origin else kind
+
+
+def list_of(name: str, rows: str, kind: Any, **more: Any) -> type[BaseModel]:
+    """Some rows, and what is said beside them."""
+    row: Any = model_of(kind)
+    fields: dict[str, Any] = {rows: (list[row], ...)} | more
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
 
 
 class ProblemDocument(BaseModel):
@@ -117,27 +172,6 @@ class SweepList(_Shown):
 
     sweeps: list[SweepInList]
     left_out: list[str] = Field(description="a sentence for each run that cannot be read")
-    next_page: str | None = NEXT_PAGE
-
-
-class Queued(_Shown):
-    """A sweep that waits or runs."""
-
-    sweep: str
-    run_id: str
-    owner: str
-    priority: int
-    submitted: str
-    slots: int
-    wanted: int
-    driver: int | None
-    why: str
-
-
-class Queue(_Shown):
-    """Some of the sweeps that wait or run, in the order in which slots are given."""
-
-    queue: list[Queued]
     next_page: str | None = NEXT_PAGE
 
 
@@ -330,25 +364,3 @@ class CorpusList(_Shown):
     """Uploaded corpora, by name."""
 
     corpora: list[CorpusShown]
-
-
-class RerunResult(_Shown):
-    """What a rerun has found, as `rerun --json` prints it."""
-
-    model_config = ConfigDict(extra="allow")
-
-    verdict: str
-
-
-class RerunShown(_Shown):
-    """A trial that is trained again."""
-
-    id: str
-    trial: str
-    run_id: str = Field(description="run of the trial that is trained again")
-    state: Literal["queued", "running", "done", "failed"]
-    result: RerunResult | None
-    why: str | None = Field(description="why it has failed, or waits; a sentence")
-    exit_code: int | None = Field(
-        description="that of the command; null if it has not ended, or the service was down then"
-    )

@@ -12,13 +12,14 @@ import shutil
 from dataclasses import dataclass
 from typing import Any
 
+from lstm_sweep.search.documents import Document
 from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store.base import quoted
 from lstm_sweep.search.store.tracking import MlflowStore, size_of
 
 
 @dataclass(frozen=True)
-class Freed:
+class Freed(Document):
     """What was deleted, or would be."""
 
     runs: int = 0
@@ -36,10 +37,6 @@ class Freed:
             self.marked + other.marked,
             self.kept + other.kept,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """What was deleted as JSON."""
-        return vars(self) | {"kept": list(self.kept)}
 
 
 def size(store: MlflowStore, run_id: str) -> Freed:

@@ -18,7 +18,16 @@ LAYERS = {
     "models": [{"", "data"}, {"cpu"}, {"network"}, {"template", "bundle"}],
     "spaces": [{""}, {"template"}],
     "search": [
-        {"process", "objective", "times", "device", "engine_names", "arguments", "options"},
+        {
+            "process",
+            "objective",
+            "times",
+            "device",
+            "engine_names",
+            "arguments",
+            "options",
+            "documents",
+        },
         {"trial"},
         {"progress"},
         {"policy"},

@@ -34,6 +34,7 @@ from lstm_sweep.search.service.description import (
     SweepName,
     refusals,
 )
+from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tags
@@ -44,6 +45,7 @@ from lstm_sweep.search.texts.sweeps import status_line, stopped_line, write_swee
 router = APIRouter(prefix=API, tags=["sweeps"])
 
 NONE = {404: "there is no such sweep"}
+QUEUE = shows.list_of("Queue", "queue", QueuedSweep, next_page=(str | None, shows.NEXT_PAGE))
 Key = Annotated[
     str | None,
     Header(
@@ -116,7 +118,7 @@ async def sweeps(
     return answers.response(request, await site.answers.get(request, ("sweeps", limit, page), ask))
 
 
-@router.get("/queue", summary="Show the queue", responses={200: {"model": shows.Queue}})
+@router.get("/queue", summary="Show the queue", responses={200: {"model": QUEUE}})
 async def queue(request: Request, site: TheSite, limit: Limit = ROWS, page: Page = "") -> Response:
     """Some of the sweeps that wait or run, in the order in which slots are given."""
 
@@ -170,7 +172,10 @@ async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
 @router.patch(
     "/sweeps/{sweep}",
     summary="Reprioritise a sweep",
-    responses={200: {"model": shows.Queued}, **refusals(NONE | {409: "it has ended"})},
+    responses={
+        200: {"model": shows.model_of(QueuedSweep)},
+        **refusals(NONE | {409: "it has ended"}),
+    },
 )
 async def prioritise(
     sweep: SweepName, body: Priority, site: TheSite, user: TheUser, request: Request

@@ -29,7 +29,7 @@ from lstm_sweep.search.service.description import (
     SweepName,
     refusals,
 )
-from lstm_sweep.search.service.reruns import ID, Wanted, checked
+from lstm_sweep.search.service.reruns import ID, Rerun, Wanted, checked
 from lstm_sweep.search.service.site import Site, TheSite, TheUser
 from lstm_sweep.search.spec import NAME
 from lstm_sweep.search.store import reader
@@ -182,7 +182,7 @@ async def _rerun(reference: str, body: RerunSubmission | None, site: Site, user:
 
 
 ACCEPTED: dict[int | str, dict[str, Any]] = {
-    202: {"model": shows.RerunShown, "headers": {"Location": {"schema": {"type": "string"}}}}
+    202: {"model": shows.model_of(Rerun), "headers": {"Location": {"schema": {"type": "string"}}}}
 }
 
 
@@ -219,7 +219,7 @@ async def rerun_of_run(
 @router.get(
     "/reruns/{rerun}",
     summary="Show a rerun",
-    responses={200: {"model": shows.RerunShown}, **refusals({404: "there is no such rerun"})},
+    responses={200: {"model": shows.model_of(Rerun)}, **refusals({404: "there is no such rerun"})},
 )
 async def rerun_shown(rerun: RerunId, request: Request, site: TheSite) -> Response:
     """Whether a rerun has ended, and what it has found."""
