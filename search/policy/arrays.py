@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Item = TypeVar("Item", bound=np.generic)
 
-#: of so many values, what follows from all of them is made anew when one changes
-FEW = 1000
-
 
 def grown(array: NDArray[Item], size: int) -> NDArray[Item]:
     """The array with room for `size` elements at least; new ones are NaN, or 0 if it has none."""
@@ -58,26 +55,3 @@ class Medians:
     def median(self) -> float | None:
         """The median; None without a value."""
         return median(self._ordered) if self._ordered else None
-
-
-class Renewal:
-    """When to make anew what follows from many values, of which one changes at a time.
-
-    Up to `FEW` values that is after each change; of more, after as many as there are times `FEW`
-    values. So a change costs as much as if there were `FEW`, however many there are.
-    """
-
-    def __init__(self) -> None:
-        self._changes = 0
-
-    def change(self) -> None:
-        """A value has changed."""
-        self._changes += 1
-
-    def is_due(self, values: int) -> bool:
-        """Whether there were enough changes of so many values since the last time."""
-        return self._changes > 0 and FEW * self._changes >= values
-
-    def done(self) -> None:
-        """What follows from them was made anew."""
-        self._changes = 0

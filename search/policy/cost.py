@@ -18,7 +18,7 @@ import numpy as np
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.streams import PARTS, RUN_UP
 from lstm_sweep.models.data.windows import steps_with_target
-from lstm_sweep.search.policy.arrays import Array, Medians, Renewal
+from lstm_sweep.search.policy.arrays import Array, Medians
 
 #: seconds per matrix operation, per step of a layer through time, and per element of its gates:
 #: what one core of a common machine needs; replaced by what is seen
@@ -190,7 +190,7 @@ class CostModel:
     """Predicts seconds of a round from rounds that were seen (non-negative least squares).
 
     The errors that are made small are relative ones, so a cheap config counts as much as a dear
-    one. Above `arrays.FEW` trials the rates are fitted again only once a share of them has changed.
+    one.
     """
 
     def __init__(self, data_size: DataSize, *, single_rounds: bool = False) -> None:
@@ -201,7 +201,6 @@ class CostModel:
         self._work, self._typical = np.empty((64, len(PRIOR))), np.empty(64)
         self._fixed = Medians()
         self._rates: Array | None = None
-        self._renewal = Renewal()
 
     def observe(
         self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
@@ -225,15 +224,14 @@ class CostModel:
                 self._typical = np.concatenate([self._typical, np.empty_like(self._typical)])
             self._work[row] = operations(as_lstm_config(config), self._data_size)
         self._typical[row] = typical
-        self._renewal.change()
+        self._rates = None
         if total is not None:
             self._fixed.put(number, max(0.0, total - sum(rounds[1:]) - typical))
 
     def round_seconds(self, config: Config) -> float:
         """Seconds that one round of `config` will take."""
-        if self._rates is None or self._renewal.is_due(len(self._rows)):
+        if self._rates is None:
             self._rates = self._fit()
-            self._renewal.done()
         return float(operations(as_lstm_config(config), self._data_size) @ self._rates)
 
     def step_seconds(self, config: Config) -> float:

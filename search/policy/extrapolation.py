@@ -1,8 +1,8 @@
 """`Extrapolation`: the loss that each trial would end with, kept up to date as trials report.
 
 A trial that was cut short is assumed to improve from one rung to the next by the median ratio of
-those that went on; so trials that ended at different rungs can be compared. That is what TPE is
-told of them.
+those that went on; so trials at different rungs can be compared. That is what TPE is told of them,
+and who leads.
 
 A report changes one curve, and may change each ratio between two rungs. So ratios are kept in
 order, and losses are arrays: a sweep of ten thousand trials asks for them a hundred times a second.

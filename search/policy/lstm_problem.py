@@ -73,8 +73,6 @@ def lstm_problem(
         prior=tuple(prior),
         openings=lambda best, admits: openings(space, small, best, admits),
         large_openings=lambda best: large_openings(space, small, best, data_size),
-        features=lambda config, best: features(as_lstm_config(config), small, best),
-        feature_weights=feature_weights(data_size.symbols),
         needs_as_much_memory=needs_as_much_memory,
     )
 
@@ -93,47 +91,6 @@ def rate_share(config: TrialConfig, small: TrialConfig) -> float:
     if config.optimizer not in NORMALIZING:
         return 1.0
     return small.layer_size * small.layers / (config.layer_size * config.layers)
-
-
-#: learning rate of the ladder's network that counts as the best if there was no ladder
-USUAL_RATE = 0.01
-#: how many `features` there are, and which of them is the size of layers, in powers of two
-FEATURES, SIZE_AT = 10, 2
-#: what is expected of layers of twice the size: by such a share of its usual height a step of the
-#: loss is higher (by recorded curves of text, source code and event ids: docs/results.md)
-LARGER_FALLS = 0.15
-
-
-def features(config: TrialConfig, small: TrialConfig, best_rate: float | None) -> tuple[float, ...]:
-    """What of a network may tell how its losses fall, in units of about the same influence.
-
-    The learning rate counts in decades from the one that suits the network, and its distance
-    squared: both too high and too low a rate learn slowly. Dropout slows a network down at first.
-    """
-    suited = (best_rate or USUAL_RATE) * rate_share(config, small)
-    decades = math.log10(config.learning_rate / suited)
-    return (
-        decades,
-        decades**2,
-        math.log2(config.layer_size),
-        float(config.layers),
-        4 * config.dropout,
-        math.log2(config.sequence_length),
-        math.log2(config.batch_size),
-        float(config.direction == "bi"),
-        float(config.optimizer in NORMALIZING),
-        float(config.carried),
-    )
-
-
-def feature_weights(symbols: int) -> tuple[float, ...]:
-    """The influence that `features` are expected to have, of so many training symbols.
-
-    Larger layers go on falling for longer, but not on a small corpus, which they learn by heart.
-    """
-    if symbols < SMALL_CORPUS:
-        return ()
-    return tuple(-LARGER_FALLS * (place == SIZE_AT) for place in range(FEATURES))
 
 
 _WINDOWS = ("sequence_length", "batch_size")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.allocation import Contender, Standings
-from lstm_sweep.search.policy.forecast import Forecasts
-from lstm_sweep.search.policy.horizon import Horizon
+from lstm_sweep.search.policy.arrays import Array
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.slots import Slots
 from lstm_sweep.search.policy.trials import Trials
@@ -24,22 +25,17 @@ class Pausing:
         problem: SearchProblem,
         trials: Trials,
         slots: Slots,
-        forecasts: Forecasts,
+        ends: Callable[[], Array],
     ) -> None:
-        """`forecasts` are those of the trials, by their numbers."""
+        """`ends` gives the loss that each trial would end with, by its number."""
         self._problem, self._trials, self._slots = problem, trials, slots
-        self._horizon = Horizon(forecasts, problem.rounds)
         #: whether no new trial is begun any more, since the time is short or the space is tried
         self.ending = False
         #: round before which each trial is not judged, and which one is later than usual
         self._least: dict[int, int] = {}
         self._late: int | None = None
         rungs = halving.rungs(problem.rounds, problem.first_rung)
-        self._standings = Standings(rungs, self._horizon.losses)
-
-    def know_left(self, left: float | None) -> None:
-        """Know how many seconds are left until the search is over; None: no limit of time."""
-        self._horizon.know_left(left)
+        self._standings = Standings(rungs, ends)
 
     def judge_from(self, number: int, rounds: int) -> None:
         """Do not compare a trial with others before it has so many rounds."""
@@ -63,7 +59,6 @@ class Pausing:
             self._standings.drop(one.trial.number)
             return
         ended, paused = one.ended is not None, bool(one.paused)
-        self._horizon.put(one)
         since = self._judged_from(one)
         self._standings.put(Contender(one.trial.number, one.best_so_far, ended, paused, since))
 

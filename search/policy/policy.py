@@ -125,7 +125,6 @@ class Policy:
         left = self._left(gone)
         kept = self.confirmation.reserve(left)
         free = None if left is None else left - kept.seconds
-        self._search.know_left(free)
         if paused := self._next_paused(free):
             return paused
         if self._next >= self.plan.trials and not self._may_pause():
@@ -218,8 +217,9 @@ class Policy:
 
     def _end(self, left: float | None) -> Stop:
         """Why nothing more is begun once the best are confirmed as far as they can be."""
-        over, seconds = self._search.over, self.plan.seconds
-        is_late = self.confirmation.next() or (over and over.reason is StopReason.MINUTES)
+        over, seconds, pausing = self._search.over, self.plan.seconds, self._search.pausing
+        short = over.reason is StopReason.MINUTES if over else pausing and pausing.ending
+        is_late = self.confirmation.next() or short
         if is_late and left is not None and seconds is not None:
             return out_of_time(seconds, left)
         may_have_one = self.confirmation.ranked() or self._trials.open
@@ -303,7 +303,6 @@ class Policy:
         if left is None or self.ladder is None:
             return []
         kept = self.confirmation.reserve(left)
-        self._search.know_left(left - kept.seconds)
         if not kept.trials or left > kept.seconds:
             return []
         ended = Ended(Outcome.OUT_OF_TIME, KEPT)

@@ -62,10 +62,6 @@ def _same_rate(config: Config) -> float:
     return 1.0
 
 
-def _no_features(config: Config, best_rate: float | None) -> Sequence[float]:
-    return ()
-
-
 def _not_comparable(config: Config, other: Config) -> bool:
     return False
 
@@ -103,11 +99,6 @@ class SearchProblem:
     #: large networks, the most promising first, of which one may be a later opening, by the best
     #: learning rate (`large_opening`)
     large_openings: Callable[[float], Sequence[LargeNetwork]] = _no_large_openings
-    #: what of a config may tell how its losses fall, as numbers, by the best learning rate that the
-    #: ladder has found; each config has as many
-    features: Callable[[Config, float | None], Sequence[float]] = _no_features
-    #: the influence that these are expected to have, as in `forecast.forecasts`; empty: none
-    feature_weights: Sequence[float] = ()
     #: the best configs of earlier sweeps on the same data, with which the search begins
     prior: Sequence[Config] = ()
     #: whether a config is known to need as much memory as another, or more

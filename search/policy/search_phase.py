@@ -18,7 +18,6 @@ from lstm_sweep.search.policy.arrays import Array, grown
 from lstm_sweep.search.policy.confirmed import is_complete
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.extrapolation import Extrapolation
-from lstm_sweep.search.policy.forecast import Curve, Forecasts
 from lstm_sweep.search.policy.found_rate import FoundRate
 from lstm_sweep.search.policy.large_opening import LargeOpening
 from lstm_sweep.search.policy.lstm_problem import network
@@ -72,15 +71,13 @@ class SearchPhase:
         self._proposer: Proposer | None = None
         #: which trials wait and which go on; None if a trial that does not go on has ended
         self.pausing: Pausing | None = None
-        rungs = halving.rungs(problem.rounds, problem.first_rung)
-        self._forecasts = Forecasts((*rungs, problem.rounds), problem.feature_weights)
+        self._extrapolation = Extrapolation(problem.rounds, problem.first_rung)
         if plan.halving and problem.pausable:
-            self.pausing = Pausing(problem, trials, slots, self._forecasts)
+            self.pausing = Pausing(problem, trials, slots, self._extrapolation.losses)
         #: the opening that comes later; None if trials do not wait
         self._large: LargeOpening | None = None
         if self.pausing:
             self._large = LargeOpening(plan, problem, trials, costs, self.pausing, slots)
-        self._extrapolation = Extrapolation(problem.rounds, problem.first_rung)
         #: what trials have returned, by their number; NaN without a result
         self._returned = np.full(0, np.nan)
         self._observed = ObservedTrials()
@@ -108,22 +105,11 @@ class SearchPhase:
             failed = ended is not None and not ended.outcome.ranks
             over = is_complete(one) and one.trial.phase is Phase.SEARCH
             self._extrapolation.put(number, () if failed else one.best_so_far, over=over)
-        if self.pausing:
-            self._forecast(one)
-            if one.trial.phase is Phase.SEARCH:
-                if self._large:
-                    self._large.recognize(one)
-                self.pausing.put(one)
+        if self.pausing and one.trial.phase is Phase.SEARCH:
+            if self._large:
+                self._large.recognize(one)
+            self.pausing.put(one)
         self._observe(one)
-
-    def _forecast(self, one: TrialSnapshot) -> None:
-        ended, config = one.ended, one.trial.config
-        curve = None
-        if ended is None or ended.outcome.ranks:
-            features = self._problem.features(config, self._rate.rate if self._rate else None)
-            rungs, over = self._forecasts.rungs, ended is not None
-            curve = Curve.of(one.best_so_far, rungs, features, over=over)
-        self._forecasts.put(one.trial.number, curve)
 
     def _observe(self, one: TrialSnapshot) -> None:
         if one.trial.phase is Phase.CONFIRM:
@@ -140,11 +126,6 @@ class SearchPhase:
         if self._problem.objective.returned:
             return self._returned
         return self._extrapolation.losses()
-
-    def know_left(self, left: float | None) -> None:
-        """Know how many seconds are left until the search is over; None: no limit of time."""
-        if self.pausing:
-            self.pausing.know_left(left)
 
     # what is tried
 

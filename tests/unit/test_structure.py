@@ -126,7 +126,6 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
                 "models/baselines.py",
                 "search/policy/confirmed.py",
                 "search/policy/cost.py",
-                "search/policy/forecast.py",
                 "search/policy/proposer.py",
                 "search/policy/tpe.py",
             },

@@ -11,16 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy import lstm_problem
-from lstm_sweep.search.policy.arrays import Array
 from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.policy.forecast import Forecasts
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import SearchProblem
@@ -125,17 +122,6 @@ def course_of(trial: Trial, slot: Slot = SLOT, began: float = 0.0) -> TrialProgr
     folder = Path("/none")
     job = Job(trial=trial, slot=slot, training=CorpusTraining(folder, Scoring(1, 0)), folder=folder)
     return TrialProgress(trial, f"run-{trial.number}", slot, job, began=began)
-
-
-class GivenForecasts(Forecasts):
-    """Forecasts that are given: loss, low and high of each trial, by its number."""
-
-    def __init__(self, *ranges: tuple[float, float, float]) -> None:
-        super().__init__((1, 3, 9))
-        self.given = np.array(ranges).T
-
-    def ranges(self) -> Array:
-        return self.given
 
 
 def policy_of(

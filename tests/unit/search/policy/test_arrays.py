@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from lstm_sweep.search.policy.arrays import FEW, Medians, Renewal, grown, lowest
+from lstm_sweep.search.policy.arrays import Medians, grown, lowest
 
 
 def test_an_array_grows_by_nan_or_by_nothing() -> None:
@@ -30,14 +30,3 @@ def test_the_median_follows_values_that_change() -> None:
         values.put(int(number), float(value))
         known[int(number)] = float(value)
         assert values.median() == np.median(list(known.values()))
-
-
-def test_what_follows_from_few_values_is_made_anew_each_time_and_that_of_many_less_often() -> None:
-    renewal = Renewal()
-    assert not renewal.is_due(1)
-    renewal.change()
-    assert renewal.is_due(FEW) and not renewal.is_due(FEW + 1)
-    renewal.change()
-    assert renewal.is_due(2 * FEW)
-    renewal.done()
-    assert not renewal.is_due(1)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.cost import Costs, ObservedCosts
-from lstm_sweep.search.policy.forecast import Forecasts
 from lstm_sweep.search.policy.large_opening import (
     BEGUN_AFTER,
     EPOCHS,
@@ -164,7 +164,7 @@ def opening_of(
     """One whose networks are known; an epoch of each takes a second."""
     space = Space({**SPACE, "epochs": Listed("epochs", (epochs,))})
     problem, trials = problem_of(space, first_rung=1), Trials()
-    pausing = Pausing(problem, trials, (count := Slots(slots)), Forecasts((1, 3, 9)))
+    pausing = Pausing(problem, trials, (count := Slots(slots)), lambda: np.full(9, np.nan))
     large = LargeOpening(plan, problem, trials, costs or EachASecond(), pausing, count)
     large.choose_among((*longer, LargeNetwork(LARGE), LargeNetwork(MEDIUM)))
     return large, trials

@@ -8,10 +8,6 @@ from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import (
     LARGE,
     LARGE_CORPUS,
-    LARGER_FALLS,
-    USUAL_RATE,
-    feature_weights,
-    features,
     lstm_problem,
     rate_share,
 )
@@ -55,26 +51,7 @@ def test_a_ladder_is_climbed_by_the_smallest_network_whatever_is_admitted() -> N
     assert problem.lowest_rate_share == pytest.approx(2 * 32 / (3 * 512))
 
 
-def test_features_tell_how_far_a_rate_is_from_the_one_that_suits_a_network() -> None:
-    small = TrialConfig(layers=1, layer_size=16)
-    large = small.evolve(layer_size=32, learning_rate=0.0005)
-    decades, squared, size, *_ = features(large, small, 0.01)
-    assert (decades, squared, size) == pytest.approx((-1.0, 1.0, 5.0))
-    usual = features(small.evolve(learning_rate=USUAL_RATE), small, None)
-    assert usual[:2] == pytest.approx((0.0, 0.0))
-
-
 SHAKESPEARE = DataSize(1_003_854, alphabet=68, targets=2_304, rounds_per_epoch=3)
-
-
-def test_larger_layers_are_expected_to_go_on_falling_but_on_a_small_corpus() -> None:
-    double = SMALL.evolve(layer_size=2 * SMALL.layer_size, learning_rate=SMALL.learning_rate / 2)
-    one, two = (features(config, SMALL, None) for config in (SMALL, double))
-    weights = feature_weights(SMALL_CORPUS)
-    told = sum(w * (b - a) for w, a, b in zip(weights, one, two, strict=True))
-    assert told == pytest.approx(-LARGER_FALLS)
-    assert [weight for weight in weights if weight] == [-LARGER_FALLS]
-    assert feature_weights(SMALL_CORPUS - 1) == ()
 
 
 def test_large_networks_have_dropout_and_about_as_many_parameters_as_there_are_symbols() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
@@ -17,7 +18,6 @@ from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase, Trial
 from tests.unit.search.policy.player import (
     PLAIN,
     SMALL,
-    GivenForecasts,
     Played,
     Player,
     course_of,
@@ -177,10 +177,8 @@ def test_without_a_limit_of_time_the_search_ends_though_trials_wait() -> None:
     assert outcomes.count(Outcome.PRUNED) > outcomes.count(Outcome.COMPLETE) > 0
 
 
-#: a trial that has four of nine rounds, and one that has six and stands still
-FALLING, STILL = [2.0, 1.9, 1.8, 1.76], [1.75] * 6
-#: what they may reach: loss, low, high
-SURE, UNSURE, ENDS = (1.6, 1.5, 1.7), (1.6, 1.4, 1.76), (1.75, 1.75, 1.75)
+#: a trial that has six of nine rounds and stands still
+STILL = [1.75] * 6
 NINE = TrialConfig(epochs=9)
 
 
@@ -191,10 +189,10 @@ def trained(number: int, losses: list[float], config: TrialConfig = NINE) -> Tri
     return with_rounds(course_of(trial), *rounds)
 
 
-def pausing_of(trials: Trials, *expected: tuple[float, float, float]) -> Pausing:
+def pausing_of(trials: Trials, *expected: float) -> Pausing:
     """That of two slots, which compares each trial from its first round on."""
     problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
-    return Pausing(problem, trials, Slots(2), GivenForecasts(*expected))
+    return Pausing(problem, trials, Slots(2), lambda: np.array(expected))
 
 
 def put(trials: Trials, pausing: Pausing, progress: TrialProgress) -> None:
@@ -204,24 +202,9 @@ def put(trials: Trials, pausing: Pausing, progress: TrialProgress) -> None:
 
 def test_a_trial_that_is_not_compared_yet_may_lead_later() -> None:
     trials = Trials()
-    pausing = pausing_of(trials, (1.8, 1.8, 1.8), SURE)
+    pausing = pausing_of(trials, 1.8, 1.6)
     pausing.judge_from(1, 9)
     put(trials, pausing, trained(0, [1.8]).with_end(Ended(Outcome.COMPLETE), 10.0))
     put(trials, pausing, trained(1, STILL))
     leader = pausing.running_leader()
     assert leader and leader.trial.number == 1
-
-
-@pytest.mark.parametrize("left, number", [(None, 1), (100.0, 1), (10.0, 0), (0.0, 0)])
-def test_the_leader_is_that_which_is_best_when_the_search_is_over(
-    left: float | None, number: int
-) -> None:
-    """Trial 1 would end best, but not while there is time for a round or none."""
-    trials = Trials()
-    pausing = pausing_of(trials, (1.65, 1.65, 1.65), (1.5, 1.5, 1.5))
-    put(trials, pausing, trained(0, [2.0, 1.9, 1.8, 1.75, 1.72, 1.7]))
-    put(trials, pausing, trained(1, [2.0, 1.9, 1.8]))
-    pausing.know_left(left)
-    leader = pausing.running_leader()
-    assert leader and leader.trial.number == number
-    assert [pausing.judge(trials[n]) is None for n in (0, 1)] == [number == 0, number == 1]

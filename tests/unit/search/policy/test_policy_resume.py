@@ -147,7 +147,7 @@ def test_more_trials_let_the_search_go_on() -> None:
     [
         (Plan(trials=60, patience=3), SPACE, StopReason.PATIENCE),
         (Plan(trials=60, patience=3, seconds=900.0), SPACE, StopReason.PATIENCE),
-        (Plan(trials=200, seconds=300.0), SPACE, StopReason.MINUTES),
+        (Plan(trials=400, seconds=300.0), SPACE, StopReason.MINUTES),
         (Plan(trials=200, halving=False), SMALL, StopReason.SPACE),
         (Plan(trials=200, halving=False, seconds=900.0), SMALL, StopReason.SPACE),
         (Plan(trials=24, patience=30), SPACE, StopReason.TRIALS),

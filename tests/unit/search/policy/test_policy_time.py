@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from unittest import mock
 
 import pytest
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.cost import PRIOR_FIXED
-from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.stop_reason import StopReason, out_of_time
@@ -143,25 +141,6 @@ def test_a_confirmation_of_a_trial_that_was_cut_short_has_as_many_rounds(outcome
     trial = policy.next(30.0)  # nine epochs would take 91 s
     assert trial and trial.phase is Phase.CONFIRM and trial.most_rounds == 3
     assert after_one_trial(ONE, outcome, confirm_configs=1).next(90.0) is None
-
-
-def test_trials_are_compared_by_the_time_to_the_end_of_the_search_also_while_no_slot_is_free() -> (
-    None
-):
-    plan = Plan(**{**PLAIN, "trials": 50, "seconds": 400.0, "halving": True, "confirm_configs": 1})
-    policy = policy_of(plan, SMALL, slots=1, first_rung=1)
-    trial = policy.next(0.0)
-    assert trial
-    progress = course_of(trial)
-    policy.begin(progress)
-    policy.note(with_rounds(progress, *[{"val_loss": 2.0, "round_seconds": 10.0}] * 3))
-    with mock.patch.object(Pausing, "know_left") as know_left:
-        for ask, gone in ((policy.next, 40.0), (policy.overdue, 60.0)):
-            ask(gone)
-            kept = policy.confirmation.reserve(400.0 - gone).seconds
-            assert kept > 0
-            know_left.assert_called_once_with(400.0 - gone - kept)
-            know_left.reset_mock()
 
 
 @each_slots
