@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import os
 import re
@@ -109,24 +108,6 @@ def test_a_node_must_answer_to_be_well(line: str, found: list[str]) -> None:
 )
 def test_a_resource_is_what_kubernetes_and_kuberay_know(resource: dict[str, Any]) -> None:
     assert errors(resource) == []
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        (lambda spec: spec.update(enableAutoscaling=True), "'enableAutoscaling' was unexpected"),
-        (lambda spec: spec.pop("headGroupSpec"), "'headGroupSpec' is a required property"),
-        (lambda spec: spec["authOptions"].update(mode="on"), "'on' is not one of"),
-        (lambda spec: spec["workerGroupSpecs"][0].update(replicas="2"), "'2' is not of type"),
-        (lambda spec: spec["headGroupSpec"]["rayStartParams"].update(port=6379), "6379 is not of"),
-    ],
-)
-def test_what_kuberay_does_not_know_is_found(
-    wrong: Callable[[dict[str, Any]], None], said: str
-) -> None:
-    resource = copy.deepcopy(RESOURCES["RayCluster"])
-    wrong(resource["spec"])
-    assert said in "\n".join(errors(resource))
 
 
 def test_the_pods_have_no_rights_and_write_to_volumes_alone() -> None:

@@ -20,7 +20,7 @@ import yaml
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import build_parser
 from lstm_sweep.search.store.settings import load
-from tests.unit.containers import COMPOSE, DOCKER, GPU, ROOT, S3, SERVICES, readme, stages
+from tests.unit.containers import COMPOSE, DOCKER, ROOT, S3, SERVICES, readme, stages
 
 SECRET = re.compile(r"PASS|SECRET|TOKEN|KEY|LOGIN")
 #: what a value takes from the environment: a variable, and what follows if there is none
@@ -186,13 +186,6 @@ def test_a_program_gets_the_secrets_that_lie_in_files(
     assert done.stdout.strip() == given.get("PGPASSWORD", "of a $file 'quoted'")
 
 
-def test_each_secret_in_a_file_is_one_that_programs_get() -> None:
-    given = set(re.findall(r"\b([A-Z_]+)(?= |;)", (DOCKER / "with-secrets").read_text("utf-8")))
-    services = [*SERVICES.values(), S3["services"]["mlflow"]]
-    files = {key for service in services for key in service["environment"] if "_FILE" in key}
-    assert {key.removesuffix("_FILE") for key in files} - {"POSTGRES_PASSWORD"} <= given
-
-
 def test_who_need_not_reach_each_other_cannot() -> None:
     """Templates are programs: what runs them reaches neither the database nor the service."""
     networks = {name: set(service["networks"]) for name, service in SERVICES.items()}
@@ -231,18 +224,6 @@ def test_the_readme_names_every_variable() -> None:
     assert set(told) == set(re.findall(r"\$\{([A-Z_]+)", text))
 
 
-@pytest.mark.parametrize("service", ["db", "mlflow", "service", "proxy", "ray-head", "ray-worker"])
-def test_a_server_is_watched_and_comes_back(service: str) -> None:
-    kind, *command = SERVICES[service]["healthcheck"]["test"]
-    assert (kind, len(command)) == ("CMD-SHELL", 1) or (kind == "CMD" and len(command) > 1)
-    assert SERVICES[service]["restart"] == "unless-stopped"
-
-
-def test_the_first_start_gets_the_time_to_make_all_tables() -> None:
-    assert SERVICES["mlflow"]["healthcheck"]["start_period"] == "600s"
-    assert any("--start-period=600s" in line for line in stages()["base"][1])
-
-
 def test_the_volume_of_the_database_is_where_its_version_wants_it() -> None:
     found = re.fullmatch(r"postgres:(\d+)-\w+", SERVICES["db"]["image"])
     assert found
@@ -268,21 +249,6 @@ def test_the_secrets_are_made_as_the_readme_says_and_never_replaced(
     assert {name: file.read_text(encoding="utf-8") for name, file in files.items()} == written
     user = (tmp_path / "docker" / ".env").read_text(encoding="utf-8")
     assert user == f"SWEEP_UID={os.getuid()}\n"
-
-
-def test_each_service_waits_for_the_one_it_needs() -> None:
-    needs = {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
-    healthy = {"condition": "service_healthy"}
-    assert needs == {
-        "db": {},
-        "mlflow": {"db": healthy},
-        "users": {"mlflow": healthy},
-        "service": {"mlflow": healthy},
-        "proxy": {"mlflow": healthy, "service": healthy},
-        "sweep": {"mlflow": healthy},
-        "ray-head": {"mlflow": healthy},
-        "ray-worker": {"ray-head": healthy},
-    }
 
 
 def test_what_must_last_lies_in_named_volumes() -> None:
@@ -321,24 +287,6 @@ def test_the_settings_that_are_lent_are_named_so_that_they_are_obeyed(name: str)
         load(DOCKER, {"PGPASSWORD": "planted"})
 
 
-def test_the_server_alone_has_the_files_of_runs_where_its_settings_say() -> None:
-    settings = yaml.safe_load((DOCKER / "mlflow.yaml").read_text(encoding="utf-8"))
-    mount = f"artifacts:{settings['artifacts']}"
-    assert [name for name in SERVICES if mount in SERVICES[name].get("volumes", ())] == ["mlflow"]
-    assert any(settings["artifacts"] in line for line in stages()["base"][1])
-
-
-def test_the_server_answers_to_its_name_and_asks_for_a_password() -> None:
-    settings = yaml.safe_load((DOCKER / "mlflow.yaml").read_text(encoding="utf-8"))
-    environment = SERVICES["mlflow"]["environment"]
-    assert (
-        f"./auth.ini:{environment['MLFLOW_AUTH_CONFIG_PATH']}:ro,z" in SERVICES["mlflow"]["volumes"]
-    )
-    assert "mlflow" in settings["allowed_hosts"]
-    assert SERVICES["sweep"]["environment"]["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
-    assert re.search(r"://[^:@]+@db/", settings["tracking_uri"])
-
-
 def test_the_service_runs_its_sweeps_on_the_server_and_not_as_its_admin() -> None:
     environment = SERVICES["service"]["environment"]
     settings = load(DOCKER, environment | {"LSTM_SWEEP_SETTINGS": "mlflow.yaml"})
@@ -350,39 +298,10 @@ def test_the_service_runs_its_sweeps_on_the_server_and_not_as_its_admin() -> Non
     assert (arguments.host, arguments.mlflow_page, arguments.on) == ("0.0.0.0", "/mlflow", "local")
 
 
-def test_the_proxy_leads_to_where_the_others_listen() -> None:
-    file = (DOCKER / "Caddyfile").read_text(encoding="utf-8")
-    found = dict(re.findall(r"\{\$(\w+):([\w:]+)\}", file))
-    assert found == {"LISTEN": ":8080", "MLFLOW": "mlflow:5000", "SERVICE": "service:8000"}
-    for name in ("mlflow", "service"):
-        command = SERVICES[name]["command"]
-        assert found[name.upper()] == f"{name}:{command[command.index('--port') + 1]}"
-        assert "ports" not in SERVICES[name]
-    assert SERVICES["proxy"]["ports"] == ["127.0.0.1:${SWEEP_PORT:-8080}:8080"]
-    page = SERVICES["service"]["command"][-1]
-    assert f"handle_path {page}/* " in file
-    assert "header_up -Cookie" in file and '"Basic {$MLFLOW_LOGIN}"' in file
-
-
 def test_a_sweep_gets_the_time_to_end_in_order() -> None:
     for name in ("mlflow", "service", "sweep"):
         assert SERVICES[name]["init"] is True
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > 10
-
-
-def test_gpus_are_asked_for_in_the_overlay_alone() -> None:
-    assert "nvidia" not in str(COMPOSE)
-    assert list(GPU["services"]) == ["service", "sweep", "ray-worker"]
-    for service in GPU["services"].values():
-        assert service["image"].endswith(":gpu")
-        assert service["build"] == {"target": "gpu"}
-        assert service["deploy"]["resources"]["reservations"]["devices"][0]["driver"] == "nvidia"
-
-
-def test_the_images_are_built_by_targets_that_exist() -> None:
-    targets = {service["build"]["target"] for service in SERVICES.values() if "build" in service}
-    assert targets | {GPU["services"]["sweep"]["build"]["target"]} == {"cpu", "gpu"}
-    assert {"cpu", "gpu"} < set(stages())
 
 
 def test_the_commands_of_the_readme_name_services_and_files_that_exist() -> None:
@@ -394,9 +313,3 @@ def test_the_commands_of_the_readme_name_services_and_files_that_exist() -> None
         named = set(re.sub(r"(--entrypoint|-U|-d|-v) \S+", "", command).split()) & set(SERVICES)
         needs_one = re.search(r" (run|exec|logs|stop) ", command)
         assert named or not needs_one, command
-
-
-def test_an_upgrade_is_of_the_database_that_the_server_has() -> None:
-    settings = yaml.safe_load((DOCKER / "mlflow.yaml").read_text(encoding="utf-8"))
-    address = settings["tracking_uri"].replace("postgresql:", "postgresql+psycopg2:")
-    assert f"db upgrade {address}\n" in readme()

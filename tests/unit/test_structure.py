@@ -255,13 +255,3 @@ def test_names_of_tags_are_in_one_module() -> None:
     names = found.pop("search/store/tags.py")
     assert {"sweep.role", "mlflow.parentRunId", "sweep.spec", "version."} <= names
     assert {module: names for module, names in found.items() if names} == {}
-
-
-def test_a_name_of_a_tag_is_found_in_a_message_and_in_a_part_of_a_text(tmp_path: Path) -> None:
-    file = tmp_path / "module.py"
-    file.write_text(
-        '''"""Not sweep.in_docstring."""
-read(tags["sweep.name"], f"version.{name}", f"tag sweep.data: {why}", "sweep.yaml", "a sweep.")
-'''
-    )
-    assert tag_names(file) == {"sweep.name", "version.", "sweep.data"}
