@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.config import DIRECTIONS, OPTIMIZERS
-from lstm_sweep.search.engine_names import ENGINES
-from lstm_sweep.search.policy.plan import ALGORITHMS
 from tests.acceptance.bad_input import DATA, GOOD, MODEL, OVER, lay_out, refuse
 
 
@@ -25,43 +23,23 @@ def model(returned: bytes) -> bytes:
     return DATA + b"def create_model(x, y):\n    return " + returned + b"\n"
 
 
-NUMBER, WHOLE = "expected a number from", "expected a whole number from"
+WHOLE = "expected a whole number from"
 #: content of SWEEP.yaml, and what the line must name beside the file
 SWEEPS: list[tuple[bytes, list[str]]] = [
     (b"trials: 20\ntrials: 30\n", [":2", "found 'trials' twice", "line 1", "each field once"]),
     (b"space: {layers: 2, layers: 3}\n", [":1", "found 'layers' twice", "each field once"]),
     (b"trials: 20\nspace:\n  layers: [2, 3, 2]\n", ["layers lists 2 twice"]),
-    (b"trials: '20'\n", ["trials is '20'", WHOLE]),
-    (b"trials: 2.5\n", ["trials is 2.5", WHOLE]),
-    (b"trials: true\n", ["trials is True", WHOLE]),
-    (b"trials: [20]\n", ["trials is [20]", WHOLE]),
     (b"trials: {a: 1}\n", ["trials is {'a': 1}", WHOLE]),
     (b"trials: 2024-01-01\n", ["trials is datetime.date", WHOLE]),
     (b"trials: 010\n", ["trials is '010'", WHOLE]),
     (b"trials: " + b"9" * 5000, [":1", "'9999", "expected a value of", "int"]),
     (b"trials: 0x" + b"f" * 9000, ["trials is", "too large", WHOLE]),
-    (b"minutes: 5 min\n", ["minutes is '5 min'", "expected a number above"]),
     (b"minutes: 1:30\n", ["minutes is '1:30'", "expected a number above"]),
-    (b"minutes: .nan\n", ["minutes is nan", "expected a number above"]),
-    (b"minutes: -.inf\n", ["minutes is -inf", "expected a number above"]),
     (b"ladder: no\n", ["ladder is 'no'", "true or false"]),
-    (b"halving: 1\n", ["halving is 1", "true or false"]),
-    (b"algo: [tpe]\n", ["algo is ['tpe']", ", ".join(ALGORITHMS)]),
-    (b"on: locl\n", ["on is 'locl'", ", ".join(ENGINES), "did you mean 'local'?"]),
-    (b"size_low: 5\nsize_high: 1\n", ["from 5 to 1", "0 <= low <= high"]),
-    (b"size_high: big\n", ["size_high is 'big'", NUMBER]),
-    (b"split: [8, 1]\n", ["split is [8, 1]", "three shares above 0"]),
     (b"split: 80/10/10\n", ["split is '80/10/10'", "three shares above 0"]),
     (b"split: [0x" + b"f" * 300 + b", 0.5, 0.5]\n", ["split is [", "three shares above 0"]),
-    (b"split: [.inf, 1, 1]\n", ["split is [inf, 1, 1]", "three shares above 0"]),
-    (b"symbols: [chars]\n", ["symbols is ['chars']", "auto, chars, ids"]),
-    (b"data: 7\n", ["data is 7", "expected a path"]),
-    (b"data: ''\n", ["data is ''", "expected a path"]),
     (b'data: "a\\0b"\n', [r"'a\x00b'", "null byte"]),
     (b"data: ring\n", ["ring", "expected a file or folder"]),
-    (b"name: 7\n", ["name is 7", "letters"]),
-    (b"space: fast\n", ["'fast'", "default, quick"]),
-    (b"space: []\n", ["space: found nothing", "expected a mapping"]),
     (b"space: [layers]\n", ["space: found a list", "expected a mapping"]),
     (b"space: {layer_sise: 8}\n", ["space: 'layer_sise'", "did you mean 'layer_size'?"]),
     (b"1: 2\n", ["1 is no field", "possible: data"]),
