@@ -277,6 +277,13 @@ class MlflowStore(Store):
         self.ask(lambda: self._files_of(run_id).log_artifact(str(file), folder))
 
     @override
+    def keep_text(self, run_id: str, text: str, name: str) -> None:
+        from mlflow.store.artifact.artifact_repo import verify_artifact_path
+
+        verify_artifact_path(name)
+        super().keep_text(run_id, text, name)
+
+    @override
     def drop_folder(self, run_id: str, name: str) -> None:
         self._check_files()
 
