@@ -14,8 +14,7 @@ from lstm_sweep.search.policy.confirmed import Confirmed, best_config, confirmed
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.policy.slots import Slots
-from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Phase
 

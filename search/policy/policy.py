@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.policy.broken_off import BrokenOff
 from lstm_sweep.search.policy.confirmation import Confirmation, Reserve
 from lstm_sweep.search.policy.confirmed import is_whole
-from lstm_sweep.search.policy.early_stopping import stopped_early
 from lstm_sweep.search.policy.ladder import LadderDecision
 from lstm_sweep.search.policy.ladder_phase import LadderPhase
 from lstm_sweep.search.policy.pausing import pruned
@@ -22,18 +20,49 @@ from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.search_phase import SearchPhase
-from lstm_sweep.search.policy.slots import Slots
 from lstm_sweep.search.policy.stop_reason import (
     NO_RESULT,
     Stop,
     StopReason,
     all_trials,
     out_of_time,
+    stopped_early,
 )
-from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.progress import TrialProgress, TrialSnapshot
 from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase, Trial, trial_seed
 from lstm_sweep.spaces.space import Space
+
+
+class BrokenOff:
+    """Trials that had ended, were under way, or had no slot."""
+
+    def __init__(
+        self,
+        all_progress: Sequence[TrialProgress],
+        waiting: Sequence[Trial],
+        paused: Sequence[TrialProgress],
+    ) -> None:
+        """`all_progress` are attempts that have ended, in order of their ends.
+
+        `waiting` are trials that were under way, and `paused` those that had no slot.
+        """
+        last = {progress.trial.number: progress for progress in all_progress}
+        #: the last attempt of each trial of which one has ended, in order of their ends
+        self.last = [one for one in all_progress if one is last[one.trial.number]]
+        trials = [*(progress.trial for progress in (*self.last, *paused)), *waiting]
+        searched = max((t.number for t in trials if t.phase is not Phase.CONFIRM), default=-1)
+        again = {trial.number for trial in trials if trial.phase is Phase.CONFIRM}
+        confirming = {number for number in again if number > searched}
+        #: the first trial that confirms a config since the search has ended; None: it goes on
+        self.first_again = min(confirming, default=None)
+        #: numbers of those that have not ended for good
+        self.under_way = {trial.number for trial in (*waiting, *(one.trial for one in paused))}
+        known = last | {progress.trial.number: progress for progress in paused}
+        #: those of which anything is known, by number: up to the end of the search, and since then
+        self.begun = [known[number] for number in sorted(known.keys() - confirming)]
+        self.further = [known[number] for number in sorted(known.keys() & confirming)]
+
 
 #: why a trial ends before its sweep does
 KEPT = "the time of the search is over; the rest is for further seeds of the best"

@@ -5,10 +5,23 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Phase
+
+
+@dataclass
+class Slots:
+    """How many trials may run at once by now, 1 or more.
+
+    The search reads it, and what confirms the best; a ladder stays as long as it was at first.
+    Whoever drives the sweep keeps it up to date: other sweeps come and go, and so do nodes.
+    """
+
+    count: int
+
 
 #: paused trials that are named at a time once none goes on; after a few ends they are asked again
 FEW_PAUSED = 64

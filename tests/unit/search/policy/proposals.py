@@ -8,9 +8,8 @@ from dataclasses import replace
 import pytest
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
-from lstm_sweep.search.policy.observations import Observation, Observations
 from lstm_sweep.search.policy.plan import ALGORITHMS
-from lstm_sweep.search.policy.proposer import Proposal, Proposer
+from lstm_sweep.search.policy.proposer import Observation, Observations, Proposal, Proposer
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
 

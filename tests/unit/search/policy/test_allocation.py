@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.policy.allocation import Contender, Standings
+from lstm_sweep.search.policy.pausing import Contender, Standings
 
 RUNGS = (1, 3, 9)
 

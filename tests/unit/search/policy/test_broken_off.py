@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy.broken_off import BrokenOff
+from lstm_sweep.search.policy.policy import BrokenOff
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase, Trial
 from tests.unit.search.policy.player import course_of

@@ -8,8 +8,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.confirmation import GRACE_S, Confirmation
 from lstm_sweep.search.policy.cost import ObservedCosts
 from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.slots import Slots
-from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Ended, Outcome, Trial
 from tests.unit.search.policy.player import SMALL, course_of, problem_of, with_rounds

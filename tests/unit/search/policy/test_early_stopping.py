@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy.early_stopping import stopped_early
+from lstm_sweep.search.policy.stop_reason import stopped_early
 from lstm_sweep.search.trial import Ended, Outcome, Trial
 from tests.unit.search.policy.player import course_of, with_rounds
 

@@ -9,8 +9,12 @@ import pytest
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.policy.cost import DataSize, prior_seconds
-from lstm_sweep.search.policy.large_layers import FEWEST_ROUNDS, has_room, rounds_to_read
-from lstm_sweep.search.policy.large_opening import MOST_OF_TIME
+from lstm_sweep.search.policy.large_opening import (
+    FEWEST_ROUNDS,
+    MOST_OF_TIME,
+    has_room,
+    rounds_to_read,
+)
 from lstm_sweep.search.policy.problem import admits_all
 from lstm_sweep.search.policy.round_size import usual_network
 from lstm_sweep.spaces.presets import DEFAULT

@@ -19,8 +19,7 @@ from lstm_sweep.search.policy.large_opening import (
 from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import Admits, LargeNetwork, admits_all
-from lstm_sweep.search.policy.slots import Slots
-from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.trial import Outcome, Paused, Phase, Trial
 from lstm_sweep.spaces.dimension import Listed

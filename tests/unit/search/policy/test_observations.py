@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy import observations
-from lstm_sweep.search.policy.observations import Observation, Observations
+from lstm_sweep.search.policy import proposer
+from lstm_sweep.search.policy.proposer import Observation, Observations
 
 KNOWN = st.sampled_from([None, 1.0, 1.0, 2.0, 3.0])
 
@@ -44,8 +44,8 @@ def test_of_many_trials_those_that_are_worth_knowing_are_told(
     ]
     inside = [one for one in trials if one.point]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(observations, "HISTORY", 12)
-        patch.setattr(observations, "GOOD", 3)
+        patch.setattr(proposer, "HISTORY", 12)
+        patch.setattr(proposer, "GOOD", 3)
         seen = Observations.of(trials)
     assert seen.history == worth_knowing(inside, 12, 3)
     assert seen.inside == len(inside)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy.patience import noise, trials_without_gain
+from lstm_sweep.search.policy.stop_reason import noise, trials_without_gain
 from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Ended, Outcome, Trial
 from tests.unit.search.policy.player import course_of, with_rounds

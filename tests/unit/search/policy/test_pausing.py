@@ -10,9 +10,8 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.pausing import Pausing, pruned
 from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.slots import Slots
 from lstm_sweep.search.policy.stop_reason import StopReason
-from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase, Trial
 from tests.unit.search.policy.player import (

@@ -7,8 +7,7 @@ import pytest
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.policy.observations import Observation, Observations
-from lstm_sweep.search.policy.proposer import STARTUP, Proposer
+from lstm_sweep.search.policy.proposer import STARTUP, Observation, Observations, Proposer
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space

@@ -10,8 +10,7 @@ import pytest
 
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.size import SizeRule
-from lstm_sweep.search.policy.observations import Observation
-from lstm_sweep.search.policy.proposer import STARTUP, Proposer
+from lstm_sweep.search.policy.proposer import STARTUP, Observation, Proposer
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Range
 from lstm_sweep.spaces.space import Space

@@ -10,9 +10,15 @@ import hyperopt
 import pytest
 
 from lstm_sweep.models.config import as_lstm_config
-from lstm_sweep.search.policy import observations, tpe
-from lstm_sweep.search.policy.observations import GOOD, HISTORY, Observation
-from lstm_sweep.search.policy.proposer import FEWEST_LOSSES, STARTUP, Proposer
+from lstm_sweep.search.policy import proposer, tpe
+from lstm_sweep.search.policy.proposer import (
+    FEWEST_LOSSES,
+    GOOD,
+    HISTORY,
+    STARTUP,
+    Observation,
+    Proposer,
+)
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import Space
 from tests.unit.search.policy.proposals import FREE, SMALL, asked, configs, search
@@ -253,5 +259,5 @@ def test_a_short_history_is_told_whole(
     seen = long_history(trials)
     bounded = asked(Proposer(FREE, seed=1, algorithm="hyperopt"), trials, seen)
     assert list(heard.documents) == list(range(trials)) and heard.gamma == 0.25
-    monkeypatch.setattr(observations, "HISTORY", 10**9)
+    monkeypatch.setattr(proposer, "HISTORY", 10**9)
     assert asked(Proposer(FREE, seed=1, algorithm="hyperopt"), trials, seen) == bounded
