@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,19 +17,20 @@ from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep import health
 from lstm_sweep.search.trial import Computing, Ended, Job, Message, Outcome, RoundDone, Slot
 from tests.fakes import ScriptedEngine
-from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 #: later if the machine is busy
 WHY = re.compile("no report, and nothing computed for [2-9] s, expected less than 2 s")
 
 
 @pytest.fixture
-def store(workplace: Callable[[str], Path]) -> Store:
-    return store_in(workplace("hanging"))
+def store() -> Store:
+    return MemoryStore()
 
 
 class Frozen(LocalEngine):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from lstm_sweep.search.policy.ladder_length import STEPS
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.resume import rebuild
@@ -21,7 +21,7 @@ from lstm_sweep.search.trial import Phase, Trial
 from lstm_sweep.spaces.space import from_mapping
 from tests.contract.sittings import after, go_on, interrupt
 from tests.fakes import ScriptedEngine
-from tests.sweeps import PLAIN, store_in, sweep_of
+from tests.sweeps import PLAIN, sweep_of
 
 #: a ladder of 1, 0.1 and 0.01, of which 0.1 is best, and a search of two epochs a trial
 CLIMBED: dict[int, list[float]] = {0: [2.6], 1: [1.5], 2: [2.4]}
@@ -51,8 +51,8 @@ def trials_of(store: Store) -> list[Trial]:
 
 
 @pytest.fixture
-def store(workplace: Callable[[str], Path], request: pytest.FixtureRequest) -> Store:
-    return store_in(workplace(str(request.node.name)[:40]))
+def store() -> MemoryStore:
+    return MemoryStore()
 
 
 def test_runs_of_the_ladder_say_after_how_many_steps_they_end(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 from typing_extensions import override
 
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.resume import rebuild
@@ -18,7 +16,7 @@ from lstm_sweep.search.trial import Ended, Job, Outcome
 from lstm_sweep.spaces.space import from_mapping
 from tests.contract.sittings import after, interrupt
 from tests.fakes import ScriptedEngine
-from tests.sweeps import store_in, sweep_of, tiny_spec
+from tests.sweeps import sweep_of, tiny_spec
 
 LOSSES = {number: [3.0 - number / 100, 2.9 - number / 100] for number in range(40)}
 SPACE = from_mapping(
@@ -56,8 +54,8 @@ class Heard(Silent):
 
 
 @pytest.fixture
-def store(workplace: Callable[[str], Path]) -> Store:
-    return store_in(workplace("memory"))
+def store() -> Store:
+    return MemoryStore()
 
 
 def attempts(store: Store) -> dict[int, list[tuple[int, str]]]:

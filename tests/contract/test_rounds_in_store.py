@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,13 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.resume import rebuild
 from tests.contract.sittings import go_on
 from tests.fakes import ScriptedEngine
-from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 #: losses of two trials of two epochs in three rounds each
 IN_ROUNDS = {0: [3.0, 2.9, 2.8, 2.7, 2.75, 2.8], 1: [3.0, 2.5, 2.4, 2.3, 2.2, 2.1]}
@@ -27,10 +27,8 @@ def spec_of(data: Path, **fields: Any) -> Any:
     return tiny_spec(data=str(data), trials=2, **(PLAIN | fields))
 
 
-def test_a_run_counts_in_rounds_and_says_its_epochs(
-    workplace: Callable[[str], Path], data: Path, corpus: Corpus
-) -> None:
-    store = store_in(workplace("rounds"))
+def test_a_run_counts_in_rounds_and_says_its_epochs(data: Path, corpus: Corpus) -> None:
+    store = MemoryStore()
     spec = spec_of(data, rounds_per_epoch=3)
     state = sweep_of(store, corpus, ScriptedEngine(IN_ROUNDS), spec).run()
     assert [len(one.rounds) for one in state.finished] == [6, 6]
@@ -42,10 +40,8 @@ def test_a_run_counts_in_rounds_and_says_its_epochs(
     assert store.tags(first.run_id)[Tag.ROUNDS_PER_EPOCH] == "3"
 
 
-def test_a_run_whose_rounds_are_epochs_says_nothing_of_rounds(
-    workplace: Callable[[str], Path], data: Path, corpus: Corpus
-) -> None:
-    store = store_in(workplace("epochs"))
+def test_a_run_whose_rounds_are_epochs_says_nothing_of_rounds(data: Path, corpus: Corpus) -> None:
+    store = MemoryStore()
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec_of(data)).run()
     for record in reader.trials(store, "s"):
         assert (record.best_epoch, record.epochs) == (2, 2)
@@ -53,10 +49,8 @@ def test_a_run_whose_rounds_are_epochs_says_nothing_of_rounds(
         assert Tag.ROUNDS_PER_EPOCH not in store.tags(record.run_id)
 
 
-def test_a_sweep_goes_on_with_its_rounds(
-    workplace: Callable[[str], Path], data: Path, corpus: Corpus
-) -> None:
-    store = store_in(workplace("resumed"))
+def test_a_sweep_goes_on_with_its_rounds(data: Path, corpus: Corpus) -> None:
+    store = MemoryStore()
     engine = ScriptedEngine(IN_ROUNDS, interrupt=True)
     with pytest.raises(KeyboardInterrupt):
         sweep_of(store, corpus, engine, spec_of(data, rounds_per_epoch=3)).run()
@@ -66,10 +60,8 @@ def test_a_sweep_goes_on_with_its_rounds(
     assert [record.epochs for record in reader.trials(store, "s")] == [2.0, 2.0]
 
 
-def test_a_trial_with_other_rounds_than_its_sweep_is_refused(
-    workplace: Callable[[str], Path], data: Path, corpus: Corpus
-) -> None:
-    store = store_in(workplace("changed"))
+def test_a_trial_with_other_rounds_than_its_sweep_is_refused(data: Path, corpus: Corpus) -> None:
+    store = MemoryStore()
     engine = ScriptedEngine(IN_ROUNDS, interrupt=True)
     with pytest.raises(KeyboardInterrupt):
         sweep_of(store, corpus, engine, spec_of(data, rounds_per_epoch=3)).run()
