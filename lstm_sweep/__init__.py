@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lstm_sweep._launch import SweepFields, launch, prune, sweep, sweeps
     from lstm_sweep._model import Model, load
+    from lstm_sweep._service import Service, connect
     from lstm_sweep._sweep import Sweep
     from lstm_sweep._trial import Rerun, Trial
     from lstm_sweep.models.errors import InputError
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from lstm_sweep.search.store.faults import StoreError
 
 __all__ = [
-    "InputError", "Model", "Rerun", "StoreError", "Sweep", "SweepFields", "SweepStatusReport",
-    "Trial", "TrialComparison", "launch", "load", "prune", "sweep", "sweeps",
+    "InputError", "Model", "Rerun", "Service", "StoreError", "Sweep", "SweepFields",
+    "SweepStatusReport", "Trial", "TrialComparison", "connect", "launch", "load", "prune", "sweep",
+    "sweeps",
 ]  # fmt: skip
 
 _MODULES = {
@@ -37,6 +39,8 @@ _MODULES = {
     "sweeps": "_launch",
     "Model": "_model",
     "load": "_model",
+    "Service": "_service",
+    "connect": "_service",
     "Sweep": "_sweep",
     "Rerun": "_trial",
     "Trial": "_trial",

@@ -17,6 +17,8 @@ from lstm_sweep.search.spec import OPTIONS, SweepSpec
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lstm_sweep.search.actions import Actions
+
 #: a file or folder
 PathLike = str | os.PathLike[str]
 #: values of a field of a config: one, a list of them, `"low..high"`, or a mapping with `low`,
@@ -100,22 +102,23 @@ def launch(
             used; the message says what was expected
         StoreError: the store has failed while the sweep ran
     """
-    from lstm_sweep.search import api
+    from lstm_sweep.search.actions import Local
+
+    return launch_by(Local(settings_of(store)), fields, progress, address)
+
+
+def launch_by(
+    actions: Actions, fields: SweepFields, progress: bool | None, address: str | None = None
+) -> Sweep:
+    """Run a sweep here, or by a service; see `launch`."""
     from lstm_sweep.search.engine_names import ray_address
 
-    spec, settings = spec_of(fields), settings_of(store)
+    spec = spec_of(fields)
     cluster, observer = ray_address(address, spec.on), observer_of(progress)
     result = drive(
-        lambda interrupts: api.launch(
-            spec,
-            settings=settings,
-            observer=observer,
-            interrupts=interrupts,
-            ray_address=cluster,
-        ),
-        advice=how_to_go_on,
+        lambda interrupts: actions.launch(spec, observer, interrupts, cluster), advice=how_to_go_on
     )
-    return Sweep(result.sweep, settings)
+    return Sweep(result.sweep, actions)
 
 
 def sweep(name: str, *, store: StoreLike = None) -> Sweep:
@@ -129,7 +132,9 @@ def sweep(name: str, *, store: StoreLike = None) -> Sweep:
         InputError: there is none, or the store does not answer
         StoreError: the store fails once it has answered
     """
-    found = Sweep(name, settings_of(store))
+    from lstm_sweep.search.actions import Local
+
+    found = Sweep(name, Local(settings_of(store)))
     found.status()
     return found
 
@@ -146,10 +151,16 @@ def sweeps(*, store: StoreLike = None) -> pd.DataFrame:
         InputError: the store does not answer
         StoreError: the store fails once it has answered
     """
-    from lstm_sweep import _tables
-    from lstm_sweep.search import api
+    from lstm_sweep.search.actions import Local
 
-    listing = api.sweeps(settings=settings_of(store))
+    return sweeps_of(Local(settings_of(store)))
+
+
+def sweeps_of(actions: Actions) -> pd.DataFrame:
+    """All sweeps of a store; see `sweeps`."""
+    from lstm_sweep import _tables
+
+    listing = actions.sweeps()
     warn_of_left_out(listing.left_out)
     return _tables.sweeps(listing.to_list())
 
@@ -176,18 +187,23 @@ def prune(
         InputError: a value cannot be, or the store does not answer
         StoreError: the store fails once it has answered
     """
+    from lstm_sweep.search.actions import Local
+
+    return prune_by(
+        Local(settings_of(store)), older_than_days, keep_best=keep_best, dry_run=dry_run
+    )
+
+
+def prune_by(
+    actions: Actions, older_than_days: float, *, keep_best: bool, dry_run: bool
+) -> pd.DataFrame:
+    """Delete sweeps of a store; see `prune`."""
     from lstm_sweep import _tables
-    from lstm_sweep.search import api
 
     if isinstance(older_than_days, bool) or not isinstance(older_than_days, int | float):
         found = shown(older_than_days)
         raise InputError(f"prune: older_than_days is {found}: expected a number of days")
-    listing = api.prune(
-        settings=settings_of(store),
-        older_than_s=older_than_days * 24 * 3600,
-        keep_best=keep_best,
-        dry_run=dry_run,
-    )
+    listing = actions.prune(older_than_days * 24 * 3600, keep_best=keep_best, dry_run=dry_run)
     warn_of_left_out(listing.left_out)
     return _tables.pruned([one.to_dict() for one in listing.sweeps])
 

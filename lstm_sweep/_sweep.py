@@ -16,26 +16,26 @@ from lstm_sweep.models.field_checks import path_text
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lstm_sweep.search.actions import Actions
     from lstm_sweep.search.api.status_report import SweepStatusReport
     from lstm_sweep.search.api.sweep_result import SweepResult
-    from lstm_sweep.search.store.settings import Settings
 
 
 class Sweep:
-    """A sweep in a store; `launch` and `sweep` return one.
+    """A sweep in a store, here or of a service; `launch` and `sweep` return one.
 
     It keeps nothing: each question is asked of the store, which another process may be writing to.
     Each may raise `InputError`, if the sweep is there no more or the store does not answer, or
     `StoreError`, if the store fails once it has answered.
     """
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, actions: Actions) -> None:
         #: name of the sweep
         self.name = name
-        self._settings = settings
+        self._actions = actions
 
     def __repr__(self) -> str:
-        return f"<Sweep {self.name} in {self._settings}>"
+        return f"<Sweep {self.name} in {self._actions}>"
 
     def trials(self) -> pd.DataFrame:
         """All trials: a row for each, by its ID, the best first, those without a result last.
@@ -48,9 +48,8 @@ class Sweep:
         has `config_` before it, such as `config_epochs`.
         """
         from lstm_sweep import _tables
-        from lstm_sweep.search import api
 
-        listing = api.trials(self.name, settings=self._settings)
+        listing = self._actions.trials(self.name)
         warn_of_left_out(listing.left_out)
         return _tables.trials(listing.to_list())
 
@@ -63,15 +62,13 @@ class Sweep:
         Raises:
             InputError: the sweep has no such trial
         """
-        from lstm_sweep.search import api
-
         reference = number if isinstance(number, str) else f"{self.name}/{number}"
-        record = api.show(reference, settings=self._settings).record
+        record = self._actions.show(reference).record
         if record.trial.sweep != self.name:
             raise InputError(
                 f"trial {record.trial.id} is none of sweep '{self.name}', expected one that is"
             )
-        return Trial(record, self._settings)
+        return Trial(record, self._actions)
 
     @property
     def best(self) -> Trial:
@@ -82,9 +79,7 @@ class Sweep:
         Raises:
             InputError: no trial has a result
         """
-        from lstm_sweep.search import api
-
-        best = api.trials(self.name, settings=self._settings).best
+        best = self._actions.trials(self.name).best
         if best is None:
             now = self.status()
             why = f" ({now.why})" if now.why else ""
@@ -92,20 +87,16 @@ class Sweep:
                 f"sweep '{self.name}' has no trial with a result, expected one; it is "
                 f"{now.state}{why}"
             )
-        return Trial(best, self._settings)
+        return Trial(best, self._actions)
 
     @property
     def baselines(self) -> dict[str, float]:
         """Loss of each baseline on the same targets as the trials, nats; empty for a template."""
-        from lstm_sweep.search import api
-
-        return dict(api.trials(self.name, settings=self._settings, top=1).baselines)
+        return dict(self._actions.trials(self.name, 1).baselines)
 
     def status(self) -> SweepStatusReport:
         """The state of the sweep, as its store has it."""
-        from lstm_sweep.search import api
-
-        return api.status(self.name, settings=self._settings)
+        return self._actions.status(self.name)
 
     def report(self, to: str | os.PathLike[str] | None = None) -> str:
         """The report of the sweep as it is now: an HTML page that loads nothing from elsewhere.
@@ -119,10 +110,8 @@ class Sweep:
         Raises:
             InputError: the file cannot be written, or something else is there
         """
-        from lstm_sweep.search import api
-
         given = path_text("to", to) if to is not None else None
-        return api.report(self.name, settings=self._settings, to=given).html
+        return self._actions.report(self.name, given).html
 
     def resume(
         self,
@@ -158,7 +147,6 @@ class Sweep:
         Raises:
             InputError: another process drives it, or its data or template are not what they were
         """
-        from lstm_sweep.search import api
         from lstm_sweep.search.engine_names import ray_address
 
         given = {
@@ -169,10 +157,9 @@ class Sweep:
         own_file = path_text("template", template) if template is not None else None
         cluster, observer = ray_address(address, on), observer_of(progress)
         drive(
-            lambda interrupts: api.resume(
+            lambda interrupts: self._actions.resume(
                 self.name,
                 changes,
-                settings=self._settings,
                 template=own_file,
                 observer=observer,
                 interrupts=interrupts,
@@ -186,9 +173,7 @@ class Sweep:
 
         Returns the state in which it is then, such as `stopped`.
         """
-        from lstm_sweep.search import api
-
-        stopped = api.stop(self.name, settings=self._settings)
+        stopped = self._actions.stop(self.name)
         warn_of_left_out(stopped.left_out)
         return stopped.state
 
@@ -200,9 +185,7 @@ class Sweep:
         Raises:
             InputError: it runs, waits for a service, or one of its trials is trained again
         """
-        from lstm_sweep.search import api
-
-        return api.delete(self.name, settings=self._settings).freed.bytes
+        return self._actions.delete(self.name).freed.bytes
 
 
 def how_to_go_on(result: SweepResult) -> str:

@@ -15,16 +15,16 @@ from lstm_sweep.models.field_checks import path_text
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lstm_sweep.search.actions import Actions
     from lstm_sweep.search.api.trial_comparison import TrialComparison
     from lstm_sweep.search.store.reader import TrialRecord
-    from lstm_sweep.search.store.settings import Settings
 
 
 class Trial:
     """A trial as it stood in the store when it was asked for."""
 
-    def __init__(self, record: TrialRecord, settings: Settings) -> None:
-        self._record, self._settings = record, settings
+    def __init__(self, record: TrialRecord, actions: Actions) -> None:
+        self._record, self._actions = record, actions
 
     def __repr__(self) -> str:
         loss = "no loss" if self.val_loss is None else f"val_loss {self.val_loss:.4f}"
@@ -83,10 +83,7 @@ class Trial:
     @property
     def bits_per_symbol(self) -> float | None:
         """That loss in bits; None without one, and for a template."""
-        from lstm_sweep.search.api.sweep_result import BestTrial
-
-        measured = BestTrial.of(self._record)
-        return measured.bits_per_symbol if measured else None
+        return self._record.trial.objective.bits_per_symbol(self.val_loss)
 
     @property
     def best_epoch(self) -> float | None:
@@ -111,7 +108,7 @@ class Trial:
         Columns: `train_loss` and `val_loss` (nats), `val_accuracy`, `val_top5_accuracy`; for a
         template what its `fit` reports.
         """
-        return _curve(self.run_id, self._settings)
+        return _curve(self.run_id, self._actions)
 
     def compare(self, other: Trial | str) -> TrialComparison:
         """Compare it with another trial: configs, curves, and which one is better.
@@ -122,10 +119,8 @@ class Trial:
         Raises:
             InputError: there is no such trial
         """
-        from lstm_sweep.search import api
-
         reference = other.run_id if isinstance(other, Trial) else other
-        return api.compare(self.run_id, reference, settings=self._settings)
+        return self._actions.compare(self.run_id, reference)
 
     def export(
         self,
@@ -155,13 +150,10 @@ class Trial:
                 be registered
             StoreError: the folder is there, but the store has failed before it was registered
         """
-        from lstm_sweep.search import api
-
-        done = api.export(
+        done = self._actions.export(
             self.run_id,
             path_text("to", to),
-            settings=self._settings,
-            format=format,
+            format,
             unchecked=unchecked,
             register=register,
         )
@@ -187,15 +179,12 @@ class Trial:
         Raises:
             InputError: its data or template are not what they were, or a value cannot be
         """
-        from lstm_sweep.search import api
-
         observer = observer_of(progress)
         found = drive(
-            lambda interrupts: api.rerun(
+            lambda interrupts: self._actions.rerun(
                 self.run_id,
-                settings=self._settings,
-                changes=set,
-                engine=on,
+                set,
+                on,
                 template=path_text("template", template) if template is not None else None,
                 observer=observer,
                 interrupts=interrupts,
@@ -203,7 +192,7 @@ class Trial:
         )
         fields = found.to_dict()
         return Rerun(
-            fields.pop("trial"), fields.pop("rerun_run_id"), **fields, _settings=self._settings
+            fields.pop("trial"), fields.pop("rerun_run_id"), **fields, _actions=self._actions
         )
 
 
@@ -231,21 +220,20 @@ class Rerun:
     changed_device: dict[str, str] | None
     #: how it has ended
     outcome: str
-    _settings: Settings
+    _actions: Actions
 
     def __repr__(self) -> str:
         return f"<Rerun of {self.trial}: {self.verdict}, {self.epochs_compared:g} epochs compared>"
 
     def curve(self) -> pd.DataFrame:
         """Its metrics by epoch, as `Trial.curve` has those of the first run."""
-        return _curve(self.run_id, self._settings)
+        return _curve(self.run_id, self._actions)
 
 
-def _curve(run_id: str, settings: Settings) -> pd.DataFrame:
+def _curve(run_id: str, actions: Actions) -> pd.DataFrame:
     """Metrics of a run by epoch."""
     from lstm_sweep import _tables
-    from lstm_sweep.search import api
 
-    found = api.show(run_id, settings=settings)
+    found = actions.show(run_id)
     rounds = found.record.trial.rounds_per_epoch
     return _tables.curve(found.by_epoch, found.record.results, rounds)

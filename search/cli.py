@@ -14,10 +14,14 @@ from typing import TypeAlias
 
 from lstm_sweep.models.errors import InputError, NoRoomError
 from lstm_sweep.search.arguments import HelpAll, Parser, Version
-from lstm_sweep.search.commands import afar
-from lstm_sweep.search.commands.deletion import add_delete, add_prune
+from lstm_sweep.search.commands import server
 from lstm_sweep.search.commands.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
-from lstm_sweep.search.commands.model_arguments import add_detect, add_generate
+from lstm_sweep.search.commands.model_arguments import (
+    add_delete,
+    add_detect,
+    add_generate,
+    add_prune,
+)
 from lstm_sweep.search.commands.option_types import whole
 from lstm_sweep.search.commands.serve_arguments import add_pause, add_serve
 from lstm_sweep.search.commands.token_arguments import add_token
@@ -54,7 +58,7 @@ MODULES = {
     "status": "lifecycle",
     "trials": "trials",
     "show": "trials",
-    "report": "report",
+    "report": "trials",
     "compare": "trials",
     "rerun": "models",
     "export": "models",
@@ -93,7 +97,7 @@ def build_parser() -> Parser:
     ):  # fmt: skip
         add(commands)
     for name, command in commands.choices.items():
-        afar.add_options(name, command)
+        server.add_options(name, command)
         command.add_argument("--json", action="store_true", help="one JSON document on stdout")
     return parser
 
@@ -263,10 +267,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     escape_what_is_not_encoded()
     try:
         parsed = build_parser().parse_args(arguments)
-        if address := afar.address_of(parsed):
-            return afar.run(parsed, address)
+        given = [server.actions_of(parsed)] if parsed.command in server.COMMANDS else []
         module = importlib.import_module(f"lstm_sweep.search.commands.{MODULES[parsed.command]}")
-        return int(getattr(module, parsed.command)(parsed))
+        return int(getattr(module, parsed.command)(parsed, *given))
     except InputError as error:
         print(f"lstm-sweep: {without_secrets(str(error))}", file=sys.stderr)
         return BAD_INPUT

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.errors import SweepRunsError
@@ -42,6 +42,12 @@ class Deleted:
         """The sweep as `delete --json` prints it."""
         more = {"sweep": self.sweep, "keeps_best": self.keeps_best, "left": self.left}
         return more | self.freed.to_dict()
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Self:
+        """A sweep from what `to_dict` has made."""
+        freed = Freed.from_dict(given)
+        return cls(given["sweep"], given["keeps_best"], freed, given["left"])
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.api import preparation
@@ -19,6 +19,9 @@ from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep.task import KnownCosts
 from lstm_sweep.search.sweep.tasks import task_kind
 
+#: fields of a spec that name files
+PLACES = ("data", "template")
+
 
 @dataclass(frozen=True)
 class TypicalTrial:
@@ -28,7 +31,7 @@ class TypicalTrial:
     parameters: int
     #: seconds that it takes if it is trained to its end, and bytes of its arrays in training
     seconds: float
-    memory: int
+    memory_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
         """The trial as `launch --dry-run --json` prints it."""
@@ -36,8 +39,21 @@ class TypicalTrial:
             "config": self.config.to_dict(),
             "parameters": self.parameters,
             "seconds": round(self.seconds, 1),
-            "memory_bytes": self.memory,
+            "memory_bytes": self.memory_bytes,
         }
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Trials that a budget buys, and seconds that they take; None if nobody knows."""
+
+    trials: int | None
+    seconds: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The budget as `launch --dry-run --json` prints it."""
+        seconds = None if self.seconds is None else round(self.seconds, 1)
+        return {"trials": self.trials, "seconds": seconds}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +70,14 @@ class DryRun:
     refused: float | None
     #: None if costs are not known beforehand, as those of a template
     typical: TypicalTrial | None
-    #: trials that the budget buys, and seconds that they take; None if nobody knows
-    trials: int | None
-    seconds: float | None
+    budget: Budget
     #: what people are told when such a sweep begins
     notes: tuple[str, ...]
+
+    def with_places(self, named: Callable[[str], str]) -> Self:
+        """The same with places as `named` names them."""
+        files = {field: named(self.spec[field]) for field in PLACES if self.spec.get(field)}
+        return replace(self, spec={**self.spec, **files}, notes=tuple(map(named, self.notes)))
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as `launch --dry-run --json` prints it."""
@@ -68,10 +87,7 @@ class DryRun:
             "configs": self.configs,
             "refused": self.refused,
             "typical": self.typical and self.typical.to_dict(),
-            "budget": {
-                "trials": self.trials,
-                "seconds": None if self.seconds is None else round(self.seconds, 1),
-            },
+            "budget": self.budget.to_dict(),
             "notes": list(self.notes),
         }
 
@@ -105,7 +121,7 @@ def dry_run(spec: SweepSpec, *, settings: Settings, most_slots: int | None = Non
     if known is None:
         return DryRun(
             spec=spec.to_dict(), slots=slots, configs=configs, refused=None, typical=None,
-            trials=spec.trials, seconds=limit_s(spec), notes=tuple(notes),
+            budget=Budget(spec.trials, limit_s(spec)), notes=tuple(notes),
         )  # fmt: skip
     problem = known.problem
     drawn, refused = draws(task, spec)
@@ -117,8 +133,7 @@ def dry_run(spec: SweepSpec, *, settings: Settings, most_slots: int | None = Non
         configs=configs,
         refused=refused,
         typical=_typical(known, costs, drawn),
-        trials=trials,
-        seconds=seconds,
+        budget=Budget(trials, seconds),
         notes=tuple(notes),
     )
 

@@ -5,9 +5,11 @@ All others are `InputError`, `StoreError`, or `NoRoomError` if this machine has 
 
 from __future__ import annotations
 
-from lstm_sweep.models.errors import InputError
+from collections.abc import Mapping
+
+from lstm_sweep.models.errors import InputError, NoRoomError
 from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError, StoreError
 
 
 class SweepExistsError(InputError):
@@ -40,3 +42,19 @@ class QueueFullError(InputError):
 
 class ServiceEndsError(Exception):
     """A service ends just now, and takes no more requests."""
+
+
+#: kinds of refusals, by the name that a service gives to each in its problem documents
+NAMED: Mapping[str, type[Exception]] = {
+    "not-found": NoSuchRunError,
+    "sweep-exists": SweepExistsError,
+    "sweep-runs": SweepRunsError,
+    "different-search": DifferentSearchError,
+    "nothing-to-do": NothingToDoError,
+    "queue-full": QueueFullError,
+    "ending": ServiceEndsError,
+    "unreadable-run": BadRunError,
+    "store": StoreError,
+    "disk": NoRoomError,
+    "input": InputError,
+}

@@ -120,6 +120,25 @@ class TrialDetails:
         more = {"reason": self.record.reason, "by_epoch": [dict(row) for row in self.by_epoch]}
         return self.record.to_dict() | more
 
+    def document(self) -> dict[str, Any]:
+        """The trial as a service shows it: also what is said of it to people."""
+        tags, told = self.record.tags, (Tag.DEVICE, Tag.VERDICT)
+        shown = {n: v for n, v in tags.items() if n in told or n.startswith(Tag.VERSION)}
+        more = {"results": list(self.record.results), "tags": shown}
+        return self.record.document() | self.to_dict() | more
+
+
+def check_rows(name: str, most: int | None) -> None:
+    """Refuse an option that says how many rows are listed at most, but is below 1.
+
+    Raises:
+        InputError: so it is.
+    """
+    if most is not None:
+        check_kind(f"--{name}", most, whole=True)
+        if most < 1:
+            raise InputError(f"--{name} is {shown(most)}: expected at least 1")
+
 
 def sweeps(*, settings: Settings, limit: int | None = None, page: str = "") -> SweepPage:
     """The sweeps of the store, the newest first: all, or at most `limit` of them.
@@ -130,10 +149,7 @@ def sweeps(*, settings: Settings, limit: int | None = None, page: str = "") -> S
         InputError: the limit is below 1, no answer has named the page, or the store cannot be
             reached.
     """
-    if limit is not None:
-        check_kind("--limit", limit, whole=True)
-        if limit < 1:
-            raise InputError(f"--limit is {shown(limit)}: expected at least 1")
+    check_rows("limit", limit)
     store, left_out = store_to_read(settings), list[str]()
 
     def skip(error: BadRunError) -> None:
@@ -210,10 +226,7 @@ def trials(name: str, *, settings: Settings, top: int | None = None, page: str =
     Raises:
         InputError: there is no such sweep or page, or `top` is below 1.
     """
-    if top is not None:
-        check_kind("--top", top, whole=True)
-        if top < 1:
-            raise InputError(f"--top is {shown(top)}: expected at least 1")
+    check_rows("top", top)
     store = store_of_sweep(name, settings)
     running = lease.state_of(reader.existing_sweep(store, name)) == "running"
     left_out = list[str]()

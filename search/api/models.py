@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_switch, check_word, path_text
@@ -18,7 +18,6 @@ from lstm_sweep.search.results import export as exporting
 from lstm_sweep.search.results import generate as generating
 from lstm_sweep.search.results.detect import Detection, Rule
 from lstm_sweep.search.results.generate import GenerationRequest, Symbols
-from lstm_sweep.search.results.rerun import Rerun
 from lstm_sweep.search.results.rerun import rerun as run_again
 from lstm_sweep.search.store import address, reader, registry
 from lstm_sweep.search.store.registry import Version
@@ -29,7 +28,8 @@ from lstm_sweep.search.sweep.tasks import task_kind_of_run
 #: kinds of bundles
 FORMATS = ("keras", "savedmodel", "onnx")
 #: what is said of a bundle whatever its trial is about
-USUAL = ("bundle", "format", "trial", "test_loss", "parity", "model_version", "example")
+USUAL = ("bundle", "format", "trial", "test_loss", "parity", "model_version", "example",
+         "lines")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +57,8 @@ class Exported:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, written: Mapping[str, Any], lines: Iterable[str]) -> Exported:
-        """An export from the fields of its JSON and its lines for people."""
+    def from_dict(cls, written: Mapping[str, Any]) -> Self:
+        """An export from the fields of its JSON, and `lines` and `example` for people."""
         parity, version = written["parity"], written["model_version"]
         return cls(
             bundle=written["bundle"],
@@ -68,9 +68,9 @@ class Exported:
             max_difference=parity["max_difference"],
             windows=parity["windows"],
             not_loaded=parity.get("not_loaded", ""),
-            version=version and Version.of(version),
+            version=version and Version.from_dict(version),
             example=written.get("example"),
-            lines=tuple(lines),
+            lines=tuple(written["lines"]),
             more={name: value for name, value in written.items() if name not in USUAL},
         )
 
@@ -88,6 +88,49 @@ class Exported:
             "parity": parity,
             "model_version": self.version and self.version.to_dict(),
         }
+
+    def document(self) -> dict[str, Any]:
+        """The bundle as a service tells it: without its folder, but with what is said to people."""
+        told = self.to_dict() | {"lines": list(self.lines), "example": self.example}
+        return {name: value for name, value in told.items() if name != "bundle"}
+
+
+#: in a comparison, what something was, and what it is now
+Change: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What has come out when a trial was trained again."""
+
+    #: ID of the trial, and of the new run
+    trial: str
+    rerun_run_id: str
+    #: `identical`, `within_tolerance` or `different`
+    verdict: str
+    #: epochs that both runs have
+    epochs_compared: float
+    #: largest absolute difference of two values of a metric; None if one of them is no number
+    max_difference: float | None
+    #: `epoch`, `metric`, `was` and `is` of the first difference; None without one
+    first_difference: Change | None
+    #: fields that were changed on purpose
+    variation: Mapping[str, Change]
+    #: packages with another version than then
+    changed_versions: Mapping[str, Change]
+    #: kind of device, if it is another one
+    changed_device: Change | None
+    #: how it has ended
+    outcome: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rerun as `rerun --json` prints it."""
+        return dict(vars(self))
+
+    @property
+    def is_different(self) -> bool:
+        """Whether the trial has come out otherwise, although nothing was changed on purpose."""
+        return self.verdict == "different" and not self.variation
 
 
 @dataclass(frozen=True)
@@ -156,9 +199,10 @@ def rerun(
         store = store_of_trial(reference, settings)
         record = reader.find_trial(store, reference)
         task_kind_of_run(record.tags).check_rerun(record, changes, template, devices(opened))
-        return run_again(
+        found = run_again(
             store, record, opened, changes, template, observer=observer, interrupts=interrupts
         )
+        return Rerun(**found.to_dict())
 
 
 def export(
@@ -193,7 +237,8 @@ def export(
     store = existing_store(f"'{reference}'", settings)
     record = exporting.choose(store, reference)
     written = exporting.export(store, record, folder, format, unchecked=unchecked, model=model)
-    return Exported.of(written, task_kind_of_run(record.tags).bundle_lines(written))
+    lines = task_kind_of_run(record.tags).bundle_lines(written)
+    return Exported.from_dict(written | {"lines": lines})
 
 
 def generate(bundle: str, request: GenerationRequest) -> Generated:

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,18 +32,32 @@ SIZE_FIELDS = ("direction", "layers", "layer_size", "embedding_size")
 class NetworkSize:
     """A network, compared with the size rule."""
 
-    config: TrialConfig
-    verdict: Verdict
+    direction: str
+    layers: int
+    layer_size: int
+    embedding_size: int
+    parameters: int
+    per_symbol: float | None
+    admitted: bool
+    reason: str
+
+    @classmethod
+    def of(cls, config: TrialConfig, found: Verdict) -> Self:
+        """A network, of which the rule has `found` this."""
+        return cls(
+            config.direction,
+            config.layers,
+            config.layer_size,
+            config.embedding_size,
+            found.parameters,
+            found.ratio,
+            found.admitted,
+            found.reason,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The network as `size --json` prints it."""
-        fields = self.config.to_dict().items()
-        return {name: value for name, value in fields if name in SIZE_FIELDS} | {
-            "parameters": self.verdict.parameters,
-            "per_symbol": self.verdict.ratio,
-            "admitted": self.verdict.admitted,
-            "reason": self.verdict.reason,
-        }
+        return dict(vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +99,11 @@ class SizeReport:
             "networks": [one.to_dict() for one in self.networks],
         }
 
+    def document(self) -> dict[str, Any]:
+        """All of it as a service tells it: also what is said to people."""
+        said = {"corpus": self.corpus, "refused": self.refused}
+        return self.to_dict() | said
+
 
 def size(spec: SweepSpec) -> SizeReport:
     """What the size rule says of the networks of a spec's space, on its data.
@@ -96,18 +115,18 @@ def size(spec: SweepSpec) -> SizeReport:
     rule, symbols, alphabet = spec.rule(), len(corpus.train), len(corpus.alphabet)
 
     def judged(config: TrialConfig) -> NetworkSize:
-        return NetworkSize(config, rule.judge(config, alphabet, symbols))
+        return NetworkSize.of(config, rule.judge(config, alphabet, symbols))
 
     axes = [sorted(spec.space[field].values() or []) for field in SIZE_FIELDS]
     structures = math.prod(map(len, axes))
     if structures <= LISTABLE:
         networks = list(map(judged, _structures(axes)))
-        admitted = sum(network.verdict.admitted for network in networks)
+        admitted = sum(network.admitted for network in networks)
     else:
         networks = list(map(judged, _corners(axes)))
         admitted = _admitted(axes, rule, alphabet, symbols)
     fewest, most = rule.bounds(symbols)
-    networks.sort(key=lambda network: network.verdict.parameters)
+    networks.sort(key=lambda network: network.parameters)
     return SizeReport(
         corpus=corpus.decided,
         training_symbols=symbols,

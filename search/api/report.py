@@ -14,33 +14,39 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.sweep.report import read_report
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SweepReport:
     """The report of a sweep."""
 
-    #: all that it shows, as values
-    findings: Findings
+    sweep: str
+    run_id: str
+    state: str
+    #: the best trial and its loss, a sentence
+    headline: str
     #: the page, which loads nothing from elsewhere
     html: str
     #: the file that it was written to; None if to none
     file: str | None = None
 
-    @property
-    def headline(self) -> str:
-        """The best trial and its loss, a sentence."""
-        return report_page.headline(self.findings)
-
     def to_dict(self) -> dict[str, Any]:
         """The report as `report --json` prints it."""
         return {
-            "sweep": self.findings.sweep,
-            "run_id": self.findings.run_id,
-            "state": self.findings.state,
+            "sweep": self.sweep,
+            "run_id": self.run_id,
+            "state": self.state,
             "report": self.file,
         }
 
 
-def report(name: str, *, settings: Settings, to: str | None = None) -> SweepReport:
+@dataclass(frozen=True, kw_only=True)
+class FullReport(SweepReport):
+    """The report of a sweep whose store is at hand."""
+
+    #: all that it shows, as values
+    findings: Findings
+
+
+def report(name: str, *, settings: Settings, to: str | None = None) -> FullReport:
     """The report of a sweep as it is now, be it finished or not; written to the file `to` if given.
 
     A report that is there is replaced; another file is not.
@@ -53,4 +59,12 @@ def report(name: str, *, settings: Settings, to: str | None = None) -> SweepRepo
     found, html = read_report(store, reader.existing_sweep(store, name))
     if file:
         write_report(file, html)
-    return SweepReport(found, html, None if file is None else str(file))
+    return FullReport(
+        sweep=found.sweep,
+        run_id=found.run_id,
+        state=found.state,
+        headline=report_page.headline(found),
+        html=html,
+        file=None if file is None else str(file),
+        findings=found,
+    )

@@ -9,7 +9,6 @@ from typing import Any
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.api.references import store_of_sweep
-from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.policy.confirmed import Confirmed
 from lstm_sweep.search.policy.stop_reason import DONE, SweepStatus
 from lstm_sweep.search.store import reader
@@ -33,15 +32,11 @@ class BestTrial:
     run_id: str
     #: validation loss, nats; of a template what it has returned
     val_loss: float
+    #: the loss in bits; None for a template
+    bits_per_symbol: float | None
     config: Config
-    objective: Objective
     #: whether it runs still, so that the loss is that of its best round so far
     running: bool = False
-
-    @property
-    def bits_per_symbol(self) -> float | None:
-        """The loss in bits; None for a template."""
-        return self.objective.bits_per_symbol(self.val_loss)
 
     def to_dict(self) -> dict[str, Any]:
         """The trial as `launch --json` prints it."""
@@ -71,7 +66,8 @@ class BestTrial:
     ) -> BestTrial | None:
         if loss is None:
             return None
-        return cls(trial.id, run_id, loss, trial.config, trial.objective, running)
+        in_bits = trial.objective.bits_per_symbol(loss)
+        return cls(trial.id, run_id, loss, in_bits, trial.config, running)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +110,7 @@ class SweepResult:
     @property
     def goes_on(self) -> bool:
         """Whether `resume` continues trials that were running."""
-        return self.state is not SweepStatus.FINISHED
+        return self.state != SweepStatus.FINISHED
 
     @classmethod
     def of(cls, state: SweepState) -> SweepResult:
@@ -150,6 +146,15 @@ class SweepResult:
             "seconds": round(self.seconds, 3),
             "time": self.time and self.time.to_dict(),
         }
+
+    def document(self) -> dict[str, Any]:
+        """The sweep as a service tells it: also what is said of it to people."""
+        confirmed = [
+            one.to_dict() | {"first_loss": one.first_loss, "above": one.above}
+            for one in self.confirmed
+        ]
+        said = {"why": self.why, "omitted": self.omitted}
+        return self.to_dict() | {"confirmed": confirmed} | said
 
 
 def result(name: str, *, settings: Settings) -> SweepResult:

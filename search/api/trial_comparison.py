@@ -54,6 +54,11 @@ class TrialComparison:
             "sweeps": [row.to_dict() for row in self.sweeps],
         }
 
+    def document(self) -> dict[str, Any]:
+        """The comparison as a service tells it: also what is said of the trials to people."""
+        trials = {"first": self.first.document(), "second": self.second.document()}
+        return self.to_dict() | trials
+
 
 def compare(first: str, second: str, *, settings: Settings) -> TrialComparison:
     """Compare two trials; each is `SWEEP/NUMBER`, a run ID or its beginning, or a sweep.

@@ -43,10 +43,10 @@ class NoAnswerError(StoreError):
 class RefusedError(InputError):
     """A service refuses a request; the sentence is its own."""
 
-    def __init__(self, detail: str, status: int, more: Mapping[str, Any]) -> None:
+    def __init__(self, detail: str, status: int) -> None:
         super().__init__(detail)
-        #: status of HTTP, and further members of the problem document
-        self.status, self.more = status, more
+        #: of HTTP
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -259,8 +259,17 @@ class Connection:
             return NoAnswerError(f"{self.address}: {cut(detail, 600)}")
         if error.code == 401:
             detail = f"{detail} (in {TOKEN})" if TOKEN not in detail else detail
-        more = {name: problem[name] for name in problem if name not in ("detail", "status")}
-        return RefusedError(detail, error.code, more)
+        return _refused(detail, error.code, str(problem.get("type")))
+
+
+def _refused(detail: str, status: int, kind: str) -> InputError:
+    """The error for a refusal of a kind: that of the same name here, if there is one."""
+    from lstm_sweep.search.api.errors import NAMED
+
+    known = NAMED.get(kind.rpartition(":")[2])
+    return (
+        known(detail) if known and issubclass(known, InputError) else RefusedError(detail, status)
+    )
 
 
 def _path(parts: tuple[str, ...], query: Mapping[str, Any]) -> str:

@@ -114,6 +114,10 @@ class LiveTable(Lines):
         self._live.stop()
         super().ended(state)
 
+    def take_away(self) -> None:
+        """Take the table away, which may be gone already."""
+        self._live.stop()
+
     def update(self, state: SweepState) -> None:
         """Repaint, if the last time is long enough ago."""
         if state.now - self._painted >= REPAINT_S:

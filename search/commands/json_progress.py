@@ -28,6 +28,8 @@ class JsonLines:
         """Say what is searched within which budget."""
         self._sweep = state.name
         spec = state.spec
+        for progress in (*state.finished, *state.paused.values()):  # whose rounds are old
+            self._seen[progress.trial.number] = (progress.run_id, len(progress.rounds))
         self._write("started", state.run_id, spec.trials, spec.minutes, len(state.slots))
 
     def update(self, state: SweepState) -> None:
@@ -68,13 +70,10 @@ class JsonLines:
         run, known = self._seen.get(number, ("", 0))
         if run != progress.run_id:
             known = 0
-            if progress.job is None:  # read back from the store, so its rounds are old
-                known = len(progress.rounds)
-            else:
-                self._write(
-                    "trial_started", trial.id, progress.run_id, str(trial.phase), trial.attempt,
-                    trial.rounds, trial.config.to_dict(),
-                )  # fmt: skip
+            self._write(
+                "trial_started", trial.id, progress.run_id, str(trial.phase), trial.attempt,
+                trial.rounds, trial.config.to_dict(),
+            )  # fmt: skip
         for done in range(known + 1, len(progress.rounds) + 1):
             metrics, epoch = dict(progress.rounds[done - 1]), trial.epochs_after(done)
             self._write("round", trial.id, done, trial.rounds, epoch, metrics)

@@ -11,53 +11,70 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search import api
+from lstm_sweep.search.actions import Actions
+from lstm_sweep.search.actions.local import Wanted
+from lstm_sweep.search.actions.remote import THERE, Remote, field_of
 from lstm_sweep.search.api.errors import SweepFailedError
-from lstm_sweep.search.api.resumption import named_changes
+from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.commands.display import observer_of, open_console
-from lstm_sweep.search.commands.dry_run import print_dry_run
+from lstm_sweep.search.commands.display import LiveTable, observer_of, open_console
 from lstm_sweep.search.commands.exits import DONE, FAILED
 from lstm_sweep.search.engine_names import ray_address
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupts, Shield, stop_within_s
-from lstm_sweep.search.spec import CHANGEABLE, OPTIONS, SweepSpec, read_fields, read_spec
+from lstm_sweep.search.spec import CHANGEABLE, OPTIONS, read_fields, read_spec
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.sweep.observer import Observer
+from lstm_sweep.search.texts import dry_run
 from lstm_sweep.search.texts.summary import SHOWN, conclude
 from lstm_sweep.search.texts.terminal import plain, print_json
+from lstm_sweep.search.times import budget_text
+from lstm_sweep.spaces import presets
 
 
-def spec_of(arguments: Namespace) -> SweepSpec:
-    """The spec that the options of `launch` and `size` describe."""
+def wanted(arguments: Namespace, actions: Actions) -> Wanted:
+    """What the options of `launch` and `size` describe."""
     extra = [f"epochs={arguments.epochs}"] if getattr(arguments, "epochs", None) is not None else []
-    changes = _given(arguments, OPTIONS)
-    return read_spec(_spec_file(arguments), changes, [*arguments.settings, *extra])
+    settings = [*arguments.settings, *extra]
+    return _wanted(actions, _spec_file(arguments), _given(arguments, OPTIONS), settings)
 
 
-def launch(arguments: Namespace) -> int:
+def _wanted(
+    actions: Actions, file: Path | None, changes: dict[str, Any], settings: list[str]
+) -> Wanted:
+    """The spec of a file and options, or its fields if they name files that a service has."""
+    if isinstance(actions, Remote):
+        fields = ({} if file is None else read_fields(file)) | changes
+        if any(str(fields.get(name, "")).startswith(THERE) for name in ("data", "template")):
+            if isinstance(fields.get("space"), str):
+                fields["space"] = presets.named(fields["space"]).describe()
+            return fields | ({"set": settings} if settings else {})
+    return read_spec(file, changes, settings)
+
+
+def launch(arguments: Namespace, actions: Actions) -> int:
     """Run a sweep."""
-    spec, settings = spec_of(arguments), load(Path.cwd())
+    spec = wanted(arguments, actions)
     _check_says_what(arguments)
     if arguments.dry_run:
-        found = api.dry_run(spec, settings=settings)
-        print_dry_run(found.to_dict(), as_json=arguments.json)
+        found = actions.dry_run(spec)
+        if arguments.json:
+            print_json(found.to_dict())
+        else:
+            print("\n".join(dry_run.lines(found)))
         return DONE
-    address = ray_address(arguments.address, spec.on)
+    address = ray_address(arguments.address, field_of(spec, "on"))
+    if arguments.detach:
+        assert isinstance(actions, Remote)
+        takes = budget_text(field_of(spec, "trials"), field_of(spec, "minutes"))
+        return _print_made(actions.submit(spec), arguments, f", {takes} once it has slots")
 
     def call(observer: Observer, interrupts: Interrupts) -> SweepResult:
-        return api.launch(
-            spec,
-            settings=settings,
-            observer=observer,
-            interrupts=interrupts,
-            ray_address=address,
-        )
+        return actions.launch(spec, observer, interrupts, address)
 
-    return _drive(call, settings, arguments)
+    return _drive(call, actions, arguments)
 
 
 def _check_says_what(arguments: Namespace) -> None:
@@ -74,29 +91,36 @@ def _check_says_what(arguments: Namespace) -> None:
         )
 
 
-def resume(arguments: Namespace) -> int:
+def resume(arguments: Namespace, actions: Actions) -> int:
     """Go on with a sweep that was broken off."""
-    file, settings = _spec_file(arguments), load(Path.cwd())
-    changes = _given(arguments, CHANGEABLE)
+    file, changes = _spec_file(arguments), _given(arguments, CHANGEABLE)
     address = ray_address(arguments.address, arguments.on)
     spec = None
     if file is not None:
-        spec = read_spec(file, {}, [])
-        changes = named_changes(read_fields(file), spec) | changes
+        spec = _wanted(actions, file, {}, [])
+        named = [name for name in CHANGEABLE if name in read_fields(file)]
+        changes = {name: field_of(spec, name) for name in named} | changes
+    name, template = arguments.sweep, arguments.template
+    if arguments.detach:
+        assert isinstance(actions, Remote)
+        return _print_made(actions.submit_again(name, changes, spec, template), arguments)
 
     def call(observer: Observer, interrupts: Interrupts) -> SweepResult:
-        return api.resume(
-            arguments.sweep,
-            changes,
-            settings=settings,
-            spec=spec,
-            template=arguments.template,
-            observer=observer,
-            interrupts=interrupts,
-            ray_address=address,
-        )
+        return actions.resume(name, changes, spec, template, observer, interrupts, address)
 
-    return _drive(call, settings, arguments)
+    return _drive(call, actions, arguments)
+
+
+def _print_made(made: SweepStatusReport, arguments: Namespace, takes: str = "") -> int:
+    """Say that a service has a sweep, which nobody waits for."""
+    if arguments.json:
+        print_json(made.to_dict())
+    else:
+        print(
+            f"sweep {made.sweep}: {made.state}{takes}; lstm-sweep status {made.sweep} --follow "
+            f"follows it, and says when it ends"
+        )
+    return DONE
 
 
 def _given(arguments: Namespace, names: Iterable[str]) -> dict[str, Any]:
@@ -113,35 +137,39 @@ def _spec_file(arguments: Namespace) -> Path | None:
 
 
 def _drive(
-    call: Callable[[Observer, Interrupts], SweepResult], settings: Settings, arguments: Namespace
+    call: Callable[[Observer, Interrupts], SweepResult], actions: Actions, arguments: Namespace
 ) -> int:
     """Run a sweep, print its progress and its result, and return the exit code."""
     as_json: bool = arguments.json
     shield = Shield(stop_within_s())
+    observer = observer_of(arguments.progress, open_console(stderr=True))
     with shield.up():
         try:
-            result = call(observer_of(arguments.progress, open_console(stderr=True)), shield)
+            result = call(observer, shield)
         except SweepFailedError as error:
             result = error.result
+        finally:
+            if isinstance(observer, LiveTable):
+                observer.take_away()
     if as_json:
         print_json(result.to_dict())
     elif result.unchanged:
         print(f"sweep {result.sweep}: {plain(result.unchanged)}")
     else:
-        found = () if result.left_open else _best_trials(result, settings)
+        found = () if result.left_open else _best_trials(result, actions)
         with contextlib.suppress(SystemExit):  # what Rich makes of a pipe that nobody reads
             conclude(open_console(), result, found)
     if result.unchanged:
         return DONE
-    if result.state is SweepStatus.INTERRUPTED:
+    if result.state == SweepStatus.INTERRUPTED:
         return 128 + (shield.signal_number or signal.SIGINT)
     return _judge(result)
 
 
-def _best_trials(result: SweepResult, settings: Settings) -> tuple[TrialRecord, ...]:
+def _best_trials(result: SweepResult, actions: Actions) -> tuple[TrialRecord, ...]:
     """The best trials of a sweep that has ended, for the summary; none if the store fails."""
     try:
-        return tuple(api.trials(result.sweep, settings=settings, top=SHOWN))
+        return tuple(actions.trials(result.sweep, SHOWN))
     except (InputError, StoreError) as error:
         why = plain(without_secrets(str(error)))
         print(f"lstm-sweep: the table of trials is left out: {why}", file=sys.stderr)
@@ -150,11 +178,11 @@ def _best_trials(result: SweepResult, settings: Settings) -> tuple[TrialRecord, 
 
 def _judge(result: SweepResult) -> int:
     """Print what is wrong with a sweep that has ended by itself; return the exit code."""
-    if result.state is SweepStatus.FAILED:
+    if result.state == SweepStatus.FAILED:
         hint = f"`lstm-sweep resume {result.sweep}` goes on once that is mended"
         print(f"lstm-sweep: {result.why}; {hint}", file=sys.stderr)
         return FAILED
-    if result.state is SweepStatus.FINISHED and result.best is None:
+    if result.state == SweepStatus.FINISHED and result.best is None:
         hint = f"`lstm-sweep trials {result.sweep}` lists how they have ended, and `show` says why"
         print(f"lstm-sweep: no trial of '{result.sweep}' has a result; {hint}", file=sys.stderr)
         return FAILED

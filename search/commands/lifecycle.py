@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search import api
+from lstm_sweep.search.actions import Actions
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.commands.display import open_console
 from lstm_sweep.search.commands.exits import DONE
@@ -20,31 +20,24 @@ from lstm_sweep.search.texts.terminal import print_json, print_left_out, say_old
 if TYPE_CHECKING:
     from lstm_sweep.search.store.server import Pages
 
-#: seconds between two looks of `status --follow`
-FOLLOW_S = 2.0
 
-
-def sweeps(arguments: Namespace) -> int:
+def sweeps(arguments: Namespace, actions: Actions) -> int:
     """List sweeps, the newest first."""
-    settings = load(Path.cwd())
-    found = api.sweeps(settings=settings, limit=arguments.limit)
+    found = actions.sweeps(arguments.limit)
     print_left_out(found.left_out)
     if arguments.json:
         print_json(found.to_list())
         if found.next_page:
             say_older()
         return DONE
-    write_sweeps(open_console(), found, settings)
+    write_sweeps(open_console(), found, str(actions) if not found.rows else "")
     return DONE
 
 
-def status(arguments: Namespace) -> int:
+def status(arguments: Namespace, actions: Actions) -> int:
     """Print the state of a sweep; with `--follow`, at each change, until it has ended."""
-    name, settings = arguments.sweep, load(Path.cwd())
-    if arguments.follow:
-        reports = api.follow(name, settings=settings, every_s=FOLLOW_S)
-    else:
-        reports = iter([api.status(name, settings=settings)])
+    name = arguments.sweep
+    reports = actions.follow(name) if arguments.follow else iter([actions.status(name)])
     before = ""
     for report in reports:
         line = status_line(report)
@@ -56,14 +49,14 @@ def status(arguments: Namespace) -> int:
     return DONE
 
 
-def stop(arguments: Namespace) -> int:
+def stop(arguments: Namespace, actions: Actions) -> int:
     """End a sweep that runs elsewhere, or waits, and wait until it has ended."""
-    return _print_stopped(api.stop(arguments.sweep, settings=load(Path.cwd())), arguments)
+    return _print_stopped(actions.stop(arguments.sweep), arguments)
 
 
-def pause(arguments: Namespace) -> int:
+def pause(arguments: Namespace, actions: Actions) -> int:
     """Let a sweep that runs elsewhere wait until `resume`."""
-    return _print_stopped(api.pause(arguments.sweep, settings=load(Path.cwd())), arguments)
+    return _print_stopped(actions.pause(arguments.sweep), arguments)
 
 
 def _print_stopped(stopped: StoppedSweep, arguments: Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The arguments of `generate` and `detect`; only the standard library is imported."""
+"""The arguments of `generate`, `detect`, `delete` and `prune`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from typing import TypeAlias
 
 from lstm_sweep.search.arguments import Parser
-from lstm_sweep.search.commands.option_types import number, switch, whole
+from lstm_sweep.search.commands.option_types import age, number, switch, whole
 
 #: what commands are added to
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -53,3 +53,27 @@ def add_detect(commands: Commands) -> None:
         metavar="on|off",
         help="judge the ends of sessions too; off: they may go on (on)",
     )
+
+
+def add_delete(commands: Commands) -> None:
+    """Add the command `delete`."""
+    command = commands.add_parser("delete", help="delete a sweep, its runs and their files")
+    command.add_argument("sweep", metavar="NAME")
+    _add_yes(command)
+
+
+def add_prune(commands: Commands) -> None:
+    """Add the command `prune`."""
+    command = commands.add_parser("prune", help="delete sweeps that ended long ago")
+    command.add_argument(
+        "--older-than", type=age, required=True, metavar="AGE", help="such as 30d, 12h or 4w"
+    )
+    command.add_argument(
+        "--keep-best", action="store_true", help="keep each sweep's run, baselines and best trial"
+    )
+    command.add_argument("--dry-run", action="store_true", help="only list what would be deleted")
+    _add_yes(command)
+
+
+def _add_yes(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--yes", action="store_true", help="do not ask")

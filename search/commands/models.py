@@ -2,65 +2,74 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
-from pathlib import Path
 
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search import api
+from lstm_sweep.search.actions import Actions, Local
 from lstm_sweep.search.api.field_changes import field_changes
 from lstm_sweep.search.commands import serving
 from lstm_sweep.search.commands.display import Lines, open_console
-from lstm_sweep.search.commands.exits import DONE
-from lstm_sweep.search.commands.rerun_verdict import print_verdict
+from lstm_sweep.search.commands.exits import DIFFERENT, DONE
 from lstm_sweep.search.process.signals import Shield, stop_within_s
 from lstm_sweep.search.results.detect import Rule
 from lstm_sweep.search.results.generate import GenerationRequest
-from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.texts import verdict
 from lstm_sweep.search.texts.detected import finding_line
 from lstm_sweep.search.texts.exported import next_lines
 from lstm_sweep.search.texts.terminal import plain, print_json, printable
 
 
-def rerun(arguments: Namespace) -> int:
+def rerun(arguments: Namespace, actions: Actions) -> int:
     """Train a trial again and compare."""
     changes = field_changes(arguments.settings)
     console, shield = open_console(stderr=arguments.json), Shield(stop_within_s())
     with shield.up():
-        result = api.rerun(
+        result = actions.rerun(
             arguments.trial,
-            settings=load(Path.cwd()),
-            changes=changes,
-            engine=arguments.on,
-            template=arguments.template,
+            changes,
+            arguments.on,
+            arguments.template,
             observer=Lines(console),
             interrupts=shield,
         )
-    return print_verdict(result.to_dict(), as_json=arguments.json)
+    output = sys.stderr if arguments.json else sys.stdout
+    for line in verdict.notes(result):
+        print(line, file=output)
+    if arguments.json:
+        print_json(result.to_dict())
+    else:
+        print("\n".join(verdict.lines(result)))
+    if not result.is_different:
+        return DONE
+    if verdict.PROGRAM in result.changed_versions:
+        print(verdict.OTHER_VERSION, file=output)
+    return DIFFERENT
 
 
-def export(arguments: Namespace) -> int:
+def export(arguments: Namespace, actions: Actions) -> int:
     """Write a model as a folder that works on its own."""
-    settings = load(Path.cwd())
     with Shield().up():
-        exported = api.export(
+        exported = actions.export(
             arguments.reference,
             arguments.to,
-            settings=settings,
-            format=arguments.format,
+            arguments.format,
             unchecked=arguments.unchecked,
             register=arguments.register,
         )
     if arguments.json:
         print_json(exported.to_dict())
         return DONE
-    print(f"{exported.trial} -> {exported.bundle}")
+    print(f"{plain(exported.trial)} -> {exported.bundle}")
     for line in exported.lines:
-        print(line)
+        print(plain(line))
     if exported.version:
+        settings = actions.settings if isinstance(actions, Local) else None
         for line in serving.lines(exported, exported.version, settings):
             print(plain(line))
     elif exported.test_loss is not None:
-        print("\n".join(next_lines(exported.trial, arguments.to)))
+        print("\n".join(next_lines(plain(exported.trial), arguments.to)))
     return DONE
 
 

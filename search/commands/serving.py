@@ -21,9 +21,11 @@ from lstm_sweep.search.texts.curve import can_encode
 PORT = 5001
 
 
-def lines(exported: Exported, version: Version, settings: Settings) -> Iterator[str]:
-    """Lines about a version that was registered, with commands to type."""
+def lines(exported: Exported, version: Version, settings: Settings | None) -> Iterator[str]:
+    """Lines about a version that was registered, with commands to type if the store is known."""
     yield f"registered: {version.text}"
+    if settings is None:
+        return
     yield "serve it:"
     yield f"  {serve_command(version, settings)}"
     yield "ask it, from another terminal, once it says that Uvicorn is running:"

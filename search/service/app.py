@@ -12,11 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from lstm_sweep.search.api.errors import NAMED
 from lstm_sweep.search.service import answers, problems
 from lstm_sweep.search.service.description import API, describe
 from lstm_sweep.search.service.guard import Guard, OnRefusal
 from lstm_sweep.search.service.logs import Audit
-from lstm_sweep.search.service.problems import KINDS, ProblemError
+from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.routes import (
     corpora,
     deletion,
@@ -75,7 +76,7 @@ def create_app(
     app.state.site = site
     for router in (*ROUTERS, *pages):
         app.include_router(router)
-    for kind, _ in KINDS:
+    for kind in NAMED.values():
         app.add_exception_handler(kind, problems.on_error)
     app.add_exception_handler(ProblemError, problems.on_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)

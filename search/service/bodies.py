@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.field_checks import LARGEST
-from lstm_sweep.models.yaml_file import MAX_BYTES
 from lstm_sweep.search.options import number
 from lstm_sweep.search.service.auth import LONGEST_TOKEN
 from lstm_sweep.search.service.settings import PRIORITIES
@@ -210,15 +209,6 @@ class PruneSubmission(BaseModel):
         default=False, description="keep each sweep's run, baselines and best trial"
     )
     dry_run: bool = Field(default=False, description="only say what would be deleted")
-
-
-class YamlFile(BaseModel):
-    """A sweep file or a space file."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    name: str = Field(min_length=1, max_length=1_000, description="what refusals call it")
-    text: str = Field(max_length=MAX_BYTES, description="YAML")
 
 
 class TokenSubmission(BaseModel):

@@ -112,9 +112,7 @@ class Bundles:
             raise ProblemError(409, f"{shown(reference)}: its bundle was deleted just now")
         if not version:
             return found
-        lines = [*found.result["lines"], f"registered: {version.text}"]
-        more = {"model_version": version.to_dict(), "lines": lines}
-        return replace(found, result={**found.result, **more})
+        return replace(found, result={**found.result, "model_version": version.to_dict()})
 
     @contextlib.asynccontextmanager
     async def turn(self, user: str, has_left: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
@@ -172,8 +170,7 @@ class Bundles:
                 unchecked=unchecked,
                 register=register,
             )
-            result = exported.to_dict() | {"lines": list(exported.lines), "model_version": None}
-            del result["bundle"]
+            result = exported.document() | {"model_version": None}
             _zip(to, scratch / "bundle.zip")
             with (scratch / "bundle.zip").open("rb") as zipped:
                 result["sha256"] = hashlib.file_digest(zipped, "sha256").hexdigest()

@@ -113,7 +113,7 @@ def _seen(
     if had and had.mark == mark:
         return had
     losses = _losses(store, record)
-    told = {"number": trial.number, "state": state, **record.to_dict()}
+    told = {"number": trial.number, "state": state, **record.document()}
     if had is None or had.attempt != trial.attempt:
         had = TrialView((), trial.attempt, "", 0, b"")
     if had.state != state != "ended":

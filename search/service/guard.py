@@ -28,9 +28,7 @@ READING = ("GET", "HEAD", "OPTIONS")
 #: statuses of refusals that are noted
 REFUSED = (401, 403, 429)
 #: what is answered without a login
-OPEN = frozenset(
-    {f"{API}/health", f"{API}/ready", f"{API}/openapi.json", f"{API}/session", "/client"}
-)
+OPEN = frozenset({f"{API}/health", f"{API}/ready", f"{API}/openapi.json", f"{API}/session"})
 #: requests with a body that change nothing
 READ_ALL_THE_SAME = frozenset({f"{API}/yaml"})
 #: beginnings of paths whose bodies have limits of their own

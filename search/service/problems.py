@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from lstm_sweep.models.errors import InputError, NoRoomError, cut, escaped
+from lstm_sweep.models.errors import cut, escaped
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search.api.errors import (
-    DifferentSearchError,
-    NothingToDoError,
-    QueueFullError,
-    ServiceEndsError,
-    SweepExistsError,
-    SweepRunsError,
-)
+from lstm_sweep.search.api.errors import NAMED
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError, StoreError
 
 MEDIA = "application/problem+json"
 #: beginning of the names of problems
@@ -33,27 +25,20 @@ LONGEST_DETAIL = 1_200
 AGAIN_S = {429: 30, 503: 5}
 
 
-class Kind(NamedTuple):
-    """A kind of problem."""
-
-    status: int
-    name: str
-
-
-#: kind of problem of each error; that of the first class that an error belongs to
-KINDS: tuple[tuple[type[Exception], Kind], ...] = (
-    (NoSuchRunError, Kind(404, "not-found")),
-    (SweepExistsError, Kind(409, "sweep-exists")),
-    (SweepRunsError, Kind(409, "sweep-runs")),
-    (DifferentSearchError, Kind(409, "different-search")),
-    (NothingToDoError, Kind(409, "nothing-to-do")),
-    (QueueFullError, Kind(429, "queue-full")),
-    (ServiceEndsError, Kind(503, "ending")),
-    (BadRunError, Kind(409, "unreadable-run")),
-    (StoreError, Kind(503, "store")),
-    (NoRoomError, Kind(507, "disk")),
-    (InputError, Kind(422, "input")),
-)
+#: status of each kind of problem that an error of the core stands for
+STATUSES = {
+    "not-found": 404,
+    "sweep-exists": 409,
+    "sweep-runs": 409,
+    "different-search": 409,
+    "nothing-to-do": 409,
+    "queue-full": 429,
+    "ending": 503,
+    "unreadable-run": 409,
+    "store": 503,
+    "disk": 507,
+    "input": 422,
+}
 #: kinds of problems that no error of the core stands for, by status
 OTHERS = {
     400: "request",
@@ -114,14 +99,14 @@ def response_of(error: Exception, named: Callable[[str], str] = str) -> Response
     """
     if isinstance(error, ProblemError):
         return problem(error.status, named(error.detail), headers=error.headers, **error.more)
-    for kind, (status, name) in KINDS:
+    for name, kind in NAMED.items():
         if isinstance(error, kind):
-            return problem(status, named(str(error)), name=name)
+            return problem(STATUSES[name], named(str(error)), name=name)
     return problem(500, "something unexpected has happened, which the log of the service tells")
 
 
 async def on_error(request: Request, error: Exception) -> Response:
-    """Handles the errors of `KINDS` and `ProblemError`."""
+    """Handles the errors that have names, and `ProblemError`."""
     return response_of(error, request.app.state.site.names.named)
 
 

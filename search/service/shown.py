@@ -118,6 +118,7 @@ class ExportMade(_Shown):
     test_loss: float | None
     parity: dict[str, Any]
     lines: list[str] = Field(description="what the command prints")
+    example: str | list[int] | None = Field(description="a session that it can be asked about")
 
 
 class VersionMade(ExportMade):
@@ -148,12 +149,6 @@ class StorePruned(Freed):
 
     sweeps: list[SweepDeleted]
     left_out: list[str]
-
-
-class FileContent(_Shown):
-    """What a YAML file says."""
-
-    content: Any = Field(description="values; what JSON does not have is a text")
 
 
 class SweepInList(_Shown):
@@ -221,17 +216,27 @@ class SweepOutcome(_Shown):
     seconds: float
     time: dict[str, Any] | None
     why: str
+    omitted: str = Field(description="why the best config was not trained again; may be empty")
 
 
-class Stopped(_Shown):
+class _Ended(_Shown):
+    """What is said of a sweep that was asked to end."""
+
+    had_ended: bool = Field(description="whether it had ended before")
+    advice: str = Field(description="what to do so that it goes on; may be empty")
+    left_out: list[str]
+
+
+class Stopped(_Ended):
     """A sweep that has ended."""
 
     sweep: str
     run_id: str
     state: str
-    had_ended: bool = Field(description="whether it had ended before")
-    advice: str = Field(description="what to do so that it goes on; may be empty")
-    left_out: list[str]
+
+
+class Paused(SweepStatus, _Ended):
+    """A sweep that waits."""
 
 
 class TrialRow(_Shown):
@@ -250,6 +255,12 @@ class TrialRow(_Shown):
     parameters: int
     seed: int
     config: dict[str, Any]
+    reason: str = Field(description="why it has ended so; may be empty")
+    waits: bool = Field(description="whether it goes on as soon as its sweep does")
+    in_nats: bool = Field(description="whether its loss is a mean over symbols in nats")
+    has_weights: bool
+    rerun_of: str = Field(description="run that it repeats; empty if it is no rerun")
+    seconds: float | None = Field(description="for which it had a slot, once it has ended")
 
 
 class TrialList(_Shown):
@@ -267,8 +278,9 @@ class TrialList(_Shown):
 class TrialShown(TrialRow):
     """A trial round by round, as `show --json` prints it."""
 
-    reason: str
     by_epoch: list[dict[str, float | None]]
+    results: list[str] = Field(description="names of its metrics")
+    tags: dict[str, str] = Field(description="its device and the versions of packages")
 
 
 class TrialsCompared(_Shown):

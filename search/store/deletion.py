@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from lstm_sweep.search.documents import Document
 from lstm_sweep.search.store import artifacts
@@ -37,6 +38,11 @@ class Freed(Document):
             self.marked + other.marked,
             self.kept + other.kept,
         )
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Self:
+        """What was deleted from a document with the fields of `to_dict`."""
+        return cls(given["runs"], given["bytes"], given["marked"], tuple(given["kept"]))
 
 
 def size(store: MlflowStore, run_id: str) -> Freed:

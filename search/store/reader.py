@@ -60,6 +60,8 @@ class TrialRecord:
     waits: bool = False
     #: the run itself, as MLflow has it
     run: Any = field(default=None, repr=False, compare=False)
+    #: for which it had a slot, once it has ended
+    seconds: float | None = None
 
     @property
     def state(self) -> str:
@@ -84,6 +86,17 @@ class TrialRecord:
             "parameters": self.parameters,
             "seed": self.trial.seed,
             "config": self.trial.config.to_dict(),
+        }
+
+    def document(self) -> dict[str, Any]:
+        """The trial as a service lists it: also what is said of it to people."""
+        return self.to_dict() | {
+            "reason": self.reason,
+            "waits": self.waits,
+            "in_nats": self.trial.objective.nats_per_symbol,
+            "has_weights": self.has_weights,
+            "rerun_of": self.rerun_of,
+            "seconds": self.seconds,
         }
 
 
@@ -364,7 +377,17 @@ def read_trial(run: Any) -> TrialRecord:
         rerun_of=tags.get(Tag.RERUN_OF, ""),
         results=kind.results(metrics),
         run=run,
+        seconds=_seconds(run, tags),
     )
+
+
+def _seconds(run: Any, tags: Tags) -> float | None:
+    """Seconds for which a trial had a slot, once it has ended."""
+    if not run.info.end_time:
+        return None
+    if Tag.SECONDS in tags:  # it has waited
+        return tags.seconds(Tag.SECONDS)
+    return max(0.0, float(run.info.end_time - (run.info.start_time or 0)) / 1000)
 
 
 def _rounds(metrics: Mapping[str, float], name: str, trial: Trial) -> int:

@@ -184,7 +184,7 @@ class Version:
         return f"version {self.version} of {self.name}, {role}: {self.why}"
 
     @classmethod
-    def of(cls, written: Mapping[str, Any]) -> Version:
+    def from_dict(cls, written: Mapping[str, Any]) -> Version:
         """A version from what `to_dict` has made."""
         return cls(**{name: value for name, value in written.items() if name != "uri"})
 

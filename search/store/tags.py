@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
@@ -180,6 +180,13 @@ class Tags(Mapping[str, str]):
     def __init__(self, run: Any) -> None:
         self.run_id = str(run.info.run_id)
         self._given: Mapping[str, str] = run.data.tags
+
+    @classmethod
+    def of(cls, run_id: str, tags: Mapping[str, str]) -> Self:
+        """Tags of a run that is not at hand."""
+        found = cls.__new__(cls)
+        found.run_id, found._given = run_id, tags
+        return found
 
     def __getitem__(self, name: str) -> str:
         return self._given[name]

@@ -1,10 +1,9 @@
-"""What `delete` and `prune` print; only the standard library is imported."""
+"""What `delete` and `prune` print."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from lstm_sweep.search.api.deletion import Deleted, Pruned
+from lstm_sweep.search.store.deletion import Freed
 from lstm_sweep.search.texts.terminal import plain
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
@@ -18,34 +17,35 @@ def bytes_text(count: int) -> str:
     return f"{value:.1f} {UNITS[unit]}" if unit else f"{count} {UNITS[0]}"
 
 
-def runs_text(found: Mapping[str, Any]) -> str:
-    """How much is deleted, by its JSON: `12 runs, 34.5 MB of files`."""
-    runs = found["runs"]
-    return f"{runs:,} run{'' if runs == 1 else 's'}, {bytes_text(found['bytes'])} of files"
+def runs_text(freed: Freed) -> str:
+    """How much is deleted: `12 runs, 34.5 MB of files`."""
+    runs = freed.runs
+    return f"{runs:,} run{'' if runs == 1 else 's'}, {bytes_text(freed.bytes)} of files"
 
 
-def deleted_lines(found: Mapping[str, Any], *, would: bool = False) -> list[str]:
+def deleted_lines(found: Deleted, *, would: bool = False) -> list[str]:
     """The lines of a sweep that was deleted, or `would` be."""
     said = "would be deleted" if would else "deleted"
-    beside = " beside its best trial" if found["keeps_best"] else ""
-    return [f"sweep {plain(found['sweep'])}{beside}: {runs_text(found)} {said}", *_more(found)]
+    beside = " beside its best trial" if found.keeps_best else ""
+    line = f"sweep {plain(found.sweep)}{beside}: {runs_text(found.freed)} {said}"
+    return [line, *_more(found.freed)]
 
 
-def pruned_lines(found: Mapping[str, Any], *, would: bool = False) -> list[str]:
+def pruned_lines(found: Pruned, *, would: bool = False) -> list[str]:
     """The lines of a store that was pruned, or `would` be."""
-    lines = [line for one in found["sweeps"] for line in deleted_lines(one, would=would)[:1]]
+    lines = [line for one in found.sweeps for line in deleted_lines(one, would=would)[:1]]
     said = "would be freed" if would else "freed"
-    count = len(found["sweeps"])
-    total = f"{count} sweep{'' if count == 1 else 's'}: {runs_text(found)} {said}"
-    return [*lines, total, *_more(found)]
+    count = len(found.sweeps)
+    total = f"{count} sweep{'' if count == 1 else 's'}: {runs_text(found.freed)} {said}"
+    return [*lines, total, *_more(found.freed)]
 
 
-def _more(found: Mapping[str, Any]) -> list[str]:
+def _more(freed: Freed) -> list[str]:
     lines = [
         f"{plain(version)} stays, with the files of its model: delete it in MLflow to free those"
-        for version in found["kept"]
+        for version in freed.kept
     ]
-    if marked := found["marked"]:
+    if marked := freed.marked:
         lines.append(
             f"the tracking server lists {marked:,} of the runs as deleted; `mlflow gc` there takes "
             f"them out of its database"

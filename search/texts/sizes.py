@@ -23,11 +23,10 @@ def _lines(report: SizeReport) -> Iterator[str]:
     if text := unknown_text(report.unknown_share):
         yield f"corpus: {text}"
     for network in report.networks:
-        config = network.config
-        size = f"{config.layers}x{config.layer_size}"
-        if config.embedding_size:
-            size += f", embedding {config.embedding_size}"
-        yield f"{config.direction} {size}: {network.verdict.reason}"
+        size = f"{network.layers}x{network.layer_size}"
+        if network.embedding_size:
+            size += f", embedding {network.embedding_size}"
+        yield f"{network.direction} {size}: {network.reason}"
     if len(report.networks) < report.structures:
         passed = f"{report.admitted} of them pass"
         yield f"smallest and largest of {report.structures} networks; {passed}"

@@ -73,7 +73,7 @@ def conclude(
         console.print(f"  {one}")
     if result.omitted and not result.goes_on:
         console.print(result.omitted, markup=False)
-    failed = "failed: " if result.state is SweepStatus.FAILED else ""
+    failed = "failed: " if result.state == SweepStatus.FAILED else ""
     console.print(f"ended after {duration(result.seconds)}: {failed}{result.why}")
     if text := str(result.time or ""):
         console.print(f"time on slots: {text}")

@@ -11,17 +11,15 @@ from rich.table import Table
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import SweepPage, SweepRow
 from lstm_sweep.search.api.status_report import SweepStatusReport
-from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.texts.tables import loss_text
 from lstm_sweep.search.texts.terminal import OLDER, plain
 from lstm_sweep.search.times import time_left_text
 
 
-def write_sweeps(console: Console, found: SweepPage, place: Settings) -> None:
-    """Print sweeps as a table; `place` is the store."""
+def write_sweeps(console: Console, found: SweepPage, place: str) -> None:
+    """Print sweeps as a table; `place` is where they were looked for."""
     if not found.rows:
-        hint = f"; {place.above} has a store" if place.above else ""
-        console.print(f"no sweeps in {place}{hint}; lstm-sweep launch begins one", soft_wrap=True)
+        console.print(f"no sweeps in {place}; lstm-sweep launch begins one", soft_wrap=True)
         return
     console.print(sweeps_table(found))
     if found.next_page:

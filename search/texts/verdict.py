@@ -1,13 +1,10 @@
-"""What `rerun` prints of its result, whose JSON it is given.
-
-Only the standard library is imported: the client of a service prints it too.
-"""
+"""What `rerun` prints of its result."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from lstm_sweep.search.api.models import Rerun
 from lstm_sweep.search.texts.terminal import plain
 
 #: what is printed of a rerun that differs from a trial of another version of this program
@@ -19,34 +16,24 @@ OTHER_VERSION = (
 PROGRAM = "lstm-sweep"
 
 
-def notes(result: Mapping[str, Any]) -> Iterator[str]:
+def notes(result: Rerun) -> Iterator[str]:
     """Lines on what is otherwise than it was: versions, the device, fields of the config."""
-    for name, pair in result["changed_versions"].items():
+    for name, pair in result.changed_versions.items():
         yield f"version of {plain(name)}: then {plain(pair['was'])}, now {plain(pair['is'])}"
-    if device := result["changed_device"]:
+    if device := result.changed_device:
         yield f"device: then {plain(device['was'])}, now {plain(device['is'])}"
-    for name, pair in result["variation"].items():
+    for name, pair in result.variation.items():
         yield f"a variation: {plain(name)} is {plain(pair['is'])}, was {plain(pair['was'])}"
 
 
-def lines(result: Mapping[str, Any]) -> Iterator[str]:
+def lines(result: Rerun) -> Iterator[str]:
     """Lines on what has come out."""
-    compared = f"{result['epochs_compared']:g} epochs compared"
-    yield f"verdict: {plain(result['verdict'])} ({compared})"
-    if first := result["first_difference"]:
+    compared = f"{result.epochs_compared:g} epochs compared"
+    yield f"verdict: {plain(result.verdict)} ({compared})"
+    if first := result.first_difference:
         yield (
             f"first difference: epoch {first['epoch']:g}, {plain(first['metric'])}: "
             f"was {plain(first['was'])}, is {plain(first['is'])}"
         )
-    run_id = plain(result["rerun_run_id"])
+    run_id = plain(result.rerun_run_id)
     yield f"run {run_id}; to look at it: {PROGRAM} show {run_id}"
-
-
-def is_different(result: Mapping[str, Any]) -> bool:
-    """Whether a trial has come out otherwise, although nothing was changed on purpose."""
-    return result["verdict"] == "different" and not result["variation"]
-
-
-def of_other_version(result: Mapping[str, Any]) -> bool:
-    """Whether another version of this program has made the trial."""
-    return PROGRAM in result["changed_versions"]

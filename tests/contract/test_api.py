@@ -47,15 +47,15 @@ def test_a_trial_is_trained_again_and_varied(settings: Settings) -> None:
         again = api.rerun("s/0", settings=settings, observer=reading)
     [first] = api.trials("s", settings=settings)
     assert reading.lines == [f"training s/0 again (run {first.run_id})"]
-    assert (again.comparison.verdict, again.comparison.epochs_compared) == ("identical", 2)
-    shown = api.show(again.run_id, settings=settings).to_dict()
+    assert (again.verdict, again.epochs_compared) == ("identical", 2)
+    shown = api.show(again.rerun_run_id, settings=settings).to_dict()
     assert (shown["phase"], shown["val_loss"]) == ("rerun", first.best_val_loss)
     refused = Reading()
     with pytest.raises(InputError, match="sequence_length"):
         api.rerun("s/0", settings=settings, changes={"sequence_length": 5_000}, observer=refused)
     assert refused.lines == []
     varied = api.rerun("s/0", settings=settings, changes={"epochs": 1})
-    assert varied.variation == {"epochs": (2, 1)}
+    assert varied.variation == {"epochs": {"was": 2, "is": 1}}
 
 
 def loss_on_all_test_data(bundle: str, data: Path) -> float:

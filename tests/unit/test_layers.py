@@ -37,6 +37,7 @@ LAYERS = {
         {"results"},
         {"api"},
         {"texts", "client"},
+        {"actions"},
         {"service"},
         {"commands"},
         {"cli"},

@@ -14,12 +14,13 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from lstm_sweep.search.api.errors import NAMED
 from lstm_sweep.search.pages.findings import by_name
 from lstm_sweep.search.pages.svg import NOT_XML, duration
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service import problems
 from lstm_sweep.search.service.auth import User
-from lstm_sweep.search.service.problems import KINDS, ProblemError
+from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.site import Site
 from lstm_sweep.search.times import time_left_text
 
@@ -29,7 +30,7 @@ LOGIN = "/login"
 #: headings of refusals whose names in HTTP say little to people
 TITLES = {403: "Not allowed", 409: "Not possible now", 422: "Not possible"}
 #: what is refused with a sentence
-REFUSALS: tuple[type[Exception], ...] = (ProblemError, *(kind for kind, _ in KINDS))
+REFUSALS: tuple[type[Exception], ...] = (ProblemError, *NAMED.values())
 
 
 class Looks(NamedTuple):

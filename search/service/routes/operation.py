@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request, Response
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import shown as shows
 from lstm_sweep.search.service.bodies import TokenSubmission
-from lstm_sweep.search.service.client_file import client_file
 from lstm_sweep.search.service.description import API, refusals
 from lstm_sweep.search.service.login import COOKIE, cookie_of
 from lstm_sweep.search.service.metrics import MEDIA
@@ -18,8 +17,6 @@ from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.site import TheSite, TheUser
 
 router = APIRouter(tags=["service"])
-
-CLIENT = "application/octet-stream"
 
 
 @functools.cache
@@ -118,16 +115,3 @@ async def end_session(request: Request, site: TheSite) -> Response:
 async def who(user: TheUser) -> Response:
     """Who asks, and the role; a proxy asks this for whoever wants pages that lie beside these."""
     return answers.document({"name": user.name, "role": user.role})
-
-
-@router.get(
-    "/client",
-    summary="Fetch the client",
-    response_class=Response,
-    responses={200: {"content": {CLIENT: {"schema": {"type": "string", "format": "binary"}}}}},
-)
-async def client(site: TheSite) -> Response:
-    """The program that asks this service, for `python client`; it needs Python 3.11 alone."""
-    content = await site.answers.read(client_file)
-    headers = {"Content-Disposition": "attachment; filename=client", "Cache-Control": "no-cache"}
-    return Response(content, media_type=CLIENT, headers=headers)

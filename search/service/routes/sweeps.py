@@ -7,15 +7,14 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
-from rich.console import Console
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search import api
 from lstm_sweep.search.api.lifecycle import StoppedSweep
-from lstm_sweep.search.api.listings import SweepPage, page_of
+from lstm_sweep.search.api.listings import page_of
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.resumption import changes_of, named_changes
-from lstm_sweep.search.service import answers, printed
+from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import shown as shows
 from lstm_sweep.search.service.auth import User, check_may_prioritise
 from lstm_sweep.search.service.bodies import (
@@ -39,8 +38,6 @@ from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.sweep.resume import how_to_go_on
-from lstm_sweep.search.texts.summary import SHOWN, write_sweep
-from lstm_sweep.search.texts.sweeps import status_line, stopped_line, write_sweeps
 
 router = APIRouter(prefix=API, tags=["sweeps"])
 
@@ -101,14 +98,6 @@ async def sweeps(
 ) -> Response:
     """Some of the sweeps of the store, the newest first."""
 
-    def write(console: Console) -> SweepPage:
-        found = site.service.sweeps(limit, page)
-        write_sweeps(console, found, site.store)
-        return found
-
-    if printed.wants_text(request):
-        return await printed.answer(request, site, write)
-
     def ask() -> dict[str, Any]:
         found = site.service.sweeps(limit, page)
         more = {"left_out": list(found.left_out), "next_page": found.next_page or None}
@@ -136,12 +125,6 @@ async def queue(request: Request, site: TheSite, limit: Limit = ROWS, page: Page
 )
 async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The state of a sweep, and why it is in it."""
-
-    def write(console: Console) -> None:
-        console.print(status_line(site.service.status(sweep)), soft_wrap=True)
-
-    if printed.wants_text(request):
-        return await printed.answer(request, site, write)
     ask = partial(status_of, site, sweep)
     return answers.response(request, await site.answers.get(request, ("status", sweep), ask))
 
@@ -154,18 +137,10 @@ async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
 async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The result of a sweep as `launch` prints it, or its state and best trials until it ends."""
 
-    def write(console: Console) -> None:
-        found = api.result(sweep, settings=site.store)
-        status = site.service.status(sweep)
-        trials = tuple(api.trials(sweep, settings=site.store, top=SHOWN))
-        write_sweep(console, found, status, trials, program="lstm-sweep")
-
     def ask() -> dict[str, Any]:
         found = api.result(sweep, settings=site.store)
-        return found.to_dict() | {"why": site.names.named(found.why)}
+        return found.document() | {"why": site.names.named(found.why)}
 
-    if printed.wants_text(request):
-        return await printed.answer(request, site, write)
     return answers.response(request, await site.answers.get(request, ("result", sweep), ask))
 
 
@@ -196,23 +171,21 @@ async def prioritise(
 @router.post(
     "/sweeps/{sweep}/pause",
     summary="Pause a sweep",
-    responses={200: {"model": shows.SweepStatus}, **refusals(NONE | {409: "it has ended"})},
+    responses={200: {"model": shows.Paused}, **refusals(NONE | {409: "it has ended"})},
 )
 async def pause(sweep: SweepName, site: TheSite, user: TheUser, request: Request) -> Response:
     """Let a sweep wait, its trials checkpointed, until it is resumed."""
 
-    def write(console: Console) -> None:
+    def change() -> dict[str, Any]:
         site.check_may_change(user, sweep)
-        before, now = site.service.status(sweep), site.service.pause(sweep)
+        before = site.service.status(sweep)
+        site.service.pause(sweep)
         had_ended = not before.is_under_way or before.state == "paused"
         tags = Tags(reader.existing_sweep(store_of_sweep(sweep, site.store), sweep))
-        advice = how_to_go_on(sweep, tags)
-        stopped = StoppedSweep(sweep, now.run_id, now.state, had_ended, advice)
-        console.print(stopped_line(stopped, "pause"), soft_wrap=True)
+        more = {"had_ended": had_ended, "advice": how_to_go_on(sweep, tags), "left_out": []}
+        return status_of(site, sweep) | more
 
-    if printed.wants_text(request):
-        return await printed.change(request, site, write, sweep)
-    return await _changed(site, user, sweep, partial(site.service.pause, sweep))
+    return answers.document(await site.answers.change(change, sweep))
 
 
 @router.post(
@@ -274,13 +247,6 @@ async def stop(sweep: SweepName, site: TheSite, user: TheUser, request: Request)
         site.check_may_change(user, sweep)
         return site.service.stop(sweep)
 
-    def write(console: Console) -> tuple[str, ...]:
-        found = change()
-        console.print(stopped_line(found, "stop"), soft_wrap=True)
-        return found.left_out
-
-    if printed.wants_text(request):
-        return await printed.change(request, site, write, sweep)
     stopped = await site.answers.change(change, sweep)
     more = {
         "had_ended": stopped.had_ended,

@@ -6,16 +6,14 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from rich.console import Console
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search import api
 from lstm_sweep.search.api.field_changes import field_changes
-from lstm_sweep.search.api.listings import SweepTrials
 from lstm_sweep.search.api.references import TRIAL, store_of_trial
 from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.engines import check_engine
-from lstm_sweep.search.service import answers, printed
+from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import shown as shows
 from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.bodies import RerunSubmission, checked_settings
@@ -34,7 +32,6 @@ from lstm_sweep.search.service.site import Site, TheSite, TheUser
 from lstm_sweep.search.spec import NAME
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.sweep.tasks import task_kind_of_run
-from lstm_sweep.search.texts.trials import write_comparison, write_trial, write_trials
 
 router = APIRouter(prefix=API, tags=["trials"])
 
@@ -68,18 +65,10 @@ async def trials(
     While the sweep runs, the best round of a trial that has not ended is a result, too.
     """
 
-    def write(console: Console) -> SweepTrials:
-        found = api.trials(sweep, settings=site.store, top=limit, page=page)
-        write_trials(console, found, sweep)
-        return found
-
-    if printed.wants_text(request):
-        return await printed.answer(request, site, write)
-
     def ask() -> dict[str, Any]:
         found = api.trials(sweep, settings=site.store, top=limit, page=page)
         return {
-            "trials": found.to_list(),
+            "trials": [one.document() for one in found],
             "baselines": dict(found.baselines),
             "left_out": list(found.left_out),
             "next_page": found.next_page or None,
@@ -90,14 +79,8 @@ async def trials(
 
 
 async def _show(reference: str, request: Request, site: Site) -> Response:
-    def write(console: Console) -> None:
-        write_trial(console, api.show(reference, settings=site.store))
-
-    if printed.wants_text(request):
-        return await printed.answer(request, site, write)
-
     def ask() -> dict[str, Any]:
-        return api.show(reference, settings=site.store).to_dict()
+        return api.show(reference, settings=site.store).document()
 
     return answers.response(request, await site.answers.get(request, ("show", reference), ask))
 
@@ -142,14 +125,8 @@ Reference = Annotated[
 async def compare(first: Reference, other: Reference, request: Request, site: TheSite) -> Response:
     """What differs in their configs and curves, and which one is better."""
 
-    def write(console: Console) -> None:
-        write_comparison(console, api.compare(first, other, settings=site.store))
-
-    if printed.wants_text(request):
-        return await printed.answer(request, site, write)
-
     def ask() -> dict[str, Any]:
-        found = api.compare(first, other, settings=site.store).to_dict()
+        found = api.compare(first, other, settings=site.store).document()
         for row in found["sweeps"]:
             row["data"] = site.names.data_named(row["data"] or "")
         return found

@@ -15,6 +15,7 @@ from lstm_sweep import _tables
 from lstm_sweep._sweep import Sweep
 from lstm_sweep.models.config import FIELDS, TrialConfig
 from lstm_sweep.search import api
+from lstm_sweep.search.actions import Local
 from lstm_sweep.search.api.listings import SweepTrials
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
@@ -124,7 +125,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
         monkeypatch.setattr(api, "trials", lambda name, settings, top=None: listing)
         status = SimpleNamespace(state="failed", why="10 trials in a row have failed")
         monkeypatch.setattr(api, "status", lambda name, settings: status)
-        return Sweep("docs", STORE)
+        return Sweep("docs", Local(STORE))
 
     return make
 

@@ -21,6 +21,7 @@ from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule
+from lstm_sweep.search.actions import Local
 from lstm_sweep.search.cli import build_parser
 from lstm_sweep.search.commands import launch
 from lstm_sweep.search.engine_names import ENGINES
@@ -63,7 +64,9 @@ def from_request(fields: Mapping[str, Any], file: Path) -> SweepSpec:
 def from_command_line(fields: Mapping[str, Any], file: Path) -> SweepSpec:
     """The spec of options of `launch`."""
     typed = [f"--{name.replace('_', '-')}={_typed(value)}" for name, value in fields.items()]
-    return launch.spec_of(build_parser().parse_args(["launch", *typed]))
+    found = launch.wanted(build_parser().parse_args(["launch", *typed]), Local())
+    assert isinstance(found, SweepSpec)
+    return found
 
 
 def _typed(value: object) -> str:
@@ -160,7 +163,7 @@ def test_a_bad_value_is_refused_by_the_same_sentence(
 )
 def test_what_is_typed_is_refused_by_its_option(typed: str, sentence: str) -> None:
     with pytest.raises(InputError) as refusal:
-        launch.spec_of(build_parser().parse_args(["launch", typed]))
+        launch.wanted(build_parser().parse_args(["launch", typed]), Local())
     assert str(refusal.value).startswith(sentence)
 
 

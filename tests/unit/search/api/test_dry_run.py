@@ -24,21 +24,23 @@ def spec(data: Path) -> SweepSpec:
 def test_it_says_what_a_sweep_would_do_and_creates_nothing(spec: SweepSpec, tmp_path: Path) -> None:
     found = api.dry_run(spec, settings=load(tmp_path, {}))
     assert not list(tmp_path.iterdir())
-    assert (found.slots, found.trials) == (2, 20)
+    assert (found.slots, found.budget.trials) == (2, 20)
     assert found.spec["targets"] != "auto" and found.spec["rounds_per_epoch"] != "auto"
     assert found.refused is not None and 0 <= found.refused < 1
-    assert found.typical and found.seconds and found.seconds > found.typical.seconds > 0
-    assert found.typical.memory > 4 * found.typical.parameters
+    assert (
+        found.typical and found.budget.seconds and found.budget.seconds > found.typical.seconds > 0
+    )
+    assert found.typical.memory_bytes > 4 * found.typical.parameters
     assert any(note.startswith("size rule") for note in found.notes)
     shown = found.to_dict()
-    assert shown["budget"] == {"trials": 20, "seconds": round(found.seconds, 1)}
+    assert shown["budget"] == {"trials": 20, "seconds": round(found.budget.seconds, 1)}
 
 
 def test_more_trials_take_longer_and_more_slots_less(spec: SweepSpec, tmp_path: Path) -> None:
     settings = load(tmp_path, {})
 
     def seconds(**changes: Any) -> float:
-        found = api.dry_run(dataclasses.replace(spec, **changes), settings=settings).seconds
+        found = api.dry_run(dataclasses.replace(spec, **changes), settings=settings).budget.seconds
         assert found is not None
         return found
 
@@ -51,8 +53,8 @@ def test_one_trial_takes_as_long_as_a_typical_one(
 ) -> None:
     one = dataclasses.replace(spec, trials=1, workers=workers)
     found = api.dry_run(one, settings=load(tmp_path, {}))
-    assert found.typical and found.seconds == pytest.approx(found.typical.seconds)
-    [takes] = [line for line in lines(found.to_dict()) if line.startswith("takes: ")]
+    assert found.typical and found.budget.seconds == pytest.approx(found.typical.seconds)
+    [takes] = [line for line in lines(found) if line.startswith("takes: ")]
     assert "about 1 trial in " in takes
 
 
@@ -60,8 +62,8 @@ def test_less_time_buys_fewer_trials(spec: SweepSpec, tmp_path: Path) -> None:
     settings = load(tmp_path, {})
     short = api.dry_run(dataclasses.replace(spec, minutes=0.5), settings=settings)
     long = api.dry_run(dataclasses.replace(spec, minutes=500.0), settings=settings)
-    assert short.seconds == 30.0 and (short.trials or 0) < 20
-    assert long.trials == 20 and long.seconds is not None and long.seconds < 60 * 500
+    assert short.budget.seconds == 30.0 and (short.budget.trials or 0) < 20
+    assert long.budget.trials == 20 and (long.budget.seconds or 1e9) < 60 * 500
 
 
 def test_what_launch_refuses_is_refused(spec: SweepSpec, tmp_path: Path) -> None:

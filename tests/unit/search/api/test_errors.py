@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import InputError, NoRoomError
 from lstm_sweep.search.api import errors
 from lstm_sweep.search.store.faults import StoreError
 
@@ -25,7 +25,8 @@ ADVISING = {"one_of", "resuming", "how_to_go_on", "_elsewhere"}
 
 def raised() -> Iterator[tuple[str, ast.Call, str]]:
     """Where a typed error is raised, the call that makes it, and all text in that."""
-    files = [*(ROOT / "search/api").glob("*.py"), *(ROOT / "search/commands").glob("*.py")]
+    folders = ("api", "actions", "client", "commands")
+    files = [file for name in folders for file in (ROOT / "search" / name).glob("*.py")]
     for file in sorted([*files, ROOT / "search/cli.py", ROOT / "search/arguments.py"]):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
@@ -66,5 +67,5 @@ def test_a_refusal_says_what_to_try(call: ast.Call, text: str) -> None:
 
 def test_typed_errors_are_those_that_the_program_catches() -> None:
     typed = [getattr(errors, name) for name in TYPED - {"NameTakenError"}]
-    alone = {errors.ServiceEndsError}
+    alone = {errors.ServiceEndsError, NoRoomError}
     assert all(issubclass(one, InputError | StoreError) or one in alone for one in typed)

@@ -323,8 +323,8 @@ def test_what_can_mean_nothing_is_refused(place: Place) -> None:
 def test_the_size_rule_is_asked_about_each_network(place: Place) -> None:
     report = api.size(replace(place.spec(), size_rule="reject"))
     assert (report.structures, len(report.networks)) == (2, 2)
-    assert [one.config.direction for one in report.networks] == ["uni", "bi"]
-    assert report.admitted == sum(one.verdict.admitted for one in report.networks)
+    assert [one.direction for one in report.networks] == ["uni", "bi"]
+    assert report.admitted == sum(one.admitted for one in report.networks)
     told = report.to_dict()
     assert told["training_symbols"] == report.training_symbols > 0
     assert {"direction", "layers", "layer_size", "parameters", "admitted"} <= set(

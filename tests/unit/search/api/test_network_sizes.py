@@ -31,5 +31,5 @@ def test_networks_are_counted_alike_whether_they_are_listed_or_not(
     counted = network_sizes.size(spec)
     assert counted == listed
     smallest, largest = counted.networks
-    assert smallest.config.embedding_size == 4 and largest.config.embedding_size == 300
-    assert (smallest.config.layer_size, largest.config.layer_size) == (8, 200)
+    assert smallest.embedding_size == 4 and largest.embedding_size == 300
+    assert (smallest.layer_size, largest.layer_size) == (8, 200)

@@ -13,6 +13,7 @@ from lstm_sweep._sweep import Sweep as InStore
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
+from lstm_sweep.search.actions import Local
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
@@ -215,7 +216,7 @@ def test_trials_that_have_not_ended_are_listed_by_their_best_round_as_long_as_th
     ]  # fmt: skip
     found = api.trials("s", settings=store.settings)
     assert [row.trial.id for row in found] == ["s/1", "s/0"]
-    assert InStore("s", store.settings).best.id == "s/1"
+    assert InStore("s", Local(store.settings)).best.id == "s/1"
 
 
 def test_a_trial_that_has_failed_is_not_the_best_though_it_had_a_loss(
@@ -226,4 +227,4 @@ def test_a_trial_that_has_failed_is_not_the_best_though_it_had_a_loss(
     [only] = api.trials("s", settings=store.settings)
     assert only.best_val_loss == 2.5
     with pytest.raises(InputError, match=r"sweep 's' has no trial with a result.*it is finished"):
-        _ = InStore("s", store.settings).best
+        _ = InStore("s", Local(store.settings)).best

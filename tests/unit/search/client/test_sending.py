@@ -91,7 +91,7 @@ def test_a_file_that_shrinks_while_it_is_sent_is_named(folder: Path) -> None:
 def test_who_may_only_read_sends_nothing(folder: Path) -> None:
     class Refusing(Fake):
         def send(self, *given: Any, **more: Any) -> Answer:
-            raise RefusedError("'ann' may read: expected a token with the role run", 403, {})
+            raise RefusedError("'ann' may read: expected a token with the role run", 403)
 
     service = Refusing()
     with pytest.raises(RefusedError, match="may read"):

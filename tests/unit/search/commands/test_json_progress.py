@@ -88,10 +88,12 @@ def test_the_whole_sweep_is_told_now_and_then() -> None:
 def test_rounds_that_an_earlier_driver_has_seen_are_not_told_again() -> None:
     text = StringIO()
     shown = JsonLines(text)
-    shown.update(state(paused={1: progress(2.0, 1.5, job=None, paused="waits")}))
+    paused = state(paused={1: progress(2.0, 1.5, job=None, paused="waits")})
+    shown.started(paused)
+    shown.update(paused)
     shown.update(state(progress(2.0, 1.5, 1.0)))
     events = [line["event"] for line in lines_of(text)]
-    assert events == ["trial_paused", "progress", "round", "trial_resumed"]
+    assert events == ["started", "trial_paused", "progress", "round", "trial_resumed"]
 
 
 def test_another_attempt_of_a_trial_is_told_as_one() -> None:

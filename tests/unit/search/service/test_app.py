@@ -13,7 +13,7 @@ from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.auth import Role, TokenFile
 from lstm_sweep.search.service.guard import OPEN, READING
 from lstm_sweep.search.service.pages import actions
-from lstm_sweep.search.service.problems import KINDS
+from lstm_sweep.search.service.problems import STATUSES
 from tests.service_app import API, HERE, Place
 
 
@@ -50,7 +50,7 @@ def test_each_endpoint_describes_all_its_refusals(place: Place) -> None:
             for status, answer in found.items():
                 if status >= "400":
                     assert [*answer["content"]] == ["application/problem+json"]
-    assert {str(kind.status) for _, kind in KINDS} <= statuses
+    assert set(map(str, STATUSES.values())) <= statuses
     assert "HTTPValidationError" not in described["components"]["schemas"]
 
 

@@ -69,4 +69,4 @@ def test_a_version_comes_back_from_its_json() -> None:
     for champion, uri in ((True, "models:/m@champion"), (False, "models:/m/3")):
         version = Version("m", 3, "m-1", champion, "since")
         assert version.to_dict()["uri"] == version.uri == uri
-        assert Version.of(version.to_dict()) == version
+        assert Version.from_dict(version.to_dict()) == version

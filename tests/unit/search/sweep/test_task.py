@@ -279,9 +279,9 @@ def test_its_report_advises_what_it_can_do(settings: Settings) -> None:
 
 def test_it_is_tried_dry_though_nothing_is_known_of_its_costs(settings: Settings) -> None:
     found = api.dry_run(SPEC, settings=settings)
-    assert (found.slots, found.configs, found.trials) == (1, 40, SPEC.trials)
-    assert (found.typical, found.refused, found.seconds) == (None, None, None)
-    assert "takes: 16 trials, 1 at once; nobody knows yet" in "\n".join(lines(found.to_dict()))
+    assert (found.slots, found.configs, found.budget.trials) == (1, 40, SPEC.trials)
+    assert (found.typical, found.refused, found.budget.seconds) == (None, None, None)
+    assert "takes: 16 trials, 1 at once; nobody knows yet" in "\n".join(lines(found))
     assert len(api.sweeps(settings=settings)) == 0
 
 
@@ -293,16 +293,16 @@ def test_a_dry_run_tells_its_costs_if_it_knows_them(
 
     monkeypatch.setattr(TreeTask, "known_costs", known)
     found = api.dry_run(SPEC, settings=settings)
-    assert found.typical and found.typical.parameters == 40 and found.seconds is not None
+    assert found.typical and found.typical.parameters == 40 and found.budget.seconds is not None
     assert found.refused == pytest.approx(1 / 5, abs=0.05)  # those of one layer
-    assert "a typical network: layers " in (said := "\n".join(lines(found.to_dict())))
+    assert "a typical network: layers " in (said := "\n".join(lines(found)))
     assert "40 parameters" in said and " 5 MB beside" in said
 
 
 def test_its_trials_are_compared_and_trained_again(settings: Settings) -> None:
     api.launch(SPEC, settings=settings)
     again = api.rerun("trees/3", settings=settings)
-    assert (again.comparison.verdict, again.comparison.epochs_compared) == ("identical", 2)
+    assert (again.verdict, again.epochs_compared) == ("identical", 2)
     found = api.compare("trees/3", "trees/4", settings=settings)
     losses = [one.record.best_val_loss or 9 for one in (found.first, found.second)]
     assert found.difference == losses[1] - losses[0] != 0

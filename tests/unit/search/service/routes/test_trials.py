@@ -31,10 +31,11 @@ def test_trials_are_those_of_the_command_line(place: Place, client: TestClient) 
     store = place.service.settings.store
     expected = api.trials("s", settings=store)
     found = client.get(f"{API}/sweeps/s/trials").json()
-    assert found["trials"] == expected.to_list() and len(found["trials"]) == 3
+    rows = [one.document() for one in expected]
+    assert found["trials"] == rows and len(found["trials"]) == 3
     assert found["baselines"] == dict(expected.baselines)
     top = client.get(f"{API}/sweeps/s/trials?limit=1").json()["trials"]
-    assert top == expected.to_list()[:1]
+    assert top == rows[:1]
     pages, page = list[str](), ""
     while page is not None:
         found = client.get(f"{API}/sweeps/s/trials?limit=2&page={page}").json()
@@ -42,7 +43,7 @@ def test_trials_are_those_of_the_command_line(place: Place, client: TestClient) 
         page = found["next_page"]
     assert pages == [one["trial"] for one in expected.to_list()]
     shown = client.get(f"{API}/sweeps/s/trials/2").json()
-    assert shown == api.show("s/2", settings=store).to_dict()
+    assert shown == api.show("s/2", settings=store).document()
     for reference in (shown["run_id"], shown["run_id"][:8]):
         assert client.get(f"{API}/runs/{reference}").json() == shown
 
@@ -64,7 +65,7 @@ def test_what_is_not_there_is_refused(client: TestClient, path: str, status: int
 def test_two_trials_are_compared(place: Place, client: TestClient) -> None:
     store = place.service.settings.store
     found = client.get(f"{API}/compare?first=s/1&other=s/2").json()
-    assert found == api.compare("s/1", "s/2", settings=store).to_dict()
+    assert found == api.compare("s/1", "s/2", settings=store).document()
     for query, status in (("first=s/1", 422), ("first=s/1&other=s/9", 404), ("first=&other=", 422)):
         assert client.get(f"{API}/compare?{query}").status_code == status
 

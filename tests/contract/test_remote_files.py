@@ -1,7 +1,8 @@
-"""Bundles, reports and reruns from afar; the real ones are in acceptance/test_service_http.py."""
+"""Bundles, reports and reruns of a service; real ones are in acceptance/test_service_http.py."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import urllib.error
@@ -40,6 +41,19 @@ if "--set=layers=5" in sys.argv:
 print(json.dumps(result))
 sys.exit(3 if result["verdict"] == "different" and not result["variation"] else 0)
 """
+
+#: stands for it too: prints the template that it is given
+TELLS_TEMPLATE = """
+import json, sys
+given = dict(word.split("=", 1) for word in sys.argv if "=" in word)
+assert given["--on"] == "inline"
+print(json.dumps({
+    "trial": open(given["--template"]).read(), "rerun_run_id": "f" * 32, "verdict": "identical",
+    "epochs_compared": 1.0, "max_difference": 0.0, "first_difference": None, "variation": {},
+    "changed_versions": {}, "changed_device": None, "outcome": "complete",
+}))
+"""
+TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
 @pytest.fixture
@@ -183,10 +197,33 @@ def test_a_rerun_is_waited_for(
     command = ["rerun", "s/1", "--server", address, *(f"--set={one}" for one in settings)]
     assert cli.main(command) == code
     output, errors = capsys.readouterr()
-    assert errors.startswith("training s/1 again (run ")
+    assert output.startswith("training s/1 again (run ")
     assert said in output + errors and "Traceback" not in errors
-    assert not (output and code == 2)
     assert cli.main([*command, "--json"]) == code
     output, errors = capsys.readouterr()
     assert "training s/1 again" in errors
     assert output == "" if code == 2 else json.loads(output)["trial"] == "s/1"
+
+
+def test_a_rerun_is_given_the_template_that_is_sent(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    template = (TEMPLATES / "dense.py").read_text(encoding="utf-8")
+    Path("dense.py").write_text(template, encoding="utf-8")
+    launch = ["launch", "--template", "dense.py", "--name", "t", "--trials", "1"]
+    assert cli.main([*launch, "--confirm-configs", "0", "--progress", "off"]) == 1
+    program = tmp_path / "program.py"
+    program.write_text(TELLS_TEMPLATE, encoding="utf-8")
+    monkeypatch.setattr(place.service, "program", (sys.executable, "-S", str(program)))
+    capsys.readouterr()
+    command = ["rerun", "t/0", "--template", "dense.py", "--on", "inline", "--json", "--server"]
+    for allow_code in (True, False):
+        settings = dataclasses.replace(place.settings, allow_code=allow_code)
+        with Place(place.service, settings).served() as address:
+            code = cli.main([*command, address])
+        output, errors = capsys.readouterr()
+        if allow_code:
+            assert (code, json.loads(output)["trial"]) == (0, template)
+        else:
+            assert (code, output, "--allow-code" in errors) == (2, "", True)

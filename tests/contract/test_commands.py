@@ -1,9 +1,12 @@
-"""Commands print the same from afar as at home: one store, one service on a port."""
+"""Commands print the same by a service as at home: one store, one service on a port."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,12 +15,11 @@ import pytest
 from lstm_sweep.search import api, cli
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission
-from lstm_sweep.search.commands.afar import COMMANDS
 from lstm_sweep.search.commands.json_lines import COMMON, SCHEMA
+from lstm_sweep.search.commands.server import COMMANDS
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.texts.exported import program_here
 from tests.conftest import in_full
-from tests.service_app import Place, ResumingService, use_scripted_engines
+from tests.service_app import API, Place, ResumingService, use_scripted_engines
 from tests.sweeps import tiny_spec
 
 #: a sweep as the service of these tests runs it, on small networks
@@ -27,41 +29,57 @@ SMALL = [
     "--prior", "off",
     "--halving", "off", "--early-stopping", "0", "--confirm-configs", "0", "--targets", "100",
 ]  # fmt: skip
-SPACE = "direction: uni\nlayer_size: 6\nsequence_length: 8\nstride: 8\nepochs: 2\n"
+TEMPLATES = Path(__file__).parents[1] / "templates"
+#: what the sweep `s` began with, but for what may change
 SWEEP = (
-    'data: text.txt\nspace: {space}\ntrials: 2\nsize_rule: "off"\nladder: false\n'
-    "halving: false\nearly_stopping: 0\nconfirm_configs: 0\ntargets: 100\n"
+    "data: text.txt\nspace: small.yaml\ntargets: 100\nsize_rule: 'off'\nladder: false\n"
+    "halving: false\nearly_stopping: 0\nconfirm_configs: 0\n"
 )
+FILES = {
+    "text.txt": "abcdefgh" * 1_000, "other.txt": "hgfedcba" * 1_000, "short.txt": "ab",
+    "small.yaml": "direction: uni\nlayer_size: 6\nsequence_length: 8\nstride: 8\nepochs: 2\n",
+    "list.yaml": "[1]", "sweep.yaml": f"{SWEEP}trials: 2\n", "unknown.yaml": "trails: 3",
+    "broken.yaml": "trials: [", "zero.yaml": "data: text.txt\ntrials: 0",
+    "same.yaml": SWEEP.replace("small", "space") + "ladder: true\ntrials: 3\n",
+    "space.yaml": "direction: [uni, bi]\ndropout: {low: 0, high: 0.5}\nlayer_size: 6\n"
+    "sequence_length: 8\nstride: 8\nepochs: 2\n",
+    "bad.py": "def create_model(): ...", "dense.py": "", "taken.html": "something else",
+    "own.yaml": "template: dense.py\ntrials: 1\nconfirm_configs: 0\n",
+}  # fmt: skip
+same = FILES["same.yaml"] = FILES["same.yaml"].replace("ladder: false\n", "")
+FILES |= {
+    "more.yaml": same.replace("trials: 3", "trials: 5"), "seed.yaml": f"{same}seed: 4\n",
+    "elsewhere.yaml": same.replace("text", "other"), "missing.yaml": same.replace("text", "none"),
+    "dense.py": (TEMPLATES / "dense.py").read_text(encoding="utf-8"),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def folder(workplace: Callable[[str], Path]) -> Path:
-    """A working folder with a store, data, a sweep file and files that are none."""
-    folder = workplace("afar")
-    for name, text in {
-        "text.txt": "abcdefgh" * 1_000, "other.txt": "hgfedcba" * 1_000,
-        "small.yaml": SPACE, "list.yaml": "[1]",
-        "sweep.yaml": SWEEP.format(space="small.yaml"), "unknown.yaml": "trails: 3",
-        "broken.yaml": "trials: [", "zero.yaml": "data: text.txt\ntrials: 0",
-        "template.py": "def create_model(): ...", "taken.html": "something else",
-    }.items():  # fmt: skip
+    """A working folder with a store, data, sweep files and files that are none."""
+    folder = workplace("commands")
+    for name, text in FILES.items():
         (folder / name).write_text(text, encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="module")
 def place(folder: Path) -> Iterator[Place]:
-    """A service over the store of the folder, with a sweep `s`, one on `other` data, one queued.
+    """A service that takes code, over the store of the folder.
 
-    The working folder is that of the service, too: so a command at home has the same store.
+    It has a sweep `s`, one on `other` data, `t` on a template, and one that waits. The working
+    folder is that of the service, too: so a command at home has the same store.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         use_scripted_engines(patch)
-        made = Place.in_folder(folder)
+        made = Place.in_folder(folder, allow_code=True)
         place = Place(ResumingService(folder), made.settings)
         place.launch(folder / "text.txt")
         place.launch(folder / "other.txt", "other", trials=1)
+        template = ["--template", "dense.py", "--name", "t", "--trials", "1"]
+        # scripted trials return no objective, so that the sweep ends without a result
+        assert cli.main(["launch", *template, "--confirm-configs", "0", "--progress", "off"]) == 1
         spec = tiny_spec(data=str(folder / "text.txt"), name="waits")
         queue.submit(MlflowStore(place.service.settings.store), spec, Submission(owner="ann"))
         yield place
@@ -79,7 +97,7 @@ Printed = tuple[int, str, str]
 
 @pytest.fixture
 def both(address: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[Printed]]:
-    """Runs a command at home and from afar: exit code, output and errors of each."""
+    """Runs a command at home and by a service: exit code, output and errors of each."""
 
     def run(*command: str) -> list[Printed]:
         found = []
@@ -112,7 +130,12 @@ SAME = {
         "--data text.txt --space list.yaml", "--data text.txt --space none.yaml",
         "--data text.txt --set layers", "--data text.txt --set direction=up", "",
     ],
-    "resume": ["s", "none"],
+    "resume": [
+        "s", "s same.yaml", "none", "s elsewhere.yaml", "s seed.yaml", "s zero.yaml",
+        "s broken.yaml", "s unknown.yaml", "none same.yaml", "s --template dense.py",
+        "t --template bad.py", "t own.yaml --template dense.py", "t own.yaml",
+        "t own.yaml --trials 0",
+    ],
     "report": [
         "s --to page.html", "s", "none", "s --to taken.html", "s --to .", "s --to none/page.html",
         "../x",
@@ -121,12 +144,20 @@ SAME = {
         "none --to new", "s/99 --to new", "ffffff --to new", "s --to .", "a/b/c --to new",
         "s --to new --format none", "s --to text.txt/new", "s --to new --register a/b",
     ],
-    "rerun": ["none/1", "s/99", "s/1 --set layers", "s/1 --set none=1", "s/1 --set layers=2,3"],
+    "rerun": ["none/1", "s/99", "s/1 --set layers", "s/1 --set none=1", "s/1 --set layers=2,3",
+              "s/1 --template dense.py", "t/0 --template bad.py",
+              "t/0 --template dense.py --set layers=2", "s/1 --on none"],
     "launch": [
         "", "none.yaml", "list.yaml", "unknown.yaml", "broken.yaml", "zero.yaml",
         "--data none.txt", "--data text.txt --space none.yaml", "--data text.txt --trials 0",
         "--data text.txt --space list.yaml", "--data text.txt --name s", "--data text.txt --on x",
         "--data text.txt --set layers", "--template none.py", "--data text.txt --name ../x",
+        "--dry-run same.yaml", "--dry-run --data short.txt",
+        "--dry-run --data text.txt --set layer_size=4..8 --minutes 3 --trials 30",
+        "--dry-run --data python-docs --space quick --trials 8 --workers 1",
+        "--dry-run --data text.txt --space quick", "--dry-run --template dense.py --trials 3",
+        "--dry-run own.yaml", "--dry-run --template bad.py", "--dry-run same.yaml --name s",
+        "--dry-run missing.yaml", "--dry-run same.yaml --trials 2 --confirm-configs 5",
     ],
 }  # fmt: skip
 ALL = [[f"{command} {more}".strip() for more in cases] for command, cases in SAME.items()]
@@ -139,36 +170,23 @@ def test_each_command_is_compared() -> None:
 
 
 @pytest.mark.parametrize("command", CASES)
-def test_a_command_is_the_same_from_afar(
+def test_a_command_is_the_same_by_a_service(
     command: str, place: Place, both: Callable[..., list[Printed]]
 ) -> None:
     run_id = api.trials("s", settings=place.service.settings.store).to_list()[0]["run_id"]
     for more in ([], ["--json"]):
         words = [run_id if word == "RUN" else word for word in command.split()]
-        home, afar = both(*words, *more)
-        # what comes next is named as it is called: at home perhaps by a path; and a service shows
-        # no path of its machine
-        shown = home[1].replace(f"  {program_here()} ", "  lstm-sweep ")
-        assert afar[:2] == (home[0], re.sub(r'"data": "/[^"]*/', '"data": "', shown))
-        said = [line for line in afar[2].splitlines() if ": sending " not in line]
-        assert ("Traceback" in afar[2], len(said)) == (False, home[2].count("\n"))
+        home, remote = both(*words, *more)
+        said = [line for line in remote[2].splitlines() if ": sending " not in line]
+        assert (remote[0], said) == (home[0], home[2].splitlines())
+        # a service shows no path of its machine
+        assert without_folders(remote[1]) == without_folders(home[1])
+        assert "Traceback" not in home[2]
 
 
-#: bad input whose sentence is that of the command at home, word for word
-@pytest.mark.parametrize(
-    "command",
-    [
-        "launch unknown.yaml", "launch broken.yaml", "launch zero.yaml", "launch list.yaml",
-        "launch --data text.txt --trials 0", "launch --data text.txt --set layers",
-        "launch --data text.txt --space none.yaml", "trials none", "export s --to .",
-        "report s --to taken.html", "rerun s/1 --set none=1", "compare s/1 s/99",
-    ],
-)  # fmt: skip
-def test_what_is_wrong_is_said_in_the_same_words(
-    command: str, both: Callable[..., list[Printed]]
-) -> None:
-    home, afar = both(*command.split())
-    assert (home[0], afar[2]) == (2, home[2])
+def without_folders(text: str) -> str:
+    """A text with the names of data alone in place of their paths."""
+    return re.sub(r'"data": "/[^"]*/', '"data": "', text)
 
 
 def alike(text: str) -> str:
@@ -186,7 +204,7 @@ def alike(text: str) -> str:
         pytest.param(["sweep.yaml", "--set", "layers=2", "--trials", "1"], id="both"),
     ],
 )
-def test_a_sweep_comes_to_the_same_from_afar(
+def test_a_sweep_comes_to_the_same_by_a_service(
     given: list[str], address: str, request: pytest.FixtureRequest,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -213,7 +231,7 @@ def test_a_sweep_is_sent_followed_and_shown(
     launch = ["launch", "--data", "text.txt", "--name", "far", *SMALL, "--server", address]
     assert cli.main(launch) == 0
     output, progress = capsys.readouterr()
-    assert "[2] far/" in progress and "best: far/" in output
+    assert "[2/2] far/" in progress and "best: far/" in output
     assert place.service.status("far").trials["complete"] == 2
     assert cli.main([*launch, "--name", "two", "--detach", "--json"]) == 0
     output, errors = capsys.readouterr()
@@ -223,7 +241,7 @@ def test_a_sweep_is_sent_followed_and_shown(
     assert place.service.status("two").trials["complete"] == 3
 
 
-def test_progress_for_programs_is_told_from_afar(
+def test_progress_for_programs_is_the_same_by_a_service(
     address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = {}
@@ -246,17 +264,80 @@ def test_progress_for_programs_is_told_from_afar(
 
 
 def test_a_template_is_sent_only_where_code_is_allowed(
-    address: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    place: Place, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["launch", "--template", "template.py", "--detach", "--server"]
-    assert cli.main([*command, address]) == 2
+    command = ["launch", "--template", "dense.py", "--detach", "--server"]
+    refusing = Place(place.service, dataclasses.replace(place.settings, allow_code=False))
+    with refusing.served() as other:
+        assert cli.main([*command, other]) == 2
     errors = capsys.readouterr().err
     assert "--allow-code" in errors and "sending" not in errors
-    allowing = Place.in_folder(folder, allow_code=True)
-    with allowing.served() as other:
-        assert cli.main([*command, other]) == 2
-    errors = capsys.readouterr().err  # it has come there, and is no template that can be searched
-    assert "sending template.py" in errors and "template.py" in errors.splitlines()[-1]
+    assert cli.main([*command, address]) == 0
+
+
+def test_data_that_the_service_has_are_named(
+    place: Place, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = dataclasses.replace(place.settings, data_roots=(folder,))
+    with Place(place.service, settings).served() as address:
+        command = ["--data", "server:text.txt", "--space", "small.yaml", "--set", "layers=2"]
+        more = ["--trials", "1", "--size-rule", "off", "--json", "--server", address]
+        assert cli.main(["launch", *command, *more, "--progress", "off"]) == 0
+        assert json.loads(capsys.readouterr().out)["best"]["config"]["layers"] == 2
+        assert cli.main(["size", *command, "--json", "--server", address]) == 0
+        assert json.loads(capsys.readouterr().out)["networks"][0]["layers"] == 2
+        assert cli.main(["launch", "--data", "server:none", "--server", address]) == 2
+
+
+def test_a_sweep_goes_on_as_a_changed_file_says(
+    place: Place, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {}
+    for name, more in (("home", []), ("away", ["--server", address])):
+        place.launch(Path("text.txt"), f"{name}-more")
+        capsys.readouterr()
+        command = ["resume", f"{name}-more", "more.yaml", "--json", "--progress", "off", *more]
+        assert cli.main(command) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert result["trials"]["complete"] == 5
+        for varies in ("sweep", "run_id", "seconds", "time", "best"):
+            result.pop(varies)
+        found[name] = result
+    assert found["away"] == found["home"]
+
+
+def test_what_runs_code_is_not_trained_again_by_a_service_that_takes_none(place: Place) -> None:
+    settings = dataclasses.replace(place.settings, allow_code=False)
+    client = Place(place.service, settings).client()
+    run_id = client.get(f"{API}/sweeps/t/trials/0").json()["run_id"]
+    for path in ("sweeps/t/resume", "sweeps/t/trials/0/reruns", f"runs/{run_id}/reruns"):
+        answer = client.post(f"{API}/{path}")
+        assert (answer.status_code, "--allow-code" in answer.json()["detail"]) == (403, True), path
+
+
+#: runs commands by a service where what only a service needs cannot be imported
+ALONE = """
+import sys
+for name in ("tensorflow", "keras", "mlflow", "hyperopt", "pandas", "fastapi", "sqlalchemy"):
+    sys.modules[name] = None
+from lstm_sweep.search import cli
+for command in {commands!r}:
+    assert cli.main([*command.split(), "--server", sys.argv[1]]) == 0, command
+"""
+
+
+def test_commands_by_a_service_need_neither_tensorflow_nor_mlflow(address: str) -> None:
+    commands = [
+        "sweeps", "status s --follow", "trials s", "show s", "show s/1", "compare s/1 s/2",
+        "size --data text.txt", "report s --to alone.html",
+        "launch --data text.txt --space small.yaml --trials 1 --size-rule off",
+    ]  # fmt: skip
+    code = ALONE.format(commands=commands)
+    done = subprocess.run(
+        [sys.executable, "-c", code, address], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "best: text-" in done.stdout and "s: finished" in done.stdout
 
 
 def test_what_answers_is_no_service(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Sweeps are followed from afar: until they end, until Ctrl-C, and through broken connections."""
+"""Sweeps of a service are followed to their end, to Ctrl-C, and through broken connections."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def place(workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.Monk
 
 @contextmanager
 def client(*command: str, server: str) -> Iterator[subprocess.Popen[str]]:
-    """A command from afar in a process of its own, which is killed if it has not ended."""
-    program = [sys.executable, "-S", "-m", "lstm_sweep.search.cli"]
+    """A command by a service in a process of its own, which is killed if it has not ended."""
+    program = [sys.executable, "-m", "lstm_sweep.search.cli"]
     process = subprocess.Popen(
         [*program, *command, "--server", server],
         stdout=subprocess.PIPE,
@@ -99,7 +99,7 @@ def test_the_state_is_followed_to_its_end(place: Place, capsys: pytest.CaptureFi
 def test_ctrl_c_leaves_the_sweep_to_the_service(place: Place, data: Path) -> None:
     command = ("launch", "--data", str(data), "--name", "left", *SMALL)
     with place.served() as address, client(*command, server=address) as process:
-        read_until(process.stderr, "[2] left/")
+        read_until(process.stderr, "[2/2] left/")
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
@@ -124,11 +124,11 @@ def test_a_launch_goes_on_where_its_connection_has_broken(place: Place, data: Pa
         proxy_of(address) as proxy,
         client(*command, server=proxy.address) as process,
     ):
-        lines = read_until(process.stderr, "[2] far/")
+        lines = read_until(process.stderr, "[2/2] far/")
         said = broken(proxy, process, place)
         output, errors = process.communicate(timeout=120)
     assert process.returncode == 0 and "best: far/" in output
-    told = re.findall(r"^\[(\d)\]", "".join(lines + said) + errors, re.MULTILINE)
+    told = re.findall(r"^\[(\d)/2\]", "".join(lines + said) + errors, re.MULTILINE)
     assert told == ["1", "2"]  # none is told twice
     assert "no answer from" in said[-1] and "Traceback" not in errors
 

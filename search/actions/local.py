@@ -1,0 +1,193 @@
+"""`Local`: what can be done in a store, by this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from lstm_sweep.search import api
+from lstm_sweep.search.api.deletion import Deleted, Pruned
+from lstm_sweep.search.api.dry_run import DryRun
+from lstm_sweep.search.api.lifecycle import StoppedSweep
+from lstm_sweep.search.api.listings import SweepPage, SweepTrials, TrialDetails
+from lstm_sweep.search.api.models import Exported, Rerun
+from lstm_sweep.search.api.network_sizes import SizeReport
+from lstm_sweep.search.api.report import SweepReport
+from lstm_sweep.search.api.status_report import SweepStatusReport
+from lstm_sweep.search.api.sweep_result import SweepResult
+from lstm_sweep.search.api.trial_comparison import TrialComparison
+from lstm_sweep.search.process.signals import Interrupts
+from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.sweep.observer import SILENT, Observer
+
+#: what a sweep is to do; to a service also its fields, which then name files that the service has
+Wanted: TypeAlias = SweepSpec | Mapping[str, Any]
+#: seconds between two looks at a sweep that is followed
+FOLLOW_S = 2.0
+
+
+@dataclass(frozen=True)
+class Local:
+    """What can be done in a store, by this process; `search.api` says what each raises."""
+
+    #: the store; without one, what the settings of the working folder name when it is needed
+    given: Settings | None = None
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Where runs are kept."""
+        return self.given or load(Path.cwd())
+
+    def __str__(self) -> str:
+        hint = f"; {self.settings.above} has a store" if self.settings.above else ""
+        return f"{self.settings}{hint}"
+
+    def sweeps(self, limit: int | None = None) -> SweepPage:
+        """The sweeps of the store, the newest first."""
+        return api.sweeps(settings=self.settings, limit=limit)
+
+    def status(self, name: str) -> SweepStatusReport:
+        """The state of a sweep."""
+        return api.status(name, settings=self.settings)
+
+    def follow(self, name: str) -> Iterator[SweepStatusReport]:
+        """The state of a sweep, and again and again until it has ended."""
+        return api.follow(name, settings=self.settings, every_s=FOLLOW_S)
+
+    def trials(self, name: str, top: int | None = None) -> SweepTrials:
+        """The trials of a sweep, the best first."""
+        return api.trials(name, settings=self.settings, top=top)
+
+    def means_sweep(self, reference: str) -> bool:
+        """Whether a reference means a sweep, and no trial."""
+        return api.means_sweep(reference, settings=self.settings)
+
+    def result(self, name: str) -> SweepResult:
+        """The result of a sweep, or what it has so far."""
+        return api.result(name, settings=self.settings)
+
+    def show(self, reference: str) -> TrialDetails:
+        """One trial, round by round."""
+        return api.show(reference, settings=self.settings)
+
+    def compare(self, first: str, other: str) -> TrialComparison:
+        """Two trials, or the best ones of sweeps."""
+        return api.compare(first, other, settings=self.settings)
+
+    def report(self, name: str, to: str | None = None) -> SweepReport:
+        """The report of a sweep, written to a file if one is given."""
+        return api.report(name, settings=self.settings, to=to)
+
+    def size(self, spec: Wanted) -> SizeReport:
+        """What the size rule says of the networks of a space."""
+        return api.size(_whole(spec))
+
+    def dry_run(self, spec: Wanted) -> DryRun:
+        """What `launch` would do."""
+        return api.dry_run(_whole(spec), settings=self.settings)
+
+    def launch(
+        self,
+        spec: Wanted,
+        observer: Observer = SILENT,
+        interrupts: Interrupts | None = None,
+        ray_address: str | None = None,
+    ) -> SweepResult:
+        """Run a sweep to its end."""
+        return api.launch(
+            _whole(spec),
+            settings=self.settings,
+            observer=observer,
+            interrupts=interrupts,
+            ray_address=ray_address,
+        )
+
+    def resume(
+        self,
+        name: str,
+        changes: Mapping[str, Any],
+        spec: Wanted | None = None,
+        template: str | None = None,
+        observer: Observer = SILENT,
+        interrupts: Interrupts | None = None,
+        ray_address: str | None = None,
+    ) -> SweepResult:
+        """Go on with a sweep, to its end."""
+        return api.resume(
+            name,
+            changes,
+            settings=self.settings,
+            spec=None if spec is None else _whole(spec),
+            template=template,
+            observer=observer,
+            interrupts=interrupts,
+            ray_address=ray_address,
+        )
+
+    def stop(self, name: str) -> StoppedSweep:
+        """End a sweep that another process drives, or that waits."""
+        return api.stop(name, settings=self.settings)
+
+    def pause(self, name: str) -> StoppedSweep:
+        """Let a sweep wait that another process drives."""
+        return api.pause(name, settings=self.settings)
+
+    def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
+        """Delete a sweep."""
+        return api.delete(name, settings=self.settings, dry_run=dry_run)
+
+    def prune(
+        self, older_than_s: float, *, keep_best: bool = False, dry_run: bool = False
+    ) -> Pruned:
+        """Delete sweeps that ended long ago."""
+        return api.prune(
+            settings=self.settings, older_than_s=older_than_s, keep_best=keep_best, dry_run=dry_run
+        )
+
+    def rerun(
+        self,
+        reference: str,
+        changes: Mapping[str, Any] | None = None,
+        on: str = "local",
+        template: str | None = None,
+        observer: Observer = SILENT,
+        interrupts: Interrupts | None = None,
+    ) -> Rerun:
+        """Train a trial again, and compare."""
+        return api.rerun(
+            reference,
+            settings=self.settings,
+            changes=changes,
+            engine=on,
+            template=template,
+            observer=observer,
+            interrupts=interrupts,
+        )
+
+    def export(
+        self,
+        reference: str,
+        to: str,
+        format: str = "keras",
+        *,
+        unchecked: bool = False,
+        register: str | None = None,
+    ) -> Exported:
+        """Write a model as a folder that works on its own."""
+        return api.export(
+            reference,
+            to,
+            settings=self.settings,
+            format=format,
+            unchecked=unchecked,
+            register=register,
+        )
+
+
+def _whole(spec: Wanted) -> SweepSpec:
+    assert isinstance(spec, SweepSpec)
+    return spec

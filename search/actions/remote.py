@@ -1,0 +1,503 @@
+"""`Remote`: what can be done by a service, with the values and the errors of `Local`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lstm_sweep.models.data.source import SAMPLES
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.actions import wire
+from lstm_sweep.search.actions.local import Wanted
+from lstm_sweep.search.actions.watched import Watched
+from lstm_sweep.search.api.deletion import Deleted, Pruned
+from lstm_sweep.search.api.dry_run import DryRun
+from lstm_sweep.search.api.errors import DifferentSearchError, NothingToDoError
+from lstm_sweep.search.api.lifecycle import StoppedSweep
+from lstm_sweep.search.api.listings import (
+    SweepPage,
+    SweepRow,
+    SweepTrials,
+    TrialDetails,
+    check_rows,
+)
+from lstm_sweep.search.api.models import Exported, Rerun
+from lstm_sweep.search.api.network_sizes import SizeReport
+from lstm_sweep.search.api.references import RUN_ID, check_sweep_or_trial, check_trial
+from lstm_sweep.search.api.report import SweepReport
+from lstm_sweep.search.api.status_report import SweepStatusReport
+from lstm_sweep.search.api.sweep_result import SweepResult
+from lstm_sweep.search.api.trial_comparison import TrialComparison
+from lstm_sweep.search.client.connection import Connection, NoAnswerError, RefusedError
+from lstm_sweep.search.client.downloading import AGAIN_S, download
+from lstm_sweep.search.client.listening import events
+from lstm_sweep.search.client.sending import send_data
+from lstm_sweep.search.client.unpacking import unpack
+from lstm_sweep.search.process.new_paths import (
+    become,
+    new_folder,
+    new_report,
+    scratch_beside,
+    write_report,
+)
+from lstm_sweep.search.process.signals import Interrupts
+from lstm_sweep.search.spec import MAY_CHANGE, OPTIONS, SweepSpec, check_name
+from lstm_sweep.search.store.faults import NoSuchRunError, StoreError
+from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.sweep.observer import SILENT, Observer
+from lstm_sweep.spaces.template.template import Template
+
+Value = TypeVar("Value")
+#: rows of the longest answer
+LARGEST = 1_000
+#: what names data that a service has
+THERE = ("server:", "corpus:")
+#: headers with what is said of a bundle, and of a report
+EXPORT, REPORT = "lstm-sweep-export", "lstm-sweep-report"
+#: seconds within which a bundle is to be made, and between two looks at a rerun
+MAKING_S, LOOK_EVERY_S = 3600.0, 1.0
+#: exit code of a rerun that was given what cannot be used
+BAD_INPUT = 2
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What can be done by a service.
+
+    Each method returns what that of `Local` does, and raises the same errors, or a `StoreError` if
+    the service does not answer for a while.
+    """
+
+    service: Connection
+    sleep: Callable[[float], None] = time.sleep
+
+    def __str__(self) -> str:
+        return self.service.address
+
+    def sweeps(self, limit: int | None = None) -> SweepPage:
+        """The sweeps of the service's store, the newest first."""
+        check_rows("limit", limit)
+        rows, last = self._rows(SweepRow, "sweeps", limit, "sweeps")
+        return SweepPage(rows, last["left_out"], last["next_page"] or "")
+
+    def status(self, name: str) -> SweepStatusReport:
+        """The state of a sweep."""
+        return self._get(SweepStatusReport, *_sweep(name))
+
+    def follow(self, name: str) -> Iterator[SweepStatusReport]:
+        """The state of a sweep at each change, until it has ended."""
+        check_name("sweep", name)
+        lasting = self._lasting()
+        for event in events(lasting.service, name):
+            if event.name == "status":
+                yield self._value(SweepStatusReport, event.data)
+        yield lasting.status(name)
+
+    def trials(self, name: str, top: int | None = None) -> SweepTrials:
+        """The trials of a sweep, the best first."""
+        check_rows("top", top)
+        rows, last = self._rows(TrialRecord, "trials", top, *_sweep(name), "trials")
+        return SweepTrials(rows, last["left_out"], last["baselines"], last["next_page"] or "")
+
+    def means_sweep(self, reference: str) -> bool:
+        """Whether a reference means a sweep, and no trial."""
+        check_sweep_or_trial(reference)
+        if "/" in reference or not RUN_ID.fullmatch(reference):
+            return "/" not in reference
+        with contextlib.suppress(NoSuchRunError):
+            self.status(reference)
+            return True
+        return False
+
+    def result(self, name: str) -> SweepResult:
+        """The result of a sweep, or what it has so far."""
+        return self._get(SweepResult, *_sweep(name), "result")
+
+    def show(self, reference: str) -> TrialDetails:
+        """One trial, round by round."""
+        return self._get(TrialDetails, *_trial(reference))
+
+    def compare(self, first: str, other: str) -> TrialComparison:
+        """Two trials, or the best ones of sweeps."""
+        return self._get(TrialComparison, "compare", first=first, other=other)
+
+    def report(self, name: str, to: str | None = None) -> SweepReport:
+        """The report of a sweep, written to a file if one is given."""
+        path = _sweep(name)
+        file = None if to is None else new_report(to)
+        answer = self.service.get(*path, "report", accept="text/html")
+        about = _said(answer.headers, REPORT)
+        html = answer.content.decode("utf-8", "replace")
+        if file:
+            write_report(file, html)
+            about["file"] = str(file)
+        return self._value(SweepReport, about | {"html": html})
+
+    def size(self, spec: Wanted) -> SizeReport:
+        """What the size rule says of the networks of a space."""
+        with self._sending() as sent:
+            fields = sent.fields(spec)
+            known = [name for name, one in OPTIONS.items() if one.sizes]
+            asked = {name: fields[name] for name in (*known, "set") if name in fields}
+            return self._post(SizeReport, "sizes", document=asked)
+
+    def dry_run(self, spec: Wanted) -> DryRun:
+        """What `launch` would do."""
+        with self._sending() as sent:
+            found = self._post(DryRun, "dry-runs", document=sent.fields(spec))
+        return found.with_places(sent.with_paths)
+
+    def submit(self, spec: Wanted) -> SweepStatusReport:
+        """Queue a sweep, and do not wait for it."""
+        key = secrets.token_hex(16)
+        with self._sending() as sent:
+            return self._post(SweepStatusReport, "sweeps", document=sent.fields(spec), key=key)
+
+    def launch(
+        self,
+        spec: Wanted,
+        observer: Observer = SILENT,
+        interrupts: Interrupts | None = None,
+        ray_address: str | None = None,
+    ) -> SweepResult:
+        """Let the service run a sweep, and follow it to its end; an interrupt leaves it to run."""
+        _refuse_address(ray_address)
+        of_limits = {name: field_of(spec, name) for name in ("trials", "minutes")}
+        return self._to_the_end(self.submit(spec), SweepSpec(**of_limits), observer)
+
+    def submit_again(
+        self,
+        name: str,
+        changes: Mapping[str, Any],
+        spec: Wanted | None = None,
+        template: str | None = None,
+    ) -> SweepStatusReport:
+        """Queue a sweep again, and do not wait for it.
+
+        Raises:
+            NothingToDoError: it has spent all that it may.
+        """
+        body, path = dict(changes), _sweep(name)
+        with self._sending() as sent:
+            if spec is not None:
+                fields = sent.fields(spec).items()
+                body["spec"] = {name: one for name, one in fields if name not in MAY_CHANGE}
+            if template is not None:
+                body["template"] = sent.template(template)
+            return self._post(SweepStatusReport, *path, "resume", document=body)
+
+    def resume(
+        self,
+        name: str,
+        changes: Mapping[str, Any],
+        spec: Wanted | None = None,
+        template: str | None = None,
+        observer: Observer = SILENT,
+        interrupts: Interrupts | None = None,
+        ray_address: str | None = None,
+    ) -> SweepResult:
+        """Let the service go on with a sweep, and follow it to its end."""
+        _refuse_address(ray_address)
+        try:
+            made = self.submit_again(name, changes, spec, template)
+        except NothingToDoError as error:
+            said = str(error).removeprefix(f"sweep {name}: ")
+            return replace(self.result(name), unchanged=said)
+        return self._to_the_end(made, SweepSpec(), observer)
+
+    def stop(self, name: str) -> StoppedSweep:
+        """End a sweep."""
+        return self._post(StoppedSweep, *_sweep(name), "stop")
+
+    def pause(self, name: str) -> StoppedSweep:
+        """Let a sweep wait."""
+        return self._post(StoppedSweep, *_sweep(name), "pause")
+
+    def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
+        """Delete a sweep; each request deletes as much as it has time for."""
+        path, query = _sweep(name), {"dry_run": dry_run}
+
+        def ask() -> Deleted:
+            found = self.service.send("DELETE", *path, query=query).document()
+            return self._value(Deleted, found)
+
+        found = ask()
+        while found.left and not dry_run:
+            try:
+                then = ask()
+            except NoSuchRunError:  # the rest was deleted although its answer was lost
+                return replace(found, left=0)
+            found = replace(then, freed=found.freed + then.freed)
+        return found
+
+    def prune(
+        self, older_than_s: float, *, keep_best: bool = False, dry_run: bool = False
+    ) -> Pruned:
+        """Delete sweeps that ended long ago."""
+        body = {"older_than_seconds": older_than_s, "keep_best": keep_best, "dry_run": dry_run}
+        found = self._post(Pruned, "prune", document=body)
+        while found.left and not dry_run:
+            then = self._post(Pruned, "prune", document=body)
+            found = Pruned(_joined(found.sweeps, then.sweeps), then.left_out)
+        return found
+
+    def rerun(
+        self,
+        reference: str,
+        changes: Mapping[str, Any] | None = None,
+        on: str = "local",
+        template: str | None = None,
+        observer: Observer = SILENT,
+        interrupts: Interrupts | None = None,
+    ) -> Rerun:
+        """Let the service train a trial again, and wait for it; an interrupt leaves it to run."""
+        path = (*_trial(reference), "reruns")
+        body: dict[str, Any] = {"changes": dict(changes or {}), "on": on}
+        with self._sending() as sent:
+            if template is not None:
+                body["template"] = sent.template(template)
+            found = self.service.send("POST", *path, document=body, once=True).document()
+        observer.said(f"training {found['trial']} again (run {found['run_id']})")
+        try:
+            found = self._ended(found)
+        except KeyboardInterrupt:
+            self.service.say(
+                f"{found['trial']} is trained again all the same; `lstm-sweep ui` there shows its "
+                f"run"
+            )
+            raise
+        if found["state"] == "failed":
+            raise (InputError if found["exit_code"] == BAD_INPUT else StoreError)(found["why"])
+        return self._value(Rerun, found["result"])
+
+    def export(
+        self,
+        reference: str,
+        to: str,
+        format: str = "keras",
+        *,
+        unchecked: bool = False,
+        register: str | None = None,
+    ) -> Exported:
+        """Fetch a checked bundle, and write it as a folder that works on its own."""
+        folder = new_folder(to)
+        check_sweep_or_trial(reference)  # or a run of a trial: the service knows which
+        path = _trial(reference) if "/" in reference else ("sweeps", reference)
+        asked: dict[str, Any] = {"format": format, "unchecked": unchecked}
+        made: Mapping[str, Any] = {}
+        if register is not None:
+            body = asked | {"model": register}
+            made = self.service.send("POST", *path, "versions", document=body, once=True).document()
+        else:
+            self._make(path, asked)
+        found = self._fetch(folder, (*path, "export"), asked)
+        return self._value(Exported, {**found, **made, "bundle": str(folder)})
+
+    def _lasting(self) -> Remote:
+        """The same, asking again until there is an answer."""
+        return replace(self, service=self.service.lasting())
+
+    def _value(self, kind: type[Value], document: Any) -> Value:
+        try:
+            return wire.read(kind, document)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise InputError(
+                f"{self} answers otherwise than this version expects "
+                f"({kind.__name__}: {shown(str(error))}): expected a service of the same version"
+            ) from None
+
+    def _get(self, kind: type[Value], *path: str, **query: Any) -> Value:
+        return self._value(kind, self.service.get(*path, **query).document())
+
+    def _post(self, kind: type[Value], *path: str, **more: Any) -> Value:
+        return self._value(kind, self.service.send("POST", *path, **more).document())
+
+    def _rows(
+        self, kind: type[Value], rows: str, most: int | None, *path: str
+    ) -> tuple[tuple[Value, ...], dict[str, Any]]:
+        """So many rows, and the last answer, with all that is left out."""
+        found, left_out, page = list[Value](), list[str](), ""
+        while True:
+            limit = LARGEST if most is None else min(most - len(found), LARGEST)
+            some = self.service.get(*path, limit=limit, page=page).document()
+            found += [self._value(kind, row) for row in some[rows]]
+            left_out += (one for one in some["left_out"] if one not in left_out)
+            page = some["next_page"]
+            if page is None or (most is not None and len(found) >= most):
+                return tuple(found), some | {"left_out": tuple(left_out)}
+
+    @contextlib.contextmanager
+    def _sending(self) -> Iterator[_Sent]:
+        """What is sent, while refusals speak of it as sentences at home do."""
+        sent = _Sent(self.service)
+        try:
+            yield sent
+        except InputError as error:
+            by_path = isinstance(error, DifferentSearchError)  # which compares files by their path
+            text = (sent.with_paths if by_path else sent.named)(str(error))
+            text = text.removeprefix("request: ")
+            if text == str(error):
+                raise
+            raise type(error)(text) from None
+
+    def _to_the_end(
+        self, made: SweepStatusReport, spec: SweepSpec, observer: Observer
+    ) -> SweepResult:
+        """Follow a sweep to its end."""
+        name, lasting = made.sweep, self._lasting()
+        watched = Watched(name, spec, observer, self._value)
+        try:
+            for event in events(lasting.service, name):
+                watched.hear(event)
+        except KeyboardInterrupt:
+            self.service.say(
+                f"sweep {name} goes on: `lstm-sweep status {name} --follow` follows it, "
+                f"`lstm-sweep stop {name}` ends it"
+            )
+            raise
+        result = lasting.result(name)
+        watched.end(result)
+        return result
+
+    def _ended(self, found: dict[str, Any]) -> dict[str, Any]:
+        """A rerun once it has ended."""
+        waits, lasting = "", self.service.lasting()
+        while found["state"] in ("queued", "running"):
+            if found["why"] and found["why"] != waits:
+                waits = found["why"]
+                self.service.say(f"the rerun {waits}")
+            self.sleep(LOOK_EVERY_S)
+            found = lasting.get("reruns", found["id"]).document()
+        return found
+
+    def _make(self, path: tuple[str, ...], asked: Mapping[str, Any]) -> None:
+        """Have a bundle made; that may take minutes, and is asked for again if nothing comes."""
+        service = self.service
+        until = service.clock() + MAKING_S
+        while True:
+            try:
+                service.send("POST", *path, "exports", document=asked, once=True)
+                return
+            except NoAnswerError as error:
+                if service.clock() > until:
+                    raise
+                service.say(f"{error}; asking again")
+            except RefusedError as error:  # an earlier request of this user may be under way still
+                if error.status != 429 or service.clock() > until:
+                    raise
+            service.sleep(AGAIN_S)
+            service.get("health")  # whether it is there at all
+
+    def _fetch(self, to: Path, path: tuple[str, ...], query: Mapping[str, Any]) -> dict[str, Any]:
+        """Download a bundle as folder `to`, whole or not at all; what is said of it."""
+        scratch = scratch_beside(to)
+        try:
+            headers = download(self.service, scratch / "bundle.zip", *path, **query)
+            unpack(scratch / "bundle.zip", scratch / "bundle")
+            become(scratch / "bundle", to)
+        except OSError as error:
+            raise InputError(
+                f"--to {shown(str(to))}: {error.strerror}, expected a folder to write to"
+            ) from None
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return _said(headers, EXPORT)
+
+
+class _Sent:
+    """Files that were sent to a service."""
+
+    def __init__(self, service: Connection) -> None:
+        self._service = service
+        #: what the service calls each, its path here, and how it was given
+        self._sent: list[tuple[str, str, str]] = []
+
+    def with_paths(self, text: str) -> str:
+        """A text of the service with paths of this machine in place of its names of them."""
+        for there, path, _ in self._sent:
+            text = text.replace(there, path)
+        return text
+
+    def named(self, text: str) -> str:
+        """A text of the service with files named as they were given."""
+        for there, _, given in self._sent:
+            text = text.replace(there, given)
+        return text
+
+    def fields(self, spec: Wanted) -> dict[str, Any]:
+        """The fields of a submission, whose data or template are sent unless they are there."""
+        given = spec.file_content() if isinstance(spec, SweepSpec) else spec
+        fields = {name: value for name, value in given.items() if value is not None}
+        if "template" in fields:
+            fields["template"] = self.template(fields["template"])
+        elif not (data := fields.get("data", "")).startswith(THERE) and data not in SAMPLES:
+            fields["data"] = self._send(data, data)
+        return fields
+
+    def template(self, given: str) -> str:
+        """What the service calls a template, which is sent if it takes code.
+
+        Raises:
+            InputError: there is no such template, or the service does not take code.
+        """
+        if not self._service.get("ready").document().get("takes_code", True):
+            raise InputError(
+                f"template {shown(given)}: it is code, which {self._service.address} does not run: "
+                f"expected a service that was started with --allow-code"
+            )
+        if given.startswith(THERE):
+            return given
+        return self._send(str(Template.read(given).path), given)
+
+    def _send(self, path: str, given: str) -> str:
+        there = send_data(self._service, path, self._service.say)
+        self._sent.append((there, path, given))
+        return there
+
+
+def field_of(spec: Wanted, name: str) -> Any:
+    """A field of a spec, by its default if it is not among fields that were given."""
+    given = spec if isinstance(spec, SweepSpec) else SweepSpec
+    return spec[name] if isinstance(spec, Mapping) and name in spec else getattr(given, name)
+
+
+def _sweep(name: str) -> tuple[str, str]:
+    """Where the service has a sweep."""
+    check_name("sweep", name)
+    return ("sweeps", name)
+
+
+def _trial(reference: str) -> tuple[str, ...]:
+    """Where the service has a trial: by its sweep and number, or by its run."""
+    check_trial(reference)
+    sweep, slash, number = reference.rpartition("/")
+    return ("sweeps", sweep, "trials", number) if slash else ("runs", reference)
+
+
+def _said(headers: Mapping[str, str], name: str) -> dict[str, Any]:
+    """The JSON in a header."""
+    found: dict[str, Any] = json.loads(
+        next(value for key, value in headers.items() if key.lower() == name)
+    )
+    return found
+
+
+def _refuse_address(given: str | None) -> None:
+    if given is not None:
+        raise InputError("--address is given with a service: expected a command without it")
+
+
+def _joined(first: tuple[Deleted, ...], then: tuple[Deleted, ...]) -> tuple[Deleted, ...]:
+    """Sweeps of two answers; one that is in both was deleted by both."""
+    found = {one.sweep: one for one in first}
+    for one in then:
+        before = found.get(one.sweep)
+        found[one.sweep] = replace(one, freed=before.freed + one.freed) if before else one
+    return tuple(found.values())
