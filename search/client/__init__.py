@@ -1,1 +1,1 @@
-"""Talks to a service over HTTP, with nothing but the standard library."""
+"""Talks to a service over HTTP: requests, events, and files."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import lstm_sweep
 from lstm_sweep.search import api, cli
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission
@@ -313,6 +314,19 @@ def test_what_runs_code_is_not_trained_again_by_a_service_that_takes_none(place:
     for path in ("sweeps/t/resume", "sweeps/t/trials/0/reruns", f"runs/{run_id}/reruns"):
         answer = client.post(f"{API}/{path}")
         assert (answer.status_code, "--allow-code" in answer.json()["detail"]) == (403, True), path
+
+
+def test_python_has_the_sweeps_of_a_service(place: Place, address: str) -> None:
+    service = lstm_sweep.connect(address)
+    home = lstm_sweep.sweep("s", store=place.service.settings.folder)
+    there = service.sweep("s")
+    assert "s" in service.sweeps().index
+    assert there.trials().equals(home.trials())
+    assert there.best.bits_per_symbol == home.best.bits_per_symbol
+    assert there.trial(1).curve().equals(home.trial(1).curve())
+    assert there.status() == home.status() and there.baselines == home.baselines
+    with pytest.raises(lstm_sweep.InputError, match="no such sweep"):
+        service.sweep("none")
 
 
 #: runs commands by a service where what only a service needs cannot be imported
