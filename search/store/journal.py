@@ -169,8 +169,8 @@ def _asked(ask: Callable[[Store, Item], None], store: Store, item: Item) -> bool
 WEIGHTS = "model"
 #: beginning of the name of a metric of a sweep that is the loss of a baseline
 BASELINE = "baseline_"
-#: version of the layout of a sweep's runs; version 0, without a tag, cannot be resumed
-SCHEMA = 2
+#: version of the layout of a sweep's runs; those of another are refused
+SCHEMA = 3
 #: rounds that are logged in one request, at most; MLflow takes 1,000 metrics, a round has a dozen
 MOST_HELD = 50
 #: characters of a part of the spec in one tag
