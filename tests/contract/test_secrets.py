@@ -85,7 +85,7 @@ def test_an_unexpected_failure_shows_no_secret(
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "PLANTED-1")
     monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "PLANTED-2")
 
-    def fail(arguments: object) -> int:
+    def fail(arguments: object, actions: object) -> int:
         try:
             raise KeyError("postgresql://user:PLANTED@host/db?sslpassword=PLANTED")
         except KeyError:
