@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +60,16 @@ class World:
         return str(reader.existing_sweep(self.store, name).info.run_id)
 
     def kill_service(self) -> None:
-        """Leave the service alone as one is that was killed; another one is started."""
+        """Leave the service alone as one is that was killed; another one is started.
+
+        Its processes have begun by then: they have locked their files.
+        """
+        supervisor = self.service._supervisor
+        begun = [supervisor._file(run_id) for run_id in supervisor._known if supervisor.pid(run_id)]
+        until = time.monotonic() + 30
+        while not all(file.exists() and file.read_bytes() for file in begun):
+            assert time.monotonic() < until, begun
+            time.sleep(0.01)
         self.service._queue_lease.release()
         self.service = self.open()
 
