@@ -1,4 +1,4 @@
-"""The round trip of a user whose machine has Python alone: sent, left, found again, taken home."""
+"""The round trip of a user whose data are elsewhere than the service: sent, left, found, taken."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ confirm_configs: 0
 
 
 class Laptop:
-    """A folder with data, and the client in processes of their own that see no other package."""
+    """A folder with data, and the client in processes of their own."""
 
     def __init__(self, folder: Path, address: str) -> None:
         self.folder, self.address = folder, address
@@ -46,7 +46,7 @@ class Laptop:
     def run(self, *command: str) -> str:
         """What a command prints that ends well."""
         done = subprocess.run(
-            [sys.executable, "-S", "-m", "lstm_sweep.search.cli", *command],
+            [sys.executable, "-m", "lstm_sweep.search.cli", *command],
             cwd=self.folder, capture_output=True, text=True, check=False, timeout=400,
             env={"PYTHONPATH": str(ROOT), "LSTM_SWEEP_SERVER": self.address},
         )  # fmt: skip
