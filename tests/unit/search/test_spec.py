@@ -18,25 +18,21 @@ from hypothesis import strategies as st
 import lstm_sweep as ls
 from lstm_sweep._launch import spec_of
 from lstm_sweep.models.data.source import SAMPLES
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.actions import Local
 from lstm_sweep.search.cli import build_parser
 from lstm_sweep.search.commands import launch
 from lstm_sweep.search.engine_names import ENGINES
-from lstm_sweep.search.policy.plan import ALGORITHMS, Plan
+from lstm_sweep.search.policy.plan import ALGORITHMS
 from lstm_sweep.search.service.bodies import Changes, Networks, SweepSubmission
 from lstm_sweep.search.service.data_names import DataNames
 from lstm_sweep.search.service.uploads import Uploads
 from lstm_sweep.search.spec import CHANGEABLE, OPTIONS, RULES, SweepSpec, read_spec
 from lstm_sweep.search.sweep.preflight import ladder_notes
-from lstm_sweep.search.times import DEFAULT_MINUTES
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
 
-ROOT = Path(__file__).resolve().parents[3]
 NAMES = DataNames(cast(Uploads, None), (), allow_code=False)
 
 
@@ -280,34 +276,6 @@ def test_the_help_shows_a_dozen_options_and_all_if_asked(
         assert {OPTIONS[name].flag for name in names} < {*shown["--help-all"]}
 
 
-def test_nothing_given_means_the_defaults(file: Path) -> None:
-    spec = SweepSpec.from_mapping({}, "here")
-    assert spec == SweepSpec() == from_python({"minutes": None}, file)
-    assert (spec.data, spec.space, spec.trials, spec.minutes) == (
-        "python-docs",
-        presets.DEFAULT,
-        None,
-        DEFAULT_MINUTES,
-    )
-    assert SweepSpec(trials=40).minutes is None and SweepSpec(minutes=5).trials is None
-    assert spec.rule() == SizeRule() and SweepSpec(trials=50).plan() == Plan()
-    assert SweepSpec(targets=7, seed=9, adjacent_targets=24).scoring() == Scoring(7, 0, 24)
-
-
-def test_a_plan_is_what_the_spec_says() -> None:
-    fields: dict[str, Any] = {
-        "seed": 4, "trials": 7, "ladder": False, "halving": False, "prior": False,
-        "early_stopping": 0, "patience": 9, "confirm_configs": 1, "confirm_seeds": 2,
-    }  # fmt: skip
-    spec = SweepSpec(algo="random", minutes=1.5, **fields)
-    assert spec.plan() == Plan(algorithm="random", seconds=90.0, **fields)
-
-
-def test_what_is_on_or_off_may_be_switched_in_words() -> None:
-    spec = SweepSpec.from_mapping({"ladder": "on", "prior": "off", "ends": "off"}, "here")
-    assert (spec.ladder, spec.prior, spec.ends) == (True, False, False)
-
-
 def test_arguments_of_python_become_a_spec(tmp_path: Path) -> None:
     space = {"layer_size": [64, 128], "dropout": "0..0.5"}
     changes = {"dropout": 0.25, "batch_size": "32,64"}
@@ -324,13 +292,6 @@ def test_arguments_of_python_become_a_spec(tmp_path: Path) -> None:
     ):
         with pytest.raises(ls.InputError, match=re.escape(sentence)):
             spec_of({"set": given_set})
-
-
-def test_a_template_brings_what_varies() -> None:
-    template = ROOT / "tests/templates/dense.py"
-    assert spec_of({"template": template}).template
-    with pytest.raises(ls.InputError, match="set is given with a template"):
-        spec_of({"template": template, "set": {"dropout": 0.5}})
 
 
 FILE = "trials: 7\nseed: 3\nspace:\n  layers: [1, 2]\n  dropout: 0..0.5\n"

@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store.settings import load
-from lstm_sweep.search.texts.dry_run import lines
 
 SETTINGS = ["layer_size=16,24,32", "layers=1,2", "epochs=4"]
 
@@ -36,37 +33,9 @@ def test_it_says_what_a_sweep_would_do_and_creates_nothing(spec: SweepSpec, tmp_
     assert shown["budget"] == {"trials": 20, "seconds": round(found.budget.seconds, 1)}
 
 
-def test_more_trials_take_longer_and_more_slots_less(spec: SweepSpec, tmp_path: Path) -> None:
-    settings = load(tmp_path, {})
-
-    def seconds(**changes: Any) -> float:
-        found = api.dry_run(dataclasses.replace(spec, **changes), settings=settings).budget.seconds
-        assert found is not None
-        return found
-
-    assert seconds(trials=60) > seconds() > seconds(workers=8)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_one_trial_takes_as_long_as_a_typical_one(
-    spec: SweepSpec, workers: int, tmp_path: Path
-) -> None:
-    one = dataclasses.replace(spec, trials=1, workers=workers)
-    found = api.dry_run(one, settings=load(tmp_path, {}))
-    assert found.typical and found.budget.seconds == pytest.approx(found.typical.seconds)
-    [takes] = [line for line in lines(found) if line.startswith("takes: ")]
-    assert "about 1 trial in " in takes
-
-
 def test_less_time_buys_fewer_trials(spec: SweepSpec, tmp_path: Path) -> None:
     settings = load(tmp_path, {})
     short = api.dry_run(dataclasses.replace(spec, minutes=0.5), settings=settings)
     long = api.dry_run(dataclasses.replace(spec, minutes=500.0), settings=settings)
     assert short.budget.seconds == 30.0 and (short.budget.trials or 0) < 20
     assert long.budget.trials == 20 and (long.budget.seconds or 1e9) < 60 * 500
-
-
-def test_what_launch_refuses_is_refused(spec: SweepSpec, tmp_path: Path) -> None:
-    settings = load(tmp_path, {})
-    with pytest.raises(InputError, match="expected"):
-        api.dry_run(dataclasses.replace(spec, size_high=1e-6, size_low=1e-7), settings=settings)

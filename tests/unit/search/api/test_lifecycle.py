@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.process.signals import SIGNALS, Interrupts
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
@@ -135,24 +133,12 @@ def test_a_sweep_returns_what_it_has_come_to(place: Place) -> None:
         setattr(result, "why", "changed")  # noqa: B010
 
 
-def test_a_sweep_runs_in_any_thread(place: Place) -> None:
-    with ThreadPoolExecutor(1) as threads:
-        result = threads.submit(place.launch).result()
-    assert dict(result.trials) == {"complete": 3}
-
-
 def test_a_name_is_taken_once_and_made_up_if_none_is_given(place: Place) -> None:
     place.launch()
     with pytest.raises(SweepExistsError, match=r"^sweep 's' exists in .*, it is finished: "):
         place.launch()
     unnamed = api.launch(place.spec(name=None, trials=1), settings=place.settings)
     assert unnamed.sweep == "words-1"
-
-
-def test_a_spec_that_cannot_be_searched_is_refused_before_anything_is_made(place: Place) -> None:
-    with pytest.raises(InputError, match="no such file"):
-        api.launch(place.spec(data="/nowhere"), settings=place.settings)
-    assert api.sweeps(settings=place.settings).rows == ()
 
 
 # --- the end that is wanted -----------------------------------------------------------------------
@@ -272,20 +258,6 @@ def test_sweeps_trials_and_epochs_are_listed(place: Place) -> None:
     assert status["submitted"] == status["started"]
 
 
-def test_runs_that_cannot_be_read_are_left_out_and_named(place: Place) -> None:
-    place.launch()
-    store = place.store
-    sweep = store.create_run("x", {Tag.ROLE: "sweep", Tag.NAME: "no name"})
-    parent = reader.existing_sweep(store, "s").info.run_id
-    trial = store.create_run("y", {Tag.PHASE: "search", Tag.NAME: "s"}, parent)
-    listed = api.sweeps(settings=place.settings)
-    assert [row.sweep for row in listed] == ["s"]
-    assert len(listed.left_out) == 1 and sweep in listed.left_out[0]
-    trials = api.trials("s", settings=place.settings)
-    assert len(trials) == 3
-    assert len(trials.left_out) == 1 and trial in trials.left_out[0]
-
-
 def test_what_there_is_not_is_an_error_and_makes_no_store(tmp_path: Path) -> None:
     settings = load(tmp_path, {})
     asked: list[Callable[[], object]] = [
@@ -301,20 +273,6 @@ def test_what_there_is_not_is_an_error_and_makes_no_store(tmp_path: Path) -> Non
         with pytest.raises(InputError, match="no store at"):
             ask()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_can_mean_nothing_is_refused(place: Place) -> None:
-    settings = place.settings
-    asked: list[tuple[str, Callable[[], object]]] = [
-        ("sweep is '../s'", lambda: api.status("../s", settings=settings)),
-        ("sweep 't': no such sweep", lambda: api.trials("t", settings=settings)),
-        ("^--top is 0", lambda: api.trials("s", settings=settings, top=0)),
-        ("trial 's/x'", lambda: api.show("s/x", settings=settings)),
-        ("^--on is 'moon'", lambda: api.rerun("s/1", settings=settings, engine="moon")),
-    ]
-    for message, ask in asked:
-        with pytest.raises(InputError, match=message):
-            ask()
 
 
 # --- size -----------------------------------------------------------------------------------------

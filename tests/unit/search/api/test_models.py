@@ -26,9 +26,3 @@ def test_without_the_extra_it_is_said_how_to_get_it(
     assert str(refused.value) == (
         f"--format onnx: it needs {lacking}, expected: pip install lstm-sweep[onnx]"
     )
-
-
-def test_a_format_that_there_is_not_is_refused(tmp_path: Path) -> None:
-    settings = Settings(f"sqlite:///{tmp_path / 'mlflow.db'}", None, "test", "test")
-    with pytest.raises(InputError, match="keras, savedmodel"):
-        api.export("s", str(tmp_path / "best"), settings=settings, format="onxx")

@@ -11,9 +11,6 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.errors import DifferentSearchError
 from lstm_sweep.search.api.resumption import named_changes, resumed_spec
 from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.spaces import presets
-from lstm_sweep.spaces.by_corpus import CorpusFacts
-from lstm_sweep.spaces.space import with_settings
 
 TEMPLATE = Path(__file__).parents[3] / "templates" / "dense.py"
 
@@ -45,30 +42,6 @@ def test_what_a_file_does_not_say_stays_as_it_was(data: Path) -> None:
     assert resumed_spec(was, "s", {}, given) == was
     now = resumed_spec(was, "s", named_changes(fields, given), given)
     assert now == dataclasses.replace(was, trials=50, minutes=None)
-
-
-def test_targets_that_were_drawn_by_another_seed_stay_if_none_is_asked_for(data: Path) -> None:
-    was = SweepSpec(data=str(data), name="s", seed=9, targets_seed=9, adjacent_targets=1)
-    given = SweepSpec(data=str(data), seed=9)
-    assert resumed_spec(was, "s", {}, given) == was
-    with pytest.raises(DifferentSearchError, match="targets_seed was 9, is 4"):
-        resumed_spec(was, "s", {}, dataclasses.replace(given, targets_seed=4))
-
-
-@pytest.mark.parametrize("symbols", [50_000, 500_000])
-def test_what_suits_the_corpus_stays_what_the_sweep_began_with(data: Path, symbols: int) -> None:
-    facts = CorpusFacts(symbols, lambda: 3, lambda units: symbols > 50_000)
-    was = SweepSpec(data=str(data), name="s", space=presets.DEFAULT.settled(facts))
-    given = SweepSpec(data=str(data))
-    assert resumed_spec(was, "s", {}, given) == was
-    queued = dataclasses.replace(given, name="s")
-    assert resumed_spec(queued, "s", {}, given) == queued
-    own = with_settings(presets.DEFAULT, ["sequence_length=30,40"])
-    with pytest.raises(DifferentSearchError, match=r"space sequence_length was .*, is auto"):
-        resumed_spec(dataclasses.replace(was, space=own), "s", {}, given)
-    with pytest.raises(DifferentSearchError, match=r"space sequence_length was .*, is 30"):
-        named = with_settings(presets.DEFAULT, ["sequence_length=30"])
-        resumed_spec(was, "s", {}, SweepSpec(data=str(data), space=named))
 
 
 @pytest.mark.parametrize("is_folder", [False, True])

@@ -11,12 +11,11 @@ import pytest
 
 from lstm_sweep._sweep import Sweep as InStore
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.actions import Local
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.texts.sweeps import status_line
@@ -89,38 +88,11 @@ def test_a_trial_that_runs_counts_and_is_marked(store: Store, sweep: Callable[..
     assert listed(store) == 2.3
 
 
-def test_each_round_that_is_better_than_all_is_one_request(
-    store: Store, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logged = list[float]()
-    log = MlflowStore.log
-
-    def noted(self: MlflowStore, run_id: str, **given: Any) -> None:
-        logged.extend([v for k, v in (given.get("metrics") or {}).items() if k == "best_val_loss"
-                       and run_id == reader.sweeps(self)[0].info.run_id])  # fmt: skip
-        log(self, run_id, **given)
-
-    monkeypatch.setattr(MlflowStore, "log", noted)
-    sweep().run()
-    # at a round, at the end of its trial, at two rounds, at the end of theirs, and at the sweep's
-    assert logged == [2.5, 2.5, 2.4, 2.3, 2.3, 2.3]
-
-
 def test_a_trial_that_has_failed_counts_no_more(store: Store, sweep: Callable[..., Sweep]) -> None:
     sweep(endings=FAILED).run()
     assert listed(store) == 2.5
     best = api.status("s", settings=store.settings).best
     assert best and (best.trial, best.running) == ("s/0", False)
-
-
-def test_without_a_trial_that_has_a_result_no_loss_is_listed(
-    store: Store, sweep: Callable[..., Sweep]
-) -> None:
-    seen = list[float | None]()
-    endings = {0: Ended(Outcome.ERROR, "no luck")}
-    sweep(trials=1, endings=endings, watch=lambda message: seen.append(listed(store))).run()
-    assert seen == [None, 2.5, 2.5]
-    assert listed(store) is None and api.status("s", settings=store.settings).best is None
 
 
 def test_a_sweep_that_was_broken_off_and_put_in_order_counts_trials_that_have_ended(
@@ -164,42 +136,6 @@ def test_a_sweep_that_goes_on_logs_at_no_earlier_step(
     assert max(store.history(parent.info.run_id, "best_val_loss")) == before
 
 
-def test_a_sweep_that_goes_on_forgets_the_best_loss_of_a_trial_that_fails_then(
-    store: Store, sweep: Callable[..., Sweep], corpus: Corpus
-) -> None:
-    heard = list[RoundDone]()
-
-    def die(message: RoundDone) -> None:
-        heard.append(message)
-        if len(heard) == 2:
-            raise Died
-
-    died(sweep(trials=1, watch=die))
-    assert listed(store) == 2.5
-    past = rebuild(store, reader.existing_sweep(store, "s"))
-    engine = ScriptedEngine({0: []}, endings={0: Ended(Outcome.ERROR, "no luck")})
-    sweep_of(store, corpus, engine, past.spec, past=past).run()
-    assert listed(store) is None
-
-
-def test_the_time_left_is_what_the_driver_expects(
-    store: Store, sweep: Callable[..., Sweep]
-) -> None:
-    seen = list[float | None]()
-
-    def watch(message: RoundDone) -> None:
-        run_id = reader.existing_sweep(store, "s").info.run_id
-        for expected in ("", "1000"):
-            store.log(run_id, tags={Tag.EXPECTED_SECONDS: expected})
-            seen.append(api.status("s", settings=store.settings).eta_seconds)
-
-    sweep(watch=watch).run()
-    known = [left for left in seen[1::2] if left is not None]
-    assert len(known) == len(seen) // 2 and all(800 < left <= 1000 for left in known)
-    assert seen[0] is None
-    assert api.status("s", settings=store.settings).eta_seconds is None
-
-
 def test_trials_that_have_not_ended_are_listed_by_their_best_round_as_long_as_the_sweep_runs(
     store: Store, sweep: Callable[..., Sweep]
 ) -> None:
@@ -217,14 +153,3 @@ def test_trials_that_have_not_ended_are_listed_by_their_best_round_as_long_as_th
     found = api.trials("s", settings=store.settings)
     assert [row.trial.id for row in found] == ["s/1", "s/0"]
     assert InStore("s", Local(store.settings)).best.id == "s/1"
-
-
-def test_a_trial_that_has_failed_is_not_the_best_though_it_had_a_loss(
-    store: Store, sweep: Callable[..., Sweep]
-) -> None:
-    endings = {0: Ended(Outcome.ERROR, "no luck")}
-    sweep(trials=1, endings=endings).run()
-    [only] = api.trials("s", settings=store.settings)
-    assert only.best_val_loss == 2.5
-    with pytest.raises(InputError, match=r"sweep 's' has no trial with a result.*it is finished"):
-        _ = InStore("s", Local(store.settings)).best

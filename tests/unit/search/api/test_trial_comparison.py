@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
@@ -42,17 +41,6 @@ def test_two_trials_are_compared_by_configs_curves_and_losses(store: Store) -> N
     assert list(found.to_dict()) == [
         "first", "second", "differences", "difference", "spread", "verdict", "sweeps",
     ]  # fmt: skip
-
-
-def test_a_trial_is_as_good_as_itself(store: Store) -> None:
-    found = api.compare("s/0", "s/0", settings=store.settings)
-    assert (found.differences, found.verdict) == ({}, "both have the same loss")
-
-
-def test_a_trial_without_a_loss_is_said_to_have_none(store: Store) -> None:
-    found = api.compare("s/0", "s/2", settings=store.settings)
-    lacks = "s/2 has no loss to compare (error), so that nothing can be said"
-    assert (found.difference, found.spread, found.verdict) == (None, None, lacks)
 
 
 def test_a_trial_of_other_data_is_not_compared(store: Store) -> None:
@@ -102,8 +90,3 @@ def test_of_a_sweep_its_best_trial_is_compared(
     expected = {row.sweep: row for row in api.sweeps(settings=store.settings)}
     assert list(found.sweeps) == [expected[name] for name in named]
     assert found.difference is not None
-
-
-def test_a_trial_that_is_not_there_is_refused(store: Store) -> None:
-    with pytest.raises(InputError, match="expected"):
-        api.compare("s/0", "s/99", settings=store.settings)

@@ -104,12 +104,6 @@ def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(token: str) -> Non
     assert "plant" not in str(refused.value)
 
 
-def test_a_host_that_no_request_can_have_is_no_fault_of_the_token() -> None:
-    with pytest.raises(InputError, match="cannot be asked") as refused:
-        Connection("http://ho..st", "secret").get("anything")
-    assert TOKEN not in str(refused.value)
-
-
 @pytest.mark.parametrize(
     "given",
     ["", "host", "ftp://host", "http://", "http://a:b@host", "http://host?x=1", "http://h:0"],

@@ -93,14 +93,6 @@ def test_a_download_goes_on_where_it_has_broken(server: BreakingServer, tmp_path
     assert server.begun == [0, 4_000, 8_000]
 
 
-def test_a_file_that_is_another_one_meanwhile_is_fetched_anew(
-    server: BreakingServer, tmp_path: Path
-) -> None:
-    server.contents = [CONTENT, OTHER]
-    assert fetched(server, tmp_path) == OTHER
-    assert server.begun == [0, 0, 4_000, 8_000]
-
-
 def test_what_comes_must_be_what_the_digest_says(server: BreakingServer, tmp_path: Path) -> None:
     server.claimed = OTHER
     with pytest.raises(InputError, match="expected the same"):

@@ -12,8 +12,8 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search.client.connection import Answer, Connection, NoAnswerError, RefusedError
-from lstm_sweep.search.client.sending import TRIES, corpus_id_of, send_data
+from lstm_sweep.search.client.connection import Answer, Connection, NoAnswerError
+from lstm_sweep.search.client.sending import TRIES, send_data
 
 
 class Fake(Connection):
@@ -86,26 +86,3 @@ def test_a_file_that_shrinks_while_it_is_sent_is_named(folder: Path) -> None:
 
     with pytest.raises(InputError, match="it has changed while it was sent"):
         send_data(Shrinking(), str(folder), quiet)
-
-
-def test_who_may_only_read_sends_nothing(folder: Path) -> None:
-    class Refusing(Fake):
-        def send(self, *given: Any, **more: Any) -> Answer:
-            raise RefusedError("'ann' may read: expected a token with the role run", 403)
-
-    service = Refusing()
-    with pytest.raises(RefusedError, match="may read"):
-        send_data(service, str(folder), quiet)
-    assert service.sent == []
-
-
-def test_names_folders_and_contents_make_the_id() -> None:
-    digests = {"a": "0" * 64, "b": "1" * 64}
-    ids = {
-        corpus_id_of("a", digests, is_folder=True),
-        corpus_id_of("b", digests, is_folder=True),
-        corpus_id_of("a", {"a": "0" * 64}, is_folder=True),
-        corpus_id_of("a", {"a": "0" * 64}, is_folder=False),
-    }
-    assert len(ids) == 4
-    assert corpus_id_of("a", dict(reversed(digests.items())), is_folder=True) in ids

@@ -80,14 +80,3 @@ def test_what_is_no_whole_zip_file_is_refused(tmp_path: Path) -> None:
         (tmp_path / "bad").write_bytes(content)
         with pytest.raises(InputError, match="no whole zip file"):
             unpack(tmp_path / "bad", tmp_path / f"to-{len(content)}")
-
-
-def test_a_file_that_is_packed_in_an_unknown_way_is_refused(tmp_path: Path) -> None:
-    file = zipped(tmp_path / "z", [("s-1/a", b"1", FILE)])
-    content = bytearray(file.read_bytes())
-    # the method, in the header of the file and in the directory at the end
-    for at in (content.index(b"PK\x03\x04") + 8, content.index(b"PK\x01\x02") + 10):
-        content[at : at + 2] = (250).to_bytes(2, "little")
-    file.write_bytes(content)
-    with pytest.raises(InputError, match=r"no whole zip file .*compression method"):
-        unpack(file, tmp_path / "to")

@@ -55,14 +55,6 @@ def test_a_gpu_is_called_by_the_name_of_its_card(
     assert (found.gpu, found.cpu_flags) == (True, frozenset({"avx2"}))
 
 
-def test_where_the_system_does_not_say_the_architecture_is_known(
-    cpu_info: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("platform.machine", lambda: "riscv64")
-    found = hardware.describe(None)
-    assert (found.kind, found.cpu_flags) == ("cpu: riscv64", frozenset())
-
-
 @pytest.mark.parametrize(
     "own, files, limit",
     [

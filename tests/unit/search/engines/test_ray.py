@@ -18,7 +18,7 @@ from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray import RayEngine
 from lstm_sweep.search.engines.ray_agent import Hello, Offering, Report, versions
 from lstm_sweep.search.engines.ray_cluster import ALL, Node, Offer, Wanted
-from lstm_sweep.search.engines.ray_fleet import Fleet, Gone, Leaving, Member
+from lstm_sweep.search.engines.ray_fleet import Fleet, Leaving, Member
 from lstm_sweep.search.engines.slot_sharing import write_quota
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Slot, Trial
@@ -59,19 +59,6 @@ def heard(engine: RayEngine, *said: tuple[Member, Any]) -> list[tuple[Slot, Even
     return list(engine.wait(0.0))
 
 
-def test_a_slot_of_a_node_that_leaves_is_lost_once(member: Member, tmp_path: Path) -> None:
-    """The fleet knows that a node leaves before the engine has read so."""
-    engine = RayEngine()
-    slot, free = engine.slots
-    engine.start(job(slot, tmp_path))
-    member.leaving = True
-    ended = Ended(Outcome.COMPLETE)
-    found = heard(engine, (member, Report(1, slot, ended)), (member, Leaving()))
-    lost = [where for where, event in found if isinstance(event, SlotLost)]
-    assert found[0] == (slot, ended) and sorted(lost, key=str) == [slot, free]
-    assert engine.slots == ()
-
-
 def test_a_trial_on_a_node_that_leaves_ends_before_its_slot_is_lost(
     member: Member, tmp_path: Path
 ) -> None:
@@ -85,16 +72,6 @@ def test_a_trial_on_a_node_that_leaves_ends_before_its_slot_is_lost(
     assert [type(event) for _, event in heard(engine, (member, Report(1, slot, ended)))] == [
         Ended, SlotLost,
     ]  # fmt: skip
-
-
-def test_an_agent_that_is_gone_says_nothing_any_more(member: Member, tmp_path: Path) -> None:
-    engine = RayEngine()
-    slot, _ = engine.slots
-    engine.start(job(slot, tmp_path))
-    member.lost = "its agent has died"
-    late = Report(1, slot, Ended(Outcome.COMPLETE))
-    found = heard(engine, (member, Gone(member.lost)), (member, late))
-    assert [event for _, event in found] == [SlotLost(member.lost)] * 2
 
 
 def test_slots_of_a_node_that_is_left_out_are_lost_once_they_are_free_and_come_back(
@@ -117,71 +94,6 @@ def test_slots_of_a_node_that_is_left_out_are_lost_once_they_are_free_and_come_b
     ended = Ended(Outcome.COMPLETE)
     assert heard(engine, (member, Report(6, slot, ended))) == [(slot, ended)]
     assert set(engine.slots) == {slot, free}
-
-
-def test_a_node_that_is_left_out_or_leaves_is_told_of_once_for_all_of_its_slots(
-    member: Member,
-) -> None:
-    engine = RayEngine()
-    said = [
-        (member, Offering(1, Offer(0, "no room"))),
-        (member, Offering(2, Offer(1, "no room", told=True))),
-        (member, Offering(3, Offer(0, "no room", told=True))),
-        (member, Leaving()),
-    ]
-    told = [
-        [event.told for _, event in heard(engine, one) if isinstance(event, SlotLost)]
-        for one in said
-    ]
-    assert told == [[False, True], [], [True], []]
-
-
-def test_slots_of_a_node_that_is_left_out_are_looked_for_elsewhere(
-    member: Member, tmp_path: Path
-) -> None:
-    engine = RayEngine(workers=1)
-    slot, other = engine.slots
-    heard(engine, (member, Offering(1, Offer(0, "no room"))))
-    assert engine._fleet._missing() == 1
-    heard(engine, (member, Offering(2, ALL)))
-    assert engine._fleet._missing() == 0 and not engine.reserve(slot)
-    engine.start(job(slot, tmp_path))
-    assert engine.reserve(other) == "all workers have a trial"
-
-
-def test_agents_that_stood_in_for_a_node_are_ended_once_it_is_back(
-    member: Member, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Fleet, "_schedule", lambda fleet, call: call.close())
-    engine = RayEngine(workers=2)
-    heard(engine, (member, Offering(1, Offer(0, "no room"))))
-    other = Member(Wanted(Node("b", "two", cpus=2, gpus=0), 2, 0, 2), mock.Mock(), 1.0)
-    engine._fleet._members.append(other)
-    slots = tuple(Slot(index, core=index, node="two") for index in range(2))
-    hello = Hello(slots, Device(kind="cpu", node="two"), versions(), 1)
-    assert [type(event) for _, event in heard(engine, (other, hello))] == [SlotAdded] * 2
-    found = heard(engine, (member, Offering(2, ALL)))
-    lost = {slot.node for slot, event in found if isinstance(event, SlotLost)}
-    assert (lost, {slot.node for slot in engine.slots}) == ({"two"}, {"one"})
-    assert other.lost and not member.lost
-
-
-def test_the_slot_on_which_a_node_is_tried_again_is_free(member: Member, tmp_path: Path) -> None:
-    engine = RayEngine()
-    slot, free = engine.slots
-    engine.start(job(slot, tmp_path))
-    heard(engine, (member, Offering(1, Offer(0, "no room"))))
-    again = Offering(2, Offer(1, "no room", told=True))
-    assert heard(engine, (member, again)) == [(free, SlotAdded())]
-    assert engine.slots == (free,)
-
-
-def test_a_node_that_leaves_has_no_slots_again(member: Member) -> None:
-    engine = RayEngine()
-    heard(engine, (member, Offering(1, Offer(0, "no room"))))
-    member.leaving = True
-    assert heard(engine, (member, Leaving()), (member, Offering(2, ALL))) == []
-    assert engine.slots == ()
 
 
 class NoAnswerError(Exception):
@@ -212,15 +124,6 @@ def test_reports_that_are_missing_end_an_agent(member: Member, tmp_path: Path) -
     engine.start(job(slot, tmp_path))
     heard(engine, (member, Report(2, slot, Ended(Outcome.COMPLETE))))
     assert member.lost == "expected report 1 of its agent, found 2"
-
-
-def test_slots_of_an_agent_are_added_when_it_begins(member: Member) -> None:
-    engine = RayEngine()
-    late = Member(Wanted(Node("b", "two", 1, 0), 1, 0, 1), mock.Mock(), 0.0)
-    hello = Hello((Slot(0, core=0, node="two"),), Device(kind="cpu", node="two"), versions(), 2)
-    [(slot, event)] = heard(engine, (late, hello))
-    assert (slot, event) == (Slot(2, core=0, node="two"), SlotAdded())
-    assert engine.slots[2] == slot and engine.describe(slot).node == "two"
 
 
 def test_slots_that_the_service_takes_back_are_left_once_their_trials_wait(

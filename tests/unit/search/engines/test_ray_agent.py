@@ -15,7 +15,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import ray_agent, ray_cluster
 from lstm_sweep.search.engines.base import Event
-from lstm_sweep.search.engines.ray_agent import Agent, Hello, Offering, Report, versions
+from lstm_sweep.search.engines.ray_agent import Agent, Hello, Offering, Report
 from lstm_sweep.search.engines.ray_cluster import AGAIN_S, ALL, Offer, left_out
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
@@ -100,15 +100,6 @@ def test_an_agent_says_what_it_has_and_sees_no_gpu_that_it_was_not_given(place: 
     assert "OMP_NUM_THREADS" not in os.environ
 
 
-def test_an_agent_on_gpus_has_those_that_ray_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    hello = next(Agent("node", 3, on_gpus=True, root=tmp_path).run())
-    assert isinstance(hello, Hello)
-    assert [slot.gpu for slot in hello.slots] == ["3", "5", "3"] and hello.device.gpu
-
-
 def test_a_trial_runs_in_a_folder_of_the_agent_with_the_files_of_the_driver(place: Place) -> None:
     checkpoint = np.frombuffer(b"state", np.uint8)
     place.agent.start(1, place.job(), {"checkpoint.npz": checkpoint}, None)
@@ -164,13 +155,6 @@ def test_a_trial_begins_once_its_corpus_has_come(
     assert job.training == replace(place.job().training, corpus=place.folder / "corpus")  # type: ignore[type-var]
 
 
-def test_a_trial_that_waits_for_its_corpus_can_be_stopped(place: Place) -> None:
-    place.agent.start(1, place.job(), {}, "abc")
-    place.agent.stop(2, place.slot, Ended(Outcome.PRUNED, "enough"))
-    assert place.next().event == Ended(Outcome.PRUNED, "enough")
-    assert place.local.started == []
-
-
 def test_no_trial_begins_on_a_node_until_the_corpus_has_come_that_found_no_room(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,21 +185,6 @@ def test_no_trial_begins_on_a_node_until_the_corpus_has_come_that_found_no_room(
     assert len(place.local.started) == 1
 
 
-def test_an_agent_that_ends_waits_for_no_corpus(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(chunks: Any, folder: Path) -> None:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(ray_agent, "_fetch", fail)
-    fetching = threading.Thread(target=place.agent.fetch, args=("abc", {}))
-    fetching.start()
-    place.agent._closing = True
-    list(place.stream)
-    fetching.join(60)
-    assert not fetching.is_alive()
-
-
 def test_a_node_on_which_no_worker_can_be_started_is_left_out_for_a_while(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,26 +201,6 @@ def test_a_node_on_which_no_worker_can_be_started_is_left_out_for_a_while(
     place.offers(4, ALL)
 
 
-def test_so_is_one_on_which_a_trial_has_found_no_room(place: Place) -> None:
-    place.agent.start(1, place.job(), {}, None)
-    reason = "no space left: OSError: [Errno 28] No space left on device"
-    place.agent.stop(2, place.slot, Ended(Outcome.LOST, reason, unfinished=True))
-    place.offers(1, left_out(reason))
-    # the trial may be what has filled the disk: such an attempt counts
-    assert place.next() == Report(2, place.slot, Ended(Outcome.LOST, reason))
-
-
-def test_so_is_one_without_room_for_the_files_of_a_trial(place: Place) -> None:
-    place.agent._scratch.folder = place.folder / "file"
-    (place.folder / "file").write_text("no folder")
-    place.agent.start(1, place.job(), {"checkpoint.npz": np.zeros(1, np.uint8)}, None)
-    said = next(place.stream)
-    assert isinstance(said, Offering) and said.offer.slots == 0
-    ended = place.next().event
-    assert isinstance(ended, Ended) and ended.unfinished
-    assert ended.reason.startswith("its files could not be written on node: [Errno 20]")
-
-
 def test_an_agent_ends_its_trials_when_it_is_told_and_leaves_nothing(place: Place) -> None:
     place.agent.start(1, place.job(), {}, None)
     place.agent.stop(2, place.slot, Paused("waits"))
@@ -263,20 +212,3 @@ def test_an_agent_ends_its_trials_when_it_is_told_and_leaves_nothing(place: Plac
     assert place.local.closed
     place.agent.clear()
     assert [*(place.folder / "scratch" / "agents").iterdir()] == []
-
-
-def test_versions_are_those_that_decide_what_a_trial_computes() -> None:
-    found = versions()
-    assert list(found) == ["Python", "lstm-sweep", "keras", "tensorflow", "numpy", "ray"]
-    assert "none" not in found.values() and versions() == found
-
-
-def test_other_code_of_the_program_is_another_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = set()
-    for text in ("a = 1", "a = 2"):
-        (tmp_path / "module.py").write_text(text)
-        monkeypatch.setattr(ray_agent, "CODE", (tmp_path,))
-        found.add(versions()["lstm-sweep"])
-    assert len(found) == 2

@@ -88,18 +88,3 @@ def test_nothing_is_written_for_a_trial_that_has_ended(
     checkpoints.begin(job(tmp_path, 2), other)
     wait_for(other, 2)
     assert not ended.folder.exists() and len(late.asked) == 1
-
-
-def test_an_agent_that_fails_is_asked_again(checkpoints: Checkpoints, tmp_path: Path) -> None:
-    class Failing(Member):
-        def call(self, name: str, slot: Slot, trial: Trial, before: int) -> Any:
-            answer = super().call(name, slot, trial, before)
-            if len(self.asked) == 1:
-                raise OSError
-            return answer
-
-    failing: Any = Failing(None, kept(3, b"after"))
-    begun = job(tmp_path)
-    checkpoints.begin(begun, failing)
-    wait_for(failing, 3)
-    assert begun.checkpoint.read_bytes() == b"after"

@@ -12,7 +12,6 @@ from lstm_sweep.search.engines.ray_cluster import (
     Wanted,
     connect,
     names_of,
-    singly,
     slots_of,
     wanted,
 )
@@ -24,10 +23,6 @@ CARDS = Node("c1", "c", cpus=3, gpus=2, all_gpus=2)
 
 def slots(found: list[Wanted]) -> dict[str, int]:
     return {one.node.name: one.slots for one in found}
-
-
-def test_all_free_cpus_are_slots_if_nobody_says_how_many() -> None:
-    assert wanted([A, B], None, 1, gpus=False) == [Wanted(A, 4, 0, 4), Wanted(B, 2, 0, 2)]
 
 
 @pytest.mark.parametrize(
@@ -44,11 +39,6 @@ def test_gpus_are_shared() -> None:
     assert wanted([CARDS], 3, 2, gpus=True) == [Wanted(CARDS, 3, 2, 3)]
 
 
-def test_nodes_that_are_full_or_leaving_get_no_agent() -> None:
-    full, leaving = Node("d", "d", 0, 0), Node("e", "e", 4, 0, leaving=True)
-    assert wanted([full, leaving], None, 1, gpus=False) == []
-
-
 def node(id: str, name: str, host: str = "host", address: str = "10.0.0.1") -> dict[str, Any]:
     return {"NodeID": id, "NodeName": name, "NodeManagerHostname": host,
             "NodeManagerAddress": address}  # fmt: skip
@@ -57,11 +47,6 @@ def node(id: str, name: str, host: str = "host", address: str = "10.0.0.1") -> d
 def test_a_node_has_the_name_that_it_was_given_or_that_of_its_host() -> None:
     nodes = [node("0123456789", "given"), node("abcdef0123", "10.0.0.1")]
     assert names_of(nodes) == {"0123456789": "given", "abcdef0123": "host"}
-
-
-def test_nodes_of_one_host_are_told_apart() -> None:
-    nodes = [node("0123456789", "10.0.0.1"), node("abcdef0123", "10.0.0.1")]
-    assert names_of(nodes) == {"0123456789": "host-012345", "abcdef0123": "host-abcdef"}
 
 
 class Rayless:
@@ -91,24 +76,10 @@ def test_no_cluster_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rayless.thread is not threading.main_thread(), "Ray would take over SIGTERM"
 
 
-def test_an_address_of_ray_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", Rayless())
-    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
-    with pytest.raises(InputError, match="RAY_ADDRESS is 'ray://head:10001': expected HOST:PORT"):
-        connect()
-
-
 def test_ray_that_is_not_installed_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"it needs ray, expected: pip install lstm-sweep\[ray\]"):
         connect()
-
-
-def test_an_agent_is_made_as_several_that_can_be_ended_alone() -> None:
-    [cpus] = wanted([A], 3, 1, gpus=False)
-    assert singly(cpus) == [Wanted(A, 1, 0, 1)] * 3
-    [cards] = wanted([CARDS], 3, 2, gpus=True)
-    assert singly(cards) == [Wanted(CARDS, 2, 1, 2), Wanted(CARDS, 1, 1, 1)]
 
 
 def test_slots_are_counted_as_gpus_where_there_are_some_and_on_nodes_that_stay() -> None:

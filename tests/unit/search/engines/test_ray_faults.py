@@ -53,11 +53,3 @@ def test_trials_that_fail_at_once_count_as_one_and_those_that_fail_later_do_not(
     assert faults.offer == left_out("still none", told=True)
     clock.now += 2.0
     assert faults.offer.slots == 1
-
-
-def test_a_failure_long_ago_is_forgotten(clock: Clock) -> None:
-    faults = Faults()
-    faults.note("no room")
-    clock.now += ray_cluster.FORGOTTEN_AFTER_S + 1
-    faults.note("no room")
-    assert faults.offer == left_out("no room")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lstm_sweep.search.engines import ray_agent
-from lstm_sweep.search.engines.ray_agent import Bytes, digest, put, read, write
+from lstm_sweep.search.engines.ray_agent import Bytes, digest, put, write
 
 
 @pytest.fixture
@@ -25,11 +25,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
-
-
-def test_files_arrive_as_they_were(folder: Path, tmp_path: Path) -> None:
-    write(tmp_path / "there", {name: [data] for name, data in read(folder).items()})
-    assert contents(tmp_path / "there") == contents(folder)
 
 
 def test_large_files_travel_in_chunks(folder: Path, tmp_path: Path) -> None:
@@ -54,10 +49,6 @@ def test_a_digest_is_of_names_and_contents(folder: Path) -> None:
     changed = digest(folder)
     (folder / "odd").rename(folder / "other")
     assert len({before, changed, digest(folder)}) == 3
-
-
-def test_there_may_be_no_folder(tmp_path: Path) -> None:
-    assert read(tmp_path / "missing") == {} == put(tmp_path / "missing", id)
 
 
 def test_a_name_leads_to_no_other_folder(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -34,27 +33,6 @@ def test_a_corpus_is_written_once_and_deleted_with_its_last_agent(tmp_path: Path
     assert folder.exists() and not first.folder.exists()
     second.close()
     assert kept(tmp_path) == set()
-
-
-def test_an_agent_waits_for_one_that_writes_the_same_corpus(tmp_path: Path) -> None:
-    first, second = Scratch(tmp_path), Scratch(tmp_path)
-    begun, finish = threading.Event(), threading.Event()
-
-    def slow(folder: Path) -> None:
-        begun.set()
-        finish.wait()
-        write(folder)
-
-    threads = [threading.Thread(target=first.corpus, args=("abc", slow))]
-    threads += [threading.Thread(target=second.corpus, args=("abc", refuse))]
-    threads[0].start()
-    begun.wait()
-    threads[1].start()
-    assert not (tmp_path / "corpora" / "abc" / "complete").exists()
-    finish.set()
-    for thread in threads:
-        thread.join()
-    assert second.corpus("abc", refuse) == first.corpus("abc", refuse)
 
 
 def test_a_corpus_that_could_not_be_written_is_tried_again(tmp_path: Path) -> None:
@@ -96,11 +74,3 @@ def test_the_next_agent_deletes_what_a_killed_one_has_left(tmp_path: Path) -> No
     after = Scratch(tmp_path)
     assert kept(tmp_path) == {beside.folder.name, after.folder.name}
     assert after.take_cores(2, [0, 1]) == [0, 1], "core 1 is taken, and shared"
-
-
-def test_agents_on_a_machine_take_different_cores(tmp_path: Path) -> None:
-    first, second = Scratch(tmp_path), Scratch(tmp_path)
-    assert first.take_cores(2, [4, 5, 6]) == [4, 5]
-    assert second.take_cores(3, [4, 5, 6]) == [6, 4, 5]
-    first.close()
-    assert Scratch(tmp_path).take_cores(1, [4, 5, 6]) == [4]

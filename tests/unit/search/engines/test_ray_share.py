@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from lstm_sweep.search.engines.ray import CONTENT_S, Share
-from lstm_sweep.search.engines.slot_sharing import LOOK_S, write_quota
 
 
 class Time:
@@ -18,17 +17,6 @@ class Time:
 def said(file: Path) -> str | None:
     demand = file.with_suffix(".demand")
     return demand.read_text() if demand.exists() else None
-
-
-def test_what_the_service_gives_is_read_again_after_a_while(tmp_path: Path) -> None:
-    file, clock = tmp_path / "r.slots", Time()
-    write_quota(file, 3, "", 0.0)
-    share = Share(file, clock)
-    assert (share.most(), share.why()) == (3, "the service gives it no more slots")
-    write_quota(file, 1, "has 1 of 3 slots: 2 sweeps share 2 slots", 0.0)
-    assert share.most() == 3
-    clock.now += LOOK_S
-    assert (share.most(), share.why()) == (1, "has 1 of 3 slots: 2 sweeps share 2 slots")
 
 
 def test_a_sweep_that_had_a_slot_too_many_asks_for_no_more_for_a_while(tmp_path: Path) -> None:

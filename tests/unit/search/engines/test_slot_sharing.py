@@ -54,15 +54,6 @@ def take_all(sharing: SlotSharing) -> list[str]:
     return found
 
 
-def test_a_driver_alone_has_all_slots_and_the_preferred_one_first(
-    tmp_path: Path, time: Time
-) -> None:
-    alone = driver(tmp_path, time)
-    assert alone.take(NAMES[1]) == (NAMES[1], "")
-    assert alone.take(NAMES[1]) == (NAMES[0], "")
-    assert alone.take(NAMES[1])[0] == ""
-
-
 def test_a_second_driver_gets_what_the_first_has_left_and_waits_for_the_rest(
     tmp_path: Path, time: Time
 ) -> None:
@@ -128,30 +119,6 @@ def test_an_quota_is_obeyed_and_a_broken_one_allows_all(tmp_path: Path, time: Ti
     assert read_quota(file)[0] > 2
     assert mine.surplus(mine.held) == 0
     assert not file.with_suffix(SURPLUS).exists()
-
-
-def test_what_a_driver_that_was_killed_had_to_give_back_is_given_back(
-    tmp_path: Path, time: Time
-) -> None:
-    (tmp_path / "s.surplus").write_text("2")
-    driver(tmp_path, time, quota=tmp_path / "s.slots")
-    assert not (tmp_path / "s.surplus").exists()
-
-
-def test_a_slot_beyond_the_quota_is_refused_even_if_the_service_has_not_said_why(
-    tmp_path: Path, time: Time
-) -> None:
-    write_quota(tmp_path / "s.slots", 1, "", 0.0)
-    mine = driver(tmp_path, time, quota=tmp_path / "s.slots")
-    assert mine.take(NAMES[0]) == (NAMES[0], "")
-    assert mine.take(NAMES[0]) == ("", "the service gives it no more slots")
-
-
-@pytest.mark.parametrize("given, expected", [("off", False), ("place", True)])
-def test_the_folder_is_that_of_the_variable(tmp_path: Path, given: str, expected: bool) -> None:
-    folder = shared_folder({"LSTM_SWEEP_SLOTS": given if given == "off" else str(tmp_path / given)})
-    assert (folder == tmp_path / "place") is expected
-    assert folder is None or folder.stat().st_mode & 0o1777 == 0o1777
 
 
 def test_drivers_that_start_at_the_same_time_share_a_folder_that_was_missing(

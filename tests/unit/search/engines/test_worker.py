@@ -5,7 +5,6 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
@@ -55,21 +54,6 @@ def test_memory_of_host_and_card_are_told_apart(
     assert ended.reason == f"memory of the {where}: {type(error).__name__}: {error}"
 
 
-def test_an_array_that_numpy_cannot_make_is_memory_of_the_host(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with pytest.raises(MemoryError) as raised:
-        np.empty(1 << 55, np.float32)
-    ended = ended_by(raised.value, Slot(0, gpu="0"), monkeypatch)
-    assert ended.outcome is Outcome.OUT_OF_MEMORY
-    assert ended.reason.startswith("memory of the host: ")
-
-
-def test_an_error_of_jax_about_memory_is_known_by_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = ended_by(RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), Slot(0), monkeypatch)
-    assert ended.outcome is Outcome.OUT_OF_MEMORY
-
-
 def test_another_error_is_one_line_and_its_traceback_is_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,19 +84,6 @@ def test_a_log_that_cannot_be_written_does_not_hide_why_a_trial_has_ended(
     monkeypatch.setattr("sys.stderr", Full())
     ended = ended_by(OSError(errno.ENOSPC, "No space left on device"), Slot(0), monkeypatch)
     assert (ended.outcome, ended.unfinished) == (Outcome.LOST, True)
-
-
-def test_without_space_for_its_log_a_trial_is_trained_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pointed: list[int] = []
-    monkeypatch.setattr("os.dup2", lambda log, number: pointed.append(number))
-    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
-    gone = tmp_path / "gone"
-    worker._print_to(
-        Job(trial=trial, slot=Slot(0), training=CorpusTraining(gone, Scoring(1, 0)), folder=gone)
-    )
-    assert pointed == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ from xml.etree import ElementTree
 import pytest
 
 from lstm_sweep.search.pages import figures, report_page
-from lstm_sweep.search.pages.charts import MOST_STEPS, Axis
+from lstm_sweep.search.pages.charts import Axis
 from lstm_sweep.search.pages.findings import Findings, TrialFinding
 from lstm_sweep.search.pages.report_page import advice
 from lstm_sweep.search.process.new_paths import REPORT_MARK
-from lstm_sweep.search.store import reader
 from lstm_sweep.search.trial import Outcome
 from tests.unit.search.pages.drawn import HOSTILE, parsed
 from tests.unit.search.pages.found import confirmation, findings, trial
@@ -28,22 +27,6 @@ def test_the_answer_is_the_best_trial_in_nats_and_bits() -> None:
         "Its perplexity is 2.00: it is as unsure of the next symbol as if 2.00 symbols were "
         "equally likely.",
     ]
-
-
-def test_the_entropy_is_named_where_it_is_known() -> None:
-    said = report_page.comparisons(
-        findings(trial(0, 2.5), entropy=1.0, about={"validation targets": "9"})
-    )
-    assert "0.5000 nats above naive bayes (2.0000)" in said[0] and "same 9 valid" in said[0]
-    assert "entropy of these data, 1.0000 nats; the best trial is 1.5000 nats above" in said[1]
-    [_, below, *_] = report_page.comparisons(findings(trial(0, 0.75), entropy=1.0))
-    assert "the best trial is 0.2500 nats below it, by the chance of its targets" in below
-
-
-def test_a_template_has_a_loss_without_units() -> None:
-    found = findings(trial(0, -0.6), in_nats=False, loss_name="loss", baselines={}, state="running")
-    assert report_page.headline(found) == "s/0 is best so far: a loss of -0.6000"
-    assert report_page.comparisons(found) == []
 
 
 def test_a_trial_that_has_not_ended_is_the_best_once_it_has_the_lowest_loss() -> None:
@@ -90,40 +73,6 @@ def test_other_configs_are_compared_with_that_of_the_best_trial(
     assert others == [said]
 
 
-def test_the_best_may_be_a_further_seed() -> None:
-    lucky = trial(2, 0.9, phase="confirm", config=trial(1, 1.1).config)
-    again = (confirmation(1, 1.1, None), confirmation(0, 1.2, 0.5))
-    found = findings(trial(0, 1.0), trial(1, 1.1), lucky, confirmed=again)
-    assert report_page.comparisons(found)[0] == (
-        "It trains the config of s/1 again with another seed."
-    )
-    assert report_page.certainty(found)[0].startswith("Its config, that of s/1, trained again")
-
-
-@pytest.mark.parametrize(
-    "state, end",
-    [
-        ("finished", ", so it is not known how much of its lead is chance."),
-        ("running", " yet."),
-    ],
-)
-def test_it_says_where_the_best_trial_is_not_one_that_was_trained_again(
-    state: str, end: str
-) -> None:
-    again = (confirmation(1, 1.2, None, is_best=False),)
-    found = findings(trial(0, 1.0), trial(1, 1.1), confirmed=again, state=state)
-    said = f"No further run of the config of the best trial, s/0, has ended{end}"
-    own, other = report_page.certainty(found)
-    assert own == said and other.startswith("s/1, trained again, has 1.2000")
-
-
-def test_without_further_seeds_nobody_knows_how_sure_it_is() -> None:
-    [said] = report_page.certainty(findings(trial(0, 1.0)))
-    assert "No config was trained again" in said
-    found = findings(trial(0, 1.0), unconfirmed="s/0 was not trained again: that needs 8 trials")
-    assert report_page.certainty(found) == [said, "s/0 was not trained again: that needs 8 trials."]
-
-
 def given(*trials: Any, **more: Any) -> Findings:
     """A sweep with so many trials of the past that a budget is no matter, and a sure leader."""
     first = 100 - 40
@@ -148,48 +97,6 @@ def test_a_bound_that_the_best_configs_touch_is_named_with_a_further_range() -> 
     assert "--set layers=1..4" in texts(given(*deep))
 
 
-def test_one_config_at_a_bound_is_chance() -> None:
-    trials = [trial(n, 1.0 + n / 10) for n in range(1, 5)]
-    assert texts(given(trial(0, 0.9, config={"layer_size": 128}), *trials)) == ""
-
-
-def test_seeds_of_one_config_count_once() -> None:
-    config = {"layer_size": 128, "learning_rate": 0.02}
-    same = [trial(n, 1.0 + n / 10, phase="confirm", config=config) for n in range(5)]
-    assert texts(given(trial(9, 0.9, config=config), *same)) == ""
-
-
-def test_beyond_what_a_field_allows_nothing_is_advised() -> None:
-    axes = (Axis("dropout", 0, 0.5), Axis("layers", 1, 2, is_whole=True))
-    low = [trial(n, 1.0 + n / 10, config={"dropout": 0.0, "layers": 1, "x": n}) for n in range(5)]
-    assert texts(given(*low, axes=axes)) == ""
-
-
-def test_in_a_template_a_bound_is_named_without_a_command() -> None:
-    axes = (Axis("Dense (line 3)", 8, 32),)
-    top = [trial(n, 1.0 + n / 10, config={"Dense (line 3)": 32, "x": n}) for n in range(5)]
-    template = reader.TEMPLATE
-    kind: Any = {"limits": template.limits, "space_place": template.space_place}
-    [said] = advice(given(*top, axes=axes, **kind, baselines={}))
-    assert "upper bound of Dense (line 3), 32" in said.text and said.command == ""
-    assert said.text.endswith("Let it vary further in the template.")
-
-
-def test_a_kind_of_task_that_takes_no_options_gets_none() -> None:
-    axes, bare = (Axis("layers", 1, 16, is_whole=True),), {"limits": {}, "takes_epochs": False}
-    top = [trial(n, 1.0 + n / 10, config={"layers": 16, "x": n}, best_epoch=3) for n in range(5)]
-    [said] = advice(given(*top, axes=axes, baselines={}, **bare))
-    assert said.text.endswith("Let it vary further in a new sweep.") and said.command == ""
-    weak = given(trial(0, 5.0), baselines={"majority": 0.5}, **bare)
-    assert "give the search more trials, or more data" in texts(weak)
-    assert "epochs" not in texts(weak)
-
-
-def test_a_loss_that_still_fell_wants_more_epochs() -> None:
-    assert "--epochs 6" in texts(given(trial(0, 1.0, best_epoch=3)))
-    assert texts(given(trial(0, 1.0, best_epoch=3, outcome="pruned"))) == ""
-
-
 def test_a_budget_that_was_too_small_is_doubled() -> None:
     few = findings(*(trial(n, 1.0 + n / 100) for n in range(9)), minutes=5.0)
     assert "9 trials are few for 4 hyperparameters" in texts(few)
@@ -197,36 +104,6 @@ def test_a_budget_that_was_too_small_is_doubled() -> None:
     late = given(trial(99_000, 1.0))
     late = findings(*late.attempts[1:], late.attempts[0])
     assert "came in the last fifth of the trials" in texts(late)
-
-
-def test_a_result_of_unknown_certainty_wants_seeds() -> None:
-    assert "--confirm-configs 3 --confirm-seeds 3" in texts(given(trial(0, 1.0), confirmed=()))
-    tied = (confirmation(0, 1.1, None), confirmation(1, 1.12, 0.8))
-    said = texts(given(trial(0, 1.0), trial(1, 1.1), confirmed=tied))
-    assert "As good as the best trial's config: s/1." in said and "--confirm-seeds 6" in said
-
-
-def test_failures_that_are_many_get_a_remedy() -> None:
-    failed = [trial(n, None, outcome="out_of_memory") for n in range(10, 16)]
-    assert "6 attempts ended as out of memory: smaller batches" in texts(
-        given(trial(0, 1.0), *failed)
-    )
-    assert texts(given(trial(0, 1.0), *failed[:1])) == ""
-    ladder = [trial(n, None, outcome="diverged", phase="ladder") for n in range(10, 16)]
-    assert texts(given(trial(0, 1.0), *ladder)) == ""
-
-
-def test_a_sweep_without_a_result_is_looked_into() -> None:
-    said = texts(findings(*(trial(n, None, outcome="error") for n in range(3)), state="failed"))
-    assert "lstm-sweep resume s" in said and "lstm-sweep show s/0" in said
-    assert "a look at the log of one" in said
-    assert "status s --follow" in texts(findings(state="running"))
-
-
-def test_little_is_left_above_the_entropy_and_much_above_a_baseline() -> None:
-    assert "little left to gain" in texts(given(trial(0, 1.0), entropy=0.99))
-    assert texts(given(trial(0, 1.0), entropy=0.9)) == ""
-    assert "A baseline is better" in texts(given(trial(0, 1.0), baselines={"markov": 0.9}))
 
 
 class Page(HTMLParser):
@@ -351,18 +228,6 @@ def test_the_last_gain_is_when_its_round_was_reported_not_when_its_trial_ended()
     assert [row[1] for row in drawn.table.rows] == ["2.5000", "2.0000", "1.0000"]
 
 
-@pytest.mark.parametrize("state", ["running", "paused"])
-def test_a_trial_that_has_not_ended_may_have_the_last_gain(state: str) -> None:
-    runs = trial(1, 1.0, outcome=state)
-    gains = ((20.0, 2.0), (50.0, 1.0))
-    said = caption(findings(trial(0, 2.0), runs, state="running", gains=gains))
-    assert said == "The last gain came after 50 s of 10 min 00 s, by s/1, which has not ended."
-    alone = caption(findings(runs, state="running", gains=gains[1:]))
-    assert "by s/1, which has not ended" in alone
-    behind = findings(trial(0, 1.0), runs, state="running", gains=gains)
-    assert behind.open_leader is None and "not ended" not in caption(behind)
-
-
 def test_a_trial_that_has_not_ended_and_leads_is_the_best_on_the_whole_page() -> None:
     runs = trial(1, 1.0, outcome="running", config={"layer_size": 96})
     found = findings(trial(0, 1.5), runs, state="running", time={})
@@ -382,51 +247,6 @@ def test_a_trial_that_has_not_ended_and_leads_is_the_best_on_the_whole_page() ->
     )
     assert typed["the best trial, round by round"] == "lstm-sweep show s/1"
     assert "lstm-sweep rerun s/0" in typed.values()
-
-
-def test_trials_that_have_not_ended_are_among_the_best_by_the_losses_that_they_have() -> None:
-    open_ones = [
-        trial(number, loss, outcome=outcome)
-        for number, loss, outcome in (
-            (1, 1.25, "paused"),
-            (2, 1.5, "running"),
-            (3, None, "running"),
-        )
-    ]
-    found = findings(trial(0, 1.5), *open_ones, trial(4, 1.0), state="running")
-    assert [one.number for one in found.best_first] == [4, 1, 0, 2, 3]
-    assert found.leader == found.best and found.open_leader is None
-    [curves] = figures.curves(found)
-    assert [row[0] for row in curves.table.rows] == ["s/4", "s/1", "s/0", "s/2", "s/3"]
-
-
-@pytest.mark.parametrize("state", ["broken off", "stopped", "paused"])
-def test_where_nothing_runs_only_trials_that_have_ended_are_results(state: str) -> None:
-    runs = trial(1, 1.0, outcome="running")
-    found = findings(trial(0, 1.5), runs, state=state, gains=((20.0, 1.5), (50.0, 1.0)))
-    assert found.leader == found.best == found.trials[0]
-    assert found.best_first == found.trials
-    assert findings(runs, state=state).leader is None
-
-
-def test_a_gain_whose_trial_is_not_known_yet_changes_no_leader() -> None:
-    runs = trial(1, 1.25, outcome="running")
-    gains = ((20.0, 1.5), (50.0, 1.0))
-    found = findings(trial(0, 1.5), runs, state="running", gains=gains)
-    assert found.leader == runs and "not ended" not in caption(found)
-
-
-def test_many_gains_are_the_last_ones_in_the_table() -> None:
-    gains = tuple((float(n), 2000.0 - n) for n in range(1000))
-    [drawn] = figures.over_time(findings(trial(0, 1001.0), gains=gains))
-    assert drawn.table.note == "The last 40 of 1000 gains."
-    assert drawn.table.rows[-1][1] == "1001.0000" and len(drawn.table.rows) == 40
-    assert drawn.wide.count("<circle") <= MOST_STEPS
-
-
-def test_a_large_corpus_has_a_lower_bound_of_its_own() -> None:
-    said = text(page(findings(*TRIALS, training_symbols=831_000_000))[0])
-    assert "allows 200k to 8.31G parameters for 831M training symbols." in said
 
 
 def test_hostile_names_are_shown_as_they_are() -> None:
@@ -459,40 +279,6 @@ def test_a_thousand_trials_make_a_page_that_can_be_sent() -> None:
     read, html = page(findings(*trials))
     assert len(html) < 1_000_000
     assert "The first 40 of 1000; all: lstm-sweep trials s" in text(read)
-
-
-def test_the_style_has_colours_for_all_classes_in_both_themes() -> None:
-    style = report_page.style()
-    light, dark = style.split("@media screen and (prefers-color-scheme: dark)")[:2]
-    names = set(re.findall(r"var\((--[a-z0-9]+)\)", style))
-    defined = [set(re.findall(r"(--[a-z0-9]+):", part)) for part in (light, dark.split("*")[0])]
-    assert names == defined[0] == defined[1]
-
-
-def contrast(one: str, two: str) -> float:
-    """Contrast of two colours by WCAG 2."""
-
-    def light(colour: str) -> float:
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        red, green, blue = (
-            p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts
-        )
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-    brighter, darker = sorted((light(one), light(two)), reverse=True)
-    return (brighter + 0.05) / (darker + 0.05)
-
-
-@pytest.mark.parametrize("theme", [0, 1])
-def test_texts_and_lines_stand_out_from_the_paper(theme: int) -> None:
-    block = report_page.style().split("prefers-color-scheme: dark")[theme]
-    colours = dict(re.findall(r"--([a-z0-9]+): (#[0-9a-f]{6})", block))
-    paper = colours["paper"]
-    for name in ("ink", "soft", "accent"):
-        assert contrast(colours[name], paper) >= 4.5, name
-        assert contrast(colours[name], colours["panel"]) >= 4.5, name
-    for name in ("s0", "s1", "s2", "s3", "s4", "q0", "first", "failed"):
-        assert contrast(colours[name], paper) >= 3, name
 
 
 def test_pages_and_drawings_are_well_formed_together() -> None:

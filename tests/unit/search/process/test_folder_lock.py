@@ -33,11 +33,6 @@ def test_a_folder_is_locked_for_other_processes_until_the_end(tmp_path: Path) ->
     assert not is_locked(folder)
 
 
-def test_no_file_is_left_in_it(tmp_path: Path) -> None:
-    with locked(tmp_path):
-        assert list(tmp_path.iterdir()) == []
-
-
 def test_without_locks_the_folder_is_used_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

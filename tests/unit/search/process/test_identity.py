@@ -51,9 +51,3 @@ def test_without_proc_a_process_runs_or_not(
     child.kill()
     child.wait()
     assert [start_ticks(pid) for pid in (child.pid, 0, -1, 2**80)] == [NO_PROCESS] * 4
-
-
-@pytest.mark.parametrize("pid", [0, -1, 2**80])
-def test_what_is_no_pid_is_no_process(pid: int) -> None:
-    assert start_ticks(pid) == NO_PROCESS
-    assert not is_running(pid, NO_PROCESS) and not is_running(pid, UNKNOWN_START)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import signal
-
 import pytest
 
 from lstm_sweep.search.process import signals
@@ -32,11 +30,3 @@ def test_a_request_before_the_end_or_at_one_that_nobody_has_asked_for_may_take_l
     monkeypatch.setattr(signals, "GIVE_UP_S", -1.0)
     assert not after_a_request(wanted=True, ending=False)
     assert not after_a_request(wanted=False, ending=True)
-
-
-def test_an_end_is_asked_for_as_a_signal_does() -> None:
-    request = Interrupts()
-    request.request()
-    assert request.signal_number == signal.SIGINT
-    request.request(signal.SIGTERM)
-    assert request.signal_number == signal.SIGTERM

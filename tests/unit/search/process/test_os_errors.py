@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from lstm_sweep.search.process.os_errors import NO_SPACE, causes, permanent_reason
+from lstm_sweep.search.process.os_errors import NO_SPACE, permanent_reason
 
 
 def wrapped(cause: Exception, text: str = "wrapped") -> Exception:
@@ -40,9 +40,3 @@ def test_a_permanent_error_is_named(error: Exception, why: str) -> None:
 )
 def test_other_errors_are_not_permanent(error: Exception) -> None:
     assert permanent_reason(error) == ""
-
-
-def test_causes_end_where_they_repeat() -> None:
-    first, second = ValueError("first"), ValueError("second")
-    first.__cause__, second.__cause__ = second, first
-    assert list(causes(first)) == [first, second]

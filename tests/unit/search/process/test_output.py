@@ -21,18 +21,6 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_nothing_is_heard_inside_and_all_of_it_afterwards(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    before = outputs()
-    with silenced():
-        assert outputs() == [os.devnull] * 2
-        os.write(1, b"inside")
-    os.write(1, b"after")
-    assert outputs() == before
-    assert capfd.readouterr() == ("after", "")
-
-
 def test_threads_that_overlap_leave_the_outputs_as_they_were(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

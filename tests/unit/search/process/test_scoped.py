@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from lstm_sweep.search.process.scoped import Overrides, restored, variable
+from lstm_sweep.search.process.scoped import Overrides, variable
 
 
 class Setting:
@@ -35,18 +35,6 @@ def test_a_variable_is_there_for_a_while(
         assert os.environ["SOME"] == "1"
         raise ValueError("inside")
     assert os.environ.get("SOME") == before
-
-
-@pytest.mark.parametrize("before", [None, "0"])
-def test_what_somebody_else_sets_is_undone(
-    before: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SOME", before or "")
-    if before is None:
-        del os.environ["SOME"]
-    with restored("SOME", "OTHER"):
-        os.environ["SOME"] = "1"
-    assert os.environ.get("SOME") == before and "OTHER" not in os.environ
 
 
 def test_attributes_have_other_values_for_a_while() -> None:

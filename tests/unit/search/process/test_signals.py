@@ -18,21 +18,6 @@ def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_an_interrupt_is_raised_at_once_outside_of_hold() -> None:
-    with pytest.raises(KeyboardInterrupt), Shield().up():
-        interrupt()
-
-
-def test_an_interrupt_waits_for_the_end_of_hold() -> None:
-    shield, steps = Shield(), []
-    with pytest.raises(KeyboardInterrupt), shield.up():
-        with shield.hold():
-            interrupt()
-            steps.append("written")
-        steps.append("never")
-    assert steps == ["written"]
-
-
 def test_a_second_interrupt_is_not_held_back() -> None:
     shield, steps = Shield(), []
     with pytest.raises(KeyboardInterrupt), shield.up(), shield.hold():
@@ -93,13 +78,6 @@ def test_a_terminal_that_closes_is_heard_unless_the_program_was_told_to_ignore_i
         signal.signal(signal.SIGHUP, before)
 
 
-def test_the_handler_of_before_comes_back() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with Shield().up():
-        assert signal.getsignal(signal.SIGINT) != before
-    assert signal.getsignal(signal.SIGINT) == before
-
-
 def test_a_request_that_is_never_answered_is_given_up_once_an_end_is_wanted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -140,45 +118,6 @@ def test_all_requests_together_have_a_limit_once_an_end_is_wanted(
                     now[0] += 30.0
                 answered += 1
     assert answered == 4
-
-
-def test_without_an_end_in_sight_a_request_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_S", 0.1)
-    before = signal.getsignal(signal.SIGALRM)
-    shield = Shield()
-    with shield.up(), shield.hold(), shield.limit_request():
-        time.sleep(0.3)
-    assert not shield.timed_out
-    assert signal.getsignal(signal.SIGALRM) == before
-
-
-def test_where_there_is_more_time_until_the_end_is_forced_all_limits_are_longer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("GIVE_UP_S", "GIVE_UP_ALL_S"):
-        monkeypatch.setattr(f"lstm_sweep.search.process.signals.{name}", 1_000.0)
-    limits = []
-    for seconds in (10.0, 40.0):
-        shield = Shield(stop_within_s=seconds)
-        with pytest.raises(Interrupted), shield.up(), shield.hold():
-            interrupt()
-            with shield.limit_request():
-                limits.append(signal.getitimer(signal.ITIMER_REAL)[0])
-    assert limits == pytest.approx([1_000.0, 4_000.0], abs=500.0)  # a part of it may be gone
-
-
-def test_an_end_is_short_of_time_once_a_part_of_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_ALL_S", 500.0)
-    shield, found, now = Shield(), list[bool](), [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    with pytest.raises(Interrupted), shield.up(), shield.hold():
-        found.append(shield.short_of_time)
-        interrupt()
-        found.append(shield.short_of_time)
-        with shield.limit_request():
-            now[0] += 300.0
-        found.append(shield.short_of_time)
-    assert found == [False, False, True]
 
 
 def test_the_environment_says_how_much_time_there_is() -> None:

@@ -29,18 +29,6 @@ def changed(epoch: int, metric: str, value: float) -> Rounds:
     ]
 
 
-def test_a_run_is_identical_to_itself() -> None:
-    assert compare(WAS, [dict(metrics) for metrics in WAS]) == Comparison("identical", 3, 0.0, None)
-
-
-def test_differences_are_in_epochs_also_within_one() -> None:
-    found = compare(WAS, changed(2, "val_loss", 9.0), rounds_per_epoch=4)
-    assert found.epochs_compared == 0.75
-    assert found.first_difference and found.first_difference["epoch"] == 0.5
-    shorter = compare(WAS, WAS[:1], rounds_per_epoch=4).first_difference
-    assert shorter == {"epoch": 0.5, "metric": "epochs", "was": 0.75, "is": 0.25}
-
-
 @given(
     epochs=st.lists(
         st.fixed_dictionaries({"loss": st.floats(0, 10), "val_loss": st.floats(0, 10)}), max_size=5
@@ -70,28 +58,6 @@ def test_a_larger_difference_is_different(sign: int) -> None:
     assert found.max_difference == pytest.approx(1.5 * TOLERANCE * 2)
 
 
-@pytest.mark.parametrize("scale, verdict", [(1e-6, "different"), (1e6, "within_tolerance")])
-def test_tolerance_is_relative_to_the_first_value(scale: float, verdict: str) -> None:
-    was, now = [{"loss": scale}], [{"loss": scale + 1e-5}]
-    assert compare(was, now).verdict == verdict
-
-
-def test_any_difference_from_zero_is_different() -> None:
-    assert compare([{"loss": 0.0}], [{"loss": 1e-9}]).verdict == "different"
-
-
-def test_the_first_difference_is_that_of_the_earliest_epoch() -> None:
-    now = [WAS[0], {"loss": 2.0, "val_loss": 1.00001}, {"loss": 9.0, "val_loss": 9.0}]
-    found = compare(WAS, now)
-    assert found.first_difference == {
-        "epoch": 2,
-        "metric": "val_loss",
-        "was": 1.0,
-        "is": 1.00001,
-    }
-    assert (found.verdict, found.max_difference) == ("different", 8.5)
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_value_that_is_no_number_is_different(value: float) -> None:
     found = compare(WAS, changed(1, "loss", value))
@@ -105,20 +71,10 @@ def test_a_result_against_none_is_different(was: float | None, now: float | None
     assert found.first_difference == {"epoch": 3, "metric": "loss", "was": was, "is": now}
 
 
-def test_a_metric_that_is_missing_is_different() -> None:
-    assert compare(WAS, [{"loss": 3.0}, *WAS[1:]]).verdict == "different"
-
-
 @pytest.mark.parametrize("cut_short", [False, True])
 def test_fewer_epochs_than_before_are_different(cut_short: bool) -> None:
     assert compare(WAS, WAS[:2], cut_short=cut_short) == Comparison(
         "different", 2, 0.0, {"epoch": 3, "metric": "epochs", "was": 3, "is": 2}
-    )
-
-
-def test_more_epochs_than_before_are_different() -> None:
-    assert compare(WAS[:2], WAS) == Comparison(
-        "different", 2, 0.0, {"epoch": 3, "metric": "epochs", "was": 2, "is": 3}
     )
 
 
@@ -130,13 +86,3 @@ def test_a_run_that_was_cut_short_is_compared_as_far_as_it_went() -> None:
     now = changed(2, "loss", 7.0)
     assert compare(WAS[:2], now, cut_short=True).verdict == "different"
     assert compare(WAS[:1], now, cut_short=True).verdict == "identical"
-
-
-def test_a_difference_goes_before_a_missing_epoch_in_the_story() -> None:
-    found = compare(WAS, changed(1, "loss", 3.00001)[:2])
-    assert found.verdict == "different"
-    assert found.first_difference and found.first_difference["metric"] == "loss"
-
-
-def test_two_runs_without_epochs_are_identical() -> None:
-    assert compare([], []) == Comparison("identical", 0, 0.0, None)

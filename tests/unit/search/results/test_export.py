@@ -34,13 +34,6 @@ def kept(to: Path, parity: dict[str, Any], *, unchecked: bool = False) -> dict[s
         return export.export(mock.Mock(Store), RECORD, to, "keras", unchecked=unchecked)
 
 
-def test_a_checked_bundle_is_kept(tmp_path: Path) -> None:
-    parity = {"max_difference": 0.0, "windows": 100}
-    to = tmp_path / "best"
-    assert kept(to, parity) == {"bundle": str(to), "parity": parity}
-    assert (to / "model.keras").read_text() == "keras"
-
-
 @pytest.mark.parametrize(
     ("more", "why"),
     [

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.device import Device
-from lstm_sweep.search.results.rerun import Rerun, Rounds, _check_proposed, changed_device, compare
+from lstm_sweep.search.results.rerun import Rerun, Rounds, _check_proposed, compare
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
@@ -46,13 +45,6 @@ def test_an_infinite_difference_is_null_in_json_and_is_told(
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert (found["verdict"], found["max_difference"]) == ("different", None)
     assert found["first_difference"] == first
-
-
-def test_a_rerun_on_another_device_says_so() -> None:
-    here, older = "cpu: this one", "cpu: an older one"
-    assert changed_device({"sweep.device": here}, Device(kind=here)) is None
-    assert changed_device({"sweep.device": older}, Device(kind=here)) == (older, here)
-    assert changed_device({"sweep.device": here}, Device(kind="gpu")) == (here, "gpu")
 
 
 @pytest.mark.parametrize("more", [{}, {"sweep.phase": "rerun"}])

@@ -50,14 +50,6 @@ def test_a_database_without_its_driver_is_named(
     assert package in why and bool(why) == bool(package)
 
 
-@pytest.mark.parametrize("uri", ["mysql://host/runs", "mysql+mysqldb://host/runs"])
-def test_a_database_with_its_driver_is_not_refused(
-    uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "MySQLdb" or None)
-    assert address.lacking(uri) == ""
-
-
 @pytest.mark.parametrize(
     ("options", "is_secret"),
     [

@@ -95,14 +95,6 @@ def test_a_file_that_everybody_may_write_is_refused(folder: Path) -> None:
     assert load(folder, {}).experiment == "anybodys"
 
 
-def test_one_of_ones_own_nearer_by_goes_before_it(
-    folder: Path, give_away: Callable[[Path], None]
-) -> None:
-    give_away(write(folder, "experiment: theirs\n"))
-    write(folder / "mine", "")
-    assert load(folder / "mine", {}).experiment == "lstm-sweep"
-
-
 def test_a_file_that_is_named_is_obeyed_whoever_it_belongs_to(
     folder: Path, give_away: Callable[[Path], None]
 ) -> None:
@@ -165,12 +157,6 @@ def test_what_is_sent_no_password_needs_no_name(text: str, folder: Path) -> None
     load(folder, PASSWORD | {"PGPASSWORD": "planted", "AWS_SECRET_ACCESS_KEY": "planted"})
 
 
-def test_the_variable_names_a_server(folder: Path) -> None:
-    write(folder, "tracking_uri: http://evil.example\nartifacts: http://evil.example\n")
-    settings = load(folder, PASSWORD | {"MLFLOW_TRACKING_URI": SERVER})
-    assert (settings.tracking_uri, settings.artifacts) == (SERVER, None)
-
-
 def test_a_list_that_cannot_be_read_is_one_clear_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,14 +167,6 @@ def test_a_list_that_cannot_be_read_is_one_clear_line(
     listed.write_bytes(b"\xff\xfe")
     line = refused(folder, **PASSWORD)
     assert line == f"{listed}: it is not UTF-8, expected the address of a server in each line"
-
-
-def test_without_a_home_nobody_has_named_a_server(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, no_home: None
-) -> None:
-    write(folder, f"tracking_uri: {SERVER}\n")
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    assert "the list of your servers" in refused(folder, **PASSWORD)
 
 
 @pytest.fixture

@@ -15,19 +15,6 @@ def settings_of(uri: str) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("location", "folder"),
-    [
-        ("file:///a/my%20runs/1", Path("/a/my runs/1")),
-        ("/a/b", Path("/a/b")),
-        ("s3://bucket/a", None),
-        ("mlflow-artifacts:/1", None),
-    ],
-)
-def test_a_folder_of_files_is_told_from_other_places(location: str, folder: Path | None) -> None:
-    assert artifacts.folder_of(location) == folder
-
-
-@pytest.mark.parametrize(
     ("location", "uri", "why"),
     [
         ("mlflow-artifacts:/1", POSTGRES, "a tracking server keeps its files"),
@@ -72,10 +59,3 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     )
     assert artifacts.not_writable("s3://bucket") == ""
     assert not list(tmp_path.glob("new"))
-
-
-def test_a_folder_without_permission_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.access", lambda place, mode: False)  # root may write anywhere
-    assert f"no permission to write to {tmp_path}" in artifacts.not_writable(tmp_path.as_uri())

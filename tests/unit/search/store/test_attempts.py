@@ -43,19 +43,6 @@ def test_of_two_runs_of_an_attempt_the_one_counts_that_its_driver_has_written_to
         }
 
 
-def test_if_a_driver_died_before_it_wrote_to_either_one_of_them_counts() -> None:
-    own, doubles = apart([a_run("a", 0, 1, written=False), a_run("b", 0, 1, written=False)])
-    assert sorted(ids(own + doubles)) == ["a", "b"] and len(own) == 1
-
-
-def test_the_last_attempt_of_each_trial_counts_in_the_order_of_their_numbers() -> None:
-    runs = [a_run("a", 1, 2), a_run("b", 0, 1), a_run("c", 1, 1), a_run("d", 1, 10)]
-    assert [(number, one.run_id) for number, one in last_attempts(runs, "running").items()] == [
-        (0, "b"),
-        (1, "d"),
-    ]
-
-
 @pytest.mark.parametrize(
     "state, expected",
     [

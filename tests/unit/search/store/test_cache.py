@@ -12,15 +12,12 @@ from lstm_sweep.search.store import cache, reader
 from lstm_sweep.search.store.cache import (
     AGE_S,
     Cache,
-    Changes,
     SharedSettings,
     SharedStore,
-    store_to_read,
 )
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import MlflowStore
 from tests.counted import CountedClient
 from tests.sweeps import store_in
 
@@ -112,19 +109,6 @@ def test_many_readers_of_what_does_not_change_ask_the_store_once(readers: Reader
     assert readers.client.count == 5
 
 
-def test_what_is_shared_is_what_the_store_has(readers: Readers) -> None:
-    for name in readers.sweeps:
-        mine, own = (reader.find_sweep(one, name) for one in (readers.store, readers.writer))
-        assert mine.to_dictionary() == own.to_dictionary()
-        tags = {Tag.PARENT: mine.info.run_id}
-        for given in (tags, tags | {Tag.TRIAL: "1"}, tags | {Tag.TRIAL: "7"}):
-            found = [one.to_dictionary() for one in readers.store.runs(given)]
-            assert found == [one.to_dictionary() for one in readers.writer.runs(given)]
-    assert len(readers.store.runs()) == len(readers.writer.runs()) == 6
-    newest = readers.store.runs({Tag.ROLE: "sweep"}, newest=1)
-    assert [one.info.run_id for one in newest] == [readers.sweeps["b"]]
-
-
 def test_what_another_writes_is_seen_after_a_moment(readers: Readers) -> None:
     before = readers.children("a")
     new = readers.trial("a", readers.sweeps["a"], 2)
@@ -169,19 +153,6 @@ def test_a_sweep_that_has_ended_is_seen_with_all_its_trials(readers: Readers) ->
     assert readers.children("a") == {first: "", second: "complete"}
 
 
-def test_rounds_are_read_again_only_of_trials_that_have_more(readers: Readers) -> None:
-    first, second = readers.children("a")
-    for run_id in (first, second):
-        readers.store.history(run_id, "val_loss")
-    readers.writer.log(first, metrics={"val_loss": 1.5}, step=2)
-    readers.time.now += AGE_S
-    readers.children("a")
-    readers.client.asked.clear()
-    assert readers.store.history(first, "val_loss") == {1: 2.0, 2: 1.5}
-    assert readers.store.history(second, "val_loss") == {1: 2.0}
-    assert readers.client.asked == {"get_metric_history": 1}
-
-
 def test_another_sweep_in_the_place_of_one_that_was_deleted_is_read(readers: Readers) -> None:
     assert readers.state("a") == "finished"
     readers.writer.client.delete_run(readers.sweeps["a"])
@@ -201,27 +172,6 @@ def test_a_fault_is_not_kept(readers: Readers) -> None:
     assert readers.state("a") == "finished"
 
 
-def test_a_store_of_which_nobody_can_tell_is_read_anew_after_a_moment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cache, "Changes", lambda file: Changes(None))
-    readers = Readers(tmp_path)
-    for asked in ({"search_runs": 2}, {"search_runs": 2}, {"search_runs": 3, "get_run": 1}):
-        readers.state("a")
-        assert readers.client.asked == asked
-        readers.time.now += AGE_S / 2
-
-
-def test_what_costs_much_is_read_more_seldom(readers: Readers, cost: Time) -> None:
-    cost.now = 0.2
-    readers.state("a")
-    readers.writer.log(readers.sweeps["a"], tags={Tag.STATE: "stopped"})
-    readers.time.now += 1.9
-    assert readers.state("a") == "finished"
-    readers.time.now += 0.2
-    assert readers.state("a") == "stopped"
-
-
 def test_what_is_kept_is_bounded_in_bytes_also_of_what_is_nothing_or_fails() -> None:
     def fails() -> None:
         raise ValueError("no")
@@ -239,10 +189,3 @@ def test_what_is_kept_is_bounded_in_bytes_also_of_what_is_nothing_or_fails() -> 
     assert len(kept) == 1
     kept.drop(lambda key: True)
     assert (len(kept), kept.size) == (0, 0)
-
-
-def test_a_store_is_opened_unless_it_is_shared(readers: Readers) -> None:
-    assert store_to_read(readers.settings) is readers.store
-    assert str(readers.settings) == str(readers.writer.settings)
-    own = store_to_read(readers.writer.settings)
-    assert isinstance(own, MlflowStore) and not isinstance(own, SharedStore)

@@ -53,17 +53,6 @@ def test_a_file_in_the_place_of_another_is_a_change(file: Path, tmp_path: Path) 
     assert changes.mark() != first
 
 
-def test_nobody_can_tell_of_another_store_or_of_a_missing_file(tmp_path: Path) -> None:
-    assert Changes(None).mark() is None
-    missing = tmp_path / "missing.db"
-    changes = Changes(missing)
-    assert changes.mark() is None and not missing.exists()
-    write_to = sqlite3.connect(missing)
-    write_to.execute("CREATE TABLE runs (number)")
-    write_to.close()
-    assert changes.mark() is not None
-
-
 def test_it_keeps_no_lock_that_others_wait_for(file: Path) -> None:
     changes = Changes(file)
     assert changes.mark() is not None

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,17 +8,11 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.models.config import FIELDS
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store.experiment import (
-    CONFIGS,
-    CURVES,
     KEY,
-    METRICS,
-    PARAMS,
     Experiment,
-    charts,
     description,
     page_of,
     view_tag,
@@ -75,16 +68,6 @@ def experiment_of(client: Client, uri: str, artifacts: str | None = None) -> Exp
     return Experiment(client, Settings(uri, artifacts, "mine", "test"))
 
 
-def test_looking_makes_nothing_and_sees_what_others_have_made() -> None:
-    client = Client()
-    experiment = experiment_of(client, SQLITE, "file:///here")
-    experiment.check_reach()
-    assert (experiment.id, experiment.own_place, client.made) == (None, None, [])
-    client.found = _experiment("file:///there")
-    experiment.make()
-    assert (experiment.id, client.made) == ("1", [])
-
-
 @pytest.mark.parametrize("may_change", [True, False])
 def test_an_experiment_of_an_earlier_version_gets_a_view_if_it_may_be_changed(
     may_change: bool,
@@ -100,46 +83,6 @@ def test_an_experiment_of_an_earlier_version_gets_a_view_if_it_may_be_changed(
     )
 
 
-def test_an_experiment_that_is_made_has_a_view_and_says_where_it_is() -> None:
-    client = Client()
-    experiment_of(client, SQLITE).make()
-    assert client.found and client.found.tags == shown_tags()
-    note = client.found.tags[Tag.NOTE]
-    assert "#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=lstm-sweep" in note
-
-
-@pytest.mark.parametrize("note", ["", "Ours, of the spring."])
-def test_a_view_of_an_earlier_version_is_replaced_and_a_description_is_not(note: str) -> None:
-    client = Client("file:///here")
-    assert client.found
-    client.found.tags |= {Tag.NOTE: note, Tag.VIEW_STATE + "lstm-sweep": "{}", "theirs": "x"}
-    experiment_of(client, SQLITE).make()
-    assert client.found.tags == shown_tags() | {Tag.NOTE: note, "theirs": "x"}
-
-
-def test_a_description_that_was_taken_away_does_not_come_back() -> None:
-    client = Client()
-    experiment_of(client, SQLITE).make()
-    assert client.found
-    del client.found.tags[Tag.NOTE]
-    experiment_of(client, SQLITE).make()
-    assert Tag.NOTE not in client.found.tags
-
-
-@pytest.mark.parametrize(
-    ("uri", "artifacts", "own_place"),
-    [(SQLITE, "file:///here", "file:///here"), (HTTP, None, None)],
-)
-def test_whoever_makes_it_decides_where_files_lie(
-    uri: str, artifacts: str | None, own_place: str | None
-) -> None:
-    client = Client()
-    experiment = experiment_of(client, uri, artifacts)
-    experiment.make()
-    assert client.made == [artifacts]
-    assert experiment.own_place == own_place
-
-
 def test_somebody_who_made_it_at_the_same_time_is_no_failure() -> None:
     class Late(Client):
         def create_experiment(self, *arguments: Any, **more: Any) -> None:
@@ -149,21 +92,6 @@ def test_somebody_who_made_it_at_the_same_time_is_no_failure() -> None:
     experiment = experiment_of(Late(), HTTP)
     experiment.make()
     assert experiment.id == "1"
-
-
-def test_a_failure_to_make_it_is_told() -> None:
-    class Full(Client):
-        def create_experiment(self, *arguments: Any, **more: Any) -> None:
-            raise OSError("no space")
-
-    with pytest.raises(OSError, match="no space"):
-        experiment_of(Full(), HTTP).make()
-
-
-def test_files_behind_a_server_are_not_reached_through_a_database() -> None:
-    with pytest.raises(InputError, match=r"'mine' in store /runs.db \(test\): a tracking server"):
-        experiment_of(Client("mlflow-artifacts:/1"), SQLITE).check_reach()
-    experiment_of(Client("mlflow-artifacts:/1"), HTTP).check_reach()
 
 
 @pytest.mark.parametrize(
@@ -235,41 +163,9 @@ def test_an_id_that_leads_out_is_none() -> None:
         experiment_of(Client("file:///mine"), SQLITE).place_of("../../home")
 
 
-def test_a_database_of_this_machine_is_not_asked_for_its_folders() -> None:
-    experiment_of(Client("file:///nowhere/at/all"), SQLITE).check_reach()
-
-
 @pytest.fixture
 def view() -> Any:
     return json.loads(view_tag()[Tag.VIEW_STATE + KEY])
-
-
-def test_charts_and_sections_are_in_the_view(view: Any) -> None:
-    assert view.items() >= charts().items()
-    sections = {one["uuid"]: one["name"] for one in view["compareRunSections"]}
-    assert list(sections.values()) == [CURVES, CONFIGS, "Model metrics", "System metrics"]
-    # MLflow sorts those before its own by their names
-    assert sorted([CURVES, CONFIGS], key=str.lower) == [CURVES, CONFIGS]
-    cards = view["compareRunCharts"]
-    assert len({one["uuid"] for one in cards} | set(sections)) == len(cards) + len(sections)
-    assert {sections[one["metricSectionId"]] for one in cards} == {CURVES, CONFIGS}
-
-
-def test_learning_curves_come_first(view: Any) -> None:
-    first, second, *_ = view["compareRunCharts"]
-    assert (first["type"], first["metricKey"], first["xAxisKey"]) == ("LINE", "val_loss", "step")
-    drawn_over = second["xAxisKey"], second["selectedXAxisMetricKey"]
-    assert (second["metricKey"], *drawn_over) == ("val_loss", "metric", "epochs_done")
-
-
-def test_parallel_axes_are_fields_of_a_config(view: Any) -> None:
-    [parallel] = [one for one in view["compareRunCharts"] if one["type"] == "PARALLEL"]
-    assert set(parallel["selectedParams"]) <= set(FIELDS)
-    assert parallel["selectedMetrics"] == ["best_val_loss"]
-
-
-#: characters that MLflow keeps of a tag of an experiment
-LONGEST_TAG = 5_000
 
 
 def test_the_list_of_runs_of_a_new_store_opens_sorted_by_loss(
@@ -286,14 +182,3 @@ def test_the_list_of_runs_of_a_new_store_opens_sorted_by_loss(
     tags = store.client.get_experiment(store.experiment.id).tags
     assert tags.items() >= (view_tag() | {Tag.NOTE: description(store.experiment.id)}).items()
     assert tags[Tag.EXPERIMENT_KIND] == "custom_model_development"
-
-
-def test_columns_are_what_runs_have() -> None:
-    [text] = view_tag().values()
-    assert len(text) < LONGEST_TAG
-    columns = [re.fullmatch(r"(\w+)\.`(.+)`", one) for one in json.loads(text)["selectedColumns"]]
-    found = [(one[1], one[2]) for one in columns if one]
-    assert [name for kind, name in found if kind == "metrics"] == list(METRICS)
-    assert {name for kind, name in found if kind == "params"} <= {"parameters", *FIELDS}
-    assert [name for kind, name in found if kind == "tags"] == [Tag.PHASE, Tag.OUTCOME]
-    assert len(found) == len(columns) and set(PARAMS) - {"parameters"} <= set(FIELDS)

@@ -8,7 +8,7 @@ import pytest
 
 from lstm_sweep.search.process.os_errors import permanent_reason
 from lstm_sweep.search.store import faults
-from lstm_sweep.search.store.faults import StoreError, is_transient, reason, retry
+from lstm_sweep.search.store.faults import StoreError, is_transient, retry
 
 
 class RestError(Exception):
@@ -54,12 +54,6 @@ def test_a_transient_error_is_retried(error: Exception) -> None:
     assert permanent_reason(error) == ""
 
 
-def test_a_permanent_error_of_a_server_is_not_retried() -> None:
-    error = RestError(503, "(sqlite3.OperationalError) database or disk is full")
-    assert not is_transient(error)
-    assert not is_transient(wrapped(OSError(errno.ENOSPC, "No space left on device")))
-
-
 @pytest.mark.parametrize(
     "error", [ValueError("x"), RestError(400), RestError(404), RestError(403), RestError(500)]
 )
@@ -81,18 +75,6 @@ def test_a_store_that_comes_back_has_not_failed() -> None:
     assert waits == [("first", 0.5), ("second", 1.0)]
 
 
-def test_waits_grow_up_to_a_bound() -> None:
-    waits: list[float] = []
-
-    def ask() -> None:
-        if len(waits) < 12:
-            raise TimeoutError
-
-    retry(ask, "s", lambda why, wait: waits.append(wait))
-    assert waits == sorted(waits)
-    assert waits[-1] == faults.LONGEST_WAIT_S
-
-
 def test_without_patience_a_store_that_does_not_answer_is_one_clear_line() -> None:
     def ask() -> None:
         raise ConnectionRefusedError("nobody there")
@@ -111,14 +93,6 @@ def test_a_full_disk_is_not_waited_for() -> None:
         retry(ask, "here", lambda why, wait: pytest.fail("waited"))
 
 
-def test_an_error_of_ours_stays_what_it_is() -> None:
-    def ask() -> None:
-        raise KeyError("ours")
-
-    with pytest.raises(KeyError):
-        retry(ask, "here", lambda why, wait: pytest.fail("waited"))
-
-
 @pytest.mark.parametrize("status, why", [(401, "name and the password"), (403, "not allow")])
 def test_a_server_that_refuses_is_not_asked_again(status: int, why: str) -> None:
     error = RestError(status, "API request to endpoint /x failed with error code 4")
@@ -129,12 +103,6 @@ def test_a_server_that_refuses_is_not_asked_again(status: int, why: str) -> None
 
     with pytest.raises(StoreError, match=f"^store here: it .*{why}"):
         retry(ask, "here", lambda why, wait: pytest.fail("waited"))
-
-
-def test_a_reason_is_one_line() -> None:
-    assert reason(ValueError("first\nsecond")) == "first"
-    assert reason(ValueError()) == "ValueError"
-    assert len(reason(ValueError("x" * 1000))) == 400
 
 
 def test_the_steady_clock_does_not_follow_a_clock_that_is_set_back(

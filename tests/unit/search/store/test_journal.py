@@ -145,54 +145,11 @@ def test_no_request_has_more_rounds_than_a_store_takes(opened: Opened) -> None:
     assert not opened.journal.is_behind
 
 
-def test_rounds_of_a_checkpoint_are_logged_if_the_trial_ends_with_them(opened: Opened) -> None:
-    for rounds in (1, 2):
-        opened.journal.hold_round(opened.after(rounds))
-    opened.journal.close_trial(opened.after(2, Ended(Outcome.LOST)), None, keep=False)
-    assert (opened.requests, opened.steps) == (1, [1, 2])
-
-
 def test_rounds_are_logged_with_that_the_trial_waits(opened: Opened) -> None:
     opened.journal.hold_round(opened.after(1))
     opened.journal.pause_trial(replace(opened.after(1), paused="at epoch 1"))
     assert (opened.requests, opened.steps) == (1, [1])
     assert opened.store.tags(opened.run_id)[Tag.PAUSED] == "at epoch 1"
-
-
-def test_a_trial_that_waits_again_has_no_end_though_its_driver_died(opened: Opened) -> None:
-    lost = Ended(Outcome.LOST, journal.DRIVER_DIED, unfinished=True)
-    opened.store.log(opened.run_id, tags=journal.lost_with_driver(lost))
-    assert journal.was_lost_with_driver(opened.store.tags(opened.run_id))
-    opened.journal.wait_again(replace(opened.after(1), paused="at epoch 1"))
-    tags = opened.store.tags(opened.run_id)
-    assert not journal.was_lost_with_driver(tags)
-    assert (tags[Tag.OUTCOME], tags[Tag.PAUSED]) == ("", "at epoch 1")
-
-
-def test_rounds_that_are_queued_are_logged_one_trial_after_the_other(opened: Opened) -> None:
-    other = opened.journal.open_trial(replace(TRIAL, number=9), Device(kind="cpu: one"))
-    first, second = opened.after(1), replace(opened.after(1), run_id=other)
-    for one in (first, second, opened.after(2)):
-        opened.journal.hold_round(one)
-        opened.journal.queue_round(one)
-    assert (opened.requests, opened.steps, opened.journal.is_behind) == (0, [], True)
-    opened.journal.log_next()
-    assert (opened.requests, opened.steps, opened.journal.is_behind) == (1, [1, 2], True)
-    opened.journal.log_next()
-    assert (opened.requests, opened.journal.is_behind) == (2, False)
-    assert list(opened.store.history(other, "val_loss")) == [1]
-
-
-def test_a_loss_is_news_if_it_is_lower_or_nothing_was_logged(opened: Opened) -> None:
-    assert opened.journal.is_news(2.0) and not opened.journal.is_news(None)
-    opened.journal.log_progress(1, 2.0)
-    assert [opened.journal.is_news(loss) for loss in (1.9, 2.0, 2.1, None)] == [True] + 3 * [False]
-    # one that has ended with what was logged as the best may count no more
-    assert [opened.journal.was_news(loss) for loss in (1.9, 2.0, 2.1, None)] == (
-        [True, True, False, False]
-    )
-    resumed = Journal(opened.store, opened.journal.run_id, Dataset("w", "0", "w"), {}, step=3)
-    assert resumed.is_news(2.0) and resumed.is_news(None) and resumed.was_news(None)
 
 
 def test_the_config_of_a_trial_is_logged_with_its_first_round_or_when_there_is_time(
@@ -218,26 +175,6 @@ def test_params_that_the_store_refuses_do_not_keep_a_run_from_being_closed(opene
         opened.journal.log_next()
     opened.journal.close_trial(opened.after(0, Ended(Outcome.LOST)), None, keep=False)
     assert opened.store.run(opened.run_id).info.status == "FAILED"
-
-
-def test_rounds_that_come_while_others_are_logged_are_logged_later(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    log = MemoryStore.log
-
-    def meanwhile(self: MemoryStore, run_id: str, **given: Any) -> None:
-        log(self, run_id, **given)
-        if opened.requests == 1:
-            opened.journal.hold_round(opened.after(2))
-            opened.journal.queue_round(opened.after(2))
-
-    monkeypatch.setattr(MemoryStore, "log", meanwhile)
-    opened.journal.hold_round(opened.after(1))
-    opened.journal.queue_round(opened.after(1))
-    opened.journal.log_next()
-    assert (opened.steps, opened.journal.is_behind) == ([1], True)
-    opened.journal.log_next()
-    assert (opened.steps, opened.journal.is_behind) == ([1, 2], False)
 
 
 class Asked:
@@ -268,17 +205,6 @@ def test_many_are_asked_for_at_a_time_and_each_once() -> None:
 
     items = range(3 * AT_ONCE)
     assert sorted(each_of(items, ask, store)) == sorted(asked) == [*items]
-
-
-def test_one_that_fails_does_not_count() -> None:
-    store: Any = Asked()
-
-    def ask(other: Any, item: int) -> None:
-        if item == 1:
-            raise OSError
-
-    assert sorted(each_of([0, 1, 2], ask, store)) == [0, 2]
-    assert each_of([], ask, store) == []
 
 
 def test_what_is_late_is_not_waited_for_and_nothing_more_is_begun() -> None:

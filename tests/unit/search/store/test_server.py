@@ -7,14 +7,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.process.identity import is_running, start_ticks
-from lstm_sweep.search.store import reader
 from lstm_sweep.search.store import server as mlflow_server
 from lstm_sweep.search.store.server import MlflowServer, choose_bind_address
 from lstm_sweep.search.store.settings import load
@@ -89,39 +87,6 @@ def test_further_names_are_answered_at_any_port_and_no_others(host: str) -> None
         assert not matches(f"http://{stranger}", origins)
 
 
-def test_one_address_is_the_only_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    place = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("192.168.7.7", 0))
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: [place])
-    monkeypatch.setattr(socket.socket, "bind", lambda *args: None)
-    bind = choose_bind_address("Box.Example", 5000)
-    assert (bind.is_open, bind.address) == (True, "http://box.example:5000")
-    assert bind.options == [
-        *("--host", "192.168.7.7", "--port", "5000"),
-        *("--allowed-hosts", "box.example:5000"),
-        *("--cors-allowed-origins", "http://box.example:5000"),
-    ]
-    assert "box.example" in choose_bind_address("box.example", 80).options[5].split(",")
-
-
-def test_addresses_of_six_groups_stand_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket.socket, "bind", lambda *args: None)
-    place = (socket.AF_INET6, socket.SOCK_STREAM, 0, "", ("::1", 0, 0, 0))
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: [place])
-    monkeypatch.setattr(socket, "socket", _Socket)
-    bind = choose_bind_address("0:0:0:0:0:0:0:1", 5000)
-    assert bind.address == bind.local_address == "http://[::1]:5000"
-
-
-class _Socket(socket.socket):
-    """A socket on a machine that may lack these addresses."""
-
-    def __init__(self, family: int, kind: int) -> None:
-        super().__init__(socket.AF_INET, kind)
-
-    def bind(self, address: object) -> None:
-        """Bind nothing."""
-
-
 def test_a_server_for_other_machines_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     bind = choose_bind_address("0.0.0.0", None)
     line = mlflow_server._warning(bind)
@@ -179,26 +144,6 @@ def test_a_server_that_fails_at_its_start_says_so(
     assert line == "lstm-sweep: MLflow ended with code 3; see `mlflow server`"
 
 
-def test_a_server_that_ends_later_is_one_clear_line(
-    script: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    script("import time; time.sleep(0.3); raise SystemExit(7)")
-    monkeypatch.setattr(MlflowServer, "wait_until_it_answers", lambda server: None)
-    pages = mlflow_server.Pages("http://box", "http://box/#/runs", "text", "http://box/#/newest")
-    monkeypatch.setattr(mlflow_server, "pages_of", lambda store, address: pages)
-    assert main(["ui"]) == 1
-    said = capsys.readouterr()
-    *_, line = said.err.splitlines()
-    assert line == "lstm-sweep: the MLflow server has ended, with code 7"
-    assert said.out.splitlines() == [
-        "all runs: http://box/#/runs",
-        "newest sweep, text: http://box/#/newest",
-        "Ctrl-C ends it",
-    ]
-
-
 def test_a_server_ends_with_its_own_processes_and_is_not_started_after_that(
     script: Callable[[str], None], tmp_path: Path
 ) -> None:
@@ -240,18 +185,6 @@ def test_a_process_that_is_another_one_is_spared(tmp_path: Path, text: str) -> N
     other.wait()
 
 
-def test_of_a_tracking_server_only_the_address_is_printed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    store = SimpleNamespace(page=lambda: "/#/runs")
-    monkeypatch.setattr(mlflow_server, "MlflowStore", lambda settings: store)
-    monkeypatch.setattr(reader, "sweeps", lambda store: [])
-    assert main(["ui"]) == 0
-    assert capsys.readouterr().out == "all runs: http://127.0.0.1:1/#/runs\n"
-
-
 def test_the_server_has_no_password_that_a_run_could_lead_elsewhere(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -263,13 +196,3 @@ def test_the_server_has_no_password_that_a_run_could_lead_elsewhere(
     assert not set(secrets) & set(given)
     assert given["PGPASSWORD"] == given["AWS_SECRET_ACCESS_KEY"] == "of the user"
     assert not any("mlflow.db" in word for word in server._command)  # others can list these
-
-
-@pytest.mark.parametrize("named", [True, False])
-def test_where_users_are_set_up_a_login_is_asked_for(
-    named: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    if named:
-        monkeypatch.setenv("MLFLOW_AUTH_CONFIG_PATH", "auth.ini")
-    server = MlflowServer(load(tmp_path, {}), choose_bind_address("127.0.0.1", None))
-    assert ("basic-auth" in server._command) is named

@@ -41,21 +41,11 @@ def test_without_a_file_the_store_is_in_the_folder(folder: Path) -> None:
     )
 
 
-def test_an_empty_file_means_the_defaults_beside_it(folder: Path) -> None:
-    write(folder, "# nothing\n")
-    assert read(folder / "deep" / "er").database_file == folder / "mlflow.db"
-
-
 def test_relative_paths_start_beside_the_file(folder: Path) -> None:
     write(folder, "tracking_uri: sqlite:///store/runs.db\nartifacts: files/kept\n")
     settings = read(folder / "below")
     assert settings.tracking_uri == f"sqlite:///{folder}/store/runs.db"
     assert settings.artifacts == f"file://{folder}/files/kept"
-
-
-def test_paths_with_dots_come_out_absolute(folder: Path) -> None:
-    write(folder / "inner", "tracking_uri: sqlite:///../runs.db\n")
-    assert read(folder / "inner").tracking_uri == f"sqlite:///{folder}/runs.db"
 
 
 def test_the_nearest_file_above_is_read(folder: Path) -> None:
@@ -65,44 +55,12 @@ def test_the_nearest_file_above_is_read(folder: Path) -> None:
     assert read(folder / "a" / "b").experiment == "near"
 
 
-def test_the_file_read_is_named_for_people(folder: Path) -> None:
-    file = write(folder, "experiment: mine\n")
-    assert str(read(folder)) == f"{folder}/mlflow.db (by {file})"
-
-
-def test_an_absolute_path_is_kept(folder: Path) -> None:
-    write(folder, "tracking_uri: sqlite:////data/runs.db\n")
-    settings = read(folder)
-    assert settings.tracking_uri == "sqlite:////data/runs.db"
-    assert settings.database_file == Path("/data/runs.db")
-
-
 def test_the_variable_goes_before_the_file(folder: Path) -> None:
     write(folder, "tracking_uri: sqlite:///mlflow.db\nexperiment: mine\n")
     settings = read(folder, "http://tracking:5000")
     assert settings.tracking_uri == "http://tracking:5000"
     assert settings.origin == "by MLFLOW_TRACKING_URI"
     assert settings.experiment == "mine"
-
-
-def test_an_empty_variable_is_none(folder: Path) -> None:
-    assert read(folder, "").database_file == folder / "mlflow.db"
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "postgresql://user@host:5432/runs",
-        "postgresql+psycopg2://user@host/runs?sslmode=require&passfile=/etc/pass",
-        "mysql+pymysql://user@host/runs",
-        "http://127.0.0.1:5000",
-        "https://tracking.example/path",
-    ],
-)
-def test_other_stores_are_kept_as_they_are(folder: Path, uri: str) -> None:
-    write(folder, f"tracking_uri: {uri}\n")
-    settings = read(folder)
-    assert settings.tracking_uri == uri and settings.database_file is None
 
 
 @pytest.mark.parametrize(
@@ -120,16 +78,6 @@ def test_a_tracking_server_decides_where_files_are_kept(
     settings = read(folder, uri)
     assert settings.is_server is server
     assert settings.artifacts == (artifacts and f"file://{folder}/{artifacts}")
-
-
-def test_files_may_be_kept_at_another_address(folder: Path) -> None:
-    write(folder, "artifacts: s3://bucket/runs\n")
-    assert read(folder).artifacts == "s3://bucket/runs"
-
-
-def test_spaces_in_a_folder_are_quoted_in_the_address_of_files(folder: Path) -> None:
-    write(folder / "my runs", "artifacts: kept\n")
-    assert read(folder / "my runs").artifacts == f"file://{folder}/my%20runs/kept"
 
 
 @pytest.mark.parametrize(
@@ -159,11 +107,6 @@ def test_a_refused_address_does_not_show_its_password(folder: Path, uri: str) ->
     assert not {"planted", "plan", "ted"} & set(re.split(r"\W", str(refusal.value)))
 
 
-def test_a_browser_is_given_the_address_without_a_login(folder: Path) -> None:
-    assert read(folder, "https://me:secret@host:5000/path").address == "https://host:5000/path"
-    assert read(folder, "http://host:5000").address == "http://host:5000"
-
-
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -177,25 +120,14 @@ def test_a_browser_is_given_the_address_without_a_login(folder: Path) -> None:
         ("artifacts:\n", "artifacts is None, expected text"),
         ("allowed_hosts: mlflow\n", f"allowed_hosts is 'mlflow', expected a list: {A_HOST}"),
         ("allowed_hosts:\n", f"allowed_hosts is None, expected a list: {A_HOST}"),
-        ("allowed_hosts: [5]\n", f"allowed_hosts has 5, {A_HOST}"),
-        ("allowed_hosts: ['']\n", f"allowed_hosts has '', {A_HOST}"),
         ("allowed_hosts: [a, '*']\n", f"allowed_hosts has '*', {A_HOST}"),
         ("allowed_hosts: ['*.example.org']\n", f"allowed_hosts has '*.example.org', {A_HOST}"),
-        ("allowed_hosts: ['mlflow:5000']\n", f"allowed_hosts has 'mlflow:5000', {A_HOST}"),
         ("allowed_hosts: ['http://a']\n", f"allowed_hosts has 'http://a', {A_HOST}"),
-        ("allowed_hosts: ['a,b']\n", f"allowed_hosts has 'a,b', {A_HOST}"),
-        ("allowed_hosts: [10.0.0]\n", f"allowed_hosts has '10.0.0', {A_HOST}"),
         ("allowed_hosts: ['10.0.0.256']\n", f"allowed_hosts has '10.0.0.256', {A_HOST}"),
-        ("allowed_hosts: ['[::1]']\n", f"allowed_hosts has '[::1]', {A_HOST}"),
-        ("allowed_hosts: ['fe80::1%e']\n", f"allowed_hosts has 'fe80::1%e', {A_HOST}"),
         ("request_timeout_s: 0\n", f"request_timeout_s is 0, {A_TIMEOUT}"),
         ("request_timeout_s: 3601\n", f"request_timeout_s is 3601, {A_TIMEOUT}"),
-        ("request_timeout_s: 2.5\n", f"request_timeout_s is 2.5, {A_TIMEOUT}"),
-        ("request_timeout_s: true\n", f"request_timeout_s is True, {A_TIMEOUT}"),
-        ("request_timeout_s: soon\n", f"request_timeout_s is 'soon', {A_TIMEOUT}"),
         ("server_processes: 0\n", f"server_processes is 0, {SO_MANY}"),
         ("server_processes: 65\n", f"server_processes is 65, {SO_MANY}"),
-        ("server_processes: all\n", f"server_processes is 'all', {SO_MANY}"),
         ("- a\n", "found a list, expected a mapping of settings"),
         ("just words\n", "found a str, expected a mapping of settings"),
     ],
@@ -203,12 +135,6 @@ def test_a_browser_is_given_the_address_without_a_login(folder: Path) -> None:
 def test_a_refused_file_is_named(folder: Path, text: str, message: str) -> None:
     file = write(folder, text)
     with pytest.raises(InputError, match=f"^{re.escape(f'{file}: {message}')}$"):
-        read(folder)
-
-
-def test_a_file_that_is_no_yaml_is_named_with_its_line(folder: Path) -> None:
-    file = write(folder, "experiment: a\nartifacts: }\n")
-    with pytest.raises(InputError, match=re.escape(f"{file}:2: ")):
         read(folder)
 
 
@@ -220,22 +146,6 @@ def test_an_address_of_no_known_kind_is_refused_with_the_known_ones(folder: Path
     message = f"tracking_uri is '{uri}' (by MLFLOW_TRACKING_URI): expected an address that begins"
     with pytest.raises(InputError, match=f"^{re.escape(message)} with {schemes}$"):
         read(folder, uri)
-
-
-def test_a_refused_address_names_the_file_that_it_is_from(folder: Path) -> None:
-    file = write(folder, "tracking_uri: mlruns\n")
-    with pytest.raises(InputError, match=re.escape(f"tracking_uri is 'mlruns' (by {file})")):
-        read(folder)
-
-
-def test_an_sqlite_address_without_a_file_is_refused(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"expected sqlite:///FILE$"):
-        read(folder, "sqlite:///")
-
-
-def test_a_server_answers_to_nobody_else_and_within_half_a_minute(folder: Path) -> None:
-    found = read(folder)
-    assert (found.allowed_hosts, found.request_timeout_s, found.server_processes) == ((), 30, 1)
 
 
 @pytest.mark.parametrize("uri", [None, "http://elsewhere:5000"])
@@ -301,12 +211,6 @@ def test_a_password_in_the_place_of_files_is_refused_too(
     assert str(refusal.value).startswith(f"{file}: artifacts holds a password, expected ")
     assert variable in str(refusal.value)
     assert not {"planted", "plan", "ted"} & set(re.split(r"\W", str(refusal.value)))
-
-
-@pytest.mark.parametrize("place", ["s3://bucket/x", "gs://me@bucket/x", "file:///a:b@c/x"])
-def test_a_place_of_files_without_a_password_is_taken_as_it_is(folder: Path, place: str) -> None:
-    write(folder, f"artifacts: '{place}'\n")
-    assert read(folder).artifacts == place
 
 
 def test_a_path_may_look_like_a_login(folder: Path) -> None:

@@ -14,7 +14,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.corpus_task import CorpusTask, parity_windows
+from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.state import SweepState
 
 
@@ -38,15 +38,6 @@ def test_the_share_of_unknown_symbols_stands_in_each_run_and_none_is_a_target(
     assert SweepResult.of(state).to_dict()["unknown_share"] == 0.25
 
 
-def test_nothing_is_said_where_all_symbols_are_known(tmp_path: Path) -> None:
-    task = task_of(tmp_path, train="ab" * 200, validation="ab" * 200, test="ab" * 200)
-    assert Tag.UNKNOWN_SHARE not in task.tags()
-    assert not any(
-        "not in the" in note
-        for note in task.notes(SweepSpec(data=str(tmp_path), size_rule="off"), ())
-    )
-
-
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_a_split_without_a_known_symbol_is_refused_in_one_line(tmp_path: Path, split: str) -> None:
     splits = {"train": "ab" * 200, "validation": "ab" * 200, "test": "ab" * 200} | {split: "xy" * 9}
@@ -63,13 +54,3 @@ def test_the_size_of_a_large_corpus_follows_from_what_is_logged_of_a_small_netwo
     share = logged["parameters_per_symbol"]
     assert share < 0.0001
     assert logged["parameters"] / share == pytest.approx(831_000_000, rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("length", "alphabet", "windows"),
-    [(20, 100, 100), (160, 1_000, 100), (100, 5_000, 33), (160, 50_000, 10)],
-)
-def test_a_bundle_is_compared_on_fewer_windows_where_they_take_much_memory(
-    length: int, alphabet: int, windows: int
-) -> None:
-    assert parity_windows(length, alphabet) == windows

@@ -18,7 +18,6 @@ from lstm_sweep.search.store.curves import (
     gains,
     read_curve,
     slot_seconds,
-    waited_seconds,
 )
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.reader import TrialRecord
@@ -43,17 +42,6 @@ def test_a_time_that_cannot_be_added_up_is_left_out(seconds: str) -> None:
     found = read_curve(store, record_with(f"[[2.5, {seconds}], [2.0, 3.5]]"))
     assert found == [{"val_loss": 2.5}, {"val_loss": 2.0, "round_seconds": 3.5}]
     assert sum(round_seconds(found)) == 3.5
-
-
-def test_the_seconds_of_scoring_are_read_if_the_version_has_written_them() -> None:
-    store: Any = None
-    more = {Tag.SCORING_SECONDS: "[0.25, null]"}
-    found = read_curve(store, record_with("[[2.5, 1.0], [2.0, 3.5]]", **more))
-    assert [one.get("scoring_seconds") for one in found] == [0.25, None]
-    known: dict[str, Any] = {"val_loss": {1: 2.5}, "scoring_seconds": {1: 0.5}}
-    of_metrics: Any = SimpleNamespace(history=lambda run_id, name: known.get(name, {}))
-    no_tag: Any = SimpleNamespace(run_id="r", epochs=1, tags=Tags(run_with({})))
-    assert read_curve(of_metrics, no_tag) == [{"val_loss": 2.5, "scoring_seconds": 0.5}]
 
 
 @pytest.mark.parametrize("text", ["[0.25]", '["a", "b"]', "[NaN, 1]", "{}"])
@@ -105,13 +93,6 @@ def test_seconds_count_from_the_beginning_and_end_with_the_time_driven() -> None
     assert driven_at(5000, sweep, 0.0) == 4000.0  # nobody knows yet for how long it was driven
 
 
-def test_time_in_a_queue_does_not_count() -> None:
-    waited = sweep_begun(1_000_000, **{"sweep.started": "4000.5"})
-    assert driven_at(4030.5, waited, 60.0) == 30.0
-    odd = sweep_begun(1_000_000, **{"sweep.started": "soon"})
-    assert driven_at(1030, odd, 60.0) == 30.0
-
-
 def test_times_never_go_back() -> None:
     logged = ((0, 1_100_000, 2.0), (1, 1_050_000, 1.5), (1, 1_150_000, 1.2))
     store: Any = SimpleNamespace(timeline=lambda run_id, key: logged)
@@ -119,68 +100,32 @@ def test_times_never_go_back() -> None:
     assert best_loss_history(store, sweep_begun(1_000_000), 120.0) == expected
 
 
-def test_a_sweep_without_a_best_loss_costs_no_request() -> None:
-    sweep = sweep_begun(1_000_000)
-    sweep.data.metrics.clear()
-    assert best_loss_history(None, sweep, 60.0) == ()  # type: ignore[arg-type]
-
-
-#: a run that began after 100 s
-BEGAN_MS = 100_000
-#: two rounds that took 3 and 4 s
-ROUNDS = [{"val_loss": 2.0, "round_seconds": 3.0}, {"val_loss": 1.5, "round_seconds": 4.0}]
-DIED = {Tag.OUTCOME: "lost", Tag.DRIVER_DIED: "yes"}
-
-
-def seconds_of(
-    status: str, end_s: float | None = None, tags: dict[str, str] | None = None, **before: Any
-) -> float:
-    """Seconds of a run with these rounds that ended so many seconds after its beginning."""
-    end = None if end_s is None else BEGAN_MS + round(end_s * 1000)
-    info = SimpleNamespace(run_id="r", status=status, start_time=BEGAN_MS, end_time=end)
-    run: Any = SimpleNamespace(info=info, data=SimpleNamespace(tags=tags or {}))
-    record: Any = SimpleNamespace(tags=Tags(run), run=run)
-    return slot_seconds(record, ROUNDS, **before)
-
-
-def test_a_trial_that_has_ended_took_the_time_of_its_run() -> None:
-    assert seconds_of("FINISHED", 9.5) == 9.5
-    assert seconds_of("FINISHED", -1.0) == 0.0  # the clock was put back
-
-
-def test_time_for_which_a_trial_waited_does_not_count() -> None:
-    assert seconds_of("FINISHED", 600.0, {Tag.SECONDS: "8.25"}) == 8.25
-
-
-def test_a_trial_that_runs_took_as_long_as_its_rounds() -> None:
-    assert seconds_of("RUNNING") == 7.0
-
-
-@pytest.mark.parametrize(("until_it_waited", "seconds"), [("4.5", 7.0), ("9.5", 9.5)])
-def test_one_that_goes_on_after_it_has_waited_took_no_less_than_its_rounds(
-    until_it_waited: str, seconds: float
+@pytest.mark.parametrize(
+    ("status", "end_s", "tags", "seconds"),
+    [
+        ("FINISHED", 9.5, {}, 9.5),
+        ("FINISHED", -1.0, {}, 0.0),  # the clock was put back
+        ("FINISHED", 600.0, {Tag.SECONDS: "8.25"}, 8.25),  # it has waited
+        ("RUNNING", None, {}, 7.0),
+        ("RUNNING", None, {Tag.SECONDS: "4.5"}, 7.0),
+        ("RUNNING", None, {Tag.SECONDS: "9.5"}, 9.5),
+        ("KILLED", 9.5, {Tag.OUTCOME: "lost"}, 9.5),  # its worker died
+        # its driver died long before its run was closed
+        ("KILLED", 72_000.0, {Tag.OUTCOME: "lost", Tag.DRIVER_DIED: "yes"}, 7.0),
+    ],
+)
+def test_a_trial_took_the_time_for_which_it_had_a_slot(
+    status: str, end_s: float | None, tags: dict[str, str], seconds: float
 ) -> None:
-    assert seconds_of("RUNNING", None, {Tag.SECONDS: until_it_waited}) == seconds
-
-
-def test_one_whose_driver_died_ended_long_before_its_run_was_closed() -> None:
-    assert seconds_of("KILLED", 72_000.0, DIED) == 7.0
-    assert seconds_of("KILLED", 72_000.0, DIED | {Tag.SECONDS: "7.5"}) == 7.5
-    assert seconds_of("KILLED", 9.5, {Tag.OUTCOME: "lost"}) == 9.5  # its worker died
-
-
-def test_rounds_of_an_earlier_attempt_are_not_its_own() -> None:
-    assert seconds_of("RUNNING", before=ROUNDS[:1]) == 4.0
-
-
-def test_seconds_that_are_none_are_refused() -> None:
-    with pytest.raises(BadRunError, match=f"tag {Tag.SECONDS} is "):
-        seconds_of("FINISHED", 9.5, {Tag.SECONDS: "soon"})
-
-
-def test_a_trial_that_has_not_waited_says_no_time_until_then() -> None:
-    record: Any = SimpleNamespace(tags={})
-    assert waited_seconds(record) is None
+    rounds = [{"val_loss": 2.0, "round_seconds": 3.0}, {"val_loss": 1.5, "round_seconds": 4.0}]
+    began = 100_000
+    end = None if end_s is None else began + round(end_s * 1000)
+    info = SimpleNamespace(run_id="r", status=status, start_time=began, end_time=end)
+    run: Any = SimpleNamespace(info=info, data=SimpleNamespace(tags=tags))
+    record: Any = SimpleNamespace(tags=Tags(run), run=run)
+    assert slot_seconds(record, rounds) == seconds
+    if status == "RUNNING" and not tags:  # rounds of an earlier attempt are not its own
+        assert slot_seconds(record, rounds, before=rounds[:1]) == 4.0
 
 
 PER_EPOCH = 4
@@ -221,19 +166,3 @@ def test_a_further_run_that_was_cut_short_counts_as_it_does_in_a_running_sweep()
     [found] = confirmed_of(NO_STORE, [first, whole, early, late])
     assert found.losses == (1.1, 1.2) and found.failed == {Outcome.STOPPED: 1}
     assert str(found).startswith("s/0: 1.1500 +- 0.0707 over 2 of 3 further seeds; 1 stopped")
-
-
-@pytest.mark.parametrize("outcome", ["diverged", "hung", "out_of_memory"])
-def test_a_seed_that_failed_is_counted_and_one_that_goes_on_later_is_not(outcome: str) -> None:
-    first = record_of(0, Phase.SEARCH, FIRST)
-    whole = record_of(1, Phase.CONFIRM, [1.2])
-    failed = record_of(2, Phase.CONFIRM, [1.0], outcome=outcome)
-    later = record_of(3, Phase.CONFIRM, [1.0], outcome="stopped", unfinished=True)
-    [found] = confirmed_of(NO_STORE, [first, whole, failed, later])
-    assert (found.losses, found.failed, found.is_best) == ((1.2,), {Outcome(outcome): 1}, True)
-
-
-def test_a_curve_that_cannot_be_read_compares_to_nothing() -> None:
-    first = record_of(0, Phase.SEARCH, FIRST, outcome="stopped")
-    again = record_of(1, Phase.CONFIRM, [1.1] * 6, curve="no JSON")
-    assert confirmed_of(NO_STORE, [first, again]) == []

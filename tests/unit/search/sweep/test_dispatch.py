@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.engines.base import Event
-from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
@@ -32,11 +30,6 @@ def test_the_store_is_told_of_the_end_that_is_shown_on_the_spot() -> None:
     now = after(state(), EndEstimated(150.0))
     told = float(expected_tags(now)[Tag.EXPECTED_SECONDS])
     assert now.seconds_left == pytest.approx(told - now.seconds) == 30.0
-
-
-def test_what_nobody_knows_any_more_is_cleared_in_the_store() -> None:
-    unknown = after(after(state(), EndEstimated(150.0)), EndEstimated(None))
-    assert expected_tags(unknown) == {Tag.EXPECTED_SECONDS: ""}
 
 
 SLOTS = tuple(Slot(index, core=index) for index in range(7))
@@ -66,17 +59,6 @@ class Watched(ScriptedCluster):
         """Note it."""
         self.waits.append((len(self.started), timeout_s))
         return super().wait(timeout_s)
-
-
-class OneAllowed(ScriptedCluster):
-    """Two slots, of which one may be used at once: another sweep has the other."""
-
-    def __init__(self) -> None:
-        super().__init__(LOSSES, SLOTS[:2], {})
-
-    def reserve(self, slot: Slot) -> str:
-        """Refuse a second one."""
-        return "2 sweeps share 2 slots" if self._saying else ""
 
 
 class Reserving(Watched):
@@ -125,27 +107,6 @@ class FarStore(MemoryStore):
         return str(self.make_request(slowly))
 
 
-class Freed(OneAllowed):
-    """The other sweep ends after a while."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.policy: Callable[[], Policy | None] = lambda: None
-        #: of each trial that begins beside another one: slots for which the policy decided
-        self.beside: list[int] = []
-
-    def reserve(self, slot: Slot) -> str:
-        """Refuse a second one at first."""
-        return super().reserve(slot) if self._waits < 4 else ""
-
-    def start(self, job: Job) -> None:
-        """Note it."""
-        policy = self.policy()
-        if self._saying and policy:
-            self.beside.append(policy.slots.count)
-        super().start(job)
-
-
 def waits_of(request_s: float, corpus: Corpus, data: Path) -> list[tuple[int, float]]:
     store, engine = SlowStore(request_s), Watched()
     spec = tiny_spec(data=str(data), trials=7, **PLAIN)
@@ -155,27 +116,12 @@ def waits_of(request_s: float, corpus: Corpus, data: Path) -> list[tuple[int, fl
     return engine.waits
 
 
-def test_all_slots_are_filled_at_once_if_that_is_quick(corpus: Corpus, data: Path) -> None:
-    assert waits_of(TURN_S / 100, corpus, data)[0] == (7, 0.0)  # there are params to log
-
-
 def test_messages_are_received_before_all_slots_are_filled_if_that_takes_long(
     corpus: Corpus, data: Path
 ) -> None:
     waits = waits_of(TURN_S, corpus, data)
     assert waits[:3] == [(FEWEST, 0.0), (2 * FEWEST, 0.0), (3 * FEWEST, 0.0)]
     assert waits[-1][0] == 7
-
-
-def test_a_slot_that_a_sweep_may_not_use_is_no_idle_one_of_it(corpus: Corpus, data: Path) -> None:
-    engine, ticks = OneAllowed(), itertools.count()
-    spec = tiny_spec(data=str(data), trials=7, **PLAIN)
-    given: dict[str, Any] = {"clock": lambda: float(next(ticks))}
-    sweep = sweep_of(MemoryStore(), corpus, engine, spec, **given)
-    state = sweep.run()
-    assert (engine.busiest, state.usable, len(state.slots)) == (1, 1, 2)
-    assert sweep._policy and sweep._policy.slots.count == 1
-    assert state.seconds <= state.slot_seconds < 1.5 * state.seconds  # two until it was refused
 
 
 def test_a_slot_is_kept_for_a_trial_while_a_server_is_told_of_it(
@@ -187,14 +133,3 @@ def test_a_slot_is_kept_for_a_trial_while_a_server_is_told_of_it(
     assert state.counts == {"complete": 7}
     assert (max(engine.kept), engine.unreserved) == (1, [])  # events were received meanwhile
     assert engine.kept[-1] == 0
-
-
-def test_the_policy_decides_for_a_slot_that_another_sweep_has_left(
-    corpus: Corpus, data: Path
-) -> None:
-    engine = Freed()
-    spec = tiny_spec(data=str(data), trials=7, **PLAIN)
-    sweep = sweep_of(MemoryStore(), corpus, engine, spec)
-    engine.policy = lambda: sweep._policy
-    sweep.run()
-    assert engine.beside and set(engine.beside) == {2}

@@ -10,10 +10,8 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.objective import RETURNED_LOSS
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.health import Reports, Watch, failing, hung
 from lstm_sweep.search.trial import (
-    Computing,
     Ended,
     Job,
     Outcome,
@@ -24,7 +22,6 @@ from lstm_sweep.search.trial import (
     Slot,
     Trial,
 )
-from lstm_sweep.spaces.template.config import TemplateConfig
 
 
 def progress(
@@ -46,22 +43,6 @@ def progress(
         began=90.0,
         ended=ended,
     )
-
-
-@pytest.mark.parametrize("trained, limit", [(10.0, 86_400.0), (100_000.0, 1_000_000.0)])
-def test_a_template_that_hangs_after_its_last_epoch_is_ended_some_day(
-    trained: float, limit: float
-) -> None:
-    own = progress(5.0)
-    config = TemplateConfig.from_dict({"units:3": 4})
-    trial = replace(own.trial, config=config, objective=RETURNED_LOSS)
-    one, reports = (
-        replace(own, trial=trial, last=True),
-        Reports(own.began + trained, 0.0, begun=True),
-    )
-    assert hung(one, reports, reports.last + limit - 1) == ""
-    said = hung(one, reports, reports.last + limit + 1)
-    assert said == f"no report for {limit + 1:.0f} s, expected one within {limit:.0f} s"
 
 
 @pytest.mark.parametrize(
@@ -138,19 +119,6 @@ def test_a_sweep_in_which_everything_fails_should_end_with_the_most_common_reaso
     assert why.endswith("1 lost (its worker was killed by SIGKILL)")
 
 
-@pytest.mark.parametrize("limit", [2, 3, SweepSpec().max_failures])
-def test_three_failures_of_different_kinds_do_not_end_a_sweep(limit: int) -> None:
-    kinds = [BAD, ended(Outcome.OUT_OF_MEMORY, "host"), ended(Outcome.HUNG, "silent")]
-    assert failing(kinds, limit) == ""
-    assert bool(failing([*kinds, BAD], limit)) is (
-        limit <= 4
-    )  # something fails for the second time
-
-
-def test_a_sweep_that_ends_at_the_first_failure_does_so_whatever_it_is() -> None:
-    assert failing([BAD], 1).startswith("1 trials in a row have failed")
-
-
 def test_a_success_in_between_counts() -> None:
     assert failing([BAD, BAD, GOOD, BAD], 2) == ""
     assert failing([GOOD, BAD, BAD], 2) != ""
@@ -197,15 +165,6 @@ def every(seconds: float, first: float, last: float) -> list[float]:
     return [first + seconds * step for step in range(int((last - first) / seconds) + 1)]
 
 
-def test_a_trial_that_never_says_anything_is_hung() -> None:
-    watch = Watch(0.0)
-    trial = watched()
-    assert reasons(watch, trial, *every(1.0, 0.0, 900.0)) == []
-    [(hung, ended)] = watch.look([trial], 901.0)
-    assert (hung, ended.outcome) == (trial, Outcome.HUNG)
-    assert ended.reason == "no report, and nothing computed for 901 s, expected less than 900 s"
-
-
 def test_the_time_for_which_a_trial_has_waited_is_no_silence() -> None:
     watch, trial = Watch(0.0), watched()
     watch.receive(trial, Progressed(1, 0.5, 2.0), 5.0)
@@ -218,31 +177,6 @@ def test_the_time_for_which_a_trial_has_waited_is_no_silence() -> None:
     assert len(reasons(watch, again, 2_901.0)) == 1
 
 
-def test_a_trial_that_goes_on_before_anybody_looks_has_as_long_to_begin_as_any() -> None:
-    watch, trial = Watch(0.0), watched()
-    watch.receive(trial, Progressed(1, 0.5, 2.0), 5.0)
-    assert reasons(watch, trial, *every(1.0, 0.0, 10.0)) == []
-    watch.receive(trial, Paused("waits"), 10.1)
-    assert trial.job
-    again = trial.with_pause(Paused("waits"), 10.1).with_slot(Slot(0), trial.job, 10.2)
-    assert reasons(watch, again, *every(1.0, 11.0, 910.0)) == []
-    assert len(reasons(watch, again, 911.0)) == 1
-
-
-def test_one_that_computes_is_not_hung_before_its_first_report_or_after_one() -> None:
-    for begun in (False, True):
-        watch, trial = Watch(0.0), watched()
-        if begun:
-            watch.receive(trial, Progressed(1, 0.5, 2.0), 0.0)
-        for now in every(1.0, 0.0, 3_600.0):
-            if now % 15 == 0:
-                watch.receive(trial, Computing(), now)
-            assert watch.look([trial], now) == []
-        assert reasons(watch, trial, 3_601.0) == [
-            "no report for 3601 s, expected one within 3600 s"
-        ], "such as one in an endless loop"
-
-
 def test_a_slow_machine_is_known_by_its_starts() -> None:
     watch, first = Watch(0.0), watched()
     assert reasons(watch, first, *every(4.0, 0.0, 400.0)) == []
@@ -250,27 +184,6 @@ def test_a_slow_machine_is_known_by_its_starts() -> None:
     second = watched(400.0, number=1)
     assert reasons(watch, second, *every(4.0, 400.0, 4_400.0)) == []
     assert len(reasons(watch, second, 4_401.0)) == 1
-
-
-def test_a_trial_that_only_reports_at_its_end_tells_how_long_starts_are_but_no_failed_one() -> None:
-    for outcome, patient in ((Outcome.ERROR, False), (Outcome.COMPLETE, True)):
-        watch, first = Watch(0.0), watched()
-        assert reasons(watch, first, *every(4.0, 0.0, 800.0)) == []
-        watch.receive(first, Ended(outcome), 800.0)
-        assert reasons(watch, watched(800.0, number=1), *every(4.0, 800.0, 1_700.0)) == []
-        assert (reasons(watch, watched(800.0, number=1), 1_704.0) == []) is patient
-
-
-def test_after_its_first_report_silence_is_measured_by_its_epochs() -> None:
-    watch, trial = Watch(0.0, least_s=3.0), watched()
-    done = RoundDone(1, {"val_loss": 1.0, "round_seconds": 1.0})
-    watch.receive(trial, done, 2.0)
-    trial = trial.with_round(done)
-    assert reasons(watch, trial, 4.0, 7.0) == []
-    assert reasons(watch, trial, 7.5) == [
-        "no report, and nothing computed for 6 s, expected less than 5 s "
-        "(5 of its rounds, 3 s at the least)"
-    ]
 
 
 def test_a_driver_that_could_not_look_blames_nobody() -> None:

@@ -17,7 +17,7 @@ from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.store.base import make
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.sweep.inbox import LOOK_S, Hearing, Inbox, call_aside
+from lstm_sweep.search.sweep.inbox import LOOK_S, Hearing, Inbox
 from lstm_sweep.search.sweep.observer import Silent, Viewer
 from lstm_sweep.search.trial import Ended, Message, Outcome, Progressed, RoundDone, Slot
 from tests.fakes import ScriptedEngine
@@ -70,37 +70,6 @@ def test_events_that_come_while_one_is_decided_on_do_not_overtake_those_that_wai
     assert decided == [round_done(1), round_done(2), round_done(3)]
 
 
-def test_something_else_is_done_until_a_call_returns() -> None:
-    enough, calls = threading.Event(), list[int]()
-
-    def meanwhile() -> None:
-        calls.append(threading.get_ident())
-        if len(calls) == 3:
-            enough.set()
-
-    assert call_aside(lambda: enough.wait(60), meanwhile, 0.001) is True
-    assert len(calls) >= 3 and set(calls) == {threading.get_ident()}
-
-
-def test_what_a_call_raises_is_raised_here() -> None:
-    def fail() -> None:
-        raise KeyError("it")
-
-    with pytest.raises(KeyError, match="it"):
-        call_aside(fail, lambda: None, 60)
-
-
-def test_a_call_is_left_alone_if_something_is_raised_meanwhile() -> None:
-    over = threading.Event()
-
-    def meanwhile() -> None:
-        raise TimeoutError
-
-    with pytest.raises(TimeoutError):
-        call_aside(lambda: over.wait(60), meanwhile, 0.001)
-    over.set()
-
-
 LOST = Ended(Outcome.LOST)
 
 
@@ -128,29 +97,6 @@ def inbox_of(shield: Shield, do: Callable[[], None] = lambda: None) -> Inbox:
 
 def _inbox_of(engine: Talking, shield: Shield) -> Inbox:
     return Inbox(engine, shield, Viewer(Silent()), "here")
-
-
-def test_events_that_come_meanwhile_are_received_later() -> None:
-    engine = Talking()
-    inbox = _inbox_of(engine, Shield())
-    inbox.wait_for_store("nobody there", 0.3)
-    came = engine.calls
-    assert len(inbox.receive()) == came >= 1 and engine.calls == came
-    assert len(inbox.receive()) == 1
-
-
-def test_slots_that_were_lost_meanwhile_are_known_until_that_is_received() -> None:
-    class Losing(ScriptedEngine):
-        def wait(self, timeout_s: float) -> list[tuple[Slot, Event]]:
-            return [(self.slots[0], SlotLost("its node has died"))]
-
-    inbox = Inbox(Losing({}), Shield(), Viewer(Silent()), "here")
-    slot = Losing.slots[0]
-    assert not inbox.is_changing(slot)
-    inbox.wait_for_store("nobody there", 0.01)
-    assert inbox.is_changing(slot) and not inbox.is_changing(Slot(1))
-    inbox.receive()
-    assert not inbox.is_changing(slot)
 
 
 def test_who_wants_an_end_does_not_wait_for_the_store() -> None:
@@ -193,12 +139,3 @@ def test_events_are_heard_while_a_request_is_under_way_and_not_once_an_end_is_wa
             assert store.make_request(lambda: time.sleep(3 * LOOK_S)) is None
             assert len(said) == before
     assert store.make_request is make
-
-
-def test_nobody_hears_of_events_once_the_loop_is_over() -> None:
-    store, inbox = MemoryStore(), inbox_of(Shield())
-    with inbox.receiving_while_waiting(store):
-        with inbox.hearing_meanwhile(lambda events: pytest.fail(str(events))):
-            pass
-        thread = store.make_request(threading.get_ident)
-    assert thread == threading.get_ident()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import queue
 import random
 import subprocess
@@ -186,15 +185,6 @@ def test_one_of_two_owns_the_name_in_every_order_and_whatever_their_clocks_say(
     assert played > 20
 
 
-@pytest.mark.parametrize("starts", [(10, 11), (11, 10)])
-def test_one_owns_the_name_also_if_its_sweep_has_ended_before_the_other_is_there(
-    starts: tuple[int, int],
-) -> None:
-    drivers = [driver("a", starts[0], ends=True), driver("b", starts[1], ends=True)]
-    for turns in every_order(drivers):
-        check_one_owns_it(turns, ["a", "b"])
-
-
 @pytest.mark.parametrize("dies_at", range(1, 6))
 @pytest.mark.parametrize("starts", [(10, 11), (11, 10)])
 def test_who_dies_meanwhile_leaves_the_name_to_one_or_has_it(
@@ -246,43 +236,11 @@ def elsewhere(**changes: Any) -> str:
     return json.dumps(vars(replace(mine, host="another", machine="m", token="other", **changes)))
 
 
-def test_a_lease_that_was_taken_names_this_process(store: Any) -> None:
-    Lease(store, "r", 5.0).take()
-    found = holder(store.kept)
-    assert found
-    assert (found.pid, found.seconds, found.beat) == (os.getpid(), 5.0, 0)
-    assert not found.is_gone
-    assert str(os.getpid()) in str(found)
-
-
-def test_renewals_are_counted(store: Any) -> None:
-    mine = Lease(store, "r")
-    mine.take()
-    assert mine.beat(7.0) is False
-    found = holder(store.kept)
-    assert found and (found.beat, found.seconds) == (1, 7.0)
-
-
-def test_a_renewal_tells_that_a_stop_was_asked_for(store: Any) -> None:
-    mine = Lease(store, "r")
-    mine.take()
-    store.kept[Tag.STOP] = "yes"
-    assert mine.beat(7.0) is True
-
-
 def test_a_driver_whose_sweep_was_taken_over_hears_of_it(store: Any) -> None:
     mine = Lease(store, "r")
     mine.take()
     Lease(store, "r").take()
     with pytest.raises(LeaseLostError, match="has taken the sweep over"):
-        mine.beat(1.0)
-
-
-def test_a_driver_whose_lease_cannot_be_read_hears_of_another_process(store: Any) -> None:
-    mine = Lease(store, "r")
-    mine.take()
-    store.kept[Tag.LEASE] = "unreadable"
-    with pytest.raises(LeaseLostError, match=r"^another process has taken the sweep over$"):
         mine.beat(1.0)
 
 
@@ -299,12 +257,6 @@ def test_of_two_that_take_it_at_once_one_is_refused(other: str, who: str) -> Non
         Lease(Late(), "r").take()  # type: ignore[arg-type]
 
 
-def test_nobody_drives_a_sweep_without_a_lease(store: Any) -> None:
-    assert find_driver(store, "r") is None
-    store.kept[Tag.LEASE] = ""
-    assert find_driver(store, "r") is None
-
-
 def test_a_process_of_this_machine_that_has_ended_drives_nothing(store: Any) -> None:
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
@@ -317,11 +269,6 @@ def test_a_process_of_this_machine_that_lives_drives_even_if_it_is_busy(store: A
     mine = Lease(store, "r")
     mine.take()
     assert find_driver(store, "r", sleep=lambda s: pytest.fail("waited")) == mine.mine
-
-
-def test_a_process_that_has_the_number_of_another_is_told_apart(store: Any) -> None:
-    mine = Lease(store, "r").mine
-    assert replace(mine, born=mine.born - 1).is_gone
 
 
 def test_a_lease_that_is_renewed_while_one_watches_is_alive(store: Any) -> None:
@@ -341,15 +288,6 @@ def test_a_lease_that_is_not_renewed_is_stale_whatever_its_clock_said(store: Any
     assert sum(slept) == lease.STALE_S
 
 
-def test_who_has_left_is_told_without_watching(store: Any) -> None:
-    mine = Lease(store, "r")
-    mine.take()
-    assert not lease.is_left(store.kept)
-    assert lease.is_left({Tag.LEASE: json.dumps(vars(replace(mine.mine, born=1)))})
-    assert lease.is_left({Tag.LEASE: ""})
-    assert not lease.is_left({Tag.LEASE: elsewhere()})
-
-
 def test_stop_waits_until_the_driver_has_left(store: Any) -> None:
     store.kept[Tag.LEASE] = elsewhere(beat=3)
     steps = iter([elsewhere(beat=4), ""])
@@ -365,18 +303,6 @@ def test_stop_says_when_nobody_is_there(store: Any) -> None:
     assert lease.stop(store, "r") is False
     store.kept[Tag.LEASE] = elsewhere(beat=3)
     assert lease.stop(store, "r", lambda seconds: None) is False
-
-
-def test_stop_waits_for_a_driver_of_this_machine_as_long_as_it_lives(store: Any) -> None:
-    Lease(store, "r").take()
-    slept: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        if sum(slept) > 10 * lease.STALE_S:  # though it was too busy all the while to renew it
-            store.kept[Tag.LEASE] = ""
-
-    assert lease.stop(store, "r", sleep) is True
 
 
 @pytest.fixture
@@ -493,24 +419,6 @@ def test_a_renewal_that_is_not_waited_for_takes_itself_back(
     assert store.kept[Tag.LEASE] == ""
 
 
-def test_a_renewal_that_is_not_waited_for_leaves_the_lease_of_another(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    @contextmanager
-    def asking() -> Iterator[None]:
-        raise TimeoutError
-        yield
-
-    store, mine = slow_and_mine(monkeypatch, "tags")
-    store.limit_request = asking
-    with mine.beating(lambda: 7.0):
-        assert store.begun.wait(60)
-    store.kept[Tag.LEASE] = elsewhere()
-    store.go.set()
-    end_of_renewals()
-    assert store.kept[Tag.LEASE] == elsewhere()
-
-
 def mine_in(store: Any) -> Holder:
     found = holder(store.kept)
     assert found
@@ -527,17 +435,3 @@ def test_neither_is_one_whose_seconds_cannot_be_counted_with(seconds: str) -> No
     text = json.dumps(vars(Holder("h", "m", 1, 2, "t"))).replace(" 0.0", f" {seconds}")
     assert holder({Tag.LEASE: text.replace(seconds, "4.5")}) is not None
     assert holder({Tag.LEASE: text}) is None
-
-
-def test_a_holder_survives_json() -> None:
-    one = Holder("h", "m", 1, 2, "t", 3, 4.5)
-    assert holder({Tag.LEASE: json.dumps(vars(one))}) == one
-
-
-def test_a_process_that_has_released_its_lease_may_take_the_sweep_up_again(store: Any) -> None:
-    mine = Lease(store, "r")
-    mine.take()
-    mine.release()
-    assert find_driver(store, "r") is None
-    Lease(store, "r").take()
-    assert find_driver(store, "r") is not None

@@ -175,15 +175,3 @@ def test_a_trial_waits_at_the_end_of_a_round_that_its_checkpoint_has(
     state: Any = SimpleNamespace(closing=closing, now=5.0, running={Slot(0): one})
     Preemption(engine).receive(one, RoundDone(1, {}, saved=saved), state)  # type: ignore[arg-type]
     assert engine.stopped == [Slot(0)] * waits
-
-
-def test_of_several_the_one_that_began_last_waits_if_none_has_ended_a_round_for_too_long() -> None:
-    engine = Engine()
-    preemption = Preemption(engine)  # type: ignore[arg-type]
-    running = {Slot(n): replace(progress(float(n)), slot=Slot(n)) for n in (0, 2, 1)}
-    for now in (0.0, KEEPS_S):
-        state: Any = SimpleNamespace(closing=False, now=now, running=running)
-        preemption.look(state)
-        assert engine.stopped == []
-    preemption.look(SimpleNamespace(closing=False, now=KEEPS_S + 1, running=running))  # type: ignore[arg-type]
-    assert engine.stopped == [Slot(2)]

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,12 +15,10 @@ from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.policy.round_size import fitting_round_size
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep import preflight
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.spaces import presets
-from lstm_sweep.spaces.by_corpus import CorpusFacts
 from lstm_sweep.spaces.space import from_mapping, with_settings
 
 
@@ -81,29 +77,6 @@ def test_a_state_is_carried_by_unidirectional_networks_alone() -> None:
         preflight.check_state(from_mapping({"state": "carried", "direction": "bi"}, "test"))
 
 
-@pytest.mark.parametrize(
-    ("fields", "climbs", "others"),
-    [
-        ({}, "", ""),
-        ({"optimizer": "sgd"}, "", ""),
-        ({"optimizer": ["adam", "rmsprop"]}, "", ""),
-        ({"optimizer": ["adagrad", "sgd"]}, "", ""),
-        ({"optimizer": ["rmsprop", "sgd", "adam", "adagrad"]}, "rmsprop", "sgd, adagrad"),
-        ({"optimizer": ["sgd", "adam"]}, "sgd", "adam"),
-        ({"optimizer": ["sgd", "adam"], "learning_rate": [0.1, 0.01]}, "", ""),  # no ladder
-    ],
-)
-def test_a_ladder_says_which_optimizers_its_rates_do_not_suit(
-    fields: dict[str, object], climbs: str, others: str
-) -> None:
-    rates = {"learning_rate": [1.0, 0.1, 0.01, 0.001]}
-    spec = SweepSpec(space=from_mapping(rates | fields, "test"))
-    expected = f"ladder: climbed with {climbs}, and its rates are far from those of {others}: "
-    notes = preflight.rate_notes(spec)
-    assert [note.startswith(expected) for note in notes] == [True] * bool(others)
-    assert preflight.rate_notes(dataclasses.replace(spec, ladder=False)) == []
-
-
 def corpus_of(symbols: int) -> Corpus:
     """A corpus of so many training symbols, which take no memory."""
     codes = np.broadcast_to(np.uint8(2), symbols)
@@ -111,42 +84,11 @@ def corpus_of(symbols: int) -> Corpus:
     return Corpus("long", Alphabet(("a", "b")), train, other, other, "0" * 32, "")
 
 
-def test_the_default_space_suits_a_corpus_of_any_size() -> None:
-    shares = [preflight.check_space(SweepSpec(), corpus_of(10**n)) for n in (5, 6, 7, 9, 11)]
-    # to two million symbols larger networks are wanted, and then no more
-    assert shares[2] > 0.2 and shares[2] == shares[3] == shares[4]
-
-
 def test_a_refusal_by_the_size_rule_says_what_would_suit() -> None:
     small = SweepSpec(space=from_mapping({"layer_size": 16}, "test"))
     with pytest.raises(InputError) as refusal:
         preflight.check_space(small, corpus_of(10**9))
     assert "1,000,000,000 training symbols admit 200,000 to 10,000,000,000" in str(refusal.value)
-
-
-def test_a_settled_spec_has_targets_that_fit_its_corpus_and_keeps_a_number_that_was_given() -> None:
-    corpus = corpora.load(Source(data="python-docs"))
-    task = CorpusTask.of(SweepSpec(trials=3), corpus)
-    spec = task.settled(SweepSpec(trials=3))
-    space = presets.DEFAULT.settled(CorpusFacts(len(corpus.train), lambda: 0))
-    size = fitting_round_size(
-        space,
-        len(corpus.train),
-        len(corpus.alphabet),
-        validation_symbols=len(corpus.validation),
-        adjacent=24,
-        admits=task.admits,
-    )
-    assert spec == SweepSpec(
-        trials=3,
-        space=space,
-        targets=size.targets,
-        adjacent_targets=24,
-        rounds_per_epoch=size.rounds_per_epoch,
-        ends=False,  # it is a text
-    )
-    assert task.settled(spec) is spec
-    assert task.settled(SweepSpec(targets=7)).targets == 7
 
 
 def test_a_settled_spec_has_the_windows_that_suit_its_corpus_and_keeps_those_of_the_user() -> None:
@@ -174,18 +116,6 @@ def test_targets_are_in_long_groups_if_all_networks_carry_their_state(
 ) -> None:
     carried = with_settings(presets.DEFAULT, ["direction=uni", "state=carried"])
     spec = SweepSpec(data="workflow-log", space=carried, targets=targets)
-    assert CorpusTask.open(spec).settled(spec).adjacent_targets == adjacent
-
-
-@pytest.mark.parametrize(("session", "adjacent"), [(99, 1), (100, 24), (8_000, 24)])
-def test_targets_of_event_ids_are_side_by_side_in_long_sessions(
-    session: int, adjacent: int, tmp_path: Path
-) -> None:
-    ids = np.random.default_rng(0).integers(1, 9, 800 * 100)
-    lines = (ids[begin : begin + session] for begin in range(0, len(ids), session))
-    log = tmp_path / "log.txt"
-    log.write_text("\n".join(" ".join(map(str, line)) for line in lines if len(line) == session))
-    spec = SweepSpec(data=str(log), ends=False)
     assert CorpusTask.open(spec).settled(spec).adjacent_targets == adjacent
 
 
@@ -222,16 +152,6 @@ def test_layers_may_be_large_where_the_size_rule_and_the_time_allow_it(
     assert task.settled(replace(spec, minutes=1)).space == spec.space, "settled once"
     named = SweepSpec(minutes=minutes, space=with_settings(presets.DEFAULT, ["layer_size=32..64"]))
     assert task.settled(named).space.largest("layer_size") == 64
-
-
-@pytest.mark.parametrize(("rule", "most"), [("reject", 512), ("warn", 512), ("off", 1024)])
-def test_layers_are_large_without_the_size_rule_where_it_turns_them_down(
-    rule: str, most: int
-) -> None:
-    task = CorpusTask.of(SweepSpec(), of_size(1_000_000))
-    space = with_settings(presets.DEFAULT, ["epochs=1000"])
-    spec = SweepSpec(minutes=30_000, size_rule=rule, space=space)
-    assert task.settled(spec).space.largest("layer_size") == most
 
 
 def of_size(symbols: int) -> Corpus:

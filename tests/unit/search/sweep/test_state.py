@@ -10,7 +10,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.policy.stop_reason import DONE, Stop, StopReason, SweepStatus
+from lstm_sweep.search.policy.stop_reason import Stop, StopReason, SweepStatus
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, SweepState
@@ -62,60 +62,6 @@ def state(
     return with_trials(new, finished, running, waiting)
 
 
-def test_counts_are_finished_trials_by_outcome_in_a_fixed_order() -> None:
-    found = state(
-        progress(0, Outcome.ERROR),
-        progress(1, Outcome.COMPLETE, 1.0),
-        progress(2, Outcome.COMPLETE, 2.0),
-        progress(3, Outcome.STOPPED),
-    ).counts
-    assert list(found.items()) == [("complete", 2), ("error", 1), ("stopped", 1)]
-
-
-def test_an_attempt_that_was_lost_does_not_count_once_the_trial_has_ended() -> None:
-    found = state(
-        progress(0, Outcome.LOST),
-        progress(0, Outcome.COMPLETE, 1.0, attempt=2),
-        running=[progress(1)],
-    ).counts
-    assert found == {"complete": 1}
-
-
-def test_a_trial_that_was_lost_at_every_attempt_counts_once() -> None:
-    lost = [progress(0, Outcome.LOST, attempt=attempt) for attempt in (1, 2, 3)]
-    assert state(*lost).counts == {"lost": 1}
-
-
-def test_without_finished_trials_nothing_counts_and_none_is_best() -> None:
-    empty = state()
-    assert (empty.counts, empty.ranked, empty.best, empty.seconds_left) == ({}, (), None, None)
-
-
-def test_trials_are_ranked_by_their_best_loss_and_then_by_number() -> None:
-    ranked = state(
-        progress(3, Outcome.COMPLETE, 2.0, 1.0),
-        progress(2, Outcome.PRUNED, 5.0),
-        progress(1, Outcome.COMPLETE, 1.0, 4.0),
-        progress(0, Outcome.STOPPED, 0.5),
-    ).ranked
-    assert [c.trial.number for c in ranked] == [0, 1, 3, 2]
-
-
-def test_trials_that_failed_or_have_no_loss_are_not_ranked() -> None:
-    found = state(
-        progress(0, Outcome.DIVERGED, 0.1),
-        progress(1, Outcome.LOST, 0.1),
-        progress(2, Outcome.STOPPED),
-        progress(3, Outcome.COMPLETE, 2.0),
-    )
-    assert found.best and found.best.trial.number == 3
-    assert len(found.ranked) == 1
-
-
-def test_seconds_are_counted_from_the_beginning() -> None:
-    assert state(began=100.0, now=130.0).seconds == 30.0
-
-
 @pytest.mark.parametrize(
     "expected, deadline, now, left",
     [
@@ -134,23 +80,7 @@ def test_what_is_left_is_to_the_expected_end_or_to_the_deadline(
     assert state(expected_end=expected, deadline=deadline, now=now).seconds_left == left
 
 
-PATIENCE = Stop(StopReason.PATIENCE, "no better for 9 trials")
 OVER = Stop(StopReason.MINUTES, "5 minutes are over")
-
-
-@pytest.mark.parametrize(
-    "closed, stop, expected",
-    [(None, None, DONE), (None, PATIENCE, PATIENCE), (OVER, PATIENCE, OVER), (OVER, None, OVER)],
-)
-def test_the_ending_is_what_closed_the_sweep_or_what_the_policy_says(
-    closed: Stop | None, stop: Stop | None, expected: Stop
-) -> None:
-    found = state(closed=closed, search_ended=stop)
-    assert (found.stop, found.ending, found.status) == (
-        expected,
-        expected.text,
-        SweepStatus.FINISHED,
-    )
 
 
 def test_a_sweep_is_printed_with_its_best_trial_in_bits() -> None:
@@ -199,21 +129,6 @@ def test_a_sweep_that_was_closed_says_how_and_why(
     assert SweepResult.of(found).to_dict()["state"] == str(status)
 
 
-def test_what_has_ended_for_good_is_the_last_attempt_of_each_trial_that_is_not_tried_again() -> (
-    None
-):
-    lost = [progress(0, Outcome.LOST, attempt=attempt) for attempt in (1, 2, 3)]
-    again = progress(1, Outcome.LOST)
-    under_way = progress(2, Outcome.LOST)
-    good = progress(3, Outcome.COMPLETE, 1.0)
-    found = state(
-        *(lost[0], again, lost[1], good, under_way, lost[2]),
-        waiting=[again.trial.next_attempt()],
-        running=[progress(2, attempt=2)],
-    )
-    assert found.final == [good, lost[2]]
-
-
 def test_whether_a_trial_is_among_the_best_is_known_before_it_has_ended() -> None:
     found = state(progress(0, Outcome.COMPLETE, 1.0), progress(1, Outcome.COMPLETE, 2.0))
     assert found.is_among_best(progress(2, Outcome.COMPLETE, 1.5), 2)
@@ -227,7 +142,3 @@ def test_trials_that_may_be_tried_again_keep_their_folder_unless_the_sweep_is_do
     assert found.going_on == set()
     found = after(found, SweepClosing(INTERRUPTED))
     assert found.going_on == {"0", "2"}
-
-
-def test_a_sweep_without_a_result_is_printed_without_a_best_trial() -> None:
-    assert SweepResult.of(state(progress(0, Outcome.ERROR))).to_dict()["best"] is None

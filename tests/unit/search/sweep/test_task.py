@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,27 +12,22 @@ import pytest
 from typing_extensions import override
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.api import models, preparation
-from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.objective import Objective
 from lstm_sweep.search.pages.report_page import advice
 from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import SCHEMA, Dataset
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep import tasks
 from lstm_sweep.search.sweep.sweep import Sweep
-from lstm_sweep.search.sweep.task import KnownCosts, Task
-from lstm_sweep.search.texts.dry_run import lines
+from lstm_sweep.search.sweep.task import Task
 from lstm_sweep.search.trial import RESULTS, Job, Phase, Slot, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.template.config import TemplateConfig, TemplateSpace
@@ -64,7 +58,6 @@ SPACE = TreeSpace(
         "leaves": Listed("leaves", tuple(range(10, 90, 10))),
     }
 )
-TAGS: Any = {}
 SPEC = SweepSpec(data="iris.trees", name="trees", space=SPACE, trials=16, halving=False)
 
 
@@ -179,11 +172,6 @@ def sweep(engine: Listening) -> Sweep:
     return sweep
 
 
-def store_of(sweep: Sweep) -> MemoryStore:
-    assert isinstance(sweep._store, MemoryStore)
-    return sweep._store
-
-
 def test_a_whole_sweep_is_run_over_it(sweep: Sweep) -> None:
     state = sweep.state
     assert (state.status, state.counts) == (SweepStatus.FINISHED, {"complete": SPEC.trials})
@@ -199,32 +187,6 @@ def test_only_what_it_admits_is_trained_as_it_says(engine: Listening, sweep: Swe
     layers = {job.trial.config.to_dict()["layers"] for job in engine.jobs}
     assert 1 not in layers and len(layers) > 2
     assert {job.trial.objective for job in engine.jobs} == {TreeTask.runs.objective}
-
-
-def test_its_runs_carry_its_tags_and_no_unit_of_other_kinds(sweep: Sweep) -> None:
-    store = store_of(sweep)
-    assert len(store.runs()) == 1 + (SPEC.trials or 0)
-    assert all(run.data.tags["sweep.trees"] == "iris" for run in store.runs())
-    assert not any("bits_per_symbol" in run.data.metrics for run in store.runs())
-    best = SweepResult.of(sweep.state).best
-    assert best and best.bits_per_symbol is None and best.val_loss == sweep.state.best_loss
-
-
-def test_its_evidence_names_its_loss(sweep: Sweep) -> None:
-    evidence = json.loads(store_of(sweep).content(sweep.state.run_id, "evidence.json"))
-    assert (evidence["loss"], evidence["training_symbols"]) == ("share of errors", 0)
-    assert {trial["parameters"] for trial in evidence["trials"]} == {None}
-
-
-def test_what_it_does_not_offer_is_refused_in_a_sentence(sweep: Sweep) -> None:
-    trial = sweep.state.finished[0].trial
-    record = TrialRecord(
-        trial=trial, run_id="r", status="FINISHED", outcome="complete", reason="", parameters=0,
-        best_val_loss=0.5, best_epoch=1, epochs=3, has_weights=True, tags=TAGS,
-    )  # fmt: skip
-    store = store_of(sweep)
-    with pytest.raises(InputError, match="trial trees/0: its network cannot be exported"):
-        TreeTask.bundle_writer(store, record)
 
 
 # --- the same through the whole program -----------------------------------------------------------
@@ -275,54 +237,3 @@ def test_its_report_advises_what_it_can_do(settings: Settings) -> None:
     assert "Share of errors of 16 trials after each round" in found.html
     for other in ("template", "validation loss", "nats", "bits per symbol", "--epochs"):
         assert other not in re.sub(r"<style>.*?</style>", "", found.html, flags=re.DOTALL).lower()
-
-
-def test_it_is_tried_dry_though_nothing_is_known_of_its_costs(settings: Settings) -> None:
-    found = api.dry_run(SPEC, settings=settings)
-    assert (found.slots, found.configs, found.budget.trials) == (1, 40, SPEC.trials)
-    assert (found.typical, found.refused, found.budget.seconds) == (None, None, None)
-    assert "takes: 16 trials, 1 at once; nobody knows yet" in "\n".join(lines(found))
-    assert len(api.sweeps(settings=settings)) == 0
-
-
-def test_a_dry_run_tells_its_costs_if_it_knows_them(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def known(task: TreeTask, spec: SweepSpec) -> KnownCosts:
-        return KnownCosts(task.problem(spec, {}), lambda config: 40, lambda config: 5_000_000)
-
-    monkeypatch.setattr(TreeTask, "known_costs", known)
-    found = api.dry_run(SPEC, settings=settings)
-    assert found.typical and found.typical.parameters == 40 and found.budget.seconds is not None
-    assert found.refused == pytest.approx(1 / 5, abs=0.05)  # those of one layer
-    assert "a typical network: layers " in (said := "\n".join(lines(found)))
-    assert "40 parameters" in said and " 5 MB beside" in said
-
-
-def test_its_trials_are_compared_and_trained_again(settings: Settings) -> None:
-    api.launch(SPEC, settings=settings)
-    again = api.rerun("trees/3", settings=settings)
-    assert (again.verdict, again.epochs_compared) == ("identical", 2)
-    found = api.compare("trees/3", "trees/4", settings=settings)
-    losses = [one.record.best_val_loss or 9 for one in (found.first, found.second)]
-    assert found.difference == losses[1] - losses[0] != 0
-    assert set(found.differences) <= {"layers", "leaves"}
-    MlflowStore(settings).log(found.first.record.run_id, tags={TreeTask.runs.tag: "other trees"})
-    apart = api.compare("trees/3", "trees/4", settings=settings)
-    assert apart.difference is None and "other data" in apart.verdict
-
-
-def test_runs_of_a_kind_that_is_not_known_are_left_out_with_a_reason(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    api.launch(SPEC, settings=settings)
-    monkeypatch.setattr(reader, "KINDS", reader.KINDS[1:])
-    listed = api.trials("trees", settings=settings)
-    assert not listed.rows and len(listed.left_out) == SPEC.trials
-    assert "it says not what it trains: expected tag sweep.template or" in listed.left_out[0]
-    with pytest.raises(BadRunError, match="it says not what it trains"):
-        api.resume("trees", {"trials": SPEC.trials + 4}, settings=settings)
-
-
-def test_every_kind_of_task_is_known_by_its_runs() -> None:
-    assert [kind.runs for kind in tasks.KINDS] == list(reader.KINDS)

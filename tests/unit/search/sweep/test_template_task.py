@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,19 +14,15 @@ import yaml
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.objective import VALIDATION_LOSS
 from lstm_sweep.search.policy import ladder
-from lstm_sweep.search.policy.cost import ObservedCosts
-from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.sweep import health, own_templates
+from lstm_sweep.search.sweep import own_templates
 from lstm_sweep.search.sweep.template_task import TemplateTask
 from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Phase, RoundDone, Slot
-from lstm_sweep.spaces.template.config import TemplateConfig
 from lstm_sweep.spaces.template.template import Template
 
 TEXT = """
@@ -88,20 +83,6 @@ def test_a_spec_comes_back_from_its_own_words(spec: SweepSpec, file: Path) -> No
     assert SweepSpec.from_mapping(again, "test") == spec
 
 
-def test_another_file_is_another_search(spec: SweepSpec, file: Path) -> None:
-    file.write_text(TEXT.replace("0, 1", "0, 2"), encoding="utf-8")
-    given = {"template": str(file), "learning_rate_field": "rate", "trials": 9}
-    other = read_spec(None, given, [])
-    assert other.digest() != spec.digest()
-    differences = " ".join(spec.differences(other))
-    assert "template_digest was" in differences
-    assert "space return:7" in differences
-
-
-def test_trials_are_not_ended_for_want_of_progress(spec: SweepSpec) -> None:
-    assert spec.plan().early_stopping == 0
-
-
 def test_the_ladder_climbs_down_the_named_rates(spec: SweepSpec) -> None:
     assert ladder.of(spec.space) == (1.0, 0.1, 0.01, 0.001)
     policy = policy_of(spec)
@@ -114,13 +95,6 @@ def test_the_ladder_climbs_down_the_named_rates(spec: SweepSpec) -> None:
     assert rates == [1, 0.1, 0.01]
     assert policy.ladder and policy.ladder.best == 0.1
     assert policy.space["rate:6"].values() == [0.01, 0.1, 1]
-
-
-def test_without_a_named_rate_there_is_no_ladder(file: Path) -> None:
-    spec = read_spec(None, {"template": str(file)}, [])
-    assert ladder.of(spec.space) == ()
-    trial = policy_of(spec).next()
-    assert trial and trial.phase is Phase.SEARCH
 
 
 def test_epochs_are_compared_with_epochs_and_returned_losses_are_learned(spec: SweepSpec) -> None:
@@ -136,55 +110,6 @@ def test_epochs_are_compared_with_epochs_and_returned_losses_are_learned(spec: S
     assert verdicts == [None, None, Outcome.PRUNED, Outcome.PRUNED]
     assert policy.objective_values() == {0: 0.9, 1: 0.2, 2: 0.4, 3: -0.5, 4: -0.4}
     assert [one.ranked_loss for one in policy.trials][3:] == [-0.5, -0.4, None, None]
-
-
-def test_without_validation_losses_nothing_is_cut_short(spec: SweepSpec) -> None:
-    policy = policy_of(spec)
-    climbed(policy)
-    for _ in range(5):
-        progress = begun(policy).with_round(RoundDone(1, {"train_loss": 1.0}))
-        assert policy.judge(progress) is None
-        assert (progress.best_round, progress.best_loss) == (None, None)
-        ended(policy, progress, 1.0)
-
-
-def test_the_last_epoch_is_not_judged(spec: SweepSpec) -> None:
-    policy = policy_of(spec)
-    climbed(policy)
-    for loss in (0.1, 0.2, 0.3, 0.4):
-        progress = begun(policy).with_round(RoundDone(1, {"val_loss": loss}, last=True))
-        assert policy.judge(progress) is None
-        ended(policy, progress, loss)
-
-
-def test_what_a_trial_takes_is_what_trials_took() -> None:
-    costs, config = ObservedCosts(), TemplateConfig(())
-    assert costs.trial_seconds(config, 3) == 0.0
-    costs.observe(0, config, [5.0, 1.0, 1.0], 8.0)
-    costs.observe(1, config, [3.0], 4.0)
-    assert costs.trial_seconds(config, 1) == 6.0
-    assert costs.round_seconds(config) == costs.step_seconds(config) == 2.0
-
-
-def test_a_trial_that_was_cut_short_does_not_say_what_a_whole_one_takes(spec: SweepSpec) -> None:
-    policy = policy_of(spec, ladder=False)
-    for seconds, outcome, loss in ((30.0, Outcome.COMPLETE, 1.0), (2.0, Outcome.PRUNED, None)):
-        for _ in range(3):
-            policy.end(begun(policy).with_end(Ended(outcome, loss=loss), seconds))
-    assert policy.costs.trial_seconds(TemplateConfig(()), 1) == 30.0
-
-
-def test_a_template_is_not_hung_after_its_last_epoch(spec: SweepSpec) -> None:
-    progress = begun(policy_of(spec))
-    reports = health.Reports(0.0, 0.0, begun=True)
-    assert health.hung(progress, reports, 1_000.0)
-    done = RoundDone(1, {"train_loss": 1.0, "round_seconds": 1.0}, last=True)
-    assert health.hung(progress.with_round(done), reports, 1_000.0) == ""
-
-
-def test_a_template_has_no_bits(spec: SweepSpec) -> None:
-    assert TemplateTask.runs.objective.bits_per_symbol(1.0) is None
-    assert VALIDATION_LOSS.bits_per_symbol(math.log(2)) == pytest.approx(1)
 
 
 def tags_of(tags: dict[str, str]) -> Tags:
@@ -245,7 +170,3 @@ def test_a_sweep_without_a_template_takes_none(file: Path) -> None:
     assert own_templates.read(tags_of({}), None) is None
     with pytest.raises(InputError, match="the sweep has no template, expected none"):
         own_templates.read(tags_of({}), str(file))
-
-
-def test_a_plan_of_other_sweeps_is_what_it_was() -> None:
-    assert SweepSpec(trials=50).plan() == Plan()

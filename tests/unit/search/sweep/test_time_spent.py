@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +22,6 @@ from lstm_sweep.search.sweep.time_spent import (
 )
 from lstm_sweep.search.sweep.transitions import Resumed, after
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
-from tests.states import with_trials
 
 SLOTS = (Slot(0), Slot(1))
 
@@ -113,63 +111,10 @@ def test_an_attempt_that_a_driver_left_unfinished_belongs_to_its_trial() -> None
         assert shares(spent) == {share: 25.0, "idle": 75.0}
 
 
-def test_a_trial_whose_driver_left_it_last_was_cut_short() -> None:
-    left = attempt(0, 10.0, Outcome.LOST, unfinished=True)
-    assert shares(spent_by(unfinished=(left,))) == {"cut_short": 10.0, "idle": 90.0}
-
-
-def test_a_trial_that_runs_counts_from_its_beginning() -> None:
-    running = replace(attempt(0, 0.0, None), began=20.0)
-    state = SweepState("s", SweepSpec(), "parent", SLOTS, now=50.0, slot_seconds=100.0)
-    spent = time_spent(replace(state, running={SLOTS[0]: running}))
-    assert shares(spent) == {"cut_short": 30.0, "idle": 70.0}
-
-
-def test_a_trial_that_runs_is_the_best_if_it_leads() -> None:
-    running = replace(attempt(1, 0.0, None, scoring=(None,), loss=1.0), began=20.0)
-    ended = attempt(0, 10.0, scoring=(None,))
-    state = SweepState("s", SweepSpec(), "parent", SLOTS, now=50.0, slot_seconds=100.0)
-    for known, expected in (
-        (with_trials(state, [ended], [running]), {"best": 30.0, "beaten": 10.0, "idle": 60.0}),
-        (with_trials(state, [ended]), {"best": 10.0, "idle": 90.0}),
-    ):
-        assert shares(time_spent(known)) == expected
-
-
-def test_nothing_is_idle_if_the_attempts_took_longer_than_there_were_slots() -> None:
-    spent = spent_by(attempt(0, 120.0))
-    assert (shares(spent), spent.slot_seconds) == ({"beaten": 120.0}, 120.0)
-
-
-def test_scoring_is_added_up_over_all_rounds() -> None:
-    spent = spent_by(
-        attempt(0, 10.0, scoring=(1.0, 0.5)), attempt(1, 10.0, Outcome.PRUNED, scoring=(0.25,))
-    )
-    assert spent.scoring == 1.75
-
-
 def test_a_round_that_is_taken_from_a_checkpoint_is_scored_once() -> None:
     lost = attempt(0, 10.0, Outcome.LOST, scoring=(1.0, 0.5, 0.5))
     again = attempt(0, 10.0, scoring=(1.0001, 0.5, 0.625), attempt=2)  # the third one anew
     assert spent_by(lost, again).scoring == 2.625
-
-
-def test_scoring_is_not_known_unless_each_round_says_it() -> None:
-    assert spent_by(attempt(0, 10.0, scoring=(1.0, None))).scoring is None
-    assert spent_by(attempt(0, 10.0)).scoring is None
-
-
-def test_people_read_it_in_per_cent() -> None:
-    spent = TimeSpent(
-        slot_seconds=200.0, ladder=8.0, best=76.0, cut_short=44.0, beaten=40.0, confirmation=30.0,
-        failures=0.5, idle=1.5, scoring=12.0,
-    )  # fmt: skip
-    assert str(spent) == (
-        "4 % ladder, 38 % the best trial, 22 % trials cut short, "
-        "20 % other trials run to their end, 15 % confirmation, 1 % idle (of all, 6 % scoring)"
-    )
-    assert "scoring" not in str(replace(spent, scoring=None))
-    assert str(TimeSpent()) == ""
 
 
 def test_a_sweep_that_has_ended_says_it_as_it_was_told() -> None:

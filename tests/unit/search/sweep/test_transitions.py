@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import replace
 
 import pytest
 
 from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.stop_reason import Stop, StopReason
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, SweepState
+from lstm_sweep.search.sweep.state import ON_REQUEST, SweepState
 from lstm_sweep.search.sweep.time_spent import time_spent
 from lstm_sweep.search.sweep.transitions import (
-    EVENTS_LISTED,
-    BaselineScored,
     Event,
     History,
     InvalidTransitionError,
     ProgressReported,
     Resumed,
     RunOpened,
-    RunsLeftOpen,
     SearchEnded,
     SearchReported,
     SlotCame,
@@ -57,28 +52,6 @@ from tests.unit.search.sweep.happenings import (
     state_after,
     trial,
 )
-
-
-@pytest.mark.parametrize(
-    ("events", "waiting", "running", "final"),
-    [
-        ([], [], [], []),
-        ([TrialProposed(trial(0))], [0], [], []),  # until its run is there
-        ([TrialProposed(trial(0)), placed(0, B)], [], [0], []),
-        ([*begun(0, A), *begun(1, B)], [], [0, 1], []),
-        ([*begun(0, A), TrialEnded(0, DONE)], [], [0], []),  # until its run is closed
-        ([*begun(0, A), *over(0)], [], [], [0]),
-        ([*begun(0, A), *over(0), *begun(1, A)], [], [1], [0]),
-        ([*begun(0, A), *over(0, LOST)], [], [], [0]),  # it is given up
-        ([*begun(0, A), *over(0, LOST), TrialQueuedAgain(0)], [0], [], []),
-        ([*begun(0, A), *over(0, LOST), TrialQueuedAgain(0), placed(0, B, 2)], [], [0], []),
-        ([TrialProposed(trial(0)), placed(0, A), *over(0)], [], [], [0]),  # it was not started
-    ],
-)
-def test_a_trial_waits_runs_and_ends(
-    events: Sequence[Event], waiting: list[int], running: list[int], final: list[int]
-) -> None:
-    assert numbers(state_after(*events)) == (waiting, running, final)
 
 
 @pytest.mark.parametrize(
@@ -146,40 +119,6 @@ def test_a_search_ends_once_and_then_is_reported() -> None:
     assert after(state, SearchReported(report)).report is report
 
 
-def test_a_state_is_a_value_that_nobody_can_write() -> None:
-    state = state_after(*begun(0, A))
-    with pytest.raises(FrozenInstanceError):
-        state.now = 3.0  # type: ignore[misc]
-    with pytest.raises(FrozenInstanceError):
-        state.running[A].ended = DONE  # type: ignore[misc]
-    after(state, TrialEnded(0, DONE))
-    assert state.running[A].ended is None
-
-
-def test_reports_are_what_is_known_of_a_running_trial() -> None:
-    state = state_after(*begun(0, A), ProgressReported(A, Progressed(1, 0.5, 2.0)))
-    assert state.running[A].latest == Progressed(1, 0.5, 2.0)
-    for number, (loss, last) in enumerate([(2.0, False), (1.0, False), (1.5, True)], start=1):
-        state = after(state, epoch(A, number, loss))
-        assert (state.running[A].last, state.running[A].unlogged) == (last, last)
-    assert state.running[A].latest is None
-    assert state.running[A].val_losses == [2.0, 1.0, 1.5]
-
-
-def test_a_trial_takes_from_its_beginning_to_its_end() -> None:
-    events = (Ticked(105.0), *begun(0, A), Ticked(112.0), *over(0))
-    [progress] = state_after(*events).finished
-    assert (progress.began, progress.seconds) == (105.0, 7.0)
-
-
-def test_the_best_loss_over_time_has_epochs_of_all_trials() -> None:
-    events = (
-        *begun(0, A), *begun(1, B), Ticked(110.0), epoch(A, 1, 3.0), Ticked(120.0),
-        epoch(B, 1, 3.5), Ticked(130.0), epoch(B, 2, 2.5),
-    )  # fmt: skip
-    assert state_after(*events).best_over_time == ((10.0, 3.0), (30.0, 2.5))
-
-
 def test_losses_of_a_trial_that_has_failed_are_not_the_best_over_time_any_more() -> None:
     led = (
         *begun(0, A), *begun(1, B), Ticked(110.0), epoch(A, 1, 3.0), Ticked(120.0),
@@ -194,44 +133,6 @@ def test_losses_of_a_trial_that_has_failed_are_not_the_best_over_time_any_more()
     assert resumed.best_over_time == ()
 
 
-def test_what_a_sweep_that_goes_on_has_found_counts_from_its_beginning() -> None:
-    _, job = trial(0), placed(0, A).job
-    losses = [{"val_loss": 2.0}]
-    old = TrialProgress(trial(0), "r", A, job, losses, ended=DONE, began=-50.0, seconds=20.0)
-    state = after(replace(NEW, began=40.0), Resumed([old], [trial(1, 2)]))
-    assert state.best_over_time == ((-30.0, 2.0),)
-    assert [one.began for one in state.finished] == [-10.0]
-    assert numbers(state) == ([1], [], [0])
-    assert state.best and state.best.trial.number == 0
-
-
-def test_finished_trials_are_ranked_as_they_come() -> None:
-    events: list[Event] = []
-    for number, loss in enumerate([3.0, 1.0, 2.0, 1.0]):
-        events += [*begun(number, A), epoch(A, 1, loss), *over(number)]
-    events += [*begun(4, A), epoch(A, 1, 0.5), *over(4, LOST)]
-    ranked = state_after(*events).ranked
-    assert [one.trial.number for one in ranked] == [1, 3, 2, 0]
-
-
-def test_baselines_and_what_is_left_open_are_noted() -> None:
-    state = state_after(BaselineScored("unigram", 3.0), BaselineScored("markov", 2.0))
-    assert state.baselines == {"unigram": 3.0, "markov": 2.0}
-    assert after(state, RunsLeftOpen()).left_open
-
-
-def test_the_last_reason_to_close_is_what_counts() -> None:
-    failed = Stop(StopReason.FAILED, "a fault")
-    closed = state_after(SweepClosing(ON_REQUEST), SweepClosing(INTERRUPTED))
-    assert closed.closing == "interrupted"
-    assert after(closed, SweepClosing(failed)).stop == failed
-
-
-def test_slots_count_for_as_long_as_they_are_there() -> None:
-    events = (Ticked(110.0), SlotCame(C), Ticked(111.0), SlotGone(A), SlotGone(B), Ticked(115.0))
-    assert state_after(*events).slot_seconds == 2 * 10.0 + 3 * 1.0 + 1 * 4.0
-
-
 def test_slots_that_other_sweeps_have_do_not_count() -> None:
     one = state_after(*begun(0, A), SlotsAllowed(1), Ticked(110.0))
     assert (one.usable, one.slot_seconds) == (1, 10.0)
@@ -239,14 +140,6 @@ def test_slots_that_other_sweeps_have_do_not_count() -> None:
     assert (both.usable, both.slot_seconds) == (2, 10.0 + 2 * 1.0)
     free = state_after(SlotsAllowed(None), SlotGone(A), state=state_after(SlotsAllowed(5)))
     assert free.usable == 1
-
-
-def test_slots_come_and_go() -> None:
-    state = state_after(SlotCame(C), SlotGone(A))
-    assert state.slots == (B, C)
-    assert numbers(state_after(*begun(0, C), state=state)) == ([], [0], [])
-    none = state_after(SlotGone(B), SlotGone(C), state=state)
-    assert none.slots == () and none.seconds_left is None
 
 
 # --- the one door -----------------------------------------------------------------------------
@@ -265,16 +158,6 @@ def test_an_event_that_cannot_happen_is_told_with_those_before_it() -> None:
         "TrialProposed", "TrialPlaced", "TrialStarted",
     ]  # fmt: skip
     assert numbers(history.state) == ([], [0], [])
-
-
-def test_the_story_is_no_longer_than_can_be_read() -> None:
-    history = History(NEW, clock=lambda: 107.0)
-    for number in range(100):
-        history.apply(BaselineScored(f"b{number}", 1.0))
-    with pytest.raises(InvalidTransitionError) as caught:
-        history.apply(TrialClosed(0))
-    assert len(str(caught.value).splitlines()) == 1 + EVENTS_LISTED
-    assert "b99" in str(caught.value) and "b9'" not in str(caught.value)
 
 
 def test_a_trial_that_waits_goes_on_where_it_was_on_any_slot() -> None:

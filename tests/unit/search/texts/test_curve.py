@@ -20,12 +20,6 @@ def test_a_curve_goes_from_corner_to_corner_with_its_ends_as_labels() -> None:
     assert lines[-1].split() == ["1", "epoch", "3"]
 
 
-def test_two_curves_have_marks_of_their_own_and_one_for_both() -> None:
-    lines = drawn([[(1, 2.0), (2, 1.0)], [(1, 2.0), (2, 1.5)]])
-    marks = {mark: len(marks_of(lines, mark)) for mark in UNICODE[:3]}
-    assert marks == {UNICODE[0]: 1, UNICODE[1]: 1, UNICODE[2]: 1}
-
-
 def test_a_picture_in_ascii_is_ascii() -> None:
     lines = drawn([[(1, 2.0), (2, 1.0)], [(1, 2.0), (2, 1.5)]], ascii_only=True)
     assert "".join(lines).isascii() and len(marks_of(lines, ASCII[2])) == 1
@@ -34,10 +28,6 @@ def test_a_picture_in_ascii_is_ascii() -> None:
 @pytest.mark.parametrize("curve", [[], [(1, 2.0)], [(1, 2.0), (2, None)]])
 def test_fewer_than_two_losses_are_no_curve(curve: list[tuple[float, float | None]]) -> None:
     assert drawn([curve]) == []
-
-
-def test_a_flat_curve_is_drawn_in_one_row() -> None:
-    assert {row for row, _ in marks_of(drawn([[(1, 2.0), (2, 2.0)]]), UNICODE[0])} == {0}
 
 
 @pytest.mark.parametrize(

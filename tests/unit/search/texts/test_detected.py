@@ -27,8 +27,3 @@ def test_event_ids_are_separated() -> None:
     assert finding_line(finding, is_text=False) == (
         "a.txt, symbol 1,234: 9 (not in the training data) after 1 22; expected 5 (1)"
     )
-
-
-def test_the_first_symbol_has_none_before_it() -> None:
-    line = finding_line(replace(FINDING, place=1, before=()), is_text=True)
-    assert line.startswith("a.txt, symbol 1: 'x' (0.0012) at the beginning; expected ")
