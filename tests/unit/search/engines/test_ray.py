@@ -15,7 +15,7 @@ from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import ray as ray_engine
 from lstm_sweep.search.engines import ray_cluster
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
-from lstm_sweep.search.engines.ray import RayEngine
+from lstm_sweep.search.engines.ray import CONTENT_S, RayEngine, Share
 from lstm_sweep.search.engines.ray_agent import Hello, Offering, Report, versions
 from lstm_sweep.search.engines.ray_cluster import ALL, Node, Offer, Wanted
 from lstm_sweep.search.engines.ray_fleet import Fleet, Leaving, Member
@@ -156,3 +156,39 @@ def test_slots_that_the_service_takes_back_are_left_once_their_trials_wait(
     engine._uncollected.clear()
     assert {where for where, event in heard(engine) if isinstance(event, SlotLost)} == {slot, free}
     assert (engine.slots, ended) == ((), [member])
+
+
+class Time:
+    """A clock that tests set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def said(file: Path) -> str | None:
+    demand = file.with_suffix(".demand")
+    return demand.read_text() if demand.exists() else None
+
+
+def test_a_sweep_that_had_a_slot_too_many_asks_for_no_more_for_a_while(tmp_path: Path) -> None:
+    file, clock = tmp_path / "r.slots", Time()
+    share = Share(file, clock)
+    share.demand_of(2, 2)  # all are used: perhaps more could be
+    assert said(file) is None
+    share.demand_of(1, 2)
+    assert said(file) == "1"
+    share.demand_of(1, 1)
+    clock.now += CONTENT_S - 1
+    share.demand_of(1, 1)
+    assert said(file) == "1"
+    clock.now += 1
+    share.demand_of(1, 1)
+    assert said(file) is None
+    share.demand_of(1, 2)  # in vain again: now for twice as long
+    clock.now += CONTENT_S
+    share.demand_of(1, 1)
+    assert said(file) == "1"
+    share.demand_of(2, 2)  # slots that it still has are of use after all
+    assert said(file) is None

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import errno
 import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +19,17 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import ray_agent, ray_cluster
 from lstm_sweep.search.engines.base import Event
-from lstm_sweep.search.engines.ray_agent import Agent, Hello, Offering, Report
+from lstm_sweep.search.engines.ray_agent import (
+    Agent,
+    Bytes,
+    Hello,
+    Offering,
+    Report,
+    Scratch,
+    digest,
+    put,
+    write,
+)
 from lstm_sweep.search.engines.ray_cluster import AGAIN_S, ALL, Offer, left_out
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
@@ -212,3 +226,124 @@ def test_an_agent_ends_its_trials_when_it_is_told_and_leaves_nothing(place: Plac
     assert place.local.closed
     place.agent.clear()
     assert [*(place.folder / "scratch" / "agents").iterdir()] == []
+
+
+def kept(root: Path) -> set[str]:
+    return {path.name for kind in ("agents", "corpora") for path in (root / kind).iterdir()}
+
+
+def write_corpus(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "corpus.json").write_text("{}")
+
+
+def refuse(folder: Path) -> None:
+    raise AssertionError("it was there already")
+
+
+def test_a_corpus_is_written_once_and_deleted_with_its_last_agent(tmp_path: Path) -> None:
+    first, second = Scratch(tmp_path), Scratch(tmp_path)
+    folder = first.corpus("abc", write_corpus)
+    assert (folder / "corpus.json").exists()
+    assert first.corpus("abc", refuse) == second.corpus("abc", refuse) == folder
+    first.close()
+    assert folder.exists() and not first.folder.exists()
+    second.close()
+    assert kept(tmp_path) == set()
+
+
+def test_a_corpus_that_could_not_be_written_is_tried_again(tmp_path: Path) -> None:
+    def full(folder: Path) -> None:
+        folder.mkdir()
+        raise OSError("No space left")
+
+    scratch = Scratch(tmp_path)
+    with pytest.raises(OSError, match="No space left"):
+        scratch.corpus("abc", full)
+    assert (scratch.corpus("abc", write_corpus) / "corpus.json").exists()
+    assert [path.name for path in (tmp_path / "corpora" / "abc").iterdir()] == ["complete"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from lstm_sweep.search.engines.ray_agent import Scratch
+scratch = Scratch(Path(sys.argv[1]))
+scratch.corpus("abc", Path.mkdir)
+scratch.take_cores(1, [0])
+print(scratch.folder, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_next_agent_deletes_what_a_killed_one_has_left(tmp_path: Path) -> None:
+    killed = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert killed.stdout
+    folder = Path(killed.stdout.readline().strip())
+    beside = Scratch(tmp_path)
+    assert beside.take_cores(1, [0, 1]) == [1]
+    assert folder.exists() and kept(tmp_path) == {folder.name, beside.folder.name, "abc"}
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    after = Scratch(tmp_path)
+    assert kept(tmp_path) == {beside.folder.name, after.folder.name}
+    assert after.take_cores(2, [0, 1]) == [0, 1], "core 1 is taken, and shared"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files of several sizes, in chunks of 4 bytes."""
+    monkeypatch.setattr(ray_agent, "CHUNK", 4)
+    made = tmp_path / "made"
+    made.mkdir()
+    for name, text in {"empty": b"", "short": b"abc", "even": b"abcdefgh", "odd": b"abcde"}.items():
+        (made / name).write_bytes(text)
+    (made / "below").mkdir()
+    return made
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+def test_large_files_travel_in_chunks(folder: Path, tmp_path: Path) -> None:
+    stored: list[Bytes] = []
+
+    def store(chunk: Bytes) -> int:
+        stored.append(chunk)
+        return len(stored) - 1
+
+    references = put(folder, store)
+    assert {name: len(parts) for name, parts in references.items()} == {
+        "empty": 0, "short": 1, "even": 2, "odd": 2,
+    }  # fmt: skip
+    write(tmp_path / "there", {n: map(stored.__getitem__, refs) for n, refs in references.items()})
+    assert contents(tmp_path / "there") == contents(folder)
+
+
+def test_a_digest_is_of_names_and_contents(folder: Path) -> None:
+    before = digest(folder)
+    assert len(before) == 32 and before == digest(folder)
+    (folder / "odd").write_bytes(b"abcdf")
+    changed = digest(folder)
+    (folder / "odd").rename(folder / "other")
+    assert len({before, changed, digest(folder)}) == 3
+
+
+def test_a_name_leads_to_no_other_folder(tmp_path: Path) -> None:
+    write(tmp_path / "there", {"../out": [np.frombuffer(b"abc", np.uint8)]})
+    assert contents(tmp_path / "there") == {"out": b"abc"} and not (tmp_path / "out").exists()
+
+
+def test_a_file_that_does_not_come_to_its_end_does_not_appear(tmp_path: Path) -> None:
+    def parts() -> Iterator[Bytes]:
+        yield np.frombuffer(b"abc", np.uint8)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "file").write_bytes(b"earlier")
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path, {"file": parts()})
+    assert contents(tmp_path) == {"file": b"earlier"}
