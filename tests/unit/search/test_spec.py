@@ -28,10 +28,8 @@ from lstm_sweep.search.service.bodies import Changes, Networks, SweepSubmission
 from lstm_sweep.search.service.data_names import DataNames
 from lstm_sweep.search.service.uploads import Uploads
 from lstm_sweep.search.spec import CHANGEABLE, OPTIONS, RULES, SweepSpec, read_spec
-from lstm_sweep.search.sweep.preflight import ladder_notes
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
-from lstm_sweep.spaces.space import Space
 
 NAMES = DataNames(cast(Uploads, None), (), allow_code=False)
 
@@ -276,24 +274,6 @@ def test_the_help_shows_a_dozen_options_and_all_if_asked(
         assert {OPTIONS[name].flag for name in names} < {*shown["--help-all"]}
 
 
-def test_arguments_of_python_become_a_spec(tmp_path: Path) -> None:
-    space = {"layer_size": [64, 128], "dropout": "0..0.5"}
-    changes = {"dropout": 0.25, "batch_size": "32,64"}
-    spec = spec_of({"data": tmp_path, "space": space, "set": changes})
-    assert spec.data == str(tmp_path)
-    assert spec.space["layer_size"] == Listed("layer_size", (64, 128))
-    assert spec.space["dropout"] == Listed("dropout", (0.25,))
-    assert spec.space["batch_size"] == Listed("batch_size", (32, 64))
-    assert isinstance(spec_of({"space": space}).space["dropout"], Range)
-    for given_set, sentence in (
-        ({"layer": 3}, "launch: set: 'layer' is no field of a config: did you mean"),
-        ({"dropout": 2}, "launch: set: dropout is 2: expected a number"),
-        ([3], "launch: set is [3]: expected a mapping of fields to values"),
-    ):
-        with pytest.raises(ls.InputError, match=re.escape(sentence)):
-            spec_of({"set": given_set})
-
-
 FILE = "trials: 7\nseed: 3\nspace:\n  layers: [1, 2]\n  dropout: 0..0.5\n"
 
 
@@ -335,33 +315,3 @@ def test_the_path_of_the_data_holds_wherever_the_program_goes(
     assert spec.data == written["data"] == str(tmp_path / "words.txt")
     assert (spec.to_dict(), spec.digest()) == (written, digest)
     assert dataclasses.replace(spec, trials=3).source() == spec.source()
-
-
-def test_relative_paths_of_a_spec_start_at_the_folder_that_is_given(tmp_path: Path) -> None:
-    (tmp_path / "words.txt").write_text("some words")
-    (tmp_path / "space.yaml").write_text("layers: [1, 4]\n")
-    written = {"data": "words.txt", "space": "space.yaml"}
-    spec = SweepSpec.from_mapping(written, "here", tmp_path)
-    assert spec.data == str(tmp_path / "words.txt")
-    assert spec.space["layers"].values() == [1, 4]
-    named = SweepSpec.from_mapping({"data": "python-docs", "space": "quick"}, "here", tmp_path)
-    assert (named.data, named.space) == ("python-docs", presets.QUICK)
-
-
-@pytest.mark.parametrize(
-    "fields, note",
-    [
-        ({"trials": 7}, ""),
-        ({"trials": 6}, "6 trials are too few to try 6 learning rates first; rates about 0.01"),
-        ({"trials": 1}, "1 trial is too few to try 6 learning rates first; rates about 0.01"),
-        ({"trials": 3, "space": presets.QUICK}, "3 trials are too few to try 3 learning rates"),
-        ({"trials": 4, "space": presets.QUICK}, ""),
-        ({"trials": 1, "ladder": False}, ""),
-        ({"trials": 1, "space": Space({})}, ""),  # one learning rate: no ladder
-    ],
-)
-def test_a_ladder_that_might_take_all_trials_is_left_out_and_said_to_be(
-    fields: dict[str, Any], note: str
-) -> None:
-    notes = ladder_notes(SweepSpec(**fields))
-    assert len(notes) == bool(note) and note in "".join(notes)

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import FrozenInstanceError, dataclass, replace
+from dataclasses import FrozenInstanceError, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.api import preparation
-from lstm_sweep.search.api.errors import DifferentSearchError, SweepExistsError, SweepRunsError
+from lstm_sweep.search.api.errors import DifferentSearchError, SweepRunsError
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.policy.stop_reason import SweepStatus
@@ -133,14 +133,6 @@ def test_a_sweep_returns_what_it_has_come_to(place: Place) -> None:
         setattr(result, "why", "changed")  # noqa: B010
 
 
-def test_a_name_is_taken_once_and_made_up_if_none_is_given(place: Place) -> None:
-    place.launch()
-    with pytest.raises(SweepExistsError, match=r"^sweep 's' exists in .*, it is finished: "):
-        place.launch()
-    unnamed = api.launch(place.spec(name=None, trials=1), settings=place.settings)
-    assert unnamed.sweep == "words-1"
-
-
 # --- the end that is wanted -----------------------------------------------------------------------
 
 
@@ -157,17 +149,6 @@ def test_an_end_that_is_asked_for_closes_the_sweep_which_goes_on_later(place: Pl
     done = api.resume("s", {}, settings=place.settings, observer=again)
     assert (done.state, dict(done.trials)) == (SweepStatus.FINISHED, {"complete": 3})
     assert "resumed: 1 trials have ended, 0 are tried again" in again.lines
-
-
-def test_an_interrupt_of_the_program_closes_the_sweep_and_goes_on(
-    place: Place, engines: list[dict[str, Any]]
-) -> None:
-    engines.append({"interrupt": True})
-    watching = Watching()
-    with pytest.raises(KeyboardInterrupt):
-        place.launch(observer=watching)
-    assert watching.told[-1] == "ended"
-    assert api.status("s", settings=place.settings).state == "interrupted"
 
 
 # --- resume and stop ------------------------------------------------------------------------------
@@ -276,15 +257,3 @@ def test_what_there_is_not_is_an_error_and_makes_no_store(tmp_path: Path) -> Non
 
 
 # --- size -----------------------------------------------------------------------------------------
-
-
-def test_the_size_rule_is_asked_about_each_network(place: Place) -> None:
-    report = api.size(replace(place.spec(), size_rule="reject"))
-    assert (report.structures, len(report.networks)) == (2, 2)
-    assert [one.direction for one in report.networks] == ["uni", "bi"]
-    assert report.admitted == sum(one.admitted for one in report.networks)
-    told = report.to_dict()
-    assert told["training_symbols"] == report.training_symbols > 0
-    assert {"direction", "layers", "layer_size", "parameters", "admitted"} <= set(
-        told["networks"][0]
-    )

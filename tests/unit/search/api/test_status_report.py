@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep._sweep import Sweep as InStore
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search import api
-from lstm_sweep.search.actions import Local
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -134,22 +132,3 @@ def test_a_sweep_that_goes_on_logs_at_no_earlier_step(
     sweep_of(store, corpus, engine, past.spec, past=past).run()
     assert (seen, listed(store)) == ([2.4, 2.2], 2.2)
     assert max(store.history(parent.info.run_id, "best_val_loss")) == before
-
-
-def test_trials_that_have_not_ended_are_listed_by_their_best_round_as_long_as_the_sweep_runs(
-    store: Store, sweep: Callable[..., Sweep]
-) -> None:
-    seen = list[tuple[list[str], str | None]]()
-
-    def watch(message: RoundDone) -> None:  # before the round is told
-        found = api.trials("s", settings=store.settings)
-        seen.append(([row.trial.id for row in found], found.best.trial.id if found.best else None))
-
-    sweep(watch=watch).run()
-    assert seen == [
-        (["s/0"], None), (["s/0"], None), (["s/0"], None),
-        (["s/0", "s/1"], "s/0"), (["s/1", "s/0"], "s/0"), (["s/1", "s/0"], "s/0"),
-    ]  # fmt: skip
-    found = api.trials("s", settings=store.settings)
-    assert [row.trial.id for row in found] == ["s/1", "s/0"]
-    assert InStore("s", Local(store.settings)).best.id == "s/1"

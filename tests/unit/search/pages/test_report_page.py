@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lstm_sweep.search.pages import figures, report_page
+from lstm_sweep.search.pages import report_page
 from lstm_sweep.search.pages.charts import Axis
 from lstm_sweep.search.pages.findings import Findings, TrialFinding
 from lstm_sweep.search.pages.report_page import advice
@@ -27,26 +27,6 @@ def test_the_answer_is_the_best_trial_in_nats_and_bits() -> None:
         "Its perplexity is 2.00: it is as unsure of the next symbol as if 2.00 symbols were "
         "equally likely.",
     ]
-
-
-def test_a_trial_that_has_not_ended_is_the_best_once_it_has_the_lowest_loss() -> None:
-    runs = trial(1, 1.25, outcome="running")
-    found = findings(trial(0, 1.5), runs, state="running")
-    assert found.leader == runs and found.best == found.trials[0]
-    headline = report_page.headline(found)
-    assert headline.startswith("s/1, which has not ended, is best so far: 1.2500 nats")
-    assert report_page.comparisons(found)[0].startswith("That is 0.7500 nats below naive bayes")
-    behind = findings(trial(0, 1.125), runs, state="running")
-    assert report_page.headline(behind).startswith("s/0 is best so far: 1.1250 nats")
-
-
-def test_without_a_result_the_answer_says_so() -> None:
-    failed = trial(0, None, outcome="error")
-    assert report_page.headline(findings(failed)) == "No trial has a result."
-    assert report_page.headline(findings(state="running")) == "No trial has a result yet."
-    assert (
-        report_page.certainty(findings(failed)) == report_page.comparisons(findings(failed)) == []
-    )
 
 
 @pytest.mark.parametrize(
@@ -210,43 +190,6 @@ def test_the_page_has_the_answer_first_and_all_its_parts() -> None:
 def test_any_sweep_has_a_page(found: Findings) -> None:
     _, html = page(found)
     assert REPORT_MARK in html[:500]
-
-
-def caption(found: Findings) -> str:
-    """The sentence below the best loss over time."""
-    [drawn] = figures.over_time(found)
-    return drawn.caption.replace("\u00a0", " ")
-
-
-def test_the_last_gain_is_when_its_round_was_reported_not_when_its_trial_ended() -> None:
-    ended = (trial(0, 2.0), trial(1, 1.0))
-    gains = ((20.0, 2.5), (50.0, 2.0), (90.0, 1.0))
-    found = findings(*ended, gains=gains)
-    assert caption(found) == "The last gain came after 1 min 30 s of 10 min 00 s."
-    assert found.best_over_time == [*gains, (600.0, 1.0)]
-    [drawn] = figures.over_time(found)
-    assert [row[1] for row in drawn.table.rows] == ["2.5000", "2.0000", "1.0000"]
-
-
-def test_a_trial_that_has_not_ended_and_leads_is_the_best_on_the_whole_page() -> None:
-    runs = trial(1, 1.0, outcome="running", config={"layer_size": 96})
-    found = findings(trial(0, 1.5), runs, state="running", time={})
-    read, _ = page(found)
-    said = text(read)
-    assert "s/1, which has not ended, is best so far: 1.0000 nats" in said
-    assert "layer_size 96" in said and "layer_size 64" not in said
-    [losses] = figures.losses(found)
-    [curves] = figures.curves(found)
-    for one in (losses, curves):
-        assert one.table.rows[0][0] == "s/1"
-    [sizes] = figures.parameters(found)
-    assert sizes.caption.endswith("the best one 50,001.")
-    typed = {one.purpose: one.text for one in report_page.commands(found)}
-    assert typed["the best network that has ended, as a folder of its own"].startswith(
-        "lstm-sweep export s "
-    )
-    assert typed["the best trial, round by round"] == "lstm-sweep show s/1"
-    assert "lstm-sweep rerun s/0" in typed.values()
 
 
 def test_hostile_names_are_shown_as_they_are() -> None:

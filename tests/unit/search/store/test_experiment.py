@@ -118,11 +118,6 @@ def test_neither_does_a_database_name_a_server_which_would_be_sent_a_password(
     experiment_of(Client("http://runs.example/1"), SQLITE, "http://runs.example").check_reach()
 
 
-@pytest.mark.parametrize("location", ["file:///mine", "file:///mine/of/old", "mlflow-artifacts:/1"])
-def test_what_the_users_own_settings_name_is_believed(location: str) -> None:
-    experiment_of(Client(location), HTTP, "file:///mine").check_reach()
-
-
 @pytest.mark.parametrize("uri", [HTTP, SQLITE])
 @pytest.mark.parametrize(
     "named",

@@ -145,28 +145,6 @@ def test_no_request_has_more_rounds_than_a_store_takes(opened: Opened) -> None:
     assert not opened.journal.is_behind
 
 
-def test_rounds_are_logged_with_that_the_trial_waits(opened: Opened) -> None:
-    opened.journal.hold_round(opened.after(1))
-    opened.journal.pause_trial(replace(opened.after(1), paused="at epoch 1"))
-    assert (opened.requests, opened.steps) == (1, [1])
-    assert opened.store.tags(opened.run_id)[Tag.PAUSED] == "at epoch 1"
-
-
-def test_the_config_of_a_trial_is_logged_with_its_first_round_or_when_there_is_time(
-    opened: Opened,
-) -> None:
-    opened.journal.queue_config(opened.after(0), {"parameters": 12})
-    assert (opened.requests, opened.journal.is_behind) == (0, True)
-    opened.journal.hold_round(opened.after(1))
-    opened.journal.pause_trial(replace(opened.after(1), paused="at epoch 1"))
-    assert (opened.requests, opened.steps, opened.journal.is_behind) == (1, [1], False)
-    params = opened.store.run(opened.run_id).data.params
-    assert (params["parameters"], params["epochs"]) == ("12", "200")
-    opened.journal.queue_config(opened.after(1), {"parameters": 12})  # the same once more
-    opened.journal.log_next()
-    assert (opened.requests, opened.journal.is_behind) == (2, False)
-
-
 def test_params_that_the_store_refuses_do_not_keep_a_run_from_being_closed(opened: Opened) -> None:
     opened.journal.queue_config(opened.after(0), {"parameters": 12})
     opened.journal.log_next()

@@ -87,15 +87,6 @@ def test_further_names_are_answered_at_any_port_and_no_others(host: str) -> None
         assert not matches(f"http://{stranger}", origins)
 
 
-def test_a_server_for_other_machines_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    bind = choose_bind_address("0.0.0.0", None)
-    line = mlflow_server._warning(bind)
-    assert line.startswith("--host 0.0.0.0: whoever reaches this machine") and "\n" not in line
-    assert "read, change and delete" in line
-    monkeypatch.setenv("MLFLOW_AUTH_CONFIG_PATH", "auth.ini")
-    assert "try passwords" in mlflow_server._warning(bind)
-
-
 @pytest.mark.parametrize(
     "host",
     ["", "nowhere.invalid", "192.0.2.1", "*", "http://x", "127.0.0.1,evil", "127.0.0.1:80", "a b",
@@ -133,15 +124,6 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], N
         monkeypatch.setattr(MlflowServer, "_command", command)
 
     return put
-
-
-def test_a_server_that_fails_at_its_start_says_so(
-    script: Callable[[str], None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    script("raise SystemExit(3)")
-    assert main(["ui"]) == 2
-    *_, line = capsys.readouterr().err.splitlines()
-    assert line == "lstm-sweep: MLflow ended with code 3; see `mlflow server`"
 
 
 def test_a_server_ends_with_its_own_processes_and_is_not_started_after_that(

@@ -225,23 +225,3 @@ def test_a_file_that_cannot_be_read_is_not_passed_over(folder: Path) -> None:
     os.mkfifo(folder / "near" / "mlflow.yaml")
     with pytest.raises(InputError, match=r"near/mlflow\.yaml: it is no file, expected a YAML"):
         read(folder / "near")
-
-
-@pytest.mark.parametrize("uri", ["sqlite:///loop/runs.db", "sqlite:///" + "x" * 300])
-def test_a_path_that_leads_nowhere_is_refused(folder: Path, uri: str) -> None:
-    (folder / "loop").symlink_to("loop")
-    with pytest.raises(InputError, match=r"^tracking_uri is '/.*, expected another$"):
-        read(folder, uri)
-
-
-def test_the_nearest_store_above_is_named_where_there_is_none(tmp_path: Path) -> None:
-    inner = tmp_path / "a" / "b"
-    inner.mkdir(parents=True)
-    assert load(inner, {}).above is None
-    (tmp_path / "mlflow.db").touch()
-    assert load(inner, {}).above == tmp_path
-    (tmp_path / "a" / "mlflow.db").touch()
-    assert load(inner, {}).above == tmp_path / "a"
-    (inner / "mlflow.db").touch()
-    assert load(inner, {}).above is None
-    assert load(inner, {"MLFLOW_TRACKING_URI": "http://localhost:1"}).above is None

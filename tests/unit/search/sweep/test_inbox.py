@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
-from lstm_sweep.search.process import signals
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.store.base import make
 from lstm_sweep.search.store.faults import StoreError
@@ -109,17 +108,6 @@ def test_who_wants_an_end_while_it_comes_does_not_wait_for_the_store() -> None:
     shield, said = Shield(), "store here does not answer: nobody there"
     with pytest.raises(StoreError, match=said), shield.up(), shield.hold(to_the_end=True):
         inbox_of(shield, terminate).wait_for_store("nobody there", 600)
-
-
-def test_at_the_end_the_store_gets_a_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signals, "GIVE_UP_S", 0.3)
-    shield = Shield()
-    with shield.up(), shield.hold(to_the_end=True):
-        terminate()
-        inbox = inbox_of(shield)
-        inbox.wait_for_store("nobody there", 0.1)
-        with pytest.raises(StoreError):
-            inbox.wait_for_store("nobody there", 0.25)  # its time is over now, and was not before
 
 
 def test_events_are_heard_while_a_request_is_under_way_and_not_once_an_end_is_wanted() -> None:

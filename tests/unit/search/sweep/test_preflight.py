@@ -132,30 +132,3 @@ def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, sett
     assert written == {
         "data": "workflow-log", "symbols": "auto", "split": [0.8, 0.1, 0.1], "ends": settled,
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("symbols", "minutes", "most"),
-    [
-        (27_000_000, 30_000, 1024),
-        (27_000_000, 600, 512),  # there is no time
-        (27_000_000, None, 512),  # nothing says that there is time
-        (5_000_000, 30_000, 512),  # its epochs have too few symbols
-    ],
-)
-def test_layers_may_be_large_where_the_size_rule_and_the_time_allow_it(
-    symbols: int, minutes: float | None, most: int
-) -> None:
-    task = CorpusTask.of(SweepSpec(), of_size(symbols))
-    spec = task.settled(SweepSpec(minutes=minutes))
-    assert spec.space.largest("layer_size") == most
-    assert task.settled(replace(spec, minutes=1)).space == spec.space, "settled once"
-    named = SweepSpec(minutes=minutes, space=with_settings(presets.DEFAULT, ["layer_size=32..64"]))
-    assert task.settled(named).space.largest("layer_size") == 64
-
-
-def of_size(symbols: int) -> Corpus:
-    """A text with so many training symbols."""
-    codes = np.broadcast_to(np.uint8(2), symbols)
-    corpus = corpora.load(Source(data="python-docs"))
-    return replace(corpus, train=Split(codes, np.zeros(1, np.int64)))

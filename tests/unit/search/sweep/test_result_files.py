@@ -116,17 +116,6 @@ def found(state: SweepState) -> dict[str, Any]:
     return evidence_module.evidence(state, NETWORKS, importance)
 
 
-def test_evidence_has_every_trial_with_its_parameters(
-    state: SweepState, found: dict[str, Any]
-) -> None:
-    assert [row["trial"] for row in found["trials"]] == [c.trial.id for c in state.finished]
-    configs = [as_lstm_config(progress.trial.config) for progress in state.finished]
-    assert [row["parameters"] for row in found["trials"]] == [
-        parameters(config, ALPHABET) for config in configs
-    ]
-    assert {row["phase"] for row in found["trials"]} == {"ladder", "search", "confirm"}
-
-
 @contextmanager
 def no_warnings() -> Iterator[None]:
     """Raises what is warned of within; what other tests left to the collector is not of it."""

@@ -14,7 +14,6 @@ from lstm_sweep.search.policy.stop_reason import Stop, StopReason, SweepStatus
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.state import INTERRUPTED, ON_REQUEST, SweepState
-from lstm_sweep.search.sweep.time_spent import SHARES
 from lstm_sweep.search.sweep.transitions import SweepClosing, after
 from lstm_sweep.search.trial import Ended, Job, Outcome, Progressed, Slot, Trial
 from tests.states import with_trials
@@ -81,28 +80,6 @@ def test_what_is_left_is_to_the_expected_end_or_to_the_deadline(
 
 
 OVER = Stop(StopReason.MINUTES, "5 minutes are over")
-
-
-def test_a_sweep_is_printed_with_its_best_trial_in_bits() -> None:
-    found = state(progress(4, Outcome.COMPLETE, 2.0, 1.0), began=1.0, now=3.5)
-    assert SweepResult.of(found).to_dict() == {
-        "sweep": "s",
-        "run_id": "parent",
-        "state": "finished",
-        "trials": {"complete": 1},
-        "best": {
-            "trial": "s/4",
-            "run_id": "run-4",
-            "val_loss": 1.0,
-            "bits_per_symbol": pytest.approx(1.442695),
-            "config": TrialConfig(epochs=4).to_dict(),
-        },
-        "confirmed": [],
-        "baselines": {"unigram": 3.0},
-        "unknown_share": 0.0,
-        "seconds": 2.5,
-        "time": dict.fromkeys(["slot_seconds", *SHARES], 0.0) | {"scoring": None},
-    }
 
 
 @pytest.mark.parametrize(

@@ -181,14 +181,6 @@ def test_a_whole_sweep_is_run_over_it(sweep: Sweep) -> None:
     assert state.report and len(state.report.confirmed) == 2
 
 
-def test_only_what_it_admits_is_trained_as_it_says(engine: Listening, sweep: Sweep) -> None:
-    assert len(engine.jobs) == SPEC.trials
-    assert all(job.training == TreeTraining() for job in engine.jobs)
-    layers = {job.trial.config.to_dict()["layers"] for job in engine.jobs}
-    assert 1 not in layers and len(layers) > 2
-    assert {job.trial.objective for job in engine.jobs} == {TreeTask.runs.objective}
-
-
 # --- the same through the whole program -----------------------------------------------------------
 
 

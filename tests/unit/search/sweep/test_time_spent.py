@@ -17,7 +17,6 @@ from lstm_sweep.search.sweep.time_spent import (
     SHARES,
     TimeSpent,
     stored_time,
-    tags_of,
     time_spent,
 )
 from lstm_sweep.search.sweep.transitions import Resumed, after
@@ -115,18 +114,6 @@ def test_a_round_that_is_taken_from_a_checkpoint_is_scored_once() -> None:
     lost = attempt(0, 10.0, Outcome.LOST, scoring=(1.0, 0.5, 0.5))
     again = attempt(0, 10.0, scoring=(1.0001, 0.5, 0.625), attempt=2)  # the third one anew
     assert spent_by(lost, again).scoring == 2.625
-
-
-def test_a_sweep_that_has_ended_says_it_as_it_was_told() -> None:
-    state = SweepState("s", SweepSpec(), "parent", SLOTS, slot_seconds=1 / 3)
-    written = tags_of(after(state, Resumed([attempt(0, 0.1)], ())))
-    assert written[Tag.SLOT_SECONDS] == "0.333"
-    found = stored_time(tags_with(written))
-    assert found and found.to_dict() == {
-        "slot_seconds": 0.333, "ladder": 0.0, "best": 0.0, "cut_short": 0.0, "beaten": 0.1,
-        "confirmation": 0.0, "failures": 0.0, "idle": 0.233, "scoring": None,
-    }  # fmt: skip
-    assert stored_time(tags_with({})) is None
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"slot_seconds": "1"}', "NaN"])

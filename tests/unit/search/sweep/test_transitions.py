@@ -22,7 +22,6 @@ from lstm_sweep.search.sweep.transitions import (
     SearchReported,
     SlotCame,
     SlotGone,
-    SlotsAllowed,
     SweepClosing,
     Ticked,
     TrialClosed,
@@ -131,15 +130,6 @@ def test_losses_of_a_trial_that_has_failed_are_not_the_best_over_time_any_more()
     assert none.best_over_time == ()
     resumed = after(NEW, Resumed(failed.finished, ()))
     assert resumed.best_over_time == ()
-
-
-def test_slots_that_other_sweeps_have_do_not_count() -> None:
-    one = state_after(*begun(0, A), SlotsAllowed(1), Ticked(110.0))
-    assert (one.usable, one.slot_seconds) == (1, 10.0)
-    both = state_after(*begun(1, B), Ticked(111.0), state=one)  # the other sweep has just ended
-    assert (both.usable, both.slot_seconds) == (2, 10.0 + 2 * 1.0)
-    free = state_after(SlotsAllowed(None), SlotGone(A), state=state_after(SlotsAllowed(5)))
-    assert free.usable == 1
 
 
 # --- the one door -----------------------------------------------------------------------------
