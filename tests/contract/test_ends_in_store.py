@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
@@ -82,22 +79,3 @@ def test_ends_are_a_part_of_the_search_that_may_not_change(store: Store) -> None
     begin(store, ends=False)
     with pytest.raises(api.errors.DifferentSearchError, match="ends was False, is True"):
         api.resume("s", {}, settings=store.settings, spec=spec_of(ends=True))
-
-
-def test_a_tag_that_says_nothing_of_ends_is_refused(store: Store) -> None:
-    begin(store)
-    [record] = reader.trials(store, "s")
-    source = json.loads(record.tags[Tag.DATA]) | {"ends": "perhaps"}
-    changed = replace(record, tags=type(record.tags)(fake_run(record, json.dumps(source))))
-    with pytest.raises(BadRunError, match="ends is 'perhaps': expected true or false"):
-        reader.read_source(changed)
-
-
-def fake_run(record: Any, data: str) -> Any:
-    """The run of a trial whose data are others."""
-    from types import SimpleNamespace
-
-    tags = {**record.tags, Tag.DATA: data}
-    return SimpleNamespace(
-        data=SimpleNamespace(tags=tags), info=SimpleNamespace(run_id=record.run_id)
-    )

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store import reader
@@ -22,7 +21,7 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.trial import RoundDone
-from tests.contract.four_trials import Listening, check, four_trials
+from tests.contract.four_trials import four_trials
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, store_in
 
@@ -30,21 +29,6 @@ from tests.sweeps import LOSSES, store_in
 @pytest.fixture
 def store(workplace: Callable[[str], Path]) -> MlflowStore:
     return store_in(workplace("outage"))
-
-
-def test_files_that_cannot_be_kept_are_one_clear_error(
-    workplace: Callable[[str], Path], corpus: Corpus, data: Path
-) -> None:
-    folder = workplace("unwritable")
-    store = store_in(folder)
-    store.prepare()
-    (folder / "artifacts").write_text("a file where a folder is expected")
-    with pytest.raises(InputError, match="artifacts is a file, expected a folder"):
-        store.prepare()
-    with pytest.raises(StoreError, match="a file where a folder is expected"):
-        four_trials(store, corpus, data).run()
-    [parent] = reader.sweeps(store)
-    assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FAILED", "failed")
 
 
 class Once:
@@ -102,19 +86,6 @@ def test_a_trial_that_cannot_be_closed_keeps_what_it_goes_on_with(
     assert [trial.number for trial in past.again] == [0]
     assert {run.info.status for run in store.runs({"sweep.phase": "search"})} == {"FAILED"}
     workdir.clear(cache / parent.info.run_id, set())
-
-
-def test_a_report_that_finds_no_space_does_not_keep_a_sweep_from_its_end(
-    store: MlflowStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def keep(*arguments: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "report.html")
-
-    monkeypatch.setattr("lstm_sweep.search.sweep.result_files.keep_report", keep)
-    display = Listening()
-    four_trials(store, corpus, data, observer=display).run()
-    assert any("no report was saved" in text for text in display.told)
-    check(store)
 
 
 def test_a_trial_without_room_for_its_folder_ends_the_sweep_with_one_line(

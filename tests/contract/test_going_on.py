@@ -14,19 +14,14 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.engines import open_engine
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.journal import DRIVER_DIED
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.store.tags import Tag, Tags, scoring_of, scoring_tag
-from lstm_sweep.search.sweep import lease
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.report import read_findings
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.trial import Ended, Outcome
 from tests.contract.sittings import after, go_on, interrupt, runner
 from tests.fakes import ScriptedEngine
@@ -69,21 +64,6 @@ def test_a_run_that_a_server_has_made_twice_hides_nothing_and_is_closed(
     assert len(store.runs({Tag.OUTCOME: "lost", Tag.UNFINISHED: "yes"})) == 2
 
 
-def test_time_is_counted_over_all_sittings(
-    store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run(ScriptedEngine(LOSSES, watch=after(2, interrupt)), trials=2)
-    before = float(store.tags(reader.sweeps(store)[0].info.run_id)["sweep.seconds"])
-    state = go_on(store, corpus, ScriptedEngine(LOSSES))
-    assert before > 0
-    assert state.seconds > before
-    assert state.slot_seconds == pytest.approx(state.seconds, abs=0.01)  # on one slot
-    assert [one.trial.number for one in state.unfinished] == [0]
-    spent = SweepResult.of(state).time
-    assert spent and spent.best + spent.beaten > state.unfinished[0].seconds
-
-
 def test_a_finished_sweep_goes_on_with_more_trials(
     store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
@@ -91,21 +71,6 @@ def test_a_finished_sweep_goes_on_with_more_trials(
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 2}
     assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=5).counts == {"complete": 5}
     assert rebuild(store, reader.existing_sweep(store, "s")).spec.trials == 5
-
-
-def test_weights_of_the_best_are_kept_over_sittings(
-    store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
-) -> None:
-    run(ScriptedEngine(LOSSES), trials=3, keep=2)
-    go_on(store, corpus, ScriptedEngine(LOSSES), trials=5)
-    kept = {r.trial.number for r in reader.trials(store, "s") if r.has_weights}
-    assert kept == {3, 4}
-
-
-def test_attempts_that_are_tried_again_are_no_failed_trials(run: Callable[..., SweepState]) -> None:
-    state = run(ScriptedEngine(LOSSES, lose_first=2), trials=2, max_failures=1)
-    assert (state.status, state.counts) == ("finished", {"complete": 2})
-    assert [c.ended and str(c.ended.outcome) for c in state.finished][:2] == ["lost", "lost"]
 
 
 def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
@@ -137,35 +102,6 @@ def test_a_spec_that_was_changed_in_the_store_is_refused(
     store.log(parent.info.run_id, tags={"sweep.spec.0": json.dumps(changed)})
     with pytest.raises(InputError, match=r"spec has digest [0-9a-f]{16}, expected [0-9a-f]{16}"):
         rebuild(store, reader.existing_sweep(store, "s"))
-
-
-@pytest.mark.parametrize("seed", [0, 2**64])
-def test_every_seed_of_targets_that_a_spec_may_have_is_read_again(
-    store: MemoryStore, seed: int
-) -> None:
-    scoring = SweepSpec(targets=100, targets_seed=seed, adjacent_targets=2).scoring()
-    run_id = store.create_run("s/0", {Tag.NAME: "s", Tag.SCORING: scoring_tag(scoring)})
-    run = store.run(run_id)
-    assert run and scoring_of(Tags(run)) == scoring
-
-
-def test_a_spec_longer_than_a_tag_is_read_back(
-    store: MemoryStore, data: Path, corpus: Corpus
-) -> None:
-    settings = {"learning_rate": [n / 7919 for n in range(1, 900)]}
-    from lstm_sweep.spaces.space import from_mapping
-
-    spec = replace(
-        tiny_spec(data=str(data), trials=1, epochs=1, ladder=False, **PLAIN),
-        space=from_mapping(
-            settings | {"layer_size": 6, "sequence_length": 8, "stride": 8, "epochs": 1}, "test"
-        ),
-    )
-    sweep_of(store, corpus, ScriptedEngine({0: [1.0]}), spec).run()
-    parent = reader.existing_sweep(store, "s")
-    assert "sweep.spec.1" in parent.data.tags
-    settled = replace(spec, rounds_per_epoch=1, ends=False, adjacent_targets=24)
-    assert reader.read_spec(parent) == replace(settled, name="s")
 
 
 def test_a_sweep_goes_on_with_a_shorter_spec_and_then_with_a_longer_one(
@@ -209,41 +145,6 @@ def test_a_trial_that_found_no_space_is_tried_again_when_the_sweep_goes_on(
     assert state.status == "failed"
     assert "no space left" in state.ending
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 3}
-
-
-def test_a_driver_that_died_left_trials_that_are_lost(
-    store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
-) -> None:
-    """As `kill -9` leaves them: the processes are real in tests/chaos."""
-
-    class Died(BaseException):
-        """Nothing is closed after it."""
-
-    def die() -> None:
-        raise Died
-
-    engine = ScriptedEngine(LOSSES, watch=after(4, die))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Sweep, "_finish", lambda self: None)
-        with pytest.raises(Died):
-            run(engine, trials=3)
-    parent = reader.existing_sweep(store, "s")
-    gone = json.loads(parent.data.tags[Tag.LEASE]) | {"born": 1}
-    store.log(parent.info.run_id, tags={Tag.LEASE: json.dumps(gone)})
-    assert lease.find_driver(store, parent.info.run_id) is None
-    go_on(store, corpus, ScriptedEngine(LOSSES))
-    runs = [
-        reader.read_trial(run) for run in store.runs({"sweep.name": "s", "sweep.phase": "search"})
-    ]
-    assert [(r.trial.number, r.trial.attempt, r.outcome) for r in runs] == [
-        (0, 1, "complete"),
-        (1, 1, "lost"),
-        (1, 2, "complete"),
-        (2, 1, "complete"),
-    ]
-    assert runs[1].reason == DRIVER_DIED
-    assert [Tag.DRIVER_DIED in r.tags for r in runs] == [False, True, False, False]
-    assert {r.status for r in runs} == {"FINISHED", "FAILED"}
 
 
 class Freezing(Silent):

@@ -45,11 +45,6 @@ def seconds() -> Callable[[], float]:
     return lambda: next(passed)
 
 
-def test_a_budget_of_trials(store: MemoryStore, run: Callable[..., SweepState]) -> None:
-    run(ScriptedEngine(LOSSES), trials=2)
-    assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == ("trials", "finished")
-
-
 def test_a_limit_of_time_whatever_its_sentence(
     store: MemoryStore, run: Callable[..., SweepState]
 ) -> None:
@@ -59,15 +54,6 @@ def test_a_limit_of_time_whatever_its_sentence(
     store.log(reader.sweeps(store)[0].info.run_id, tags={"sweep.reason": "words"})
     advice = how_to_go_on("s", tags(store))
     assert advice.startswith("lstm-sweep resume s --minutes M")
-
-
-def test_an_interruption(store: MemoryStore, run: Callable[..., SweepState]) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run(ScriptedEngine(LOSSES, interrupt=True), trials=2)
-    assert (tags(store)[Tag.STOP_REASON], tags(store)["sweep.state"]) == (
-        "interrupted",
-        "interrupted",
-    )
 
 
 def test_a_driver_that_died(store: MemoryStore, run: Callable[..., SweepState]) -> None:

@@ -82,14 +82,6 @@ def test_a_sweep_goes_on_with_its_steps_and_with_rates_between_the_listed_ones(
     assert len(rates) > 2 and min(rates) >= 0.01 and max(rates) < 1
 
 
-def test_the_ladder_is_shorter_where_there_is_less_time(
-    store: Store, data: Path, corpus: Corpus
-) -> None:
-    sweep_of(store, corpus, ScriptedEngine(LOSSES), spec_of(data, minutes=1)).run()
-    steps = {trial.steps for trial in trials_of(store) if trial.phase is Phase.LADDER}
-    assert len(steps) == 1 and 100 <= min(step or 0 for step in steps) < STEPS
-
-
 @pytest.mark.parametrize(
     "number, tag, value, expected",
     [

@@ -11,17 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.policy import halving, ladder
-from lstm_sweep.search.policy.confirmed import Confirmed, compare
-from lstm_sweep.search.policy.extrapolation import Extrapolation
 from lstm_sweep.search.policy.stop_reason import SweepStatus
-from lstm_sweep.search.progress import LARGEST, TrialProgress
+from lstm_sweep.search.progress import LARGEST
 from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
@@ -29,7 +23,7 @@ from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.observer import Silent
 from lstm_sweep.search.sweep.sweep import Sweep
 from lstm_sweep.search.sweep.template_task import TemplateTask
-from lstm_sweep.search.trial import Ended, Job, Message, Outcome, RoundDone, Slot, Trial
+from lstm_sweep.search.trial import Ended, Job, Message, Outcome
 from lstm_sweep.spaces.space import from_mapping
 from tests.fakes import ScriptedEngine
 
@@ -194,19 +188,6 @@ def test_one_such_loss_in_a_phase_changes_nothing_but_its_trial(
     assert set(progress.best_so_far) == {INF}
 
 
-@pytest.mark.parametrize("metric", ["val_loss", "val_score"])
-@pytest.mark.parametrize("bad", BAD)
-def test_a_sweep_closes_before_evidence_is_kept(bad: float, metric: str, tmp_path: Path) -> None:
-    metrics = {"train_loss": 1.0, metric: bad, "round_seconds": 1.0}
-    engine = Told([RoundDone(1, metrics, last=True), Ended(Outcome.COMPLETE, loss=0.5)])
-    sweep = sweep_of(template_spec(tmp_path), None, engine)
-    sweep.run()
-    check_closed(sweep)
-    store: Any = sweep._store
-    evidence = strictly(store.content(sweep.state.run_id, "evidence.json").decode())
-    assert evidence["trials"][0]["losses"] == [None]
-
-
 @pytest.mark.parametrize("error", [ValueError, KeyError, RuntimeError, MemoryError, OSError])
 @pytest.mark.parametrize("broken", ["describe", "evidence"])
 def test_a_sweep_closes_whatever_keeps_its_result_from_being_drawn(
@@ -243,48 +224,6 @@ def test_a_sweep_closes_though_a_trial_cannot_be_closed(tmp_path: Path) -> None:
 
 
 # --- the parts -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("bad", BAD)
-def test_halving_ranks_such_a_loss_behind_all_others(bad: float) -> None:
-    others = [1.0, 2.0, 3.0, 4.0, 5.0]
-    assert not halving.decide("1", bad, others).go_on
-    assert halving.decide("1", 5.0, [bad] * 5).go_on
-    assert (
-        halving.decide("1", 6.0, [*others, bad]).go_on
-        is halving.decide("1", 6.0, [*others, 7]).go_on
-    )
-
-
-def test_extrapolated_losses_are_learned_from_numbers_alone() -> None:
-    curves = {0: [INF, INF, INF], 1: [INF, 2.0, 1.0], 2: [4.0, 2.0, 1.0], 3: [4.0], 4: [INF]}
-    extrapolation = Extrapolation(3)
-    for number, curve in curves.items():
-        extrapolation.put(number, curve)
-    assert extrapolation.losses()[:5].tolist() == pytest.approx([NAN, 1, 1, 1, NAN], nan_ok=True)
-
-
-@pytest.mark.parametrize("bad", BAD)
-def test_no_rate_of_a_ladder_is_best_by_such_a_loss(bad: float) -> None:
-    steps = [ladder.Step(1.0, 2.0), ladder.Step(0.1, bad), ladder.Step(0.01, 1.0)]
-    assert ladder.decide(steps, 3.0).best == 1.0
-    assert "0.1 diverged" in ladder.decide(steps, 3.0).reason
-    assert ladder.decide([ladder.Step(1.0, bad), *steps[2:]], 3.0).best == 0.01
-
-
-def test_configs_whose_losses_are_all_the_same_cannot_be_told_apart() -> None:
-    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
-    job = Job(
-        trial=trial,
-        slot=Slot(0),
-        training=CorpusTraining(Path(), Scoring(0, 0)),
-        folder=Path("/none"),
-    )
-    first = TrialProgress(trial, "run", Slot(0), job, ended=Ended(Outcome.COMPLETE)).snapshot()
-    found = compare([Confirmed(first, (1.0, 1.0), is_best=True), Confirmed(first, (1.0, 1.0))])
-    assert [one.p for one in found] == [None, 1.0]
-    assert "as good" in str(found[1])
-    strictly(json.dumps(found[1].to_dict()))
 
 
 def test_a_document_has_null_where_json_has_no_number() -> None:

@@ -91,28 +91,6 @@ def test_a_trial_makes_room_and_goes_on_in_its_run(
     assert set(engine.demands) == {0, 1}
 
 
-def test_the_search_is_not_told_that_a_trial_makes_room(
-    workplace: Callable[[str], Path], data: Path, corpus: Corpus
-) -> None:
-    alone = store_in(workplace("alone"))
-    four_trials(alone, corpus, data).run()
-    shared = store_in(workplace("shared"))
-    four_trials(shared, corpus, data, engine=Shared(4, 8)).run()
-    configs = [[one.trial.config for one in reader.trials(of, "s")] for of in (alone, shared)]
-    assert configs[0] == configs[1]
-
-
-def test_one_of_the_ladder_goes_on_too(
-    workplace: Callable[[str], Path], data: Path, corpus: Corpus
-) -> None:
-    store = store_in(workplace("ladder"))
-    more = {"trials": 4, "ladder": True} | PLAIN
-    spec = tiny_spec(data=str(data), **more)
-    state = sweep_of(store, corpus, Shared(2, 5), spec).run()
-    assert sum(state.counts.values()) == 4
-    assert {one.trial.attempt for one in reader.trials(store, "s")} == {1}
-
-
 def test_time_without_a_slot_is_not_taken_from_its_minutes(
     workplace: Callable[[str], Path], data: Path, corpus: Corpus
 ) -> None:

@@ -90,8 +90,3 @@ def test_pages_have_each_sweep_once_newest_first_also_of_what_cannot_be_read(
     assert (names, left_out) == ([f"s-{number}" for number in reversed(range(SWEEPS))], 1)
     assert [row.sweep for row in api.sweeps(settings=store.settings)] == names
     assert len(reader.sweeps(store)) == SWEEPS
-
-
-def test_a_sweep_gets_the_number_after_that_of_the_last(store: MlflowStore) -> None:
-    assert preparation.free_name(store, "s") == f"s-{SWEEPS}"
-    assert preparation.free_name(store, "other.txt") == "other-1"

@@ -9,7 +9,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,23 +16,16 @@ from mlflow import MlflowClient
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search import api
-from lstm_sweep.search.api import status_report
-from lstm_sweep.search.cli import main
-from lstm_sweep.search.commands.exits import BAD_INPUT, FAILED
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.process.signals import Interrupted, Interrupts, Shield
 from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store import faults
-from lstm_sweep.search.store.journal import SCHEMA, spec_tags
-from lstm_sweep.search.store.settings import Settings, load
-from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.sweep.lease import BEAT_S, Lease
 from lstm_sweep.search.trial import Ended, Paused, RoundDone, Slot
-from tests.conftest import TINY, run_here
 from tests.contract.four_trials import Listening, check, four_trials
 from tests.fakes import ScriptedEngine
 from tests.servers import Server
@@ -102,51 +94,6 @@ def test_a_trial_is_judged_while_a_request_to_the_server_is_under_way(
     four_trials(store, corpus, data).run()
     assert answered == [True]
     check(store)
-
-
-def test_a_sweep_that_has_ended_is_summed_up_if_its_store_is_gone(
-    server: Server, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trials = api.trials
-
-    def gone(*arguments: Any, **more: Any) -> Any:
-        server.kill()
-        return trials(*arguments, **more)
-
-    monkeypatch.setattr(api, "trials", gone)
-    at = {"MLFLOW_TRACKING_URI": server.address}
-    one = ("--trials", "1", "--confirm-configs", "0", "--on", "inline", "--name", "alone")
-    done = run_here("launch", "--data", data, *TINY, *one, cwd=tmp_path, **at)
-    assert done.code == 0, done.err
-    assert "the table of trials is left out: store " in done.err
-    assert "best: alone/0" in done.out
-    assert "ended after" in done.out
-
-
-@pytest.mark.full
-def test_a_store_that_fails_while_a_sweep_is_followed_is_a_failure_and_at_the_start_bad_input(
-    workplace: Callable[[str], Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    server = Server(workplace("followed"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.start())
-    monkeypatch.chdir(workplace("elsewhere"))
-    try:
-        store = MlflowStore(load(Path.cwd()))
-        running = {Tag.ROLE: "sweep", Tag.NAME: "s", Tag.STATE: "running"}
-        running |= {Tag.SCHEMA: str(SCHEMA)} | spec_tags(tiny_spec(trials=2), "s")
-        store.create_run("s", running | Lease(store, "").tag)
-        with monkeypatch.context() as patch:  # the server dies between two looks
-            patch.setattr(status_report, "time", SimpleNamespace(sleep=lambda _: server.kill()))
-            assert main(["status", "s", "--follow"]) == FAILED
-        out, err = capsys.readouterr()
-        assert out == "sweep s: running; no trials yet\n"
-        assert len(err.splitlines()) == 1 and "does not answer" in err
-        assert main(["status", "s", "--follow"]) == BAD_INPUT
-        assert "expected a store that answers" in capsys.readouterr().err
-    finally:
-        server.stop()
 
 
 def test_somebody_who_gives_up_waiting_is_heard(

@@ -20,7 +20,7 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.lease import Lease
-from lstm_sweep.search.sweep.resume import close, rebuild
+from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.trial import Ended, Outcome, Paused, RoundDone, Slot
 from tests.contract.engine_jobs import (
     CONFIG,
@@ -138,29 +138,6 @@ def test_trials_that_waited_when_a_sweep_was_broken_off_wait_when_it_goes_on(
         assert list(seen.values()) == CURVES[one.trial.number][: len(seen)]
 
 
-def as_after_a_kill(store: Store, *numbers: int) -> None:
-    """Let trials that wait look as if their driver had been killed."""
-    for one in reader.trials(store, "s"):
-        if one.trial.number in numbers:
-            store.log(one.run_id, tags={Tag.OUTCOME: "", Tag.UNFINISHED: ""})
-            store.reopen(one.run_id, "SCHEDULED")
-
-
-def test_trials_whose_runs_say_still_that_they_wait_take_no_request_as_a_sweep_goes_on(
-    broken_off: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    as_after_a_kill(broken_off, 1)
-    wait_again, told = Journal.wait_again, list[int]()
-
-    def noted(journal: Journal, progress: TrialProgress) -> None:
-        told.append(progress.trial.number)
-        wait_again(journal, progress)
-
-    monkeypatch.setattr(Journal, "wait_again", noted)
-    assert go_on(broken_off, corpus, Noting(CURVES)).counts == {"complete": 1, "pruned": 3}
-    assert told == [2]
-
-
 def test_while_many_trials_are_to_wait_again_the_lease_is_renewed_and_an_end_is_heard(
     broken_off: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,38 +184,6 @@ def test_a_trial_that_was_lost_before_it_waited_is_no_second_trial(
     assert again.started.count(0) == 1
 
 
-def test_what_waited_and_was_pruned_in_a_later_sitting_stays_so(
-    broken_off: Store, corpus: Corpus
-) -> None:
-    go_on(broken_off, corpus, Noting(CURVES))
-    pruned = {one.run_id: one for one in reader.trials(broken_off, "s") if one.trial.number}
-    assert {one.tags.get(Tag.UNFINISHED) for one in pruned.values()} <= {None, ""}
-    engine = Noting(CURVES)
-    state = go_on(broken_off, corpus, engine, trials=5)
-    assert engine.started == [4]
-    assert state.counts["pruned"] == 4
-    for one in reader.trials(broken_off, "s"):
-        if one.run_id in pruned:
-            assert one.has_weights is pruned[one.run_id].has_weights
-    assert any(one.has_weights for one in reader.trials(broken_off, "s"))
-
-
-def test_time_for_which_a_trial_waited_is_not_its_own_after_a_resume(
-    broken_off: Store, corpus: Corpus
-) -> None:
-    go_on(broken_off, corpus, Noting(CURVES))
-    first, second, *_ = reader.trials(broken_off, "s")
-    assert Tag.SECONDS in first.tags and Tag.SECONDS in second.tags, "both have waited"
-    for record in (first, second):
-        assert record.tags.seconds(Tag.SECONDS) < 60
-        broken_off.log(record.run_id, tags={Tag.SECONDS: "1234.5"})
-    past = rebuild(broken_off, reader.existing_sweep(broken_off, "s"))
-    waited = {one.trial.number: one for one in past.finished if one.waited}
-    assert [waited[number].seconds for number in (0, 1)] == [1234.5, 1234.5]
-    others = [one for one in past.finished if not one.waited]
-    assert all(one.seconds < 60 for one in others)
-
-
 def test_checkpoints_survive_an_interrupt_before_a_sweep_goes_on(
     broken_off: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,18 +195,6 @@ def test_checkpoints_survive_an_interrupt_before_a_sweep_goes_on(
         with pytest.raises(KeyboardInterrupt):
             go_on(broken_off, corpus, Noting(CURVES))
     assert {"1", "2", "3"} <= {one.name for one in folder.iterdir()}
-
-
-def test_a_sweep_that_is_closed_without_a_driver_leaves_no_run_open(
-    broken_off: Store, corpus: Corpus
-) -> None:
-    as_after_a_kill(broken_off, 1, 2)
-    run = reader.existing_sweep(broken_off, "s")
-    close(broken_off, run, on_skipped=lambda error: pytest.fail(str(error)))
-    assert {one.status for one in reader.trials(broken_off, "s")} == {
-        "FINISHED", "FAILED", "KILLED",
-    }  # fmt: skip
-    assert go_on(broken_off, corpus, ScriptedEngine(CURVES)).counts["complete"] == 1
 
 
 @pytest.mark.parametrize("name", EVERY_ENGINE)

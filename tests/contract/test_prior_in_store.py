@@ -79,16 +79,6 @@ def test_a_sweep_begins_with_what_was_best_in_the_one_before(
     assert searched(store, "s")[0] == first
 
 
-def test_without_the_prior_it_does_not(
-    store: MlflowStore, corpus: Corpus, data: Path, first: Config
-) -> None:
-    spec = spec_of(data, prior=False)
-    assert prior_of(store, corpus, spec) == ()
-    sweep_of(store, corpus, ScriptedEngine(LOSSES), spec).run()
-    assert searched(store, "s") == searched(store, "first")
-    assert Tag.PRIOR not in reader.existing_sweep(store, "s").data.tags
-
-
 def test_a_resume_knows_what_its_sweep_was_begun_with_and_no_more(
     store: MlflowStore, corpus: Corpus, data: Path, first: Config
 ) -> None:
@@ -141,12 +131,3 @@ def test_the_best_of_the_newest_two_are_read_and_of_these_data_alone(
     store.client.create_run(store.experiment.id, tags=templates)
     assert [one.trial for one in earlier_best(store, corpus.digest)] == ["next-2/7", "next-1/7"]
     assert earlier_best(store, "another") == ()
-
-
-def test_a_trial_that_has_failed_is_not_the_best(
-    store: MlflowStore, corpus: Corpus, data: Path, first: Config
-) -> None:
-    trial = reader.find_trial(store, "first/7")
-    store.log(trial.run_id, tags={Tag.OUTCOME: "diverged"})
-    [found] = earlier_best(store, corpus.digest)
-    assert found.trial != "first/7"

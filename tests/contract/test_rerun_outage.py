@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.engines.base import SlotAdded, SlotLost
+from lstm_sweep.search.engines.base import SlotLost
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.store import reader
@@ -28,8 +28,6 @@ from lstm_sweep.search.trial import Ended, Outcome, RoundDone, Slot
 from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
-
-Changes = dict[int, list[tuple[Slot, SlotAdded | SlotLost]]]
 
 SLOT, GONE = Slot(0, core=0, node="node-0"), SlotLost("its node has left the cluster")
 
@@ -158,23 +156,6 @@ def test_a_rerun_whose_slot_is_lost_while_the_store_is_away_is_lost(
     assert cluster.started == []
 
 
-def test_a_rerun_whose_slot_is_lost_while_it_waits_for_its_turn_is_lost(
-    workplace: Callable[[str], Path], corpus: Corpus, data: Path
-) -> None:
-    class Busy(ScriptedCluster):
-        def reserve(self, slot: Slot) -> str:
-            return "another sweep has it"
-
-    store = store_in(workplace("turn"))
-    record = one_trial(store, corpus, data)
-    other = Slot(1, core=1, node="node-1")
-    changes: Changes = {1: [(other, SlotLost("another one"))], 3: [(SLOT, GONE)]}
-    observer = Listening()
-    again = rerun(store, record, Busy(LOSSES, (SLOT, other), changes), {}, observer=observer)
-    assert again.ended == Ended(Outcome.LOST, GONE.reason)
-    assert "waiting for a slot: another sweep has it" in observer.told
-
-
 class Full:
     """A client that cannot write."""
 
@@ -209,19 +190,3 @@ def test_a_rerun_that_a_full_disk_ends_is_closed_if_there_is_space_again(
     [(status, outcome, reason)] = reruns(store)
     assert (status, outcome) == ("FINISHED", "stopped")
     assert reason and "no space left" in reason
-
-
-def test_the_first_error_of_a_rerun_is_raised_if_its_run_cannot_be_closed_either(
-    workplace: Callable[[str], Path], corpus: Corpus, data: Path
-) -> None:
-    store = store_in(workplace("interrupted"))
-    record = one_trial(store, corpus, data)
-
-    class Pressed(ScriptedEngine):
-        def close(self) -> None:
-            store.client = Full(store.client)
-
-    observer = Listening()
-    with pytest.raises(KeyboardInterrupt):
-        rerun(store, record, Pressed(LOSSES, interrupt=True), {}, observer=observer)
-    assert "was left open" in observer.told[-1]

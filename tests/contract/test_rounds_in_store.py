@@ -8,16 +8,14 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.corpus_task import CorpusTask
 from lstm_sweep.search.sweep.resume import rebuild
 from tests.contract.sittings import go_on
 from tests.fakes import ScriptedEngine
-from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
+from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
 #: losses of two trials of two epochs in three rounds each
 IN_ROUNDS = {0: [3.0, 2.9, 2.8, 2.7, 2.75, 2.8], 1: [3.0, 2.5, 2.4, 2.3, 2.2, 2.1]}
@@ -40,15 +38,6 @@ def test_a_run_counts_in_rounds_and_says_its_epochs(data: Path, corpus: Corpus) 
     assert store.tags(first.run_id)[Tag.ROUNDS_PER_EPOCH] == "3"
 
 
-def test_a_run_whose_rounds_are_epochs_says_nothing_of_rounds(data: Path, corpus: Corpus) -> None:
-    store = MemoryStore()
-    sweep_of(store, corpus, ScriptedEngine(LOSSES), spec_of(data)).run()
-    for record in reader.trials(store, "s"):
-        assert (record.best_epoch, record.epochs) == (2, 2)
-        assert isinstance(record.epochs, int)
-        assert Tag.ROUNDS_PER_EPOCH not in store.tags(record.run_id)
-
-
 def test_a_sweep_goes_on_with_its_rounds(data: Path, corpus: Corpus) -> None:
     store = MemoryStore()
     engine = ScriptedEngine(IN_ROUNDS, interrupt=True)
@@ -68,8 +57,3 @@ def test_a_trial_with_other_rounds_than_its_sweep_is_refused(data: Path, corpus:
     store.log(reader.trials(store, "s")[0].run_id, tags={Tag.ROUNDS_PER_EPOCH: "2"})
     with pytest.raises(BadRunError, match="expected 3, as in the sweep's spec"):
         rebuild(store, reader.existing_sweep(store, "s"))
-
-
-def test_no_epoch_has_more_rounds_than_steps(data: Path, corpus: Corpus) -> None:
-    with pytest.raises(InputError, match=r"rounds_per_epoch is 500: expected at most \d+, the few"):
-        CorpusTask.of(spec_of(data, rounds_per_epoch=500), corpus)

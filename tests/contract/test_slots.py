@@ -63,19 +63,6 @@ def swept(
     return sweep
 
 
-def test_a_new_slot_is_filled(
-    corpus: Corpus, data: Path, store: MemoryStore, display: Told
-) -> None:
-    changes: Changes = {2: [(B, SlotAdded()), (C, SlotAdded())]}
-    cluster = ScriptedCluster(LOSSES, (A,), changes)
-    sweep = swept(cluster, corpus, data, store, display)
-    assert sweep.state.counts == {"complete": 6}
-    assert sweep.state.slots == (A, B, C)
-    assert {slot for _, _, slot in cluster.started[:3]} == {A, B, C}
-    assert cluster.busiest == 3
-    assert display.told == []
-
-
 def test_a_trial_whose_slot_is_lost_is_tried_again_on_another(
     corpus: Corpus, data: Path, store: MemoryStore, display: Told
 ) -> None:
@@ -89,17 +76,6 @@ def test_a_trial_whose_slot_is_lost_is_tried_again_on_another(
     assert display.told == ["node-0, core 0 is lost: its node has left the cluster"]
 
 
-def test_a_free_slot_may_be_lost_too(
-    corpus: Corpus, data: Path, store: MemoryStore, display: Told
-) -> None:
-    # the last trials are under way when one slot has nothing to do any more
-    cluster = ScriptedCluster(LOSSES, (A, B, C), {10: [(A, GONE), (B, GONE)]})
-    cluster._losses = LOSSES | {5: [3.0] * 20}
-    sweep = swept(cluster, corpus, data, store, display)
-    assert sweep.state.counts == {"complete": 6}
-    assert Outcome.LOST not in {one.ended.outcome for one in sweep.state.finished if one.ended}
-
-
 def test_a_sweep_without_any_slot_waits_for_one(
     corpus: Corpus, data: Path, store: MemoryStore, display: Told
 ) -> None:
@@ -109,23 +85,6 @@ def test_a_sweep_without_any_slot_waits_for_one(
     assert sweep.state.counts == {"complete": 6}
     assert {slot for _, _, slot in cluster.started[1:]} == {B}
     assert display.told[1:] == ["no slot is left: waiting for one"]
-
-
-def test_a_sweep_may_begin_before_there_is_a_slot(
-    corpus: Corpus, data: Path, store: MemoryStore, display: Told
-) -> None:
-    cluster = ScriptedCluster(LOSSES, (), {3: [(A, SlotAdded())]})
-    assert swept(cluster, corpus, data, store, display).state.counts == {"complete": 6}
-
-
-def test_a_slot_may_come_back(
-    corpus: Corpus, data: Path, store: MemoryStore, display: Told
-) -> None:
-    changes: Changes = {2: [(A, GONE), (A, SlotAdded())]}
-    cluster = ScriptedCluster(LOSSES, (A,), changes)
-    sweep = swept(cluster, corpus, data, store, display)
-    assert sweep.state.counts == {"complete": 6}
-    assert cluster.started[:2] == [(0, 1, A), (0, 2, A)]
 
 
 def test_a_free_slot_may_come_back_while_ends_wait_for_the_store(
@@ -254,12 +213,3 @@ def test_a_node_on_which_no_trial_can_begin_costs_no_trial_and_is_named_once(
     tried = [attempt for number, attempt, slot in cluster.started if (number, slot) == (1, B)]
     assert tried == list(range(1, len(tried) + 1)) and len(tried) > 3
     assert display.told == [f"node-1, core 0 is lost: {cluster.reason}"]
-
-
-def test_a_run_says_what_device_its_trial_was_trained_on(
-    corpus: Corpus, data: Path, store: MemoryStore, display: Told
-) -> None:
-    swept(ScriptedCluster(LOSSES, (A, B), {}), corpus, data, store, display)
-    trained = [run.data.tags for run in store.runs({Tag.PHASE: "search"})]
-    assert {tags[Tag.DEVICE] for tags in trained} == {"cpu: of node-0", "cpu: of node-1"}
-    assert {tags[Tag.NODE] for tags in trained} == {"node-0", "node-1"}

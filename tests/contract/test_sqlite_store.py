@@ -111,15 +111,6 @@ def test_runs_are_found_though_they_fill_several_answers(
     assert {run.info.run_id for run in store.runs()} == {*found, other}
 
 
-@pytest.mark.parametrize("name", ['a"b', "a' OR 'b", "a`b"])
-def test_runs_are_found_by_tags_with_quotes(workplace: Callable[[str], Path], name: str) -> None:
-    store = store_in(workplace("quotes"))
-    wanted, _ = (store.create_run("r", {"sweep.owner": one}) for one in (name, "ann"))
-    assert [run.info.run_id for run in store.runs({"sweep.owner": name})] == [wanted]
-    with pytest.raises(InputError, match="has both kinds of quotes"):
-        store.runs({"sweep.owner": "'\""})
-
-
 def test_data_that_another_process_logs_at_the_same_moment_are_logged(
     workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,9 +20,7 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.inline import InlineEngine
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.store import experiment, reader
 from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.memory import MemoryStore
@@ -30,7 +28,7 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, Trial
+from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.servers import Server
@@ -187,37 +185,6 @@ def test_metrics_that_are_no_numbers_come_back_as_they_were(store: Store) -> Non
     assert list(map(repr, found.values())) == ["inf", "-inf", "nan", "1e+308"]
 
 
-def test_a_sweep_reads_back_as_it_was_written(store: Store, corpus: Corpus) -> None:
-    engine = ScriptedEngine({0: [3.0, 2.5], 1: [2.0, 2.2]})
-    state = sweep_of(store, corpus, engine, tiny_spec(trials=2)).run()
-    records = reader.trials(store, "s")
-    assert [record.trial.number for record in records] == [0, 1]
-    assert [record.best_val_loss for record in records] == [2.5, 2.0]
-    assert [record.best_epoch for record in records] == [2, 1]
-    assert [record.epochs for record in records] == [2, 2]
-    assert {record.status for record in records} == {"FINISHED"}
-    for record, progress in zip(records, sorted(state.finished, key=_number), strict=True):
-        assert record.trial == progress.trial
-    assert reader.ranked(records)[0].trial.number == 1
-    assert set(reader.baselines(store, "s")) == {"unigram", "markov", "naive_bayes", "ngram"}
-    assert reader.baselines(store, "s") == state.baselines
-    runs = store.runs({Tag.PHASE: Phase.BASELINE})
-    params = {run.data.tags[Tag.BASELINE]: {*run.data.params} for run in runs}
-    assert params["naive_bayes"] == {"baseline", "window", "smoothing"}
-    assert params["ngram"] == {"baseline", "window"}
-
-
-def test_a_parent_run_says_what_the_sweep_was(store: Store, corpus: Corpus) -> None:
-    state = sweep_of(store, corpus, ScriptedEngine({0: [3.0]}), tiny_spec(trials=1, epochs=1)).run()
-    run = store.run(state.run_id)
-    assert run.info.status == "FINISHED"
-    assert run.data.tags["sweep.state"] == "finished"
-    assert run.data.tags["sweep.corpus_digest"] == corpus.digest
-    baselines = {f"baseline_{name}": loss for name, loss in state.baselines.items()}
-    assert run.data.metrics == {"best_val_loss": 3.0, "trials_done": 1.0} | baselines
-    assert store.bytes_of(state.run_id) > 0
-
-
 def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: Corpus) -> None:
     state = sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), tiny_spec(trials=1)).run()
     run = store.run(state.finished[0].run_id)
@@ -265,18 +232,6 @@ def test_a_trial_that_is_lost_again_and_again_is_given_up(
     assert len(state.finished) == 4
 
 
-def test_an_interrupted_sweep_leaves_no_run_running(memory: MemoryStore, corpus: Corpus) -> None:
-    sweep = sweep_of(
-        memory, corpus, ScriptedEngine({0: [3.0]}, interrupt=True), tiny_spec(trials=3)
-    )
-    with pytest.raises(KeyboardInterrupt):
-        sweep.run()
-    assert memory.run(sweep.state.run_id).info.status == "FINISHED"
-    [record] = reader.trials(memory, "s")
-    assert (record.status, record.outcome) == ("FINISHED", "stopped")
-    assert sweep.state.status is SweepStatus.INTERRUPTED
-
-
 class _Unread(Silent):
     """A display whose output is closed by its reader."""
 
@@ -304,19 +259,6 @@ def test_a_name_whose_sweep_was_deleted_begins_anew(
     assert reader.trials(mlflow_store, "s") == []
     sweep_of(mlflow_store, corpus, ScriptedEngine({0: [2.0]}), tiny_spec(trials=1, epochs=1)).run()
     assert [record.best_val_loss for record in reader.trials(mlflow_store, "s")] == [2.0]
-
-
-def test_a_rerun_that_fails_is_different_even_if_nothing_could_be_compared(
-    memory: MemoryStore, corpus: Corpus, data: Path
-) -> None:
-    engine = ScriptedEngine({0: []}, interrupt=True)
-    with pytest.raises(KeyboardInterrupt):
-        sweep_of(memory, corpus, engine, tiny_spec(data=str(data), trials=1)).run()
-    [record] = reader.trials(memory, "s")
-    assert record.epochs == 0
-    result = rerun(memory, record, ScriptedEngine({}, lose_first=1), {})
-    assert result.comparison.verdict == "different"
-    assert result.comparison.epochs_compared == 0
 
 
 def test_what_runs_at_the_deadline_is_ended_with_its_best_epoch(
@@ -408,7 +350,3 @@ def test_a_real_trial_runs_inline_through_the_whole_loop(
     assert record.has_weights
     logged = memory.run(record.run_id).data.metrics
     assert {name for line in experiment.LINES for name in line} - {""} <= logged.keys()
-
-
-def _number(progress: TrialProgress) -> int:
-    return progress.trial.number

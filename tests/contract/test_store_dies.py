@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ import pytest
 from mlflow import MlflowClient
 
 import lstm_sweep as ls
-from lstm_sweep.search import api
-from lstm_sweep.search.process.signals import Interrupts
 from tests.conftest import TINY, run_here
 
 ONE = ("--trials", "1", "--confirm-configs", "0", "--on", "inline", "--name", "s")
@@ -67,23 +64,3 @@ def test_so_does_the_error_in_python_and_the_same_process_can_go_on(
     sweep = ls.sweep("s", store=store)
     sweep.resume()
     assert sweep.status().state == "finished"
-
-
-def test_an_interrupted_call_says_whether_all_runs_are_closed(
-    workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    launch = api.launch
-
-    def interrupted(*arguments: Any, interrupts: Interrupts, **more: Any) -> Any:
-        signal.raise_signal(signal.SIGINT)
-        while not interrupts.signal_number:
-            pass
-        return launch(*arguments, interrupts=interrupts, **more)
-
-    monkeypatch.setattr(api, "launch", interrupted)
-    with pytest.raises(KeyboardInterrupt) as caught:
-        ls.launch(data=data, store=workplace("interrupted"), **FIELDS)
-    assert caught.value.__notes__ == [
-        "sweep 's' has ended, and its runs are closed; "
-        "lstm_sweep.sweep('s').resume() goes on with it"
-    ]

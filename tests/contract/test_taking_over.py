@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from lstm_sweep.search.sweep import lease
 from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
 from lstm_sweep.search.sweep.resume import rebuild
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.sweep import NameTakenError, Sweep
+from lstm_sweep.search.sweep.sweep import Sweep
 from tests.contract.sittings import after, runner
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
@@ -64,39 +63,6 @@ def test_of_two_that_go_on_with_a_sweep_the_second_is_refused(
     rebuild(store, seen)
     with pytest.raises(InputError, match=rf"'s': process {os.getpid()} on .* resumed it"):
         rebuild(store, seen)
-
-
-def test_who_lost_a_sweep_before_its_first_trial_begins_none(
-    store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
-) -> None:
-    run(ScriptedEngine(LOSSES), trials=2)
-    past = rebuild(store, reader.existing_sweep(store, "s"))
-    before = len(store.runs())
-    Lease(store, past.run_id).take()
-    with pytest.raises(LeaseLostError, match="has taken the sweep over"):
-        sweep_of(
-            store, corpus, ScriptedEngine(LOSSES), replace(past.spec, trials=5), past=past
-        ).run()
-    assert len(store.runs()) == before
-    assert reader.sweeps(store)[0].info.status == "FINISHED"
-
-
-def test_of_two_sweeps_that_take_a_name_at_once_the_later_one_gives_way(
-    store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
-) -> None:
-    refused: list[NameTakenError] = []
-
-    def begin_another() -> None:
-        spec = tiny_spec(trials=1, **PLAIN)
-        with pytest.raises(NameTakenError, match="'s' was begun by another") as caught:
-            sweep_of(store, corpus, ScriptedEngine(LOSSES), spec).run()
-        refused.append(caught.value)
-
-    state = run(ScriptedEngine(LOSSES, watch=after(1, begin_another)), trials=2)
-    assert (len(refused), state.counts) == (1, {"complete": 2})
-    [parent] = reader.sweeps(store)
-    assert (parent.info.run_id, parent.info.status) == (state.run_id, "FINISHED")
-    assert "RUNNING" not in {run.info.status for run in store.runs()}
 
 
 def test_a_sweep_shows_that_it_is_driven_while_it_begins_starts_a_worker_and_ends(
