@@ -1,0 +1,114 @@
+"""What is read of a sweep from its runs is what its driver knew, however its trials have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase as Stage
+from hypothesis import strategies as st
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.policy.confirmed import Confirmed
+from lstm_sweep.search.progress import TrialProgress
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.curves import best_loss_history, confirmed_of
+from lstm_sweep.search.store.memory import MemoryStore
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.sweep.report import read_findings
+from lstm_sweep.search.sweep.resume import rebuild
+from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.sweep.time_spent import stored_time, time_spent
+from lstm_sweep.search.trial import Ended, Outcome, Phase
+from tests.contract.sittings import after, interrupt
+from tests.fakes import ScriptedEngine
+from tests.sweeps import PLAIN, sweep_of, tiny_spec
+
+TRIALS, EPOCHS = 8, 4
+#: losses of trials, no two alike; each trial has the first few of its own
+LOSSES = st.lists(
+    st.floats(0.1, 4), min_size=TRIALS * EPOCHS, max_size=TRIALS * EPOCHS, unique=True
+)
+ROUNDS = st.lists(st.integers(0, EPOCHS), min_size=TRIALS, max_size=TRIALS)
+#: how some trials end, without another attempt
+ENDS = st.dictionaries(
+    st.integers(0, TRIALS - 1),
+    st.sampled_from([one for one in Outcome if one.most_attempts(Phase.SEARCH) == 1]),
+    max_size=4,
+)
+
+
+def known(attempts: Iterable[TrialProgress]) -> dict[tuple[int, int], tuple[Any, ...]]:
+    """What is known of attempts of trials, but for their times."""
+    return {
+        (one.trial.number, one.trial.attempt): (
+            one.trial,
+            one.run_id,
+            one.val_losses,
+            # one that waited when its sweep was broken off waits again
+            one.ended if one.ended and not one.ended.unfinished else None,
+            one.best_loss,
+        )
+        for one in attempts
+    }
+
+
+def said(confirmed: Iterable[Confirmed]) -> list[str]:
+    return sorted(map(str, confirmed))
+
+
+@settings(
+    max_examples=10,
+    phases=[Stage.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    losses=LOSSES, rounds=ROUNDS, ends=ENDS, breaks_at=st.none() | st.integers(1, 20),
+    halving=st.booleans(), lost=st.integers(0, 2),
+)  # fmt: skip
+def test_a_sweep_is_read_back_as_its_driver_knew_it(
+    losses: list[float],
+    rounds: list[int],
+    ends: dict[int, Outcome],
+    breaks_at: int | None,
+    halving: bool,
+    lost: int,
+    corpus: Corpus,
+    data: Path,
+) -> None:
+    fields = PLAIN | {"halving": halving, "confirm_configs": 2, "confirm_seeds": 2}
+    spec = tiny_spec(EPOCHS, data=str(data), trials=TRIALS, max_failures=99, **fields)
+    curves = {n: losses[n * EPOCHS :][:each] for n, each in enumerate(rounds)}
+    endings = {number: Ended(outcome, "why") for number, outcome in ends.items()}
+    watch = after(breaks_at or 10**9, interrupt)
+    engine = ScriptedEngine(curves, endings=endings, lose_first=lost, watch=watch)
+    store = MemoryStore()
+    sweep = sweep_of(store, corpus, engine, spec)
+    try:
+        state = sweep.run()
+    except KeyboardInterrupt:
+        state = sweep.state
+    check(store, state)
+
+
+def check(store: MemoryStore, state: SweepState) -> None:
+    run = reader.existing_sweep(store, "s")
+    findings = read_findings(store, run)
+    driven = findings.seconds
+    losses = [loss for _, loss in best_loss_history(store, run, driven)]
+    assert losses == [loss for _, loss in state.best_over_time]
+    time = stored_time(Tags(run))
+    assert time and time.to_dict() == pytest.approx(time_spent(state).to_dict(), abs=0.05)
+    assert findings.baselines == state.baselines
+    if state.report:
+        records = reader.trials(store, "s")
+        assert said(confirmed_of(store, records)) == said(state.report.confirmed)
+    past = rebuild(store, run)
+    read = [*past.finished, *past.unfinished, *past.paused]
+    assert known(read) == known([*state.finished, *state.unfinished, *state.paused.values()])
+    assert past.seconds == pytest.approx(state.seconds, abs=0.05)
+    assert past.slot_seconds == pytest.approx(state.slot_seconds, abs=0.05)
+    assert past.baselines == state.baselines
