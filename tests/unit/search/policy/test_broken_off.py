@@ -15,14 +15,6 @@ def ended(number: int, phase: Phase = Phase.SEARCH) -> TrialProgress:
     return course(number, phase).with_end(Ended(Outcome.COMPLETE), 9.0)
 
 
-def test_of_each_trial_the_last_attempt_counts_in_order_of_their_ends() -> None:
-    lost = course(0).with_end(Ended(Outcome.LOST), 1.0)
-    again, other = ended(0), ended(1)
-    past = BrokenOff([lost, other, again], [], [])
-    assert past.last == [other, again] and past.begun == [again, other]
-    assert past.first_again is None and past.further == [] and past.under_way == set()
-
-
 def test_further_runs_since_the_search_has_ended_are_told_from_earlier_ones() -> None:
     """A sweep that was given more trials has searched on after it had confirmed its best."""
     earlier, searched, further = ended(1, Phase.CONFIRM), ended(2), ended(3, Phase.CONFIRM)

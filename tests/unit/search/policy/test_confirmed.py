@@ -26,12 +26,6 @@ def first(number: int, loss: float) -> TrialSnapshot:
     return TrialProgress(trial, "", Slot(0), job, rounds=epochs, ended=ended).snapshot()
 
 
-def test_mean_and_spread_leave_the_first_run_out() -> None:
-    one = Confirmed(first(4, 1.0), (1.4, 1.5, 1.6))
-    assert one.mean == pytest.approx(1.5)
-    assert one.spread == pytest.approx(0.1)
-
-
 def again(number: int, *losses: float, best: bool = False, **more: Any) -> Confirmed:
     return Confirmed(first(number, 1.0), losses, is_best=best, **more)
 
@@ -64,10 +58,6 @@ def test_configs_are_compared_with_that_of_the_best_trial_by_welchs_t_test(
     assert [one.to_dict()["verdict"] for one in (best, other)] == ["the best", other.verdict]
 
 
-def test_without_further_seeds_of_the_best_nothing_is_compared() -> None:
-    assert [one.p for one in compare([again(1, 1.0, 1.1), again(2, 2.0, 2.1)])] == [None, None]
-
-
 def test_one_seed_gives_no_verdict() -> None:
     both = compare([again(1, 1.0, best=True), again(2, 2.0)])
     assert [one.p for one in both] == [None, None]
@@ -93,10 +83,6 @@ def test_seeds_that_failed_are_counted_and_said(
     written = found.to_dict()
     assert written["failed"] == {str(outcome): count for outcome, count in failed.items()}
     assert (written["mean"] is None) == (not losses)
-
-
-def test_nothing_confirmed_compares_to_nothing() -> None:
-    assert compare([]) == []
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,6 @@ def found(extrapolation: Extrapolation) -> dict[int, float]:
     return {number: loss for number, loss in enumerate(losses.tolist()) if not math.isnan(loss)}
 
 
-def losses_of(curves: Mapping[int, Sequence[float]], rounds: int) -> dict[int, float]:
-    extrapolation = Extrapolation(rounds)
-    for number, curve in curves.items():
-        extrapolation.put(number, curve)
-    return found(extrapolation)
-
-
 def extrapolated_losses(
     curves: Mapping[int, Sequence[float]], rounds: int, first: int = 1
 ) -> dict[int, float]:
@@ -72,44 +65,6 @@ def test_losses_are_those_of_all_curves_however_they_have_come_about(
         assert found(extrapolation) == extrapolated_losses(curves, rounds, first)
 
 
-def test_a_trial_that_has_failed_teaches_nothing_any_more() -> None:
-    extrapolation = Extrapolation(3)
-    extrapolation.put(0, [4.0, 4.0, 1.0])
-    extrapolation.put(1, [2.0])
-    assert found(extrapolation) == {0: 1.0, 1: 0.5}
-    extrapolation.put(0, [])
-    assert found(extrapolation) == {1: 2.0}
-
-
-@pytest.mark.parametrize(
-    "curves, expected",
-    [
-        ({}, {}),
-        # nobody went on: what is there is all there is
-        ({0: [2.0], 1: [3.0]}, {0: 2.0, 1: 3.0}),
-        # one halved its loss from epoch 1 to 3 and again to the end
-        ({0: [4.0, 3, 2, 2, 2, 2, 2, 2, 1], 1: [6.0]}, {0: 1.0, 1: 1.5}),
-        # the median of those that went on
-        (
-            {
-                0: [4.0, 4, 2],
-                1: [4.0, 4, 3],
-                2: [4.0, 4, 4],
-                3: [8.0],
-            },
-            {0: 2.0, 1: 3.0, 2: 4.0, 3: 6.0},
-        ),
-        # between two rungs: what is lower, its own loss or what the rung promised
-        ({0: [4.0, 2, 2, 2, 2, 2, 2, 2, 2], 1: [4.0, 1.0]}, {0: 2.0, 1: 1.0}),
-        ({0: [4.0, 2, 2, 2, 2, 2, 2, 2, 2], 1: [4.0, 3.0]}, {0: 2.0, 1: 2.0}),
-    ],
-)
-def test_a_trial_that_was_cut_short_is_worth_what_others_would_have_made_of_it(
-    curves: dict[int, list[float]], expected: dict[int, float]
-) -> None:
-    assert losses_of(curves, 9) == pytest.approx(expected)
-
-
 def test_a_trial_that_came_to_its_own_end_is_worth_what_it_has() -> None:
     extrapolation = Extrapolation(9)
     extrapolation.put(0, [4.0, 3, 2, 2, 2, 2, 2, 2, 1])
@@ -119,59 +74,3 @@ def test_a_trial_that_came_to_its_own_end_is_worth_what_it_has() -> None:
     extrapolation.put(3, [6.0], over=True)
     extrapolation.put(0, [4.0, 3, 2, 2, 2, 2, 2, 2, 1], over=True)
     assert found(extrapolation) == pytest.approx({0: 1.0, 1: 4.0, 2: 2.0, 3: 6.0})
-
-
-def test_a_trial_that_has_not_reached_a_round_has_no_loss() -> None:
-    assert losses_of({0: [], 1: [2.0]}, 9) == {1: 2.0}
-
-
-def test_of_one_epoch_it_is_the_loss_after_that() -> None:
-    assert losses_of({0: [2.0], 1: [1.0]}, 1) == {0: 2.0, 1: 1.0}
-
-
-EPOCHS = 27
-curve = st.lists(st.floats(0.01, 5), min_size=1, max_size=EPOCHS).map(
-    lambda losses: list(itertools.accumulate(losses, min))
-)
-many = st.lists(curve, max_size=12).map(lambda some: dict(enumerate(some)))
-
-
-@given(curves=many)
-def test_losses_are_never_above_the_last_one_and_above_nothing(
-    curves: dict[int, list[float]],
-) -> None:
-    ends = losses_of(curves, EPOCHS)
-    assert set(ends) == set(curves)
-    assert all(0 < ends[number] <= curves[number][-1] for number in curves)
-
-
-@given(curves=many, losses=st.lists(st.floats(0.01, 5), min_size=EPOCHS, max_size=EPOCHS))
-def test_a_trial_that_went_all_the_way_keeps_its_loss(
-    curves: dict[int, list[float]], losses: list[float]
-) -> None:
-    whole = list(itertools.accumulate(losses, min))
-    assert losses_of({**curves, 99: whole}, EPOCHS)[99] == min(losses)
-
-
-@given(curves=many, mark=st.sampled_from(halving.rungs(EPOCHS)), data=st.data())
-def test_trials_that_were_cut_at_the_same_rung_keep_their_order(
-    curves: dict[int, list[float]], mark: int, data: st.DataObject
-) -> None:
-    exactly = st.lists(st.floats(0.01, 5), min_size=mark, max_size=mark)
-    cut = {100 + index: list(itertools.accumulate(data.draw(exactly), min)) for index in range(3)}
-    ends = losses_of({**curves, **cut}, EPOCHS)
-    for one, other in itertools.permutations(cut, 2):
-        if cut[one][-1] <= cut[other][-1]:
-            assert ends[one] <= ends[other]
-
-
-@given(curves=many)
-def test_losses_do_not_depend_on_the_order_of_the_trials(
-    curves: dict[int, list[float]],
-) -> None:
-    backwards = dict(reversed(curves.items()))
-    assert losses_of(curves, EPOCHS) == losses_of(backwards, EPOCHS)
-
-
-def test_a_loss_of_zero_stays() -> None:
-    assert losses_of({0: [0.0, 0.0, 0.0]}, 9) == {0: 0.0}

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,9 +36,6 @@ def found_in(
 DECADES = Listed("learning_rate", (1e-4, 1e-3, 1e-2, 1e-1, 1.0))
 
 
-# the best rate ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "above, own, below, expected",
     [
@@ -60,29 +56,6 @@ def test_the_best_rate_lies_between_the_neighbours_of_the_best_step(
 
 
 @pytest.mark.parametrize(
-    "losses, best, expected",
-    [
-        ((2.9, 2.5, 2.0), 0.001, 0.001),  # the lowest
-        ((2.0, 2.9, 3.0), 0.1, 0.094),  # the highest: a higher one counts as unigrams
-        ((2.0, 2.1, 3.0), 0.1, 0.039),
-    ],
-)
-def test_a_best_step_at_an_end_of_the_ladder(
-    losses: tuple[float, ...], best: float, expected: float
-) -> None:
-    steps = [Step(rate, loss) for rate, loss in zip((0.1, 0.01, 0.001), losses, strict=True)]
-    assert between_steps(steps, best, UNIGRAM) == expected
-
-
-def test_where_the_unigram_loss_is_not_known_a_failure_says_nothing_of_the_rates_between() -> None:
-    steps = [Step(0.1, math.inf), Step(0.01, 2.0), Step(0.001, 2.5)]
-    assert between_steps(steps, 0.01, None) == 0.01
-
-
-# which spaces ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
     "dimension, expected",
     [
         (DECADES, True),
@@ -97,15 +70,6 @@ def test_lists_by_tens_and_ranges_are_refined(dimension: Dimension, expected: bo
     assert refinable(Space({"learning_rate": dimension})) is expected
 
 
-def test_what_a_template_says_is_not_refined() -> None:
-    space = Space({"learning_rate": DECADES})
-    space.stands_in = "template"
-    assert not refinable(space)
-
-
-# what the search keeps to ----------------------------------------------------------------------
-
-
 def test_decades_become_a_range_that_holds_the_best_rates_of_all_sizes() -> None:
     rate = found_in(DECADES, math.inf, math.inf, 2.0, 3.0)  # 0.01, for 32 units
     kept = rate.narrowed["learning_rate"]
@@ -114,60 +78,12 @@ def test_decades_become_a_range_that_holds_the_best_rates_of_all_sizes() -> None
     assert 0.01 in kept and 0.0037 in kept and 0.00371 not in kept
 
 
-@pytest.mark.parametrize(
-    "size, learning_rate, expected",
-    [
-        (32, 0.02, True),
-        (32, 0.021, False),
-        (32, 0.001, True),
-        (32, 0.00099, False),
-        (64, 0.01, True),
-        (64, 0.011, False),
-        (512, 0.0012, True),
-        (512, 0.0013, False),
-        (512, 1e-4, True),
-    ],
-)
-def test_each_config_gets_the_rates_that_suit_its_size(
-    size: int, learning_rate: float, expected: bool
-) -> None:
-    rate = found_in(DECADES, math.inf, math.inf, 2.0, 3.0)
-    assert rate.suits(SMALL.evolve(layer_size=size, learning_rate=learning_rate)) is expected
-
-
 @pytest.mark.parametrize("size, expected", [(32, 0.01), (64, 0.005), (96, 0.0033), (512, 0.00063)])
 def test_the_rate_that_suits_a_config(size: int, expected: float) -> None:
     rate = found_in(DECADES, math.inf, math.inf, 2.0, 3.0)
     suited = as_lstm_config(rate.suited(SMALL.evolve(layer_size=size)))
     assert suited.learning_rate == expected and rate.suits(suited)
     assert rate.narrowed.admits(suited)
-
-
-def test_where_all_that_would_suit_lies_below_the_space_its_lowest_rates_are_left() -> None:
-    rate = found_in(Listed("learning_rate", (0.01, 0.1, 1.0)), 3.5, 2.4, 2.0)
-    large = SMALL.evolve(layer_size=512)
-    assert as_lstm_config(rate.suited(large)).learning_rate == 0.01
-    assert rate.suits(large.evolve(learning_rate=0.02))
-    assert not rate.suits(large.evolve(learning_rate=0.03))
-
-
-@pytest.mark.parametrize("top", [1.0, 0.1])
-def test_rates_never_leave_the_space(top: float) -> None:
-    listed = Listed("learning_rate", tuple(v for v in (0.001, 0.01, 0.1, 1.0) if v <= top))
-    rate = found_in(listed, 2.0, 2.5)  # its highest rate is the best
-    space = rate.narrowed
-    rng = np.random.default_rng(0)
-    drawn = [as_lstm_config(space.sample(rng)).learning_rate for _ in range(200)]
-    assert 0.001 <= min(drawn) < max(drawn) <= top
-    assert all(float(f"{one:.2g}") == one for one in drawn)
-
-
-def test_a_range_on_a_linear_scale_stays_one() -> None:
-    kept = found_in(Range("learning_rate", 0.001, 1.0), 3.5, 2.4, 2.0, 2.9).narrowed
-    assert kept["learning_rate"].describe()["scale"] == "linear"
-
-
-# listed rates ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -186,12 +102,6 @@ def test_of_a_template_listed_rates_are_kept_that_have_not_lost(
     assert rate.narrowed["learning_rate"].values() == kept
     config = SMALL.evolve(layer_size=512, learning_rate=0.01)
     assert rate.suits(config) and rate.suited(config) == config
-
-
-def test_a_finer_list_keeps_its_rates_between_those_that_have_lost() -> None:
-    listed = Listed("learning_rate", (0.001, 0.003, 0.01, 0.03, 0.1))
-    kept = found_in(listed, math.inf, 2.0, 2.5).narrowed["learning_rate"]
-    assert kept.values() == [0.001, 0.003, 0.01, 0.03]
 
 
 @pytest.mark.parametrize("above, kept", [(2.9, [0.001, 0.01, 0.1]), (math.inf, [0.001, 0.01])])

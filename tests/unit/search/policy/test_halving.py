@@ -13,8 +13,6 @@ from lstm_sweep.search.policy.halving import (
     rungs,
 )
 
-# rungs -----------------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize(
     "epochs, first, expected",
@@ -31,9 +29,6 @@ from lstm_sweep.search.policy.halving import (
 )
 def test_rungs_lie_below_the_last_epoch(epochs: int, first: int, expected: tuple[int, ...]) -> None:
     assert rungs(epochs, first) == expected
-
-
-# who goes on -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -81,28 +76,6 @@ def test_a_trial_goes_on_if_it_is_among_the_best_third(
     assert decide(str(epoch), loss, others) == expected
 
 
-@pytest.mark.parametrize(
-    "places, others, goes_on",
-    [
-        (1, [1.0], False),
-        (2, [1.0], True),
-        (2, [1.0, 1.5], False),
-        (3, [1.0, 1.5], True),
-        (2, [1.0, 1.1, 3, 3, 3, 3], True),  # a third of seven is three places anyway
-    ],
-)
-def test_a_rung_has_so_many_places_at_least(
-    places: int, others: list[float], goes_on: bool
-) -> None:
-    assert decide("1", 2.0, others, places=places).go_on is goes_on
-
-
-def test_another_factor_lets_another_share_go_on() -> None:
-    others = [1.0, 1.5, 3.0, 4.0, 5.0]
-    assert decide("1", 2.0, others, factor=2).go_on
-    assert not decide("1", 2.0, others, factor=4).go_on
-
-
 rung = st.lists(st.floats(0.01, 10), min_size=1, max_size=30, unique=True)
 
 
@@ -118,21 +91,3 @@ def test_the_best_of_a_rung_always_goes_on_and_no_more_than_a_third_rounded_up(
     assert min(losses) in on
     assert len(on) == math.ceil(len(losses) / FACTOR)
     assert max(on) <= min((loss for loss in losses if loss not in on), default=max(on))
-
-
-@given(losses=rung)
-def test_one_that_is_the_best_when_it_comes_goes_on(losses: list[float]) -> None:
-    decisions = [decide("1", loss, losses[:index]) for index, loss in enumerate(losses)]
-    leads = [loss == min(losses[: index + 1]) for index, loss in enumerate(losses)]
-    assert all(
-        decision.go_on for decision, leading in zip(decisions, leads, strict=True) if leading
-    )
-
-
-@given(losses=rung, loss=st.floats(0.01, 10))
-def test_the_order_of_the_others_does_not_matter(losses: list[float], loss: float) -> None:
-    assert (
-        decide("1", loss, losses)
-        == decide("1", loss, losses[::-1])
-        == decide("1", loss, sorted(losses))
-    )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.policy.ladder import LadderDecision, Step, decide, is_by_tens, rates
+from lstm_sweep.search.policy.ladder import LadderDecision, Step, decide, rates
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Dimension, Listed, Range
 
@@ -19,9 +19,6 @@ def steps(*losses: float | None) -> list[Step]:
     """Steps of a ladder that begins at 1; rates without a loss are still to come."""
     known = [*losses, *[None] * (len(RATES) - len(losses))]
     return [Step(rate, loss) for rate, loss in zip(RATES, known, strict=True)]
-
-
-# the rates -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -63,23 +60,6 @@ def test_rates_lie_in_the_space_and_fall_to_a_tenth_or_less(dimension: Dimension
     rounding = 1e-6 if isinstance(dimension, Listed) else 0.5 / 100
     for higher, lower in itertools.pairwise(found):
         assert lower <= higher / 10 * (1 + rounding) < higher
-
-
-@given(dimension=listed | log_range)
-def test_rates_begin_at_the_highest_and_leave_nothing_out_at_the_end(dimension: Dimension) -> None:
-    found = rates(dimension)
-    values = dimension.values() or [getattr(dimension, "low", math.nan)]
-    highest = values[-1] if dimension.values() else getattr(dimension, "high", math.nan)
-    assert found[0] == pytest.approx(float(highest), rel=0.005)
-    assert found[-1] < float(values[0]) * 10.1
-
-
-def test_rates_of_whole_decades_are_whole_decades() -> None:
-    decades = Range("learning_rate", 1e-6, 10.0, log=True)
-    assert rates(decades) == (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001, 1e-5, 1e-6)
-
-
-# the decision ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -144,11 +124,6 @@ def test_a_ladder_decides_from_what_is_known(
     assert expected.done == (not expected.needed)
 
 
-def test_a_loss_must_be_below_the_share_of_unigrams_to_count_as_learned() -> None:
-    assert decide(steps(0.98 * UNIGRAM), UNIGRAM).best is None
-    assert decide(steps(0.98 * UNIGRAM - 1e-9), UNIGRAM).best == 1.0
-
-
 losses = st.lists(
     st.none() | st.just(math.inf) | st.floats(0.1, 4.0), min_size=len(RATES), max_size=len(RATES)
 )
@@ -182,25 +157,3 @@ def test_a_ladder_that_has_ended_is_not_changed_by_losses_that_come_later(
     if decision.done and known[place] is None:
         later = [loss if index == place else value for index, value in enumerate(known)]
         assert decide(steps(*later), UNIGRAM) == decision
-
-
-# decades ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "listed, expected",
-    [
-        ((0.001, 0.01, 0.1), True),
-        ((0.002, 0.02, 0.2, 2.0), True),
-        ((0.01, 0.1), False),  # too few for a ladder
-        ((0.001, 0.003, 0.01, 0.03, 0.1), False),  # finer than a ladder
-        ((0.0001, 0.007, 0.1), False),
-        ((0.001, 0.01, 0.1, 0.5), False),
-    ],
-)
-def test_three_rates_by_tens_are_by_tens(listed: tuple[float, ...], expected: bool) -> None:
-    assert is_by_tens(Listed("learning_rate", listed)) is expected
-
-
-def test_a_range_is_no_list_by_tens() -> None:
-    assert not is_by_tens(Range("learning_rate", 0.001, 0.1, log=True))

@@ -6,23 +6,8 @@ from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import LadderLength
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.trial import Ended, Outcome
+from lstm_sweep.search.trial import Ended
 from tests.unit.search.policy.player import course_of, policy_of, with_rounds
-
-
-def test_a_rate_whose_trial_is_lost_and_tried_again_has_not_failed() -> None:
-    policy = policy_of(Plan(trials=10))
-    highest, middle, low = (begun(policy) for _ in range(3))
-    policy.end(highest.with_end(Ended(Outcome.DIVERGED), 1.0))
-    policy.lose(low.with_end(Ended(Outcome.LOST), 2.0))
-    assert policy.end(with_loss(middle, 2.0)) == []
-    assert policy.ladder is None
-    again = course_of(low.trial.next_attempt())
-    policy.begin(again)
-    policy.end(with_loss(again, 1.5))
-    assert policy.ladder is None  # a lower one may be better still
-    policy.end(with_loss(begun(policy), 1.8))
-    assert policy.ladder and policy.ladder.best == 0.01
 
 
 @pytest.mark.parametrize("rounds", [6, None])  # None: each to its own end, as in a template
@@ -48,8 +33,3 @@ def begun(policy: Policy) -> TrialProgress:
     assert trial
     policy.begin(course_of(trial))
     return course_of(trial)
-
-
-def with_loss(progress: TrialProgress, loss: float) -> TrialProgress:
-    """The trial once it has ended with that loss."""
-    return with_rounds(progress, {"val_loss": loss}).with_end(Ended(Outcome.COMPLETE), 9.0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
@@ -18,7 +16,6 @@ from lstm_sweep.search.policy.large_opening import (
 from lstm_sweep.search.policy.problem import admits_all
 from lstm_sweep.search.policy.round_size import usual_network
 from lstm_sweep.spaces.presets import DEFAULT
-from lstm_sweep.spaces.space import with_settings
 
 SIZE = DataSize(27_000_000, 100, 4_000, 99, adjacent=24)
 
@@ -49,20 +46,9 @@ def test_a_network_needs_twenty_symbols_for_each_parameter_and_several_rounds() 
     assert rounds_to_read(network(32), SIZE) == FEWEST_ROUNDS
 
 
-def test_there_is_none_where_a_trial_ends_before_it_has_read_enough() -> None:
-    epochs = math.ceil(rounds_to_read(network(512), SIZE) / SIZE.rounds_per_epoch)
-    for most, room in ((epochs, True), (epochs - 1, False)):
-        space = with_settings(DEFAULT, [f"epochs={most}"])
-        assert has_room(512, space, SIZE, 2 * least_seconds(512), admits_all) is room
-
-
 def test_there_is_none_for_networks_that_are_not_admitted() -> None:
     def admits(config: Config) -> bool:
         return as_lstm_config(config).layer_size < 1024
 
     assert has_room(512, DEFAULT, SIZE, 10 * least_seconds(1024), admits)
     assert not has_room(1024, DEFAULT, SIZE, 10 * least_seconds(1024), admits)
-
-
-def test_without_a_limit_of_time_nothing_says_that_there_is_room() -> None:
-    assert not has_room(512, DEFAULT, SIZE, None, admits_all)

@@ -13,7 +13,6 @@ from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.cost import Costs, ObservedCosts
 from lstm_sweep.search.policy.large_opening import (
     BEGUN_AFTER,
-    EPOCHS,
     LargeOpening,
 )
 from lstm_sweep.search.policy.pausing import Pausing
@@ -125,23 +124,6 @@ def test_a_sweep_without_time_halving_or_ladder_has_none(plan: Plan) -> None:
     assert large_ones(play(plan, LONGER, slots=2, **KNOWN)) == []
 
 
-def test_one_that_may_not_be_tried_gives_way_to_the_next() -> None:
-    def admits(config: Config) -> bool:
-        return as_lstm_config(config).layer_size < 64
-
-    [large] = large_ones(play(PLAN, LONGER, slots=2, admits=admits, **KNOWN))
-    assert as_lstm_config(large.trial.config).layer_size == 48
-
-
-def test_one_that_a_search_begins_with_in_any_case_is_compared_at_once() -> None:
-    def openings(best: float, admits: Admits) -> tuple[TrialConfig, ...]:
-        return (LARGE.evolve(learning_rate=best),)
-
-    played = play(PLAN, LONGER, curves=late, slots=1, openings=openings, **KNOWN)
-    own = {as_lstm_config(one.trial.config).layer_size: one for one in large_ones(played)}
-    assert len(own[64].rounds) < EPOCHS and len(own[48].rounds) == 12
-
-
 class EachASecond(ObservedCosts):
     """A round of any network takes a second, in longer windows more, and starting it none."""
 
@@ -198,22 +180,6 @@ def test_it_has_longer_windows_if_there_is_time_until_they_pay() -> None:
     assert large.next(lambda config: config == MEDIUM, 100.0) == MEDIUM, "no other is admitted"
 
 
-@pytest.mark.parametrize("pace, expected", [(5.3, LONGER_WINDOWS), (5.4, LARGE)])
-def test_longer_windows_take_no_more_of_the_time_than_others(
-    pace: float, expected: TrialConfig
-) -> None:
-    """Until it is compared it has 9 epochs, for which there are 48 s of 240."""
-    large, trials = opening_of(longer=[IN_LONGER], costs=EachASecond(pace))
-    with_another(trials, BEGUN_AFTER)
-    assert large.next(admits_all, 240.0) == expected
-
-
-def test_there_are_none_in_longer_windows_if_no_trial_has_so_many_epochs() -> None:
-    large, trials = opening_of(longer=[IN_LONGER], epochs=10)
-    with_another(trials, BEGUN_AFTER)
-    assert large.next(admits_all, 240.0) == LARGE
-
-
 def test_one_that_says_when_is_begun_and_compared_then() -> None:
     own = LargeNetwork(MEDIUM.evolve(dropout=0.0), begun_after=1, judged_from=2)
     large, trials = opening_of(longer=[own])
@@ -234,25 +200,6 @@ def test_it_is_compared_at_the_rung_that_is_nearest(judged_from: int, rung: int 
     assert min(found, default=None) == rung
 
 
-@each_slots
-def test_a_sweep_compares_it_after_as_many_rounds_as_it_says(slots: int) -> None:
-    def behind(trial: Trial) -> Curve:
-        curve = usual(trial)
-        worse = [2.9, 2.9, *[2.8] * 10]
-        return replace(curve, losses=worse) if is_large(trial.config) else curve
-
-    def own(best: float) -> tuple[LargeNetwork, ...]:
-        config = LARGE.evolve(learning_rate=best)
-        return (LargeNetwork(config, begun_after=1, judged_from=4),)
-
-    player = Watcher(
-        policy_of(PLAN, LONGER, slots, **KNOWN | {"large_openings": own}), behind, slots
-    )
-    [large] = large_ones(player.play())
-    assert player.waited_after == 3 and large.ended
-    assert large.ended.outcome is Outcome.PRUNED and "loss 2.8000, number" in large.ended.reason
-
-
 @pytest.mark.parametrize("config", [MEDIUM, LONGER_WINDOWS])
 def test_there_is_one_at_most_in_whichever_windows(config: TrialConfig) -> None:
     large, trials = opening_of(longer=[IN_LONGER])
@@ -267,15 +214,6 @@ def with_longer(best: float) -> tuple[LargeNetwork, ...]:
     return tuple(
         replace(one, config=as_lstm_config(one.config).evolve(learning_rate=best)) for one in every
     )
-
-
-@each_slots
-def test_a_sweep_begins_it_in_longer_windows_and_lets_it_train(slots: int) -> None:
-    known = {**KNOWN, "large_openings": with_longer}
-    player = Watcher(policy_of(PLAN, LONGER, slots, **known), late, slots)
-    [large] = large_ones(player.play())
-    assert as_lstm_config(large.trial.config).sequence_length == 50
-    assert len(large.rounds) == 12 and large.best_loss == 0.5
 
 
 @pytest.mark.parametrize("first", [LARGE, LONGER_WINDOWS])
@@ -299,23 +237,6 @@ def test_its_epochs_take_a_share_of_the_time_at_most(slots: int, seconds: float)
         large, trials = opening_of(replace(PLAN, seconds=each), slots)
         with_another(trials, BEGUN_AFTER)
         assert large.next(admits_all, each) == expected
-
-
-@each_slots
-def test_a_sweep_that_goes_on_knows_which_one_it_is(slots: int) -> None:
-    policy = policy_of(PLAN, LONGER, slots, **KNOWN)
-    played = Player(policy, late, slots).play()
-    large, *_ = large_ones(played)
-    known = [one for one in played.all_progress if one.began < large.began]
-    ended = sorted(known, key=lambda one: one.began + one.seconds)
-    again = policy_of(PLAN, LONGER, slots, **KNOWN)
-    again.restore(ended, [large.trial], extended=True)
-    for rounds in range(1, 9):
-        progress = replace(large, ended=None, rounds=large.rounds[:rounds])
-        again.begin(progress)
-        assert again.judge(progress) is None, f"after {rounds} epochs"
-    other = again.next(large.began)
-    assert other and not is_large(other.config), "there is one at most"
 
 
 def test_the_search_is_not_over_while_it_may_still_become_the_best() -> None:

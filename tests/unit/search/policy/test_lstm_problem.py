@@ -85,14 +85,6 @@ def test_large_networks_in_longer_windows_come_first(
     assert set(lengths) == windows and lengths == sorted(lengths, reverse=True)
 
 
-def test_longer_windows_have_time_for_as_many_steps_whatever_the_corpus() -> None:
-    """Of 7,500 steps with 32 windows of 50 symbols a megabyte has twelve epochs of three rounds."""
-    for symbols, rounds in ((1_000_000, 36), (500_000, 72), (4_000_000, 9)):
-        size = DataSize(symbols, alphabet=68, targets=2_304, rounds_per_epoch=3)
-        found = lstm_problem(presets.DEFAULT, size, unigram_loss=3.0).large_openings(0.004)
-        assert found[0].rounds == pytest.approx(rounds, abs=1)
-
-
 @pytest.mark.parametrize(
     "symbols, settings, some",
     [

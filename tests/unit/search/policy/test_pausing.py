@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy.pausing import Pausing, pruned
+from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.stop_reason import StopReason
 from lstm_sweep.search.policy.trials import Slots, Trials
@@ -68,15 +68,6 @@ def test_where_all_configs_are_tried_before_the_budget_is_spent_all_go_on(slots:
     assert played.policy.stop and played.policy.stop.reason is StopReason.SPACE
 
 
-def test_a_trial_that_waited_says_at_its_end_how_it_stood() -> None:
-    plan = Plan(**{**HALVING, "trials": 3})
-    played = play(plan, SMALL, curves=in_order([1.0, 2.0, 3.0]), slots=2, first_rung=1)
-    assert played.all_progress[2].ended == Ended(
-        Outcome.PRUNED, "it waited at epoch 1: loss 3.0000, number 3 of 3 there"
-    )
-    assert pruned("at epoch 1: loss 3.0000, number 3 of 3 there") == played.all_progress[2].ended
-
-
 def test_the_best_of_a_rung_says_that_another_was_lower_earlier() -> None:
     policy = policy_of(Plan(**HALVING), SMALL, 2, first_rung=1, judged_from=lambda config: 1)
     curves = [[9.0, 8.0, 5.0 + number] for number in range(3)]
@@ -93,18 +84,6 @@ def test_the_best_of_a_rung_says_that_another_was_lower_earlier() -> None:
         paused.reason
         == "at epoch 3: loss 5.0000, number 1 of 3 there, but another one was lower before"
     )
-
-
-def test_a_trial_is_judged_by_no_loss_from_before_it_may_be() -> None:
-    policy = policy_of(Plan(**HALVING), SMALL, 2, first_rung=1, judged_from=lambda config: 2)
-    for number, losses in enumerate([[9.0, 1.0], [8.0, 2.0], [7.0, 3.0]]):
-        trial = Trial(sweep="s", number=number, config=TrialConfig(epochs=9), seed=0)
-        rounds = [{"val_loss": loss, "round_seconds": 1.0} for loss in losses]
-        policy.begin(last := with_rounds(course_of(trial), *rounds))
-        policy.note(last)
-    paused = policy.judge(last)
-    assert isinstance(paused, Paused)
-    assert paused.reason == "at epoch 2: loss 3.0000, number 3 of 3 there"
 
 
 def test_a_single_slot_is_for_the_leader_for_half_of_the_time() -> None:
@@ -137,16 +116,6 @@ def test_once_all_trials_are_begun_only_the_best_go_on(seconds: float | None) ->
     assert played.now < 100
 
 
-def test_near_the_end_trials_do_not_change_places_after_each_round() -> None:
-    """Each pause costs a start; so a trial keeps its slot until its next rung."""
-    plan = Plan(trials=1_000, seconds=300.0, confirm_configs=0)
-    player = Player(policy_of(plan, slots=2), usual, 2)
-    played = player.play()
-    searched = played.of(Phase.SEARCH)
-    begins = len(player.placed) - len(played.of(Phase.LADDER))
-    assert begins - len(searched) < sum(len(one.rounds) for one in searched) / 3
-
-
 def test_the_best_are_not_confirmed_while_the_leader_runs() -> None:
     """Without a limit of time: the best may be the last to end."""
     losses = [1.0, 5.0, 5.1, 5.2, 5.3, 5.4, 5.5, 5.6]
@@ -167,13 +136,6 @@ def test_patience_counts_trials_that_wait_and_ends_the_search_for_good(
     assert played.policy.stop and played.policy.stop.reason is StopReason.PATIENCE
     assert max(rounds_of(played)) == 9, "the best goes on to its end"
     assert sum(rounds_of(played)) < 40, "and the others do not"
-
-
-def test_without_a_limit_of_time_the_search_ends_though_trials_wait() -> None:
-    played = play(Plan(trials=30, confirm_configs=0), slots=4, curves=usual)
-    assert all(one.ended and not one.paused for one in played.all_progress)
-    outcomes = [one.ended.outcome for one in played.of(Phase.SEARCH) if one.ended]
-    assert outcomes.count(Outcome.PRUNED) > outcomes.count(Outcome.COMPLETE) > 0
 
 
 #: a trial that has six of nine rounds and stands still

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.search.policy.plan import ALGORITHMS, Plan
 from lstm_sweep.search.policy.stop_reason import all_trials
-from lstm_sweep.search.trial import Ended, Outcome, Phase, trial_seed
+from lstm_sweep.search.trial import Ended, Outcome, Phase
 from tests.unit.search.policy.player import (
     PLAIN,
     SMALL,
@@ -51,11 +51,6 @@ def test_a_sweep_is_a_pure_function_of_its_plan_and_what_trials_do(plan: Plan) -
     assert play(plan, slots=3).story == play(plan, slots=3).story
 
 
-def test_another_seed_gives_another_sweep() -> None:
-    one, other = (play(Plan(trials=12, seed=seed)) for seed in (0, 1))
-    assert one.of(Phase.SEARCH)[-1].trial.config != other.of(Phase.SEARCH)[-1].trial.config
-
-
 @settings(max_examples=25)
 @given(
     trials=st.integers(1, 30),
@@ -87,12 +82,6 @@ def test_a_budget_of_trials_is_spent_to_the_last_one(
     assert played.policy.next(played.now) is None
     confirmed = len(played.of(Phase.CONFIRM))
     assert confirmed <= min(trials / 4, confirm[0] * confirm[1])
-
-
-def test_seeds_derive_from_the_seed_of_the_sweep_and_the_number() -> None:
-    for progress in play(Plan(trials=12, seed=7)).all_progress:
-        assert progress.trial.seed == trial_seed(7, progress.trial.number)
-        assert progress.trial.id == f"s/{progress.trial.number}"
 
 
 def test_a_trial_that_was_lost_is_tried_again_under_its_number() -> None:

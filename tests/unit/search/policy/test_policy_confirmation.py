@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.stop_reason import NO_RESULT, all_trials
+from lstm_sweep.search.policy.stop_reason import NO_RESULT
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
 from tests.unit.search.policy.player import Curve, always, play
 
@@ -37,17 +37,6 @@ def test_the_best_configs_are_confirmed_with_at_most_a_quarter_of_the_budget(
     assert len(played.all_progress) == trials
 
 
-def test_on_more_slots_one_config_is_confirmed_if_one_was_asked_for() -> None:
-    played = play(Plan(trials=50, confirm_configs=1, confirm_seeds=3), slots=2)
-    assert len({progress.trial.config for progress in played.of(Phase.CONFIRM)}) == 1
-
-
-def test_three_configs_with_a_seed_each_are_three_configs() -> None:
-    played = play(Plan(trials=50, algorithm="random", confirm_configs=3, confirm_seeds=1))
-    counts = Counter(progress.trial.config for progress in played.of(Phase.CONFIRM))
-    assert max(counts.values()) == 1
-
-
 def test_a_config_is_confirmed_with_no_more_seeds_than_were_asked_for() -> None:
     def one(trial: Trial) -> Curve:
         good = trial.number == 0 or trial.phase is Phase.CONFIRM
@@ -76,24 +65,8 @@ def test_leaders_are_the_best_that_have_ended_and_were_not_confirmations() -> No
     assert [progress.ranked_loss for progress in played.policy.to_confirm] == losses[:3]
 
 
-def test_confirmations_of_a_config_are_found() -> None:
-    played = play(Plan(trials=36, algorithm="random"))
-    best = played.policy.to_confirm[0].trial.config
-    [found] = [one for one in played.policy.report().confirmed if one.first.trial.config == best]
-    again = [c for c in played.of(Phase.CONFIRM) if c.trial.config == best]
-    assert list(found.losses) == [progress.best_loss for progress in again]
-    assert len(again) == 3
-
-
 def test_where_every_trial_fails_nothing_is_confirmed() -> None:
     played = play(Plan(trials=20), curves=always(outcome=Outcome.ERROR))
     assert played.of(Phase.CONFIRM) == []
     assert played.policy.stop == NO_RESULT
     assert len(played.all_progress) == 15  # and what was kept for confirming is not used
-
-
-@pytest.mark.parametrize("slots", [1, 2])
-def test_a_sweep_of_one_trial_that_is_not_confirmed_has_a_result(slots: int) -> None:
-    played = play(Plan(trials=1, ladder=False, confirm_configs=0), slots=slots)
-    assert [progress.ranked_loss is not None for progress in played.all_progress] == [True]
-    assert played.policy.stop == all_trials(1)

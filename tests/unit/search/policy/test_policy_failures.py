@@ -10,7 +10,6 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.found_rate import ends_of
-from lstm_sweep.search.policy.ladder import Step
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.stop_reason import StopReason
@@ -120,22 +119,6 @@ def _is_named(failed: TrialProgress, played: Played) -> None:
         assert f"; 1 {words}" in str(own)
 
 
-@pytest.mark.parametrize("outcome", ACCIDENTS)
-@pytest.mark.parametrize("passed", [1e-1, 1e-2, 1e-3])
-def test_a_rate_that_is_passed_over_hides_no_better_one(outcome: Outcome, passed: float) -> None:
-    """Whichever trial of the ladder fails, rates around the best one are searched."""
-
-    def curves(trial: Trial) -> Curve:
-        rate = as_lstm_config(trial.config).learning_rate
-        failed = trial.phase is Phase.LADDER and abs(rate / passed - 1) < 0.01
-        return Curve([], outcome) if failed else usual(trial)
-
-    policy = play(PLAN, curves=curves, slots=1).policy
-    low, high = rates(policy)
-    assert low <= 0.005 and high >= 0.01
-    assert policy.ladder and f"{passed:g} was passed over" in policy.ladder.reason
-
-
 def test_a_rate_is_tried_again_after_an_accident() -> None:
     def curves(trial: Trial) -> Curve:
         hangs = trial.phase is Phase.LADDER and trial.number == 2 and trial.attempt == 1
@@ -227,8 +210,3 @@ def test_a_sweep_learns_how_much_fits_into_the_memory() -> None:
     needs = played.policy.problem.needs_as_much_memory
     for earlier, later in itertools.combinations(failed, 2):
         assert not needs(later.trial.config, earlier.trial.config)
-
-
-def test_a_step_of_which_nothing_is_known_is_not_open() -> None:
-    assert Step(0.1).is_open
-    assert not Step(0.1, 2.0).is_open and not Step(0.1, accident=Outcome.HUNG).is_open

@@ -39,17 +39,6 @@ def test_two_go_on_from_the_first_rung_and_one_from_the_next() -> None:
     assert [len(progress.rounds) for progress in played.all_progress] == [9, 3, 1]
 
 
-def test_the_best_trial_of_the_search_is_never_pruned() -> None:
-    searched = play(Plan(trials=40, ladder=False, confirm_configs=0)).of(Phase.SEARCH)
-    best = min((c for c in searched if c.rounds), key=lambda c: c.rounds[0]["val_loss"])
-    assert len(best.rounds) == 9
-
-
-def test_without_halving_nothing_is_pruned_in_the_search() -> None:
-    searched = play(Plan(trials=24, halving=False, early_stopping=0)).of(Phase.SEARCH)
-    assert {len(progress.rounds) for progress in searched} == {9}
-
-
 @pytest.mark.parametrize(
     "losses, patience, epochs, reason",
     [

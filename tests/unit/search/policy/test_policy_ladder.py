@@ -6,14 +6,14 @@ from collections.abc import Callable
 import pytest
 
 from lstm_sweep.models.config import Config, as_lstm_config
-from lstm_sweep.search.policy import ladder, lstm_problem
+from lstm_sweep.search.policy import lstm_problem
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import LadderLength
 from lstm_sweep.search.policy.stop_reason import all_trials
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.by_corpus import CorpusFacts
-from lstm_sweep.spaces.dimension import Listed, Range
+from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import Space, with_settings
 from tests.unit.search.policy.player import (
     RATES,
@@ -30,20 +30,6 @@ from tests.unit.search.policy.player import (
 )
 
 
-def test_on_one_slot_rates_fall_until_one_is_worse() -> None:
-    played = play(Plan(trials=10), slots=1)
-    climbed = played.of(Phase.LADDER)
-    assert [as_lstm_config(c.trial.config).learning_rate for c in climbed] == [
-        1.0,
-        0.1,
-        0.01,
-        0.001,
-    ]
-    decision = played.policy.ladder
-    assert decision and decision.best == 0.01
-    assert decision.reason.startswith("0.01 is best, loss ")
-
-
 @pytest.mark.parametrize("slots", [1, 2, 3, 4, 6, 9])
 def test_the_ladder_finds_the_same_rate_on_any_number_of_slots(slots: int) -> None:
     policy = play(Plan(trials=10), slots=slots).policy
@@ -52,14 +38,6 @@ def test_the_ladder_finds_the_same_rate_on_any_number_of_slots(slots: int) -> No
     rates = policy.space["learning_rate"].describe()
     assert rates["scale"] == "log"
     assert 0.01 / 80 <= rates["low"] <= 0.0003 and 0.01 < rates["high"] < 0.032
-
-
-@each_slots
-def test_the_search_tries_rates_near_the_best_one_and_none_that_has_failed(slots: int) -> None:
-    searched = play(Plan(trials=24), slots=slots).of(Phase.SEARCH)
-    rates = {as_lstm_config(c.trial.config).learning_rate for c in searched}
-    assert len(rates) > 6 and min(rates) >= 0.000125 and max(rates) < 0.032
-    assert all(float(f"{rate:.2g}") == rate for rate in rates)
 
 
 @each_slots
@@ -95,16 +73,6 @@ def slow_below(trial: Trial, rate: float) -> Curve:
     floor = 1.3 + 0.3 * abs(math.log10(config.learning_rate) + 2)
     losses = [floor + 1 / epoch for epoch in range(1, config.epochs + 1)]
     return Curve(losses, seconds=9.0 if config.learning_rate < rate else 1.0)
-
-
-def test_slots_wait_while_the_ladder_has_no_rate_left() -> None:
-    policy = policy_of(Plan(trials=10), slots=9)
-    begun = 0
-    while trial := policy.next():
-        policy.begin(course_of(trial))
-        begun += 1
-    assert begun == len(RATES)
-    assert policy.next() is None and policy.stop is None
 
 
 def test_rates_of_the_ladder_are_tried_on_the_smallest_network_whether_admitted_or_not() -> None:
@@ -178,23 +146,6 @@ def test_without_rates_or_switched_off_there_is_no_ladder(
 
 
 @pytest.mark.parametrize(
-    "dimension, rates",
-    [
-        (Listed("learning_rate", RATES), RATES[::-1]),
-        (Listed("learning_rate", (0.001, 0.01, 0.1)), (0.1, 0.01, 0.001)),
-        (Listed("learning_rate", (0.01, 0.1)), ()),  # both would be left
-        (Listed("learning_rate", (0.05, 0.06, 0.07, 0.08)), ()),
-        (Range("learning_rate", 0.001, 0.1, log=True), (0.1, 0.01, 0.001)),
-        (Range("learning_rate", 0.002, 0.1, log=True), ()),
-    ],
-)
-def test_a_ladder_has_more_than_two_rates_or_none(
-    dimension: Listed | Range, rates: tuple[float, ...]
-) -> None:
-    assert ladder.of(SPACE.replace(learning_rate=dimension)) == rates
-
-
-@pytest.mark.parametrize(
     "admits, expected",
     [
         (lambda config: True, (1, 16)),
@@ -210,44 +161,6 @@ def test_the_smallest_network_is_the_one_with_fewest_parameters(
     found = lstm_problem.smallest(SPACE, 50, admits)
     assert found and (found.layers, found.layer_size) == expected
     assert SPACE.admits(found)
-
-
-def test_the_smallest_network_of_the_declared_space_takes_the_cheapest_steps() -> None:
-    found = lstm_problem.smallest(presets.DEFAULT, 90, lambda config: True)
-    assert found and presets.DEFAULT.admits(found)
-    assert (found.direction, found.layers, found.layer_size, found.dropout) == ("uni", 2, 32, 0.0)
-    assert (found.batch_size, found.sequence_length) == (32, 20)
-    only_bi = presets.DEFAULT.replace(direction=Listed("direction", ("bi",)))
-    bi = lstm_problem.smallest(only_bi, 90, lambda config: True)
-    assert bi and bi.direction == "bi"
-
-
-@pytest.mark.parametrize("slots", [1, 3])
-def test_the_search_begins_with_a_middling_network_at_the_best_rate(slots: int) -> None:
-    played = play(Plan(trials=12), slots=slots)
-    first, *others = played.of(Phase.SEARCH)
-    config = first.trial.config
-    opening = as_lstm_config(config)
-    assert (opening.layers, opening.layer_size, opening.dropout) == (1, 48, 0.0)
-    highest = played.policy.space["learning_rate"].describe()["high"]  # twice the best of size 16
-    assert opening.learning_rate == pytest.approx(highest / 2 * 16 / 48, rel=0.05)
-    assert played.policy.space.decode(first.trial.point) == config
-    assert config not in [other.trial.config for other in others]
-
-
-@pytest.mark.parametrize(
-    "admits, size",
-    [
-        (lambda config: config.layer_size < 48, 32),
-        (lambda config: config.layer_size != 48, 64),  # the nearest one, by ratio
-        (lambda config: config.layer_size > 48, 64),
-    ],
-)
-def test_the_opening_is_admitted(admits: Callable[[Config], bool], size: int) -> None:
-    small = lstm_problem.smallest(SPACE, 50, admits)
-    found = lstm_problem.opening(SPACE, small, 0.01, admits)
-    assert found == small.evolve(learning_rate=0.01, layer_size=size)
-    assert lstm_problem.opening(SPACE, small, 0.01, lambda config: False) is None
 
 
 def test_the_other_openings_differ_from_the_first_in_one_field() -> None:
@@ -306,17 +219,6 @@ def test_a_search_begins_with_its_openings_whatever_comes_of_them(slots: int) ->
     rates = [one.learning_rate for one in openings]
     assert rates[0] == rates[1] == rates[3] > rates[2], "a larger network has a lower rate"
     assert all(found.admits(one) for one in openings)
-
-
-def test_an_opening_that_is_the_ladders_own_config_is_not_tried_again() -> None:
-    one_size = SPACE.replace(layer_size=Listed("layer_size", (32,)))
-    played = play(Plan(trials=12), one_size)
-    configs = [
-        progress.trial.config
-        for progress in played.all_progress
-        if progress.trial.phase != "confirm"
-    ]
-    assert len(set(configs)) == len(configs)
 
 
 @pytest.mark.parametrize("slots", [1, 2])

@@ -171,54 +171,6 @@ def test_why_the_search_has_ended_is_known_again_though_it_was_broken_off_later(
     assert rebuilt.stop and rebuilt.stop.reason is reason
 
 
-def test_the_search_goes_on_if_more_trials_were_allowed_before_it_was_broken_off_again() -> None:
-    played = play(Plan(trials=24))
-    rebuilt = policy_of(Plan(trials=60))  # as the spec of the sweep has it by now
-    rebuilt.restore(played.all_progress, [], extended=False)
-    trial = rebuilt.next()
-    assert trial and (trial.number, trial.phase) == (24, Phase.SEARCH)
-
-
-def test_trials_that_wait_to_be_tried_again_have_not_ended() -> None:
-    progress = course_of(Trial(sweep="s", number=0, config=TrialConfig(), seed=1))
-    progress = progress.with_end(Ended(Outcome.LOST), 1.0)
-    rebuilt = policy_of(Plan(ladder=False))
-    rebuilt.restore([progress], [progress.trial.next_attempt()], extended=False)
-    trial = rebuilt.next()
-    assert trial and trial.number == 1
-
-
-@pytest.mark.parametrize("attempts", [1, 2])  # the second was lost with its driver
-def test_a_rate_whose_trial_waits_to_be_tried_again_has_not_failed(attempts: int) -> None:
-    climbed = play(Plan(trials=24), slots=1).of(Phase.LADDER)
-    first, other, best, *_ = climbed
-    lost = course_of(best.trial).with_end(Ended(Outcome.LOST), 1.0)
-    waiting = best.trial
-    for _ in range(attempts):
-        waiting = waiting.next_attempt()
-    rebuilt = policy_of(Plan(trials=24))
-    rebuilt.restore([first, lost, other], [waiting], extended=False)
-    assert rebuilt.ladder is None
-    given_up = policy_of(Plan(trials=24))
-    given_up.restore([first, lost, other], [], extended=False)
-    trial = given_up.next()  # the rate is passed over
-    assert given_up.ladder is None and trial
-    assert as_lstm_config(trial.config).learning_rate == 0.001
-
-
-def test_a_ladder_goes_on_with_the_network_that_it_began_with() -> None:
-    played = play(Plan(trials=24))
-    first = played.of(Phase.LADDER)[0]
-    other = as_lstm_config(first.trial.config).evolve(layer_size=48)  # of an earlier version
-    known = replace(first, trial=replace(first.trial, config=other))
-    rebuilt = policy_of(Plan(trials=24))
-    rebuilt.restore([known], [], extended=False)
-    trial = rebuilt.next()
-    assert trial and trial.phase is Phase.LADDER
-    config = as_lstm_config(trial.config)
-    assert config.layer_size == 48 and config.learning_rate < other.learning_rate
-
-
 def test_a_rate_that_is_no_longer_needed_ends_when_a_sweep_goes_on() -> None:
     played = play(Plan(trials=24), slots=6)
     waiting = played.of(Phase.LADDER)[-1]

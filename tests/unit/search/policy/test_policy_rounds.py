@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
 from lstm_sweep.search.policy.lstm_problem import FEWEST_STEPS, lstm_problem, smallest
 from lstm_sweep.search.policy.plan import Plan
@@ -27,7 +26,6 @@ from tests.unit.search.policy.player import (
     each_slots,
     play,
     policy_of,
-    problem_of,
     with_rounds,
 )
 
@@ -55,18 +53,6 @@ def test_a_bad_trial_is_ended_before_its_first_epoch_is_over() -> None:
     last = played.all_progress[-1].ended
     assert last and last.outcome is Outcome.PRUNED
     assert last.reason == "it waited at epoch 0.25: loss 3.0000, number 3 of 3 there"
-
-
-def test_trials_that_cannot_be_paused_are_judged_at_three_times_nine_times_the_first_rung() -> None:
-    problem = problem_of()
-    pruned = [
-        progress
-        for progress in play(Plan(trials=40), pausable=False).of(Phase.SEARCH)
-        if progress.ended and progress.ended.outcome is Outcome.PRUNED
-    ]
-    assert len(pruned) > 10
-    rungs = halving.rungs(9, problem.first_rung)
-    assert {len(progress.rounds) for progress in pruned} <= set(rungs)
 
 
 def test_a_trial_of_the_ladder_takes_a_part_of_an_epoch() -> None:
@@ -102,11 +88,6 @@ def test_early_stopping_counts_epochs(patience: int, rounds: int) -> None:
     assert len(progress.rounds) == rounds
     assert progress.ended
     assert progress.ended.reason == ("no better since epoch 0.5" if patience else "")
-
-
-def test_a_further_run_takes_as_many_rounds_as_the_first() -> None:
-    played = play(Plan(trials=12, ladder=False, early_stopping=0), rounds_per_epoch=ROUNDS)
-    assert {len(one.rounds) for one in played.of(Phase.CONFIRM)} == {9 * ROUNDS}
 
 
 @each_plan

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
-from lstm_sweep.search.policy.cost import PRIOR_FIXED
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.stop_reason import StopReason, out_of_time
+from lstm_sweep.search.policy.stop_reason import out_of_time
 from lstm_sweep.search.trial import Ended, Outcome, Phase
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
@@ -20,7 +17,6 @@ from tests.unit.search.policy.player import (
     SPACE,
     always,
     course_of,
-    each_slots,
     play,
     policy_of,
     problem_of,
@@ -63,36 +59,6 @@ def after_one_trial(
     return policy
 
 
-@pytest.mark.parametrize(
-    "outcome", [Outcome.COMPLETE, Outcome.HUNG, Outcome.DIVERGED, Outcome.STOPPED, Outcome.PRUNED]
-)
-def test_what_it_takes_to_start_a_trial_is_learned_from_those_that_went_well(
-    outcome: Outcome,
-) -> None:
-    expected = 1.0 if outcome is Outcome.COMPLETE else PRIOR_FIXED
-    assert after_one_trial(ALIKE, outcome).costs.fixed_seconds == expected
-
-
-@pytest.mark.parametrize("epochs", [1, 2])
-@pytest.mark.parametrize("steps", [None, 300])
-def test_costs_are_learned_of_the_only_round_that_trials_have(
-    epochs: int, steps: int | None
-) -> None:
-    """But not of a trial of the ladder that ends within it."""
-    space = ALIKE.replace(epochs=Listed("epochs", (epochs,)))
-    policy = policy_of(Plan(**{**PLAIN, "seconds": 900.0}), space, slots=1)
-    trial = policy.next(0.0)
-    assert trial
-    before = policy.costs.round_seconds(trial.config)
-    progress = course_of(replace(trial, steps=steps))
-    policy.begin(progress)
-    progress = with_rounds(progress, {"val_loss": 2.0, "round_seconds": 203.0})
-    policy.note(progress)
-    learned = epochs == 1 and steps is None
-    expected = pytest.approx(200.0 if learned else before)
-    assert policy.costs.round_seconds(trial.config) == expected
-
-
 #: why a sweep of 100 s ends with some of them left
 TOO_SHORT = out_of_time(100.0, left=50.0).text
 ALIKE = Space({"dropout": Range("dropout", 0.0, 0.5), "epochs": Listed("epochs", (9,))})
@@ -120,12 +86,6 @@ def test_the_first_rung_has_to_fit_and_the_rest_has_not(
 ONE = Space({"epochs": Listed("epochs", (9,))})
 
 
-def test_a_confirmation_that_takes_too_long_is_not_begun() -> None:
-    policy = after_one_trial(ONE, Outcome.COMPLETE, confirm_configs=1)
-    assert policy.next(90.0) is None
-    assert reason_of(policy) == TOO_SHORT
-
-
 @pytest.mark.parametrize(("left", "begins"), [(75.0, True), (40.0, True), (28.0, False)])
 def test_what_the_search_has_left_is_used_for_whole_further_runs(left: float, begins: bool) -> None:
     """Each of them takes 31 s."""
@@ -141,27 +101,6 @@ def test_a_confirmation_of_a_trial_that_was_cut_short_has_as_many_rounds(outcome
     trial = policy.next(30.0)  # nine epochs would take 91 s
     assert trial and trial.phase is Phase.CONFIRM and trial.most_rounds == 3
     assert after_one_trial(ONE, outcome, confirm_configs=1).next(90.0) is None
-
-
-@each_slots
-@pytest.mark.parametrize("seconds", [40.0, 90.0, 200.0])
-def test_with_little_time_confirmations_are_begun_only_if_they_can_end(
-    seconds: float, slots: int
-) -> None:
-    plan = Plan(
-        algorithm="random",
-        trials=200,
-        seconds=seconds,
-        ladder=False,
-        halving=False,
-        early_stopping=0,
-    )
-    played = play(plan, SMALL.replace(**BROAD), curves=always(*[2.0] * 9), slots=slots)
-    confirmed = played.of(Phase.CONFIRM)
-    assert all(c.ended and c.ended.outcome is Outcome.COMPLETE for c in confirmed)
-    assert sum(c.seconds for c in confirmed) <= 0.25 * seconds * slots + 10.0 * slots
-    assert played.policy.stop
-    assert played.policy.stop.reason in (StopReason.MINUTES, StopReason.TRIALS)
 
 
 def test_a_config_that_is_too_dear_for_the_time_left_gives_way_to_a_cheaper_one() -> None:
@@ -181,6 +120,3 @@ def test_a_config_that_is_too_dear_for_the_time_left_gives_way_to_a_cheaper_one(
             trial = policy.next(100.0 - left)
             assert trial and as_lstm_config(trial.config).layer_size == 16
             policy.begin(course_of(trial))
-
-
-BROAD = {"dropout": Range("dropout", 0.0, 0.5)}

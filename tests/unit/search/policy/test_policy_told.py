@@ -11,7 +11,7 @@ import pytest
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.proposer import STARTUP, Observation, Observations, Proposal, Proposer
-from lstm_sweep.search.trial import Outcome, Phase, Trial
+from lstm_sweep.search.trial import Outcome, Trial
 from lstm_sweep.spaces.dimension import Listed
 from tests.unit.search.policy.player import (
     PLAIN,
@@ -71,16 +71,6 @@ def test_trials_under_way_are_told_as_such(told: list[list[Observation]]) -> Non
     assert all(trial.loss is None for seen in told for trial in seen if trial.pending)
 
 
-def test_trials_of_the_ladder_are_told_and_confirmations_are_not(
-    told: list[list[Observation]],
-) -> None:
-    played = play(Plan(trials=24), slots=2)
-    numbers = {trial.number for seen in told for trial in seen}
-    climbed = [c for c in played.of(Phase.LADDER) if played.policy.space.admits(c.trial.config)]
-    assert climbed and numbers >= {c.trial.number for c in climbed}
-    assert not numbers & {c.trial.number for c in played.of(Phase.CONFIRM)}
-
-
 def test_points_of_the_ladder_are_told_if_they_lie_in_the_narrowed_space(
     told: list[list[Observation]],
 ) -> None:
@@ -91,16 +81,6 @@ def test_points_of_the_ladder_are_told_if_they_lie_in_the_narrowed_space(
     for rate in (0.01, 0.001):
         assert space.decode(climbed[rate].point) == climbed[rate].config
     assert all(trial.loss is not None for trial in climbed.values())
-
-
-def test_what_a_trial_that_was_cut_short_would_come_to_is_no_worse_than_its_loss() -> None:
-    played = play(Plan(trials=30))
-    objective_values = played.policy.objective_values()
-    cut = [c for c in played.of(Phase.SEARCH) if c.ended and c.ended.outcome is Outcome.PRUNED]
-    assert cut
-    for progress in cut:
-        assert progress.best_loss is not None
-        assert objective_values[progress.trial.number] <= progress.best_loss
 
 
 def test_a_trial_that_came_to_its_own_end_is_told_with_its_own_loss() -> None:

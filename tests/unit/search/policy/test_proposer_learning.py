@@ -16,8 +16,6 @@ from lstm_sweep.spaces.dimension import Range
 from lstm_sweep.spaces.space import Space
 from tests.unit.search.policy.proposals import FREE, asked, configs, search
 
-# the start -------------------------------------------------------------------------------------
-
 
 def fits(config: Config) -> bool:
     """Whether a config suits a corpus of a million symbols."""
@@ -33,16 +31,6 @@ def test_the_first_trials_spread_over_the_space() -> None:
         assert Counter(config.layers for config in first) == {2: 5, 3: 5}
         counts = Counter(config.learning_rate for config in first)
         assert set(counts) == set(rates) and max(counts.values()) <= 3
-
-
-@pytest.mark.parametrize("best", [1e-5, 1e-3, 1.0])
-def test_each_learning_rate_near_the_best_is_among_the_first_trials(best: float) -> None:
-    near = presets.DEFAULT["learning_rate"].between(best / 11, best * 11)
-    assert near
-    space = presets.DEFAULT.replace(learning_rate=near)
-    for seed in range(20):
-        first = configs(search(Proposer(space, seed=seed), STARTUP))
-        assert {c.learning_rate for c in first} == set(space["learning_rate"].values() or [])
 
 
 def test_the_first_trials_are_admitted_and_spread_over_what_is_left() -> None:
@@ -74,9 +62,6 @@ def test_trials_that_came_before_take_the_place_of_first_ones() -> None:
     last = seen[-1]
     more = replace(last, number=STARTUP - 1, config=last.config.evolve(layers=3))
     assert asked(proposer, STARTUP, [*seen, more]).config not in first
-
-
-# learning --------------------------------------------------------------------------------------
 
 
 def mean_dropout(algorithm: str) -> float:

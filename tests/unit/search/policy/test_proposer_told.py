@@ -9,8 +9,7 @@ from typing import Any
 import hyperopt
 import pytest
 
-from lstm_sweep.models.config import as_lstm_config
-from lstm_sweep.search.policy import proposer, tpe
+from lstm_sweep.search.policy import tpe
 from lstm_sweep.search.policy.proposer import (
     FEWEST_LOSSES,
     GOOD,
@@ -48,9 +47,6 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
 
     monkeypatch.setattr(hyperopt.tpe, "suggest", listen)
     return found
-
-
-# what TPE is told ------------------------------------------------------------------------------
 
 
 @dataclass
@@ -97,15 +93,6 @@ def test_tpe_is_not_asked_before_there_are_losses_to_learn_from(told: Told) -> N
     assert len(told.good) == 1 and len(told.others) == STARTUP - 1
 
 
-def test_trials_under_way_are_bad_to_tpe(told: Told) -> None:
-    proposer = Proposer(FREE, seed=1)
-    seen = search(proposer, 12)
-    seen[10] = replace(seen[10], loss=None, pending=True)
-    asked(proposer, 12, seen)
-    everything = told.good + told.others
-    assert everything.index(seen[10].point) == len(everything) - 1 == 11
-
-
 def test_a_promising_config_that_was_used_gives_way_to_the_next(told: Told) -> None:
     proposer = Proposer(SMALL, seed=1)
     seen = search(proposer, STARTUP, lambda config: float(config.layers))
@@ -113,28 +100,6 @@ def test_a_promising_config_that_was_used_gives_way_to_the_next(told: Told) -> N
     proposal = asked(proposer, STARTUP, seen)
     assert told.good and len(left) == 2
     assert proposal.config in left and proposal.acquisition is not None
-
-
-def test_of_a_long_history_tpe_is_told_the_good_ones_of_the_whole(told: Told) -> None:
-    seen = long_history(10_000)
-    asked(Proposer(FREE, seed=1), 10_000, seen)
-    ranked = sorted((t for t in seen if t.loss is not None), key=lambda t: t.loss or 0.0)
-    assert told.good == [trial.point for trial in ranked[:GOOD]]
-    assert len(told.good) + len(told.others) == HISTORY
-
-
-# what Hyperopt is told -------------------------------------------------------------------------
-
-
-def test_after_the_start_hyperopt_waits_for_losses_to_learn_from(heard: Heard) -> None:
-    proposer = Proposer(FREE, seed=3, algorithm="hyperopt")
-    seen = [replace(trial, loss=None) for trial in search(proposer, STARTUP)]
-    few = [replace(trial, loss=1.0) for trial in seen[: FEWEST_LOSSES - 1]]
-    asked(proposer, STARTUP, few + seen[len(few) :])
-    assert heard.documents == {}
-    enough = [replace(trial, loss=1.0) for trial in seen[:FEWEST_LOSSES]]
-    asked(proposer, STARTUP, enough + seen[len(enough) :])
-    assert set(heard.documents) == set(range(STARTUP))
 
 
 def test_a_failure_is_told_without_a_loss_and_others_with_theirs(heard: Heard) -> None:
@@ -162,18 +127,6 @@ def test_points_are_told_as_hyperopt_draws_them(heard: Heard) -> None:
         assert type(told["vals"]["direction"][0]) is int  # as hp.choice draws it
 
 
-def test_what_was_turned_down_is_not_told(heard: Heard) -> None:
-    proposer = Proposer(
-        FREE,
-        seed=5,
-        algorithm="hyperopt",
-        admits=lambda config: as_lstm_config(config).dropout > 0.7,
-    )
-    asked(proposer, 12, search(proposer, 12))
-    known = [document["misc"]["vals"]["dropout"][0] for document in heard.documents.values()]
-    assert len(known) == 12 and min(known) > 0.69
-
-
 def test_a_trial_outside_of_the_space_is_not_told_but_not_proposed_either(heard: Heard) -> None:
     proposer = Proposer(FREE, seed=1, algorithm="hyperopt")
     inside = search(proposer, 12)
@@ -181,15 +134,6 @@ def test_a_trial_outside_of_the_space_is_not_told_but_not_proposed_either(heard:
     outside = Observation(12, following.config, {}, 0.5)
     assert asked(proposer, 13, [*inside, outside]).config != following.config
     assert set(heard.documents) == set(range(12))
-
-
-def test_trials_under_way_are_told_as_failures(heard: Heard) -> None:
-    proposer = Proposer(FREE, seed=1, algorithm="hyperopt")
-    seen = search(proposer, 12)
-    seen[10] = replace(seen[10], loss=None, pending=True)
-    asked(proposer, 12, seen)
-    assert heard.results[10] == {"status": hyperopt.STATUS_FAIL}
-    assert len(heard.results) == 12
 
 
 def test_points_under_way_keep_suggestions_away_from_them() -> None:
@@ -212,9 +156,6 @@ def test_points_under_way_keep_suggestions_away_from_them() -> None:
         return sum(found) / len(found)
 
     assert nearness(True) > nearness(False)
-
-
-# a long history --------------------------------------------------------------------------------
 
 
 def long_history(trials: int) -> list[Observation]:
@@ -250,14 +191,3 @@ def test_of_a_long_history_as_many_count_as_good_as_of_the_whole(heard: Heard) -
         # Hyperopt takes gamma * sqrt(number of trials), 25 at most
         good = math.ceil(heard.gamma * math.sqrt(len(heard.documents)) - 1e-9)
         assert good == min(GOOD, math.ceil(0.25 * math.sqrt(trials)))
-
-
-@pytest.mark.parametrize("trials", [STARTUP, 100, HISTORY])
-def test_a_short_history_is_told_whole(
-    trials: int, heard: Heard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = long_history(trials)
-    bounded = asked(Proposer(FREE, seed=1, algorithm="hyperopt"), trials, seen)
-    assert list(heard.documents) == list(range(trials)) and heard.gamma == 0.25
-    monkeypatch.setattr(proposer, "HISTORY", 10**9)
-    assert asked(Proposer(FREE, seed=1, algorithm="hyperopt"), trials, seen) == bounded

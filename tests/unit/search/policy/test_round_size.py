@@ -172,15 +172,6 @@ def test_the_default_space_on_known_corpora(
         assert beside_s < 0.08 * round_s, "nor does scoring cost much more with longer windows"
 
 
-def test_what_is_given_is_taken() -> None:
-    given_rounds = fitting_round_size(presets.DEFAULT, 1_000_000, 68, rounds_per_epoch=9)
-    assert given_rounds == RoundSize(9, FEWEST_APART)
-    many = fitting_round_size(presets.DEFAULT, 10_000_000, 68, targets=10_000)
-    few = fitting_round_size(presets.DEFAULT, 10_000_000, 68, targets=2_000)
-    assert (many.targets, few.targets) == (10_000, 2_000)
-    assert many.rounds_per_epoch < few.rounds_per_epoch
-
-
 def test_no_more_targets_are_scored_than_there_are_validation_symbols() -> None:
     def rounds(targets: int, validation_symbols: int | None = None) -> int:
         found = fitting_round_size(

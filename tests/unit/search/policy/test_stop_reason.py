@@ -61,15 +61,6 @@ def test_what_is_spent_follows_from_the_value(
     assert found == expected
 
 
-@pytest.mark.parametrize("state", ["interrupted", "stopped", "failed"])
-def test_a_sweep_that_was_broken_off_goes_on_whatever_the_value(state: str) -> None:
-    for reason in StopReason:
-        found = tags(reason) | {"sweep.state": state}
-        advice = how_to_go_on("s", found)
-        assert advice == "lstm-sweep resume s goes on with it"
-        assert spent(found, SPEC, SPEC) == ""
-
-
 @pytest.mark.parametrize(
     "stop, text",
     [

@@ -39,9 +39,6 @@ def points(space: Space, count: int, seed: int = 1) -> list[dict[str, float]]:
     return [space.encode(space.sample(source)) for _ in range(count)]
 
 
-# the densities ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("dropouts", [[], [0.0], [0.8], [0.1, 0.1, 0.7], [0.4] * 30])
 def test_the_density_of_a_number_has_area_one(dropouts: list[float]) -> None:
     density = Density(NUMBER, [{"dropout": dropout} for dropout in dropouts])
@@ -53,16 +50,6 @@ def test_the_density_of_a_number_has_area_one(dropouts: list[float]) -> None:
 def test_the_density_of_words_sums_up_to_one(places: list[int]) -> None:
     density = Density(WORD, [{"optimizer": place} for place in places])
     assert np.exp(density.log(np.arange(3.0)[:, None])).sum() == pytest.approx(1)
-
-
-def test_a_density_is_the_product_of_those_of_the_fields() -> None:
-    known = points(BOTH, 7)
-    rows = Density(BOTH, known).draw(50, rng())
-    single = np.zeros(50)
-    for column, (name, dimension) in enumerate(BOTH.varying.items()):
-        alone = Density(Space({name: dimension}), [{name: point[name]} for point in known])
-        single += alone.log(rows[:, column, None])
-    assert Density(BOTH, known).log(rows) == pytest.approx(single)
 
 
 def test_draws_follow_the_density_of_a_number() -> None:
@@ -77,25 +64,6 @@ def test_draws_follow_the_density_of_a_number() -> None:
     assert ((counts - expected) ** 2 / expected).sum() < 9 + 4 * math.sqrt(18)
 
 
-def test_draws_follow_the_density_of_words() -> None:
-    density = Density(WORD, [{"optimizer": 1.0}, {"optimizer": 1.0}, {"optimizer": 0.0}])
-    drawn = density.draw(20_000, rng())[:, 0]
-    expected = 20_000 * np.exp(density.log(np.arange(3.0)[:, None]))
-    counts = np.array([(drawn == place).sum() for place in range(3)])
-    assert counts.sum() == 20_000
-    assert ((counts - expected) ** 2 / expected).sum() < 2 + 4 * math.sqrt(4)
-
-
-def test_kernels_grow_narrower_the_more_points_there_are() -> None:
-    at = np.array([[0.5]])
-    one, many = (Density(NUMBER, [{"dropout": 0.4}] * count) for count in (1, 50))
-    # beside the kernels there is an even part of weight 1 / (points + 1)
-    assert math.exp(many.log(at)[0]) - 1 / 51 > 1.8 * (math.exp(one.log(at)[0]) - 1 / 2)
-
-
-# the suggestions -------------------------------------------------------------------------------
-
-
 @settings(max_examples=30)
 @given(good=st.integers(0, 6), others=st.integers(0, 30), seed=st.integers(0, 1000))
 def test_suggestions_are_in_the_space_and_no_two_alike(good: int, others: int, seed: int) -> None:
@@ -104,12 +72,6 @@ def test_suggestions_are_in_the_space_and_no_two_alike(good: int, others: int, s
     assert len(found) == CANDIDATES == len({config for config, _, _ in found})
     for config, point, _ in found:
         assert presets.DEFAULT.admits(config) and presets.DEFAULT.decode(point) == config
-
-
-def test_the_most_promising_come_first() -> None:
-    found = suggest(BOTH, points(BOTH, 3), points(BOTH, 20, seed=2), everything, rng())
-    promises = [acquisition for _, _, acquisition in found]
-    assert promises == sorted(promises, reverse=True) and promises[0] > promises[-1]
 
 
 def test_promise_is_the_expected_improvement() -> None:
@@ -130,11 +92,6 @@ def test_promise_is_the_expected_improvement() -> None:
     assert np.exp([acquisition for _, _, acquisition in found]) == pytest.approx(expected)
 
 
-def test_the_same_generator_gives_the_same_suggestions() -> None:
-    asked = (BOTH, points(BOTH, 3), points(BOTH, 20, seed=2), everything)
-    assert suggest(*asked, rng(5)) == suggest(*asked, rng(5)) != suggest(*asked, rng(6))
-
-
 def test_only_accepted_configs_are_suggested() -> None:
     def at_a_tenth(config: Config) -> bool:
         return as_lstm_config(config).learning_rate == 0.1
@@ -144,14 +101,6 @@ def test_only_accepted_configs_are_suggested() -> None:
     )
     assert found and {as_lstm_config(config).learning_rate for config, _, _ in found} == {0.1}
     assert suggest(BOTH, points(BOTH, 3), [], lambda config: False, rng()) == []
-
-
-def test_a_small_space_gives_all_that_is_left() -> None:
-    left = {"sgd", "adam"}
-    found = suggest(
-        WORD, [{"optimizer": 1.0}], [], lambda c: as_lstm_config(c).optimizer in left, rng()
-    )
-    assert {as_lstm_config(config).optimizer for config, _, _ in found} == left
 
 
 def test_what_is_learned_of_a_rate_holds_for_sizes_that_were_never_tried() -> None:
