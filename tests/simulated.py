@@ -84,40 +84,6 @@ class Networks:
         return [*said, (0.1, Ended(Outcome.COMPLETE))]
 
 
-class Texts(Networks):
-    """Networks on a megabyte of text, as the curves of tinyshakespeare have them.
-
-    Larger ones end lower. With dropout they learn more slowly, and without it they learn the text
-    by heart. Losses fall as a power of the steps, of which longer windows take fewer; large
-    networks in windows of 50 are on a par with those of 20 after nine epochs, and end lower.
-    """
-
-    def events(self, trial: Trial) -> list[tuple[float, RoundDone | Ended]]:
-        """Losses go up and down a little, and seeds differ by as much."""
-        config, chance = as_lstm_config(trial.config), random.Random(trial.seed)
-        decades = math.log10(config.learning_rate * config.layer_size / 0.64)
-        if decades > 1:
-            return [(4.0, Ended(Outcome.DIVERGED, "the loss is not finite"))]
-        size, dropout = math.log2(config.layer_size / 64), config.dropout
-        floor = 1.47 - 0.03 * min(size, 3.0) + 0.03 * decades**2
-        floor += 0.02 * max(0.0, 1 - dropout / 0.2) * min(1.0, size / 2)
-        floor += 0.3 * max(0.0, dropout - 0.2)
-        floor -= 0.03 * min(math.log2(config.sequence_length / 20), 4 / 3)
-        floor += random.Random(_name(config)).gauss(0, 0.006) + chance.gauss(0, 0.004)
-        steps = self.data_size.symbols / config.sequence_length / config.batch_size
-        pace = 1 / (1 + 1.2 * dropout) / (1 + 0.5 * max(0.0, -decades))
-        by_heart = 0.004 * max(0.0, size) * max(0.0, 1 - dropout / 0.15)
-        said: list[tuple[float, RoundDone | Ended]] = []
-        for number in range(1, trial.rounds + 1):
-            epoch = trial.epochs_after(number)
-            loss = min(3.3, floor + 0.2 * (epoch * steps * pace / 1_500) ** -0.75)
-            loss += by_heart * max(0.0, epoch - 7) + chance.gauss(0, 0.004)
-            took = self.round_seconds(config) * chance.uniform(0.97, 1.05) + (number == 1)
-            metrics = {"val_loss": loss, "round_seconds": took}
-            said.append((took, RoundDone(number, metrics)))
-        return [*said, (0.1, Ended(Outcome.COMPLETE))]
-
-
 class Templates:
     """Networks of which nothing is known: a training takes about `seconds`, by its config."""
 

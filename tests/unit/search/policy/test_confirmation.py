@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.objective import RETURNED_LOSS
 from lstm_sweep.search.policy.confirmation import GRACE_S, Confirmation
+from lstm_sweep.search.policy.confirmed import Confirmed, compare, confirmed, is_whole
 from lstm_sweep.search.policy.cost import ObservedCosts
 from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.stop_reason import NO_RESULT
 from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.progress import TrialSnapshot
-from lstm_sweep.search.trial import Ended, Outcome, Trial
-from tests.unit.search.policy.player import SMALL, course_of, problem_of, with_rounds
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
+from tests.unit.search.policy.player import (
+    SMALL,
+    Curve,
+    always,
+    course_of,
+    play,
+    problem_of,
+    with_rounds,
+)
 
 
 def first_run(number: int, rounds: int, loss: float, ended: Ended | None = None) -> TrialSnapshot:
@@ -75,3 +90,185 @@ def test_a_sweep_says_what_was_not_left_to_train_its_best_config_again(
     again = Confirmation(plan, problem, Trials([best]), ObservedCosts(), Slots(2))
     again.begin(trials)
     assert again.omitted().endswith(f" s, and {left}")
+
+
+def first(number: int, loss: float) -> TrialSnapshot:
+    one = course_of(Trial(sweep="s", number=number, config=TrialConfig(), seed=0))
+    return with_rounds(one, {"val_loss": loss}).with_end(Ended(Outcome.COMPLETE), 1.0).snapshot()
+
+
+def again(number: int, *losses: float, best: bool = False, **more: Any) -> Confirmed:
+    return Confirmed(first(number, 1.0), losses, is_best=best, **more)
+
+
+def test_the_config_of_the_best_trial_comes_first_and_those_of_which_seeds_failed_last() -> None:
+    best, lower, higher = again(1, 1.5, 1.6, best=True), again(2, 1.3, 1.31), again(3, 1.9, 1.8)
+    failed = again(4, 1.0, failed={Outcome.DIVERGED: 2})
+    none = again(5, failed={Outcome.HUNG: 3})
+    found = compare([none, failed, higher, lower, best])
+    assert [one.first.trial.number for one in found] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("losses", "p", "words"),
+    [
+        # Welch's t for (2.0, 2.1, 2.2) against (1.0, 1.1, 1.2): t = 1 / sqrt(0.02 / 3), 4 degrees
+        ((2.0, 2.1, 2.2), 0.000255, "; worse: p = 0.00026"),
+        ((0.0, 0.1, 0.2), 0.000255, "; better over further seeds: p = 0.00026"),
+        # t = 0.05 / sqrt(0.02 / 3) = 0.612, 4 degrees of freedom
+        ((1.05, 1.15, 1.25), 0.573, "; as good: p = 0.57"),
+    ],
+)
+def test_configs_are_compared_with_that_of_the_best_trial_by_welchs_t_test(
+    losses: tuple[float, ...], p: float, words: str
+) -> None:
+    best, other = compare([again(1, 1.0, 1.1, 1.2, best=True), again(2, *losses)])
+    assert best.p is None and "p =" not in str(best)
+    assert other.p == pytest.approx(p, rel=0.01)
+    assert str(other).endswith(words)
+    assert [one.to_dict()["verdict"] for one in (best, other)] == ["the best", other.verdict]
+    of_one_seed = compare([again(1, 1.0, best=True), again(2, 2.0)])
+    assert [one.p for one in of_one_seed] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("losses", "failed", "said"),
+    [
+        ([1.2], {}, "1.2000 over 1 further seed"),
+        ([1.2], {Outcome.DIVERGED: 2}, "1.2000 over 1 of 3 further seeds; 2 diverged"),
+        ([1.2, 1.4], {Outcome.OUT_OF_MEMORY: 1},
+         "1.3000 +- 0.1414 over 2 of 3 further seeds; 1 out of memory"),
+        ([], {Outcome.DIVERGED: 2, Outcome.HUNG: 1},
+         "no loss of 3 further seeds; 2 diverged, 1 hung"),
+    ],
+)  # fmt: skip
+def test_seeds_that_failed_are_counted_and_said(
+    losses: list[float], failed: dict[Outcome, int], said: str
+) -> None:
+    found = again(1, *losses, failed=failed)
+    assert str(found) == f"s/1: {said}, first run 1.0000"
+    written = found.to_dict()
+    assert written["failed"] == {str(outcome): count for outcome, count in failed.items()}
+    assert (written["mean"] is None) == (not losses)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "epochs", "counts"),
+    [
+        (Outcome.COMPLETE, 1, True),
+        (Outcome.STOPPED, 3, True),  # as many as the first run needed for its lowest loss
+        (Outcome.STOPPED, 2, False),
+    ],
+)
+def test_a_further_run_that_was_cut_short_counts_from_the_best_epoch_of_the_first_on(
+    outcome: Outcome, epochs: int, counts: bool
+) -> None:
+    losses = [2.0, 1.5, 1.0, 1.2]
+    leader = replace(first(0, 1.0), rounds=tuple({"val_loss": loss} for loss in losses))
+    further = replace(
+        first(1, 1.0),
+        trial=replace(leader.trial, number=1, seed=1, phase=Phase.CONFIRM),
+        rounds=tuple({"val_loss": loss} for loss in losses[:epochs]),
+        ended=Ended(outcome),
+    )
+    [found] = confirmed({0: leader, 1: further}, leader.trial.config)
+    assert found.losses == ((min(losses[:epochs]),) if counts else ()) and found.is_best
+    assert found.failed == ({} if counts else {outcome: 1})
+
+
+def in_steps(number: int, loss: float) -> TrialSnapshot:
+    """A trial of the ladder that took a few steps."""
+    one = first(number, loss)
+    return replace(one, trial=replace(one.trial, phase=Phase.LADDER, steps=60))
+
+
+@pytest.mark.parametrize(
+    ("runs", "chosen"),
+    [
+        ((in_steps(1, 2.2), first(4, 1.5)), 4),
+        ((in_steps(1, 1.4), first(4, 1.5)), 4),  # its loss is of another length
+        ((first(2, 1.6), first(4, 1.5), first(5, 1.7)), 4),
+        ((in_steps(1, 2.2), in_steps(2, 2.1)), 2),  # nobody else has trained it
+    ],
+)
+def test_a_config_that_was_tried_several_times_is_confirmed_once_beside_its_best_whole_run(
+    runs: tuple[TrialSnapshot, ...], chosen: int
+) -> None:
+    further = first(9, 1.55)
+    further = replace(further, trial=replace(further.trial, seed=1, phase=Phase.CONFIRM))
+    found = confirmed({one.trial.number: one for one in (*runs, further)}, None)
+    assert [(one.first.trial.number, one.losses) for one in found] == [(chosen, (1.55,))]
+
+
+@pytest.mark.parametrize("template", [False, True])
+@pytest.mark.parametrize("waited", [False, True])
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize("outcome", [Outcome.COMPLETE, Outcome.HUNG, Outcome.STOPPED])
+def test_a_trial_that_failed_or_went_on_from_a_checkpoint_took_other_times(
+    outcome: Outcome, attempt: int, waited: bool, template: bool
+) -> None:
+    """One of a template is whole once it has returned."""
+    one = first(0, 1.0)
+    trial = replace(one.trial, attempt=attempt)
+    ended = Ended(outcome)
+    if template:
+        trial = replace(trial, objective=RETURNED_LOSS)
+        ended = replace(ended, loss=1.0 if outcome is Outcome.COMPLETE else None)
+    one = replace(one, trial=trial, ended=ended, waited=waited)
+    whole = template or (attempt == 1 and not waited)
+    assert is_whole(one) == (outcome is Outcome.COMPLETE and whole)
+
+
+@pytest.mark.parametrize(
+    "trials, configs, seeds, expected",
+    [
+        (50, 3, 3, [3, 3, 3]),
+        (50, 2, 4, [4, 4]),
+        (50, 1, 3, [3]),
+        (20, 3, 3, [3, 2]),  # a quarter is five: two configs, of which each has at least two
+        (12, 3, 3, [3]),
+        (8, 3, 3, [2]),
+        (7, 3, 3, []),  # there is room for one, which would say nothing
+        (50, 0, 3, []),
+        (50, 3, 1, [1, 1, 1]),
+    ],
+)
+def test_the_best_configs_are_confirmed_with_at_most_a_quarter_of_the_budget(
+    trials: int, configs: int, seeds: int, expected: list[int]
+) -> None:
+    plan = Plan(trials=trials, algorithm="random", confirm_configs=configs, confirm_seeds=seeds)
+    played = play(plan, slots=1)
+    counts = Counter(progress.trial.config for progress in played.of(Phase.CONFIRM))
+    assert sorted(counts.values(), reverse=True) == expected
+    assert len(played.all_progress) == trials
+
+
+def test_a_config_is_confirmed_with_no_more_seeds_than_were_asked_for() -> None:
+    def one(trial: Trial) -> Curve:
+        good = trial.number == 0 or trial.phase is Phase.CONFIRM
+        return Curve([2.0] * 9) if good else Curve([], Outcome.ERROR)
+
+    plan = Plan(trials=40, ladder=False, early_stopping=0, confirm_configs=3, confirm_seeds=3)
+    played = play(plan, curves=one)
+    assert len(played.of(Phase.CONFIRM)) <= 3
+
+
+def test_the_best_that_have_ended_are_trained_again_with_other_seeds_and_all_epochs() -> None:
+    played = play(Plan(trials=36, algorithm="random"))
+    tried = played.of(Phase.LADDER) + played.of(Phase.SEARCH)
+    losses = sorted(c.ranked_loss for c in tried if c.ranked_loss is not None)
+    assert [progress.ranked_loss for progress in played.policy.to_confirm] == losses[:3]
+    leaders = {progress.trial.config for progress in played.policy.to_confirm}
+    again = played.of(Phase.CONFIRM)
+    assert {progress.trial.config for progress in again} == leaders
+    seeds = [c.trial.seed for c in played.all_progress if c.trial.config in leaders]
+    assert len(set(seeds)) == len(seeds)
+    assert {len(progress.rounds) for progress in again} == {9}
+    assert {progress.ended for progress in again} == {Ended(Outcome.COMPLETE)}
+
+
+def test_where_every_trial_fails_nothing_is_confirmed() -> None:
+    played = play(Plan(trials=20), curves=always(outcome=Outcome.ERROR))
+    assert played.of(Phase.CONFIRM) == []
+    assert played.policy.stop == NO_RESULT
+    assert len(played.all_progress) == 15  # and what was kept for confirming is not used

@@ -152,6 +152,30 @@ def test_whatever_was_measured_predictions_are_positive(
     assert model.round_seconds(config) > 0
 
 
+@pytest.mark.parametrize(
+    ("rounds", "total", "typical", "fixed"),
+    [
+        ([], None, None, PRIOR_FIXED),
+        ([70.0], 80.0, None, PRIOR_FIXED),
+        ([500.0, 4.0, 4.0], None, 4.0, PRIOR_FIXED),  # the first one includes tracing
+        ([9.0, 4.0, 4.0, 90.0, 4.0], None, 4.0, PRIOR_FIXED),  # one took long by chance
+        # the first epoch counts as a typical one, and what it took beyond that is fixed
+        ([5.0, 4.0, 4.0], 19.0, 4.0, 7.0),
+        ([5.0, 4.0, 4.0], 1.0, 4.0, 0.0),  # a clock that runs backwards
+    ],
+)
+def test_what_is_learned_of_a_trial(
+    rounds: list[float], total: float | None, typical: float | None, fixed: float
+) -> None:
+    model, config = CostModel(EXTENT), TrialConfig()
+    model.observe(0, config, [9.0, 8.0] if typical else [])  # what is seen later takes its place
+    model.observe(0, config, rounds, total=total)
+    expected = typical or by_the_prior(config)
+    assert model.round_seconds(config) == pytest.approx(expected)
+    assert model.fixed_seconds == pytest.approx(fixed)
+    assert model.trial_seconds(config, 10) == pytest.approx(fixed + 10 * expected)
+
+
 @pytest.mark.parametrize(("first", "typical"), [(40.0, 40.0 - PRIOR_FIXED), (4.0, 2.0)])
 def test_where_trials_have_one_epoch_it_counts_without_tracing(
     first: float, typical: float
@@ -162,13 +186,3 @@ def test_where_trials_have_one_epoch_it_counts_without_tracing(
     model.observe(0, config, [first], total=first + 1.5)
     assert model.round_seconds(config) == pytest.approx(typical)
     assert model.trial_seconds(config, 1) == pytest.approx(first + 1.5)
-
-
-def test_what_is_seen_later_of_a_trial_takes_the_place_of_what_was_seen_before() -> None:
-    config = TrialConfig()
-    twice, once = CostModel(EXTENT), CostModel(EXTENT)
-    twice.observe(0, config, [9.0, 8.0])
-    assert twice.round_seconds(config) == pytest.approx(8.0)
-    for model in (twice, once):
-        model.observe(0, config, [9.0, 8.0, 4.0, 4.0])
-    assert twice.round_seconds(config) == once.round_seconds(config) == pytest.approx(4.0)

@@ -5,7 +5,6 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,14 +62,3 @@ def test_losses_are_those_of_all_curves_however_they_have_come_about(
         extrapolation.put(number, curve)
         curves[number] = curve
         assert found(extrapolation) == extrapolated_losses(curves, rounds, first)
-
-
-def test_a_trial_that_came_to_its_own_end_is_worth_what_it_has() -> None:
-    extrapolation = Extrapolation(9)
-    extrapolation.put(0, [4.0, 3, 2, 2, 2, 2, 2, 2, 1])
-    extrapolation.put(1, [6.0, 6, 4, 4, 4], over=True)
-    extrapolation.put(2, [6.0, 6, 4, 4, 4])
-    assert found(extrapolation) == pytest.approx({0: 1.0, 1: 4.0, 2: 2.0})
-    extrapolation.put(3, [6.0], over=True)
-    extrapolation.put(0, [4.0, 3, 2, 2, 2, 2, 2, 2, 1], over=True)
-    assert found(extrapolation) == pytest.approx({0: 1.0, 1: 4.0, 2: 2.0, 3: 6.0})

@@ -1,17 +1,38 @@
+"""Which trials are ended before their last epoch, at rungs that may lie within the first."""
+
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.policy.halving import (
-    FACTOR,
-    RungDecision,
-    decide,
-    rungs,
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
+from lstm_sweep.search.policy.halving import FACTOR, decide, rungs
+from lstm_sweep.search.policy.lstm_problem import FEWEST_STEPS, lstm_problem, smallest
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
+from lstm_sweep.spaces import presets
+from tests.unit.search.policy.player import (
+    PLAIN,
+    SMALL,
+    Curve,
+    Curves,
+    course_of,
+    in_order,
+    play,
+    policy_of,
+    problem_of,
+    with_rounds,
 )
+
+HALVING: dict[str, Any] = {**PLAIN, "halving": True}
+ROUNDS = 4
 
 
 @pytest.mark.parametrize(
@@ -19,11 +40,8 @@ from lstm_sweep.search.policy.halving import (
     [
         (27, 1, (1, 3, 9)),
         (28, 1, (1, 3, 9, 27)),
-        (9, 1, (1, 3)),
-        (2, 1, (1,)),
         (1, 1, ()),  # nothing can be cut short
         (27, 2, (2, 6, 18)),
-        (27, 3, (3, 9)),
         (3, 3, ()),
     ],
 )
@@ -32,54 +50,31 @@ def test_rungs_lie_below_the_last_epoch(epochs: int, first: int, expected: tuple
 
 
 @pytest.mark.parametrize(
-    "epoch, loss, others, expected",
+    "loss, others, go_on, reason",
     [
-        # the first to come
-        (1, 2.0, [], RungDecision(True, "2 is number 1 of 1 at epoch 1")),
-        # of two and three the best
-        (1, 2.0, [2.5], RungDecision(True, "2 is number 1 of 2 at epoch 1")),
+        (2.0, [], True, "2 is number 1 of 1 at epoch 3"),
+        (2.5, [2.0], False, "pruned at epoch 3: 2.5 is not among the best of 2 at this rung"),
+        (2.2, [2.0, 2.5, 2.4], True, "2.2 is number 2 of 4 at epoch 3"),
         (
-            1,
-            2.5,
-            [2.0],
-            RungDecision(False, "pruned at epoch 1: 2.5 is not among the best of 2 at this rung"),
-        ),
-        # of four and five the best two
-        (3, 2.2, [2.0, 2.5, 2.4], RungDecision(True, "2.2 is number 2 of 4 at epoch 3")),
-        (
-            3,
-            2.35,
-            [2.0, 2.5, 2.4, 2.3],
-            RungDecision(
-                False, "pruned at epoch 3: 2.35 is not among the best 2 of 5 at this rung"
-            ),
-        ),
-        # of six the best two
-        (9, 1.4567, [1.0, 2, 2, 2, 2], RungDecision(True, "1.457 is number 2 of 6 at epoch 9")),
-        (
-            9,
             1.25,
             [1.0, 1.1, 2, 2, 2],
-            RungDecision(
-                False, "pruned at epoch 9: 1.25 is not among the best 2 of 6 at this rung"
-            ),
+            False,
+            "pruned at epoch 3: 1.25 is not among the best 2 of 6 at this rung",
         ),
         # of seven the best three: a part of a place is a place
-        (9, 1.25, [1.0, 1.1, 2, 2, 2, 2], RungDecision(True, "1.25 is number 3 of 7 at epoch 9")),
+        (1.25, [1.0, 1.1, 2, 2, 2, 2], True, "1.25 is number 3 of 7 at epoch 3"),
         # equals are no better than one another
-        (1, 2.0, [2.0, 2.0], RungDecision(True, "2 is number 1 of 3 at epoch 1")),
+        (2.0, [2.0, 2.0], True, "2 is number 1 of 3 at epoch 3"),
     ],
 )
 def test_a_trial_goes_on_if_it_is_among_the_best_third(
-    epoch: int, loss: float, others: list[float], expected: RungDecision
+    loss: float, others: list[float], go_on: bool, reason: str
 ) -> None:
-    assert decide(str(epoch), loss, others) == expected
+    decision = decide("3", loss, others)
+    assert (decision.go_on, decision.reason) == (go_on, reason)
 
 
-rung = st.lists(st.floats(0.01, 10), min_size=1, max_size=30, unique=True)
-
-
-@given(losses=rung)
+@given(losses=st.lists(st.floats(0.01, 10), min_size=1, max_size=30, unique=True))
 def test_the_best_of_a_rung_always_goes_on_and_no_more_than_a_third_rounded_up(
     losses: list[float],
 ) -> None:
@@ -91,3 +86,131 @@ def test_the_best_of_a_rung_always_goes_on_and_no_more_than_a_third_rounded_up(
     assert min(losses) in on
     assert len(on) == math.ceil(len(losses) / FACTOR)
     assert max(on) <= min((loss for loss in losses if loss not in on), default=max(on))
+
+
+def test_trials_that_cannot_be_paused_are_pruned_if_they_fall_behind_which_says_why() -> None:
+    played = play(Plan(trials=40), pausable=False)
+    pruned = [c for c in played.of(Phase.SEARCH) if c.ended and c.ended.outcome is Outcome.PRUNED]
+    assert len(pruned) > 10
+    assert {len(progress.rounds) for progress in pruned} <= set(rungs(9, problem_of().first_rung))
+    for progress in pruned:
+        assert progress.ended and progress.best_loss
+        start = f"pruned at epoch {len(progress.rounds)}: {progress.best_loss:.4g} is not among"
+        assert progress.ended.reason.startswith(start)
+
+
+def test_two_go_on_from_the_first_rung_and_one_from_the_next() -> None:
+    """Each is worse than the one before: of the first three to come two pass the first rung."""
+    plan, curves = Plan(**{**HALVING, "trials": 3}), in_order([1.0, 2.0, 3.0])
+    played = play(plan, SMALL, curves=curves, slots=1, first_rung=1, pausable=False)
+    assert [len(progress.rounds) for progress in played.all_progress] == [9, 3, 1]
+
+
+def falling(first: Sequence[float]) -> Curves:
+    """Trials that begin with these losses, by their number, and get better with each round."""
+
+    def curve(trial: Trial) -> Curve:
+        begin = first[min(trial.number, len(first) - 1)]
+        return Curve([begin - 0.001 * number for number in range(trial.rounds)], seconds=0.25)
+
+    return curve
+
+
+@pytest.mark.parametrize("judged_from", [1, 2])
+def test_a_bad_trial_is_ended_within_its_first_epoch_once_it_may_be_judged(
+    judged_from: int,
+) -> None:
+    played = play(
+        Plan(**{**HALVING, "trials": 3}), SMALL, curves=falling([1.0, 2.0, 3.0]), slots=2,
+        first_rung=1, rounds_per_epoch=ROUNDS, judged_from=lambda config: judged_from,
+    )  # fmt: skip
+    rounds = [len(progress.rounds) for progress in played.all_progress]
+    assert rounds == [9 * ROUNDS, judged_from, judged_from]
+    last = played.all_progress[-1].ended
+    assert last and last.outcome is Outcome.PRUNED
+    if judged_from == 1:
+        assert last.reason == "it waited at epoch 0.25: loss 3.0000, number 3 of 3 there"
+    told = played.policy.objective_values()  # what is expected at the end of all rounds
+    assert told[0] == pytest.approx(1 - 0.001 * (9 * ROUNDS - 1))
+    assert told[0] < told[1] < told[2] < 3.0
+
+
+@pytest.mark.parametrize("rounds", [1, 3, 10, 60])
+def test_the_first_rung_is_the_steps_that_it_needs_and_no_round_more(rounds: int) -> None:
+    size = DataSize(10_000_000, alphabet=90, targets=2_000, rounds_per_epoch=rounds)
+    problem = lstm_problem(presets.DEFAULT, size, unigram_loss=3.0)
+    small = smallest(presets.DEFAULT, 90, lambda config: True)
+    middle = {
+        name: presets.DEFAULT[name].value_at(0.5) for name in ("sequence_length", "batch_size")
+    }
+    steps = steps_per_epoch(small.evolve(**middle), size) / rounds
+    assert problem.first_rung == math.ceil(FEWEST_STEPS / steps)
+    assert problem.rounds == 27 * rounds
+
+
+def test_a_config_with_few_steps_in_a_round_is_judged_once_it_has_taken_enough() -> None:
+    size = DataSize(1_000_000, alphabet=90, targets=2_000, rounds_per_epoch=20)
+    problem = lstm_problem(presets.DEFAULT, size, unigram_loss=3.0)
+    assert problem.judged_from(TrialConfig(sequence_length=20, batch_size=16)) == 1
+    large = TrialConfig(sequence_length=160, batch_size=64)  # 98 steps an epoch
+    assert problem.judged_from(large) == math.ceil(FEWEST_STEPS / (98 / 20)) == 11
+    assert problem.judged_from(large.evolve(batch_size=256)) == 20  # an epoch at most
+    whole = lstm_problem(presets.DEFAULT, replace(size, rounds_per_epoch=1), unigram_loss=3.0)
+    assert whole.judged_from(large.evolve(batch_size=256)) == 1
+
+
+def test_rounds_that_come_after_a_verdict_do_not_count_at_later_rungs() -> None:
+    policy = policy_of(Plan(**{**HALVING, "trials": 4}), SMALL, 4, first_rung=1, pausable=False)
+    trials = [course_of(trial, Slot(n)) for n in range(4) if (trial := policy.next())]
+    for one in trials:
+        policy.begin(one)
+    verdicts = []
+    for place, losses in enumerate([[1.0, 1.0, 1.0], [2.0] * 3, [3.0] * 3, [4.0] * 3]):
+        one = trials[place]
+        for loss in losses[: 1 if place == 1 else 3]:
+            one = with_rounds(one, {"val_loss": loss})
+            verdicts.append((place, policy.judge(one)))
+        trials[place] = one
+    assert [place for place, verdict in verdicts if verdict] == [2, 3]  # after their first rounds
+    one = with_rounds(trials[1], {"val_loss": 2.0})
+    assert policy.judge(one) is None
+    verdict = policy.judge(with_rounds(one, {"val_loss": 2.0}))
+    assert isinstance(verdict, Ended) and verdict.reason.endswith(
+        "2 is not among the best of 2 at this rung"
+    )
+
+
+@pytest.mark.parametrize("rounds_per_epoch", [1, ROUNDS])
+@pytest.mark.parametrize(
+    "losses, patience, epochs, since",
+    [
+        ([2, 1, 1, 1, 1, 1, 1, 1, 1], 3, 5, "2"),
+        ([2, 1, 1.5, 1.4, 1.3, 1.2, 1.1, 1, 1], 5, 7, "2"),
+        ([2, 1, 1, 1, 1, 1, 1, 1, 1], 0, 9, ""),  # switched off
+        ([2, 1.9, 1.8, 1.7, 1.6, 1.5, 1.4, 1.3, 1.2], 1, 9, ""),  # always better
+        ([2, 1, 1, 1, 0.9, 0.9, 0.9, 0.9, 0.9], 4, 9, ""),  # just in time, and then at the end
+        ([math.nan] * 9, 2, 9, ""),  # as long as it has no loss
+    ],
+)
+def test_a_trial_that_is_no_better_for_some_epochs_is_complete(
+    losses: list[float], patience: int, epochs: int, since: str, rounds_per_epoch: int
+) -> None:
+    """The best loss of an epoch comes with its last round."""
+    plan = Plan(**{**PLAIN, "trials": 2, "early_stopping": patience})
+    curve = [loss + left for loss in losses for left in reversed(range(rounds_per_epoch))]
+    known = {"rounds_per_epoch": rounds_per_epoch}
+    for progress in play(plan, SMALL, curves=lambda trial: Curve(curve), **known).all_progress:
+        assert len(progress.rounds) == epochs * rounds_per_epoch
+        assert progress.ended == Ended(Outcome.COMPLETE, since and f"no better since epoch {since}")
+
+
+def test_a_trial_is_ended_once() -> None:
+    policy = policy_of(Plan(**{**PLAIN, "early_stopping": 1}), SMALL)
+    trial = policy.next()
+    assert trial
+    progress = course_of(trial)
+    policy.begin(progress)
+    progress = with_rounds(progress, {"val_loss": 1.0}, {"val_loss": 1.0})
+    assert policy.judge(progress) == Ended(Outcome.COMPLETE, "no better since epoch 1")
+    progress = with_rounds(progress, {"val_loss": 1.0})  # one more came before it was stopped
+    assert policy.judge(progress) is None

@@ -1,39 +1,68 @@
+"""Learning rates from high to low on a small network, and the networks that follow them."""
+
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.policy.ladder import LadderDecision, Step, decide, rates
+from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
+from lstm_sweep.search.policy import lstm_problem
+from lstm_sweep.search.policy.cost import PRIOR_FIXED, DataSize, steps_per_round
+from lstm_sweep.search.policy.ladder import Step, decide, rates
+from lstm_sweep.search.policy.ladder_length import (
+    ENOUGH,
+    FEWEST_STEPS,
+    SHARE,
+    STEPS,
+    USUAL_RATES,
+    ladder_length,
+    predicted_s,
+)
+from lstm_sweep.search.policy.plan import Plan
+from lstm_sweep.search.policy.problem import LadderLength
+from lstm_sweep.search.policy.stop_reason import all_trials
+from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.by_corpus import CorpusFacts
 from lstm_sweep.spaces.dimension import Dimension, Listed, Range
+from lstm_sweep.spaces.space import Space, with_settings
+from tests.unit.search.policy.player import (
+    RATES,
+    SMALL,
+    SPACE,
+    UNIGRAM,
+    Curve,
+    always,
+    course_of,
+    each_slots,
+    play,
+    policy_of,
+    with_rounds,
+)
 
-UNIGRAM = 3.0
-RATES = (1.0, 0.1, 0.01, 0.001, 0.0001)
+#: the rates of a ladder
+DOWN = (1.0, 0.1, 0.01, 0.001, 0.0001)
 
 
 def steps(*losses: float | None) -> list[Step]:
     """Steps of a ladder that begins at 1; rates without a loss are still to come."""
-    known = [*losses, *[None] * (len(RATES) - len(losses))]
-    return [Step(rate, loss) for rate, loss in zip(RATES, known, strict=True)]
+    known = [*losses, *[None] * (len(DOWN) - len(losses))]
+    return [Step(rate, loss) for rate, loss in zip(DOWN, known, strict=True)]
 
 
 @pytest.mark.parametrize(
     "dimension, expected",
     [
         (presets.DEFAULT["learning_rate"], (1.0, 0.1, 0.01, 0.001, 0.0001, 1e-5)),
-        (presets.QUICK["learning_rate"], (0.1, 0.01, 0.001)),
         (Listed("learning_rate", (0.01,)), (0.01,)),
-        (Listed("learning_rate", (0.002, 0.01)), (0.01,)),  # no tenth of it
         (Listed("learning_rate", (0.001, 0.003, 0.01, 0.03, 0.1)), (0.1, 0.01, 0.001)),
         (Listed("learning_rate", (0.0001, 0.007, 0.02, 0.1)), (0.1, 0.007, 0.0001)),
-        (Listed("learning_rate", (0.000999999, 0.01)), (0.01, 0.000999999)),
-        (Range("learning_rate", 1e-5, 1.0, log=True), (1.0, 0.1, 0.01, 0.001, 0.0001, 1e-5)),
         (Range("learning_rate", 2e-3, 0.5, log=True), (0.5, 0.05, 0.005)),
-        (Range("learning_rate", 0.02, 0.1, log=True), (0.1,)),
         (Range("learning_rate", 0.001, 0.1), (0.1, 0.01, 0.001)),
         (Range("learning_rate", 0.01, 0.11, step=0.05), (0.11, 0.01)),
     ],
@@ -63,97 +92,315 @@ def test_rates_lie_in_the_space_and_fall_to_a_tenth_or_less(dimension: Dimension
 
 
 @pytest.mark.parametrize(
-    "known, expected",
+    "known, best, reason",
     [
-        # nothing is known
-        ((), LadderDecision(RATES, None, "waiting for 1")),
-        # rates too high fail or learn nothing, and the ladder goes on down
-        ((math.inf,), LadderDecision(RATES[1:], None, "waiting for 0.1")),
-        ((3.5,), LadderDecision(RATES[1:], None, "waiting for 0.1")),
-        (
-            (2.95,),
-            LadderDecision(RATES[1:], None, "waiting for 0.1"),
-        ),  # hardly better than unigrams
-        ((math.inf, 3.0, math.inf), LadderDecision(RATES[3:], None, "waiting for 0.001")),
-        # it goes on as long as losses fall
-        ((2.5,), LadderDecision(RATES[1:], 1.0, "waiting for 0.1")),
-        ((2.5, 2.0), LadderDecision(RATES[2:], 0.1, "waiting for 0.01")),
-        ((math.inf, 2.5, 2.0), LadderDecision(RATES[3:], 0.01, "waiting for 0.001")),
-        # and ends at the first that is worse
-        ((2.5, 2.6), LadderDecision((), 1.0, "1 is best, loss 2.5000; 0.1 reached 2.6000")),
-        ((2.5, 2.0, 2.1), LadderDecision((), 0.1, "0.1 is best, loss 2.0000; 0.01 reached 2.1000")),
-        ((2.5, 2.0, 2.0), LadderDecision((), 0.1, "0.1 is best, loss 2.0000; 0.01 reached 2.0000")),
-        (
-            (3.5, 2.0, 2.99),
-            LadderDecision((), 0.1, "0.1 is best, loss 2.0000; 0.01 reached 2.9900"),
-        ),
-        ((2.5, math.inf), LadderDecision((), 1.0, "1 is best, loss 2.5000; 0.1 diverged")),
+        ((), None, "waiting for 1"),
+        ((math.inf,), None, "waiting for 0.1"),
+        ((2.95,), None, "waiting for 0.1"),  # hardly better than unigrams
+        ((2.5, 2.0), 0.1, "waiting for 0.01"),
+        # it ends at the first that is worse, and what lies below is not needed
+        ((2.5, 2.0, 2.0), 0.1, "0.1 is best, loss 2.0000; 0.01 reached 2.0000"),
+        ((2.5, math.inf), 1.0, "1 is best, loss 2.5000; 0.1 diverged"),
+        ((2.5, 2.6, None, 1.0), 1.0, "1 is best, loss 2.5000; 0.1 reached 2.6000"),
         # a step counts once all above it are known
-        ((None, 2.0, 2.5), LadderDecision((1.0, 0.001, 0.0001), None, "waiting for 1")),
-        ((2.5, None, 2.0), LadderDecision((0.1, 0.001, 0.0001), 1.0, "waiting for 0.1")),
-        # what lies below the end is not needed
-        (
-            (2.5, 2.6, None, 1.0),
-            LadderDecision((), 1.0, "1 is best, loss 2.5000; 0.1 reached 2.6000"),
-        ),
-        ((2.5, 2.6, 1.0), LadderDecision((), 1.0, "1 is best, loss 2.5000; 0.1 reached 2.6000")),
-        # it may go all the way
-        (
-            (2.5, 2.4, 2.3, 2.2, 2.1),
-            LadderDecision((), 0.0001, "0.0001, the lowest rate, is best, loss 2.1000"),
-        ),
-        (
-            (math.inf,) * 4 + (2.0,),
-            LadderDecision((), 0.0001, "0.0001, the lowest rate, is best, loss 2.0000"),
-        ),
-        # or find nothing
+        ((None, 2.0, 2.5), None, "waiting for 1"),
+        ((2.5, 2.4, 2.3, 2.2, 2.1), 0.0001, "0.0001, the lowest rate, is best, loss 2.1000"),
         (
             (math.inf, 3.5, 2.99, 2.99, 2.99),
-            LadderDecision((), None, "no rate came below 0.98 times the unigram loss (3.0000)"),
-        ),
-        (
-            (math.inf,) * 5,
-            LadderDecision((), None, "no rate came below 0.98 times the unigram loss (3.0000)"),
+            None,
+            "no rate came below 0.98 times the unigram loss (3.0000)",
         ),
     ],
 )
 def test_a_ladder_decides_from_what_is_known(
-    known: tuple[float | None, ...], expected: LadderDecision
+    known: tuple[float | None, ...], best: float | None, reason: str
 ) -> None:
-    assert decide(steps(*known), UNIGRAM) == expected
-    assert expected.done == (not expected.needed)
+    decision = decide(steps(*known), UNIGRAM)
+    assert (decision.best, decision.reason) == (best, reason)
+    assert decision.done != reason.startswith("waiting")
 
 
 losses = st.lists(
-    st.none() | st.just(math.inf) | st.floats(0.1, 4.0), min_size=len(RATES), max_size=len(RATES)
+    st.none() | st.just(math.inf) | st.floats(0.1, 4.0), min_size=len(DOWN), max_size=len(DOWN)
 )
 
 
-@given(known=losses)
-def test_what_is_needed_is_just_what_is_not_known(known: list[float | None]) -> None:
-    decision = decide(steps(*known), UNIGRAM)
-    missing = [rate for rate, loss in zip(RATES, known, strict=True) if loss is None]
-    assert list(decision.needed) in ([], missing)
-    assert decision.needed or decision.done
-
-
-@given(known=losses)
-def test_the_best_rate_has_the_lowest_loss_of_those_down_to_the_end(
-    known: list[float | None],
-) -> None:
-    decision = decide(steps(*known), UNIGRAM)
-    if decision.best is not None:
-        loss = known[RATES.index(decision.best)]
-        above = known[: RATES.index(decision.best)]
-        assert loss is not None and loss < 0.98 * UNIGRAM
-        assert all(other is not None and other > loss for other in above)
-
-
-@given(known=losses, place=st.integers(0, len(RATES) - 1), loss=st.floats(0.1, 4.0))
-def test_a_ladder_that_has_ended_is_not_changed_by_losses_that_come_later(
+@given(known=losses, place=st.integers(0, len(DOWN) - 1), loss=st.floats(0.1, 4.0))
+def test_the_best_rate_is_the_first_low_point_and_what_comes_later_changes_nothing(
     known: list[float | None], place: int, loss: float
 ) -> None:
     decision = decide(steps(*known), UNIGRAM)
+    missing = [rate for rate, known_loss in zip(DOWN, known, strict=True) if known_loss is None]
+    assert list(decision.needed) in ([], missing)
+    if decision.best is not None:
+        lowest, above = known[DOWN.index(decision.best)], known[: DOWN.index(decision.best)]
+        assert lowest is not None and lowest < 0.98 * UNIGRAM
+        assert all(other is not None and other > lowest for other in above)
     if decision.done and known[place] is None:
         later = [loss if index == place else value for index, value in enumerate(known)]
         assert decide(steps(*later), UNIGRAM) == decision
+
+
+NETWORK = TrialConfig(layers=2, layer_size=32, sequence_length=20, batch_size=32, epochs=27)
+
+
+def test_without_a_limit_of_time_a_long_round_ends_after_300_steps() -> None:
+    epochs_of_50_000_steps = DataSize(32_000_000, alphabet=90, targets=2_000)
+    assert ladder_length(NETWORK, epochs_of_50_000_steps, 27, None, 2) == LadderLength(1, STEPS)
+
+
+@pytest.mark.parametrize("slots", [1, 4, 16])
+@pytest.mark.parametrize("minutes", [2, 10, 60])
+@pytest.mark.parametrize("symbols", [100_000, 1_000_000, 30_000_000])
+def test_the_ladder_takes_its_share_of_the_time_or_the_fewest_steps(
+    symbols: int, minutes: float, slots: int
+) -> None:
+    size = DataSize(symbols, 90, 4_000, max(1, symbols // 300_000))
+    length = ladder_length(NETWORK, size, 27 * size.rounds_per_epoch, 60 * minutes, slots)
+    turns = math.ceil(USUAL_RATES / slots)
+    whole = turns * (PRIOR_FIXED + predicted_s(length, NETWORK, size))
+    taken = length.steps or math.floor((length.rounds or 0) * steps_per_round(NETWORK, size))
+    assert taken >= ENOUGH * FEWEST_STEPS
+    assert whole <= SHARE * 60 * minutes or taken < FEWEST_STEPS + steps_per_round(NETWORK, size)
+
+
+@given(
+    symbols=st.integers(1_000, 10**8),
+    rounds_per_epoch=st.integers(1, 200),
+    seconds=st.none() | st.floats(1, 1e5),
+)
+def test_steps_end_within_a_round_and_rounds_have_the_fewest_steps(
+    symbols: int, rounds_per_epoch: int, seconds: float | None
+) -> None:
+    size = DataSize(symbols, 90, 2_000, rounds_per_epoch)
+    most = NETWORK.epochs * rounds_per_epoch
+    found = ladder_length(NETWORK, size, most, seconds, 2)
+    assert found.rounds
+    each = steps_per_round(NETWORK, size)
+    if found.steps is not None:
+        assert found.rounds == 1 and FEWEST_STEPS <= found.steps < each
+    else:
+        assert found.rounds == most or found.rounds * each >= ENOUGH * FEWEST_STEPS
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 6, 9])
+def test_the_ladder_finds_the_same_rate_on_any_number_of_slots(slots: int) -> None:
+    policy = play(Plan(trials=10), slots=slots).policy
+    assert policy.ladder and policy.ladder.best == 0.01
+    # from an eighth of a tenth, for two layers four times as large, to twice the best one
+    found = policy.space["learning_rate"].describe()
+    assert found["scale"] == "log"
+    assert 0.01 / 80 <= found["low"] <= 0.0003 and 0.01 < found["high"] < 0.032
+
+
+@each_slots
+def test_larger_layers_get_lower_rates(slots: int) -> None:
+    played = play(Plan(trials=24), slots=slots)
+    highest = played.policy.space["learning_rate"].describe()["high"]
+    for one in played.of(Phase.SEARCH):
+        config = as_lstm_config(one.trial.config)
+        best = highest / 2 * 16 / (config.layer_size * config.layers)
+        assert best / 10.5 <= config.learning_rate <= best * 2.1
+
+
+def slow_below(trial: Trial, rate: float) -> Curve:
+    """The usual curves, no chance in them; low rates take long."""
+    config = as_lstm_config(trial.config)
+    if config.learning_rate >= 1:
+        return Curve([], Outcome.DIVERGED)
+    floor = 1.3 + 0.3 * abs(math.log10(config.learning_rate) + 2)
+    falling = [floor + 1 / epoch for epoch in range(1, config.epochs + 1)]
+    return Curve(falling, seconds=9.0 if config.learning_rate < rate else 1.0)
+
+
+def test_free_slots_run_the_next_rates_and_those_not_needed_are_stopped() -> None:
+    played = play(Plan(trials=10), slots=6, curves=lambda trial: slow_below(trial, 0.001))
+    climbed = played.of(Phase.LADDER)
+    tried = [as_lstm_config(c.trial.config).learning_rate for c in climbed]
+    assert tried == sorted(RATES, reverse=True)
+    assert {c.began for c in climbed} == {0.0}  # all at once
+    *_, needless, lowest = climbed
+    for progress in (needless, lowest):
+        assert progress.ended and progress.ended.outcome is Outcome.PRUNED
+        reason = "its learning rate is not needed: 0.01 is best, loss "
+        assert progress.ended.reason.startswith(reason)
+        assert "; 0.001 reached " in progress.ended.reason
+
+
+def test_rates_of_the_ladder_are_tried_on_the_smallest_network_whether_admitted_or_not() -> None:
+    played = play(Plan(trials=10), admits=lambda config: as_lstm_config(config).layer_size >= 32)
+    for progress in played.of(Phase.LADDER):
+        config = as_lstm_config(progress.trial.config)
+        assert (config.layers, config.layer_size, config.dropout) == (1, 16, 0.0)
+        assert SPACE.decode(SPACE.encode(config)) == config
+
+
+@pytest.mark.parametrize(
+    "rounds, per_epoch, said", [(1, 1, "1 epochs"), (5, 1, "5 epochs"), (3, 4, "0.75 epochs")]
+)
+def test_trials_of_the_ladder_end_when_they_have_said_what_they_can(
+    rounds: int, per_epoch: int, said: str
+) -> None:
+    known = {"ladder_length": lambda *_: LadderLength(rounds), "rounds_per_epoch": per_epoch}
+    survived = [c for c in play(Plan(trials=10), slots=1, **known).of(Phase.LADDER) if c.rounds]
+    assert {len(progress.rounds) for progress in survived} == {rounds}
+    reason = f"{said}, as all trials of the ladder"
+    assert {progress.ended for progress in survived} == {Ended(Outcome.COMPLETE, reason)}
+
+
+@pytest.mark.parametrize("before", [LadderLength(3), LadderLength(1, 200)])
+@pytest.mark.parametrize("now", [LadderLength(2), LadderLength(1, 150)])
+def test_a_ladder_that_goes_on_is_trained_as_long_as_before(
+    before: LadderLength, now: LadderLength
+) -> None:
+    """Though more minutes or slots would make it longer or shorter."""
+    first = policy_of(Plan(), ladder_length=lambda seconds, slots: before)
+    trial = first.next()
+    assert trial
+    rounds = [{"val_loss": 2.0}] * (before.rounds or 9)
+    done = with_rounds(course_of(trial), *rounds).with_end(Ended(Outcome.COMPLETE), 9.0)
+    rebuilt = policy_of(Plan(), ladder_length=lambda seconds, slots: now)
+    rebuilt.restore([done], [], extended=False)
+    following = rebuilt.next()
+    assert following and (following.phase, following.steps) == (Phase.LADDER, before.steps)
+    one = course_of(following)
+    rebuilt.begin(one)
+    for number in range(1, (before.rounds or 9) + 1):
+        one = with_rounds(one, {"val_loss": 1.9})
+        assert bool(rebuilt.judge(one)) is (number == before.rounds)
+
+
+@pytest.mark.parametrize("rounds", [6, None])  # None: each to its own end, as in a template
+def test_a_rate_that_stopped_early_makes_no_other_shorter_when_a_sweep_goes_on(
+    rounds: int | None,
+) -> None:
+    plan = Plan(trials=10, early_stopping=2)
+    first, again = (policy_of(plan, ladder_length=lambda *_: LadderLength(rounds)) for _ in "12")
+    trial = first.next()
+    assert trial
+    first.begin(stuck := course_of(trial))
+    while (ended := first.judge(stuck)) is None:
+        stuck = with_rounds(stuck, {"val_loss": 2.9})
+    assert isinstance(ended, Ended) and len(stuck.rounds) == 3
+    again.restore([stuck.with_end(ended, 3.0)], [], extended=False)
+    trial = again.next()
+    assert trial
+    again.begin(following := course_of(trial))
+    for number in range(1, 9):
+        following = with_rounds(following, {"val_loss": 2.5 - 0.1 * number})
+        assert bool(again.judge(following)) is (number == rounds)
+
+
+def test_where_no_rate_learns_the_search_goes_on_in_the_whole_space() -> None:
+    played = play(Plan(trials=16), curves=always(*[UNIGRAM] * 9))
+    decision = played.policy.ladder
+    assert decision and decision.best is None
+    assert decision.reason == "no rate came below 0.98 times the unigram loss (3.0000)"
+    assert len(played.of(Phase.LADDER)) == len(RATES)
+    assert played.policy.space == SPACE
+
+
+@pytest.mark.parametrize(
+    "plan, space, reason",
+    [
+        (Plan(trials=5), SMALL, "no rates to climb"),  # one rate
+        (
+            Plan(trials=5),
+            SPACE.replace(learning_rate=Listed("learning_rate", (0.001, 0.01))),
+            "no rates to climb",  # both would be left
+        ),
+        (Plan(trials=5, ladder=False), SPACE, "switched off"),
+    ],
+)
+def test_without_rates_or_switched_off_there_is_no_ladder(
+    plan: Plan, space: Space, reason: str
+) -> None:
+    played = play(plan, space, curves=always(*[2.0] * 9))
+    decision = played.policy.ladder
+    assert decision and decision.done and decision.best is None
+    assert decision.reason == reason
+    assert played.of(Phase.LADDER) == [] and played.policy.space == space
+
+
+@pytest.mark.parametrize(
+    "admits, expected",
+    [
+        (lambda config: True, (1, 16)),
+        (lambda config: config.layer_size >= 40, (1, 48)),
+        (lambda config: config.layers == 2 or config.layer_size == 64, (2, 16)),  # fewer weights
+        (lambda config: False, (1, 16)),  # nothing is: the smallest all the same
+    ],
+)
+def test_the_smallest_network_is_the_one_with_fewest_parameters(
+    admits: Callable[[Config], bool], expected: tuple[int, int]
+) -> None:
+    found = lstm_problem.smallest(SPACE, 50, admits)
+    assert found and (found.layers, found.layer_size) == expected
+    assert SPACE.admits(found)
+
+
+@pytest.mark.parametrize(
+    "windows, short",
+    [("5..10", 10), ("5,100", 5), ("12,30", 30), ("40..80", 40), ("10..100", 20), ("7", 7)],
+)
+def test_windows_of_the_ladder_are_as_near_to_20_symbols_as_the_space_has_them(
+    windows: str, short: int
+) -> None:
+    space = with_settings(presets.DEFAULT, [f"sequence_length={windows}"])
+    assert lstm_problem.smallest(space, 90, lambda config: True).sequence_length == short
+
+
+def test_the_openings_differ_from_the_first_in_one_field_and_are_admitted() -> None:
+    small = lstm_problem.smallest(presets.DEFAULT, 90, lambda config: True)
+    first, *others = lstm_problem.openings(presets.DEFAULT, small, 0.01, lambda config: True)
+    changed = [
+        {name for name, value in other.to_dict().items() if value != first.to_dict()[name]}
+        for other in others
+    ]
+    assert changed == [{"sequence_length"}, {"layer_size"}, {"dropout"}]
+    assert others[0].sequence_length > first.sequence_length
+    assert others[1].layer_size > first.layer_size and others[2].dropout > 0
+
+    def no_larger(config: Config) -> bool:
+        return as_lstm_config(config).layer_size <= first.layer_size
+
+    few = lstm_problem.openings(presets.DEFAULT, small, 0.01, no_larger)
+    assert few == (first, others[0], others[2])
+    assert lstm_problem.openings(presets.DEFAULT, small, 0.01, lambda config: False) == ()
+
+
+def test_where_windows_may_be_short_the_ladder_has_usual_ones_and_an_opening_the_shortest() -> None:
+    space = presets.DEFAULT.settled(CorpusFacts(50_000, lambda: 2))
+    small = lstm_problem.smallest(space, 12, lambda config: True)
+    first, *others = lstm_problem.openings(space, small, 0.01, lambda config: True)
+    assert small.sequence_length == first.sequence_length == 20
+    assert [one.sequence_length for one in others] == [2, 56, 20, 20]
+    # 32 windows would be a tenth of the symbols, as many symbols 320 windows
+    assert others[0] == first.evolve(sequence_length=2, batch_size=128)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_search_begins_with_its_openings_whatever_comes_of_them(slots: int) -> None:
+    played = play(Plan(trials=14), presets.DEFAULT, slots=slots)
+    openings = [as_lstm_config(one.trial.config) for one in played.of(Phase.SEARCH)[:4]]
+    assert len({one.layer_size for one in openings}) == 2
+    assert len({one.sequence_length for one in openings}) == 2
+    assert [one.dropout > 0 for one in openings] == [False, False, False, True]
+    found = [one.learning_rate for one in openings]
+    assert found[0] == found[1] == found[3] > found[2], "a larger network has a lower rate"
+    assert all(played.policy.space.admits(one) for one in openings)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+@pytest.mark.parametrize("trials", range(1, 11))
+def test_a_sweep_of_any_few_trials_ends_with_a_result(trials: int, slots: int) -> None:
+    played = play(Plan(trials=trials), slots=slots)
+    assert played.policy.stop == all_trials(trials)
+    searched = played.of(Phase.SEARCH)
+    assert any(one.ranked_loss is not None for one in searched)
+    is_left_out = trials <= len(RATES)
+    assert bool(played.of(Phase.LADDER)) is not is_left_out
+    if is_left_out:  # then it keeps to the usual rate
+        tried = [as_lstm_config(one.trial.config).learning_rate for one in searched]
+        assert all(1e-4 <= rate <= 0.02 for rate in tried)
+        assert played.policy.report().ladder is None

@@ -10,28 +10,33 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
-from lstm_sweep.search.policy.cost import Costs, ObservedCosts
+from lstm_sweep.models.size import parameters
+from lstm_sweep.search.policy.cost import DataSize, ObservedCosts, prior_seconds
 from lstm_sweep.search.policy.large_opening import (
     BEGUN_AFTER,
+    FEWEST_ROUNDS,
+    MOST_OF_TIME,
     LargeOpening,
+    has_room,
+    rounds_to_read,
 )
 from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.problem import Admits, LargeNetwork, admits_all
+from lstm_sweep.search.policy.problem import LargeNetwork, admits_all
+from lstm_sweep.search.policy.round_size import usual_network
 from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.trial import Outcome, Paused, Phase, Trial
+from lstm_sweep.search.trial import Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Listed
+from lstm_sweep.spaces.presets import DEFAULT
 from lstm_sweep.spaces.space import Space
 from tests.unit.search.policy.player import (
     SPACE,
     Curve,
     Played,
-    Player,
     course_of,
     each_slots,
     play,
-    policy_of,
     problem_of,
     usual,
     with_rounds,
@@ -54,14 +59,14 @@ LONGER_WINDOWS = LARGE.evolve(sequence_length=50)
 IN_LONGER = LargeNetwork(LONGER_WINDOWS, 11)
 
 
+def large_ones(played: Played) -> list[TrialProgress]:
+    return [one for one in played.of(Phase.SEARCH) if is_large(one.trial.config)]
+
+
 def is_large(config: Config) -> bool:
     """Whether it is one of these; of others few have this dropout by chance."""
     own = as_lstm_config(config)
     return own.dropout == LARGE.dropout and own.layers == 2 and own.layer_size >= 48
-
-
-def large_ones(played: Played) -> list[TrialProgress]:
-    return [one for one in played.of(Phase.SEARCH) if is_large(one.trial.config)]
 
 
 def late(trial: Trial) -> Curve:
@@ -70,45 +75,21 @@ def late(trial: Trial) -> Curve:
     return replace(curve, losses=[2.9] * 8 + [0.5] * 4) if is_large(trial.config) else curve
 
 
-class Watcher(Player):
-    """Notes how many rounds others have when a large network gets a slot, and it when it waits."""
-
-    most: int | None = None
-    waited_after: int | None = None
-
-    def _wait(self, number: int, seconds: float) -> None:
-        known = self.played.known
-        if is_large(known[number].trial.config) and self.most is None:
-            self.most = max(len(one.rounds) for one in self.played.of(Phase.SEARCH))
-        super()._wait(number, seconds)
-
-    def _pause(self, progress: TrialProgress, verdict: Paused) -> None:
-        if is_large(progress.trial.config) and self.waited_after is None:
-            self.waited_after = len(progress.rounds)
-        super()._pause(progress, verdict)
-
-
 @each_slots
 def test_it_trains_until_it_may_lead_however_far_it_is_behind(slots: int) -> None:
-    player = Watcher(policy_of(PLAN, LONGER, slots, **KNOWN), late, slots)
-    played = player.play()
-    large, *_ = large_ones(played)
+    large, *_ = large_ones(play(PLAN, LONGER, curves=late, slots=slots, **KNOWN))
     assert len(large.rounds) == 12 and large.best_loss == 0.5
-    assert player.most is not None and player.most >= BEGUN_AFTER
-    assert player.waited_after is None or player.waited_after >= 9
 
 
 def test_one_that_is_behind_then_waits_and_is_ranked_as_it_is_then() -> None:
     def behind(trial: Trial) -> Curve:
         return replace(usual(trial), losses=[2.9] * 12) if is_large(trial.config) else usual(trial)
 
-    player = Player(policy_of(PLAN, LONGER, 1, **KNOWN), behind, 1)
-    [large] = large_ones(player.play())
+    [large] = large_ones(play(PLAN, LONGER, curves=behind, slots=1, **KNOWN))
     assert len(large.rounds) == 9 and large.ended
     assert large.ended.outcome is Outcome.PRUNED
-    assert (
-        large.ended.reason == "it waited at epoch 9: loss 2.9000, number 1 of 1 there"
-    )  # of that rung
+    of_that_rung = "it waited at epoch 9: loss 2.9000, number 1 of 1 there"
+    assert large.ended.reason == of_that_rung
 
 
 @pytest.mark.parametrize(
@@ -125,38 +106,28 @@ def test_a_sweep_without_time_halving_or_ladder_has_none(plan: Plan) -> None:
 
 
 class EachASecond(ObservedCosts):
-    """A round of any network takes a second, in longer windows more, and starting it none."""
-
-    def __init__(self, longer: float = 1.0) -> None:
-        super().__init__()
-        self._longer = longer
+    """A round of any network takes a second, and starting it none."""
 
     def trial_seconds(self, config: Config, rounds: int) -> float:
-        return rounds * (self._longer if config == LONGER_WINDOWS else 1.0)
+        return float(rounds)
 
 
 def opening_of(
-    plan: Plan = PLAN,
-    slots: int = 1,
-    longer: Sequence[LargeNetwork] = (),
-    epochs: int = 12,
-    costs: Costs | None = None,
+    plan: Plan = PLAN, slots: int = 1, longer: Sequence[LargeNetwork] = ()
 ) -> tuple[LargeOpening, Trials]:
     """One whose networks are known; an epoch of each takes a second."""
-    space = Space({**SPACE, "epochs": Listed("epochs", (epochs,))})
-    problem, trials = problem_of(space, first_rung=1), Trials()
+    problem, trials = problem_of(LONGER, first_rung=1), Trials()
     pausing = Pausing(problem, trials, (count := Slots(slots)), lambda: np.full(9, np.nan))
-    large = LargeOpening(plan, problem, trials, costs or EachASecond(), pausing, count)
+    large = LargeOpening(plan, problem, trials, EachASecond(), pausing, count)
     large.choose_among((*longer, LargeNetwork(LARGE), LargeNetwork(MEDIUM)))
     return large, trials
 
 
-def with_another(trials: Trials, rounds: int, phase: Phase = Phase.SEARCH) -> Trials:
+def with_another(trials: Trials, rounds: int, phase: Phase = Phase.SEARCH) -> None:
     """A trial that has so many rounds."""
     other = Trial(sweep="s", number=0, config=TrialConfig(), seed=0, phase=phase)
     done = with_rounds(course_of(other), *[{"val_loss": 2.0, "round_seconds": 1.0}] * rounds)
     trials.put(done.snapshot())
-    return trials
 
 
 def test_it_is_begun_once_another_has_shown_what_a_trial_is_worth() -> None:
@@ -180,22 +151,17 @@ def test_it_has_longer_windows_if_there_is_time_until_they_pay() -> None:
     assert large.next(lambda config: config == MEDIUM, 100.0) == MEDIUM, "no other is admitted"
 
 
-def test_one_that_says_when_is_begun_and_compared_then() -> None:
-    own = LargeNetwork(MEDIUM.evolve(dropout=0.0), begun_after=1, judged_from=2)
+@pytest.mark.parametrize(
+    "judged_from, rung", [(1, 1), (2, 3), (5, 3), (6, 9), (9, 9), (15, 9), (16, None)]
+)
+def test_one_that_says_when_is_begun_then_and_compared_at_the_nearest_rung(
+    judged_from: int, rung: int | None
+) -> None:
+    own = LargeNetwork(MEDIUM.evolve(dropout=0.0), begun_after=1, judged_from=judged_from)
     large, trials = opening_of(longer=[own])
     with_another(trials, 0)
     assert large.next(admits_all, 100.0) is None
     with_another(trials, 1)
-    assert large.next(admits_all, 3.0) == own.config, "it is compared at the next rung"
-    assert large.next(admits_all, 2.9) is None, "too little time is left"
-
-
-@pytest.mark.parametrize(
-    "judged_from, rung", [(1, 1), (2, 3), (5, 3), (6, 9), (9, 9), (15, 9), (16, None)]
-)
-def test_it_is_compared_at_the_rung_that_is_nearest(judged_from: int, rung: int | None) -> None:
-    own = LargeNetwork(MEDIUM.evolve(dropout=0.0), begun_after=0, judged_from=judged_from)
-    large, _ = opening_of(longer=[own])
     found = [left for left in (1, 3, 9) if large.next(admits_all, left) == own.config]
     assert min(found, default=None) == rung
 
@@ -206,28 +172,6 @@ def test_there_is_one_at_most_in_whichever_windows(config: TrialConfig) -> None:
     with_another(trials, BEGUN_AFTER)
     large.recognize(course_of(Trial(sweep="s", number=1, config=config, seed=1)).snapshot())
     assert large.next(admits_all, 100.0) is None
-
-
-def with_longer(best: float) -> tuple[LargeNetwork, ...]:
-    """Large networks, the first in longer windows."""
-    every = (IN_LONGER, LargeNetwork(LARGE), LargeNetwork(MEDIUM))
-    return tuple(
-        replace(one, config=as_lstm_config(one.config).evolve(learning_rate=best)) for one in every
-    )
-
-
-@pytest.mark.parametrize("first", [LARGE, LONGER_WINDOWS])
-def test_one_with_which_the_search_begins_is_not_begun_again_in_other_windows(
-    first: TrialConfig,
-) -> None:
-    """Whatever its rate; 48 units are the next."""
-
-    def openings(best: float, admits: Admits) -> tuple[TrialConfig, ...]:
-        return (first.evolve(learning_rate=2 * best),)
-
-    known = {**KNOWN, "large_openings": with_longer, "openings": openings}
-    played = play(PLAN, LONGER, curves=late, slots=2, **known)
-    assert [as_lstm_config(one.trial.config).layer_size for one in large_ones(played)] == [64, 48]
 
 
 @pytest.mark.parametrize("slots, seconds", [(1, 45.0), (2, 22.5), (4, 22.5)])
@@ -242,8 +186,38 @@ def test_its_epochs_take_a_share_of_the_time_at_most(slots: int, seconds: float)
 def test_the_search_is_not_over_while_it_may_still_become_the_best() -> None:
     """The budget of trials is spent and all others have ended, but it runs."""
     plan = replace(PLAN, trials=12, confirm_configs=1, confirm_seeds=2)
-    played = Player(policy_of(plan, LONGER, 2, **KNOWN), late, 2).play()
+    played = play(plan, LONGER, curves=late, **KNOWN)
     [large] = large_ones(played)
     again = played.of(Phase.CONFIRM)
     assert again and min(one.began for one in again) >= large.began + large.seconds
     assert {one.trial.config for one in again} == {large.trial.config}
+
+
+SIZE = DataSize(27_000_000, 100, 4_000, 99, adjacent=24)
+
+
+def network(units: int) -> TrialConfig:
+    """The usual network with two layers of so many units."""
+    return usual_network(DEFAULT, admits_all).evolve(layers=2, layer_size=units)
+
+
+def least_seconds(units: int) -> float:
+    """Seconds of a sweep in which the usual network with two layers of so many units has room."""
+    large = network(units)
+    return rounds_to_read(large, SIZE) * prior_seconds(large, SIZE) / MOST_OF_TIME
+
+
+@pytest.mark.parametrize("units", [512, 1024])
+def test_there_is_room_where_there_is_time_to_read_enough(units: int) -> None:
+    least = least_seconds(units)
+    assert has_room(units, DEFAULT, SIZE, 1.01 * least, admits_all)
+    assert not has_room(units, DEFAULT, SIZE, 0.99 * least, admits_all)
+    assert not has_room(units, DEFAULT, SIZE, None, admits_all)
+    assert not has_room(units, DEFAULT, SIZE, 2 * least, lambda config: False)
+
+
+def test_a_network_needs_twenty_symbols_for_each_parameter_and_several_rounds() -> None:
+    large, a_round = network(1024), SIZE.symbols / SIZE.rounds_per_epoch
+    read = rounds_to_read(large, SIZE) * a_round
+    assert read == pytest.approx(20 * parameters(large, SIZE.alphabet))
+    assert rounds_to_read(network(32), SIZE) == FEWEST_ROUNDS

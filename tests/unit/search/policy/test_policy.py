@@ -1,3 +1,5 @@
+"""What holds of any sweep that is played to its end."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -8,36 +10,27 @@ from hypothesis import strategies as st
 
 from lstm_sweep.search.policy.plan import ALGORITHMS, Plan
 from lstm_sweep.search.policy.stop_reason import all_trials
-from lstm_sweep.search.trial import Ended, Outcome, Phase
-from tests.unit.search.policy.player import (
-    PLAIN,
-    SMALL,
-    SPACE,
-    course_of,
-    each_plan,
-    each_slots,
-    play,
-    policy_of,
-    reason_of,
-    with_rounds,
-)
+from lstm_sweep.search.trial import Phase, trial_seed
+from tests.unit.search.policy.player import SPACE, each_plan, each_slots, play, reason_of
 
 
 @each_plan
 @each_slots
-def test_phases_follow_each_other_and_numbers_too(plan: Plan, slots: int) -> None:
-    all_progress = play(plan, slots=slots).all_progress
-    assert [progress.trial.number for progress in all_progress] == list(range(len(all_progress)))
+@pytest.mark.parametrize("rounds_per_epoch", [1, 4])
+def test_phases_follow_each_other_and_each_config_is_tried_once(
+    plan: Plan, slots: int, rounds_per_epoch: int
+) -> None:
+    played = play(plan, slots=slots, rounds_per_epoch=rounds_per_epoch)
+    all_progress = played.all_progress
+    for number, progress in enumerate(all_progress):
+        assert (progress.trial.number, progress.trial.id) == (number, f"s/{number}")
+        assert progress.trial.seed == trial_seed(plan.seed, number)
+        assert progress.trial.rounds_per_epoch == rounds_per_epoch
+        assert plan.seconds is None or progress.began + progress.seconds <= plan.seconds
     order = [Phase.LADDER, Phase.SEARCH, Phase.CONFIRM]
     phases = [order.index(progress.trial.phase) for progress in all_progress]
-    assert phases == sorted(phases)
+    assert phases == sorted(phases) and len(phases) <= plan.trials
     assert (0 in phases) == plan.ladder and 1 in phases
-
-
-@each_plan
-@each_slots
-def test_no_config_is_tried_twice_except_to_confirm_it(plan: Plan, slots: int) -> None:
-    played = play(plan, slots=slots)
     tried = [c.trial.config for c in played.of(Phase.LADDER) + played.of(Phase.SEARCH)]
     assert len(set(tried)) == len(tried)
     spaces = (SPACE, played.policy.space)  # the second has rates between those of the first
@@ -48,7 +41,8 @@ def test_no_config_is_tried_twice_except_to_confirm_it(plan: Plan, slots: int) -
 @each_plan
 def test_a_sweep_is_a_pure_function_of_its_plan_and_what_trials_do(plan: Plan) -> None:
     plan = replace(plan, trials=18)
-    assert play(plan, slots=3).story == play(plan, slots=3).story
+    one, same, other = (play(replace(plan, seed=seed), slots=3) for seed in (0, 0, 1))
+    assert one.story == same.story != other.story
 
 
 @settings(max_examples=25)
@@ -61,12 +55,7 @@ def test_a_sweep_is_a_pure_function_of_its_plan_and_what_trials_do(plan: Plan) -
     algorithm=st.sampled_from(ALGORITHMS),
 )
 def test_a_budget_of_trials_is_spent_to_the_last_one(
-    trials: int,
-    slots: int,
-    seed: int,
-    halving: bool,
-    confirm: tuple[int, int],
-    algorithm: str,
+    trials: int, slots: int, seed: int, halving: bool, confirm: tuple[int, int], algorithm: str
 ) -> None:
     plan = Plan(
         trials=trials,
@@ -82,40 +71,3 @@ def test_a_budget_of_trials_is_spent_to_the_last_one(
     assert played.policy.next(played.now) is None
     confirmed = len(played.of(Phase.CONFIRM))
     assert confirmed <= min(trials / 4, confirm[0] * confirm[1])
-
-
-def test_a_trial_that_was_lost_is_tried_again_under_its_number() -> None:
-    policy = policy_of(Plan(**{**PLAIN, "trials": 3, "early_stopping": 1}), SMALL)
-    first = policy.next()
-    assert first
-    lost = course_of(first)
-    policy.begin(lost)
-    lost = with_rounds(lost, {"val_loss": 2.0})
-    policy.judge(lost)
-    policy.lose(lost.with_end(Ended(Outcome.LOST), 1.0))
-    again = course_of(first.next_attempt())
-    policy.begin(again)
-    assert policy.trials == (again.snapshot(),)
-    following = policy.next()
-    assert following and following.number == 1 and following.config != first.config
-    again = with_rounds(again, {"val_loss": 2.0}, {"val_loss": 2.0})
-    assert policy.judge(again) == Ended(Outcome.COMPLETE, "no better since epoch 1")
-
-
-def test_what_becomes_of_a_trial_outside_changes_nothing_that_a_policy_holds() -> None:
-    policy = policy_of(Plan(**{**PLAIN, "trials": 9}), SMALL)
-    trial = policy.next()
-    assert trial
-    epochs: list[dict[str, float]] = []
-    progress = replace(course_of(trial), rounds=epochs)
-    policy.begin(progress)
-    epochs.append({"val_loss": 1.0})
-    [held] = policy.trials
-    assert (held.rounds, held.ended, policy.objective_values()) == ((), None, {})
-    policy.objective_values()[0] = 0.5
-    with pytest.raises(AttributeError):
-        held.ended = Ended(Outcome.COMPLETE)  # type: ignore[misc]
-    policy.end(progress.with_end(Ended(Outcome.COMPLETE), 1.0))
-    [now] = policy.trials
-    assert (now.best_loss, held.ended) == (1.0, None)
-    assert policy.objective_values() == {0: 1.0}

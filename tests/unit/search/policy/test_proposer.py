@@ -1,75 +1,127 @@
+"""What each algorithm proposes, and what TPE and Hyperopt are told of the trials before."""
+
 from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+import hyperopt
 import pytest
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.policy.proposer import Observation, Observations, Proposer
+from lstm_sweep.models.size import SizeRule
+from lstm_sweep.search.policy import tpe
+from lstm_sweep.search.policy.plan import ALGORITHMS
+from lstm_sweep.search.policy.proposer import (
+    FEWEST_LOSSES,
+    GOOD,
+    HISTORY,
+    STARTUP,
+    Observation,
+    Observations,
+    Proposal,
+    Proposer,
+)
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
-from tests.unit.search.policy.proposals import (
-    FREE,
-    SMALL,
-    asked,
-    configs,
-    each_algorithm,
-    ended,
-    search,
-    under_way,
+
+each_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
+SMALL = Space(
+    {
+        "direction": Listed("direction", ("uni", "bi")),
+        "layers": Listed("layers", (1, 2, 3)),
+        "batch_size": Listed("batch_size", (32, 64)),
+    }
 )
+FREE = Space(
+    {
+        "dropout": Range("dropout", 0.0, 0.8),
+        "layers": Listed("layers", (2, 3)),
+        "layer_size": Range("layer_size", 32, 512, step=16, log=True),
+    }
+)
+
+
+def asked(proposer: Proposer, number: int, seen: Sequence[Observation]) -> Proposal:
+    """A proposal where there has to be one."""
+    proposal = proposer.propose(number, Observations.of(seen))
+    assert proposal
+    return proposal
+
+
+def search(
+    proposer: Proposer,
+    trials: int,
+    loss: Callable[[TrialConfig], float | None] = lambda config: 1.0 + config.dropout,
+    slots: int = 1,
+) -> list[Observation]:
+    """Run so many trials, as many at a time as there are slots."""
+    seen: list[Observation] = []
+
+    def end(trial: Observation) -> Observation:
+        return replace(trial, loss=loss(as_lstm_config(trial.config)), pending=False)
+
+    for number in range(trials):
+        if number >= slots:
+            seen[number - slots] = end(seen[number - slots])
+        proposal = asked(proposer, number, seen)
+        seen.append(Observation(number, proposal.config, proposal.point, None, pending=True))
+    return [end(trial) for trial in seen]
+
+
+def configs(seen: Sequence[Observation]) -> list[TrialConfig]:
+    return [as_lstm_config(trial.config) for trial in seen]
+
+
+def narrow(config: Config) -> bool:
+    return as_lstm_config(config).layer_size < 300
 
 
 @each_algorithm
 @pytest.mark.parametrize("slots", [1, 3])
-def test_suggestions_are_a_pure_function_of_the_seed_and_what_is_seen(
+def test_proposals_are_new_admitted_and_a_pure_function_of_the_seed_and_what_is_seen(
     algorithm: str, slots: int
 ) -> None:
-    first, second = (Proposer(presets.DEFAULT, seed=3, algorithm=algorithm) for _ in range(2))
-    assert search(first, 25, slots=slots) == search(second, 25, slots=slots)
+    def proposer(seed: int = 3) -> Proposer:
+        return Proposer(presets.DEFAULT, seed=seed, algorithm=algorithm, admits=narrow)
 
-
-@each_algorithm
-def test_a_proposer_remembers_nothing_of_what_it_was_asked(algorithm: str) -> None:
-    old = Proposer(presets.DEFAULT, seed=3, algorithm=algorithm)
-    seen = search(old, 15)
-    new = Proposer(presets.DEFAULT, seed=3, algorithm=algorithm)
-    for number in (0, 7, 14):
+    first = proposer()
+    seen = search(first, 25, slots=slots)
+    assert seen == search(proposer(), 25, slots=slots)
+    assert configs(seen)[:5] != configs(search(proposer(seed=4), 5))
+    assert len(set(configs(seen))) == 25
+    for trial in seen:
+        assert narrow(trial.config) and presets.DEFAULT.admits(trial.config)
+        assert presets.DEFAULT.decode(trial.point) == trial.config
+        assert set(trial.point) == set(presets.DEFAULT.varying)
+    for number in (0, 7, 14):  # it remembers nothing of what it was asked
         known = Observations.of(seen[:number])
-        assert new.propose(number, known) == old.propose(number, known)
+        found = [one.config for one in itertools.islice(proposer().candidates(number, known), 6)]
+        assert found[0] == asked(first, number, seen[:number]).config
+        assert len(set(found) - set(configs(seen[:number]))) == 6
+        assert all(narrow(config) for config in found)
 
 
 @each_algorithm
-@pytest.mark.parametrize("slots", [1, 4])
-def test_no_config_is_proposed_twice(algorithm: str, slots: int) -> None:
-    found = configs(search(Proposer(presets.QUICK, seed=2, algorithm=algorithm), 40, slots=slots))
-    assert len(set(found)) == len(found)
-
-
-@each_algorithm
-def test_a_space_is_used_up_by_trials_that_are_still_under_way(algorithm: str) -> None:
-    proposer = Proposer(SMALL, seed=5, algorithm=algorithm)
-    seen: list[Observation] = []
-    for number in range(12):
-        seen.append(under_way(number, asked(proposer, number, seen)))
-    assert set(configs(seen)) == set(SMALL.points())
-    assert proposer.propose(12, Observations.of(seen)) is None
-
-
-@each_algorithm
-def test_only_what_is_admitted_is_proposed_until_it_is_used_up(algorithm: str) -> None:
+@pytest.mark.parametrize("slots", [1, 12])
+@pytest.mark.parametrize("layers", [{1, 2, 3}, {2}])
+def test_a_space_that_can_be_listed_is_used_up_exactly(
+    algorithm: str, slots: int, layers: set[int]
+) -> None:
     def admits(config: Config) -> bool:
-        return as_lstm_config(config).layers == 2
+        return as_lstm_config(config).layers in layers
 
     proposer = Proposer(SMALL, seed=5, algorithm=algorithm, admits=admits)
-    seen = search(proposer, 4, lambda config: 1.0)
-    assert set(configs(seen)) == {
-        config for config in SMALL.points() if admits(as_lstm_config(config))
-    }
-    assert proposer.propose(4, Observations.of(seen)) is None
+    left = [config for config in SMALL.points() if admits(config)]
+    seen = search(proposer, len(left), lambda config: float(config.layers), slots)
+    assert set(configs(seen)) == set(left)
+    assert proposer.propose(len(left), Observations.of(seen)) is None
 
 
 def test_a_continuous_space_of_which_nothing_is_admitted_is_used_up() -> None:
@@ -77,14 +129,6 @@ def test_a_continuous_space_of_which_nothing_is_admitted_is_used_up() -> None:
     assert (
         Proposer(space, seed=0, admits=lambda config: False).propose(0, Observations.of([])) is None
     )
-
-
-@each_algorithm
-def test_a_space_of_one_point_gives_it_once(algorithm: str) -> None:
-    proposer = Proposer(Space({}), seed=0, algorithm=algorithm)
-    proposal = asked(proposer, 0, [])
-    assert proposal.config == TrialConfig() and proposal.point == {}
-    assert proposer.propose(1, Observations.of([ended(0, proposal, 1.0)])) is None
 
 
 @each_algorithm
@@ -109,16 +153,215 @@ def test_an_unknown_algorithm_is_refused_with_the_known_ones() -> None:
         Proposer(FREE, seed=0, algorithm="grid")
 
 
-@each_algorithm
-@pytest.mark.parametrize("known", [0, 15])
-def test_candidates_are_new_admitted_and_no_two_alike(algorithm: str, known: int) -> None:
-    def admits(config: Config) -> bool:
-        return as_lstm_config(config).layer_size != 64
+def fits(config: Config) -> bool:
+    """Whether a config suits a corpus of a million symbols."""
+    return SizeRule().judge(as_lstm_config(config), 90, 1_000_000).admitted
 
-    proposer = Proposer(presets.QUICK, seed=1, algorithm=algorithm, admits=admits)
-    seen = search(proposer, known)
-    found = [
-        p.config for p in itertools.islice(proposer.candidates(known, Observations.of(seen)), 6)
+
+def test_the_first_trials_spread_over_the_space() -> None:
+    rates = presets.DEFAULT["learning_rate"].values() or []
+    for seed in range(20):
+        first = configs(search(Proposer(presets.DEFAULT, seed=seed), STARTUP))
+        assert len(set(first)) == STARTUP
+        assert Counter(config.direction for config in first) == {"uni": 5, "bi": 5}
+        assert Counter(config.layers for config in first) == {2: 5, 3: 5}
+        counts = Counter(config.learning_rate for config in first)
+        assert set(counts) == set(rates) and max(counts.values()) <= 3
+
+
+def test_the_first_trials_are_admitted_and_spread_over_what_is_left() -> None:
+    for seed in range(20):
+        first = configs(search(Proposer(presets.DEFAULT, seed=seed, admits=fits), 8))
+        assert len(set(first)) == 8 and all(fits(config) for config in first)
+        assert 2 <= Counter(config.direction for config in first)["uni"] <= 6
+        assert 2 <= Counter(config.layers for config in first)[2] <= 6
+
+
+def test_the_first_trials_spread_over_numbers_too() -> None:
+    space = Space({"dropout": Range("dropout", 0.0, 0.8)})
+    for seed in range(20):
+        proposer = Proposer(space, seed=seed)
+        first = sorted(t.point["dropout"] for t in search(proposer, STARTUP))
+        # a point in each tenth of the range
+        assert [int(STARTUP * dropout / 0.8) for dropout in first] == list(range(STARTUP))
+
+
+def mean_dropout(algorithm: str) -> float:
+    """Mean dropout of the last 20 of 40 trials whose losses grow with it, over several seeds."""
+    last = [
+        config.dropout
+        for seed in range(5)
+        for config in configs(search(Proposer(FREE, seed=seed, algorithm=algorithm), 40)[20:])
     ]
-    assert len(found) == 6 == len(set(found) - set(configs(seen)))
-    assert all(admits(as_lstm_config(config)) for config in found)
+    return sum(last) / len(last)
+
+
+@pytest.mark.parametrize("algorithm, at_most", [("tpe", 0.3), ("hyperopt", 0.3), ("anneal", 0.15)])
+def test_learned_suggestions_go_where_losses_are_low(algorithm: str, at_most: float) -> None:
+    assert mean_dropout(algorithm) < at_most < mean_dropout("random") - 0.05
+
+
+def bad_share(algorithm: str) -> float:
+    """Share of later suggestions in the half that always fails, over several seeds."""
+    later = [
+        config.dropout > 0.4
+        for seed in range(5)
+        for config in configs(
+            search(
+                Proposer(FREE, seed=seed, algorithm=algorithm),
+                50,
+                lambda config: None if config.dropout > 0.4 else 1.0 + config.layer_size / 1e6,
+            )[20:]
+        )
+    ]
+    return sum(later) / len(later)
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "hyperopt"])
+def test_tpe_stays_away_from_where_trials_fail(algorithm: str) -> None:
+    assert bad_share(algorithm) < 0.4 < bad_share("random") - 0.05
+
+
+@dataclass
+class Heard:
+    """What Hyperopt's TPE was told when it was last asked."""
+
+    documents: dict[int, Any]
+    gamma: float
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
+    """Notes what is told to TPE, and lets it suggest."""
+    found, suggest = Heard({}, 0.0), hyperopt.tpe.suggest
+
+    def listen(ids: Any, domain: Any, trials: Any, seed: int, **options: Any) -> Any:
+        found.documents = {document["tid"]: document for document in trials.trials}
+        found.gamma = options["gamma"]
+        return suggest(ids, domain, trials, seed, **options)
+
+    monkeypatch.setattr(hyperopt.tpe, "suggest", listen)
+    return found
+
+
+@dataclass
+class Told:
+    """The points that TPE was told when it was last asked."""
+
+    good: list[Any]
+    others: list[Any]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    """Notes what is told to TPE, and lets it suggest."""
+    found, suggest = Told([], []), tpe.suggest
+
+    def listen(space: Space, good: Any, others: Any, accepts: Any, rng: Any) -> Any:
+        found.good, found.others = list(good), list(others)
+        return suggest(space, good, others, accepts, rng)
+
+    monkeypatch.setattr(tpe, "suggest", listen)
+    return found
+
+
+def test_the_best_are_told_as_good_and_failures_among_the_others(told: Told) -> None:
+    proposer = Proposer(FREE, seed=1)
+    seen = search(proposer, 20)
+    best = min(seen, key=lambda trial: trial.loss or math.inf)
+    seen[3], seen[best.number] = replace(seen[3], loss=None), replace(best, loss=0.1)
+    asked(proposer, 20, seen)
+    ranked = sorted(seen, key=lambda trial: math.inf if trial.loss is None else trial.loss)
+    assert told.good == [trial.point for trial in ranked[:2]]  # a quarter of the root of 20
+    assert told.others == [trial.point for trial in ranked[2:]]
+    assert told.others[-1] == seen[3].point
+
+
+def test_tpe_is_not_asked_before_there_are_losses_to_learn_from(told: Told) -> None:
+    proposer = Proposer(FREE, seed=3)
+    seen = [replace(trial, loss=None) for trial in search(proposer, STARTUP)]
+    few = [replace(trial, loss=1.0) for trial in seen[: FEWEST_LOSSES - 1]]
+    asked(proposer, STARTUP, few + seen[len(few) :])
+    assert told.good == []
+    enough = [replace(trial, loss=1.0) for trial in seen[:FEWEST_LOSSES]]
+    asked(proposer, STARTUP, enough + seen[len(enough) :])
+    assert len(told.good) == 1 and len(told.others) == STARTUP - 1
+
+
+def test_hyperopt_is_told_points_as_it_draws_them_with_losses_and_failures(heard: Heard) -> None:
+    space = FREE.replace(direction=Listed("direction", ("uni", "bi")))
+    proposer = Proposer(space, seed=1, algorithm="hyperopt")
+    seen = search(proposer, 12)
+    seen[3] = replace(seen[3], loss=None)
+    seen[10] = replace(seen[10], loss=None, pending=True)
+    asked(proposer, 12, seen)
+    for trial in seen:
+        document = heard.documents[trial.number]
+        fails = {"status": hyperopt.STATUS_FAIL}
+        ends = {"status": hyperopt.STATUS_OK, "loss": trial.loss}
+        assert document["result"] == (fails if trial.loss is None else ends)
+        assert document["state"] == hyperopt.JOB_STATE_DONE
+        values = document["misc"]["vals"]
+        assert values == {name: [raw] for name, raw in trial.point.items()}
+        assert document["misc"]["idxs"] == {name: [trial.number] for name in trial.point}
+        assert type(values["direction"][0]) is int  # as hp.choice draws it
+
+
+def test_a_trial_outside_of_the_space_is_not_told_but_not_proposed_either(heard: Heard) -> None:
+    proposer = Proposer(FREE, seed=1, algorithm="hyperopt")
+    inside = search(proposer, 12)
+    following = asked(proposer, 13, inside)
+    outside = Observation(12, following.config, {}, 0.5)
+    assert asked(proposer, 13, [*inside, outside]).config != following.config
+    assert set(heard.documents) == set(range(12))
+
+
+def test_points_under_way_keep_suggestions_away_from_them() -> None:
+    def nearness(extra: bool) -> float:
+        """Mean distance of suggestions from the best dropout, over several seeds."""
+        found = []
+        for seed in range(6):
+            proposer = Proposer(FREE, seed=seed)
+            seen = search(proposer, 25)
+            best = min(seen, key=lambda trial: trial.loss or math.inf)
+            points = [
+                {**best.point, "dropout": best.point["dropout"] + 0.002 * n} for n in range(1, 9)
+            ]
+            beside = [
+                Observation(24 + n, FREE.decode(point), point, None, pending=True)
+                for n, point in enumerate(points, start=1)
+            ]
+            proposal = asked(proposer, 40, [*seen, *beside] if extra else seen)
+            found.append(abs(proposal.point["dropout"] - best.point["dropout"]))
+        return sum(found) / len(found)
+
+    assert nearness(True) > nearness(False)
+
+
+def long_history(trials: int) -> list[Observation]:
+    """Trials in no order of merit; each hundredth is under way, each seventh has failed."""
+    found = []
+    for number in range(trials):
+        share = number * 0.6180339887 % 1  # an even spread
+        point = {"dropout": 0.8 * share, "layers": float(number % 2), "layer_size": math.log(64)}
+        pending, failed = number % 100 == 50, number % 7 == 0
+        loss = None if pending or failed else 1.0 + (number * 7919 % trials) / trials
+        found.append(Observation(number, FREE.decode(point), point, loss, pending=pending))
+    return found
+
+
+def test_of_a_long_history_tpe_sees_the_best_and_all_under_way_and_the_last(heard: Heard) -> None:
+    seen = long_history(10_000)
+    proposal = asked(Proposer(FREE, seed=1, algorithm="hyperopt"), 10_000, seen)
+    assert proposal.config not in configs(seen)
+    told = set(heard.documents)
+    ranked = sorted((t for t in seen if t.loss is not None), key=lambda t: t.loss or 0.0)
+    best = {trial.number for trial in ranked[:GOOD]}
+    pending = {trial.number for trial in seen if trial.pending}
+    assert len(told) == HISTORY
+    assert best <= told and pending <= told
+    others = told - best - pending
+    assert others and others == set(range(min(others), 10_000)) - best - pending
+    assert list(heard.documents) == sorted(told)
+    # Hyperopt takes gamma * sqrt(number of trials), 25 at most: as many as of the whole
+    assert math.ceil(heard.gamma * math.sqrt(HISTORY) - 1e-9) == GOOD

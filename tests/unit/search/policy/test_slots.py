@@ -10,7 +10,7 @@ from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.by_corpus import CorpusFacts
 from lstm_sweep.spaces.space import Space
-from tests.simulated import Simulation, Texts
+from tests.simulated import Networks, Simulation
 
 SIZE = DataSize(1_000_000, 70, 4000, rounds_per_epoch=3)
 
@@ -21,7 +21,7 @@ def space() -> Space:
 
 def trials_of(begun_with: int, slots: int) -> list[tuple[object, int, str]]:
     """Config, rounds and outcome of each trial of a simulated sweep."""
-    world = Texts(SIZE)
+    world = Networks(SIZE, pace=0.1)
     plan = Plan(trials=500, seconds=1200.0, seed=3, ladder=False)  # it lasts as slots were at first
     policy = Policy(plan, world.problem(space()), sweep="s", slots=begun_with)
     policy.slots.count = slots

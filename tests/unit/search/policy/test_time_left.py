@@ -1,4 +1,4 @@
-"""The time left of sweeps on a simulated clock, compared with what they still take."""
+"""What is begun when time is short, and the time left, compared with what sweeps still take."""
 
 from __future__ import annotations
 
@@ -7,15 +7,31 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.time_left import expected_left, seconds_left
-from lstm_sweep.spaces.space import from_mapping
+from lstm_sweep.search.policy.stop_reason import out_of_time
+from lstm_sweep.search.policy.time_left import expected_left
+from lstm_sweep.search.trial import Ended, Outcome, Phase
+from lstm_sweep.spaces.dimension import Listed, Range
+from lstm_sweep.spaces.space import Space, from_mapping
 from tests.simulated import Networks, Simulation
+from tests.unit.search.policy.player import (
+    PLAIN,
+    SMALL,
+    SPACE,
+    always,
+    course_of,
+    play,
+    policy_of,
+    problem_of,
+    reason_of,
+    with_rounds,
+)
 
 #: networks that cost alike, so that it matters little which of them is the best
-SPACE = {"learning_rate": [0.1, 0.01, 0.001], "layers": 2, "layer_size": [56, 64, 72],
+ALIKE = {"learning_rate": [0.1, 0.01, 0.001], "layers": 2, "layer_size": [56, 64, 72],
          "dropout": [0.0, 0.1, 0.2, 0.3], "batch_size": [32, 64], "epochs": 9}  # fmt: skip
 SIZE = DataSize(200_000, 60, 4_000)
 #: simulated seconds between two looks
@@ -26,7 +42,7 @@ class Watched(Simulation):
     """A sweep that notes the time left as it goes on."""
 
     def __init__(self, slots: int = 2, **plan: Any) -> None:
-        problem = Networks(SIZE).problem(from_mapping({**SPACE}, "test"))
+        problem = Networks(SIZE).problem(from_mapping({**ALIKE}, "test"))
         policy = Policy(Plan(**plan), problem, sweep="s", slots=slots)
         super().__init__(policy, Networks(SIZE), slots)
         self.seen: list[tuple[float, float | None]] = []
@@ -36,27 +52,6 @@ class Watched(Simulation):
         super()._fill()
         if not self.seen or self._now >= self.seen[-1][0] + LOOK_S:
             self.seen.append((self._now, expected_left(self._policy, self._now)))
-
-
-@pytest.mark.parametrize(
-    "limit, done, to_come, least, further, left",
-    [
-        (None, 0, 9, 0.0, 0.0, None),  # nothing is known yet
-        (60.0, 0, 9, 0.0, 0.0, 40.0),
-        (15.0, 0, 9, 0.0, 0.0, 0.0),
-        (None, 4, 6, 0.0, 0.0, 30.0),
-        (None, 4, 6, 50.0, 7.0, 57.0),
-        (45.0, 4, 6, 0.0, 7.0, 25.0),
-        (None, 4, 0, 0.0, 0.0, 0.0),
-    ],
-)
-def test_trials_to_come_take_as_long_as_those_before(
-    limit: float | None, done: int, to_come: int, least: float, further: float, left: float | None
-) -> None:
-    found = seconds_left(
-        20.0, limit=limit, done=done, to_come=to_come, least=least, further=further
-    )
-    assert found == left
 
 
 @pytest.mark.parametrize("halving", [True, False])
@@ -82,3 +77,90 @@ def test_nothing_is_left_at_the_end() -> None:
     last, left = sweep.seen[-1]
     assert left == pytest.approx(sweep.took - last, abs=LOOK_S)
     assert sweep.seen[0] == (0.0, None)
+
+
+def test_a_trial_whose_first_rung_cannot_be_reached_is_not_begun() -> None:
+    plan = Plan(**{**PLAIN, "trials": 50, "seconds": 60.0})
+    played = play(plan, SMALL, curves=always(*[2.0] * 9), slots=1)
+    # each takes 10 s: a second to start and nine epochs
+    assert [progress.began for progress in played.all_progress] == [0, 10, 20, 30, 40, 50]
+    assert all(c.ended and c.ended.outcome is Outcome.COMPLETE for c in played.all_progress)
+    policy = policy_of(plan, SMALL, slots=1)
+    assert policy.next(59.99) is None
+    assert policy.stop == out_of_time(60.0)
+
+
+def after_one_trial(
+    space: Space, outcome: Outcome, first_rung: int = 1, confirm_configs: int = 0
+) -> Policy:
+    """A policy that saw one trial end after three epochs of ten seconds, and one to start it."""
+    plan = Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, "confirm_configs": confirm_configs})
+    policy = policy_of(plan, space, slots=1, first_rung=first_rung)
+    trial = policy.next(0.0)
+    assert trial
+    progress = course_of(trial)
+    policy.begin(progress)
+    progress = with_rounds(progress, *[{"val_loss": 2.0, "round_seconds": 10.0}] * 3)
+    policy.end(progress.with_end(Ended(outcome), 31.0))
+    return policy
+
+
+#: why a sweep of 100 s ends with some of them left
+TOO_SHORT = out_of_time(100.0, left=50.0).text
+DROPOUT = Space({"dropout": Range("dropout", 0.0, 0.5), "epochs": Listed("epochs", (9,))})
+
+
+@pytest.mark.parametrize(
+    "first_rung, left, spent",
+    [
+        (1, 11.5, ""),
+        (1, 10.5, TOO_SHORT),
+        (3, 30.0, TOO_SHORT),
+        (6, 50.0, TOO_SHORT),
+    ],
+)
+def test_the_first_rung_has_to_fit_and_the_rest_has_not(
+    first_rung: int, left: float, spent: str
+) -> None:
+    policy = after_one_trial(DROPOUT, Outcome.COMPLETE, first_rung=first_rung)
+    assert bool(policy.next(100.0 - left)) == (not spent)
+    assert reason_of(policy) == spent
+
+
+ONE = Space({"epochs": Listed("epochs", (9,))})
+
+
+@pytest.mark.parametrize(("left", "begins"), [(75.0, True), (28.0, False)])
+def test_what_the_search_has_left_is_used_for_whole_further_runs(left: float, begins: bool) -> None:
+    """Each of them takes 31 s."""
+    policy = after_one_trial(ONE, Outcome.COMPLETE, confirm_configs=1)
+    trial = policy.next(100.0 - left)
+    assert (trial is not None) == begins
+    assert trial is None or (trial.phase is Phase.CONFIRM and trial.most_rounds is None)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PRUNED, Outcome.STOPPED])
+def test_a_confirmation_of_a_trial_that_was_cut_short_has_as_many_rounds(outcome: Outcome) -> None:
+    policy = after_one_trial(ONE, outcome, confirm_configs=1)
+    trial = policy.next(30.0)  # nine epochs would take 91 s
+    assert trial and trial.phase is Phase.CONFIRM and trial.most_rounds == 3
+    assert after_one_trial(ONE, outcome, confirm_configs=1).next(90.0) is None
+
+
+def test_a_config_that_is_too_dear_for_the_time_left_gives_way_to_a_cheaper_one() -> None:
+    sizes = SPACE.replace(layer_size=Listed("layer_size", (16, 1024)))
+    for seed in range(5):
+        plan = Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, "seed": seed})
+        policy = policy_of(plan, sizes, slots=1)
+        dear, cheap = (
+            policy.costs.trial_seconds(
+                TrialConfig(layers=1, layer_size=size), problem_of(sizes).first_rung
+            )
+            for size in (1024, 16)
+        )
+        left = (dear + 2 * cheap) / 3
+        assert cheap < left < dear
+        for _ in range(6):
+            trial = policy.next(100.0 - left)
+            assert trial and as_lstm_config(trial.config).layer_size == 16
+            policy.begin(course_of(trial))

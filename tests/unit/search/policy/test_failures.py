@@ -137,8 +137,6 @@ def test_accidents_alone_lose_no_patience(outcome: Outcome) -> None:
     assert len(played.known) > 16
 
 
-# memory
-
 CONFIG = TrialConfig(layers=2, layer_size=64, sequence_length=40, batch_size=64)
 SMALLER = CONFIG.evolve(layer_size=32)
 
@@ -158,38 +156,29 @@ def sweep_with(*ends: tuple[TrialConfig, bool]) -> Policy:
 
 
 @pytest.mark.parametrize(
-    "config, is_left_out",
+    "trained, config, is_left_out",
     [
-        (CONFIG, True),
-        (CONFIG.evolve(layer_size=128), True),
-        (CONFIG.evolve(batch_size=256, sequence_length=80), True),
-        (SMALLER, False),
-        (CONFIG.evolve(layer_size=128, batch_size=32), False),
-        (CONFIG.evolve(direction="bi", layer_size=128), False),
+        ([SMALLER], CONFIG, True),
+        ([SMALLER], CONFIG.evolve(batch_size=256, sequence_length=80), True),
+        ([SMALLER], SMALLER, False),
+        ([SMALLER], CONFIG.evolve(layer_size=128, batch_size=32), False),
+        ([SMALLER], CONFIG.evolve(direction="bi", layer_size=128), False),
+        # nothing smaller was trained, or as much
+        ([], CONFIG, False),
+        ([CONFIG.evolve(direction="bi", layer_size=16)], CONFIG, False),
+        ([CONFIG.evolve(layers=3)], CONFIG, False),
+        ([SMALLER, CONFIG.evolve(layer_size=80)], CONFIG, False),
     ],
 )
 def test_what_needs_as_much_as_a_config_that_ran_out_of_memory_is_left_out(
-    config: TrialConfig, is_left_out: bool
-) -> None:
-    for ends in itertools.permutations([(SMALLER, True), (CONFIG, False)]):
-        policy = sweep_with(*ends)
-        assert policy.too_large(config) is is_left_out
-        assert [line.split(":")[0] for line in policy.left_out()] == [
-            f"s/{ends.index((CONFIG, False))} ran out of memory"
-        ]
-
-
-@pytest.mark.parametrize(
-    "trained",
-    [[], [CONFIG.evolve(direction="bi", layer_size=16)], [CONFIG], [CONFIG.evolve(layers=3)],
-     [SMALLER, CONFIG.evolve(layer_size=80)]],
-)  # fmt: skip
-def test_a_failure_limits_nothing_if_as_much_was_trained_or_nothing_smaller(
-    trained: Sequence[TrialConfig],
+    trained: Sequence[TrialConfig], config: TrialConfig, is_left_out: bool
 ) -> None:
     for ends in itertools.permutations([(CONFIG, False), *((one, True) for one in trained)]):
         policy = sweep_with(*ends)
-        assert not policy.too_large(CONFIG) and not policy.left_out()
+        assert policy.too_large(config) is is_left_out
+        lines = [f"s/{ends.index((CONFIG, False))} ran out of memory"]
+        limits = trained == [SMALLER]
+        assert [line.split(":")[0] for line in policy.left_out()] == (lines if limits else [])
 
 
 def test_a_sweep_learns_how_much_fits_into_the_memory() -> None:
