@@ -20,7 +20,6 @@ from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
 from tests.unit.search.policy.player import (
     SMALL,
-    Curve,
     always,
     course_of,
     play,
@@ -241,16 +240,6 @@ def test_the_best_configs_are_confirmed_with_at_most_a_quarter_of_the_budget(
     counts = Counter(progress.trial.config for progress in played.of(Phase.CONFIRM))
     assert sorted(counts.values(), reverse=True) == expected
     assert len(played.all_progress) == trials
-
-
-def test_a_config_is_confirmed_with_no_more_seeds_than_were_asked_for() -> None:
-    def one(trial: Trial) -> Curve:
-        good = trial.number == 0 or trial.phase is Phase.CONFIRM
-        return Curve([2.0] * 9) if good else Curve([], Outcome.ERROR)
-
-    plan = Plan(trials=40, ladder=False, early_stopping=0, confirm_configs=3, confirm_seeds=3)
-    played = play(plan, curves=one)
-    assert len(played.of(Phase.CONFIRM)) <= 3
 
 
 def test_the_best_that_have_ended_are_trained_again_with_other_seeds_and_all_epochs() -> None:

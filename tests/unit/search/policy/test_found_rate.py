@@ -78,14 +78,6 @@ def test_decades_become_a_range_that_holds_the_best_rates_of_all_sizes() -> None
     assert 0.01 in kept and 0.0037 in kept and 0.00371 not in kept
 
 
-@pytest.mark.parametrize("size, expected", [(32, 0.01), (64, 0.005), (96, 0.0033), (512, 0.00063)])
-def test_the_rate_that_suits_a_config(size: int, expected: float) -> None:
-    rate = found_in(DECADES, math.inf, math.inf, 2.0, 3.0)
-    suited = as_lstm_config(rate.suited(SMALL.evolve(layer_size=size)))
-    assert suited.learning_rate == expected and rate.suits(suited)
-    assert rate.narrowed.admits(suited)
-
-
 @pytest.mark.parametrize(
     "losses, kept",
     [

@@ -198,8 +198,8 @@ def test_a_trial_that_is_no_better_for_some_epochs_is_complete(
     """The best loss of an epoch comes with its last round."""
     plan = Plan(**{**PLAIN, "trials": 2, "early_stopping": patience})
     curve = [loss + left for loss in losses for left in reversed(range(rounds_per_epoch))]
-    known = {"rounds_per_epoch": rounds_per_epoch}
-    for progress in play(plan, SMALL, curves=lambda trial: Curve(curve), **known).all_progress:
+    played = play(plan, SMALL, curves=lambda trial: Curve(curve), rounds_per_epoch=rounds_per_epoch)
+    for progress in played.all_progress:
         assert len(progress.rounds) == epochs * rounds_per_epoch
         assert progress.ended == Ended(Outcome.COMPLETE, since and f"no better since epoch {since}")
 

@@ -28,7 +28,6 @@ from lstm_sweep.search.policy.problem import LadderLength
 from lstm_sweep.search.policy.stop_reason import all_trials
 from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces import presets
-from lstm_sweep.spaces.by_corpus import CorpusFacts
 from lstm_sweep.spaces.dimension import Dimension, Listed, Range
 from lstm_sweep.spaces.space import Space, with_settings
 from tests.unit.search.policy.player import (
@@ -241,8 +240,11 @@ def test_rates_of_the_ladder_are_tried_on_the_smallest_network_whether_admitted_
 def test_trials_of_the_ladder_end_when_they_have_said_what_they_can(
     rounds: int, per_epoch: int, said: str
 ) -> None:
-    known = {"ladder_length": lambda *_: LadderLength(rounds), "rounds_per_epoch": per_epoch}
-    survived = [c for c in play(Plan(trials=10), slots=1, **known).of(Phase.LADDER) if c.rounds]
+    length = LadderLength(rounds)
+    played = play(
+        Plan(trials=10), slots=1, ladder_length=lambda *_: length, rounds_per_epoch=per_epoch
+    )
+    survived = [progress for progress in played.of(Phase.LADDER) if progress.rounds]
     assert {len(progress.rounds) for progress in survived} == {rounds}
     reason = f"{said}, as all trials of the ladder"
     assert {progress.ended for progress in survived} == {Ended(Outcome.COMPLETE, reason)}
@@ -367,16 +369,6 @@ def test_the_openings_differ_from_the_first_in_one_field_and_are_admitted() -> N
     few = lstm_problem.openings(presets.DEFAULT, small, 0.01, no_larger)
     assert few == (first, others[0], others[2])
     assert lstm_problem.openings(presets.DEFAULT, small, 0.01, lambda config: False) == ()
-
-
-def test_where_windows_may_be_short_the_ladder_has_usual_ones_and_an_opening_the_shortest() -> None:
-    space = presets.DEFAULT.settled(CorpusFacts(50_000, lambda: 2))
-    small = lstm_problem.smallest(space, 12, lambda config: True)
-    first, *others = lstm_problem.openings(space, small, 0.01, lambda config: True)
-    assert small.sequence_length == first.sequence_length == 20
-    assert [one.sequence_length for one in others] == [2, 56, 20, 20]
-    # 32 windows would be a tenth of the symbols, as many symbols 320 windows
-    assert others[0] == first.evolve(sequence_length=2, batch_size=128)
 
 
 @pytest.mark.parametrize("slots", [1, 3])

@@ -13,12 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy.pausing import Contender, Pausing, Standings
+from lstm_sweep.search.policy.pausing import Contender, Standings
 from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.stop_reason import StopReason
-from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase, Trial
+from lstm_sweep.search.trial import Outcome, Paused, Phase, Trial
 from tests.unit.search.policy.player import (
     PLAIN,
     SMALL,
@@ -28,7 +26,6 @@ from tests.unit.search.policy.player import (
     in_order,
     play,
     policy_of,
-    problem_of,
     usual,
     with_rounds,
 )
@@ -121,14 +118,6 @@ def test_once_all_trials_are_begun_only_the_best_go_on(seconds: float | None) ->
     assert played.now < 100
 
 
-def test_the_best_are_not_confirmed_while_the_leader_runs() -> None:
-    """Without a limit of time: the best may be the last to end."""
-    losses = [1.0, 5.0, 5.1, 5.2, 5.3, 5.4, 5.5, 5.6]
-    plan = Plan(**{**HALVING, "trials": 12, "confirm_configs": 2, "confirm_seeds": 2})
-    played = play(plan, SMALL, curves=in_order(losses), slots=2, first_rung=1)
-    assert played.of(Phase.CONFIRM)[0].trial.config == played.all_progress[0].trial.config
-
-
 @pytest.mark.parametrize("seconds", [None, 10_000.0])
 @pytest.mark.parametrize("slots", [1, 2])
 def test_patience_counts_trials_that_wait_and_ends_the_search_for_good(
@@ -141,39 +130,6 @@ def test_patience_counts_trials_that_wait_and_ends_the_search_for_good(
     assert played.policy.stop and played.policy.stop.reason is StopReason.PATIENCE
     assert max(rounds_of(played)) == 9, "the best goes on to its end"
     assert sum(rounds_of(played)) < 40, "and the others do not"
-
-
-#: a trial that has six of nine rounds and stands still
-STILL = [1.75] * 6
-NINE = TrialConfig(epochs=9)
-
-
-def trained(number: int, losses: list[float], config: TrialConfig = NINE) -> TrialProgress:
-    """A trial with these losses, whose rounds take ten seconds each."""
-    rounds = [{"val_loss": loss, "round_seconds": 10.0} for loss in losses]
-    trial = Trial(sweep="s", number=number, config=config, seed=0)
-    return with_rounds(course_of(trial), *rounds)
-
-
-def pausing_of(trials: Trials, *expected: float) -> Pausing:
-    """That of two slots, which compares each trial from its first round on."""
-    problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
-    return Pausing(problem, trials, Slots(2), lambda: np.array(expected))
-
-
-def put(trials: Trials, pausing: Pausing, progress: TrialProgress) -> None:
-    trials.put(progress.snapshot())
-    pausing.put(progress.snapshot())
-
-
-def test_a_trial_that_is_not_compared_yet_may_lead_later() -> None:
-    trials = Trials()
-    pausing = pausing_of(trials, 1.8, 1.6)
-    pausing.judge_from(1, 9)
-    put(trials, pausing, trained(0, [1.8]).with_end(Ended(Outcome.COMPLETE), 10.0))
-    put(trials, pausing, trained(1, STILL))
-    leader = pausing.running_leader()
-    assert leader and leader.trial.number == 1
 
 
 RUNGS = (1, 3, 9)

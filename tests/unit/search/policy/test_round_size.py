@@ -172,18 +172,6 @@ def test_the_default_space_on_known_corpora(
         assert beside_s < 0.08 * round_s, "nor does scoring cost much more with longer windows"
 
 
-def test_no_more_targets_are_scored_than_there_are_validation_symbols() -> None:
-    def rounds(targets: int, validation_symbols: int | None = None) -> int:
-        found = fitting_round_size(
-            presets.DEFAULT, 10_000_000, 68, targets=targets, validation_symbols=validation_symbols
-        )
-        assert found.targets == targets
-        return found.rounds_per_epoch
-
-    assert rounds(50_000, 2_000) == rounds(2_000) > rounds(50_000)
-    assert rounds(2_000, 50_000) == rounds(2_000)
-
-
 def test_where_all_networks_carry_their_state_all_symbols_are_targets_or_many() -> None:
     uni = with_settings(presets.DEFAULT, ["direction=uni"])
     carried = with_settings(uni, ["state=carried"])

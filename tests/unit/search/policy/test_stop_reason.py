@@ -133,13 +133,6 @@ def test_the_search_ends_when_nothing_gets_better(
     assert reason_of(played.policy) == (ended_early if expected < 30 else "all 30 trials are done")
 
 
-def test_after_patience_the_best_are_confirmed_and_the_reason_stays() -> None:
-    plan = Plan(**{**PLAIN, "trials": 40, "patience": 5, "confirm_configs": 2})
-    played = play(plan, curves=in_order([2.0]), slots=1)
-    assert (len(played.of(Phase.SEARCH)), len(played.of(Phase.CONFIRM))) == (6, 6)
-    assert reason_of(played.policy) == out_of_patience(5).text
-
-
 def test_trials_that_diverge_are_trials_without_gain() -> None:
     plan = Plan(**{**PLAIN, "trials": 30, "patience": 4})
     played = play(plan, curves=always(outcome=Outcome.DIVERGED), slots=1)

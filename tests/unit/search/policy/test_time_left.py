@@ -19,11 +19,8 @@ from lstm_sweep.spaces.space import Space, from_mapping
 from tests.simulated import Networks, Simulation
 from tests.unit.search.policy.player import (
     PLAIN,
-    SMALL,
     SPACE,
-    always,
     course_of,
-    play,
     policy_of,
     problem_of,
     reason_of,
@@ -77,17 +74,6 @@ def test_nothing_is_left_at_the_end() -> None:
     last, left = sweep.seen[-1]
     assert left == pytest.approx(sweep.took - last, abs=LOOK_S)
     assert sweep.seen[0] == (0.0, None)
-
-
-def test_a_trial_whose_first_rung_cannot_be_reached_is_not_begun() -> None:
-    plan = Plan(**{**PLAIN, "trials": 50, "seconds": 60.0})
-    played = play(plan, SMALL, curves=always(*[2.0] * 9), slots=1)
-    # each takes 10 s: a second to start and nine epochs
-    assert [progress.began for progress in played.all_progress] == [0, 10, 20, 30, 40, 50]
-    assert all(c.ended and c.ended.outcome is Outcome.COMPLETE for c in played.all_progress)
-    policy = policy_of(plan, SMALL, slots=1)
-    assert policy.next(59.99) is None
-    assert policy.stop == out_of_time(60.0)
 
 
 def after_one_trial(

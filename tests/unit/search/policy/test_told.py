@@ -21,7 +21,6 @@ from tests.unit.search.policy.player import (
     Curves,
     always,
     play,
-    policy_of,
     usual,
 )
 
@@ -98,14 +97,6 @@ def test_a_trial_that_came_to_its_own_end_is_told_with_its_own_loss() -> None:
     whole = [one for one in played.all_progress if one.ranked_loss is not None]
     assert len({len(one.rounds) for one in whole}) == 3  # 3, 4 and 9 of 9
     assert all(told[one.trial.number] == one.best_loss for one in whole)
-
-
-def test_what_is_tried_is_the_cheapest_of_the_first_suggestions() -> None:
-    policy = policy_of(Plan(**{**PLAIN, "trials": 9}))
-    proposer = Proposer(SPACE, seed=0)
-    some = [p.config for p in itertools.islice(proposer.candidates(0, Observations.of([])), 3)]
-    trial = policy.next()
-    assert trial and trial.config == min(some, key=policy.costs.round_seconds)
 
 
 @pytest.mark.parametrize("seed", range(4))
