@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Locator, Page
 from tests import browser as browsers
 from tests.acceptance.test_serve import driver_processes
 from tests.browser import CONTRAST, FAINT, HUE_ALONE, WITHIN_S, Tab
-from tests.conftest import run_program, start_program, write_text
+from tests.conftest import run_program, start_program
 
 pytestmark = pytest.mark.full
 
@@ -97,32 +97,6 @@ def test_a_token_lets_a_browser_in_and_nothing_else_does(browser: Browser, site:
     assert (faults, tab.elsewhere()) == ([], [])
     refused = "error: Failed to load resource: the server responded with a status of 401"
     assert [said for said in tab.said if not said.startswith(refused)] == []
-
-
-def test_a_policy_that_is_broken_would_be_noticed(browser: Browser, site: Site) -> None:
-    tab = logged_in(browser, site)
-    tab.page.evaluate(
-        """() => {
-          const script = document.createElement("script"), image = document.createElement("img");
-          script.textContent = "window.ran = true";
-          image.src = "http://192.0.2.1/picture.png";
-          document.body.append(script, image);
-        }"""
-    )
-    assert tab.page.evaluate("() => window.ran") is None
-    assert sum("Content Security Policy" in said for said in tab.said) == 2
-    assert tab.faults() != []  # a picture without a text
-
-
-def test_a_large_file_is_taken(browser: Browser, site: Site, tmp_path: Path) -> None:
-    tab = logged_in(browser, site)
-    page = tab.go("/launch")
-    page.get_by_label("A file of yours").set_input_files(write_text(tmp_path / "l.txt", 2_000_000))
-    page.get_by_label("Trials at most").fill("many")  # so that nothing is trained on it
-    page.get_by_role("button", name="Launch").click()
-    assert "trials is 'many'" in page.get_by_role("alert").inner_text()
-    sample = page.get_by_label("Or a sample").locator("option:checked")
-    assert sample.inner_text() == "l.txt (2,000,000 bytes)"
 
 
 def test_a_sweep_goes_from_a_file_to_a_model_by_keys_and_clicks(

@@ -1,4 +1,4 @@
-"""Bundles, reports and reruns of a service; real ones are in acceptance/test_service_http.py."""
+"""Bundles, reports and reruns of a service; real ones are in acceptance/test_from_afar.py."""
 
 from __future__ import annotations
 
@@ -174,6 +174,19 @@ def test_a_report_is_fetched(address: str, capsys: pytest.CaptureFixture[str]) -
         page = Path(to).read_text(encoding="utf-8")
         pages.append((page[: page.index("<footer>")], capsys.readouterr().out.replace(to, "TO")))
     assert pages[0] == pages[1]
+
+
+def test_sweeps_are_deleted(
+    place: Place, address: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.launch(data, "other")
+    assert cli.main(["delete", "s", "--yes", "--server", address]) == 0
+    assert capsys.readouterr().out.startswith("sweep s: ")
+    command = ["prune", "--older-than", "0h", "--yes", "--server", address]
+    assert cli.main([*command, "--keep-best"]) == 0
+    assert "sweep other beside its best trial: 2 runs" in capsys.readouterr().out
+    assert cli.main(command) == 0
+    assert [row.sweep for row in place.service.sweeps()] == []
 
 
 @pytest.mark.parametrize(

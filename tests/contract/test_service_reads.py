@@ -117,6 +117,22 @@ def test_readers_of_what_does_not_change_cost_one_look(site: Site, client: TestC
     assert site.read.asked == asked
 
 
+def test_while_the_store_fails_the_queue_is_what_it_was(site: Site, client: TestClient) -> None:
+    submit(client, "one")
+    service = site.service
+    service._try_to_look()
+    known = service.queue()
+    broken = CountedClient(service._store.client)
+    broken.fault, service._store.client = ConnectionError("away"), broken
+    service._shared.forget()
+    service._try_to_look()
+    assert (service.queue(), service.figures.failed_looks) == (known, 1)
+    assert "away" in service.ready()
+    broken.fault = None
+    service._try_to_look()
+    assert ([one.sweep for one in service.queue()], service.ready()) == (["one"], "")
+
+
 def test_what_a_driver_writes_is_seen(site: Site, client: TestClient) -> None:
     run_id = submit(client, "one")["run_id"]
     site.app.state.site.answers.forget()
@@ -166,22 +182,4 @@ def test_no_sweep_is_submitted_whose_corpus_is_deleted_just_now(
         assert deleting.result().status_code == 204
         with pytest.raises(AssertionError):
             submitting.result()
-    assert client.get(f"{API}/sweeps").json()["sweeps"] == []
-
-
-def test_a_sweep_is_deleted_once_it_has_ended_and_is_seen_no_more(
-    site: Site, client: TestClient
-) -> None:
-    for name in ("one", "two"):
-        submit(client, name)
-    refused = client.delete(f"{API}/sweeps/one")
-    assert (refused.status_code, "waits or runs" in refused.text) == (409, True)
-    client.post(f"{API}/sweeps/one/stop")
-    assert client.delete(f"{API}/sweeps/one?dry_run=true").json()["runs"] == 1
-    assert len(client.get(f"{API}/sweeps").json()["sweeps"]) == 2
-    deleted = client.delete(f"{API}/sweeps/one").json()
-    assert (deleted["runs"], deleted["left"]) == (1, 0)
-    assert client.get(f"{API}/sweeps/one").status_code == 404
-    client.post(f"{API}/sweeps/two/stop")
-    assert client.post(f"{API}/prune", json={"older_than_seconds": 0}).json()["runs"] == 1
     assert client.get(f"{API}/sweeps").json()["sweeps"] == []

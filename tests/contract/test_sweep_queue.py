@@ -79,22 +79,6 @@ def spec_of(data: Path, name: str | None = None, **more: Any) -> SweepSpec:
     return tiny_spec(data=str(data), name=name, **{"trials": 3, **PLAIN, **more})
 
 
-def test_a_sweep_waits_as_a_scheduled_run_with_all_that_a_driver_needs(
-    service: Service, store: Store, data: Path
-) -> None:
-    name = service.submit(spec_of(data), owner="ann", priority=7)
-    assert name == "words-1"
-    run = reader.existing_sweep(store, name)
-    assert run.info.status == "SCHEDULED"
-    tags = run.data.tags
-    assert (tags[Tag.OWNER], tags[Tag.PRIORITY], tags[Tag.STATE]) == ("ann", "7", "queued")
-    assert reader.read_spec(run).data == str(data)
-    report = service.status(name)
-    assert (report.state, report.started, report.slots) == ("queued", None, None)
-    assert service.owner(name) == "ann"
-    assert [(row.state, row.data) for row in service.sweeps()] == [("queued", str(data))]
-
-
 def test_the_same_token_queues_one_sweep_and_another_spec_is_refused(
     service: Service, data: Path
 ) -> None:
@@ -162,20 +146,6 @@ def test_a_look_at_the_queue_while_a_driver_begins_changes_nothing(
     assert set(statuses) == {"RUNNING"}
 
 
-def test_order_and_reasons_are_those_of_the_scheduler(
-    service: Service, folder: Path, store: Store, clock: Time, data: Path
-) -> None:
-    for name, priority in (("a", 0), ("b", 0), ("c", 1), ("d", 0)):
-        service.submit(spec_of(data, name, trials=1), owner="ann", priority=priority)
-    service._look()
-    before = [(one.sweep, one.slots, one.priority) for one in service.queue()]
-    assert before == [("c", 1, 1), ("a", 1, 0), ("b", 0, 0), ("d", 0, 0)]
-    assert service.status("b").why == "waits: 4 sweeps share 2 slots; about 5 min"
-    service.prioritise("d", 5)
-    after = [one.sweep for one in service.queue()]
-    assert after == ["d", "c", "a", "b"]
-
-
 def test_a_sweep_that_has_just_ended_takes_no_priority(
     service: Service, store: Store, data: Path
 ) -> None:
@@ -208,25 +178,6 @@ def test_what_was_just_queued_has_its_place_at_once_and_takes_nobodys_slot(
 def slots_of(service: Service) -> dict[str, int]:
     """How many slots each sweep was given, in the order of the queue."""
     return {one.sweep: one.slots for one in service.queue()}
-
-
-def test_a_sweep_that_waits_is_paused_resumed_and_stopped(
-    service: Service, store: Store, data: Path
-) -> None:
-    service.submit(spec_of(data, "s"), owner="ann")
-    assert service.pause("s").state == "paused"
-    assert reader.existing_sweep(store, "s").info.status == "SCHEDULED"
-    service._look()
-    assert service.queue() == ()
-    assert service.resume("s", {"trials": 5}).state == "queued"
-    assert [dict(one.changes) for one in queue.queued(store)] == [{"trials": 5}]
-    with pytest.raises(InputError, match="'seed' may not change"):
-        service.resume("s", {"seed": 5})
-    stopped = service.stop("s")
-    assert (stopped.state, stopped.had_ended) == ("stopped", False)
-    assert reader.existing_sweep(store, "s").info.status == "KILLED"
-    assert api.status("s", settings=store.settings).why == "stopped on request"
-    assert queue.queued(store) == []
 
 
 def test_a_driver_that_begins_is_asked_to_end_until_it_does(store: Store, data: Path) -> None:

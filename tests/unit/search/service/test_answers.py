@@ -58,19 +58,6 @@ async def until(asked: Asked, times: int) -> None:
         await asyncio.sleep(0.01)
 
 
-def test_many_who_ask_at_once_cost_one_look() -> None:
-    asked, now = Asked(), [0.0]
-
-    async def run() -> None:
-        answers = Answers(Cache(None, lambda: now[0]), 1.0)
-        for time, content in ((0.0, b"1"), (0.9, b"1"), (1.1, b"2"), (60.0, b"3")):
-            now[0] = time
-            found = await asyncio.gather(*(get(answers, asked) for _ in range(50)))
-            assert {answer.content for answer in found} == {content}
-
-    asyncio.run(run())
-
-
 def test_after_a_change_the_next_answer_is_new_although_another_is_under_way() -> None:
     asked = Asked()
 
@@ -142,19 +129,6 @@ def test_one_who_goes_away_waits_no_more_and_leaves_the_answer_to_others() -> No
         assert (await tasks[1]).content == b"1"
         await asyncio.sleep(0.1)
         assert asked.times == 1  # nobody has asked the store for who has gone before its turn
-
-    asyncio.run(run())
-
-
-def test_an_error_is_given_to_all_who_ask() -> None:
-    def fails() -> None:
-        raise ValueError("no")
-
-    async def run() -> None:
-        answers = Answers(Cache(None), 60.0)
-        for _ in range(2):
-            with pytest.raises(ValueError, match="no"):
-                await get(answers, fails)
 
     asyncio.run(run())
 

@@ -100,19 +100,6 @@ def test_uploads_are_named_also_if_a_message_cuts_their_paths(
     assert names.named(f"data {shown(path)}: is none") == f"data 'corpus:{corpus.id}': is none"
 
 
-@pytest.mark.parametrize("space", ["/etc/passwd", "a.yaml", ""])
-def test_a_space_is_no_file_of_the_machine(names: DataNames, space: str) -> None:
-    with pytest.raises(InputError, match=r"space is .*: expected default or quick"):
-        names.spec_of({"space": space})
-
-
-def test_fields_are_refused_with_the_sentences_of_the_command_line(names: DataNames) -> None:
-    with pytest.raises(InputError, match=r"^request: trials is 0: expected a whole number from 1"):
-        names.spec_of({"trials": 0})
-    with pytest.raises(InputError, match=r"'trails' is no field: did you mean 'trials'\?"):
-        names.spec_of({"trails": 5})
-
-
 def test_code_is_refused_unless_it_is_allowed(names: DataNames, tmp_path: Path, root: Path) -> None:
     with pytest.raises(ProblemError, match="--allow-code") as refused:
         names.spec_of({"template": "server:template.py"})

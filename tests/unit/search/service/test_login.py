@@ -93,11 +93,16 @@ def test_what_a_proxy_forwards_needs_a_login_though_this_machine_needs_none(
     assert user_of(login, forwarded, bearer(token)) == User("ann", Role.READ)
 
 
-def test_on_loopback_nobody_is_asked_but_a_bad_token_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "given", ["Bearer", "Bearer ", "Bearer \xff", "Basic YW5uOnNlY3JldA==", "Basic !!!",
+              "Digest x", "lstm-sweep-x", "x" * 5000],
+)  # fmt: skip
+def test_on_loopback_nobody_is_asked_but_what_is_no_token_is_refused(
+    tmp_path: Path, given: str
+) -> None:
     login = Login(HttpSettings(folder=tmp_path))
     assert isinstance(user_of(login, cookie("of an earlier start")), User)
-    assert user_of(login, bearer("x")) == 401
-    assert user_of(login, ("authorization", "Basic YW5uOnNlY3JldA==")) == 401
+    assert user_of(login, ("authorization", given)) == 401
 
 
 def test_a_name_is_believed_from_the_proxy_alone(tmp_path: Path) -> None:
@@ -162,20 +167,7 @@ def test_only_a_proxy_says_who_asks(
 def test_options_of_a_proxy_are_checked() -> None:
     assert check_user_header("Remote-User") == "remote-user"
     assert check_user_header("X-Forwarded-User") == "x-forwarded-user"
-    for header in (
-        "User-Agent",
-        "Connection",
-        "Accept-Language",
-        "X-Real-IP",
-        "Sec-Fetch-Site",
-        "",
-        "a b",
-        "Cookie",
-        "X-Forwarded-For",
-        "Authorization",
-        "a:b",
-        "1",
-    ):
+    for header in ("User-Agent", "Sec-Fetch-Site", "Cookie", "X-Forwarded-For", "", "a b", "a:b"):
         with pytest.raises(InputError, match="--user-header is"):
             check_user_header(header)
     for proxy in ("", "*", "proxy", "10.0.0.1/8", "10.0.0"):
@@ -183,12 +175,10 @@ def test_options_of_a_proxy_are_checked() -> None:
             parse_proxies((proxy,))
 
 
-@pytest.mark.parametrize("text", ["", "a=b", COOKIE, "\x00=;;", "=", f"{COOKIE}="])
-def test_what_is_no_cookie_of_ours_is_none(text: str) -> None:
-    assert cookie_of({"cookie": text}) == ""
-
-
-@pytest.mark.parametrize("other", ['prefs={"theme":"dark"}', "a[b]=c", "say=caf\xe9", "lone", "x="])
+@pytest.mark.parametrize(
+    "other", ['prefs={"theme":"dark"}', "a[b]=c", "say=caf\xe9", "lone", "x=", COOKIE]
+)
 def test_cookies_of_other_programs_of_the_host_hide_none_of_ours(other: str) -> None:
     for cookies in ([f"{COOKIE}=of-us", other], [other, f"{COOKIE}=of-us"]):
         assert cookie_of({"cookie": "; ".join(cookies)}) == "of-us"
+    assert cookie_of({"cookie": other}) == ""

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 
 import pytest
@@ -62,13 +61,3 @@ def test_the_lists_of_changes_and_refusals_are_bounded_and_apart(
     for file in tmp_path.iterdir():
         assert file.stat().st_mode & 0o077 == 0
         assert all(json.loads(line) for line in file.read_text().splitlines())
-
-
-def test_a_line_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    audit = Audit(tmp_path)
-    audit.file.symlink_to("/dev/full")
-    with pytest.raises(OSError, match="Too many levels"):
-        audit.begin(ANN, "", "POST /x")
-    audit.file = Path(os.devnull).with_name("full")
-    with pytest.raises(OSError, match="No space left"):
-        audit.begin(ANN, "", "POST /x")

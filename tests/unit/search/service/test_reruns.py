@@ -46,7 +46,7 @@ def test_what_is_asked_for_is_on_the_disk_before_it_is_answered(
     assert len(synced) == 1
 
 
-def test_what_has_ended_is_read_on_request_alone_and_dropped_while_the_service_runs(
+def test_what_has_ended_is_dropped_in_the_end_while_the_service_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reruns = Reruns(tmp_path)
@@ -54,8 +54,6 @@ def test_what_has_ended_is_read_on_request_alone_and_dropped_while_the_service_r
     for file in reruns.open(ended):
         file.close()
     reruns.note_end(ended, 0)
-    assert reruns.queue(runs) == []
-    (tmp_path / ended / "asked.json").write_text("none")
     assert reruns.queue(runs) == []
     os.utime(tmp_path / ended, (0, 0))
     monkeypatch.setattr(module, "DROP_EVERY_S", -1.0)

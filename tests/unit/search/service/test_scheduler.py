@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.service.scheduler import Quota, Waiting, allot, duration, fair_shares
+from lstm_sweep.search.service.scheduler import Waiting, allot
 
 TURN_S, STEP_S = 300.0, 10.0
 
@@ -29,36 +29,6 @@ def shares(*sweeps: Waiting, slots: int, now: float = 0.0, **more: int) -> dict[
     return {one.name: one.slots for one in allot(sweeps, slots, now, **more)}
 
 
-def test_one_sweep_has_all_slots() -> None:
-    assert allot([sweep("a")], 4, 0.0) == [Quota("a", 4)]
-
-
-def test_two_trials_do_not_wait_behind_a_thousand() -> None:
-    long, short = sweep("a", held=2, wanted=1000), sweep("b", wanted=2, since=10.0)
-    assert shares(long, short, slots=2, now=10.0) == {"a": 1, "b": 1}
-
-
-def test_a_higher_priority_comes_first_and_leaves_what_it_does_not_want() -> None:
-    low, high = sweep("a", held=4), sweep("b", priority=1, wanted=3)
-    assert shares(low, high, slots=4) == {"a": 1, "b": 3}
-    assert shares(low, replace(high, wanted=9), slots=4) == {"a": 0, "b": 4}
-
-
-def test_a_user_has_no_more_than_the_limit_and_others_get_the_rest() -> None:
-    own = [sweep("a"), sweep("b")]
-    assert shares(*own, slots=4, most_per_user=3) == {"a": 2, "b": 1}
-    more = [*own, sweep("c", owner="bob")]
-    assert shares(*more, slots=5, most_per_user=2) == {"a": 1, "b": 1, "c": 2}
-
-
-def test_users_share_first_and_then_their_sweeps() -> None:
-    many = [sweep(f"a{n}") for n in range(50)]
-    found = shares(*many, sweep("b", owner="bob", since=9.0, wanted=50), slots=8)
-    assert (found.pop("b"), sorted(found.values())) == (4, [0] * 46 + [1] * 4)
-    found = shares(*many, sweep("b", owner="bob", wanted=1), slots=8)
-    assert found["b"] == 1 and sum(found.values()) == 8  # what one does not want others get
-
-
 def test_a_user_gives_way_after_a_turn_whichever_of_its_sweeps_had_it() -> None:
     ann = {"owner_since": 0.0}
     old, next_one = sweep("a", since=0.0, **ann), sweep("b", held=1, since=TURN_S - 50, **ann)
@@ -68,10 +38,6 @@ def test_a_user_gives_way_after_a_turn_whichever_of_its_sweeps_had_it() -> None:
     # nothing is gained by sweeps that wait for longer than those of others
     ended = [replace(one, held=0, owner_since=60.0) for one in (old, next_one)]
     assert shares(*ended, bob, slots=1, now=60.0) == {"a": 0, "b": 0, "c": 1}
-
-
-def test_a_limit_holds_over_priorities() -> None:
-    assert shares(sweep("a", priority=1), sweep("b"), slots=8, most_per_user=5) == {"a": 4, "b": 1}
 
 
 def test_the_first_one_that_waits_gets_the_slot_of_a_turn_that_is_over() -> None:
@@ -128,13 +94,6 @@ def test_a_sweep_that_waits_for_its_own_user_is_told_when_that_one_ends() -> Non
 def test_nothing_is_said_of_what_nobody_can_tell() -> None:
     high = sweep("a", priority=1, held=2, since=0.0)
     assert expected(high, sweep("b"), slots=2) == {"b": ""}
-
-
-@pytest.mark.parametrize(
-    "seconds, text", [(0.2, "1 s"), (59, "59 s"), (720, "12 min"), (7200, "2 h")]
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 @dataclass
@@ -236,21 +195,3 @@ def _check(
         }
         assert max(by_owner.values()) <= of_own + 1
         assert all(given_to[o.name] == 0 for o in ones if o.priority < one.priority)
-
-
-def test_what_some_do_not_want_is_shared_by_the_others() -> None:
-    assert fair_shares([1, 9, 9], 8) == [1, 4, 3]
-    assert fair_shares([9, 0, 9], 3) == [2, 0, 1]
-    assert fair_shares([], 3) == []
-
-
-@given(st.lists(st.integers(0, 9), max_size=20), st.integers(0, 30))
-def test_shares_are_even_and_nothing_is_left_that_somebody_wants(
-    wanted: list[int], slots: int
-) -> None:
-    shares = fair_shares(wanted, slots)
-    assert sum(shares) == min(slots, sum(wanted))
-    assert all(share <= want for share, want in zip(shares, wanted, strict=True))
-    short = [share for share, want in zip(shares, wanted, strict=True) if share < want]
-    if short:
-        assert max(shares) <= min(short) + 1

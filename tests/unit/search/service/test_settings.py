@@ -5,17 +5,8 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.service.settings import checked_roots, name_of, service_folder
+from lstm_sweep.search.service.settings import checked_roots, service_folder
 from lstm_sweep.search.store.settings import Settings
-
-
-@pytest.mark.parametrize(
-    "host, name",
-    [("a.example", "a.example"), ("A.Example:80", "a.example"), ("[::1]:80", "::1"),
-     ("[::1]", "::1"), ("::1", "::1"), ("", ""), ("127.0.0.1:1", "127.0.0.1")],
-)  # fmt: skip
-def test_a_host_has_a_name_without_its_port(host: str, name: str) -> None:
-    assert name_of(host) == name
 
 
 def test_the_folder_is_the_users_alone(tmp_path: Path) -> None:

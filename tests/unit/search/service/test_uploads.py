@@ -158,17 +158,6 @@ def test_a_name_that_is_none_is_refused(uploads: Uploads, name: str) -> None:
         uploads.announce("0" * 32, name, 1, "ann")
 
 
-def test_another_id_than_announced_is_refused_and_deleted(uploads: Uploads) -> None:
-    receiver = uploads.receive("a.txt", "ann", is_folder=False)
-    receiver.begin("a.txt")
-    receiver.write(CONTENT)
-    receiver.end()
-    with pytest.raises(ProblemError, match="expected the same") as refused:
-        receiver.finish("0" * 32)
-    receiver.close()
-    assert refused.value.status == 409 and left(uploads) == [] == uploads.corpora()
-
-
 @pytest.mark.parametrize(
     ("limits", "status"),
     [
@@ -254,10 +243,3 @@ def test_what_cannot_be_read_at_the_start_is_kept_and_may_be_sent_again(
         assert (about.parent / "content" / "a.txt").read_bytes() == CONTENT
     assert send(again) == made and again.path_of(made.id).read_bytes() == CONTENT
     assert Uploads(folder, Limits()).corpora() == [made]
-
-
-@pytest.mark.parametrize("corpus_id", ["", "..", "0" * 32])
-def test_an_unknown_corpus_is_not_found(uploads: Uploads, corpus_id: str) -> None:
-    with pytest.raises(ProblemError) as refused:
-        uploads.path_of(corpus_id)
-    assert refused.value.status == 404

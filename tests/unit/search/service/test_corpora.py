@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,23 +72,6 @@ def test_a_corpus_that_a_sweep_needs_is_kept_when_the_folder_has_moved(
     assert client.delete(PLACE).status_code == 204
 
 
-def test_a_folder_is_sent_as_a_tar_file(client: TestClient) -> None:
-    output = io.BytesIO()
-    with tarfile.open(fileobj=output, mode="w") as tar:
-        entry = tarfile.TarInfo("./test/a.txt")
-        entry.size = len(CONTENT)
-        tar.addfile(entry, io.BytesIO(CONTENT))
-    digests = {"test/a.txt": hashlib.sha256(CONTENT).hexdigest()}
-    corpus_id = corpus_id_of("logs", digests, is_folder=True)
-    sent = client.put(
-        f"{API}/corpora/{corpus_id}",
-        params={"name": "logs"},
-        content=output.getvalue(),
-        headers={"Content-Type": "application/x-tar"},
-    )
-    assert (sent.status_code, sent.json()["files"]) == (201, 1)
-
-
 @pytest.mark.parametrize(
     ("given", "status"),
     [
@@ -118,12 +99,6 @@ def test_what_is_no_id_names_no_corpus(client: TestClient, corpus_id: str) -> No
     sent = client.put(path, params={"name": "a.txt"}, content=CONTENT, headers=KIND)
     assert sent.status_code in (404, 422)
     assert client.get(path).status_code == 404
-
-
-def test_what_cannot_be_taken_is_refused_before_it_is_sent(client: TestClient) -> None:
-    assert announced(client, bytes=1 << 50).status_code == 413
-    assert announced(client, bytes=9 << 30, name="..").status_code == 422
-    assert announced(client, files=[]).status_code == 422
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(place: Place, client: TestClient) -> None:

@@ -1,0 +1,262 @@
+"""What endpoints answer beside what the commands show, which are compared with them elsewhere."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search import api
+from lstm_sweep.search.service.metrics import Metrics
+from lstm_sweep.search.service.queue import QueuedSweep
+from lstm_sweep.search.service.service import Figures
+from tests.service_app import API, SPACE, Place, send_corpus, use_scripted_engines
+
+
+@pytest.fixture
+def place(workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    use_scripted_engines(monkeypatch)
+    return Place.in_folder(workplace("sweeps"), data_roots=(data.parent,))
+
+
+@pytest.fixture
+def client(place: Place) -> Iterator[TestClient]:
+    with place.client() as client:
+        yield client
+
+
+def body(**more: Any) -> dict[str, Any]:
+    return {"data": "server:words.txt", "space": SPACE, "size_rule": "off", "trials": 1} | more
+
+
+def test_a_sweep_is_submitted_and_found(place: Place, client: TestClient) -> None:
+    made = client.post(f"{API}/sweeps", json=body(priority=7))
+    assert (made.status_code, made.headers["location"]) == (201, f"{API}/sweeps/words-1")
+    name = made.json()["sweep"]
+    assert client.get(made.headers["location"]).json() == made.json()
+    expected = api.status(name, settings=place.service.settings.store).to_dict()
+    assert {**expected, "owner": made.json()["owner"]} == made.json()
+    [row] = api.sweeps(settings=place.service.settings.store).to_list()
+    assert client.get(f"{API}/sweeps").json() == {
+        "sweeps": [row | {"data": "server:words.txt"}],  # no path of the machine
+        "left_out": [],
+        "next_page": None,
+    }
+    assert client.get(f"{API}/queue").json()["queue"][0]["priority"] == 7
+    key = {"Idempotency-Key": "a-token"}
+    names = [client.post(f"{API}/sweeps", json=body(), headers=key).json()["sweep"] for _ in "ab"]
+    assert names == ["words-2", "words-2"]
+
+
+@pytest.mark.parametrize(
+    "fields, sentence",
+    [
+        ({"trials": 0}, "request: trials is 0: expected a whole number from 1"),
+        ({"trails": 5}, "request: 'trails' is no field: did you mean 'trials'?"),
+        ({"priority": 500}, "priority is 500: expected a whole number from -100 to 100"),
+        ({"priority": True}, "priority is True: expected a whole number from -100 to 100"),
+        ({"data": "/etc/passwd"}, "request: data is '/etc/passwd': expected the name of a sample"),
+        ({"space": "/etc/passwd"}, "request: space is '/etc/passwd': expected default or quick"),
+        ({"space": {"layers": "many"}}, "request: space: layers"),
+        ({"name": "../x"}, "request: name is '../x': expected up to 100 letters"),
+        ({"split": [1]}, "request: split is [1]: expected three shares"),
+    ],
+)
+def test_a_bad_submission_gets_the_sentence_of_the_command_line(
+    client: TestClient, fields: dict[str, Any], sentence: str
+) -> None:
+    answer = client.post(f"{API}/sweeps", json=body(**fields))
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(sentence)
+    assert client.post(f"{API}/dry-runs", json=body(**fields)).status_code == 422
+    assert client.get(f"{API}/sweeps").json()["sweeps"] == []
+
+
+def test_a_sweep_is_paused_resumed_stopped_and_reprioritised(
+    place: Place, client: TestClient, data: Path
+) -> None:
+    place.launch(data, "s", trials=1)
+    for what in ("pause", "resume"):
+        assert client.post(f"{API}/sweeps/s/{what}").json()["sweep"] == "s"
+    assert place.service.calls == [("pause", "s"), ("resume", "s")]
+    for field in ("seed", "request"):
+        assert client.post(f"{API}/sweeps/s/resume", json={field: 1}).status_code == 422
+    stopped = client.post(f"{API}/sweeps/s/stop").json()
+    assert (stopped["state"], stopped["had_ended"]) == ("finished", True)
+    assert stopped["advice"].startswith("lstm-sweep ") or "`lstm-sweep" in stopped["advice"]
+    assert client.patch(f"{API}/sweeps/s", json={"priority": -3}).json()["priority"] == -3
+    for wrong in ({}, {"priority": "high"}, {"priority": 1, "more": 2}):
+        assert client.patch(f"{API}/sweeps/s", json=wrong).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["none", "%2e%2e", "a%00", "%ff", "x" * 200, "a%2Fb"])
+def test_an_unknown_sweep_is_no_error_of_the_server(client: TestClient, name: str) -> None:
+    for method, path in [("GET", ""), ("POST", "/pause"), ("POST", "/stop"), ("GET", "/trials"),
+                         ("GET", "/events"), ("GET", "/export"), ("GET", "/trials/0")]:  # fmt: skip
+        answer = client.request(method, f"{API}/sweeps/{name}{path}")
+        assert answer.status_code in (404, 405, 422), path
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_an_unchanged_answer_is_not_sent_again(
+    place: Place, client: TestClient, data: Path
+) -> None:
+    place.launch(data, "s", trials=1)
+    first = client.get(f"{API}/sweeps/s")
+    again = client.get(f"{API}/sweeps/s", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    place.service.owners["s"] = "ann"
+    assert client.get(f"{API}/sweeps/s", headers={"If-None-Match": first.headers["etag"]}).json()
+
+
+def test_trials_come_in_pages_and_are_found_by_their_runs(
+    place: Place, client: TestClient, data: Path
+) -> None:
+    place.launch(data)
+    expected = api.trials("s", settings=place.service.settings.store).to_list()
+    pages, page = list[str](), ""
+    while page is not None:
+        found = client.get(f"{API}/sweeps/s/trials?limit=2&page={page}").json()
+        pages += [one["trial"] for one in found["trials"]]
+        page = found["next_page"]
+    assert pages == [one["trial"] for one in expected] and len(pages) == 3
+    shown = client.get(f"{API}/sweeps/s/trials/2").json()
+    for reference in (shown["run_id"], shown["run_id"][:8]):
+        assert client.get(f"{API}/runs/{reference}").json() == shown
+
+
+@pytest.mark.parametrize(
+    "path, status",
+    [("sweeps/s/trials/9", 404), ("sweeps/s/trials/x", 422), ("sweeps/s/trials/-1", 422),
+     ("sweeps/s/trials?limit=0", 422), ("sweeps/s/trials?limit=1001", 422),
+     ("sweeps/s/trials?page=x", 422),
+     ("sweeps?page=x", 422), ("queue?page=-1", 422), ("runs/ffffff", 404),
+     ("runs/a", 404), ("runs/a%2Fb", 404), ("runs/a'b", 422), ("reruns/none", 404),
+     (f"sweeps/s/trials/{10**30}", 422)],
+)  # fmt: skip
+def test_what_is_not_there_is_refused(
+    place: Place, client: TestClient, data: Path, path: str, status: int
+) -> None:
+    place.launch(data, trials=1)
+    answer = client.get(f"{API}/{path}")
+    assert (answer.status_code, answer.json()["status"]) == (status, status)
+
+
+def test_a_rerun_waits_until_it_is_trained(place: Place, data: Path) -> None:
+    place.launch(data)
+    client = place.client()  # not entered, so nothing is trained
+    made = client.post(f"{API}/sweeps/s/trials/1/reruns", json={"changes": {"dropout": 0.25}})
+    assert made.status_code == 202
+    assert client.get(made.headers["location"]).json() == made.json()
+    assert (made.json()["trial"], made.json()["state"]) == ("s/1", "queued")
+    changes: list[Any] = [{"none": 1}, [], {"dropout": [1]}, {"dropout": "\n"}]
+    settings: list[Any] = ["layers=2", ["layers"], ["none=1"], ["layers=2,3"], [2], None]
+    bodies = [{"x": 1}, *({"changes": one} for one in changes), *({"set": s} for s in settings)]
+    for wrong in bodies:
+        assert client.post(f"{API}/sweeps/s/trials/1/reruns", json=wrong).status_code == 422
+    assert client.post(f"{API}/sweeps/s/trials/9/reruns").status_code == 404
+
+
+def test_a_dry_run_names_data_as_the_request_does(client: TestClient) -> None:
+    data = send_corpus(client, b"sun moon river " * 400)
+    body = {"data": data, "trials": 20, "set": ["layer_size=8,12"], "size_rule": "warn"}
+    found = client.post(f"{API}/dry-runs", json=body).json()
+    assert (found["spec"]["data"], found["budget"]["trials"]) == (data, 20)
+    assert "uploads" not in str(found["notes"]) and found["typical"]["config"]["layer_size"] in (
+        8,
+        12,
+    )
+    assert client.get(f"{API}/sweeps").json()["sweeps"] == []
+    assert client.post(f"{API}/dry-runs", json={"template": data}).status_code == 403
+
+
+def test_who_looks_at_large_data_holds_nobody_up(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may, ended = threading.Semaphore(0), threading.Event(), list[str]()
+
+    def take_long(*given: Any, **more: Any) -> None:
+        begun.release()
+        may.wait(20)
+        ended.append("too late")
+        raise InputError("no")
+
+    for name in ("size", "dry_run"):
+        monkeypatch.setattr(api, name, take_long)
+
+    def ask(path: str) -> int:
+        return client.post(f"{API}/{path}", json={"data": "server:words.txt"}).status_code
+
+    kinds = ["sizes", "dry-runs"] * 4
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        asked = [pool.submit(ask, kind) for kind in kinds]
+        while begun.acquire(timeout=1):  # as many as are let in
+            pass
+        try:
+            assert client.get(f"{API}/sweeps").status_code == 200
+            assert ended == []
+        finally:
+            may.set()
+        assert [one.result() for one in asked] == [422] * len(kinds)
+
+
+def test_it_says_without_a_login_whether_it_takes_sweeps_and_names_nothing(
+    workplace: Callable[[str], Path],
+) -> None:
+    place = Place.in_folder(workplace("ready"), asks_login=True)
+    place.service.owners["a-name"] = "ann"  # one in the queue
+    with place.client() as client:
+        answer = client.get(f"{API}/ready")
+        assert answer.json() == {
+            "status": "ready", "takes_code": False, "running": 1, "queued": 0, "slots_held": 1,
+        }  # fmt: skip
+        place.service.not_ready = "store postgresql://db/runs does not answer"
+        answer = client.get(f"{API}/ready")
+        assert (answer.status_code, "postgresql" in answer.text) == (503, False)
+        assert client.get(f"{API}/health").json()["status"] == "ok"
+
+
+def test_figures_are_in_the_format_of_prometheus(client: TestClient) -> None:
+    client.get(f"{API}/sweeps/none")
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    lines = answer.text.splitlines()
+    assert 'lstm_sweep_sweeps{state="running"} 0.0' in lines and "lstm_sweep_ready 1.0" in lines
+    route = f'route="{API}/sweeps/{{sweep}}",status="404"'
+    assert f'lstm_sweep_requests_total{{method="GET",{route}}} 1.0' in lines
+
+
+def test_methods_that_clients_make_up_are_counted_as_one() -> None:
+    metrics = Metrics()
+    for method in ("GET", "PATCH", *(f"MADE{n}" for n in range(50))):
+        metrics.note(method, "/", 404, 0.1)
+    text = metrics.text([], [], listeners=0, is_ready=True, figures=Figures()).decode()
+    found = dict(re.findall(r'requests_total{method="(\w+)".*} (\d+)', text))
+    assert found == {"GET": "1", "PATCH": "1", "other": "50"}
+
+
+def test_an_operator_sees_deaths_failures_the_store_and_how_long_the_oldest_waits() -> None:
+    now = datetime.now(UTC)
+    queue = [
+        QueuedSweep(
+            sweep=name, run_id=name, owner="ann", priority=0, slots=slots,
+            submitted=now - timedelta(hours=hours), wanted=1, driver=None, why="",
+        )
+        for name, hours, slots in (("a", 9, 1), ("b", 2, 0), ("c", 1, 0))
+    ]  # fmt: skip
+    figures = Figures(driver_deaths=3, failed_looks=2, store_s=0.25)
+    text = Metrics().text([], queue, listeners=0, is_ready=True, figures=figures).decode()
+    found = dict(re.findall(r"^(\w+) (\S+)$", text, re.MULTILINE))
+    assert 7200 <= float(found["lstm_sweep_oldest_wait_seconds"]) < 7300
+    assert float(found["lstm_sweep_driver_deaths"]) == 3
+    assert float(found["lstm_sweep_failed_looks"]) == 2
+    assert float(found["lstm_sweep_store_seconds"]) == 0.25
+    assert float(found["process_open_fds"]) > 2
