@@ -283,6 +283,7 @@ def prepared() -> None:
     from lstm_sweep.models import backend
 
     backend.prepare(gpu=False, seed=0)  # threads are set before the first operation, or never
+    backend.run_operations_alone()
 
 
 @pytest.fixture(scope="session")

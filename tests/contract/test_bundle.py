@@ -15,7 +15,6 @@ import h5py
 import numpy as np
 import pytest
 
-from lstm_sweep.models import backend
 from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import TrialConfig
@@ -28,9 +27,7 @@ LETTERS = Alphabet(tuple("abcdefgh"))
 METRICS = {"trial": "s/3", "val_loss": 1.5, "test_loss": 1.75}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prepared() -> None:
-    backend.prepare(gpu=False, seed=0)
+pytestmark = pytest.mark.usefixtures("prepared")
 
 
 @pytest.fixture(scope="module")
@@ -216,26 +213,19 @@ BAD: list[tuple[str, Change, list[str]]] = [
     ("no metrics", without("metrics.json"), ["metrics.json: No such file"]),
     ("no network", without("model.keras"), ["model.keras: No such file"]),
     ("a folder", as_folder("config.json"), ["config.json: Is a directory"]),
-    ("bytes", text("config.json", b"\xff\xfe\0"), ["config.json", "expected JSON"]),
-    ("empty", text("config.json", ""), ["config.json", "expected JSON"]),
     ("a list", text("config.json", "[1]"), ["config.json holds a list", "an object"]),
     ("deep", text("alphabet.json", "[" * 100_000), ["alphabet.json", "expected JSON"]),
     ("a long number", text("config.json", "9" * 5_000), ["config.json", "expected JSON"]),
     ("a name twice", text("config.json", '{"layers": 1, "layers": 2}'), ["'layers' occurs twice"]),
-    ("half", text("alphabet.json", '{"kind": "chars"'), ["alphabet.json", "expected JSON"]),
     ("enormous", text("metrics.json", b" " * ((1 << 26) + 1)), ["metrics.json", "fewer"]),
     ("an unknown field", field("config.json", "layer_sise", 3), ["did you mean 'layer_size'?"]),
     ("a wrong type", field("config.json", "layers", "two"), ["layers is 'two'", "an integer"]),
     ("out of range", field("config.json", "layers", 99), ["layers is 99", "from 1 to 16"]),
     ("too large", field("config.json", "layer_size", 16384), ["model.keras has", "at least"]),
     ("another kind", field("alphabet.json", "kind", "words"), ["kind is 'words'", "chars or ids"]),
-    ("a list as kind", field("alphabet.json", "kind", []), ["kind is []", "chars or ids"]),
     ("reserved", field("alphabet.json", "reserved", ["<pad>"]), ["reserved is ['<pad>']"]),
-    ("no symbols", field("alphabet.json", "symbols", []), ["symbols is []", "a list of chars"]),
-    ("a text", field("alphabet.json", "symbols", "abc"), ["symbols is 'abc'", "a list of chars"]),
     ("twice", field("alphabet.json", "symbols", ["a", "a"]), ["after 'a' follows 'a'", "rising"]),
     ("not rising", field("alphabet.json", "symbols", ["b", "a"]), ["'b' follows 'a'"]),
-    ("mixed", field("alphabet.json", "symbols", ["a", 3]), ["follows 3", "chars"]),
     ("a word", field("alphabet.json", "symbols", ["ab"]), ["follows 'ab'", "chars"]),
     ("half a letter", field("alphabet.json", "symbols", ["\ud800"]), ["chars in rising"]),
     ("more symbols", field("alphabet.json", "symbols", list("abcdefghij")), ["weights"]),
@@ -243,11 +233,9 @@ BAD: list[tuple[str, Change, list[str]]] = [
     ("noise", text("model.keras", b"\7" * 50_000), ["model.keras", "expected the weights"]),
     ("an archive", archive(), ["model.keras", "expected the weights"]),
     ("an archive that climbs", archive(**{"../x": b"1"}), ["model.keras", "the weights"]),
-    ("an absolute path in an archive", archive(**{"/tmp/x": b"1"}), ["model.keras", "the weights"]),
     ("weights of noise", archive(**{"model.weights.h5": b"\7" * 9}), ["model.keras", "weights"]),
     ("another network", network(CONFIG.evolve(layer_size=9)), ["model.keras", "the weights"]),
     ("fewer layers", network(CONFIG.evolve(layers=1)), ["model.keras", "the weights"]),
-    ("another direction", network(CONFIG.evolve(direction="bi")), ["model.keras", "the weights"]),
     ("a pipe", as_pipe("config.json"), ["config.json is a pipe", "expected a file"]),
     ("a network as a pipe", as_pipe("model.keras"), ["model.keras is a pipe", "expected a file"]),
     ("holes", sparse, ["model.keras has", "expected at least"]),

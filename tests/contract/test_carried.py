@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,25 +13,40 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lstm_sweep.models.bundle import served_model
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data import streams
-from lstm_sweep.models.data.alphabet import START
+from lstm_sweep.models.data.alphabet import START, Alphabet
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.streams import training_windows
 from lstm_sweep.models.scoring import log_softmax
-from tests.conftest import in_full
+from lstm_sweep.search.cli import main
+from tests.conftest import in_full, write_text
 from tests.contract.arithmetic import assert_near
-from tests.contract.carried_networks import CARRIED, networks_of
 from tests.unit.models.data.splits import split_of
 
+CARRIED = TrialConfig(
+    state="carried", layers=2, layer_size=7, sequence_length=6, batch_size=4, optimizer="sgd",
+    learning_rate=0.1,
+)  # fmt: skip
+LETTERS = Alphabet(tuple("abcdefgh"))
 
-@pytest.fixture(scope="module", autouse=True)
-def prepared() -> None:
-    from lstm_sweep.models import backend
 
-    backend.prepare(gpu=False, seed=0)
-    backend.run_operations_alone()
+def networks_of(config: TrialConfig, seed: int = 2) -> Any:
+    """Networks for ten codes, ready to be trained, with weights as large as if they were."""
+    from lstm_sweep.models.network import lstm
+
+    networks = lstm.build(config, 10)
+    rng = np.random.default_rng(seed)
+    for weight in networks.trained.trainable_variables:
+        weight.assign(rng.normal(size=weight.shape, scale=0.4))
+    networks.copy_weights()
+    lstm.compile_for_training(networks.trained, config)
+    return networks
+
+
+pytestmark = pytest.mark.usefixtures("prepared")
 
 
 def trained(program_of: Callable[[Any], Any], config: TrialConfig) -> list[Any]:
@@ -121,79 +140,6 @@ def test_a_session_is_trained_on_as_if_it_were_read_at_once(
     assert shorter > 3
 
 
-def test_averages_change_no_step_of_a_carried_state() -> None:
-    found = []
-    for averaging in ("polynomial", "off"):
-        config = CARRIED.evolve(averaging=averaging, dropout=0.2)
-        found.append(steps_of_default_program(config))
-    for left, right in zip(*found, strict=True):
-        np.testing.assert_array_equal(left, right)
-
-
-def steps_of_default_program(config: TrialConfig) -> list[Any]:
-    """Losses of an epoch, and weights and states after it."""
-    from lstm_sweep.models.network.program import program_of
-
-    networks = networks_of(config)
-    program = program_of(networks, config, 0)
-    split = split_of([50, 3, 1, 20, 6, 80])
-    epoch = training_windows(type(split)(split.codes % 8 + 2, split.starts), config, 1).epoch(1)
-    losses, _ = program.train(epoch.select(0, epoch.steps))
-    program.sync()
-    variables = [one for one in networks.trained.variables if one.dtype == "float32"]
-    return [losses, *(one.numpy() for one in variables)]
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("averaging", ["polynomial", "off"])
-def test_networks_of_reduced_precision_are_scored_in_float32(averaging: str) -> None:
-    """As on a GPU: weights are copied or averaged, states are not."""
-    from lstm_sweep.models.cpu.stream_loop import CarriedKerasProgram
-    from lstm_sweep.models.network import lstm
-
-    config = CARRIED.evolve(precision="bfloat16", averaging=averaging)
-    networks = lstm.build(config, 10, mixed=True)
-    lstm.compile_for_training(networks.trained, config)
-    start = [one.numpy() for one in networks.scored.weights]
-    for own, one in zip(start, networks.trained.trainable_variables, strict=True):
-        np.testing.assert_array_equal(own, one.numpy())
-    program = CarriedKerasProgram(networks, config)
-    split = split_of([50, 3, 1, 20, 6, 80])
-    epoch = training_windows(type(split)(split.codes % 8 + 2, split.starts), config, 1).epoch(1)
-    program.train(epoch.select(0, epoch.steps))
-    program.sync()
-    trained = [one.numpy() for one in networks.trained.trainable_variables]
-    scored = [one.numpy() for one in networks.scored.weights]
-    same = [bool((left == right).all()) for left, right in zip(trained, scored, strict=True)]
-    assert all(same) if averaging == "off" else not any(same)
-    codes = np.random.default_rng(3).integers(0, 10, (3, 6)).astype(np.int32)
-    last, _ = program.stream(codes, 5 * 3 + np.arange(3), None)
-    np.testing.assert_allclose(last, networks.scored.predict_on_batch(codes), atol=1e-5)
-
-
-def test_a_row_that_does_not_go_on_knows_nothing_of_what_was_before() -> None:
-    from lstm_sweep.models.data.streams import CarriedSteps
-    from lstm_sweep.models.network.program import program_of
-
-    rng = np.random.default_rng(0)
-    codes = rng.integers(0, 10, (2, 4, 7)).astype(np.int32)
-    counted = np.full((2, 4), 6, np.int32)
-    counted[0, 1:] = counted[1, 1:] = 0  # only the first row counts
-    losses = {}
-    for goes_on in (0.0, 1.0):
-        for past in (0, 1):
-            steps = CarriedSteps(
-                np.concatenate([(codes[:1] + past) % 10, codes[1:]]),
-                np.zeros_like(counted),
-                np.concatenate([np.zeros_like(counted[:1]), counted[1:]]),
-                np.array([[0.0] * 4, [goes_on] * 4], np.float32),
-            )
-            program = program_of(networks_of(CARRIED), CARRIED, 0)
-            losses[goes_on, past] = float(program.train(steps)[0][1])
-    assert losses[0.0, 0] == losses[0.0, 1]
-    assert losses[1.0, 0] != losses[1.0, 1]
-
-
 def best_loss(config: TrialConfig, data: Path) -> float:
     from lstm_sweep.models import backend
     from lstm_sweep.models.network import training
@@ -218,3 +164,145 @@ def test_more_is_remembered_than_a_window_holds(tmp_path: Path) -> None:
     reset = best_loss(config, tmp_path / "log.txt")
     assert reset > 1.9 * expected
     assert best_loss(config.evolve(state="carried"), tmp_path / "log.txt") < 1.3 * expected
+
+
+def by_plain_keras(file: Path, codes: list[int]) -> Any:
+    """Logits after each of `codes`, read one by one from a state of zero, `[codes, alphabet]`."""
+    import keras
+
+    model = keras.models.load_model(file, safe_mode=True)
+    cells = [layer.cell for layer in model.layers if isinstance(layer, keras.layers.LSTM)]
+    embeddings = [layer for layer in model.layers if isinstance(layer, keras.layers.Embedding)]
+    states = [cell.get_initial_state(1) for cell in cells]
+    found = []
+    for code in codes:
+        one = np.array([code], "int32")
+        x = embeddings[0](one) if embeddings else keras.ops.one_hot(one, model.output_shape[-1])
+        for number, cell in enumerate(cells):
+            x, states[number] = cell(x, states[number])
+        found.append(np.asarray(model.get_layer("logits")(x))[0])
+    return np.array(found, np.float64)
+
+
+@pytest.fixture
+def bundled(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A bundle `best` in the working folder; a parameter has fields of its config."""
+    from lstm_sweep.models.bundle import bundle
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    metrics = {"trial": "s/3", "val_loss": 1.5, "test_loss": 1.75}
+    config = CARRIED.evolve(**getattr(request, "param", {}))
+    content = bundle.Bundle("s/3", config, LETTERS, metrics)
+    bundle.write(networks_of(config).scored, content, tmp_path / "best", "keras")
+    return tmp_path / "best"
+
+
+def output_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_text_is_continued_from_all_that_was_before(
+    bundled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompt = "cabfeddabgh"  # longer than a window
+    asked = ("generate", "best", "--prompt", prompt, "--length", "9", "--temperature", "0")
+    [text] = output_of(capsys, *asked)["sequences"]
+    codes = [START, *LETTERS.encode(prompt + text[:-1])]
+    likeliest = by_plain_keras(bundled / "model.keras", codes)[-9:, 2:].argmax(axis=1) + 2
+    assert text == "".join(map(str, LETTERS.decode(likeliest)))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "bundled", [{}, {"embedding_size": 5}], ids=["one-hot", "embedding"], indirect=True
+)
+def test_a_served_model_reads_sessions_from_their_heads(
+    bundled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pandas as pd
+
+    texts = ["cabfeddabgh", "", "hg", "abcdef"]  # more than a window, none, part of one, and one
+    asked = pd.DataFrame({"text": texts * 40})  # more than one call has rows for
+    model: Any = served_model._load_pyfunc(str(bundled))
+    found = model.predict(asked, {"length": 9, "temperature": 0.0, "top": 3})
+    assert found[: len(texts)] == found[-len(texts) :]
+    for text, one in zip(texts, found, strict=False):
+        codes = LETTERS.encode(text)
+        logs = log_softmax(by_plain_keras(bundled / "model.keras", [START, *codes]))
+        assert one["surprise"] == pytest.approx(
+            (-logs[np.arange(len(codes)), codes]).tolist(), 1e-4
+        )
+        best = np.argsort(-logs[-1, 2:])[:3] + 2
+        assert [each["symbol"] for each in one["next"]] == LETTERS.decode(best)
+        prompt = ("--prompt", text) if text else ()
+        asked_here = ("generate", "best", *prompt, "--length", "9", "--temperature", "0")
+        [continuation] = output_of(capsys, *asked_here)["sequences"]
+        assert one["continuation"] == continuation
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "bundled", [{}, {"embedding_size": 5}], ids=["one-hot", "embedding"], indirect=True
+)
+def test_the_programs_of_the_readme_run_with_plain_keras(bundled: Path) -> None:
+    from lstm_sweep.models.bundle import clean_process
+
+    text = (bundled / "README.md").read_text(encoding="utf-8")
+    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(programs) == 2
+    with contextlib.chdir(bundled), contextlib.redirect_stdout(io.StringIO()) as printed:
+        known: dict[str, Any] = {}
+        for program in programs:
+            exec(program, known)
+    past = LETTERS.encode(known["past"])
+    logits = by_plain_keras(bundled / "model.keras", [START, *past])[-1]
+    chances = np.sort(np.exp(logits) / np.exp(logits).sum())[::-1][:5]
+    shown = [float(line.split()[-1]) for line in printed.getvalue().splitlines()]
+    assert shown[5:] == pytest.approx(chances.tolist(), abs=1e-4)
+    codes = np.array([[START, *past]], np.int32)
+    theirs = clean_process.predict_by_symbol(bundled, codes)
+    np.testing.assert_allclose(theirs[0], logits, atol=1e-5)
+
+
+def test_the_same_targets_are_scored_whatever_the_state() -> None:
+    """All of them, each once, and after all symbols of its session."""
+    from lstm_sweep.models.network.evaluation import predictions
+    from lstm_sweep.models.network.program import predictor_of, program_of
+
+    split = split_of([30, 4, 1, 19])
+    split = type(split)(split.codes % 8 + 2, split.starts)
+    targets = np.array([2, 3, 29, 30, 33, 34, 40, 53])
+    networks = networks_of(CARRIED)
+    program: Any = program_of(networks, CARRIED, 0)
+    found = np.empty((len(targets), 10))
+    for logs, true, numbers in predictions(
+        predictor_of(program, CARRIED), CARRIED, 10, split, targets
+    ):
+        assert (true == split.codes[targets[numbers]]).all()
+        found[numbers] = logs
+    for number, target in enumerate(targets):
+        head = split.starts[split.starts <= target].max()
+        codes = np.array([[START, *split.codes[head:target]]], np.int32)
+        logits, _ = program.stream(codes, np.array([codes.shape[1] - 1]), None)
+        np.testing.assert_allclose(found[number], log_softmax(logits)[0], atol=1e-5)
+
+
+@pytest.mark.full
+def test_a_sweep_ends_in_a_bundle_that_was_compared_in_both_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_text(tmp_path / "words.txt")
+    fields = ("direction=uni", "state=carried", "layer_size=8", "layers=1", "sequence_length=10")
+    settings = [word for field in (*fields, "epochs=1") for word in ("--set", field)]
+    few = ("--trials", "1", "--ladder", "off", "--size-rule", "off", "--on", "inline")
+    swept = output_of(capsys, "launch", "--data", "words.txt", "--name", "s", *few, *settings)
+    assert swept["best"]["config"]["state"] == "carried"
+    exported = output_of(capsys, "export", "s", "--to", "best")
+    assert exported["by_symbol"] == 10
+    assert exported["parity"]["max_difference"] < 1e-4
+    assert exported["test_loss"] == pytest.approx(swept["best"]["val_loss"], rel=0.2)

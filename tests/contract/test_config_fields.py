@@ -43,23 +43,6 @@ def test_the_graphs_on_a_cpu_depend_on_a_field_or_it_takes_effect_elsewhere() ->
     assert sorted([*IN_FORM, *ELSEWHERE]) == sorted(FIELDS)
 
 
-@pytest.mark.parametrize("field", IN_FORM)
-def test_another_value_of_a_field_in_the_form_gives_another_form(field: str) -> None:
-    from lstm_sweep.models.cpu.forward import Form
-
-    other = CONFIG.evolve(**{field: IN_FORM[field]})
-    assert Form.of(other, 9) != Form.of(CONFIG, 9)
-
-
-@pytest.mark.parametrize("field", ELSEWHERE)
-def test_networks_that_differ_in_another_field_share_their_form(field: str) -> None:
-    from lstm_sweep.models.cpu.forward import Form
-
-    other = CONFIG.evolve(**{field: ELSEWHERE[field]})
-    assert other != CONFIG
-    assert Form.of(other, 9) == Form.of(CONFIG, 9)
-
-
 #: of small networks that are trained with each field as it is in `IN_FORM` or `ELSEWHERE`
 SMALL = TrialConfig(
     layers=1, layer_size=12, sequence_length=10, batch_size=16, epochs=1, dropout=0.2

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_sweep.models import backend
 from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import TrialConfig
@@ -23,9 +22,7 @@ METRICS = {"trial": "s/3", "val_loss": 1.5, "test_loss": 1.75}
 LETTERS, EVENTS = Alphabet(tuple("abcd")), Alphabet((3, 70, 500))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prepared() -> None:
-    backend.prepare(gpu=False, seed=0)
+pytestmark = pytest.mark.usefixtures("prepared")
 
 
 def write(folder: Path, alphabet: Alphabet, favourite: int | None = None) -> None:
@@ -118,26 +115,6 @@ def test_candidates_are_counted_in_place_of_probabilities(
     # what was never seen is not among the likeliest, however many these are
     found = detected(capsys, "--data", "log.txt", "--candidates", "9")
     assert [finding["symbol"] for finding in found["findings"]] == [8]
-
-
-def test_what_was_never_seen_is_unexpected_however_likely_the_network_finds_it(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(place / "best", EVENTS, favourite=3)
-    (place / "log.txt").write_text("70\n3\n70\n500\n8\n", encoding="utf-8")
-    found = detected(capsys, "--data", "log.txt", "--below", "1e-9")
-    assert [finding["symbol"] for finding in found["findings"]] == [8]
-    assert found["findings"][0]["probability"] > 1e-9 and not found["findings"][0]["known"]
-
-
-def test_nothing_unexpected_is_said_in_a_line(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(place / "best", EVENTS, favourite=3)
-    (place / "log.txt").write_text("70\n70\n", encoding="utf-8")
-    assert main(["detect", "best", "--data", "log.txt"]) == 0
-    [line] = capsys.readouterr().out.splitlines()
-    assert line.startswith("2 symbols in 1 session: 0.00") and "; 0 unknown or less likely" in line
 
 
 @pytest.mark.parametrize(

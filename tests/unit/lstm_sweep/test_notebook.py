@@ -22,7 +22,7 @@ from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.sweep.observer import SILENT
 from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Ended, Job, Outcome, Progressed, Slot, Trial
+from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial
 from tests.states import with_trials
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -86,12 +86,6 @@ def test_outside_a_notebook_it_is_silent_unless_asked(capsys: pytest.CaptureFixt
     assert capsys.readouterr() == ("", "a line\n")
 
 
-def test_ipython_in_a_terminal_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = SimpleNamespace(get_ipython=lambda: SimpleNamespace())
-    monkeypatch.setitem(sys.modules, "IPython", terminal)
-    assert observer_of(None) is SILENT
-
-
 def test_in_a_notebook_one_output_is_updated(cell: Cell) -> None:
     assert observer_of(False) is SILENT
     table = observer_of(None)
@@ -104,24 +98,6 @@ def test_in_a_notebook_one_output_is_updated(cell: Cell) -> None:
     table.ended(state(now=2.1))
     assert (cell.outputs, len(cell.shown)) == (1, 3)
     assert "docs: 1 of 5 trials, best docs/1 1.2500" in cell.shown[1]["text/plain"]
-
-
-def test_parts_of_epochs_are_shown_that_have_rounds() -> None:
-    found = state()
-    slot, one = next(iter(found.running.items()))
-    in_rounds = replace(
-        one, trial=replace(one.trial, rounds_per_epoch=5), latest=Progressed(2, 0.5, 1.7)
-    )
-    shown = page(replace(found, running={slot: in_rounds}), [], ended=False)
-    assert "<td>0.3/27</td><td>1.7500</td>" in shown
-
-
-def test_the_best_trial_is_marked_while_it_runs() -> None:
-    found = state()
-    slot, one = next(iter(found.running.items()))
-    leading = replace(found, running={slot: replace(one, rounds=[{"val_loss": 1.0}])})
-    assert "best docs/2 1.0000 (running)," in page(leading, [], ended=False)
-    assert "best docs/1 1.2500," in page(leading, [], ended=True)
 
 
 def test_paused_trials_are_listed() -> None:
@@ -144,12 +120,6 @@ def test_the_table_has_what_runs_what_is_best_and_the_baselines(cell: Cell) -> N
     assert "baselines: naive bayes 2.0000" in page
     assert "corpus: &lt;b&gt; &amp; more" in page
     assert '<progress value="1" max="5"' in page
-
-
-def test_a_sweep_that_has_ended_shows_no_bar_and_nothing_that_runs(cell: Cell) -> None:
-    NotebookTable().ended(state())
-    assert "<progress" not in cell.shown[0]["text/html"]
-    assert "<th>running</th>" not in cell.shown[0]["text/html"]
 
 
 def test_no_secret_is_shown_in_a_notebook(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:

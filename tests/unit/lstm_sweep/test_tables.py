@@ -50,20 +50,6 @@ def test_trials_are_a_row_each_and_fields_of_their_config_columns() -> None:
     assert types["outcome"] == types["direction"] == "string"
 
 
-def test_epochs_are_fractions_where_they_have_rounds() -> None:
-    table = _tables.trials([ROW | {"rounds_per_epoch": 5, "best_epoch": 0.4, "epochs": 2.0}])
-    assert table.loc["docs/2", "best_epoch"] == 0.4
-    assert {str(table[name].dtype) for name in ("best_epoch", "epochs")} == {"Float64"}
-    rows = [{"epoch": 0.2, "val_loss": 2.0}, {"epoch": 0.4, "val_loss": 1.0}]
-    assert _tables.curve(rows, ["val_loss"], 5).index.tolist() == [0.2, 0.4]
-
-
-def test_a_table_without_trials_has_its_columns() -> None:
-    table = _tables.trials([])
-    assert len(table) == 0
-    assert {name: str(kind) for name, kind in table.dtypes.items()} == _tables.TRIAL
-
-
 @pytest.mark.parametrize(
     "values, kind",
     [
@@ -90,16 +76,6 @@ def test_a_curve_is_numbers_by_epoch() -> None:
     np.testing.assert_equal(curve["val_loss"].to_numpy(), [2.0, np.nan])
     nothing = _tables.curve([], ["train_loss", "val_loss"])
     assert [*nothing.columns] == ["train_loss", "val_loss"] and len(nothing) == 0
-
-
-def test_findings_are_rows_and_totals_are_attributes() -> None:
-    found = {
-        "session": "a", "place": 1, "symbol": 5, "known": True, "probability": 0.1, "likelier": 2,
-        "expected": [{"symbol": 4, "probability": 0.5}], "before": [3],
-    }  # fmt: skip
-    table = _tables.findings({"bundle": "b/1", "loss": 1.5, "unexpected": 7, "findings": [found]})
-    assert table.to_dict("records") == [found]
-    assert table.attrs == {"bundle": "b/1", "loss": 1.5, "unexpected": 7}
 
 
 # --- questions ------------------------------------------------------------------------------------
@@ -144,10 +120,6 @@ def test_without_a_result_there_is_no_best_trial(
 ) -> None:
     with pytest.raises(ls.InputError, match=r"no trial with a result.*failed \(10 trials in a row"):
         _ = listed(*records).best
-
-
-def test_baselines_come_with_the_trials(listed: Callable[..., Sweep]) -> None:
-    assert listed().baselines == {"unigram": 3.0}
 
 
 def test_of_runs_that_cannot_be_read_there_is_a_warning(listed: Callable[..., Sweep]) -> None:

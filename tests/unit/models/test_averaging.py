@@ -27,27 +27,8 @@ def test_the_shares_of_all_steps_are_a_whole(steps: int, eta: float) -> None:
     assert counts.sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("steps", [7, 100])
-def test_without_eta_all_steps_count_the_same(steps: int) -> None:
-    np.testing.assert_allclose(weights_of_steps(steps, 0.0), 1 / steps)
-
-
 def test_with_eta_3_a_step_counts_by_the_third_power_of_its_number() -> None:
     found = weights_of_steps(100, 3.0)
     number = np.arange(1, 101)
     expected = number * (number + 1.0) * (number + 2)  # Shamir and Zhang's product
     np.testing.assert_allclose(found, expected / expected.sum())
-
-
-@pytest.mark.parametrize("steps", [EACH_UNTIL, 8 * EACH_UNTIL, 80 * EACH_UNTIL])
-def test_the_average_is_over_the_last_part_of_the_steps_so_far(steps: int) -> None:
-    counts = weights_of_steps(steps, 16.0)
-    middle = (counts * np.arange(1, steps + 1)).sum() / steps
-    assert middle == pytest.approx(17 / 18, abs=0.01)
-    assert counts[: steps * 3 // 4].sum() < 0.02
-
-
-def test_after_the_first_steps_few_enter() -> None:
-    due = [step for step in range(1, 3 * EACH_UNTIL + 1) if is_due(step)]
-    assert due[:EACH_UNTIL] == list(range(1, EACH_UNTIL + 1))
-    assert set(np.diff(due[EACH_UNTIL - 1 :])) == {INTERVAL}

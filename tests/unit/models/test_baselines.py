@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 import tracemalloc
+from collections import Counter
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -12,23 +13,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmarks.chains import IDS, data_of
 from lstm_sweep.models.baselines import (
     FAMILIES,
     Baseline,
     Counts,
     MarkovChain,
     NaiveBayes,
+    NGram,
     best_order,
     score_all,
 )
 from lstm_sweep.models.data.alphabet import START, Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
-from lstm_sweep.models.data.windows import scoring_targets, scoring_windows
+from lstm_sweep.models.data.windows import scoring_windows
 from lstm_sweep.models.scoring import Floats
 
 #: codes of the two symbols of the smallest alphabet
 A, B = 2, 3
-SIZE = 4
+SIZE = 5
 
 
 def split_of(sessions: list[list[int]]) -> Split:
@@ -47,55 +50,6 @@ def corpus_of(codes: NDArray[np.integer], symbols: int) -> Corpus:
 
 def windows_of(*rows: list[int]) -> NDArray[np.int32]:
     return np.array(rows, np.int32)
-
-
-HAND_MADE = split_of([[A, B, A, A]])
-
-
-@pytest.mark.parametrize(
-    ("smoothing", "expected"),
-    [
-        # (0 + 1, 0 + 1, 3 + 1, 1 + 1) / (4 + 4 * 1)
-        (1.0, [1 / 8, 1 / 8, 4 / 8, 2 / 8]),
-        # (0.5, 0.5, 3.5, 1.5) / 6
-        (0.5, [1 / 12, 1 / 12, 7 / 12, 3 / 12]),
-    ],
-)
-def test_a_unigram_equals_that_computed_by_hand(smoothing: float, expected: list[float]) -> None:
-    predicted = NaiveBayes(0, smoothing).predict(Counts(HAND_MADE, SIZE), windows_of([A], [B]))
-    np.testing.assert_allclose(np.exp(predicted), [expected, expected])
-
-
-@pytest.mark.parametrize(
-    ("before", "expected"),
-    [
-        # the prior is (1, 1, 4, 2) / 8, its weight 4; after A came B once and A once
-        (A, [0.5 / 6, 0.5 / 6, 3 / 6, 2 / 6]),
-        # after B came A once
-        (B, [0.5 / 5, 0.5 / 5, 3 / 5, 1 / 5]),
-        # the session began with A
-        (START, [0.5 / 5, 0.5 / 5, 3 / 5, 1 / 5]),
-        # the unknown symbol never came: what is left is the prior
-        (1, [1 / 8, 1 / 8, 4 / 8, 2 / 8]),
-    ],
-)
-def test_a_markov_chain_equals_that_computed_by_hand(before: int, expected: list[float]) -> None:
-    predicted = MarkovChain(1.0).predict(Counts(HAND_MADE, SIZE), windows_of([before]))
-    np.testing.assert_allclose(np.exp(predicted), [expected])
-
-
-def test_a_naive_bayes_equals_that_computed_by_hand() -> None:
-    # P(c) * (1 + how often A came before c) / (4 + how often c came)
-    joint = np.array([1 / 8 * 1 / 4, 1 / 8 * 1 / 4, 4 / 8 * 2 / 7, 2 / 8 * 2 / 5])
-    predicted = NaiveBayes(1, 1.0).predict(Counts(HAND_MADE, SIZE), windows_of([A]))
-    np.testing.assert_allclose(np.exp(predicted), [joint / joint.sum()])
-
-
-def test_pairs_do_not_cross_sessions() -> None:
-    counts = Counts(split_of([[A, A], [B]]), SIZE)
-    expected = np.zeros((SIZE, SIZE))
-    expected[START, A] = expected[A, A] = expected[START, B] = 1
-    np.testing.assert_array_equal(counts.pairs(1).toarray(), expected)
 
 
 small_sessions = st.lists(
@@ -129,18 +83,6 @@ def test_pairs_are_the_same_however_they_are_counted(
     np.testing.assert_array_equal(counted.toarray(), followers(sessions, lag))
 
 
-def test_of_a_large_corpus_the_last_symbols_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    # what comes first says the opposite of what comes last
-    codes = np.concatenate([np.tile([A, A, A, B], 200), np.tile([B, B, B, A], 200)])
-    corpus = corpus_of(np.concatenate([codes, np.tile([B, B, B, A], 50)]), 2)
-    targets = np.arange(len(corpus.validation))
-    whole = score_all(corpus, targets)[0].metrics["loss"]
-    monkeypatch.setattr("lstm_sweep.models.baselines.COUNTED", 400)
-    last = score_all(corpus, targets)[0].metrics["loss"]
-    entropy = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
-    assert last == pytest.approx(entropy, abs=0.01) and whole > entropy + 0.05
-
-
 def by_definition(
     model: NaiveBayes | MarkovChain, sessions: list[list[int]], past: list[int]
 ) -> Floats:
@@ -164,31 +106,11 @@ def test_a_prediction_follows_its_definition(
     np.testing.assert_allclose(np.exp(predicted), [by_definition(model, sessions, past)], rtol=1e-9)
 
 
-@pytest.mark.parametrize("model", [model for family in FAMILIES.values() for model in family])
-def test_a_prediction_is_a_distribution(model: Baseline) -> None:
-    rng = np.random.default_rng(1)
-    counts = Counts(split_of([rng.integers(1, 20, 300).tolist() for _ in range(3)]), 25)
-    windows = rng.integers(0, 25, (50, max(1, model.window))).astype(np.int32)
-    predicted = np.exp(model.predict(counts, windows))
-    assert predicted.shape == (50, 25)
-    assert (predicted > 0).all()
-    np.testing.assert_allclose(predicted.sum(axis=1), 1, rtol=1e-9)
-
-
 def chain(size: int, seed: int) -> NDArray[np.int64]:
     """Draw a first-order chain over ten symbols: nine times in ten, the next one."""
     rng = np.random.default_rng(seed)
     steps = np.where(rng.random(size) < 0.9, 1, rng.integers(0, 10, size))
     return 2 + np.cumsum(steps) % 10
-
-
-def test_a_markov_chain_beats_a_unigram_on_a_first_order_chain() -> None:
-    corpus = corpus_of(chain(30_000, 1), 10)
-    losses = {s.name: s.metrics["loss"] for s in score_all(corpus, np.arange(2000))}
-    assert losses["unigram"] == pytest.approx(math.log(10), abs=0.02)
-    # the next one comes with 0.91, each of the nine others with 0.01
-    entropy = -0.91 * math.log(0.91) - 9 * 0.01 * math.log(0.01)
-    assert losses["markov"] == pytest.approx(entropy, abs=0.05)
 
 
 def losses_of(model: Baseline, corpus: Corpus, targets: NDArray[np.int64]) -> Floats:
@@ -211,14 +133,6 @@ def test_no_baseline_predicts_independent_uniform_symbols(symbols: int, seed: in
         assert result.metrics["loss"] >= math.log(symbols) - 3 * error - 1e-9
 
 
-def test_a_score_is_the_mean_over_the_given_targets() -> None:
-    corpus = corpus_of(chain(5000, 3), 10)
-    targets = scoring_targets(corpus.validation, 100, seed=2)
-    for result in score_all(corpus, targets):
-        expected = losses_of(result.model, corpus, targets).mean()
-        assert result.metrics["loss"] == pytest.approx(expected)
-
-
 def test_validation_data_choose_neither_smoothing_nor_window() -> None:
     corpus = corpus_of(chain(5000, 4), 10)
     noise = np.random.default_rng(0).integers(2, 12, len(corpus.validation))
@@ -226,16 +140,6 @@ def test_validation_data_choose_neither_smoothing_nor_window() -> None:
     here, there = (score_all(c, np.arange(100)) for c in (corpus, other))
     assert [s.model for s in here] == [s.model for s in there]
     assert [s.metrics for s in here] != [s.metrics for s in there]
-
-
-def test_the_smallest_corpus_has_baselines() -> None:
-    # two symbols of training, one of validation
-    one = Split(np.array([A], np.uint8), np.zeros(1, np.int64))
-    train = Split(np.array([A, B], np.uint8), np.zeros(1, np.int64))
-    corpus = Corpus("tiny", Alphabet(("a", "b")), train, one, one, "0" * 32, "")
-    scores = score_all(corpus, np.zeros(1, np.int64))
-    assert [s.name for s in scores] == ["unigram", "markov", "naive_bayes", "ngram"]
-    assert all(math.isfinite(s.metrics["loss"]) for s in scores)
 
 
 def test_the_best_order_is_that_of_the_ngram_model_that_is_scored() -> None:
@@ -260,3 +164,90 @@ def test_an_alphabet_of_5000_ids_takes_little_memory() -> None:
     assert len(scores) == len(FAMILIES)
     # a few blocks of 34 MB; one dense table of pairs or predictions would add 200 MB
     assert peak < 300e6
+
+
+def one_session(codes: NDArray[np.integer]) -> Split:
+    return Split(codes.astype(np.uint16), np.zeros(1, np.int64))
+
+
+def ngram_by_definition(sessions: list[list[int]], context: list[int]) -> Floats:
+    """Count what followed a context, and each of its ends, one by one."""
+    found = np.full(SIZE, 1 / SIZE)
+    for order in range(len(context) + 1):
+        after: Counter[int] = Counter()
+        for session in sessions:
+            padded = [START] * order + session
+            for place, code in enumerate(session):
+                if padded[place : place + order] == context[len(context) - order :]:
+                    after[code] += 1
+        if after:
+            often = np.array([after[code] for code in range(SIZE)])
+            found = (often + len(after) * found) / (after.total() + len(after))
+    return found
+
+
+contexts = st.integers(1, 5).flatmap(
+    lambda order: st.lists(
+        st.lists(st.integers(0, 4), min_size=order, max_size=order), min_size=1, max_size=6
+    )
+)
+
+
+@given(small_sessions, contexts, st.integers(1, 8), st.sampled_from([0, 10, 1000]))
+def test_an_ngram_follows_its_definition_however_it_is_counted(
+    sessions: list[list[int]], given_contexts: list[list[int]], block: int, dense: int
+) -> None:
+    with (
+        patch("lstm_sweep.models.baselines.NGRAM_BLOCK", block),
+        patch("lstm_sweep.models.baselines.DENSE", dense),
+    ):
+        counts = Counts(split_of(sessions), SIZE)
+        predicted = NGram(len(given_contexts[0])).predict(counts, windows_of(*given_contexts))
+    expected = [ngram_by_definition(sessions, context) for context in given_contexts]
+    np.testing.assert_allclose(np.exp(predicted), expected, rtol=1e-9)
+    np.testing.assert_allclose(np.exp(predicted).sum(axis=1), 1, rtol=1e-9)
+
+
+@given(small_sessions, contexts, contexts)
+def test_windows_that_were_not_expected_are_counted_too(
+    sessions: list[list[int]], expected: list[list[int]], given_contexts: list[list[int]]
+) -> None:
+    counts, model = Counts(split_of(sessions), SIZE), NGram(len(given_contexts[0]))
+    counts.expect(windows_of(*expected))
+    alone = model.predict(Counts(split_of(sessions), SIZE), windows_of(*given_contexts))
+    np.testing.assert_array_equal(model.predict(counts, windows_of(*given_contexts)), alone)
+
+
+def test_codes_of_a_large_alphabet_are_not_taken_for_others() -> None:
+    rng = np.random.default_rng(1)
+    codes = rng.integers(2, 5000, 3000)
+    windows = codes[np.arange(8) + np.arange(2990)[:, None]].astype(np.int32)
+    predicted = NGram(8).predict(Counts(one_session(codes), 5000), windows[:50])
+    # eight codes in a row came once; what followed has half of what is left at each order
+    true = np.exp(predicted[np.arange(50), codes[8:58]])
+    assert (true > 0.99).all()
+    # in another order they never came
+    other = NGram(8).predict(Counts(one_session(codes), 5000), windows[:50, [1, 0, *range(2, 8)]])
+    lower = NGram(6).predict(Counts(one_session(codes), 5000), windows[:50, 2:])
+    np.testing.assert_allclose(other, lower)
+
+
+def scored(corpus: Corpus) -> dict[str, tuple[int, float]]:
+    """Window and loss of each baseline on all validation symbols."""
+    found = score_all(corpus, np.arange(len(corpus.validation)))
+    return {one.name: (one.model.window, one.metrics["loss"]) for one in found}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_chain_of_second_order_is_learned_nearly_as_well_as_can_be(seed: int) -> None:
+    chain, parts = data_of(seed)
+    train, validation = (one_session(parts[name] + A) for name in ("train", "validation"))
+    found = scored(Corpus("c", Alphabet(tuple(range(IDS))), train, validation, validation, "0", ""))
+    assert found["ngram"][0] == 2
+    pairs = windows_of(*([a, b] for a in range(A, A + IDS) for b in range(A, A + IDS)))
+    told = np.exp(NGram(2).predict(Counts(train, A + IDS), pairs))[:, A:]
+    loss = chain.cross_entropy(told.reshape(IDS, IDS, IDS))
+    bound = chain.bound(parts["train"])
+    assert bound < loss < 1.01 * bound
+    assert found["ngram"][1] == pytest.approx(loss, abs=0.03)  # of 6,000 ids
+    assert found["markov"][1] > bound + 0.8

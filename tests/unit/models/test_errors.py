@@ -9,10 +9,6 @@ def test_the_nearest_name_comes_first() -> None:
     assert one_of("lairs", ["units", "layers"]) == "did you mean 'layers'? possible: units, layers"
 
 
-def test_a_name_like_no_other_gets_no_hint() -> None:
-    assert one_of("qqq", ["units", "layers"]) == "possible: units, layers"
-
-
 def test_a_message_is_one_line_that_is_not_long() -> None:
     assert str(InputError("a\nb\r\x1b[0m\u2028\0é")) == r"a\nb\r\x1b[0m\u2028\x00é"
     long = str(InputError("begin" + "\n" * 10**6 + "end"))

@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.rounds import (
     RoundPart,
-    epoch_of,
     epoch_text,
-    epochs_after,
     epochs_text,
     part_of_epoch,
 )
@@ -28,14 +26,6 @@ def test_the_rounds_of_an_epoch_are_all_of_its_steps_in_order(
     sizes = [part.end - part.begin for part in parts]
     assert max(sizes) - min(sizes) <= 1
     assert min(sizes) >= 1 or rounds > steps
-
-
-@given(st.integers(1, 1000), st.integers(1, 100))
-def test_with_one_round_an_epoch_a_round_is_an_epoch(number: int, steps: int) -> None:
-    assert part_of_epoch(number, 1, steps) == RoundPart(number, 0, steps)
-    assert (epoch_of(number, 1), epochs_after(number, 1)) == (number, number)
-    assert isinstance(epochs_after(number, 1), int)
-    assert epoch_text(number, 1) == str(number)
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,9 @@ from numpy.typing import NDArray
 from lstm_sweep.models.bundle.generation import (
     Codes,
     continued,
-    continued_stream,
     draw,
     until_ended,
 )
-from lstm_sweep.models.cpu.program_types import States
-from lstm_sweep.models.data.alphabet import START
-from lstm_sweep.models.data.windows import Indices
 
 Logits = NDArray[np.float32]
 
@@ -86,24 +82,3 @@ def test_a_sequence_ends_with_its_first_end_and_all_of_them_when_the_last_has_en
     turns = [[5, 2, 4], [2, 7, 4], [3, 3, 4], [3, 3, 2], [9, 9, 9]]
     found = until_ended(np.array(turn, np.int32) for turn in turns)
     assert [turn.tolist() for turn in found] == [[5, 2, 4], [2, 2, 4], [2, 2, 4], [2, 2, 2]]
-
-
-def test_with_a_carried_state_each_symbol_is_read_once() -> None:
-    read = list[list[list[int]]]()
-
-    def stream(codes: Codes, wanted: Indices, states: States | None) -> tuple[Logits, States]:
-        """The state of a row is the sum of what it has read; the symbol follows from that."""
-        rows, steps = codes.shape
-        assert wanted.tolist() == [rows * (steps - 1) + row for row in range(rows)]
-        read.append(codes.tolist())
-        sums = codes.sum(axis=1) + (0 if states is None else states[0])
-        return np.eye(10, dtype=np.float32)[2 + sums % 7], [sums]
-
-    past = np.array([5, 3, 4], np.int32)
-    turns = continued_stream(stream, past, rows=2, temperature=0.0, seed=0)
-    first, second, third = (turn.tolist() for turn in islice(turns, 3))
-    begin = START + 5 + 3 + 4
-    assert first == [2 + begin % 7] * 2
-    assert second == [2 + (begin + first[0]) % 7] * 2
-    assert read == [[[START, 5, 3, 4]] * 2, [[first[0]]] * 2, [[second[0]]] * 2]
-    assert third == [2 + (begin + first[0] + second[0]) % 7] * 2

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import itertools
 import json
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -94,43 +93,6 @@ def test_a_session_of_any_length_is_judged_in_calls_of_one_size(model: NextSymbo
     assert set(model._reader._network.rows) == {rows}
 
 
-class Lean(Network):
-    """Notes of how many logits a caller holds on to."""
-
-    def __init__(self, alphabet: int) -> None:
-        super().__init__(alphabet)
-        self.alive = 0
-        self.most = 0
-
-    def predict_on_batch(self, windows: NDArray[np.int32]) -> NDArray[np.float32]:
-        """As of `Network`."""
-        made = super().predict_on_batch(windows)
-        self.alive += 1
-        self.most = max(self.most, self.alive)
-        weakref.finalize(made, self._drop)
-        return made
-
-    def _drop(self) -> None:
-        self.alive -= 1
-
-
-def test_the_memory_for_a_session_does_not_grow_with_its_length(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, network = model_of(TEXT, tmp_path, monkeypatch), Lean(len(TEXT))
-    kept = served_model._log_softmax
-
-    def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        network.rows.append(len(logits))
-        return kept(logits)
-
-    monkeypatch.setattr(served_model, "_log_softmax", softmax)
-    model._reader = served_model.WindowReader(network)
-    [found] = model.predict(pd.DataFrame({"text": ["abc" * 2_000]}))
-    assert len(found["surprise"]) == 6_000
-    assert max(network.rows) == served_model.ROWS and network.most <= 2
-
-
 def test_a_request_for_too_many_symbols_is_refused(
     model: NextSymbolModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,53 +110,11 @@ def test_a_request_for_too_many_symbols_is_refused(
     assert model.predict(pd.DataFrame({"text": ["a" * 49]}), {"length": 50})
 
 
-def test_a_call_has_fewer_rows_where_windows_take_much_memory(
-    model: NextSymbolModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = pd.DataFrame({"text": ["abcabcab"]})
-    whole = model.predict(given)
-    monkeypatch.setattr(served_model, "NUMBERS", 3 * LENGTH * len(TEXT) + 1)
-    network = Network(len(TEXT))
-    model._reader = served_model.WindowReader(network)
-    assert model.predict(given) == whole
-    assert network.rows == [3, 3, 3]
-
-
 def test_without_surprise_one_window_is_enough(model: NextSymbolModel) -> None:
     given = pd.DataFrame({"text": ["abcabc"]})
     [found] = model.predict(given, {"surprise": False})
     assert model._reader._network.rows == [1] and [*found] == ["next"]
     assert found["next"] == model.predict(given)[0]["next"]
-
-
-@pytest.mark.parametrize(("temperature", "seed"), [(0.0, 0), (1.0, 0), (0.7, 5)])
-def test_sessions_are_continued_as_generate_does(
-    model: NextSymbolModel, temperature: float, seed: int
-) -> None:
-    texts = ["ab", "abcdef", ""]
-    params = {"length": 20, "temperature": temperature, "seed": seed}
-    found = model.predict(pd.DataFrame({"text": texts}), params)
-    for text, one in zip(texts, found, strict=True):
-        drawn = continued(
-            Network(8).predict_on_batch,
-            TEXT.encode(text),
-            window=LENGTH,
-            rows=1,
-            temperature=temperature,
-            seed=seed,
-        )
-        codes = [int(row[0]) for row in itertools.islice(drawn, 20)]
-        assert one["continuation"] == "".join(map(str, TEXT.decode(codes)))
-
-
-def test_event_ids_are_lists_of_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = model_of(IDS, tmp_path, monkeypatch)
-    given = pd.DataFrame({"ids": [np.array([3, 7, 99]), np.array([], int)]})
-    found = model.predict(given, {"length": 3, "top": 9})
-    assert [len(one["surprise"]) for one in found] == [3, 0]
-    assert {next["symbol"] for next in found[0]["next"]} == {3, 7, 20}
-    assert set(found[0]["continuation"]) <= {3, 7, 20}
-    json.dumps(found)
 
 
 def test_sessions_of_a_network_with_ends_may_end(
@@ -260,15 +180,3 @@ def test_its_code_needs_nothing_of_this_program() -> None:
     standard = {"__future__", "collections", "json", "os", "pathlib", "threading", "typing"}
     assert libraries < found
     assert found - libraries == standard
-
-
-@pytest.mark.parametrize(
-    "config", [None, {"state": "reset"}, {"state": "carried", "direction": "bi"}]
-)
-def test_windows_are_read_unless_the_state_is_carried(
-    config: dict[str, str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if config:
-        (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    found = model_of(TEXT, tmp_path, monkeypatch)
-    assert type(found._reader) is served_model.WindowReader

@@ -6,18 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.models.data.alphabet import END, RESERVED, START, UNKNOWN, Alphabet
+from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
 from lstm_sweep.models.errors import InputError
-
-
-def test_codes_0_and_1_are_reserved() -> None:
-    alphabet = Alphabet(("a", "b"))
-    assert len(alphabet) == 4
-    assert alphabet.decode([START, UNKNOWN, 2, 3]) == [*RESERVED, "a", "b"]
-
-
-def test_a_symbol_that_the_alphabet_lacks_is_unknown() -> None:
-    assert Alphabet((5, 70)).encode([70, 6, 5]).tolist() == [3, UNKNOWN, 2]
 
 
 def test_the_end_of_a_session_has_the_code_after_those_that_never_come_next() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +10,10 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.data import reader, spool
-from lstm_sweep.models.data.corpus import Corpus, load
-from lstm_sweep.models.data.source import SAMPLES, Source
+from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
+from lstm_sweep.models.data.corpus import LONGEST, SHORTEST, Corpus, Split, excerpt, load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.errors import InputError
 from tests.unit.models.data.corpus_files import (
     FOLDERS,
     MULTIBYTE,
@@ -24,17 +28,6 @@ from tests.unit.models.data.corpus_files import (
 )
 
 # What a session is
-
-
-def test_the_characters_of_a_file_are_its_symbols(tmp_path: Path) -> None:
-    corpus = load_file(tmp_path, TEXT)
-    assert symbols_of(corpus) == list(TEXT)
-    assert corpus.alphabet.symbols == ("a", "b", "c", "d")
-
-
-def test_a_file_of_characters_is_one_session(tmp_path: Path) -> None:
-    corpus = load_file(tmp_path, "ab\ncd\n" * 20)
-    assert corpus.train.starts.tolist() == [0]
 
 
 def test_each_file_of_a_folder_is_a_session_in_order_of_name(tmp_path: Path) -> None:
@@ -55,21 +48,10 @@ def test_each_file_with_one_id_on_a_line_is_a_session(tmp_path: Path) -> None:
     assert corpus.decided.endswith("a symbol is an event id, a file is a session")
 
 
-def test_each_line_with_several_ids_is_a_session(tmp_path: Path) -> None:
-    corpus = load_file(tmp_path, "1 2 3\n2 3\n\n3\n1\t1 2\n" * 10)
-    assert sessions_of(corpus, corpus.train)[:5] == [[1, 2, 3], [2, 3], [3], [1, 1, 2], [1, 2, 3]]
-    assert corpus.decided.endswith("a symbol is an event id, a line is a session")
-
-
 def test_one_line_with_several_ids_makes_each_line_of_every_file_a_session(tmp_path: Path) -> None:
     files = {"a": ids([1, 2, 3]), "b": "1 2\n3\n" * 30}
     corpus = load_files(tmp_path, files, "ids")
     assert sessions_of(corpus, corpus.train)[:5] == [[1], [2], [3], [1, 2], [3]]
-
-
-def test_lines_without_an_end_still_count(tmp_path: Path) -> None:
-    corpus = load_file(tmp_path, ids([1, 2] * 20) + "7")
-    assert sum(sizes_of(corpus)) == 41
 
 
 def test_hidden_files_are_ignored(tmp_path: Path) -> None:
@@ -79,50 +61,9 @@ def test_hidden_files_are_ignored(tmp_path: Path) -> None:
     assert load_files(tmp_path / "corpus", hidden, "chars").digest == without
 
 
-def test_a_folder_inside_a_hidden_one_is_not_hidden(tmp_path: Path) -> None:
-    assert sum(sizes_of(load_files(tmp_path / ".cache/data", {"a.txt": TEXT}, "chars"))) == 100
-
-
 def test_empty_files_are_passed_over(tmp_path: Path) -> None:
     corpus = load_files(tmp_path, {"a": "", "b": "ab" * 50, "c": ""}, "chars")
     assert corpus.train.starts.tolist() == [0]
-
-
-# Files of several blocks
-
-
-@pytest.mark.parametrize("block", [1, 2, 3, 5, 7, 64])
-@pytest.mark.parametrize(
-    ("files", "symbols"),
-    [
-        ({"a": MULTIBYTE, "b": "ß" * 9, "c": MULTIBYTE}, "chars"),
-        ({"a": ids([1, 22, 333] * 20), "b": ids([4, 1] * 10)}, "ids"),
-        ({"a": "1 22 333\n\n4\n22 1\n" * 10, "b": "1 1\n4 4\n" * 10}, "ids"),
-    ],
-)
-def test_a_file_of_many_blocks_is_read_as_one(
-    tmp_path: Path,
-    files: dict[str, str],
-    symbols: str,
-    block: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    whole = load_files(tmp_path, files, symbols)
-    monkeypatch.setattr(reader, "BLOCK_BYTES", block)
-    parts = load_files(tmp_path, files, symbols)
-    assert parts.digest == whole.digest
-    assert symbols_of(parts) == symbols_of(whole)
-    assert parts.train.starts.tolist() == whole.train.starts.tolist()
-
-
-# The digest
-
-
-def test_the_same_data_have_the_same_digest(tmp_path: Path) -> None:
-    first = load_files(tmp_path / "one", {"a": TEXT, "b": TEXT}, "chars")
-    second = load_files(tmp_path / "two", {"x": TEXT, "y": TEXT}, "chars")
-    assert first.digest == second.digest
-    assert len(first.digest) == 32
 
 
 @pytest.mark.parametrize(
@@ -153,75 +94,28 @@ def test_any_change_of_the_data_changes_the_digest(
     assert load_files(tmp_path / "after", changed, "auto").digest != before
 
 
-def test_another_split_alone_changes_the_digest(tmp_path: Path) -> None:
-    write(tmp_path, {"data": TEXT})
-    shares = [(0.8, 0.1, 0.1), (0.7, 0.2, 0.1), (0.8, 0.15, 0.05)]
-    digests = {load(Source(data=str(tmp_path / "data"), split=split)).digest for split in shares}
-    assert len(digests) == 3
-
-
-# Saved corpora
-
-
-@pytest.mark.parametrize("content", [MULTIBYTE * 3, "1 2 3\n5 1\n" * 30])
-def test_a_saved_corpus_opens_as_it_was(tmp_path: Path, content: str) -> None:
-    corpus = load_file(tmp_path, content)
-    corpus.save(tmp_path / "saved")
-    opened = Corpus.open(tmp_path / "saved")
-    assert opened.alphabet == corpus.alphabet
-    assert (opened.name, opened.digest, opened.decided) == (
-        corpus.name,
-        corpus.digest,
-        corpus.decided,
-    )
-    for name, split in corpus.splits().items():
-        np.testing.assert_array_equal(opened.splits()[name].codes, split.codes)
-        np.testing.assert_array_equal(opened.splits()[name].starts, split.starts)
-
-
-def test_an_opened_corpus_is_mapped_not_copied(tmp_path: Path) -> None:
-    load_file(tmp_path, TEXT).save(tmp_path / "saved")
-    assert isinstance(Corpus.open(tmp_path / "saved").train.codes, np.memmap)
-
-
 @pytest.mark.parametrize("content", [MULTIBYTE * 9, "1 2 3\n5 1\n" * 30])
 @pytest.mark.parametrize("ends", [False, True])
-def test_a_corpus_that_waits_in_files_is_the_same(
+def test_a_corpus_that_waits_in_files_or_is_saved_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, *, ends: bool
 ) -> None:
-    corpus = load_file(tmp_path, content, ends=ends)
+    files = {"a": content, "b": content}
+    corpus = load_files(tmp_path / "data", files, "auto", ends=ends)
     monkeypatch.setattr(spool, "KEPT_BYTES", 10)
     monkeypatch.setattr(reader, "BLOCK_BYTES", 16)
-    mapped = load_file(tmp_path, content, ends=ends)
+    mapped = load_files(tmp_path / "data", files, "auto", ends=ends)
     assert isinstance(mapped.train.codes, np.memmap)
     assert (mapped.digest, mapped.alphabet) == (corpus.digest, corpus.alphabet)
     assert mapped.unknown_share(mapped.test) == corpus.unknown_share(corpus.test)
     mapped.save(tmp_path / "saved")
     opened = Corpus.open(tmp_path / "saved")
+    assert isinstance(opened.train.codes, np.memmap)
+    assert (opened.name, opened.decided) == (corpus.name, corpus.decided)
+    assert (opened.digest, opened.alphabet) == (corpus.digest, corpus.alphabet)
     for name, split in corpus.splits().items():
         np.testing.assert_array_equal(opened.splits()[name].codes, split.codes)
+        np.testing.assert_array_equal(opened.splits()[name].starts, split.starts)
         np.testing.assert_array_equal(mapped.splits()[name].starts, split.starts)
-
-
-# Samples
-
-
-def test_the_sample_text_has_a_session_for_each_help_topic() -> None:
-    corpus = load(Source(data="python-docs"))
-    topics = list(SAMPLES["python-docs"].sessions())
-    assert "".join(map(str, sessions_of(corpus, corpus.train)[3])) == topics[3]
-    assert sum(sizes_of(corpus)) == sum(len(topic) for topic in topics)
-
-
-def test_the_sample_log_has_the_sessions_of_its_process() -> None:
-    corpus = load(Source(data="workflow-log"))
-    first = next(iter(SAMPLES["workflow-log"].sessions()))
-    assert isinstance(first, np.ndarray)
-    assert sessions_of(corpus, corpus.train)[0] == [*first.tolist(), "<end>"]
-    assert corpus.train.starts[1] == len(first) + 1
-
-
-# Memory
 
 
 #: prints the bytes by which loading a file raises the process's peak, by Linux or by Python
@@ -270,3 +164,192 @@ def test_ids_take_little_memory_in_one_line_and_in_lines_of_one(tmp_path: Path, 
     # what one block of them takes is most of it
     assert reader.BLOCK_BYTES < memory_of(tmp_path, f"7{blank}8{blank}" * 5_000_000) < 90_000_000
     assert Corpus.open(tmp_path / "saved").alphabet.symbols == (7, 8)
+
+
+# Folders of three splits
+
+
+def test_the_alphabet_comes_from_training_data_alone(tmp_path: Path) -> None:
+    corpus = load_files(tmp_path, FOLDERS, "chars")
+    assert corpus.alphabet.symbols == ("a", "b", "c")
+    a, b = 2, 3
+    assert corpus.validation.codes.tolist() == [a, b, UNKNOWN, a, b]
+    assert corpus.test.codes.tolist() == [UNKNOWN, a, b, UNKNOWN, a]
+
+
+# One split in time
+
+
+def test_the_shares_of_the_splits_can_be_given(tmp_path: Path) -> None:
+    write(tmp_path, {"data": TEXT})
+    corpus = load(Source(data=str(tmp_path / "data"), split=(0.5, 0.2, 0.3)))
+    assert sizes_of(corpus) == [50, 20, 30]
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        # 80 of 100 symbols; a session that ends at most 2 off moves the cut
+        (77, 80),
+        (78, 78),
+        (82, 82),
+        (83, 80),
+    ],
+)
+def test_a_cut_snaps_to_a_session_end_nearby(tmp_path: Path, first: int, expected: int) -> None:
+    whole = "ab" * 50
+    files = {"a": whole[:first], "b": whole[first:]}
+    corpus = load_files(tmp_path, files, "chars")
+    assert sizes_of(corpus)[0] == expected
+    assert symbols_of(corpus) == list(whole)
+
+
+def test_both_cuts_snap(tmp_path: Path) -> None:
+    files = {"a": "ab" * 39, "b": "ab" * 7, "c": "ba" * 4}
+    assert sizes_of(load_files(tmp_path, files, "chars")) == [78, 14, 8]
+
+
+def test_a_session_that_is_cut_is_one_in_each_part(tmp_path: Path) -> None:
+    corpus = load_files(tmp_path, {"a": "ab" * 20, "b": "ab" * 30}, "chars")
+    starts = [split.starts.tolist() for split in corpus.splits().values()]
+    assert starts == [[0, 40], [0], [0]]
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        (0.8, 0.2, 0.0),
+        (0.5, 0.1, 0.1),
+    ],
+)
+def test_shares_that_are_no_split_are_refused(shares: tuple[float, float, float]) -> None:
+    with pytest.raises(InputError) as refusal:
+        Source(data="x", split=shares)
+    assert str(refusal.value) == (
+        f"split is {list(shares)}: expected three shares above 0, 1 in all"
+    )
+
+
+# Characters or ids
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "reason"),
+    [
+        (ids([1, 2] * 20), int, "since 100% of the words at the head of data are numbers"),
+        ("1 2 3\n" * 20, int, "since 100% of the words at the head of data are numbers"),
+        # prose, with or without a number in it
+        ("so it goes\n" * 20, str, "since data has words that are no numbers, such as 'so'"),
+        ("7 of them\n" * 20, str, "since data has words that are no numbers, such as 'of'"),
+        # no words at all
+        (" \n" * 20, str, "since the head of data is white space"),
+        # a BOM before the first id
+        (b"\xef\xbb\xbf" + b"1\n2\n" * 20, int, "since 100% of the words"),
+        # beyond the first 64 KiB nothing is looked at
+        ("ab " * 30_000 + "1 " * 200_000, str, "such as 'ab'"),
+    ],
+)
+def test_auto_decides_by_the_words_at_the_head(
+    tmp_path: Path, content: str | bytes, kind: type, reason: str
+) -> None:
+    corpus = load_file(tmp_path, content)
+    assert corpus.decided.startswith("--symbols auto, ")
+    assert reason in corpus.decided
+    assert {type(symbol) for symbol in corpus.alphabet.symbols} == {kind}
+
+
+# Line ends, byte-order marks, large ids
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+@pytest.mark.parametrize("block", [1, 2, 3, 1 << 20])
+def test_line_ends_of_a_text_are_line_feeds_which_is_said(
+    tmp_path: Path, end: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "BLOCK_BYTES", block)
+    unix, windows = (load_file(tmp_path, f"ab{one}{one}c{one}" * 25) for one in ("\n", end))
+    assert windows.digest == unix.digest
+    assert windows.decided == f"{unix.decided}; CR LF is read as LF"
+
+
+@pytest.mark.parametrize("content", [TEXT, ids([1, 2, 3] * 20)])
+@pytest.mark.parametrize("block", [1, 2, 3, 1 << 20])
+def test_a_byte_order_mark_is_no_symbol(
+    tmp_path: Path, content: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = load_file(tmp_path, content).digest
+    monkeypatch.setattr(reader, "BLOCK_BYTES", block)
+    assert load_file(tmp_path, b"\xef\xbb\xbf" + content.encode()).digest == bare
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        # around the size of the look-up table
+        [(1 << 21) - 1, 1 << 21, (1 << 21) + 1, 0],
+        # the longest ids, beside short ones
+        [10**18 - 1, 7, 10**17, 10**18 - 2],
+        [0, 1 << 32, 1 << 33, (1 << 32) + 1],
+    ],
+)
+@pytest.mark.parametrize("block", [8, 1 << 20])
+def test_large_ids_keep_their_values(
+    tmp_path: Path, numbers: list[int], block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "BLOCK_BYTES", block)
+    corpus = load_file(tmp_path, ids(numbers * 20))
+    assert symbols_of(corpus) == numbers * 20
+    assert corpus.alphabet.symbols == tuple(sorted(numbers))
+
+
+def test_leading_zeros_do_not_make_another_id(tmp_path: Path) -> None:
+    assert load_file(tmp_path, "1\n02\n003\n000000000000000004\n" * 20).alphabet.symbols == (
+        *range(1, 5),
+    )
+
+
+@pytest.mark.parametrize(
+    ("distinct", "dtype"), [(254, np.uint8), (255, np.uint16), (65_534, np.uint16)]
+)
+def test_codes_are_as_small_as_the_alphabet_allows(
+    tmp_path: Path, distinct: int, dtype: type
+) -> None:
+    numbers = list(range(distinct)) * 2
+    corpus = load_file(tmp_path, ids(numbers))
+    assert corpus.train.codes.dtype == dtype
+    assert symbols_of(corpus) == numbers
+
+
+def split_of(alphabet: Alphabet, symbols: str | list[int]) -> Split:
+    return Split(alphabet.encode(symbols).astype(np.uint16), np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the river and the stone and the sea", "the river and the stone"),
+        ('ld and it\'s "here" where the river ends', "where the river ends"),
+        ("дом и река, где дом", "дом и река, где дом"),
+        ("\tif a:\n\t\treturn what there is\n", "return what there is"),
+    ],
+)
+def test_the_example_of_a_text_is_its_first_plain_words(text: str, expected: str) -> None:
+    alphabet = Alphabet(tuple(sorted(set(text))))
+    found = excerpt(split_of(alphabet, text), alphabet)
+    assert found == expected
+    assert SHORTEST <= len(expected) <= LONGEST
+    body = json.dumps({"text": found}, ensure_ascii=False)
+    assert shlex.quote(body) == f"'{body}'"  # nothing in it has to be escaped
+
+
+@pytest.mark.parametrize("text", ["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a'b'a'b a'b", "ab"])
+def test_a_text_without_plain_words_has_none(text: str) -> None:
+    alphabet = Alphabet(tuple(sorted(set(text))))
+    assert excerpt(split_of(alphabet, text), alphabet) is None
+
+
+def test_it_ends_with_its_session() -> None:
+    alphabet = Alphabet((1, 5, 7), ends=True)
+    codes = np.array([*alphabet.encode([9]), END, *alphabet.encode([9, 1, 7]), END, 5], np.uint16)
+    assert excerpt(Split(codes, np.array([0, 2, 6])), alphabet) == [1, 7]
+    assert excerpt(Split(np.array([END, END], np.uint16), np.array([0, 1])), alphabet) is None

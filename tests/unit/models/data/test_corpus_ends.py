@@ -10,11 +10,9 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import END, START, UNKNOWN, Alphabet
-from lstm_sweep.models.data.corpus import Corpus, load, read_sessions
-from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.corpus import Corpus, read_sessions
 from lstm_sweep.models.data.streams import training_windows
 from lstm_sweep.models.data.windows import scoring_windows
-from lstm_sweep.models.errors import InputError
 from tests.unit.models.data.corpus_files import FOLDERS, ids, load_file, load_files, sessions_of
 
 LINES = "1 2 3\n2 3\n\n3\n1\t1 2\n" * 10
@@ -32,15 +30,6 @@ def test_each_line_ends_with_its_end(lines: Corpus) -> None:
     found = list(itertools.chain(*(sessions_of(lines, split) for split in splits)))
     assert found == [[*session, "<end>"] for session in own]
     assert lines.decided.endswith("a line is a session; its end is a symbol, <end>")
-
-
-def test_each_file_ends_with_its_end(tmp_path: Path) -> None:
-    files = {name: ids([1, 2, 3] * 10) for name in "abcdefghij"}
-    corpus = load_files(tmp_path, files, "ids", ends=True)
-    assert [len(split.starts) for split in corpus.splits().values()] == [8, 1, 1]
-    for split in corpus.splits().values():
-        for session in sessions_of(corpus, split):
-            assert session == [1, 2, 3] * 10 + ["<end>"]
 
 
 def test_a_session_that_a_split_divides_has_one_end(tmp_path: Path) -> None:
@@ -83,26 +72,6 @@ def test_texts_and_logs_that_go_on_have_no_ends(
     assert not with_ends.alphabet.ends and with_ends.decided == without.decided
     for split, other in zip(with_ends.splits().values(), without.splits().values(), strict=True):
         np.testing.assert_array_equal(split.codes, other.codes)
-
-
-def test_a_corpus_without_ends_has_the_digest_that_it_had_before_there_were_ends() -> None:
-    off = load(Source(data="workflow-log", ends=False))
-    assert off.digest == "847ad27f73728c500672a46f95345de4"
-    assert off.digest != load(Source(data="workflow-log")).digest
-
-
-def test_an_end_is_no_symbol_of_the_data(tmp_path: Path) -> None:
-    # what a session is decides on the digest, also if codes could be the same
-    one = load_file(tmp_path / "one", "1 2\n1 2\n" * 30, ends=True)
-    two = load_file(tmp_path / "two", "1 2 3\n1 2 3\n" * 30, ends=False)
-    assert one.digest != two.digest
-
-
-def test_a_saved_corpus_keeps_its_ends(tmp_path: Path, lines: Corpus) -> None:
-    lines.save(tmp_path / "saved")
-    opened = Corpus.open(tmp_path / "saved")
-    assert opened.alphabet == lines.alphabet
-    np.testing.assert_array_equal(opened.train.codes, lines.train.codes)
 
 
 @pytest.mark.parametrize("state", ["reset", "carried"])
@@ -154,8 +123,3 @@ def test_new_sessions_are_those_of_all_files_also_beside_folders_called_as_split
         (tmp_path / name).write_text("1 2\n", encoding="utf-8")
     found = read_sessions(str(tmp_path), lines.alphabet)
     assert (found.files, len(found)) == (("new", "test/b", "train/a"), 3)
-
-
-def test_a_source_says_whether_there_are_ends() -> None:
-    with pytest.raises(InputError, match="ends is 'on': expected true or false"):
-        Source(data="workflow-log", ends="on")  # type: ignore[arg-type]

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from pydoc_data.topics import topics
 
 import numpy as np
 import pytest
 
-from lstm_sweep.models.data.source import SAMPLES, WORKFLOW, WORKFLOW_EVENTS, Workflow, python_docs
+from lstm_sweep.models.data.source import SAMPLES, WORKFLOW, WORKFLOW_EVENTS, Workflow
 
 
 def surprises(process: Workflow, session: list[int]) -> list[float]:
@@ -65,33 +64,6 @@ def test_the_entropy_of_the_workflow_is_the_mean_surprise_of_its_events(
     assert abs(mean - process.entropy(ends=ends)) < 3 * error
 
 
-def test_the_entropy_without_any_interruption_is_that_of_kinds_and_actions() -> None:
-    process = Workflow(4, 3, (0.5, 0.5), 0.0001, 0.0001)
-    per_session = math.log(4) + 3 * math.log(2)
-    assert process.entropy(ends=False) == pytest.approx(per_session / (2 + 3 * 2), rel=0.01)
-    assert process.entropy(ends=True) == pytest.approx(per_session / (3 + 3 * 2), rel=0.01)
-
-
-def test_the_same_seed_draws_the_same_sessions() -> None:
-    first, second = ([s.tolist() for s in WORKFLOW.sessions(2000, 5)] for _ in range(2))
-    assert first == second
-
-
-def test_another_seed_draws_other_sessions() -> None:
-    first, second = ([s.tolist() for s in WORKFLOW.sessions(2000, seed)] for seed in (5, 6))
-    assert first != second
-
-
-def test_sessions_are_drawn_until_they_hold_enough_events() -> None:
-    sizes = [len(session) for session in WORKFLOW.sessions(1000, 3)]
-    assert sum(sizes[:-1]) < 1000 <= sum(sizes)
-
-
-def test_the_close_event_is_determined_by_the_open_event() -> None:
-    sessions = list(WORKFLOW.sessions(20_000, 8))
-    assert {(int(s[0]), int(s[-1])) for s in sessions} == {(kind, 90 + kind) for kind in range(8)}
-
-
 def test_the_sample_is_the_default_workflow() -> None:
     drawn = SAMPLES["workflow-log"].sessions()
     expected = WORKFLOW.sessions(WORKFLOW_EVENTS, 2026)
@@ -103,7 +75,3 @@ def test_the_about_line_of_the_sample_gives_its_entropy() -> None:
     about = SAMPLES["workflow-log"].about
     assert f"{WORKFLOW.entropy(ends=True):.4f} nats per symbol, ends of jobs included" in about
     assert f"({WORKFLOW.entropy(ends=False):.4f} per event without them)" in about
-
-
-def test_each_help_topic_of_python_is_one_session_in_order_of_name() -> None:
-    assert list(python_docs()) == [text for _, text in sorted(topics.items())]

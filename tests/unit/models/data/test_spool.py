@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.data import spool
-from lstm_sweep.models.data.spool import Spool, blocks, let_go
+from lstm_sweep.models.data.spool import Spool, let_go
 from lstm_sweep.models.errors import NoRoomError
 
 FEW, MANY = np.arange(200, dtype=np.uint8), np.arange(60_000, dtype=np.uint16)
@@ -28,16 +28,6 @@ def test_blocks_are_read_in_order_as_often_as_wanted() -> None:
         found = list(written)
         assert [block.dtype for block in found] == [np.uint8, np.uint16, np.uint8]
         np.testing.assert_array_equal(np.concatenate(found), [*FEW, *MANY, *FEW[3:]])
-
-
-def test_small_blocks_are_read_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "BLOCK", 1_000)
-    written = Spool()
-    for _ in range(50):
-        written.append(FEW[:90])
-    found = list(written)
-    assert [len(block) for block in found] == [990] * 4 + [540]
-    np.testing.assert_array_equal(np.concatenate(found), np.tile(FEW[:90], 50))
 
 
 def test_blocks_are_joined() -> None:
@@ -67,16 +57,6 @@ def test_a_large_spool_leaves_no_file_behind(
     written.append(MANY)
     assert written.joined()[-1] == MANY[-1]
     assert not list(tmp_path.iterdir())  # it has no name, so it goes even if the process is killed
-
-
-@pytest.mark.parametrize("part", [slice(None), slice(7, 50_000), slice(0, 0)])
-def test_views_of_a_part_are_all_of_it(part: slice, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "BLOCK", 1_000)
-    written = Spool()
-    written.append(MANY)
-    views = list(blocks(written.joined()[part]))
-    assert max(map(len, views), default=0) <= 1_000
-    np.testing.assert_array_equal(np.concatenate([MANY[:0], *views]), MANY[part])
 
 
 #: a file may have so many bytes, as on a disk that is full then

@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import START
-from lstm_sweep.models.data.streams import FORGOTTEN, CarriedSteps, EpochStreams, training_windows
-from lstm_sweep.models.data.windows import TrainingWindows
-from tests.unit.models.data.splits import FIRST, epochs, offsets, seeds, sessions, split_of
+from lstm_sweep.models.data.streams import (
+    FORGOTTEN,
+    CarriedSteps,
+    EpochStreams,
+    scoring_blocks,
+    training_windows,
+)
+from tests.unit.models.data.splits import FIRST, epochs, offsets, past_of, seeds, sessions, split_of
 
 carried = st.builds(
     TrialConfig,
@@ -106,13 +111,6 @@ def test_windows_of_a_long_session_begin_elsewhere_in_each_epoch(
     assert (len(first) > 10) is different
 
 
-def test_short_sessions_are_one_window_each() -> None:
-    config = TrialConfig(state="carried", sequence_length=20, batch_size=4)
-    drawn, steps = streams_of([7, 20, 3, 11, 1, 19, 2, 5], config, 0)
-    assert drawn.steps == 2
-    assert sorted(steps.counted.ravel().tolist()) == [1, 2, 3, 5, 7, 11, 19, 20]
-
-
 def test_all_rows_have_about_as_many_windows() -> None:
     config = TrialConfig(state="carried", sequence_length=10, batch_size=64)
     drawn, steps = streams_of([10] * 65, config, 0)
@@ -120,6 +118,55 @@ def test_all_rows_have_about_as_many_windows() -> None:
     assert (steps.counted[0] == 10).all()
 
 
-def test_only_configs_whose_state_is_carried_have_streams() -> None:
-    for config in (TrialConfig(), TrialConfig(state="carried", direction="bi")):
-        assert type(training_windows(split_of([9]), config, 0)) is TrainingWindows
+def read(
+    sizes: list[int], targets: list[int], steps: int, rows: int, run_up: int
+) -> dict[int, list[int]]:
+    """What was read of its stretch before each target is predicted."""
+    found: dict[int, list[int]] = {}
+    streams: list[list[int]] = []
+    split, numbers = split_of(sizes), np.array(targets, np.int64)
+    for block in scoring_blocks(split, numbers, steps=steps, rows=rows, run_up=run_up):
+        if block.begins:
+            streams = [[] for _ in block.codes]
+        done = len(streams[0])
+        for stream, codes in zip(streams, block.codes.tolist(), strict=True):
+            stream += codes
+        for place, number in zip(block.places, block.numbers, strict=True):
+            step, row = divmod(int(place), len(streams))
+            assert number not in found
+            found[int(number)] = streams[row][: done + step + 1]
+    return found
+
+
+@given(long_sessions, st.data(), st.integers(1, 9), st.integers(1, 5), st.integers(0, 30))
+def test_each_target_is_predicted_once_after_the_symbols_before_it(
+    sizes: list[int], data: st.DataObject, steps: int, rows: int, run_up: int
+) -> None:
+    total = sum(sizes)
+    targets = data.draw(st.lists(st.integers(0, total - 1), unique=True, max_size=total))
+    found = read(sizes, targets, steps, rows, run_up)
+    assert sorted(found) == list(range(len(targets)))
+    pasts = past_of(sizes, total)
+    for number, codes in found.items():
+        past = [code for code in pasts[targets[number] + FIRST] if code != START]
+        whole = [START, *past]
+        assert codes == whole[-len(codes) :]
+        assert len(codes) >= min(len(whole), run_up + 1)
+
+
+@pytest.mark.parametrize(("targets", "most"), [(60_000, 1.2), (1_500, 1.5), (60, 0.4)])
+def test_little_more_is_read_than_the_split_and_less_for_few_targets(
+    targets: int, most: float
+) -> None:
+    split = split_of([60_000])
+    chosen = np.sort(np.random.default_rng(0).choice(60_000, targets, replace=False))
+    symbols = sum(block.codes.size for block in scoring_blocks(split, chosen, run_up=100))
+    assert symbols < most * len(split)
+
+
+@given(long_sessions, st.integers(1, 300), st.integers(1, 9))
+def test_calls_are_no_larger_than_they_may_be(sizes: list[int], symbols: int, rows: int) -> None:
+    split = split_of(sizes)
+    blocks = list(scoring_blocks(split, np.arange(len(split)), symbols=symbols, rows=rows))
+    assert max(block.codes.size for block in blocks) <= max(1, symbols)
+    assert sum(len(block.numbers) for block in blocks) == len(split)

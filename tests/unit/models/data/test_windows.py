@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.alphabet import START, Alphabet
+from lstm_sweep.models.data.alphabet import START, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
-from lstm_sweep.models.data.windows import Batch, TrainingWindows, past
+from lstm_sweep.models.data.windows import (
+    Batch,
+    Scoring,
+    Stages,
+    TrainingWindows,
+    scoring_targets,
+    scoring_windows,
+    shared_windows,
+    stages_of,
+    steps_with_target,
+)
 from tests.unit.models.data.splits import (
     FIRST,
     any_config,
@@ -84,20 +96,6 @@ def test_the_targets_of_bi_lie_a_stride_apart(
 
 
 @given(sessions, any_config, seeds)
-def test_a_window_never_crosses_sessions(sizes: list[int], config: TrialConfig, seed: int) -> None:
-    session_of = np.repeat(np.arange(len(sizes)), sizes)
-    for batch in batches_of(sizes, config, seed, 1):
-        targets = batch.targets.reshape(len(batch.inputs), -1)
-        for row in np.concatenate([batch.inputs, targets], axis=1):
-            assert len(set(session_of[row[row != START] - FIRST])) == 1
-
-
-@given(sessions, any_config, seeds)
-def test_padding_never_counts_as_a_target(sizes: list[int], config: TrialConfig, seed: int) -> None:
-    assert START not in targets_that_count(batches_of(sizes, config, seed, 1))
-
-
-@given(sessions, any_config, seeds)
 def test_all_batches_have_one_shape(sizes: list[int], config: TrialConfig, seed: int) -> None:
     drawn = TrainingWindows(split_of(sizes), config, seed).epoch(1)
     seen = list(drawn.batches())
@@ -107,33 +105,6 @@ def test_all_batches_have_one_shape(sizes: list[int], config: TrialConfig, seed:
     assert {batch.inputs.shape for batch in seen} == {window}
     assert {batch.targets.shape for batch in seen} == {target}
     assert {batch.weights.shape for batch in seen} == {target}
-
-
-@pytest.mark.parametrize("direction", ["uni", "bi"])
-def test_arrays_have_the_types_that_a_network_expects(direction: str) -> None:
-    batch = batches_of([9], TrialConfig(direction=direction, sequence_length=3), 0, 1)[0]
-    types = [str(array.dtype) for array in (batch.inputs, batch.targets, batch.weights)]
-    assert types == ["int32", "int32", "float32"]
-
-
-@pytest.mark.parametrize(
-    ("direction", "windows"),
-    [
-        # 10 symbols, one window each
-        ("bi", 10),
-        # the first symbol, then three windows of 3
-        ("uni", 4),
-    ],
-)
-def test_the_last_batch_is_filled_up_with_weight_0(direction: str, windows: int) -> None:
-    config = TrialConfig(
-        direction=direction, sequence_length=3, stride=0, batch_size=7, offset="fixed"
-    )
-    last = batches_of([10], config, 0, 1)[-1]
-    real = windows % 7
-    rows = last.weights.reshape(7, -1).sum(axis=1)
-    assert (rows[:real] > 0).all()
-    assert (rows[real:] == 0).all()
 
 
 def arrays(batches: list[Batch]) -> list[Any]:
@@ -162,44 +133,23 @@ def test_each_epoch_and_seed_has_its_own_order(direction: str, offset: str) -> N
     assert len(set(drawn)) == 4
 
 
-def offsets_of(config: TrialConfig) -> set[int]:
-    """Collect over many epochs how far from its start the first window of a session ends."""
-    return {
-        # the rightmost target of the window that counts the session's first symbol
-        int(batch.targets.reshape(-1, width)[row, -1]) - FIRST
-        for epoch in range(1, 60)
-        for batch in batches_of([200], config, 3, epoch)
-        for width in [batch.targets.size // config.batch_size]
-        for row in np.nonzero((batch.targets.reshape(-1, width) == FIRST).any(axis=1))[0]
-    }
-
-
-def test_a_fixed_offset_of_uni_ends_the_first_window_at_the_first_symbol() -> None:
-    assert offsets_of(TrialConfig(sequence_length=5, offset="fixed")) == {0}
-
-
-def test_a_random_offset_of_uni_takes_each_value_below_the_stride() -> None:
-    assert offsets_of(TrialConfig(sequence_length=5)) == {0, 1, 2, 3, 4}
-
-
-@pytest.mark.parametrize(
-    "offset, expected",
-    [
-        # 10 symbols before a target: none of the session before its first, five before its last
-        ("random", {5, 6, 7, 8, 9, 10}),
-        ("fixed", {5}),  # the whole session is one window
-    ],
-)
-def test_how_many_starts_stand_before_a_short_session(offset: str, expected: set[int]) -> None:
-    config = TrialConfig(sequence_length=10, offset=offset)
-    windows = [
-        window
-        for epoch in range(1, 60)
-        for batch in batches_of([6, 6], config, 3, epoch)
-        for window, weights in zip(batch.targets, batch.weights, strict=True)
-        if weights.any() and FIRST in window
-    ]
-    assert {int((window == START).sum()) + 1 for window in windows} == expected
+@pytest.mark.parametrize(("direction", "length"), [("uni", 5), ("bi", 40)])
+@pytest.mark.parametrize(("offset", "expected"), [("fixed", {0}), ("random", {0, 1, 2, 3, 4})])
+def test_the_first_window_ends_at_the_first_symbol_or_anywhere_before_the_stride(
+    direction: str, length: int, offset: str, expected: set[int]
+) -> None:
+    config = TrialConfig(direction=direction, sequence_length=length, offset=offset)
+    found = set[int]()
+    for epoch in range(1, 60):
+        last = [
+            code
+            for batch in batches_of([200], config, 3, epoch)
+            for codes, weights in zip(batch.targets, batch.weights, strict=True)
+            for code in [int(np.ravel(codes)[-1])]
+            if np.ravel(weights)[-1]
+        ]
+        found.add(min(last) - FIRST)
+    assert found == expected
 
 
 def test_each_session_has_an_offset_of_its_own() -> None:
@@ -214,22 +164,6 @@ def test_each_session_has_an_offset_of_its_own() -> None:
     assert len(ends) > 5
 
 
-def first_targets_of_bi(offset: str) -> set[int]:
-    config = TrialConfig(direction="bi", sequence_length=40, offset=offset)
-    return {
-        min(targets_that_count(batches_of([200], config, 3, epoch))) - FIRST
-        for epoch in range(1, 60)
-    }
-
-
-def test_a_fixed_offset_of_bi_starts_at_the_first_symbol() -> None:
-    assert first_targets_of_bi("fixed") == {0}
-
-
-def test_a_random_offset_of_bi_takes_each_value_below_the_stride() -> None:
-    assert first_targets_of_bi("random") == {0, 1, 2, 3, 4}
-
-
 @given(sessions, any_config, seeds, st.data())
 def test_steps_cut_together_are_those_cut_one_by_one(
     sizes: list[int], config: TrialConfig, seed: int, data: st.DataObject
@@ -239,14 +173,6 @@ def test_steps_cut_together_are_those_cut_one_by_one(
     end = data.draw(st.integers(begin + 1, drawn.steps))
     together = drawn.select(begin, end).batches(every_step=config.direction == "uni")
     assert arrays(list(together)) == arrays(list(drawn.batches())[begin:end])
-
-
-@given(sessions, st.integers(1, 50))
-def test_the_past_of_a_symbol_is_that_of_its_session(sizes: list[int], longest: int) -> None:
-    split = split_of(sizes)
-    found = past(split, np.arange(len(split)), np.arange(longest, -1, -1))
-    expected = past_of(sizes, longest)
-    assert found.tolist() == [[*expected[code], code] for code in split.codes.tolist()]
 
 
 #: an epoch of a mapped corpus: by how many bytes the memory grows that no other process shares
@@ -292,3 +218,160 @@ def test_a_trial_makes_no_copy_of_its_corpus(tmp_path: Path, direction: str, siz
     windows = size // TrialConfig(direction=direction, sequence_length=80).window_stride
     order = 4 * windows  # bytes of the order of an epoch's windows
     assert int(done.stdout) < order + 30_000_000 < size
+
+
+@given(sessions, st.integers(0, 300), seeds, st.integers(1, 40))
+def test_scoring_targets_are_distinct_rising_and_at_most_as_many_as_asked(
+    sizes: list[int], count: int, seed: int, adjacent: int
+) -> None:
+    targets = scoring_targets(split_of(sizes), count, seed, adjacent)
+    assert len(targets) == min(count, sum(sizes))
+    assert (np.diff(targets) > 0).all()
+    assert ((targets >= 0) & (targets < sum(sizes))).all()
+    # few groups, each of which may be cut in two by the last one, which has what is left
+    assert (np.diff(targets) > 1).sum() < max(1, -(-count // adjacent))
+
+
+@given(sessions, st.integers(0, 300), seeds, st.integers(1, 40), st.data())
+def test_the_same_known_symbols_are_drawn_wherever_unknown_ones_stand_between_them(
+    sizes: list[int], count: int, seed: int, adjacent: int, data: st.DataObject
+) -> None:
+    known = split_of(sizes)
+    at = data.draw(st.lists(st.integers(0, len(known)), max_size=20))
+    mixed = Split(np.insert(np.full(len(known), 2, np.uint8), at, UNKNOWN), np.zeros(1, np.int64))
+    positions = np.flatnonzero(mixed.codes != UNKNOWN)
+    drawn = scoring_targets(known, count, seed, adjacent)
+    assert scoring_targets(mixed, count, seed, adjacent).tolist() == positions[drawn].tolist()
+
+
+def test_targets_side_by_side_may_be_any_part_of_a_split() -> None:
+    split, found = split_of([107]), np.zeros(107, int)
+    for seed in range(300):
+        found[Scoring(40, seed, adjacent=10).drawn(split)] += 1
+    assert found.min() > 0, "its ends are drawn less often than the rest"
+    assert found[10:-10].min() > 80 and found.max() < 160
+    some = Scoring(40, 3, adjacent=10)
+    assert len(some.drawn(split, at_least=60)) == 60
+    assert some.drawn(split).tolist() == some.drawn(split).tolist()
+    assert some.drawn(split).tolist() != Scoring(40, 4, adjacent=10).drawn(split).tolist()
+
+
+@given(
+    sessions, st.integers(1, 60), st.integers(1, 20), st.integers(1, 9), st.integers(1, 12), seeds
+)
+def test_targets_share_the_fewest_windows_that_lead_to_them(
+    sizes: list[int], count: int, adjacent: int, most: int, length: int, seed: int
+) -> None:
+    split = split_of(sizes)
+    targets = scoring_targets(split, count, seed, adjacent)
+    ends, window_of, steps_before = shared_windows(split, targets, most, length)
+    assert (ends[window_of] - steps_before == targets).all()
+    assert (steps_before >= 0).all() and (steps_before < most).all()
+    session_of = np.searchsorted(split.starts, np.arange(len(split)), side="right")
+    assert (session_of[ends[window_of]] == session_of[targets]).all()
+    assert window_of.tolist() == sorted(window_of) and set(window_of) == set(range(len(ends)))
+    assert np.isin(ends, targets).all()
+    # a window that shows where a session begins has one target
+    shows_head = targets - split.starts[session_of[targets] - 1] <= length
+    if most > 1:
+        assert (np.bincount(window_of)[window_of[shows_head]] == 1).all()
+    # each other stretch of targets within a session has as many windows as it needs
+    breaks = (np.diff(targets) > 1) | (np.diff(session_of[targets]) > 0)
+    breaks |= shows_head[:-1] | shows_head[1:]
+    stretches = np.split(targets, 1 + np.flatnonzero(breaks))
+    assert len(ends) == sum(-(-len(one) // most) for one in stretches)
+    sizes_of = np.bincount(window_of)
+    for one in stretches:
+        own = sizes_of[np.unique(window_of[np.isin(targets, one)])]
+        assert own.max() - own.min() <= 1
+
+
+@given(st.integers(1, 1_000))
+def test_a_network_has_seen_nine_tenths_of_its_window(length: int) -> None:
+    steps = steps_with_target(length)
+    assert 1 <= steps <= length
+    assert 10 * (length - steps + 1) >= 9 * length > 10 * (length - steps)
+    assert steps_with_target(length, text=False) == (1 if length < 15 else steps)
+
+
+@given(sessions, st.integers(1, 50), st.integers(1, 9), seeds)
+def test_a_scoring_window_is_the_past_of_its_target_padded_at_the_head(
+    sizes: list[int], length: int, rows: int, seed: int
+) -> None:
+    split = split_of(sizes)
+    targets = scoring_targets(split, 25, seed)
+    blocks = list(scoring_windows(split, targets, length, rows))
+    past = past_of(sizes, length)
+    true = np.concatenate([symbols for _, symbols in blocks]).tolist()
+    windows = np.concatenate([windows for windows, _ in blocks]).tolist()
+    assert windows == [past[symbol] for symbol in true]
+
+
+def drawn(count: int, length: int, symbols: int, seed: int) -> NDArray[np.int32]:
+    """Windows of random symbols, some of them after the head of their session."""
+    rng = np.random.default_rng(seed)
+    windows = rng.integers(1, symbols + 1, (count, length + 1)).astype(np.int32)
+    head = rng.integers(0, length, count)
+    windows[np.arange(length + 1) < head[:, None]] = START
+    return windows[:, :-1]  # as blocks of windows with their targets are
+
+
+def read(found: Stages) -> list[list[int]]:
+    """All windows, put together from their stages."""
+    begun: list[list[int]] = []
+    for stage in found.stages:
+        before = [begun[row] if begun else [] for row in stage.goes_on_from]
+        begun = [[*past, *codes] for past, codes in zip(before, stage.codes.tolist(), strict=True)]
+    return [begun[row] for row in found.row_of]
+
+
+@given(
+    st.integers(1, 200), st.integers(1, 12), st.integers(1, 40), st.integers(1, 5), st.integers(0)
+)
+def test_stages_have_all_windows_in_their_order(
+    count: int, length: int, symbols: int, most: int, seed: int
+) -> None:
+    windows, last = drawn(count, length, symbols, seed), 1 + seed % length
+    found = stages_of(windows, most=most, last_steps=last)
+    assert read(found) == windows.tolist()
+    assert 1 <= len(found.stages) <= most
+    assert found.stages[-1].codes.shape[1] >= last
+
+
+@given(st.integers(1, 200), st.integers(1, 12), st.integers(1, 3), st.integers(0))
+def test_what_windows_share_is_read_once(count: int, length: int, symbols: int, seed: int) -> None:
+    windows = drawn(count, length, symbols, seed)
+    end = 0
+    for stage in stages_of(windows, most=4).stages:
+        end += stage.codes.shape[1]
+        assert len(stage.codes) == len(np.unique(windows[:, :end], axis=0))
+
+
+def steps(windows: NDArray[np.int32], most: int) -> list[tuple[int, int]]:
+    """Rows and steps of the stages."""
+    return [stage.codes.shape for stage in stages_of(windows, most=most).stages]
+
+
+def test_the_stages_are_those_that_cost_least() -> None:
+    rng = np.random.default_rng(3)
+    alike = np.zeros((1_000, 12), np.int32)
+    alike[:, 9:] = rng.permuted(np.arange(1_000))[:, None]  # the first nine symbols are the same
+    assert steps(alike, most=4) == [(1, 9), (1_000, 3)]
+    assert steps(alike, most=1) == [(1_000, 12)]
+    alike[:, 5:9] = rng.integers(0, 100, 1_000)[:, None]
+    assert steps(alike, most=4) == [(1, 5), (100, 4), (1_000, 3)]
+    assert steps(alike, most=2) == [(100, 9), (1_000, 3)]
+
+
+def test_long_windows_are_divided_at_few_places() -> None:
+    """Beginnings that grow at each of 2,000 steps: no table of all pairs of steps is made."""
+    windows = np.tril(np.ones((2_000, 2_000), np.int32))
+    tracemalloc.start()
+    try:
+        found = stages_of(windows, most=4)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(stage.codes.shape[1] for stage in found.stages) == 2_000
+    assert sum(stage.codes.size for stage in found.stages) < 0.65 * 2_000**2
+    assert peak < 3 * windows.nbytes  # such a table has numbers of twice the size

@@ -26,14 +26,7 @@ def saved(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("every_s", "took", "due"),
-    [
-        (5.0, 0.0, 1.0),
-        (5.0, 0.04, 2.0),
-        (5.0, 0.2, 5.0),
-        (5.0, 3.0, 60.0),
-        (0.0, 3.0, 0.0),
-        (0.2, 0.0, 0.2),
-    ],
+    [(5.0, 0.0, 1.0), (5.0, 0.04, 2.0), (5.0, 0.2, 5.0), (5.0, 3.0, 60.0), (0.0, 3.0, 0.0)],
 )
 def test_a_checkpoint_is_due_once_writing_it_takes_a_small_share_of_the_time(
     every_s: float, took: float, due: float
@@ -69,21 +62,11 @@ def test_a_file_cut_off_anywhere_counts_as_none(tmp_path: Path) -> None:
         assert load(file, "trial 1") is None
 
 
-def test_no_file_counts_as_none(tmp_path: Path) -> None:
-    assert load(tmp_path / "checkpoint.npz", "trial 1") is None
-
-
 def test_a_file_that_would_run_code_is_not_read(tmp_path: Path) -> None:
     about = np.frombuffer(json.dumps({"identity": "t", "rounds": []}).encode(), np.uint8)
     objects = np.array([{"any": "object"}], dtype=object)
     np.savez(tmp_path / "c.npz", allow_pickle=True, about=about, state0=objects)
     assert load(tmp_path / "c.npz", "t") is None
-
-
-def test_nothing_but_the_whole_file_is_left(tmp_path: Path) -> None:
-    saved(tmp_path)
-    saved(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
 
 
 @pytest.mark.parametrize(

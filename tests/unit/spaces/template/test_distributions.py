@@ -8,7 +8,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.spaces.dimension import Dimension
-from lstm_sweep.spaces.template.distributions import Weighted, read
+from lstm_sweep.spaces.template.distributions import read
 
 
 def dimension(text: str, names: str = "") -> Dimension:
@@ -90,62 +90,6 @@ def test_draws_lie_between_the_ends(text: str, low: float, high: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "middle", "spread"),
-    [
-        ("normal(5, 2)", 5, 2),
-        ("lognormal(-7, 1)", math.exp(-7), None),
-        ("qnormal(100, 20, 10)", 100, 20),
-        ("qlognormal(4, 0.5, 1)", math.exp(4), None),
-    ],
-)
-def test_normal_distributions_have_their_median(
-    text: str, middle: float, spread: float | None
-) -> None:
-    found = dimension(text)
-    rng = np.random.default_rng(0)
-    drawn = [found.decode(found.draw(rng)) for _ in range(2_000)]
-    assert np.median(np.array(drawn, float)) == pytest.approx(middle, rel=0.05)
-    if spread:  # of 2,000 draws it is known to about 2 %
-        assert np.std(np.array(drawn, float)) == pytest.approx(spread, rel=0.1)
-    assert all(value in found for value in drawn)
-    assert (type(drawn[0]) is int) == text.startswith("q")
-
-
-def test_every_value_is_as_likely_as_any_other() -> None:
-    found = dimension("uniformint(1, 4)")
-    rng = np.random.default_rng(0)
-    counts = np.bincount([int(found.decode(found.draw(rng))) for _ in range(4_000)])[1:]
-    assert all(900 < count < 1_100 for count in counts)  # 1,000 each, deviation 27
-
-
-def test_some_options_may_be_more_likely() -> None:
-    found = dimension("pchoice([(0.2, 'a'), (0.8, 'b')])")
-    rng = np.random.default_rng(0)
-    drawn = [found.decode(found.draw(rng)) for _ in range(1_000)]
-    assert 750 < drawn.count("'b'") < 850  # 800, deviation 13
-    assert [found.value_at(share) for share in (0.0, 0.19, 0.21, 0.99)] == [
-        "'a'", "'a'", "'b'", "'b'",
-    ]  # fmt: skip
-
-
-def test_what_is_listed_twice_is_drawn_twice_as_often() -> None:
-    call = ast.parse("choice(['relu', 'relu', 'tanh'])", mode="eval").body
-    found = read("a:1", call, {})
-    assert found.note == (
-        "choice lists some options more than once, as likely as that: 'relu' 67%, 'tanh' 33%"
-    )
-    assert isinstance(found.dimension, Weighted)
-    assert found.dimension.weights == pytest.approx((2 / 3, 1 / 3))
-
-
-def test_ends_the_other_way_round_are_the_same() -> None:
-    call = ast.parse("uniform(-0, -2)", mode="eval").body
-    found = read("a:1", call, {})
-    assert found.dimension == dimension("uniform(-2, 0)")
-    assert found.note == "uniform goes from -2 to 0"
-
-
-@pytest.mark.parametrize(
     "text",
     ["uniform(0, 1)", "quniform(1, 9, 2)", "loguniform(-7, 0)", "normal(0, 1)", "lognormal(0, 1)",
      "qlognormal(1, 1, 1)", "choice([1, 2])", "choice([a, b])", "pchoice([(0.5, a), (0.5, b)])"],
@@ -168,16 +112,12 @@ def test_hyperopt_draws_what_can_be_decoded(text: str) -> None:
         ("{1, 2}", ["found {{{1, 2}}}", "expected a distribution"]),
         ("unifrom(0, 1)", ["'unifrom'", "did you mean 'uniform'?", "possible: choice, pchoice"]),
         ("uniform(0)", ["found uniform(0)", "expected uniform(low, high)"]),
-        ("uniform(0, 1, 2)", ["expected uniform(low, high)"]),
         ("uniform(0, hihg=1)", ["expected uniform(low, high)"]),
-        ("uniform(0, low=1)", ["expected uniform(low, high)"]),
         ("uniform(*ends)", ["expected uniform(low, high)"]),
-        ("uniform(**ends)", ["expected uniform(low, high)"]),
         ("uniform(1, 1)", ["from 1 to 1", "the low end below the high"]),
         ("uniform('a', 1)", ["low of uniform is \"'a'\"", "expected a number"]),
         ("uniform(0, x)", ["high of uniform is 'x'", "expected a number"]),
         ("uniform(0, True)", ["high of uniform is 'True'", "expected a number"]),
-        ("uniform(0, 1e999)", ["high of uniform", "expected a number"]),
         ("uniform(0, 9 ** 9 ** 9 ** 9)", ["high of uniform", "expected a number"]),
         ("uniform(0, log(-1))", ["high of uniform", "expected a number"]),
         ("uniform(0, A)", ["high of uniform is 'A'", "expected a number"]),
@@ -193,12 +133,10 @@ def test_hyperopt_draws_what_can_be_decoded(text: str) -> None:
         ("choice([])", ["options of choice are '[]'", "a list such as [16, 32]"]),
         ("choice(16, 32)", ["expected choice(options)"]),
         ("choice(sizes())", ["options of choice are 'sizes()'", "a list such as [16, 32]"]),
-        ("choice('relu')", ["options of choice are \"'relu'\"", "a list such as [16, 32]"]),
         ("choice(range(10 ** 9))", ["options of choice are 'range(10 ** 9)'"]),
         ("choice(np.arange(1, 9, 1e-9))", ["options of choice are 'np.arange("]),
         ("choice(np.linspace(0, 1, 10 ** 9))", ["options of choice are 'np.linspace("]),
         ("choice([0] * 10 ** 9)", ["options of choice are '[0] * 10 ** 9'"]),
-        ("choice([*a])", ["options of choice", "a list such as [16, 32]"]),
         ("pchoice([1, 2])", ["pchoice have '1'", "pairs such as (0.3, 16)"]),
         ("pchoice([(0.3, 1), (0.3, 2)])", ["shares of pchoice are 0.3, 0.3", "1 in all"]),
         ("pchoice([(0, 1), (1, 2)])", ["shares of pchoice are 0, 1", "above 0"]),

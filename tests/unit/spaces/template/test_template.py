@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.spaces.template.config import TemplateConfig, shown_label
+from lstm_sweep.spaces.template.config import shown_label
 from lstm_sweep.spaces.template.template import Template
 from tests.unit.spaces.template.short_templates import REST, model, read, returned
 
@@ -23,10 +22,6 @@ def test_the_examples_are_read(file: Path) -> None:
     assert space.admits(config)
     assert space.admits(space.decode(space.encode(config)))
     assert template.code(config.to_dict()).co_filename == str(file)
-
-
-def test_there_are_examples_of_each_kind() -> None:
-    assert len(EXAMPLES) >= 8
 
 
 def test_a_hyperparameter_has_the_name_of_its_argument_and_its_line(tmp_path: Path) -> None:
@@ -83,22 +78,6 @@ def test_what_stands_in_texts_and_comments_is_no_hyperparameter(tmp_path: Path) 
 text = '{{choice([1, 2])}}' + f'{{{x}}}'
 return {{choice([1, 2])}}"""
     assert list(model(tmp_path, body).hyperparameters) == ["return:4"]
-
-
-def test_errors_have_the_lines_of_the_file(tmp_path: Path) -> None:
-    template = model(tmp_path, "y = {{choice([1,\n  2])}}\n\nreturn 1 / 0")
-    with pytest.raises(ZeroDivisionError) as caught:
-        returned(template)
-    assert caught.traceback[-1].lineno + 1 == 5
-    assert str(caught.traceback[-1].path) == str(tmp_path / "mine.py")
-
-
-def test_options_may_be_named_at_the_top(tmp_path: Path) -> None:
-    above = "LOW = 2\nSIZES = [LOW, 4 * LOW]\n"
-    template = model(tmp_path, "return {{choice(SIZES)}} + {{randint(LOW, LOW + 3)}}", above)
-    sizes, added = template.space().values()
-    assert (sizes.values(), added.values()) == ([2, 8], [2, 3, 4])
-    assert returned(template, **{"return:2": 8, "return:2:2": 3}) == 11
 
 
 def test_options_may_be_named_where_they_can_be_seen(tmp_path: Path) -> None:
@@ -177,32 +156,6 @@ def test_what_works_otherwise_than_one_would_think_is_noted(tmp_path: Path) -> N
     )
 
 
-def test_the_names_that_data_returns_are_known(tmp_path: Path) -> None:
-    def of(text: str) -> tuple[str, ...]:
-        body = "def create_model(*a):\n    return {{choice([1, 2])}}\ndef data():\n"
-        return read(tmp_path, body + text).returned
-
-    assert of("    return x, y\n") == ("x", "y")
-    assert of("    def f():\n        return a\n    return (x,\n            y)\n") == ("x", "y")
-    assert of("    if x:\n        return x, y\n    return x, y\n") == ("x", "y")
-    assert of("    if x:\n        return y, x\n    return x, y\n") == ()
-    assert of("    return load()\n") == ("",)
-
-
-def test_a_digest_is_that_of_the_text(tmp_path: Path) -> None:
-    one = model(tmp_path, "return {{choice([1, 2])}}")
-    two = model(tmp_path, "return {{choice([1, 3])}}")
-    assert one.digest != two.digest
-    assert one.digest == model(tmp_path, "return {{choice([1, 2])}}").digest
-
-
-def test_a_template_is_sent_as_its_text(tmp_path: Path) -> None:
-    template = model(tmp_path, "return {{choice([1, 2])}}")
-    sent = pickle.loads(pickle.dumps(template))
-    assert sent == template
-    assert sent.space() == template.space()
-
-
 def test_a_byte_order_mark_and_other_line_ends_do_no_harm(tmp_path: Path) -> None:
     text = f"def create_model(x, y):\r\n    return {{{{choice([1, 2])}}}}\r\n{REST}"
     (tmp_path / "mine.py").write_bytes(b"\xef\xbb\xbf" + text.encode())
@@ -226,10 +179,3 @@ low = {{uniform(-1, 1)}}"""
     ]:  # fmt: skip
         with pytest.raises(InputError, match=why):
             template.space(name)
-
-
-def test_a_config_is_a_value_for_each_label() -> None:
-    config = TemplateConfig.from_dict({"units:2": 8, "kind:3": "'a'"})
-    assert config.evolve(**{"units:2": 16}).to_dict() == {"units:2": 16, "kind:3": "'a'"}
-    assert config.table_columns() == {"hyperparameters": "units (line 2) 8, kind (line 3) 'a'"}
-    assert len({config, TemplateConfig.from_dict(config.to_dict())}) == 1
