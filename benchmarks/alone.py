@@ -251,11 +251,11 @@ def rescored(sweep: str, store: Path, count: int) -> tuple[int, float]:
     from lstm_sweep.models.bundle import bundle as bundles
     from lstm_sweep.models.data.windows import scoring_targets
     from lstm_sweep.models.network.evaluation import evaluate
+    from lstm_sweep.search.driver.corpus_task import load_same_corpus
     from lstm_sweep.search.results.export import choose
     from lstm_sweep.search.results.generate import predictor_of
     from lstm_sweep.search.store import reader
     from lstm_sweep.search.store.tracking import MlflowStore
-    from lstm_sweep.search.sweep.corpus_task import load_same_corpus
 
     record = choose(MlflowStore(settings_of(store)), sweep)
     source, scoring = reader.read_source(record)

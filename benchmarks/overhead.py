@@ -34,10 +34,10 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
     # not above, since each worker imports this file again: MLflow would take it a fifth of a second
     from benchmarks.tiny import store_in, words
     from lstm_sweep.models.data import corpus as corpora
+    from lstm_sweep.search.driver.corpus_task import CorpusTask
+    from lstm_sweep.search.driver.sweep import Sweep
     from lstm_sweep.search.engines import open_engine
-    from lstm_sweep.search.spec import SweepSpec
-    from lstm_sweep.search.sweep.corpus_task import CorpusTask
-    from lstm_sweep.search.sweep.sweep import Sweep
+    from lstm_sweep.search.values.spec import SweepSpec
     from lstm_sweep.spaces.space import from_mapping
 
     trials, slots = given.trials, given.slots

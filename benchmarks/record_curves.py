@@ -35,7 +35,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import score
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.trial import Ended, Job, Outcome, RoundDone, Slot, Trial, trial_seed
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, RoundDone, Slot, Trial, trial_seed
 from lstm_sweep.spaces.space import Space, from_mapping
 
 #: configs with learning rates below this are trained last

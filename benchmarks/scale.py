@@ -34,20 +34,20 @@ from benchmarks.tiny import resident_mb, store_in, words
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.search.device import Device
+from lstm_sweep.search.driver.corpus_task import CorpusTask
+from lstm_sweep.search.driver.resume import rebuild
+from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.engines.base import ClosesOnExit, Event
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.process.signals import Interrupts
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.base import Store
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep.corpus_task import CorpusTask
-from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.sweep.sweep import Sweep
-from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, RoundDone, Slot, Trial
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, RoundDone, Slot, Trial
 from lstm_sweep.spaces.space import from_mapping
 
 NAME = "scale"

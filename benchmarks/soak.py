@@ -23,15 +23,15 @@ from pathlib import Path
 from benchmarks.tiny import descendants, resident_mb, store_in, with_environment, words
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.corpus_task import CorpusTask
+from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.engines.local import LocalEngine, find_slots
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.corpus_task import CorpusTask
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.sweep import Sweep
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.space import from_mapping
 
 NAME = "soak"

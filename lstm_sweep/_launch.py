@@ -12,7 +12,7 @@ from lstm_sweep._progress import observer_of
 from lstm_sweep._store import StoreLike, settings_of
 from lstm_sweep._sweep import Sweep, how_to_go_on, warn_of_left_out
 from lstm_sweep.models.errors import InputError, one_of, shown
-from lstm_sweep.search.spec import OPTIONS, SweepSpec
+from lstm_sweep.search.values.spec import OPTIONS, SweepSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +111,7 @@ def launch_by(
     actions: Actions, fields: SweepFields, progress: bool | None, address: str | None = None
 ) -> Sweep:
     """Run a sweep here, or by a service; see `launch`."""
-    from lstm_sweep.search.engine_names import ray_address
+    from lstm_sweep.search.values.engine_names import ray_address
 
     spec = spec_of(fields)
     cluster, observer = ray_address(address, spec.on), observer_of(progress)

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lstm_sweep.search.sweep.observer import Observer
+    from lstm_sweep.search.driver.observer import Observer
 
 
 def observer_of(progress: bool | None) -> Observer:
@@ -14,7 +14,7 @@ def observer_of(progress: bool | None) -> Observer:
 
     `progress` None means that it is shown in a notebook alone.
     """
-    from lstm_sweep.search.sweep.observer import SILENT
+    from lstm_sweep.search.driver.observer import SILENT
 
     notebook = in_notebook()
     if not (notebook if progress is None else progress):

@@ -147,7 +147,7 @@ class Sweep:
         Raises:
             InputError: another process drives it, or its data or template are not what they were
         """
-        from lstm_sweep.search.engine_names import ray_address
+        from lstm_sweep.search.values.engine_names import ray_address
 
         given = {
             "trials": trials, "minutes": minutes, "workers": workers, "per_gpu": per_gpu, "on": on,

@@ -25,11 +25,11 @@ from lstm_sweep.search.commands.model_arguments import (
 from lstm_sweep.search.commands.option_types import whole
 from lstm_sweep.search.commands.serve_arguments import add_pause, add_serve
 from lstm_sweep.search.commands.token_arguments import add_token
-from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.spec import BUDGET, CHANGEABLE, NETWORKS, OPTIONS
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.texts.terminal import escape_what_is_not_encoded, plain
+from lstm_sweep.search.values.engine_names import ENGINES
+from lstm_sweep.search.values.spec import BUDGET, CHANGEABLE, NETWORKS, OPTIONS
 
 FIRST_STEPS = """\
 examples:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import ClosesOnExit, Event, SlotAdded, SlotLost
-from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Paused, RoundDone, Slot
+from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, Paused, RoundDone, Slot
 
 
 class ScriptedEngine(ClosesOnExit):

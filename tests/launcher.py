@@ -35,8 +35,8 @@ IMPORTS = (
     "lstm_sweep.search.commands.trials",
     "lstm_sweep.search.engines.local",
     "lstm_sweep.search.results.rerun",
-    "lstm_sweep.search.sweep.resume",
-    "lstm_sweep.search.sweep.sweep",
+    "lstm_sweep.search.driver.resume",
+    "lstm_sweep.search.driver.sweep",
     "lstm_sweep.search.results.export",
     "lstm_sweep.search.store.server",
 )

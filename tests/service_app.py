@@ -36,9 +36,9 @@ from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
 from lstm_sweep.search.service.service import Figures, Service
 from lstm_sweep.search.service.settings import HttpSettings, ServiceSettings, service_folder
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.values.spec import SweepSpec
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, tiny_spec
 

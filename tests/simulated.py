@@ -15,14 +15,23 @@ import numpy as np
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.objective import RETURNED_LOSS
 from lstm_sweep.search.policy.cost import DataSize, operations
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
-from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Phase, RoundDone, Slot, Trial
+from lstm_sweep.search.values.objective import RETURNED_LOSS
+from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import (
+    Ended,
+    Job,
+    Outcome,
+    Paused,
+    Phase,
+    RoundDone,
+    Slot,
+    Trial,
+)
 from lstm_sweep.spaces.space import Space
 from lstm_sweep.spaces.template.config import TemplateConfig
 

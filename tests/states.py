@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.transitions import Resumed, after
-from lstm_sweep.search.trial import Trial
+from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.transitions import Resumed, after
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import Trial
 
 
 def with_trials(

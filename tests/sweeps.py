@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.driver.corpus_task import CorpusTask
+from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.sweep.corpus_task import CorpusTask
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.sweep import Sweep
+from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.space import from_mapping
 
 #: every trial is trained to the end, and none again

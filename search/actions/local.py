@@ -19,10 +19,10 @@ from lstm_sweep.search.api.report import SweepReport
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.api.trial_comparison import TrialComparison
+from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.process.signals import Interrupts
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings, load
-from lstm_sweep.search.sweep.observer import SILENT, Observer
+from lstm_sweep.search.values.spec import SweepSpec
 
 #: what a sweep is to do; to a service also its fields, which then name files that the service has
 Wanted: TypeAlias = SweepSpec | Mapping[str, Any]

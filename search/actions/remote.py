@@ -40,6 +40,7 @@ from lstm_sweep.search.client.downloading import AGAIN_S, download
 from lstm_sweep.search.client.listening import events
 from lstm_sweep.search.client.sending import send_data
 from lstm_sweep.search.client.unpacking import unpack
+from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.process.new_paths import (
     become,
     new_folder,
@@ -48,10 +49,9 @@ from lstm_sweep.search.process.new_paths import (
     write_report,
 )
 from lstm_sweep.search.process.signals import Interrupts
-from lstm_sweep.search.spec import MAY_CHANGE, OPTIONS, SweepSpec, check_name
 from lstm_sweep.search.store.faults import NoSuchRunError, StoreError
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.sweep.observer import SILENT, Observer
+from lstm_sweep.search.values.spec import MAY_CHANGE, OPTIONS, SweepSpec, check_name
 from lstm_sweep.spaces.template.template import Template
 
 Value = TypeVar("Value")

@@ -15,13 +15,13 @@ from lstm_sweep.search.actions import wire
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.client.listening import Event
-from lstm_sweep.search.policy.stop_reason import Stop, StopReason, SweepStatus
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.driver.observer import Observer, Viewer
+from lstm_sweep.search.driver.state import SweepState, rank
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.sweep.observer import Observer, Viewer
-from lstm_sweep.search.sweep.state import SweepState, rank
-from lstm_sweep.search.trial import Ended, Outcome, Slot
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
+from lstm_sweep.search.values.trial import Ended, Outcome, Slot
 
 #: why a sweep has ended, by how
 REASONS = {

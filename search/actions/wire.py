@@ -11,12 +11,12 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lstm_sweep.models.config import FIELDS, Config, TrialConfig
 from lstm_sweep.search.api.listings import TrialDetails
-from lstm_sweep.search.objective import RETURNED_LOSS, VALIDATION_LOSS
 from lstm_sweep.search.policy.confirmed import Confirmed
-from lstm_sweep.search.progress import TrialSnapshot
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.trial import RESULTS, Ended, Outcome, Phase, Slot, Trial
+from lstm_sweep.search.values.objective import RETURNED_LOSS, VALIDATION_LOSS
+from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.trial import RESULTS, Ended, Outcome, Phase, Slot, Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
 
 Value = TypeVar("Value")

@@ -10,15 +10,15 @@ from typing import Any, Self
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.errors import SweepRunsError
 from lstm_sweep.search.api.references import existing_store, store_of_sweep
-from lstm_sweep.search.policy.stop_reason import SweepStatus
+from lstm_sweep.search.driver import lease
 from lstm_sweep.search.store import deletion, reader
 from lstm_sweep.search.store.deletion import Freed
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.trial import Phase
+from lstm_sweep.search.values.stop_reason import SweepStatus
+from lstm_sweep.search.values.trial import Phase
 
 #: values of `Tag.PRUNED`
 ALL, BEST = "all", "best"

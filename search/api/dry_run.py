@@ -10,14 +10,14 @@ from typing import Any, Self
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.expected import bought, draws, limit_s
+from lstm_sweep.search.driver.task import KnownCosts
+from lstm_sweep.search.driver.tasks import task_kind
 from lstm_sweep.search.engines.base import devices
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.prior import described
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.sweep.task import KnownCosts
-from lstm_sweep.search.sweep.tasks import task_kind
+from lstm_sweep.search.values.spec import SweepSpec
 
 #: fields of a spec that name files
 PLACES = ("data", "template")

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.confirmation import SHARE
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.sweep.task import Task
-from lstm_sweep.search.times import about, budget_text, duration
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.times import about, budget_text, duration
 
 #: draws of a space that pass the size rule, of which costs are predicted, and draws at most
 ADMITTED, DRAWS = 200, 2_000

@@ -18,22 +18,22 @@ from lstm_sweep.search.api.expected import announcement
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.resumption import resumed_spec
 from lstm_sweep.search.api.sweep_result import SweepResult, stored_result
+from lstm_sweep.search.driver import lease
+from lstm_sweep.search.driver.observer import SILENT, Observer
+from lstm_sweep.search.driver.resume import DIED, ResumeState, close, how_to_go_on, rebuild, spent
+from lstm_sweep.search.driver.state import ON_REQUEST, PAUSED
+from lstm_sweep.search.driver.sweep import NameTakenError, Sweep
+from lstm_sweep.search.driver.task import Task
+from lstm_sweep.search.driver.tasks import task_kind, task_kind_of_run
 from lstm_sweep.search.engines.base import Engine, devices
 from lstm_sweep.search.policy.prior import EarlierBest, described
 from lstm_sweep.search.process.signals import Interrupted, Interrupts
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.observer import SILENT, Observer
-from lstm_sweep.search.sweep.resume import DIED, ResumeState, close, how_to_go_on, rebuild, spent
-from lstm_sweep.search.sweep.state import ON_REQUEST, PAUSED
-from lstm_sweep.search.sweep.sweep import NameTakenError, Sweep
-from lstm_sweep.search.sweep.task import Task
-from lstm_sweep.search.sweep.tasks import task_kind, task_kind_of_run
+from lstm_sweep.search.values.spec import SweepSpec
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_kind
 from lstm_sweep.search.api.references import store_of_sweep, store_of_trial
 from lstm_sweep.search.api.status_report import BROKEN_OFF, why_of
+from lstm_sweep.search.driver import lease
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import store_to_read
 from lstm_sweep.search.store.faults import BadRunError
@@ -17,7 +18,6 @@ from lstm_sweep.search.store.journal import BASELINE
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import WHOLE, Tag, count, finite
-from lstm_sweep.search.sweep import lease
 
 #: in place of the state of a sweep that this version cannot read
 ANOTHER = "made by another version"

@@ -9,6 +9,8 @@ from typing import Any, Self, TypeAlias
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_switch, check_word, path_text
 from lstm_sweep.search.api.references import check_sweep_or_trial, existing_store, store_of_trial
+from lstm_sweep.search.driver.observer import SILENT, Observer
+from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import devices
 from lstm_sweep.search.process.new_paths import new_folder
@@ -22,8 +24,6 @@ from lstm_sweep.search.results.rerun import rerun as run_again
 from lstm_sweep.search.store import address, reader, registry
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.sweep.observer import SILENT, Observer
-from lstm_sweep.search.sweep.tasks import task_kind_of_run
 
 #: kinds of bundles
 FORMATS = ("keras", "savedmodel", "onnx")

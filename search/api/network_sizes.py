@@ -16,8 +16,8 @@ from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule, Verdict, parameters_of
-from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.sweep.preflight import check_space
+from lstm_sweep.search.driver.preflight import check_space
+from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.dimension import Value
 from lstm_sweep.spaces.space import LISTABLE
 

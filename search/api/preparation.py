@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lstm_sweep.search.api.errors import SweepExistsError
+from lstm_sweep.search.driver.resume import resuming
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.resume import resuming
+from lstm_sweep.search.values.spec import SweepSpec
 
 #: number at the end of a name, and sweeps of such names that are looked at, the newest
 NUMBER, LATEST = re.compile("([0-9]{1,9})"), 20

@@ -20,17 +20,17 @@ from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.deletion import check_not_deleted
 from lstm_sweep.search.api.errors import NothingToDoError, SweepExistsError
 from lstm_sweep.search.api.resumption import resumed_spec, waiting_changes
-from lstm_sweep.search.policy.stop_reason import Stop, StopReason, SweepStatus
-from lstm_sweep.search.spec import UNLIMITED, SweepSpec
+from lstm_sweep.search.driver import lease
+from lstm_sweep.search.driver.lease import OWNS_NAME, WITHDRAWN, reserve_name
+from lstm_sweep.search.driver.resume import close, expected_left, how_to_go_on, spent
+from lstm_sweep.search.driver.tasks import task_kind, task_kind_of_run
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError, StoreError
 from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.tags import LARGEST, Tag, Tags, count
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.lease import OWNS_NAME, WITHDRAWN, reserve_name
-from lstm_sweep.search.sweep.resume import close, expected_left, how_to_go_on, spent
-from lstm_sweep.search.sweep.tasks import task_kind, task_kind_of_run
+from lstm_sweep.search.values.spec import UNLIMITED, SweepSpec
+from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
 
 #: priorities from, to
 LOWEST, HIGHEST = -100, 100

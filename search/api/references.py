@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.spec import NAME, check_name
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import store_to_read
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.values.spec import NAME, check_name
 
 #: what may mean a trial: SWEEP/NUMBER, or a run ID or its beginning
 TRIAL = re.compile(rf"{NAME.pattern}/[0-9]{{1,18}}|[0-9A-Za-z]{{1,32}}")

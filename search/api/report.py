@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.search.api.references import store_of_sweep
-from lstm_sweep.search.pages import report_page
-from lstm_sweep.search.pages.findings import Findings
+from lstm_sweep.search.driver.report import read_report
 from lstm_sweep.search.process.new_paths import new_report, write_report
+from lstm_sweep.search.report import report_page
+from lstm_sweep.search.report.findings import Findings
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.sweep.report import read_report
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,11 @@ from lstm_sweep.models.data.source import file_groups
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.api.errors import DifferentSearchError
 from lstm_sweep.search.api.references import store_of_sweep
-from lstm_sweep.search.spec import CHANGEABLE, OPTIONS, SweepSpec
+from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.sweep.tasks import task_kind_of_run
+from lstm_sweep.search.values.spec import CHANGEABLE, OPTIONS, SweepSpec
 from lstm_sweep.spaces.by_corpus import ByCorpus
 
 #: fields whose defaults leave the choice to the program; a value that is the default counts as not

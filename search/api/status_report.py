@@ -11,15 +11,15 @@ from typing import Any
 
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.sweep_result import BestTrial
+from lstm_sweep.search.driver import lease
+from lstm_sweep.search.driver.resume import expected_left
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import DRIVER_DIED
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import MOST_SECONDS, Tag, Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.resume import expected_left
-from lstm_sweep.search.trial import Outcome
+from lstm_sweep.search.values.trial import Outcome
 
 #: in place of `running` if the sweep's driver has died
 BROKEN_OFF = lease.BROKEN_OFF

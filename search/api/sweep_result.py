@@ -9,19 +9,19 @@ from typing import Any
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.api.references import store_of_sweep
+from lstm_sweep.search.driver import lease
+from lstm_sweep.search.driver.resume import driven_s
+from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.time_spent import TimeSpent, stored_time, time_spent
 from lstm_sweep.search.policy.confirmed import Confirmed
-from lstm_sweep.search.policy.stop_reason import DONE, SweepStatus
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.curves import confirmed_of
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.resume import driven_s
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.time_spent import TimeSpent, stored_time, time_spent
-from lstm_sweep.search.trial import Outcome, Trial
+from lstm_sweep.search.values.stop_reason import DONE, SweepStatus
+from lstm_sweep.search.values.trial import Outcome, Trial
 
 
 @dataclass(frozen=True)

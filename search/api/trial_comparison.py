@@ -16,7 +16,7 @@ from lstm_sweep.search.store.curves import confirmed_of
 from lstm_sweep.search.store.reader import TrialRecord, scored_on
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.trial import Outcome
+from lstm_sweep.search.values.trial import Outcome
 
 #: of trials that cannot be compared
 OTHER_DATA = "their losses cannot be compared: they were scored on other data, or on other targets"

@@ -11,14 +11,14 @@ from rich.text import Text
 
 from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.search.commands.json_progress import JsonLines
+from lstm_sweep.search.driver.observer import SILENT, Observer
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.sweep.observer import SILENT, Observer
-from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.texts.tables import fitted, going_text, loss_text
 from lstm_sweep.search.texts.terminal import plain
-from lstm_sweep.search.times import QUIET_S, STANDING, duration, pruned_text, time_left_text
-from lstm_sweep.search.trial import Outcome, Phase
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.times import QUIET_S, STANDING, duration, pruned_text, time_left_text
+from lstm_sweep.search.values.trial import Outcome, Phase
 
 #: seconds between two repaints of the live table
 REPAINT_S = 0.25

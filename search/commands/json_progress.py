@@ -6,8 +6,8 @@ import sys
 from typing import Any, TextIO
 
 from lstm_sweep.search.commands.json_lines import write_line
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.values.progress import TrialProgress
 
 #: seconds between two lines `progress`, at most
 PROGRESS_S = 5.0

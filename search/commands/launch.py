@@ -19,18 +19,18 @@ from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.commands.display import LiveTable, observer_of, open_console
 from lstm_sweep.search.commands.exits import DONE, FAILED
-from lstm_sweep.search.engine_names import ray_address
-from lstm_sweep.search.policy.stop_reason import SweepStatus
+from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupts, Shield, stop_within_s
-from lstm_sweep.search.spec import CHANGEABLE, OPTIONS, read_fields, read_spec
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.sweep.observer import Observer
 from lstm_sweep.search.texts import dry_run
 from lstm_sweep.search.texts.summary import SHOWN, conclude
 from lstm_sweep.search.texts.terminal import plain, print_json
-from lstm_sweep.search.times import budget_text
+from lstm_sweep.search.values.engine_names import ray_address
+from lstm_sweep.search.values.spec import CHANGEABLE, OPTIONS, read_fields, read_spec
+from lstm_sweep.search.values.stop_reason import SweepStatus
+from lstm_sweep.search.values.times import budget_text
 from lstm_sweep.spaces import presets
 
 

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 from lstm_sweep.models.data.opening import open_only_below
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.commands.exits import DONE
-from lstm_sweep.search.engine_names import ray_address
 from lstm_sweep.search.process.signals import SERVICE_STOP_S, SIGNALS, service_stop_s
 from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store import server as mlflow_server
 from lstm_sweep.search.store.server import BindAddress, MlflowServer
 from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.values.engine_names import ray_address
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -10,11 +10,11 @@ from lstm_sweep.search.commands.display import open_console
 from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.commands.launch import wanted
 from lstm_sweep.search.commands.option_types import check_one_format
-from lstm_sweep.search.spec import check_name
 from lstm_sweep.search.texts.sizes import write_sizes
 from lstm_sweep.search.texts.summary import SHOWN, write_sweep
 from lstm_sweep.search.texts.terminal import plain, print_csv, print_json, print_left_out
 from lstm_sweep.search.texts.trials import write_comparison, write_trial, write_trials
+from lstm_sweep.search.values.spec import check_name
 
 
 def trials(arguments: Namespace, actions: Actions) -> int:

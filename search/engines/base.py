@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.trial import Ended, Job, Message, Paused, Slot
+from lstm_sweep.search.values.trial import Ended, Job, Message, Paused, Slot
 
 
 @dataclass(frozen=True)

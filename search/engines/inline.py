@@ -10,7 +10,7 @@ from typing_extensions import override
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import hardware, worker
 from lstm_sweep.search.engines.base import ClosesOnExit
-from lstm_sweep.search.trial import Ended, Job, Message, Paused, Slot
+from lstm_sweep.search.values.trial import Ended, Job, Message, Paused, Slot
 
 
 class InlineEngine(ClosesOnExit):

@@ -26,7 +26,7 @@ from lstm_sweep.search.engines.base import ClosesOnExit, Event
 from lstm_sweep.search.engines.slot_sharing import SlotSharing, quota_file, shared_folder
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.signals import signal_name
-from lstm_sweep.search.trial import Ended, Job, Message, Outcome, Paused, Slot
+from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, Paused, Slot
 
 KERNEL_LOG = Path("/dev/kmsg")
 #: the initial PID namespace, whose process IDs the log has

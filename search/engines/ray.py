@@ -32,7 +32,7 @@ from lstm_sweep.search.engines.ray_agent import (
 from lstm_sweep.search.engines.ray_cluster import Offer
 from lstm_sweep.search.engines.ray_fleet import CONTROL, Fleet, Gone, Leaving, Member, Said
 from lstm_sweep.search.engines.slot_sharing import Quota, quota_file
-from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Slot, TrialFiles
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, Slot, TrialFiles
 
 #: seconds between two copies of the checkpoint of a trial, at least
 EVERY_S = 60.0

@@ -30,7 +30,7 @@ from lstm_sweep.search.engines.local import LocalEngine, find_gpus
 from lstm_sweep.search.engines.ray_cluster import ALL, Faults, Offer, delay_s, left_out
 from lstm_sweep.search.process import forkserver, workdir
 from lstm_sweep.search.process.folder_lock import locked
-from lstm_sweep.search.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
+from lstm_sweep.search.values.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
 
 Bytes = NDArray[np.uint8]
 

@@ -11,7 +11,7 @@ from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.process import workdir
-from lstm_sweep.search.trial import Job
+from lstm_sweep.search.values.trial import Job
 from lstm_sweep.spaces.template.template import Template
 
 if TYPE_CHECKING:

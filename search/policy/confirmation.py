@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.confirmed import Confirmed, best_config, confirmed, is_complete
 from lstm_sweep.search.policy.cost import Costs
-from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.progress import TrialSnapshot
-from lstm_sweep.search.trial import Phase
+from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.trial import Phase
 
 #: share of a budget that is kept for confirming the best configs, at most
 SHARE = 0.25

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.progress import TrialSnapshot
-from lstm_sweep.search.trial import Outcome, Phase
+from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.trial import Outcome, Phase
 
 #: differences that chance makes at least this often are called none
 SIGNIFICANCE = 0.05

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lstm_sweep.search.trial import Outcome
+from lstm_sweep.search.values.trial import Outcome
 from lstm_sweep.spaces.dimension import Dimension
 from lstm_sweep.spaces.space import Space
 

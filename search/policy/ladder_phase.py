@@ -9,12 +9,12 @@ from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy import found_rate, ladder
 from lstm_sweep.search.policy.found_rate import FoundRate
 from lstm_sweep.search.policy.ladder import LadderDecision, Step
-from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import LadderLength, SearchProblem
 from lstm_sweep.search.policy.report import LadderReport
-from lstm_sweep.search.policy.stop_reason import stopped_early
-from lstm_sweep.search.progress import TrialSnapshot
-from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.stop_reason import stopped_early
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces.space import Space
 
 

@@ -22,12 +22,12 @@ from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.cost import Costs, DataSize, prior_seconds
 from lstm_sweep.search.policy.lstm_problem import SYMBOLS_EACH
 from lstm_sweep.search.policy.pausing import Pausing
-from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import Admits, LargeNetwork, SearchProblem
 from lstm_sweep.search.policy.round_size import usual_network
 from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.progress import TrialSnapshot
-from lstm_sweep.search.trial import Phase
+from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.trial import Phase
 from lstm_sweep.spaces.space import Space
 
 #: epochs of another trial before it is begun: by then cheap networks have shown what they are worth

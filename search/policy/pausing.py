@@ -21,8 +21,8 @@ from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.arrays import Array, grown, lowest
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.progress import TrialSnapshot
-from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase
+from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase
 
 Mask = NDArray[np.bool_]
 

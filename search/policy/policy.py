@@ -16,11 +16,13 @@ from lstm_sweep.search.policy.confirmed import is_whole
 from lstm_sweep.search.policy.ladder import LadderDecision
 from lstm_sweep.search.policy.ladder_phase import LadderPhase
 from lstm_sweep.search.policy.pausing import pruned
-from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.search_phase import SearchPhase
-from lstm_sweep.search.policy.stop_reason import (
+from lstm_sweep.search.policy.trials import Slots, Trials
+from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.progress import TrialProgress, TrialSnapshot
+from lstm_sweep.search.values.stop_reason import (
     NO_RESULT,
     Stop,
     StopReason,
@@ -28,9 +30,7 @@ from lstm_sweep.search.policy.stop_reason import (
     out_of_time,
     stopped_early,
 )
-from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.progress import TrialProgress, TrialSnapshot
-from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase, Trial, trial_seed
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial, trial_seed
 from lstm_sweep.spaces.space import Space
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.objective import VALIDATION_LOSS, Objective
 from lstm_sweep.search.policy.cost import Costs, ObservedCosts
+from lstm_sweep.search.values.objective import VALIDATION_LOSS, Objective
 from lstm_sweep.spaces.space import Space
 
 #: whether a config may be tried

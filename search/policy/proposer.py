@@ -14,7 +14,7 @@ from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.policy import tpe
 from lstm_sweep.search.policy.arrays import Array, grown, lowest
-from lstm_sweep.search.policy.plan import ALGORITHMS
+from lstm_sweep.search.values.plan import ALGORITHMS
 from lstm_sweep.spaces.space import LISTABLE, Space
 
 #: trials that TPE looks at: the best ones, and of the others the last; its time grows with them

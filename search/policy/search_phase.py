@@ -22,10 +22,12 @@ from lstm_sweep.search.policy.found_rate import FoundRate
 from lstm_sweep.search.policy.large_opening import LargeOpening
 from lstm_sweep.search.policy.lstm_problem import network
 from lstm_sweep.search.policy.pausing import Pausing
-from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.proposer import STARTUP, ObservedTrials, Proposal, Proposer
-from lstm_sweep.search.policy.stop_reason import (
+from lstm_sweep.search.policy.trials import Slots, Trials
+from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.stop_reason import (
     Stop,
     StopReason,
     out_of_patience,
@@ -33,9 +35,7 @@ from lstm_sweep.search.policy.stop_reason import (
     space_is_tried,
     trials_without_gain,
 )
-from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.progress import TrialSnapshot
-from lstm_sweep.search.trial import Ended, Outcome, Paused, Phase
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase
 
 
 class MemoryLimits:

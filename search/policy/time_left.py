@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lstm_sweep.search.policy.confirmation import Reserve, makespan
-from lstm_sweep.search.progress import TrialSnapshot
-from lstm_sweep.search.trial import Phase
+from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.trial import Phase
 
 if TYPE_CHECKING:
     from lstm_sweep.search.policy.policy import Policy

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.progress import TrialSnapshot
-from lstm_sweep.search.trial import Phase
+from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.trial import Phase
 
 
 @dataclass

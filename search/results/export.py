@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.driver.task import unchecked_reason
+from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.process.new_paths import become, scratch_beside
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.faults import StoreError, reason
@@ -15,8 +17,6 @@ from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep.task import unchecked_reason
-from lstm_sweep.search.sweep.tasks import task_kind_of_run
 
 
 def register(

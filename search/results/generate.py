@@ -19,9 +19,9 @@ from lstm_sweep.models.cpu.program_types import Predictor, StreamPredictor, Wind
 from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.field_checks import check_range, check_text
+from lstm_sweep.search.driver.task import backend_free_of_gpu
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.process.output import silenced
-from lstm_sweep.search.sweep.task import backend_free_of_gpu
 
 #: limits of what may be asked for
 MOST_SYMBOLS, MOST_ROWS, MOST_TEMPERATURE, MOST_SEED = 1_000_000, 1_000, 100.0, 2**31 - 1

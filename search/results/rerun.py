@@ -17,22 +17,30 @@ from lstm_sweep.models.network.checkpoint import keep_reported
 from lstm_sweep.models.rounds import epochs_after
 from lstm_sweep.models.strict_json import plain
 from lstm_sweep.search.device import Device
+from lstm_sweep.search.driver.health import Watch
+from lstm_sweep.search.driver.inbox import Inbox
+from lstm_sweep.search.driver.lease import Lease, holder
+from lstm_sweep.search.driver.observer import SILENT, Observer, Viewer
+from lstm_sweep.search.driver.preflight import check_stored
+from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
 from lstm_sweep.search.process.signals import Interrupted, Interrupts
-from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store import journal
 from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.journal import Journal, versions
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.health import Watch
-from lstm_sweep.search.sweep.inbox import Inbox
-from lstm_sweep.search.sweep.lease import Lease, holder
-from lstm_sweep.search.sweep.observer import SILENT, Observer, Viewer
-from lstm_sweep.search.sweep.preflight import check_stored
-from lstm_sweep.search.sweep.tasks import task_kind_of_run
-from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Progressed, RoundDone, TrialFiles
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import (
+    Ended,
+    Job,
+    Outcome,
+    Phase,
+    Progressed,
+    RoundDone,
+    TrialFiles,
+)
 
 #: relative difference of two metrics up to which a rerun is within tolerance
 TOLERANCE = 1e-3

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search.documents import OMITTED, Document
 from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.process.whole_files import replace_text
 from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.values.documents import OMITTED, Document
 
 #: the highest priority that whoever is no admin may give a sweep
 MOST_PRIORITY = 0

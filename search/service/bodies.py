@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.field_checks import LARGEST
-from lstm_sweep.search.options import number
 from lstm_sweep.search.service.auth import LONGEST_TOKEN
 from lstm_sweep.search.service.settings import PRIORITIES
-from lstm_sweep.search.spec import CHANGEABLE, NAME, OPTIONS
 from lstm_sweep.search.store.registry import LONGEST_NAME
+from lstm_sweep.search.values.options import number
+from lstm_sweep.search.values.spec import CHANGEABLE, NAME, OPTIONS
 
 #: what names an uploaded corpus, and characters of the name that its client gives it
 CORPUS_ID, LONGEST_CORPUS = "[0-9a-f]{32}", 200

@@ -16,7 +16,7 @@ from lstm_sweep.models.paths import resolved, why_not
 from lstm_sweep.search.service.bodies import CORPUS_ID, checked_settings
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.uploads import Uploads
-from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.presets import SPACES
 from lstm_sweep.spaces.space import with_settings
 

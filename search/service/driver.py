@@ -19,13 +19,13 @@ from pathlib import Path
 from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, NoRoomError
+from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted, Shield, stop_within_s
-from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.service.supervisor import KEY, write_note
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.values.progress import TrialProgress
 
 #: exit codes: done or interrupted, what was asked for cannot be, anything else
 DONE, REFUSED, FAILED = 0, 2, 1

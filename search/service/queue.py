@@ -26,14 +26,14 @@ from typing_extensions import override
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import QueuedRun, Submitted
-from lstm_sweep.search.documents import Document
+from lstm_sweep.search.driver import lease
+from lstm_sweep.search.driver.lease import BEAT_S, STALE_S, Lease, LeaseLostError
 from lstm_sweep.search.store.cache import SharedStore, size_of_runs
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.lease import BEAT_S, STALE_S, Lease, LeaseLostError
+from lstm_sweep.search.values.documents import Document
 
 log = logging.getLogger("lstm_sweep.service")
 

@@ -23,12 +23,12 @@ from lstm_sweep.models.config import check_field
 from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.api.queue import QueuedRun
-from lstm_sweep.search.documents import Document
-from lstm_sweep.search.engine_names import ENGINES
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.whole_files import replace_text
 from lstm_sweep.search.service.logs import last_line
 from lstm_sweep.search.store.faults import NoSuchRunError
+from lstm_sweep.search.values.documents import Document
+from lstm_sweep.search.values.engine_names import ENGINES
 
 ID = "[0-9a-f]{16}"
 #: seconds for which the files of a rerun are kept, and between two looks for older ones

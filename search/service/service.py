@@ -20,13 +20,13 @@ from lstm_sweep.search.api.lifecycle import StoppedSweep, refuse_driven
 from lstm_sweep.search.api.listings import SweepPage
 from lstm_sweep.search.api.queue import QueuedRun, Submission
 from lstm_sweep.search.api.status_report import SweepStatusReport
+from lstm_sweep.search.driver import lease
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.logs import Seldom
 from lstm_sweep.search.service.queue import QueuedSweep, QueueLease, QueueReader
 from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.service.supervisor import KEY, UNDER_WAY, Supervisor
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import StoreError
@@ -34,7 +34,7 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep import lease
+from lstm_sweep.search.values.spec import SweepSpec
 
 #: seconds between two looks at the queue, at least and at most, and part of a processor that they
 #: may take

@@ -15,8 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.documents import Document, fields_of
 from lstm_sweep.search.service.problems import URN
+from lstm_sweep.search.values.documents import Document, fields_of
 
 #: of an answer that has some of the rows
 NEXT_PAGE: Any = Field(description="`page` of the request for the rows after these; null: none")

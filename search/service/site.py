@@ -7,6 +7,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.service.answers import Answers
 from lstm_sweep.search.service.auth import User, check_owner
 from lstm_sweep.search.service.bundles import Bundles
@@ -20,7 +21,6 @@ from lstm_sweep.search.service.uploads import Uploads
 from lstm_sweep.search.store.cache import Cache, SharedSettings
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.sweep.tasks import task_kind_of_run
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from pathlib import Path
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.queue import QueuedRun
 from lstm_sweep.search.client.connection import SERVER, TOKEN
+from lstm_sweep.search.driver.lease import STALE_S, Holder
 from lstm_sweep.search.engines import slot_sharing
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import STOP_WITHIN
@@ -31,7 +32,6 @@ from lstm_sweep.search.service.logs import cut_open_log, last_line
 from lstm_sweep.search.service.reruns import Reruns
 from lstm_sweep.search.service.scheduler import JUST_NOW, Turns, Waiting, duration
 from lstm_sweep.search.service.settings import ServiceSettings
-from lstm_sweep.search.sweep.lease import STALE_S, Holder
 
 #: seconds before a driver that has died is started again, twice as many after each further death
 AGAIN_S, LONGEST_AGAIN_S = 2.0, 300.0

@@ -9,14 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lstm_sweep.search.policy.confirmed import Confirmed, confirmed
-from lstm_sweep.search.progress import TrialProgress, TrialSnapshot, comparable, round_seconds
 from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import CURVE
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot
+from lstm_sweep.search.values.progress import (
+    TrialProgress,
+    TrialSnapshot,
+    comparable,
+    round_seconds,
+)
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Slot
 
 #: values of a round that are read
 NAMES = (*CURVE, "scoring_seconds")

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from lstm_sweep.search.documents import Document
 from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store.base import quoted
 from lstm_sweep.search.store.tracking import MlflowStore, size_of
+from lstm_sweep.search.values.documents import Document
 
 
 @dataclass(frozen=True)

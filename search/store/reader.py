@@ -12,10 +12,6 @@ from lstm_sweep.models.config import LIMITS, Config, Limit, TrialConfig
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, shown
-from lstm_sweep.search.objective import RETURNED_LOSS, VALIDATION_LOSS, Objective
-from lstm_sweep.search.policy.stop_reason import SweepStatus
-from lstm_sweep.search.progress import comparable
-from lstm_sweep.search.spec import NAME, SweepSpec, digest_of
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
 from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.tags import (
@@ -31,7 +27,11 @@ from lstm_sweep.search.store.tags import (
     source_of,
 )
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.trial import RESULTS, Outcome, Phase, Trial
+from lstm_sweep.search.values.objective import RETURNED_LOSS, VALIDATION_LOSS, Objective
+from lstm_sweep.search.values.progress import comparable
+from lstm_sweep.search.values.spec import NAME, SweepSpec, digest_of
+from lstm_sweep.search.values.stop_reason import SweepStatus
+from lstm_sweep.search.values.trial import RESULTS, Outcome, Phase, Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
 from lstm_sweep.spaces.template.template import Template
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lstm_sweep.models.config import values_text
 from lstm_sweep.search.api.dry_run import DryRun
 from lstm_sweep.search.texts.terminal import plain
-from lstm_sweep.search.times import about, budget_text
+from lstm_sweep.search.values.times import about, budget_text
 
 
 def lines(result: DryRun) -> Iterator[str]:

@@ -9,13 +9,13 @@ from rich.console import Console
 from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.texts.exported import model_name, program_here
 from lstm_sweep.search.texts.sweeps import status_line
 from lstm_sweep.search.texts.tables import trials_table
-from lstm_sweep.search.times import duration
+from lstm_sweep.search.values.stop_reason import SweepStatus
+from lstm_sweep.search.values.times import duration
 
 #: trials that are shown, at most
 SHOWN = 10

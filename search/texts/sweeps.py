@@ -13,7 +13,7 @@ from lstm_sweep.search.api.listings import SweepPage, SweepRow
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.texts.tables import loss_text
 from lstm_sweep.search.texts.terminal import OLDER, plain
-from lstm_sweep.search.times import time_left_text
+from lstm_sweep.search.values.times import time_left_text
 
 
 def write_sweeps(console: Console, found: SweepPage, place: str) -> None:

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lstm_sweep.models.rounds import epochs_text
-from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.values.progress import TrialProgress
 
 
 def loss_text(loss: float | None) -> str:

@@ -12,12 +12,12 @@ import yaml
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.api import preparation
+from lstm_sweep.search.driver.lease import Lease
+from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep.lease import Lease
-from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.trial import Ended, Outcome
+from lstm_sweep.search.values.trial import Ended, Outcome
 from lstm_sweep.spaces.space import from_mapping
 from tests.cases import Place, RunningCase
 from tests.conftest import TINY, run_here, write_text

@@ -23,7 +23,7 @@ from lstm_sweep.search.store.cache import MOST_S, SharedStore
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.trial import RoundDone
+from lstm_sweep.search.values.trial import RoundDone
 from tests import postgres
 from tests.cases import Place, RunningCase, Swept, SweptCase, sweep_first
 from tests.conftest import TINY, write_text

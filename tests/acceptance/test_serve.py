@@ -17,13 +17,13 @@ import pytest
 from lstm_sweep.search import api
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission
+from lstm_sweep.search.driver import lease
 from lstm_sweep.search.service.settings import service_folder
 from lstm_sweep.search.service.supervisor import KEY
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep import lease
+from lstm_sweep.search.values.spec import SweepSpec
 from tests.conftest import run_here, start_program, write_text
 from tests.launcher import Started
 from tests.sweeps import PLAIN, tiny_spec

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.corpus_task import CorpusTask
+from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep.corpus_task import CorpusTask
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.sweep import Sweep
 from tests.conftest import TINY, Done, run_here, write_text
 from tests.fakes import ScriptedEngine
 from tests.servers import served

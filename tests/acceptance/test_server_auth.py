@@ -13,11 +13,11 @@ from unittest import mock
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep.state import SweepState
 from tests.conftest import run_here
 from tests.fakes import ScriptedEngine
 from tests.servers import served

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.trial import Slot
+from lstm_sweep.search.values.trial import Slot
 from tests.cases import BUNDLE, LIBRARY_NOISE, Place, Swept, SweptCase, sweep_first
 from tests.conftest import (
     TINY,

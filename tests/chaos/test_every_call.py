@@ -21,15 +21,15 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.base import Store
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.trial import Job, RoundDone
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.trial import Job, RoundDone
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec

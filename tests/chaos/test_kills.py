@@ -27,7 +27,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.trial import RESULTS, Outcome, Phase
+from lstm_sweep.search.values.trial import RESULTS, Outcome, Phase
 from tests.chaos.processes import MARK, kill, marked
 from tests.conftest import TINY, Done, run_program, write_text
 from tests.launcher import PROGRAM

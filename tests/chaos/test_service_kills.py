@@ -22,7 +22,7 @@ import pytest
 
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.trial import RESULTS, Outcome, Phase
+from lstm_sweep.search.values.trial import RESULTS, Outcome, Phase
 from tests.chaos.processes import all_end
 from tests.chaos.service_under_fire import (
     DRAINS_WITHIN_S,

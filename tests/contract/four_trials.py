@@ -7,10 +7,10 @@ from typing import Any
 
 from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.sweep import Sweep
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lstm_sweep.search.engines.base import Event, SlotLost
 from lstm_sweep.search.engines.ray import RayEngine
-from lstm_sweep.search.trial import RoundDone, Slot
+from lstm_sweep.search.values.trial import RoundDone, Slot
 from tests.contract.engine_jobs import CONFIG
 from tests.ray_cluster import RayCluster
 

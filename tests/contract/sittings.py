@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.resume import rebuild
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import RoundDone
+from lstm_sweep.search.values.trial import RoundDone
 from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.trainings import TemplateTraining
-from lstm_sweep.search.trial import Job, Message, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import Job, Message, RoundDone, Slot, Trial
 from lstm_sweep.spaces.template.template import Template
 
 DATA = "import numpy as np\ndef data():\n    return np.ones((20, 3)), np.ones(20)\n"

@@ -14,7 +14,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.trial import Ended, Outcome
+from lstm_sweep.search.values.trial import Ended, Outcome
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 

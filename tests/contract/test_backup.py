@@ -16,10 +16,10 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api import preparation, queue
 from lstm_sweep.search.api.queue import Submission
 from lstm_sweep.search.service.auth import TokenFile
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.values.spec import SweepSpec
 from tests import postgres
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, tiny_spec

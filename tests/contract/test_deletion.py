@@ -17,6 +17,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api, cli
 from lstm_sweep.search.api import deletion, queue
 from lstm_sweep.search.api.errors import SweepRunsError
+from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.results.export import register
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
@@ -26,7 +27,6 @@ from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep.lease import Lease
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.servers import Server

@@ -12,17 +12,17 @@ from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import WORKFLOW
 from lstm_sweep.search import api
 from lstm_sweep.search.api import preparation
+from lstm_sweep.search.driver.corpus_task import load_same_corpus
+from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.report import _entropy
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process.signals import Interrupts
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.sweep.corpus_task import load_same_corpus
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.report import _entropy
-from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import SweepSpec
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, tiny_spec
 

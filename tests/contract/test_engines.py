@@ -14,7 +14,7 @@ from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost, devices
 from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.trial import Ended, Outcome, RoundDone, Slot, TrialFiles
+from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone, Slot, TrialFiles
 from tests.contract.engine_jobs import (
     CONFIG,
     ENDLESS,

@@ -12,7 +12,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search import api
 from lstm_sweep.search.commands.display import Lines
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.trial import Ended, Outcome
+from lstm_sweep.search.values.trial import Ended, Outcome
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 

@@ -13,11 +13,11 @@ import pytest
 from lstm_sweep.search import api
 from lstm_sweep.search.api import models, preparation
 from lstm_sweep.search.api.errors import SweepExistsError, SweepFailedError
+from lstm_sweep.search.driver import lease
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep import lease
 from tests.conftest import in_full
 from tests.contract.sittings import after, interrupt
 from tests.fakes import ScriptedEngine

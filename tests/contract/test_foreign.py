@@ -13,7 +13,7 @@ import pytest
 
 from lstm_sweep.models.bundle.template import inputs_of
 from lstm_sweep.search.engines import worker
-from lstm_sweep.search.trial import Ended, Outcome, RoundDone
+from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
 from lstm_sweep.spaces.template.template import Template
 from tests.conftest import in_full
 from tests.contract.template_runs import ABOVE, DATA, epochs, job_of, run, written

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_sweep.search.trial import Ended, Outcome
+from lstm_sweep.search.values.trial import Ended, Outcome
 from tests.contract.template_runs import ABOVE, epochs, run, written
 
 

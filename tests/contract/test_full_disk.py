@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.trial import RoundDone
+from lstm_sweep.search.values.trial import RoundDone
 from tests.contract.four_trials import four_trials
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, store_in
@@ -108,7 +108,7 @@ from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.sweep.resume import rebuild
+from lstm_sweep.search.driver.resume import rebuild
 from tests.contract.four_trials import check, four_trials
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, store_in, sweep_of

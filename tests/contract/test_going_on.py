@@ -14,15 +14,15 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.report import read_findings
+from lstm_sweep.search.driver.resume import rebuild
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.report import read_findings
-from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Ended, Outcome
+from lstm_sweep.search.values.trial import Ended, Outcome
 from tests.contract.sittings import after, go_on, interrupt, runner
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
@@ -79,7 +79,7 @@ def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
     run: Callable[..., SweepState],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
+    monkeypatch.setattr("lstm_sweep.search.driver.loop.BEAT_S", 0.0)
 
     def ask() -> None:
         store.log(reader.sweeps(store)[0].info.run_id, tags={Tag.STOP: "yes"})

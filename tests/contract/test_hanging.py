@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver import health
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep import health
-from lstm_sweep.search.trial import Computing, Ended, Job, Message, Outcome, RoundDone, Slot
+from lstm_sweep.search.values.trial import Computing, Ended, Job, Message, Outcome, RoundDone, Slot
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 

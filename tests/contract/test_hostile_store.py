@@ -13,8 +13,11 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import listings, preparation, references
 from lstm_sweep.search.device import Device
+from lstm_sweep.search.driver import lease, own_templates, resume
+from lstm_sweep.search.driver.corpus_task import CorpusTask
+from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.results import export, rerun
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader, server
 from lstm_sweep.search.store.earlier_sweeps import earlier_best
 from lstm_sweep.search.store.faults import BadRunError
@@ -22,10 +25,7 @@ from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep import lease, own_templates, resume
-from lstm_sweep.search.sweep.corpus_task import CorpusTask
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.sweep import Sweep
+from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.template.template import Template
 from tests.conftest import Done, in_full, run_here, write_text
 from tests.fakes import ScriptedEngine

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.resume import close, how_to_go_on
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.resume import close, how_to_go_on
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Outcome, Phase
+from lstm_sweep.search.values.trial import Outcome, Phase
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 

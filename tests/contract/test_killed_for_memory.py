@@ -12,7 +12,7 @@ import pytest
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.local import KernelLog, memory_kills
-from lstm_sweep.search.trial import Ended, Outcome, Slot
+from lstm_sweep.search.values.trial import Ended, Outcome, Slot
 from tests.contract.engine_jobs import (
     ENDLESS,
     job,

@@ -9,15 +9,15 @@ import pytest
 
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.policy.ladder_length import STEPS
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.trial import Phase, Trial
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.trial import Phase, Trial
 from lstm_sweep.spaces.space import from_mapping
 from tests.contract.sittings import after, go_on, interrupt
 from tests.fakes import ScriptedEngine

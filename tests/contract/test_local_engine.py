@@ -18,7 +18,7 @@ import pytest
 from lstm_sweep.search.engines import hardware, open_engine
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.process import forkserver
-from lstm_sweep.search.trial import Ended, Message, Outcome, RoundDone
+from lstm_sweep.search.values.trial import Ended, Message, Outcome, RoundDone
 from tests.contract.engine_jobs import (
     CONFIG,
     ENDLESS,

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.policy.stop_reason import SweepStatus
-from lstm_sweep.search.progress import LARGEST
-from lstm_sweep.search.spec import SweepSpec, read_spec
+from lstm_sweep.search.driver.corpus_task import CorpusTask
+from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.sweep import Sweep
+from lstm_sweep.search.driver.template_task import TemplateTask
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.corpus_task import CorpusTask
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.sweep import Sweep
-from lstm_sweep.search.sweep.template_task import TemplateTask
-from lstm_sweep.search.trial import Ended, Job, Message, Outcome
+from lstm_sweep.search.values.progress import LARGEST
+from lstm_sweep.search.values.spec import SweepSpec, read_spec
+from lstm_sweep.search.values.stop_reason import SweepStatus
+from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome
 from lstm_sweep.spaces.space import from_mapping
 from tests.fakes import ScriptedEngine
 
@@ -196,7 +196,7 @@ def test_a_sweep_closes_whatever_keeps_its_result_from_being_drawn(
     def fail(*arguments: Any) -> None:
         raise error("no ink")
 
-    monkeypatch.setattr(f"lstm_sweep.search.sweep.result_files.{broken}", fail)
+    monkeypatch.setattr(f"lstm_sweep.search.driver.result_files.{broken}", fail)
     display = Listening()
     engine = Told([Ended(Outcome.COMPLETE, loss=0.5)])
     sweep = sweep_of(template_spec(tmp_path), None, engine, observer=display)

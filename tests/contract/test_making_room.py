@@ -15,7 +15,7 @@ from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.trial import RoundDone, Slot
+from lstm_sweep.search.values.trial import RoundDone, Slot
 from tests.contract.four_trials import Listening, four_trials
 from tests.contract.sittings import go_on, interrupt
 from tests.fakes import ScriptedEngine

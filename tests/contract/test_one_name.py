@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.lease import OWNS_NAME
+from lstm_sweep.search.driver.resume import rebuild
+from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.sweep import NameTakenError
 from lstm_sweep.search.store import reader, tracking
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.lease import OWNS_NAME
-from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.sweep import NameTakenError
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
@@ -133,7 +133,7 @@ def test_a_sweep_that_was_broken_off_before_it_had_its_name_claims_it_when_it_go
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lstm_sweep.search.sweep.sweep.reserve_name", interrupt)
+        patch.setattr("lstm_sweep.search.driver.sweep.reserve_name", interrupt)
         with pytest.raises(KeyboardInterrupt):
             drive(store_in(folder))
     store = store_in(folder)

@@ -7,12 +7,12 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.trial import Ended, Job, Outcome
+from lstm_sweep.search.values.trial import Ended, Job, Outcome
 from lstm_sweep.spaces.space import from_mapping
 from tests.contract.sittings import after, interrupt
 from tests.fakes import ScriptedEngine

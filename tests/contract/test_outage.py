@@ -16,16 +16,16 @@ from mlflow import MlflowClient
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.driver.lease import BEAT_S, Lease
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.process.signals import Interrupted, Interrupts, Shield
-from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store import faults
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep.lease import BEAT_S, Lease
-from lstm_sweep.search.trial import Ended, Paused, RoundDone, Slot
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import Ended, Paused, RoundDone, Slot
 from tests.contract.four_trials import Listening, check, four_trials
 from tests.fakes import ScriptedEngine
 from tests.servers import Server

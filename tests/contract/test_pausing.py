@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.corpus_task import CorpusTask
+from lstm_sweep.search.driver.lease import Lease
+from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.signals import Interrupted, Interrupts
-from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.corpus_task import CorpusTask
-from lstm_sweep.search.sweep.lease import Lease
-from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.trial import Ended, Outcome, Paused, RoundDone, Slot
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone, Slot
 from tests.contract.engine_jobs import (
     CONFIG,
     EVERY_ENGINE,
@@ -154,7 +154,7 @@ def test_while_many_trials_are_to_wait_again_the_lease_is_renewed_and_an_end_is_
         request.request()
 
     with monkeypatch.context() as patch:
-        patch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
+        patch.setattr("lstm_sweep.search.driver.loop.BEAT_S", 0.0)
         patch.setattr(Lease, "beat", renewed)
         patch.setattr(Journal, "wait_again", noted)
         past = rebuild(broken_off, reader.existing_sweep(broken_off, "s"))

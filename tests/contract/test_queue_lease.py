@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.service import queue as queue_module
 from lstm_sweep.search.service.queue import ExperimentTags, QueueLease
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.lease import Lease
 from tests.servers import served
 
 #: takes the lease of the store in folder 1 for folder 2, says so, and stays

@@ -14,6 +14,7 @@ import pytest
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.errors import SweepRunsError
 from lstm_sweep.search.api.resumption import changes_of
+from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
@@ -21,7 +22,6 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import MOST_S
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.lease import Lease
 from tests.drivers import child_of, let_drivers_idle
 from tests.sweeps import PLAIN, store_in, tiny_spec
 

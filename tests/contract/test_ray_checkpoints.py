@@ -14,7 +14,7 @@ import pytest
 
 from lstm_sweep.search.engines import ray
 from lstm_sweep.search.engines.ray import RayEngine
-from lstm_sweep.search.trial import Ended, RoundDone
+from lstm_sweep.search.values.trial import Ended, RoundDone
 from tests.contract.engine_jobs import job, listen, losses, saved_corpus
 from tests.contract.ray_nodes import LONG, agent_of, another_node, hear, is_lost, slot_of
 from tests.ray_cluster import RayCluster

@@ -12,7 +12,7 @@ import pytest
 
 from lstm_sweep.search.engines.base import SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray import RayEngine
-from lstm_sweep.search.trial import Ended, Outcome, RoundDone
+from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
 from tests import ray_hosts
 from tests.contract.engine_jobs import CONFIG, job, losses, saved_corpus
 from tests.contract.ray_nodes import hear, is_lost, left_of, slot_of

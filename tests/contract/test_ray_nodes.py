@@ -18,7 +18,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import open_engine, ray, ray_agent
 from lstm_sweep.search.engines.base import SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray import LEAVING, RayEngine
-from lstm_sweep.search.trial import Ended, Outcome, Paused, RoundDone
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone
 from tests.contract.engine_jobs import ENDLESS, job, listen, losses, saved_corpus
 from tests.contract.ray_nodes import (
     LONG,

@@ -12,17 +12,17 @@ from hypothesis import Phase as Stage
 from hypothesis import strategies as st
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.report import read_findings
+from lstm_sweep.search.driver.resume import rebuild
+from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.time_spent import stored_time, time_spent
 from lstm_sweep.search.policy.confirmed import Confirmed
-from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.curves import best_loss_history, confirmed_of
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.sweep.report import read_findings
-from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.time_spent import stored_time, time_spent
-from lstm_sweep.search.trial import Ended, Outcome, Phase
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase
 from tests.contract.sittings import after, interrupt
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, sweep_of, tiny_spec

@@ -14,6 +14,8 @@ from mlflow.models import Model
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.results.export import register
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.reader import TrialRecord
@@ -21,8 +23,6 @@ from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.state import SweepState
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.servers import Server

@@ -13,13 +13,13 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
 from lstm_sweep.search.api.sweep_result import stored_result
+from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.resume import close
 from lstm_sweep.search.policy import importance
-from lstm_sweep.search.policy.stop_reason import SweepStatus
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.resume import close
-from lstm_sweep.search.trial import Ended, Outcome, RoundDone
+from lstm_sweep.search.values.stop_reason import SweepStatus
+from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
 from tests.conftest import run_here
 from tests.contract.sittings import go_on
 from tests.fakes import ScriptedEngine

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.lease import Lease
+from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.engines.base import SlotLost
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.results.rerun import rerun
@@ -22,9 +24,7 @@ from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.sweep.lease import Lease
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.trial import Ended, Outcome, RoundDone, Slot
+from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone, Slot
 from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.resume import rebuild
 from tests.contract.sittings import go_on
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, sweep_of, tiny_spec

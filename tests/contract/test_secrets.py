@@ -14,7 +14,7 @@ from lstm_sweep.search.commands import lifecycle
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import secrets
-from lstm_sweep.search.trial import Ended, Job, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Job, Slot, Trial
 from tests.conftest import write_text
 
 COMMANDS = [

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.service.reruns import Wanted
 from lstm_sweep.search.service.scheduler import TURN_S
@@ -25,7 +26,6 @@ from lstm_sweep.search.service.supervisor import AGAIN_S
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.lease import Lease
 from tests.drivers import child_of, let_drivers_idle
 from tests.sweeps import PLAIN, store_in, tiny_spec
 

@@ -26,7 +26,7 @@ from lstm_sweep.search.results.export import export
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.trial import Slot
+from lstm_sweep.search.values.trial import Slot
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
 

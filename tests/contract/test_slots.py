@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver import dispatch
+from lstm_sweep.search.driver.corpus_task import CorpusTask
+from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep import dispatch
-from lstm_sweep.search.sweep.corpus_task import CorpusTask
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.sweep import Sweep
-from lstm_sweep.search.trial import Ended, Job, Outcome, Slot
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Slot
 from tests.fakes import ScriptedCluster
 from tests.sweeps import PLAIN, tiny_spec
 

@@ -18,17 +18,17 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.engines.inline import InlineEngine
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.store import experiment, reader
 from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Slot, Trial
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.servers import Server
@@ -296,8 +296,8 @@ class _Counting:
 def test_a_trial_takes_two_calls_and_at_most_one_for_each_epoch(
     mlflow_store: MlflowStore, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", math.inf)
-    monkeypatch.setattr("lstm_sweep.search.sweep.lease.BEAT_S", 3600.0)
+    monkeypatch.setattr("lstm_sweep.search.driver.loop.BEAT_S", math.inf)
+    monkeypatch.setattr("lstm_sweep.search.driver.lease.BEAT_S", 3600.0)
     own = {}
     for trials in (2, 12):
         counting = _Counting(mlflow_store.client)

@@ -17,16 +17,16 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.errors import QueueFullError, ServiceEndsError, SweepExistsError
 from lstm_sweep.search.api.queue import Submission
+from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.service.scheduler import JUST_NOW
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.sweep.lease import Lease
-from lstm_sweep.search.trial import RoundDone
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.trial import RoundDone
 from tests.contract.sittings import go_on
 from tests.drivers import let_drivers_idle
 from tests.fakes import ScriptedEngine

@@ -13,14 +13,14 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.driver import lease
+from lstm_sweep.search.driver.lease import Lease, LeaseLostError
+from lstm_sweep.search.driver.resume import rebuild
+from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep import lease
-from lstm_sweep.search.sweep.lease import Lease, LeaseLostError
-from lstm_sweep.search.sweep.resume import rebuild
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.sweep.sweep import Sweep
 from tests.contract.sittings import after, runner
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
@@ -42,7 +42,7 @@ def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
     run: Callable[..., SweepState],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lstm_sweep.search.sweep.loop.BEAT_S", 0.0)
+    monkeypatch.setattr("lstm_sweep.search.driver.loop.BEAT_S", 0.0)
 
     def take_over() -> None:
         Lease(store, reader.sweeps(store)[0].info.run_id).take()

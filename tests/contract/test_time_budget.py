@@ -11,10 +11,10 @@ import pytest
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.confirmation import FEWEST_SEEDS, SHARE, makespan
 from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.stop_reason import StopReason
-from lstm_sweep.search.trial import Ended, Outcome, Phase
+from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.stop_reason import StopReason
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import Space
 from lstm_sweep.spaces.template.template import Template

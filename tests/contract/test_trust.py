@@ -29,7 +29,7 @@ from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Slot, Trial
 from tests.conftest import write_text
 from tests.fakes import ScriptedEngine
 from tests.sweeps import sweep_of, tiny_spec

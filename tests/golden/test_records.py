@@ -17,7 +17,7 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search import api, cli
 from lstm_sweep.search.service.app import create_app
-from lstm_sweep.search.trial import Ended, Outcome
+from lstm_sweep.search.values.trial import Ended, Outcome
 from tests.contract.test_commands import SAME, address, folder, place
 from tests.contract.test_every_outcome import ENDS
 from tests.fakes import ScriptedEngine

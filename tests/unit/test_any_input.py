@@ -16,7 +16,7 @@ from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import SAMPLES, SYMBOLS, Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.yaml_file import read_yaml
-from lstm_sweep.search.spec import SweepSpec, read_spec
+from lstm_sweep.search.values.spec import SweepSpec, read_spec
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import Space, from_file, from_mapping, with_settings
 

@@ -15,13 +15,13 @@ import pytest
 from lstm_sweep.models.config import FIELDS, TrialConfig
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.api.sweep_result import SweepResult
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.results.rerun import Comparison, Rerun
-from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store import settings
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Ended, Outcome, Trial
+from lstm_sweep.search.values.spec import SweepSpec, read_spec
+from lstm_sweep.search.values.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces.space import from_file
 from lstm_sweep.spaces.template.template import Template
 from tests.unit.documents import DOCS, FENCE, blocks, pages_of, rows, section, text_of

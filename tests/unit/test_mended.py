@@ -12,13 +12,13 @@ from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.progress import TrialProgress
 from lstm_sweep.search.results.rerun import compare
-from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store import settings
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import SweepSpec, read_spec
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Slot, Trial
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.field_values import parse
 from tests.states import with_trials

@@ -75,7 +75,7 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
             {
                 "search/process/workdir.py",
                 "search/store/settings.py",
-                "search/sweep/own_templates.py",
+                "search/driver/own_templates.py",
             },
         ),
         ("pynvml", {"search/engines/gpus.py"}),
@@ -108,7 +108,7 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
                 "spaces/template/runner.py",
                 "models/keras_import.py",
                 "models/network/lstm.py",
-                "search/sweep/template_task.py",
+                "search/driver/template_task.py",
             },
         ),
         (
@@ -119,7 +119,7 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
                 "spaces/template/distributions.py",
             },
         ),
-        ("jinja2", {"search/pages/report_page.py", "search/service/pages/rendering.py"}),
+        ("jinja2", {"search/report/report_page.py", "search/service/pages/rendering.py"}),
         (
             "scipy",
             {
@@ -163,8 +163,8 @@ def test_a_heavy_library_is_imported_in_few_places(library: str, places: set[str
         "models/yaml_file.py",
         "search/arguments.py",
         "search/cli.py",
-        "search/engine_names.py",
-        "search/trial.py",
+        "search/values/engine_names.py",
+        "search/values/trial.py",
     ],
 )
 def test_light_modules_import_no_library(side: str) -> None:

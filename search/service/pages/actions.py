@@ -41,10 +41,10 @@ from lstm_sweep.search.service.routes.operation import begin_session, end_sessio
 from lstm_sweep.search.service.routes.specs import dry_run_of
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.service.uploads import Receiver
-from lstm_sweep.search.spec import OPTIONS
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.texts.dry_run import lines as dry_run_lines
-from lstm_sweep.search.times import DEFAULT_MINUTES
+from lstm_sweep.search.values.spec import OPTIONS
+from lstm_sweep.search.values.times import DEFAULT_MINUTES
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

@@ -15,14 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from lstm_sweep.search.api.errors import NAMED
-from lstm_sweep.search.pages.findings import by_name
-from lstm_sweep.search.pages.svg import NOT_XML, duration
 from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.report.findings import by_name
+from lstm_sweep.search.report.svg import NOT_XML, duration
 from lstm_sweep.search.service import problems
 from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.site import Site
-from lstm_sweep.search.times import time_left_text
+from lstm_sweep.search.values.times import time_left_text
 
 HERE = Path(__file__).parent
 #: where a browser logs in

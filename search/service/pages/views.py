@@ -19,11 +19,12 @@ from lstm_sweep.search import api
 from lstm_sweep.search.api.listings import SweepRow
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.trial_comparison import OTHER_DATA
-from lstm_sweep.search.pages import figures, report_page
-from lstm_sweep.search.pages.charts import Bar, bars
-from lstm_sweep.search.pages.findings import Findings, TrialFinding
-from lstm_sweep.search.pages.report_page import style
-from lstm_sweep.search.pages.svg import Figure, Table, escaped, figure
+from lstm_sweep.search.driver.report import read_findings
+from lstm_sweep.search.report import figures, report_page
+from lstm_sweep.search.report.charts import Bar, bars
+from lstm_sweep.search.report.findings import Findings, TrialFinding
+from lstm_sweep.search.report.report_page import style
+from lstm_sweep.search.report.svg import Figure, Table, escaped, figure
 from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.description import SWEEPS, Number, Page, SweepName
 from lstm_sweep.search.service.pages.rendering import HERE, Looks, PageRoute, page, rendered
@@ -37,7 +38,6 @@ from lstm_sweep.search.service.site import Site, TheSite, TheUser
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Key
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.sweep.report import read_findings
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

@@ -14,6 +14,7 @@ from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import page_of
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.resumption import changes_of, named_changes
+from lstm_sweep.search.driver.resume import how_to_go_on
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import shown as shows
 from lstm_sweep.search.service.auth import User, check_may_prioritise
@@ -37,7 +38,6 @@ from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.sweep.resume import how_to_go_on
 
 router = APIRouter(prefix=API, tags=["sweeps"])
 

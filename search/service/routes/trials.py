@@ -11,7 +11,7 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search import api
 from lstm_sweep.search.api.field_changes import field_changes
 from lstm_sweep.search.api.references import TRIAL, store_of_trial
-from lstm_sweep.search.engine_names import ENGINES
+from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.engines import check_engine
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import shown as shows
@@ -29,9 +29,9 @@ from lstm_sweep.search.service.description import (
 )
 from lstm_sweep.search.service.reruns import ID, Rerun, Wanted, checked
 from lstm_sweep.search.service.site import Site, TheSite, TheUser
-from lstm_sweep.search.spec import NAME
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.sweep.tasks import task_kind_of_run
+from lstm_sweep.search.values.engine_names import ENGINES
+from lstm_sweep.search.values.spec import NAME
 
 router = APIRouter(prefix=API, tags=["trials"])
 

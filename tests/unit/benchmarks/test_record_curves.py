@@ -17,7 +17,7 @@ from benchmarks.record_curves import (
     opened,
 )
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.trial import Ended, Outcome, RoundDone
+from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
 from lstm_sweep.spaces.space import from_mapping
 from tests.unit.benchmarks.recordings import SPACE, config, curve, write
 

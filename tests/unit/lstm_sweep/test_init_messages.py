@@ -14,7 +14,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.results.detect import Rule
 from lstm_sweep.search.results.generate import GenerationRequest
-from lstm_sweep.search.spec import MAY_CHANGE
+from lstm_sweep.search.values.spec import MAY_CHANGE
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN
 

@@ -19,7 +19,7 @@ from lstm_sweep.search.actions import Local
 from lstm_sweep.search.api.listings import SweepTrials
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.trial import Trial
+from lstm_sweep.search.values.trial import Trial
 
 STORE = Settings("sqlite:////none/mlflow.db", None, "test", "test")
 #: a row of `trials --json`

@@ -22,12 +22,12 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import Local
 from lstm_sweep.search.cli import build_parser
 from lstm_sweep.search.commands import launch
-from lstm_sweep.search.engine_names import ENGINES
-from lstm_sweep.search.policy.plan import ALGORITHMS
 from lstm_sweep.search.service.bodies import Changes, Networks, SweepSubmission
 from lstm_sweep.search.service.data_names import DataNames
 from lstm_sweep.search.service.uploads import Uploads
-from lstm_sweep.search.spec import CHANGEABLE, OPTIONS, RULES, SweepSpec, read_spec
+from lstm_sweep.search.values.engine_names import ENGINES
+from lstm_sweep.search.values.plan import ALGORITHMS
+from lstm_sweep.search.values.spec import CHANGEABLE, OPTIONS, RULES, SweepSpec, read_spec
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 

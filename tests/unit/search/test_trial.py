@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.trial import Ended, Job, Outcome, Phase, Slot, Trial, trial_seed
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Phase, Slot, Trial, trial_seed
 
 TRIAL = Trial(sweep="docs-1", number=4, config=TrialConfig(), seed=11)
 JOB = Job(

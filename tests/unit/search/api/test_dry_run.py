@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.search import api
-from lstm_sweep.search.spec import SweepSpec, read_spec
 from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.values.spec import SweepSpec, read_spec
 
 SETTINGS = ["layer_size=16,24,32", "layers=1,2", "epochs=4"]
 

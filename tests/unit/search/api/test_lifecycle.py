@@ -18,15 +18,15 @@ from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.errors import DifferentSearchError, SweepRunsError
 from lstm_sweep.search.api.status_report import SweepStatusReport
 from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.policy.stop_reason import SweepStatus
+from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process.signals import SIGNALS, Interrupts
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.sweep.observer import Silent
-from lstm_sweep.search.sweep.state import SweepState
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.stop_reason import SweepStatus
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, tiny_spec
 

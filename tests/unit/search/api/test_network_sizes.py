@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.search.api import network_sizes
-from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import with_settings
 

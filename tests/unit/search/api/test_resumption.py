@@ -10,7 +10,7 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.errors import DifferentSearchError
 from lstm_sweep.search.api.resumption import named_changes, resumed_spec
-from lstm_sweep.search.spec import SweepSpec
+from lstm_sweep.search.values.spec import SweepSpec
 
 TEMPLATE = Path(__file__).parents[3] / "templates" / "dense.py"
 

@@ -14,15 +14,15 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.commands.display import WAITING, Lines, LiveTable, _running, open_console
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import secrets
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.sweep.state import SweepState
 from lstm_sweep.search.texts.tables import loss_text, trials_table
-from lstm_sweep.search.times import QUIET_S, duration
-from lstm_sweep.search.trial import Ended, Job, Outcome, Progressed, Slot, Trial
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.times import QUIET_S, duration
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Progressed, Slot, Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
 from tests.states import with_trials
 

@@ -13,11 +13,11 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.commands.json_lines import COMMON, SCHEMA
 from lstm_sweep.search.commands.json_progress import PROGRESS_S, JsonLines
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.sweep.state import SweepState
-from lstm_sweep.search.trial import Ended, Job, Outcome, Slot, Trial
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Slot, Trial
 from tests.states import with_trials
 from tests.unit.documents import DOCS, rows, section, text_of
 

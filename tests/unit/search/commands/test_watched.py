@@ -15,8 +15,8 @@ from lstm_sweep.search.client.listening import Event
 from lstm_sweep.search.commands.display import Lines, LiveTable
 from lstm_sweep.search.commands.json_lines import COMMON, SCHEMA
 from lstm_sweep.search.commands.json_progress import JsonLines
-from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.times import QUIET_S
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.times import QUIET_S
 
 CONFIG = TrialConfig(epochs=2).to_dict()
 

@@ -14,7 +14,7 @@ from lstm_sweep.search.engines.local import LocalEngine, find_slots, open_local,
 from lstm_sweep.search.engines.slot_sharing import SlotSharing
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import forkserver
-from lstm_sweep.search.trial import Job, Slot, Trial
+from lstm_sweep.search.values.trial import Job, Slot, Trial
 
 
 @pytest.mark.parametrize(

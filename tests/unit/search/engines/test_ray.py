@@ -21,7 +21,7 @@ from lstm_sweep.search.engines.ray_cluster import ALL, Node, Offer, Wanted
 from lstm_sweep.search.engines.ray_fleet import Fleet, Leaving, Member
 from lstm_sweep.search.engines.slot_sharing import write_quota
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, Slot, Trial
 
 NODE = Node("a", "one", cpus=2, gpus=0)
 

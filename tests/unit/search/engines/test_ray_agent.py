@@ -32,7 +32,7 @@ from lstm_sweep.search.engines.ray_agent import (
 )
 from lstm_sweep.search.engines.ray_cluster import AGAIN_S, ALL, Offer, left_out
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
+from lstm_sweep.search.values.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
 
 COMPLETE = Ended(Outcome.COMPLETE)
 

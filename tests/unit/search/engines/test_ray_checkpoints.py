@@ -18,7 +18,7 @@ from lstm_sweep.search.engines import ray
 from lstm_sweep.search.engines.ray import Checkpoints
 from lstm_sweep.search.engines.ray_agent import KeptCheckpoint
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.trial import Job, Slot, Trial
+from lstm_sweep.search.values.trial import Job, Slot, Trial
 
 
 class Member:

@@ -18,11 +18,11 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy import lstm_problem
 from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.trial import Ended, Job, Outcome, Paused, Phase, Slot, Trial
+from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, Phase, Slot, Trial
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
 

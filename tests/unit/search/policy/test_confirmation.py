@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.objective import RETURNED_LOSS
 from lstm_sweep.search.policy.confirmation import GRACE_S, Confirmation
 from lstm_sweep.search.policy.confirmed import Confirmed, compare, confirmed, is_whole
 from lstm_sweep.search.policy.cost import ObservedCosts
-from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.stop_reason import NO_RESULT
 from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.progress import TrialSnapshot
-from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.search.values.objective import RETURNED_LOSS
+from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.stop_reason import NO_RESULT
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from tests.unit.search.policy.player import (
     SMALL,
     always,

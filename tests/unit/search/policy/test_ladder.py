@@ -23,10 +23,10 @@ from lstm_sweep.search.policy.ladder_length import (
     ladder_length,
     predicted_s,
 )
-from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import LadderLength
-from lstm_sweep.search.policy.stop_reason import all_trials
-from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.stop_reason import all_trials
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Dimension, Listed, Range
 from lstm_sweep.spaces.space import Space, with_settings

@@ -21,12 +21,12 @@ from lstm_sweep.search.policy.large_opening import (
     rounds_to_read,
 )
 from lstm_sweep.search.policy.pausing import Pausing
-from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.problem import LargeNetwork, admits_all
 from lstm_sweep.search.policy.round_size import usual_network
 from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.trial import Outcome, Phase, Trial
+from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.presets import DEFAULT
 from lstm_sweep.spaces.space import Space

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.pausing import Contender, Standings
-from lstm_sweep.search.policy.plan import Plan
-from lstm_sweep.search.policy.stop_reason import StopReason
-from lstm_sweep.search.trial import Outcome, Paused, Phase, Trial
+from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.stop_reason import StopReason
+from lstm_sweep.search.values.trial import Outcome, Paused, Phase, Trial
 from tests.unit.search.policy.player import (
     PLAIN,
     SMALL,

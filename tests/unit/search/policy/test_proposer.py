@@ -16,7 +16,6 @@ from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.policy import tpe
-from lstm_sweep.search.policy.plan import ALGORITHMS
 from lstm_sweep.search.policy.proposer import (
     FEWEST_LOSSES,
     GOOD,
@@ -27,6 +26,7 @@ from lstm_sweep.search.policy.proposer import (
     Proposal,
     Proposer,
 )
+from lstm_sweep.search.values.plan import ALGORITHMS
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space

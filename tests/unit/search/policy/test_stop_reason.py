@@ -5,8 +5,12 @@ from dataclasses import replace
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy.plan import ALGORITHMS, Plan
-from lstm_sweep.search.policy.stop_reason import (
+from lstm_sweep.search.driver.resume import how_to_go_on, spent
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.values.plan import ALGORITHMS, Plan
+from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.stop_reason import (
     Stop,
     StopReason,
     SweepStatus,
@@ -16,11 +20,7 @@ from lstm_sweep.search.policy.stop_reason import (
     space_is_tried,
     trials_without_gain,
 )
-from lstm_sweep.search.progress import TrialSnapshot
-from lstm_sweep.search.spec import SweepSpec
-from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.sweep.resume import how_to_go_on, spent
-from lstm_sweep.search.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from tests.unit.search.policy.player import (
     PLAIN,
     SMALL,

@@ -9,11 +9,11 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.stop_reason import out_of_time
 from lstm_sweep.search.policy.time_left import expected_left
-from lstm_sweep.search.trial import Ended, Outcome, Phase
+from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.stop_reason import out_of_time
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space, from_mapping
 from tests.simulated import Networks, Simulation

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from lstm_sweep.models.config import as_lstm_config
-from lstm_sweep.search.policy.plan import Plan
 from lstm_sweep.search.policy.proposer import STARTUP, Observation, Observations, Proposal, Proposer
-from lstm_sweep.search.trial import Outcome, Trial
+from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.trial import Outcome, Trial
 from lstm_sweep.spaces.dimension import Listed
 from tests.unit.search.policy.player import (
     PLAIN,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.trials import Trials
-from lstm_sweep.search.progress import TrialSnapshot
-from lstm_sweep.search.trial import Ended, Outcome, Phase, Slot, Trial
+from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Slot, Trial
 
 ENDED = [None, Ended(Outcome.COMPLETE), Ended(Outcome.ERROR), Ended(Outcome.LOST)]
 

@@ -13,7 +13,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.results import export
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.trial import Trial
+from lstm_sweep.search.values.trial import Trial
 
 RECORD = cast(
     "TrialRecord",

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.driver.template_task import TemplateTask
 from lstm_sweep.search.results.rerun import (
     TOLERANCE,
     Comparison,
@@ -20,12 +21,11 @@ from lstm_sweep.search.results.rerun import (
     compare,
     with_losses,
 )
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import spec_tags
-from lstm_sweep.search.sweep.template_task import TemplateTask
-from lstm_sweep.search.trial import Ended, Outcome, Trial
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces.template.template import Template
 
 FIRST: Rounds = [{"loss": 3.0, "val_loss": 2.0}, {"loss": 2.0, "val_loss": 1.0}]

@@ -88,7 +88,7 @@ def test_what_happens_is_told_to_all_who_listen_and_later_to_who_comes_back(
 ) -> None:
     store, run_id = MlflowStore(place.service.settings.store), place.service.status("s").run_id
     store.log(run_id, tags={Tag.STATE: "running"})  # with nobody's lease: broken off
-    monkeypatch.setattr("lstm_sweep.search.sweep.lease.BROKEN_OFF", "running")
+    monkeypatch.setattr("lstm_sweep.search.driver.lease.BROKEN_OFF", "running")
     status, failing = place.service.status, list[str]()
 
     def sometimes(name: str) -> Any:

@@ -18,6 +18,7 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.queue import QueuedRun
 from lstm_sweep.search.client.connection import SERVER, TOKEN
+from lstm_sweep.search.driver.lease import STALE_S, Holder
 from lstm_sweep.search.engines.slot_sharing import read_quota
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.service import driver, supervisor
@@ -34,7 +35,6 @@ from lstm_sweep.search.service.supervisor import (
     _Known,
     write_note,
 )
-from lstm_sweep.search.sweep.lease import STALE_S, Holder
 from tests.drivers import IDLE, child_of, let_drivers_idle
 
 RUN = "0" * 32

@@ -10,7 +10,6 @@ from unittest import mock
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.progress import round_seconds
 from lstm_sweep.search.store.curves import (
     best_loss_history,
     confirmed_of,
@@ -23,7 +22,8 @@ from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.trial import Outcome, Phase, Trial
+from lstm_sweep.search.values.progress import round_seconds
+from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 
 
 def record_with(curve: str, **more: str) -> Any:

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.progress import TrialProgress
-from lstm_sweep.search.spec import SweepSpec
 from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.journal import AT_ONCE, MOST_HELD, Dataset, Journal, each_of
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.trial import Ended, Outcome, Slot, Trial
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
 from lstm_sweep.spaces.space import from_mapping
 
 SPACE = from_mapping({"layer_size": [6, 7, 8]}, "test")

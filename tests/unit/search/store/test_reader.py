@@ -10,7 +10,7 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.store.reader import TrialRecord, apart, last_attempts
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.trial import Trial
+from lstm_sweep.search.values.trial import Trial
 
 
 def a_run(

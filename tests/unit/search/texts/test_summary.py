@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 
 from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.policy.stop_reason import SweepStatus
-from lstm_sweep.search.sweep.time_spent import TimeSpent
+from lstm_sweep.search.driver.time_spent import TimeSpent
 from lstm_sweep.search.texts.summary import conclude
+from lstm_sweep.search.values.stop_reason import SweepStatus
 
 
 def printed(time: TimeSpent | None) -> list[str]:

@@ -1,0 +1,512 @@
+"""`CorpusTask`: LSTMs of a size that suits a corpus, scored on chosen targets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from lstm_sweep.models import baselines
+from lstm_sweep.models.baselines import BaselineScore
+from lstm_sweep.models.bundle import bundle
+from lstm_sweep.models.bundle.bundle import Bundle
+from lstm_sweep.models.bundle.served_model import NUMBERS
+from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.alphabet import Alphabet
+from lstm_sweep.models.data.corpus import Corpus, excerpt
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import Scoring, scoring_windows
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.scoring import bits, unknown_text
+from lstm_sweep.models.size import SizeRule, Verdict, parameters, step_numbers
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.driver import own_templates
+from lstm_sweep.search.driver.preflight import (
+    check_instructions,
+    check_precision,
+    check_room,
+    check_space,
+    ladder_notes,
+    rate_notes,
+    settled_spec,
+)
+from lstm_sweep.search.driver.task import (
+    KnownCosts,
+    Task,
+    WriteBundle,
+    backend_free_of_gpu,
+    check_parity,
+    parity_lines,
+)
+from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.policy.cost import DataSize
+from lstm_sweep.search.policy.lstm_problem import lstm_problem
+from lstm_sweep.search.policy.prior import EarlierBest
+from lstm_sweep.search.policy.problem import SearchProblem
+from lstm_sweep.search.process import isolated
+from lstm_sweep.search.process.output import silenced
+from lstm_sweep.search.store import reader, registry
+from lstm_sweep.search.store.earlier_sweeps import earlier_best
+from lstm_sweep.search.store.journal import SCHEMA, WEIGHTS, Dataset
+from lstm_sweep.search.store.reader import RunKind, TrialRecord
+from lstm_sweep.search.store.registry import WriteModel
+from lstm_sweep.search.store.tags import Tag, Tags, scoring_tag
+from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.trial import Job, Slot, Trial
+
+if TYPE_CHECKING:
+    from lstm_sweep.models.cpu.program_types import StreamPredictor
+
+
+def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
+    """Load the data of a trial again.
+
+    Raises:
+        InputError: they are gone, or are not what they were.
+    """
+    corpus = corpora.load(source)
+    expected = record.tags.text(Tag.CORPUS_DIGEST)
+    if corpus.digest == expected:
+        return corpus
+    raise InputError(
+        f"data '{source.data}' have changed since trial {record.trial.id}: found digest "
+        f"{corpus.digest}, expected {expected}"
+    )
+
+
+#: name of the folder with the network's files in that of the model
+DATA = "network"
+
+
+def log_network(store: MlflowStore, run_id: str, trial: Trial, alphabet: Alphabet) -> str:
+    """Make a logged model of a run with stored weights, unless there is one; return its ID.
+
+    TensorFlow is not imported for that.
+    """
+    if known := registry.logged_model_of(store, run_id):
+        return known
+    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+        data = Path(scratch) / DATA
+        data.mkdir()
+        weights = store.fetch(run_id, f"{WEIGHTS}/{bundle.MODEL}", Path(scratch))
+        weights.rename(data / bundle.MODEL)
+        bundle.write_json(data / bundle.ALPHABET, alphabet.to_dict())
+        bundle.write_json(data / bundle.CONFIG, trial.config.to_dict())
+        return registry.log_model(store, run_id, trial.id, _writer(store, data, alphabet))
+
+
+def checked_writer(store: Store, folder: Path) -> WriteModel:
+    """What writes the model of the network in a bundle."""
+    _, content = bundle.read(str(folder))
+
+    def write(to: Path, about: Any) -> None:
+        data = to.parent / DATA
+        data.mkdir()
+        for name in (bundle.MODEL, bundle.ALPHABET, bundle.CONFIG):
+            shutil.copyfile(folder / name, data / name)
+        _writer(store, data, content.alphabet)(to, about)
+
+    return write
+
+
+def _writer(store: Store, data: Path, alphabet: Alphabet) -> WriteModel:
+    """What writes the model of the network whose files are in folder `data`."""
+    settings = store.settings
+
+    def write(folder: Path, about: Any) -> None:
+        registry.write_symbols_model(settings, data, folder, alphabet, about)
+
+    return write
+
+
+#: test targets that are scored at least, or all there are: since that is done only once, by an
+#: export, they need not be as few as the validation targets that are scored after each round
+TEST_TARGETS = 10_000
+#: windows of the test split on which the bundle is compared with the trial's network, at most, and
+#: at least if they take as much memory as a call of a served model may
+PARITY_WINDOWS, FEWEST_WINDOWS = 100, 10
+#: of them, those that are also read symbol by symbol, if the state is carried
+PARITY_STREAMS = 10
+
+
+def parity_windows(length: int, alphabet: int) -> int:
+    """On how many windows of this length a bundle is compared, for the memory that they take."""
+    return max(FEWEST_WINDOWS, min(PARITY_WINDOWS, NUMBERS // (length * alphabet)))
+
+
+def lstm_bundle_writer(
+    store: Store, record: TrialRecord, corpus: Corpus, scoring: Scoring
+) -> WriteBundle:
+    """What writes the bundle of an LSTM; the test split of its corpus is scored then."""
+
+    def write(folder: Path, format: str) -> dict[str, Any]:
+        weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
+        return isolated.call(_write, record, weights, corpus, scoring, folder, format)
+
+    return write
+
+
+def _write(
+    record: TrialRecord, weights: Path, corpus: Corpus, scoring: Scoring, folder: Path, format: str
+) -> dict[str, Any]:
+    """Write a network of ours and check it, in a process of its own."""
+    config = as_lstm_config(record.trial.config)
+    backend_free_of_gpu()
+    with silenced():
+        from lstm_sweep.models import backend
+        from lstm_sweep.models.bundle import bundle, clean_process
+        from lstm_sweep.models.network import evaluation
+        from lstm_sweep.models.network.program import predictor_of, program_of
+
+        backend.prepare(gpu=False, seed=record.trial.seed)
+        try:
+            bundle.check_size(weights, config, len(corpus.alphabet))
+            networks = bundle.networks_of(weights, config, len(corpus.alphabet))
+        except InputError as error:
+            raise InputError(
+                f"trial {record.trial.id}: its network is not loaded: {error}; expected one that "
+                f"lstm-sweep has trained"
+            ) from None
+        model = networks.scored
+        targets = scoring.drawn(corpus.test, at_least=TEST_TARGETS)
+        if config.carried or scoring.share_windows:
+            predictor = predictor_of(program_of(networks, config, seed=0), config)
+        else:
+            predictor = model.predict_on_batch
+        test = evaluation.evaluate(
+            predictor, config, corpus, corpus.test, targets, share_windows=scoring.share_windows
+        )
+        share = corpus.unknown_share(corpus.test)
+        metrics = {
+            "trial": record.trial.id,
+            "run_id": record.run_id,
+            "val_loss": record.best_val_loss,
+            "best_epoch": record.best_epoch,
+            "test_loss": test["loss"],
+            "test_accuracy": test["accuracy"],
+            "test_top5_accuracy": test["top5_accuracy"],
+            "test_bits_per_symbol": bits(test["loss"]),
+            "test_unknown_share": share,
+            "corpus_digest": corpus.digest,
+            "parameters": record.parameters,
+        }
+        content = bundle.Bundle(record.trial.id, config, corpus.alphabet, metrics)
+        bundle.write(model, content, folder, format)
+        length = config.sequence_length
+        most = parity_windows(length, len(corpus.alphabet))
+        compared = targets[:: max(1, len(targets) // most)][:most]
+        windows, _ = next(scoring_windows(corpus.test, compared, length, len(compared)))
+        further: dict[str, Any] = {"test_unknown_share": share} if share else {}
+        if format == "onnx":
+            files = onnx_files(model, content, windows, folder)
+            further["files"] = files
+            difference = max(one["max_difference"] for one in files.values())
+        else:
+            here = np.asarray(model.predict_on_batch(windows))
+            theirs = clean_process.predict(folder, format, windows)
+            difference = float(np.abs(here - theirs).max())
+            if config.carried:
+                codes = np.ascontiguousarray(windows[:PARITY_STREAMS])
+                stream = cast("StreamPredictor", predictor)
+                last, _ = stream(codes, (length - 1) * len(codes) + np.arange(len(codes)), None)
+                theirs = clean_process.predict_by_symbol(folder, codes)
+                further["by_symbol"] = len(codes)
+                difference = max(difference, float(np.abs(last - theirs).max()))
+    check_parity(difference)
+    return {
+        "format": format,
+        "trial": record.trial.id,
+        "test_loss": test["loss"],
+        "parity": {"max_difference": difference, "windows": len(windows)},
+        "model_version": None,
+        "example": excerpt(corpus.test, corpus.alphabet),
+    } | further
+
+
+def onnx_files(
+    model: Any, content: Bundle, windows: NDArray[np.int32], folder: Path
+) -> dict[str, dict[str, Any]]:
+    """Write the ONNX files of a bundle and compare them; its README says what was found.
+
+    Returns:
+        What was found of each file, as `export --json` prints it.
+    """
+    from lstm_sweep.models.bundle import bundle, onnx
+
+    config = content.config
+    try:
+        onnx.write(model.get_weights(), config, len(content.alphabet), folder)
+    except InputError as error:
+        raise InputError(f"trial {content.trial}: {error}; expected --format savedmodel") from None
+    found = onnx.check(model.predict_on_batch, folder, windows)
+    past, length = bundle.example_past(content.alphabet), config.sequence_length
+    with (folder / "README.md").open("a", encoding="utf-8") as file:
+        text = onnx.readme(found, len(windows), past, length, carried=config.carried)
+        file.write(text)
+    return onnx.to_dict(found)
+
+
+#: the baseline that knows nothing but how frequent each symbol is
+UNIGRAM = "unigram"
+#: nats that stand for its loss where only costs are asked for, of which it says nothing
+ANY_LOSS = 3.0
+#: bytes of a number
+NUMBER = 4
+
+
+@dataclass(frozen=True)
+class CorpusTask(Task):
+    """A corpus, scored on chosen targets, with networks of a size that suits it."""
+
+    runs: ClassVar[RunKind] = reader.CORPUS
+
+    corpus: Corpus
+    origin: Source
+    scoring: Scoring
+    rule: SizeRule
+    #: whether networks of other sizes are turned down
+    strict: bool
+
+    @classmethod
+    @override
+    def accepts(cls, spec: SweepSpec) -> bool:
+        return spec.template is None
+
+    @classmethod
+    @override
+    def check_devices(cls, spec: SweepSpec, devices: Iterable[Device]) -> None:
+        check_precision(spec, devices)
+
+    @classmethod
+    @override
+    def open(cls, spec: SweepSpec) -> Self:
+        return cls.of(spec, corpora.load(spec.source()))
+
+    @classmethod
+    def of(cls, spec: SweepSpec, corpus: Corpus) -> Self:
+        """The task of a spec whose corpus is there already."""
+        corpus.check_targets()
+        spec = settled_spec(spec, corpus)
+        return cls(corpus, spec.source(), spec.scoring(), spec.rule(), spec.size_rule == "reject")
+
+    @classmethod
+    @override
+    def queued_tags(cls, spec: SweepSpec) -> dict[str, str]:
+        return _source_tags(spec.source())
+
+    @classmethod
+    @override
+    def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
+        own_templates.read(tags, file)  # there must be none
+        return reader.read_spec(run)
+
+    @classmethod
+    @override
+    def of_trial(
+        cls, record: TrialRecord, config: Config, file: str | None, device: Device
+    ) -> Self:
+        source, scoring = reader.read_source(record)
+        corpus = load_same_corpus(source, record)
+        corpus.check_windows(as_lstm_config(config).sequence_length)
+        check_room(as_lstm_config(config), len(corpus.alphabet), device)
+        return cls(corpus, source, scoring, SizeRule(), strict=False)
+
+    @override
+    def settled(self, spec: SweepSpec) -> SweepSpec:
+        return settled_spec(spec, self.corpus)
+
+    @override
+    def check_unchanged(self, sweep: str, tags: Tags) -> None:
+        expected = tags.text(Tag.CORPUS_DIGEST)
+        if self.corpus.digest != expected:
+            raise InputError(
+                f"data '{self.origin.data}' have changed since sweep '{sweep}' began: found "
+                f"digest {self.corpus.digest}, expected {expected}"
+            )
+
+    @property
+    @override
+    def dataset(self) -> Dataset:
+        return Dataset(self.corpus.name, self.corpus.digest, self.origin.data)
+
+    @override
+    def tags(self) -> dict[str, str]:
+        share = self.unknown_share
+        return _source_tags(self.origin) | {
+            Tag.CORPUS_DIGEST: self.corpus.digest,
+            Tag.SCORING: scoring_tag(self.scoring),
+            **({Tag.UNKNOWN_SHARE: f"{share:.6g}"} if share else {}),
+        }
+
+    @property
+    @override
+    def unknown_share(self) -> float:
+        return self.corpus.unknown_share(self.corpus.validation)
+
+    @override
+    def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
+        corpus = self.corpus
+        parts = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits().items())
+        passed = check_space(spec, corpus)
+        return [
+            f"corpus: {corpus.decided}",
+            f"corpus: {parts} symbols, alphabet {len(corpus.alphabet)}",
+            *([f"corpus: {text}"] if (text := unknown_text(self.unknown_share)) else []),
+            f"size rule ({spec.size_rule}): {passed:.0%} of draws pass",
+            f"scoring: {self.data_size.targets:,} validation targets"
+            + _after_rounds(spec.settled_rounds_per_epoch(), len(corpus.train)),
+            *(ladder_notes(spec) or rate_notes(spec)),
+        ]
+
+    @property
+    def data_size(self) -> DataSize:
+        """How much there is to train and to score."""
+        corpus = self.corpus
+        known = len(corpus.validation) - len(corpus.validation.unknown)
+        targets = min(self.scoring.targets, known)
+        return DataSize(
+            len(corpus.train),
+            len(corpus.alphabet),
+            targets,
+            validation=len(corpus.validation),
+            adjacent=self.scoring.adjacent,
+        )
+
+    @override
+    def save(self, folder: Path) -> None:
+        self.corpus.save(folder / "corpus")
+
+    @override
+    def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
+        training = CorpusTraining(folder / "corpus", self.scoring)
+        return Job(trial=trial, slot=slot, folder=folder / str(trial.number), training=training)
+
+    @override
+    def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
+        if known.keys() >= baselines.FAMILIES.keys():
+            return
+        targets = self.scoring.drawn(self.corpus.validation)
+        yield from baselines.score_all(self.corpus, targets, known)
+
+    @override
+    def admits(self, config: Config) -> bool:
+        return not self.strict or self._judge(config).admitted
+
+    @override
+    def remarks(self, config: Config) -> dict[str, str]:
+        verdict = self._judge(config)
+        return {} if verdict.admitted else {Tag.SIZE_RULE: verdict.reason}
+
+    def _judge(self, config: Config) -> Verdict:
+        return self.rule.judge(
+            as_lstm_config(config), len(self.corpus.alphabet), self.training_symbols
+        )
+
+    @override
+    def prior(self, spec: SweepSpec, store: Store) -> tuple[EarlierBest, ...]:
+        return earlier_best(store, self.corpus.digest) if spec.prior else ()
+
+    @override
+    def problem(
+        self,
+        spec: SweepSpec,
+        baselines: Mapping[str, float],
+        prior: Sequence[EarlierBest] = (),
+    ) -> SearchProblem:
+        size = dataclasses.replace(self.data_size, rounds_per_epoch=spec.settled_rounds_per_epoch())
+        return lstm_problem(
+            spec.space,
+            size,
+            unigram_loss=baselines[UNIGRAM],
+            admits=self.admits,
+            prior=[one.config for one in prior],
+        )
+
+    @override
+    def known_costs(self, spec: SweepSpec) -> KnownCosts:
+        problem = self.problem(spec, {UNIGRAM: ANY_LOSS})
+        return KnownCosts(problem, self.parameters_of, self._memory_of)
+
+    def _memory_of(self, config: Config) -> int:
+        return NUMBER * step_numbers(as_lstm_config(config), len(self.corpus.alphabet))
+
+    @property
+    @override
+    def training_symbols(self) -> int:
+        return len(self.corpus.train)
+
+    @override
+    def parameters_of(self, config: Config) -> int:
+        return parameters(as_lstm_config(config), len(self.corpus.alphabet))
+
+    @override
+    def params(self, config: Config) -> dict[str, int | float]:
+        count = self.parameters_of(config)
+        share = count / self.training_symbols
+        # readers reckon the size of the corpus from it
+        rounded = round(share, 4) if share >= 0.1 else float(f"{share:.4g}")
+        return {"parameters": count, "parameters_per_symbol": rounded}
+
+    @override
+    def log_model(self, store: MlflowStore, progress: TrialProgress) -> None:
+        log_network(store, progress.run_id, progress.trial, self.corpus.alphabet)
+
+    @classmethod
+    @override
+    def check_rerun(
+        cls,
+        record: TrialRecord,
+        changes: Mapping[str, Any],
+        file: str | None,
+        devices: Iterable[Device],
+    ) -> None:
+        own_templates.read(record.tags, file)  # there must be none
+        config = as_lstm_config(record.trial.config.evolve(**changes))
+        check_instructions([config.precision], devices)
+
+    @classmethod
+    @override
+    def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
+        source, scoring = reader.read_source(record)
+        return lstm_bundle_writer(store, record, load_same_corpus(source, record), scoring)
+
+    @classmethod
+    @override
+    def model_writer(
+        cls, store: Store, record: TrialRecord, bundle: Path, scratch: Path
+    ) -> WriteModel:
+        return checked_writer(store, bundle)
+
+    @classmethod
+    @override
+    def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
+        loss = result["test_loss"]
+        told = f"test loss {loss:.4f} nats, {bits(loss):.4f} bits a symbol"
+        streams = result.get("by_symbol")
+        rows = f"windows, {streams} of them also symbol by symbol" if streams else "windows"
+        unknown = unknown_text(result.get("test_unknown_share", 0.0), "test")
+        return [told, *([unknown] if unknown else []), *parity_lines(result, rows)]
+
+
+def _after_rounds(rounds: int, symbols: int) -> str:
+    """After what networks are scored, for people; empty if after each epoch."""
+    if rounds == 1:
+        return ""
+    return f" after each of {rounds} rounds an epoch, {symbols // rounds:,} symbols"
+
+
+def _source_tags(source: Source) -> dict[str, str]:
+    written = vars(source) | {"split": list(source.split)}
+    return {Tag.DATA: json.dumps(written), Tag.SCHEMA: str(SCHEMA)}

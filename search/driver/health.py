@@ -1,0 +1,195 @@
+"""When a trial has hung, and when a sweep is failing: decisions with a reason."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import (
+    Computing,
+    Ended,
+    Message,
+    Outcome,
+    Paused,
+    Phase,
+    Progressed,
+)
+
+#: a trial that has reported has hung if it neither reports nor computes for this number of its
+#: rounds,
+SILENT_ROUNDS = 5.0
+#: and for this number of seconds
+SILENT_S = 60.0
+#: a trial that has not reported has hung if it computes nothing for this number of seconds
+IDLE_S = 900.0
+#: a trial that computes has hung if it reports nothing for this number of seconds,
+COMPUTING_S = 3_600.0
+#: or this number if it runs code of the user, which may report nothing before its end
+OWN_CODE_S = 86_400.0
+#: both limits of a trial that reports nothing are at least this multiple of the longest time that
+#: it was silent before, and of the longest time to a first report in this sweep
+SILENT_FACTOR = 10.0
+#: characters of the reason that is shown for one kind of failure
+REASON_LENGTH = 160
+
+
+@dataclass
+class Reports:
+    """What was heard of a trial on its slot; seconds of the driver's clock."""
+
+    #: when it began, or reported last
+    last: float
+    #: when its worker was last seen to use the CPU
+    computed: float
+    #: whether it has reported
+    begun: bool = False
+    #: the longest time without a report
+    longest_s: float = 0.0
+    #: when the first `Progressed` came, and the share of the round that it named
+    first_progress: tuple[float, float] | None = None
+
+
+def hung(
+    progress: TrialProgress,
+    reports: Reports,
+    now: float,
+    longest_start_s: float | None = None,
+    least_s: float = SILENT_S,
+) -> str:
+    """Why a trial has hung; "" if it has not.
+
+    `longest_start_s` is the longest time to a first report in this sweep; None if there was none.
+    """
+    idle, silent = now - max(reports.last, reports.computed), now - reports.last
+    usual = SILENT_FACTOR * max(reports.longest_s, longest_start_s or 0.0)
+    own_code = progress.trial.objective.returned
+    over = own_code and progress.last  # of what it does then nothing is heard
+    trained = SILENT_FACTOR * (reports.last - progress.stretch_began) if over else 0.0
+    most = max(OWN_CODE_S if own_code else COMPUTING_S, usual, trained)
+    if silent > most:
+        return f"no report for {silent:.0f} s, expected one within {most:.0f} s"
+    if over:
+        return ""
+    if reports.begun:
+        limit = max(SILENT_ROUNDS * _round_seconds(progress, reports), least_s)
+        why = f" ({SILENT_ROUNDS:g} of its rounds, {least_s:.0f} s at the least)"
+    else:
+        limit, why = max(IDLE_S, usual), ""
+    if idle <= limit:
+        return ""
+    return (
+        f"no report, and nothing computed for {idle:.0f} s, expected less than {limit:.0f} s{why}"
+    )
+
+
+def _round_seconds(progress: TrialProgress, reports: Reports) -> float:
+    """The longest round; before its end, the predicted time of the first, or that of the start."""
+    if progress.round_seconds:
+        return max(progress.round_seconds)
+    if progress.latest and reports.first_progress:
+        since, share = reports.first_progress
+        if progress.latest.share > share:
+            return (reports.last - since) / (progress.latest.share - share)
+    return reports.last - progress.stretch_began
+
+
+def failing(
+    finished: Sequence[TrialProgress], limit: int, under_way: Iterable[TrialProgress] = ()
+) -> str:
+    """Why a sweep is failing; "" if it is not. `finished` is in order of the ends of trials.
+
+    It is if the last `limit` trials have failed, unless each has another outcome: unrelated
+    failures do not mean that all trials fail. A trial of the ladder that diverges has not failed,
+    and one `under_way` that has a loss and began since the first failure has not, either.
+    """
+    failed: list[TrialProgress] = []
+    for progress in reversed(finished):
+        assert progress.ended
+        outcome = progress.ended.outcome
+        if outcome is Outcome.DIVERGED and progress.trial.phase is Phase.LADDER:
+            continue
+        if outcome.ranks:
+            break
+        failed.append(progress)
+    since = min((progress.began for progress in failed), default=math.inf)
+    if any(one.best_loss is not None and one.began >= since for one in under_way):
+        return ""
+    outcomes = {progress.ended.outcome for progress in failed if progress.ended}
+    if len(failed) < limit or len(outcomes) == len(failed) > 1:
+        return ""
+    kinds = Counter(map(_kind, failed))
+    shown = {_kind(progress): progress for progress in failed}
+    reasons = "; ".join(
+        f"{count} {_text(shown[kind])[:REASON_LENGTH]}" for kind, count in kinds.most_common()
+    )
+    return f"{len(failed)} trials in a row have failed: {reasons}"
+
+
+def _text(progress: TrialProgress) -> str:
+    assert progress.ended
+    return f"{progress.ended.outcome} ({progress.ended.reason or 'no reason given'})"
+
+
+def _kind(progress: TrialProgress) -> str:
+    """The text of a failure without its numbers, by which failures are counted."""
+    return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", _text(progress))
+
+
+#: if `look` was not called for so many seconds, messages may have been waiting: no trial hangs then
+PAUSE_S = 5.0
+
+
+class Watch:
+    """Remembers when trials have sent messages; times are seconds of the driver's clock."""
+
+    def __init__(self, now: float, least_s: float = SILENT_S) -> None:
+        self._least_s = least_s
+        self._looked = now
+        #: what was heard of trials on their slots, by their run
+        self._reports: dict[str, Reports] = {}
+        #: the longest time that a trial took to its first report; None before any was seen
+        self._longest_start: float | None = None
+
+    def receive(self, progress: TrialProgress, message: Message, now: float) -> None:
+        """Note that a trial has sent a message."""
+        reports = self._reports_of(progress)
+        if isinstance(message, Computing):
+            reports.computed = now
+            return
+        failed = isinstance(message, Ended) and message.outcome is not Outcome.COMPLETE
+        silent = now - reports.last
+        if not (reports.begun or failed):
+            self._longest_start = max(self._longest_start or 0.0, silent)
+        reports.begun, reports.last = True, now
+        reports.longest_s = max(reports.longest_s, silent)
+        if isinstance(message, Progressed) and not reports.first_progress:
+            reports.first_progress = now, message.share
+        if isinstance(message, Ended | Paused):  # what this trial sends later is of another worker
+            self._reports.pop(progress.run_id)
+
+    def look(
+        self, all_progress: Iterable[TrialProgress], now: float
+    ) -> list[tuple[TrialProgress, Ended]]:
+        """The running trials that hang, each with the end that it is to get."""
+        all_progress = list(all_progress)
+        self._reports = {one.run_id: self._reports_of(one) for one in all_progress}
+        pause, self._looked = now - self._looked, now
+        if pause > PAUSE_S:
+            for reports in self._reports.values():
+                reports.last = min(now, reports.last + pause)
+                reports.computed = min(now, reports.computed + pause)
+            return []
+        hanging = ((progress, self._hung(progress, now)) for progress in all_progress)
+        return [(progress, Ended(Outcome.HUNG, why)) for progress, why in hanging if why]
+
+    def _reports_of(self, progress: TrialProgress) -> Reports:
+        began = progress.stretch_began
+        return self._reports.setdefault(progress.run_id, Reports(began, began))
+
+    def _hung(self, progress: TrialProgress, now: float) -> str:
+        reports = self._reports_of(progress)
+        return hung(progress, reports, now, self._longest_start, self._least_s)

@@ -1,0 +1,94 @@
+"""Shows what a sweep does, until its output is closed; the sweep goes on without."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Protocol
+
+from typing_extensions import override
+
+from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.values.progress import TrialProgress
+
+
+class Observer(Protocol):
+    """Called in the driver's thread when something happens; only reads what it is given."""
+
+    def started(self, state: SweepState) -> None:
+        """The sweep's run is there, and its trials begin."""
+
+    def update(self, state: SweepState) -> None:
+        """Something has changed, or a quarter of a second has passed."""
+
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+        """A trial has ended."""
+
+    def said(self, text: str) -> None:
+        """A line for people, before, while or after the sweep runs."""
+
+    def ended(self, state: SweepState) -> None:
+        """The sweep has ended, with or without success; the last call of all."""
+
+
+class Silent(Observer):
+    """An observer that shows nothing."""
+
+    @override
+    def started(self, state: SweepState) -> None:
+        pass
+
+    @override
+    def update(self, state: SweepState) -> None:
+        pass
+
+    @override
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+        pass
+
+    @override
+    def said(self, text: str) -> None:
+        pass
+
+    @override
+    def ended(self, state: SweepState) -> None:
+        pass
+
+
+SILENT = Silent()
+
+
+class Viewer:
+    """Forwards calls to an observer; after a broken pipe, only `ended`."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._has_reader = True
+
+    def started(self, state: SweepState) -> None:
+        """The sweep's run is there, and its trials begin."""
+        self._show(lambda: self._observer.started(state))
+
+    def update(self, state: SweepState) -> None:
+        """Something has changed, or a quarter of a second has passed."""
+        self._show(lambda: self._observer.update(state))
+
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+        """A trial has ended."""
+        self._show(lambda: self._observer.trial_ended(progress, state))
+
+    def said(self, text: str) -> None:
+        """A line for people."""
+        self._show(lambda: self._observer.said(text))
+
+    def ended(self, state: SweepState) -> None:
+        """The sweep has ended; forwarded also after a broken pipe."""
+        with contextlib.suppress(OSError, SystemExit):
+            self._observer.ended(state)
+
+    def _show(self, call: Callable[[], None]) -> None:
+        if self._has_reader:
+            try:
+                call()
+            except (OSError, SystemExit):  # Rich turns a broken pipe into an exit
+                self._has_reader = False

@@ -1,0 +1,278 @@
+"""What is settled and checked before a sweep begins: its spec, its space, its budget."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable
+
+import numpy as np
+
+from lstm_sweep.models import baselines
+from lstm_sweep.models.config import NORMALIZING, Config, TrialConfig, as_lstm_config
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.windows import usual_adjacent
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.size import parameters
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.policy import found_rate, ladder, large_opening
+from lstm_sweep.search.policy.cost import DataSize
+from lstm_sweep.search.policy.problem import admits_all
+from lstm_sweep.search.policy.round_size import (
+    RoundSize,
+    all_carried,
+    fewest_steps,
+    fitting_round_size,
+)
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.spaces.by_corpus import CorpusFacts
+from lstm_sweep.spaces.dimension import Dimension
+from lstm_sweep.spaces.space import Space
+
+#: any of these means that a CPU has products of matrices in bfloat16
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+#: draws by which a space is measured against the size rule, and how many must pass
+SIZE_DRAWS = 1_000
+SIZE_SHARE = 1 / 50
+#: bytes that training takes for each parameter, at least: itself, its gradient, two moments
+PARAMETER_BYTES = 16
+#: by how much a number may lie beyond the end of a range, for rounding
+ROUNDING = 1e-6
+
+
+def check_space(spec: SweepSpec, corpus: Corpus) -> float:
+    """Share of drawn configs that the size rule admits.
+
+    Raises:
+        InputError: the rule rejects nearly all, or a window does not fit a split, or no network
+            can carry its state.
+    """
+    check_state(spec.space)
+    corpus.check_windows(int(spec.space.largest("sequence_length")))
+    rng = np.random.default_rng(spec.seed)
+    rule, size, symbols = spec.rule(), len(corpus.alphabet), len(corpus.train)
+    configs = [as_lstm_config(spec.space.sample(rng)) for _ in range(SIZE_DRAWS)]
+    verdicts = [rule.judge(config, size, symbols) for config in configs]
+    passed = sum(verdict.admitted for verdict in verdicts) / SIZE_DRAWS
+    if spec.size_rule == "reject" and passed < SIZE_SHARE:
+        counts = [verdict.parameters for verdict in verdicts]
+        fewest, most = rule.bounds(symbols)
+        raise InputError(
+            f"size rule: {passed:.1%} of {SIZE_DRAWS:,} draws pass, expected at least "
+            f"{SIZE_SHARE:.0%}; they have {min(counts):,} to {max(counts):,} parameters and "
+            f"{symbols:,} training symbols admit {fewest:,.0f} to {most:,.0f}; change layer_size "
+            "by --set, or --size-rule warn"
+        )
+    return passed
+
+
+def check_state(space: Space) -> None:
+    """Refuse a space that asks for a carried state, and has no network that could carry it.
+
+    Raises:
+        InputError: all of its networks are bidirectional.
+    """
+    if "carried" in space["state"] and "uni" not in space["direction"]:
+        raise InputError(
+            "state is carried and direction is bi, which reads each window from its end, too: "
+            "expected state reset, or direction uni"
+        )
+
+
+def check_precision(spec: SweepSpec, devices: Iterable[Device]) -> None:
+    """Refuse a space with a precision that one of the devices cannot compute with.
+
+    Raises:
+        InputError: as of `check_instructions`.
+    """
+    check_instructions(spec.space["precision"].values() or [], devices)
+
+
+def check_instructions(wanted: Collection[object], devices: Iterable[Device]) -> None:
+    """Refuse precisions that one of the devices cannot compute with.
+
+    Raises:
+        InputError: float16 without a GPU, or bfloat16 without one on a CPU that does not know it.
+    """
+    if all(precision == "float32" for precision in wanted):
+        return
+    for device in devices:
+        known, at = device.cpu_flags, f" on node {device.node}" if device.node else ""
+        if device.gpu:
+            continue
+        if "float16" in wanted:
+            raise InputError(
+                f"precision float16 needs a GPU, and there is none{at}: expected float32"
+            )
+        if known and not known & BFLOAT16_FLAGS:
+            cpu = f"the CPU{at}" if at else "this CPU"
+            raise InputError(
+                f"precision bfloat16: {cpu} has none of {', '.join(sorted(BFLOAT16_FLAGS))}, "
+                f"expected float32"
+            )
+
+
+def ladder_notes(spec: SweepSpec) -> list[str]:
+    """A line for people if the ladder is left out, since the sweep has few trials."""
+    rates = ladder.of(spec.space) if spec.ladder else ()
+    if not rates or not ladder.is_left_out(rates, spec.plan().trials):
+        return []
+    few = f"{spec.trials} trials are" if spec.trials != 1 else "1 trial is"
+    return [
+        f"ladder: left out, since {few} too few to try {len(rates)} learning rates first; "
+        f"rates about {ladder.usual(rates):g} are searched"
+    ]
+
+
+def rate_notes(spec: SweepSpec) -> list[str]:
+    """A line for people if the ladder finds rates that suit some optimizers of a space alone."""
+    if not (spec.ladder and ladder.of(spec.space)):
+        return []
+    dimension = spec.space["optimizer"]
+    climbs = str(dimension.value_at(0.0))
+    others = [
+        str(name)
+        for name in dimension.values() or []
+        if (name in NORMALIZING) != (climbs in NORMALIZING)
+    ]
+    if not others:
+        return []
+    return [
+        f"ladder: climbed with {climbs}, and its rates are far from those of {', '.join(others)}: "
+        f"better a sweep of their own for these, or no ladder"
+    ]
+
+
+def check_stored(record: TrialRecord, space: Space) -> None:
+    """Refuse a config of the store that a search of `space` cannot have proposed.
+
+    Raises:
+        BadRunError: a field is missing or unknown, or its value lies outside the space.
+    """
+    values = record.trial.config.to_dict()
+    if set(values) != set(space):
+        raise record.tags.bad(Tag.CONFIG, f"values of {', '.join(space)}")
+    for name, value in values.items():
+        if name == space.rate and found_rate.refinable(space):
+            within = _between(value, *found_rate.ends_of(space[name]))
+        else:
+            within = _within(value, space[name])
+        if not within:
+            raise BadRunError(
+                f"run {record.run_id}: tag {Tag.CONFIG}: {name} is {shown(value)}, expected a "
+                f"value of the sweep's space: {shown(space[name].describe())}"
+            )
+
+
+def _within(value: object, dimension: Dimension) -> bool:
+    """Whether a value lies in a dimension, or so near to its ends that it was rounded."""
+    low, high = (getattr(dimension, end, None) for end in ("low", "high"))
+    if low is None or high is None or not isinstance(value, int | float):
+        return value in dimension
+    return _between(value, low, high)
+
+
+def _between(value: object, low: float, high: float) -> bool:
+    """Whether a number lies between two others, or nearly."""
+    more = ROUNDING * max(abs(low), abs(high))
+    return isinstance(value, int | float) and low - more <= value <= high + more
+
+
+def check_room(config: TrialConfig, alphabet: int, device: Device) -> None:
+    """Refuse a network whose weights a device's node cannot train, whatever else there is.
+
+    Raises:
+        InputError: it has too many.
+    """
+    count = parameters(config, alphabet)
+    if device.memory is not None and count * PARAMETER_BYTES > device.memory:
+        raise InputError(
+            f"a network of {config.layers}x{config.layer_size} has {count:,} parameters: expected "
+            f"at most the {device.memory // PARAMETER_BYTES:,} that fit into the memory of "
+            f"{'this machine' if device.node is None else f'node {device.node}'}"
+        )
+
+
+#: symbols of a session of event ids in the mean, at least, where most windows lie within a session
+LONG_SESSION = 100
+
+
+def has_sharing_windows(corpus: Corpus) -> bool:
+    """Whether scoring targets side by side have windows that may share them, in the main.
+
+    In an event log of short sessions most windows show where their session begins, and do not
+    (`windows.shared_windows`).
+    """
+    split = corpus.validation
+    return corpus.alphabet.is_text or len(split) >= LONG_SESSION * len(split.starts)
+
+
+def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
+    """The spec with the space and grain that suit its corpus, and whether that has ends.
+
+    Raises:
+        InputError: an epoch is to have more rounds than steps.
+    """
+    if not isinstance(spec.ends, bool):
+        spec = dataclasses.replace(spec, ends=corpus.alphabet.ends)
+    adjacent = spec.adjacent_targets
+    if not isinstance(adjacent, int):
+        adjacent = usual_adjacent(
+            sharing=has_sharing_windows(corpus),
+            carried=all_carried(spec.space),
+            targets=spec.targets if isinstance(spec.targets, int) else None,
+        )
+        spec = dataclasses.replace(spec, adjacent_targets=adjacent)
+    symbols, alphabet = len(corpus.train), len(corpus.alphabet)
+    rule, rounds, targets = spec.rule(), spec.rounds_per_epoch, spec.targets
+
+    def fits(config: Config) -> bool:
+        return rule.judge(as_lstm_config(config), alphabet, symbols).admitted
+
+    admits = fits if spec.size_rule == "reject" else admits_all
+
+    def round_size(space: Space) -> RoundSize:
+        return fitting_round_size(
+            space,
+            symbols,
+            alphabet,
+            rounds_per_epoch=rounds if isinstance(rounds, int) else None,
+            targets=targets if isinstance(targets, int) else None,
+            adjacent=adjacent,
+            validation_symbols=len(corpus.validation),
+            admits=admits,
+        )
+
+    def has_room(units: int) -> bool:
+        found = round_size(spec.space)
+        size = DataSize(
+            symbols,
+            alphabet,
+            found.targets,
+            found.rounds_per_epoch,
+            validation=len(corpus.validation),
+            adjacent=adjacent,
+        )
+        seconds = None if spec.minutes is None else 60 * spec.minutes
+        suits = admits_all if spec.size_rule == "off" else fits
+        return large_opening.has_room(units, spec.space, size, seconds, suits)
+
+    facts = CorpusFacts(symbols, lambda: baselines.best_order(corpus), has_room)
+    space = spec.space.settled(facts)
+    if space is not spec.space:
+        spec = dataclasses.replace(spec, space=space)
+    steps = fewest_steps(spec.space, symbols)
+    if isinstance(rounds, int) and rounds > steps:
+        raise InputError(
+            f"rounds_per_epoch is {rounds}: expected at most {steps}, the fewest steps that an "
+            f"epoch has in this space"
+        )
+    if isinstance(rounds, int) and isinstance(targets, int):
+        return spec
+    found = round_size(spec.space)
+    if not isinstance(targets, int):  # no more than can be drawn
+        known = len(corpus.validation) - len(corpus.validation.unknown)
+        found = dataclasses.replace(found, targets=min(found.targets, known))
+    return dataclasses.replace(spec, targets=found.targets, rounds_per_epoch=found.rounds_per_epoch)

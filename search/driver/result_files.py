@@ -1,0 +1,154 @@
+"""Numbers and the report of a sweep, kept in its run."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+from lstm_sweep.models.config import Config
+from lstm_sweep.models.scoring import unknown_text
+from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.driver.observer import Viewer
+from lstm_sweep.search.driver.report import keep_report
+from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.task import Task
+from lstm_sweep.search.driver.time_spent import time_spent
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.report import LadderReport
+from lstm_sweep.search.store import mlflow_setup
+from lstm_sweep.search.store.base import at_once
+from lstm_sweep.search.store.faults import StoreError, reason
+from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.values.objective import Objective
+
+
+def describe(state: SweepState) -> str:
+    """A sweep's result in Markdown; MLflow shows the first lines, and the others on request."""
+    best = state.best
+    if best is None or best.ranked_loss is None:
+        return "No trial has a result."
+    objective = best.trial.objective
+    in_bits = objective.bits_per_symbol(best.ranked_loss)
+    lines = [
+        f"**{best.trial.id}** is the best trial: {best.ranked_loss:.4f}"
+        f"{'' if in_bits is None else f', or {in_bits:.4f} bits per symbol'} "
+        f"({best.trial.config.headline()}).",
+        "",
+    ]
+    rows = [(f"best trial, {best.trial.id}", best.ranked_loss), *state.baselines.items()]
+    lines += [f"| | {objective.name} |", "| --- | --- |"]
+    lines += [f"| {name.replace('_', ' ')} | {loss:.4f} |" for name, loss in rows]
+    if text := unknown_text(state.unknown_share):
+        lines += ["", f"{text}."]
+    config = ", ".join(f"{name} {value}" for name, value in best.trial.config.to_dict().items())
+    lines += ["", f"Config of the best trial: {config}."]
+    report = state.report
+    if report and report.ladder and report.ladder.decision:
+        lines += ["", f"Ladder of learning rates: {report.ladder.decision.reason}."]
+    if report and report.confirmed:
+        lines += ["", "Trained again:", "", *(f"- {one}" for one in report.confirmed)]
+    return "\n".join(lines)
+
+
+class Measured(Protocol):
+    """The part of a task that the evidence needs."""
+
+    @property
+    def objective(self) -> Objective:
+        """What its trials are compared by."""
+
+    @property
+    def training_symbols(self) -> int:
+        """Symbols to train on; 0 if that is not known."""
+
+    def parameters_of(self, config: Config) -> int | None:
+        """Parameters of a network; None if that is known only once it is built."""
+
+
+def evidence(
+    state: SweepState, task: Measured, importance: dict[str, float] | None = None
+) -> dict[str, Any]:
+    """Everything that the report draws, as plain values.
+
+    `importance` is the share of the loss's variance that each hyperparameter explains.
+    """
+    report = state.report
+    return {
+        "sweep": state.name,
+        "loss": task.objective.name,
+        "training_symbols": task.training_symbols,
+        "size_rule": [state.spec.size_low, state.spec.size_high],
+        "baselines": state.baselines,
+        "unknown_share": state.unknown_share,
+        "time": time_spent(state).to_dict(),
+        "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.best_over_time],
+        "ladder": _ladder(report.ladder) if report and report.ladder else None,
+        "importance": importance,
+        "confirmed": [one.to_dict() for one in report.confirmed] if report else [],
+        "trials": [
+            {
+                "trial": progress.trial.id,
+                "phase": str(progress.trial.phase),
+                "outcome": str(progress.ended.outcome) if progress.ended else None,
+                "parameters": task.parameters_of(progress.trial.config),
+                "val_loss": progress.ranked_loss,
+                "losses": progress.val_losses,
+                "rounds_per_epoch": progress.trial.rounds_per_epoch,
+            }
+            for progress in state.finished
+        ],
+    }
+
+
+def _ladder(found: LadderReport) -> dict[str, Any]:
+    return {
+        "rates": [step.rate for step in found.steps],
+        "losses": [None if step.loss == math.inf else step.loss for step in found.steps],
+        "best": found.decision.best if found.decision else None,
+        "reason": found.decision.reason if found.decision else "not finished",
+        "learning_rates": found.learning_rates,
+    }
+
+
+def log_best_model(task: Task, store: Store, state: SweepState, viewer: Viewer) -> None:
+    """Log the network of the best trial, if that can be done; `export` does it otherwise.
+
+    A store that does not answer is not waited for. Models are MLflow's: a store in memory has none.
+    """
+    best = state.best
+    if best is None or not isinstance(store, MlflowStore):
+        return
+    try:
+        with mlflow_setup.applied(store.settings):
+            task.log_model(at_once(store), best)
+    except Exception as error:  # the sweep has ended in order, and its weights are in the store
+        own = isinstance(error, StoreError | OSError | ValueError)
+        kind = "" if own else f"{type(error).__name__}: "
+        viewer.said(f"the best model was not logged: {kind}{reason(error)}")
+
+
+def keep_result(
+    task: Task, store: Store, state: SweepState, policy: Policy | None, viewer: Viewer
+) -> None:
+    """Keep numbers and a report that show why the best trial is the best.
+
+    The sweep's run is closed, and another driver may already use its folder. What cannot be kept
+    matters less than a sweep that has ended in order.
+    """
+    importance = None
+    try:
+        importance = policy.importance() if policy else None
+        found = evidence(state, task, importance)
+        store.keep_text(state.run_id, json_text(found, indent=1), "evidence.json")
+    except Exception as error:
+        viewer.said(f"no numbers were saved: {one_line(error)}")
+    try:
+        keep_report(store, state.run_id, importance)
+    except Exception as error:
+        viewer.said(f"no report was saved: {one_line(error)}")
+
+
+def one_line(error: Exception) -> str:
+    """An error in one line; the name of its class is left out if its message is enough."""
+    own = isinstance(error, StoreError | OSError)
+    return reason(error) if own else f"{type(error).__name__}: {reason(error)}"

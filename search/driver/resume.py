@@ -1,0 +1,367 @@
+"""Reads an interrupted sweep back from its runs, and says how one is continued."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.driver.lease import OWNS_NAME, Lease, holder
+from lstm_sweep.search.driver.preflight import check_stored
+from lstm_sweep.search.policy.prior import EarlierBest
+from lstm_sweep.search.policy.time_left import seconds_left
+from lstm_sweep.search.store import journal, reader
+from lstm_sweep.search.store.curves import OPEN, began_s, read_attempt, waited_seconds
+from lstm_sweep.search.store.earlier_sweeps import read_prior
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.journal import WEIGHTS
+from lstm_sweep.search.store.reader import TRAINED, TrialRecord, apart
+from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
+
+DIED = Stop(StopReason.DRIVER_DIED, journal.DRIVER_DIED)
+
+
+@dataclass(frozen=True)
+class ResumeState:
+    """An interrupted sweep, whose lease this process holds."""
+
+    run_id: str
+    lease: Lease
+    spec: SweepSpec
+    #: the best trials of earlier sweeps with whose configs it was begun
+    prior: tuple[EarlierBest, ...]
+    #: names of the params that its run has
+    params: frozenset[str]
+    #: total time for which it was driven
+    seconds: float
+    #: total time for which it had slots, all slots together
+    slot_seconds: float
+    #: the last step of its own metrics; None if it has none
+    step: int | None
+    #: all attempts that have ended, in order of their ends
+    finished: list[TrialProgress]
+    #: those that their driver left unfinished
+    unfinished: list[TrialProgress]
+    #: next attempts of trials that did not finish, by number
+    again: list[Trial]
+    #: trials that had no slot, and may go on
+    paused: list[TrialProgress]
+    #: runs of those that say so still, as after a kill
+    scheduled: frozenset[str]
+    #: IDs of runs with stored weights, by trial number
+    weights: dict[int, str]
+    #: loss of each finished baseline, nats, and run IDs of those that did not finish
+    baselines: dict[str, float]
+    begun_baselines: dict[str, str]
+    #: whether it has only waited in a queue so far
+    is_new: bool = False
+
+    @property
+    def is_unclaimed(self) -> bool:
+        """Whether it was interrupted before it could claim its name."""
+        begun = self.finished or self.again or self.paused
+        return OWNS_NAME not in self.params and not begun
+
+
+def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> ResumeState:
+    """Take the lease of a sweep that no process drives, read it back, and close its open runs.
+
+    `run` is the sweep's run as it was when the lease was checked, `spec` its spec if it is known. A
+    running trial becomes `LOST` unless its outcome has been written.
+
+    Raises:
+        InputError: the sweep cannot be read by this version, or another process has driven it
+            since `run` was read.
+        StoreError: the store fails. Whatever is raised, the lease is given back.
+    """
+    spec = spec or reader.read_spec(run)
+    _check_as_read(store, run)
+    lease = Lease(store, run.info.run_id, driven_s(run))
+    try:
+        lease.take()
+        with lease.beating(lambda: driven_s(run)):
+            return _read(store, run, spec, lease)
+    except BaseException:  # the time that was driven, which was in the earlier lease, is too
+        lease.give_back(run.data.tags.get(Tag.LEASE, ""))
+        raise
+
+
+def _check_as_read(store: Store, run: Any) -> None:
+    """Refuse a sweep that another process has driven since `run` was read.
+
+    Raises:
+        InputError: one has.
+    """
+    now = store.tags(run.info.run_id)
+    if any(now.get(tag) != run.data.tags.get(tag) for tag in (Tag.LEASE, Tag.SECONDS)):
+        who = holder(now) or "another process"
+        raise InputError(
+            f"sweep '{run.data.tags[Tag.NAME]}': {who} resumed it at the same time, only one can; "
+            f"expected it to end"
+        )
+
+
+def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
+    """Read a sweep back whose lease this process holds."""
+    seconds = driven_s(run)
+    children = store.runs({Tag.PARENT: run.info.run_id})
+    found = [child for child in children if child.data.tags.get(Tag.PHASE) in TRAINED]
+    records = [_trial_of(child, spec) for child in found]
+    own, doubles = apart(records)
+    known = _all_progress(store, run, own)
+    _all_progress(store, run, doubles, closing=True)
+    paused = [progress for progress in known if progress.paused]
+    all_progress = [progress for progress in known if not progress.paused]
+    all_progress.sort(key=lambda one: (one.began + one.seconds, one.trial.number))
+    last = {c.trial.number: c for c in sorted(known, key=lambda c: c.trial.attempt)}
+    tried = [last[number] for number in sorted(last) if not last[number].paused]
+    again = [progress for progress in tried if goes_on(progress, all_progress)]
+    baselines = [run for run in children if run.data.tags.get(Tag.PHASE) == Phase.BASELINE]
+    return ResumeState(
+        run_id=run.info.run_id,
+        lease=lease,
+        spec=spec,
+        prior=read_prior(Tags(run)),
+        params=frozenset(run.data.params),
+        seconds=seconds,
+        slot_seconds=slot_s(run),
+        step=_last_step(store, run),
+        finished=[c for c in all_progress if not (c.ended and c.ended.unfinished)],
+        unfinished=[c for c in all_progress if c.ended and c.ended.unfinished],
+        again=[progress.trial.next_attempt() for progress in again],
+        paused=sorted(paused, key=lambda progress: progress.trial.number),
+        scheduled=frozenset(
+            one.run_id for one in own if not one.outcome and one.status == "SCHEDULED"
+        ),
+        weights={record.trial.number: record.run_id for record in records if record.has_weights},
+        baselines=dict(
+            reader.read_baseline(run) for run in baselines if run.info.status == "FINISHED"
+        ),
+        begun_baselines={
+            reader.baseline_of(run): run.info.run_id
+            for run in baselines
+            if run.info.status != "FINISHED"
+        },
+    )
+
+
+def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
+    """The record of a trial, checked against the space of `spec`.
+
+    Raises:
+        BadRunError: the search cannot have proposed this trial.
+    """
+    record = reader.read_trial(run)
+    check_stored(record, spec.space)
+    if not set(record.trial.point) <= set(spec.space.varying):
+        raise record.tags.bad(Tag.VALS, "a number for each hyperparameter that varies")
+    if record.trial.rounds_per_epoch != spec.settled_rounds_per_epoch():
+        raise record.tags.bad(
+            Tag.ROUNDS_PER_EPOCH, f"{spec.settled_rounds_per_epoch()}, as in the sweep's spec"
+        )
+    if record.trial.steps is not None and record.trial.phase is not Phase.LADDER:
+        raise record.tags.bad(Tag.STEPS, "none: the trial is not one of the ladder")
+    if record.trial.most_rounds is not None and record.trial.phase is not Phase.CONFIRM:
+        raise record.tags.bad(Tag.MOST_ROUNDS, "none: the trial is not one that confirms another")
+    return record
+
+
+def close(
+    store: Store,
+    run: Any,
+    on_skipped: Callable[[BadRunError], None],
+    why: Stop = DIED,
+) -> None:
+    """Close the runs of a sweep that no process drives; `why` it ends, or waits if it is paused.
+
+    `on_skipped` is called for each trial that stays open, since it cannot be read.
+    """
+    reader.written_spec(run)
+    children = store.runs({Tag.PARENT: run.info.run_id})
+    trained = [run for run in children if run.data.tags.get(Tag.PHASE) in TRAINED]
+    records = reader.readable_trials(trained, on_skipped)
+    found = _all_progress(store, run, records, closing=True)
+    state = STATUSES[why.reason]
+    tags = {Tag.STATE: str(state), Tag.REASON: why.text[: journal.LONGEST_REASON], Tag.LEASE: ""}
+    tags[Tag.STOP_REASON] = str(why.reason)
+    tags |= {Tag.SECONDS: f"{driven_s(run):.3f}", Tag.SLOT_SECONDS: f"{slot_s(run):.3f}"}
+    # the best loss was logged as that of a trial that ran, and has no result now
+    losses = [loss for progress in found if (loss := progress.ranked_loss) is not None]
+    has_best = "best_val_loss" in run.data.metrics
+    metrics = {"best_val_loss": min(losses, default=math.nan)} if has_best else {}
+    store.log(run.info.run_id, tags=tags, metrics=metrics, step=_last_step(store, run) or 0)
+    for tag in (Tag.STOP, Tag.TIME, Tag.UNCONFIRMED):  # the last two are of an earlier sitting
+        store.drop_tag(run.info.run_id, tag)
+    if state is SweepStatus.PAUSED:
+        store.reopen(run.info.run_id, "SCHEDULED")
+        return
+    store.finish(run.info.run_id, state.run_status(has_result=bool(losses)))
+
+
+def goes_on(progress: TrialProgress, attempts: Iterable[TrialProgress]) -> bool:
+    """Whether a trial with this last attempt gets another one.
+
+    Not once it has had `Outcome.most_attempts`; attempts that ended with their driver do not count.
+    """
+    assert progress.ended
+    if progress.ended.unfinished:
+        return True
+    number, phase = progress.trial.number, progress.trial.phase
+    ends = (one.ended for one in attempts if one.trial.number == number)
+    failed = sum(end.outcome.is_accident for end in ends if end and not end.unfinished)
+    outcome = progress.ended.outcome
+    return outcome.is_accident and failed < outcome.most_attempts(phase)
+
+
+def driven_s(run: Any) -> float:
+    """Total time for which a sweep was driven; 0 if its tag is no number of seconds."""
+    driven = holder(run.data.tags)
+    return driven.seconds if driven else _or_zero(lambda: Tags(run).seconds(Tag.SECONDS))
+
+
+def expected_left(run: Any, spec: Mapping[str, Any], done: int) -> float | None:
+    """Seconds to the end of a sweep as its driver expects it; None if nobody can tell.
+
+    If the driver has not said it, by its written `spec` and the trials that are `done`.
+    """
+    tags, trials, minutes = Tags(run), spec.get("trials"), spec.get("minutes")
+    if tags.get(Tag.EXPECTED_SECONDS):
+        return max(0.0, tags.seconds(Tag.EXPECTED_SECONDS) - driven_s(run))
+    return seconds_left(
+        driven_s(run),
+        limit=60 * minutes if isinstance(minutes, int | float) else None,
+        done=done if isinstance(trials, int) else 0,
+        to_come=max(0, trials - done) if isinstance(trials, int) else 0,
+    )
+
+
+def slot_s(run: Any) -> float:
+    """Total time for which a sweep had slots, all slots together.
+
+    Since it was closed last, or if its version did not say, that is its slots times the time for
+    which it was driven. Tags that hold no numbers count as 0: no sweep ends or stays for them.
+    """
+    tags = Tags(run)
+    slots = _or_zero(lambda: tags.whole(Tag.SLOTS, 0, default=0))
+    if Tag.SLOT_SECONDS not in tags:
+        return slots * driven_s(run)
+    since = max(0.0, driven_s(run) - _or_zero(lambda: tags.seconds(Tag.SECONDS)))
+    return _or_zero(lambda: tags.seconds(Tag.SLOT_SECONDS)) + slots * since
+
+
+def _or_zero(read: Callable[[], float]) -> float:
+    """What is read from a tag; 0 if that holds something else."""
+    try:
+        return read()
+    except BadRunError:
+        return 0.0
+
+
+def _last_step(store: Store, run: Any) -> int | None:
+    """The last step of the metrics of a sweep's run; None if it has none."""
+    return max(store.history(run.info.run_id, "trials_done"), default=None)
+
+
+def _all_progress(
+    store: Store, run: Any, records: Iterable[TrialRecord], *, closing: bool = False
+) -> list[TrialProgress]:
+    """The progress of trials from their records, those of earlier attempts first.
+
+    Runs that are open are closed, but for those of trials that are paused, unless `closing`.
+    """
+    began, seconds = began_s(run), driven_s(run)
+    found = list[TrialProgress]()
+    #: rounds of the last attempt of each trial
+    before = dict[int, Sequence[dict[str, float]]]()
+    for record in records:
+        number = record.trial.number
+        progress = read_attempt(store, record, before.get(number, ()))
+        if not closing and _is_paused(record):
+            progress = _paused(progress, record)
+        else:
+            progress = _closed(store, progress, record)
+        # time in which no process drove the sweep does not count
+        start = (record.run.info.start_time or 0) / 1000 - began
+        found.append(replace(progress, began=min(start, max(0.0, seconds - progress.seconds))))
+        before[number] = progress.rounds
+    return found
+
+
+def _is_paused(record: TrialRecord) -> bool:
+    """Whether a trial was paused when its sweep was broken off."""
+    may_go_on = record.outcome == "" or record.tags.get(Tag.UNFINISHED) == "yes"
+    return bool(record.tags.get(Tag.PAUSED)) and may_go_on
+
+
+def _paused(progress: TrialProgress, record: TrialRecord) -> TrialProgress:
+    took = waited_seconds(record) or sum(progress.round_seconds)
+    paused = record.tags[Tag.PAUSED]
+    return replace(progress, paused=paused, waited=True, ended=None, seconds=took)
+
+
+def _closed(store: Store, progress: TrialProgress, record: TrialRecord) -> TrialProgress:
+    """An attempt that has ended, or has ended with its driver; its run is closed if it is open."""
+    ended = progress.ended or Ended(Outcome.LOST, journal.DRIVER_DIED, unfinished=True)
+    if record.run.info.status in OPEN:
+        if not progress.ended:
+            store.drop_folder(record.run_id, WEIGHTS)  # stored just before the driver died
+            store.log(record.run_id, tags=journal.lost_with_driver(ended))
+        has_result = record.best_val_loss is not None
+        store.finish(record.run_id, ended.outcome.status(has_result=has_result))
+    return replace(progress, ended=ended)
+
+
+#: limits after which a sweep can continue
+LIMITS = (StopReason.TRIALS, StopReason.MINUTES, StopReason.PATIENCE, StopReason.SPACE)
+
+
+def resuming(name: str, more: str = "") -> str:
+    """The command that continues a sweep; `more` is an option with a larger limit."""
+    if more:
+        return f"lstm-sweep resume {name} {more} goes on with more of them"
+    return f"lstm-sweep resume {name} goes on with it"
+
+
+def how_to_go_on(name: str, tags: Mapping[str, str]) -> str:
+    """What continues an ended sweep with these tags."""
+    if tags[Tag.STATE] != "finished":
+        return resuming(name)
+    match _limit(tags):
+        case StopReason.MINUTES:
+            return resuming(name, "--minutes M")
+        case StopReason.PATIENCE:
+            return "a new sweep with more --patience searches longer"
+        case StopReason.SPACE:
+            return "a new sweep with a wider space has more to try"
+        case _:
+            return resuming(name, "--trials N")
+
+
+def spent(tags: Mapping[str, str], was: SweepSpec, spec: SweepSpec) -> str:
+    """The limit that ended a finished sweep, if `spec` does not raise it; else ""."""
+    if tags[Tag.STATE] != "finished":
+        return ""
+    sentence, limit = tags.get(Tag.REASON, DONE.text), _limit(tags)
+    if limit is StopReason.SPACE:
+        return f"the whole space ({sentence})"
+    before, now = getattr(was, limit), getattr(spec, limit)
+    if raised(before, now):
+        return ""
+    return f"--{limit} {before or 0:g} ({sentence})"
+
+
+def raised(before: float | None, now: float | None) -> bool:
+    """Whether a limit is wider than it was; None is no limit."""
+    return before is not None and (now is None or now > before)
+
+
+def _limit(tags: Mapping[str, str]) -> StopReason:
+    """The limit that ended a finished sweep."""
+    return next((one for one in LIMITS if one == tags.get(Tag.STOP_REASON)), StopReason.TRIALS)

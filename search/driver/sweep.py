@@ -1,0 +1,323 @@
+"""A sweep from its beginning to its end; what happens in between is in `loop`."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.driver import health, result_files
+from lstm_sweep.search.driver.dispatch import LoopParts, needing_room
+from lstm_sweep.search.driver.inbox import Inbox
+from lstm_sweep.search.driver.lease import Lease, LeaseLostError, reserve_name
+from lstm_sweep.search.driver.loop import Loop
+from lstm_sweep.search.driver.observer import SILENT, Observer, Viewer
+from lstm_sweep.search.driver.result_files import keep_result, log_best_model, one_line
+from lstm_sweep.search.driver.resume import ResumeState
+from lstm_sweep.search.driver.state import INTERRUPTED, SweepState
+from lstm_sweep.search.driver.task import Task
+from lstm_sweep.search.driver.time_spent import tags_of
+from lstm_sweep.search.driver.transitions import (
+    BaselineScored,
+    History,
+    RunOpened,
+    RunsLeftOpen,
+    SearchReported,
+    SweepClock,
+    SweepClosing,
+)
+from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.prior import EarlierBest
+from lstm_sweep.search.process import workdir
+from lstm_sweep.search.process.signals import Interrupts
+from lstm_sweep.search.store.earlier_sweeps import prior_tag
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.journal import Journal, spec_tags
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.stop_reason import Stop, StopReason
+
+
+class NameTakenError(InputError):
+    """Another sweep of this name has begun at the same time, and owns it."""
+
+
+class Sweep:
+    """One sweep: it begins or goes on, runs its trials, and is closed whatever has happened."""
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        *,
+        name: str,
+        task: Task,
+        store: Store,
+        engine: Engine,
+        observer: Observer = SILENT,
+        interrupts: Interrupts | None = None,
+        past: ResumeState | None = None,
+        prior: Sequence[EarlierBest] = (),
+        silent_s: float = health.SILENT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        spec = task.settled(spec)
+        self._spec, self._task, self._store = spec, task, store
+        self._engine, self._clock = engine, SweepClock(clock)
+        self._past, self._silent_s = past, silent_s
+        self._prior = past.prior if past else tuple(prior)
+        self._interrupts, self._viewer = interrupts or Interrupts(), Viewer(observer)
+        self._inbox = Inbox(engine, self._interrupts, self._viewer, str(store.settings))
+        #: released at its end, however soon that comes
+        self._lease = past.lease if past else Lease(store, "")
+        #: what there is of the sweep as soon as it has begun
+        self._journal: Journal | None = None
+        self._folder: Path | None = None
+        self._policy: Policy | None = None
+        self._loop: Loop | None = None
+        #: whether another driver has taken the sweep over, so that its runs are left alone
+        self._lost = False
+        began = self._clock() - (past.seconds if past else 0.0)
+        state = SweepState(
+            name,
+            spec,
+            "",
+            engine.slots,
+            unknown_share=task.unknown_share,
+            now=self._clock(),
+            began=began,
+            slot_seconds=past.slot_seconds if past else 0.0,
+            deadline=None if spec.minutes is None else began + 60 * spec.minutes,
+            # what is left of them is kept, whatever happens before they are taken up
+            waiting=tuple(past.again) if past else (),
+            paused={one.trial.number: one for one in past.paused} if past else {},
+        )
+        self._history = History(state, self._clock)
+
+    @property
+    def state(self) -> SweepState:
+        """All that is known of the sweep just now."""
+        return self._history.state
+
+    def run(self) -> SweepState:
+        """Run to the end of the budget, or until interrupted; the store is left whole.
+
+        It may run in any thread.
+
+        Raises:
+            Interrupted: the user interrupts the sweep.
+            KeyboardInterrupt: the program's own signal handler has raised it.
+        """
+        try:
+            # while it waits for an answer, the store calls the inbox
+            with self._inbox.receiving_while_waiting(self._store):
+                self._run()
+        finally:
+            self._viewer.ended(self.state)
+        return self.state
+
+    def _run(self) -> None:
+        try:
+            self._loop = self._begin()
+            self._viewer.started(self.state)
+            if self._past:
+                self._loop.take_up(self._past)
+            self._loop.run()
+        except KeyboardInterrupt as interrupt:
+            self._lost = isinstance(interrupt.__cause__, LeaseLostError)
+            self._history.apply(SweepClosing(INTERRUPTED))
+            raise
+        except BaseException as error:
+            self._lost = isinstance(error, LeaseLostError)
+            why = Stop(StopReason.FAILED, str(error) or type(error).__name__)
+            self._history.apply(SweepClosing(why))
+            raise
+        finally:
+            with self._interrupts.hold(to_the_end=True):
+                self._finish()
+
+    def _begin(self) -> Loop:
+        spec, past = self._spec, self._past
+        tags = {Tag.NAME: self.state.name} | self._task.tags()
+        with self._interrupts.hold():
+            if past:
+                self._renew_lease(past)
+            else:
+                self._create(tags)
+            dataset, run_id = self._task.dataset, self.state.run_id
+            step = past.step if past else None
+            self._journal = journal = Journal(self._store, run_id, dataset, tags, step)
+            if past:
+                self._reopen(past, tags if past.is_new else {})
+        with self._lease.beating(self._driven_s):
+            journal.describe(spec, self.state.name, past.params if past else frozenset())
+            if not past or past.is_unclaimed:
+                self._claim_name()
+            self._folder = folder = self._open_folder()
+            self._score_baselines(journal)
+        self._policy = policy = self._new_policy()
+        parts = LoopParts(
+            spec=spec, task=self._task, history=self._history, policy=policy, engine=self._engine,
+            inbox=self._inbox, journal=journal, lease=self._lease, interrupts=self._interrupts,
+            viewer=self._viewer, clock=self._clock, folder=folder, silent_s=self._silent_s,
+        )  # fmt: skip
+        return Loop(parts)
+
+    def _create(self, tags: dict[str, str]) -> None:
+        """Make the sweep's run, which holds the lease from the beginning."""
+        own = {
+            Tag.ROLE: "sweep",
+            Tag.SEED: str(self._spec.seed),
+            Tag.STATE: "running",
+            Tag.SLOTS: str(len(self._engine.slots)),
+        } | spec_tags(self._spec, self.state.name)
+        own |= prior_tag(self._prior)
+        run_id = self._store.create_run(self.state.name, tags | own | self._lease.tag)
+        self._lease.run_id = run_id
+        self._history.apply(RunOpened(run_id))
+
+    def _claim_name(self) -> None:
+        """Give way to another sweep of this name that was begun at the same time.
+
+        Raises:
+            NameTakenError: there is one; this sweep's run is none any more.
+        """
+        name = self.state.name
+        if not reserve_name(self._store, name, self.state.run_id):
+            raise NameTakenError(f"sweep '{name}' was begun by another at the same time")
+
+    def _renew_lease(self, past: ResumeState) -> None:
+        """Make sure that no other process goes on with a sweep that was broken off."""
+        self._lease.beat(past.seconds)
+        self._history.apply(RunOpened(past.run_id))
+
+    def _driven_s(self) -> float:
+        """Seconds for which the sweep was driven so far."""
+        return self._clock() - self.state.began
+
+    def _reopen(self, past: ResumeState, tags: dict[str, str]) -> None:
+        """Let the run of a sweep go on that was broken off, or waited; `tags` are those of data."""
+        self._store.drop_tag(past.run_id, Tag.STOP)
+        self._store.reopen(past.run_id)
+        before = self._store.tags(past.run_id)
+        written = spec_tags(self._spec, self.state.name, before)
+        if self._store.signer:
+            own = {Tag.NAME: self.state.name} | written
+            written |= self._store.signer.of_spec(past.run_id, own)
+        driven = {Tag.STATE: "running", Tag.SLOTS: str(len(self._engine.slots))}
+        driven |= {tag: "" for tag in (Tag.CHANGES, Tag.WAITS) if before.get(tag)}
+        if past.is_new:
+            driven |= prior_tag(past.prior) | {Tag.STARTED: f"{time.time():.3f}"}
+        self._store.log(past.run_id, tags=tags | driven | written)
+
+    def _open_folder(self) -> Path:
+        """The sweep's folder on this machine, with what workers need in it."""
+        with needing_room("the user's cache folder"):
+            folder = workdir.open_folder(self.state.run_id)
+        with needing_room(f"folder {folder}"):
+            shutil.rmtree(folder / "corpus", ignore_errors=True)
+            self._task.save(folder)
+        return folder
+
+    def _score_baselines(self, journal: Journal) -> None:
+        """Score and log the baselines that the store does not have."""
+        past = self._past
+        known = past.baselines if past else {}
+        begun = past.begun_baselines if past else {}
+        for name, loss in known.items():
+            self._history.apply(BaselineScored(name, loss))
+        for score in self._task.baselines(known):
+            with self._interrupts.hold():
+                journal.log_baseline(score, begun.get(score.name))
+            self._history.apply(BaselineScored(score.name, score.metrics["loss"]))
+
+    def _new_policy(self) -> Policy:
+        """The policy for the sweep's plan, data and slots; it knows no trial yet."""
+        problem = self._task.problem(self._spec, self.state.baselines, self._prior)
+        slots = max(1, len(self._engine.slots))
+        return Policy(self._spec.plan(), problem, sweep=self.state.name, slots=slots)
+
+    def _finish(self) -> None:
+        """End workers, close every run, delete files; report and logged model come last.
+
+        After a signal, which leaves seconds, `resume` makes them.
+        """
+        self._inbox.forget_waiting()
+        try:
+            self._close()
+        finally:
+            self._lease.release()
+            self._report()
+            if self._folder and not self._lost:
+                workdir.clear(self._folder, self.state.going_on)
+        is_closed = self._folder and not (self._lost or self.state.left_open)
+        if is_closed and not self._interrupts.signal_number:
+            keep_result(self._task, self._store, self.state, self._policy, self._viewer)
+            log_best_model(self._task, self._store, self.state, self._viewer)
+
+    def _close(self) -> None:
+        """End workers, and close every run, unless another driver has taken the sweep over.
+
+        If the store fails, `resume` closes what is left open.
+        """
+        try:
+            try:
+                self._engine.close()
+            finally:
+                if self._journal and not self._lost:
+                    self._close_runs(self._journal)
+        except StoreError as fault:
+            self._history.apply(RunsLeftOpen())
+            self._viewer.said(f"runs were left open: {fault}")
+
+    def _close_runs(self, journal: Journal) -> None:
+        """Close the runs of trials and then the sweep's own, which ends the lease."""
+        with self._lease.beating(self._driven_s):
+            self._close_trials(journal)
+        self._report()
+        state = self.state
+        why = Stop(state.stop.reason, state.ending)
+        tags = tags_of(state) | {Tag.UNCONFIRMED: state.report.omitted if state.report else ""}
+        journal.close_sweep(
+            state.status, why, state.seconds, self._description(), tags,
+            has_result=state.best is not None,
+        )  # fmt: skip
+
+    def _close_trials(self, journal: Journal) -> None:
+        """Close the runs of trials, and log the number of trials and the best loss.
+
+        A trial whose run cannot be closed, though the store answers, is left to `resume`.
+        """
+        try:
+            if self._loop:
+                self._loop.break_off()
+        except StoreError:
+            raise
+        except Exception as error:
+            why = one_line(error)
+            self._viewer.said(f"runs of trials were left open: {why}")
+            if self.state.stop.reason is not StopReason.FAILED:
+                self._history.apply(SweepClosing(Stop(StopReason.FAILED, why)))
+        self._history.tick()
+        state = self.state
+        journal.log_progress(state.trials_done, state.best_loss)
+
+    def _report(self) -> None:
+        """Put the report of the search into the state, if there can be one."""
+        if self._policy is None or self.state.report:
+            return
+        try:
+            self._history.apply(SearchReported(self._policy.report()))
+        except Exception as error:
+            self._viewer.said(f"the search is not reported: {one_line(error)}")
+
+    def _description(self) -> str:
+        """The result of the sweep in Markdown; empty if that fails."""
+        try:
+            return result_files.describe(self.state)
+        except Exception as error:
+            self._viewer.said(f"the sweep is not described: {one_line(error)}")
+            return ""

@@ -1,0 +1,301 @@
+"""`Task`: what a sweep trains, and all that follows from it."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from lstm_sweep.models.baselines import BaselineScore
+from lstm_sweep.models.config import Config
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.policy.prior import EarlierBest
+from lstm_sweep.search.policy.problem import SearchProblem
+from lstm_sweep.search.store.journal import Dataset
+from lstm_sweep.search.store.reader import RunKind, TrialRecord
+from lstm_sweep.search.store.registry import WriteModel
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.values.objective import Objective
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.trial import Job, Slot, Trial
+
+#: largest difference between two logits that counts as the same prediction
+PARITY_TOLERANCE = 1e-4
+#: what a bundle is checked with, by its format
+PROGRAMS = {"keras": "plain Keras", "savedmodel": "plain TensorFlow", "onnx": "ONNX Runtime"}
+
+
+def check_parity(difference: float) -> None:
+    """Refuse a bundle whose predictions differ by so much.
+
+    Raises:
+        RuntimeError: that is too much.
+    """
+    if not difference <= PARITY_TOLERANCE:
+        raise RuntimeError(
+            f"the bundle's predictions differ from the trial's by {difference:.3g}; not exported"
+        )
+
+
+def parity_lines(result: Mapping[str, Any], rows: str) -> list[str]:
+    """Lines that are printed about a check on so many `rows`."""
+    program = PROGRAMS[result["format"]]
+    parity = result["parity"]
+    return [
+        f"a clean process with {program} predicts the same on {parity['windows']} {rows} "
+        f"(largest difference {parity['max_difference']:.2g})"
+    ]
+
+
+def unchecked_reason(result: Mapping[str, Any]) -> str:
+    """Why a bundle was not checked."""
+    why = result["parity"].get("not_loaded")
+    return str(why or "the store has no inputs that its network was trained on")
+
+
+def backend_free_of_gpu() -> None:
+    """Hide GPUs from this process: on one, Keras would write operations that load nowhere else."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+#: what can be exported and registered
+EXPECTED = "expected a trial of a kind of sweep whose networks can be"
+#: writes the bundle of a trial's network to a folder in a format; returns what `export` prints
+WriteBundle = Callable[[Path, str], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class KnownCosts:
+    """What is known before a sweep of what its trials cost."""
+
+    #: what is searched, with what predicts the seconds of trials
+    problem: SearchProblem
+    #: parameters of a network
+    parameters: Callable[[Config], int]
+    #: bytes of its arrays in training
+    memory: Callable[[Config], int]
+
+
+class Task(ABC):
+    """What a sweep trains.
+
+    Each kind of task is a subclass, named in `tasks`. Most methods have a default: no baselines, no
+    size rule, no knowledge of what trials cost.
+    """
+
+    #: how its runs are read back, and what its trials are compared by
+    runs: ClassVar[RunKind]
+    #: whether its trials run code of the user, which may need anything of Keras
+    runs_user_code: ClassVar[bool] = False
+
+    # how one is made
+
+    @classmethod
+    @abstractmethod
+    def accepts(cls, spec: SweepSpec) -> bool:
+        """Whether a spec is about this kind of task; the kinds in `tasks` are asked in turn."""
+
+    @classmethod  # noqa: B027
+    def check_devices(cls, spec: SweepSpec, devices: Iterable[Device]) -> None:
+        """Refuse a spec that one of the devices cannot run; called before data are read.
+
+        Raises:
+            InputError: it cannot.
+        """
+
+    @classmethod
+    @abstractmethod
+    def open(cls, spec: SweepSpec) -> Self:
+        """The task of a spec; its data are read.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+
+    @classmethod
+    def queued_tags(cls, spec: SweepSpec) -> dict[str, str]:
+        """Tags of the run of a sweep that waits in a queue; a kind that has data reads none.
+
+        Raises:
+            InputError: it cannot be trained.
+        """
+        task = cls.open(spec)
+        task.remember()
+        return task.tags()
+
+    @classmethod
+    @abstractmethod
+    def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
+        """The spec of a sweep from its own run.
+
+        `tags` are those of the run that is to go on, `file` is the user's own file, if one was
+        named.
+
+        Raises:
+            InputError: the run holds none, or the file is not the one that it is about.
+        """
+
+    @classmethod
+    @abstractmethod
+    def of_trial(
+        cls, record: TrialRecord, config: Config, file: str | None, device: Device
+    ) -> Self:
+        """The task that a trial was about, to train `config` in it; `file` as of `read_spec`.
+
+        Raises:
+            InputError: its data are not what they were, or the config cannot be trained on them,
+                or not on this device.
+        """
+
+    def settled(self, spec: SweepSpec) -> SweepSpec:
+        """The spec with numbers in place of what depends on the data."""
+        return spec
+
+    def check_unchanged(self, sweep: str, tags: Tags) -> None:  # noqa: B027
+        """Refuse to go on with a sweep whose run has these tags if its data are others now.
+
+        Raises:
+            InputError: they are.
+        """
+
+    def remember(self) -> None:  # noqa: B027
+        """Note that this user has begun a sweep of this task."""
+
+    # what it is
+
+    @property
+    @abstractmethod
+    def dataset(self) -> Dataset:
+        """Name, fingerprint and source of the data."""
+
+    @property
+    def objective(self) -> Objective:
+        """What trials of the task are compared by."""
+        return self.runs.objective
+
+    @abstractmethod
+    def tags(self) -> dict[str, str]:
+        """Tags of each run of the sweep."""
+
+    def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
+        """Lines that the user should read before the sweep begins on these devices.
+
+        Raises:
+            InputError: the space of the spec does not fit.
+        """
+        return []
+
+    @property
+    def unknown_share(self) -> float:
+        """Share of the validation symbols that training data do not have, which are not scored."""
+        return 0.0
+
+    # what its trials need
+
+    def save(self, folder: Path) -> None:  # noqa: B027
+        """Write what workers need to the sweep's folder."""
+
+    @abstractmethod
+    def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
+        """All that a worker needs for a trial, in the sweep's folder."""
+
+    # what its trials are compared with
+
+    def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
+        """The baselines that are not known yet."""
+        return iter(())
+
+    # which configs are tried
+
+    def admits(self, config: Config) -> bool:
+        """Whether a config may be tried."""
+        return True
+
+    def remarks(self, config: Config) -> dict[str, str]:
+        """Reasons against a config, as tags of its run."""
+        return {}
+
+    def prior(self, spec: SweepSpec, store: Store) -> tuple[EarlierBest, ...]:
+        """The best trials of earlier sweeps on the same data, for a sweep that begins."""
+        return ()
+
+    def problem(
+        self,
+        spec: SweepSpec,
+        baselines: Mapping[str, float],
+        prior: Sequence[EarlierBest] = (),
+    ) -> SearchProblem:
+        """What a search knows of the task; `baselines` are the losses of all baselines."""
+        return SearchProblem(space=spec.space, objective=self.objective, admits=self.admits)
+
+    # what is known of its networks
+
+    def known_costs(self, spec: SweepSpec) -> KnownCosts | None:
+        """What a dry run tells of its trials; None if they must be trained first."""
+        return None
+
+    @property
+    def training_symbols(self) -> int:
+        """Number of symbols to train on; 0 if unknown."""
+        return 0
+
+    def parameters_of(self, config: Config) -> int | None:
+        """Parameters of a network; None if that is known only once it is built."""
+        return None
+
+    def params(self, config: Config) -> dict[str, int | float]:
+        """Params of a trial's run that follow from its config, such as the size of its network."""
+        return {}
+
+    # with a finished trial
+
+    def log_model(self, store: MlflowStore, progress: TrialProgress) -> None:  # noqa: B027
+        """Make the network of a trial with weights a logged model, if that needs no Keras."""
+
+    @classmethod  # noqa: B027
+    def check_rerun(
+        cls,
+        record: TrialRecord,
+        changes: Mapping[str, Any],
+        file: str | None,
+        devices: Iterable[Device],
+    ) -> None:
+        """Refuse to train a trial again with these values of its fields; `file` as of `read_spec`.
+
+        Raises:
+            InputError: they cannot be changed, or not trained on one of the devices, or the file
+                is not the one that the trial is about.
+        """
+
+    @classmethod
+    def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
+        """What writes the bundle of a trial's network.
+
+        Raises:
+            InputError: its data are not what they were, or there are no bundles of this kind.
+        """
+        raise InputError(f"trial {record.trial.id}: its network cannot be exported, {EXPECTED}")
+
+    @classmethod
+    def model_writer(
+        cls, store: Store, record: TrialRecord, bundle: Path, scratch: Path
+    ) -> WriteModel:
+        """What writes the MLflow model of a trial's network, from its checked bundle.
+
+        `scratch` is the folder that the bundle was written in, with all else that its writer left.
+
+        Raises:
+            InputError: there are no models of this kind.
+        """
+        raise InputError(f"trial {record.trial.id}: its network cannot be registered, {EXPECTED}")
+
+    @classmethod
+    def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
+        """Lines that `export` prints about what its writer has returned."""
+        return []

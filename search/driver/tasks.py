@@ -1,0 +1,24 @@
+"""Which kind of task a spec or a run is about."""
+
+from __future__ import annotations
+
+from lstm_sweep.search.driver.corpus_task import CorpusTask
+from lstm_sweep.search.driver.task import Task
+from lstm_sweep.search.driver.template_task import TemplateTask
+from lstm_sweep.search.store.reader import run_kind
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.values.spec import SweepSpec
+
+#: all kinds; exactly one of them accepts a spec
+KINDS: tuple[type[Task], ...] = (TemplateTask, CorpusTask)
+
+
+def task_kind(spec: SweepSpec) -> type[Task]:
+    """The kind of task that a spec is about."""
+    return next(kind for kind in KINDS if kind.accepts(spec))
+
+
+def task_kind_of_run(tags: Tags) -> type[Task]:
+    """The kind of task that the run with these tags is about."""
+    runs = run_kind(tags)
+    return next(kind for kind in KINDS if kind.runs is runs)

@@ -1,0 +1,237 @@
+"""`TemplateTask`: a user's file, which brings data and networks of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from typing_extensions import override
+
+from lstm_sweep.models.bundle.bundle import CONFIG, MODEL
+from lstm_sweep.models.config import Config
+from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.driver import own_templates
+from lstm_sweep.search.driver.preflight import ladder_notes
+from lstm_sweep.search.driver.task import (
+    Task,
+    WriteBundle,
+    backend_free_of_gpu,
+    check_parity,
+    parity_lines,
+    unchecked_reason,
+)
+from lstm_sweep.search.engines.trainings import TemplateTraining
+from lstm_sweep.search.process import isolated
+from lstm_sweep.search.process.output import silenced
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.faults import reason
+from lstm_sweep.search.store.journal import SCHEMA, WEIGHTS, Dataset
+from lstm_sweep.search.store.reader import RunKind, TrialRecord
+from lstm_sweep.search.store.registry import WriteModel, write_arrays_model
+from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.trial import Job, Slot, Trial
+from lstm_sweep.spaces.template.config import shown_label
+from lstm_sweep.spaces.template.template import Template
+
+#: inputs that were kept, and what the network makes of them; it lies beside the bundle
+SAMPLE = "sample.npz"
+
+
+def template_bundle_writer(store: Store, record: TrialRecord) -> WriteBundle:
+    """What writes the bundle of a template's network; its data are not known here."""
+
+    def write(folder: Path, format: str) -> dict[str, Any]:
+        if format == "onnx":
+            raise InputError(
+                f"trial {record.trial.id} is one of a template, of which no ONNX files are "
+                "written: expected --format keras or --format savedmodel"
+            )
+        weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
+        kept = record.tags.get(Tag.INPUTS) == "kept"
+        seen = store.fetch(record.run_id, f"{WEIGHTS}/inputs.npz", folder.parent) if kept else None
+        return isolated.call(_write, record, weights, seen, folder, format, user_code=True)
+
+    return write
+
+
+def template_model_writer(store: Store, folder: Path, scratch: Path) -> WriteModel:
+    """What writes the MLflow model of a checked bundle, whose sample is in folder `scratch`."""
+
+    def write(to: Path, about: Any) -> None:
+        data = to.parent / "network"
+        data.mkdir()
+        for name in (MODEL, CONFIG):
+            shutil.copyfile(folder / name, data / name)
+        with np.load(scratch / SAMPLE, allow_pickle=False) as arrays:
+            inputs = {name[3:]: array for name, array in arrays.items() if name[:3] == "in/"}
+            outputs = [array for name, array in arrays.items() if name[:3] == "out"]
+        write_arrays_model(store.settings, data, to, inputs, outputs, about)
+
+    return write
+
+
+def _write(
+    record: TrialRecord, weights: Path, seen: Path | None, folder: Path, format: str
+) -> dict[str, Any]:
+    """Write a network that is not one of ours, in a process of its own.
+
+    One with layers of the user's own is not loaded: it is handed on as it was written.
+    """
+    metrics = {"trial": record.trial.id, "run_id": record.run_id, "loss": record.best_val_loss}
+    difference, rows, unknown = None, 0, ""
+    backend_free_of_gpu()
+    with silenced():
+        import keras
+
+        from lstm_sweep.models import backend
+        from lstm_sweep.models.bundle import clean_process, template
+
+        backend.prepare(gpu=False, seed=record.trial.seed)
+        try:
+            model = keras.models.load_model(weights, safe_mode=True)
+        except Exception as error:
+            if format != "keras":
+                raise InputError(
+                    f"trial {record.trial.id}: its network is not loaded: {reason(error)}; "
+                    "expected layers of Keras alone, or --format keras"
+                ) from None
+            model, unknown = None, f"its network is not loaded ({reason(error)})"
+        config = record.trial.config.to_dict()
+        template.write_template_bundle(model, weights, config, metrics, folder, format)
+        if model and seen:
+            given = template.inputs_of(model, seen)
+            here = keras.tree.flatten(model.predict_on_batch(given if len(given) > 1 else given[0]))
+            theirs = clean_process.outputs(folder, format, given)
+            pairs = zip(here, theirs, strict=True)
+            difference = max(float(np.abs(np.asarray(a) - b).max()) for a, b in pairs)
+            rows = len(given[0])
+            names = [tensor.name for tensor in model.inputs]
+            sample = {f"in/{name}": array for name, array in zip(names, given, strict=True)}
+            sample |= {f"out{number}": np.asarray(part) for number, part in enumerate(here)}
+            np.savez(folder.parent / SAMPLE, allow_pickle=False, **sample)
+    if difference is not None:
+        check_parity(difference)
+    parity = {"max_difference": difference, "windows": rows}
+    return {
+        "format": format,
+        "trial": record.trial.id,
+        "test_loss": None,
+        "loss": record.best_val_loss,
+        "parity": parity | ({"not_loaded": unknown} if unknown else {}),
+        "model_version": None,
+    }
+
+
+@dataclass(frozen=True)
+class TemplateTask(Task):
+    """A template; nothing is known of its networks before they are trained."""
+
+    runs: ClassVar[RunKind] = reader.TEMPLATE
+    runs_user_code: ClassVar[bool] = True
+
+    template: Template
+
+    @classmethod
+    @override
+    def accepts(cls, spec: SweepSpec) -> bool:
+        return spec.template is not None
+
+    @classmethod
+    @override
+    def open(cls, spec: SweepSpec) -> Self:
+        assert spec.template
+        return cls(spec.template)
+
+    @classmethod
+    @override
+    def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
+        return reader.read_spec(run, own_templates.read(tags, file))
+
+    @classmethod
+    @override
+    def of_trial(
+        cls, record: TrialRecord, config: Config, file: str | None, device: Device
+    ) -> Self:
+        template = own_templates.read(record.tags, file)
+        assert template
+        return cls(template)
+
+    @override
+    def remember(self) -> None:
+        own_templates.remember(self.template)
+
+    @property
+    @override
+    def dataset(self) -> Dataset:
+        path = self.template.path
+        return Dataset(path.stem, self.template.digest, str(path))
+
+    @override
+    def tags(self) -> dict[str, str]:
+        written = {"path": str(self.template.path), "digest": self.template.digest}
+        return {Tag.TEMPLATE: json.dumps(written), Tag.SCHEMA: str(SCHEMA)}
+
+    @override
+    def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
+        varying = ", ".join(map(shown_label, spec.space.varying))
+        return [
+            f"template: {self.template.path}, which runs with the rights of whoever trains it",
+            f"template: searched are {varying}",
+            *(f"template: {note}" for note in self.template.notes),
+            *ladder_notes(spec),
+        ]
+
+    @override
+    def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
+        training = TemplateTraining(self.template)
+        return Job(trial=trial, slot=slot, folder=folder / str(trial.number), training=training)
+
+    @classmethod
+    @override
+    def check_rerun(
+        cls,
+        record: TrialRecord,
+        changes: Mapping[str, Any],
+        file: str | None,
+        devices: Iterable[Device],
+    ) -> None:
+        own_templates.read(record.tags, file)
+        if changes:
+            name, value = next(iter(changes.items()))
+            raise InputError(
+                f"--set {cut(f'{name}={value}')}: trial {record.trial.id} is about a template, "
+                "expected none"
+            )
+
+    @classmethod
+    @override
+    def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
+        digest = own_templates.digest_of(record.tags)
+        parent = store.run(record.tags.text(Tag.PARENT))
+        # its sweep may say that it is not about a template, whose parity would be checked
+        if parent is None or reader.written_spec(parent).get("template_digest") != digest:
+            raise record.tags.bad(Tag.TEMPLATE, "the template of its sweep, or no such tag")
+        return template_bundle_writer(store, record)
+
+    @classmethod
+    @override
+    def model_writer(
+        cls, store: Store, record: TrialRecord, bundle: Path, scratch: Path
+    ) -> WriteModel:
+        return template_model_writer(store, bundle, scratch)
+
+    @classmethod
+    @override
+    def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
+        loss = f"loss {result['loss']:.4f}"
+        if result["parity"]["windows"]:
+            return [loss, *parity_lines(result, "rows of its training data")]
+        return [loss, f"not checked: {unchecked_reason(result)}"]

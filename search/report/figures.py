@@ -1,0 +1,356 @@
+"""The pictures of a report with their texts, from its findings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from lstm_sweep.models.scoring import bits
+from lstm_sweep.models.size import ENOUGH_SYMBOLS, SizeRule
+from lstm_sweep.search.policy.confirmed import Confirmed
+from lstm_sweep.search.report.charts import (
+    Band,
+    Bar,
+    Curve,
+    Dot,
+    Dots,
+    Point,
+    Seeds,
+    bars,
+    best_over_time,
+    learning_curves,
+    parallel,
+    scatter,
+    seeds,
+)
+from lstm_sweep.search.report.findings import Findings, TrialFinding, by_name
+from lstm_sweep.search.report.svg import Figure, Level, Table, duration, figure, short
+from lstm_sweep.search.values.trial import Phase
+
+#: trials that are named in a picture, and rows of a table, at most
+NAMED, MOST_ROWS = 5, 40
+#: phases of the trials of a sweep, and what they are called beside their marks
+PHASES = {Phase.LADDER: "ladder", Phase.SEARCH: "search", Phase.CONFIRM: "confirmation"}
+SHORT = {Phase.LADDER: "ladder", Phase.CONFIRM: "seed"}
+
+
+def losses(found: Findings) -> Iterator[Figure]:
+    """The best trial beside the baselines."""
+    best = found.leader
+    if best is None or best.loss is None or not found.baselines or best.loss < 0:
+        return
+    rows = [(best.id, best.loss), *((by_name(name), x) for name, x in found.baselines.items())]
+    drawn = [Bar(name, x, f"{x:.4f}", strong=name == best.id) for name, x in rows]
+    floor = found.entropy
+    caption = "Shorter is better."
+    if floor is not None:
+        caption += f" The line is the entropy of the data, {floor:.4f} nats: no model can pass it."
+        rows.append(("entropy of the data", floor))
+    cells = [
+        [name, f"{x:.4f}", f"{bits(x):.4f}" if found.in_nats else "", f"{x - best.loss:+.4f}"]
+        for name, x in rows
+    ]
+    headings = ["model", found.loss_name, "bits per symbol", "more than the best trial"]
+    yield figure(
+        "Against the baselines",
+        lambda size: bars(drawn, title="losses of models", limit=floor, size=size),
+        caption,
+        Table(headings, cells),
+    )
+
+
+def spread(found: Findings) -> Iterator[Figure]:
+    """Losses of the confirmed configs over seeds."""
+    if not found.confirmed:
+        return
+    rows = [Seeds(one.trial, one.first_loss, one.losses, _verdict(one)) for one in found.confirmed]
+    cells = [_confirmed_row(one) for one in found.confirmed]
+    yield figure(
+        "How sure this is",
+        lambda size: seeds(rows, x_label=found.loss_name, size=size),
+        "The best configs, trained again with further seeds. The first run counts in neither mean "
+        "nor standard deviation: it was chosen for its low loss, so it tends to be too good.",
+        Table(["config of", "first run", "mean", "standard deviation", "losses", "verdict"], cells),
+    )
+
+
+def _confirmed_row(one: Confirmed) -> list[str]:
+    losses = ", ".join([*(f"{loss:.4f}" for loss in one.losses), *filter(None, [one.failures])])
+    spread = one.spread if len(one.losses) > 1 else None
+    numbers = (one.first_loss, one.mean, spread)
+    return [one.trial, *(_text(number, ".4f") for number in numbers), losses, _verdict(one)]
+
+
+def _text(number: float | None, form: str) -> str:
+    """A number in a table; empty if it is not known."""
+    return "" if number is None else format(number, form)
+
+
+def _verdict(one: Confirmed) -> str:
+    if one.is_best:
+        return "the best trial's"
+    return "not compared" if one.p is None else f"{one.verdict}: p = {one.p:.2g}"
+
+
+def curves(found: Findings) -> Iterator[Figure]:
+    """Learning curves of all trials."""
+    drawn = [one for one in found.trials if any(loss is not None for _, loss in one.curve)]
+    if not drawn:
+        return
+    front = [one for one in found.front if one in drawn][:NAMED]
+    open_ones = [one for one in drawn if one not in front]
+    yield figure(
+        "Learning curves",
+        lambda size: learning_curves(
+            [Curve(_name(one), one.curve) for one in front],
+            [Curve(one.id, one.curve) for one in open_ones],
+            _levels_of_rounds(found),
+            y_label=found.round_name,
+            size=size,
+        ),
+        f"{_measure(found)} of {len(drawn)} trials after each round; the {len(front)} best are "
+        f"named. Trials that fell behind were ended early, so their curves are short.",
+        _trials_table(found),
+    )
+
+
+def curve_of(found: Findings, number: int) -> Iterator[Figure]:
+    """The learning curve of one trial before those of the others."""
+    drawn = [one for one in found.trials if any(loss is not None for _, loss in one.curve)]
+    trial = next((one for one in drawn if one.number == number), None)
+    if trial is None:
+        return
+    others = [Curve(one.id, one.curve) for one in drawn if one is not trial]
+    levels, name = _levels_of_rounds(found), found.round_name
+    cells = [[f"{epochs:g}", _text(loss, ".4f")] for epochs, loss in trial.curve]
+    yield figure(
+        "Learning curve",
+        lambda size: learning_curves(
+            [Curve(_name(trial), trial.curve)], others, levels, y_label=name, size=size
+        ),
+        f"{_measure(found)} after each round; the other trials of the sweep are grey.",
+        Table(["epoch", name], cells),
+    )
+
+
+def _name(one: TrialFinding) -> str:
+    known = one.id if one.phase == Phase.SEARCH else f"{one.id} ({SHORT[Phase(one.phase)]})"
+    known += f": {one.loss:.4f}" if one.loss is not None else ""
+    return f"{known}  {one.label}" if one.label else known
+
+
+def _trial_row(one: TrialFinding) -> list[str]:
+    return [
+        one.id,
+        one.phase,
+        by_name(one.outcome),
+        _text(one.loss, ".4f"),
+        _text(one.best_epoch, "g"),
+        f"{one.epochs:g}",
+        _text(one.parameters, ","),
+        duration(one.seconds),
+    ]
+
+
+def _trials_table(found: Findings) -> Table:
+    shown = found.best_first
+    cells = [_trial_row(one) for one in shown[:MOST_ROWS]]
+    cut = len(shown) > MOST_ROWS
+    note = f"The first {MOST_ROWS} of {len(shown)}; all: lstm-sweep trials {found.sweep}" * cut
+    headings = ["trial", "phase", "outcome", "loss", "best epoch", "epochs", "parameters", "time"]
+    return Table(headings, cells, note)
+
+
+def _levels(found: Findings) -> list[Level]:
+    levels = [Level(by_name(name), loss) for name, loss in found.baselines.items()]
+    return levels + ([Level("entropy", found.entropy)] if found.entropy is not None else [])
+
+
+def _levels_of_rounds(found: Findings) -> list[Level]:
+    """The levels that losses of rounds can be compared with."""
+    return _levels(found) if found.round_name == found.loss_name else []
+
+
+def _measure(found: Findings) -> str:
+    """What the loss of a round is, without its unit, at the beginning of a sentence."""
+    name = found.round_name.split(" (")[0]
+    return name[:1].upper() + name[1:]
+
+
+def ladder(found: Findings) -> Iterator[Figure]:
+    """Learning rates from high to low."""
+    steps = [(one, _rate(one, found)) for one in found.trials if one.phase == Phase.LADDER]
+    known = [(one, rate) for one, rate in steps if rate is not None and rate > 0]
+    if not known or not any(one.loss is not None for one, _ in known):
+        return
+    dots = [Dot(rate, _loss(one), f"{one.id}\n{by_name(one.outcome)}") for one, rate in known]
+    best = min(known, key=lambda step: step[0].loss if step[0].loss is not None else float("inf"))
+    cells = [
+        [one.id, f"{rate:g}", _text(one.loss, ".4f"), by_name(one.outcome), one.reason]
+        for one, rate in known
+    ]
+    yield figure(
+        "The ladder of learning rates",
+        lambda size: scatter(
+            [Dots("trials of the ladder", dots, joined=True)],
+            x_label="learning rate",
+            y_label=found.loss_name,
+            size=size,
+        ),
+        f"Rates were tried on a small network from the highest down. The best was {best[1]:g}; the "
+        f"search went on around it.",
+        Table(["trial", "learning rate", "loss", "outcome", "reason"], cells),
+    )
+
+
+def _rate(one: TrialFinding, found: Findings) -> float | None:
+    value = one.config.get(found.rate or "")
+    return None if value is None or isinstance(value, str) else float(value)
+
+
+def _loss(one: TrialFinding) -> float | None:
+    """The loss of a trial, unless it has failed."""
+    return None if one.outcome in ("diverged", "error", "out_of_memory") else one.loss
+
+
+def over_time(found: Findings) -> Iterator[Figure]:
+    """Best loss over time, that of trials which have not ended, too."""
+    points, falls = found.best_over_time, found.gains
+    if not falls:
+        return
+    by, unit = next(
+        ((by, unit) for by, unit in ((3600, "hours"), (60, "minutes")) if found.seconds > 2 * by),
+        (1, "seconds"),
+    )
+    scaled = [(seconds / by, loss) for seconds, loss in points]
+    who = f", by {one.id}, which has not ended" if (one := found.open_gainer) else ""
+    cells = [[duration(s), f"{x:.4f}"] for s, x in falls[-MOST_ROWS:]]
+    note = f"The last {MOST_ROWS} of {len(falls)} gains." if len(falls) > MOST_ROWS else ""
+    yield figure(
+        "The best loss over time",
+        lambda size: best_over_time(
+            scaled, _levels(found), unit=unit, y_label=found.loss_name, size=size
+        ),
+        f"The last gain came after {duration(falls[-1][0])} of {duration(found.seconds)}{who}.",
+        Table(["after", "best loss"], cells, note),
+    )
+
+
+def parameters(found: Findings) -> Iterator[Figure]:
+    """Sizes of networks and losses, with what the size rule allows."""
+    sized = [one for one in found.trials if one.parameters]
+    if not sized:
+        return
+    band = None
+    caption = "Each mark is a trial."
+    if found.size_rule and found.training_symbols:
+        symbols = found.training_symbols
+        low, high = SizeRule(*found.size_rule).bounds(symbols)
+        few, most, many = (short(float(f"{number:.3g}")) for number in (low, high, symbols))
+        band = Band(f"size rule: {few} to {most} parameters", low, high)
+        if symbols <= ENOUGH_SYMBOLS:
+            few, most, many = *map("{:g}".format, found.size_rule), f"each of the {many}"
+        caption += f" The size rule allows {few} to {most} parameters for {many} training symbols."
+    groups = [
+        Dots(
+            name,
+            [
+                Dot(one.parameters or 0, _loss(one), f"{_name(one)}\n{one.parameters:,} parameters")
+                for one in sized
+                if one.phase == phase
+            ],
+        )
+        for phase, name in PHASES.items()
+    ]
+    smallest = min(one.parameters or 0 for one in sized)
+    largest = max(one.parameters or 0 for one in sized)
+    caption += f" Networks have {smallest:,} to {largest:,} parameters"
+    best = found.leader
+    caption += f", the best one {best.parameters:,}." if best and best.parameters else "."
+    yield figure(
+        "Parameters and loss",
+        lambda size: scatter(
+            groups, _levels(found), band, x_label="parameters", y_label=found.loss_name, size=size
+        ),
+        caption,
+        _trials_table(found),
+    )
+
+
+def coordinates(found: Findings) -> Iterator[Figure]:
+    """Which values the good trials have."""
+    points = [
+        Point(one.id, one.config, one.loss)
+        for one in found.ranked
+        if one.loss is not None and one.phase != Phase.CONFIRM
+    ]
+    if len(points) < 2 or not found.axes:
+        return
+    best = points[:NAMED]
+    headings = ["trial", "loss", *(axis.name for axis in found.axes)]
+    cells = [
+        [one.name, f"{one.loss:.4f}"] + [_value(one.values.get(axis.name)) for axis in found.axes]
+        for one in points[:MOST_ROWS]
+    ]
+    note = f"The best {MOST_ROWS} of {len(points)}." if len(points) > MOST_ROWS else ""
+    ranges = "; ".join(
+        f"{axis.name} {_range([one.values.get(axis.name) for one in best])}" for axis in found.axes
+    )
+    yield figure(
+        "Hyperparameters of the good trials",
+        lambda size: parallel(found.axes, points, loss_label=found.loss_name, size=size),
+        f"A line is a trial. The best {len(best)} have: {ranges}.",
+        Table(headings, cells, note),
+    )
+
+
+def _value(value: int | float | str | None) -> str:
+    return "" if value is None else value if isinstance(value, str) else f"{value:g}"
+
+
+def _range(values: Sequence[int | float | str | None]) -> str:
+    numbers = [one for one in values if isinstance(one, int | float)]
+    if numbers and len(numbers) == len(values):
+        low, high = min(numbers), max(numbers)
+        return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return ", ".join(f"{word} ({n})" for word, n in Counter(map(_value, values)).most_common())
+
+
+def importance(found: Findings) -> Iterator[Figure]:
+    """Which hyperparameters matter."""
+    if not found.importance:
+        return
+    shares = dict(found.importance)
+    shares["interactions of several"] = max(0.0, 1 - sum(shares.values()))
+    rows = [Bar(name, share, f"{share:.0%}") for name, share in shares.items()]
+    first = next(iter(shares))
+    yield figure(
+        "What matters",
+        lambda size: bars(rows, title="share of the variance of the loss", size=size),
+        f"Share of the variance of the loss that each hyperparameter explains over the whole space "
+        f"(functional ANOVA): {first} explains most, {shares[first]:.0%}.",
+        Table(["hyperparameter", "share"], [[name, f"{x:.1%}"] for name, x in shares.items()]),
+    )
+
+
+def time(found: Findings) -> Iterator[Figure]:
+    """Where the time of the slots went."""
+    total = sum(found.time.values())
+    if total <= 0:
+        return
+    rows = [
+        Bar(name, seconds, f"{seconds / total:.0%}, {duration(seconds)}")
+        for name, seconds in found.time.items()
+        if seconds > 0
+    ]
+    most = max(rows, key=lambda row: row.value)
+    yield figure(
+        "Where the time went",
+        lambda size: bars(rows, title="time of slots", size=size),
+        f"Time of all slots together, {duration(total)}: most of it, {most.text}, went to "
+        f"{most.name}.",
+        Table(
+            ["used for", "time", "share"],
+            [[row.name, duration(row.value), f"{row.value / total:.1%}"] for row in rows],
+        ),
+    )

@@ -1,0 +1,467 @@
+"""The report of a sweep as one HTML page that loads nothing and runs no script."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lstm_sweep.models.config import Limit
+from lstm_sweep.models.scoring import bits
+from lstm_sweep.search.policy.confirmed import Confirmed
+from lstm_sweep.search.process.new_paths import REPORT_MARK
+from lstm_sweep.search.report import figures
+from lstm_sweep.search.report.charts import Axis
+from lstm_sweep.search.report.findings import Findings, TrialFinding, by_name
+from lstm_sweep.search.report.svg import NOT_XML, Figure, Markup, Table, duration, short
+from lstm_sweep.search.values.trial import Outcome, Phase
+
+
+def loss_text(loss: float, found: Findings) -> str:
+    """A loss with its units."""
+    if not found.in_nats:
+        return f"a {found.loss_name} of {loss:.4f}"
+    return f"{loss:.4f} nats = {bits(loss):.4f} bits per symbol"
+
+
+def headline(found: Findings) -> str:
+    """The best trial and its loss, also one that has not ended."""
+    best = found.leader
+    if best is None or best.loss is None:
+        return "No trial has a result." if found.is_over else "No trial has a result yet."
+    who = best.id if best is found.best else f"{best.id}, which has not ended,"
+    so_far = "" if found.is_over else " so far"
+    return f"{who} is best{so_far}: {loss_text(best.loss, found)}"
+
+
+def origin(found: Findings) -> str:
+    """Which trial the best one repeats with another seed; empty if it repeats none."""
+    best = found.leader
+    if best is None or best.phase != Phase.CONFIRM:
+        return ""
+    same = (one for one in found.trials if one.phase != best.phase and one.config == best.config)
+    first = next(same, None)
+    return f"It trains the config of {first.id} again with another seed." if first else ""
+
+
+def comparisons(found: Findings) -> list[str]:
+    """How far the best trial is from the baselines, and from the entropy."""
+    best = found.leader
+    if best is None or best.loss is None:
+        return []
+    said = [text] if (text := origin(found)) else []
+    if found.baselines:
+        name, loss = min(found.baselines.items(), key=lambda item: item[1])
+        gain = loss - best.loss
+        word = "below" if gain > 0 else "above"
+        said.append(
+            f"That is {abs(gain):.4f} nats {word} {by_name(name)} ({loss:.4f}), the best of the "
+            f"baselines, on the same {_targets(found)}."
+        )
+    if unknown := found.about.get("unknown symbols"):
+        said.append(f"{unknown}.")
+    if found.entropy is not None:
+        above = best.loss - found.entropy
+        where = "above it" if above >= 0 else "below it, by the chance of its targets"
+        said.append(
+            f"On average no model can be below the entropy of these data, {found.entropy:.4f} "
+            f"nats; the best trial is {abs(above):.4f} nats {where}."
+        )
+    if found.in_nats and 0 <= best.loss < 50:
+        perplexity = f"{math.exp(best.loss):.2f}"
+        said.append(
+            f"Its perplexity is {perplexity}: it is as unsure of the next symbol as if "
+            f"{perplexity} symbols were equally likely."
+        )
+    return said
+
+
+def _targets(found: Findings) -> str:
+    targets = found.about.get("validation targets")
+    return f"{targets} validation targets" if targets else "validation targets"
+
+
+def certainty(found: Findings) -> list[str]:
+    """How sure the result is: the spread over seeds, and whether the leader can be told apart."""
+    best = found.leader
+    if best is None:
+        return []
+    if not found.confirmed:
+        return [
+            "No config was trained again with other seeds, so it is not known how much of the "
+            "difference between trials is chance.",
+            *([f"{found.unconfirmed}."] if found.unconfirmed else []),
+        ]
+    own = next((one for one in found.confirmed if one.is_best), None)
+    said = _unconfirmed(found, best) if own is None else _of_best(own)
+    return [*said, *(_told(one, own) for one in found.confirmed if one is not own)]
+
+
+def _unconfirmed(found: Findings, best: TrialFinding) -> list[str]:
+    text = f"of the config of the best trial, {best.id}, has ended"
+    if not found.is_over:
+        return [f"No further run {text} yet."]
+    return [f"No further run {text}, so it is not known how much of its lead is chance."]
+
+
+def _of_best(own: Confirmed) -> list[str]:
+    seeds = len(own.losses)
+    over = f"{seeds} further seed{'s' if seeds != 1 else ''}"
+    said = [
+        f"Its config, that of {own.trial}, trained again with other seeds, has {own.short} over "
+        f"{over} (first run: {own.first_loss:.4f})."
+    ]
+    return [*said, "One further seed shows no spread."] if seeds == 1 else said
+
+
+def _told(other: Confirmed, own: Confirmed | None) -> str:
+    """How a config does against that of the best trial."""
+    if own is None:
+        return (
+            f"{other.trial}, trained again, has {other.short} (first run: {other.first_loss:.4f})."
+        )
+    if other.p is None:
+        return f"Whether {other.trial} ({other.short}) is as good cannot be told from so few seeds."
+    return f"{other.trial} ({other.short}) is {other.verdict}: p = {other.p:.2g}."
+
+
+#: configs that are looked at, the best ones, and how many of them have to touch a bound
+LOOKED_AT, TOUCHING = 5, 3
+#: share of a range that counts as its bound
+NEAR = 0.03
+#: trials for each hyperparameter that varies without which a space is hardly searched
+TRIALS_EACH = 8
+#: share of the trials at the end in which nothing should be found any more
+LATE = 0.2
+#: share of the trials from which on failures are worth a word
+FAILING = 0.1
+#: share of the entropy within which little is left to gain
+CLOSE = 0.02
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to try, why, and the command for it if there is one."""
+
+    text: str
+    command: str = ""
+
+
+def advice(found: Findings) -> list[Advice]:
+    """What to try next, what matters most first."""
+    if not found.is_over:
+        return [Advice("The sweep is under way.", f"lstm-sweep status {found.sweep} --follow")]
+    parts = (_going_on, _nothing, _weak, _bounds, _epochs, _budget, _seeds, _failures, _close)
+    return [one for part in parts for one in part(found)]
+
+
+def _going_on(found: Findings) -> Iterator[Advice]:
+    if found.goes_on:
+        why = f" ({found.why})" if found.why else ""
+        yield Advice(
+            f"The sweep is {found.state}{why}; trials that were under way go on where they were.",
+            f"lstm-sweep resume {found.sweep}",
+        )
+
+
+def _nothing(found: Findings) -> Iterator[Advice]:
+    if found.best is None and found.trials:
+        yield Advice(
+            "No trial has a result: look at why they failed below, and at the log of one.",
+            f"lstm-sweep show {found.trials[0].id}",
+        )
+
+
+def _weak(found: Findings) -> Iterator[Advice]:
+    best = found.best
+    lowest = min(found.baselines.values(), default=math.inf)
+    if best and best.loss is not None and best.loss >= lowest:
+        more = "trials more epochs, or the search" if found.takes_epochs else "the search"
+        yield Advice(
+            f"A baseline is better than the best trial: give {more} more trials, or more data."
+        )
+
+
+def _bounds(found: Findings) -> Iterator[Advice]:
+    for axis in found.axes:
+        for end in _touched(axis, found):
+            value = axis.high if end == "upper" else axis.low
+            limit = found.limits.get(axis.name)
+            yield Advice(
+                f"The best configs touch the {end} bound of {axis.name}, {short(value)}: the best "
+                f"value may lie beyond it. Let it vary further"
+                + (" in a new sweep, with:" if limit else f" {found.space_place}."),
+                f"--set {axis.name}={_further(axis, end, limit)}" if limit else "",
+            )
+
+
+def best_configs(found: Findings) -> list[TrialFinding]:
+    """The best trials with different configs."""
+    seen, kept = set[str](), list[TrialFinding]()
+    for one in found.ranked:
+        if (key := repr(sorted(one.config.items()))) not in seen:
+            seen.add(key)
+            kept.append(one)
+    return kept[:LOOKED_AT]
+
+
+def _touched(axis: Axis, found: Findings) -> Iterator[str]:
+    """The bounds of a hyperparameter that the best configs touch."""
+    best = best_configs(found)
+    values = [one.config.get(axis.name) for one in best]
+    shares = [place for value in values if (place := axis.place(value, 0.0, 1.0)) is not None]
+    if axis.words or axis.low >= axis.high or len(shares) < TOUCHING:
+        return
+    near = {
+        "lower": [share <= NEAR for share in shares],
+        "upper": [share >= 1 - NEAR for share in shares],
+    }
+    for end, hits in near.items():
+        if (
+            hits[0]
+            and sum(hits) >= TOUCHING
+            and not _is_hard(axis, end, found.limits.get(axis.name))
+        ):
+            yield end
+
+
+def _is_hard(axis: Axis, end: str, limit: Limit | None) -> bool:
+    """Whether no value is allowed beyond a bound, such as a dropout below 0."""
+    if limit is None:
+        return end == "lower" and axis.low == 0
+    return axis.low <= limit.low if end == "lower" else axis.high >= limit.high
+
+
+def _further(axis: Axis, end: str, limit: Limit) -> str:
+    """The range of an axis with more beyond one of its bounds, as `--set` takes it."""
+    more = (axis.high - axis.low) / 2
+    if axis.is_whole:
+        more = max(1.0, math.ceil(more))
+    low, high = axis.low, axis.high
+    if end == "lower":
+        low = max(axis.low / 2 if axis.log else axis.low - more, limit.low)
+    else:
+        high = min(axis.high * 2 if axis.log else axis.high + more, limit.high)
+    if axis.is_whole:
+        return f"{max(1, math.ceil(low))}..{math.floor(high)}"
+    return f"{low:.4g}..{high:.4g}"
+
+
+def _epochs(found: Findings) -> Iterator[Advice]:
+    best = found.best
+    if best is None or best.outcome != Outcome.COMPLETE or best.phase == Phase.LADDER:
+        return
+    planned, at = best.planned_epochs, best.best_epoch
+    if planned and at and at >= planned and found.takes_epochs:
+        yield Advice(
+            f"The loss of {best.id} was lowest after its last epoch, {at:g}, so it still fell: "
+            f"give trials more epochs in a new sweep, with:",
+            f"--epochs {math.ceil(2 * planned)}",
+        )
+
+
+def _budget(found: Findings) -> Iterator[Advice]:
+    tried = [one for one in found.trials if one.phase != Phase.CONFIRM]
+    best, fields = found.best, len(found.axes)
+    if best is None or not tried:
+        return
+    twice = 2 * max(len(tried), found.trials_wanted or 0)
+    more = f"lstm-sweep resume {found.sweep} --trials {twice}"
+    if found.minutes is not None:
+        more += f" --minutes {2 * found.minutes:g}"
+    late = tried[-max(1, math.ceil(LATE * len(tried))) :]
+    first = next(iter(best_configs(found)))
+    if len(tried) >= 5 and first.number in [one.number for one in late]:
+        yield Advice("The best config came in the last fifth of the trials: try more.", more)
+    elif fields and len(tried) < TRIALS_EACH * fields:
+        yield Advice(
+            f"{len(tried)} trials are few for {fields} hyperparameters that vary; "
+            f"{TRIALS_EACH * fields} or more show which matter.",
+            more,
+        )
+
+
+def _seeds(found: Findings) -> Iterator[Advice]:
+    if found.best is None:
+        return
+    if not found.confirmed:
+        yield Advice(
+            "Train the best configs again with further seeds, to know how sure the result is: in "
+            "this one if it gets more time, or in a new one with:",
+            "--confirm-configs 3 --confirm-seeds 3",
+        )
+    elif as_good := [one.trial for one in found.confirmed if one.verdict == "as good"]:
+        yield Advice(
+            f"As good as the best trial's config: {', '.join(as_good)}. Take the smallest or the "
+            "fastest of them, or compare them over more seeds in a new sweep, with:",
+            f"--confirm-seeds {2 * max(2, len(found.confirmed[0].losses))}",
+        )
+
+
+#: what to do about an outcome that many trials have
+REMEDIES = {
+    Outcome.OUT_OF_MEMORY: "smaller batches or networks, or fewer trials at once (--workers)",
+    Outcome.DIVERGED: "lower learning rates",
+    Outcome.HUNG: "fewer trials at once (--workers)",
+    Outcome.ERROR: "a look at the log of one, which is among the files of its run",
+    Outcome.LOST: "a look at the memory of the machine, or of its nodes",
+}
+
+
+def _failures(found: Findings) -> Iterator[Advice]:
+    failed = Counter(one.outcome for one in found.attempts if one.failed)
+    for outcome, count in failed.most_common():
+        if count >= max(2, FAILING * len(found.attempts)):
+            words = outcome.replace("_", " ")
+            yield Advice(f"{count} attempts ended as {words}: {REMEDIES[Outcome(outcome)]}.")
+
+
+def _close(found: Findings) -> Iterator[Advice]:
+    best = found.best
+    near = -math.inf if found.entropy is None else found.entropy * (1 + CLOSE)
+    if best and best.loss is not None and best.loss <= near:
+        yield Advice(
+            "The best loss is close to the entropy of the data: there is little left to gain."
+        )
+
+
+HERE = Path(__file__).parent
+#: attempts that are listed of each way to fail, and characters of a reason
+LISTED, LONGEST = 5, 200
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something to type, and what for."""
+
+    purpose: str
+    text: str
+
+
+def style() -> str:
+    """The style sheet of the page and of all drawings."""
+    return (HERE / "style.css").read_text(encoding="utf-8")
+
+
+@functools.cache
+def _template() -> Any:
+    """The template of the page; to compile it takes as long as the rest of a report."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=_allowed,
+    )  # fmt: skip
+    return environment.get_template("report.html")
+
+
+def report_page(found: Findings, written: str) -> str:
+    """The page; `written` says when and by which version it was written."""
+    page: str = _template().render(
+        found=found,
+        mark=Markup(REPORT_MARK),
+        style=Markup(style()),
+        headline=headline(found),
+        sentences=[*comparisons(found), *certainty(found)],
+        config=_config(found),
+        state=_state(found),
+        answers=[*figures.losses(found), *figures.spread(found)],
+        details=_details(found),
+        failures=failures(found),
+        advice=advice(found),
+        commands=commands(found),
+        about={"run": found.run_id, **found.about},
+        written=written,
+    )
+    return page
+
+
+def _allowed(value: object) -> object:
+    """A text without characters that neither HTML nor XML allows; it is escaped after that."""
+    plain = isinstance(value, str) and not hasattr(value, "__html__")
+    return NOT_XML.sub("\ufffd", str(value)) if plain else value
+
+
+def _details(found: Findings) -> list[Figure]:
+    parts = (
+        figures.curves, figures.ladder, figures.over_time, figures.parameters,
+        figures.coordinates, figures.importance, figures.time,
+    )  # fmt: skip
+    return [one for part in parts for one in part(found)]
+
+
+def _config(found: Findings) -> list[tuple[str, str]]:
+    """The config of the best trial."""
+    config = found.leader.config if found.leader else {}
+    return [(name, f"{x:g}" if isinstance(x, float) else str(x)) for name, x in config.items()]
+
+
+def _state(found: Findings) -> str:
+    """How the sweep has ended, or that it has not, and what it has done."""
+    counts: dict[str, int] = {}
+    for one in found.trials:
+        counts[by_name(one.outcome)] = counts.get(by_name(one.outcome), 0) + 1
+    total = len(found.trials)
+    parts = ", ".join(f"{count} {word}" for word, count in counts.items())
+    trials = f"{total} trial{'s' if total != 1 else ''}" + (f" ({parts})" if parts else "")
+    why = f": {found.why}" if found.why else ""
+    text = f"{found.state.capitalize()}{why}; {trials} in {duration(found.seconds)}."
+    if found.left_out:
+        text += f" {found.left_out} runs could not be read and are left out."
+    return text
+
+
+def failures(found: Findings) -> tuple[str, Table | None]:
+    """What has failed and what that cost, in a sentence and in a table."""
+    failed = [one for one in found.attempts if one.failed]
+    if not failed:
+        return "No attempt of a trial has failed.", None
+    cost = math.fsum(one.seconds for one in failed)
+    total = math.fsum(one.seconds for one in found.attempts)
+    share = f", {cost / total:.1%} of the time of all trials" if total else ""
+    kinds = [one for one in Outcome if any(trial.outcome == one for trial in failed)]
+    rows = [_kind(kind, [one for one in failed if one.outcome == kind]) for kind in kinds]
+    said = f"{len(failed)} of {len(found.attempts)} attempts failed, for {duration(cost)}{share}."
+    return said, Table(["outcome", "attempts", "time", "trials", "reasons"], rows)
+
+
+def _kind(kind: Outcome, failed: Sequence[TrialFinding]) -> list[str]:
+    reasons = list(dict.fromkeys(one.reason[:LONGEST] for one in failed if one.reason))
+    listed = ", ".join(one.id for one in failed[:LISTED])
+    more = len(failed) - LISTED
+    return [
+        by_name(kind),
+        str(len(failed)),
+        duration(math.fsum(one.seconds for one in failed)),
+        listed + (f" and {more} more" if more > 0 else ""),
+        "; ".join(reasons[:LISTED]),
+    ]
+
+
+def commands(found: Findings) -> list[Command]:
+    """What to type to use the result, to repeat it, and to look further."""
+    return list(_commands(found))
+
+
+def _commands(found: Findings) -> Iterator[Command]:
+    best, name = found.best, found.sweep
+    if best:
+        of_ended = " that has ended" if found.open_leader else ""
+        yield Command(
+            f"the best network{of_ended}, as a folder of its own",
+            f"lstm-sweep export {name} --to {name}-best",
+        )
+        yield Command(
+            f"train the best trial{of_ended} again, and compare each round",
+            f"lstm-sweep rerun {best.id}",
+        )
+    if leader := found.leader:
+        yield Command("the best trial, round by round", f"lstm-sweep show {leader.id}")
+    if found.goes_on:
+        yield Command("go on with the sweep", f"lstm-sweep resume {name}")
+    yield Command("all trials", f"lstm-sweep trials {name}")
+    yield Command("this page anew", f"lstm-sweep report {name}")

@@ -1,0 +1,1 @@
+"""Trials, sweeps and their options, as values."""

@@ -1,0 +1,181 @@
+"""What is known of a trial: while it runs or waits, and when it has ended."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+from lstm_sweep.search.values.trial import Ended, Job, Paused, Progressed, RoundDone, Slot, Trial
+
+#: a loss that is larger, or below the negative of this, counts as infinite: squares of more would
+#: overflow, and a database keeps infinities as the largest and the lowest number that it knows
+LARGEST = 1e100
+
+
+def comparable(loss: float | None) -> float | None:
+    """A loss as it takes part in comparisons: None for none, for NaN and for one beyond `LARGEST`.
+
+    So neither infinity nor NaN is ever the best.
+    """
+    return loss if loss is not None and abs(loss) <= LARGEST else None
+
+
+def round_seconds(rounds: Iterable[Mapping[str, float]]) -> list[float]:
+    """Seconds of the rounds that have them."""
+    return [one["round_seconds"] for one in rounds if "round_seconds" in one]
+
+
+class _Results:
+    """What follows from the rounds and the end of a trial."""
+
+    trial: Trial
+    #: metrics of each finished round, in order
+    rounds: Sequence[dict[str, float]]
+    ended: Ended | None
+
+    @cached_property
+    def best_so_far(self) -> list[float]:
+        """Lowest validation loss after each round, nats; infinite as long as there is none."""
+        losses = (math.inf if loss is None else loss for loss in self.val_losses)
+        return list(itertools.accumulate(losses, min))
+
+    @cached_property
+    def val_losses(self) -> list[float | None]:
+        """Validation loss of each round, nats; None for one that has no finite loss."""
+        return [comparable(one.get("val_loss")) for one in self.rounds]
+
+    @cached_property
+    def round_seconds(self) -> list[float]:
+        """Seconds that each round took."""
+        return round_seconds(self.rounds)
+
+    @cached_property
+    def usual_round_seconds(self) -> float | None:
+        """Median of the seconds of the rounds but the first, which includes tracing; or None."""
+        later = self.round_seconds[1:]
+        return statistics.median(later) if later else None
+
+    @cached_property
+    def best_round(self) -> int | None:
+        """Number of the round with the lowest validation loss."""
+        losses = enumerate(self.val_losses, start=1)
+        scored = ((loss, number) for number, loss in losses if loss is not None)
+        return min(scored, default=(None, None))[1]
+
+    @cached_property
+    def best_loss(self) -> float | None:
+        """The loss by the trial's objective, so far; finite, or None."""
+        if self.trial.objective.returned:
+            return comparable(self.ended.loss) if self.ended else None
+        return self.rounds[self.best_round - 1]["val_loss"] if self.best_round else None
+
+    @property
+    def ranked_loss(self) -> float | None:
+        """The loss that this trial competes with; None if it has none."""
+        return self.best_loss if self.ended and self.ended.outcome.ranks else None
+
+
+@dataclass(frozen=True)
+class TrialSnapshot(_Results):
+    """What a search knows of a trial, as it was at one moment."""
+
+    trial: Trial
+    slot: Slot
+    rounds: tuple[dict[str, float], ...]
+    ended: Ended | None
+    #: whether its config, or its template, trains no other round
+    last: bool
+    #: when it began, in seconds of the driver's clock
+    began: float
+    #: for which it had a slot, by the end of its last stretch on one
+    seconds: float
+    #: why it waits for a slot; empty while it has one, and once it has ended
+    paused: str = ""
+    #: whether it has waited
+    waited: bool = False
+
+
+@dataclass(frozen=True)
+class TrialProgress(_Results):
+    """What is known of a trial while it runs, and when it has ended."""
+
+    trial: Trial
+    run_id: str
+    slot: Slot
+    #: what a worker was given; None for a trial that was read back from the store
+    job: Job | None
+    #: metrics of each finished round, in order
+    rounds: Sequence[dict[str, float]] = ()
+    #: whether the last round still has to be logged
+    unlogged: bool = False
+    #: whether its config, or its template, trains no other round
+    last: bool = False
+    latest: Progressed | None = None
+    ended: Ended | None = None
+    #: when it began, in seconds of the driver's clock
+    began: float = 0.0
+    #: when it went on after it had waited; None if it has not
+    resumed: float | None = None
+    #: for which it had a slot, by the end of its last stretch on one
+    seconds: float = 0.0
+    #: why it waits for a slot; empty while it has one, and once it has ended
+    paused: str = ""
+    #: whether it only waits since another sweep needs its slot: the search is not told then
+    preempted: bool = False
+    #: whether it has waited
+    waited: bool = False
+    #: whether a worker was started for it
+    started: bool = False
+
+    def with_round(self, done: RoundDone) -> Self:
+        """Note a round; the last one of all is to be logged together with the outcome.
+
+        Rounds since its last checkpoint are reported again by a trial that had waited.
+        """
+        if done.number <= len(self.rounds):
+            return replace(self, latest=None)
+        unlogged = done.number >= self.trial.rounds
+        rounds = (*self.rounds, done.metrics)
+        last = unlogged or done.last
+        return replace(self, latest=None, rounds=rounds, unlogged=unlogged, last=last)
+
+    def with_end(self, ended: Ended, now: float) -> Self:
+        """Note how it has ended, and when."""
+        seconds = self.seconds_by(now)
+        return replace(self, ended=ended, seconds=seconds, paused="", preempted=False)
+
+    def with_pause(self, paused: Paused, now: float) -> Self:
+        """Note that it waits, and from when on."""
+        seconds = self.seconds_by(now)
+        return replace(
+            self, paused=paused.reason, preempted=paused.preempted, waited=True, seconds=seconds,
+            latest=None,
+        )  # fmt: skip
+
+    def with_slot(self, slot: Slot, job: Job, now: float) -> Self:
+        """Note that it goes on after it had waited."""
+        return replace(
+            self, slot=slot, job=job, paused="", preempted=False, resumed=now, started=False
+        )
+
+    @property
+    def stretch_began(self) -> float:
+        """When its last stretch on a slot began."""
+        return self.began if self.resumed is None else self.resumed
+
+    def seconds_by(self, now: float) -> float:
+        """For how long it had a slot by now; where it waits, by the time it was paused."""
+        return self.seconds if self.paused else self.seconds + now - self.stretch_began
+
+    def snapshot(self) -> TrialSnapshot:
+        """The trial as it stands, as a value for the policy."""
+        paused = "" if self.preempted else self.paused
+        return TrialSnapshot(
+            self.trial, self.slot, tuple(self.rounds), self.ended, self.last, self.began,
+            self.seconds, paused, self.waited,
+        )  # fmt: skip

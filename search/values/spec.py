@@ -1,0 +1,389 @@
+"""`SweepSpec`: what a sweep is to do; each of its fields is an option, which is declared once.
+
+The command line is made from it, so only what is light is imported at the top.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from lstm_sweep.models.data.source import SAMPLES, SYMBOLS, Source
+from lstm_sweep.models.errors import InputError, cut, one_of, shown
+from lstm_sweep.models.size import SizeRule
+from lstm_sweep.models.yaml_file import read_yaml
+from lstm_sweep.search.values import options as kinds
+from lstm_sweep.search.values.engine_names import ENGINES
+from lstm_sweep.search.values.options import AUTO, CORPUS, TEMPLATE, Option, option
+from lstm_sweep.search.values.plan import ALGORITHMS, Plan
+from lstm_sweep.search.values.times import DEFAULT_MINUTES
+from lstm_sweep.spaces.preset_names import PRESET_NAMES
+
+if TYPE_CHECKING:
+    from lstm_sweep.models.data.windows import Scoring
+    from lstm_sweep.spaces.space import Space
+    from lstm_sweep.spaces.template.template import Template
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+#: what happens to networks of an unsuitable size
+RULES = ("reject", "warn", "off")
+#: the most places for trials
+MOST_PLACES = 1_000
+#: trials that a search plans with if they are not limited
+UNLIMITED = 10_000
+#: parts of the help that options stand in
+DATA, NETWORKS, BUDGET, SEARCH = "data", "networks", "budget", "search"
+
+
+def _default_space() -> Space:
+    from lstm_sweep.spaces import presets
+
+    return presets.DEFAULT
+
+
+#: options of each part of the help, by what they have in common
+_data = partial(option, group=DATA, tasks=(CORPUS,), sizes=True)
+_networks = partial(option, group=NETWORKS, tasks=(CORPUS,))
+_budget = partial(option, group=BUDGET, changeable=True)
+_search = partial(option, group=SEARCH)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSpec:
+    """What a sweep is to do; every field is an option, and is checked when it is made."""
+
+    data: str = _data(
+        "python-docs", kinds.data(), "a file, a folder, or the name of a sample", common=True
+    )
+    symbols: str = _data(AUTO, kinds.word(SYMBOLS), "what a symbol is", common=True)
+    split: tuple[float, float, float] = _data(
+        (0.8, 0.1, 0.1), kinds.shares(), "shares of training, validation and test data"
+    )
+    ends: bool | str = _data(
+        AUTO,
+        kinds.switch(auto=True),
+        "learn where sessions of event ids end, too; auto: if several end",
+    )
+    name: str | None = option(
+        None,
+        kinds.text(
+            "up to 100 letters, digits, '.', '_' and '-', a letter or digit first", like=NAME
+        ),
+        "name of the sweep",
+        unset="name of the data, and a number",
+        group=DATA,
+        common=True,
+    )
+    space: Space = option(
+        "default",
+        kinds.space(),
+        "what may vary: a declared space (default, quick), or a YAML file",
+        make=_default_space,
+        group=NETWORKS,
+        tasks=(CORPUS,),
+        common=True,
+        sizes=True,
+    )
+    template: Template | None = option(
+        None,
+        kinds.template(),
+        "a hyperas template to search in place of networks of this program",
+        group=DATA,
+        tasks=(TEMPLATE,),
+        common=True,
+    )
+    learning_rate_field: str | None = option(
+        None,
+        kinds.text("a name"),
+        "the template's learning rate, for the ladder",
+        group=SEARCH,
+        tasks=(TEMPLATE,),
+    )
+    trials: int | None = _budget(None, kinds.number(1), "trials at most", common=True)
+    minutes: float | None = _budget(
+        None,
+        kinds.number(0, above=True, whole=False),
+        "minutes at most",
+        unset=f"{DEFAULT_MINUTES:g} if trials are not limited either",
+        common=True,
+    )
+    workers: int | None = _budget(
+        None,
+        kinds.number(1, MOST_PLACES),
+        "trials at once",
+        unset="one for each GPU, or else for each CPU core",
+        common=True,
+    )
+    per_gpu: int = _budget(1, kinds.number(1, MOST_PLACES), "trials that share a GPU")
+    on: str = _budget(
+        next(iter(ENGINES)),
+        kinds.word(ENGINES),
+        "where trials run; " + "; ".join(f"{name}: {where}" for name, where in ENGINES.items()),
+        common=True,
+    )
+    algo: str = _search(
+        Plan.algorithm, kinds.word(ALGORITHMS), "what proposes configs; hyperopt: its own TPE"
+    )
+    ladder: bool = _search(
+        Plan.ladder, kinds.switch(), "find the best learning rate first, from high to low"
+    )
+    halving: bool = _search(
+        Plan.halving, kinds.switch(), "let trials wait that fall behind, and prune them"
+    )
+    prior: bool = _search(
+        Plan.prior,
+        kinds.switch(),
+        "begin with the best of earlier sweeps on these data",
+        tasks=(CORPUS,),
+    )
+    early_stopping: int = _search(
+        Plan.early_stopping,
+        kinds.number(0),
+        "end a trial after so many epochs without gain; 0: never",
+        tasks=(CORPUS,),
+    )
+    patience: int | None = _search(
+        None,
+        kinds.number(1),
+        "end the search after so many trials without gain",
+        unset="never",
+    )
+    confirm_configs: int = _search(
+        Plan.confirm_configs,
+        kinds.number(0),
+        "how many of the best configs are trained again in the end",
+    )
+    confirm_seeds: int = _search(
+        Plan.confirm_seeds, kinds.number(0), "each of them with so many further seeds"
+    )
+    max_failures: int = _budget(10, kinds.number(1), "end when so many trials in a row failed")
+    seed: int = _search(0, kinds.number(0), "seed of the sweep")
+    size_rule: str = _networks(
+        RULES[0], kinds.word(RULES), "what happens to networks of an unsuitable size"
+    )
+    size_low: float = _networks(
+        SizeRule.low,
+        kinds.number(0, whole=False),
+        "parameters for each training symbol, of which two million count, that suit at least",
+        sizes=True,
+    )
+    size_high: float = _networks(
+        SizeRule.high, kinds.number(0, whole=False), "and that suit at most", sizes=True
+    )
+    targets: int | str = _search(
+        AUTO,
+        kinds.number(1, auto=True),
+        "symbols of the validation data on which each trial is scored; auto: as many as take a "
+        "few per cent of a trial's time",
+        tasks=(CORPUS,),
+    )
+    targets_seed: int = _search(
+        0,
+        kinds.number(0),
+        "seed by which these symbols are chosen; losses on others do not compare",
+        tasks=(CORPUS,),
+    )
+    adjacent_targets: int | str = _search(
+        AUTO,
+        kinds.number(1, auto=True),
+        "how many of them stand side by side, which is faster to score than as many apart; auto: "
+        "24, of event ids in short sessions 1, 128 if all networks carry their state",
+        tasks=(CORPUS,),
+    )
+    rounds_per_epoch: int | str = _search(
+        AUTO,
+        kinds.number(1, auto=True),
+        "how often in an epoch a trial is compared with others; auto: by what an epoch costs",
+        tasks=(CORPUS,),
+    )
+    keep: int = _budget(5, kinds.number(1), "best trials whose weights are kept")
+
+    def __post_init__(self) -> None:
+        for name, known in OPTIONS.items():
+            object.__setattr__(self, name, known.take(name, getattr(self, name)))
+        self.rule()
+        if self.trials is None and self.minutes is None:
+            object.__setattr__(self, "minutes", DEFAULT_MINUTES)
+
+    def source(self) -> Source:
+        """Where the corpus comes from."""
+        ends = self.ends is not False
+        return Source(data=self.data, symbols=self.symbols, split=self.split, ends=ends)
+
+    def rule(self) -> SizeRule:
+        """The size rule."""
+        return SizeRule(self.size_low, self.size_high)
+
+    def scoring(self) -> Scoring:
+        """What every trial is scored on, of a spec that is settled."""
+        from lstm_sweep.models.data.windows import Scoring
+
+        assert isinstance(self.targets, int) and isinstance(self.adjacent_targets, int)
+        return Scoring(self.targets, self.targets_seed, self.adjacent_targets)
+
+    def settled_rounds_per_epoch(self) -> int:
+        """Rounds of an epoch, of a spec that is settled; 1 if its task has left them open."""
+        return self.rounds_per_epoch if isinstance(self.rounds_per_epoch, int) else 1
+
+    def plan(self) -> Plan:
+        """How to search."""
+        return Plan(
+            algorithm=self.algo,
+            seed=self.seed,
+            trials=UNLIMITED if self.trials is None else self.trials,
+            seconds=None if self.minutes is None else 60 * self.minutes,
+            ladder=self.ladder,
+            halving=self.halving,
+            prior=self.prior,
+            # a template that is ended early returns no loss
+            early_stopping=0 if self.template else self.early_stopping,
+            patience=self.patience,
+            confirm_configs=self.confirm_configs,
+            confirm_seeds=self.confirm_seeds,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as runs have it."""
+        written = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if self.template:
+            kept = {key: value for key, value in written.items() if TEMPLATE in OPTIONS[key].tasks}
+            return kept | {
+                "template": str(self.template.path),
+                "template_digest": self.template.digest,
+                "space": self.space.describe(),
+            }
+        return written | {"split": list(self.split), "space": self.space.describe()}
+
+    def file_content(self) -> dict[str, Any]:
+        """The spec as a sweep file may have it: that of a template names no space."""
+        own = ("template_digest", "space") if self.template else ()
+        return {key: value for key, value in self.to_dict().items() if key not in own}
+
+    def digest(self) -> str:
+        """Fingerprint of all that decides what is searched, 16 hexadecimal digits."""
+        return digest_of(self.to_dict())
+
+    def differences(self, other: SweepSpec) -> list[str]:
+        """In what the search of another spec differs: `seed was 0, is 1`."""
+        was, now = self.to_dict(), other.to_dict()
+        for spec in (was, now):
+            spec |= {f"space {field}": values for field, values in spec.pop("space").items()}
+        fields = [field for field in {**was, **now} if field not in MAY_CHANGE]
+        return [
+            f"{field} was {was.get(field)}, is {now.get(field)}"
+            for field in fields
+            if was.get(field) != now.get(field)
+        ]
+
+    @classmethod
+    def from_mapping(
+        cls,
+        given: Mapping[str, Any],
+        where: str,
+        folder: Path | None = None,
+        typed: Collection[str] = (),
+    ) -> Self:
+        """Make a spec from the content of a file.
+
+        Relative paths in it start at `folder`, or at the working folder of this moment. Those that
+        were `typed` are options of the command line, which go before what the file says.
+
+        Raises:
+            InputError: an unknown field or a value that is not allowed; `where` is named.
+        """
+        for name in given:
+            if name not in OPTIONS:
+                raise InputError(f"{where}: {shown(name)} is no field: {one_of(name, OPTIONS)}")
+        places = {name: OPTIONS[name].flag if name in typed else f"{where}: {name}"
+                  for name in given}  # fmt: skip
+        task = CORPUS if given.get("template") is None else TEMPLATE
+        for name, place in places.items():
+            if task not in OPTIONS[name].tasks and given[name] is not None:
+                raise InputError(f"{place} is given{OTHER_TASK[task]}")
+        values = {name: OPTIONS[name].take(places[name], value)
+                  for name, value in _based_at(folder, given).items()}  # fmt: skip
+        if template := values.get("template"):
+            rate = values.get("learning_rate_field")
+            values["space"] = template.space(rate)
+        try:
+            return cls(**values)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+
+
+#: the options of a sweep by their names, which are fields of sweep files and of Python too
+OPTIONS: Mapping[str, Option] = {
+    field.name: dataclasses.replace(field.metadata["option"], name=field.name)
+    for field in dataclasses.fields(SweepSpec)
+}
+#: options that `resume` may change, since they say how long and where, not what
+CHANGEABLE = tuple(name for name, known in OPTIONS.items() if known.changeable)
+#: fields that do not decide what is searched
+MAY_CHANGE = ("name", *CHANGEABLE)
+#: what is said of an option that is not for the task that a sweep has
+OTHER_TASK = {
+    TEMPLATE: " with a template, expected one of the two: data, networks and what varies stand "
+    "in the template",
+    CORPUS: ", expected a template with it",
+}
+
+
+def _based_at(folder: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields whose relative paths start at a folder; not what has another meaning."""
+    names: dict[str, Collection[str]] = {
+        "data": SAMPLES, "space": PRESET_NAMES, "template": (),
+    }  # fmt: skip
+    values = dict(given)
+    for name, others in names.items():
+        path = values.get(name)
+        if folder and isinstance(path, str) and path not in ("", *others) and path[0] != "~":
+            values[name] = str(folder / path)
+    return values
+
+
+def check_name(place: str, name: object) -> None:
+    """Refuse what can be no name of a sweep; `place` says what it is for."""
+    OPTIONS["name"].kind.take(place, name)
+
+
+def digest_of(written: Mapping[str, Any]) -> str:
+    """Fingerprint of a spec as `to_dict` writes it."""
+    decides = {key: value for key, value in written.items() if key not in MAY_CHANGE}
+    text = json.dumps(decides, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def read_fields(file: Path) -> dict[str, Any]:
+    """The fields of a sweep file, as they stand there."""
+    content = read_yaml(file)
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: found no fields, expected a mapping such as `trials: 20`")
+    return content
+
+
+def read_spec(
+    file: Path | None, changes: Mapping[str, Any], settings: list[str], folder: Path | None = None
+) -> SweepSpec:
+    """The spec of a file (or the defaults), changed by the command line.
+
+    `changes` holds fields given as options, `settings` what `--set` was given. Relative paths start
+    at `folder`, or at the working folder of this moment.
+    """
+    from lstm_sweep.spaces.space import with_settings
+
+    given = {} if file is None else read_fields(file)
+    where = "command line" if file is None else str(file)
+    spec = SweepSpec.from_mapping({**given, **changes}, where, folder, changes)
+    if settings and (origin := spec.space.stands_in):
+        raise InputError(
+            f"{cut(settings[0])} is given with a {origin}, expected none: what varies stands "
+            f"in the {origin}"
+        )
+    return dataclasses.replace(spec, space=with_settings(spec.space, settings))

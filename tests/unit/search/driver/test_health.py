@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
+from lstm_sweep.search.driver.health import Reports, Watch, failing, hung
+from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.values.objective import RETURNED_LOSS
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import (
+    Ended,
+    Job,
+    Outcome,
+    Paused,
+    Phase,
+    Progressed,
+    RoundDone,
+    Slot,
+    Trial,
+)
+
+
+def progress(
+    *seconds: float,
+    share: float | None = None,
+    ended: Ended | None = None,
+    phase: Phase = Phase.SEARCH,
+) -> TrialProgress:
+    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0, phase=phase)
+    here = Path()
+    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(here, Scoring(1, 0)), folder=here)
+    return TrialProgress(
+        trial,
+        "r",
+        Slot(0),
+        job,
+        rounds=[{"val_loss": 1.0, "round_seconds": s} for s in seconds],
+        latest=None if share is None else Progressed(1, share, 1.0),
+        began=90.0,
+        ended=ended,
+    )
+
+
+@pytest.mark.parametrize(
+    "seconds, first, share, silent, is_hung",
+    [
+        ((1,), None, None, 59, False),  # the least is 60 s
+        ((1,), None, None, 61, True),
+        ((20,), None, None, 99, False),  # five epochs of 20 s
+        ((20,), None, None, 101, True),
+        ((1, 20, 2), None, None, 99, False),  # of the longest
+        ((), (95.0, 0.1), 0.2, 249, False),  # a tenth of an epoch in 5 s, so five take 250
+        ((), (95.0, 0.1), 0.2, 251, True),
+        ((), (100.0, 0.1), 0.1, 59, False),  # 10 s to the first report, so five times that
+        ((), (100.0, 0.1), 0.1, 61, True),
+    ],
+)
+def test_a_trial_is_hung_that_is_silent_for_several_of_its_epochs(
+    seconds: tuple[float, ...],
+    first: tuple[float, float] | None,
+    share: float | None,
+    silent: float,
+    is_hung: bool,
+) -> None:
+    reports = Reports(100.0, 0.0, begun=True, first_progress=first)
+    why = hung(progress(*seconds, share=share), reports, now=100.0 + silent)
+    assert bool(why) is is_hung
+    assert not is_hung or f"nothing computed for {silent} s" in why
+    reports.computed = 100.0 + silent - 15
+    assert hung(progress(*seconds, share=share), reports, now=100.0 + silent) == ""
+
+
+@pytest.mark.parametrize(
+    "longest, template, idle, took, why",
+    [
+        (None, False, 899, 3_599, ""),
+        (None, False, 901, 901, "nothing computed for 901 s, expected less than 900 s"),
+        (20.0, False, 901, 901, "nothing computed for 901 s, expected less than 900 s"),
+        (200.0, False, 1_999, 1_999, ""),  # ten times the longest start that was seen
+        (200.0, False, 2_001, 2_001, "nothing computed for 2001 s, expected less than 2000 s"),
+        (None, False, 10, 3_601, "no report for 3601 s, expected one within 3600 s"),
+        (20.0, False, 10, 3_599, ""),
+        (500.0, False, 10, 4_999, ""),
+        (500.0, False, 10, 5_001, "no report for 5001 s, expected one within 5000 s"),
+        (None, True, 10, 86_399, ""),  # a template that trains by itself may never report
+        (None, True, 10, 86_401, "no report for 86401 s, expected one within 86400 s"),
+        (20.0, True, 10, 86_399, ""),
+        (None, True, 901, 901, "nothing computed for 901 s, expected less than 900 s"),
+    ],
+)
+def test_a_trial_that_has_not_reported_is_hung_if_it_computes_nothing_or_for_much_too_long(
+    longest: float | None, template: bool, idle: float, took: float, why: str
+) -> None:
+    trial = progress()
+    if template:
+        trial = replace(trial, trial=replace(trial.trial, objective=RETURNED_LOSS))
+    reports = Reports(100.0, 100.0 + took - idle)
+    found = hung(trial, reports, 100.0 + took, longest)
+    assert found.endswith(why) and bool(found) is bool(why)
+
+
+def ended(outcome: Outcome, reason: str = "", phase: Phase = Phase.SEARCH) -> TrialProgress:
+    return progress(1.0, ended=Ended(outcome, reason), phase=phase)
+
+
+GOOD = ended(Outcome.COMPLETE)
+BAD = ended(Outcome.ERROR, "ValueError: shape (3, 4)")
+
+
+def test_a_sweep_in_which_everything_fails_should_end_with_the_most_common_reason_first() -> None:
+    lost = ended(Outcome.LOST, "its worker was killed by SIGKILL")
+    other = ended(Outcome.ERROR, "ValueError: shape (7, 9)")
+    why = failing([lost, BAD, other], 3)
+    assert why.startswith("3 trials in a row have failed: 2 error (ValueError: shape (")
+    assert why.endswith("1 lost (its worker was killed by SIGKILL)")
+
+
+def test_a_success_in_between_counts() -> None:
+    assert failing([BAD, BAD, GOOD, BAD], 2) == ""
+    assert failing([GOOD, BAD, BAD], 2) != ""
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PRUNED, Outcome.STOPPED])
+def test_a_trial_that_was_cut_short_has_not_failed(outcome: Outcome) -> None:
+    assert failing([BAD, BAD, ended(outcome)], 2) == ""
+
+
+@pytest.mark.parametrize(
+    ("loss", "began", "fails"), [(2.0, 5.0, False), (None, 5.0, True), (2.0, 0.0, True)]
+)
+def test_a_trial_under_way_that_has_a_loss_and_is_younger_than_the_failures_counts(
+    loss: float | None, began: float, fails: bool
+) -> None:
+    failed = [replace(BAD, began=float(place)) for place in (1, 2, 3)]
+    rounds = [] if loss is None else [{"val_loss": loss}]
+    waiting = replace(GOOD, ended=None, rounds=rounds, began=began, paused="waits")
+    assert bool(failing(failed, 3, [waiting])) is fails
+
+
+def test_high_rates_of_a_ladder_may_diverge() -> None:
+    diverged = ended(Outcome.DIVERGED, "nan", Phase.LADDER)
+    assert failing([diverged] * 20, 3) == ""
+    assert failing([BAD, diverged, BAD, diverged, BAD], 3) != ""
+    assert failing([ended(Outcome.DIVERGED, "nan")] * 3, 3) != ""
+
+
+def watched(began: float = 0.0, number: int = 0) -> TrialProgress:
+    trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
+    here = Path()
+    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(here, Scoring(1, 0)), folder=here)
+    return TrialProgress(trial, f"r{number}", Slot(0), job, began=began)
+
+
+def reasons(watch: Watch, trial: TrialProgress, *times: float) -> list[str]:
+    """Why a trial is hung, as far as it is, when it is looked at so often."""
+    return [ended.reason for now in times for _, ended in watch.look([trial], now)]
+
+
+def every(seconds: float, first: float, last: float) -> list[float]:
+    """Times at which a driver looks that is not kept from it."""
+    return [first + seconds * step for step in range(int((last - first) / seconds) + 1)]
+
+
+def test_the_time_for_which_a_trial_has_waited_is_no_silence() -> None:
+    watch, trial = Watch(0.0), watched()
+    watch.receive(trial, Progressed(1, 0.5, 2.0), 5.0)
+    assert reasons(watch, trial, *every(1.0, 0.0, 10.0)) == []
+    waiting = trial.with_pause(Paused("waits"), 10.0)
+    assert reasons(watch, watched(number=1), *every(1.0, 10.0, 800.0)) == []
+    assert trial.job
+    again = waiting.with_slot(Slot(0), trial.job, 2_000.0)
+    assert reasons(watch, again, *every(1.0, 2_000.0, 2_900.0)) == []
+    assert len(reasons(watch, again, 2_901.0)) == 1
+
+
+def test_a_slow_machine_is_known_by_its_starts() -> None:
+    watch, first = Watch(0.0), watched()
+    assert reasons(watch, first, *every(4.0, 0.0, 400.0)) == []
+    watch.receive(first, Progressed(1, 0.1, 2.0), 400.0)
+    second = watched(400.0, number=1)
+    assert reasons(watch, second, *every(4.0, 400.0, 4_400.0)) == []
+    assert len(reasons(watch, second, 4_401.0)) == 1
+
+
+def test_a_driver_that_could_not_look_blames_nobody() -> None:
+    watch, silent, heard = Watch(0.0, least_s=3.0), watched(), watched(number=1)
+    done = RoundDone(1, {"round_seconds": 0.1})
+    watch.receive(heard, done, 1.0)
+    heard = heard.with_round(done)
+    assert watch.look([silent, heard], 2.0) == []
+    assert watch.look([silent, heard], 5_000.0) == []  # such as one that waits for the store
+    assert watch.look([silent, heard], 5_001.0) == []
+    assert watch.look([silent], 5_004.0) == []
+    [(hung, _)] = watch.look([silent, heard], 5_004.5)
+    assert hung is heard

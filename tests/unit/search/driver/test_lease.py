@@ -1,0 +1,437 @@
+from __future__ import annotations
+
+import itertools
+import json
+import queue
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.driver import lease
+from lstm_sweep.search.driver.lease import (
+    OWNS_NAME,
+    Holder,
+    Lease,
+    LeaseLostError,
+    find_driver,
+    holder,
+    reserve_name,
+)
+from lstm_sweep.search.store.tags import Tag
+
+
+class Died(BaseException):
+    """A driver that is gone in the middle of what it does."""
+
+
+class Runs:
+    """A store of runs in memory: what it is asked is done at once and as a whole."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+
+    def create(self, run_id: str, start_time: int) -> None:
+        info = SimpleNamespace(run_id=run_id, start_time=start_time, status="RUNNING")
+        data = SimpleNamespace(params={})
+        self.kept[run_id] = SimpleNamespace(info=info, data=data, role="sweep")
+
+    def finish(self, run_id: str) -> None:
+        self.kept[run_id].info.status = "FINISHED"
+
+    def runs(self, tags: dict[str, str]) -> list[Any]:
+        return [run for run in self.kept.values() if run.role == tags["sweep.role"]]
+
+    def log(self, run_id: str, *, tags: dict[str, str]) -> None:
+        self.kept[run_id].role = tags["sweep.role"]
+
+    def log_once(self, run_id: str, key: str, value: str) -> bool:
+        return bool(self.kept[run_id].data.params.setdefault(key, value) == value)
+
+
+class Turns:
+    """Lets several drivers make their requests one after the other, in an order that is chosen."""
+
+    def __init__(self, drivers: Sequence[Callable[[Any], bool]]) -> None:
+        self.store = Runs()
+        self.owns: dict[int, bool | None] = {}
+        self._events: queue.Queue[None] = queue.Queue()
+        self._go = [threading.Semaphore(0) for _ in drivers]
+        self._waiting: set[int] = set()
+        self._threads = [
+            threading.Thread(target=self._drive, args=(number, driver))
+            for number, driver in enumerate(drivers)
+        ]
+
+    def _drive(self, number: int, driver: Callable[[Any], bool]) -> None:
+        try:
+            self.owns[number] = driver(Asked(self, number))
+        except Died:
+            self.owns[number] = None
+        self._events.put(None)
+
+    def wait(self, number: int) -> None:
+        """Wait until it is this driver's turn."""
+        self._waiting.add(number)
+        self._events.put(None)
+        self._go[number].acquire()
+
+    def run(self, choose: Callable[[list[int]], int]) -> None:
+        """Let all come to their ends."""
+        for thread in self._threads:
+            thread.start()
+            self._events.get(timeout=60)
+        while self._waiting:
+            number = choose(sorted(self._waiting))
+            self._waiting.remove(number)
+            self._go[number].release()
+            self._events.get(timeout=60)
+        for thread in self._threads:
+            thread.join()
+
+
+class Asked:
+    """The store as one driver sees it: each request waits for its turn."""
+
+    def __init__(self, turns: Turns, number: int) -> None:
+        self._turns, self._number = turns, number
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._turns.store, name)
+
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            self._turns.wait(self._number)
+            return method(*args, **kwargs)
+
+        return ask
+
+
+def driver(
+    run_id: str, start_time: int, dies_at: int = 0, *, ends: bool = False
+) -> Callable[[Any], bool]:
+    """Begins a sweep whose start was noted before its run was asked for; it may end at once."""
+
+    def begin(store: Any) -> bool:
+        if dies_at:
+            store = Dying(store, dies_at)
+        store.create(run_id, start_time)
+        owns = reserve_name(store, "s", run_id)
+        if ends:
+            store.finish(run_id)
+        return owns
+
+    return begin
+
+
+class Dying:
+    """A store whose driver is gone before one of its requests."""
+
+    def __init__(self, store: Any, at: int) -> None:
+        self._store, self._left = store, at
+
+    def __getattr__(self, name: str) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            raise Died
+        return getattr(self._store, name)
+
+
+def every_order(drivers: Sequence[Callable[[Any], bool]]) -> Iterator[Turns]:
+    """All orders of the requests of these drivers, each played to its end."""
+    begun: list[list[int]] = [[]]
+    while begun:
+        given = begun.pop()
+        taken: list[int] = []
+
+        def choose(waiting: list[int], given: list[int] = given, taken: list[int] = taken) -> int:
+            step = len(taken)
+            number = given[step] if step < len(given) else waiting[0]
+            if step >= len(given):
+                begun.extend([*taken, other] for other in waiting if other != number)
+            taken.append(number)
+            return number
+
+        turns = Turns(drivers)
+        turns.run(choose)
+        yield turns
+
+
+def check_one_owns_it(turns: Turns, runs: Sequence[str]) -> None:
+    """One drives, and the others are no sweeps any more."""
+    assert sorted(bool(owns) for owns in turns.owns.values()) == [False] * (len(runs) - 1) + [True]
+    for number, run_id in enumerate(runs):
+        run = turns.store.kept[run_id]
+        assert (run.role == "sweep") == turns.owns[number]
+        assert (run.data.params.get(OWNS_NAME) == "yes") == turns.owns[number]
+
+
+@pytest.mark.parametrize("starts", [(10, 11), (11, 10), (10, 10)])
+def test_one_of_two_owns_the_name_in_every_order_and_whatever_their_clocks_say(
+    starts: tuple[int, int],
+) -> None:
+    played = 0
+    for turns in every_order([driver("a", starts[0]), driver("b", starts[1])]):
+        check_one_owns_it(turns, ["a", "b"])
+        played += 1
+    assert played > 20
+
+
+@pytest.mark.parametrize("dies_at", range(1, 6))
+@pytest.mark.parametrize("starts", [(10, 11), (11, 10)])
+def test_who_dies_meanwhile_leaves_the_name_to_one_or_has_it(
+    starts: tuple[int, int], dies_at: int
+) -> None:
+    for turns in every_order([driver("a", starts[0], dies_at), driver("b", starts[1])]):
+        kept = turns.store.kept.values()
+        assert sum(run.data.params.get(OWNS_NAME) == "yes" for run in kept) <= 1
+        assert [run.role for run in kept].count("sweep") >= 1
+        if "a" not in turns.store.kept:
+            assert turns.owns[1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_of_four_owns_the_name(seed: int) -> None:
+    chance = random.Random(seed)
+    for starts in itertools.permutations([1, 2, 2, 3]):
+        runs = ["a", "b", "c", "d"]
+        turns = Turns([driver(run, start) for run, start in zip(runs, starts, strict=True)])
+        turns.run(chance.choice)
+        check_one_owns_it(turns, runs)
+
+
+class Tags:
+    """A store of one run that has tags only."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+        self.wait_for_answer = None
+        self.limit_request: Any = nullcontext
+        #: a mark for each time that the tags were read, by copies of this store too
+        self.looks: list[None] = []
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        self.looks.append(None)
+        return dict(self.kept)
+
+    def log(self, run_id: str, *, tags: dict[str, str]) -> None:
+        self.kept |= tags
+
+
+@pytest.fixture
+def store() -> Any:
+    return Tags()
+
+
+def elsewhere(**changes: Any) -> str:
+    mine = Lease(Tags(), "r").mine  # type: ignore[arg-type]
+    return json.dumps(vars(replace(mine, host="another", machine="m", token="other", **changes)))
+
+
+def test_a_driver_whose_sweep_was_taken_over_hears_of_it(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    Lease(store, "r").take()
+    with pytest.raises(LeaseLostError, match="has taken the sweep over"):
+        mine.beat(1.0)
+
+
+@pytest.mark.parametrize(
+    "other, who", [(elsewhere(), r"process \d+ on another"), ("", "another process")]
+)
+def test_of_two_that_take_it_at_once_one_is_refused(other: str, who: str) -> None:
+    class Late(Tags):
+        def log(self, run_id: str, *, tags: dict[str, str]) -> None:
+            super().log(run_id, tags=tags)
+            self.kept[Tag.LEASE] = other
+
+    with pytest.raises(InputError, match=f"^{who} is driving this sweep too"):
+        Lease(Late(), "r").take()  # type: ignore[arg-type]
+
+
+def test_a_process_of_this_machine_that_has_ended_drives_nothing(store: Any) -> None:
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    ended = replace(Lease(store, "r").mine, pid=done.pid, born=1)
+    store.kept[Tag.LEASE] = json.dumps(vars(ended))
+    assert find_driver(store, "r", sleep=lambda s: pytest.fail("waited")) is None
+
+
+def test_a_process_of_this_machine_that_lives_drives_even_if_it_is_busy(store: Any) -> None:
+    mine = Lease(store, "r")
+    mine.take()
+    assert find_driver(store, "r", sleep=lambda s: pytest.fail("waited")) == mine.mine
+
+
+def test_a_lease_that_is_renewed_while_one_watches_is_alive(store: Any) -> None:
+    store.kept[Tag.LEASE] = elsewhere(beat=3)
+
+    def sleep(seconds: float) -> None:
+        store.kept[Tag.LEASE] = elsewhere(beat=4)
+
+    found = find_driver(store, "r", sleep=sleep)
+    assert found and found.host == "another"
+
+
+def test_a_lease_that_is_not_renewed_is_stale_whatever_its_clock_said(store: Any) -> None:
+    store.kept[Tag.LEASE] = elsewhere(beat=3)
+    slept: list[float] = []
+    assert find_driver(store, "r", sleep=slept.append) is None
+    assert sum(slept) == lease.STALE_S
+
+
+def test_stop_waits_until_the_driver_has_left(store: Any) -> None:
+    store.kept[Tag.LEASE] = elsewhere(beat=3)
+    steps = iter([elsewhere(beat=4), ""])
+
+    def sleep(seconds: float) -> None:
+        assert store.kept[Tag.STOP] == "yes"
+        store.kept[Tag.LEASE] = next(steps)
+
+    assert lease.stop(store, "r", sleep) is True
+
+
+def test_stop_says_when_nobody_is_there(store: Any) -> None:
+    assert lease.stop(store, "r") is False
+    store.kept[Tag.LEASE] = elsewhere(beat=3)
+    assert lease.stop(store, "r", lambda seconds: None) is False
+
+
+@pytest.fixture
+def mine(store: Any, monkeypatch: pytest.MonkeyPatch) -> Lease:
+    """A lease that was taken, and is renewed very often."""
+    monkeypatch.setattr(lease, "BEAT_S", 0.01)
+    taken = Lease(store, "r")
+    taken.take()
+    return taken
+
+
+def test_a_lease_is_renewed_beside_what_takes_long(store: Any, mine: Lease) -> None:
+    with mine.beating(lambda: 7.0):
+        until = time.monotonic() + 60
+        while mine_in(store).beat < 3:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    assert mine_in(store).seconds == 7.0
+    assert mine.mine.beat >= 3
+    mine.beat(8.0)
+    assert mine_in(store) == mine.mine
+
+
+def test_a_lease_that_was_lost_meanwhile_is_left_to_the_other(store: Any, mine: Lease) -> None:
+    with mine.beating(lambda: 7.0):
+        store.kept[Tag.LEASE] = elsewhere()
+        seen, until = len(store.looks), time.monotonic() + 60
+        while len(store.looks) < seen + 2:  # the second began after the change
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    assert store.kept[Tag.LEASE] == elsewhere()
+    with pytest.raises(LeaseLostError):
+        mine.beat(8.0)
+
+
+class Slow(Tags):
+    """Its next `call` on the thread that renews a lease is answered when `go` is set."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__()
+        self._call, self.begun, self.go = call, threading.Event(), threading.Event()
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        found = super().tags(run_id)
+        self._answer("tags")
+        return found
+
+    def log(self, run_id: str, *, tags: dict[str, str]) -> None:
+        self._answer("log")
+        super().log(run_id, tags=tags)
+
+    def _answer(self, call: str) -> None:
+        if call == self._call and threading.current_thread().name == "lease":
+            self.begun.set()
+            assert self.go.wait(60)
+
+
+def slow_and_mine(monkeypatch: pytest.MonkeyPatch, call: str) -> tuple[Slow, Lease]:
+    monkeypatch.setattr(lease, "BEAT_S", 0.01)
+    store = Slow(call)
+    mine = Lease(store, "r")  # type: ignore[arg-type]
+    mine.take()
+    return store, mine
+
+
+def end_of_renewals() -> None:
+    """Wait until no thread renews a lease any more."""
+    for thread in threading.enumerate():
+        if thread.name == "lease":
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+def test_a_renewal_that_is_being_written_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, mine = slow_and_mine(monkeypatch, "log")
+    with mine.beating(lambda: 7.0):
+        assert store.begun.wait(60)
+        threading.Timer(1.5, store.go.set).start()
+    assert mine_in(store).beat == 1
+    store.log("r", tags={Tag.LEASE: ""})
+    end_of_renewals()
+    assert store.kept[Tag.LEASE] == ""
+
+
+def test_a_renewal_that_has_only_looked_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, mine = slow_and_mine(monkeypatch, "tags")
+    with mine.beating(lambda: 7.0):
+        assert store.begun.wait(60)
+    assert not store.go.is_set()  # it is not waited for
+    store.log("r", tags={Tag.LEASE: ""})
+    store.go.set()
+    end_of_renewals()
+    assert store.kept[Tag.LEASE] == ""
+    assert mine.mine.beat == 0
+
+
+@pytest.mark.parametrize("error", [TimeoutError, KeyboardInterrupt])
+def test_a_renewal_that_is_not_waited_for_takes_itself_back(
+    monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    @contextmanager
+    def asking() -> Iterator[None]:
+        raise error
+        yield
+
+    store, mine = slow_and_mine(monkeypatch, "log")
+    store.limit_request = asking
+    with pytest.raises(error) if error is KeyboardInterrupt else nullcontext():  # noqa: SIM117
+        with mine.beating(lambda: 7.0):
+            assert store.begun.wait(60)
+    store.kept[Tag.LEASE] = ""
+    store.go.set()
+    end_of_renewals()
+    assert store.kept[Tag.LEASE] == ""
+
+
+def mine_in(store: Any) -> Holder:
+    found = holder(store.kept)
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 3}', "null"])
+def test_a_lease_that_cannot_be_read_is_nobodys(text: str) -> None:
+    assert holder({Tag.LEASE: text}) is None
+
+
+@pytest.mark.parametrize("seconds", ["NaN", "-1", "1e999", "true", "9" * 400, '"1"'])
+def test_neither_is_one_whose_seconds_cannot_be_counted_with(seconds: str) -> None:
+    text = json.dumps(vars(Holder("h", "m", 1, 2, "t"))).replace(" 0.0", f" {seconds}")
+    assert holder({Tag.LEASE: text.replace(seconds, "4.5")}) is not None
+    assert holder({Tag.LEASE: text}) is None

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
+from lstm_sweep.search.api.sweep_result import SweepResult
+from lstm_sweep.search.driver.state import INTERRUPTED, ON_REQUEST, SweepState
+from lstm_sweep.search.driver.transitions import SweepClosing, after
+from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Progressed, Slot, Trial
+from tests.states import with_trials
+
+SLOTS = (Slot(0, core=0), Slot(1, core=1))
+
+
+def progress(
+    number: int,
+    outcome: Outcome | None = None,
+    *losses: float,
+    attempt: int = 1,
+    seconds: float = 0.0,
+    latest: Progressed | None = None,
+) -> TrialProgress:
+    """A trial on the first slot, whose config asks for four epochs."""
+    config = TrialConfig(epochs=4)
+    trial = Trial(sweep="s", number=number, config=config, seed=0, attempt=attempt)
+    folder = Path("/none")
+    job = Job(
+        trial=trial, slot=SLOTS[0], training=CorpusTraining(folder, Scoring(1, 0)), folder=folder
+    )
+    return TrialProgress(
+        trial,
+        f"run-{number}",
+        SLOTS[0],
+        job,
+        rounds=[{"val_loss": loss} for loss in losses],
+        latest=latest,
+        ended=Ended(outcome) if outcome else None,
+        seconds=seconds,
+    )
+
+
+def state(
+    *finished: TrialProgress,
+    trials: int = 10,
+    running: Sequence[TrialProgress] = (),
+    waiting: Sequence[Trial] = (),
+    **changes: Any,
+) -> SweepState:
+    """A sweep with these trials."""
+    spec = SweepSpec(trials=trials)
+    new = SweepState("s", spec, "parent", SLOTS, {"unigram": 3.0}, **changes)
+    return with_trials(new, finished, running, waiting)
+
+
+@pytest.mark.parametrize(
+    "expected, deadline, now, left",
+    [
+        (None, None, 10.0, None),
+        (None, 60.0, 10.0, 50.0),
+        (None, 60.0, 70.0, 0.0),
+        (40.0, None, 10.0, 30.0),
+        (40.0, 35.0, 10.0, 25.0),
+        (40.0, 60.0, 10.0, 30.0),
+        (40.0, None, 50.0, 0.0),
+    ],
+)
+def test_what_is_left_is_to_the_expected_end_or_to_the_deadline(
+    expected: float | None, deadline: float | None, now: float, left: float | None
+) -> None:
+    assert state(expected_end=expected, deadline=deadline, now=now).seconds_left == left
+
+
+OVER = Stop(StopReason.MINUTES, "5 minutes are over")
+
+
+@pytest.mark.parametrize(
+    "why, status, ending, broken_off",
+    [
+        (OVER, SweepStatus.FINISHED, "5 minutes are over", False),
+        (INTERRUPTED, SweepStatus.INTERRUPTED, "interrupted", True),
+        (ON_REQUEST, SweepStatus.STOPPED, "stopped on request", True),
+        (
+            Stop(StopReason.FAILURES, "nothing works"),
+            SweepStatus.FAILED,
+            "failed: nothing works",
+            True,
+        ),
+        (Stop(StopReason.NO_ROOM, "it is full"), SweepStatus.FAILED, "failed: it is full", True),
+        (Stop(StopReason.FAILED, "a fault"), SweepStatus.FAILED, "failed: a fault", True),
+    ],
+)
+def test_a_sweep_that_was_closed_says_how_and_why(
+    why: Stop, status: SweepStatus, ending: str, broken_off: bool
+) -> None:
+    found = after(state(), SweepClosing(why))
+    assert (found.status, found.ending, found.broken_off) == (status, ending, broken_off)
+    assert SweepResult.of(found).to_dict()["state"] == str(status)
+
+
+def test_whether_a_trial_is_among_the_best_is_known_before_it_has_ended() -> None:
+    found = state(progress(0, Outcome.COMPLETE, 1.0), progress(1, Outcome.COMPLETE, 2.0))
+    assert found.is_among_best(progress(2, Outcome.COMPLETE, 1.5), 2)
+    assert not found.is_among_best(progress(2, Outcome.COMPLETE, 2.0), 2)
+    assert not found.is_among_best(progress(2, Outcome.ERROR, 0.5), 2)
+
+
+def test_trials_that_may_be_tried_again_keep_their_folder_unless_the_sweep_is_done() -> None:
+    good = progress(1, Outcome.COMPLETE, 1.0)
+    found = state(progress(0, Outcome.LOST), good, running=[progress(2)])
+    assert found.going_on == set()
+    found = after(found, SweepClosing(INTERRUPTED))
+    assert found.going_on == {"0", "2"}

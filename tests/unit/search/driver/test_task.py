@@ -1,0 +1,231 @@
+"""A third kind of task, of which the program knows nothing, is one class."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import pytest
+from typing_extensions import override
+
+from lstm_sweep.models.config import Config
+from lstm_sweep.search import api
+from lstm_sweep.search.api import models, preparation
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.driver import tasks
+from lstm_sweep.search.driver.sweep import Sweep
+from lstm_sweep.search.driver.task import Task
+from lstm_sweep.search.report.report_page import advice
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.journal import SCHEMA, Dataset
+from lstm_sweep.search.store.memory import MemoryStore
+from lstm_sweep.search.store.reader import RunKind, TrialRecord
+from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.values.objective import Objective
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.stop_reason import SweepStatus
+from lstm_sweep.search.values.trial import RESULTS, Job, Phase, Slot, Trial
+from lstm_sweep.spaces.dimension import Listed
+from lstm_sweep.spaces.template.config import TemplateConfig, TemplateSpace
+from tests.fakes import ScriptedEngine
+
+
+class TreeConfig(TemplateConfig):
+    """Layers and leaves of a tree, which grows twice."""
+
+    planned_epochs: ClassVar[Any] = 2
+
+    @override
+    def describe(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.values)
+
+
+class TreeSpace(TemplateSpace):
+    """Trees; one of its names is also that of a hyperparameter of our networks."""
+
+    @override
+    def config(self, values: Mapping[str, Any]) -> TreeConfig:
+        return TreeConfig.from_dict(values)
+
+
+SPACE = TreeSpace(
+    {
+        "layers": Listed("layers", tuple(range(1, 6))),
+        "leaves": Listed("leaves", tuple(range(10, 90, 10))),
+    }
+)
+SPEC = SweepSpec(data="iris.trees", name="trees", space=SPACE, trials=16, halving=False)
+
+
+@dataclass(frozen=True)
+class TreeTraining:
+    """What a worker would do."""
+
+    runs_user_code: bool = False
+    reads: None = None
+
+    def reading(self, folder: Path) -> Self:
+        return self
+
+    def load(self) -> None:
+        """Nothing is imported."""
+
+    def events(self, job: Job) -> Iterator[Any]:
+        return iter(())
+
+    def place_of(self, error: Exception) -> str:
+        return ""
+
+
+class TreeTask(Task):
+    """Decision trees, judged by their share of errors; those of one layer are turned down."""
+
+    runs: ClassVar[RunKind] = RunKind(
+        "sweep.trees",
+        Objective(name="share of errors"),
+        TreeConfig.from_dict,
+        lambda names: RESULTS,
+    )
+
+    @classmethod
+    @override
+    def accepts(cls, spec: SweepSpec) -> bool:
+        return spec.data.endswith(".trees")
+
+    @classmethod
+    @override
+    def open(cls, spec: SweepSpec) -> Self:
+        return cls()
+
+    @classmethod
+    @override
+    def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
+        written = reader.written_spec(run) | {"space": SPACE}
+        return SweepSpec.from_mapping(written, "trees")
+
+    @classmethod
+    @override
+    def of_trial(
+        cls, record: TrialRecord, config: Config, file: str | None, device: Device
+    ) -> Self:
+        return cls()
+
+    @property
+    @override
+    def dataset(self) -> Dataset:
+        return Dataset("iris", "0123", "iris.csv")
+
+    @override
+    def tags(self) -> dict[str, str]:
+        return {self.runs.tag: "iris", Tag.SCHEMA: str(SCHEMA)}
+
+    @override
+    def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
+        folder = folder / str(trial.number)
+        return Job(trial=trial, slot=slot, folder=folder, training=TreeTraining())
+
+    @override
+    def admits(self, config: Config) -> bool:
+        return config.to_dict()["layers"] != 1
+
+
+class Listening(ScriptedEngine):
+    """An engine that remembers what it was given to train."""
+
+    def __init__(self, losses: dict[int, list[float]]) -> None:
+        super().__init__(losses)
+        self.jobs: list[Job] = []
+
+    @override
+    def start(self, job: Job) -> None:
+        self.jobs.append(job)
+        super().start(job)
+
+
+class Growing(ScriptedEngine):
+    """An engine whose trees are better with more layers, and in their last round."""
+
+    @override
+    def start(self, job: Job) -> None:
+        layers: Any = job.trial.config.to_dict()["layers"]
+        loss = 0.8 - 0.1 * layers - 0.001 * job.trial.number
+        self._losses[job.trial.number] = [0.9, loss]
+        super().start(job)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Listening:
+    return Listening(
+        {number: [0.9, 0.8 - 0.01 * number, 0.85] for number in range(SPEC.trials or 0)}
+    )
+
+
+@pytest.fixture(scope="module")
+def sweep(engine: Listening) -> Sweep:
+    store = MemoryStore()
+    sweep = Sweep(SPEC, name="trees", task=TreeTask.open(SPEC), store=store, engine=engine)
+    sweep.run()
+    return sweep
+
+
+def test_a_whole_sweep_is_run_over_it(sweep: Sweep) -> None:
+    state = sweep.state
+    assert (state.status, state.counts) == (SweepStatus.FINISHED, {"complete": SPEC.trials})
+    phases = [progress.trial.phase for progress in state.finished]
+    assert phases == [Phase.SEARCH] * 12 + [Phase.CONFIRM] * 4
+    assert state.best and state.best_loss == min(c.best_loss or 9 for c in state.finished)
+    assert state.report and len(state.report.confirmed) == 2
+
+
+# --- the same through the whole program -----------------------------------------------------------
+
+
+@pytest.fixture
+def settings(
+    workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, engine: Listening
+) -> Settings:
+    """A store, for a program that knows trees and has a scripted engine."""
+    monkeypatch.setattr(tasks, "KINDS", (TreeTask, *tasks.KINDS))
+    monkeypatch.setattr(reader, "KINDS", (TreeTask.runs, *reader.KINDS))
+    for module in (preparation, models):
+        monkeypatch.setattr(module, "open_engine", lambda name, **more: Growing({}))
+    return load(workplace("trees"), {})
+
+
+def test_it_is_launched_listed_shown_and_resumed_as_any_other(settings: Settings) -> None:
+    result = api.launch(SPEC, settings=settings)
+    assert (result.state, result.trials) == (SweepStatus.FINISHED, {"complete": SPEC.trials})
+    [row] = api.sweeps(settings=settings)
+    assert (row.sweep, row.trials_done) == ("trees", SPEC.trials)
+
+    listed = api.trials("trees", settings=settings)
+    assert len(listed) == SPEC.trials and not listed.left_out
+    assert result.best and listed.rows[0].trial.id == result.best.trial
+    shown = api.show("trees/0", settings=settings)
+    assert set(shown.record.trial.config.to_dict()) == {"layers", "leaves"}
+    assert shown.record.trial.objective == TreeTask.runs.objective
+    assert len(shown.by_epoch) == 2
+
+    more = api.resume("trees", {"trials": SPEC.trials + 4}, settings=settings)
+    assert SPEC.trials < more.trials["complete"] <= SPEC.trials + 4 and len(more.trials) == 1
+    assert api.status("trees", settings=settings).state == "finished"
+
+
+def test_its_report_advises_what_it_can_do(settings: Settings) -> None:
+    api.launch(SPEC, settings=settings)
+    found = api.report("trees", settings=settings)
+    best = found.findings.best
+    assert best and best.planned_epochs == best.best_epoch == 2  # its loss still fell
+    said = [(one.text, one.command) for one in advice(found.findings)]
+    assert any(
+        "the upper bound of layers, 5" in text and text.endswith("vary further in a new sweep.")
+        for text, _ in said
+    )
+    assert not any("--set" in command or "--epochs" in command for _, command in said)
+    assert "Share of errors of 16 trials after each round" in found.html
+    for other in ("template", "validation loss", "nats", "bits per symbol", "--epochs"):
+        assert other not in re.sub(r"<style>.*?</style>", "", found.html, flags=re.DOTALL).lower()

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import math
+import re
+from html.parser import HTMLParser
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from lstm_sweep.search.process.new_paths import REPORT_MARK
+from lstm_sweep.search.report import report_page
+from lstm_sweep.search.report.charts import Axis
+from lstm_sweep.search.report.findings import Findings, TrialFinding
+from lstm_sweep.search.report.report_page import advice
+from lstm_sweep.search.values.trial import Outcome
+from tests.unit.search.report.drawn import HOSTILE, parsed
+from tests.unit.search.report.found import confirmation, findings, trial
+
+
+def test_the_answer_is_the_best_trial_in_nats_and_bits() -> None:
+    found = findings(trial(0, 1.5), trial(1, math.log(2)), trial(2, None, outcome="error"))
+    assert report_page.headline(found) == "s/1 is best: 0.6931 nats = 1.0000 bits per symbol"
+    assert report_page.comparisons(found) == [
+        "That is 1.3069 nats below naive bayes (2.0000), the best of the baselines, on the same "
+        "validation targets.",
+        "Its perplexity is 2.00: it is as unsure of the next symbol as if 2.00 symbols were "
+        "equally likely.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        ({"p": 0.01}, "s/1 (1.2000 \u00b1 0.1000) is worse: p = 0.01."),
+        ({"p": 0.59}, "s/1 (1.2000 \u00b1 0.1000) is as good: p = 0.59."),
+        (
+            {"p": None, "is_best": False, "losses": (1.2,), "failed": {Outcome.DIVERGED: 2}},
+            "Whether s/1 (1.2000, 2 diverged) is as good cannot be told from so few seeds.",
+        ),
+    ],
+)
+def test_other_configs_are_compared_with_that_of_the_best_trial(
+    more: dict[str, Any], said: str
+) -> None:
+    again = (confirmation(0, 1.1, None), confirmation(1, 1.2, **more))
+    found = findings(trial(0, 1.0), trial(1, 1.1), confirmed=again)
+    first, *others = report_page.certainty(found)
+    assert first == (
+        "Its config, that of s/0, trained again with other seeds, has 1.1000 \u00b1 0.1000 over 3 "
+        "further seeds (first run: 1.1000)."
+    )
+    assert others == [said]
+
+
+def given(*trials: Any, **more: Any) -> Findings:
+    """A sweep with so many trials of the past that a budget is no matter, and a sure leader."""
+    first = 100 - 40
+    others = [trial(first + n, 2.5 + n / 100) for n in range(40)]
+    sure = (confirmation(0, 1.1, None), confirmation(1, 1.5, 0.001))
+    return findings(*trials, *others, **({"confirmed": sure} | more))
+
+
+def texts(found: Findings) -> str:
+    return "\n".join(f"{one.text} | {one.command}" for one in advice(found))
+
+
+def test_a_sweep_with_nothing_to_mend_gets_no_advice() -> None:
+    assert advice(given(trial(0, 1.0), trial(1, 1.1), trial(2, 1.2))) == []
+
+
+def test_a_bound_that_the_best_configs_touch_is_named_with_a_further_range() -> None:
+    largest = [trial(n, 1.0 + n / 10, config={"layer_size": 128}) for n in range(3)]
+    said = texts(given(*largest))
+    assert "touch the upper bound of layer_size, 128" in said and "--set layer_size=32..256" in said
+    deep = [trial(n, 1.0 + n / 10, config={"layers": 3}) for n in range(3)]
+    assert "--set layers=1..4" in texts(given(*deep))
+
+
+def test_a_budget_that_was_too_small_is_doubled() -> None:
+    few = findings(*(trial(n, 1.0 + n / 100) for n in range(9)), minutes=5.0)
+    assert "9 trials are few for 4 hyperparameters" in texts(few)
+    assert "lstm-sweep resume s --trials 100 --minutes 10" in texts(few)
+    late = given(trial(99_000, 1.0))
+    late = findings(*late.attempts[1:], late.attempts[0])
+    assert "came in the last fifth of the trials" in texts(late)
+
+
+class Page(HTMLParser):
+    """The elements, texts and attributes of a page; it must be balanced."""
+
+    VOID = ("meta", "path", "circle", "rect", "line")
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self._open: list[str] = []
+        self.feed(html)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self._open.pop() == tag
+        elif self._open and self._open[-1] == tag:
+            self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def page(found: Findings) -> tuple[Page, str]:
+    html = report_page.report_page(found, "Written by a test.")
+    read = Page(html)
+    assert not {"script", "link", "img", "iframe", "object", "embed"} & set(read.tags)
+    names = {name for name, _ in read.attributes}
+    assert not {"src", "href", "onload", "onclick"} & names
+    outside = re.findall(r"https?://[^\"' <]+", html)
+    assert set(outside) <= {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"@import|url\(", html)
+    return read, html
+
+
+def text(read: Page) -> str:
+    return " ".join(" ".join(read.texts).split())
+
+
+TRIALS = [
+    trial(0, 2.2, phase="ladder", config={"learning_rate": 0.1}),
+    trial(1, None, phase="ladder", outcome="diverged", config={"learning_rate": 1.0}),
+    trial(2, 1.5),
+    trial(3, 1.6, outcome="pruned", curve=((1, 1.6),), epochs=1),
+    trial(4, None, outcome="out_of_memory", reason="no room on the GPU", seconds=30.0),
+    trial(5, 1.45, phase="confirm"),
+]
+
+
+def test_the_page_has_the_answer_first_and_all_its_parts() -> None:
+    again = (confirmation(2, 1.5, None), confirmation(3, 1.7, 0.01))
+    shares = {"learning_rate": 0.6, "layers": 0.1}
+    read, html = page(findings(*TRIALS, confirmed=again, importance=shares))
+    said = text(read)
+    parts = [
+        "s/5 is best: 1.4500 nats = 2.0919 bits per symbol", "0.5500 nats below naive bayes",
+        "trained again with other seeds", "s/3 (1.7000 \u00b1 0.1000) is worse: p = 0.01",
+        "Against the baselines", "How sure this is", "What to try next", "To use it",
+        "lstm-sweep export s --to s-best", "lstm-sweep rerun s/5", "Learning curves",
+        "The ladder of learning rates", "The best was 0.1", "The best loss over time",
+        "Parameters and loss", "0.1 to 10 parameters for each of the 100k training symbols",
+        "Hyperparameters of the good trials", "What matters", "learning_rate explains most, 60%",
+        "Where the time went", "Failures and what they cost",
+        "1 of 6 attempts failed, for 30 s, 37.5% of the time of all trials", "no room on the GPU",
+        "What it was about", "Written by a test.",
+    ]  # fmt: skip
+    places = [said.index(part) for part in parts]
+    assert places == sorted(places)
+    drawings = re.findall(r"<svg xmlns=.*?</svg>(?=</div>)", html, re.DOTALL)
+    assert len(drawings) == 2 * 9
+    for one in drawings:
+        parsed(one)
+    assert read.tags.count("figcaption") == read.tags.count("details") == 9
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        findings(),
+        findings(state="running", why="", baselines={}, axes=(), time={}, seconds=0.0),
+        findings(*(trial(n, None, outcome="error", reason="x" * 500) for n in range(9))),
+        findings(trial(0, 1.0)),
+        findings(trial(0, 1.0, outcome="running"), state="running"),
+        findings(
+            trial(0, -0.5, parameters=None), in_nats=False, loss_name="loss", round_name="of rounds"
+        ),
+        findings(trial(0, 1e100), trial(1, 5e-324), trial(2, 1.0, curve=((1, None),))),
+        findings(trial(0, 1.0), state="failed", size_rule=None, training_symbols=0, rate=None),
+    ],
+)
+def test_any_sweep_has_a_page(found: Findings) -> None:
+    _, html = page(found)
+    assert REPORT_MARK in html[:500]
+
+
+def test_hostile_names_are_shown_as_they_are() -> None:
+    odd: dict[str, Any] = {"id": HOSTILE, "label": HOSTILE, "reason": HOSTILE, "phase": "ladder"}
+    trials = [
+        trial(0, 1.0, **odd, config={HOSTILE: HOSTILE}),
+        trial(1, None, **odd, outcome="error"),
+        TrialFinding(id="s/2", number=2, phase="search", outcome=HOSTILE, loss=2.0),
+    ]
+    read, html = page(
+        findings(
+            *trials, sweep=HOSTILE, why=HOSTILE, state=HOSTILE, baselines={HOSTILE: 2.0},
+            axes=(Axis(HOSTILE, words=(HOSTILE, "b")),), importance={HOSTILE: 0.5},
+            time={HOSTILE: 1.0}, about={HOSTILE: HOSTILE}, loss_name=HOSTILE,
+        )
+    )  # fmt: skip
+    assert "<script" not in html and "\x1b" not in html and "\x00" not in html
+    assert "</svg><script>alert('1')</script>" in "".join(read.texts)
+    html.encode()
+
+
+def test_a_thousand_trials_make_a_page_that_can_be_sent() -> None:
+    trials = [
+        trial(
+            n, 1 + n / 1000, config={"layers": 1 + n % 3},
+            curve=tuple((e / 4, 3 - e / 50 + n / 1000) for e in range(1, 25)),
+        )
+        for n in range(1000)
+    ]  # fmt: skip
+    read, html = page(findings(*trials))
+    assert len(html) < 1_000_000
+    assert "The first 40 of 1000; all: lstm-sweep trials s" in text(read)
+
+
+def test_pages_and_drawings_are_well_formed_together() -> None:
+    _, html = page(findings(*TRIALS))
+    body = html[html.index("<main>") : html.index("</main>") + 7]
+    ElementTree.fromstring(body)
