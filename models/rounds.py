@@ -1,8 +1,4 @@
-"""Rounds: the parts of an epoch after which a trial reports, is scored and may be ended.
-
-An epoch has the same number of rounds for all trials of a sweep. Rounds are counted from 1 through
-all epochs; with one round an epoch, a round is an epoch.
-"""
+"""Rounds of a training, and what it reports while it runs."""
 
 from __future__ import annotations
 
@@ -57,3 +53,54 @@ def epochs_text(epochs: float, rounds_per_epoch: int) -> str:
 def epoch_text(number: int, rounds_per_epoch: int) -> str:
     """Epochs that are trained after round `number`, for people."""
     return epochs_text(epochs_after(number, rounds_per_epoch), rounds_per_epoch)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Part of a round has been trained."""
+
+    #: number of the round, from 1
+    number: int
+    #: share of the round's steps, 0 to 1
+    share: float
+    #: mean training loss of the round so far, nats
+    loss: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round has been trained and scored; its weights are on disk if they are the best so far."""
+
+    number: int
+    metrics: dict[str, float]
+    #: whether it was read from a checkpoint and is not the last one in it
+    repeated: bool = False
+    #: whether a checkpoint was written after it, from which the training can go on
+    saved: bool = False
+
+
+@dataclass(frozen=True)
+class LastRound(Round):
+    """The last round of a call of `fit` in a template, or of so many steps of a training."""
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """The loss is not finite, or far above that of a uniform prediction; no event follows."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The return value of a template; no event follows."""
+
+    #: None if the template says that it failed
+    loss: float | None
+    reason: str = ""
+
+
+#: of a network that this program builds
+TrainingEvent = Progress | Round | Diverged
+#: of a template
+TemplateEvent = TrainingEvent | Result

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 import sqlalchemy
 
-from lstm_sweep.models.data import opening
+from lstm_sweep.models.data import source
 from lstm_sweep.search.process import secrets
 from tests.launcher import PROGRAM, Launcher, Started
 
@@ -77,8 +77,8 @@ Run = Callable[..., Done]
 @pytest.fixture(autouse=True)
 def data_of_any_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one test lets data be opened is no limit of the next."""
-    monkeypatch.setenv(opening.VARIABLE, "")
-    monkeypatch.delenv(opening.VARIABLE)
+    monkeypatch.setenv(source.VARIABLE, "")
+    monkeypatch.delenv(source.VARIABLE)
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import stat
 import zipfile
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lstm_sweep.models.bundle import by_symbol
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.errors import InputError, cut, shown
@@ -29,6 +30,7 @@ from lstm_sweep.models.strict_json import json_text
 
 if TYPE_CHECKING:
     from lstm_sweep.models.cpu.program_types import Networks, Predictor
+
 
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
 CONFIG, ALPHABET, METRICS = "config.json", "alphabet.json", "metrics.json"
@@ -321,4 +323,91 @@ logits = model.predict(np.array([window], "int32"), verbose=0)[0]
 chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
 for code in chances.argsort()[::-1][:5]: print(repr(symbols[code]), round(float(chances[code]), 4))
 ```
-{by_symbol.readme() if bundle.config.carried else ""}"""
+{readme() if bundle.config.carried else ""}"""
+
+
+#: source of a function that takes the next symbol of each row, as a code, and the state of `model`
+#: after the symbols before it, None at the head of a session
+STEP = """\
+cells = [layer.cell for layer in model.layers if isinstance(layer, keras.layers.LSTM)]
+embedding = next((l for l in model.layers if isinstance(l, keras.layers.Embedding)), None)
+def step(codes, states=None):
+    states = states or [cell.get_initial_state(len(codes)) for cell in cells]
+    codes = np.asarray(codes, "int32")
+    x = embedding(codes) if embedding else keras.ops.one_hot(codes, model.output_shape[-1])
+    after = []
+    for cell, state in zip(cells, states):
+        x, state = cell(x, state)
+        after.append(state)
+    return model.get_layer("logits")(x), after
+"""
+
+
+def readme() -> str:
+    """Text of a bundle's README; its program goes on where that for windows ends."""
+    return f"""
+That is what a window says: it is read from a state of zero, and what was before it is not known.
+This network was trained and scored with its state carried from symbol to symbol, through a session
+from its head. So go on with:
+
+```python
+{STEP}
+logits, states = step([0])  # `<start>`: the head of a session
+for symbol in past:
+    logits, states = step([symbols.index(symbol) if symbol in symbols else 1], states)
+chances = np.asarray(keras.ops.softmax(logits[0]))
+for code in chances.argsort()[::-1][:5]: print(repr(symbols[code]), round(float(chances[code]), 4))
+```
+"""
+
+
+TEMPLATE_LOAD = """\
+import keras
+model = keras.models.load_model("model.keras", safe_mode=True)
+model.summary()
+"""
+TEMPLATE_README = """# The model of trial {trial}
+
+The template returned it with loss {loss:.4f}.
+
+- `model.keras`: the network.
+- `config.json`: the template's hyperparameters, `argument:line`. `metrics.json`: how good it is.
+
+It needs Keras alone, and your own layers if it has some. Run this in this folder:
+
+```python
+{load}```
+"""
+
+
+def inputs_of(model: Any, file: Path) -> list[NDArray[Any]]:
+    """Read training inputs that were kept in a file: an array for each input of the model."""
+    with np.load(file, allow_pickle=False) as given:
+        arrays = {name.removeprefix("in/"): rows for name, rows in given.items()}
+    wanted = list(getattr(model, "inputs", None) or [])
+    if len(wanted) != len(arrays):
+        return list(arrays.values())
+    in_order = all(name.isdecimal() for name in arrays)
+    names = list(arrays) if in_order else [tensor.name for tensor in wanted]
+    if not arrays.keys() >= set(names):  # the names of its layers are others
+        return list(arrays.values())
+    return [arrays[name].astype(tensor.dtype) for name, tensor in zip(names, wanted, strict=True)]
+
+
+def write_template_bundle(
+    model: Any | None,
+    weights: Path,
+    config: dict[str, Any],
+    metrics: dict[str, Any],
+    folder: Path,
+    format: str,
+) -> None:
+    """Write the network of a template: its file, and with `savedmodel` a SavedModel, too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(weights, folder / MODEL)
+    if format == "savedmodel" and model:
+        model.export(folder / SAVED_MODEL, format="tf_saved_model", verbose=False)
+    write_json(folder / CONFIG, config)
+    write_json(folder / METRICS, metrics)
+    text = TEMPLATE_README.format(**metrics, load=TEMPLATE_LOAD)
+    (folder / "README.md").write_text(text, encoding="utf-8")

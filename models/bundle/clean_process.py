@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.bundle.by_symbol import STEP
+from lstm_sweep.models.bundle.bundle import STEP
 from lstm_sweep.models.errors import InputError
 
 #: before each program: whatever this package is installed as, it cannot be imported

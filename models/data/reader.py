@@ -24,7 +24,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.data.opening import is_confined, open_data
+from lstm_sweep.models.data.source import is_confined, open_data
 from lstm_sweep.models.data.spool import Spool
 from lstm_sweep.models.errors import InputError
 

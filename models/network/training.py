@@ -25,9 +25,19 @@ from lstm_sweep.models.data.windows import Epoch, Indices
 from lstm_sweep.models.network import checkpoint, lstm
 from lstm_sweep.models.network.checkpoint import Checkpoint, CheckpointSettings, NetworkFile
 from lstm_sweep.models.network.evaluation import evaluate
-from lstm_sweep.models.network.events import Diverged, LastRound, Progress, Round, TrainingEvent
 from lstm_sweep.models.network.program import predictor_of, program_of
-from lstm_sweep.models.rounds import RoundPart, epoch_of, epoch_text, epochs_after, part_of_epoch
+from lstm_sweep.models.rounds import (
+    Diverged,
+    LastRound,
+    Progress,
+    Round,
+    RoundPart,
+    TrainingEvent,
+    epoch_of,
+    epoch_text,
+    epochs_after,
+    part_of_epoch,
+)
 
 #: a trial has diverged if its loss is above this multiple of the loss of a uniform prediction
 DIVERGED_AT = 2.0

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lstm_sweep.models.data.opening import open_data
 from lstm_sweep.models.data.reader import BLOCK_BYTES
-from lstm_sweep.models.data.source import file_groups
+from lstm_sweep.models.data.source import file_groups, open_data
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.api.errors import DifferentSearchError
 from lstm_sweep.search.api.references import store_of_sweep

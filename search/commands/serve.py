@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from lstm_sweep.models.data.opening import open_only_below
+from lstm_sweep.models.data.source import open_only_below
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.process.signals import SERVICE_STOP_S, SIGNALS, service_stop_s

@@ -92,7 +92,7 @@ def _write(
         import keras
 
         from lstm_sweep.models import backend
-        from lstm_sweep.models.bundle import clean_process, template
+        from lstm_sweep.models.bundle import bundle, clean_process
 
         backend.prepare(gpu=False, seed=record.trial.seed)
         try:
@@ -105,9 +105,9 @@ def _write(
                 ) from None
             model, unknown = None, f"its network is not loaded ({reason(error)})"
         config = record.trial.config.to_dict()
-        template.write_template_bundle(model, weights, config, metrics, folder, format)
+        bundle.write_template_bundle(model, weights, config, metrics, folder, format)
         if model and seen:
-            given = template.inputs_of(model, seen)
+            given = bundle.inputs_of(model, seen)
             here = keras.tree.flatten(model.predict_on_batch(given if len(given) > 1 else given[0]))
             theirs = clean_process.outputs(folder, format, given)
             pairs = zip(here, theirs, strict=True)

@@ -1,4 +1,4 @@
-"""What the processors, the cards and the memory of this machine are."""
+"""What a slot computes on: the CPU cores of this machine, and its GPUs as NVML reports them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,84 @@ import contextlib
 import functools
 import os
 import platform
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any, TypeVar
 
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.engines import gpus
+
+Answer = TypeVar("Answer")
+
+#: seconds that the driver has to answer
+WITHIN_S = 60.0
+#: what to do about a driver that does not answer
+ADVICE = "expected one that works; CUDA_VISIBLE_DEVICES=-1 leaves GPUs out, =0 takes the first one"
+
+
+def gpu_indices() -> list[str]:
+    """Indices of all GPUs, as CUDA_VISIBLE_DEVICES takes them; none if there is no driver.
+
+    Raises:
+        InputError: the driver does not work.
+    """
+    return _ask(lambda nvml: list(map(str, range(nvml.nvmlDeviceGetCount())))) or []
+
+
+@functools.cache
+def gpu_names() -> dict[str, str]:
+    """What each card is called, by index and by UUID; empty if the driver fails."""
+    with contextlib.suppress(InputError):
+        return _ask(_gpu_names) or {}
+    return {}
+
+
+def _gpu_names(nvml: Any) -> dict[str, str]:
+    found = {}
+    for index in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        found[str(index)] = found[nvml.nvmlDeviceGetUUID(handle)] = nvml.nvmlDeviceGetName(handle)
+    return found
+
+
+def _ask(question: Callable[[Any], Answer]) -> Answer | None:
+    """The answer to a question, which is given the module `pynvml`; None if there is no driver.
+
+    A call to a driver that hangs cannot be cancelled, so it is left behind in a thread.
+
+    Raises:
+        InputError: the driver reports an error, or does not answer in time.
+    """
+    import pynvml  # 0.1 s, which commands without GPUs need not wait
+
+    answer: Future[Answer] = Future()
+
+    def ask() -> None:
+        try:
+            pynvml.nvmlInit()
+            try:
+                found = question(pynvml)
+            finally:
+                pynvml.nvmlShutdown()
+        except BaseException as error:
+            answer.set_exception(error)
+        else:
+            answer.set_result(found)
+
+    threading.Thread(target=ask, name="NVML", daemon=True).start()
+    try:
+        return answer.result(WITHIN_S)
+    except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
+        return None
+    except pynvml.NVMLError as error:
+        raise InputError(f"the driver of NVIDIA GPUs reports '{error}', {ADVICE}") from None
+    except TimeoutError:
+        raise InputError(
+            f"the driver of NVIDIA GPUs has not answered within {WITHIN_S:g} s, {ADVICE}"
+        ) from None
+
 
 CPU_INFO = Path("/proc/cpuinfo")
 #: to which control groups this process belongs, and where they are
@@ -30,7 +103,7 @@ def describe(gpu: str | None) -> Device:
 
 def _card(gpu: str) -> str:
     """A GPU with its name, as trials take other times on another card; `gpu` if nobody knows it."""
-    name = gpus.names().get(gpu)
+    name = gpu_names().get(gpu)
     return f"gpu: {name}" if name else "gpu"
 
 

@@ -21,7 +21,7 @@ from typing_extensions import override
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_kind
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.engines import gpus, hardware, worker
+from lstm_sweep.search.engines import hardware, worker
 from lstm_sweep.search.engines.base import ClosesOnExit, Event
 from lstm_sweep.search.engines.slot_sharing import SlotSharing, quota_file, shared_folder
 from lstm_sweep.search.process import forkserver
@@ -324,4 +324,4 @@ def find_gpus() -> list[str]:
     if visible is not None:
         named = [part.strip() for part in visible.split(",")]
         return [name for name in named if name and name != "-1"]
-    return gpus.indices()
+    return hardware.gpu_indices()

@@ -304,3 +304,31 @@ def slots_of(nodes: Iterable[Node]) -> int:
     staying = [node for node in nodes if not node.leaving]
     gpus = sum(node.all_gpus for node in staying)
     return gpus or sum(node.all_cpus for node in staying)
+
+
+#: seconds between two counts of slots
+LOOK_EVERY_S = 1.0
+
+
+def main() -> int:
+    """Print how many slots there are, at each change, until the process that wants to know ends.
+
+    It is a process of its own, since Ray ends the one that is connected to a head that dies.
+    """
+    parent, said = os.getppid(), -1
+    try:
+        connect()
+    except InputError as error:
+        print(error, flush=True)
+        return 2
+    while os.getppid() == parent:
+        count = slots_of(alive().values())
+        if count != said:
+            said = count
+            print(count, flush=True)
+        time.sleep(LOOK_EVERY_S)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

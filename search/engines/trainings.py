@@ -15,7 +15,7 @@ from lstm_sweep.search.values.trial import Job
 from lstm_sweep.spaces.template.template import Template
 
 if TYPE_CHECKING:
-    from lstm_sweep.models.network import events
+    from lstm_sweep.models import rounds
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class CorpusTraining:
     def load(self) -> None:
         """Import nothing beforehand: all of it is imported with the backend."""
 
-    def events(self, job: Job) -> Iterator[events.TrainingEvent]:
+    def events(self, job: Job) -> Iterator[rounds.TrainingEvent]:
         """Train the network of a job's trial."""
         from lstm_sweep.models.network import checkpoint, training
 
@@ -85,7 +85,7 @@ class TemplateTraining:
         """Import Keras as a whole, which the template may need."""
         import lstm_sweep.spaces.template.runner  # noqa: F401
 
-    def events(self, job: Job) -> Iterator[events.TemplateEvent]:
+    def events(self, job: Job) -> Iterator[rounds.TemplateEvent]:
         """Run the template."""
         from lstm_sweep.spaces.template import runner
 

@@ -29,7 +29,7 @@ from lstm_sweep.search.values.trial import (
 )
 
 if TYPE_CHECKING:
-    from lstm_sweep.models.network import events
+    from lstm_sweep.models import rounds
 
 #: seconds between two reports of progress within a round, at least
 REPORT_EVERY_S = 0.5
@@ -62,20 +62,19 @@ def run(job: Job) -> Iterator[Message]:
 
 def _train(job: Job) -> Iterator[Message]:
     job.training.load()
-    from lstm_sweep.models import backend
-    from lstm_sweep.models.network import events
+    from lstm_sweep.models import backend, rounds
 
     backend.prepare(gpu=job.slot.gpu is not None, seed=job.trial.seed)
     reported = time.monotonic()
     for event in job.training.events(job):
-        if isinstance(event, events.Result):
+        if isinstance(event, rounds.Result):
             yield _returned(event)
             return
-        if isinstance(event, events.Diverged):
+        if isinstance(event, rounds.Diverged):
             yield Ended(Outcome.DIVERGED, event.reason)
             return
-        if isinstance(event, events.Round):
-            last = isinstance(event, events.LastRound)
+        if isinstance(event, rounds.Round):
+            last = isinstance(event, rounds.LastRound)
             yield RoundDone(event.number, event.metrics, event.repeated, last, event.saved)
         elif time.monotonic() - reported >= REPORT_EVERY_S:
             reported = time.monotonic()
@@ -92,7 +91,7 @@ def _own_end(trial: Trial) -> str:
     return ""
 
 
-def _returned(result: events.Result) -> Ended:
+def _returned(result: rounds.Result) -> Ended:
     """How a training has ended that returned something."""
     if result.reason:
         return Ended(Outcome.ERROR if result.loss is None else Outcome.DIVERGED, result.reason)

@@ -61,7 +61,7 @@ UNDER_WAY = ("queued", "running", "interrupted")
 DRIVER = "lstm_sweep.search.service.driver"
 #: seconds until the process that counts slots is started again, and that it has to say a number
 COUNT_AGAIN_S, COUNTED_WITHIN_S = 5.0, 180.0
-COUNT = "lstm_sweep.search.engines.ray_count"
+COUNT = "lstm_sweep.search.engines.ray_cluster"
 
 
 @dataclass

@@ -15,7 +15,7 @@ from lstm_sweep.models.rounds import epoch_text, epochs_after
 from lstm_sweep.search.values.objective import VALIDATION_LOSS, Objective
 
 if TYPE_CHECKING:
-    from lstm_sweep.models.network.events import TemplateEvent, TrainingEvent
+    from lstm_sweep.models.rounds import TemplateEvent, TrainingEvent
 
 
 #: metrics of a round that depend on the trial alone, not on the machine's speed

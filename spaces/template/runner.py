@@ -31,7 +31,7 @@ import keras
 import numpy as np
 from typing_extensions import override
 
-from lstm_sweep.models.network.events import (
+from lstm_sweep.models.rounds import (
     Diverged,
     LastRound,
     Progress,

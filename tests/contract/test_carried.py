@@ -143,7 +143,7 @@ def test_a_session_is_trained_on_as_if_it_were_read_at_once(
 def best_loss(config: TrialConfig, data: Path) -> float:
     from lstm_sweep.models import backend
     from lstm_sweep.models.network import training
-    from lstm_sweep.models.network.events import Round
+    from lstm_sweep.models.rounds import Round
 
     backend.prepare(gpu=False, seed=1)
     corpus = load(Source(data=str(data), ends=False))

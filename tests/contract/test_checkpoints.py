@@ -31,7 +31,7 @@ def test_the_next_checkpoint_is_due_once_the_last_one_has_cost_little(
 ) -> None:
     from lstm_sweep.models.network import training
     from lstm_sweep.models.network.checkpoint import Checkpoint, CheckpointSettings
-    from lstm_sweep.models.network.events import Round
+    from lstm_sweep.models.rounds import Round
 
     now, save = 1.0, Checkpoint.save
 

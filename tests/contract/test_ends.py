@@ -17,7 +17,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source, Workflow
 from lstm_sweep.models.network import training
-from lstm_sweep.models.network.events import Round
+from lstm_sweep.models.rounds import Round
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.store import registry
 from lstm_sweep.search.store.settings import load as load_settings

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_sweep.models.bundle.template import inputs_of
+from lstm_sweep.models.bundle.bundle import inputs_of
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
 from lstm_sweep.spaces.template.template import Template

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.models.data.opening import open_only_below
+from lstm_sweep.models.data.source import open_only_below
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission

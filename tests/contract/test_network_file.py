@@ -17,8 +17,8 @@ from lstm_sweep.models.data.windows import scoring_targets
 from lstm_sweep.models.network import lstm, training
 from lstm_sweep.models.network.checkpoint import CheckpointSettings, NetworkFile, keep_reported
 from lstm_sweep.models.network.evaluation import evaluate
-from lstm_sweep.models.network.events import Round
 from lstm_sweep.models.network.program import predictor_of, program_of
+from lstm_sweep.models.rounds import Round
 
 CONFIG = TrialConfig(layers=2, layer_size=8, sequence_length=5, dropout=0.2)
 CONFIGS = {

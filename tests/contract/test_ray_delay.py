@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.network.events import Round
+from lstm_sweep.models.rounds import Round
 from lstm_sweep.search.engines.ray import RayEngine
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, RoundDone, Slot, Trial
 from tests.ray_cluster import RayCluster

@@ -50,7 +50,7 @@ def training_of(
 
 
 def rounds(events: Any) -> list[dict[str, float]]:
-    from lstm_sweep.models.network.events import Round
+    from lstm_sweep.models.rounds import Round
 
     return [event.metrics for event in events if isinstance(event, Round)]
 
@@ -87,7 +87,7 @@ def test_a_training_that_is_broken_off_within_an_epoch_goes_on_with_the_same_bit
     corpus: Corpus, tmp_path: Path, state: str
 ) -> None:
     from lstm_sweep.models.network.checkpoint import CheckpointSettings
-    from lstm_sweep.models.network.events import Round
+    from lstm_sweep.models.rounds import Round
 
     config = CONFIG.evolve(state=state)
     expected = rounds(training_of(config, corpus, tmp_path / "whole", 3))
@@ -109,7 +109,7 @@ def test_a_checkpoint_is_not_taken_up_with_another_number_of_rounds(
     corpus: Corpus, tmp_path: Path
 ) -> None:
     from lstm_sweep.models.network.checkpoint import CheckpointSettings
-    from lstm_sweep.models.network.events import Round
+    from lstm_sweep.models.rounds import Round
 
     checkpoints = CheckpointSettings(tmp_path / "checkpoint.npz", every_s=0)
     list(training_of(CONFIG.evolve(epochs=1), corpus, tmp_path, 2, checkpoints))
@@ -131,8 +131,8 @@ def test_rounds_without_a_step_change_nothing(corpus: Corpus, tmp_path: Path) ->
 def test_a_few_high_losses_in_a_short_round_are_no_divergence(
     corpus: Corpus, tmp_path: Path
 ) -> None:
-    from lstm_sweep.models.network.events import Diverged, Round
     from lstm_sweep.models.network.training import DIVERGED_STEPS
+    from lstm_sweep.models.rounds import Diverged, Round
 
     config = CONFIG.evolve(optimizer="adam", learning_rate=100.0, batch_size=32)
     whole = list(training_of(config, corpus, tmp_path / "whole", 1))
@@ -157,7 +157,7 @@ def steps_of(corpus: Corpus, epoch: int = 1) -> int:
 def test_a_training_that_ends_within_a_round_has_the_bits_of_its_steps(
     corpus: Corpus, tmp_path: Path, share: float
 ) -> None:
-    from lstm_sweep.models.network.events import LastRound
+    from lstm_sweep.models.rounds import LastRound
 
     whole = steps_of(corpus)
     taken = int(share * whole)
@@ -190,7 +190,7 @@ def test_a_training_of_so_many_steps_that_is_broken_off_goes_on_with_the_same_bi
     corpus: Corpus, tmp_path: Path
 ) -> None:
     from lstm_sweep.models.network.checkpoint import CheckpointSettings
-    from lstm_sweep.models.network.events import LastRound, Round
+    from lstm_sweep.models.rounds import LastRound, Round
 
     steps = steps_of(corpus) + 3
     expected = rounds(training_of(CONFIG, corpus, tmp_path / "whole", 2, steps=steps))
@@ -214,7 +214,7 @@ def test_a_checkpoint_is_not_taken_up_with_another_number_of_steps(
     corpus: Corpus, tmp_path: Path
 ) -> None:
     from lstm_sweep.models.network.checkpoint import CheckpointSettings
-    from lstm_sweep.models.network.events import Round
+    from lstm_sweep.models.rounds import Round
 
     checkpoints = CheckpointSettings(tmp_path / "checkpoint.npz", every_s=0)
     list(training_of(CONFIG, corpus, tmp_path, 2, checkpoints, steps_of(corpus)))

@@ -49,7 +49,7 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., d
     """Trains and scores all trials and baselines on a log; gives the loss of each."""
     from lstm_sweep.models import backend
     from lstm_sweep.models.network import training
-    from lstm_sweep.models.network.events import Round
+    from lstm_sweep.models.rounds import Round
 
     home = tmp_path_factory.mktemp("order")
 

@@ -82,7 +82,7 @@ def program_of(config: TrialConfig, alphabet_size: int) -> tuple[Any, Any]:
 
 
 def epochs(events: list[Any]) -> list[dict[str, float]]:
-    from lstm_sweep.models.network.events import Round
+    from lstm_sweep.models.rounds import Round
 
     return [event.metrics for event in events if isinstance(event, Round)]
 
@@ -158,7 +158,7 @@ def test_targets_that_do_not_count_do_not_matter() -> None:
 def test_a_rate_that_is_far_too_high_ends_the_trial_as_diverged(
     corpus: Corpus, tmp_path: Path, direction: str
 ) -> None:
-    from lstm_sweep.models.network.events import Diverged
+    from lstm_sweep.models.rounds import Diverged
 
     config = CONFIG.evolve(direction=direction, learning_rate=100.0, optimizer="adam")
     events = trained(config, corpus, tmp_path / "m.keras")
@@ -194,7 +194,7 @@ def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
     corpus: Corpus, tmp_path: Path, kind: str, optimizer: str, layer_size: int
 ) -> None:
     from lstm_sweep.models.network.checkpoint import CheckpointSettings
-    from lstm_sweep.models.network.events import Round
+    from lstm_sweep.models.rounds import Round
 
     averages = "off" if (kind, optimizer) == ("uni", "adam") else "polynomial"
     of_kind: dict[str, Any] = {"state": "carried"}
@@ -241,7 +241,7 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
 
     from lstm_sweep.models.network import evaluation, training
     from lstm_sweep.models.network.checkpoint import CheckpointSettings
-    from lstm_sweep.models.network.events import Round
+    from lstm_sweep.models.rounds import Round
 
     config = CONFIG.evolve(epochs=3)
     file, model = tmp_path / "checkpoint.npz", tmp_path / "m.keras"

@@ -78,7 +78,7 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
                 "search/driver/own_templates.py",
             },
         ),
-        ("pynvml", {"search/engines/gpus.py"}),
+        ("pynvml", {"search/engines/hardware.py"}),
         (
             "ray",
             {

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.data import corpus
-from lstm_sweep.models.data.opening import open_data, open_only_below
-from lstm_sweep.models.data.source import Source, file_groups
+from lstm_sweep.models.data.source import Source, file_groups, open_data, open_only_below
 from lstm_sweep.models.errors import InputError
 
 

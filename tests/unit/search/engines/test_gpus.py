@@ -10,7 +10,7 @@ import pynvml
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.engines import gpus
+from lstm_sweep.search.engines import hardware
 from lstm_sweep.search.engines.local import find_gpus
 from tests.nvml import Gpu, replace_nvml
 
@@ -31,7 +31,7 @@ def test_the_gpus_of_this_machine_are_those_that_its_driver_lists(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     listed = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
     assert find_gpus() == [str(index) for index in range(listed)]
-    assert len(gpus.names()) == 2 * listed, "each by its index and by its UUID"
+    assert len(hardware.gpu_names()) == 2 * listed, "each by its index and by its UUID"
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -77,7 +77,7 @@ def test_a_driver_that_hangs_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
         return []
 
     replace_nvml(monkeypatch, hang)
-    monkeypatch.setattr(gpus, "WITHIN_S", 0.2)
+    monkeypatch.setattr(hardware, "WITHIN_S", 0.2)
     try:
         check_error("has not answered within 0.2 s, expected one that works", monkeypatch)
     finally:

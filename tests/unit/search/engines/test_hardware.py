@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.engines import gpus, hardware
+from lstm_sweep.search.engines import hardware
 from tests.nvml import Gpu, replace_nvml
 
 
@@ -27,7 +27,7 @@ def cpu_info(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 def _forget() -> None:
     hardware.cpu_model.cache_clear()
     hardware.cpu_flags.cache_clear()
-    gpus.names.cache_clear()
+    hardware.gpu_names.cache_clear()
 
 
 def test_a_cpu_is_described_by_its_name_and_its_instructions(
