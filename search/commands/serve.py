@@ -72,7 +72,7 @@ def serve(arguments: Namespace) -> int:
                 print(said, file=sys.stderr, flush=True)
         from lstm_sweep.search.service.app import create_app
         from lstm_sweep.search.service.pages import actions
-        from lstm_sweep.search.service.pages.rendering import for_browser
+        from lstm_sweep.search.service.pages.views import for_browser
         from lstm_sweep.search.service.settings import UPLOADS, service_folder
 
         stack.enter_context(end.on_signals())

@@ -18,26 +18,13 @@ from lstm_sweep.search.service.description import API, describe
 from lstm_sweep.search.service.guard import Guard, OnRefusal
 from lstm_sweep.search.service.logs import Audit
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.routes import (
-    corpora,
-    deletion,
-    events,
-    exports,
-    operation,
-    reports,
-    specs,
-    sweeps,
-    trials,
-)
+from lstm_sweep.search.service.routes import corpora, events, operation, sweeps, trials
 from lstm_sweep.search.service.routes.operation import version
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import HttpSettings
 from lstm_sweep.search.service.site import Site
 
-ROUTERS = tuple(
-    one.router
-    for one in (sweeps, deletion, specs, reports, trials, exports, events, corpora, operation)
-)
+ROUTERS = tuple(one.router for one in (sweeps, trials, events, corpora, operation))
 
 
 def create_app(

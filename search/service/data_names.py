@@ -13,8 +13,8 @@ from typing import Any
 from lstm_sweep.models.data.source import SAMPLES, existing, file_groups
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.paths import resolved, why_not
-from lstm_sweep.search.service.bodies import CORPUS_ID, checked_settings
 from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.schemas import CORPUS_ID, checked_settings
 from lstm_sweep.search.service.uploads import Uploads
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.presets import SPACES

@@ -27,8 +27,8 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.client.sending import corpus_id_of
 from lstm_sweep.search.process.whole_files import replace_text
-from lstm_sweep.search.service.bodies import CORPUS_ID, LONGEST_CORPUS
 from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.schemas import CORPUS_ID, LONGEST_CORPUS
 from lstm_sweep.search.service.settings import API, Limits
 
 #: bytes of the disk that a file or folder takes at least, and of which its content takes whole ones

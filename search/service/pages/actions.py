@@ -22,9 +22,8 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.api.references import store_of_trial
 from lstm_sweep.search.service import problems
 from lstm_sweep.search.service.auth import LONGEST_TOKEN, User, check_may_prioritise
-from lstm_sweep.search.service.bodies import ExportSubmission, TokenSubmission, check_priority
 from lstm_sweep.search.service.description import Number, SweepName
-from lstm_sweep.search.service.pages.rendering import (
+from lstm_sweep.search.service.pages.views import (
     LOGIN,
     REFUSALS,
     Looks,
@@ -36,9 +35,10 @@ from lstm_sweep.search.service.pages.rendering import (
 from lstm_sweep.search.service.pages.views import router as views
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.reruns import Wanted
-from lstm_sweep.search.service.routes.exports import make
 from lstm_sweep.search.service.routes.operation import begin_session, end_session
-from lstm_sweep.search.service.routes.specs import dry_run_of
+from lstm_sweep.search.service.routes.sweeps import dry_run_of
+from lstm_sweep.search.service.routes.trials import make
+from lstm_sweep.search.service.schemas import ExportSubmission, TokenSubmission, check_priority
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.service.uploads import Receiver
 from lstm_sweep.search.store import reader

@@ -1,30 +1,26 @@
-"""Sweeps: submit, list, pause, stop, resume, reprioritise."""
+"""Sweeps: submit, list, change, delete; their reports, and what they would do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search import api
+from lstm_sweep.search.api.dry_run import DryRun
 from lstm_sweep.search.api.lifecycle import StoppedSweep
 from lstm_sweep.search.api.listings import page_of
 from lstm_sweep.search.api.references import store_of_sweep
 from lstm_sweep.search.api.resumption import changes_of, named_changes
 from lstm_sweep.search.driver.resume import how_to_go_on
 from lstm_sweep.search.service import answers
-from lstm_sweep.search.service import shown as shows
+from lstm_sweep.search.service import schemas as shows
 from lstm_sweep.search.service.auth import User, check_may_prioritise
-from lstm_sweep.search.service.bodies import (
-    KEY_PATTERN,
-    Changes,
-    Priority,
-    SweepSubmission,
-    check_priority,
-)
 from lstm_sweep.search.service.description import (
     API,
     ROWS,
@@ -35,6 +31,15 @@ from lstm_sweep.search.service.description import (
     refusals,
 )
 from lstm_sweep.search.service.queue import QueuedSweep
+from lstm_sweep.search.service.schemas import (
+    KEY_PATTERN,
+    Changes,
+    Networks,
+    Priority,
+    PruneSubmission,
+    SweepSubmission,
+    check_priority,
+)
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tags
@@ -265,3 +270,144 @@ async def _changed(site: Site, user: User, sweep: str, call: Callable[[], Any]) 
         return status_of(site, sweep)
 
     return answers.document(await site.answers.change(change, sweep))
+
+
+OnlySaid = Annotated[bool, Query(description="only say what would be deleted")]
+
+
+@router.delete(
+    "/sweeps/{sweep}",
+    summary="Delete a sweep",
+    responses={
+        200: {"model": shows.SweepDeleted},
+        **refusals({404: "there is no such sweep", 409: "it runs, waits, or cannot be read"}),
+    },
+)
+async def delete(
+    sweep: SweepName, site: TheSite, user: TheUser, dry_run: OnlySaid = False
+) -> Response:
+    """Delete a sweep of the user's own, its runs and their files.
+
+    A request that deletes many runs ends before all are deleted: `left` says how many are, and the
+    same request goes on.
+    """
+
+    def change() -> dict[str, Any]:
+        site.check_may_change(user, sweep)
+        return site.service.delete(sweep, dry_run=dry_run).to_dict()
+
+    return answers.document(await site.answers.change(change))
+
+
+@router.post(
+    "/prune",
+    summary="Delete sweeps that ended long ago",
+    responses={200: {"model": shows.StorePruned}},
+)
+async def prune(body: PruneSubmission, site: TheSite, user: TheUser, request: Request) -> Response:
+    """Delete the user's own sweeps that ended long ago, or all of them but their best trials.
+
+    Of an admin it deletes those of all users. As for one sweep, `left` says how many runs are left.
+    """
+    note(request, **body.model_dump())
+    call = partial(
+        site.service.prune,
+        older_than_s=body.older_than_seconds,
+        keep_best=body.keep_best,
+        dry_run=body.dry_run,
+        owner=None if user.is_admin else user.name,
+    )
+    return answers.document((await site.answers.change(call)).to_dict())
+
+
+@router.post(
+    "/sizes",
+    summary="Ask the size rule about networks",
+    responses={200: {"model": shows.Sizes}, **refusals({404: "there is no such corpus"})},
+)
+async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
+    """Sizes of the networks of a space, compared with the size rule on the data."""
+    fields = body.given()
+
+    def ask() -> dict[str, Any]:
+        return api.size(site.names.spec_of(fields)).document()
+
+    return answers.document(await site.answers.read_corpus(ask))
+
+
+@router.post(
+    "/dry-runs",
+    summary="Say what a sweep would do",
+    responses={
+        200: {"model": shows.DryRun},
+        **refusals(
+            {
+                403: "templates are not allowed",
+                404: "there is no such corpus",
+                409: "a sweep has this name",
+            }
+        ),
+    },
+)
+async def dry_run(body: SweepSubmission, site: TheSite) -> Response:
+    """What a sweep with the fields of `SWEEP.yaml` would do; nothing is trained, or queued."""
+    fields = body.sent()
+    check_priority(fields.pop("priority", 0))
+    found = await site.answers.read_corpus(partial(dry_run_of, site, fields))
+    return answers.document(found.to_dict())
+
+
+def dry_run_of(site: Site, fields: Mapping[str, Any]) -> DryRun:
+    """What a sweep would do; places are named as clients name them."""
+    settings = site.service.settings
+    spec = site.names.spec_of(fields)
+    if settings.cluster:  # on which all sweeps run
+        spec = dataclasses.replace(spec, on="ray")
+    found = api.dry_run(spec, settings=site.store, most_slots=settings.count_slots())
+    return found.with_places(site.names.named)
+
+
+#: header with what `report` prints, but for the file; ASCII
+RESULT = "Lstm-Sweep-Report"
+HTML = "text/html"
+#: a report has its style in itself, and no script; nothing is loaded, sent or framed
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+
+
+@router.get(
+    "/sweeps/{sweep}/report",
+    summary="Show the report of a sweep",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "one page that loads nothing",
+            "content": {HTML: {"schema": {"type": "string"}}},
+            "headers": {
+                RESULT: {
+                    "description": "what `report --json` prints, but for the file, and `headline`",
+                    "schema": {"type": "string"},
+                }
+            },
+        },
+        **refusals({404: "there is no such sweep", 409: "it cannot be read"}),
+    },
+)
+async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
+    """A page on a sweep as it is now, be it finished or not: its result, and why."""
+
+    def ask() -> dict[str, Any]:
+        found = api.report(sweep, settings=site.store)
+        about = found.to_dict() | {"headline": found.headline}
+        del about["report"]
+        return {"html": site.names.named(found.html), "about": about}
+
+    found = json.loads((await site.answers.get(request, ("report", sweep), ask)).content)
+    headers = {
+        RESULT: json.dumps(found["about"]),
+        "Content-Security-Policy": POLICY,
+        "Cache-Control": "no-cache",
+    }
+    return Response(found["html"].encode("utf-8", "replace"), headers=headers, media_type=HTML)

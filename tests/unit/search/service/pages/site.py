@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.pages import actions
-from lstm_sweep.search.service.pages.rendering import for_browser
+from lstm_sweep.search.service.pages.views import for_browser
 from tests.service_app import HERE, Place
 
 #: what a browser sends with the forms of a page of the service
