@@ -21,9 +21,9 @@ from lstm_sweep.search.results import generate as generating
 from lstm_sweep.search.results.detect import Detection, Rule
 from lstm_sweep.search.results.generate import GenerationRequest, Symbols
 from lstm_sweep.search.results.rerun import rerun as run_again
-from lstm_sweep.search.store import address, reader, registry
+from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.registry import Version
-from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.settings import Settings, missing
 
 #: kinds of bundles
 FORMATS = ("keras", "savedmodel", "onnx")
@@ -230,7 +230,7 @@ def export(
     folder = new_folder(path_text("--to", to))
     check_word("--format", format, FORMATS)
     if format == "onnx":
-        for why in filter(None, map(address.missing, ("onnx", "onnxruntime"))):
+        for why in filter(None, map(missing, ("onnx", "onnxruntime"))):
             raise InputError(f"--format {format}: {why}")
     check_switch("--unchecked", unchecked)
     check_sweep_or_trial(reference)

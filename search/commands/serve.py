@@ -24,7 +24,7 @@ from lstm_sweep.models.data.source import open_only_below
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.commands.exits import DONE
 from lstm_sweep.search.process.signals import SERVICE_STOP_S, SIGNALS, service_stop_s
-from lstm_sweep.search.store import artifacts
+from lstm_sweep.search.store import experiment
 from lstm_sweep.search.store import server as mlflow_server
 from lstm_sweep.search.store.server import BindAddress, MlflowServer
 from lstm_sweep.search.store.settings import Settings, load
@@ -173,7 +173,7 @@ def _asks_login(arguments: Namespace, bind: BindAddress) -> bool:
 
 def _open_to_others(settings: Settings) -> str:
     """What to say of files of the store that other users of the machine may read; empty if none."""
-    kept = artifacts.folder_of(settings.artifacts) if settings.artifacts else None
+    kept = experiment.folder_of(settings.artifacts) if settings.artifacts else None
     places = (settings.database_file, kept)
     found = [str(place) for place in places if place and _is_open_to_others(place)]
     if not found:

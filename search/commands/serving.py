@@ -12,9 +12,8 @@ from typing import Any
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.search.api.models import Exported
-from lstm_sweep.search.store import address
 from lstm_sweep.search.store.registry import Version, column_of, example_session
-from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.settings import Settings, without_password
 from lstm_sweep.search.texts.curve import can_encode
 
 #: where the model is served in the commands that are printed
@@ -50,7 +49,7 @@ def serve_command(version: Version, settings: Settings) -> str:
     if on_path != (str(own / "mlflow"), str(own / "uvicorn")):
         parts.append(f"PATH={shlex.quote(str(own))}:$PATH")
     if not settings.origin.endswith("MLFLOW_TRACKING_URI"):
-        uri = address.without_password(settings.mlflow_uri)
+        uri = without_password(settings.mlflow_uri)
         parts.append(f"MLFLOW_TRACKING_URI={shlex.quote(uri)}")
     parts += ["mlflow models serve -m", shlex.quote(version.uri)]
     return " ".join([*parts, f"--env-manager local --port {PORT}"])

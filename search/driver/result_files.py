@@ -15,7 +15,7 @@ from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.driver.time_spent import time_spent
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.report import LadderReport
-from lstm_sweep.search.store import mlflow_setup
+from lstm_sweep.search.store import experiment
 from lstm_sweep.search.store.base import at_once
 from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.tracking import MlflowStore, Store
@@ -119,7 +119,7 @@ def log_best_model(task: Task, store: Store, state: SweepState, viewer: Viewer) 
     if best is None or not isinstance(store, MlflowStore):
         return
     try:
-        with mlflow_setup.applied(store.settings):
+        with experiment.applied(store.settings):
             task.log_model(at_once(store), best)
     except Exception as error:  # the sweep has ended in order, and its weights are in the store
         own = isinstance(error, StoreError | OSError | ValueError)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from lstm_sweep.search.store import artifacts
+from lstm_sweep.search.store import experiment
 from lstm_sweep.search.store.base import quoted
 from lstm_sweep.search.store.tracking import MlflowStore, size_of
 from lstm_sweep.search.values.documents import Document
@@ -130,7 +130,7 @@ def _delete_files(store: MlflowStore, place: str) -> int:
     def delete_all() -> int:
         repository = store.files_at(place)
         found = size_of(repository)
-        if (folder := artifacts.folder_of(place)) is None:
+        if (folder := experiment.folder_of(place)) is None:
             repository.delete_artifacts()
         elif folder.exists():
             shutil.rmtree(folder)

@@ -1,16 +1,245 @@
-"""The MLflow experiment of a store, and whether the files of its runs can be accessed."""
+"""The MLflow experiment of a store, whose files this machine can access; and MLflow itself, silent.
+
+With a database, files are in a folder or a bucket. Runs that were created through a tracking server
+have addresses of the form `mlflow-artifacts:/`, which only the server resolves: clients send it the
+files and need no access to its storage.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import os
+import sqlite3
+import sys
+import threading
+import warnings
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.store import artifacts
-from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.process.scoped import Overrides, variable
+from lstm_sweep.search.store.faults import BadRunError, reason
+from lstm_sweep.search.store.settings import Settings, missing
 from lstm_sweep.search.store.tags import Tag
+
+#: scheme of addresses that only a tracking server resolves
+PROXIED = "mlflow-artifacts"
+#: characters of the column for the place of a run's files in MLflow's tables
+LONGEST_PLACE = 200
+#: what MLflow appends to the place of an experiment for each run
+OF_A_RUN = f"/{'0' * 32}/artifacts"
+
+
+def folder_of(location: str) -> Path | None:
+    """The folder that an address of files names; None if it names no local folder."""
+    place = urlsplit(location)
+    return Path(unquote(place.path)) if place.scheme in ("", "file") else None
+
+
+def is_proxied(location: str) -> bool:
+    """Whether only a tracking server can resolve an address of files."""
+    return urlsplit(location).scheme == PROXIED
+
+
+def is_on_server(location: str) -> bool:
+    """Whether files lie on a server that MLflow would send the password of a tracking server."""
+    return urlsplit(location).scheme in ("http", "https", PROXIED)
+
+
+def is_own(location: str, settings: Settings) -> bool:
+    """Whether a place of files that a store names is accepted, where it could lead elsewhere.
+
+    It is if the server itself stores them, or if it is within `artifacts` of the settings.
+    """
+    place = urlsplit(location)
+    if place.scheme == PROXIED:
+        return not place.netloc
+    chosen = settings.artifacts
+    leads_out = ".." in unquote(place.path).split("/")
+    return (
+        chosen is not None
+        and not leads_out
+        and (location + "/").startswith(chosen.rstrip("/") + "/")
+    )
+
+
+def of_run(location: str, run_id: str) -> str:
+    """Where MLflow stores the files of a run of an experiment with its files at `location`."""
+    return _within(location, f"{run_id}/artifacts")
+
+
+def of_model(location: str, model_id: str) -> str:
+    """Where MLflow stores the files of a logged model of such an experiment."""
+    return _within(location, f"models/{model_id}/artifacts")
+
+
+def _within(location: str, folder: str) -> str:
+    place = urlsplit(location)
+    path = f"{place.path.rstrip('/')}/{folder}"
+    return place._replace(path=path).geturl() if place.scheme else path
+
+
+def out_of_reach(location: str, settings: Settings) -> str:
+    """Why files at `location` cannot be accessed with these settings; "" if they can."""
+    if is_proxied(location) and not settings.is_server:
+        return (
+            "a tracking server keeps its files: expected the address of that server in "
+            "place of the database's, or another `experiment` in mlflow.yaml"
+        )
+    why = lacking_of_place(location)
+    return why and f"its files are at {location}, and {why}"
+
+
+def elsewhere(location: str) -> str:
+    """The message for a server whose experiment has its files in a place that is not accepted."""
+    return (
+        f"its files are at {shown(location)}, a place that your settings do not name: use another "
+        f"`experiment`, or set `artifacts` to it or a folder above it if you trust it"
+    )
+
+
+def lacking_of_place(location: str) -> str:
+    """Which package is missing to access files there, and how to install it; else ""."""
+    return missing("boto3") if urlsplit(location).scheme == "s3" else ""
+
+
+def too_long(location: str, settings: Settings) -> str:
+    """Why a place is too long for the tables of a database; "" if it is not."""
+    if settings.is_server or settings.database_file is not None:
+        return ""
+    most = LONGEST_PLACE - len(OF_A_RUN)
+    if len(location) <= most:
+        return ""
+    return (
+        f"artifacts is {location} with {len(location)} characters, expected at most {most}, "
+        f"for the database holds no more"
+    )
+
+
+def not_writable(location: str) -> str:
+    """Why a folder of files cannot be written; "" if it can, or `location` is no folder."""
+    folder = folder_of(location)
+    if folder is None:
+        return ""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        return f"{there} is a file, expected a folder"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"no permission to write to {there}, expected a folder that can be written"
+    return ""
+
+
+def check_place(location: str) -> None:
+    """Check that files can be written at a place that this machine accesses directly.
+
+    Nothing is written there.
+
+    Raises:
+        InputError: a package is missing, a folder is not writable, or a bucket does not answer.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if why := lacking_of_place(location) or not_writable(location):
+        raise InputError(f"artifacts {location}: {why}")
+    if folder_of(location) is not None:
+        return
+    try:
+        get_artifact_repository(location).list_artifacts()
+    except Exception as error:
+        raise InputError(
+            f"artifacts {location}: {reason(error)}; expected a place that answers, and what it "
+            f"takes to log in there in the environment, such as AWS_ACCESS_KEY_ID and "
+            f"AWS_SECRET_ACCESS_KEY"
+        ) from None
+
+
+#: held by the thread that imports MLflow
+_importing = threading.Lock()
+_overrides = Overrides()
+
+
+def load_mlflow() -> Any:
+    """The module `mlflow`, whose log messages below errors are off if it is imported here.
+
+    A process that has imported it before keeps its own log levels.
+    """
+    with _importing:
+        if "mlflow" not in sys.modules:
+            with variable("MLFLOW_DISABLE_TELEMETRY", "true"), warnings.catch_warnings():
+                # by tqdm, in a notebook that has no widgets
+                warnings.filterwarnings("ignore", "IProgress not found")
+                import mlflow
+            for name in ("alembic", "mlflow"):  # importing MLflow sets their levels
+                logging.getLogger(name).setLevel(logging.ERROR)
+            # it logs each failure of a database with a traceback; `faults` reports it in a line
+            logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        import mlflow
+    return mlflow
+
+
+def client_of(uri: str) -> Any:
+    """MLflow's client of a store, whose `update_run` makes one request.
+
+    MLflow's own reads the run before, for its name and the time of its end, which stay anyway.
+    """
+    mlflow = load_mlflow()
+    from mlflow.entities import RunStatus
+
+    class Client(mlflow.MlflowClient):  # type: ignore[misc, name-defined]
+        def update_run(self, run_id: str, status: str) -> None:
+            number = RunStatus.from_string(status)
+            self._tracking_client.store.update_run_info(run_id, number, None, None)
+
+    return Client(uri, uri)
+
+
+def applied(settings: Settings) -> AbstractContextManager[None]:
+    """Within it, MLflow prints nothing, and fails within the timeout of the settings.
+
+    Only defaults are changed, so that MLflow's environment variables take precedence; except for
+    the number of retries, which is 0, since requests are retried by `faults.retry`.
+    """
+    from mlflow import environment_variables as variables
+    from mlflow.store.db import utils
+
+    values = [
+        (variables.MLFLOW_DISABLE_TELEMETRY, "default", True),
+        (variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT, "default", True),
+        (variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR, "default", False),
+        (variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES, "get", lambda: 0),
+        (variables.MLFLOW_HTTP_REQUEST_TIMEOUT, "default", settings.request_timeout_s),
+        # a model's requirements are those that are named, not those of a project in this folder
+        (variables.MLFLOW_UV_AUTO_DETECT, "default", False),
+        (variables.MLFLOW_LOG_UV_FILES, "default", False),
+        # the default retries for 100 s, even with a wrong password
+        (utils, "MAX_RETRY_COUNT", 1),
+        # it says that it checks the example of a model
+        (logging.getLogger("mlflow").getChild("pyfunc"), "disabled", True),
+    ]
+    return _overrides.hold(values)
+
+
+def read_any_text(client: Any) -> None:
+    """Let a client of an SQLite file read texts that are no UTF-8, their bytes escaped.
+
+    One such text, which any program may have written, would otherwise make the whole file
+    unreadable. The engine is that of this file only; MLflow shares it within the process.
+    """
+    from sqlalchemy import event
+
+    engine = client._tracking_client.store.engine
+    if not event.contains(engine, "connect", _escape_bytes):
+        event.listen(engine, "connect", _escape_bytes)
+        engine.dispose()  # connections that are already open
+
+
+def _escape_bytes(connection: sqlite3.Connection, record: object) -> None:
+    connection.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
+
 
 #: sections of ours, which MLflow sorts by their names, with the charts in a row
 CURVES, CONFIGS = "Learning curves", "Trials by config"
@@ -155,7 +384,7 @@ class Experiment:
         if self.id is None:
             return None
         location = str(self._found.artifact_location)
-        return None if artifacts.is_proxied(location) else location
+        return None if is_proxied(location) else location
 
     def _find(self) -> Any:
         name = self._settings.experiment
@@ -177,7 +406,7 @@ class Experiment:
             self._offer_view()
             return
         name, location = self._settings.experiment, self._settings.artifacts
-        if location and (why := artifacts.too_long(location, self._settings)):
+        if location and (why := too_long(location, self._settings)):
             raise InputError(why)
         kind = {Tag.EXPERIMENT_KIND: "custom_model_development"}
         try:
@@ -220,10 +449,10 @@ class Experiment:
         if self._is_checked or self.id is None:
             return
         location = str(self._found.artifact_location)
-        why = artifacts.out_of_reach(location, self._settings)
-        leads_away = self._settings.is_server or artifacts.is_on_server(location)
-        if not why and leads_away and not artifacts.is_own(location, self._settings):
-            why = artifacts.elsewhere(location)
+        why = out_of_reach(location, self._settings)
+        leads_away = self._settings.is_server or is_on_server(location)
+        if not why and leads_away and not is_own(location, self._settings):
+            why = elsewhere(location)
         if why:
             name = self._settings.experiment
             raise InputError(f"experiment '{name}' in store {self._settings}: {why}")
@@ -242,7 +471,7 @@ class Experiment:
                 f"the store returned run ID {shown(run_id)}, expected letters and digits"
             )
         location = self._client.get_run(run_id).info.artifact_uri
-        expected = artifacts.of_run(str(self._found.artifact_location), run_id)
+        expected = of_run(str(self._found.artifact_location), run_id)
         if location != expected:
             raise BadRunError(
                 f"run {run_id}: its files are at {shown(location)}, expected {shown(expected)}, "
@@ -259,7 +488,7 @@ class Experiment:
         """
         self.check_reach()
         found = str(model.artifact_location)
-        expected = artifacts.of_model(str(self._found.artifact_location), str(model.model_id))
+        expected = of_model(str(self._found.artifact_location), str(model.model_id))
         if found != expected:
             raise BadRunError(
                 f"model {shown(str(model.model_id))}: its files are at {shown(found)}, expected "

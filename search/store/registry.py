@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lstm_sweep.models.bundle import served_model
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.store import mlflow_setup
+from lstm_sweep.search.store import experiment
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import UNWRITABLE, Settings
 from lstm_sweep.search.store.tags import Tag
@@ -121,8 +121,8 @@ def _arrays(named: Mapping[str, NDArray[Any]]) -> Any:
 def _write(
     settings: Settings, data: Path, folder: Path, about: Any, signature: Any, example: Any
 ) -> None:
-    mlflow = mlflow_setup.load()
-    with mlflow_setup.applied(settings), warnings.catch_warnings():
+    mlflow = experiment.load_mlflow()
+    with experiment.applied(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's use of pandas
         mlflow.pyfunc.save_model(
             str(folder),
@@ -260,7 +260,7 @@ def log_model(store: MlflowStore, run_id: str, name: str, write: WriteModel) -> 
             artifact_path=place, run_id=run_id, model_id=model.model_id, model_uuid=model.model_id
         )
         with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
-            with mlflow_setup.applied(store.settings):
+            with experiment.applied(store.settings):
                 write(Path(scratch) / "model", about)
             files = store.files_at(place)
             store.ask(lambda: files.log_artifacts(str(Path(scratch) / "model")))

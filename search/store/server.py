@@ -22,7 +22,7 @@ from pathlib import Path
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.identity import is_running, start_ticks
 from lstm_sweep.search.process.signals import Shield
-from lstm_sweep.search.store import artifacts, reader
+from lstm_sweep.search.store import experiment, reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import OF_SERVERS, Settings
 from lstm_sweep.search.store.tags import Tag
@@ -138,7 +138,7 @@ class MlflowServer:
         Raises:
             InputError: the files of runs cannot be written.
         """
-        artifacts.check_place(settings.artifacts or "mlartifacts")
+        experiment.check_place(settings.artifacts or "mlartifacts")
         self._settings, self._bind, self._note = settings, bind, note
         self._process: subprocess.Popen[bytes] | None = None
         self._closed, self._lock = False, threading.Lock()
@@ -168,7 +168,7 @@ class MlflowServer:
         return [
             *(sys.executable, "-P", "-m", "mlflow", "server", "-w", str(settings.server_processes)),
             *(*self._bind.options, "--serve-artifacts"),
-            *("--default-artifact-root", f"{artifacts.PROXIED}:/"),
+            *("--default-artifact-root", f"{experiment.PROXIED}:/"),
             *("--artifacts-destination", settings.artifacts or "mlartifacts"),
             *(("--app-name", "basic-auth") if os.environ.get(USERS) else ()),
         ]

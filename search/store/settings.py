@@ -6,6 +6,7 @@ A password is sent to no server that only a file names which may be somebody els
 from __future__ import annotations
 
 import errno
+import importlib.util
 import ipaddress
 import os
 import re
@@ -14,14 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import platformdirs
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.yaml_file import read_yaml
 from lstm_sweep.search.process import secrets
+from lstm_sweep.search.process.secrets import SECRET_OPTION, login
 from lstm_sweep.search.process.workdir import PROGRAM
-from lstm_sweep.search.store import address
 
 FILE = "mlflow.yaml"
 KEYS = (
@@ -72,7 +74,7 @@ class Settings:
     @property
     def mlflow_uri(self) -> str:
         """Address of the store for MLflow, with a driver."""
-        return address.with_driver(self.tracking_uri)
+        return with_driver(self.tracking_uri)
 
     @property
     def address(self) -> str:
@@ -96,7 +98,7 @@ class Settings:
         return next((at for at in file.parent.parents if (at / file.name).is_file()), None)
 
     def __str__(self) -> str:
-        where = str(self.database_file or address.without_password(self.tracking_uri))
+        where = str(self.database_file or without_password(self.tracking_uri))
         return f"{where} ({self.origin})"
 
 
@@ -189,12 +191,12 @@ def _checked(key: object, value: Any, file: Path) -> Any:
 
 def _refuse_password(uri: str, what: str, otherwise: str) -> None:
     """Refuse an address with a password where others may read it."""
-    if not address.holds_password(uri):
+    if not holds_password(uri):
         return
     secrets.hide_address(uri)
     raise InputError(
         f"{what} holds a password, expected the address without it, and "
-        f"{address.variable_of(uri, otherwise)} in the environment"
+        f"{variable_of(uri, otherwise)} in the environment"
     )
 
 
@@ -226,21 +228,21 @@ def _whole(key: str, value: object, file: Path, most: int, kind: str) -> int:
 
 
 def _checked_uri(uri: str, base: Path, origin: str) -> str:
-    scheme = address.scheme(uri)
-    if "://" not in uri or scheme not in SCHEMES:
+    kind = scheme(uri)
+    if "://" not in uri or kind not in SCHEMES:
         raise InputError(
-            f"tracking_uri is '{address.without_password(uri)}' ({origin}): expected an address "
+            f"tracking_uri is '{without_password(uri)}' ({origin}): expected an address "
             f"that begins with "
             f"{', '.join(f'{known}://' for known in SCHEMES)}"
         )
-    if scheme != "sqlite":
+    if kind != "sqlite":
         return uri
     path = uri.partition(":///")[2]
     if not path or uri.startswith("sqlite:////"):
         path = uri.removeprefix("sqlite:///")
     if not path or not uri.startswith("sqlite:///"):
         raise InputError(
-            f"tracking_uri is '{address.without_password(uri)}' ({origin}): expected sqlite:///FILE"
+            f"tracking_uri is '{without_password(uri)}' ({origin}): expected sqlite:///FILE"
         )
     return f"sqlite:///{_absolute('tracking_uri', base / path)}"
 
@@ -311,7 +313,7 @@ def check_server(key: str, uri: str, file: Path, environment: Mapping[str, str])
         return
     where = _list()
     raise InputError(
-        f"{file}: {key} is {address.without_password(uri)}, which would be sent your password "
+        f"{file}: {key} is {without_password(uri)}, which would be sent your password "
         f"({secret}), and which only this file names; if you trust it, add the address to "
         f"{where or 'the list of your servers'}, or set MLFLOW_TRACKING_URI to it, or {NAMED} to "
         f"this file"
@@ -320,7 +322,7 @@ def check_server(key: str, uri: str, file: Path, environment: Mapping[str, str])
 
 def _secret_for(uri: str, environment: Mapping[str, str]) -> str:
     """Name of the secret that would be sent to this address; "" if there is none."""
-    sent = SENT.get(address.scheme(uri).lower(), ())
+    sent = SENT.get(scheme(uri).lower(), ())
     if given := next((name for name in sent if environment.get(name)), ""):
         return given
     try:
@@ -352,3 +354,91 @@ def _servers() -> set[str]:
 
 def _plain(uri: str) -> str:
     return uri.strip().rstrip("/")
+
+
+#: drivers for addresses of databases that name none
+DRIVERS = {"postgresql": "psycopg2", "mysql": "mysqldb"}
+#: modules of drivers whose name differs from that of the driver
+MODULES = {"mysqldb": "MySQLdb", "mysqlconnector": "mysql", "mariadbconnector": "mariadb"}
+#: packages that an extra of this program installs
+EXTRA = {
+    "psycopg2": "lstm-sweep[server]",
+    "boto3": "lstm-sweep[server]",
+    "onnx": "lstm-sweep[onnx]",
+    "onnxruntime": "lstm-sweep[onnx]",
+}
+#: environment variables for the password of an address
+VARIABLES = {
+    "postgresql": "PGPASSWORD",
+    "http": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    "https": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+}
+
+
+def scheme(uri: str) -> str:
+    """Kind of a store: `postgresql` of `postgresql+psycopg2://host/runs`."""
+    return uri.partition("://")[0].partition("+")[0]
+
+
+def without_password(uri: str) -> str:
+    """The address with the password or token masked, and without options."""
+    name, password, rest = login(uri)
+    kind, colon, _ = uri.partition("://")
+    if not colon:
+        return f"***@{rest}" if name else uri
+    if password:
+        name = f"{name}:***"
+    elif name and kind.startswith("http"):
+        name = "***"
+    return f"{kind}://{name}{'@' if name else ''}{rest.partition('?')[0]}"
+
+
+def holds_password(uri: str) -> bool:
+    """Whether an address contains a password, a token or a secret option."""
+    if scheme(uri) in ("sqlite", "file"):  # a path, which may contain any character
+        return False
+    name, password, _ = login(uri)
+    options = parse_qsl(uri.partition("?")[2])
+    return (
+        bool(password)
+        or (bool(name) and uri.startswith("http"))
+        or any(SECRET_OPTION.search(key.lower()) for key, _ in options)
+    )
+
+
+def variable_of(uri: str, otherwise: str) -> str:
+    """The environment variables for the password of an address; `otherwise` if none is known."""
+    return VARIABLES.get(scheme(uri), otherwise)
+
+
+def with_driver(uri: str) -> str:
+    """The address with a driver, since SQLAlchemy's default driver depends on its version."""
+    kind, colon, rest = uri.partition("://")
+    driver = DRIVERS.get(kind)
+    return f"{kind}+{driver}://{rest}" if colon and driver else uri
+
+
+def with_timeout(uri: str, seconds: int) -> str:
+    """The address with a time limit for connecting to PostgreSQL, unless it has one."""
+    if not uri.startswith("postgresql+psycopg") or "connect_timeout=" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}connect_timeout={seconds}"
+
+
+def lacking(uri: str) -> str:
+    """Which driver of a database is missing, and how to install it; else ""."""
+    kind = scheme(uri)
+    driver = uri.partition("://")[0].partition("+")[2] or DRIVERS.get(kind, "")
+    if kind not in DRIVERS or not driver:
+        return ""
+    return missing(MODULES.get(driver, driver))
+
+
+def missing(module: str) -> str:
+    """That a module is missing, and how to install it; "" if it is installed."""
+    if module.isidentifier() and importlib.util.find_spec(module) is not None:
+        return ""
+    if module in EXTRA:
+        return f"it needs {module}, expected: pip install {EXTRA[module]}"
+    return f"it needs the module {module}, expected that to be installed"

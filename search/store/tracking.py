@@ -24,12 +24,20 @@ from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.folder_lock import locked
-from lstm_sweep.search.store import address, artifacts, faults, mlflow_setup
+from lstm_sweep.search.store import faults
 from lstm_sweep.search.store.base import Store as Store
 from lstm_sweep.search.store.base import make, quoted, storable, tags_of_new
-from lstm_sweep.search.store.experiment import Experiment
+from lstm_sweep.search.store.experiment import (
+    Experiment,
+    applied,
+    check_place,
+    client_of,
+    folder_of,
+    load_mlflow,
+    read_any_text,
+)
 from lstm_sweep.search.store.faults import reason, refused, retry, steady_clock
-from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.settings import Settings, lacking, with_timeout
 from lstm_sweep.search.store.tags import Tag
 
 #: the mounts of this process, as proc_pid_mountinfo(5) describes them
@@ -90,9 +98,9 @@ class MlflowStore(Store):
         Raises:
             InputError: the store cannot be reached, or its experiment is deleted.
         """
-        if why := address.lacking(settings.tracking_uri):
+        if why := lacking(settings.tracking_uri):
             raise InputError(f"store {settings}: {why}")
-        mlflow_setup.load()
+        load_mlflow()
         super().__init__(settings)
         #: place of the files of runs that has been checked
         self._reached: str | None = None
@@ -101,12 +109,12 @@ class MlflowStore(Store):
         try:
             uri = settings.mlflow_uri
             if "PGCONNECT_TIMEOUT" not in os.environ:
-                uri = address.with_timeout(uri, settings.request_timeout_s)
-            with self._alone(), mlflow_setup.applied(settings):
+                uri = with_timeout(uri, settings.request_timeout_s)
+            with self._alone(), applied(settings):
                 self._choose_journal()
-                self.client = mlflow_setup.client(uri)
+                self.client = client_of(uri)
                 if settings.database_file is not None:
-                    mlflow_setup.read_any_text(self.client)
+                    read_any_text(self.client)
                 self.experiment = Experiment(self.client, settings)
         except _InUseError as error:
             raise InputError(f"store {settings}: {error}") from None
@@ -119,7 +127,7 @@ class MlflowStore(Store):
         """Make a request, and wait for its answer if this store waits."""
 
         def ask() -> Answer:
-            with self.limit_request(), mlflow_setup.applied(self.settings):
+            with self.limit_request(), applied(self.settings):
                 made = self.make_request if self.settings.is_server else make
                 answer: Answer = made(call)
                 return answer
@@ -158,7 +166,7 @@ class MlflowStore(Store):
     @override
     def prepare(self) -> None:
         try:
-            with mlflow_setup.applied(self.settings):
+            with applied(self.settings):
                 self.experiment.make()
                 self.experiment.check_reach()
         except InputError:
@@ -167,7 +175,7 @@ class MlflowStore(Store):
             why = refused(error) or f"{reason(error)}; expected a store that can be written"
             raise InputError(f"store {self.settings}: {why}") from None
         if place := self.experiment.own_place:
-            artifacts.check_place(place)
+            check_place(place)
             self._reached = place
 
     def _check_files(self) -> None:
@@ -178,8 +186,8 @@ class MlflowStore(Store):
         """
         self.ask(self.experiment.check_reach)
         place = self.experiment.own_place
-        if place and place != self._reached and artifacts.folder_of(place) is None:
-            artifacts.check_place(place)
+        if place and place != self._reached and folder_of(place) is None:
+            check_place(place)
         self._reached = place
 
     @override

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lstm_sweep.search.process import secrets
-from lstm_sweep.search.store import address
+from lstm_sweep.search.store import settings
 from lstm_sweep.search.store.settings import Settings
 
 HTTP, POSTGRES, SQLITE = "http://host:5000", "postgresql://host/runs", "sqlite:////runs.db"
@@ -27,7 +27,7 @@ def settings_of(uri: str) -> Settings:
 def test_only_postgresql_is_given_a_limit_that_it_does_not_have(uri: str, given: str) -> None:
     limit = "connect_timeout=7"
     expected = given.format(uri, limit) if "{0}" in given else given.format(limit)
-    assert address.with_timeout(uri, 7) == expected
+    assert settings.with_timeout(uri, 7) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_database_without_its_driver_is_named(
     uri: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    why = address.lacking(uri)
+    why = settings.lacking(uri)
     assert package in why and bool(why) == bool(package)
 
 
@@ -63,7 +63,7 @@ def test_an_option_that_is_secret_is_refused_and_hidden_alike(
     options: str, is_secret: bool
 ) -> None:
     uri = f"postgresql://host/runs?{options}"
-    assert address.holds_password(uri) == is_secret
+    assert settings.holds_password(uri) == is_secret
     secrets.hide_address(uri)
     text = "planted, /keys/client.key"
     assert secrets.without_secrets(text) == (f"***, {text[9:]}" if is_secret else text)

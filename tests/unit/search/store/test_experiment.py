@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.store import artifacts
 from lstm_sweep.search.store.experiment import (
     KEY,
     Experiment,
     description,
+    of_run,
     page_of,
     view_tag,
 )
@@ -149,7 +149,7 @@ def test_the_place_of_a_run_is_what_mlflow_makes_of_that_of_its_experiment(
 ) -> None:
     from mlflow.utils.uri import append_to_uri_path
 
-    assert artifacts.of_run(location, "a1") == expected
+    assert of_run(location, "a1") == expected
     assert append_to_uri_path(location, "a1", "artifacts") == expected
 
 
