@@ -15,8 +15,8 @@ from lstm_sweep.search.policy.confirmed import Confirmed
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.objective import RETURNED_LOSS, VALIDATION_LOSS
-from lstm_sweep.search.values.progress import TrialSnapshot
-from lstm_sweep.search.values.trial import RESULTS, Ended, Outcome, Phase, Slot, Trial
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import RESULTS, Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
 
 Value = TypeVar("Value")
@@ -114,7 +114,7 @@ def _confirmed(given: Mapping[str, Any]) -> Confirmed:
     trial = Trial(sweep=sweep, number=int(number), config=TrialConfig(), seed=0)
     rounds, ended = ({"val_loss": given["first_loss"]},), Ended(Outcome.COMPLETE)
     return Confirmed(
-        TrialSnapshot(trial, Slot(0), rounds, ended, last=True, began=0.0, seconds=0.0),
+        TrialProgress(trial, rounds=rounds, ended=ended, last=True),
         losses=tuple(given["losses"]),
         failed={Outcome(word): count for word, count in given["failed"].items()},
         is_best=given["verdict"] == "the best",

@@ -42,7 +42,7 @@ from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.values.progress import TrialProgress, TrialSnapshot
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.stop_reason import Stop, StopReason, out_of_time
 from lstm_sweep.search.values.trial import (
     Computing,
@@ -310,7 +310,7 @@ class Loop:
             parts.policy.note(progress)
             return
         if verdict := parts.policy.judge(progress):
-            self._tell(progress.snapshot(), verdict)
+            self._tell(progress, verdict)
         elif not progress.unlogged:
             parts.journal.queue_round(progress)
         if not progress.unlogged and parts.journal.is_news(progress.best_loss):
@@ -344,7 +344,7 @@ class Loop:
             self._parts.policy.pause(progress)
         self._parts.journal.pause_trial(progress)
 
-    def _tell(self, one: TrialSnapshot, verdict: Ended | Paused) -> None:
+    def _tell(self, one: TrialProgress, verdict: Ended | Paused) -> None:
         """Let a trial end or wait that runs, or that makes room just now, and then ends at once."""
         waiting = self._state.paused.get(one.trial.number)
         if waiting and isinstance(verdict, Ended):

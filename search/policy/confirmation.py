@@ -15,7 +15,7 @@ from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.values.plan import Plan
-from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Phase
 
 #: share of a budget that is kept for confirming the best configs, at most
@@ -63,15 +63,15 @@ class Confirmation:
 
     # which
 
-    def ranked(self) -> list[TrialSnapshot]:
+    def ranked(self) -> list[TrialProgress]:
         """First runs of configs that have ended with a loss, the best first."""
         return self._trials.ranked()
 
-    def best_so_far(self, count: int) -> list[TrialSnapshot]:
+    def best_so_far(self, count: int) -> list[TrialProgress]:
         """The best so many first runs by their loss so far, those under way too."""
         return self._trials.best_so_far(count)
 
-    def to_confirm(self) -> list[TrialSnapshot]:
+    def to_confirm(self) -> list[TrialProgress]:
         """The best configs that have ended, the best first: those that are confirmed.
 
         Those of a ladder that were trained for a number of steps only are not: they are small
@@ -178,11 +178,11 @@ class Confirmation:
 
     # how long
 
-    def most_rounds(self, first: TrialSnapshot) -> int | None:
+    def most_rounds(self, first: TrialProgress) -> int | None:
         """Rounds of a further run: those of the first, or None if it comes to its own end."""
         return None if self._is_whole(first) else len(first.rounds)
 
-    def _is_whole(self, first: TrialSnapshot) -> bool:
+    def _is_whole(self, first: TrialProgress) -> bool:
         """Whether further runs of a config come to their own end, and not to that of the first.
 
         If the first has not come to its own end, that was for lack of time.
@@ -190,7 +190,7 @@ class Confirmation:
         whole = is_complete(first) or first.trial.phase is Phase.LADDER
         return whole or not self._problem.pausable or self._plan.seconds is None
 
-    def seconds_of(self, first: TrialSnapshot) -> float:
+    def seconds_of(self, first: TrialProgress) -> float:
         """Seconds of a further run of a config."""
         trial = first.trial
         if trial.objective.returned:  # such a trial is trained to its end
@@ -203,7 +203,7 @@ class Confirmation:
         known = complete and not first.waited and rounds == len(first.rounds)
         return max(predicted, first.seconds) if known else predicted
 
-    def _each(self, first: TrialSnapshot) -> float:
+    def _each(self, first: TrialProgress) -> float:
         """Seconds of a round of a config that was trained."""
         own = first.round_seconds[1:]  # the first includes tracing
         return statistics.median(own) if own else self._costs.round_seconds(first.trial.config)
@@ -228,7 +228,7 @@ class Confirmation:
         self._earlier = frozenset(progress.trial.number for progress in self._trials.again)
         self._total = len(self._earlier) + min(most, trials)
 
-    def next(self, left: float | None = None) -> TrialSnapshot | None:
+    def next(self, left: float | None = None) -> TrialProgress | None:
         """The first run of the config to train again next, if that fits into the time left.
 
         A config that cannot get `FEWEST_SEEDS` gives way to another one that can.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Outcome, Phase
 
 #: differences that chance makes at least this often are called none
@@ -26,7 +26,7 @@ class Confirmed:
     the config look better than it is.
     """
 
-    first: TrialSnapshot
+    first: TrialProgress
     #: best validation loss for each further seed that has one, nats
     losses: tuple[float, ...]
     #: further seeds that have none, by how they have ended
@@ -139,12 +139,12 @@ def _compared(one: Confirmed, best: Confirmed) -> Confirmed:
     return replace(one, above=above, p=p if math.isfinite(p) else 1.0)
 
 
-def is_complete(progress: TrialSnapshot) -> bool:
+def is_complete(progress: TrialProgress) -> bool:
     """Whether a trial has come to its own end."""
     return progress.ended is not None and progress.ended.outcome is Outcome.COMPLETE
 
 
-def is_whole(one: TrialSnapshot) -> bool:
+def is_whole(one: TrialProgress) -> bool:
     """Whether a trial has ended and took for its rounds, and beyond them, what others take.
 
     One that hung or failed took longer, and one that went on from a checkpoint began later. A
@@ -155,7 +155,7 @@ def is_whole(one: TrialSnapshot) -> bool:
     return is_complete(one) and one.trial.attempt == 1 and not one.waited
 
 
-def is_further_seed(again: TrialSnapshot, first: TrialSnapshot) -> bool:
+def is_further_seed(again: TrialProgress, first: TrialProgress) -> bool:
     """Whether the lowest loss of a further run can be compared with that of the first.
 
     One that was cut short can if it had as many rounds as the first run needed for its lowest loss;
@@ -168,14 +168,14 @@ def is_further_seed(again: TrialSnapshot, first: TrialSnapshot) -> bool:
     return bool(again.ended and needed and len(again.rounds) >= needed)
 
 
-def best_config(trials: Iterable[TrialSnapshot]) -> Config | None:
+def best_config(trials: Iterable[TrialProgress]) -> Config | None:
     """The config of the trial with the lowest loss; None if none has one."""
     ranked = (one for one in trials if one.ranked_loss is not None)
     best = min(ranked, key=lambda one: (one.ranked_loss, one.trial.number), default=None)
     return None if best is None else best.trial.config
 
 
-def confirmed(trials: Mapping[int, TrialSnapshot], best: Config | None) -> list[Confirmed]:
+def confirmed(trials: Mapping[int, TrialProgress], best: Config | None) -> list[Confirmed]:
     """What further seeds say of the configs of some trials that were trained again.
 
     `best` is the config of the best trial of their sweep. A run that goes on later has not ended.
@@ -197,18 +197,18 @@ def confirmed(trials: Mapping[int, TrialSnapshot], best: Config | None) -> list[
     return compare(found)
 
 
-def _first_runs(ended: Sequence[TrialSnapshot]) -> list[TrialSnapshot]:
+def _first_runs(ended: Sequence[TrialProgress]) -> list[TrialProgress]:
     """The first run of each config: of several the best, but none of a number of steps only.
 
     The search may try the config with which a ladder took a few steps.
     """
-    by_config: dict[Config, TrialSnapshot] = {}
+    by_config: dict[Config, TrialProgress] = {}
     for one in sorted(ended, key=_order):
         if one.trial.phase is not Phase.CONFIRM:
             by_config.setdefault(one.trial.config, one)
     return list(by_config.values())
 
 
-def _order(one: TrialSnapshot) -> tuple[bool, float, int]:
+def _order(one: TrialProgress) -> tuple[bool, float, int]:
     assert one.ranked_loss is not None
     return one.trial.steps is not None, one.ranked_loss, one.trial.number

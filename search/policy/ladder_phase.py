@@ -12,7 +12,7 @@ from lstm_sweep.search.policy.ladder import LadderDecision, Step
 from lstm_sweep.search.policy.problem import LadderLength, SearchProblem
 from lstm_sweep.search.policy.report import LadderReport
 from lstm_sweep.search.values.plan import Plan
-from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.stop_reason import stopped_early
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces.space import Space
@@ -22,7 +22,7 @@ class LadderPhase:
     """Which rates are tried, and how their trials end; `trials` are all of the sweep."""
 
     def __init__(
-        self, plan: Plan, problem: SearchProblem, trials: Mapping[int, TrialSnapshot], slots: int
+        self, plan: Plan, problem: SearchProblem, trials: Mapping[int, TrialProgress], slots: int
     ) -> None:
         self._trials, self._problem = trials, problem
         self._early_stopping = plan.early_stopping
@@ -64,7 +64,7 @@ class LadderPhase:
         elif rounds is not None:
             self._length = LadderLength(self._rounds_before(own) or rounds)
 
-    def _rounds_before(self, own: Sequence[TrialSnapshot]) -> int:
+    def _rounds_before(self, own: Sequence[TrialProgress]) -> int:
         """Rounds after which the ladder has ended its trials; 0 if it has ended none so far."""
         complete = (o for o in own if o.ended and o.ended.outcome is Outcome.COMPLETE)
         whole = (o for o in complete if not stopped_early(o, self._early_stopping))
@@ -90,7 +90,7 @@ class LadderPhase:
         rate = next((rate for rate in self.rates if rate not in begun), None)
         return None if rate is None else self._small.evolve(**{self._rate_field: rate})
 
-    def judge(self, one: TrialSnapshot) -> Ended | None:
+    def judge(self, one: TrialProgress) -> Ended | None:
         """How a trial ends after a round; None if it goes on."""
         if self.decision is not None:  # it was under way when the sweep was broken off
             return self._not_needed(self.decision)
@@ -99,11 +99,11 @@ class LadderPhase:
             return Ended(Outcome.COMPLETE, f"{epochs} epochs, as all trials of the ladder")
         return None
 
-    def lose(self, one: TrialSnapshot) -> None:
+    def lose(self, one: TrialProgress) -> None:
         """An attempt has ended that says nothing of its rate, since the trial is tried again."""
         self._to_come[one.trial.number] = one.trial.attempt + 1
 
-    def end(self) -> list[tuple[TrialSnapshot, Ended]]:
+    def end(self) -> list[tuple[TrialProgress, Ended]]:
         """Decide after a trial has ended; return those not needed any more, and how they end."""
         untrained = self._problem.untrained_loss
         decision = ladder.decide(self.tried(), math.inf if untrained is None else untrained)
@@ -124,13 +124,13 @@ class LadderPhase:
             return None
         return LadderReport(tuple(self.tried()), self.decision, space[self._rate_field].describe())
 
-    def _own(self) -> list[TrialSnapshot]:
+    def _own(self) -> list[TrialProgress]:
         return [one for one in self._trials.values() if one.trial.phase is Phase.LADDER]
 
-    def _rate(self, trial: TrialSnapshot) -> int | float | str:
+    def _rate(self, trial: TrialProgress) -> int | float | str:
         return trial.trial.config.to_dict()[self._rate_field]
 
-    def _step(self, rate: float, one: TrialSnapshot | None) -> Step:
+    def _step(self, rate: float, one: TrialProgress | None) -> Step:
         if one is None or one.ended is None:
             return Step(rate)
         if one.trial.attempt < self._to_come.get(one.trial.number, 0):

@@ -26,7 +26,7 @@ from lstm_sweep.search.policy.problem import Admits, LargeNetwork, SearchProblem
 from lstm_sweep.search.policy.round_size import usual_network
 from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.values.plan import Plan
-from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Phase
 from lstm_sweep.spaces.space import Space
 
@@ -82,7 +82,7 @@ class LargeOpening:
         nearest = min(off, key=lambda rung: off[rung], default=0)
         return nearest if off.get(nearest, math.inf) <= math.log(halving.FACTOR) / 2 else 0
 
-    def recognize(self, one: TrialSnapshot) -> None:
+    def recognize(self, one: TrialProgress) -> None:
         """If a trial of the search is the one, let it not be compared early."""
         number, config = one.trial.number, one.trial.config
         if self._number is None and config in self._candidates:
@@ -90,7 +90,7 @@ class LargeOpening:
             network = self._candidates[config]
             self._pausing.judge_from(number, self._judged_from(network))
 
-    def note_end(self, one: TrialSnapshot) -> None:
+    def note_end(self, one: TrialProgress) -> None:
         """If its trial has failed by an accident, another network may take its place."""
         if one.trial.number == self._number and one.ended and one.ended.outcome.is_accident:
             self._number = None

@@ -21,7 +21,7 @@ from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.arrays import Array, grown, lowest
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase
 
 Mask = NDArray[np.bool_]
@@ -218,18 +218,18 @@ class Pausing:
         """Do not compare a trial with others before it has so many rounds."""
         self._least[number], self._late = rounds, number
 
-    def may_judge(self, one: TrialSnapshot) -> bool:
+    def may_judge(self, one: TrialProgress) -> bool:
         """Whether enough of a trial is trained to compare it with others."""
         return len(one.rounds) >= self._judged_from(one)
 
-    def _judged_from(self, one: TrialSnapshot) -> int:
+    def _judged_from(self, one: TrialProgress) -> int:
         """The round from which on a trial is compared with others."""
         number = one.trial.number
         if (least := self._least.get(number)) is None:
             self._least[number] = least = self._problem.first_judged(one.trial.config)
         return least
 
-    def put(self, one: TrialSnapshot) -> None:
+    def put(self, one: TrialProgress) -> None:
         """Compare a trial of the search with the others, once it can be judged."""
         failed = one.ended and not one.ended.outcome.ranks
         if failed or not self.may_judge(one) or one.best_round is None:
@@ -239,7 +239,7 @@ class Pausing:
         since = self._judged_from(one)
         self._standings.put(Contender(one.trial.number, one.best_so_far, ended, paused, since))
 
-    def judge(self, one: TrialSnapshot) -> Paused | None:
+    def judge(self, one: TrialProgress) -> Paused | None:
         """Why a trial is paused after a round; None if it goes on."""
         number, standings = one.trial.number, self._standings
         if number not in standings:  # it has too few rounds, or none has a loss
@@ -253,7 +253,7 @@ class Pausing:
             why += ", but another one was lower before"
         return Paused(f"at epoch {epoch}: {why}")
 
-    def _goes_on(self, one: TrialSnapshot) -> bool:
+    def _goes_on(self, one: TrialProgress) -> bool:
         """Whether a trial leads, or is promoted."""
         number, standings = one.trial.number, self._standings
         promoted = standings.is_promoted(number)
@@ -263,7 +263,7 @@ class Pausing:
             return promoted
         return bool(self._lead_places()) or standings.rung_of(number) != len(one.rounds)
 
-    def _gives_way(self, one: TrialSnapshot) -> bool:
+    def _gives_way(self, one: TrialProgress) -> bool:
         """Whether a paused trial makes more of a slot, once no new trial is begun."""
         number, standings = one.trial.number, self._standings
         other = standings.best_paused()
@@ -271,7 +271,7 @@ class Pausing:
             return False
         return standings.forecast(other) < standings.forecast(number)
 
-    def running_leader(self) -> TrialSnapshot | None:
+    def running_leader(self) -> TrialProgress | None:
         """The best of the leaders that is trained now; None if all of them wait.
 
         If all do, it is a trial that is not compared yet, since it may lead later.
@@ -280,14 +280,14 @@ class Pausing:
         running = (one for n in leaders if not (one := self._trials[n]).paused)
         return next(running, None) or self._not_compared_yet()
 
-    def _not_compared_yet(self) -> TrialSnapshot | None:
+    def _not_compared_yet(self) -> TrialProgress | None:
         """The trial that is compared later than usual, while it runs and is not."""
         one = None if self._late is None else self._trials.get(self._late)
         if one is None or one.ended or one.paused or one.trial.number in self._standings:
             return None
         return one
 
-    def next(self) -> TrialSnapshot | None:
+    def next(self) -> TrialProgress | None:
         """The paused trial that is worth a slot more than a new one; None if none is."""
         if not self._trials.any_paused:
             return None
@@ -299,7 +299,7 @@ class Pausing:
             chosen = standings.to_promote(leaders)
         return None if chosen is None else self._trials[chosen]
 
-    def last(self) -> TrialSnapshot | None:
+    def last(self) -> TrialProgress | None:
         """The paused trial that goes on once no new one is begun; None if all are done.
 
         If the search is `ending`, each may go on, as long as the time lasts; else the leaders, and
@@ -336,7 +336,7 @@ class Pausing:
         own = sum(sum(self._trials[number].round_seconds) for number in leaders)
         return int(2 * own <= sum(sum(one.round_seconds) for one in self._own()))
 
-    def _own(self) -> list[TrialSnapshot]:
+    def _own(self) -> list[TrialProgress]:
         return [one for one in self._trials.values() if one.trial.phase is Phase.SEARCH]
 
 

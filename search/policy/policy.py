@@ -1,8 +1,7 @@
 """What a sweep tries next, and which trials it cuts short: ladder, search, confirmation.
 
 A `Policy` sees trials begin, report and end, and nothing else: no engine, no store, no clock. So
-recorded trials can be put in place of real ones (benchmarks/replay.py). It keeps snapshots of them
-and hands out snapshots.
+recorded trials can be put in place of real ones (benchmarks/replay.py).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.search_phase import SearchPhase
 from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.values.plan import Plan
-from lstm_sweep.search.values.progress import TrialProgress, TrialSnapshot
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.stop_reason import (
     NO_RESULT,
     Stop,
@@ -110,12 +109,12 @@ class Policy:
         return self.confirmation.begun
 
     @property
-    def trials(self) -> tuple[TrialSnapshot, ...]:
+    def trials(self) -> tuple[TrialProgress, ...]:
         """The last attempt of each trial, in the order in which they began."""
         return tuple(self._trials.values())
 
     @property
-    def to_confirm(self) -> tuple[TrialSnapshot, ...]:
+    def to_confirm(self) -> tuple[TrialProgress, ...]:
         """First runs of the configs that are trained again, the best first."""
         return tuple(self.confirmation.to_confirm())
 
@@ -190,7 +189,7 @@ class Policy:
         one = pausing.last() if last else pausing.next()
         return one.trial if one else None
 
-    def dropped(self) -> list[tuple[TrialSnapshot, Ended]]:
+    def dropped(self) -> list[tuple[TrialProgress, Ended]]:
         """Paused trials that will not go on, some at a time; how they end."""
         if not self.confirmation.begun and not self._stop:
             return []
@@ -260,20 +259,20 @@ class Policy:
         self._take(progress)
         self._next = max(self._next, progress.trial.number + 1)
 
-    def _take(self, progress: TrialProgress) -> TrialSnapshot:
-        """Keep what is known of a trial by now."""
-        one = progress.snapshot()
+    def _take(self, progress: TrialProgress) -> TrialProgress:
+        """Keep what is known of a trial by now; one that makes room for another sweep runs on."""
+        one = replace(progress, paused="") if progress.preempted else progress
         self._trials.put(one)
         self._search.put(one)
         return one
 
-    def _observe_costs(self, one: TrialSnapshot) -> None:
+    def _observe_costs(self, one: TrialProgress) -> None:
         trial = one.trial
         if trial.steps is None:  # else it ends within a round
             total = one.seconds if is_whole(one) else None
             self.costs.observe(trial.number, trial.config, one.round_seconds, total)
 
-    def note(self, progress: TrialProgress) -> TrialSnapshot:
+    def note(self, progress: TrialProgress) -> TrialProgress:
         """A trial has finished a round."""
         one = self._take(progress)
         self._observe_costs(one)
@@ -297,7 +296,7 @@ class Policy:
         self._judged.discard(progress.trial.number)
         self._take(progress)
 
-    def _verdict(self, one: TrialSnapshot) -> Ended | Paused | None:
+    def _verdict(self, one: TrialProgress) -> Ended | Paused | None:
         trial = one.trial
         if ended := stopped_early(one, self.plan.early_stopping):
             return ended
@@ -309,11 +308,11 @@ class Policy:
         """An attempt of a trial has ended that will be tried again."""
         self._ladder.lose(self._take(progress))
 
-    def end(self, progress: TrialProgress) -> list[tuple[TrialSnapshot, Ended]]:
+    def end(self, progress: TrialProgress) -> list[tuple[TrialProgress, Ended]]:
         """A trial has ended; return those that are no longer needed, and how to end them."""
         # of those that confirm, `restore` begins some later
         known = progress.trial.number in self._trials
-        one = self._take(progress) if known else progress.snapshot()
+        one = self._take(progress) if known else progress
         self._observe_costs(one)
         self._search.note_end(one)
         if self.ladder is not None or one.trial.phase is not Phase.LADDER:
@@ -323,7 +322,7 @@ class Policy:
             self._search.narrow(found)
         return needless
 
-    def overdue(self, gone: float) -> list[tuple[TrialSnapshot, Ended]]:
+    def overdue(self, gone: float) -> list[tuple[TrialProgress, Ended]]:
         """Trials of the search that run into the time that is kept for confirming; how to end them.
 
         Each is named once.
@@ -360,10 +359,10 @@ class Policy:
             self.begin(progress)
         self._ladder.take_up(waiting)
         for progress in paused:
-            self._observe_costs(progress.snapshot())
+            self._observe_costs(progress)
         for progress in past.last:
             if progress.trial.phase is Phase.SEARCH:
-                self._search.note_rounds(progress.snapshot())
+                self._search.note_rounds(progress)
             if progress.trial.number not in past.under_way:
                 self.end(progress)
         if past.first_again is not None and not extended and self._was_over(past.first_again):

@@ -26,7 +26,7 @@ from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.proposer import STARTUP, ObservedTrials, Proposal, Proposer
 from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.values.plan import Plan
-from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.stop_reason import (
     Stop,
     StopReason,
@@ -52,11 +52,11 @@ class MemoryLimits:
         #: configs that have come to the end of a round, by the number of their first trial
         self._trained: dict[int, Config] = {}
         #: trials that have failed for want of memory, but those that others have refuted
-        self._failed: list[TrialSnapshot] = []
+        self._failed: list[TrialProgress] = []
         #: those of them that limit the search
-        self.limits: list[TrialSnapshot] = []
+        self.limits: list[TrialProgress] = []
 
-    def note_rounds(self, one: TrialSnapshot) -> None:
+    def note_rounds(self, one: TrialProgress) -> None:
         """Know that a trial has come to the end of a round, if it has."""
         number, config = one.trial.number, one.trial.config
         if not one.rounds or number in self._trained:
@@ -67,7 +67,7 @@ class MemoryLimits:
             self._failed = [o for o in self._failed if not as_much(config, o.trial.config)]
             self._find_limits()
 
-    def note_end(self, one: TrialSnapshot) -> None:
+    def note_end(self, one: TrialProgress) -> None:
         """Know how a trial has ended that is not tried again."""
         if one.ended is None or one.ended.outcome is not Outcome.OUT_OF_MEMORY:
             return
@@ -91,7 +91,7 @@ class MemoryLimits:
         return list(map(_line, self.limits))
 
 
-def _line(one: TrialSnapshot) -> str:
+def _line(one: TrialProgress) -> str:
     config = as_lstm_config(one.trial.config)
     return (
         f"{one.trial.id} ran out of memory: {config.direction} networks with {config.layers} or "
@@ -154,7 +154,7 @@ class SearchPhase:
         for one in self._trials.values():
             self.put(one)
 
-    def put(self, one: TrialSnapshot) -> None:
+    def put(self, one: TrialProgress) -> None:
         """Know a trial of any phase, or what has become of it."""
         number, ended = one.trial.number, one.ended
         self._memory.note_rounds(one)
@@ -171,7 +171,7 @@ class SearchPhase:
             self.pausing.put(one)
         self._observe(one)
 
-    def _observe(self, one: TrialSnapshot) -> None:
+    def _observe(self, one: TrialProgress) -> None:
         if one.trial.phase is Phase.CONFIRM:
             return
         number, config = one.trial.number, one.trial.config
@@ -283,16 +283,16 @@ class SearchPhase:
 
     # what is known
 
-    def _own(self) -> list[TrialSnapshot]:
+    def _own(self) -> list[TrialProgress]:
         return [one for one in self._trials.values() if one.trial.phase is Phase.SEARCH]
 
-    def _is_judged(self, one: TrialSnapshot) -> bool:
+    def _is_judged(self, one: TrialProgress) -> bool:
         """Whether TPE is told how good a trial is."""
         if one.ended or not self.pausing:
             return one.ended is not None
         return one.trial.phase is Phase.SEARCH and self.pausing.may_judge(one)
 
-    def _point(self, one: TrialSnapshot) -> dict[str, float]:
+    def _point(self, one: TrialProgress) -> dict[str, float]:
         point, config = one.trial.point, one.trial.config
         if one.trial.steps is not None:  # its loss is that of fewer steps than others take
             return {}
@@ -329,14 +329,14 @@ class SearchPhase:
 
     # what is cut short, and when all is over
 
-    def note_rounds(self, one: TrialSnapshot) -> None:
+    def note_rounds(self, one: TrialProgress) -> None:
         """Remember how good a trial was after each of its rounds, if that is asked at rungs."""
         if self.pausing:
             return
         for number, best in enumerate(one.best_so_far, start=1):
             self._rungs.setdefault(number, {})[one.trial.number] = best
 
-    def judge(self, one: TrialSnapshot) -> Ended | Paused | None:
+    def judge(self, one: TrialProgress) -> Ended | Paused | None:
         """How a trial ends after a round, or why it is paused; None if it goes on."""
         if self.pausing:
             return self.pausing.judge(one)
@@ -349,7 +349,7 @@ class SearchPhase:
         decision = halving.decide(epoch, one.best_so_far[-1], others, places=places)
         return None if decision.go_on else Ended(Outcome.PRUNED, decision.reason)
 
-    def note_end(self, one: TrialSnapshot) -> None:
+    def note_end(self, one: TrialProgress) -> None:
         """Know how a trial has ended that is not tried again, in whichever phase."""
         self._memory.note_end(one)
         if self._large:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lstm_sweep.search.policy.confirmation import Reserve, makespan
-from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Phase
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def expected_left(policy: Policy, gone: float) -> float | None:
     runs = [needs[config] for config in again.order(list(needs), kept.trials, begun)]
     running = [one for one in trials if not one.ended and not one.paused]
 
-    def rest(one: TrialSnapshot) -> float:
+    def rest(one: TrialProgress) -> float:
         whole = needs.get(one.trial.config) or again.seconds_of(one)
         return max(0.0, whole - sum(one.round_seconds))
 

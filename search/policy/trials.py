@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Phase
 
 
@@ -51,11 +51,11 @@ class Ranking:
         return [number for _, number in self._keys[:count]]
 
 
-class Trials(Mapping[int, TrialSnapshot]):
+class Trials(Mapping[int, TrialProgress]):
     """Trials by their number, in the order in which they were first put."""
 
-    def __init__(self, trials: Iterable[TrialSnapshot] = ()) -> None:
-        self._trials: dict[int, TrialSnapshot] = {}
+    def __init__(self, trials: Iterable[TrialProgress] = ()) -> None:
+        self._trials: dict[int, TrialProgress] = {}
         self._places: dict[int, int] = {}
         self._open: set[int] = set()
         self._paused: set[int] = set()
@@ -66,7 +66,7 @@ class Trials(Mapping[int, TrialSnapshot]):
         for one in trials:
             self.put(one)
 
-    def put(self, one: TrialSnapshot) -> None:
+    def put(self, one: TrialProgress) -> None:
         """Know a trial, or what has become of it."""
         number, first = one.trial.number, one.trial.phase is not Phase.CONFIRM
         self._places.setdefault(number, len(self._places))
@@ -80,7 +80,7 @@ class Trials(Mapping[int, TrialSnapshot]):
         if first and one.trial.steps is None:
             self._so_far.put(number, one.ranked_loss if one.ended else one.best_loss)
 
-    def __getitem__(self, number: int) -> TrialSnapshot:
+    def __getitem__(self, number: int) -> TrialProgress:
         return self._trials[number]
 
     def __iter__(self) -> Iterator[int]:
@@ -89,7 +89,7 @@ class Trials(Mapping[int, TrialSnapshot]):
     def __len__(self) -> int:
         return len(self._trials)
 
-    def _in_order(self, numbers: Iterable[int]) -> list[TrialSnapshot]:
+    def _in_order(self, numbers: Iterable[int]) -> list[TrialProgress]:
         return [self._trials[number] for number in sorted(numbers, key=self._places.__getitem__)]
 
     @property
@@ -98,30 +98,30 @@ class Trials(Mapping[int, TrialSnapshot]):
         return bool(self._paused)
 
     @property
-    def open(self) -> list[TrialSnapshot]:
+    def open(self) -> list[TrialProgress]:
         """Trials that have not ended."""
         return self._in_order(self._open)
 
     @property
-    def paused(self) -> list[TrialSnapshot]:
+    def paused(self) -> list[TrialProgress]:
         """Trials that are paused."""
         return self._in_order(self._paused)
 
-    def first_paused(self, count: int = FEW_PAUSED) -> list[TrialSnapshot]:
+    def first_paused(self, count: int = FEW_PAUSED) -> list[TrialProgress]:
         """The first so many of those that are paused."""
         first = heapq.nsmallest(count, self._paused, key=self._places.__getitem__)
         return [self._trials[number] for number in first]
 
     @property
-    def again(self) -> list[TrialSnapshot]:
+    def again(self) -> list[TrialProgress]:
         """Trials that confirm a config."""
         return self._in_order(self._again)
 
-    def ranked(self) -> list[TrialSnapshot]:
+    def ranked(self) -> list[TrialProgress]:
         """First runs of configs that have ended with a loss, the best first."""
         return [self._trials[number] for number in self._ranked.numbers()]
 
-    def best_so_far(self, count: int | None = None) -> list[TrialSnapshot]:
+    def best_so_far(self, count: int | None = None) -> list[TrialProgress]:
         """The best so many first runs, or all, by their loss so far, those under way too.
 
         Those that take a number of steps only are left out.

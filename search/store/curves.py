@@ -17,11 +17,10 @@ from lstm_sweep.search.store.tags import Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.progress import (
     TrialProgress,
-    TrialSnapshot,
     comparable,
     round_seconds,
 )
-from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Slot
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase
 
 #: values of a round that are read
 NAMES = (*CURVE, "scoring_seconds")
@@ -201,8 +200,6 @@ def read_attempt(
     return TrialProgress(
         record.trial,
         record.run_id,
-        Slot(0),
-        job=None,
         rounds=rounds,
         ended=_ended(record),
         seconds=slot_seconds(record, rounds, before),
@@ -220,17 +217,17 @@ def _ended(record: TrialRecord) -> Ended | None:
 
 def without_rounds(record: TrialRecord) -> TrialProgress:
     """An attempt of which no more can be read; it counts as one that has not ended."""
-    return TrialProgress(record.trial, record.run_id, Slot(0), job=None)
+    return TrialProgress(record.trial, record.run_id)
 
 
 def confirmed_of(store: Store, records: Sequence[TrialRecord]) -> list[Confirmed]:
     """The configs of a sweep's trials that were trained again; `records` are all of them."""
     again = {one.trial.config for one in records if one.trial.phase is Phase.CONFIRM}
-    known = dict[int, TrialSnapshot]()
+    known = dict[int, TrialProgress]()
     for one in (one for one in records if one.trial.config in again):
         try:
-            known[one.trial.number] = read_attempt(store, one).snapshot()
+            known[one.trial.number] = read_attempt(store, one)
         except BadRunError:
-            known[one.trial.number] = without_rounds(one).snapshot()
+            known[one.trial.number] = without_rounds(one)
     best = next(iter(reader.ranked([*records])), None)
     return confirmed(known, None if best is None else best.trial.config)

@@ -30,13 +30,41 @@ def round_seconds(rounds: Iterable[Mapping[str, float]]) -> list[float]:
     return [one["round_seconds"] for one in rounds if "round_seconds" in one]
 
 
-class _Results:
-    """What follows from the rounds and the end of a trial."""
+#: of a trial that was read back from the store
+NO_SLOT = Slot(0)
+
+
+@dataclass(frozen=True)
+class TrialProgress:
+    """What is known of a trial while it runs, and when it has ended."""
 
     trial: Trial
+    run_id: str = ""
+    slot: Slot = NO_SLOT
+    #: what a worker was given; None for a trial that was read back from the store
+    job: Job | None = None
     #: metrics of each finished round, in order
-    rounds: Sequence[dict[str, float]]
-    ended: Ended | None
+    rounds: Sequence[dict[str, float]] = ()
+    #: whether the last round still has to be logged
+    unlogged: bool = False
+    #: whether its config, or its template, trains no other round
+    last: bool = False
+    latest: Progressed | None = None
+    ended: Ended | None = None
+    #: when it began, in seconds of the driver's clock
+    began: float = 0.0
+    #: when it went on after it had waited; None if it has not
+    resumed: float | None = None
+    #: for which it had a slot, by the end of its last stretch on one
+    seconds: float = 0.0
+    #: why it waits for a slot; empty while it has one, and once it has ended
+    paused: str = ""
+    #: whether it only waits since another sweep needs its slot: the search is not told then
+    preempted: bool = False
+    #: whether it has waited
+    waited: bool = False
+    #: whether a worker was started for it
+    started: bool = False
 
     @cached_property
     def best_so_far(self) -> list[float]:
@@ -79,59 +107,6 @@ class _Results:
         """The loss that this trial competes with; None if it has none."""
         return self.best_loss if self.ended and self.ended.outcome.ranks else None
 
-
-@dataclass(frozen=True)
-class TrialSnapshot(_Results):
-    """What a search knows of a trial, as it was at one moment."""
-
-    trial: Trial
-    slot: Slot
-    rounds: tuple[dict[str, float], ...]
-    ended: Ended | None
-    #: whether its config, or its template, trains no other round
-    last: bool
-    #: when it began, in seconds of the driver's clock
-    began: float
-    #: for which it had a slot, by the end of its last stretch on one
-    seconds: float
-    #: why it waits for a slot; empty while it has one, and once it has ended
-    paused: str = ""
-    #: whether it has waited
-    waited: bool = False
-
-
-@dataclass(frozen=True)
-class TrialProgress(_Results):
-    """What is known of a trial while it runs, and when it has ended."""
-
-    trial: Trial
-    run_id: str
-    slot: Slot
-    #: what a worker was given; None for a trial that was read back from the store
-    job: Job | None
-    #: metrics of each finished round, in order
-    rounds: Sequence[dict[str, float]] = ()
-    #: whether the last round still has to be logged
-    unlogged: bool = False
-    #: whether its config, or its template, trains no other round
-    last: bool = False
-    latest: Progressed | None = None
-    ended: Ended | None = None
-    #: when it began, in seconds of the driver's clock
-    began: float = 0.0
-    #: when it went on after it had waited; None if it has not
-    resumed: float | None = None
-    #: for which it had a slot, by the end of its last stretch on one
-    seconds: float = 0.0
-    #: why it waits for a slot; empty while it has one, and once it has ended
-    paused: str = ""
-    #: whether it only waits since another sweep needs its slot: the search is not told then
-    preempted: bool = False
-    #: whether it has waited
-    waited: bool = False
-    #: whether a worker was started for it
-    started: bool = False
-
     def with_round(self, done: RoundDone) -> Self:
         """Note a round; the last one of all is to be logged together with the outcome.
 
@@ -171,11 +146,3 @@ class TrialProgress(_Results):
     def seconds_by(self, now: float) -> float:
         """For how long it had a slot by now; where it waits, by the time it was paused."""
         return self.seconds if self.paused else self.seconds + now - self.stretch_began
-
-    def snapshot(self) -> TrialSnapshot:
-        """The trial as it stands, as a value for the policy."""
-        paused = "" if self.preempted else self.paused
-        return TrialSnapshot(
-            self.trial, self.slot, tuple(self.rounds), self.ended, self.last, self.began,
-            self.seconds, paused, self.waited,
-        )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Ended, Outcome
 
 
@@ -117,7 +117,7 @@ def space_is_tried(count: int, limits: Sequence[str] = ()) -> Stop:
     return Stop(StopReason.SPACE, text)
 
 
-def stopped_early(one: TrialSnapshot, epochs: int) -> Ended | None:
+def stopped_early(one: TrialProgress, epochs: int) -> Ended | None:
     """How a trial ends that has not improved for so many epochs (0: never); None if it goes on."""
     done, patience = len(one.rounds), epochs * one.trial.rounds_per_epoch
     best = one.best_round or done
@@ -126,7 +126,7 @@ def stopped_early(one: TrialSnapshot, epochs: int) -> Ended | None:
     return Ended(Outcome.COMPLETE, f"no better since epoch {one.trial.epoch_text(best)}")
 
 
-def trials_without_gain(searched: Iterable[TrialSnapshot]) -> int:
+def trials_without_gain(searched: Iterable[TrialProgress]) -> int:
     """Most trials in a row of the search, ended or paused, in which the best loss stayed.
 
     It has to improve by more than noise. What trials gain that still run once patience is lost does
@@ -150,7 +150,7 @@ def _counts(ended: Ended) -> bool:
     return not (outcome in (Outcome.OUT_OF_TIME, Outcome.STOPPED) or outcome.is_accident)
 
 
-def noise(one: TrialSnapshot) -> float:
+def noise(one: TrialProgress) -> float:
     """How much a trial's validation loss moves from round to round once it has settled, nats.
 
     The median absolute step over the second half of its rounds.

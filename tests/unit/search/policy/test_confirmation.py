@@ -15,7 +15,7 @@ from lstm_sweep.search.policy.cost import ObservedCosts
 from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.values.objective import RETURNED_LOSS
 from lstm_sweep.search.values.plan import Plan
-from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.stop_reason import NO_RESULT
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from tests.unit.search.policy.player import (
@@ -28,15 +28,15 @@ from tests.unit.search.policy.player import (
 )
 
 
-def first_run(number: int, rounds: int, loss: float, ended: Ended | None = None) -> TrialSnapshot:
+def first_run(number: int, rounds: int, loss: float, ended: Ended | None = None) -> TrialProgress:
     """A trial of the search whose rounds take 10 s each and have the same loss."""
     config = TrialConfig(epochs=99, layer_size=16 * (number + 1))
     course = course_of(Trial(sweep="s", number=number, config=config, seed=0))
     done = with_rounds(course, *[{"val_loss": loss, "round_seconds": 10.0}] * rounds)
-    return (done.with_end(ended, 10.0 * rounds) if ended else done).snapshot()
+    return done.with_end(ended, 10.0 * rounds) if ended else done
 
 
-def confirmation(seconds: float, *known: TrialSnapshot, slots: int = 1) -> Confirmation:
+def confirmation(seconds: float, *known: TrialProgress, slots: int = 1) -> Confirmation:
     problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
     plan = Plan(seconds=seconds, trials=50)
     return Confirmation(plan, problem, Trials(known), ObservedCosts(), Slots(slots))
@@ -91,9 +91,9 @@ def test_a_sweep_says_what_was_not_left_to_train_its_best_config_again(
     assert again.omitted().endswith(f" s, and {left}")
 
 
-def first(number: int, loss: float) -> TrialSnapshot:
+def first(number: int, loss: float) -> TrialProgress:
     one = course_of(Trial(sweep="s", number=number, config=TrialConfig(), seed=0))
-    return with_rounds(one, {"val_loss": loss}).with_end(Ended(Outcome.COMPLETE), 1.0).snapshot()
+    return with_rounds(one, {"val_loss": loss}).with_end(Ended(Outcome.COMPLETE), 1.0)
 
 
 def again(number: int, *losses: float, best: bool = False, **more: Any) -> Confirmed:
@@ -175,7 +175,7 @@ def test_a_further_run_that_was_cut_short_counts_from_the_best_epoch_of_the_firs
     assert found.failed == ({} if counts else {outcome: 1})
 
 
-def in_steps(number: int, loss: float) -> TrialSnapshot:
+def in_steps(number: int, loss: float) -> TrialProgress:
     """A trial of the ladder that took a few steps."""
     one = first(number, loss)
     return replace(one, trial=replace(one.trial, phase=Phase.LADDER, steps=60))
@@ -191,7 +191,7 @@ def in_steps(number: int, loss: float) -> TrialSnapshot:
     ],
 )
 def test_a_config_that_was_tried_several_times_is_confirmed_once_beside_its_best_whole_run(
-    runs: tuple[TrialSnapshot, ...], chosen: int
+    runs: tuple[TrialProgress, ...], chosen: int
 ) -> None:
     further = first(9, 1.55)
     further = replace(further, trial=replace(further.trial, seed=1, phase=Phase.CONFIRM))

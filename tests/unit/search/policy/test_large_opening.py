@@ -127,7 +127,7 @@ def with_another(trials: Trials, rounds: int, phase: Phase = Phase.SEARCH) -> No
     """A trial that has so many rounds."""
     other = Trial(sweep="s", number=0, config=TrialConfig(), seed=0, phase=phase)
     done = with_rounds(course_of(other), *[{"val_loss": 2.0, "round_seconds": 1.0}] * rounds)
-    trials.put(done.snapshot())
+    trials.put(done)
 
 
 def test_it_is_begun_once_another_has_shown_what_a_trial_is_worth() -> None:
@@ -170,7 +170,7 @@ def test_one_that_says_when_is_begun_then_and_compared_at_the_nearest_rung(
 def test_there_is_one_at_most_in_whichever_windows(config: TrialConfig) -> None:
     large, trials = opening_of(longer=[IN_LONGER])
     with_another(trials, BEGUN_AFTER)
-    large.recognize(course_of(Trial(sweep="s", number=1, config=config, seed=1)).snapshot())
+    large.recognize(course_of(Trial(sweep="s", number=1, config=config, seed=1)))
     assert large.next(admits_all, 100.0) is None
 
 

@@ -8,7 +8,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.driver.resume import how_to_go_on, spent
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.plan import ALGORITHMS, Plan
-from lstm_sweep.search.values.progress import TrialSnapshot
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import (
     Stop,
@@ -163,10 +163,10 @@ def test_a_space_that_is_used_up_may_be_confirmed_still(slots: int) -> None:
 
 
 def test_trials_that_are_cut_off_when_the_search_is_over_are_no_trials_without_gain() -> None:
-    def ended(number: int, loss: float, outcome: Outcome) -> TrialSnapshot:
+    def ended(number: int, loss: float, outcome: Outcome) -> TrialProgress:
         trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
         one = with_rounds(course_of(trial), {"val_loss": loss}).with_end(Ended(outcome), 1.0)
-        return replace(one, began=float(number)).snapshot()
+        return replace(one, began=float(number))
 
     searched = [ended(0, 2.0, Outcome.COMPLETE), ended(1, 2.5, Outcome.PRUNED)]
     assert trials_without_gain(searched) == 1

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.trials import Trials
-from lstm_sweep.search.values.progress import TrialSnapshot
-from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Slot, Trial
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 
 ENDED = [None, Ended(Outcome.COMPLETE), Ended(Outcome.ERROR), Ended(Outcome.LOST)]
 
 
 @st.composite
-def snapshots(draw: st.DrawFn) -> TrialSnapshot:
+def progress(draw: st.DrawFn) -> TrialProgress:
     number = draw(st.integers(0, 12))
     phase = [Phase.SEARCH, Phase.SEARCH, Phase.LADDER, Phase.CONFIRM][number % 4]
     trial = Trial(
@@ -25,20 +25,20 @@ def snapshots(draw: st.DrawFn) -> TrialSnapshot:
     )  # fmt: skip
     losses = draw(st.lists(st.sampled_from([1.0, 2.0, 3.0]), max_size=3))
     ended = draw(st.sampled_from(ENDED))
-    return TrialSnapshot(
-        trial, Slot(0), tuple({"val_loss": loss} for loss in losses), ended, last=False,
-        began=0.0, seconds=1.0, paused="" if ended else draw(st.sampled_from(["", "at epoch 1"])),
+    return TrialProgress(
+        trial, rounds=[{"val_loss": loss} for loss in losses], ended=ended,
+        seconds=1.0, paused="" if ended else draw(st.sampled_from(["", "at epoch 1"])),
     )  # fmt: skip
 
 
-def by_loss(found: Sequence[tuple[float | None, TrialSnapshot]]) -> list[TrialSnapshot]:
+def by_loss(found: Sequence[tuple[float | None, TrialProgress]]) -> list[TrialProgress]:
     known = [(loss, one.trial.number, one) for loss, one in found if loss is not None]
     return [one for *_, one in sorted(known, key=lambda key: key[:2])]
 
 
-@given(st.lists(snapshots(), max_size=40))
-def test_what_is_kept_up_to_date_is_what_is_found_anew(puts: list[TrialSnapshot]) -> None:
-    trials, plain = Trials(), dict[int, TrialSnapshot]()
+@given(st.lists(progress(), max_size=40))
+def test_what_is_kept_up_to_date_is_what_is_found_anew(puts: list[TrialProgress]) -> None:
+    trials, plain = Trials(), dict[int, TrialProgress]()
     for one in puts:
         trials.put(one)
         plain[one.trial.number] = one

@@ -9,7 +9,7 @@ from lstm_sweep.search.policy.confirmed import Confirmed
 from lstm_sweep.search.report.charts import Axis, Value
 from lstm_sweep.search.report.findings import Findings, TrialFinding
 from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Trial
 
 NATS = "validation loss (nats per symbol)"
 AXES = (
@@ -76,6 +76,6 @@ def confirmation(number: int, mean: float, p: float | None, **more: Any) -> Conf
     """A config of sweep `s` that was trained again with three seeds; without `p` it is the best."""
     ran = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
     ended = Ended(Outcome.COMPLETE)
-    first = TrialProgress(ran, "", Slot(0), None, rounds=[{"val_loss": mean}], ended=ended)
+    first = TrialProgress(ran, rounds=[{"val_loss": mean}], ended=ended)
     given: dict[str, Any] = {"losses": (mean - 0.1, mean, mean + 0.1), "is_best": p is None}
-    return Confirmed(first.snapshot(), **(given | {"p": p, "above": 0.1} | more))
+    return Confirmed(first, **(given | {"p": p, "above": 0.1} | more))
