@@ -20,7 +20,7 @@ from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.bundle.served_model import NUMBERS
-from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Corpus, excerpt
@@ -51,12 +51,11 @@ from lstm_sweep.search.driver.task import (
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
-from lstm_sweep.search.policy.prior import EarlierBest
+from lstm_sweep.search.policy.prior import MOST, EarlierBest
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.process.output import silenced
 from lstm_sweep.search.store import reader, registry
-from lstm_sweep.search.store.earlier_sweeps import earlier_best
 from lstm_sweep.search.store.journal import SCHEMA, WEIGHTS, Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
@@ -84,6 +83,30 @@ def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
         f"data '{source.data}' have changed since trial {record.trial.id}: found digest "
         f"{corpus.digest}, expected {expected}"
     )
+
+
+#: sweeps that are looked at, the newest, and trials of each, those with the lowest losses
+EARLIER_SWEEPS, THEIR_TRIALS = 20, 20
+
+
+def earlier_best(store: Store, corpus_digest: str) -> tuple[EarlierBest, ...]:
+    """The best trials of the newest sweeps on a corpus, no config twice.
+
+    Runs that cannot be read are left out.
+    """
+    found: dict[TrialConfig, EarlierBest] = {}
+    own = {Tag.ROLE: "sweep", Tag.CORPUS_DIGEST: corpus_digest}
+    for tags in map(Tags, store.runs(own, newest=EARLIER_SWEEPS)):
+        if reader.run_kind(tags) is not reader.CORPUS:
+            continue
+        children = store.lowest_runs({Tag.PARENT: tags.run_id}, "best_val_loss", THEIR_TRIALS)
+        trained = [one for one in children if one.data.tags.get(Tag.PHASE) in reader.TRAINED]
+        if best := next(iter(reader.ranked(reader.readable_trials(trained))), None):
+            config = as_lstm_config(best.trial.config)
+            found.setdefault(config, EarlierBest(best.trial.id, config))
+        if len(found) == MOST:
+            break
+    return tuple(found.values())
 
 
 #: name of the folder with the network's files in that of the model

@@ -14,11 +14,10 @@ from lstm_sweep.search.policy.prior import EarlierBest
 from lstm_sweep.search.policy.time_left import seconds_left
 from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.curves import OPEN, began_s, read_attempt, waited_seconds
-from lstm_sweep.search.store.earlier_sweeps import read_prior
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import TRAINED, TrialRecord, apart
-from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tags import Tag, Tags, prior_of
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
@@ -128,7 +127,7 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
         run_id=run.info.run_id,
         lease=lease,
         spec=spec,
-        prior=read_prior(Tags(run)),
+        prior=prior_of(Tags(run)),
         params=frozenset(run.data.params),
         seconds=seconds,
         slot_seconds=slot_s(run),

@@ -33,10 +33,9 @@ from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.prior import EarlierBest
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.signals import Interrupts
-from lstm_sweep.search.store.earlier_sweeps import prior_tag
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal, spec_tags
-from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tags import Tag, prior_tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, StopReason

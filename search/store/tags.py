@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 
+from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.search.device import Device
+from lstm_sweep.search.policy.prior import MOST, EarlierBest
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.values.options import number
 
@@ -29,13 +31,9 @@ MOST_SECONDS = 1e11
 class Tag:
     """Names of the tags of runs, of their data and of the experiment."""
 
-    #: number of a trial's attempt, from 1
     ATTEMPT = "sweep.attempt"
-    #: name of a baseline
     BASELINE = "sweep.baseline"
-    #: a trial's config, as JSON
     CONFIG = "sweep.config"
-    #: digest of the corpus
     CORPUS_DIGEST = "sweep.corpus_digest"
     #: changes of its spec with which a queued sweep goes on, as JSON; empty or missing: none
     CHANGES = "sweep.changes"
@@ -67,13 +65,10 @@ class Tag:
     MODEL_LOSS = "sweep.model_loss"
     #: summary of a sweep, which the MLflow UI shows at the top of its page
     NOTE = "mlflow.note.content"
-    #: name of the sweep
     NAME = "sweep.name"
     #: node of a cluster that a trial was trained on, the last one if it was on several
     NODE = "sweep.node"
-    #: how a trial has ended
     OUTCOME = "sweep.outcome"
-    #: user of a service who has submitted a sweep
     OWNER = "sweep.owner"
     #: run of the sweep that a run belongs to
     PARENT = "mlflow.parentRunId"
@@ -83,11 +78,9 @@ class Tag:
     PAUSED = "sweep.paused"
     #: rounds after which a trial ends; missing: after all epochs
     MOST_ROUNDS = "sweep.most_rounds"
-    #: part of the sweep that a run belongs to
     PHASE = "sweep.phase"
     #: sweeps with a higher one are given slots first; a whole number
     PRIORITY = "sweep.priority"
-    #: program that made a run
     PROGRAM = "mlflow.source.name"
     #: set before a sweep is deleted (`all`) or all of it but its best trial (`best`): it goes on
     #: no more
@@ -98,7 +91,6 @@ class Tag:
     QUEUE_SIGNATURE = "sweep.queue_signature"
     #: why a trial or a sweep has ended, for people
     REASON = "sweep.reason"
-    #: run that this one repeats
     RERUN_OF = "sweep.rerun_of"
     #: rounds into which each epoch of a trial is divided; 1 if missing
     ROUNDS_PER_EPOCH = "sweep.rounds_per_epoch"
@@ -112,7 +104,6 @@ class Tag:
     SCORING_SECONDS = "sweep.scoring_seconds"
     #: seconds for which a sweep was driven, or for which a trial that has waited had slots
     SECONDS = "sweep.seconds"
-    #: seed of the sweep or the trial
     SEED = "sweep.seed"
     #: steps of the optimizer after which a trial ends; missing: after all epochs
     STEPS = "sweep.steps"
@@ -122,11 +113,9 @@ class Tag:
     SLOTS = "sweep.slots"
     #: seconds for which a sweep had slots, all slots together, up to when `SECONDS` was written
     SLOT_SECONDS = "sweep.slot_seconds"
-    #: digest of the space
     SPACE_DIGEST = "sweep.space_digest"
     #: prefix of the tags with the parts of a sweep's spec, followed by the number of the part
     SPEC = "sweep.spec."
-    #: digest of the spec
     SPEC_DIGEST = "sweep.spec_digest"
     #: signature of a service: what it drives
     SPEC_SIGNATURE = "sweep.spec_signature"
@@ -136,7 +125,6 @@ class Tag:
     STATE = "sweep.state"
     #: when a sweep was queued, seconds since 1970
     SUBMITTED = "sweep.submitted"
-    #: digest of the spec as it was submitted
     SUBMITTED_DIGEST = "sweep.submitted_digest"
     #: set by `stop` and `pause` to end a sweep
     STOP = "sweep.stop"
@@ -146,19 +134,16 @@ class Tag:
     TEMPLATE = "sweep.template"
     #: where the time of a sweep went, as JSON
     TIME = "sweep.time"
-    #: number of the trial
     TRIAL = "sweep.trial"
     #: why the best config of a sweep was not trained again; empty or missing if it was
     UNCONFIRMED = "sweep.unconfirmed"
     #: `yes` if a trial continues when its sweep is resumed
     UNFINISHED = "sweep.unfinished"
-    #: user who made a run
     #: share of the validation symbols that training data do not have; missing: none
     UNKNOWN_SHARE = "sweep.unknown_share"
     USER = "mlflow.user"
     #: Hyperopt point of a config, as JSON
     VALS = "sweep.vals"
-    #: verdict of a rerun
     VERDICT = "sweep.verdict"
     #: prefix of the tags of an experiment with shared views of its page, followed by their key
     VIEW_STATE = "mlflow.sharedViewState."
@@ -220,22 +205,19 @@ class Tags(Mapping[str, str]):
 
     def seconds(self, name: str) -> float:
         """Seconds, also since 1970; 0 if the tag is missing."""
-        try:
-            found = float(self._given.get(name) or 0)
-        except ValueError:
-            found = math.nan
-        if not 0 <= found <= MOST_SECONDS:
-            raise self.bad(name, "a number of seconds")
-        return found
+        return self._up_to(MOST_SECONDS, name, "a number of seconds")
 
     def share(self, name: str) -> float:
         """A number from 0 to 1; 0 if the tag is missing."""
+        return self._up_to(1, name, "a share")
+
+    def _up_to(self, most: float, name: str, expected: str) -> float:
         try:
             found = float(self._given.get(name) or 0)
         except ValueError:
             found = math.nan
-        if not 0 <= found <= 1:
-            raise self.bad(name, "a share")
+        if not 0 <= found <= most:
+            raise self.bad(name, expected)
         return found
 
     def word(self, name: str, words: type[Words], *others: str) -> str:
@@ -266,10 +248,10 @@ def is_finite(value: object) -> bool:
 
 def point_of(tags: Tags) -> dict[str, float]:
     """The Hyperopt point of a trial's config."""
-    found: dict[str, float] = tags.json(Tag.VALS, dict, "{}")
-    if not all(map(is_finite, found.values())):
+    point: dict[str, float] = tags.json(Tag.VALS, dict, "{}")
+    if not all(map(is_finite, point.values())):
         raise tags.bad(Tag.VALS, "a number for each hyperparameter")
-    return found
+    return point
 
 
 def finite(metrics: Mapping[str, float], name: str) -> float | None:
@@ -327,3 +309,21 @@ def scoring_of(tags: Tags) -> Scoring:
         expected = "numbers of targets, of a seed, and of adjacent targets"
         raise tags.bad(Tag.SCORING, expected) from None
     return Scoring(targets=counts[0], seed=counts[1], adjacent=counts[2])
+
+
+def prior_tag(prior: Sequence[EarlierBest]) -> dict[str, str]:
+    """The tag about the trials that a sweep is begun with; none if there are none."""
+    written = [[one.trial, one.config.to_dict()] for one in prior]
+    return {Tag.PRIOR: json.dumps(written, separators=(",", ":"))} if prior else {}
+
+
+def prior_of(tags: Tags) -> tuple[EarlierBest, ...]:
+    """The trials that a sweep was begun with."""
+    written = tags.json(Tag.PRIOR, list, "[]")
+    pairs = (isinstance(one, list) and list(map(type, one)) == [str, dict] for one in written)
+    if len(written) > MOST or not all(pairs):
+        raise tags.bad(Tag.PRIOR, "trials with their configs, as `launch` has written them")
+    try:
+        return tuple(EarlierBest(trial, TrialConfig.from_dict(values)) for trial, values in written)
+    except InputError as error:
+        raise BadRunError(f"run {tags.run_id}: tag {Tag.PRIOR}: {error}") from None

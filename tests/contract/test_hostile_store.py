@@ -14,12 +14,11 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api import listings, preparation, references
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.driver import lease, own_templates, resume
-from lstm_sweep.search.driver.corpus_task import CorpusTask
+from lstm_sweep.search.driver.corpus_task import CorpusTask, earlier_best
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.results import export, rerun
 from lstm_sweep.search.store import reader, server
-from lstm_sweep.search.store.earlier_sweeps import earlier_best
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.settings import Settings
