@@ -7,9 +7,9 @@ from html import escape
 from typing import Any
 
 from lstm_sweep.models.rounds import epochs_text
+from lstm_sweep.search.cli.tables import going_text, loss_text
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.texts.tables import going_text, loss_text
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.times import duration, time_left_text
 

@@ -23,7 +23,7 @@ def observer_of(progress: bool | None) -> Observer:
         from lstm_sweep._notebook import NotebookTable
 
         return NotebookTable()
-    from lstm_sweep.search.commands.display import Lines, open_console
+    from lstm_sweep.search.cli.progress import Lines, open_console
 
     return Lines(open_console(stderr=True))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: largest number of characters of a quoted value and of a message
-LONGEST_VALUE, LONGEST = 120, 1_000
+#: largest number of characters of a quoted value, of a text that is printed, and of a message
+LONGEST_VALUE, LONGEST_SHOWN, LONGEST = 120, 600, 1_000
 
 
 class InputError(ValueError):
@@ -36,6 +36,11 @@ def _line(message: str) -> str:
 def cut(text: str, longest: int = LONGEST_VALUE) -> str:
     """Shorten a text for a message."""
     return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+def plain(text: object) -> str:
+    """A text in one short line, with control characters escaped."""
+    return escaped(cut(str(text), LONGEST_SHOWN))
 
 
 def shown(value: object) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from lstm_sweep.models.config import Config
+from lstm_sweep.models.config import Config, values_text
+from lstm_sweep.models.errors import plain
 from lstm_sweep.search.api import preparation
 from lstm_sweep.search.api.expected import bought, draws, limit_s
 from lstm_sweep.search.driver.task import KnownCosts
@@ -18,6 +19,7 @@ from lstm_sweep.search.policy.prior import described
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.times import about, budget_text
 
 #: fields of a spec that name files
 PLACES = ("data", "template")
@@ -90,6 +92,53 @@ class DryRun:
             "budget": self.budget.to_dict(),
             "notes": list(self.notes),
         }
+
+    def lines(self) -> Iterator[str]:
+        """What a sweep would do, in lines for people: what matters most first."""
+        yield "dry run: nothing is trained, and nothing is created"
+        yield f"takes: {_takes(self)}"
+        if typical := self.typical:
+            yield (
+                f"a typical network: {plain(typical.config.headline())}, {typical.parameters:,} "
+                f"parameters, {typical.memory_bytes / 1e6:,.0f} MB beside TensorFlow's own"
+            )
+            yield (
+                f"its trial would take about {about(typical.seconds)} to its end; most are pruned "
+                f"long before"
+            )
+        yield from map(plain, self.notes)
+        yield from _space_lines(self)
+        yield "--json has every option, as it is resolved"
+
+
+def _takes(result: DryRun) -> str:
+    """For how long, how many trials, and how many at once."""
+    slots, spec = result.slots, result.spec
+    at_once = "as many at once as the cluster has slots" if slots is None else f"{slots} at once"
+    trials, seconds = result.budget.trials, result.budget.seconds
+    wanted = budget_text(spec.get("trials"), spec.get("minutes"))
+    if seconds is None or result.typical is None:
+        return f"{wanted}, {at_once}; nobody knows yet how long a trial takes"
+    return (
+        f"{wanted} at most: about {budget_text(trials, None)} in about {about(seconds)}, {at_once}"
+    )
+
+
+def _space_lines(result: DryRun) -> Iterator[str]:
+    """What varies, a field a line, and what does not, in one line."""
+    configs = "infinitely many" if result.configs is None else f"{result.configs:,}"
+    share = result.refused
+    refused = "" if share is None else f"; the size rule refuses {share:.0%} of them"
+    yield f"space: {configs} configs{refused}"
+    fixed = list[str]()
+    for name, values in result.spec["space"].items():
+        text = plain(f"{name} {values_text(values)}")
+        if isinstance(values, dict) or (isinstance(values, list) and len(values) > 1):
+            yield f"  {text}"
+        else:
+            fixed.append(text)
+    if fixed:
+        yield f"  always: {', '.join(fixed)}"
 
 
 def dry_run(spec: SweepSpec, *, settings: Settings, most_slots: int | None = None) -> DryRun:

@@ -16,8 +16,8 @@ import lstm_sweep
 from lstm_sweep.search import api, cli
 from lstm_sweep.search.api import queue
 from lstm_sweep.search.api.queue import Submission
-from lstm_sweep.search.commands.json_lines import COMMON, SCHEMA
-from lstm_sweep.search.commands.server import COMMANDS
+from lstm_sweep.search.cli.main import COMMANDS
+from lstm_sweep.search.cli.progress import COMMON, SCHEMA
 from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import in_full
 from tests.service_app import API, Place, ResumingService, use_scripted_engines

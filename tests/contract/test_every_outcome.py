@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search import api
-from lstm_sweep.search.commands.display import Lines
+from lstm_sweep.search.cli.progress import Lines
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.values.trial import Ended, Outcome
 from tests.fakes import ScriptedEngine

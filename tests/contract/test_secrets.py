@@ -9,8 +9,7 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.cli import main
-from lstm_sweep.search.commands import lifecycle
+from lstm_sweep.search.cli import main, sweeps
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import secrets
@@ -91,7 +90,7 @@ def test_an_unexpected_failure_shows_no_secret(
         except KeyError:
             raise RuntimeError("http://me:PLANTED@host, PLANTED-1, PLANTED-2") from None
 
-    monkeypatch.setattr(lifecycle, "sweeps", fail)
+    monkeypatch.setattr(sweeps, "sweeps", fail)
     assert main(["sweeps"]) == 1
     out, err = capfd.readouterr()
     assert "unexpected RuntimeError: http://me:***@host, ***, ***" in err

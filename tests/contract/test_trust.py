@@ -23,7 +23,7 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.api.sweep_result import SweepResult
 from lstm_sweep.search.cli import main
-from lstm_sweep.search.commands.display import Lines
+from lstm_sweep.search.cli.progress import Lines
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.store import reader

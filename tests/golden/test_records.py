@@ -16,6 +16,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search import api, cli
+from lstm_sweep.search.cli.main import build_parser
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.values.trial import Ended, Outcome
 from tests.contract.test_commands import SAME, address, folder, place
@@ -43,7 +44,7 @@ def test_help_of_each_command() -> None:
                 for command in action.choices.values():
                     yield from texts(command)
 
-    compare("help.txt", "\n".join(texts(cli.build_parser())))
+    compare("help.txt", "\n".join(texts(build_parser())))
 
 
 Printed = tuple[int, str, str]

@@ -42,7 +42,6 @@ from lstm_sweep.search.service.schemas import ExportSubmission, TokenSubmission,
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.service.uploads import Receiver
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.texts.dry_run import lines as dry_run_lines
 from lstm_sweep.search.values.spec import OPTIONS
 from lstm_sweep.search.values.times import DEFAULT_MINUTES
 
@@ -121,7 +120,7 @@ async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
 def _dry_run(site: Site, given: Mapping[str, str]) -> list[str]:
     """What the sweep of a form would do, in lines; that nothing is begun is said beside them."""
     found = dry_run_of(site, _fields(filled_in(given)))
-    return list(dry_run_lines(found))[1:-1]
+    return list(found.lines())[1:-1]
 
 
 def _fields(filled: Mapping[str, Any]) -> dict[str, Any]:

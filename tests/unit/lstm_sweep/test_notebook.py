@@ -16,7 +16,7 @@ from lstm_sweep._notebook import NotebookTable, page
 from lstm_sweep._progress import observer_of
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.commands.display import Lines
+from lstm_sweep.search.cli.progress import Lines
 from lstm_sweep.search.driver.observer import SILENT
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.engines.trainings import CorpusTraining

@@ -25,7 +25,7 @@ def raised() -> Iterator[tuple[str, ast.Call, str]]:
     """Where a typed error is raised, the call that makes it, and all text in that."""
     folders = ("api", "actions", "client", "commands")
     files = [file for name in folders for file in (ROOT / "search" / name).glob("*.py")]
-    for file in sorted([*files, ROOT / "search/cli.py", ROOT / "search/arguments.py"]):
+    for file in sorted([*files, ROOT / "search/cli/main.py", ROOT / "search/cli/parsers.py"]):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)):

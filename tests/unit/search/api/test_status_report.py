@@ -11,12 +11,12 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search import api
+from lstm_sweep.search.cli.sweeps import status_line
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.texts.sweeps import status_line
 from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec

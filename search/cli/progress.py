@@ -1,0 +1,366 @@
+"""The progress of a sweep: a live table, plain lines, or lines of JSON."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from lstm_sweep.models.errors import plain
+from lstm_sweep.models.rounds import epochs_text
+from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.cli.tables import fitted, going_text, loss_text
+from lstm_sweep.search.cli.terminal import plain_json
+from lstm_sweep.search.driver.observer import SILENT, Observer
+from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.times import QUIET_S, STANDING, duration, pruned_text, time_left_text
+from lstm_sweep.search.values.trial import Outcome, Phase
+
+#: seconds between two repaints of the live table
+REPAINT_S = 0.25
+#: what is said before the first trial waits
+WAITING = (
+    "trials that fall behind wait with all that they have learned; the best third of those that "
+    "came as far go on, the others if there is time"
+)
+#: lines of the live table that are no slots: its head, how many are hidden, and the summary
+LINES_AROUND = 4
+
+
+def _named(progress: TrialProgress) -> str:
+    phase = progress.trial.phase
+    return progress.trial.id + ("" if phase is Phase.SEARCH else f" ({phase})")
+
+
+class Lines:
+    """Plain lines, for logs and pipes: one for each trial, when it waits or ends."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        #: when the last line was written, in seconds of the driver's clock; None before the first
+        self._spoke: float | None = None
+        #: trials of which was said that they wait, and how many of those are pruned since
+        self._waiting: set[int] = set()
+        self._pruned = 0
+
+    def started(self, state: SweepState) -> None:
+        """Begin to count the seconds without a line; print nothing."""
+        self._spoke = state.now
+        self._waiting |= state.paused.keys()  # they waited before the sweep was broken off
+
+    def update(self, state: SweepState) -> None:
+        """Say which trials wait, and how others stand after `QUIET_S` seconds without a line."""
+        if self._spoke is None:
+            self._spoke = state.now
+        for number in state.paused.keys() - self._waiting:
+            if not (progress := state.paused[number]).ended:
+                self._waits(progress, state)
+        if state.now - self._spoke >= QUIET_S:
+            self._spoke = state.now
+            self.said(_standing(state))
+
+    def _waits(self, progress: TrialProgress, state: SweepState) -> None:
+        """Write a line for a trial that waits for the first time."""
+        if not self._waiting:
+            self.said(WAITING)
+        self._waiting.add(progress.trial.number)
+        self._spoke = state.now
+        self.said(f"{_named(progress)} waits {plain(progress.paused)}")
+
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+        """Write a line for a trial that has ended; those that only waited are counted."""
+        assert progress.ended
+        if progress.ended.outcome is Outcome.PRUNED and progress.waited:
+            self._pruned += 1
+            return
+        self._tell_pruned()
+        self._spoke = state.now
+        self.said(f"[{_done_of(state)}] {_ended_text(progress, state)}")
+
+    def _tell_pruned(self) -> None:
+        """Say how many trials have ended that waited."""
+        if self._pruned:
+            self.said(pruned_text(self._pruned))
+            self._pruned = 0
+
+    def ended(self, state: SweepState) -> None:
+        """Say what was counted only; what was written stays."""
+        self._tell_pruned()
+
+    def said(self, text: str) -> None:
+        """Write a line, without the secrets that an error may have brought into it."""
+        self._console.print(without_secrets(text), markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveTable(Lines):
+    """A table that is repainted in place, with a line for each trial that ends above it."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._painted = 0.0
+
+    def started(self, state: SweepState) -> None:
+        """Show the table from now on."""
+        super().started(state)
+        self._live.start()
+
+    def ended(self, state: SweepState) -> None:
+        """Take the table away."""
+        self._live.stop()
+        super().ended(state)
+
+    def take_away(self) -> None:
+        """Take the table away, which may be gone already."""
+        self._live.stop()
+
+    def update(self, state: SweepState) -> None:
+        """Repaint, if the last time is long enough ago."""
+        if state.now - self._painted >= REPAINT_S:
+            self._painted = state.now
+            rows = max(1, self._console.size.height - LINES_AROUND)
+            self._live.update(_running(state, rows, self._console.width), refresh=True)
+
+
+def observer_of(kind: str, console: Console) -> Observer:
+    """What shows the progress of a sweep, by `--progress`."""
+    if kind == "json":
+        return JsonLines()
+    if kind == "off":
+        return SILENT
+    table = kind == "table" or (kind == "auto" and console.is_terminal)
+    return LiveTable(console) if table else Lines(console)
+
+
+def _running(state: SweepState, rows: int, width: int) -> Group:
+    """The trials on the first so many slots, and how the sweep stands."""
+    first = next(iter(state.running.values()), None)
+    shape = list(first.trial.config.table_columns()) if first else []
+    lines: list[list[str | Text]] = []
+    for slot in state.slots[:rows]:
+        progress = state.running.get(slot)
+        if progress is None:
+            is_free = len(state.running) < state.usable
+            free = Text("free" if is_free else "used by other sweeps", style="dim")
+            lines.append([str(slot), free])
+            continue
+        config, latest = progress.trial.config, progress.latest
+        line = [
+            str(slot),
+            _named(progress),
+            *config.table_columns().values(),
+            _epoch_text(progress),
+            loss_text(latest.loss if latest else None),
+            loss_text(progress.best_loss),
+        ]
+        lines.append([*line])
+    head = ["slot", "trial", *shape, "epochs", "loss", "best"]
+    table = fitted(head, lines, width, [*reversed(shape), "slot", "epochs", "loss"], boxed=False)
+    summary = _summary(state)
+    hidden = len(state.slots) - rows
+    more = [Text(f"and {hidden:,} more slots", style="dim")] if hidden > 0 else []
+    return Group(table, *more, Text(summary, style="bold"))
+
+
+def _done_of(state: SweepState) -> str:
+    """How many trials have ended, of how many if that is limited."""
+    done, most = sum(state.counts.values()), state.spec.trials
+    return f"{done}" if most is None else f"{done}/{most}"
+
+
+def _ended_text(progress: TrialProgress, state: SweepState) -> str:
+    """How a trial has ended, and its network; if it has failed, why, and which is the best now."""
+    assert progress.ended
+    outcome, best = progress.ended.outcome, state.best
+    words = f"{_named(progress)} {str(outcome).replace('_', ' ')}"
+    if progress.best_loss is not None:
+        words += f", loss {loss_text(progress.best_loss)}"
+    if best and best.trial.number == progress.trial.number:
+        words += ", the best so far"
+    words += f", {duration(progress.seconds)}"
+    if label := progress.trial.config.label():
+        words += f" ({label})"
+    if outcome.ranks:
+        return words
+    why = f": {plain(progress.ended.reason)}" if progress.ended.reason else ""
+    return f"{words}{why}; {_best_text(state)}"
+
+
+def _summary(state: SweepState) -> str:
+    """How many trials have ended, the best one, and how long the sweep takes."""
+    ended = sum(state.counts.values())
+    of = "" if state.spec.trials is None else f" of {state.spec.trials}"
+    paused = f"{len(state.paused)} paused, " if state.paused else ""
+    return (
+        f"{ended}{of} trials, {paused}{_best_text(state)}, "
+        f"{duration(state.seconds)} gone, {time_left_text(state.seconds_left)}"
+    )
+
+
+def _standing(state: SweepState) -> str:
+    """How the first running trials stand, and the sweep, in a line."""
+    running = [
+        f"{_named(one)} after {_epoch_text(one)} epochs, loss {loss_text(_latest_loss(one))}"
+        for one in itertools.islice(state.running.values(), STANDING)
+    ]
+    if (more := len(state.running) - len(running)) > 0:
+        running.append(f"and {more:,} more")
+    return f"[{_done_of(state)}] {'; '.join([*running, _summary(state)])}"
+
+
+def _latest_loss(progress: TrialProgress) -> float | None:
+    """Validation loss of the best round so far, or the training loss within the first one."""
+    if progress.best_loss is not None or progress.latest is None:
+        return progress.best_loss
+    return progress.latest.loss
+
+
+def _best_text(state: SweepState) -> str:
+    """The best trial and its loss so far, and whether it runs still."""
+    if state.leader is None:
+        return "no result yet"
+    progress, loss = state.leader
+    return f"best {progress.trial.id} {loss_text(loss)}{going_text(progress)}"
+
+
+def _epoch_text(progress: TrialProgress) -> str:
+    """The epochs that are trained, of how many if that is known."""
+    planned, rounds = progress.trial.config.planned_epochs, progress.trial.rounds_per_epoch
+    share = progress.latest.share if progress.latest else None
+    done = (len(progress.rounds) + (share or 0.0)) / rounds
+    trained = f"{done:.1f}" if share and rounds == 1 else epochs_text(done, rounds)
+    return trained if planned is None else f"{trained}/{planned}"
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """A console for tables and lines; wide enough for tables when nobody watches.
+
+    Progress goes to standard error, results to standard output.
+
+    All text comes out as it is, also in tables: `[a, b]` is no markup, and `:car:` no picture.
+    """
+    width = None if stderr or sys.stdout.isatty() else 140
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+
+#: seconds between two lines `progress`, at most
+PROGRESS_S = 5.0
+
+
+class JsonLines:
+    """An observer that writes a line of JSON for each thing that happens: see `json_lines`."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._sweep: str | None = None
+        #: run, and number of rounds, of each trial that is known
+        self._seen: dict[int, tuple[str, int]] = {}
+        self._paused: set[int] = set()
+        self._told = float("-inf")
+
+    def started(self, state: SweepState) -> None:
+        """Say what is searched within which budget."""
+        self._sweep = state.name
+        spec = state.spec
+        for progress in (*state.finished, *state.paused.values()):  # whose rounds are old
+            self._seen[progress.trial.number] = (progress.run_id, len(progress.rounds))
+        self._write("started", state.run_id, spec.trials, spec.minutes, len(state.slots))
+
+    def update(self, state: SweepState) -> None:
+        """Say which trials have begun, waited, gone on, or finished a round; now and then, all."""
+        for progress in state.under_way:
+            self._follow(progress)
+        if state.now - self._told >= PROGRESS_S:
+            self._told = state.now
+            done, running, paused = state.trials_done, len(state.running), len(state.paused)
+            self._write(
+                "progress", done, state.spec.trials, running, paused, _leader(state),
+                round(state.seconds, 3), state.seconds_left,
+            )  # fmt: skip
+
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+        """Say how a trial has ended, and its rounds that were not said yet."""
+        self._follow(progress)
+        self._paused.discard(progress.trial.number)
+        ended = progress.ended
+        assert ended
+        loss, seconds = progress.best_loss, round(progress.seconds, 3)
+        trial, run = progress.trial.id, progress.run_id
+        self._write("trial_ended", trial, run, str(ended.outcome), ended.reason, loss, seconds)
+
+    def said(self, text: str) -> None:
+        """Write a line for people as a message."""
+        self._write("message", text)
+
+    def ended(self, state: SweepState) -> None:
+        """Say how the sweep has ended."""
+        self._sweep = state.name
+        best = state.best and {"trial": state.best.trial.id, "val_loss": state.best_loss}
+        done, seconds = state.trials_done, round(state.seconds, 3)
+        self._write("ended", str(state.status), state.ending, done, best, seconds)
+
+    def _follow(self, progress: TrialProgress) -> None:
+        trial, number = progress.trial, progress.trial.number
+        run, known = self._seen.get(number, ("", 0))
+        if run != progress.run_id:
+            known = 0
+            self._write(
+                "trial_started", trial.id, progress.run_id, str(trial.phase), trial.attempt,
+                trial.rounds, trial.config.to_dict(),
+            )  # fmt: skip
+        for done in range(known + 1, len(progress.rounds) + 1):
+            metrics, epoch = dict(progress.rounds[done - 1]), trial.epochs_after(done)
+            self._write("round", trial.id, done, trial.rounds, epoch, metrics)
+        self._seen[number] = (progress.run_id, len(progress.rounds))
+        if progress.paused and number not in self._paused:
+            self._paused.add(number)
+            self._write("trial_paused", trial.id, progress.paused)
+        elif number in self._paused and not progress.paused and not progress.ended:
+            self._paused.discard(number)
+            self._write("trial_resumed", trial.id)
+
+    def _write(self, event: str, *values: Any) -> None:
+        write_line(self._stream, self._sweep, event, *values)
+
+
+def _leader(state: SweepState) -> dict[str, Any] | None:
+    """The trial with the lowest loss so far, which may go on still."""
+    if state.leader is None:
+        return None
+    progress, loss = state.leader
+    return {"trial": progress.trial.id, "val_loss": loss}
+
+
+#: fields of every line
+COMMON = ("event", "time", "sweep")
+#: further fields of each kind of line, in order
+SCHEMA: Mapping[str, tuple[str, ...]] = {
+    "message": ("text",),
+    "started": ("run_id", "trials", "minutes", "slots"),
+    "trial_started": ("trial", "run_id", "phase", "attempt", "rounds", "config"),
+    "round": ("trial", "round", "rounds", "epoch", "metrics"),
+    "trial_paused": ("trial", "reason"),
+    "trial_resumed": ("trial",),
+    "trial_ended": ("trial", "run_id", "outcome", "reason", "val_loss", "seconds"),
+    "progress": (
+        "trials_done", "trials", "running", "paused", "best", "seconds", "seconds_left",
+    ),
+    "ended": ("state", "why", "trials_done", "best", "seconds"),
+}  # fmt: skip
+
+
+def write_line(stream: TextIO, sweep: str | None, event: str, *values: Any) -> None:
+    """Write a line with the fields of its kind."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = dict(zip(COMMON, (event, now, sweep), strict=True))
+    line |= dict(zip(SCHEMA[event], values, strict=True))
+    text = plain_json(json_text(line), stream.encoding)
+    print(without_secrets(text), file=stream, flush=True)

@@ -1,1 +1,0 @@
-"""Commands: text or JSON."""

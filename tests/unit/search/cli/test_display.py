@@ -1,0 +1,371 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.windows import Scoring
+from lstm_sweep.search.api.sweep_result import SweepResult
+from lstm_sweep.search.cli.progress import WAITING, Lines, LiveTable, _running, open_console
+from lstm_sweep.search.cli.tables import loss_text, trials_table
+from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.process import secrets
+from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.times import QUIET_S, duration
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Progressed, Slot, Trial
+from lstm_sweep.spaces.template.config import TemplateConfig
+from tests.states import with_trials
+
+SLOTS = (Slot(0, core=0), Slot(1, core=1))
+CONFIG = TrialConfig(
+    direction="bi",
+    layers=3,
+    layer_size=96,
+    learning_rate=1e-5,
+    dropout=0.25,
+    sequence_length=30,
+    batch_size=128,
+    epochs=4,
+)
+
+
+def progress(
+    *losses: float, ended: Ended | None = None, seconds: float = 0.0, number: int = 2
+) -> TrialProgress:
+    """A trial of `CONFIG` on the first slot."""
+    trial = Trial(sweep="docs", number=number, config=CONFIG, seed=0)
+    folder = Path("/none")
+    job = Job(
+        trial=trial, slot=SLOTS[0], training=CorpusTraining(folder, Scoring(1, 0)), folder=folder
+    )
+    epochs = [{"val_loss": loss} for loss in losses]
+    return TrialProgress(trial, "run", SLOTS[0], job, rounds=epochs, ended=ended, seconds=seconds)
+
+
+def state(
+    *finished: TrialProgress, running: Sequence[TrialProgress] = (), now: float = 0.0
+) -> SweepState:
+    """A sweep of five trials with these finished."""
+    new = SweepState("docs", SweepSpec(trials=5), "parent", SLOTS, now=now)
+    return with_trials(new, finished, running)
+
+
+@contextmanager
+def live_table(out: Console) -> Iterator[LiveTable]:
+    """A live table while its sweep runs."""
+    table = LiveTable(out)
+    table.started(state())
+    yield table
+    table.ended(state())
+
+
+def console(width: int = 160) -> tuple[Console, StringIO]:
+    """A console that writes into text."""
+    text = StringIO()
+    return Console(file=text, width=width), text
+
+
+@pytest.mark.parametrize(
+    "seconds, text",
+    [
+        (None, "?"),
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (42, "42 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),  # not 60 s
+        (185, "3 min 05 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 00 min"),  # not 60 min
+        (7800, "2 h 10 min"),
+        (360_000, "100 h 00 min"),
+    ],
+)
+def test_a_time_is_written_for_people(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("loss, text", [(None, "-"), (0.0, "0.0000"), (1.23456, "1.2346")])
+def test_a_loss_is_written_to_four_places(loss: float | None, text: str) -> None:
+    assert loss_text(loss) == text
+
+
+def test_a_line_is_written_for_a_trial_that_has_ended() -> None:
+    out, text = console()
+    done = progress(2.0, 1.5, ended=Ended(Outcome.COMPLETE), seconds=65.0)
+    Lines(out).trial_ended(done, state(done))
+    assert text.getvalue() == (
+        "[1/5] docs/2 complete, loss 1.5000, the best so far, 1 min 05 s (bi 3x96, lr 1e-05)\n"
+    )
+
+
+def test_the_line_of_a_failed_trial_has_its_reason_and_no_loss() -> None:
+    out, text = console()
+    failed = progress(ended=Ended(Outcome.ERROR, "[bold]ValueError[/bold]: no"), seconds=1.0)
+    Lines(out).trial_ended(failed, state(failed))
+    assert text.getvalue().startswith("[1/5] docs/2 error, 1 s (bi 3x96, lr 1e-05): ")
+    assert text.getvalue().endswith(": [bold]ValueError[/bold]: no; no result yet\n")
+
+
+def test_a_line_stays_one_line_however_narrow_the_terminal_is() -> None:
+    out, text = console(width=20)
+    done = progress(1.5, ended=Ended(Outcome.COMPLETE))
+    Lines(out).trial_ended(done, state(done))
+    assert text.getvalue().count("\n") == 1
+
+
+def test_a_trial_that_waits_is_told_of_once_and_counted_if_it_is_pruned() -> None:
+    out, text = console()
+    lines = Lines(out)
+    waits = replace(progress(3.0), paused="at epoch 1: loss 3.0000, number 1 of 1 there")
+    found = replace(state(), paused={2: replace(waits, waited=True)})
+    lines.started(state())
+    for _ in range(3):
+        lines.update(found)
+    assert text.getvalue().splitlines() == [
+        WAITING,
+        "docs/2 waits at epoch 1: loss 3.0000, number 1 of 1 there",
+    ]
+    ended = Ended(Outcome.PRUNED, "it waited at epoch 1: loss 3.0000, number 1 of 1 there")
+    lines.trial_ended(replace(waits, paused="", waited=True, ended=ended), state())
+    lines.ended(state())
+    assert text.getvalue().splitlines()[2:] == ["1 trial that waited is pruned: others were better"]
+
+
+def test_lines_write_nothing_while_a_trial_runs() -> None:
+    out, text = console()
+    lines, found = Lines(out), state(running=[progress(1.0)])
+    lines.started(found)
+    lines.update(found)
+    lines.ended(found)
+    assert text.getvalue() == ""
+
+
+def test_the_live_table_shows_each_slot_and_what_is_left() -> None:
+    text = StringIO()
+    out = Console(file=text, width=160, force_terminal=True, color_system=None)
+    running = replace(progress(2.0, number=3), latest=Progressed(2, 0.5, 1.75))
+    done = progress(1.5, ended=Ended(Outcome.COMPLETE), seconds=40.0)
+    with live_table(out) as table:
+        table.update(state(done, running=[running], now=100.0))
+    shown = text.getvalue()
+    for part in ("docs/3", "1.5/4", "1.7500", "2.0000", "core 1", "free"):
+        assert part in shown
+    assert "1 of 5 trials, best docs/2 1.5000, 1 min 40 s gone, about" in shown
+
+
+def test_the_live_table_says_how_many_trials_are_paused() -> None:
+    text = StringIO()
+    out = Console(file=text, width=160, force_terminal=True, color_system=None)
+    waiting = replace(progress(2.0, number=3), paused="waits")
+    with live_table(out) as table:
+        table.update(replace(state(now=100.0), paused={3: waiting}))
+    assert "0 of 5 trials, 1 paused, best docs/3 2.0000 (paused)," in text.getvalue()
+
+
+def test_the_live_table_shows_parts_of_epochs_that_have_rounds() -> None:
+    text = StringIO()
+    out = Console(file=text, width=160, force_terminal=True, color_system=None)
+    one = progress(2.0, 1.9, 1.8, number=3)
+    running = replace(
+        one, trial=replace(one.trial, rounds_per_epoch=5), latest=Progressed(4, 0.25, 1.75)
+    )
+    with live_table(out) as table:
+        table.update(state(running=[running], now=100.0))
+    assert " 0.65/4 " in text.getvalue()
+
+
+@pytest.mark.parametrize(
+    "finished, running, best",
+    [
+        ((), (), "no result yet"),
+        ((), (1.25, 1.75), "best docs/3 1.2500 (running)"),
+        ((1.5,), (), "best docs/2 1.5000"),
+        ((1.5,), (1.75,), "best docs/2 1.5000"),
+        ((1.5,), (1.25,), "best docs/3 1.2500 (running)"),
+        ((1.5,), (1.5,), "best docs/2 1.5000"),
+        ((1.5,), (float("nan"), float("-inf")), "best docs/2 1.5000"),
+    ],
+)
+def test_the_best_so_far_may_run_still_and_is_said_to(
+    finished: tuple[float, ...], running: tuple[float, ...], best: str
+) -> None:
+    done = [progress(*finished, ended=Ended(Outcome.COMPLETE))] if finished else []
+    found = state(*done, running=[progress(*running, number=3)], now=100.0)
+    text = StringIO()
+    out = Console(file=text, width=160, force_terminal=True, color_system=None)
+    with live_table(out) as table:
+        table.update(found)
+    assert f"trials, {best}, 1 min 40 s gone" in text.getvalue()
+    other = progress(ended=Ended(Outcome.ERROR, "no"), number=9)
+    Lines(out).trial_ended(other, found)
+    assert text.getvalue().endswith(f": no; {best}\n")
+    assert found.best_loss == (finished[0] if finished else None)  # ended trials alone
+    ranked = SweepResult.of(found).to_dict()["best"]
+    assert ranked is None if not finished else ranked["trial"] == "docs/2"
+
+
+NAMED = "[red]units[/red] (line 3) [a, b] :car: ["
+
+
+def test_brackets_of_a_user_stand_in_tables_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    config = TemplateConfig((("units:3", "[a, b] :car: ["),))
+    trial = Trial(sweep="docs", number=2, config=config, seed=0)
+    for error in (False, True):
+        out = open_console(stderr=error)
+        out.width = 200
+        out.print(trials_table([record(trial=trial)], 200, NAMED))
+        out.print(NAMED)
+        running = replace(progress(number=3), trial=trial)
+        Lines(out).trial_ended(progress(ended=Ended(Outcome.ERROR, NAMED)), state())
+        out.print(_running(state(running=[running]), 9, 200))
+        written = capsys.readouterr()[error]
+        assert written.count("units (line 3) [a, b] :car: [") == 2
+        assert written.count(NAMED) == 3
+
+
+def test_the_live_table_is_not_repainted_more_often_than_needed() -> None:
+    text = StringIO()
+    out = Console(file=text, width=160, force_terminal=True, color_system=None)
+    with live_table(out) as table:
+        table.update(state(now=100.0))
+        before = text.getvalue()
+        table.update(state(now=100.1))
+        assert text.getvalue() == before
+        table.update(state(now=100.3))
+        assert text.getvalue() != before
+
+
+def test_a_table_that_is_longer_than_the_screen_says_how_many_slots_are_not_shown() -> None:
+    text = StringIO()
+    out = Console(file=text, width=160, height=6, force_terminal=True, color_system=None)
+    slots = tuple(Slot(index, core=index) for index in range(1_236))
+    with live_table(out) as table:
+        table.update(replace(state(now=100.0), slots=slots))
+    shown = text.getvalue()
+    assert "core 1 " in shown and "core 2 " not in shown
+    assert "and 1,234 more slots" in shown and "0 of 5 trials" in shown
+
+
+def record(**changes: Any) -> TrialRecord:
+    """A finished trial as it is read from the store."""
+    values: dict[str, Any] = {
+        "trial": Trial(sweep="docs", number=2, config=CONFIG, seed=0),
+        "run_id": "run",
+        "status": "FINISHED",
+        "outcome": "complete",
+        "reason": "",
+        "parameters": 12345,
+        "best_val_loss": 1.0,
+        "best_epoch": 3,
+        "epochs": 4,
+        "has_weights": True,
+        "tags": {},
+    }
+    return TrialRecord(**(values | changes))
+
+
+def shown(*records: TrialRecord) -> str:
+    """The table of these trials as text."""
+    out, text = console()
+    out.print(trials_table(records, 200, "docs"))
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 140])
+def test_a_narrow_table_lacks_columns_and_breaks_no_cell(width: int) -> None:
+    out, text = console()
+    out.width = width
+    out.print(trials_table([record(), record(outcome="out_of_memory")], width))
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum("docs/2" in line and "1.0000" in line for line in lines) == 2
+    assert len(lines) == 6  # a head, two trials, and three lines between
+    whole = ("trial", "phase", "outcome", "loss", "bits", "epochs", "rate", "parameters")
+    missing = {name for name in whole if name not in lines[1]}
+    assert not missing & {"trial", "loss"} and bool(missing) == (width < 115)
+
+
+def test_a_narrow_live_table_keeps_names_and_losses() -> None:
+    out, text = console()
+    out.width = 30
+    out.print(_running(state(running=[progress(number=3)]), 9, 30))
+    head, first, *_ = text.getvalue().splitlines()
+    assert "trial" in head and "best" in head and "/3" in first and len(head) <= 30
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "docs/2",
+        "complete",
+        "1.0000",
+        "1.4427",
+        "│ 4/4    │ 3          │",
+        "3x96",
+        "1e-05",
+        "12,345",
+    ],
+)
+def test_the_table_of_trials_shows_what_was_found(part: str) -> None:
+    assert part in shown(record())
+
+
+def test_the_table_of_trials_shows_parts_of_epochs_that_have_rounds() -> None:
+    trial = Trial(sweep="docs", number=2, config=CONFIG, seed=0, rounds_per_epoch=5)
+    assert "│ 1.2/4  │ 0.4        │" in shown(record(trial=trial, best_epoch=0.4, epochs=1.2))
+
+
+def test_the_table_of_trials_shows_dashes_for_what_is_not_known() -> None:
+    text = shown(record(status="RUNNING", outcome="", best_val_loss=None, best_epoch=None))
+    assert "running" in text and "│ 4/4    │ -          │" in text
+    waiting = record(status="SCHEDULED", outcome="", best_val_loss=2.0, best_epoch=1)
+    assert " paused " in shown(waiting)
+
+
+@pytest.mark.parametrize("kind", [Lines, LiveTable])
+def test_no_line_has_a_secret_that_an_error_has_brought(
+    kind: type[Lines], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "PLANTED-1")
+    monkeypatch.setattr(secrets, "_hidden", {"PLANTED-2"})
+    out, text = console()
+    kind(out).said("the store does not answer: http://me:PLANTED@host, PLANTED-1, PLANTED-2")
+    failed = progress(ended=Ended(Outcome.ERROR, "no login PLANTED-1"))
+    kind(out).trial_ended(failed, state(failed))
+    assert "answer: http://me:***@host, ***, ***\n" in text.getvalue()
+    assert ": no login ***;" in text.getvalue()
+    assert "PLANTED" not in text.getvalue()
+
+
+def test_a_long_trial_is_not_silent_for_minutes() -> None:
+    out, text = console(400)
+    lines, running = Lines(out), progress(2.0, 1.75, number=3)
+    lines.started(state())
+    for now in (0.0, QUIET_S - 1, QUIET_S, QUIET_S + 1):
+        lines.update(state(running=[running], now=now))
+    assert text.getvalue() == (
+        "[0/5] docs/3 after 2/4 epochs, loss 1.7500; 0 of 5 trials, best docs/3 1.7500 (running), "
+        "30 s gone, about ? left\n"
+    )
+    lines.update(state(running=[running], now=2 * QUIET_S))
+    assert text.getvalue().count("\n") == 2
+
+
+def test_the_end_of_a_trial_breaks_the_silence() -> None:
+    out, text = console()
+    lines, done = Lines(out), progress(1.5, ended=Ended(Outcome.COMPLETE))
+    lines.started(state())
+    lines.trial_ended(done, state(done, now=QUIET_S - 1))
+    lines.update(state(done, now=QUIET_S + 1))
+    assert text.getvalue().count("\n") == 1
