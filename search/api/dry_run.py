@@ -15,7 +15,7 @@ from lstm_sweep.search.driver.task import KnownCosts
 from lstm_sweep.search.driver.tasks import task_kind
 from lstm_sweep.search.engines.base import devices
 from lstm_sweep.search.policy.cost import Costs
-from lstm_sweep.search.policy.prior import described
+from lstm_sweep.search.policy.problem import described
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import SweepSpec

@@ -48,7 +48,7 @@ def first_result_s(
     spec: SweepSpec, problem: SearchProblem, costs: Costs, drawn: Sequence[Config]
 ) -> float:
     """Seconds until a trial has a loss: one of the ladder, or the first at its first rung."""
-    rates = ladder.of(spec.space) if spec.ladder else ()
+    rates = ladder.rates_of(spec.space) if spec.ladder else ()
     if not rates or ladder.is_left_out(rates, spec.plan().trials) or problem.smallest is None:
         return min(costs.trial_seconds(config, problem.first_rung) for config in drawn)
     length = problem.ladder_length(limit_s(spec), 1)
@@ -85,7 +85,7 @@ def bought(
     rounds = problem.first_rung if halving else problem.rounds
     each = average(costs.trial_seconds(config, rounds) for config in drawn)
     whole = average(costs.trial_seconds(config, problem.rounds) for config in drawn)
-    rates = len(ladder.of(spec.space)) if spec.ladder else 0
+    rates = len(ladder.rates_of(spec.space)) if spec.ladder else 0
     rates = 0 if most <= rates else rates
     again = min(spec.confirm_configs * spec.confirm_seeds, int(most * SHARE))
     others = (slots - slots // 2 if slots > 1 else 0.5) if halving else slots

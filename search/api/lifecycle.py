@@ -26,7 +26,7 @@ from lstm_sweep.search.driver.sweep import NameTakenError, Sweep
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.driver.tasks import task_kind, task_kind_of_run
 from lstm_sweep.search.engines.base import Engine, devices
-from lstm_sweep.search.policy.prior import EarlierBest, described
+from lstm_sweep.search.policy.problem import EarlierBest, described
 from lstm_sweep.search.process.signals import Interrupted, Interrupts
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError

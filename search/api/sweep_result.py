@@ -13,7 +13,7 @@ from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.resume import driven_s
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.time_spent import TimeSpent, stored_time, time_spent
-from lstm_sweep.search.policy.confirmed import Confirmed
+from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.curves import confirmed_of
 from lstm_sweep.search.store.reader import TrialRecord

@@ -51,8 +51,7 @@ from lstm_sweep.search.driver.task import (
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
-from lstm_sweep.search.policy.prior import MOST, EarlierBest
-from lstm_sweep.search.policy.problem import SearchProblem
+from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest, SearchProblem
 from lstm_sweep.search.process import isolated
 from lstm_sweep.search.process.output import silenced
 from lstm_sweep.search.store import reader, registry
@@ -104,7 +103,7 @@ def earlier_best(store: Store, corpus_digest: str) -> tuple[EarlierBest, ...]:
         if best := next(iter(reader.ranked(reader.readable_trials(trained))), None):
             config = as_lstm_config(best.trial.config)
             found.setdefault(config, EarlierBest(best.trial.id, config))
-        if len(found) == MOST:
+        if len(found) == MOST_EARLIER:
             break
     return tuple(found.values())
 

@@ -37,7 +37,7 @@ from lstm_sweep.search.driver.transitions import (
     TrialQueuedAgain,
 )
 from lstm_sweep.search.engines import base as engines
-from lstm_sweep.search.policy.pausing import pruned
+from lstm_sweep.search.policy.halving import pruned
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted

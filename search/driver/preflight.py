@@ -14,15 +14,15 @@ from lstm_sweep.models.data.windows import usual_adjacent
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.policy import found_rate, ladder, large_opening
+from lstm_sweep.search.policy import ladder, large_opening
 from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.policy.problem import admits_all
-from lstm_sweep.search.policy.round_size import (
+from lstm_sweep.search.policy.lstm_problem import (
     RoundSize,
     all_carried,
     fewest_steps,
     fitting_round_size,
 )
+from lstm_sweep.search.policy.problem import admits_all
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
@@ -116,19 +116,19 @@ def check_instructions(wanted: Collection[object], devices: Iterable[Device]) ->
 
 def ladder_notes(spec: SweepSpec) -> list[str]:
     """A line for people if the ladder is left out, since the sweep has few trials."""
-    rates = ladder.of(spec.space) if spec.ladder else ()
+    rates = ladder.rates_of(spec.space) if spec.ladder else ()
     if not rates or not ladder.is_left_out(rates, spec.plan().trials):
         return []
     few = f"{spec.trials} trials are" if spec.trials != 1 else "1 trial is"
     return [
         f"ladder: left out, since {few} too few to try {len(rates)} learning rates first; "
-        f"rates about {ladder.usual(rates):g} are searched"
+        f"rates about {ladder.usual_rate(rates):g} are searched"
     ]
 
 
 def rate_notes(spec: SweepSpec) -> list[str]:
     """A line for people if the ladder finds rates that suit some optimizers of a space alone."""
-    if not (spec.ladder and ladder.of(spec.space)):
+    if not (spec.ladder and ladder.rates_of(spec.space)):
         return []
     dimension = spec.space["optimizer"]
     climbs = str(dimension.value_at(0.0))
@@ -155,8 +155,8 @@ def check_stored(record: TrialRecord, space: Space) -> None:
     if set(values) != set(space):
         raise record.tags.bad(Tag.CONFIG, f"values of {', '.join(space)}")
     for name, value in values.items():
-        if name == space.rate and found_rate.refinable(space):
-            within = _between(value, *found_rate.ends_of(space[name]))
+        if name == space.rate and ladder.refinable(space):
+            within = _between(value, *ladder.ends_of(space[name]))
         else:
             within = _within(value, space[name])
         if not within:

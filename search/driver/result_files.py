@@ -13,8 +13,8 @@ from lstm_sweep.search.driver.report import keep_report
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.driver.time_spent import time_spent
+from lstm_sweep.search.policy.ladder import LadderReport
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.report import LadderReport
 from lstm_sweep.search.store import experiment
 from lstm_sweep.search.store.base import at_once
 from lstm_sweep.search.store.faults import StoreError, reason

@@ -30,7 +30,7 @@ from lstm_sweep.search.driver.transitions import (
 )
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.prior import EarlierBest
+from lstm_sweep.search.policy.problem import EarlierBest
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store.faults import StoreError

@@ -13,8 +13,7 @@ from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.policy.prior import EarlierBest
-from lstm_sweep.search.policy.problem import SearchProblem
+from lstm_sweep.search.policy.problem import EarlierBest, SearchProblem
 from lstm_sweep.search.store.journal import Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel

@@ -18,7 +18,7 @@ import numpy as np
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.streams import PARTS, RUN_UP
 from lstm_sweep.models.data.windows import steps_with_target
-from lstm_sweep.search.policy.arrays import Array, Medians
+from lstm_sweep.search.policy.trials import Array, Medians
 
 #: seconds per matrix operation, per step of a layer through time, and per element of its gates:
 #: what one core of a common machine needs; replaced by what is seen

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from lstm_sweep.models.config import LIMITS, Config
-from lstm_sweep.search.policy.arrays import Array
+from lstm_sweep.search.policy.trials import Array
 from lstm_sweep.search.process.scoped import restored
 from lstm_sweep.spaces.dimension import Value
 from lstm_sweep.spaces.space import Space

@@ -20,10 +20,9 @@ from lstm_sweep.models.config import Config, TrialConfig
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.cost import Costs, DataSize, prior_seconds
-from lstm_sweep.search.policy.lstm_problem import SYMBOLS_EACH
-from lstm_sweep.search.policy.pausing import Pausing
+from lstm_sweep.search.policy.halving import Pausing
+from lstm_sweep.search.policy.lstm_problem import SYMBOLS_EACH, usual_network
 from lstm_sweep.search.policy.problem import Admits, LargeNetwork, SearchProblem
-from lstm_sweep.search.policy.round_size import usual_network
 from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.progress import TrialProgress

@@ -10,13 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.policy.confirmation import Confirmation, Reserve
-from lstm_sweep.search.policy.confirmed import is_whole
-from lstm_sweep.search.policy.ladder import LadderDecision
-from lstm_sweep.search.policy.ladder_phase import LadderPhase
-from lstm_sweep.search.policy.pausing import pruned
+from lstm_sweep.search.policy.confirmation import Confirmation, Reserve, is_whole
+from lstm_sweep.search.policy.halving import pruned
+from lstm_sweep.search.policy.ladder import LadderDecision, LadderPhase, SearchReport
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.policy.report import SearchReport
 from lstm_sweep.search.policy.search_phase import SearchPhase
 from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.values.plan import Plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lstm_sweep.models.config import Config
+from lstm_sweep.models.config import Config, TrialConfig
 from lstm_sweep.search.policy.cost import Costs, ObservedCosts
 from lstm_sweep.search.values.objective import VALIDATION_LOSS, Objective
 from lstm_sweep.spaces.space import Space
@@ -112,3 +112,26 @@ class SearchProblem:
     def first_judged(self, config: Config) -> int:
         """The round after which a trial of a config is compared with others for the first time."""
         return max(self.first_rung, self.judged_from(config))
+
+
+#: how many of them a search begins with, those of the newest sweeps
+MOST_EARLIER = 2
+
+
+@dataclass(frozen=True)
+class EarlierBest:
+    """The trial of an earlier sweep with the lowest loss; a search begins with its config."""
+
+    #: `SWEEP/NUMBER`
+    trial: str
+    config: TrialConfig
+
+
+def described(prior: Sequence[EarlierBest]) -> list[str]:
+    """A line for people: which earlier configs a search begins with; none if there are none."""
+    if not prior:
+        return []
+    many = len(prior) > 1
+    sweeps = f"configs of {len(prior)} earlier sweeps" if many else "config of an earlier sweep"
+    trials = ", ".join(one.trial for one in prior)
+    return [f"prior: begins with the best {sweeps} on these data ({trials})"]

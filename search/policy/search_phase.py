@@ -14,17 +14,15 @@ import numpy as np
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.search.policy import halving, importance
-from lstm_sweep.search.policy.arrays import Array, grown
-from lstm_sweep.search.policy.confirmed import is_complete
+from lstm_sweep.search.policy.confirmation import is_complete
 from lstm_sweep.search.policy.cost import Costs
-from lstm_sweep.search.policy.extrapolation import Extrapolation
-from lstm_sweep.search.policy.found_rate import FoundRate
+from lstm_sweep.search.policy.halving import Extrapolation, Pausing
+from lstm_sweep.search.policy.ladder import BestRate
 from lstm_sweep.search.policy.large_opening import LargeOpening
 from lstm_sweep.search.policy.lstm_problem import network
-from lstm_sweep.search.policy.pausing import Pausing
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.proposer import STARTUP, ObservedTrials, Proposal, Proposer
-from lstm_sweep.search.policy.trials import Slots, Trials
+from lstm_sweep.search.policy.trials import Array, Slots, Trials, grown
 from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.stop_reason import (
@@ -127,7 +125,7 @@ class SearchPhase:
         #: best losses by the round and the number of the trial
         self._rungs: dict[int, dict[int, float]] = {}
         self._memory = MemoryLimits(problem.needs_as_much_memory)
-        self._rate: FoundRate | None = None
+        self._rate: BestRate | None = None
         self._proposer: Proposer | None = None
         #: which trials wait and which go on; None if a trial that does not go on has ended
         self.pausing: Pausing | None = None
@@ -142,7 +140,7 @@ class SearchPhase:
         self._returned = np.full(0, np.nan)
         self._observed = ObservedTrials()
 
-    def narrow(self, rate: FoundRate) -> None:
+    def narrow(self, rate: BestRate) -> None:
         """Keep to learning rates near to the best one."""
         self._rate, self.space = rate, rate.narrowed
         if self._large:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.size import ENOUGH_SYMBOLS, SizeRule
-from lstm_sweep.search.policy.confirmed import Confirmed
+from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.report.charts import (
     Band,
     Bar,

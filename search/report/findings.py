@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lstm_sweep.models.config import Limit
-from lstm_sweep.search.policy.confirmed import Confirmed
+from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.report.charts import Axis, Value
 from lstm_sweep.search.values.trial import Outcome, Phase
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lstm_sweep.search.policy.confirmed import Confirmed, confirmed
+from lstm_sweep.search.policy.confirmation import Confirmed, confirmed
 from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import CURVE

@@ -14,7 +14,7 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.policy.prior import MOST, EarlierBest
+from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.values.options import number
 
@@ -321,7 +321,7 @@ def prior_of(tags: Tags) -> tuple[EarlierBest, ...]:
     """The trials that a sweep was begun with."""
     written = tags.json(Tag.PRIOR, list, "[]")
     pairs = (isinstance(one, list) and list(map(type, one)) == [str, dict] for one in written)
-    if len(written) > MOST or not all(pairs):
+    if len(written) > MOST_EARLIER or not all(pairs):
         raise tags.bad(Tag.PRIOR, "trials with their configs, as `launch` has written them")
     try:
         return tuple(EarlierBest(trial, TrialConfig.from_dict(values)) for trial, values in written)

@@ -10,7 +10,7 @@ import pytest
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.resume import rebuild
-from lstm_sweep.search.policy.ladder_length import STEPS
+from lstm_sweep.search.policy.ladder import STEPS
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.memory import MemoryStore

@@ -13,7 +13,7 @@ from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.corpus_task import CorpusTask, earlier_best
 from lstm_sweep.search.driver.resume import rebuild
-from lstm_sweep.search.policy.prior import EarlierBest
+from lstm_sweep.search.policy.problem import EarlierBest
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag

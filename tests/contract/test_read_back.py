@@ -16,7 +16,7 @@ from lstm_sweep.search.driver.report import read_findings
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.time_spent import stored_time, time_spent
-from lstm_sweep.search.policy.confirmed import Confirmed
+from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.curves import best_loss_history, confirmed_of
 from lstm_sweep.search.store.memory import MemoryStore

@@ -84,7 +84,7 @@ def test_a_spec_comes_back_from_its_own_words(spec: SweepSpec, file: Path) -> No
 
 
 def test_the_ladder_climbs_down_the_named_rates(spec: SweepSpec) -> None:
-    assert ladder.of(spec.space) == (1.0, 0.1, 0.01, 0.001)
+    assert ladder.rates_of(spec.space) == (1.0, 0.1, 0.01, 0.001)
     policy = policy_of(spec)
     rates = []
     for loss in (0.9, 0.2, 0.4):

@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy.confirmation import GRACE_S, Confirmation
-from lstm_sweep.search.policy.confirmed import Confirmed, compare, confirmed, is_whole
+from lstm_sweep.search.policy.confirmation import (
+    GRACE_S,
+    Confirmation,
+    Confirmed,
+    compare,
+    confirmed,
+    is_whole,
+)
 from lstm_sweep.search.policy.cost import ObservedCosts
 from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.values.objective import RETURNED_LOSS

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.search.policy import halving
-from lstm_sweep.search.policy.extrapolation import Extrapolation
+from lstm_sweep.search.policy.halving import Extrapolation
 
 #: some alike, some infinite, some 0 and below
 LOSSES = st.sampled_from([math.inf, 3.0, 2.5, 2.5, 1.1, 0.3, 0.0, -1.0]) | st.floats(0.1, 5.0)

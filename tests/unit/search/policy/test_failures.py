@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
-from lstm_sweep.search.policy.found_rate import ends_of
+from lstm_sweep.search.policy.ladder import ends_of
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.progress import TrialProgress

@@ -7,8 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
-from lstm_sweep.search.policy.found_rate import FoundRate, between_steps, found, refinable
-from lstm_sweep.search.policy.ladder import Step, rates
+from lstm_sweep.search.policy.ladder import (
+    BestRate,
+    Step,
+    best_rate,
+    between_steps,
+    rates,
+    refinable,
+)
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Dimension, Listed, Range
 from lstm_sweep.spaces.space import Space
@@ -23,14 +29,14 @@ def by_size(config: Config) -> float:
 
 def found_in(
     dimension: Dimension, *losses: float, listed: bool = False, untrained: float | None = UNIGRAM
-) -> FoundRate:
+) -> BestRate:
     """What comes of a ladder over a dimension with these losses, sizes 32 to 512."""
     space = Space({"learning_rate": dimension, "layer_size": Range("layer_size", 32, 512, 16)})
     known = [*losses, *[None] * len(rates(dimension))]
     steps = [Step(rate, loss) for rate, loss in zip(rates(dimension), known, strict=False)]
     best = min(steps, key=lambda step: math.inf if step.loss is None else step.loss).rate
     space.stands_in = "template" if listed else ""
-    return found(space, steps, best, untrained, by_size, 32 / 512)
+    return best_rate(space, steps, best, untrained, by_size, 32 / 512)
 
 
 DECADES = Listed("learning_rate", (1e-4, 1e-3, 1e-2, 1e-1, 1.0))

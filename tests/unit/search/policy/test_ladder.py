@@ -13,15 +13,17 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.search.policy import lstm_problem
 from lstm_sweep.search.policy.cost import PRIOR_FIXED, DataSize, steps_per_round
-from lstm_sweep.search.policy.ladder import Step, decide, rates
-from lstm_sweep.search.policy.ladder_length import (
+from lstm_sweep.search.policy.ladder import (
     ENOUGH,
     FEWEST_STEPS,
-    SHARE,
+    LADDER_SHARE,
     STEPS,
     USUAL_RATES,
+    Step,
+    decide,
     ladder_length,
     predicted_s,
+    rates,
 )
 from lstm_sweep.search.policy.problem import LadderLength
 from lstm_sweep.search.values.plan import Plan
@@ -160,7 +162,9 @@ def test_the_ladder_takes_its_share_of_the_time_or_the_fewest_steps(
     whole = turns * (PRIOR_FIXED + predicted_s(length, NETWORK, size))
     taken = length.steps or math.floor((length.rounds or 0) * steps_per_round(NETWORK, size))
     assert taken >= ENOUGH * FEWEST_STEPS
-    assert whole <= SHARE * 60 * minutes or taken < FEWEST_STEPS + steps_per_round(NETWORK, size)
+    assert whole <= LADDER_SHARE * 60 * minutes or taken < FEWEST_STEPS + steps_per_round(
+        NETWORK, size
+    )
 
 
 @given(

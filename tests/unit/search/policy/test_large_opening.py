@@ -12,6 +12,7 @@ import pytest
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.policy.cost import DataSize, ObservedCosts, prior_seconds
+from lstm_sweep.search.policy.halving import Pausing
 from lstm_sweep.search.policy.large_opening import (
     BEGUN_AFTER,
     FEWEST_ROUNDS,
@@ -20,9 +21,8 @@ from lstm_sweep.search.policy.large_opening import (
     has_room,
     rounds_to_read,
 )
-from lstm_sweep.search.policy.pausing import Pausing
+from lstm_sweep.search.policy.lstm_problem import usual_network
 from lstm_sweep.search.policy.problem import LargeNetwork, admits_all
-from lstm_sweep.search.policy.round_size import usual_network
 from lstm_sweep.search.policy.trials import Slots, Trials
 from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.progress import TrialProgress

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.policy.pausing import Contender, Standings
+from lstm_sweep.search.policy.halving import Contender, Standings
 from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.stop_reason import StopReason
 from lstm_sweep.search.values.trial import Outcome, Paused, Phase, Trial

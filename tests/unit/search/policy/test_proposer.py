@@ -15,7 +15,7 @@ import pytest
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule
-from lstm_sweep.search.policy import tpe
+from lstm_sweep.search.policy import proposer
 from lstm_sweep.search.policy.proposer import (
     FEWEST_LOSSES,
     GOOD,
@@ -255,13 +255,13 @@ class Told:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     """Notes what is told to TPE, and lets it suggest."""
-    found, suggest = Told([], []), tpe.suggest
+    found, suggest = Told([], []), proposer.suggest
 
     def listen(space: Space, good: Any, others: Any, accepts: Any, rng: Any) -> Any:
         found.good, found.others = list(good), list(others)
         return suggest(space, good, others, accepts, rng)
 
-    monkeypatch.setattr(tpe, "suggest", listen)
+    monkeypatch.setattr(proposer, "suggest", listen)
     return found
 
 

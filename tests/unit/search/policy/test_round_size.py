@@ -19,8 +19,7 @@ from lstm_sweep.search.policy.cost import (
     prior_seconds,
     steps_per_epoch,
 )
-from lstm_sweep.search.policy.problem import Admits, admits_all
-from lstm_sweep.search.policy.round_size import (
+from lstm_sweep.search.policy.lstm_problem import (
     CHEAPEST_S,
     FEWEST_APART,
     FEWEST_TARGETS,
@@ -34,6 +33,7 @@ from lstm_sweep.search.policy.round_size import (
     most_overhead,
     usual_network,
 )
+from lstm_sweep.search.policy.problem import Admits, admits_all
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space, with_settings

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import Config, as_lstm_config
-from lstm_sweep.search.policy.tpe import CANDIDATES, Density, suggest
+from lstm_sweep.search.policy.proposer import CANDIDATES, Density, suggest
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space

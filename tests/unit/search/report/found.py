@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lstm_sweep.models.config import LIMITS, TrialConfig
-from lstm_sweep.search.policy.confirmed import Confirmed
+from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.report.charts import Axis, Value
 from lstm_sweep.search.report.findings import Findings, TrialFinding
 from lstm_sweep.search.values.progress import TrialProgress
