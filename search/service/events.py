@@ -1,20 +1,16 @@
 """Events of sweeps: each one that somebody listens to is looked at once for all who do.
 
-Events of a sweep are numbered. A stream begins with a snapshot, or, for a client that says which
-number it had last, with what came after that, as long as the service remembers it.
+A stream begins with a snapshot, also if it is opened again; then come numbered events.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
-import secrets
 import time
-from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lstm_sweep.models.strict_json import json_text
@@ -38,12 +34,10 @@ PING_S = 15.0
 ALLOWED_S = 30.0
 #: seconds within which streams end once the service does
 CLOSING_S = 1.0
-#: bytes of events that are sent together, about
+#: bytes of a part of a snapshot, about
 PART_BYTES = 65_536
-#: events of a sweep that are remembered, and bytes of them
-RECENT, RECENT_BYTES = 2_000, 1 << 20
-#: sweeps whose events are remembered though nobody listens just now
-LEFT = 8
+#: events that wait for a client to read them, at most
+MOST_BEHIND = 2_000
 PING = b": ping\n\n"
 #: milliseconds after which a browser connects again
 RETRY = b"retry: 2000\n\n"
@@ -149,11 +143,8 @@ def _event(name: str, data: object) -> bytes:
     return b"event: %s\ndata: %s\n" % (name.encode(), _json(data))
 
 
-def snapshot(view: SweepView, event_id: str) -> Iterator[bytes]:
-    """All that is known of a sweep, as events of bounded size; the last has the state and an ID.
-
-    Without that one a client has no ID, and asks for all of it again.
-    """
+def snapshot(view: SweepView, number: int) -> Iterator[bytes]:
+    """All that is known of a sweep, as events of bounded size; the last has the state."""
     part, size = list[bytes](), 0
     for trial in view.trials.values():
         if size + len(trial.written) > PART_BYTES and part:
@@ -161,104 +152,66 @@ def snapshot(view: SweepView, event_id: str) -> Iterator[bytes]:
             part, size = [], 0
         part.append(trial.written)
         size += len(trial.written)
-    yield b'event: snapshot\ndata: {"trials":[%s],"status":%s}\nid: %s\n\n' % (
-        b",".join(part), _json(view.status), event_id.encode(),
+    yield b'event: snapshot\ndata: {"trials":[%s],"status":%s}\nid: %d\n\n' % (
+        b",".join(part), _json(view.status), number,
     )  # fmt: skip
 
 
+@dataclass(eq=False)
+class Listener:
+    """A client that listens to a sweep."""
+
+    name: str
+    user: str
+    feed: Feed
+    #: events that it has to be told
+    news: list[bytes] = field(default_factory=list)
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    #: whether it is told nothing more
+    is_over: bool = False
+
+
 class Feed:
-    """What is known of one sweep, and what has happened in it of late."""
+    """What is known of one sweep, and who listens to it."""
 
     def __init__(self) -> None:
         self.view: SweepView | None = None
-        self.changed = asyncio.Event()
-        self.listeners = 0
+        self.listeners = set[Listener]()
+        #: number of the last event
+        self.number = 0
         #: seconds of a processor that the last look has cost
         self.cost_s = 0.0
         self.lock = asyncio.Lock()
         self.task: asyncio.Task[None] | None = None
-        #: number of the last event; the last of all that are remembered has it
-        self.number = 0
-        self._recent: deque[bytes] = deque()
-        self._size = 0
-        self._epoch = secrets.token_hex(4)
-
-    def id_of(self, number: int) -> str:
-        """ID of an event, which no other feed of this sweep has."""
-        return f"{self._epoch}-{number}"
-
-    def number_of(self, event_id: str) -> int | None:
-        """Number of an event that a client had last; None if what came after it is not known."""
-        epoch, _, text = event_id.rpartition("-")
-        if epoch != self._epoch or not (text.isdecimal() and len(text) < 20):
-            return None
-        number = int(text)
-        return number if self.number - len(self._recent) <= number <= self.number else None
 
     def take(self, view: SweepView, events: list[bytes]) -> None:
-        """Take up what was seen of the sweep, and wake who listens if something has happened."""
+        """Take up what was seen of the sweep, and tell all who listen what has happened."""
         if self.view and self.view.status["run_id"] != view.status["run_id"]:
-            # another sweep has the name now: who listens has to begin anew
-            self._epoch, self._size = secrets.token_hex(4), 0
-            self._recent.clear()
-            self.number += 1
-        is_news = bool(events) or self.view is None
-        is_news |= bool(self.view and self.view.is_under_way and not view.is_under_way)
+            self._end()  # another sweep has the name now: who listens has to begin anew
         self.view = view
         for event in events:
             self.number += 1
-            self._recent.append(b"%sid: %s\n\n" % (event, self.id_of(self.number).encode()))
-            self._size += len(self._recent[-1])
-        while len(self._recent) > RECENT or self._size > RECENT_BYTES:
-            self._size -= len(self._recent.popleft())
-        if is_news:
-            self.wake()
+            self._tell(event + b"id: %d\n\n" % self.number)
+        if not view.is_under_way:
+            self._tell(end_of(view))
+            self._end()
 
-    def after(self, number: int) -> tuple[int, bytes] | None:
-        """Some of the events after one, and the number of the last; None if they are forgotten."""
-        begin = len(self._recent) - (self.number - number)
-        if begin < 0:
-            return None
-        part = bytearray()
-        for event in itertools.islice(self._recent, begin, None):
-            part += event
-            number += 1
-            if len(part) >= PART_BYTES:
-                break
-        return number, bytes(part)
+    def _tell(self, event: bytes) -> None:
+        for one in self.listeners:
+            one.is_over |= len(one.news) >= MOST_BEHIND  # it does not read
+            if not one.is_over:
+                one.news.append(event)
+                one.woken.set()
 
-    def wake(self) -> None:
-        """Let the listeners look at what there is."""
-        self.changed.set()
-        self.changed = asyncio.Event()
+    def _end(self) -> None:
+        for one in self.listeners:
+            one.is_over = True
+            one.woken.set()
 
 
-@dataclass
-class _Listener:
-    """What a client of a feed has been told."""
-
-    feed: Feed
-    #: number of the event that it had last; None if it has to be told all
-    number: int | None
-    #: whether it is told nothing more
-    is_over: bool = False
-
-    def news(self) -> Iterator[bytes]:
-        """What it was not told, also of what happens while it is told."""
-        feed = self.feed
-        if self.number is None:
-            assert feed.view is not None
-            self.number = feed.number
-            yield from snapshot(feed.view, feed.id_of(self.number))
-        while self.number < feed.number:
-            if (some := feed.after(self.number)) is None:
-                self.is_over = True
-                return
-            self.number, part = some
-            yield part
-        if feed.view and not feed.view.is_under_way:
-            self.is_over = True
-            yield _event(END, {"state": feed.view.status["state"]}) + f"id: {END}\n\n".encode()
+def end_of(view: SweepView) -> bytes:
+    """The last event of a sweep."""
+    return _event(END, {"state": view.status["state"]}) + f"id: {END}\n\n".encode()
 
 
 class Feeds:
@@ -269,78 +222,49 @@ class Feeds:
     ) -> None:
         self._service, self._answers, self._limits = service, answers, limits
         self._look_every_s = look_every_s
-        #: by name of the sweep, those that were left last at the end
-        self._feeds: OrderedDict[str, Feed] = OrderedDict()
-        self._listeners: Counter[str] = Counter()
+        self._feeds: dict[str, Feed] = {}
         #: set once the service ends: streams end within `CLOSING_S`
         self.closing = False
-        self._closer: asyncio.Task[None] | None = None
 
     @property
     def listeners(self) -> int:
         """Streams that are open."""
-        return self._listeners.total()
+        return sum(len(feed.listeners) for feed in self._feeds.values())
 
-    async def open(self, name: str, user: str = "") -> Feed:
-        """A feed that has looked just now; it is looked at until `close`.
+    async def open(self, name: str, user: str = "") -> Listener:
+        """A listener to a feed that has looked just now; it is looked at until `close`.
 
         Raises:
             ProblemError: too many listen, or the user does too often.
             InputError: there is no such sweep.
         """
-        limits = self._limits
-        if user and self._listeners[user] >= limits.streams_per_user:
-            most = limits.streams_per_user
+        most, all_most = self._limits.streams_per_user, self._limits.streams
+        every = [one for feed in self._feeds.values() for one in feed.listeners]
+        if user and sum(one.user == user for one in every) >= most:
             raise ProblemError(429, f"user {user} has {most} streams open, expected at most {most}")
-        if self.listeners >= limits.streams or self.closing:
-            raise ProblemError(
-                503, f"{self.listeners} streams are open, expected at most {limits.streams}"
-            )
-        if self._closer is None:
-            self._closer = asyncio.create_task(self._close_streams())
+        if len(every) >= all_most or self.closing:
+            raise ProblemError(503, f"{len(every)} streams are open, expected at most {all_most}")
         feed = self._feeds.setdefault(name, Feed())
-        self._listeners[user] += 1
-        feed.listeners += 1
+        listener = Listener(name, user, feed)
+        feed.listeners.add(listener)
         try:
             async with feed.lock:
                 if feed.task is None:
                     await self._look(name, feed)
                     feed.task = asyncio.create_task(self._keep_looking(name, feed))
         except BaseException:
-            self.close(name, feed, user)
+            self.close(listener)
             raise
-        return feed
+        return listener
 
-    def close(self, name: str, feed: Feed, user: str = "") -> None:
+    def close(self, listener: Listener) -> None:
         """One listener less; the last one ends the looking."""
-        self._listeners[user] -= 1
-        if not self._listeners[user]:
-            del self._listeners[user]
-        feed.listeners -= 1
-        if feed.listeners == 0:
+        feed = listener.feed
+        feed.listeners.discard(listener)
+        if not feed.listeners:
             if feed.task:
                 feed.task.cancel()
-            feed.task = None
-            self._forget(name, feed)
-        if not self._listeners and self._closer:
-            self._closer.cancel()
-            self._closer = None
-
-    def _forget(self, name: str, feed: Feed) -> None:
-        """Forget a feed that has seen nothing, and those that were left first if there are many."""
-        self._feeds.move_to_end(name)
-        if feed.view is None:
-            del self._feeds[name]
-        left = [known for known, one in self._feeds.items() if not one.listeners]
-        for known in left[:-LEFT]:
-            del self._feeds[known]
-
-    async def _close_streams(self) -> None:
-        """Wake all listeners once the service ends; else each would have to look by itself."""
-        while not self.closing:
-            await asyncio.sleep(CLOSING_S)
-        for feed in self._feeds.values():
-            feed.wake()
+            self._feeds.pop(listener.name, None)
 
     async def _keep_looking(self, name: str, feed: Feed) -> None:
         while not self.closing:
@@ -367,24 +291,33 @@ class Feeds:
         feed.take(view, events)
 
     async def stream(
-        self, feed: Feed, last_id: str, is_allowed: Callable[[], Awaitable[bool]]
+        self, listener: Listener, is_allowed: Callable[[], Awaitable[bool]]
     ) -> AsyncIterator[bytes]:
-        """The events of a feed after one that a client had last, until the sweep has ended.
+        """The events of a sweep until it has ended, after all that is known of it.
 
-        It also ends once a client may listen no more, or has not read what is forgotten by now.
+        It also ends once a client may listen no more, or does not read what it is told.
         """
-        listener = _Listener(feed, feed.number_of(last_id))
+        view, number = listener.feed.view, listener.feed.number
+        listener.news.clear()
+        assert view
         asked = spoke = time.monotonic()
         yield RETRY
+        for part in snapshot(view, number):
+            yield part
+        if not view.is_under_way:
+            yield end_of(view)
+            return
         while not self.closing:
-            changed = feed.changed
-            for part in listener.news():
-                spoke = time.monotonic()
+            if listener.news:
+                part, spoke = b"".join(listener.news), time.monotonic()
+                listener.news.clear()
                 yield part
+                continue
             if listener.is_over:
                 return
+            listener.woken.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), PING_S)
+                await asyncio.wait_for(listener.woken.wait(), min(CLOSING_S, PING_S))
             now = time.monotonic()
             if now - spoke >= PING_S:
                 spoke = now

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.description import API, SweepName, refusals
-from lstm_sweep.search.service.events import END, Feed
+from lstm_sweep.search.service.events import END, Listener
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.site import Site, TheSite, TheUser
 
@@ -23,14 +23,12 @@ router = APIRouter(prefix=API, tags=["sweeps"])
 MEDIA = "text/event-stream"
 #: seconds within which a client has to read what it is sent
 SLOW_S = 30.0
-#: characters of the longest ID of an event
-LONGEST_ID = 64
 LastId = Annotated[
     str | None,
     Header(
         alias="Last-Event-ID",
-        max_length=LONGEST_ID,
-        description="ID of the last event that was received: what comes after it is sent",
+        max_length=64,
+        description="ID of the last event that was received; that of `end` ends it",
     ),
 ]
 ABOUT = """\
@@ -44,9 +42,8 @@ Server-sent events, until the sweep has ended or the connection breaks:
 - `status`: the state of the sweep, at each change
 - `end`: the sweep has ended
 
-Whoever sends the ID of the last event that was received gets what came after it, or, if the service
-does not remember that, a snapshot. The ID of `end` is answered by 204 while the sweep is not
-resumed, at which browsers stop to connect again.
+A stream that is opened again begins with a snapshot. The ID of `end` is answered by 204 while the
+sweep is not resumed, at which browsers stop to connect again.
 """
 
 
@@ -75,26 +72,22 @@ async def events(
 ) -> Response:
     """Listen to a sweep."""
     # without a login all are one user
-    who = user.name if site.settings.asks_login else ""
-    feed = await site.feeds.open(sweep, who)
-    assert feed.view is not None
-    if last_id == END and not feed.view.is_under_way:
-        site.feeds.close(sweep, feed, who)
+    listener = await site.feeds.open(sweep, user.name if site.settings.asks_login else "")
+    view = listener.feed.view
+    if last_id == END and view and not view.is_under_way:
+        site.feeds.close(listener)
         return Response(status_code=204)
-    return EventStream(site, sweep, feed, last_id or "", request, who)
+    return EventStream(site, listener, request)
 
 
 class EventStream(StreamingResponse):
-    """The events of a feed, which is closed however the answer ends."""
+    """The events of a sweep; who listens is forgotten however the answer ends."""
 
-    def __init__(
-        self, site: Site, sweep: str, feed: Feed, last_id: str, request: Request, who: str
-    ) -> None:
+    def __init__(self, site: Site, listener: Listener, request: Request) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         is_allowed = partial(_is_allowed, request, site, request.state.user)
-        stream = site.feeds.stream(feed, last_id, is_allowed)
-        super().__init__(stream, media_type=MEDIA, headers=headers)
-        self._close = partial(site.feeds.close, sweep, feed, who)
+        super().__init__(site.feeds.stream(listener, is_allowed), media_type=MEDIA, headers=headers)
+        self._close = partial(site.feeds.close, listener)
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

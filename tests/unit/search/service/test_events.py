@@ -1,4 +1,4 @@
-"""Streams of events: a snapshot, then what happens; whoever comes back is told the rest once."""
+"""Streams of events: a snapshot, then what happens; whoever comes back begins with a snapshot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ from lstm_sweep.search.client.listening import Event, events, parsed
 from lstm_sweep.search.service import events as module
 from lstm_sweep.search.service.answers import Answers
 from lstm_sweep.search.service.auth import Role, User
-from lstm_sweep.search.service.events import Feed, Feeds, SweepView, TrialView, snapshot
+from lstm_sweep.search.service.events import (
+    MOST_BEHIND,
+    Feed,
+    Feeds,
+    Listener,
+    SweepView,
+    TrialView,
+    snapshot,
+)
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.routes import events as route
 from lstm_sweep.search.service.settings import Limits
@@ -56,12 +64,12 @@ def read(parts: list[bytes]) -> list[Event]:
     return list(parsed(b"".join(parts).decode().split("\n")))
 
 
-async def listen(feeds: Feeds, last_id: str = "") -> list[Event]:
-    feed = await feeds.open("s")
+async def listen(feeds: Feeds) -> list[Event]:
+    listener = await feeds.open("s")
     try:
-        return read([part async for part in feeds.stream(feed, last_id, allowed)])
+        return read([part async for part in feeds.stream(listener, allowed)])
     finally:
-        feeds.close("s", feed)
+        feeds.close(listener)
 
 
 def text_of(place: Place, last_id: str = "", **more: str) -> tuple[int, str]:
@@ -83,7 +91,7 @@ def test_a_stream_is_a_snapshot_and_the_end_whatever_id_a_client_sends(place: Pl
     assert text_of(place, told[-1].id) == (204, "")
 
 
-def test_what_happens_is_told_to_all_who_listen_and_later_to_who_comes_back(
+def test_what_happens_is_told_to_all_who_listen(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, run_id = MlflowStore(place.service.settings.store), place.service.status("s").run_id
@@ -107,11 +115,7 @@ def test_what_happens_is_told_to_all_who_listen_and_later_to_who_comes_back(
         for told in await asyncio.wait_for(asyncio.gather(*both), 60):
             assert [one.name for one in told] == ["snapshot", "status", "end"]
         assert feeds.listeners == 0
-        rest = await listen(feeds, told[0].id)
-        assert [one.name for one in rest] == ["status", "end"]
-        assert [one.name for one in await listen(feeds_of(place), told[0].id)] == [
-            "snapshot", "end",
-        ]  # fmt: skip
+        assert [one.name for one in await listen(feeds)] == ["snapshot", "end"]
 
     asyncio.run(run())
 
@@ -171,7 +175,7 @@ def test_wherever_a_stream_breaks_each_round_and_each_end_is_told_once(
 ) -> None:
     monkeypatch.setattr(module, "PART_BYTES", 1)  # a snapshot has a part for each trial
     whole = text_of(place)[1].count("\n")
-    for lines in range(0, whole + 1, 2):
+    for lines in range(0, whole + 1, 5):
         told = list(events(Broken(place, lines), "s", sleep=lambda seconds: None))
         found = Counter((one.name, one.data["number"]) for one in told if "number" in one.data)
         assert (lines, found) == (lines, ALL)
@@ -187,28 +191,27 @@ def view_of(trials: int, *, is_under_way: bool = True) -> SweepView:
 
 
 def test_a_snapshot_of_a_large_sweep_comes_in_bounded_parts_of_which_the_last_has_an_id() -> None:
-    parts = list(snapshot(view_of(5_000), "a-1"))
+    parts = list(snapshot(view_of(5_000), 7))
     assert len(parts) > 10 and max(map(len, parts)) < 2 * module.PART_BYTES
     told = read(parts)
     assert sum(len(one.data["trials"]) for one in told) == 5_000
-    assert [one.id for one in told] == [*[""] * (len(told) - 1), "a-1"]
+    assert [one.id for one in told] == [*[""] * (len(told) - 1), "7"]
 
 
-def test_what_is_remembered_of_a_sweep_is_bounded_and_who_is_too_late_has_to_begin_anew() -> None:
+def test_who_does_not_read_is_told_no_more_and_so_is_who_listens_to_another_sweep() -> None:
     async def run() -> None:
         feed, event = Feed(), b"event: round\ndata: {}\n"
-        feed.take(view_of(1), [])
-        first = feed.id_of(feed.number)
-        assert feed.number_of(first) == 0
-        for _ in range(30):
-            feed.take(view_of(1), [event] * 100)
-        assert feed.number_of(first) is None and feed.after(0) is None
-        assert feed.number_of(feed.id_of(3_001)) is None
-        late = feed.number - 10
-        assert feed.number_of(feed.id_of(late)) == late
-        assert (feed.after(late) or (0, b""))[1].count(b"event: ") == 10
-        feed.take(view_of(1), [b"event: trial\ndata: %s\n" % (b"x" * module.RECENT_BYTES)])
-        assert feed.after(late) is None
+        slow, other = (Listener("s", "", feed) for _ in "ab")
+        feed.listeners |= {slow, other}
+        feed.take(view_of(1), [event] * MOST_BEHIND)
+        assert [one.id for one in read(slow.news)] == [str(1 + n) for n in range(MOST_BEHIND)]
+        other.news.clear()
+        feed.take(view_of(1), [event])
+        assert (slow.is_over, len(slow.news)) == (True, MOST_BEHIND)
+        assert (other.is_over, len(other.news)) == (False, 1)
+        status = {"run_id": "of another sweep", "state": "running"}
+        feed.take(dataclasses.replace(view_of(1), status=status), [event])
+        assert (other.is_over, len(other.news)) == (True, 1)
 
     asyncio.run(run())
 
@@ -225,13 +228,14 @@ def test_streams_end_when_the_service_does_and_when_a_login_is_gone(
 
     async def run() -> None:
         feeds = feeds_of(place)
-        feed = await feeds.open("s")
-        feed.take(view_of(1), [])
-        feed.take = lambda view, events: None  # type: ignore[method-assign]
-        told = [part async for part in feeds.stream(feed, "", for_a_while)]
+        listener = await feeds.open("s")
+        listener.feed.take = lambda view, events: None  # type: ignore[method-assign]
+        listener.feed.view, listener.is_over = view_of(1), False
+        told = [part async for part in feeds.stream(listener, for_a_while)]
         assert next(answers, None) is None and module.PING in told
         feeds.closing = True
-        assert read([part async for part in feeds.stream(feed, "", allowed)]) == []
+        told = [part async for part in feeds.stream(listener, allowed)]
+        assert [one.name for one in read(told)] == ["snapshot"]
         with pytest.raises(ProblemError):
             await feeds.open("s")
 
@@ -263,9 +267,9 @@ def test_a_client_that_reads_nothing_is_ended(
     async def run() -> None:
         with place.client() as client:
             site: Any = client.app.state.site  # type: ignore[attr-defined]
-            feed = await site.feeds.open("s")
+            listener = await site.feeds.open("s")
             request: Any = type("Request", (), {"state": type("State", (), {"user": None})})
-            stream = route.EventStream(site, "s", feed, "", request, "")
+            stream = route.EventStream(site, listener, request)
             scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
             await asyncio.wait_for(stream(scope, never, never), 30)
             assert site.feeds.listeners == 0
@@ -287,7 +291,7 @@ def test_only_so_many_may_listen_and_an_unknown_sweep_is_not_listened_to(place: 
         with pytest.raises(ProblemError) as refused:
             await feeds.open("s", "cid")
         assert refused.value.status == 503
-        feeds.close("s", two[0], "ann")
+        feeds.close(two[0])
         await feeds.open("s", "ann")
 
     asyncio.run(run())
