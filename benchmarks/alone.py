@@ -251,9 +251,9 @@ def rescored(sweep: str, store: Path, count: int) -> tuple[int, float]:
     from lstm_sweep.models.bundle import bundle as bundles
     from lstm_sweep.models.data.windows import scoring_targets
     from lstm_sweep.models.network.evaluation import evaluate
+    from lstm_sweep.search.actions.export import choose
+    from lstm_sweep.search.actions.generate import predictor_of
     from lstm_sweep.search.driver.corpus_task import load_same_corpus
-    from lstm_sweep.search.results.export import choose
-    from lstm_sweep.search.results.generate import predictor_of
     from lstm_sweep.search.store import reader
     from lstm_sweep.search.store.tracking import MlflowStore
 

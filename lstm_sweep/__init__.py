@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from lstm_sweep._sweep import Sweep
     from lstm_sweep._trial import Rerun, Trial
     from lstm_sweep.models.errors import InputError
-    from lstm_sweep.search.api.status_report import SweepStatusReport
-    from lstm_sweep.search.api.trial_comparison import TrialComparison
+    from lstm_sweep.search.actions.status_report import SweepStatusReport
+    from lstm_sweep.search.actions.trial_comparison import TrialComparison
     from lstm_sweep.search.store.faults import StoreError
 
 __all__ = [
@@ -45,8 +45,8 @@ _MODULES = {
     "Rerun": "_trial",
     "Trial": "_trial",
     "InputError": "models.errors",
-    "SweepStatusReport": "search.api.status_report",
-    "TrialComparison": "search.api.trial_comparison",
+    "SweepStatusReport": "search.actions.status_report",
+    "TrialComparison": "search.actions.trial_comparison",
     "StoreError": "search.store.faults",
 }
 

@@ -17,7 +17,7 @@ from lstm_sweep.search.values.spec import OPTIONS, SweepSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lstm_sweep.search.actions import Actions
+    from lstm_sweep.search.actions.remote import Actions
 
 #: a file or folder
 PathLike = str | os.PathLike[str]
@@ -102,7 +102,7 @@ def launch(
             used; the message says what was expected
         StoreError: the store has failed while the sweep ran
     """
-    from lstm_sweep.search.actions import Local
+    from lstm_sweep.search.actions.local import Local
 
     return launch_by(Local(settings_of(store)), fields, progress, address)
 
@@ -132,7 +132,7 @@ def sweep(name: str, *, store: StoreLike = None) -> Sweep:
         InputError: there is none, or the store does not answer
         StoreError: the store fails once it has answered
     """
-    from lstm_sweep.search.actions import Local
+    from lstm_sweep.search.actions.local import Local
 
     found = Sweep(name, Local(settings_of(store)))
     found.status()
@@ -151,7 +151,7 @@ def sweeps(*, store: StoreLike = None) -> pd.DataFrame:
         InputError: the store does not answer
         StoreError: the store fails once it has answered
     """
-    from lstm_sweep.search.actions import Local
+    from lstm_sweep.search.actions.local import Local
 
     return sweeps_of(Local(settings_of(store)))
 
@@ -187,7 +187,7 @@ def prune(
         InputError: a value cannot be, or the store does not answer
         StoreError: the store fails once it has answered
     """
-    from lstm_sweep.search.actions import Local
+    from lstm_sweep.search.actions.local import Local
 
     return prune_by(
         Local(settings_of(store)), older_than_days, keep_best=keep_best, dry_run=dry_run

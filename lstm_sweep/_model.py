@@ -114,7 +114,7 @@ class Model:
                 network is one of a template
         """
         from lstm_sweep.search import api
-        from lstm_sweep.search.results.generate import GenerationRequest
+        from lstm_sweep.search.actions.generate import GenerationRequest
 
         text = prompt if isinstance(prompt, str) else _ids_text(prompt)
         rows = 1 if count is None else count
@@ -154,7 +154,7 @@ class Model:
                 its network is one of a template
         """
         from lstm_sweep.search import api
-        from lstm_sweep.search.results.detect import Rule
+        from lstm_sweep.search.actions.detect import Rule
 
         found = api.detect(
             str(self.folder), path_text("data", data), Rule(below, candidates), top, ends=ends

@@ -12,7 +12,7 @@ from lstm_sweep._sweep import Sweep
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lstm_sweep.search.actions import Remote
+    from lstm_sweep.search.actions.remote import Remote
 
 
 def connect(url: str, *, token: str | None = None) -> Service:
@@ -27,8 +27,8 @@ def connect(url: str, *, token: str | None = None) -> Service:
     Raises:
         InputError: this is no address, or no token
     """
-    from lstm_sweep.search.actions import Remote
-    from lstm_sweep.search.client.connection import TOKEN, Connection, check_address
+    from lstm_sweep.search.actions.connection import TOKEN, Connection, check_address
+    from lstm_sweep.search.actions.remote import Remote
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)

@@ -16,9 +16,9 @@ from lstm_sweep.models.field_checks import path_text
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lstm_sweep.search.actions import Actions
-    from lstm_sweep.search.api.status_report import SweepStatusReport
-    from lstm_sweep.search.api.sweep_result import SweepResult
+    from lstm_sweep.search.actions.remote import Actions
+    from lstm_sweep.search.actions.status_report import SweepStatusReport
+    from lstm_sweep.search.actions.sweep_result import SweepResult
 
 
 class Sweep:

@@ -15,8 +15,8 @@ from lstm_sweep.models.field_checks import path_text
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lstm_sweep.search.actions import Actions
-    from lstm_sweep.search.api.trial_comparison import TrialComparison
+    from lstm_sweep.search.actions.remote import Actions
+    from lstm_sweep.search.actions.trial_comparison import TrialComparison
     from lstm_sweep.search.store.reader import TrialRecord
 
 

@@ -34,10 +34,10 @@ IMPORTS = (
     "lstm_sweep.search.cli.models",
     "lstm_sweep.search.cli.trials",
     "lstm_sweep.search.engines.local",
-    "lstm_sweep.search.results.rerun",
+    "lstm_sweep.search.actions.rerun",
     "lstm_sweep.search.driver.resume",
     "lstm_sweep.search.driver.sweep",
-    "lstm_sweep.search.results.export",
+    "lstm_sweep.search.actions.export",
     "lstm_sweep.search.store.server",
 )
 #: longest request, bytes

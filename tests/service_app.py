@@ -23,13 +23,13 @@ from starlette.testclient import TestClient
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
-from lstm_sweep.search.api import preparation
-from lstm_sweep.search.api.deletion import Deleted, Pruned
-from lstm_sweep.search.api.errors import NothingToDoError
-from lstm_sweep.search.api.lifecycle import StoppedSweep
-from lstm_sweep.search.api.listings import SweepPage
-from lstm_sweep.search.api.status_report import SweepStatusReport
-from lstm_sweep.search.client.sending import OCTETS, corpus_id_of
+from lstm_sweep.search.actions import references
+from lstm_sweep.search.actions.deletion import Deleted, Pruned
+from lstm_sweep.search.actions.errors import NothingToDoError
+from lstm_sweep.search.actions.lifecycle import StoppedSweep
+from lstm_sweep.search.actions.listings import SweepPage
+from lstm_sweep.search.actions.status_report import SweepStatusReport
+from lstm_sweep.search.actions.transfers import OCTETS, corpus_id_of
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.connections import Connections, server_options
 from lstm_sweep.search.service.queue import QueuedSweep
@@ -268,4 +268,4 @@ def use_scripted_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     def open_engine(name: str, **more: Any) -> ScriptedEngine:
         return ScriptedEngine(LOSSES)
 
-    monkeypatch.setattr(preparation, "open_engine", open_engine)
+    monkeypatch.setattr(references, "open_engine", open_engine)

@@ -8,17 +8,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lstm_sweep.search import api
-from lstm_sweep.search.api.deletion import Deleted, Pruned
-from lstm_sweep.search.api.dry_run import DryRun
-from lstm_sweep.search.api.lifecycle import StoppedSweep
-from lstm_sweep.search.api.listings import SweepPage, SweepTrials, TrialDetails
-from lstm_sweep.search.api.models import Exported, Rerun
-from lstm_sweep.search.api.network_sizes import SizeReport
-from lstm_sweep.search.api.report import SweepReport
-from lstm_sweep.search.api.status_report import SweepStatusReport
-from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.api.trial_comparison import TrialComparison
+from lstm_sweep.search.actions.deletion import Deleted, Pruned, delete, prune
+from lstm_sweep.search.actions.dry_run import DryRun, dry_run
+from lstm_sweep.search.actions.lifecycle import StoppedSweep, launch, pause, resume, stop
+from lstm_sweep.search.actions.listings import (
+    SweepPage,
+    SweepTrials,
+    TrialDetails,
+    show,
+    sweeps,
+    trials,
+)
+from lstm_sweep.search.actions.models import Exported, Rerun, export, rerun
+from lstm_sweep.search.actions.network_sizes import SizeReport, size
+from lstm_sweep.search.actions.references import means_sweep
+from lstm_sweep.search.actions.report import SweepReport, report
+from lstm_sweep.search.actions.status_report import SweepStatusReport, follow, status
+from lstm_sweep.search.actions.sweep_result import SweepResult, result
+from lstm_sweep.search.actions.trial_comparison import TrialComparison, compare
 from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store.settings import Settings, load
@@ -32,7 +39,7 @@ FOLLOW_S = 2.0
 
 @dataclass(frozen=True)
 class Local:
-    """What can be done in a store, by this process; `search.api` says what each raises."""
+    """What can be done in a store, by this process; its functions say what each raises."""
 
     #: the store; without one, what the settings of the working folder name when it is needed
     given: Settings | None = None
@@ -48,47 +55,47 @@ class Local:
 
     def sweeps(self, limit: int | None = None) -> SweepPage:
         """The sweeps of the store, the newest first."""
-        return api.sweeps(settings=self.settings, limit=limit)
+        return sweeps(settings=self.settings, limit=limit)
 
     def status(self, name: str) -> SweepStatusReport:
         """The state of a sweep."""
-        return api.status(name, settings=self.settings)
+        return status(name, settings=self.settings)
 
     def follow(self, name: str) -> Iterator[SweepStatusReport]:
         """The state of a sweep, and again and again until it has ended."""
-        return api.follow(name, settings=self.settings, every_s=FOLLOW_S)
+        return follow(name, settings=self.settings, every_s=FOLLOW_S)
 
     def trials(self, name: str, top: int | None = None) -> SweepTrials:
         """The trials of a sweep, the best first."""
-        return api.trials(name, settings=self.settings, top=top)
+        return trials(name, settings=self.settings, top=top)
 
     def means_sweep(self, reference: str) -> bool:
         """Whether a reference means a sweep, and no trial."""
-        return api.means_sweep(reference, settings=self.settings)
+        return means_sweep(reference, settings=self.settings)
 
     def result(self, name: str) -> SweepResult:
         """The result of a sweep, or what it has so far."""
-        return api.result(name, settings=self.settings)
+        return result(name, settings=self.settings)
 
     def show(self, reference: str) -> TrialDetails:
         """One trial, round by round."""
-        return api.show(reference, settings=self.settings)
+        return show(reference, settings=self.settings)
 
     def compare(self, first: str, other: str) -> TrialComparison:
         """Two trials, or the best ones of sweeps."""
-        return api.compare(first, other, settings=self.settings)
+        return compare(first, other, settings=self.settings)
 
     def report(self, name: str, to: str | None = None) -> SweepReport:
         """The report of a sweep, written to a file if one is given."""
-        return api.report(name, settings=self.settings, to=to)
+        return report(name, settings=self.settings, to=to)
 
     def size(self, spec: Wanted) -> SizeReport:
         """What the size rule says of the networks of a space."""
-        return api.size(_whole(spec))
+        return size(_whole(spec))
 
     def dry_run(self, spec: Wanted) -> DryRun:
         """What `launch` would do."""
-        return api.dry_run(_whole(spec), settings=self.settings)
+        return dry_run(_whole(spec), settings=self.settings)
 
     def launch(
         self,
@@ -98,7 +105,7 @@ class Local:
         ray_address: str | None = None,
     ) -> SweepResult:
         """Run a sweep to its end."""
-        return api.launch(
+        return launch(
             _whole(spec),
             settings=self.settings,
             observer=observer,
@@ -117,7 +124,7 @@ class Local:
         ray_address: str | None = None,
     ) -> SweepResult:
         """Go on with a sweep, to its end."""
-        return api.resume(
+        return resume(
             name,
             changes,
             settings=self.settings,
@@ -130,21 +137,21 @@ class Local:
 
     def stop(self, name: str) -> StoppedSweep:
         """End a sweep that another process drives, or that waits."""
-        return api.stop(name, settings=self.settings)
+        return stop(name, settings=self.settings)
 
     def pause(self, name: str) -> StoppedSweep:
         """Let a sweep wait that another process drives."""
-        return api.pause(name, settings=self.settings)
+        return pause(name, settings=self.settings)
 
     def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
         """Delete a sweep."""
-        return api.delete(name, settings=self.settings, dry_run=dry_run)
+        return delete(name, settings=self.settings, dry_run=dry_run)
 
     def prune(
         self, older_than_s: float, *, keep_best: bool = False, dry_run: bool = False
     ) -> Pruned:
         """Delete sweeps that ended long ago."""
-        return api.prune(
+        return prune(
             settings=self.settings, older_than_s=older_than_s, keep_best=keep_best, dry_run=dry_run
         )
 
@@ -158,7 +165,7 @@ class Local:
         interrupts: Interrupts | None = None,
     ) -> Rerun:
         """Train a trial again, and compare."""
-        return api.rerun(
+        return rerun(
             reference,
             settings=self.settings,
             changes=changes,
@@ -178,7 +185,7 @@ class Local:
         register: str | None = None,
     ) -> Exported:
         """Write a model as a folder that works on its own."""
-        return api.export(
+        return export(
             reference,
             to,
             settings=self.settings,

@@ -10,36 +10,33 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions import wire
-from lstm_sweep.search.actions.local import Wanted
-from lstm_sweep.search.actions.watched import Watched
-from lstm_sweep.search.api.deletion import Deleted, Pruned
-from lstm_sweep.search.api.dry_run import DryRun
-from lstm_sweep.search.api.errors import DifferentSearchError, NothingToDoError
-from lstm_sweep.search.api.lifecycle import StoppedSweep
-from lstm_sweep.search.api.listings import (
+from lstm_sweep.search.actions.connection import Connection, NoAnswerError, RefusedError, events
+from lstm_sweep.search.actions.deletion import Deleted, Pruned
+from lstm_sweep.search.actions.dry_run import DryRun
+from lstm_sweep.search.actions.errors import DifferentSearchError, NothingToDoError
+from lstm_sweep.search.actions.lifecycle import StoppedSweep
+from lstm_sweep.search.actions.listings import (
     SweepPage,
     SweepRow,
     SweepTrials,
     TrialDetails,
     check_rows,
 )
-from lstm_sweep.search.api.models import Exported, Rerun
-from lstm_sweep.search.api.network_sizes import SizeReport
-from lstm_sweep.search.api.references import RUN_ID, check_sweep_or_trial, check_trial
-from lstm_sweep.search.api.report import SweepReport
-from lstm_sweep.search.api.status_report import SweepStatusReport
-from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.api.trial_comparison import TrialComparison
-from lstm_sweep.search.client.connection import Connection, NoAnswerError, RefusedError
-from lstm_sweep.search.client.downloading import AGAIN_S, download
-from lstm_sweep.search.client.listening import events
-from lstm_sweep.search.client.sending import send_data
-from lstm_sweep.search.client.unpacking import unpack
+from lstm_sweep.search.actions.local import Local, Wanted
+from lstm_sweep.search.actions.models import Exported, Rerun
+from lstm_sweep.search.actions.network_sizes import SizeReport
+from lstm_sweep.search.actions.references import RUN_ID, check_sweep_or_trial, check_trial
+from lstm_sweep.search.actions.report import SweepReport
+from lstm_sweep.search.actions.status_report import SweepStatusReport
+from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.transfers import AGAIN_S, download, send_data, unpack
+from lstm_sweep.search.actions.trial_comparison import TrialComparison
+from lstm_sweep.search.actions.watched import Watched
 from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.process.new_paths import (
     become,
@@ -409,6 +406,10 @@ class Remote:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return _said(headers, EXPORT)
+
+
+#: what commands and the Python API call
+Actions: TypeAlias = Local | Remote
 
 
 class _Sent:

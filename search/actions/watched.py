@@ -12,9 +12,9 @@ from typing import Any
 from typing_extensions import override
 
 from lstm_sweep.search.actions import wire
-from lstm_sweep.search.api.status_report import SweepStatusReport
-from lstm_sweep.search.api.sweep_result import SweepResult
-from lstm_sweep.search.client.listening import Event
+from lstm_sweep.search.actions.connection import Event
+from lstm_sweep.search.actions.status_report import SweepStatusReport
+from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.driver.observer import Observer, Viewer
 from lstm_sweep.search.driver.state import SweepState, rank
 from lstm_sweep.search.store.reader import TrialRecord

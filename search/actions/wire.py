@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lstm_sweep.models.config import FIELDS, Config, TrialConfig
-from lstm_sweep.search.api.listings import TrialDetails
+from lstm_sweep.search.actions.listings import TrialDetails
 from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags

@@ -7,17 +7,17 @@ refused is an `InputError`, such as a store that does not answer when it is open
 fails later is a `StoreError`.
 """
 
-from lstm_sweep.search.api.deletion import delete, prune
-from lstm_sweep.search.api.dry_run import dry_run
-from lstm_sweep.search.api.lifecycle import launch, pause, resume, stop
-from lstm_sweep.search.api.listings import show, sweeps, trials
-from lstm_sweep.search.api.models import detect, export, generate, rerun
-from lstm_sweep.search.api.network_sizes import size
-from lstm_sweep.search.api.references import means_sweep
-from lstm_sweep.search.api.report import report
-from lstm_sweep.search.api.status_report import BROKEN_OFF, follow, status
-from lstm_sweep.search.api.sweep_result import result
-from lstm_sweep.search.api.trial_comparison import compare
+from lstm_sweep.search.actions.deletion import delete, prune
+from lstm_sweep.search.actions.dry_run import dry_run
+from lstm_sweep.search.actions.lifecycle import launch, pause, resume, stop
+from lstm_sweep.search.actions.listings import show, sweeps, trials
+from lstm_sweep.search.actions.models import detect, export, generate, rerun
+from lstm_sweep.search.actions.network_sizes import size
+from lstm_sweep.search.actions.references import means_sweep
+from lstm_sweep.search.actions.report import report
+from lstm_sweep.search.actions.status_report import BROKEN_OFF, follow, status
+from lstm_sweep.search.actions.sweep_result import result
+from lstm_sweep.search.actions.trial_comparison import compare
 
 __all__ = [
     "BROKEN_OFF", "compare", "delete", "detect", "dry_run", "export", "follow", "generate",

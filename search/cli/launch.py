@@ -14,12 +14,11 @@ from rich.console import Console
 
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.scoring import unknown_text
-from lstm_sweep.search.actions import Actions
+from lstm_sweep.search.actions.lifecycle import SweepFailedError
 from lstm_sweep.search.actions.local import Wanted
-from lstm_sweep.search.actions.remote import THERE, Remote, field_of
-from lstm_sweep.search.api.errors import SweepFailedError
-from lstm_sweep.search.api.status_report import SweepStatusReport
-from lstm_sweep.search.api.sweep_result import SweepResult
+from lstm_sweep.search.actions.remote import THERE, Actions, Remote, field_of
+from lstm_sweep.search.actions.status_report import SweepStatusReport
+from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.cli.models import model_name, program_here
 from lstm_sweep.search.cli.progress import LiveTable, observer_of, open_console
 from lstm_sweep.search.cli.sweeps import status_line

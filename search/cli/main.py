@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from lstm_sweep.models.errors import InputError, NoRoomError, plain
+from lstm_sweep.search.actions.connection import SERVER, TOKEN, Connection, check_address
 from lstm_sweep.search.cli.parsers import (
     HelpAll,
     Parser,
@@ -35,14 +36,13 @@ from lstm_sweep.search.cli.terminal import (
     INTERRUPTED,
     escape_what_is_not_encoded,
 )
-from lstm_sweep.search.client.connection import SERVER, TOKEN, Connection, check_address
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.values.engine_names import ENGINES
 from lstm_sweep.search.values.spec import BUDGET, CHANGEABLE, NETWORKS, OPTIONS
 
 if TYPE_CHECKING:
-    from lstm_sweep.search.actions import Actions
+    from lstm_sweep.search.actions.remote import Actions
 
 
 FIRST_STEPS = """\

@@ -16,14 +16,15 @@ from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.errors import plain
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search import api
-from lstm_sweep.search.actions import Actions, Local
-from lstm_sweep.search.api.field_changes import field_changes
-from lstm_sweep.search.api.models import Exported, Rerun
+from lstm_sweep.search.actions.detect import Finding, Rule, Symbol
+from lstm_sweep.search.actions.generate import GenerationRequest
+from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.models import Exported, Rerun
+from lstm_sweep.search.actions.remote import Actions
+from lstm_sweep.search.actions.rerun import field_changes
 from lstm_sweep.search.cli.progress import Lines, open_console
 from lstm_sweep.search.cli.terminal import DIFFERENT, DONE, can_encode, print_json, printable
 from lstm_sweep.search.process.signals import Shield, stop_within_s
-from lstm_sweep.search.results.detect import Finding, Rule, Symbol
-from lstm_sweep.search.results.generate import GenerationRequest
 from lstm_sweep.search.store.registry import Version, column_of, example_session
 from lstm_sweep.search.store.settings import Settings, without_password
 

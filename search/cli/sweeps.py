@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from lstm_sweep.models.errors import InputError, plain, shown
-from lstm_sweep.search.actions import Actions
-from lstm_sweep.search.api.deletion import Deleted, Pruned
-from lstm_sweep.search.api.lifecycle import StoppedSweep
-from lstm_sweep.search.api.listings import SweepPage, SweepRow
-from lstm_sweep.search.api.status_report import SweepStatusReport
+from lstm_sweep.search.actions.deletion import Deleted, Pruned
+from lstm_sweep.search.actions.lifecycle import StoppedSweep
+from lstm_sweep.search.actions.listings import SweepPage, SweepRow
+from lstm_sweep.search.actions.remote import Actions
+from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.cli.progress import open_console
 from lstm_sweep.search.cli.tables import loss_text
 from lstm_sweep.search.cli.terminal import DONE, OLDER, print_json, print_left_out, say_older

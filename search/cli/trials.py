@@ -11,10 +11,10 @@ from rich.table import Table
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.models.scoring import unknown_text
-from lstm_sweep.search.actions import Actions
-from lstm_sweep.search.api.listings import SweepTrials, TrialDetails
-from lstm_sweep.search.api.network_sizes import SizeReport
-from lstm_sweep.search.api.trial_comparison import TrialComparison
+from lstm_sweep.search.actions.listings import SweepTrials, TrialDetails
+from lstm_sweep.search.actions.network_sizes import SizeReport
+from lstm_sweep.search.actions.remote import Actions
+from lstm_sweep.search.actions.trial_comparison import TrialComparison
 from lstm_sweep.search.cli.launch import SHOWN, wanted, write_sweep
 from lstm_sweep.search.cli.parsers import check_one_format
 from lstm_sweep.search.cli.progress import open_console

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from lstm_sweep.search.api.errors import NAMED
+from lstm_sweep.search.actions.errors import NAMED
 from lstm_sweep.search.service import answers, problems
 from lstm_sweep.search.service.description import API, describe
 from lstm_sweep.search.service.guard import Guard, OnRefusal

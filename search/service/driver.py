@@ -98,8 +98,8 @@ def _locked(descriptor: int) -> bool:
 
 
 def _drive(run_id: str, log: Log, shield: Shield, on: str | None, key: Path) -> None:
-    from lstm_sweep.search.api import lifecycle, queue
-    from lstm_sweep.search.api.errors import SweepRunsError
+    from lstm_sweep.search.actions import lifecycle, queue
+    from lstm_sweep.search.actions.errors import SweepRunsError
     from lstm_sweep.search.store.settings import load
     from lstm_sweep.search.store.signatures import Signer
     from lstm_sweep.search.store.tracking import MlflowStore

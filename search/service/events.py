@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search.api.references import store_of_sweep
+from lstm_sweep.search.actions.references import store_of_sweep
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.answers import Answers
 from lstm_sweep.search.service.problems import ProblemError

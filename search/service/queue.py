@@ -24,8 +24,8 @@ from typing import Any
 from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.api import queue
-from lstm_sweep.search.api.queue import QueuedRun, Submitted
+from lstm_sweep.search.actions import queue
+from lstm_sweep.search.actions.queue import QueuedRun, Submitted
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.lease import BEAT_S, STALE_S, Lease, LeaseLostError
 from lstm_sweep.search.store.cache import SharedStore, size_of_runs

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.api.queue import QueuedRun
-from lstm_sweep.search.client.connection import SERVER, TOKEN
+from lstm_sweep.search.actions.connection import SERVER, TOKEN
+from lstm_sweep.search.actions.queue import QueuedRun
 from lstm_sweep.search.driver.lease import STALE_S, Holder
 from lstm_sweep.search.engines import slot_sharing
 from lstm_sweep.search.process.secrets import without_secrets

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.api import preparation
+from lstm_sweep.search.actions import references
 from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.store import reader
@@ -193,7 +193,7 @@ def test_who_resumes_a_sweep_that_another_takes_up_meanwhile_is_refused(
             other = MlflowStore(load(folder, {}))
             rebuild(other, reader.existing_sweep(other, "s"))
 
-    monkeypatch.setattr(preparation, "open_engine", lambda *a, **more: Slow(LOSSES))
+    monkeypatch.setattr(references, "open_engine", lambda *a, **more: Slow(LOSSES))
     done = run_here("resume", "s", "--trials", "9", cwd=folder)
     assert (done.code, done.out) == (2, "")
     assert "resumed it at the same time, only one can" in done.err
@@ -207,8 +207,8 @@ def test_a_name_that_another_launch_takes_first_is_given_up_for_the_next_one(
     store = MlflowStore(load(folder, {}))
     store.reopen(reader.existing_sweep(store, "s").info.run_id)  # as if it had just begun
     names = iter(["s", "t"])
-    monkeypatch.setattr(preparation, "free_name", lambda *arguments: next(names))
-    monkeypatch.setattr(preparation, "open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
+    monkeypatch.setattr(references, "free_name", lambda *arguments: next(names))
+    monkeypatch.setattr(references, "open_engine", lambda *a, **more: ScriptedEngine(LOSSES))
     done = run_here("launch", "--data", data, *TINY, "--trials", "1", "--json", cwd=folder)
     assert (done.code, done.json["sweep"]) == (0, "t")
     assert [run.data.tags["sweep.name"] for run in reader.sweeps(store)] == ["s", "t"]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.search import api
-from lstm_sweep.search.api import preparation, queue
-from lstm_sweep.search.api.queue import Submission
+from lstm_sweep.search.actions import queue, references
+from lstm_sweep.search.actions.queue import Submission
 from lstm_sweep.search.service.auth import TokenFile
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.settings import Settings, load
@@ -37,7 +37,7 @@ def run_as_told(what: str, folder: Path, **environment: str) -> None:
 
 @pytest.fixture
 def folder(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(preparation, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
+    monkeypatch.setattr(references, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
     folder = workplace("backup") / "store"
     folder.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent / "cache"))

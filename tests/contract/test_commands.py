@@ -14,8 +14,8 @@ import pytest
 
 import lstm_sweep
 from lstm_sweep.search import api, cli
-from lstm_sweep.search.api import queue
-from lstm_sweep.search.api.queue import Submission
+from lstm_sweep.search.actions import queue
+from lstm_sweep.search.actions.queue import Submission
 from lstm_sweep.search.cli.main import COMMANDS
 from lstm_sweep.search.cli.progress import COMMON, SCHEMA
 from lstm_sweep.search.store.tracking import MlflowStore

@@ -11,7 +11,8 @@ import pytest
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import WORKFLOW
 from lstm_sweep.search import api
-from lstm_sweep.search.api import preparation
+from lstm_sweep.search.actions import references
+from lstm_sweep.search.actions.errors import DifferentSearchError
 from lstm_sweep.search.driver.corpus_task import load_same_corpus
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.report import _entropy
@@ -39,7 +40,7 @@ class EndsAfterOne(Silent):
 
 @pytest.fixture
 def store(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(preparation, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
+    monkeypatch.setattr(references, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
     return MlflowStore(load(workplace("ends"), {}))
 
 
@@ -77,5 +78,5 @@ def test_a_sweep_notes_that_its_corpus_has_ends_and_goes_on_with_them(store: Sto
 
 def test_ends_are_a_part_of_the_search_that_may_not_change(store: Store) -> None:
     begin(store, ends=False)
-    with pytest.raises(api.errors.DifferentSearchError, match="ends was False, is True"):
+    with pytest.raises(DifferentSearchError, match="ends was False, is True"):
         api.resume("s", {}, settings=store.settings, spec=spec_of(ends=True))

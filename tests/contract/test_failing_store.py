@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search import api
-from lstm_sweep.search.api import models, preparation
-from lstm_sweep.search.api.errors import SweepExistsError, SweepFailedError
+from lstm_sweep.search.actions import models, references
+from lstm_sweep.search.actions.errors import SweepExistsError
+from lstm_sweep.search.actions.lifecycle import SweepFailedError
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
@@ -65,7 +66,7 @@ class Requests:
 
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
-    monkeypatch.setattr(preparation, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
+    monkeypatch.setattr(references, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
     monkeypatch.setattr(models, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
     return Requests(monkeypatch)
 
@@ -76,7 +77,7 @@ def begun(workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.Monk
     folder = workplace("begun")
     engine = ScriptedEngine(LOSSES, watch=after(2, interrupt))
     with monkeypatch.context() as patch:
-        patch.setattr(preparation, "open_engine", lambda name, **more: engine)
+        patch.setattr(references, "open_engine", lambda name, **more: engine)
         with pytest.raises(KeyboardInterrupt):
             launch(store_in(folder).settings, data)
     return folder

@@ -15,8 +15,8 @@ import pytest
 
 from lstm_sweep.models.data.source import open_only_below
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.api import queue
-from lstm_sweep.search.api.queue import Submission
+from lstm_sweep.search.actions import queue
+from lstm_sweep.search.actions.queue import Submission
 from lstm_sweep.search.service import driver
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings

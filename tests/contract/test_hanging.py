@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.actions.rerun import rerun
 from lstm_sweep.search.driver import health
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.local import LocalEngine
-from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tracking import Store

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.api import listings, preparation, references
+from lstm_sweep.search.actions import export, listings, references, rerun
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.driver import lease, own_templates, resume
 from lstm_sweep.search.driver.corpus_task import CorpusTask, earlier_best
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.sweep import Sweep
-from lstm_sweep.search.results import export, rerun
 from lstm_sweep.search.store import reader, server
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import spec_tags
@@ -162,12 +161,12 @@ def test_no_tag_of_a_sweep_stops_others(stored: Stored, wrong: str | None) -> No
     check_lines(stored.run("sweeps", "--all", "--json"), ids)
     check_lines(stored.run("trials", "good"), ids)
     check_lines(stored.run("show", "good/0"), ids)
-    assert preparation.free_name(stored.store, "good.txt") == "good-1"
+    assert references.free_name(stored.store, "good.txt") == "good-1"
     assert server.pages_of(stored.store, "http://127.0.0.1:5000").sweep is not None
     for name, run_id in bad.items():
         for command in ("status", "stop", "resume"):
             stored.answer(command, name)
-        answered(lambda: preparation.check_free(stored.store, name))  # noqa: B023
+        answered(lambda: references.check_free(stored.store, name))  # noqa: B023
         assert isinstance(lease.is_left(dict(Tags(stored.store.run(run_id)))), bool)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search import api
-from lstm_sweep.search.api import preparation
-from lstm_sweep.search.api.listings import unfinished
+from lstm_sweep.search.actions import references
+from lstm_sweep.search.actions.listings import unfinished
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import NoSuchRunError
@@ -61,7 +61,7 @@ def store(workplace: Callable[[str], Path]) -> MlflowStore:
         (lambda settings, store: refused(api.show, "a", settings), 0),
         (lambda settings, store: refused(api.show, "abcd", settings), 0),
         (lambda settings, store: unfinished(settings=settings), 2),
-        (lambda settings, store: preparation.free_name(store, "s"), 20),
+        (lambda settings, store: references.free_name(store, "s"), 20),
     ],
 )
 def test_a_request_reads_few_of_many(store: MlflowStore, request_of: Any, most: int) -> None:

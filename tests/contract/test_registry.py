@@ -14,9 +14,9 @@ from mlflow.models import Model
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.actions.export import register
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.results.export import register
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.registry import Version

@@ -12,7 +12,7 @@ import lstm_sweep
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
-from lstm_sweep.search.api.sweep_result import stored_result
+from lstm_sweep.search.actions.sweep_result import stored_result
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.resume import close
 from lstm_sweep.search.policy import importance

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.actions.rerun import rerun
 from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.engines.base import SlotLost
 from lstm_sweep.search.process.signals import Interrupted, Shield
-from lstm_sweep.search.results.rerun import rerun
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal

@@ -16,7 +16,7 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.network.evaluation import evaluate
 from lstm_sweep.models.network.program import StepwiseProgram, predictor_of
 from lstm_sweep.search import api
-from lstm_sweep.search.results import generate
+from lstm_sweep.search.actions import generate
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.spaces.space import with_settings
 from tests.sweeps import PLAIN, tiny_spec

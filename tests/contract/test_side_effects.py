@@ -19,10 +19,10 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.actions.export import export
 from lstm_sweep.search.engines.local import LocalEngine, find_gpus
 from lstm_sweep.search.process.isolated import call, stream
 from lstm_sweep.search.process.signals import SIGNALS
-from lstm_sweep.search.results.export import export
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore

@@ -21,7 +21,7 @@ from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.api.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.cli.progress import Lines
 from lstm_sweep.search.engines import worker

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import FIELDS, TrialConfig
-from lstm_sweep.search.api.status_report import SweepStatusReport
-from lstm_sweep.search.api.sweep_result import SweepResult
+from lstm_sweep.search.actions.rerun import Comparison, Rerun
+from lstm_sweep.search.actions.status_report import SweepStatusReport
+from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.results.rerun import Comparison, Rerun
 from lstm_sweep.search.store import settings
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags

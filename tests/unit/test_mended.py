@@ -12,9 +12,9 @@ from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.actions.rerun import compare
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.results.rerun import compare
 from lstm_sweep.search.store import settings
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec, read_spec

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.api.references import store_of_trial
+from lstm_sweep.search.actions.references import store_of_trial
 from lstm_sweep.search.service import problems
 from lstm_sweep.search.service.auth import LONGEST_TOKEN, User, check_may_prioritise
 from lstm_sweep.search.service.description import Number, SweepName

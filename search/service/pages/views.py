@@ -20,10 +20,10 @@ from starlette.responses import Response as PlainResponse
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
-from lstm_sweep.search.api.errors import NAMED
-from lstm_sweep.search.api.listings import SweepRow
-from lstm_sweep.search.api.references import store_of_sweep
-from lstm_sweep.search.api.trial_comparison import OTHER_DATA
+from lstm_sweep.search.actions.errors import NAMED
+from lstm_sweep.search.actions.listings import SweepRow
+from lstm_sweep.search.actions.references import store_of_sweep
+from lstm_sweep.search.actions.trial_comparison import OTHER_DATA
 from lstm_sweep.search.driver.report import read_findings
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.report import figures, report_page

@@ -14,8 +14,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from lstm_sweep.search.api.listings import unfinished
-from lstm_sweep.search.client.sending import OCTETS, TAR
+from lstm_sweep.search.actions.listings import unfinished
+from lstm_sweep.search.actions.transfers import OCTETS, TAR
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import schemas as shows
 from lstm_sweep.search.service.auth import check_owner

@@ -12,11 +12,10 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search import api
-from lstm_sweep.search.api.dry_run import DryRun
-from lstm_sweep.search.api.lifecycle import StoppedSweep
-from lstm_sweep.search.api.listings import page_of
-from lstm_sweep.search.api.references import store_of_sweep
-from lstm_sweep.search.api.resumption import changes_of, named_changes
+from lstm_sweep.search.actions.dry_run import DryRun
+from lstm_sweep.search.actions.lifecycle import StoppedSweep, changes_of, named_changes
+from lstm_sweep.search.actions.listings import page_of
+from lstm_sweep.search.actions.references import store_of_sweep
 from lstm_sweep.search.driver.resume import how_to_go_on
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import schemas as shows

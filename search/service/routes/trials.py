@@ -13,8 +13,8 @@ from starlette.responses import FileResponse
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search import api
-from lstm_sweep.search.api.field_changes import field_changes
-from lstm_sweep.search.api.references import TRIAL, store_of_trial
+from lstm_sweep.search.actions.references import TRIAL, store_of_trial
+from lstm_sweep.search.actions.rerun import field_changes
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.engines import check_engine
 from lstm_sweep.search.service import answers

@@ -11,9 +11,9 @@ import pytest
 
 import lstm_sweep as ls
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.api import preparation
-from lstm_sweep.search.results.detect import Rule
-from lstm_sweep.search.results.generate import GenerationRequest
+from lstm_sweep.search.actions import references
+from lstm_sweep.search.actions.detect import Rule
+from lstm_sweep.search.actions.generate import GenerationRequest
 from lstm_sweep.search.values.spec import MAY_CHANGE
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("python")
     (folder / "book.txt").write_text("abcdefgh " * 400, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
+        patch.setattr(references, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
         ls.launch(store=folder, **fields(folder, name="s", trials=3))
     return folder
 
@@ -159,7 +159,7 @@ def test_the_trial_of_a_template_is_exported_as_its_kind_of_task_says(
         template_bundle(Path(to))
         return type("Done", (), {"bundle": to, "version": None})
 
-    monkeypatch.setattr("lstm_sweep.search.api.export", export)
+    monkeypatch.setattr("lstm_sweep.search.actions.local.export", export)
     done = trial(folder).export(tmp_path / "best", unchecked=True)
     assert asked == [(str(tmp_path / "best"), "keras", True)]
     assert json.loads((done.folder / "config.json").read_text()) == done.config

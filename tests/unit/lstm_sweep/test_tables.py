@@ -14,9 +14,9 @@ import lstm_sweep as ls
 from lstm_sweep import _tables
 from lstm_sweep._sweep import Sweep
 from lstm_sweep.models.config import FIELDS, TrialConfig
-from lstm_sweep.search import api
-from lstm_sweep.search.actions import Local
-from lstm_sweep.search.api.listings import SweepTrials
+from lstm_sweep.search.actions import local
+from lstm_sweep.search.actions.listings import SweepTrials
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.values.trial import Trial
@@ -98,9 +98,9 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
 
     def make(*records: TrialRecord, left_out: tuple[str, ...] = ()) -> Sweep:
         listing = SweepTrials(records, left_out, {"unigram": 3.0})
-        monkeypatch.setattr(api, "trials", lambda name, settings, top=None: listing)
+        monkeypatch.setattr(local, "trials", lambda name, settings, top=None: listing)
         status = SimpleNamespace(state="failed", why="10 trials in a row have failed")
-        monkeypatch.setattr(api, "status", lambda name, settings: status)
+        monkeypatch.setattr(local, "status", lambda name, settings: status)
         return Sweep("docs", Local(STORE))
 
     return make

@@ -19,7 +19,7 @@ import lstm_sweep as ls
 from lstm_sweep._launch import spec_of
 from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions import Local
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.cli import launch
 from lstm_sweep.search.cli.main import build_parser
 from lstm_sweep.search.service.data_names import DataNames

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lstm_sweep.search.actions.detect import Finding
 from lstm_sweep.search.cli.models import finding_line
-from lstm_sweep.search.results.detect import Finding
 
 FINDING = Finding(
     session="a.txt",

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.api.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.cli.progress import WAITING, Lines, LiveTable, _running, open_console
 from lstm_sweep.search.cli.tables import loss_text, trials_table
 from lstm_sweep.search.driver.state import SweepState

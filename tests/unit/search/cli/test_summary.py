@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from lstm_sweep.search.api.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.cli.launch import conclude
 from lstm_sweep.search.driver.time_spent import TimeSpent
 from lstm_sweep.search.values.stop_reason import SweepStatus

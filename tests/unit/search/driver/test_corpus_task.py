@@ -11,7 +11,7 @@ from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.api.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store.tags import Tag

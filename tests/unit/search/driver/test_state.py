@@ -8,7 +8,7 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.api.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.driver.state import INTERRUPTED, ON_REQUEST, SweepState
 from lstm_sweep.search.driver.transitions import SweepClosing, after
 from lstm_sweep.search.engines.trainings import CorpusTraining

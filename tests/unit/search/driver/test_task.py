@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search import api
-from lstm_sweep.search.api import models, preparation
+from lstm_sweep.search.actions import models, references
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.driver import tasks
 from lstm_sweep.search.driver.sweep import Sweep
@@ -191,7 +191,7 @@ def settings(
     """A store, for a program that knows trees and has a scripted engine."""
     monkeypatch.setattr(tasks, "KINDS", (TreeTask, *tasks.KINDS))
     monkeypatch.setattr(reader, "KINDS", (TreeTask.runs, *reader.KINDS))
-    for module in (preparation, models):
+    for module in (references, models):
         monkeypatch.setattr(module, "open_engine", lambda name, **more: Growing({}))
     return load(workplace("trees"), {})
 

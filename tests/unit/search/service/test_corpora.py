@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from lstm_sweep.search.client.sending import corpus_id_of
+from lstm_sweep.search.actions.transfers import corpus_id_of
 from lstm_sweep.search.service.routes import corpora as routes
 from lstm_sweep.search.service.settings import Limits
 from tests.service_app import API, SPACE, Place, send_corpus, use_scripted_engines

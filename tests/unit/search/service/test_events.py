@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from starlette.datastructures import Headers
 
-from lstm_sweep.search.client.connection import Connection
-from lstm_sweep.search.client.listening import Event, events, parsed
+from lstm_sweep.search.actions.connection import Connection, Event, events, parsed
 from lstm_sweep.search.service import events as module
 from lstm_sweep.search.service.answers import Answers
 from lstm_sweep.search.service.auth import Role, User

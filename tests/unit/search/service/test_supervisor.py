@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.api.queue import QueuedRun
-from lstm_sweep.search.client.connection import SERVER, TOKEN
+from lstm_sweep.search.actions.connection import SERVER, TOKEN
+from lstm_sweep.search.actions.queue import QueuedRun
 from lstm_sweep.search.driver.lease import STALE_S, Holder
 from lstm_sweep.search.engines.slot_sharing import read_quota
 from lstm_sweep.search.process.signals import SERVICE_STOP_S

@@ -1,0 +1,414 @@
+"""Requests to a service, sent again while it does not answer, and the events of a sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import json
+import math
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
+
+from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.search.process.secrets import hide, without_secrets
+from lstm_sweep.search.store.faults import StoreError
+
+API = "/api/v1"
+#: environment variables with the address of a service, and with a token for it
+SERVER, TOKEN = "LSTM_SWEEP_SERVER", "LSTM_SWEEP_TOKEN"
+#: seconds between two tries: the first wait, and the longest
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 5.0
+#: seconds for which a request is sent again while there is no answer
+PATIENCE_S = 20.0
+#: seconds without a byte after which a connection counts as broken
+SILENCE_S = 120.0
+#: statuses of a service that starts, ends or whose store does not answer
+BUSY = (502, 503, 504)
+#: characters of a refusal that is no problem document
+LONGEST_REFUSAL = 200
+#: whatever urllib raises if a connection cannot be made, or breaks
+BROKEN = (OSError, http.client.HTTPException)
+
+
+class NoAnswerError(StoreError):
+    """The service does not answer, or the connection has broken."""
+
+
+class RefusedError(InputError):
+    """A service refuses a request; the sentence is its own."""
+
+    def __init__(self, detail: str, status: int) -> None:
+        super().__init__(detail)
+        #: of HTTP
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a service answers."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def document(self) -> Any:
+        """The content, parsed as JSON."""
+        return json.loads(self.content)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect, which could take the token to another machine."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        """Return None, by which urllib raises the redirect as an `HTTPError`."""
+
+
+def check_address(url: str, where: str) -> str:
+    """The address of a service without a slash at its end; `where` says who has given it.
+
+    Raises:
+        InputError: it is none.
+    """
+    expected = "expected the address of a service, such as http://HOST:8000"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise InputError(f"{where} is {shown(url)}: {expected}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise InputError(f"{where} is {shown(url)}: {expected}")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise InputError(
+            f"{where} has more than an address in it: {expected}, and a token in {TOKEN}"
+        )
+    return url.rstrip("/")
+
+
+@dataclass
+class Connection:
+    """A service, and the token that it is asked with.
+
+    Requests that change nothing, or that may be sent twice, are sent again for `patience_s` seconds
+    while the service does not answer. `say` is told once when that begins.
+
+    Raises:
+        InputError: no header can have the token.
+    """
+
+    address: str
+    token: str = field(default="", repr=False)
+    say: Callable[[str], None] = lambda line: None
+    #: further headers of each request
+    headers: Mapping[str, str] = field(default_factory=dict)
+    patience_s: float = PATIENCE_S
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
+        self._opener = urllib.request.build_opener(_NoRedirect())
+        self.token = self.token.strip()
+        if not (self.token.isascii() and self.token.isprintable()):
+            raise InputError(
+                f"{TOKEN} has characters that cannot be sent: expected a token of this service"
+            )
+        hide(self.token)
+
+    def lasting(self) -> Connection:
+        """The same, with requests that are sent again until there is an answer."""
+        return dataclasses.replace(self, patience_s=math.inf)
+
+    def get(self, *path: str, accept: str = "application/json", **query: Any) -> Answer:
+        """What a path under the API answers; parts of the path are quoted.
+
+        Raises:
+            RefusedError: the service refuses.
+            NoAnswerError: it does not answer for a while.
+        """
+        return self._patiently("GET", _path(path, query), None, {"Accept": accept})
+
+    def send(
+        self,
+        method: str,
+        *path: str,
+        document: Any = None,
+        key: str = "",
+        accept: str = "application/json",
+        once: bool = False,
+        query: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Answer:
+        """Send a document; `key` makes it safe to send it again, `once` says that it is not.
+
+        Raises:
+            RefusedError: the service refuses.
+            NoAnswerError: it does not answer for a while, or `once` and the connection breaks.
+        """
+        headers = {"Accept": accept, "Content-Type": "application/json"}
+        if key:
+            headers["Idempotency-Key"] = key
+        body = b"" if document is None else json.dumps(document).encode()
+        if once:
+            return self._read(method, _path(path, query), body, headers)
+        return self._patiently(method, _path(path, query), body, headers)
+
+    def put(
+        self,
+        *path: str,
+        body: Iterable[bytes],
+        size: int,
+        kind: str,
+        query: Mapping[str, str],
+    ) -> Any:
+        """Send `size` bytes of a media type as they are; the document that comes back.
+
+        Raises:
+            RefusedError: the service refuses.
+            NoAnswerError: the connection breaks.
+        """
+        headers = {"Content-Length": str(size), "Content-Type": kind}
+        return self._read("PUT", _path(path, query), body, headers).document()
+
+    def open(self, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        """A response whose content is read as it comes; whoever opens it closes it.
+
+        Raises:
+            RefusedError: the service refuses.
+            NoAnswerError: it does not answer.
+        """
+        return self._open("GET", path, None, headers)
+
+    def _patiently(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
+        until, wait = self.clock() + self.patience_s, FIRST_WAIT_S
+        said = False
+        while True:
+            try:
+                return self._read(method, path, body, headers)
+            except NoAnswerError as error:
+                if self.clock() + wait > until:
+                    raise
+                if not said:
+                    lasting = math.isinf(self.patience_s)
+                    long = "until it answers" if lasting else f"for {self.patience_s:g} s"
+                    self.say(f"{error}; asking again {long}")
+                    said = True
+            self.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_S)
+
+    def _read(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Answer:
+        with self._open(method, path, body, headers) as response:
+            try:
+                content = response.read()
+            except BROKEN as error:
+                raise self.no_answer(error) from None
+            return Answer(response.status, dict(response.headers.items()), content)
+
+    def _open(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
+        request = urllib.request.Request(
+            self.address + path, body, {**self.headers, **headers}, method=method
+        )
+        if self.token:
+            request.add_unredirected_header("Authorization", f"Bearer {self.token}")
+        try:
+            response: http.client.HTTPResponse = self._opener.open(request, timeout=SILENCE_S)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refusal(error) from None
+        except ValueError:  # a host or path that no request can have
+            raise InputError(
+                f"{shown(self.address)} cannot be asked: expected the address of a service"
+            ) from None
+        except BROKEN as error:
+            raise self.no_answer(error) from None
+        return response
+
+    def path(self, *parts: str, **query: Any) -> str:
+        """A path under the API with a query, quoted; what is None is left out of the query."""
+        return _path(parts, query)
+
+    def no_answer(self, error: BaseException) -> NoAnswerError:
+        """What is raised if a connection cannot be made, or breaks with this error."""
+        reason = getattr(error, "reason", None) or error
+        text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        return NoAnswerError(f"no answer from {self.address}: {without_secrets(cut(str(text)))}")
+
+    def _refusal(self, error: urllib.error.HTTPError) -> Exception:
+        try:
+            content = error.read()
+        except BROKEN as broken:
+            return self.no_answer(broken)
+        problem = _problem(content)
+        if problem is None:
+            text = " ".join(content.decode("utf-8", "replace").split())[:LONGEST_REFUSAL]
+            if error.code in BUSY:
+                return NoAnswerError(f"no answer from {self.address}: status {error.code}")
+            return InputError(
+                f"{self.address} answers with status {error.code}: {shown(text)}, expected a "
+                f"service of lstm-sweep there"
+            )
+        detail = str(problem["detail"])
+        if error.code in BUSY:
+            return NoAnswerError(f"{self.address}: {cut(detail, 600)}")
+        if error.code == 401:
+            detail = f"{detail} (in {TOKEN})" if TOKEN not in detail else detail
+        return _refused(detail, error.code, str(problem.get("type")))
+
+
+def _refused(detail: str, status: int, kind: str) -> InputError:
+    """The error for a refusal of a kind: that of the same name here, if there is one."""
+    from lstm_sweep.search.actions.errors import NAMED
+
+    known = NAMED.get(kind.rpartition(":")[2])
+    return (
+        known(detail) if known and issubclass(known, InputError) else RefusedError(detail, status)
+    )
+
+
+def _path(parts: tuple[str, ...], query: Mapping[str, Any]) -> str:
+    given = {name: value for name, value in query.items() if value is not None}
+    path = "/".join([API, *(quote(part, safe="") for part in parts)])
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def _problem(content: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("detail"), str) else None
+
+
+#: seconds before a stream that has broken is opened again
+AGAIN_S = 2.0
+
+
+class Event(NamedTuple):
+    """Something that has happened in a sweep."""
+
+    name: str
+    data: dict[str, Any]
+    id: str
+
+
+class _Had(NamedTuple):
+    """What was told of a trial."""
+
+    attempt: int
+    state: str
+    #: the last round
+    rounds: int
+
+
+class Told:
+    """What was told of a sweep, by which a snapshot becomes the events that were not."""
+
+    def __init__(self) -> None:
+        self._trials: dict[int, _Had] = {}
+
+    def news(self, event: Event) -> Iterator[Event]:
+        """An event itself; of a snapshot, what was not told yet."""
+        if event.name == "snapshot":
+            for trial in event.data["trials"]:
+                yield from map(self._noted, self._news_of(trial))
+            if "status" in event.data:
+                yield Event("status", event.data["status"], event.id)
+        else:
+            yield self._noted(event)
+
+    def _news_of(self, trial: dict[str, Any]) -> Iterator[Event]:
+        """What was not told of a trial: first that it runs or waits, then its rounds, its end."""
+        losses, per_round = trial.pop("losses"), trial.pop("epochs_per_round")
+        had = self._had(trial)
+        has_ended, is_new = trial["state"] == "ended", trial["state"] != had.state
+        if is_new and not has_ended:
+            yield Event("trial", trial, "")
+        of = {name: trial[name] for name in ("trial", "number", "attempt")}
+        for number, loss in enumerate(losses[had.rounds :], start=had.rounds + 1):
+            done = {"round": number, "epoch": number * per_round, "val_loss": loss}
+            yield Event("round", of | done, "")
+        if is_new and has_ended:
+            yield Event("trial", trial, "")
+
+    def _had(self, data: Mapping[str, Any]) -> _Had:
+        """What was told of the trial of an event; nothing of another attempt at it."""
+        had = self._trials.get(data["number"])
+        return had if had and had.attempt == data["attempt"] else _Had(data["attempt"], "", 0)
+
+    def _noted(self, event: Event) -> Event:
+        if event.name == "trial":
+            had = self._had(event.data)
+            self._trials[event.data["number"]] = had._replace(state=event.data["state"])
+        elif event.name == "round":
+            had = self._had(event.data)
+            self._trials[event.data["number"]] = had._replace(rounds=event.data["round"])
+        return event
+
+
+def events(
+    connection: Connection, sweep: str, *, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[Event]:
+    """What happens in a sweep until it has ended; connections that break are made again for ever.
+
+    First comes what has happened before: trials and their rounds, then the state of the sweep.
+    Nothing is told twice, whatever the service has forgotten.
+
+    Raises:
+        RefusedError: there is no such sweep, or the service refuses to say.
+    """
+    last_id, is_told, told = "", False, Told()
+    path = f"{API}/sweeps/{quote(sweep, safe='')}/events"
+    while True:
+        headers = {"Accept": "text/event-stream"}
+        if last_id:
+            headers["Last-Event-ID"] = last_id
+        try:
+            with connection.open(path, headers) as response:
+                if response.status == 204:
+                    return
+                is_told = False
+                for event in parsed(_lines(response)):
+                    last_id = event.id or last_id
+                    yield from told.news(event)
+                    if event.name == "end":
+                        return
+        except NoAnswerError as error:
+            if not is_told:
+                connection.say(f"{error}; asking again until it answers")
+                is_told = True
+        sleep(AGAIN_S)
+
+
+def _lines(response: http.client.HTTPResponse) -> Iterator[str]:
+    """Lines of a stream until it ends or breaks."""
+    try:
+        for line in response:
+            yield line.decode("utf-8", "replace").rstrip("\r\n")
+    except BROKEN:
+        return
+
+
+def parsed(lines: Iterable[str]) -> Iterator[Event]:
+    """The events of the lines of a stream; one that is not whole is left out."""
+    name, data, event_id = "", list[str](), ""
+    for line in lines:
+        if line:
+            field, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if field == "event":
+                name = value
+            elif field == "data":
+                data.append(value)
+            elif field == "id":
+                event_id = value
+            continue
+        if name:
+            yield Event(name, json.loads("\n".join(data)) if data else {}, event_id)
+        name, data, event_id = "", [], ""

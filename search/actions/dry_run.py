@@ -1,0 +1,301 @@
+"""What `launch` would do with a spec, and how long it will take, before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from lstm_sweep.models.config import Config, values_text
+from lstm_sweep.models.errors import plain
+from lstm_sweep.search.actions import references
+from lstm_sweep.search.driver.task import KnownCosts, Task
+from lstm_sweep.search.driver.tasks import task_kind
+from lstm_sweep.search.engines.base import devices
+from lstm_sweep.search.policy import ladder
+from lstm_sweep.search.policy.confirmation import SHARE
+from lstm_sweep.search.policy.cost import Costs
+from lstm_sweep.search.policy.problem import SearchProblem, described
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.times import about, budget_text, duration
+
+#: fields of a spec that name files
+PLACES = ("data", "template")
+
+
+@dataclass(frozen=True)
+class TypicalTrial:
+    """A trial of the search whose cost is the median of those of drawn configs."""
+
+    config: Config
+    parameters: int
+    #: seconds that it takes if it is trained to its end, and bytes of its arrays in training
+    seconds: float
+    memory_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The trial as `launch --dry-run --json` prints it."""
+        return {
+            "config": self.config.to_dict(),
+            "parameters": self.parameters,
+            "seconds": round(self.seconds, 1),
+            "memory_bytes": self.memory_bytes,
+        }
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Trials that a budget buys, and seconds that they take; None if nobody knows."""
+
+    trials: int | None
+    seconds: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The budget as `launch --dry-run --json` prints it."""
+        seconds = None if self.seconds is None else round(self.seconds, 1)
+        return {"trials": self.trials, "seconds": seconds}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What `launch` would do."""
+
+    #: the spec as it is resolved
+    spec: Mapping[str, Any]
+    #: trials at once; None if a cluster decides it
+    slots: int | None
+    #: configs of the space; None if a dimension is continuous
+    configs: int | None
+    #: share of drawn configs that the size rule turns down; None if costs are not known beforehand
+    refused: float | None
+    #: None if costs are not known beforehand, as those of a template
+    typical: TypicalTrial | None
+    budget: Budget
+    #: what people are told when such a sweep begins
+    notes: tuple[str, ...]
+
+    def with_places(self, named: Callable[[str], str]) -> Self:
+        """The same with places as `named` names them."""
+        files = {field: named(self.spec[field]) for field in PLACES if self.spec.get(field)}
+        return replace(self, spec={**self.spec, **files}, notes=tuple(map(named, self.notes)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as `launch --dry-run --json` prints it."""
+        return {
+            "spec": dict(self.spec),
+            "slots": self.slots,
+            "configs": self.configs,
+            "refused": self.refused,
+            "typical": self.typical and self.typical.to_dict(),
+            "budget": self.budget.to_dict(),
+            "notes": list(self.notes),
+        }
+
+    def lines(self) -> Iterator[str]:
+        """What a sweep would do, in lines for people: what matters most first."""
+        yield "dry run: nothing is trained, and nothing is created"
+        yield f"takes: {_takes(self)}"
+        if typical := self.typical:
+            yield (
+                f"a typical network: {plain(typical.config.headline())}, {typical.parameters:,} "
+                f"parameters, {typical.memory_bytes / 1e6:,.0f} MB beside TensorFlow's own"
+            )
+            yield (
+                f"its trial would take about {about(typical.seconds)} to its end; most are pruned "
+                f"long before"
+            )
+        yield from map(plain, self.notes)
+        yield from _space_lines(self)
+        yield "--json has every option, as it is resolved"
+
+
+def _takes(result: DryRun) -> str:
+    """For how long, how many trials, and how many at once."""
+    slots, spec = result.slots, result.spec
+    at_once = "as many at once as the cluster has slots" if slots is None else f"{slots} at once"
+    trials, seconds = result.budget.trials, result.budget.seconds
+    wanted = budget_text(spec.get("trials"), spec.get("minutes"))
+    if seconds is None or result.typical is None:
+        return f"{wanted}, {at_once}; nobody knows yet how long a trial takes"
+    return (
+        f"{wanted} at most: about {budget_text(trials, None)} in about {about(seconds)}, {at_once}"
+    )
+
+
+def _space_lines(result: DryRun) -> Iterator[str]:
+    """What varies, a field a line, and what does not, in one line."""
+    configs = "infinitely many" if result.configs is None else f"{result.configs:,}"
+    share = result.refused
+    refused = "" if share is None else f"; the size rule refuses {share:.0%} of them"
+    yield f"space: {configs} configs{refused}"
+    fixed = list[str]()
+    for name, values in result.spec["space"].items():
+        text = plain(f"{name} {values_text(values)}")
+        if isinstance(values, dict) or (isinstance(values, list) and len(values) > 1):
+            yield f"  {text}"
+        else:
+            fixed.append(text)
+    if fixed:
+        yield f"  always: {', '.join(fixed)}"
+
+
+def dry_run(spec: SweepSpec, *, settings: Settings, most_slots: int | None = None) -> DryRun:
+    """What `launch` would do with a spec.
+
+    The seconds are those of a common machine, or, if the store has sweeps, at their pace.
+    `most_slots` is how many trials run at once at most; None if only the engine says.
+
+    Raises:
+        InputError: as for `launch`.
+    """
+    kind = task_kind(spec)
+    on_cluster = spec.on == "ray"
+    with references.engine_of(spec if not on_cluster else _here(spec)) as engine:
+        found = devices(engine)
+        slots = spec.workers if on_cluster else len(engine.slots)
+        if most_slots is not None:
+            slots = min(most_slots, slots or most_slots)
+        kind.check_devices(spec, found)
+        task = kind.open(spec)
+        spec = task.settled(spec)
+        notes = task.notes(spec, found)
+    store = _store_that_exists(settings)
+    if store and spec.name:
+        references.check_free(store, spec.name)
+    configs = spec.space.size()
+    notes = [*notes, *described(task.prior(spec, store) if store else ())]
+    known = task.known_costs(spec)
+    if known is None:
+        return DryRun(
+            spec=spec.to_dict(), slots=slots, configs=configs, refused=None, typical=None,
+            budget=Budget(spec.trials, limit_s(spec)), notes=tuple(notes),
+        )  # fmt: skip
+    problem = known.problem
+    drawn, refused = draws(task, spec)
+    costs = problem.costs()
+    trials, seconds = bought(spec, problem, costs, drawn, slots or 1)
+    return DryRun(
+        spec=spec.to_dict(),
+        slots=slots,
+        configs=configs,
+        refused=refused,
+        typical=_typical(known, costs, drawn),
+        budget=Budget(trials, seconds),
+        notes=tuple(notes),
+    )
+
+
+def _here(spec: SweepSpec) -> SweepSpec:
+    """The spec on this machine, since a cluster is not asked."""
+    return dataclasses.replace(spec, on="local", workers=1)
+
+
+def _store_that_exists(settings: Settings) -> Store | None:
+    file = settings.database_file
+    return MlflowStore(settings) if file is None or file.exists() else None
+
+
+def _typical(known: KnownCosts, costs: Costs, drawn: Sequence[Config]) -> TypicalTrial:
+    """The drawn config of the median cost."""
+    by_cost = sorted(drawn, key=costs.round_seconds)
+    config = by_cost[len(by_cost) // 2]
+    return TypicalTrial(
+        config,
+        known.parameters(config),
+        costs.trial_seconds(config, known.problem.rounds),
+        known.memory(config),
+    )
+
+
+#: draws of a space that pass the size rule, of which costs are predicted, and draws at most
+ADMITTED, DRAWS = 200, 2_000
+
+
+def announcement(spec: SweepSpec, task: Task, slots: int, gone: float = 0.0) -> str:
+    """How long a sweep will take, and when there are results, in a line for people.
+
+    It was driven for `gone` seconds before. The seconds are those of a common machine.
+    """
+    limit = limit_s(spec)
+    on = f"on {slots} slot{'s' if slots != 1 else ''}"
+    wanted = budget_text(spec.trials, spec.minutes)
+    if gone:
+        left = "" if limit is None else f", {duration(max(0.0, limit - gone))} of it left"
+        return f"{wanted}{left}, {on}"
+    known = task.known_costs(spec)
+    if known is None:
+        return f"{wanted} {on}"
+    problem, costs = known.problem, known.problem.costs()
+    drawn, _ = draws(task, spec)
+    text = f"{wanted} {on}"
+    if spec.trials is not None:
+        _, seconds = bought(spec, problem, costs, drawn, slots)
+        text += f", about {about(seconds)} here"
+        text += " (--minutes N limits it)" if limit is None else ""
+    return f"{text}; first results after about {about(first_result_s(spec, problem, costs, drawn))}"
+
+
+def first_result_s(
+    spec: SweepSpec, problem: SearchProblem, costs: Costs, drawn: Sequence[Config]
+) -> float:
+    """Seconds until a trial has a loss: one of the ladder, or the first at its first rung."""
+    rates = ladder.rates_of(spec.space) if spec.ladder else ()
+    if not rates or ladder.is_left_out(rates, spec.plan().trials) or problem.smallest is None:
+        return min(costs.trial_seconds(config, problem.first_rung) for config in drawn)
+    length = problem.ladder_length(limit_s(spec), 1)
+    if length.steps is None:
+        return costs.trial_seconds(problem.smallest, length.rounds or problem.rounds)
+    return costs.fixed_seconds + length.steps * costs.step_seconds(problem.smallest)
+
+
+def limit_s(spec: SweepSpec) -> float | None:
+    """Seconds that a sweep may take; None: no limit."""
+    return None if spec.minutes is None else 60 * spec.minutes
+
+
+def draws(task: Task, spec: SweepSpec) -> tuple[list[Config], float]:
+    """Configs that may be tried, and the share of draws that may not."""
+    rng = np.random.default_rng(spec.seed)
+    drawn = [spec.space.sample(rng) for _ in range(DRAWS)]
+    admitted = [config for config in drawn if task.admits(config)]
+    return admitted[:ADMITTED], 1 - len(admitted) / DRAWS
+
+
+def bought(
+    spec: SweepSpec, problem: SearchProblem, costs: Costs, drawn: Sequence[Config], slots: int
+) -> tuple[int, float | None]:
+    """How many trials are begun, and the seconds that they take.
+
+    Half of the slots train leaders; the others train each new trial to its first rung. The best
+    configs are trained again in the end. Without halving each trial is trained to its end. One
+    trial takes as long as the middle one does: a few large networks raise the mean far above it.
+    """
+    most = spec.plan().trials
+    average = statistics.median_high if most == 1 else statistics.mean
+    halving = spec.halving and problem.pausable
+    rounds = problem.first_rung if halving else problem.rounds
+    each = average(costs.trial_seconds(config, rounds) for config in drawn)
+    whole = average(costs.trial_seconds(config, problem.rounds) for config in drawn)
+    rates = len(ladder.rates_of(spec.space)) if spec.ladder else 0
+    rates = 0 if most <= rates else rates
+    again = min(spec.confirm_configs * spec.confirm_seeds, int(most * SHARE))
+    others = (slots - slots // 2 if slots > 1 else 0.5) if halving else slots
+    longest = whole if halving else 0.0
+    again_s, limit = again * whole / slots, limit_s(spec)
+    if limit is not None:
+        again_s = min(again_s, SHARE * limit)
+    searched = max(0, most - rates - again)
+    to_the_end = whole * (1 + (searched - 1) / slots)
+    search_s = min(max(searched * each / others, longest), to_the_end)
+    seconds = search_s + rates * each / slots + again_s
+    if limit is None or seconds <= limit:
+        return most, seconds
+    time_to_search = max(0.0, limit - again_s - rates * each / slots)
+    searched = min(searched, int(time_to_search * others / each))
+    return max(1, rates + searched + again), limit

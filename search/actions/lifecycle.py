@@ -1,0 +1,429 @@
+"""Launches, resumes and stops sweeps."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lstm_sweep.models.data.reader import BLOCK_BYTES
+from lstm_sweep.models.data.source import file_groups, open_data
+from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.search.actions import references
+from lstm_sweep.search.actions.deletion import check_not_deleted
+from lstm_sweep.search.actions.dry_run import announcement
+from lstm_sweep.search.actions.errors import DifferentSearchError, SweepRunsError
+from lstm_sweep.search.actions.references import store_of_sweep
+from lstm_sweep.search.actions.sweep_result import SweepResult, stored_result
+from lstm_sweep.search.driver import lease
+from lstm_sweep.search.driver.observer import SILENT, Observer
+from lstm_sweep.search.driver.resume import DIED, ResumeState, close, how_to_go_on, rebuild, spent
+from lstm_sweep.search.driver.state import ON_REQUEST, PAUSED
+from lstm_sweep.search.driver.sweep import NameTakenError, Sweep
+from lstm_sweep.search.driver.task import Task
+from lstm_sweep.search.driver.tasks import task_kind, task_kind_of_run
+from lstm_sweep.search.engines.base import Engine, devices
+from lstm_sweep.search.policy.problem import EarlierBest, described
+from lstm_sweep.search.process.signals import Interrupted, Interrupts
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.values.spec import CHANGEABLE, OPTIONS, SweepSpec
+from lstm_sweep.spaces.by_corpus import ByCorpus
+
+
+class SweepFailedError(StoreError):
+    """The store has failed while a sweep ran; `result` is that of the sweep."""
+
+    def __init__(self, message: str, result: SweepResult) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+@dataclass(frozen=True)
+class StoppedSweep:
+    """A sweep that was asked to end, and has ended."""
+
+    sweep: str
+    run_id: str
+    state: str
+    #: whether it had ended before it was asked
+    had_ended: bool
+    #: what to do so that it goes on; empty if this version cannot
+    advice: str
+    #: trials that are left as they are, since they cannot be read, and why
+    left_out: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sweep as `stop --json` prints it."""
+        return {"sweep": self.sweep, "run_id": self.run_id, "state": self.state}
+
+
+@dataclass(frozen=True)
+class _Drive:
+    """All that a sweep needs to be driven, but for its name."""
+
+    spec: SweepSpec
+    task: Task
+    store: Store
+    engine: Engine
+    observer: Observer
+    interrupts: Interrupts | None
+    #: what people should know before it begins
+    notes: list[str]
+    prior: Sequence[EarlierBest] = ()
+
+    def run(self, name: str, past: ResumeState | None = None) -> SweepResult:
+        """Drive it to its end, or until an end is wanted.
+
+        Raises:
+            SweepFailedError: the store has failed since the sweep has begun.
+            StoreError: it has failed before, or another process has taken the sweep over.
+        """
+        self._announce(name, len(self.engine.slots), past)
+        sweep = Sweep(
+            self.spec,
+            name=name,
+            task=self.task,
+            store=self.store,
+            engine=self.engine,
+            observer=self.observer,
+            interrupts=self.interrupts,
+            past=past,
+            prior=self.prior,
+        )
+        try:
+            sweep.run()
+        except Interrupted:
+            pass
+        except StoreError as error:
+            if isinstance(error, lease.LeaseLostError) or not sweep.state.run_id:
+                raise
+            raise SweepFailedError(str(error), SweepResult.of(sweep.state)) from error
+        return SweepResult.of(sweep.state)
+
+    def _announce(self, name: str, slots: int, past: ResumeState | None) -> None:
+        said = self.observer.said
+        gone = past.seconds if past else 0.0
+        takes = announcement(self.spec, self.task, slots, gone)
+        said(f"sweep {name}: {takes}")
+        for line in self.notes:
+            said(line)
+        said(f"store: {self.store.settings}")
+        if past:
+            ended = len({progress.trial.number for progress in past.finished})
+            said(f"resumed: {ended} trials have ended, {len(past.again)} are tried again")
+
+
+def launch(
+    spec: SweepSpec,
+    *,
+    settings: Settings,
+    observer: Observer = SILENT,
+    interrupts: Interrupts | None = None,
+    ray_address: str | None = None,
+) -> SweepResult:
+    """Run a sweep to the end of its budget, or until `interrupts` says that an end is wanted.
+
+    `ray_address` is Ray's own address of a cluster, for `ray`; None for that in RAY_ADDRESS.
+
+    Raises:
+        InputError: the spec asks for what cannot be, its data or the store cannot be used, or the
+            store does not answer at the beginning.
+        SweepExistsError: the spec gives a name that a sweep has.
+        SweepFailedError: the store has failed while the sweep ran, in a way that waiting does not
+            resolve.
+        KeyboardInterrupt: raised by the caller's own signal handler; the sweep is closed in order.
+    """
+    kind = task_kind(spec)
+    with references.engine_of(spec, ray_address) as engine:
+        kind.check_devices(spec, devices(engine))
+        task = kind.open(spec)
+        spec = task.settled(spec)
+        notes = task.notes(spec, devices(engine))
+        task.remember()
+        # Keras is imported over there while MLflow is imported here
+        engine.warm_up(user_code=task.runs_user_code)
+        store = MlflowStore(settings)
+        store.prepare()
+        if spec.name:
+            references.check_free(store, spec.name)
+        prior = task.prior(spec, store)
+        notes += described(prior)
+        drive = _Drive(spec, task, store, engine, observer, interrupts, notes, prior)
+        return drive.run(spec.name) if spec.name else _launch_unnamed(drive)
+
+
+def _launch_unnamed(drive: _Drive) -> SweepResult:
+    """Run a sweep that is named after its data."""
+    while True:
+        name = references.free_name(drive.store, drive.task.dataset.name)
+        with contextlib.suppress(NameTakenError):  # by another launch, at this very moment
+            return drive.run(name)
+
+
+def resume(
+    name: str,
+    changes: Mapping[str, Any],
+    *,
+    settings: Settings,
+    spec: SweepSpec | None = None,
+    template: str | None = None,
+    observer: Observer = SILENT,
+    interrupts: Interrupts | None = None,
+    ray_address: str | None = None,
+) -> SweepResult:
+    """Go on with a sweep that was broken off, or has ended.
+
+    `changes` are new values of fields that may change (`MAY_CHANGE`); a `spec` is checked against
+    what the sweep began with, but for these. `template` is the path of the user's own file, if the
+    sweep is over one. A finished sweep that is given no more to do is left as it is, and the result
+    says so (`unchanged`).
+
+    Raises:
+        InputError: there is no such sweep, its data or template are not what they were, or the
+            store does not answer at the beginning.
+        DifferentSearchError: `spec` describes another search; its differences are named.
+        SweepRunsError: another process drives it.
+        SweepFailedError: as for `launch`.
+    """
+    store = store_of_sweep(name, settings)
+    run = reader.existing_sweep(store, name)
+    return go_on(
+        store,
+        run,
+        changes,
+        spec=spec,
+        template=template,
+        observer=observer,
+        interrupts=interrupts,
+        ray_address=ray_address,
+    )
+
+
+def go_on(
+    store: Store,
+    run: Any,
+    changes: Mapping[str, Any],
+    *,
+    spec: SweepSpec | None = None,
+    template: str | None = None,
+    observer: Observer = SILENT,
+    interrupts: Interrupts | None = None,
+    ray_address: str | None = None,
+) -> SweepResult:
+    """Go on with a sweep as its run says it, whatever the store says since; see `resume`."""
+    tags = Tags(run)
+    reader.state_of(tags)
+    name, kind = reader.name_of(tags), task_kind_of_run(tags)
+    check_not_deleted(name, tags)
+    was = kind.read_spec(run, tags, template)
+    now = resumed_spec(was, name, changes, spec)
+    if all_spent := spent(tags, was, now):
+        if run.info.status == "RUNNING":  # the store failed once this state was written
+            store.finish(run.info.run_id, "FINISHED")
+        unchanged = f"finished with {all_spent}; {how_to_go_on(name, tags)}"
+        return stored_result(store, run, unchanged)
+    is_new = references.is_new(tags)
+    with references.engine_of(now, ray_address) as engine:
+        kind.check_devices(now, devices(engine))
+        task = kind.open(now)
+        if is_new:
+            now = task.settled(now)
+        else:
+            task.check_unchanged(name, tags)
+        _check_not_driven(store, name, run.info.run_id)
+        notes = task.notes(now, devices(engine))
+        store.prepare()
+        engine.warm_up(user_code=task.runs_user_code)
+        past = rebuild(store, run, was)
+        try:
+            if is_new:
+                prior = task.prior(now, store)
+                past = dataclasses.replace(past, spec=now, prior=prior, is_new=True)
+                notes += described(prior)
+            return _Drive(now, task, store, engine, observer, interrupts, notes).run(name, past)
+        finally:  # this process may live on, and is not to count as the sweep's driver
+            past.lease.release()
+
+
+def _check_not_driven(store: Store, name: str, run_id: str) -> None:
+    """Refuse to go on with a sweep that a process drives.
+
+    Raises:
+        SweepRunsError: one does.
+    """
+    if driver := lease.find_driver(store, run_id):
+        refuse_driven(name, driver)
+
+
+def refuse_driven(name: str, driver: lease.Holder) -> NoReturn:
+    """Refuse to go on with a sweep that is driven.
+
+    Raises:
+        SweepRunsError: always.
+    """
+    raise SweepRunsError(
+        f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. To end it "
+        f"there: lstm-sweep stop {name}"
+    )
+
+
+def stop(name: str, *, settings: Settings) -> StoppedSweep:
+    """End a sweep that runs elsewhere, or waits, and wait until it has ended.
+
+    Raises:
+        InputError: there is no such sweep.
+    """
+    return _end(name, settings, lease.END)
+
+
+def pause(name: str, *, settings: Settings) -> StoppedSweep:
+    """Let a sweep that runs elsewhere, or is queued, wait until it is resumed.
+
+    Its trials go on from their checkpoints then.
+
+    Raises:
+        InputError: there is no such sweep.
+    """
+    return _end(name, settings, lease.PAUSE)
+
+
+def _end(name: str, settings: Settings, how: str) -> StoppedSweep:
+    store = store_of_sweep(name, settings)
+    run = reader.existing_sweep(store, name)
+    run_id = run.info.run_id
+    was, pausing = reader.state_of(Tags(run)), how == lease.PAUSE
+    waits = run.info.status == "SCHEDULED" or was == "queued"
+    is_open = (waits and not (pausing and was == "paused")) or run.info.status == "RUNNING"
+    waits = waits and lease.is_left(run.data.tags)  # a driver that begins has the lease first
+    left_out = list[str]()
+    if is_open and (waits or not lease.stop(store, run_id, how=how)):
+        # no process drives it, so its runs are closed here
+        why = PAUSED if pausing else ON_REQUEST if waits else DIED
+        close(store, run, lambda error: left_out.append(str(error)), why)
+    tags = Tags(store.run(run_id))
+    return StoppedSweep(
+        name,
+        run_id,
+        reader.state_of(tags),
+        had_ended=not is_open,
+        advice=how_to_go_on(name, tags),
+        left_out=tuple(left_out),
+    )
+
+
+#: fields whose defaults leave the choice to the program; a value that is the default counts as not
+#: given
+LEFT_OPEN = ("ends", "targets", "targets_seed", "adjacent_targets", "rounds_per_epoch")
+
+
+def resumed_spec(
+    was: SweepSpec, name: str, changes: Mapping[str, Any], given: SweepSpec | None
+) -> SweepSpec:
+    """The spec of a sweep with what may change as it is wanted now.
+
+    A `given` one may have its data or template elsewhere, if their content is the same. What may
+    change is changed by `changes` alone.
+
+    Raises:
+        InputError: a field may not change.
+        DifferentSearchError: `given` describes another search.
+    """
+    for field in changes:
+        if field not in CHANGEABLE:
+            raise InputError(f"{shown(field)} may not change: {one_of(field, CHANGEABLE)}")
+    if given is None:
+        return dataclasses.replace(was, **changes)
+    given = _where_it_was(was, given)
+    open_fields = [name for name in LEFT_OPEN if getattr(given, name) == OPTIONS[name].default]
+    kept = [*CHANGEABLE, *open_fields]
+    given = dataclasses.replace(given, **{field: getattr(was, field) for field in kept})
+    open_ones = {n: d for n, d in given.space.items() if isinstance(d, ByCorpus)}
+    if taken := {n: was.space[n] for n, d in open_ones.items() if d.may_be(was.space.get(n))}:
+        given = dataclasses.replace(given, space=given.space.replace(**taken))
+    if differences := was.differences(given):
+        raise DifferentSearchError(
+            f"the spec is not what sweep '{name}' began with: {'; '.join(differences)}; expected "
+            f"the same search, or launch a new one"
+        )
+    return dataclasses.replace(given, **changes, name=was.name)
+
+
+def named_changes(fields: Mapping[str, Any], spec: SweepSpec) -> dict[str, Any]:
+    """What a file or a request with these fields, which make `spec`, changes by naming it."""
+    return {field: getattr(spec, field) for field in CHANGEABLE if field in fields}
+
+
+def _where_it_was(was: SweepSpec, given: SweepSpec) -> SweepSpec:
+    """A spec with the path of the data or template that `was` has, if their content is the same."""
+    if was.template and given.template:
+        is_same = was.template.digest == given.template.digest
+        return dataclasses.replace(given, template=was.template) if is_same else given
+    if was.template or given.template or not _same_files(was.data, given.data):
+        return given
+    return dataclasses.replace(given, data=was.data)
+
+
+def _same_files(one: str, other: str) -> bool:
+    """Whether two paths are files or folders with the same content."""
+    if one == other or not (Path(one).is_absolute() and Path(other).is_absolute()):
+        return one == other
+    try:
+        found = [
+            {file.relative_to(path): file for files in file_groups(path).values() for file in files}
+            for path in (Path(one), Path(other))
+        ]
+        return found[0].keys() == found[1].keys() and all(
+            _same_content(file, found[1][name]) for name, file in found[0].items()
+        )
+    except (InputError, OSError):  # they are not there any more
+        return False
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    """Whether two files of data hold the same bytes."""
+    with open_data(one) as first, open_data(other) as second:
+        while block := first.read(BLOCK_BYTES):
+            if second.read(BLOCK_BYTES) != block:
+                return False
+        return not second.read(1)
+
+
+def changes_of(
+    name: str,
+    changes: Mapping[str, Any],
+    *,
+    settings: Settings,
+    spec: SweepSpec | None = None,
+    template: str | None = None,
+) -> dict[str, Any]:
+    """The changes of a sweep that is to be queued again, once they are checked.
+
+    A `spec` is compared with what the sweep began with, as by `lifecycle.resume`. The path of a
+    `template` is remembered.
+
+    Raises:
+        InputError: there is no such sweep, the changes are none, or it has another template.
+        DifferentSearchError: `spec` describes another search.
+    """
+    store = store_of_sweep(name, settings)
+    run = reader.existing_sweep(store, name)
+    tags = Tags(run)
+    was = task_kind_of_run(tags).read_spec(run, tags, template)
+    resumed_spec(was, name, changes, spec)
+    return dict(changes)
+
+
+def waiting_changes(tags: Tags) -> dict[str, Any]:
+    """What was changed in a sweep that waits in a queue, and its driver is to begin with.
+
+    Raises:
+        BadRunError: the tag holds something else.
+    """
+    return dict(tags.json(Tag.CHANGES, dict)) if tags.get(Tag.CHANGES) else {}

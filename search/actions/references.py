@@ -1,0 +1,140 @@
+"""What the names of sweeps and trials mean, where they are looked for, and which are free."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.actions.errors import SweepExistsError
+from lstm_sweep.search.driver.resume import resuming
+from lstm_sweep.search.engines import open_engine
+from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.cache import store_to_read
+from lstm_sweep.search.store.faults import NoSuchRunError
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.values.spec import NAME, SweepSpec, check_name
+
+#: what may mean a trial: SWEEP/NUMBER, or a run ID or its beginning
+TRIAL = re.compile(rf"{NAME.pattern}/[0-9]{{1,18}}|[0-9A-Za-z]{{1,32}}")
+#: what may be a run ID or its beginning
+RUN_ID = re.compile("[0-9a-f]{4,32}")
+
+
+def store_of_sweep(name: str, settings: Settings) -> MlflowStore:
+    """The store in which a sweep is looked for.
+
+    Raises:
+        InputError: this is no name of a sweep, or there is no store yet.
+    """
+    check_name("sweep", name)
+    return existing_store(f"sweep '{name}'", settings)
+
+
+def store_of_trial(reference: str, settings: Settings) -> MlflowStore:
+    """The store in which a trial is looked for.
+
+    Raises:
+        InputError: this can mean no trial, or there is no store yet.
+    """
+    check_trial(reference)
+    return existing_store(f"trial '{reference}'", settings)
+
+
+def check_trial(reference: object) -> None:
+    """Refuse what can mean no trial."""
+    if not (isinstance(reference, str) and TRIAL.fullmatch(reference)):
+        raise InputError(
+            f"trial {shown(reference)}: expected SWEEP/NUMBER, the ID of a trial's run, or the "
+            f"beginning of one"
+        )
+
+
+def check_sweep_or_trial(reference: object) -> None:
+    """Refuse what can mean neither a sweep nor a trial."""
+    if not (isinstance(reference, str) and NAME.fullmatch(reference)):
+        check_trial(reference)
+
+
+def means_sweep(reference: str, *, settings: Settings) -> bool:
+    """Whether a reference means a sweep: it is the name of one, or can mean no trial.
+
+    The name of a sweep is taken for that, be it also the beginning of a run ID.
+
+    Raises:
+        InputError: this can be neither, or there is no store yet.
+    """
+    check_sweep_or_trial(reference)
+    if "/" in reference:
+        return False
+    if not RUN_ID.fullmatch(reference):
+        return True
+    return reader.find_sweep(existing_store(f"'{reference}'", settings), reference) is not None
+
+
+def existing_store(what: str, settings: Settings) -> MlflowStore:
+    """The store in which `what` is looked for; none is made for that. A shared one is only read.
+
+    Raises:
+        NoSuchRunError: there is no store yet.
+        InputError: it cannot be reached.
+    """
+    if settings.database_file is not None and not settings.database_file.exists():
+        elsewhere = f"; {settings.above} has one: run it there" if settings.above else ""
+        raise NoSuchRunError(
+            f"{what}: no store at {settings} yet, expected one that launch has made{elsewhere}"
+        )
+    return store_to_read(settings)
+
+
+#: number at the end of a name, and sweeps of such names that are looked at, the newest
+NUMBER, LATEST = re.compile("([0-9]{1,9})"), 20
+
+
+def engine_of(spec: SweepSpec, ray_address: str | None = None) -> Engine:
+    """The engine of a spec; `ray_address` is Ray's own address of a cluster, for `ray`."""
+    return open_engine(spec.on, workers=spec.workers, per_gpu=spec.per_gpu, address=ray_address)
+
+
+def is_new(tags: Mapping[str, str]) -> bool:
+    """Whether a sweep has only waited in a queue so far; its driver notes its slots."""
+    return Tag.SUBMITTED in tags and Tag.SLOTS not in tags
+
+
+def check_free(store: Store, name: str) -> None:
+    """Refuse a name that a sweep of the store has.
+
+    Raises:
+        SweepExistsError: one has it.
+    """
+    run = reader.find_sweep(store, name)
+    if run is None:
+        return
+    state = run.data.tags.get(Tag.STATE, "")
+    advice = {
+        "finished": f"lstm-sweep trials {name} lists its trials",
+        "running": f"lstm-sweep stop {name} ends it, {resuming(name)}",
+    }.get(state, resuming(name))
+    raise SweepExistsError(
+        f"sweep '{name}' exists in {store.settings}, it is {state}: expected a new --name; {advice}"
+    )
+
+
+def free_name(store: Store, data: str) -> str:
+    """The name of the data with a number that no sweep of the store has, after that of the last."""
+    stem = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in data)
+    stem = Path(stem).stem.strip(".-_") or "sweep"
+    stem = f"{stem[:80]}-"
+    names = [run.data.tags[Tag.NAME] for run in store.sweeps_with_name(stem, LATEST)]
+    numbers = [int(found[1]) for name in names if (found := NUMBER.fullmatch(name[len(stem) :]))]
+    first = 1 + max(numbers, default=0)
+    return next(
+        name
+        for number in itertools.count(first)
+        if not reader.find_sweep(store, name := f"{stem}{number}")
+    )

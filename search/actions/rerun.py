@@ -1,0 +1,462 @@
+"""`rerun`: train a trial again from its run alone, and say whether it came out the same."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lstm_sweep.models.config import FIELDS, LIMITS, Config, check_field
+from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.models.network.checkpoint import keep_reported
+from lstm_sweep.models.rounds import epochs_after
+from lstm_sweep.models.strict_json import plain
+from lstm_sweep.search.device import Device
+from lstm_sweep.search.driver.health import Watch
+from lstm_sweep.search.driver.inbox import Inbox
+from lstm_sweep.search.driver.lease import Lease, holder
+from lstm_sweep.search.driver.observer import SILENT, Observer, Viewer
+from lstm_sweep.search.driver.preflight import check_stored
+from lstm_sweep.search.driver.tasks import task_kind_of_run
+from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
+from lstm_sweep.search.process.signals import Interrupted, Interrupts
+from lstm_sweep.search.store import journal
+from lstm_sweep.search.store.faults import StoreError, reason
+from lstm_sweep.search.store.journal import Journal, versions
+from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import (
+    Ended,
+    Job,
+    Outcome,
+    Phase,
+    Progressed,
+    RoundDone,
+    TrialFiles,
+)
+from lstm_sweep.spaces.by_corpus import ByCorpus
+from lstm_sweep.spaces.dimension import Listed
+from lstm_sweep.spaces.field_values import parse
+
+#: relative difference of two metrics up to which a rerun is within tolerance
+TOLERANCE = 1e-3
+
+#: metrics of each round of a trial
+Rounds = Sequence[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a rerun has in common with the first run."""
+
+    verdict: str
+    #: epochs that both runs have; a whole number if rounds are epochs
+    epochs_compared: float
+    #: largest absolute difference of two values of one metric; infinite if one of them is none
+    max_difference: float
+    first_difference: dict[str, Any] | None
+
+
+def compare(
+    was: Rounds, now: Rounds, *, cut_short: bool = False, rounds_per_epoch: int = 1
+) -> Comparison:
+    """Compare two runs of a trial round by round, metric by metric.
+
+    `cut_short` says that the first run was ended from outside, so it may have fewer rounds.
+    """
+    largest, relative, first = 0.0, 0.0, None
+    pairs = list(zip(was, now, strict=False))
+    for number, (before, after) in enumerate(pairs, start=1):
+        for metric in before:
+            a, b = before[metric], after.get(metric, math.nan)
+            if a == b or (math.isnan(a) and math.isnan(b)):
+                continue
+            gap = abs(a - b)
+            largest = max(largest, gap) if math.isfinite(gap) else math.inf
+            relative = max(relative, gap / max(abs(a), 1e-12)) if math.isfinite(gap) else math.inf
+            epoch = epochs_after(number, rounds_per_epoch)
+            first = first or {"epoch": epoch, "metric": metric, "was": a, "is": after.get(metric)}
+    if len(was) > len(now) or (len(now) > len(was) and not cut_short):
+        first = first or {
+            "epoch": epochs_after(len(pairs) + 1, rounds_per_epoch),
+            "metric": "epochs",
+            "was": epochs_after(len(was), rounds_per_epoch),
+            "is": epochs_after(len(now), rounds_per_epoch),
+        }
+        relative = math.inf
+    verdict = "different" if relative > TOLERANCE else "within_tolerance" if first else "identical"
+    return Comparison(verdict, epochs_after(len(pairs), rounds_per_epoch), largest, first)
+
+
+def with_losses(found: Comparison, was: float | None, now: float | None) -> Comparison:
+    """What a comparison says if the losses that two trials have returned differ too."""
+    a, b = (math.inf if loss is None else loss for loss in (was, now))
+    gap = abs(a - b)
+    near = (
+        math.isfinite(gap)
+        and gap <= TOLERANCE * max(abs(a), 1e-12)
+        and found.verdict != "different"
+    )
+    difference = {"epoch": found.epochs_compared, "metric": "loss", "was": was, "is": now}
+    return Comparison(
+        "within_tolerance" if near else "different",
+        found.epochs_compared,
+        max(found.max_difference, gap),
+        found.first_difference or difference,
+    )
+
+
+#: outcomes of a trial that was ended from outside, and of one that has failed by itself
+FROM_OUTSIDE = (Outcome.OUT_OF_TIME, Outcome.STOPPED, Outcome.LOST)
+FAILURES = [one for one in Outcome if not one.ranks and one is not Outcome.LOST]
+
+
+def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:
+    """Packages whose version is not that of the first run: (then, now)."""
+    now = versions()
+    return {
+        name: (record.tags.get(f"{Tag.VERSION}{name}", "unknown"), version)
+        for name, version in now.items()
+        if record.tags.get(f"{Tag.VERSION}{name}", "unknown") != version
+    }
+
+
+def changed_device(tags: Mapping[str, str], device: Device) -> tuple[str, str] | None:
+    """What the first run, with these tags, computed on, and the device now, if they differ."""
+    then, now = tags.get(Tag.DEVICE, "unknown"), device.kind
+    return (then, now) if then != now else None
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A trial trained again."""
+
+    record: TrialRecord
+    run_id: str
+    ended: Ended
+    comparison: Comparison
+    #: fields that were changed on purpose: (then, now)
+    variation: dict[str, tuple[Any, Any]]
+    versions: dict[str, tuple[str, str]]
+    #: if it is another one: (then, now)
+    device: tuple[str, str] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rerun as `rerun --json` prints it; an infinite difference is null."""
+        first = self.comparison.first_difference
+        return {
+            "trial": self.record.trial.id,
+            "rerun_run_id": self.run_id,
+            "verdict": self.comparison.verdict,
+            "epochs_compared": self.comparison.epochs_compared,
+            "max_difference": plain(self.comparison.max_difference),
+            "first_difference": first and {name: _in_json(value) for name, value in first.items()},
+            "variation": {k: {"was": a, "is": b} for k, (a, b) in self.variation.items()},
+            "changed_versions": {k: {"was": a, "is": b} for k, (a, b) in self.versions.items()},
+            "changed_device": self.device and dict(zip(("was", "is"), self.device, strict=True)),
+            "outcome": str(self.ended.outcome),
+        }
+
+
+def _in_json(value: Any) -> Any:
+    """A value as JSON can hold it: `nan` and `inf` as text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def rerun(
+    store: Store,
+    record: TrialRecord,
+    engine: Engine,
+    changes: Mapping[str, Any],
+    file: str | None = None,
+    *,
+    observer: Observer = SILENT,
+    interrupts: Interrupts | None = None,
+) -> Rerun:
+    """Train a trial again in a new run, and compare every metric of every round.
+
+    `file` is the user's own file that the trial is about, where one was named. Once the new run is
+    to be created, a store that does not answer is waited for.
+
+    Raises:
+        Interrupted: `interrupts` says that an end is wanted.
+        StoreError: the store has failed in a way that waiting does not resolve.
+    """
+    first = record.trial
+    config = first.config.evolve(**changes)
+    variation = _variation(first.config, config)
+    _check_proposed(store, record, file)
+    if not engine.slots:
+        raise InputError("found no slot that is free on any node, expected one")
+    slot = engine.slots[0]
+    device = engine.describe(slot)
+    task = task_kind_of_run(record.tags).of_trial(record, config, file, device)
+    was = _rounds(store, record)
+    observer.said(f"training {first.id} again (run {record.run_id})")
+    close_left_open(store, record)
+    trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
+    if variation:
+        trial = replace(trial, steps=None, most_rounds=None)
+    tags = {Tag.NAME: first.sweep} | task.tags()
+    writer = Journal(store, record.tags.text(Tag.PARENT), task.dataset, tags)
+    viewer = Viewer(observer)
+    interrupts = interrupts or Interrupts()
+    inbox = Inbox(engine, interrupts, viewer, str(store.settings))
+    with (
+        tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch,
+        inbox.receiving_while_waiting(store),
+    ):
+        task.save(Path(scratch))
+        job = task.job(trial, slot, Path(scratch))
+        lease = Lease(store, "")
+        try:
+            with interrupts.hold():
+                own = {Tag.RERUN_OF: record.run_id} | lease.tag
+                run_id = writer.open_trial(trial, device, own)
+            again = _Again(
+                record=record, was=was, engine=engine, writer=writer, inbox=inbox,
+                interrupts=interrupts, viewer=viewer, cut=None if variation else _cut(record, was),
+                progress=TrialProgress(trial, run_id, slot, job),
+            )  # fmt: skip
+            comparison, ended = again.run(job, task.params(config))
+        finally:
+            lease.release()
+    return Rerun(
+        record,
+        run_id,
+        ended,
+        comparison,
+        variation,
+        changed_versions(record),
+        changed_device(record.tags, device),
+    )
+
+
+def _variation(was: Config, now: Config) -> dict[str, tuple[Any, Any]]:
+    """Fields of a config that were changed: (then, now)."""
+    pairs = zip(was.to_dict().items(), now.to_dict().values(), strict=True)
+    return {name: (value, other) for (name, value), other in pairs if value != other}
+
+
+def close_left_open(store: Store, record: TrialRecord) -> None:
+    """Close the runs of reruns of a trial's sweep whose process has ended without closing them."""
+    parent = record.tags.text(Tag.PARENT)
+    for run in store.runs({Tag.PARENT: parent, Tag.PHASE: Phase.RERUN}):
+        run_id, driver = run.info.run_id, holder(run.data.tags)
+        if run.info.status != "RUNNING" or driver is None or not driver.is_gone:
+            continue
+        outcome = next((one for one in Outcome if one == run.data.tags.get(Tag.OUTCOME)), None)
+        if outcome is None:
+            outcome = Outcome.LOST
+            store.log(
+                run_id,
+                tags={
+                    Tag.OUTCOME: str(outcome),
+                    Tag.REASON: "its process ended without closing it",
+                },
+            )
+        has_result = "best_val_loss" in run.data.metrics
+        store.finish(run_id, outcome.status(has_result=has_result))
+
+
+def _check_proposed(store: Store, record: TrialRecord, file: str | None) -> None:
+    """Refuse a config that the sweep of a trial cannot have proposed, as far as its spec is known.
+
+    Raises:
+        InputError: it cannot have, or its sweep cannot be read.
+    """
+    parent = store.run(record.tags.text(Tag.PARENT))
+    if parent is None:
+        raise record.tags.bad(Tag.PARENT, "the ID of the run of its sweep")
+    # a rerun of a network may have had other values by `--set`; one of a user's code has none
+    others = record.trial.phase is Phase.RERUN
+    kind = task_kind_of_run(record.tags)
+    if kind.runs_user_code or not others:
+        check_stored(record, kind.read_spec(parent, record.tags, file).space)
+
+
+def _cut(record: TrialRecord, was: Rounds) -> tuple[int, Ended] | None:
+    """After which round the first run was ended from outside, and how; None if it was not."""
+    outcome = Outcome(record.outcome) if record.outcome else Outcome.STOPPED
+    by_itself = record.trial.objective.returned or record.trial.steps is not None
+    if by_itself and outcome is Outcome.COMPLETE:
+        return None
+    if not was or not outcome.ranks or len(was) >= record.trial.rounds:
+        return None
+    return len(was), Ended(outcome, record.reason)
+
+
+@dataclass(kw_only=True)
+class _Again:
+    """A trial that is trained again, and its new run."""
+
+    record: TrialRecord
+    #: rounds of the first run
+    was: Rounds
+    engine: Engine
+    writer: Journal
+    inbox: Inbox
+    interrupts: Interrupts
+    viewer: Viewer
+    #: after which round it is to be ended, and how, since the first run was; None: at its end
+    cut: tuple[int, Ended] | None
+    progress: TrialProgress
+
+    def run(self, job: Job, params: Mapping[str, int | float]) -> tuple[Comparison, Ended]:
+        """Train it to its end, and close its run; `params` are known before it is trained.
+
+        Raises:
+            Interrupted: an end is wanted.
+            StoreError: the store has failed in a way that waiting does not resolve.
+        """
+        try:
+            with self.interrupts.hold():
+                self.writer.log_config(self.progress, params)
+            self._train(job)
+        except BaseException as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else reason(error)
+            with contextlib.suppress(StoreError):  # the first error is raised
+                self._close(Ended(Outcome.STOPPED, why))
+            raise
+        try:
+            return self._close(self.progress.ended)
+        except StoreError as fault:
+            if number := self.interrupts.signal_number:
+                raise Interrupted(number) from fault
+            raise
+
+    def _train(self, job: Job) -> None:
+        """Train the trial of a job to its end."""
+        self.inbox.wait_for_slot(job.slot)
+        began = time.monotonic()
+        watch = Watch(began)
+        self.progress = replace(self.progress, began=began)
+        if not self.inbox.is_changing(job.slot):  # else it was lost before
+            self.engine.start(job)
+            self.progress = replace(self.progress, started=True)
+        while not self.progress.ended:
+            if self.interrupts.signal_number:
+                raise Interrupted(self.interrupts.signal_number)
+            events = self.inbox.receive()
+            with self.interrupts.hold():
+                for slot, event in events:
+                    if slot == job.slot:
+                        self._receive(event, watch)
+            running = [] if self.progress.ended else [self.progress]
+            for hanging, ended in watch.look(running, time.monotonic()):
+                self.engine.stop(hanging.slot, ended)
+
+    def _receive(self, event: Event, watch: Watch) -> None:
+        if isinstance(event, SlotAdded):
+            return
+        message = Ended(Outcome.LOST, event.reason) if isinstance(event, SlotLost) else event
+        watch.receive(self.progress, message, time.monotonic())
+        if isinstance(message, RoundDone):
+            self.progress = self.progress.with_round(message)
+            if self.cut and self.cut[0] == len(self.progress.rounds):
+                self.engine.stop(self.progress.slot, self.cut[1])
+            if not self.progress.unlogged:
+                self.writer.log_round(self.progress)
+        elif isinstance(message, Progressed):
+            self.progress = replace(self.progress, latest=message)
+        elif isinstance(message, Ended):
+            self.progress = self.progress.with_end(message, time.monotonic())
+
+    def _close(self, ended: Ended | None) -> tuple[Comparison, Ended]:
+        """Close the engine and the run; `ended` is how the trial has ended unless it is known.
+
+        Raises:
+            StoreError: the run is left open.
+        """
+        with self.interrupts.hold(to_the_end=True):
+            self.inbox.forget_waiting()
+            self.engine.close()
+            ended = self.progress.ended or ended
+            assert ended
+            self.progress = replace(self.progress, ended=ended)
+            comparison = _compare(self.record, self.was, self.progress)
+            try:
+                self._close_run()
+                tags = {Tag.VERDICT: comparison.verdict}
+                self.writer.store.log(self.progress.run_id, tags=tags)
+            except StoreError as fault:
+                run = f"run {self.progress.run_id} was left open"
+                self.viewer.said(f"{run}, and is closed by the next rerun: {fault}")
+                raise
+            return comparison, ended
+
+    def _close_run(self) -> None:
+        files = None
+        if self.progress.started:
+            files = TrialFiles(folder=self.engine.collect(self.progress.slot))
+            keep_reported(files.weights, len(self.progress.rounds))
+        keep = files is not None and files.weights.exists()
+        self.writer.close_trial(self.progress, files, keep=keep)
+
+
+def _rounds(store: Store, record: TrialRecord) -> Rounds:
+    history = {metric: store.history(record.run_id, metric) for metric in record.results}
+    steps = sorted({step for values in history.values() for step in values})
+    return [
+        {metric: values[step] for metric, values in history.items() if step in values}
+        for step in steps
+    ]
+
+
+def _compare(record: TrialRecord, was: Rounds, progress: TrialProgress) -> Comparison:
+    assert progress.ended
+    cut_short = record.outcome in FROM_OUTSIDE or _cut(record, was) is not None
+    rounds_per_epoch = record.trial.rounds_per_epoch
+    comparison = compare(
+        was, progress.rounds, cut_short=cut_short, rounds_per_epoch=rounds_per_epoch
+    )
+    same_end = record.outcome == progress.ended.outcome
+    if progress.ended.outcome is Outcome.ERROR:  # known by the text of the exception alone
+        same_end = same_end and record.reason == journal.written_reason(progress.ended)
+    had_failed = record.outcome in FAILURES
+    failed = had_failed or not progress.ended.outcome.ranks
+    nothing = comparison.epochs_compared == 0
+    if comparison.verdict != "different" and (failed or nothing) and not same_end:
+        difference = {
+            "epoch": record.trial.epochs_after(len(was) + 1),
+            "metric": "outcome",
+            "was": f"{record.outcome}: {record.reason}",
+            "is": f"{progress.ended.outcome}: {progress.ended.reason}",
+        }
+        return replace(comparison, verdict="different", first_difference=difference)
+    if record.trial.objective.returned and record.best_val_loss != progress.best_loss:
+        return with_losses(comparison, record.best_val_loss, progress.best_loss)
+    return comparison
+
+
+def field_changes(settings: Iterable[str]) -> dict[str, Any]:
+    """The fields and values of `FIELD=VALUE`, each with one value.
+
+    Raises:
+        InputError: a setting has another form, an unknown field, or a value outside its limits.
+    """
+    return dict(_change(setting) for setting in settings)
+
+
+def _change(setting: str) -> tuple[str, Any]:
+    name, equals, value = setting.partition("=")
+    where = f"--set {cut(setting)}"
+    if not equals:
+        raise InputError(f"{where}: expected FIELD=VALUE; fields: {', '.join(FIELDS)}")
+    try:
+        check_field(name)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    dimension = parse(name, value, where)
+    if isinstance(dimension, ByCorpus):
+        raise InputError(f"{where}: expected {LIMITS[name]}")
+    if not isinstance(dimension, Listed) or len(dimension.options) != 1:
+        raise InputError(f"{where}: found several values, expected one")
+    return name, dimension.options[0]

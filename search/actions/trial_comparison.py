@@ -1,0 +1,131 @@
+"""Two trials, or the best of sweeps, side by side: configs, curves, and which one is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.actions.listings import SweepRow, TrialDetails, show, sweep_row
+from lstm_sweep.search.actions.references import means_sweep
+from lstm_sweep.search.actions.status_report import status
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.cache import store_to_read
+from lstm_sweep.search.store.curves import confirmed_of
+from lstm_sweep.search.store.reader import TrialRecord, scored_on
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.trial import Outcome
+
+#: of trials that cannot be compared
+OTHER_DATA = "their losses cannot be compared: they were scored on other data, or on other targets"
+#: standard deviations of a difference beyond which it is more than chance
+BEYOND = 2.0
+
+
+@dataclass(frozen=True)
+class TrialComparison:
+    """Two trials side by side."""
+
+    first: TrialDetails
+    second: TrialDetails
+    #: values of the fields of their configs that differ, by field; None where one has no such field
+    differences: Mapping[str, tuple[Any, Any]]
+    #: loss of the second less that of the first; None if one has none, or they are of other data
+    difference: float | None
+    #: standard deviation over seeds, nats, of configs of their sweeps that were trained again; None
+    #: if none was
+    spread: float | None
+    #: which one is better, for people
+    verdict: str
+    #: the sweeps whose best trials they are, if they were named by sweeps
+    sweeps: tuple[SweepRow, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as `compare --json` prints it."""
+        return {
+            "first": self.first.to_dict(),
+            "second": self.second.to_dict(),
+            "differences": {name: list(pair) for name, pair in self.differences.items()},
+            "difference": self.difference,
+            "spread": self.spread,
+            "verdict": self.verdict,
+            "sweeps": [row.to_dict() for row in self.sweeps],
+        }
+
+    def document(self) -> dict[str, Any]:
+        """The comparison as a service tells it: also what is said of the trials to people."""
+        trials = {"first": self.first.document(), "second": self.second.document()}
+        return self.to_dict() | trials
+
+
+def compare(first: str, second: str, *, settings: Settings) -> TrialComparison:
+    """Compare two trials; each is `SWEEP/NUMBER`, a run ID or its beginning, or a sweep.
+
+    Of a sweep it is the best trial; while it runs, also by the rounds of one that has not ended.
+
+    Raises:
+        InputError: one of them does not exist, means several, or is a sweep without a result.
+    """
+    rows = dict[str, SweepRow]()
+    one, other = (_details(named, settings, rows) for named in (first, second))
+    mine, its = one.record.trial.config.to_dict(), other.record.trial.config.to_dict()
+    names = [name for name in {**mine, **its} if mine.get(name) != its.get(name)]
+    differences = {name: (mine.get(name), its.get(name)) for name in names}
+    losses = _loss(one.record), _loss(other.record)
+    same = scored_on(one.record.tags) == scored_on(other.record.tags)
+    elsewhere = "" if same else OTHER_DATA
+    difference = spread = None
+    if losses[0] is not None and losses[1] is not None and not elsewhere:
+        difference = losses[1] - losses[0]
+        spread = _spread(
+            store_to_read(settings), {one.record.trial.sweep, other.record.trial.sweep}
+        )
+    verdict = elsewhere or _verdict(one.record, other.record, difference, spread)
+    return TrialComparison(
+        one, other, differences, difference, spread, verdict, tuple(rows.values())
+    )
+
+
+def _details(reference: str, settings: Settings, rows: dict[str, SweepRow]) -> TrialDetails:
+    """The trial that a reference means; its sweep is added to the rows if that names it."""
+    if not means_sweep(reference, settings=settings):
+        return show(reference, settings=settings)
+    best = status(reference, settings=settings).best
+    if best is None:
+        raise InputError(f"sweep '{reference}' has no trial with a result, expected one")
+    rows[reference] = sweep_row(reference, settings=settings)
+    return show(best.run_id, settings=settings)
+
+
+def _loss(record: TrialRecord) -> float | None:
+    """The loss that a trial competes with; None if it has failed or has none."""
+    ranks = not record.outcome or Outcome(record.outcome).ranks
+    return record.best_val_loss if ranks else None
+
+
+def _spread(store: Store, sweeps: set[str]) -> float | None:
+    """Largest standard deviation over seeds of the configs that sweeps have trained again."""
+    found = (confirmed_of(store, reader.trials(store, name)) for name in sorted(sweeps))
+    known = (one.spread for confirmed in found for one in confirmed if len(one.losses) > 1)
+    return max(known, default=None)
+
+
+def _verdict(
+    first: TrialRecord, second: TrialRecord, difference: float | None, spread: float | None
+) -> str:
+    if difference is None:
+        lacking = first if _loss(first) is None else second
+        why = lacking.state
+        return f"{lacking.trial.id} has no loss to compare ({why}), so that nothing can be said"
+    if difference == 0:
+        return "both have the same loss"
+    better, worse = (first, second) if difference > 0 else (second, first)
+    text = f"{better.trial.id} is {abs(difference):.4f} better than {worse.trial.id}"
+    if spread is None:
+        return f"{text}; what seeds change is not known: no config was trained again with several"
+    # each of the two losses varies by the spread
+    limit = BEYOND * 2**0.5 * spread
+    sure = "more" if abs(difference) > limit else "no more"
+    return f"{text}, {sure} than seeds change ({limit:.4f}: {BEYOND:g} standard deviations)"

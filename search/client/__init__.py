@@ -1,1 +1,0 @@
-"""Talks to a service over HTTP: requests, events, and files."""

@@ -1,0 +1,114 @@
+"""Requests to a real server on a port, which refuses, breaks off and sends elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.actions.connection import TOKEN, Connection, NoAnswerError, check_address
+from lstm_sweep.search.process.secrets import without_secrets
+
+#: answers that a path gives, one after the other: status, then content
+SCRIPTS = {
+    "/api/v1/busy": [(503, b""), (502, b""), (200, b'{"found": 1}')],
+    "/api/v1/down": [(503, b"")] * 100,
+    "/api/v1/elsewhere": [(302, b"")],
+}
+
+
+class Scripted(BaseHTTPRequestHandler):
+    """Answers as its server's script says, and notes who asks with which token."""
+
+    def do_GET(self) -> None:
+        """Give the next answer of a path."""
+        server = self.server
+        assert isinstance(server, ScriptedServer)
+        server.asked.append((self.path, self.headers.get("Authorization")))
+        status, content = server.scripts[self.path].pop(0) if self.path in SCRIPTS else (200, b"{}")
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "/stolen")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Write no log."""
+
+
+class ScriptedServer(ThreadingHTTPServer):
+    """A server with a script for each path."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Scripted)
+        self.scripts = {path: list(answers) for path, answers in SCRIPTS.items()}
+        self.asked: list[tuple[str, str | None]] = []
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    """A server that runs."""
+    with ScriptedServer() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def connection_to(server: ScriptedServer, said: list[str], token: str = "secret") -> Connection:
+    """A connection whose clock goes on by what is slept."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    return Connection(address, token, say=said.append, clock=lambda: now[0], sleep=sleep)
+
+
+def test_a_busy_service_is_asked_again(server: ScriptedServer) -> None:
+    said = list[str]()
+    assert connection_to(server, said).get("busy").document() == {"found": 1}
+    assert server.asked == [("/api/v1/busy", "Bearer secret")] * 3 and len(said) == 1
+
+
+def test_patience_ends(server: ScriptedServer) -> None:
+    said = list[str]()
+    with pytest.raises(NoAnswerError, match="503"):
+        connection_to(server, said).get("down")
+    # waits of 0.5, 1, 2, 4, 5 and 5 s are within 20 s
+    assert len(server.asked) == 7 and len(said) == 1
+
+
+def test_no_redirect_is_followed_with_the_token(server: ScriptedServer) -> None:
+    with pytest.raises(InputError, match="status 302"):
+        connection_to(server, []).get("elsewhere")
+    assert [path for path, _ in server.asked] == ["/api/v1/elsewhere"]
+
+
+def test_a_token_may_stand_on_a_line_and_is_not_shown(server: ScriptedServer) -> None:
+    connection_to(server, [], "planted\r\n").get("anything")
+    assert server.asked == [("/api/v1/anything", "Bearer planted")]
+    assert without_secrets("the token planted") == "the token ***"
+
+
+@pytest.mark.parametrize("token", ["planted\nagain", "planted\0", "plantéd", "planted\ud800"])
+def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(InputError, match=f"{TOKEN} has characters") as refused:
+        Connection("http://host", token)
+    assert "plant" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", "host", "ftp://host", "http://", "http://a:b@host", "http://host?x=1", "http://h:0"],
+)
+def test_what_is_no_address_is_refused(given: str) -> None:
+    with pytest.raises(InputError, match="expected the address of a service"):
+        check_address(given, "--server")
+    assert check_address("http://host:8000/", "--server") == "http://host:8000"

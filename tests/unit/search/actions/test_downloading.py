@@ -1,0 +1,114 @@
+"""Downloads from a real server on a port, which breaks off, and has other contents later."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.actions.connection import Connection, NoAnswerError
+from lstm_sweep.search.actions.transfers import TRIES, download
+
+CONTENT = bytes(range(256)) * 40
+OTHER = CONTENT[::-1]
+
+
+class Breaking(BaseHTTPRequestHandler):
+    """Sends at most so many bytes of a file at a time."""
+
+    def do_GET(self) -> None:
+        """Send a part of the file, as it is now."""
+        server = self.server
+        assert isinstance(server, BreakingServer)
+        if self.path.endswith("/health"):
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+            return
+        content = server.contents.pop(0) if len(server.contents) > 1 else server.contents[0]
+        tag = f'"{hashlib.sha256(content).hexdigest()}"'
+        digest = base64.b64encode(hashlib.sha256(server.claimed or content).digest()).decode()
+        begin = 0
+        if self.headers.get("If-Range") == tag:
+            begin = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        server.begun.append(begin)
+        self.send_response(206 if begin else 200)
+        self.send_header("Content-Length", str(len(content) - begin))
+        self.send_header("ETag", tag)
+        if server.has_digest:
+            self.send_header("Repr-Digest", f"sha-256=:{digest}:")
+        self.end_headers()
+        self.wfile.write(content[begin : begin + server.most])
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Write no log."""
+
+
+class BreakingServer(ThreadingHTTPServer):
+    """A server with a file."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Breaking)
+        #: of the file at each request; the last one stays
+        self.contents = [CONTENT]
+        #: of what the digest is said to be
+        self.claimed = b""
+        self.has_digest, self.most = True, 4_000
+        #: where what is sent began
+        self.begun: list[int] = []
+
+
+@pytest.fixture
+def server() -> Iterator[BreakingServer]:
+    """A server that runs."""
+    with BreakingServer() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def fetched(server: BreakingServer, folder: Path, most: int = 1 << 20) -> bytes:
+    """What a download has written."""
+    said = list[str]()
+    service = Connection(f"http://127.0.0.1:{server.server_address[1]}", say=said.append)
+    try:
+        download(service, folder / "file", "bundle", sleep=lambda s: None, most=most, format="x")
+    finally:
+        assert all("asking for the rest" in line for line in said)
+    return (folder / "file").read_bytes()
+
+
+def test_a_download_goes_on_where_it_has_broken(server: BreakingServer, tmp_path: Path) -> None:
+    assert fetched(server, tmp_path) == CONTENT
+    assert server.begun == [0, 4_000, 8_000]
+
+
+def test_what_comes_must_be_what_the_digest_says(server: BreakingServer, tmp_path: Path) -> None:
+    server.claimed = OTHER
+    with pytest.raises(InputError, match="expected the same"):
+        fetched(server, tmp_path)
+    server.has_digest = False
+    with pytest.raises(InputError, match="no digest"):
+        fetched(server, tmp_path)
+
+
+def test_more_than_may_be_is_not_kept(server: BreakingServer, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="more than 5,000 bytes"):
+        fetched(server, tmp_path, most=5_000)
+
+
+def test_one_that_never_gets_further_ends(server: BreakingServer, tmp_path: Path) -> None:
+    server.most = 0
+    with pytest.raises(NoAnswerError, match="broken off"):
+        fetched(server, tmp_path)
+    assert server.begun == [0] * TRIES
