@@ -98,8 +98,9 @@ def _locked(descriptor: int) -> bool:
 
 
 def _drive(run_id: str, log: Log, shield: Shield, on: str | None, key: Path) -> None:
-    from lstm_sweep.search.actions import lifecycle, queue
+    from lstm_sweep.search.actions import lifecycle
     from lstm_sweep.search.actions.errors import SweepRunsError
+    from lstm_sweep.search.service import queue
     from lstm_sweep.search.store.settings import load
     from lstm_sweep.search.store.signatures import Signer
     from lstm_sweep.search.store.tracking import MlflowStore

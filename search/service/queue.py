@@ -1,4 +1,6 @@
-"""The queue of a service as it is read and shown, and the lease by which one service keeps it.
+"""The queue of a service: sweeps whose runs are `SCHEDULED`, and those that it drives.
+
+The store has all of it: what a sweep is about, who has submitted it, when, and with which priority.
 
 At most one service keeps the queue of a store: it has a lease in the tags of the experiment. It is
 the lease that a driver has on a sweep, of the whole store. Whoever finds one that is renewed
@@ -12,10 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
+import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,19 +28,398 @@ from typing import Any
 
 from typing_extensions import override
 
-from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions import queue
-from lstm_sweep.search.actions.queue import QueuedRun, Submitted
+from lstm_sweep.models.data.source import SAMPLES, existing, file_groups
+from lstm_sweep.models.errors import InputError, cut, escaped, shown
+from lstm_sweep.search.actions import references
+from lstm_sweep.search.actions.deletion import check_not_deleted
+from lstm_sweep.search.actions.errors import NothingToDoError, SweepExistsError
+from lstm_sweep.search.actions.lifecycle import resumed_spec, waiting_changes
 from lstm_sweep.search.driver import lease
-from lstm_sweep.search.driver.lease import BEAT_S, STALE_S, Lease, LeaseLostError
+from lstm_sweep.search.driver.lease import (
+    BEAT_S,
+    OWNS_NAME,
+    STALE_S,
+    WITHDRAWN,
+    Lease,
+    LeaseLostError,
+    reserve_name,
+)
+from lstm_sweep.search.driver.resume import close, expected_left, how_to_go_on, spent
+from lstm_sweep.search.driver.tasks import task_kind, task_kind_of_run
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import SharedStore, size_of_runs
-from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.faults import BadRunError, StoreError
+from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tags import LARGEST, Tag, Tags, count
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.documents import Document
+from lstm_sweep.search.values.spec import UNLIMITED, SweepSpec
+from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
+
+#: priorities from, to
+LOWEST, HIGHEST = -100, 100
+#: value of `Tag.QUEUED` of sweeps that a service is to drive, and of those that it has driven
+QUEUED, LEFT = "yes", "no"
+#: why a sweep is not driven that says it is queued
+NOT_SIGNED = (
+    "it was queued by somebody else than this service, which leaves it alone until `resume`"
+)
+#: states of sweeps that have not ended
+WAITS = ("queued", "running", SweepStatus.PAUSED, SweepStatus.INTERRUPTED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """Who submits a sweep, and how."""
+
+    owner: str
+    client_token: str | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A sweep that was submitted."""
+
+    name: str
+    run_id: str
+    #: whether its run was made by this submission, not by an earlier one with the same token
+    is_new: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedRun:
+    """A sweep that a service is to drive, as its run says it."""
+
+    name: str
+    run_id: str
+    owner: str
+    priority: int
+    #: when it was queued first, seconds since 1970
+    submitted: float
+    #: `queued`, `running`, or how it has ended
+    state: str
+    #: process that drives it by its lease; None if there certainly is none
+    driver: lease.Holder | None
+    changes: Mapping[str, Any]
+    #: trials that it may run at once, by its spec; None: as many as there are slots
+    workers: int | None
+    #: trials that are left, and seconds to its end as its driver expects it, or else by its pace;
+    #: None if that is unknown
+    trials_left: int
+    seconds_left: float | None
+    #: SWEEP/NUMBER of the trial that is trained again, if this is a rerun, whose ID is `run_id`
+    rerun: str | None = None
+
 
 log = logging.getLogger("lstm_sweep.service")
+
+
+def submit(store: Store, spec: SweepSpec, submission: Submission) -> Submitted:
+    """Queue a sweep. What was submitted with the same token is not queued again.
+
+    Raises:
+        InputError: the spec asks for what cannot be.
+        SweepExistsError: the spec gives a name that a sweep has.
+    """
+    check_priority(submission.priority)
+    about = task_kind(spec).queued_tags(spec)
+    store.prepare()
+    own = {Tag.OWNER: submission.owner}
+    if submission.client_token is not None:
+        own[Tag.CLIENT_TOKEN] = submission.client_token.encode().hex()
+        for run in store.runs(own):
+            if not _is_signed(store, run):  # its submission was cut off before, or it is a fake
+                store.log(run.info.run_id, tags=WITHDRAWN | {Tag.QUEUED: LEFT})
+                store.finish(run.info.run_id, "KILLED")
+                continue
+            if run.data.tags.get(Tag.SUBMITTED_DIGEST) != spec.digest():
+                raise SweepExistsError(
+                    f"sweep '{run.data.tags[Tag.NAME]}' was submitted with the same token, but "
+                    f"another spec: expected a token for each sweep"
+                )
+            with contextlib.suppress(SweepExistsError):
+                return Submitted(_enter(store, run.info.run_id), run.info.run_id, is_new=False)
+    about |= own | {Tag.SUBMITTED_DIGEST: spec.digest()}
+    about |= {Tag.PRIORITY: str(submission.priority), Tag.SUBMITTED: f"{time.time():.3f}"}
+    about |= {Tag.ROLE: "sweep", Tag.STATE: "queued", Tag.SEED: str(spec.seed)}
+    while True:
+        name = spec.name or references.free_name(store, _about(spec))
+        references.check_free(store, name)
+        tags = about | {Tag.NAME: name, Tag.QUEUED: QUEUED} | spec_tags(spec, name)
+        run_id = store.create_run(name, tags)
+        _sign(store, run_id, tags)
+        try:
+            _claim(store, name, run_id)
+        except SweepExistsError:
+            if spec.name:
+                raise
+            continue
+        store.reopen(run_id, "SCHEDULED")  # no driver can know of it yet
+        return Submitted(name, run_id, is_new=True)
+
+
+def _about(spec: SweepSpec) -> str:
+    """The name of the data of a spec, or of its template."""
+    path = str(spec.template.path) if spec.template else spec.data
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def _sign(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
+    """Sign a run with these tags as one that this service has queued."""
+    if signer := store.signer:
+        signed = signer.of_spec(run_id, tags) | signer.of_place(run_id, tags)
+        store.log(run_id, tags=signed)
+
+
+def _is_signed(store: Store, run: Any) -> bool:
+    """Whether this service has queued a run as it is; without a signer all are taken."""
+    signer = store.signer
+    return signer is None or (signer.knows_spec(run) and signer.knows_place(run))
+
+
+def is_queued(store: Store, run: Any) -> bool:
+    """Whether a service is to drive a run, which it has queued itself."""
+    return (
+        run is not None
+        and run.data.tags.get(Tag.ROLE) == "sweep"
+        and run.data.tags.get(Tag.QUEUED) == QUEUED
+        and _is_signed(store, run)
+    )
+
+
+def owner_of(store: Store, run: Any) -> str | None:
+    """Who has submitted a sweep to this service; None if nobody has."""
+    is_ours = store.signer is None or store.signer.knows_place(run)
+    return (run.data.tags.get(Tag.OWNER) or None) if is_ours else None
+
+
+def _enter(store: Store, run_id: str) -> str:
+    """Let a sweep wait whose run exists; return its name. A second call does nothing.
+
+    Raises:
+        SweepExistsError: another sweep has its name.
+    """
+    run = store.run(run_id)
+    name: str = run.data.tags[Tag.NAME]
+    if run.data.params.get(OWNS_NAME) != "yes":
+        _claim(store, name, run_id)
+    # a driver that begins has the lease before it changes the status, and then the state
+    waits = run.data.tags.get(Tag.STATE) == "queued" and lease.is_left(run.data.tags)
+    if waits and run.info.status == "RUNNING":
+        store.reopen(run_id, "SCHEDULED")
+    return name
+
+
+def _claim(store: Store, name: str, run_id: str) -> None:
+    """Claim the name of a sweep that is to wait, or close its run.
+
+    Raises:
+        SweepExistsError: another sweep has its name.
+    """
+    if not reserve_name(store, name, run_id):
+        store.log(run_id, tags={Tag.QUEUED: LEFT})
+        store.finish(run_id, "KILLED")
+        raise SweepExistsError(
+            f"sweep '{name}' was begun by another at the same time: expected another name"
+        )
+
+
+def check_priority(priority: object) -> None:
+    """Refuse what is no priority."""
+    if type(priority) is not int or not LOWEST <= priority <= HIGHEST:
+        raise InputError(
+            f"priority is {priority!r}: expected a whole number from {LOWEST} to {HIGHEST}"
+        )
+
+
+def queued(store: Store) -> list[QueuedRun]:
+    """The sweeps that a service is to drive, oldest first; those that cannot be read are left out.
+
+    The states of those that have ended are final; `leave` takes them out.
+    """
+    return read(queued_runs(store))
+
+
+def queued_runs(store: Store) -> list[Any]:
+    """The runs of the sweeps that a service is to drive: of those in the store its own."""
+    found = list[Any]()
+    # other runs have no such tag; by one tag they are found faster than by two
+    for run in store.runs({Tag.QUEUED: QUEUED}):
+        if is_queued(store, run):
+            found.append(run)
+        else:
+            _note_left_out(str(run.info.run_id), NOT_SIGNED)
+    for run in found:
+        if run.data.tags.get(Tag.STATE) == "queued" and run.info.status == "RUNNING":
+            with contextlib.suppress(InputError):  # whoever queued it was killed meanwhile
+                _enter(store, run.info.run_id)
+    return found
+
+
+def read(runs: Iterable[Any]) -> list[QueuedRun]:
+    """Sweeps by their runs as they are now, oldest first; what cannot be read is left out.
+
+    Others may write to the store: whatever a run holds, it stops no other one.
+    """
+    found = []
+    for run in runs:
+        try:
+            found.append(_read(run))
+        except Exception as error:
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            _note_left_out(str(run.info.run_id), f"{kind}{error}")
+    return sorted(found, key=lambda one: (one.submitted, one.run_id))
+
+
+@functools.lru_cache(maxsize=1_000)
+def _note_left_out(run_id: str, why: str) -> None:
+    """Say once in the log that a run is left out of the queue."""
+    log.warning("run %s is left out of the queue: %s", run_id, escaped(cut(why)))
+
+
+def _read(run: Any) -> QueuedRun:
+    tags = Tags(run)
+    spec, done = reader.written_spec(run), count(run.data.metrics, "trials_done")
+    left = max(1, (_whole(tags, spec, "trials") or UNLIMITED) - done)
+    driven = lease.holder(run.data.tags)
+    return QueuedRun(
+        name=reader.name_of(tags),
+        run_id=tags.run_id,
+        owner=tags.get(Tag.OWNER, ""),
+        priority=tags.whole(Tag.PRIORITY, LOWEST, 0, HIGHEST),
+        submitted=tags.seconds(Tag.SUBMITTED),
+        state=reader.state_of(tags),
+        driver=None if driven is None or driven.is_gone else driven,
+        changes=waiting_changes(tags),
+        workers=_whole(tags, spec, "workers"),
+        trials_left=left,
+        seconds_left=expected_left(run, spec, done),
+    )
+
+
+def _whole(tags: Tags, spec: Mapping[str, Any], field: str) -> int | None:
+    """A whole number from 1 of a spec in a store; None if it is left open.
+
+    Raises:
+        BadRunError: it is none.
+    """
+    found = spec.get(field)
+    if found is None or (type(found) is int and 1 <= found <= LARGEST):
+        return found
+    raise BadRunError(
+        f"run {tags.run_id}: {field} of its spec is {shown(found)}: expected a whole number from 1"
+    )
+
+
+def leave(store: Store, run_id: str) -> None:
+    """Take a sweep out of the queue; what it does otherwise stays as it is."""
+    store.log(run_id, tags={Tag.QUEUED: LEFT})
+
+
+def let_wait(store: Store, run_id: str) -> None:
+    """Let a sweep wait whose driver was ended or has died; others stay as they are."""
+    run = store.run(run_id)
+    ended = lease.state_of(run) in (SweepStatus.INTERRUPTED, lease.BROKEN_OFF)
+    if ended and lease.is_left(run.data.tags):  # a driver that begins has the lease first
+        store.log(run_id, tags={Tag.STATE: "queued"})
+        store.reopen(run_id, "SCHEDULED")
+
+
+def prioritise(store: Store, run: Any, priority: int) -> None:
+    """Give a sweep another priority.
+
+    Raises:
+        InputError: this is no priority, or somebody else has changed the place of the sweep.
+    """
+    check_priority(priority)
+    new, run_id = {Tag.PRIORITY: str(priority)}, run.info.run_id
+    if signer := store.signer:
+        if not signer.knows_place(run):
+            name = run.data.tags.get(Tag.NAME)
+            raise InputError(f"sweep '{name}': {NOT_SIGNED}; expected one that was queued here")
+        new |= signer.of_place(run_id, run.data.tags | new)
+    store.log(run_id, tags=new)
+
+
+def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> None:
+    """Queue a sweep again that waits or has ended.
+
+    Changes add to those that it waits with; those of one that has ended are forgotten. One that
+    was not queued by this service, as by `launch`, belongs to `owner` from then on, if its data are
+    such as the service may read.
+
+    Raises:
+        NothingToDoError: it has spent all that it may.
+        InputError: there is no such sweep, the changes are none, or its data may not be read.
+    """
+    run = reader.existing_sweep(store, name)
+    tags, is_ours = Tags(run), _is_signed(store, run)
+    state = reader.state_of(tags)
+    check_not_deleted(name, tags)
+    was = task_kind_of_run(tags).read_spec(run, tags, None)
+    waits = waiting_changes(tags) if state in WAITS and is_ours else {}
+    changes = waits | dict(changes)
+    now = resumed_spec(was, name, changes, None)
+    if all_spent := spent(tags, was, now):
+        raise NothingToDoError(
+            f"sweep {name}: finished with {all_spent}; {how_to_go_on(name, tags)}"
+        )
+    new = {Tag.QUEUED: QUEUED, Tag.CHANGES: json.dumps(changes) if changes else ""}
+    if Tag.SUBMITTED not in tags or not is_ours:
+        check_readable(was)
+        new |= {Tag.OWNER: owner, Tag.SUBMITTED: f"{time.time():.3f}", Tag.PRIORITY: "0"}
+        if Tag.SUBMITTED not in tags:
+            new |= {Tag.STARTED: f"{(run.info.start_time or 0) / 1000:.3f}"}
+    if state != "running":
+        new[Tag.STATE] = "queued"
+    if signer := store.signer:
+        signed = {**tags} | new
+        new |= signer.of_spec(tags.run_id, signed) | signer.of_place(tags.run_id, signed)
+    store.log(run.info.run_id, tags=new)
+    if state != "running":
+        store.reopen(run.info.run_id, "SCHEDULED")
+
+
+def check_readable(spec: SweepSpec) -> None:
+    """Check that the data of a sweep may be read here.
+
+    Raises:
+        InputError: they are gone, or lie elsewhere than the data of a service may.
+    """
+    if spec.template is None and spec.data not in SAMPLES:
+        file_groups(existing(spec.data))
+
+
+def is_changed(run: Any, name: str, changes: Mapping[str, Any]) -> bool:
+    """Whether changes would change what a sweep is driven with, or is about to be.
+
+    Raises:
+        InputError: they are none.
+    """
+    tags = Tags(run)
+    was = task_kind_of_run(tags).read_spec(run, tags, None)
+    driven = resumed_spec(was, name, waiting_changes(tags), None)
+    return resumed_spec(driven, name, changes, None) != driven
+
+
+def give_up(store: Store, run_id: str, why: str) -> None:
+    """Close a sweep that cannot be driven, as failed, and take it out of the queue.
+
+    Whatever its run holds: one that cannot be closed is only taken out.
+
+    Raises:
+        StoreError: the store fails.
+    """
+    try:
+        close(store, store.run(run_id), lambda error: None, Stop(StopReason.FAILED, why))
+    except StoreError:
+        raise
+    except Exception as error:
+        found = escaped(cut(f"{type(error).__name__}: {error}"))
+        log.warning("run %s is given up, but cannot be closed: %s", run_id, found)
+    leave(store, run_id)
 
 
 class QueueReader:
@@ -52,9 +436,9 @@ class QueueReader:
             StoreError: the store does not answer.
         """
         runs = self._shared.cache.get(
-            ("queue",), lambda: queue.queued_runs(self._store), size_of_runs, age_s=0.0
+            ("queue",), lambda: queued_runs(self._store), size_of_runs, age_s=0.0
         )
-        return queue.read(runs)
+        return read(runs)
 
     def read_after_change(self, before: list[QueuedRun]) -> list[QueuedRun]:
         """All of them after a change by this service; those `before` if the store is away."""
@@ -71,10 +455,10 @@ class QueueReader:
             run = self._store.run(made.run_id)
         if run is None:
             return before  # the next look finds it, unless somebody has deleted it
-        if run.data.tags.get(Tag.QUEUED) != queue.QUEUED:
+        if run.data.tags.get(Tag.QUEUED) != QUEUED:
             return before  # it was submitted earlier with the same token, and has ended
         others = [one for one in before if one.run_id != run.info.run_id]
-        return [*others, *queue.read([run])]
+        return [*others, *read([run])]
 
 
 @dataclass(frozen=True, kw_only=True)

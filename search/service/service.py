@@ -13,17 +13,22 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
-from lstm_sweep.search.actions import queue
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.errors import QueueFullError, ServiceEndsError, SweepRunsError
 from lstm_sweep.search.actions.lifecycle import StoppedSweep, refuse_driven
 from lstm_sweep.search.actions.listings import SweepPage
-from lstm_sweep.search.actions.queue import QueuedRun, Submission
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.logs import Seldom
-from lstm_sweep.search.service.queue import QueuedSweep, QueueLease, QueueReader
+from lstm_sweep.search.service.queue import (
+    QueuedRun,
+    QueuedSweep,
+    QueueLease,
+    QueueReader,
+    Submission,
+)
 from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.service.supervisor import KEY, UNDER_WAY, Supervisor

@@ -23,12 +23,12 @@ from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.connection import SERVER, TOKEN
-from lstm_sweep.search.actions.queue import QueuedRun
 from lstm_sweep.search.driver.lease import STALE_S, Holder
 from lstm_sweep.search.engines import slot_sharing
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import STOP_WITHIN
 from lstm_sweep.search.service.logs import cut_open_log, last_line
+from lstm_sweep.search.service.queue import QueuedRun
 from lstm_sweep.search.service.reruns import Reruns
 from lstm_sweep.search.service.scheduler import JUST_NOW, Turns, Waiting, duration
 from lstm_sweep.search.service.settings import ServiceSettings

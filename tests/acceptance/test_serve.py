@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search import api
-from lstm_sweep.search.actions import queue
-from lstm_sweep.search.actions.queue import Submission
 from lstm_sweep.search.driver import lease
+from lstm_sweep.search.service import queue
+from lstm_sweep.search.service.queue import Submission
 from lstm_sweep.search.service.settings import service_folder
 from lstm_sweep.search.service.supervisor import KEY
 from lstm_sweep.search.store.settings import Settings, load

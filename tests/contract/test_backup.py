@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.search import api
-from lstm_sweep.search.actions import queue, references
-from lstm_sweep.search.actions.queue import Submission
+from lstm_sweep.search.actions import references
+from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.auth import TokenFile
+from lstm_sweep.search.service.queue import Submission
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import MlflowStore

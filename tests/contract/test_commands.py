@@ -14,10 +14,10 @@ import pytest
 
 import lstm_sweep
 from lstm_sweep.search import api, cli
-from lstm_sweep.search.actions import queue
-from lstm_sweep.search.actions.queue import Submission
 from lstm_sweep.search.cli.main import COMMANDS
 from lstm_sweep.search.cli.progress import COMMON, SCHEMA
+from lstm_sweep.search.service import queue
+from lstm_sweep.search.service.queue import Submission
 from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import in_full
 from tests.service_app import API, Place, ResumingService, use_scripted_engines

@@ -15,10 +15,11 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api, cli
-from lstm_sweep.search.actions import deletion, queue
+from lstm_sweep.search.actions import deletion
 from lstm_sweep.search.actions.errors import SweepRunsError
 from lstm_sweep.search.actions.export import register
 from lstm_sweep.search.driver.lease import Lease
+from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.store import deletion as deleting

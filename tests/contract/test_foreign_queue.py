@@ -15,9 +15,8 @@ import pytest
 
 from lstm_sweep.models.data.source import open_only_below
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions import queue
-from lstm_sweep.search.actions.queue import Submission
-from lstm_sweep.search.service import driver
+from lstm_sweep.search.service import driver, queue
+from lstm_sweep.search.service.queue import Submission
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.service.supervisor import KEY, MOST_DEATHS

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search.actions import queue
 from lstm_sweep.search.actions.errors import SweepRunsError
 from lstm_sweep.search.actions.lifecycle import changes_of
 from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.process.identity import start_ticks
+from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.store import reader

@@ -14,10 +14,10 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import api
-from lstm_sweep.search.actions import queue
 from lstm_sweep.search.actions.errors import QueueFullError, ServiceEndsError, SweepExistsError
-from lstm_sweep.search.actions.queue import Submission
 from lstm_sweep.search.driver.lease import Lease
+from lstm_sweep.search.service import queue
+from lstm_sweep.search.service.queue import Submission
 from lstm_sweep.search.service.scheduler import JUST_NOW
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings

@@ -17,11 +17,11 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.connection import SERVER, TOKEN
-from lstm_sweep.search.actions.queue import QueuedRun
 from lstm_sweep.search.driver.lease import STALE_S, Holder
 from lstm_sweep.search.engines.slot_sharing import read_quota
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.service import driver, supervisor
+from lstm_sweep.search.service.queue import QueuedRun
 from lstm_sweep.search.service.reruns import Reruns
 from lstm_sweep.search.service.supervisor import (
     AGAIN_S,
