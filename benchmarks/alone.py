@@ -247,7 +247,7 @@ def rescored(sweep: str, store: Path, count: int) -> tuple[int, float]:
     `store` has the sweep; the targets are at most `count`, or all.
     """
     import lstm_sweep
-    from lstm_sweep._store import settings_of
+    from lstm_sweep._launch import settings_of
     from lstm_sweep.models.bundle import bundle as bundles
     from lstm_sweep.models.data.windows import scoring_targets
     from lstm_sweep.models.network.evaluation import evaluate

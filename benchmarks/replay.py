@@ -31,8 +31,8 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, RoundDone, Slot
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import Space

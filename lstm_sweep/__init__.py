@@ -15,9 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lstm_sweep._launch import SweepFields, launch, prune, sweep, sweeps
+    from lstm_sweep._launch import Service, SweepFields, connect, launch, prune, sweep, sweeps
     from lstm_sweep._model import Model, load
-    from lstm_sweep._service import Service, connect
     from lstm_sweep._sweep import Sweep
     from lstm_sweep._trial import Rerun, Trial
     from lstm_sweep.models.errors import InputError
@@ -32,33 +31,25 @@ __all__ = [
 ]  # fmt: skip
 
 _MODULES = {
-    "SweepFields": "_launch",
-    "launch": "_launch",
-    "prune": "_launch",
-    "sweep": "_launch",
-    "sweeps": "_launch",
-    "Model": "_model",
-    "load": "_model",
-    "Service": "_service",
-    "connect": "_service",
-    "Sweep": "_sweep",
-    "Rerun": "_trial",
-    "Trial": "_trial",
-    "InputError": "models.errors",
-    "SweepStatusReport": "search.actions.status_report",
-    "TrialComparison": "search.actions.trial_comparison",
-    "StoreError": "search.store.faults",
+    "_launch": ("Service", "SweepFields", "connect", "launch", "prune", "sweep", "sweeps"),
+    "_model": ("Model", "load"),
+    "_sweep": ("Sweep",),
+    "_trial": ("Rerun", "Trial"),
+    "models.errors": ("InputError",),
+    "search.actions.status_report": ("SweepStatusReport",),
+    "search.actions.trial_comparison": ("TrialComparison",),
+    "search.store.faults": ("StoreError",),
 }
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("lstm-sweep")
-    if name not in _MODULES:
-        raise AttributeError(f"module 'lstm_sweep' has no attribute '{name}'")
-    value = getattr(importlib.import_module(f"lstm_sweep.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+    for module, names in _MODULES.items():
+        if name in names:
+            globals()[name] = getattr(importlib.import_module(f"lstm_sweep.{module}"), name)
+            return globals()[name]
+    raise AttributeError(f"module 'lstm_sweep' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:

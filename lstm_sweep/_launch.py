@@ -1,23 +1,61 @@
-"""Launches a sweep, finds one by its name, and lists all."""
+"""Launches a sweep, here or by a service, finds one by its name, and lists all."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from lstm_sweep._drive import drive
-from lstm_sweep._progress import observer_of
-from lstm_sweep._store import StoreLike, settings_of
+from lstm_sweep._progress import drive, observer_of
 from lstm_sweep._sweep import Sweep, how_to_go_on, warn_of_left_out
 from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.models.field_checks import path_text
 from lstm_sweep.search.values.spec import OPTIONS, SweepSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lstm_sweep.search.actions.remote import Actions
+    from lstm_sweep.search.actions.remote import Actions, Remote
+    from lstm_sweep.search.store.settings import Settings
+
+
+#: a folder, an address such as `sqlite:////path/mlflow.db` or `http://host:5000`, or what the
+#: command line takes in the working folder: `mlflow.yaml` and `MLFLOW_TRACKING_URI`
+StoreLike = str | os.PathLike[str] | None
+
+
+def settings_of(store: StoreLike) -> Settings:
+    """Settings of the store that a caller names.
+
+    In a folder, its `mlflow.yaml` is obeyed; without one, runs are in `mlflow.db` and their files
+    in `mlartifacts` there. Relative paths start at the working folder.
+
+    Raises:
+        InputError: this is no folder and no address.
+    """
+    from lstm_sweep.search.store import settings
+
+    if store is None:
+        return settings.load(Path.cwd())
+    given = path_text("store", store)
+    if "://" in given:
+        return settings.load(Path.cwd(), given=given)
+    try:
+        folder = Path(given).expanduser().resolve()
+        is_file = folder.is_file()
+    except (OSError, RuntimeError, ValueError):
+        is_file = True
+    if not given or is_file:
+        raise InputError(f"store is {shown(given)}: expected a folder or an address")
+    if os.path.lexists(folder / settings.FILE):
+        others = {"MLFLOW_TRACKING_URI", settings.NAMED}
+        kept = {name: value for name, value in os.environ.items() if name not in others}
+        return settings.load(folder, kept)
+    return settings.load(folder, {}, given="sqlite:///mlflow.db")
+
 
 #: a file or folder
 PathLike = str | os.PathLike[str]
@@ -111,7 +149,7 @@ def launch_by(
     actions: Actions, fields: SweepFields, progress: bool | None, address: str | None = None
 ) -> Sweep:
     """Run a sweep here, or by a service; see `launch`."""
-    from lstm_sweep.search.values.engine_names import ray_address
+    from lstm_sweep.search.values.spec import ray_address
 
     spec = spec_of(fields)
     cluster, observer = ray_address(address, spec.on), observer_of(progress)
@@ -248,3 +286,61 @@ def _with_values(spec: SweepSpec, changes: object) -> SweepSpec:
             raise InputError(f"launch: set: {error}") from None
         dimensions[name] = parse(name, values, "launch: set")
     return dataclasses.replace(spec, space=spec.space.replace(**dimensions))
+
+
+def connect(url: str, *, token: str | None = None) -> Service:
+    """A service, which runs sweeps that are launched with it, and shows those of its store.
+
+    Nothing is asked of it before one of its methods is called.
+
+    Args:
+        url: its address, such as `http://host:8000`
+        token: for a service that wants one; by default what the variable LSTM_SWEEP_TOKEN says
+
+    Raises:
+        InputError: this is no address, or no token
+    """
+    from lstm_sweep.search.actions.connection import TOKEN, Connection, check_address
+    from lstm_sweep.search.actions.remote import Remote
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    given = os.environ.get(TOKEN, "") if token is None else token
+    return Service(Remote(Connection(check_address(url, "url"), given, say=say)))
+
+
+class Service:
+    """Sweeps that a service runs, with the functions of this package for its store.
+
+    Each may raise `StoreError` if the service does not answer for a while.
+    """
+
+    def __init__(self, actions: Remote) -> None:
+        self._actions = actions
+
+    def __repr__(self) -> str:
+        return f"<Service {self._actions}>"
+
+    def launch(self, *, progress: bool | None = None, **fields: Unpack[SweepFields]) -> Sweep:
+        """Send a sweep with its data, wait for its end, and return it; as `lstm_sweep.launch`.
+
+        Ctrl-C ends the waiting alone; `sweep(NAME).stop()` ends the sweep.
+        """
+        return launch_by(self._actions, fields, progress)
+
+    def sweep(self, name: str) -> Sweep:
+        """The sweep of this name; as `lstm_sweep.sweep`."""
+        found = Sweep(name, self._actions)
+        found.status()
+        return found
+
+    def sweeps(self) -> pd.DataFrame:
+        """All sweeps, the newest first; as `lstm_sweep.sweeps`."""
+        return sweeps_of(self._actions)
+
+    def prune(
+        self, *, older_than_days: float, keep_best: bool = False, dry_run: bool = False
+    ) -> pd.DataFrame:
+        """Delete sweeps of yours that ended long ago; as `lstm_sweep.prune`."""
+        return prune_by(self._actions, older_than_days, keep_best=keep_best, dry_run=dry_run)

@@ -7,8 +7,7 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from lstm_sweep._drive import drive
-from lstm_sweep._progress import observer_of
+from lstm_sweep._progress import drive, observer_of
 from lstm_sweep._trial import Trial
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.field_checks import path_text
@@ -147,7 +146,7 @@ class Sweep:
         Raises:
             InputError: another process drives it, or its data or template are not what they were
         """
-        from lstm_sweep.search.values.engine_names import ray_address
+        from lstm_sweep.search.values.spec import ray_address
 
         given = {
             "trials": trials, "minutes": minutes, "workers": workers, "per_gpu": per_gpu, "on": on,

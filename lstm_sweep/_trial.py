@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lstm_sweep._drive import drive
 from lstm_sweep._model import Model, load
-from lstm_sweep._progress import observer_of
+from lstm_sweep._progress import drive, observer_of
 from lstm_sweep.models.field_checks import path_text
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from lstm_sweep.search.policy.problem import SearchProblem, described
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.times import about, budget_text, duration
+from lstm_sweep.search.values.texts import about, budget_text, duration
 
 #: fields of a spec that name files
 PLACES = ("data", "template")

@@ -14,9 +14,16 @@ from lstm_sweep.search.actions.listings import TrialDetails
 from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.values.objective import RETURNED_LOSS, VALIDATION_LOSS
 from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.trial import RESULTS, Ended, Outcome, Phase, Trial
+from lstm_sweep.search.values.trial import (
+    RESULTS,
+    RETURNED_LOSS,
+    VALIDATION_LOSS,
+    Ended,
+    Outcome,
+    Phase,
+    Trial,
+)
 from lstm_sweep.spaces.template.config import TemplateConfig
 
 Value = TypeVar("Value")

@@ -30,10 +30,9 @@ from lstm_sweep.search.process.signals import Interrupts, Shield, stop_within_s
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.values.engine_names import ray_address
-from lstm_sweep.search.values.spec import CHANGEABLE, OPTIONS, read_fields, read_spec
+from lstm_sweep.search.values.spec import CHANGEABLE, OPTIONS, ray_address, read_fields, read_spec
 from lstm_sweep.search.values.stop_reason import SweepStatus
-from lstm_sweep.search.values.times import budget_text, duration
+from lstm_sweep.search.values.texts import budget_text, duration
 from lstm_sweep.spaces import presets
 
 

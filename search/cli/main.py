@@ -38,8 +38,7 @@ from lstm_sweep.search.cli.terminal import (
 )
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.values.engine_names import ENGINES
-from lstm_sweep.search.values.spec import BUDGET, CHANGEABLE, NETWORKS, OPTIONS
+from lstm_sweep.search.values.spec import BUDGET, CHANGEABLE, ENGINES, NETWORKS, OPTIONS
 
 if TYPE_CHECKING:
     from lstm_sweep.search.actions.remote import Actions

@@ -13,15 +13,23 @@ from rich.live import Live
 from rich.text import Text
 
 from lstm_sweep.models.errors import plain
-from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search.cli.tables import fitted, going_text, loss_text
+from lstm_sweep.search.cli.tables import fitted
 from lstm_sweep.search.cli.terminal import plain_json
 from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.times import QUIET_S, STANDING, duration, pruned_text, time_left_text
+from lstm_sweep.search.values.texts import (
+    QUIET_S,
+    STANDING,
+    duration,
+    going_text,
+    loss_text,
+    pruned_text,
+    time_left_text,
+    trained_text,
+)
 from lstm_sweep.search.values.trial import Outcome, Phase
 
 #: seconds between two repaints of the live table
@@ -157,7 +165,7 @@ def _running(state: SweepState, rows: int, width: int) -> Group:
             str(slot),
             _named(progress),
             *config.table_columns().values(),
-            _epoch_text(progress),
+            trained_text(progress),
             loss_text(latest.loss if latest else None),
             loss_text(progress.best_loss),
         ]
@@ -208,7 +216,7 @@ def _summary(state: SweepState) -> str:
 def _standing(state: SweepState) -> str:
     """How the first running trials stand, and the sweep, in a line."""
     running = [
-        f"{_named(one)} after {_epoch_text(one)} epochs, loss {loss_text(_latest_loss(one))}"
+        f"{_named(one)} after {trained_text(one)} epochs, loss {loss_text(_latest_loss(one))}"
         for one in itertools.islice(state.running.values(), STANDING)
     ]
     if (more := len(state.running) - len(running)) > 0:
@@ -229,15 +237,6 @@ def _best_text(state: SweepState) -> str:
         return "no result yet"
     progress, loss = state.leader
     return f"best {progress.trial.id} {loss_text(loss)}{going_text(progress)}"
-
-
-def _epoch_text(progress: TrialProgress) -> str:
-    """The epochs that are trained, of how many if that is known."""
-    planned, rounds = progress.trial.config.planned_epochs, progress.trial.rounds_per_epoch
-    share = progress.latest.share if progress.latest else None
-    done = (len(progress.rounds) + (share or 0.0)) / rounds
-    trained = f"{done:.1f}" if share and rounds == 1 else epochs_text(done, rounds)
-    return trained if planned is None else f"{trained}/{planned}"
 
 
 def open_console(*, stderr: bool = False) -> Console:

@@ -28,7 +28,7 @@ from lstm_sweep.search.store import experiment
 from lstm_sweep.search.store import server as mlflow_server
 from lstm_sweep.search.store.server import BindAddress, MlflowServer
 from lstm_sweep.search.store.settings import Settings, load
-from lstm_sweep.search.values.engine_names import ray_address
+from lstm_sweep.search.values.spec import ray_address
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -19,11 +19,10 @@ from lstm_sweep.search.actions.listings import SweepPage, SweepRow
 from lstm_sweep.search.actions.remote import Actions
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.cli.progress import open_console
-from lstm_sweep.search.cli.tables import loss_text
 from lstm_sweep.search.cli.terminal import DONE, OLDER, print_json, print_left_out, say_older
 from lstm_sweep.search.store.deletion import Freed
 from lstm_sweep.search.store.settings import load
-from lstm_sweep.search.values.times import time_left_text
+from lstm_sweep.search.values.texts import loss_text, time_left_text
 
 if TYPE_CHECKING:
     from lstm_sweep.search.store.server import Pages

@@ -10,19 +10,7 @@ from rich.text import Text
 
 from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.values.progress import TrialProgress
-
-
-def loss_text(loss: float | None) -> str:
-    """A loss to four places, or a dash."""
-    return "-" if loss is None else f"{loss:.4f}"
-
-
-def going_text(progress: TrialProgress) -> str:
-    """Whether a trial goes on, behind its name; nothing if it has ended."""
-    if progress.ended:
-        return ""
-    return " (paused)" if progress.paused else " (running)"
+from lstm_sweep.search.values.texts import loss_text
 
 
 def _epochs_texts(record: TrialRecord) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from lstm_sweep.search.cli.launch import SHOWN, wanted, write_sweep
 from lstm_sweep.search.cli.parsers import check_one_format
 from lstm_sweep.search.cli.progress import open_console
 from lstm_sweep.search.cli.sweeps import sweeps_table
-from lstm_sweep.search.cli.tables import loss_text, trials_table
+from lstm_sweep.search.cli.tables import trials_table
 from lstm_sweep.search.cli.terminal import (
     ASCII,
     DONE,
@@ -32,6 +32,7 @@ from lstm_sweep.search.cli.terminal import (
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.spec import check_name
+from lstm_sweep.search.values.texts import loss_text
 
 
 def trials(arguments: Namespace, actions: Actions) -> int:

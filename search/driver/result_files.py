@@ -19,7 +19,7 @@ from lstm_sweep.search.store import experiment
 from lstm_sweep.search.store.base import at_once
 from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.values.objective import Objective
+from lstm_sweep.search.values.trial import Objective
 
 
 def describe(state: SweepState) -> str:

@@ -19,10 +19,9 @@ from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.values.objective import Objective
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Job, Slot, Trial
+from lstm_sweep.search.values.trial import Job, Objective, Slot, Trial
 
 #: largest difference between two logits that counts as the same prediction
 PARITY_TOLERANCE = 1e-4

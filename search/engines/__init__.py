@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.engines.base import Engine
-from lstm_sweep.search.values.engine_names import ENGINES
+from lstm_sweep.search.values.spec import ENGINES
 
 
 def open_engine(

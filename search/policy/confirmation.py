@@ -15,8 +15,8 @@ from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Outcome, Phase
 
 #: differences that chance makes at least this often are called none

@@ -22,8 +22,8 @@ from lstm_sweep.models.config import Config, TrialConfig
 from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.policy.cost import PRIOR_FIXED, DataSize, prior_seconds, steps_per_round
 from lstm_sweep.search.policy.problem import LadderLength, SearchProblem
-from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.stop_reason import stopped_early
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Dimension, Range

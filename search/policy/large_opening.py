@@ -24,8 +24,8 @@ from lstm_sweep.search.policy.halving import Pausing
 from lstm_sweep.search.policy.lstm_problem import SYMBOLS_EACH, usual_network
 from lstm_sweep.search.policy.problem import Admits, LargeNetwork, SearchProblem
 from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Phase
 from lstm_sweep.spaces.space import Space
 

@@ -16,8 +16,8 @@ from lstm_sweep.search.policy.ladder import LadderDecision, LadderPhase, SearchR
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.search_phase import SearchPhase
 from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.stop_reason import (
     NO_RESULT,
     Stop,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lstm_sweep.models.config import Config, TrialConfig
 from lstm_sweep.search.policy.cost import Costs, ObservedCosts
-from lstm_sweep.search.values.objective import VALIDATION_LOSS, Objective
+from lstm_sweep.search.values.trial import VALIDATION_LOSS, Objective
 from lstm_sweep.spaces.space import Space
 
 #: whether a config may be tried

@@ -23,8 +23,8 @@ from lstm_sweep.search.policy.lstm_problem import network
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.proposer import STARTUP, ObservedTrials, Proposal, Proposer
 from lstm_sweep.search.policy.trials import Array, Slots, Trials, grown
-from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.stop_reason import (
     Stop,
     StopReason,

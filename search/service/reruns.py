@@ -28,7 +28,7 @@ from lstm_sweep.search.service.logs import last_line
 from lstm_sweep.search.service.queue import QueuedRun
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.values.documents import Document
-from lstm_sweep.search.values.engine_names import ENGINES
+from lstm_sweep.search.values.spec import ENGINES
 
 ID = "[0-9a-f]{16}"
 #: seconds for which the files of a rerun are kept, and between two looks for older ones

@@ -27,11 +27,18 @@ from lstm_sweep.search.store.tags import (
     source_of,
 )
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.objective import RETURNED_LOSS, VALIDATION_LOSS, Objective
 from lstm_sweep.search.values.progress import comparable
 from lstm_sweep.search.values.spec import NAME, SweepSpec, digest_of
 from lstm_sweep.search.values.stop_reason import SweepStatus
-from lstm_sweep.search.values.trial import RESULTS, Outcome, Phase, Trial
+from lstm_sweep.search.values.trial import (
+    RESULTS,
+    RETURNED_LOSS,
+    VALIDATION_LOSS,
+    Objective,
+    Outcome,
+    Phase,
+    Trial,
+)
 from lstm_sweep.spaces.template.config import TemplateConfig
 from lstm_sweep.spaces.template.template import Template
 

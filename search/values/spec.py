@@ -20,16 +20,76 @@ from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.models.yaml_file import read_yaml
 from lstm_sweep.search.values import options as kinds
-from lstm_sweep.search.values.engine_names import ENGINES
 from lstm_sweep.search.values.options import AUTO, CORPUS, TEMPLATE, Option, option
-from lstm_sweep.search.values.plan import ALGORITHMS, Plan
-from lstm_sweep.search.values.times import DEFAULT_MINUTES
+from lstm_sweep.search.values.texts import DEFAULT_MINUTES
 from lstm_sweep.spaces.preset_names import PRESET_NAMES
 
 if TYPE_CHECKING:
     from lstm_sweep.models.data.windows import Scoring
     from lstm_sweep.spaces.space import Space
     from lstm_sweep.spaces.template.template import Template
+
+
+#: each engine, the default first, and where its trials run, for the help of `--on`
+ENGINES: Mapping[str, str] = {
+    "local": "in processes of their own",
+    "inline": "in this process, for a debugger",
+    "ray": "on the nodes of a Ray cluster",
+}
+
+
+def ray_address(address: object, on: str | None) -> str | None:
+    """Ray's own address of the cluster on which a sweep runs; None for that in `RAY_ADDRESS`.
+
+    Args:
+        address: what was given with `--address`; None if nothing was
+        on: the engine that was given
+
+    Raises:
+        InputError: this is no address of a cluster of which this machine is a node, or `on` is
+            another engine.
+    """
+    if address is None:
+        return None
+    expected = "expected auto or HEAD:6379 of the cluster of which this machine is a node"
+    if not isinstance(address, str) or not address.strip():
+        raise InputError(f"--address is {shown(address)}: {expected}")
+    if on != "ray":
+        found = f"with --on {on}" if on else "without --on"
+        raise InputError(f"--address is {shown(address)}, {found}: expected --on ray with it")
+    if "://" in address:
+        raise InputError(
+            f"--address is {shown(address)}: {expected}; from elsewhere use a service on the "
+            "head, or `ray job submit`"
+        )
+    return address
+
+
+#: what proposes configs, the default first
+ALGORITHMS = ("tpe", "hyperopt", "random", "anneal")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How to search."""
+
+    algorithm: str = ALGORITHMS[0]
+    seed: int = 0
+    #: budget: trials at most, and seconds from the beginning; None: no limit
+    trials: int = 50
+    seconds: float | None = None
+    ladder: bool = True
+    #: begin with the best of earlier sweeps on the same data
+    prior: bool = True
+    halving: bool = True
+    #: end a trial whose validation loss has not improved for this many epochs; 0: never
+    early_stopping: int = 10
+    #: end the search when the best loss has not improved for this many trials; None: never
+    patience: int | None = None
+    #: retrain this many of the best configs, each with this many further seeds
+    confirm_configs: int = 3
+    confirm_seeds: int = 3
+
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 #: what happens to networks of an unsuitable size

@@ -10,7 +10,7 @@ import pytest
 
 from lstm_sweep.models.config import DIRECTIONS, PRECISIONS
 from lstm_sweep.search.cli import main
-from lstm_sweep.search.values.engine_names import ENGINES
+from lstm_sweep.search.values.spec import ENGINES
 from tests.acceptance.bad_input import GOOD, OVER, lay_out, refuse
 
 

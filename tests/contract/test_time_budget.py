@@ -12,7 +12,7 @@ from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.confirmation import FEWEST_SEEDS, SHARE, makespan
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.stop_reason import StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase
 from lstm_sweep.spaces import presets

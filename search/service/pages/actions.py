@@ -43,7 +43,7 @@ from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
 from lstm_sweep.search.service.uploads import Receiver
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.values.spec import OPTIONS
-from lstm_sweep.search.values.times import DEFAULT_MINUTES
+from lstm_sweep.search.values.texts import DEFAULT_MINUTES
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

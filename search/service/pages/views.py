@@ -44,7 +44,7 @@ from lstm_sweep.search.service.site import Site, TheSite, TheUser
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Key
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.times import time_left_text
+from lstm_sweep.search.values.texts import time_left_text
 
 HERE = Path(__file__).parent
 #: where a browser logs in

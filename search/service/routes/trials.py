@@ -39,8 +39,7 @@ from lstm_sweep.search.service.schemas import (
 )
 from lstm_sweep.search.service.site import Site, TheSite, TheUser
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.values.engine_names import ENGINES
-from lstm_sweep.search.values.spec import NAME
+from lstm_sweep.search.values.spec import ENGINES, NAME
 
 router = APIRouter(prefix=API, tags=["trials"])
 

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.curves import data_size_of
 from benchmarks.replay import ALL, PLAIN, POLICIES, VARIANTS, Replay, Row, line, quartiles, summary
 from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.spec import Plan
 from tests.unit.benchmarks.recordings import CORPUS, HEAD, config, curve, write
 
 #: losses that fall from 3 to 2.2, and from 3 to 1.4

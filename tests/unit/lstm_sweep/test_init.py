@@ -26,14 +26,13 @@ def test_to_import_it_imports_nothing_heavy() -> None:
 def test_all_public_names_are_there_and_type_checkers_see_them() -> None:
     tree = ast.parse(Path(str(ls.__file__)).read_text(encoding="utf-8"))
     [checked] = [node for node in tree.body if isinstance(node, ast.If)]
-    imported = [
-        (alias.name, node.module)
+    imported = {
+        str(node.module): tuple(alias.name for alias in node.names)
         for node in checked.body
         if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    ]
-    assert {name: f"lstm_sweep.{module}" for name, module in ls._MODULES.items()} == dict(imported)
-    assert sorted(ls.__all__) == sorted(name for name, _ in imported)
+    }
+    assert {f"lstm_sweep.{module}": names for module, names in ls._MODULES.items()} == imported
+    assert sorted(ls.__all__) == sorted(name for names in imported.values() for name in names)
     assert set(ls.__all__) <= {*dir(ls)}
     assert all(getattr(ls, name).__doc__ for name in ls.__all__)
     with pytest.raises(AttributeError, match="'lunch'"):

@@ -12,8 +12,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from lstm_sweep._notebook import NotebookTable, page
-from lstm_sweep._progress import observer_of
+from lstm_sweep._progress import NotebookTable, observer_of, page
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.cli.progress import Lines

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import lstm_sweep as ls
-from lstm_sweep._store import settings_of
+from lstm_sweep._launch import settings_of
 
 
 @pytest.fixture

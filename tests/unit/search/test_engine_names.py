@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.values.engine_names import ray_address
+from lstm_sweep.search.values.spec import ray_address
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,15 @@ from lstm_sweep.search.cli.main import build_parser
 from lstm_sweep.search.service.data_names import DataNames
 from lstm_sweep.search.service.schemas import Changes, Networks, SweepSubmission
 from lstm_sweep.search.service.uploads import Uploads
-from lstm_sweep.search.values.engine_names import ENGINES
-from lstm_sweep.search.values.plan import ALGORITHMS
-from lstm_sweep.search.values.spec import CHANGEABLE, OPTIONS, RULES, SweepSpec, read_spec
+from lstm_sweep.search.values.spec import (
+    ALGORITHMS,
+    CHANGEABLE,
+    ENGINES,
+    OPTIONS,
+    RULES,
+    SweepSpec,
+    read_spec,
+)
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lstm_sweep.search.values.times import time_left_text
+from lstm_sweep.search.values.texts import time_left_text
 
 
 @pytest.mark.parametrize(

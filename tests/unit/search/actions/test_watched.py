@@ -14,7 +14,7 @@ from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.actions.watched import Watched
 from lstm_sweep.search.cli.progress import COMMON, SCHEMA, JsonLines, Lines, LiveTable
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.times import QUIET_S
+from lstm_sweep.search.values.texts import QUIET_S
 
 CONFIG = TrialConfig(epochs=2).to_dict()
 

@@ -14,14 +14,14 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.cli.progress import WAITING, Lines, LiveTable, _running, open_console
-from lstm_sweep.search.cli.tables import loss_text, trials_table
+from lstm_sweep.search.cli.tables import trials_table
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.times import QUIET_S, duration
+from lstm_sweep.search.values.texts import QUIET_S, duration, loss_text
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Progressed, Slot, Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
 from tests.states import with_trials

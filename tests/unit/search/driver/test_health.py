@@ -9,9 +9,9 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.driver.health import Reports, Watch, failing, hung
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.values.objective import RETURNED_LOSS
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import (
+    RETURNED_LOSS,
     Ended,
     Job,
     Outcome,

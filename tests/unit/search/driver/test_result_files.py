@@ -31,11 +31,17 @@ from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.values.objective import VALIDATION_LOSS
-from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, RoundDone, Slot, Trial
+from lstm_sweep.search.values.spec import Plan, SweepSpec
+from lstm_sweep.search.values.trial import (
+    VALIDATION_LOSS,
+    Ended,
+    Job,
+    Outcome,
+    RoundDone,
+    Slot,
+    Trial,
+)
 from lstm_sweep.spaces import presets
 from tests.conftest import in_full
 from tests.states import with_trials

@@ -25,10 +25,9 @@ from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.values.objective import Objective
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import SweepStatus
-from lstm_sweep.search.values.trial import RESULTS, Job, Phase, Slot, Trial
+from lstm_sweep.search.values.trial import RESULTS, Job, Objective, Phase, Slot, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.template.config import TemplateConfig, TemplateSpace
 from tests.fakes import ScriptedEngine

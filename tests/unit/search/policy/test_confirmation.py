@@ -19,11 +19,10 @@ from lstm_sweep.search.policy.confirmation import (
 )
 from lstm_sweep.search.policy.cost import ObservedCosts
 from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.values.objective import RETURNED_LOSS
-from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.stop_reason import NO_RESULT
-from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.search.values.trial import RETURNED_LOSS, Ended, Outcome, Phase, Trial
 from tests.unit.search.policy.player import (
     SMALL,
     always,

@@ -15,7 +15,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
 from lstm_sweep.search.policy.halving import FACTOR, decide, rungs
 from lstm_sweep.search.policy.lstm_problem import FEWEST_STEPS, lstm_problem, smallest
-from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Slot, Trial
 from lstm_sweep.spaces import presets
 from tests.unit.search.policy.player import (

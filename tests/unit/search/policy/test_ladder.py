@@ -26,7 +26,7 @@ from lstm_sweep.search.policy.ladder import (
     rates,
 )
 from lstm_sweep.search.policy.problem import LadderLength
-from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.stop_reason import all_trials
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces import presets

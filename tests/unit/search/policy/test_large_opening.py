@@ -24,8 +24,8 @@ from lstm_sweep.search.policy.large_opening import (
 from lstm_sweep.search.policy.lstm_problem import usual_network
 from lstm_sweep.search.policy.problem import LargeNetwork, admits_all
 from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.presets import DEFAULT

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.halving import Contender, Standings
-from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.stop_reason import StopReason
 from lstm_sweep.search.values.trial import Outcome, Paused, Phase, Trial
 from tests.unit.search.policy.player import (

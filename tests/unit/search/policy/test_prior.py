@@ -10,7 +10,7 @@ from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.lstm_problem import network
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import EarlierBest, described
-from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Phase
 from lstm_sweep.spaces.space import Space
 from tests.unit.search.policy.player import PLAIN, SMALL, SPACE, Player, policy_of, usual

@@ -26,7 +26,7 @@ from lstm_sweep.search.policy.proposer import (
     Proposal,
     Proposer,
 )
-from lstm_sweep.search.values.plan import ALGORITHMS
+from lstm_sweep.search.values.spec import ALGORITHMS
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space

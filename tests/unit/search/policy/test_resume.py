@@ -11,8 +11,8 @@ import pytest
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.policy import BrokenOff, Policy
 from lstm_sweep.search.policy.problem import LargeNetwork
-from lstm_sweep.search.values.plan import Plan
 from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.stop_reason import StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial
 from lstm_sweep.spaces.dimension import Listed

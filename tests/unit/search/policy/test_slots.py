@@ -6,7 +6,7 @@ import pytest
 
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.by_corpus import CorpusFacts
 from lstm_sweep.spaces.space import Space

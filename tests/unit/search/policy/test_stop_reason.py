@@ -7,9 +7,8 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.driver.resume import how_to_go_on, spent
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.values.plan import ALGORITHMS, Plan
 from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.spec import ALGORITHMS, Plan, SweepSpec
 from lstm_sweep.search.values.stop_reason import (
     Stop,
     StopReason,

@@ -11,7 +11,7 @@ from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.time_left import expected_left
-from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.stop_reason import out_of_time
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase
 from lstm_sweep.spaces.dimension import Listed, Range

@@ -10,7 +10,7 @@ import pytest
 
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.search.policy.proposer import STARTUP, Observation, Observations, Proposal, Proposer
-from lstm_sweep.search.values.plan import Plan
+from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Outcome, Trial
 from lstm_sweep.spaces.dimension import Listed
 from tests.unit.search.policy.player import (

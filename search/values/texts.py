@@ -1,6 +1,13 @@
-"""Times as people read them; only the standard library is imported."""
+"""Times and losses as people read them; the command line imports it at once."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lstm_sweep.models.rounds import epochs_text
+
+if TYPE_CHECKING:
+    from lstm_sweep.search.values.progress import TrialProgress
 
 #: wall time of a sweep that is given no limit
 DEFAULT_MINUTES = 30.0
@@ -50,3 +57,24 @@ def about(seconds: float | None) -> str:
     step = next(step for least, step in _STEPS if seconds >= least)
     text = duration(step * round(seconds / step))
     return text.removesuffix(" 00 s").removesuffix(" 00 min")
+
+
+def loss_text(loss: float | None) -> str:
+    """A loss to four places, or a dash."""
+    return "-" if loss is None else f"{loss:.4f}"
+
+
+def going_text(progress: TrialProgress) -> str:
+    """Whether a trial goes on, behind its name; nothing if it has ended."""
+    if progress.ended:
+        return ""
+    return " (paused)" if progress.paused else " (running)"
+
+
+def trained_text(progress: TrialProgress) -> str:
+    """The epochs that a trial is trained, of how many if that is known."""
+    planned, rounds = progress.trial.config.planned_epochs, progress.trial.rounds_per_epoch
+    share = progress.latest.share if progress.latest and not progress.ended else None
+    done = (len(progress.rounds) + (share or 0.0)) / rounds
+    trained = f"{done:.1f}" if share and rounds == 1 else epochs_text(done, rounds)
+    return trained if planned is None else f"{trained}/{planned}"
