@@ -15,8 +15,7 @@ from starlette.responses import Response
 from lstm_sweep.search.actions.errors import NAMED
 from lstm_sweep.search.service import answers, problems
 from lstm_sweep.search.service.description import API, describe
-from lstm_sweep.search.service.guard import Guard, OnRefusal
-from lstm_sweep.search.service.logs import Audit
+from lstm_sweep.search.service.guard import Audit, Guard, OnRefusal
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.routes import corpora, events, operation, sweeps, trials
 from lstm_sweep.search.service.routes.operation import version

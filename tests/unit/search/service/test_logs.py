@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.search.service.auth import Role, User
-from lstm_sweep.search.service.logs import Audit, Seldom, cut_open_log, old_of, rotate
+from lstm_sweep.search.service.guard import Audit
+from lstm_sweep.search.service.logs import Seldom, cut_open_log, old_of, rotate
 
 ANN = User("ann", Role.RUN)
 
@@ -48,7 +49,7 @@ def test_a_log_that_a_process_writes_is_cut_while_it_does(tmp_path: Path) -> Non
 def test_the_lists_of_changes_and_refusals_are_bounded_and_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstm_sweep.search.service.logs.rotate", lambda file: rotate(file, 1000))
+    monkeypatch.setattr("lstm_sweep.search.service.guard.rotate", lambda file: rotate(file, 1000))
     audit = Audit(tmp_path)
     mark = audit.begin(ANN, "192.0.2.7", "POST /x")
     for _ in range(200):
