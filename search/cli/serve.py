@@ -143,10 +143,10 @@ def _http_settings(
     bind: BindAddress,
     mlflow_page: str | None,
 ) -> HttpSettings:
-    from lstm_sweep.search.service.auth import Role
-    from lstm_sweep.search.service.login import check_user_header, parse_proxies
+    from lstm_sweep.search.service.auth import check_user_header, parse_proxies
     from lstm_sweep.search.service.settings import (
         HttpSettings,
+        Role,
         checked_roots,
         service_folder,
     )

@@ -1,28 +1,37 @@
-"""Who may do what: roles of users, what belongs to one of them, and the tokens they log in with.
+"""Who sends a request, and what they may do: tokens, browsers' sessions, users of a proxy, roles.
 
 Tokens are kept hashed, in a file that only this user may read.
 """
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import hashlib
 import hmac
+import ipaddress
 import json
 import os
 import re
 import secrets
 import stat
-import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
+
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.types import Scope
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.process.whole_files import replace_text
+from lstm_sweep.search.service.logs import Seldom
 from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.settings import HttpSettings, Network, Role
 from lstm_sweep.search.values.documents import OMITTED, Document
 
 #: the highest priority that whoever is no admin may give a sweep
@@ -32,20 +41,29 @@ USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
 TOKENS_FILE = "tokens.json"
 #: beginning of each token, by which people and programs recognize one
 PREFIX = "lstm-sweep-"
-#: random bytes of a token; as many as cannot be guessed, so a plain hash keeps it secret
+#: random bytes of a token or session; as many as cannot be guessed, so a plain hash keeps it secret
 RANDOM_BYTES = 32
 #: characters of the longest token that is looked at
 LONGEST_TOKEN = 200
-
-
-class Role(StrEnum):
-    """What a user may do; each role also allows what those before it do."""
-
-    READ = "read"
-    #: also to submit sweeps, to upload, and to change what is one's own
-    RUN = "run"
-    #: also to change what is others', and to give priorities above 0
-    ADMIN = "admin"
+COOKIE = "lstm-sweep-session"
+#: seconds after its last request for which a session is kept, and sessions of one token
+SESSION_S, MOST_SESSIONS = 12 * 3600.0, 20
+#: what is expected of whoever gives no token
+EXPECTED = "expected the header `Authorization: Bearer TOKEN`, or to log in at /login"
+#: headers that a proxy adds: who asks is elsewhere, though the proxy is here
+FORWARDED = ("x-forwarded-for", "forwarded")
+#: headers that have a meaning of their own, most of which clients send, and their beginnings
+OWN_HEADERS = frozenset(
+    {
+        "authorization", "cache-control", "cf-connecting-ip", "connection", "cookie", "date", "dnt",
+        "expect", "from", "host", "keep-alive", "last-event-id", "origin", "pragma", "priority",
+        "proxy-authorization", "proxy-connection", "range", "referer", "te", "trailer",
+        "transfer-encoding", "true-client-ip", "upgrade", "upgrade-insecure-requests",
+        "user-agent", "via", "x-client-ip", "x-forwarded-host", "x-forwarded-port",
+        "x-forwarded-proto", "x-real-ip", "x-request-id", "x-requested-with", *FORWARDED,
+    }
+)  # fmt: skip
+OWN_BEGINNINGS = ("accept", "access-control-", "content-", "if-", "lstm-sweep-", "sec-")
 
 
 @dataclass(frozen=True)
@@ -57,12 +75,10 @@ class User:
 
     @property
     def may_run(self) -> bool:
-        """Whether the user may submit sweeps."""
-        return self.role in (Role.RUN, Role.ADMIN)
+        return self.role is not Role.READ
 
     @property
     def is_admin(self) -> bool:
-        """Whether the user may change what belongs to others."""
         return self.role is Role.ADMIN
 
     def may_change(self, owner: str | None) -> bool:
@@ -113,47 +129,48 @@ class TokenRow(Document):
 
 
 class TokenFile:
-    """The tokens of a service; changes of other processes are noticed."""
+    """The tokens of a service; it is read each time, so changes of other processes are noticed."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / TOKENS_FILE
-        self._lock = threading.Lock()
-        self._read_at: tuple[int, int, int] | None = None
-        self._rows: tuple[TokenRow, ...] = ()
 
     def rows(self) -> tuple[TokenRow, ...]:
         """All tokens, oldest first.
 
         Raises:
-            InputError: the file cannot be read, or others may read it.
+            InputError: the file cannot be read, or is not this user's alone.
         """
-        with self._lock:
-            try:
-                found = self.file.lstat()
-            except FileNotFoundError:
-                self._rows, self._read_at = (), None
-                return ()
-            except OSError as error:
-                raise InputError(f"{self.file}: {error.strerror}, expected to read it") from None
-            _check_private(self.file, found)
-            read_at = (found.st_ino, found.st_mtime_ns, found.st_size)
-            if read_at != self._read_at:
-                self._rows, self._read_at = self._read(), read_at
-            return self._rows
+        try:
+            found = self.file.lstat()
+            own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+            if not own or stat.S_IMODE(found.st_mode) & 0o077:
+                raise InputError(
+                    f"{self.file}: expected a file that nobody but you may read (0600)"
+                )
+            written = json.loads(self.file.read_text(encoding="utf-8"))
+            return tuple(
+                TokenRow(row["name"], Role(row["role"]), row["sha256"], row["created"])
+                for row in written["tokens"]
+            )
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise InputError(f"{self.file}: {error.strerror}, expected to read it") from None
+        except InputError:
+            raise
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise InputError(
+                f"{self.file}: expected tokens as `lstm-sweep token add` writes them"
+            ) from None
 
     def find(self, token: str) -> User | None:
-        """Whose token this is; None if it is nobody's. Takes as long whichever it is."""
-        given = _digest_of(token[:LONGEST_TOKEN])
-        found = None
-        for row in self.rows():
-            if hmac.compare_digest(given, row.digest):
-                found = User(row.name, row.role)
-        return found
+        """Whose token this is; None if it is nobody's."""
+        return self.user_with(_digest_of(token[:LONGEST_TOKEN]))
 
     def user_with(self, digest: str) -> User | None:
-        """Whose token has this hash; None if it is nobody's."""
-        own = next((row for row in self.rows() if digest and row.digest == digest), None)
-        return User(own.name, own.role) if own else None
+        """Whose token has this hash, if anybody's; all are compared, so it takes as long."""
+        own = [row for row in self.rows() if hmac.compare_digest(digest, row.digest)]
+        return User(own[0].name, own[0].role) if own else None
 
     def add(self, name: str, role: str) -> str:
         """Make a token, and return it; it is not kept.
@@ -184,25 +201,13 @@ class TokenFile:
             InputError: there is none of this name.
         """
         with locked(self.file.parent):
-            rows = self.rows()
-            known = [row.name for row in rows]
-            if name not in known:
-                names = one_of(name, known) if known else "there are none"
+            rows = {row.name: row for row in self.rows()}
+            if name not in rows:
+                names = one_of(name, list(rows)) if rows else "there are none"
                 raise InputError(f"token {shown(name)}: no such token; {names}")
-            self._write(tuple(row for row in rows if row.name != name))
-        return rows[known.index(name)]
-
-    def _read(self) -> tuple[TokenRow, ...]:
-        try:
-            written = json.loads(self.file.read_text(encoding="utf-8"))
-            return tuple(
-                TokenRow(row["name"], Role(row["role"]), row["sha256"], row["created"])
-                for row in written["tokens"]
-            )
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            raise InputError(
-                f"{self.file}: expected tokens as `lstm-sweep token add` writes them"
-            ) from None
+            revoked = rows.pop(name)
+            self._write(tuple(rows.values()))
+        return revoked
 
     def _write(self, rows: tuple[TokenRow, ...]) -> None:
         written = [row.to_dict() | {"sha256": row.digest} for row in rows]
@@ -212,12 +217,213 @@ class TokenFile:
             raise InputError(f"{self.file}: {error.strerror}, expected to write it") from None
 
 
-def _check_private(file: Path, found: os.stat_result) -> None:
-    """Refuse a file that is not this user's alone; it is looked at each time, not once."""
-    own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
-    if not own or stat.S_IMODE(found.st_mode) & 0o077:
-        raise InputError(f"{file}: expected a file that nobody but you may read (0600)")
+class Sessions:
+    """Browsers that have logged in with a token; they keep a random text in its place.
+
+    Sessions are in memory alone: after a restart of the service a browser logs in again.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        #: by the hash of a browser's text: until when it is kept, and the hash of its token; those
+        #: that were used last come last
+        self._found: dict[str, tuple[float, str]] = {}
+
+    def begin(self, digest: str) -> str:
+        """Begin a session of the token with this hash; the text by which it is found.
+
+        The oldest session of the token ends if it has too many; those of others are kept.
+        """
+        now = self._clock()
+        self._found = {key: kept for key, kept in self._found.items() if now < kept[0]}
+        own = [key for key, (_, of) in self._found.items() if of == digest]
+        for key in own[: max(0, len(own) - MOST_SESSIONS + 1)]:
+            del self._found[key]
+        session = secrets.token_urlsafe(RANDOM_BYTES)
+        self._found[_digest_of(session)] = (now + SESSION_S, digest)
+        return session
+
+    def digest_of(self, session: str) -> str:
+        """The hash of the token of a session, which is used now; empty if there is none."""
+        key = _digest_of(session)
+        until, digest = self._found.pop(key, (0.0, ""))
+        if self._clock() >= until:
+            return ""
+        self._found[key] = (self._clock() + SESSION_S, digest)
+        return digest
+
+    def end(self, session: str) -> None:
+        self._found.pop(_digest_of(session), None)
 
 
-def _digest_of(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+class Login:
+    """Finds out who sends a request."""
+
+    def __init__(self, settings: HttpSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.tokens = TokenFile(settings.folder)
+        self.sessions = Sessions(clock)
+        self._settings, self._logs = settings, Seldom(clock)
+        self._here = User(_own_name(), Role.ADMIN)
+
+    def user_of(self, headers: Headers, *, by_proxy: bool = False) -> User:
+        """Who sends a request with these headers; `by_proxy`: it came through the proxy.
+
+        A token goes before what the proxy says, and both before a session. A good one of either is
+        let in whatever others do: tokens have 256 random bits, so no failure slows anybody down.
+
+        Raises:
+            ProblemError: 401 without a login that is known, 403 for a name that can be none, 503 if
+                the file of the tokens cannot be used.
+        """
+        with self._readable_tokens():
+            kind, _, given = headers.get("authorization", "").partition(" ")
+            token = given.strip() if kind.lower() == "bearer" else ""
+            if by_proxy and not token.startswith(PREFIX) and (name := self._name_in(headers)):
+                own = next((row for row in self.tokens.rows() if row.name == name), None)
+                return User(name, own.role if own else self._settings.user_role)
+            if kind:
+                return self._user_with(token)
+            session = cookie_of(headers)
+            digest = self.sessions.digest_of(session) if session else ""
+            if digest and (user := self.tokens.user_with(digest)):
+                return user
+        is_here = not any(name in headers for name in FORWARDED)
+        if is_here and not self._settings.asks_login:
+            return self._here
+        raise _refused(f"{'the session has ended' if session else 'no token is given'}: {EXPECTED}")
+
+    def begin_session(self, token: str) -> tuple[str, User]:
+        """Log a browser in with a token: the text for its cookie, and whose it is.
+
+        Raises:
+            ProblemError: 401 for an unknown token, 503 as of `user_of`.
+        """
+        with self._readable_tokens():
+            user = self._user_with(token)
+        return self.sessions.begin(_digest_of(token)), user
+
+    def _user_with(self, token: str) -> User:
+        if user := self.tokens.find(token):
+            return user
+        raise _refused("the token is not known: expected one that `lstm-sweep token add` has made")
+
+    @contextlib.contextmanager
+    def _readable_tokens(self) -> Iterator[None]:
+        """Refuse anybody whom a token could let in if there are none; only the log says why."""
+        try:
+            yield
+        except InputError as error:
+            self._logs.error("tokens", str(error))
+            raise ProblemError(
+                503, "the tokens of the service cannot be read: its log says why"
+            ) from None
+
+    def _name_in(self, headers: Headers) -> str:
+        """The name that the proxy gives; empty if it gives none.
+
+        Raises:
+            ProblemError: 403, it can be no name, or one of several may be the client's.
+        """
+        header = self._settings.user_header
+        names = [name for name in headers.getlist(header) if name] if header else []
+        if len(names) > 1:
+            raise ProblemError(
+                403,
+                f"the header {header} comes {len(names)} times: expected it once, from the proxy",
+            )
+        if names and not USER_NAME.fullmatch(names[0]):
+            raise ProblemError(
+                403,
+                f"the proxy names the user {shown(names[0])}: expected up to 100 letters, digits, "
+                f"'.', '_', '@', '+' and '-'",
+            )
+        return names[0] if names else ""
+
+
+def resolve_forwarded(scope: Scope, proxies: tuple[Network, ...]) -> bool:
+    """Put who asked the proxy in place of its address in a request; whether it came by a proxy.
+
+    The scheme is that in which the proxy was asked. Of several addresses in `X-Forwarded-For` the
+    last counts that is no proxy's: what stands before it may be a client's own invention.
+    """
+    client = scope.get("client")
+    if not client or not _is_in(str(client[0]), proxies):
+        return False
+    headers = Headers(scope=scope)
+    given = ",".join(headers.getlist("x-forwarded-for")).split(",")
+    for address in (part.strip() for part in reversed(given)):
+        if _address(address) is None:
+            break
+        scope["client"] = (address, 0)
+        if not _is_in(address, proxies):
+            break
+    scheme = headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
+    if scheme in ("http", "https"):
+        scope["scheme"] = scheme
+    return True
+
+
+def parse_proxies(given: Iterable[str]) -> tuple[Network, ...]:
+    """The addresses and networks that `--proxy` names.
+
+    Raises:
+        InputError: one of them is neither.
+    """
+    found = []
+    for text in given:
+        try:
+            found.append(ipaddress.ip_network(text))
+        except ValueError:
+            raise InputError(
+                f"--proxy is {shown(text)}: expected an address such as 10.0.0.2, or a network "
+                f"such as 10.0.0.0/29"
+            ) from None
+    return tuple(found)
+
+
+def check_user_header(name: str) -> str:
+    """A name of a header as `--user-header` gives it.
+
+    Raises:
+        InputError: it can be none, or is one that clients send themselves.
+    """
+    is_own = name.lower() in OWN_HEADERS or name.lower().startswith(OWN_BEGINNINGS)
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,99}", name) or is_own:
+        raise InputError(
+            f"--user-header is {shown(name)}: expected the name of a header that the proxy sets, "
+            f"such as Remote-User"
+        )
+    return name.lower()
+
+
+def cookie_of(headers: Mapping[str, str]) -> str:
+    """The text of a session in the cookie of a request; empty if there is none."""
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+
+
+def _refused(why: str) -> ProblemError:
+    return ProblemError(401, why, headers={"WWW-Authenticate": 'Bearer realm="lstm-sweep"'})
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return (found.ipv4_mapped or found) if found.version == 6 else found
+
+
+def _is_in(text: str, networks: tuple[Network, ...]) -> bool:
+    found = _address(text)
+    return found is not None and any(found in network for network in networks)
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _own_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Query
 from fastapi.openapi.utils import get_openapi
 
+from lstm_sweep.search.service.auth import COOKIE
 from lstm_sweep.search.service.guard import OPEN, READ_ALL_THE_SAME
-from lstm_sweep.search.service.login import COOKIE
 from lstm_sweep.search.service.problems import MEDIA
 from lstm_sweep.search.service.schemas import SWEEP_PATTERN, ProblemDocument
 from lstm_sweep.search.service.settings import API

@@ -24,8 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.service.auth import User
-from lstm_sweep.search.service.login import Login, resolve_forwarded
+from lstm_sweep.search.service.auth import Login, User, resolve_forwarded
 from lstm_sweep.search.service.logs import Seldom, rotate
 from lstm_sweep.search.service.problems import ProblemError, response_of
 from lstm_sweep.search.service.settings import API, HttpSettings, Limits, host_of, name_of

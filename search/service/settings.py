@@ -6,12 +6,12 @@ import ipaddress
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.process.workdir import private
-from lstm_sweep.search.service.auth import Role
 from lstm_sweep.search.store.cache import AGE_S
 from lstm_sweep.search.store.settings import Settings
 
@@ -26,6 +26,16 @@ FOLDER = "lstm-sweep-service"
 UPLOADS = "uploads"
 #: where each request begins that a program makes
 API = "/api/v1"
+
+
+class Role(StrEnum):
+    """What a user may do; each role also allows what those before it do."""
+
+    READ = "read"
+    #: also to submit sweeps, to upload, and to change what is one's own
+    RUN = "run"
+    #: also to change what is others', and to give priorities above 0
+    ADMIN = "admin"
 
 
 @dataclass(frozen=True, kw_only=True)

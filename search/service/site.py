@@ -9,11 +9,10 @@ from fastapi import Depends, Request
 
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.service.answers import Answers
-from lstm_sweep.search.service.auth import User, check_owner
+from lstm_sweep.search.service.auth import Login, User, check_owner
 from lstm_sweep.search.service.bundles import Bundles
 from lstm_sweep.search.service.data_names import DataNames
 from lstm_sweep.search.service.events import Feeds
-from lstm_sweep.search.service.login import Login
 from lstm_sweep.search.service.metrics import Metrics
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import UPLOADS, HttpSettings

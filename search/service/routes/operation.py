@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request, Response
 
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import schemas as shows
+from lstm_sweep.search.service.auth import COOKIE, cookie_of
 from lstm_sweep.search.service.description import API, refusals
-from lstm_sweep.search.service.login import COOKIE, cookie_of
 from lstm_sweep.search.service.metrics import MEDIA
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.schemas import TokenSubmission

@@ -20,8 +20,7 @@ from lstm_sweep.search.cli import serve
 from lstm_sweep.search.cli.main import build_parser
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.service import supervisor
-from lstm_sweep.search.service.auth import Role
-from lstm_sweep.search.service.settings import HttpSettings, Limits
+from lstm_sweep.search.service.settings import HttpSettings, Limits, Role
 from lstm_sweep.search.store import server
 from lstm_sweep.search.store.settings import load
 from tests.conftest import run_here

@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from lstm_sweep.search.actions.connection import Connection, Event, events, parsed
 from lstm_sweep.search.service import events as module
 from lstm_sweep.search.service.answers import Answers
-from lstm_sweep.search.service.auth import Role, User
+from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.events import (
     MOST_BEHIND,
     Feed,
@@ -29,7 +29,7 @@ from lstm_sweep.search.service.events import (
 )
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.routes import events as route
-from lstm_sweep.search.service.settings import Limits
+from lstm_sweep.search.service.settings import Limits, Role
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Cache
 from lstm_sweep.search.store.faults import NoSuchRunError, StoreError

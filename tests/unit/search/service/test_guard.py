@@ -14,9 +14,8 @@ from starlette.responses import FileResponse, Response
 from starlette.testclient import TestClient
 
 from lstm_sweep.search.service.app import create_app
-from lstm_sweep.search.service.auth import TokenFile
+from lstm_sweep.search.service.auth import COOKIE, TokenFile, parse_proxies
 from lstm_sweep.search.service.guard import OPEN, READ_ALL_THE_SAME, READING, SECURITY
-from lstm_sweep.search.service.login import COOKIE, parse_proxies
 from lstm_sweep.search.service.pages import actions
 from lstm_sweep.search.service.settings import Limits
 from tests.service_app import API, HERE, Place

@@ -7,19 +7,20 @@ import pytest
 from starlette.datastructures import Headers
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.service.auth import Role, TokenFile, User
-from lstm_sweep.search.service.login import (
+from lstm_sweep.search.service.auth import (
     COOKIE,
     MOST_SESSIONS,
     SESSION_S,
     Login,
+    TokenFile,
+    User,
     check_user_header,
     cookie_of,
     parse_proxies,
     resolve_forwarded,
 )
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.settings import HttpSettings
+from lstm_sweep.search.service.settings import HttpSettings, Role
 
 
 def user_of(login: Login, *headers: tuple[str, str], by_proxy: bool = False) -> User | int:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.service.auth import Role, User
+from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.guard import Audit
 from lstm_sweep.search.service.logs import Seldom, cut_open_log, old_of, rotate
+from lstm_sweep.search.service.settings import Role
 
 ANN = User("ann", Role.RUN)
 
