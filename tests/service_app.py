@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import hashlib
 import itertools
-import socket
 import subprocess
 import threading
 import time
@@ -31,7 +29,7 @@ from lstm_sweep.search.actions.listings import SweepPage
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.actions.transfers import OCTETS, corpus_id_of
 from lstm_sweep.search.service.app import create_app
-from lstm_sweep.search.service.connections import Connections, server_options
+from lstm_sweep.search.service.connections import server_options
 from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
 from lstm_sweep.search.service.service import Figures, Service
@@ -216,21 +214,15 @@ class Place:
         return TestClient(app, base_url=HERE, headers=headers)
 
     @contextlib.contextmanager
-    def served(self, connections: Connections | None = None) -> Iterator[str]:
+    def served(self, connections: int = 1_000) -> Iterator[str]:
         """Listen on a port of this machine; the address."""
-        held = connections or Connections(1_000)
         app = create_app(self.service, self.settings)
         # to set logging up closes streams of handlers that are there, as absl's, which is pytest's
-        config = uvicorn.Config(
-            app, port=0, log_level="error", log_config=None, **server_options(held)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app, port=0, log_level="error", log_config=None, **server_options(connections)
+            )
         )
-
-        class Server(uvicorn.Server):
-            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-                self.watching = asyncio.get_running_loop().create_task(held.watch())
-                await super().startup(sockets)
-
-        server = Server(config)
         thread = threading.Thread(target=server.run)
         thread.start()
         while not server.started:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -10,7 +9,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import sys
 import threading
 import time
@@ -72,8 +70,6 @@ def serve(arguments: Namespace) -> int:
             if said := _open_to_others(settings):
                 print(said, file=sys.stderr, flush=True)
         from lstm_sweep.search.service.app import create_app
-        from lstm_sweep.search.service.pages import actions
-        from lstm_sweep.search.service.pages.views import for_browser
         from lstm_sweep.search.service.settings import UPLOADS, service_folder
 
         stack.enter_context(end.on_signals())
@@ -96,9 +92,7 @@ def serve(arguments: Namespace) -> int:
         http = _http_settings(arguments, settings, bind, mlflow_url)
         open_only_below((http.folder / UPLOADS, *http.data_roots))
         told = {"url": bind.address, "mlflow_url": mlflow_url, "auth": _auth(http)}
-        app = create_app(
-            service, http, pages=actions.PAGES, open_paths=actions.OPEN, on_refusal=for_browser
-        )
+        app = create_app(service, http)
         service.start()
         if mlflow:
             mlflow.start()
@@ -292,9 +286,8 @@ def _run(app: FastAPI, bind: BindAddress, told: dict[str, Any], end: _End, *, as
     import uvicorn
 
     from lstm_sweep.search.service import connections
-    from lstm_sweep.search.service.logs import Seldom
 
-    held = connections.Connections(connections.connections_for(connections.raise_open_files()))
+    most = connections.connections_for(connections.raise_open_files())
     config = uvicorn.Config(
         app,
         host=str(bind.ip),
@@ -304,7 +297,7 @@ def _run(app: FastAPI, bind: BindAddress, told: dict[str, Any], end: _End, *, as
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
         proxy_headers=False,  # `resolve_forwarded` reads them
-        **connections.server_options(held),
+        **connections.server_options(most),
     )
 
     class Server(uvicorn.Server):
@@ -314,13 +307,6 @@ def _run(app: FastAPI, bind: BindAddress, told: dict[str, Any], end: _End, *, as
         def capture_signals(self) -> Iterator[None]:
             """Install no handlers of signals."""
             yield
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            """Bound connections from the first one on."""
-            loop = asyncio.get_running_loop()
-            connections.quiet_accept_errors(loop, Seldom())
-            self.watching = loop.create_task(held.watch())
-            await super().startup(sockets)
 
     server = Server(config)
 

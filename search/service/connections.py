@@ -1,20 +1,16 @@
 """Connections of the service: how many there are, and how long one may be held without a request.
 
-uvicorn has no time within which a request has to come, and no bound of connections. Whoever sends
-nothing, or reads nothing, needs no login for that.
+uvicorn has no time within which a request has to come, and refuses the next connection where too
+many are open. Whoever sends nothing, or reads nothing, needs no login for that.
 """
 
 from __future__ import annotations
 
-import asyncio
 import resource
-import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
-
-from lstm_sweep.search.service.logs import Seldom
 
 #: descriptors that the service asks for, and those that it keeps for files, drivers and the store
 MOST_FILES, KEPT_FILES = 65_536, 256
@@ -25,7 +21,7 @@ MOST_CONNECTIONS = 4_096
 HEAD_S = 10.0
 #: seconds within which a client has to read so much of an answer, or all that is left of it
 READ_S, READ_BYTES = 60.0, 64 << 10
-#: seconds between two looks at all connections
+#: seconds between two looks at a connection
 LOOK_EVERY_S = 1.0
 #: bytes of the longest head
 HEAD_BYTES = 64 << 10
@@ -33,139 +29,73 @@ HEAD_BYTES = 64 << 10
 BACKLOG = 128
 
 
-class Held(Protocol):
-    """A connection, as far as it is bounded."""
+class BoundedProtocol(H11Protocol):
+    """A connection that has to ask, and to read what it has asked for, or else is ended."""
 
-    def request(self) -> object | None:
-        """The request that came last; None before the first."""
-
-    def is_asked(self) -> bool:
-        """Whether a request is being answered."""
-
-    def unread(self) -> int:
-        """Bytes of answers that wait for the client to read them."""
-
-    def abort(self) -> None:
-        """End it at once."""
-
-
-class _State:
-    """What was seen of a connection at the last look."""
-
-    def __init__(self) -> None:
+    def __init__(self, *given: Any, most: int, all_open: dict[BoundedProtocol, None], **more: Any):
+        """`all_open` are those that are open, of which there are at most `most`, oldest first."""
+        super().__init__(*given, **more)
+        self._most, self._open = most, all_open
         #: since when no request is answered, and the last one before that
-        self.idle_since: float | None = None
-        self.request: object | None = None
-        #: when its client has last read enough, and what was unread then
-        self.unread_since: float | None = None
-        self.unread = 0
+        self._idle: tuple[float, object] | None = None
+        #: when its client has last read enough, and how many bytes were unread then
+        self._unread: tuple[float, int] | None = None
 
+    def connection_made(self, transport: Any) -> None:
+        """Take its place; if there are too many, the one that has waited longest is ended.
 
-class Connections:
-    """All connections; those that are held for too long are ended, and there are at most `most`."""
-
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._clock = most, clock
-        self._open: dict[Held, _State] = {}
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def enter(self, new: Held) -> None:
-        """Add a connection; if there are too many, the one that has waited longest is ended.
-
-        If a request comes by each of them, the new one is.
+        If a request comes by each of them, this one is.
         """
-        self._open[new] = _State()
-        self._open[new].idle_since = self._clock()
+        super().connection_made(transport)
+        self._open[self] = None
         if len(self._open) > self._most:
-            idle = (one for one in self._open if not one.is_asked() and not one.unread())
-            self._end(next(idle, new))
+            idle = (one for one in self._open if not one._is_asked() and not one._left_to_read())
+            next(idle, self)._abort()
+        self._look()
 
-    def leave(self, one: Held) -> None:
-        """Forget a connection that has ended."""
-        self._open.pop(one, None)
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open.pop(self, None)
+        super().connection_lost(exc)
 
-    def has_read(self, one: Held) -> None:
-        """Note that a client has read most of what was sent."""
-        if one in self._open:
-            self._open[one].unread_since = None
+    def resume_writing(self) -> None:
+        self._unread = None  # most of it was read
+        super().resume_writing()
 
-    def look(self) -> None:
-        """End connections that are held for too long."""
-        now = self._clock()
-        for one, state in list(self._open.items()):
-            if _is_late(one, state, now):
-                self._end(one)
+    def _is_asked(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
-    async def watch(self) -> None:
-        """Look at all of them for ever."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            self.look()
+    def _left_to_read(self) -> int:
+        return self.transport.get_write_buffer_size()
 
-    def _end(self, one: Held) -> None:
-        self.leave(one)
-        one.abort()
+    def _abort(self) -> None:
+        self._open.pop(self, None)
+        self.transport.abort()
 
+    def _look(self) -> None:
+        if self not in self._open:
+            return
+        if self._is_late():
+            self._abort()
+        else:
+            self.loop.call_later(LOOK_EVERY_S, self._look)
 
-def _is_late(one: Held, state: _State, now: float) -> bool:
-    """Whether a connection has to end; its state is brought up to date."""
-    unread = one.unread()
-    if not unread:
-        state.unread_since = None
-    elif state.unread_since is None:
-        state.unread_since, state.unread = now, unread
-    elif now - state.unread_since >= READ_S:
-        if state.unread - unread < READ_BYTES:
-            return True
-        state.unread_since, state.unread = now, unread
-    if unread or one.is_asked():
-        state.idle_since = None
-        return False
-    if state.idle_since is None or one.request() is not state.request:
-        state.idle_since, state.request = now, one.request()
-    return now - state.idle_since >= HEAD_S
-
-
-def limited_protocol(connections: Connections) -> type[H11Protocol]:
-    """Uvicorn's HTTP/1.1 with connections that are bounded."""
-
-    class LimitedProtocol(H11Protocol):
-        """A connection that `connections` knows."""
-
-        def connection_made(self, transport: Any) -> None:
-            """Take its place among all of them."""
-            super().connection_made(transport)
-            connections.enter(self)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            """Leave them."""
-            connections.leave(self)
-            super().connection_lost(exc)
-
-        def resume_writing(self) -> None:
-            """Note that the client reads."""
-            connections.has_read(self)
-            super().resume_writing()
-
-        def request(self) -> object | None:
-            """The request that came last."""
-            return self.cycle
-
-        def is_asked(self) -> bool:
-            """Whether a request is being answered."""
-            return self.cycle is not None and not self.cycle.response_complete
-
-        def unread(self) -> int:
-            """Bytes that wait for the client."""
-            return self.transport.get_write_buffer_size()
-
-        def abort(self) -> None:
-            """End it at once."""
-            self.transport.abort()
-
-    return LimitedProtocol
+    def _is_late(self) -> bool:
+        """Whether it is held for too long."""
+        now, unread = self.loop.time(), self._left_to_read()
+        if not unread:
+            self._unread = None
+        elif self._unread is None:
+            self._unread = now, unread
+        elif now - self._unread[0] >= READ_S:
+            if self._unread[1] - unread < READ_BYTES:
+                return True
+            self._unread = now, unread
+        if unread or self._is_asked():
+            self._idle = None
+            return False
+        if self._idle is None or self._idle[1] is not self.cycle:
+            self._idle = now, self.cycle
+        return now - self._idle[0] >= HEAD_S
 
 
 def raise_open_files() -> int:
@@ -183,22 +113,10 @@ def connections_for(files: int) -> int:
     return max(16, min(MOST_CONNECTIONS, (files - KEPT_FILES) // 2))
 
 
-def quiet_accept_errors(loop: asyncio.AbstractEventLoop, logs: Seldom) -> None:
-    """Log at most once a minute that no connection can be accepted; asyncio does so each time."""
-
-    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if "socket.accept()" not in context["message"]:
-            loop.default_exception_handler(context)
-            return
-        logs.error("accept", f"no connection can be accepted: {context.get('exception')}")
-
-    loop.set_exception_handler(handle)
-
-
-def server_options(connections: Connections) -> dict[str, Any]:
-    """Options of `uvicorn.Config` for bounded connections."""
+def server_options(most: int) -> dict[str, Any]:
+    """Options of `uvicorn.Config` for so many connections, which are bounded."""
     return {
-        "http": limited_protocol(connections),
+        "http": partial(BoundedProtocol, most=most, all_open={}),
         "ws": "none",
         "backlog": BACKLOG,
         "h11_max_incomplete_event_size": HEAD_BYTES,

@@ -1,4 +1,4 @@
-"""What each request passes before its endpoint: host, origin, login, role; and what is noted."""
+"""What each request passes: host, origin, login, role, limits of its body; and what is noted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,30 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.errors import cut, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.service.auth import Login, User, resolve_forwarded
+from lstm_sweep.search.service.auth import User, resolve_forwarded
 from lstm_sweep.search.service.logs import Seldom, rotate
+from lstm_sweep.search.service.pages.views import LOGIN, for_browser
 from lstm_sweep.search.service.problems import ProblemError, response_of
-from lstm_sweep.search.service.settings import API, HttpSettings, Limits, host_of, name_of
+from lstm_sweep.search.service.settings import API, Limits
+from lstm_sweep.search.service.site import Site
 
-LOOPBACK = ("localhost",)
 #: methods that change nothing
 READING = ("GET", "HEAD", "OPTIONS")
 #: statuses of refusals that are noted
 REFUSED = (401, 403, 429)
-#: what is answered without a login
-OPEN = frozenset({f"{API}/health", f"{API}/ready", f"{API}/openapi.json", f"{API}/session"})
-#: requests with a body that change nothing
-READ_ALL_THE_SAME = frozenset({f"{API}/yaml"})
+#: what is answered without a login, beside what is below /static/
+OPEN = frozenset(
+    {
+        *(f"{API}/{name}" for name in ("health", "ready", "openapi.json", "session")),
+        LOGIN,
+        "/logout",
+    }
+)
 #: beginnings of paths whose bodies have limits of their own
 UPLOADS = (f"{API}/corpora/", "/launch")
 #: of each answer: nothing is loaded from elsewhere, framed, guessed or kept by proxies
@@ -58,33 +62,15 @@ PORT_DIGITS = 5
 #: unless the endpoint says otherwise
 CACHE_CONTROL = "no-store"
 
-#: is told of each request: method, path of its route, status, seconds
-OnAnswer = Callable[[str, str, int, float], None]
-#: what a refusal of a path is to whoever accepts some media types
-OnRefusal = Callable[[str, str, Response], Response]
-
 
 class Guard:
     """Lets a request through to the app if it may be; the middleware around it."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        settings: HttpSettings,
-        login: Login,
-        audit: Audit,
-        on_answer: OnAnswer,
-        open_paths: frozenset[str] = frozenset(),
-        on_refusal: OnRefusal | None = None,
-    ) -> None:
-        self._app, self._settings, self._login = app, settings, login
-        self._audit, self._on_answer = audit, on_answer
-        self._open, self._on_refusal = OPEN | open_paths, on_refusal
-        self._logs = Seldom()
+    def __init__(self, app: ASGIApp, *, site: Site) -> None:
+        self._app, self._site, self._settings = app, site, site.settings
+        self._audit, self._logs = Audit(site.settings.folder), Seldom()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a connection."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
@@ -101,7 +87,7 @@ class Guard:
         except Exception as error:
             await self._on_error(error, sending, scope, receive)
         took_s = time.monotonic() - began
-        self._on_answer(scope["method"], _route_of(scope), sending.status, took_s)
+        self._site.metrics.note(scope["method"], _route_of(scope), sending.status, took_s)
         self._note(scope, sending, mark)
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
@@ -120,29 +106,23 @@ class Guard:
         Raises:
             ProblemError: it is refused.
         """
-        headers = Headers(scope=scope)
+        headers, changes = Headers(scope=scope), scope["method"] not in READING
         self._check_host(headers)
-        changes = scope["method"] not in READING
         if changes:
             _check_origin(headers)
-        path = scope["path"]
-        if self._is_open(path):
+        if _is_open(scope["path"]):
             return None
-        user = self._login.user_of(headers, by_proxy=scope["state"]["by_proxy"])
-        if changes and not user.may_run and path not in READ_ALL_THE_SAME:
+        user = self._site.login.user_of(headers, by_proxy=scope["state"]["by_proxy"])
+        if changes and not user.may_run:
             raise ProblemError(
                 403, f"'{user.name}' may read: expected a token with the role run for changes"
             )
         return user
 
-    def _is_open(self, path: str) -> bool:
-        """Whether a path is answered without a login."""
-        return path in self._open or path.startswith("/static/")
-
     def _check_host(self, headers: Mapping[str, str]) -> None:
         """Refuse a name that is not this service's: a browser may have been led here by it."""
-        host = host_of(headers)
-        if host in (*LOOPBACK, *self._settings.names) or _is_address(host):
+        host = _name_of(headers.get("host", ""))
+        if host in ("localhost", *self._settings.names) or _is_address(host):
             return
         raise ProblemError(
             421,
@@ -153,17 +133,16 @@ class Guard:
     async def _on_error(
         self, error: Exception, sending: _Sending, scope: Scope, receive: Receive
     ) -> None:
-        """Answer an error that no handler has; what is unexpected goes to the log."""
-        if not isinstance(error, ProblemError | InputError):
+        """Answer an error; what is unexpected goes to the log."""
+        answer = response_of(error, self._site.names.named, scope)
+        if answer.status_code == 500 or sending.status:
             key = f"{_route_of(scope)} {type(error).__name__}"
-            self._logs.error(key, without_secrets(traceback.format_exc()))
+            said = "".join(traceback.format_exception(error))
+            self._logs.error(key, without_secrets(said))
         if sending.status:
             raise ConnectionError("an answer has broken off")  # so that it is not taken as whole
-        answer = response_of(error)
-        if self._on_refusal:
-            accepts = Headers(scope=scope).get("accept", "")
-            answer = self._on_refusal(scope["path"], accepts, answer)
-        await answer(scope, receive, sending)
+        accepts = Headers(scope=scope).get("accept", "")
+        await for_browser(scope["path"], accepts, answer)(scope, receive, sending)
 
     def _begin(self, scope: Scope) -> str:
         """Note a change that is to be made; the mark of its note, empty if the request is none.
@@ -171,8 +150,8 @@ class Guard:
         Raises:
             ProblemError: it cannot be noted, and so it is not made.
         """
-        user, path = scope["state"]["user"], scope["path"]
-        if user is None or scope["method"] in READING or path in READ_ALL_THE_SAME:
+        user = scope["state"]["user"]
+        if user is None or scope["method"] in READING:
             return ""
         try:
             return self._audit.begin(user, address_of(scope), _what(scope))
@@ -187,7 +166,7 @@ class Guard:
     def _note(self, scope: Scope, sending: _Sending, mark: str) -> None:
         """Note what came of a change, a login or a download, or that a request was refused."""
         user, address, status = scope["state"]["user"], address_of(scope), sending.status
-        logs_in = user and scope["method"] not in READING and self._is_open(scope["path"])
+        logs_in = user and scope["method"] not in READING and _is_open(scope["path"])
         try:
             if mark or logs_in or (user and sending.is_download):
                 self._audit.note(
@@ -258,6 +237,19 @@ def _limited(
     return counted
 
 
+def _is_open(path: str) -> bool:
+    """Whether a path is answered without a login."""
+    return path in OPEN or path.startswith("/static/")
+
+
+def _name_of(host: str) -> str:
+    """A host of a URL or header without its port and brackets, in lower case."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if host.count(":") == 1 else host
+
+
 def _what(scope: Scope) -> str:
     return f"{scope['method']} {scope['path']}"
 
@@ -306,7 +298,7 @@ def _is_own(origin: str, host: str) -> bool:
     except ValueError:
         return False
     usual = {"http": 80, "https": 443}.get(place.scheme)
-    if usual is None or not place.hostname or place.hostname != name_of(host):
+    if usual is None or not place.hostname or place.hostname != _name_of(host):
         return False
     given = host.rpartition(":")[2] if ":" in host and not host.endswith("]") else ""
     if len(given) > PORT_DIGITS:
@@ -315,6 +307,7 @@ def _is_own(origin: str, host: str) -> bool:
     return (port or usual) == (own or usual)
 
 
+#: files with the lists of changes and of refusals, and characters of a request in them
 FILE, REFUSALS = "audit.jsonl", "refusals.jsonl"
 LONGEST_WHAT = 400
 

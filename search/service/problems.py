@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -23,8 +22,6 @@ URN = "urn:lstm-sweep:problem:"
 LONGEST_DETAIL = 1_200
 #: seconds after which a client may ask again
 AGAIN_S = {429: 30, 503: 5}
-
-
 #: status of each kind of problem that an error of the core stands for
 STATUSES = {
     "not-found": 404,
@@ -60,74 +57,68 @@ OTHERS = {
 
 
 class ProblemError(Exception):
-    """A refusal of the HTTP side itself."""
+    """A refusal of the HTTP side itself; `more` are further members of its document."""
 
     def __init__(
-        self, status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any
+        self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any
     ) -> None:
         super().__init__(detail)
         self.status, self.detail = status, detail
         self.headers, self.more = headers or {}, more
 
 
-def problem(
-    status: int,
-    detail: object,
-    *,
-    name: str | None = None,
-    headers: dict[str, str] | None = None,
-    **more: Any,
+def response_of(
+    error: Exception, named: Callable[[str], str] = str, scope: Mapping[str, Any] | None = None
 ) -> Response:
-    """A problem document as a response; `more` are further members."""
-    sentence = cut(escaped(without_secrets(str(detail))), LONGEST_DETAIL)
-    document = {
-        "type": URN + (name or OTHERS.get(status, "request")),
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": sentence,
-        **more,
-    }
-    own = {"Retry-After": str(AGAIN_S[status])} if status in AGAIN_S else {}
-    content = json_text(document).encode("utf-8", "replace")
-    return Response(content, status, headers={**own, **(headers or {})}, media_type=MEDIA)
+    """The problem document of any error; 500 if it is unexpected.
 
-
-def response_of(error: Exception, named: Callable[[str], str] = str) -> Response:
-    """The problem document of an error of the core, or of the HTTP side.
-
-    `named` puts what clients call their data in place of paths in its sentence.
+    `named` puts what clients call their data in place of paths in its sentence, and `scope` is the
+    request.
     """
-    if isinstance(error, ProblemError):
-        return problem(error.status, named(error.detail), headers=error.headers, **error.more)
     for name, kind in NAMED.items():
         if isinstance(error, kind):
-            return problem(STATUSES[name], named(str(error)), name=name)
-    return problem(500, "something unexpected has happened, which the log of the service tells")
+            return _document(ProblemError(STATUSES[name], named(str(error))), name)
+    if isinstance(error, RequestValidationError):
+        error = _not_as_described(error)
+    elif isinstance(error, HTTPException):
+        error = _refused_by_starlette(error, scope or {})
+    elif not isinstance(error, ProblemError):
+        said = "something unexpected has happened, which the log of the service tells"
+        error = ProblemError(500, said)
+    error.detail = named(error.detail)
+    return _document(error, OTHERS.get(error.status, "request"))
 
 
-async def on_error(request: Request, error: Exception) -> Response:
-    """Handles the errors that have names, and `ProblemError`."""
-    return response_of(error, request.app.state.site.names.named)
+def _document(error: ProblemError, name: str) -> Response:
+    document = {
+        "type": URN + name,
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": cut(escaped(without_secrets(error.detail)), LONGEST_DETAIL),
+        **error.more,
+    }
+    again = {"Retry-After": str(AGAIN_S[error.status])} if error.status in AGAIN_S else {}
+    content = json_text(document).encode("utf-8", "replace")
+    return Response(content, error.status, headers={**again, **error.headers}, media_type=MEDIA)
 
 
-async def on_http_error(request: Request, error: Exception) -> Response:
-    """Handles what Starlette refuses: unknown paths, methods, bodies that are too large."""
-    assert isinstance(error, HTTPException)
+def _refused_by_starlette(error: HTTPException, scope: Mapping[str, Any]) -> ProblemError:
+    """An unknown path, another method, or a body that is too large."""
+    path, method = scope.get("path", ""), scope.get("method", "")
     detail = {
-        404: f"{request.url.path}: expected a path that /api/v1/openapi.json describes",
-        405: f"{request.method} {request.url.path}: expected another method",
+        404: f"{path}: expected a path that /api/v1/openapi.json describes",
+        405: f"{method} {path}: expected another method",
         413: "the body of the request is too large",
     }.get(error.status_code, str(error.detail))
-    return problem(error.status_code, detail, headers=dict(error.headers or {}))
+    return ProblemError(error.status_code, detail, headers=error.headers)
 
 
-async def on_invalid(request: Request, error: Exception) -> Response:
-    """Handles a query, header or body that is not as described: names the first one."""
-    assert isinstance(error, RequestValidationError)
+def _not_as_described(error: RequestValidationError) -> ProblemError:
+    """The first of what is not as described in a query, header or body."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
     if first["type"] == "json_invalid":
-        return problem(422, f"the body is no JSON: {first['ctx']['error']}; expected a document")
+        said = f"the body is no JSON: {first['ctx']['error']}; expected a document"
+        return ProblemError(422, said)
     found = "" if first["type"] == "missing" else f" is {cut(repr(first.get('input')))}"
-    said = first["msg"][:1].lower() + first["msg"][1:]
-    return problem(422, f"{place}{found}: {said}")
+    return ProblemError(422, f"{place}{found}: {first['msg'][:1].lower()}{first['msg'][1:]}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -163,16 +163,3 @@ def checked_roots(given: tuple[str, ...]) -> tuple[Path, ...]:
             raise InputError(f"--data-root {shown(text)}: expected a folder")
         found.append(root)
     return tuple(found)
-
-
-def host_of(headers: Mapping[str, str]) -> str:
-    """The host name of a request without its port, in lower case; empty if it says none."""
-    return name_of(headers.get("host", ""))
-
-
-def name_of(host: str) -> str:
-    """A host of a URL or header without its port and brackets, in lower case."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if host.count(":") == 1 else host

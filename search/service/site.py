@@ -1,11 +1,12 @@
-"""`Site`: all that endpoints use."""
+"""`Site`: all that endpoints use; and what their descriptions share."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Query, Request
 
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.service.answers import Answers
@@ -14,6 +15,7 @@ from lstm_sweep.search.service.bundles import Bundles
 from lstm_sweep.search.service.data_names import DataNames
 from lstm_sweep.search.service.events import Feeds
 from lstm_sweep.search.service.metrics import Metrics
+from lstm_sweep.search.service.schemas import SWEEP_PATTERN
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import UPLOADS, HttpSettings
 from lstm_sweep.search.service.uploads import Uploads
@@ -95,19 +97,47 @@ class Site:
         return self.service.reads
 
 
-def _site_of(request: Request) -> Site:
-    return cast(Site, request.app.state.site)
-
-
 def note(request: Request, /, **details: object) -> None:
     """Note what a change gives, for the list of changes."""
     request.state.details = details
 
 
-def _user_of(request: Request) -> User:
+async def _site_of(request: Request) -> Site:
+    return cast(Site, request.app.state.site)
+
+
+async def _user_of(request: Request) -> User:
     return cast(User, request.state.user)
 
 
 #: as parameters of endpoints
 TheSite = Annotated[Site, Depends(_site_of)]
 TheUser = Annotated[User, Depends(_user_of)]
+#: name of a sweep in a path; it is checked by the core, which has the sentence
+SweepName = Annotated[
+    str, Path(description="name of a sweep", json_schema_extra={"pattern": SWEEP_PATTERN})
+]
+Number = Annotated[int, Path(description="number of a trial in its sweep", ge=0, lt=10**18)]
+RunId = Annotated[
+    str,
+    Path(
+        description="ID of a trial's run, or its beginning",
+        json_schema_extra={"pattern": "^[0-9A-Za-z]{1,32}$"},
+    ),
+]
+Limit = Annotated[int, Query(description="rows of the answer, at most", ge=1, le=1_000)]
+Page = Annotated[
+    str,
+    Query(
+        description="`next_page` of the answer before; without one the first rows are meant",
+        max_length=200,
+        pattern="^[0-9A-Za-z+/=_-]*$",
+    ),
+]
+#: rows of an answer without a limit: sweeps, and others
+SWEEPS, ROWS = 20, 100
+
+
+def refusals(given: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """The refusals of an endpoint beside those of all: when, by status."""
+    return {status: {"description": text} for status, text in given.items()}

@@ -13,7 +13,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from lstm_sweep.search.service.app import create_app
-from lstm_sweep.search.service.pages import actions
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import HttpSettings, ServiceSettings
 from lstm_sweep.search.store import reader
@@ -50,7 +49,7 @@ class Site:
         own = folder / "http"
         own.mkdir(mode=0o700)
         settings = HttpSettings(folder=own, data_roots=(data.parent,), remembered_s=60.0)
-        self.app = create_app(self.service, settings, pages=actions.PAGES)
+        self.app = create_app(self.service, settings)
 
 
 @pytest.fixture

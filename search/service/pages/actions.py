@@ -22,33 +22,29 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions.references import store_of_trial
 from lstm_sweep.search.service import problems
 from lstm_sweep.search.service.auth import LONGEST_TOKEN, User, check_may_prioritise
-from lstm_sweep.search.service.description import Number, SweepName
 from lstm_sweep.search.service.pages.views import (
     LOGIN,
     REFUSALS,
     Looks,
-    PageRoute,
     moved,
     page,
     rendered,
 )
-from lstm_sweep.search.service.pages.views import router as views
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.reruns import Wanted
 from lstm_sweep.search.service.routes.operation import begin_session, end_session
 from lstm_sweep.search.service.routes.sweeps import dry_run_of
 from lstm_sweep.search.service.routes.trials import make
 from lstm_sweep.search.service.schemas import ExportSubmission, TokenSubmission, check_priority
-from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
+from lstm_sweep.search.service.site import Number, Site, SweepName, TheSite, TheUser, note
 from lstm_sweep.search.service.uploads import Receiver
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.values.spec import OPTIONS
 from lstm_sweep.search.values.texts import DEFAULT_MINUTES
 
-router = APIRouter(include_in_schema=False, route_class=PageRoute)
+router = APIRouter(include_in_schema=False)
 
-#: routers of all pages, and those of their paths that need no login
-PAGES, OPEN = (views, router), (LOGIN, "/logout")
+
 #: options of a sweep that the form shows at once, and those that it shows if asked
 FIRST = ("minutes", "trials")
 MORE = ("symbols", "ladder", "halving", "confirm_configs", "size_rule", "seed")

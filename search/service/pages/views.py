@@ -6,15 +6,12 @@ import dataclasses
 import functools
 import ipaddress
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse
 from starlette.responses import Response as PlainResponse
 
@@ -31,16 +28,13 @@ from lstm_sweep.search.report.charts import Bar, bars
 from lstm_sweep.search.report.findings import Findings, TrialFinding, by_name
 from lstm_sweep.search.report.report_page import style
 from lstm_sweep.search.report.svg import NOT_XML, Figure, Table, duration, escaped, figure
-from lstm_sweep.search.service import problems
 from lstm_sweep.search.service.auth import User
-from lstm_sweep.search.service.description import SWEEPS, Number, Page, SweepName
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.reruns import Rerun
 from lstm_sweep.search.service.routes.sweeps import report as report_of
 from lstm_sweep.search.service.routes.trials import found_bundle
-from lstm_sweep.search.service.settings import host_of
-from lstm_sweep.search.service.site import Site, TheSite, TheUser
+from lstm_sweep.search.service.site import SWEEPS, Number, Page, Site, SweepName, TheSite, TheUser
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Key
 from lstm_sweep.search.store.tracking import Store
@@ -140,27 +134,7 @@ def for_browser(path: str, accepts: str, problem: Response) -> Response:
     return moved(LOGIN) if problem.status_code == 401 else refused(problem)
 
 
-class PageRoute(APIRoute):
-    """A route whose refusals are pages."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler with its refusals caught."""
-        handle = super().get_route_handler()
-
-        async def handled(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except RequestValidationError as error:
-                return refused(await problems.on_invalid(request, error))
-            except HTTPException as error:
-                return refused(await problems.on_http_error(request, error))
-            except REFUSALS as error:
-                return refused(problems.response_of(error))
-
-        return handled
-
-
-router = APIRouter(include_in_schema=False, route_class=PageRoute)
+router = APIRouter(include_in_schema=False)
 
 #: sweeps on a page, and that are compared at once
 ON_A_PAGE, COMPARED = SWEEPS, 8
@@ -305,7 +279,7 @@ def mlflow_for(site: Site, request: Request) -> str:
     """Address of MLflow's pages; empty if the browser cannot reach them."""
     address = (site.settings.mlflow_page or "").rstrip("/")
     here = urlsplit(address).hostname or ""
-    return "" if _is_loopback(here) and not _is_loopback(host_of(request.headers)) else address
+    return "" if _is_loopback(here) and not _is_loopback(request.url.hostname or "") else address
 
 
 def _is_loopback(host: str) -> bool:

@@ -19,11 +19,10 @@ from lstm_sweep.search.actions.transfers import OCTETS, TAR
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import schemas as shows
 from lstm_sweep.search.service.auth import check_owner
-from lstm_sweep.search.service.description import API, refusals
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.schemas import CORPUS_ID, LONGEST_CORPUS, CorpusAnnouncement
-from lstm_sweep.search.service.settings import Limits
-from lstm_sweep.search.service.site import Site, TheSite, TheUser
+from lstm_sweep.search.service.settings import API, Limits
+from lstm_sweep.search.service.site import Site, TheSite, TheUser, refusals
 from lstm_sweep.search.service.uploads import Receiver, TarReader, UploadedCorpus, too_large
 
 router = APIRouter(prefix=API, tags=["corpora"])

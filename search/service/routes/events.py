@@ -13,10 +13,10 @@ from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from lstm_sweep.search.service.auth import User
-from lstm_sweep.search.service.description import API, SweepName, refusals
 from lstm_sweep.search.service.events import END, Listener
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.site import Site, TheSite, TheUser
+from lstm_sweep.search.service.settings import API
+from lstm_sweep.search.service.site import Site, SweepName, TheSite, TheUser, refusals
 
 router = APIRouter(prefix=API, tags=["sweeps"])
 

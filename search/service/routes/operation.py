@@ -10,11 +10,11 @@ from fastapi import APIRouter, Request, Response
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import schemas as shows
 from lstm_sweep.search.service.auth import COOKIE, cookie_of
-from lstm_sweep.search.service.description import API, refusals
 from lstm_sweep.search.service.metrics import MEDIA
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.schemas import TokenSubmission
-from lstm_sweep.search.service.site import TheSite, TheUser
+from lstm_sweep.search.service.settings import API
+from lstm_sweep.search.service.site import TheSite, TheUser, refusals
 
 router = APIRouter(tags=["service"])
 

@@ -20,15 +20,6 @@ from lstm_sweep.search.driver.resume import how_to_go_on
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import schemas as shows
 from lstm_sweep.search.service.auth import User, check_may_prioritise
-from lstm_sweep.search.service.description import (
-    API,
-    ROWS,
-    SWEEPS,
-    Limit,
-    Page,
-    SweepName,
-    refusals,
-)
 from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.schemas import (
     KEY_PATTERN,
@@ -39,7 +30,19 @@ from lstm_sweep.search.service.schemas import (
     SweepSubmission,
     check_priority,
 )
-from lstm_sweep.search.service.site import Site, TheSite, TheUser, note
+from lstm_sweep.search.service.settings import API
+from lstm_sweep.search.service.site import (
+    ROWS,
+    SWEEPS,
+    Limit,
+    Page,
+    Site,
+    SweepName,
+    TheSite,
+    TheUser,
+    note,
+    refusals,
+)
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tags
 

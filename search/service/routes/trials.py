@@ -20,16 +20,6 @@ from lstm_sweep.search.engines import check_engine
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import schemas as shows
 from lstm_sweep.search.service.auth import User
-from lstm_sweep.search.service.description import (
-    API,
-    ROWS,
-    Limit,
-    Number,
-    Page,
-    RunId,
-    SweepName,
-    refusals,
-)
 from lstm_sweep.search.service.reruns import ID, Rerun, Wanted, checked
 from lstm_sweep.search.service.schemas import (
     ExportSubmission,
@@ -37,7 +27,19 @@ from lstm_sweep.search.service.schemas import (
     VersionSubmission,
     checked_settings,
 )
-from lstm_sweep.search.service.site import Site, TheSite, TheUser
+from lstm_sweep.search.service.settings import API
+from lstm_sweep.search.service.site import (
+    ROWS,
+    Limit,
+    Number,
+    Page,
+    RunId,
+    Site,
+    SweepName,
+    TheSite,
+    TheUser,
+    refusals,
+)
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.values.spec import ENGINES, NAME
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import resource
 import socket
 import subprocess
@@ -11,42 +9,38 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from lstm_sweep.search.service import connections as module
 from lstm_sweep.search.service.connections import (
     HEAD_S,
+    LOOK_EVERY_S,
     MOST_CONNECTIONS,
     READ_BYTES,
     READ_S,
-    Connections,
     connections_for,
-    quiet_accept_errors,
+    server_options,
 )
-from lstm_sweep.search.service.logs import Seldom
 from tests.service_app import API, Place
 
 
-@dataclass(eq=False)
-class Scripted:
+class Transport:
     """A connection in a state that a test has set."""
 
-    last: object | None = None
-    asked: bool = False
-    waiting: int = 0
-    ended: bool = False
+    def __init__(self) -> None:
+        self.waiting, self.ended = 0, False
 
-    def request(self) -> object | None:
-        return self.last
+    def get_extra_info(self, name: str) -> None:
+        """Nothing is known of it."""
 
-    def is_asked(self) -> bool:
-        return self.asked
-
-    def unread(self) -> int:
+    def get_write_buffer_size(self) -> int:
         return self.waiting
 
     def abort(self) -> None:
@@ -54,72 +48,89 @@ class Scripted:
 
 
 class Clocked:
-    """Connections that are looked at each second."""
+    """Connections that look at themselves each second of a clock."""
 
     def __init__(self, most: int = 100) -> None:
         self.now = 0.0
-        self.all = Connections(most, lambda: self.now)
+        self._calls: list[Callable[[], None]] = []
+        self._config = uvicorn.Config(lambda scope: None)
+        self._make = server_options(most)["http"]
 
-    def made(self, one: Scripted | None = None) -> Scripted:
-        one = one or Scripted()
-        self.all.enter(one)
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> None:
+        assert delay_s == LOOK_EVERY_S
+        self._calls.append(call)
+
+    def made(self, *, asked: bool = False, waiting: int = 0) -> Any:
+        one = self._make(config=self._config, server_state=ServerState(), app_state={}, _loop=self)
+        self.ask(one, asked=asked)
+        one.connection_made(Transport())
+        one.transport.waiting = waiting
         return one
+
+    def ask(self, one: Any, *, asked: bool = True) -> None:
+        """Let a request come, which is answered already if it is not `asked`."""
+        one.cycle = SimpleNamespace(response_complete=not asked)
 
     def after(self, seconds: float, each: Callable[[], None] = lambda: None) -> None:
         for _ in range(int(seconds)):
             self.now += 1
             each()
-            self.all.look()
+            calls, self._calls = self._calls, []
+            for call in calls:
+                call()
+
+
+def ended(*all_made: Any) -> list[bool]:
+    return [one.transport.ended for one in all_made]
 
 
 def test_a_head_has_so_long_to_come_from_the_connection_or_the_last_answer_on() -> None:
     clock = Clocked()
     silent, asks = clock.made(), clock.made()
     clock.after(HEAD_S - 1)
-    asks.asked, asks.last = True, object()
+    clock.ask(asks)
     clock.after(1)
-    assert (silent.ended, asks.ended) == (True, False)
+    assert ended(silent, asks) == [True, False]
     clock.after(1000)  # however long an answer takes, as events do
-    asks.asked = False
+    asks.cycle.response_complete = True
     clock.after(HEAD_S)
-    assert not asks.ended
+    assert ended(asks) == [False]
     clock.after(1)
-    assert asks.ended and len(clock.all) == 0
+    assert ended(asks) == [True]
 
 
 def test_a_connection_that_asks_again_and_again_is_kept() -> None:
     clock = Clocked()
     one = clock.made()
-
-    def ask() -> None:
-        one.last = object()  # it was answered before the look
-
-    clock.after(10 * HEAD_S, ask)
-    assert not one.ended
+    # each is answered before the look
+    clock.after(10 * HEAD_S, lambda: clock.ask(one, asked=False))
+    assert ended(one) == [False]
 
 
 def test_an_answer_has_to_be_read_at_a_pace() -> None:
     clock = Clocked()
-    stuck = clock.made(Scripted(asked=True, waiting=10 * READ_BYTES))
-    slow = clock.made(Scripted(asked=True, waiting=10 * READ_BYTES))
-    streaming = clock.made(Scripted(asked=True, waiting=READ_BYTES))
-    rest = clock.made(Scripted(waiting=100))  # the answer has ended, and its last part is unread
+    stuck, slow = (clock.made(asked=True, waiting=10 * READ_BYTES) for _ in range(2))
+    streaming = clock.made(asked=True, waiting=READ_BYTES)
+    streaming.flow = SimpleNamespace(resume_writing=lambda: None)
+    rest = clock.made(waiting=100)  # the answer has ended, and its last part is unread
     for _ in range(3):
         clock.after(READ_S - 2)
-        slow.waiting -= READ_BYTES
-        clock.all.has_read(streaming)
+        slow.transport.waiting -= READ_BYTES
+        streaming.resume_writing()
         clock.after(1)
-    assert [one.ended for one in (stuck, slow, streaming, rest)] == [True, False, False, True]
+    assert ended(stuck, slow, streaming, rest) == [True, False, False, True]
 
 
 def test_the_one_that_waits_longest_makes_room() -> None:
     clock = Clocked(most=3)
-    asked, first, second = clock.made(Scripted(asked=True)), clock.made(), clock.made()
-    third = clock.made()
-    assert [one.ended for one in (asked, first, second, third)] == [False, True, False, False]
-    second.asked = third.asked = True
-    last = clock.made()
-    assert last.ended and not asked.ended and len(clock.all) == 3
+    made = [clock.made(asked=True), clock.made(), clock.made(), clock.made()]
+    assert ended(*made) == [False, True, False, False]
+    for one in made:
+        clock.ask(one)
+    assert ended(clock.made(), *made) == [True, False, True, False, False]
 
 
 def test_there_are_as_many_as_descriptors_allow() -> None:
@@ -140,19 +151,6 @@ print(raise_open_files() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 64)
     assert done.stdout == "True\n"
 
 
-def test_that_nothing_can_be_accepted_is_logged_seldom(caplog: pytest.LogCaptureFixture) -> None:
-    loop = asyncio.new_event_loop()
-    quiet_accept_errors(loop, Seldom())
-    failed = {"message": "socket.accept() out of system resource", "exception": OSError(24, "full")}
-    with caplog.at_level(logging.ERROR):
-        for _ in range(1000):
-            loop.call_exception_handler(failed)
-        loop.call_exception_handler({"message": "something else"})
-    loop.close()
-    said = [record.getMessage() for record in caplog.records]
-    assert said == ["no connection can be accepted: [Errno 24] full", "something else"]
-
-
 @pytest.fixture
 def served(
     workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
@@ -162,7 +160,7 @@ def served(
     monkeypatch.setattr(module, "READ_S", 1.0)
     monkeypatch.setattr(module, "LOOK_EVERY_S", 0.05)
     place = Place.in_folder(workplace("held"))
-    with place.served(Connections(50)) as url:
+    with place.served(50) as url:
         at = urlsplit(url)
         opened = list[socket.socket]()
 

@@ -8,8 +8,6 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from lstm_sweep.search.service.app import create_app
-from lstm_sweep.search.service.pages import actions
-from lstm_sweep.search.service.pages.views import for_browser
 from tests.service_app import HERE, Place
 
 #: what a browser sends with the forms of a page of the service
@@ -18,13 +16,7 @@ SENT = {"Accept": "text/html", "Origin": HERE, "Sec-Fetch-Site": "same-origin"}
 
 def browser(place: Place, **headers: str) -> TestClient:
     """A client of the pages, which follows redirections."""
-    app = create_app(
-        place.service,
-        place.settings,
-        pages=actions.PAGES,
-        open_paths=actions.OPEN,
-        on_refusal=for_browser,
-    )
+    app = create_app(place.service, place.settings)
     return TestClient(app, base_url=HERE, headers=SENT | headers)
 
 
