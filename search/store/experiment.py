@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import sqlite3
 import sys
 import threading
@@ -25,137 +26,6 @@ from lstm_sweep.search.process.scoped import Overrides, variable
 from lstm_sweep.search.store.faults import BadRunError, reason
 from lstm_sweep.search.store.settings import Settings, missing
 from lstm_sweep.search.store.tags import Tag
-
-#: scheme of addresses that only a tracking server resolves
-PROXIED = "mlflow-artifacts"
-#: characters of the column for the place of a run's files in MLflow's tables
-LONGEST_PLACE = 200
-#: what MLflow appends to the place of an experiment for each run
-OF_A_RUN = f"/{'0' * 32}/artifacts"
-
-
-def folder_of(location: str) -> Path | None:
-    """The folder that an address of files names; None if it names no local folder."""
-    place = urlsplit(location)
-    return Path(unquote(place.path)) if place.scheme in ("", "file") else None
-
-
-def is_proxied(location: str) -> bool:
-    """Whether only a tracking server can resolve an address of files."""
-    return urlsplit(location).scheme == PROXIED
-
-
-def is_on_server(location: str) -> bool:
-    """Whether files lie on a server that MLflow would send the password of a tracking server."""
-    return urlsplit(location).scheme in ("http", "https", PROXIED)
-
-
-def is_own(location: str, settings: Settings) -> bool:
-    """Whether a place of files that a store names is accepted, where it could lead elsewhere.
-
-    It is if the server itself stores them, or if it is within `artifacts` of the settings.
-    """
-    place = urlsplit(location)
-    if place.scheme == PROXIED:
-        return not place.netloc
-    chosen = settings.artifacts
-    leads_out = ".." in unquote(place.path).split("/")
-    return (
-        chosen is not None
-        and not leads_out
-        and (location + "/").startswith(chosen.rstrip("/") + "/")
-    )
-
-
-def of_run(location: str, run_id: str) -> str:
-    """Where MLflow stores the files of a run of an experiment with its files at `location`."""
-    return _within(location, f"{run_id}/artifacts")
-
-
-def of_model(location: str, model_id: str) -> str:
-    """Where MLflow stores the files of a logged model of such an experiment."""
-    return _within(location, f"models/{model_id}/artifacts")
-
-
-def _within(location: str, folder: str) -> str:
-    place = urlsplit(location)
-    path = f"{place.path.rstrip('/')}/{folder}"
-    return place._replace(path=path).geturl() if place.scheme else path
-
-
-def out_of_reach(location: str, settings: Settings) -> str:
-    """Why files at `location` cannot be accessed with these settings; "" if they can."""
-    if is_proxied(location) and not settings.is_server:
-        return (
-            "a tracking server keeps its files: expected the address of that server in "
-            "place of the database's, or another `experiment` in mlflow.yaml"
-        )
-    why = lacking_of_place(location)
-    return why and f"its files are at {location}, and {why}"
-
-
-def elsewhere(location: str) -> str:
-    """The message for a server whose experiment has its files in a place that is not accepted."""
-    return (
-        f"its files are at {shown(location)}, a place that your settings do not name: use another "
-        f"`experiment`, or set `artifacts` to it or a folder above it if you trust it"
-    )
-
-
-def lacking_of_place(location: str) -> str:
-    """Which package is missing to access files there, and how to install it; else ""."""
-    return missing("boto3") if urlsplit(location).scheme == "s3" else ""
-
-
-def too_long(location: str, settings: Settings) -> str:
-    """Why a place is too long for the tables of a database; "" if it is not."""
-    if settings.is_server or settings.database_file is not None:
-        return ""
-    most = LONGEST_PLACE - len(OF_A_RUN)
-    if len(location) <= most:
-        return ""
-    return (
-        f"artifacts is {location} with {len(location)} characters, expected at most {most}, "
-        f"for the database holds no more"
-    )
-
-
-def not_writable(location: str) -> str:
-    """Why a folder of files cannot be written; "" if it can, or `location` is no folder."""
-    folder = folder_of(location)
-    if folder is None:
-        return ""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir():
-        return f"{there} is a file, expected a folder"
-    if not os.access(there, os.W_OK | os.X_OK):
-        return f"no permission to write to {there}, expected a folder that can be written"
-    return ""
-
-
-def check_place(location: str) -> None:
-    """Check that files can be written at a place that this machine accesses directly.
-
-    Nothing is written there.
-
-    Raises:
-        InputError: a package is missing, a folder is not writable, or a bucket does not answer.
-    """
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    if why := lacking_of_place(location) or not_writable(location):
-        raise InputError(f"artifacts {location}: {why}")
-    if folder_of(location) is not None:
-        return
-    try:
-        get_artifact_repository(location).list_artifacts()
-    except Exception as error:
-        raise InputError(
-            f"artifacts {location}: {reason(error)}; expected a place that answers, and what it "
-            f"takes to log in there in the environment, such as AWS_ACCESS_KEY_ID and "
-            f"AWS_SECRET_ACCESS_KEY"
-        ) from None
-
 
 #: held by the thread that imports MLflow
 _importing = threading.Lock()
@@ -179,22 +49,6 @@ def load_mlflow() -> Any:
             logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         import mlflow
     return mlflow
-
-
-def client_of(uri: str) -> Any:
-    """MLflow's client of a store, whose `update_run` makes one request.
-
-    MLflow's own reads the run before, for its name and the time of its end, which stay anyway.
-    """
-    mlflow = load_mlflow()
-    from mlflow.entities import RunStatus
-
-    class Client(mlflow.MlflowClient):  # type: ignore[misc, name-defined]
-        def update_run(self, run_id: str, status: str) -> None:
-            number = RunStatus.from_string(status)
-            self._tracking_client.store.update_run_info(run_id, number, None, None)
-
-    return Client(uri, uri)
 
 
 def applied(settings: Settings) -> AbstractContextManager[None]:
@@ -240,6 +94,86 @@ def read_any_text(client: Any) -> None:
 def _escape_bytes(connection: sqlite3.Connection, record: object) -> None:
     connection.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
 
+
+# --- places of files ------------------------------------------------------------------------------
+
+#: scheme of addresses that only a tracking server resolves
+PROXIED = "mlflow-artifacts"
+#: characters of the place of an experiment's files: MLflow's tables hold 200 for those of a run
+LONGEST_PLACE = 200 - len(f"/{'0' * 32}/artifacts")
+
+
+def folder_of(location: str) -> Path | None:
+    """The folder that an address of files names; None if it names no local folder."""
+    place = urlsplit(location)
+    return Path(unquote(place.path)) if place.scheme in ("", "file") else None
+
+
+def within(location: str, folder: str) -> str:
+    """Where MLflow keeps a folder of files of an experiment with its files at `location`."""
+    place = urlsplit(location)
+    path = f"{place.path.rstrip('/')}/{folder}"
+    return place._replace(path=path).geturl() if place.scheme else path
+
+
+def why_not_read(location: str, settings: Settings) -> str:
+    """Why files at `location`, which a store names, are not accessed; "" if they are.
+
+    A tracking server may lead anywhere, and so may a place on a server, which MLflow would send the
+    password of a tracking server: only what the server itself stores, and what is within
+    `artifacts` of the settings, is accepted of those.
+    """
+    place = urlsplit(location)
+    if place.scheme == PROXIED and not settings.is_server:
+        return (
+            "a tracking server keeps its files: expected the address of that server in "
+            "place of the database's, or another `experiment` in mlflow.yaml"
+        )
+    if place.scheme == "s3" and (why := missing("boto3")):
+        return f"its files are at {location}, and {why}"
+    may_lead_away = settings.is_server or place.scheme in ("http", "https", PROXIED)
+    leads_out = ".." in unquote(place.path).split("/")
+    if not may_lead_away or (place.scheme == PROXIED and not place.netloc):
+        return ""
+    own = settings.artifacts
+    if own and not leads_out and f"{location}/".startswith(f"{own.rstrip('/')}/"):
+        return ""
+    return (
+        f"its files are at {shown(location)}, a place that your settings do not name: use another "
+        f"`experiment`, or set `artifacts` to it or a folder above it if you trust it"
+    )
+
+
+def check_place(location: str) -> None:
+    """Check that files can be written at a place that this machine accesses directly.
+
+    Nothing is written there.
+
+    Raises:
+        InputError: a package is missing, a folder is not writable, or a bucket does not answer.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    why, folder = "", folder_of(location)
+    if folder is not None:
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if not there.is_dir():
+            why = f"{there} is a file, expected a folder"
+        elif not os.access(there, os.W_OK | os.X_OK):
+            why = f"no permission to write to {there}, expected a folder that can be written"
+    elif not (why := missing("boto3") if urlsplit(location).scheme == "s3" else ""):
+        try:
+            get_artifact_repository(location).list_artifacts()
+        except Exception as error:
+            why = (
+                f"{reason(error)}; expected a place that answers, and what it takes to log in "
+                f"there in the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+    if why:
+        raise InputError(f"artifacts {location}: {why}")
+
+
+# --- how MLflow's pages show the runs -------------------------------------------------------------
 
 #: sections of ours, which MLflow sorts by their names, with the charts in a row
 CURVES, CONFIGS = "Learning curves", "Trials by config"
@@ -314,21 +248,19 @@ def _id(name: str) -> str:
 
 #: key of the view in addresses
 KEY = "lstm-sweep"
-#: metrics, fields of a config and tags that are columns, in order
-METRICS = ("best_val_loss", "bits_per_symbol", "best_epoch")
-PARAMS = (
-    "parameters", "direction", "layers", "layer_size", "learning_rate", "dropout",
-    "sequence_length", "batch_size",
-)  # fmt: skip
-TAGS = (Tag.PHASE, Tag.OUTCOME)
+#: columns by their kind, in order
+SHOWN = {
+    "tags": (Tag.PHASE, Tag.OUTCOME),
+    "metrics": (LOSS, "bits_per_symbol", "best_epoch"),
+    "params": ("parameters", *AXES),
+}
 
 
 def view_tag() -> dict[str, str]:
     """The tag with the view: runs by their loss, the lowest first, with what a search is about."""
-    named = {"tags": TAGS, "metrics": METRICS, "params": PARAMS}
-    columns = [f"{kind}.`{name}`" for kind, names in named.items() for name in names]
+    columns = [f"{kind}.`{name}`" for kind, names in SHOWN.items() for name in names]
     state = {
-        "orderByKey": f"metrics.`{METRICS[0]}`",
+        "orderByKey": f"metrics.`{LOSS}`",
         "orderByAsc": True,
         "selectedColumns": columns,
         "runsHiddenMode": "FIRST_20_RUNS",
@@ -379,12 +311,9 @@ class Experiment:
         return None if self._found is None else str(self._found.experiment_id)
 
     @property
-    def own_place(self) -> str | None:
-        """Place of the files if this machine accesses it directly; None if a server does."""
-        if self.id is None:
-            return None
-        location = str(self._found.artifact_location)
-        return None if is_proxied(location) else location
+    def _location(self) -> str:
+        """Place of the files of an experiment that exists."""
+        return str(self._found.artifact_location)
 
     def _find(self) -> Any:
         name = self._settings.experiment
@@ -397,23 +326,28 @@ class Experiment:
         return found
 
     def make(self) -> None:
-        """Create the experiment unless it exists.
+        """Create the experiment unless it exists, and let MLflow's pages show it as a search.
 
         Raises:
             InputError: the place of its files is too long for the database.
         """
-        if self.id is not None:
-            self._offer_view()
-            return
-        name, location = self._settings.experiment, self._settings.artifacts
-        if location and (why := too_long(location, self._settings)):
-            raise InputError(why)
-        kind = {Tag.EXPERIMENT_KIND: "custom_model_development"}
-        try:
-            self._client.create_experiment(name, artifact_location=location, tags=kind)
-        except Exception:
-            if self.id is None:
-                raise  # else another process has created it, or the answer was lost
+        settings = self._settings
+        if self.id is None:
+            location = settings.artifacts or ""
+            is_table = not settings.is_server and settings.database_file is None
+            if is_table and len(location) > LONGEST_PLACE:
+                raise InputError(
+                    f"artifacts is {location} with {len(location)} characters, expected at most "
+                    f"{LONGEST_PLACE}, for the database holds no more"
+                )
+            kind = {Tag.EXPERIMENT_KIND: "custom_model_development"}
+            try:
+                self._client.create_experiment(
+                    settings.experiment, artifact_location=settings.artifacts, tags=kind
+                )
+            except Exception:
+                if self.id is None:
+                    raise  # else another process has created it, or the answer was lost
         self._offer_view()
 
     def _offer_view(self) -> None:
@@ -434,28 +368,24 @@ class Experiment:
     @property
     def view(self) -> str:
         """What the address of its list of runs ends with, so that it opens as a search needs it."""
-        return f"&viewStateShareKey={KEY}" if self._has_view else ""
+        has_view = self.id is not None and Tag.VIEW_STATE + KEY in self._found.tags
+        return f"&viewStateShareKey={KEY}" if has_view else ""
 
-    @property
-    def _has_view(self) -> bool:
-        return self.id is not None and Tag.VIEW_STATE + KEY in self._found.tags
-
-    def check_reach(self) -> None:
-        """Check that the files can be accessed, and are in a place that is accepted.
+    def check_reach(self, *, to_write: bool = False) -> None:
+        """Check once that the files can be accessed, and are in a place that is accepted.
 
         Raises:
-            InputError: they cannot, or are not; see `artifacts.is_own`.
+            InputError: they cannot, or are not.
         """
-        if self._is_checked or self.id is None:
+        if self.id is None or (self._is_checked and not to_write):
             return
-        location = str(self._found.artifact_location)
-        why = out_of_reach(location, self._settings)
-        leads_away = self._settings.is_server or is_on_server(location)
-        if not why and leads_away and not is_own(location, self._settings):
-            why = elsewhere(location)
-        if why:
+        location = self._location
+        if why := why_not_read(location, self._settings):
             name = self._settings.experiment
             raise InputError(f"experiment '{name}' in store {self._settings}: {why}")
+        is_direct = urlsplit(location).scheme != PROXIED
+        if is_direct and (to_write or folder_of(location) is None):
+            check_place(location)
         self._is_checked = True
 
     def place_of(self, run_id: str) -> str:
@@ -466,18 +396,8 @@ class Experiment:
             InputError: the place cannot be accessed.
         """
         self.check_reach()
-        if not run_id.isalnum():
-            raise InputError(
-                f"the store returned run ID {shown(run_id)}, expected letters and digits"
-            )
-        location = self._client.get_run(run_id).info.artifact_uri
-        expected = of_run(str(self._found.artifact_location), run_id)
-        if location != expected:
-            raise BadRunError(
-                f"run {run_id}: its files are at {shown(location)}, expected {shown(expected)}, "
-                f"where its experiment keeps them"
-            )
-        return expected
+        named = self._client.get_run(run_id).info.artifact_uri
+        return self._own_place("run", run_id, named, f"{run_id}/artifacts")
 
     def place_of_model(self, model: Any) -> str:
         """Place of the files of a logged model, which is within that of the experiment.
@@ -487,11 +407,20 @@ class Experiment:
             InputError: the place cannot be accessed.
         """
         self.check_reach()
-        found = str(model.artifact_location)
-        expected = of_model(str(self._found.artifact_location), str(model.model_id))
-        if found != expected:
+        model_id = str(model.model_id)
+        return self._own_place(
+            "model", model_id, str(model.artifact_location), f"models/{model_id}/artifacts"
+        )
+
+    def _own_place(self, kind: str, name: str, named: str, folder: str) -> str:
+        if not re.fullmatch("[0-9A-Za-z-]+", name):
+            raise InputError(
+                f"the store returned {kind} ID {shown(name)}, expected letters and digits"
+            )
+        expected = within(self._location, folder)
+        if named != expected:
             raise BadRunError(
-                f"model {shown(str(model.model_id))}: its files are at {shown(found)}, expected "
-                f"{shown(expected)}, where its experiment keeps them"
+                f"{kind} {name}: its files are at {shown(named)}, expected {shown(expected)}, "
+                f"where its experiment keeps them"
             )
         return expected

@@ -30,9 +30,6 @@ from lstm_sweep.search.store.base import make, quoted, storable, tags_of_new
 from lstm_sweep.search.store.experiment import (
     Experiment,
     applied,
-    check_place,
-    client_of,
-    folder_of,
     load_mlflow,
     read_any_text,
 )
@@ -100,10 +97,8 @@ class MlflowStore(Store):
         """
         if why := lacking(settings.tracking_uri):
             raise InputError(f"store {settings}: {why}")
-        load_mlflow()
+        mlflow = load_mlflow()
         super().__init__(settings)
-        #: place of the files of runs that has been checked
-        self._reached: str | None = None
         #: places of the files of runs by run ID, a cache
         self._places: dict[str, str] = {}
         try:
@@ -112,7 +107,7 @@ class MlflowStore(Store):
                 uri = with_timeout(uri, settings.request_timeout_s)
             with self._alone(), applied(settings):
                 self._choose_journal()
-                self.client = client_of(uri)
+                self.client = mlflow.MlflowClient(uri, uri)
                 if settings.database_file is not None:
                     read_any_text(self.client)
                 self.experiment = Experiment(self.client, settings)
@@ -168,27 +163,15 @@ class MlflowStore(Store):
         try:
             with applied(self.settings):
                 self.experiment.make()
-                self.experiment.check_reach()
+                self.experiment.check_reach(to_write=True)
         except InputError:
             raise
         except Exception as error:
             why = refused(error) or f"{reason(error)}; expected a store that can be written"
             raise InputError(f"store {self.settings}: {why}") from None
-        if place := self.experiment.own_place:
-            check_place(place)
-            self._reached = place
 
     def _check_files(self) -> None:
-        """Check once that this machine can access the files of runs.
-
-        Raises:
-            InputError: it cannot.
-        """
         self.ask(self.experiment.check_reach)
-        place = self.experiment.own_place
-        if place and place != self._reached and folder_of(place) is None:
-            check_place(place)
-        self._reached = place
 
     @override
     def create_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:

@@ -157,18 +157,6 @@ def test_what_is_sent_no_password_needs_no_name(text: str, folder: Path) -> None
     load(folder, PASSWORD | {"PGPASSWORD": "planted", "AWS_SECRET_ACCESS_KEY": "planted"})
 
 
-def test_a_list_that_cannot_be_read_is_one_clear_line(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
-    write(folder, f"tracking_uri: {SERVER}\n")
-    listed = folder / "lstm-sweep" / "servers"
-    listed.parent.mkdir()
-    listed.write_bytes(b"\xff\xfe")
-    line = refused(folder, **PASSWORD)
-    assert line == f"{listed}: it is not UTF-8, expected the address of a server in each line"
-
-
 @pytest.fixture
 def stranger() -> Iterator[tuple[str, list[str | None]]]:
     """A server that keeps what it is sent as a login, and lets nobody in."""

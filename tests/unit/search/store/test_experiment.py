@@ -12,17 +12,19 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store.experiment import (
     KEY,
     Experiment,
+    check_place,
     description,
-    of_run,
     page_of,
     view_tag,
+    why_not_read,
+    within,
 )
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 from tests.sweeps import store_in
 
-HTTP, SQLITE = "http://host:5000", "sqlite:////runs.db"
+HTTP, SQLITE, POSTGRES = "http://host:5000", "sqlite:////runs.db", "postgresql://host/runs"
 
 
 class Client:
@@ -115,7 +117,8 @@ def test_neither_does_a_database_name_a_server_which_would_be_sent_a_password(
 ) -> None:
     with pytest.raises(InputError, match=r"a place that your settings do not name: use another"):
         experiment_of(Client(location), SQLITE, "http://runs.example").check_reach()
-    experiment_of(Client("http://runs.example/1"), SQLITE, "http://runs.example").check_reach()
+    own = Settings(SQLITE, "http://runs.example", "mine", "test")
+    assert why_not_read("http://runs.example/1", own) == ""
 
 
 @pytest.mark.parametrize("uri", [HTTP, SQLITE])
@@ -149,18 +152,55 @@ def test_the_place_of_a_run_is_what_mlflow_makes_of_that_of_its_experiment(
 ) -> None:
     from mlflow.utils.uri import append_to_uri_path
 
-    assert of_run(location, "a1") == expected
+    assert within(location, "a1/artifacts") == expected
     assert append_to_uri_path(location, "a1", "artifacts") == expected
 
 
 def test_an_id_that_leads_out_is_none() -> None:
+    experiment, out = experiment_of(Client("file:///mine"), SQLITE), "../../home"
+    model = SimpleNamespace(model_id=out, artifact_location=f"file:///mine/models/{out}/artifacts")
     with pytest.raises(InputError, match="expected letters and digits"):
-        experiment_of(Client("file:///mine"), SQLITE).place_of("../../home")
+        experiment.place_of(out)
+    with pytest.raises(InputError, match="expected letters and digits"):
+        experiment.place_of_model(model)
 
 
-@pytest.fixture
-def view() -> Any:
-    return json.loads(view_tag()[Tag.VIEW_STATE + KEY])
+@pytest.mark.parametrize(
+    ("location", "uri", "why"),
+    [
+        ("mlflow-artifacts:/1", POSTGRES, "a tracking server keeps its files"),
+        ("mlflow-artifacts:/1", HTTP, ""),
+        ("file:///a", SQLITE, ""),
+        ("s3://bucket/a", POSTGRES, "its files are at s3://bucket/a, and it needs boto3, expected: "
+         "pip install lstm-sweep[server]"),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_be_reached_are_told(
+    location: str, uri: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = why_not_read(location, Settings(uri, None, "mine", "test"))
+    assert found.startswith(why) and bool(found) == bool(why)
+
+
+@pytest.mark.parametrize("uri", [HTTP, SQLITE, POSTGRES])
+def test_a_place_that_a_database_cannot_hold_is_refused(uri: str) -> None:
+    most, longer = f"file:///{'a' * 149}", f"file:///{'a' * 150}"
+    assert len(f"{most}/{'0' * 32}/artifacts") == 200
+    experiment_of(Client(), uri, most).make()
+    if uri != POSTGRES:
+        experiment_of(Client(), uri, longer).make()
+        return
+    with pytest.raises(InputError, match="158 characters, expected at most 157"):
+        experiment_of(Client(), uri, longer).make()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    check_place((tmp_path / "new" / "er").as_uri())
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=f"{tmp_path}/file is a file, expected a folder"):
+        check_place((tmp_path / "file" / "a").as_uri())
 
 
 def test_the_list_of_runs_of_a_new_store_opens_sorted_by_loss(
