@@ -15,12 +15,13 @@ from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.paths import resolved, why_not
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.schemas import CORPUS_ID, checked_settings
-from lstm_sweep.search.service.uploads import Uploads
+from lstm_sweep.search.service.uploads import CORPUS, Uploads
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.presets import SPACES
 from lstm_sweep.spaces.space import with_settings
 
-CORPUS, SERVER = "corpus:", "server:"
+#: what begins the name of data of the service itself
+SERVER = "server:"
 #: what stands before a sentence about a field, as `SWEEP.yaml` does on the command line
 WHERE = "request"
 
@@ -55,18 +56,36 @@ class DataNames:
             raise InputError(f"{WHERE}: set is given with a {spec.space.stands_in}, expected none")
         return dataclasses.replace(spec, space=with_settings(spec.space, settings))
 
-    def data(self, given: object) -> str:
-        """The sample or the path that is meant.
+    def data(self, given: object, field: str = "data") -> str:
+        """The sample or the path that is meant by a field.
 
         Raises:
             InputError: it can be none, or leads out of the folders that may be named.
             ProblemError: 404 for a corpus that was not uploaded.
         """
         if not isinstance(given, str) or not given:
-            raise InputError(f"{WHERE}: data is {shown(given)}: expected a text")
-        if given in SAMPLES:
+            raise InputError(f"{WHERE}: {field} is {shown(given)}: expected a text")
+        if field == "data" and given in SAMPLES:
             return given
-        return str(self._path("data", given))
+        if given.startswith(CORPUS):
+            return str(self._uploads.path_of(given.removeprefix(CORPUS)))
+        if given.startswith(SERVER):
+            return str(self._below_a_root(field, given.removeprefix(SERVER)))
+        samples = f"the name of a sample ({', '.join(SAMPLES)}), " if field == "data" else ""
+        raise InputError(
+            f"{WHERE}: {field} is {shown(given)}: expected {samples}{CORPUS}ID of an uploaded one, "
+            f"or {SERVER}PATH below a folder of the service"
+        )
+
+    def template(self, given: object) -> str:
+        """The path of the template that is meant.
+
+        Raises:
+            InputError: as of `data`.
+            ProblemError: 403 if no template is allowed, 404 for one that was not uploaded.
+        """
+        self.check_code()
+        return self.data(given, "template")
 
     def named(self, text: str) -> str:
         """A text with names as in requests in place of paths of the machine, also of cut ones."""
@@ -97,29 +116,6 @@ class DataNames:
                 "template: it is code, which this service does not run: expected one that was "
                 "started with --allow-code",
             )
-
-    def template(self, given: object) -> str:
-        """The path of the template that is meant.
-
-        Raises:
-            InputError: it can be none, or leads out of the folders that may be named.
-            ProblemError: 403 if no template is allowed, 404 for one that was not uploaded.
-        """
-        self.check_code()
-        if not isinstance(given, str) or not given:
-            raise InputError(f"{WHERE}: template is {shown(given)}: expected a text")
-        return str(self._path("template", given))
-
-    def _path(self, field: str, given: str) -> Path:
-        if given.startswith(CORPUS):
-            return self._uploads.path_of(given.removeprefix(CORPUS))
-        if given.startswith(SERVER):
-            return self._below_a_root(field, given.removeprefix(SERVER))
-        samples = f"the name of a sample ({', '.join(SAMPLES)}), " if field == "data" else ""
-        raise InputError(
-            f"{WHERE}: {field} is {shown(given)}: expected {samples}{CORPUS}ID of an uploaded one, "
-            f"or {SERVER}PATH below a folder of the service"
-        )
 
     def _below_a_root(self, field: str, given: str) -> Path:
         """A path below one of the folders that were given with `--data-root`."""

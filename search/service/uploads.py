@@ -1,7 +1,8 @@
-"""Corpora that clients have sent: each one by one request, which is written as it comes.
+"""Corpora that clients have sent.
 
-`corpora/ID/content/NAME` is the file or folder of a corpus, and `corpora/ID/about.json` says what
-it is. While a corpus comes it lies in a folder in `coming`, which becomes `corpora/ID` in one step.
+Each corpus comes by one request, and is written as it comes. `corpora/ID/content/NAME` is its file
+or folder, and `corpora/ID/about.json` says what it is. While it comes it lies in a folder in
+`coming`, which becomes `corpora/ID` in one step.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 import tarfile
 import tempfile
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -28,21 +29,23 @@ from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.actions.transfers import corpus_id_of
 from lstm_sweep.search.process.whole_files import replace_text
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.schemas import CORPUS_ID, LONGEST_CORPUS
+from lstm_sweep.search.service.schemas import LONGEST_CORPUS
 from lstm_sweep.search.service.settings import API, Limits
 
 #: bytes of the disk that a file or folder takes at least, and of which its content takes whole ones
 BLOCK = 4096
 #: bytes of the disk that a corpus takes without its files: two folders
 NEW_BYTES = 2 * BLOCK
+#: bytes that are read of a body and written at once
+READ_BYTES = 1 << 20
 #: bytes of a name in a path, as file systems have them; bytes and parts of a path
 LONGEST_NAME, LONGEST_PATH, MOST_PARTS = 255, 1_000, 20
 #: inodes that uploads leave free, on file systems that have a fixed number of them
 FREE_INODES = 10_000
 #: bytes of a header of a tar file, and of a path or attributes that stand in an entry of their own
 TAR_BLOCK, LONGEST_ATTRIBUTES = 512, 16 << 10
-#: requests whose bytes are written at once; the threads of others are their own
-THREADS = 8
+#: what begins the name of a corpus in a request
+CORPUS = "corpus:"
 
 log = logging.getLogger("lstm_sweep.service")
 
@@ -61,8 +64,7 @@ class UploadedCorpus:
     disk_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The corpus as JSON."""
-        return {"data": f"corpus:{self.id}", **vars(self)}
+        return {"data": f"{CORPUS}{self.id}", **vars(self)}
 
 
 class Uploads:
@@ -73,8 +75,9 @@ class Uploads:
     """
 
     def __init__(self, folder: Path, limits: Limits) -> None:
-        self._limits = limits
-        self.limiter = CapacityLimiter(THREADS)
+        self.limits = limits
+        #: of threads that receive a corpus; one more is there to be refused
+        self.limiter = CapacityLimiter(limits.coming + 1)
         self._coming, self._corpora = folder / "coming", folder / "corpora"
         shutil.rmtree(self._coming, ignore_errors=True)  # left by a process that was killed
         for own in (folder, self._coming, self._corpora):
@@ -96,13 +99,13 @@ class Uploads:
         with self._lock:
             if corpus_id in self._there:
                 return self._there[corpus_id]
-            self._check_size(size)
+            self.check_size(size)
             self._check_count(owner)
             self._check_room(_blocks(size))
         return None
 
     def receive(self, name: str, owner: str, *, is_folder: bool) -> Receiver:
-        """Receive a corpus; whoever does it closes the receiver.
+        """Receive a corpus; whoever does it enters or closes the receiver.
 
         Raises:
             InputError: its name is none.
@@ -112,29 +115,28 @@ class Uploads:
         with self._lock:
             self._check_count(owner)
             own = sum(one.owner == owner for one in self._receivers)
-            if own >= self._limits.coming_per_user or len(self._receivers) >= self._limits.coming:
+            if own >= self.limits.coming_per_user or len(self._receivers) >= self.limits.coming:
                 raise ProblemError(
                     429,
                     f"{len(self._receivers)} corpora are received just now, {own} of yours: "
-                    f"expected fewer than {self._limits.coming}, and "
-                    f"{self._limits.coming_per_user} of yours",
+                    f"expected fewer than {self.limits.coming}, and "
+                    f"{self.limits.coming_per_user} of yours",
                 )
-            self._check_room(NEW_BYTES + BLOCK)
+            self._check_room(NEW_BYTES)
             place = Path(tempfile.mkdtemp(dir=self._coming))
-            receiver = Receiver(self, place, name, owner, is_folder=is_folder, limits=self._limits)
+            receiver = Receiver(self, place, name, owner, is_folder=is_folder)
             self._receivers.append(receiver)
         return receiver
 
-    def reserve(self, receiver: Receiver, disk_bytes: int) -> None:
-        """Let what a receiver has take so many bytes of the disk, and a block more.
+    def reserve(self, receiver: Receiver, more: int) -> None:
+        """Let what a receiver has take so many bytes more of the disk.
 
         Raises:
             ProblemError: there is no room for them.
         """
         with self._lock:
-            more = disk_bytes - receiver.disk_bytes
-            self._check_room(more + BLOCK)
-            receiver.disk_bytes = disk_bytes
+            self._check_room(more)
+            receiver.disk_bytes += more
 
     def take(self, receiver: Receiver, corpus: UploadedCorpus) -> UploadedCorpus:
         """Take what a receiver has as a corpus; the same one again is the same corpus.
@@ -169,8 +171,7 @@ class Uploads:
         Raises:
             ProblemError: there is none with this ID.
         """
-        with self._lock:
-            found = self._there.get(corpus_id)
+        found = self._there.get(corpus_id)
         if found is None:
             raise ProblemError(
                 404, f"corpus {shown(corpus_id)}: there is none, expected one of GET {API}/corpora"
@@ -190,7 +191,6 @@ class Uploads:
         return self._corpora / corpus_id
 
     def delete(self, corpus_id: str) -> None:
-        """Delete a corpus."""
         with self._lock:
             gone = self._set_aside(corpus_id)
             self._there.pop(corpus_id, None)
@@ -201,16 +201,21 @@ class Uploads:
         """Where a folder is now, which the next start deletes; None: there is none."""
         if not self.folder_of(corpus_id).exists():
             return None
-        gone = Path(tempfile.mkdtemp(dir=self._coming))
-        return self.folder_of(corpus_id).rename(gone)
+        return self.folder_of(corpus_id).rename(tempfile.mkdtemp(dir=self._coming))
 
-    def _check_size(self, size: int) -> None:
-        if size > self._limits.corpus_bytes:
-            raise too_large(self._limits)
+    def check_size(self, size: int) -> None:
+        """Refuse a corpus that has too many bytes.
+
+        Raises:
+            ProblemError: so it is.
+        """
+        if size > self.limits.corpus_bytes:
+            most = self.limits.corpus_bytes
+            raise ProblemError(413, f"the corpus is too large, expected at most {most:,} bytes")
 
     def _check_count(self, owner: str) -> None:
         """Refuse one more corpus of a user."""
-        limits, there = self._limits, self._there.values()
+        limits, there = self.limits, self._there.values()
         own = sum(corpus.owner == owner for corpus in there)
         if own >= limits.corpora_per_user or len(there) >= limits.corpora:
             raise ProblemError(
@@ -223,29 +228,22 @@ class Uploads:
     def _check_room(self, more: int) -> None:
         used = sum(corpus.disk_bytes for corpus in self._there.values())
         used += sum(receiver.disk_bytes for receiver in self._receivers)
-        if used + more > self._limits.uploads_bytes:
+        if used + more > self.limits.uploads_bytes:
             raise ProblemError(
                 507,
                 f"uploads take {used:,} bytes of the disk, and this one {more:,} more: expected at "
-                f"most {self._limits.uploads_bytes:,}; delete corpora that nobody needs",
+                f"most {self.limits.uploads_bytes:,}; delete corpora that nobody needs",
             )
-        check_free(self._corpora, more, self._limits)
+        check_free(self._corpora, more, self.limits)
 
 
 class Receiver:
     """Writes the files of a corpus as they come."""
 
     def __init__(
-        self,
-        uploads: Uploads,
-        place: Path,
-        name: str,
-        owner: str,
-        *,
-        is_folder: bool,
-        limits: Limits,
+        self, uploads: Uploads, place: Path, name: str, owner: str, *, is_folder: bool
     ) -> None:
-        self._uploads, self._limits, self._is_folder = uploads, limits, is_folder
+        self._uploads, self._is_folder = uploads, is_folder
         #: folder that becomes that of the corpus
         self.place = place
         self.name, self.owner = name, owner
@@ -254,13 +252,17 @@ class Receiver:
         #: digests of files that are whole, by their path, and folders that they lie in
         self._digests = dict[str, str]()
         self._folders = set[str]()
+        #: the file that comes, and bytes of all
         self._file: IO[bytes] | None = None
-        self._path, self._size, self._digest = "", 0, hashlib.sha256()
-        #: bytes of the disk of all that is whole, and bytes of the content of all
-        self._whole, self._bytes = NEW_BYTES, 0
-        top = place / "content" / name if is_folder else place / "content"
-        self._top = top
-        top.mkdir(mode=0o700, parents=True)
+        self._path, self._size, self._digest, self._bytes = "", 0, hashlib.sha256(), 0
+        self._top = place / "content" / name if is_folder else place / "content"
+        self._top.mkdir(mode=0o700, parents=True)
+
+    def __enter__(self) -> Receiver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def begin(self, path: str) -> None:
         """Begin with a file; `path` is relative to the folder, or the name of a corpus of a file.
@@ -269,25 +271,21 @@ class Receiver:
             InputError: it is no path, or was given before, or there are too many.
             ProblemError: there is no room for it.
         """
-        parts = check_path(path)
-        if len(self._digests) >= self._limits.files:
-            raise InputError(f"there are over {self._limits.files:,} files, expected fewer")
+        parts, most = check_path(path), self._uploads.limits.files
         folders = {"/".join(parts[:count]) for count in range(1, len(parts))}
+        if len(self._digests) >= most:
+            raise InputError(f"there are over {most:,} files, expected fewer")
         if path in self._digests:
             raise InputError(f"path {shown(path)} is given twice, expected each once")
         if path in self._folders or folders & self._digests.keys():
             raise InputError(f"{shown(path)} is a file and a folder, expected one of them")
-        if len(self._folders | folders) > self._limits.files:
-            raise InputError(f"there are over {self._limits.files:,} folders, expected fewer")
-        self._reserve(BLOCK * (1 + len(folders - self._folders)))
+        if len(self._folders | folders) > most:
+            raise InputError(f"there are over {most:,} folders, expected fewer")
+        self._uploads.reserve(self, BLOCK * (1 + len(folders - self._folders)))
         self._folders |= folders
-        try:
+        with _writing():
             (self._top / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = (self._top / path).open("xb")
-        except FileExistsError:  # where names differ by upper and lower case alone
-            raise InputError(f"path {shown(path)} is given twice, expected each once") from None
-        except OSError as error:
-            raise _unwritable(error) from None
         self._path, self._size, self._digest = path, 0, hashlib.sha256()
 
     def write(self, block: bytes) -> None:
@@ -298,15 +296,13 @@ class Receiver:
         """
         assert self._file
         self._bytes += len(block)
-        if self._bytes > self._limits.corpus_bytes:
-            raise too_large(self._limits)
-        self._size += len(block)
-        self._reserve(_blocks(self._size), is_whole=False)
+        self._uploads.check_size(self._bytes)
+        size = self._size + len(block)
+        self._uploads.reserve(self, _blocks(size) - _blocks(self._size))
+        self._size = size
         self._digest.update(block)
-        try:
+        with _writing():
             self._file.write(block)
-        except OSError as error:
-            raise _unwritable(error) from None
 
     def end(self) -> None:
         """End the file that was begun.
@@ -315,15 +311,12 @@ class Receiver:
             ProblemError: the disk is full.
         """
         assert self._file
-        try:
+        with _writing():
             self._file.flush()
             os.fchmod(self._file.fileno(), 0o400)
             os.fsync(self._file.fileno())
             self._file.close()
-        except OSError as error:
-            raise _unwritable(error) from None
         self._file = None
-        self._whole += _blocks(self._size)
         self._digests[self._path] = self._digest.hexdigest()
 
     def finish(self, corpus_id: str | None = None) -> UploadedCorpus:
@@ -354,130 +347,80 @@ class Receiver:
                 self._file.close()
         self._uploads.leave(self)
 
-    def _reserve(self, more: int, *, is_whole: bool = True) -> None:
-        """Reserve room for a file or folder, or for what has come of one that is not whole."""
-        self._uploads.reserve(self, self._whole + more)
-        self._whole += more if is_whole else 0
+
+#: gives so many bytes of a body, or as many as are left of it
+Read = Callable[[int], bytes]
 
 
-class TarReader:
-    """Reads a tar file as it comes: files alone, in the formats ustar, pax and GNU.
+def unpack(read: Read, receiver: Receiver, most_files: int) -> None:
+    """Receive the files of a tar file, in the formats ustar, pax and GNU, as it comes.
 
-    Entries of folders are passed over, and whatever is no file or folder is refused.
+    Entries of folders are passed over, and whatever is no file or folder is refused. Python's own
+    reader is not used: it keeps what attributes say whatever their size, and looks for them in time
+    that grows with the square of that.
+
+    Raises:
+        InputError: it is no tar file, or has something in it that a corpus cannot have.
+        ProblemError: there is no room for it.
     """
+    for path, size in _files(read, most_files):
+        receiver.begin(path)
+        for at in range(0, size, READ_BYTES):
+            receiver.write(_part(read, min(READ_BYTES, size - at)))
+        receiver.end()
+        _part(read, -size % TAR_BLOCK)
 
-    def __init__(self, receiver: Receiver, limits: Limits) -> None:
-        self._receiver, self._limits = receiver, limits
-        self._held = bytearray()
-        self._entries, self._ended = 0, False
-        #: what the content of the entry is, its bytes that have not come, and those behind it
-        self._kind, self._left, self._padding = "", 0, 0
-        #: attributes that come, and what they say of the next entry
-        self._attributes = bytearray()
-        self._long: dict[str, str] = {}
 
-    def write(self, block: bytes) -> None:
-        """Read what has come.
-
-        Raises:
-            InputError: it is no tar file, or has something in it that a corpus cannot have.
-            ProblemError: there is no room for it.
-        """
-        if self._ended:
-            return
-        self._held += block
-        while self._step():
-            pass
-
-    def end(self) -> None:
-        """Say that all has come.
-
-        Raises:
-            InputError: the tar file ends within an entry.
-        """
-        if self._left or self._padding or (self._held and not self._ended):
-            raise InputError("the tar file breaks off, expected all of it")
-
-    def _step(self) -> bool:
-        """Read a part of an entry; whether there was one."""
-        if self._left:
-            part = bytes(self._held[: self._left])
-            del self._held[: len(part)]
-            self._left -= len(part)
-            self._take(part)
-        elif self._padding:
-            passed = min(self._padding, len(self._held))
-            del self._held[:passed]
-            self._padding -= passed
-        elif len(self._held) >= TAR_BLOCK and not self._ended:
-            header = bytes(self._held[:TAR_BLOCK])
-            del self._held[:TAR_BLOCK]
-            self._begin(header)
-            return True
-        else:
-            return False
-        return bool(self._held)
-
-    def _begin(self, header: bytes) -> None:
+def _files(read: Read, most: int) -> Iterator[tuple[str, int]]:
+    """Path and size of each file, whose content is read before the next one is asked for."""
+    given: dict[str, Any] = {}  # what attributes say of the next entry
+    for _ in range(4 * most + 4):
+        header = read(TAR_BLOCK)
         if not any(header):  # the end, or padding before it
-            self._ended = True
+            while read(READ_BYTES):
+                pass
             return
-        try:
-            entry = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
-        except (tarfile.TarError, ValueError):
-            raise InputError("a part of it is no tar file, expected one without errors") from None
-        self._entries += 1
-        if self._entries > 4 * self._limits.files + 4:
-            raise InputError(f"there are over {self._limits.files:,} files, expected fewer")
-        try:
-            size = int(self._long.pop("size", entry.size))
-        except ValueError:
-            size = -1
+        entry = _entry(header)
+        size = given.pop("size", entry.size)
         if size < 0:
             raise InputError("an entry of the tar file has no size, expected one")
-        self._left, self._padding = size, -size % TAR_BLOCK
         if entry.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
-            if size > LONGEST_ATTRIBUTES:
-                raise InputError(
-                    f"an entry of the tar file has {size:,} bytes of attributes, expected at most "
-                    f"{LONGEST_ATTRIBUTES:,}"
-                )
-            self._kind = {b"x": "pax", b"g": "", b"L": "name"}[entry.type]
-            self._attributes.clear()
-        else:
-            self._begin_content(entry, self._long.pop("path", entry.name))
-            self._long.clear()
-        if not self._left:
-            self._take(b"")
-
-    def _begin_content(self, entry: tarfile.TarInfo, path: str) -> None:
-        if entry.isdir():
-            if self._left:
-                raise InputError(f"folder {shown(path)} has content, expected none")
-            self._kind = ""
-        elif entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            self._kind = "file"
-            self._receiver.begin(path.removeprefix("./"))
-        else:
+            given |= _attributes(read, entry.type, size)
+            continue
+        path = given.pop("path", entry.name)
+        given.clear()
+        if entry.isdir() and size:
+            raise InputError(f"folder {shown(path)} has content, expected none")
+        if entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            yield path.removeprefix("./"), size
+        elif not entry.isdir():
             raise InputError(f"{shown(path)} is no file, expected files and folders alone")
-
-    def _take(self, part: bytes) -> None:
-        """Take what has come of the content of an entry."""
-        if self._kind == "file":
-            if part:
-                self._receiver.write(part)
-            if not self._left:
-                self._receiver.end()
-        elif self._kind:
-            self._attributes += part
-            if not self._left:
-                self._long |= _attributes(self._kind, bytes(self._attributes))
+    raise InputError(f"there are over {most:,} files, expected fewer")
 
 
-def _attributes(kind: str, content: bytes) -> dict[str, str]:
-    """What an entry says of the next one: its `path` and `size`, if they are long."""
+def _part(read: Read, size: int) -> bytes:
+    if len(found := read(size)) < size:
+        raise InputError("the tar file breaks off, expected all of it")
+    return found
+
+
+def _entry(header: bytes) -> tarfile.TarInfo:
     try:
-        if kind == "name":
+        return tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+    except (tarfile.TarError, ValueError):
+        raise InputError("a part of it is no tar file, expected one without errors") from None
+
+
+def _attributes(read: Read, kind: bytes, size: int) -> dict[str, Any]:
+    """What an entry says of the next one: its `path` and `size`, if they are long."""
+    if size > LONGEST_ATTRIBUTES:
+        raise InputError(
+            f"an entry of the tar file has {size:,} bytes of attributes, expected at most "
+            f"{LONGEST_ATTRIBUTES:,}"
+        )
+    content = _part(read, size + -size % TAR_BLOCK)[:size]
+    try:
+        if kind == tarfile.GNUTYPE_LONGNAME:
             return {"path": content.rstrip(b"\0").decode()}
         found = {}
         while content:
@@ -486,12 +429,14 @@ def _attributes(kind: str, content: bytes) -> dict[str, str]:
                 raise ValueError
             record, content = content[:length], content[length:]
             name, _, value = record.partition(b" ")[2].decode().rstrip("\n").partition("=")
-            found[name] = value
-        if any(name.startswith("GNU.sparse") for name in found):
-            raise InputError("the tar file has files with holes, expected one without --sparse")
-        return {name: found[name] for name in ("path", "size") if name in found}
+            found[name] = int(value) if name == "size" else value
     except ValueError:
         raise InputError("an entry of the tar file has attributes that are none") from None
+    if kind == tarfile.XGLTYPE:  # of no single entry
+        return {}
+    if any(name.startswith("GNU.sparse") for name in found):
+        raise InputError("the tar file has files with holes, expected one without --sparse")
+    return {name: found[name] for name in ("path", "size") if name in found}
 
 
 def check_name(name: str) -> None:
@@ -526,12 +471,8 @@ def check_path(path: str) -> list[str]:
 
 def _check_part(part: str, what: str) -> None:
     """Refuse a part of a path that could lead elsewhere, or that a file system does not take."""
-    try:
-        length = len(part.encode())
-    except UnicodeEncodeError:
-        length = 0
     bad = part in ("", ".", "..") or "/" in part or "\\" in part or not part.isprintable()
-    if bad or not 0 < length <= LONGEST_NAME:
+    if bad or len(part.encode("utf-8", "replace")) > LONGEST_NAME:
         raise InputError(
             f"{what}: expected names of files and folders, without `..`, `\\` and control "
             f"characters"
@@ -556,44 +497,28 @@ def check_free(folder: Path, wanted: int, limits: Limits) -> None:
         raise ProblemError(507, f"the disk has room for {disk.f_favail:,} files, expected more")
 
 
-def too_large(limits: Limits) -> ProblemError:
-    """The refusal of a corpus that has too many bytes."""
-    return ProblemError(
-        413, f"the corpus is too large, expected at most {limits.corpus_bytes:,} bytes"
-    )
-
-
 def _blocks(size: int) -> int:
     """Bytes of the disk that so many bytes of content take."""
     return -(-size // BLOCK) * BLOCK
 
 
-def _unwritable(error: OSError) -> ProblemError:
-    return ProblemError(507, f"the file cannot be written: {error.strerror}")
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ProblemError(507, f"the file cannot be written: {error.strerror}") from None
 
 
 def _read_corpora(folder: Path) -> dict[str, UploadedCorpus]:
     """The corpora in a folder; one without about.json is deleted, others are kept."""
-    found = dict[str, UploadedCorpus]()
+    found, names = {}, [one.name for one in dataclasses.fields(UploadedCorpus)]
     for place in folder.iterdir():
         try:
-            corpus = _read_corpus(place / "about.json")
+            about = json.loads((place / "about.json").read_text(encoding="utf-8"))
+            found[place.name] = UploadedCorpus(**{name: about[name] for name in names})
         except FileNotFoundError:
             shutil.rmtree(place, ignore_errors=True)
-        except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            log.error("%s: it is left out of the corpora: %s", place, why)
-        else:
-            found[corpus.id] = corpus
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.error("%s: it is left out of the corpora: %s", place, error)
     return found
-
-
-def _read_corpus(file: Path) -> UploadedCorpus:
-    """What a file says of the corpus in its folder; OSError or ValueError if it says none."""
-    given = json.loads(file.read_text(encoding="utf-8"))
-    known = dataclasses.fields(UploadedCorpus)
-    of = given if isinstance(given, dict) else {}
-    is_whole = all(type(of.get(one.name)).__name__ == one.type for one in known)
-    if not is_whole or of["id"] != file.parent.name or not re.fullmatch(CORPUS_ID, of["id"]):
-        raise ValueError("about.json has another form, expected the fields of this corpus")
-    return UploadedCorpus(**{one.name: of[one.name] for one in known})

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from functools import partial
 from os.path import realpath
 from typing import Annotated
 
-from anyio import CancelScope, to_thread
+from anyio import from_thread, to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -22,13 +21,11 @@ from lstm_sweep.search.service.auth import check_owner
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.schemas import CORPUS_ID, LONGEST_CORPUS, CorpusAnnouncement
 from lstm_sweep.search.service.settings import API, Limits
-from lstm_sweep.search.service.site import Site, TheSite, TheUser, refusals
-from lstm_sweep.search.service.uploads import Receiver, TarReader, UploadedCorpus, too_large
+from lstm_sweep.search.service.site import TheSite, TheUser, refusals
+from lstm_sweep.search.service.uploads import READ_BYTES, UploadedCorpus, unpack
 
 router = APIRouter(prefix=API, tags=["corpora"])
 
-#: bytes that are gathered before they are written
-BLOCK = 1 << 20
 #: bytes of a tar file beside the content of its files
 TAR_BYTES = 256 << 20
 #: bytes that are read of a body that is refused, so that the client reads the refusal, and seconds
@@ -62,9 +59,8 @@ NO_ROOM = {507: "the disk is full, or too much was uploaded"}
 )
 async def announce(body: CorpusAnnouncement, site: TheSite, user: TheUser) -> Response:
     """Whether a corpus is there; if it is not, whether it may be sent and has room."""
-    uploads = site.uploads
-    ask = partial(uploads.announce, body.id, body.name, body.bytes, user.name)
-    found = await to_thread.run_sync(ask, limiter=uploads.limiter)
+    ask = partial(site.uploads.announce, body.id, body.name, body.bytes, user.name)
+    found = await site.answers.read(ask)
     shown = {"id": body.id, "data": f"corpus:{body.id}", "is_there": found is not None}
     return answers.document(shown)
 
@@ -105,70 +101,51 @@ async def send(
         raise ProblemError(
             415, f"the body is no {OCTETS} and no {TAR}, expected a file or a tar file"
         )
-    made = await _receive(corpus, name, request, site, user.name, is_folder=kind == TAR)
-    return answers.document(made.to_dict(), 201)
+    uploads, body = site.uploads, _Body(request, site.settings.limits)
 
-
-async def _receive(
-    corpus: str, name: str, request: Request, site: Site, owner: str, *, is_folder: bool
-) -> UploadedCorpus:
-    uploads, limits = site.uploads, site.settings.limits
-    body = _Body(request, limits)
-    try:
-        async with _receiving(site, name, owner, is_folder=is_folder) as receiver:
-            if is_folder:
-                tar = TarReader(receiver, limits)
-                await body.write_to(tar)
-                tar.end()
+    def receive() -> UploadedCorpus:
+        with uploads.receive(name, user.name, is_folder=kind == TAR) as receiver:
+            if kind == TAR:
+                unpack(body.read, receiver, uploads.limits.files)
             else:
                 receiver.begin(name)
-                await body.write_to(receiver)
-                await to_thread.run_sync(receiver.end)
-            finish = partial(receiver.finish, corpus)
-            return await to_thread.run_sync(finish, limiter=uploads.limiter)
+                while block := body.read(READ_BYTES):
+                    receiver.write(block)
+                receiver.end()
+            return receiver.finish(corpus)
+
+    try:
+        made = await to_thread.run_sync(receive, limiter=uploads.limiter)
     except Exception:
         await body.pass_over()
         raise
-
-
-@contextlib.asynccontextmanager
-async def _receiving(
-    site: Site, name: str, owner: str, *, is_folder: bool
-) -> AsyncIterator[Receiver]:
-    """`Uploads.receive`, begun and ended in threads."""
-    uploads = site.uploads
-    receive = partial(uploads.receive, name, owner, is_folder=is_folder)
-    receiver = await to_thread.run_sync(receive, limiter=uploads.limiter)
-    try:
-        yield receiver
-    finally:
-        with CancelScope(shield=True):  # whatever ends the request
-            await to_thread.run_sync(receiver.close, limiter=uploads.limiter)
+    return answers.document(made.to_dict(), 201)
 
 
 class _Body:
-    """The body of a request, as it comes."""
+    """The body of a request as a file, which a thread reads as it comes."""
 
     def __init__(self, request: Request, limits: Limits) -> None:
         self._stream, self._limits = request.stream(), limits
+        self._until = asyncio.get_running_loop().time() + limits.upload_s
+        self._held, self._came = bytearray(), 0
 
-    async def write_to(self, sink: Receiver | TarReader) -> None:
-        """Write all of it in threads.
+    def read(self, size: int) -> bytes:
+        """So many bytes, or as many as are left.
 
         Raises:
             ProblemError: it is too large, breaks off, or takes too long.
         """
-        most, came, gathered = self._limits.corpus_bytes + TAR_BYTES, 0, bytearray()
+        while len(self._held) < size and (part := from_thread.run(self._part)):
+            self._held += part
+        found = bytes(self._held[:size])
+        del self._held[:size]
+        return found
+
+    async def _part(self) -> bytes:
         try:
-            async with asyncio.timeout(self._limits.upload_s):
-                async for part in self._stream:
-                    came += len(part)
-                    if came > most:
-                        raise too_large(self._limits)
-                    gathered += part
-                    if len(gathered) >= BLOCK:
-                        await to_thread.run_sync(sink.write, bytes(gathered))
-                        gathered.clear()
+            async with asyncio.timeout_at(self._until):
+                part = await anext(self._stream, b"")
         except TimeoutError:
             hours = self._limits.upload_s / 3600
             raise ProblemError(
@@ -176,7 +153,10 @@ class _Body:
             ) from None
         except ClientDisconnect:
             raise ProblemError(400, "the connection has broken, expected all of it") from None
-        await to_thread.run_sync(sink.write, bytes(gathered))
+        self._came += len(part)
+        if self._came > self._limits.corpus_bytes + TAR_BYTES:
+            raise ProblemError(413, f"the body has over {self._came:,} bytes, expected fewer")
+        return part
 
     async def pass_over(self) -> None:
         """Read what is left of a body that is refused, if that is not much."""
