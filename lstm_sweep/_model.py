@@ -113,13 +113,13 @@ class Model:
             InputError: an argument is outside its limits, no symbol of the prompt is known, or the
                 network is one of a template
         """
-        from lstm_sweep.search import api
         from lstm_sweep.search.actions.generate import GenerationRequest
+        from lstm_sweep.search.actions.models import generate
 
         text = prompt if isinstance(prompt, str) else _ids_text(prompt)
         rows = 1 if count is None else count
         request = GenerationRequest(text, length, temperature, rows, seed)
-        sequences: Any = api.generate(str(self.folder), request).sequences()
+        sequences: Any = generate(str(self.folder), request).sequences()
         return sequences[0] if count is None else sequences
 
     def detect(
@@ -153,10 +153,10 @@ class Model:
             InputError: an argument is outside its limits, the model knows none of the symbols, or
                 its network is one of a template
         """
-        from lstm_sweep.search import api
         from lstm_sweep.search.actions.detect import Rule
+        from lstm_sweep.search.actions.models import detect
 
-        found = api.detect(
+        found = detect(
             str(self.folder), path_text("data", data), Rule(below, candidates), top, ends=ends
         )
         return _tables.findings(found.to_dict())

@@ -20,12 +20,12 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search import api
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.errors import NothingToDoError
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
 from lstm_sweep.search.actions.listings import SweepPage
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.actions.transfers import OCTETS, corpus_id_of
 from lstm_sweep.search.service.app import create_app
@@ -79,7 +79,7 @@ class ImmediateService(Service):
         spec = dataclasses.replace(
             spec, trials=min(spec.trials or 3, 3), targets=100, ladder=False, **PLAIN
         )
-        name = api.launch(spec, settings=self.settings.store).sweep
+        name = Local(self.settings.store).launch(spec).sweep
         self.owners[name], self.priorities[name] = owner, priority
         if client_token:
             self.tokens[key] = name
@@ -87,7 +87,7 @@ class ImmediateService(Service):
 
     def sweeps(self, limit: int = 20, page: str = "") -> SweepPage:
         """Some sweeps."""
-        return api.sweeps(settings=self.settings.store, limit=limit, page=page)
+        return Local(self.settings.store).sweeps(limit=limit, page=page)
 
     def queue(self) -> tuple[QueuedSweep, ...]:
         """One that waits for ever, if any was submitted."""
@@ -101,7 +101,7 @@ class ImmediateService(Service):
 
     def status(self, name: str) -> SweepStatusReport:
         """The state of a sweep."""
-        return api.status(name, settings=self.settings.store)
+        return Local(self.settings.store).status(name)
 
     def rerun(self, wanted: Wanted, *, owner: str) -> Rerun:
         """Train a trial again at once."""
@@ -138,7 +138,7 @@ class ImmediateService(Service):
 
     def stop(self, name: str) -> StoppedSweep:
         """End a sweep."""
-        return api.stop(name, settings=self.settings.store)
+        return Local(self.settings.store).stop(name)
 
     def prioritise(self, name: str, priority: int) -> QueuedSweep:
         """Note a priority."""
@@ -150,16 +150,14 @@ class ImmediateService(Service):
         """Delete a sweep, one run in a call."""
         ticks = itertools.count()
         settings = self.settings.store
-        return api.delete(
-            name, settings=settings, dry_run=dry_run, within_s=2, clock=lambda: next(ticks)
-        )
+        return Local(settings).delete(name, dry_run=dry_run, within_s=2, clock=lambda: next(ticks))
 
     def prune(
         self, *, older_than_s: float, keep_best: bool, dry_run: bool, owner: str | None
     ) -> Pruned:
         """Delete sweeps."""
-        return api.prune(
-            settings=self.settings.store, older_than_s=older_than_s, keep_best=keep_best,
+        return Local(self.settings.store).prune(
+            older_than_s=older_than_s, keep_best=keep_best,
             dry_run=dry_run,
             is_meant=lambda run: owner in (None, run.data.tags.get(Tag.OWNER)),
         )  # fmt: skip
@@ -187,7 +185,7 @@ class ResumingService(ImmediateService):
         self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""
     ) -> SweepStatusReport:
         """Run what is left of a sweep."""
-        result = api.resume(name, changes or {}, settings=self.settings.store)
+        result = Local(self.settings.store).resume(name, changes or {})
         if result.unchanged:
             raise NothingToDoError(f"sweep {name}: {result.unchanged}")
         return self.status(name)
@@ -238,7 +236,7 @@ class Place:
         """Run a sweep that no request has submitted."""
         given: dict[str, Any] = {"data": str(data), "name": name, "trials": trials} | PLAIN
         spec = tiny_spec(**given)
-        api.launch(spec, settings=self.service.settings.store)
+        Local(self.service.settings.store).launch(spec)
 
 
 def send_corpus(client: Any, content: bytes, name: str = "a.txt") -> str:

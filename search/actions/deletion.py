@@ -9,12 +9,11 @@ from typing import Any, Self
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.errors import SweepRunsError
-from lstm_sweep.search.actions.references import existing_store, store_of_sweep
+from lstm_sweep.search.actions.references import Here, existing_store, store_of_sweep
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.store import deletion, reader
 from lstm_sweep.search.store.deletion import Freed
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.stop_reason import SweepStatus
@@ -87,9 +86,9 @@ class _Until:
 
 
 def delete(
+    here: Here,
     name: str,
     *,
-    settings: Settings,
     dry_run: bool = False,
     within_s: float = float("inf"),
     clock: Callable[[], float] = time.monotonic,
@@ -103,7 +102,7 @@ def delete(
         NoSuchRunError: there is no such sweep.
         SweepRunsError: it runs, or waits in the queue of a service, or one of its trials is rerun.
     """
-    store = store_of_sweep(name, settings)
+    store = store_of_sweep(name, here.settings)
     run = reader.existing_sweep(store, name)
     until = _Until(clock, clock() + within_s)
     if not dry_run:
@@ -112,9 +111,9 @@ def delete(
 
 
 def prune(
-    *,
-    settings: Settings,
+    here: Here,
     older_than_s: float,
+    *,
     keep_best: bool = False,
     dry_run: bool = False,
     is_meant: Callable[[Any], bool] = lambda run: True,
@@ -130,7 +129,7 @@ def prune(
     Raises:
         InputError: the store cannot be used.
     """
-    store, until = existing_store("prune", settings), _Until(clock, clock() + within_s)
+    store, until = existing_store("prune", here.settings), _Until(clock, clock() + within_s)
     found, left_out = list[Deleted](), list[str]()
     runs = reader.sweeps(store, lambda error: left_out.append(str(error)))
     for run in runs:

@@ -13,6 +13,7 @@ import numpy as np
 from lstm_sweep.models.config import Config, values_text
 from lstm_sweep.models.errors import plain
 from lstm_sweep.search.actions import references
+from lstm_sweep.search.actions.references import Here, Wanted, read_here
 from lstm_sweep.search.driver.task import KnownCosts, Task
 from lstm_sweep.search.driver.tasks import task_kind
 from lstm_sweep.search.engines.base import devices
@@ -145,7 +146,7 @@ def _space_lines(result: DryRun) -> Iterator[str]:
         yield f"  always: {', '.join(fixed)}"
 
 
-def dry_run(spec: SweepSpec, *, settings: Settings, most_slots: int | None = None) -> DryRun:
+def dry_run(here: Here, spec: Wanted, most_slots: int | None = None) -> DryRun:
     """What `launch` would do with a spec.
 
     The seconds are those of a common machine, or, if the store has sweeps, at their pace.
@@ -154,6 +155,7 @@ def dry_run(spec: SweepSpec, *, settings: Settings, most_slots: int | None = Non
     Raises:
         InputError: as for `launch`.
     """
+    spec = read_here(spec)
     kind = task_kind(spec)
     on_cluster = spec.on == "ray"
     with references.engine_of(spec if not on_cluster else _here(spec)) as engine:
@@ -165,7 +167,7 @@ def dry_run(spec: SweepSpec, *, settings: Settings, most_slots: int | None = Non
         task = kind.open(spec)
         spec = task.settled(spec)
         notes = task.notes(spec, found)
-    store = _store_that_exists(settings)
+    store = _store_that_exists(here.settings)
     if store and spec.name:
         references.check_free(store, spec.name)
     configs = spec.space.size()

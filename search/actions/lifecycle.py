@@ -16,7 +16,7 @@ from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.deletion import check_not_deleted
 from lstm_sweep.search.actions.dry_run import announcement
 from lstm_sweep.search.actions.errors import DifferentSearchError, SweepRunsError
-from lstm_sweep.search.actions.references import store_of_sweep
+from lstm_sweep.search.actions.references import Here, Wanted, read_here, store_of_sweep
 from lstm_sweep.search.actions.sweep_result import SweepResult, stored_result
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.observer import SILENT, Observer
@@ -30,7 +30,6 @@ from lstm_sweep.search.policy.problem import EarlierBest, described
 from lstm_sweep.search.process.signals import Interrupted, Interrupts
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import CHANGEABLE, OPTIONS, SweepSpec
@@ -121,9 +120,8 @@ class _Drive:
 
 
 def launch(
-    spec: SweepSpec,
-    *,
-    settings: Settings,
+    here: Here,
+    spec: Wanted,
     observer: Observer = SILENT,
     interrupts: Interrupts | None = None,
     ray_address: str | None = None,
@@ -140,6 +138,7 @@ def launch(
             resolve.
         KeyboardInterrupt: raised by the caller's own signal handler; the sweep is closed in order.
     """
+    spec = read_here(spec)
     kind = task_kind(spec)
     with references.engine_of(spec, ray_address) as engine:
         kind.check_devices(spec, devices(engine))
@@ -149,7 +148,7 @@ def launch(
         task.remember()
         # Keras is imported over there while MLflow is imported here
         engine.warm_up(user_code=task.runs_user_code)
-        store = MlflowStore(settings)
+        store = MlflowStore(here.settings)
         store.prepare()
         if spec.name:
             references.check_free(store, spec.name)
@@ -168,11 +167,10 @@ def _launch_unnamed(drive: _Drive) -> SweepResult:
 
 
 def resume(
+    here: Here,
     name: str,
     changes: Mapping[str, Any],
-    *,
-    settings: Settings,
-    spec: SweepSpec | None = None,
+    spec: Wanted | None = None,
     template: str | None = None,
     observer: Observer = SILENT,
     interrupts: Interrupts | None = None,
@@ -192,13 +190,13 @@ def resume(
         SweepRunsError: another process drives it.
         SweepFailedError: as for `launch`.
     """
-    store = store_of_sweep(name, settings)
+    store = store_of_sweep(name, here.settings)
     run = reader.existing_sweep(store, name)
     return go_on(
         store,
         run,
         changes,
-        spec=spec,
+        spec=None if spec is None else read_here(spec),
         template=template,
         observer=observer,
         interrupts=interrupts,
@@ -274,16 +272,16 @@ def refuse_driven(name: str, driver: lease.Holder) -> NoReturn:
     )
 
 
-def stop(name: str, *, settings: Settings) -> StoppedSweep:
+def stop(here: Here, name: str) -> StoppedSweep:
     """End a sweep that runs elsewhere, or waits, and wait until it has ended.
 
     Raises:
         InputError: there is no such sweep.
     """
-    return _end(name, settings, lease.END)
+    return _end(here, name, lease.END)
 
 
-def pause(name: str, *, settings: Settings) -> StoppedSweep:
+def pause(here: Here, name: str) -> StoppedSweep:
     """Let a sweep that runs elsewhere, or is queued, wait until it is resumed.
 
     Its trials go on from their checkpoints then.
@@ -291,11 +289,11 @@ def pause(name: str, *, settings: Settings) -> StoppedSweep:
     Raises:
         InputError: there is no such sweep.
     """
-    return _end(name, settings, lease.PAUSE)
+    return _end(here, name, lease.PAUSE)
 
 
-def _end(name: str, settings: Settings, how: str) -> StoppedSweep:
-    store = store_of_sweep(name, settings)
+def _end(here: Here, name: str, how: str) -> StoppedSweep:
+    store = store_of_sweep(name, here.settings)
     run = reader.existing_sweep(store, name)
     run_id = run.info.run_id
     was, pausing = reader.state_of(Tags(run)), how == lease.PAUSE
@@ -396,10 +394,10 @@ def _same_content(one: Path, other: Path) -> bool:
 
 
 def changes_of(
+    here: Here,
     name: str,
     changes: Mapping[str, Any],
     *,
-    settings: Settings,
     spec: SweepSpec | None = None,
     template: str | None = None,
 ) -> dict[str, Any]:
@@ -412,7 +410,7 @@ def changes_of(
         InputError: there is no such sweep, the changes are none, or it has another template.
         DifferentSearchError: `spec` describes another search.
     """
-    store = store_of_sweep(name, settings)
+    store = store_of_sweep(name, here.settings)
     run = reader.existing_sweep(store, name)
     tags = Tags(run)
     was = task_kind_of_run(tags).read_spec(run, tags, template)

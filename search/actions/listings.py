@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_kind
-from lstm_sweep.search.actions.references import store_of_sweep, store_of_trial
+from lstm_sweep.search.actions.references import Here, store_of_sweep, store_of_trial
 from lstm_sweep.search.actions.status_report import BROKEN_OFF, why_of
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.store import reader
@@ -16,7 +16,6 @@ from lstm_sweep.search.store.cache import store_to_read
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import BASELINE
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import WHOLE, Tag, count, finite
 
 #: in place of the state of a sweep that this version cannot read
@@ -140,7 +139,7 @@ def check_rows(name: str, most: int | None) -> None:
             raise InputError(f"--{name} is {shown(most)}: expected at least 1")
 
 
-def sweeps(*, settings: Settings, limit: int | None = None, page: str = "") -> SweepPage:
+def sweeps(here: Here, limit: int | None = None, page: str = "") -> SweepPage:
     """The sweeps of the store, the newest first: all, or at most `limit` of them.
 
     `page` is what an answer with a limit has named as its next page.
@@ -150,7 +149,7 @@ def sweeps(*, settings: Settings, limit: int | None = None, page: str = "") -> S
             reached.
     """
     check_rows("limit", limit)
-    store, left_out = store_to_read(settings), list[str]()
+    store, left_out = store_to_read(here.settings), list[str]()
 
     def skip(error: BadRunError) -> None:
         left_out.append(str(error))
@@ -162,21 +161,21 @@ def sweeps(*, settings: Settings, limit: int | None = None, page: str = "") -> S
     return SweepPage(tuple(map(_row, runs)), tuple(left_out), more)
 
 
-def unfinished(*, settings: Settings) -> list[SweepRow]:
+def unfinished(here: Here) -> list[SweepRow]:
     """The sweeps that wait, run or are paused."""
-    store = store_to_read(settings)
+    store = store_to_read(here.settings)
     asked = [{Tag.STATE: state} for state in UNFINISHED] + [{Tag.QUEUED: "yes"}]
     found = [run for tags in asked for run in store.runs({Tag.ROLE: "sweep", **tags})]
     return list(map(_row, {run.info.run_id: run for run in found}.values()))
 
 
-def sweep_row(name: str, *, settings: Settings) -> SweepRow:
+def sweep_row(here: Here, name: str) -> SweepRow:
     """A sweep as a list has it.
 
     Raises:
         InputError: there is no such sweep.
     """
-    return _row(reader.existing_sweep(store_of_sweep(name, settings), name))
+    return _row(reader.existing_sweep(store_of_sweep(name, here.settings), name))
 
 
 def _row(run: Any) -> SweepRow:
@@ -217,7 +216,7 @@ def _state_of(tags: dict[str, str]) -> str:
     return BROKEN_OFF if state == "running" and lease.is_left(tags) else state
 
 
-def trials(name: str, *, settings: Settings, top: int | None = None, page: str = "") -> SweepTrials:
+def trials(here: Here, name: str, top: int | None = None, page: str = "") -> SweepTrials:
     """The trials of a sweep, the best first, those without a result last; `top` of them at most.
 
     `page` is what an answer has named as its next page.
@@ -227,7 +226,7 @@ def trials(name: str, *, settings: Settings, top: int | None = None, page: str =
         InputError: there is no such sweep or page, or `top` is below 1.
     """
     check_rows("top", top)
-    store = store_of_sweep(name, settings)
+    store = store_of_sweep(name, here.settings)
     running = lease.state_of(reader.existing_sweep(store, name)) == "running"
     left_out = list[str]()
     records = reader.trials(store, name, lambda error: left_out.append(str(error)))
@@ -251,13 +250,13 @@ def page_of(rows: Sequence[Item], limit: int | None, page: str) -> tuple[tuple[I
     return tuple(rows[begin:end]), str(end) if end < len(rows) else ""
 
 
-def show(reference: str, *, settings: Settings) -> TrialDetails:
+def show(here: Here, reference: str) -> TrialDetails:
     """The trial that `SWEEP/NUMBER`, or a run ID or its beginning, means.
 
     Raises:
         InputError: there is none, or several.
     """
-    store = store_of_trial(reference, settings)
+    store = store_of_trial(reference, here.settings)
     record = reader.find_trial(store, reference)
     history = {metric: store.history(record.run_id, metric) for metric in record.results}
     steps = sorted({step for values in history.values() for step in values})

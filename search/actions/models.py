@@ -14,6 +14,7 @@ from lstm_sweep.search.actions import generate as generating
 from lstm_sweep.search.actions.detect import Detection, Rule
 from lstm_sweep.search.actions.generate import GenerationRequest, Symbols
 from lstm_sweep.search.actions.references import (
+    Here,
     check_sweep_or_trial,
     existing_store,
     store_of_trial,
@@ -27,7 +28,7 @@ from lstm_sweep.search.process.new_paths import new_folder
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.registry import Version
-from lstm_sweep.search.store.settings import Settings, missing
+from lstm_sweep.search.store.settings import missing
 
 #: kinds of bundles
 FORMATS = ("keras", "savedmodel", "onnx")
@@ -175,11 +176,10 @@ class Generated:
 
 
 def rerun(
+    here: Here,
     reference: str,
-    *,
-    settings: Settings,
     changes: Mapping[str, Any] | None = None,
-    engine: str = "local",
+    on: str = "local",
     template: str | None = None,
     observer: Observer = SILENT,
     interrupts: Interrupts | None = None,
@@ -199,22 +199,22 @@ def rerun(
     changes = {} if changes is None else changes
     if not (isinstance(changes, Mapping) and all(isinstance(name, str) for name in changes)):
         raise InputError(f"--set is {shown(changes)}: expected a mapping of fields to values")
-    with open_engine(engine, workers=1) as opened:
-        store = store_of_trial(reference, settings)
+    with open_engine(on, workers=1) as engine:
+        store = store_of_trial(reference, here.settings)
         record = reader.find_trial(store, reference)
-        task_kind_of_run(record.tags).check_rerun(record, changes, template, devices(opened))
+        task_kind_of_run(record.tags).check_rerun(record, changes, template, devices(engine))
         found = run_again(
-            store, record, opened, changes, template, observer=observer, interrupts=interrupts
+            store, record, engine, changes, template, observer=observer, interrupts=interrupts
         )
         return Rerun(**found.to_dict())
 
 
 def export(
+    here: Here,
     reference: str,
     to: str,
-    *,
-    settings: Settings,
     format: str = "keras",
+    *,
     unchecked: bool = False,
     register: str | None = None,
 ) -> Exported:
@@ -238,7 +238,7 @@ def export(
             raise InputError(f"--format {format}: {why}")
     check_switch("--unchecked", unchecked)
     check_sweep_or_trial(reference)
-    store = existing_store(f"'{reference}'", settings)
+    store = existing_store(f"'{reference}'", here.settings)
     record = exporting.choose(store, reference)
     written = exporting.export(store, record, folder, format, unchecked=unchecked, model=model)
     lines = task_kind_of_run(record.tags).bundle_lines(written)

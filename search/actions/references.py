@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions.errors import SweepExistsError
@@ -15,7 +18,7 @@ from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import store_to_read
 from lstm_sweep.search.store.faults import NoSuchRunError
-from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import NAME, SweepSpec, check_name
@@ -24,6 +27,32 @@ from lstm_sweep.search.values.spec import NAME, SweepSpec, check_name
 TRIAL = re.compile(rf"{NAME.pattern}/[0-9]{{1,18}}|[0-9A-Za-z]{{1,32}}")
 #: what may be a run ID or its beginning
 RUN_ID = re.compile("[0-9a-f]{4,32}")
+
+
+#: what a sweep is to do; to a service also its fields, which then name files that the service has
+Wanted: TypeAlias = SweepSpec | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Here:
+    """The store in which this process works."""
+
+    #: without one, what the settings of the working folder name when it is needed
+    given: Settings | None = None
+
+    @cached_property
+    def settings(self) -> Settings:
+        return self.given or load(Path.cwd())
+
+    def __str__(self) -> str:
+        hint = f"; {self.settings.above} has a store" if self.settings.above else ""
+        return f"{self.settings}{hint}"
+
+
+def read_here(spec: Wanted) -> SweepSpec:
+    """What a sweep is to do that this process runs."""
+    assert isinstance(spec, SweepSpec)
+    return spec
 
 
 def store_of_sweep(name: str, settings: Settings) -> MlflowStore:
@@ -61,7 +90,7 @@ def check_sweep_or_trial(reference: object) -> None:
         check_trial(reference)
 
 
-def means_sweep(reference: str, *, settings: Settings) -> bool:
+def means_sweep(here: Here, reference: str) -> bool:
     """Whether a reference means a sweep: it is the name of one, or can mean no trial.
 
     The name of a sweep is taken for that, be it also the beginning of a run ID.
@@ -74,7 +103,7 @@ def means_sweep(reference: str, *, settings: Settings) -> bool:
         return False
     if not RUN_ID.fullmatch(reference):
         return True
-    return reader.find_sweep(existing_store(f"'{reference}'", settings), reference) is not None
+    return reader.find_sweep(existing_store(f"'{reference}'", here.settings), reference) is not None
 
 
 def existing_store(what: str, settings: Settings) -> MlflowStore:

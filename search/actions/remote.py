@@ -27,10 +27,10 @@ from lstm_sweep.search.actions.listings import (
     TrialDetails,
     check_rows,
 )
-from lstm_sweep.search.actions.local import Local, Wanted
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.models import Exported, Rerun
 from lstm_sweep.search.actions.network_sizes import SizeReport
-from lstm_sweep.search.actions.references import RUN_ID, check_sweep_or_trial, check_trial
+from lstm_sweep.search.actions.references import RUN_ID, Wanted, check_sweep_or_trial, check_trial
 from lstm_sweep.search.actions.report import SweepReport
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.actions.sweep_result import SweepResult

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lstm_sweep.search.actions.references import store_of_sweep
+from lstm_sweep.search.actions.references import Here, store_of_sweep
 from lstm_sweep.search.driver.report import read_report
 from lstm_sweep.search.process.new_paths import new_report, write_report
 from lstm_sweep.search.report import report_page
 from lstm_sweep.search.report.findings import Findings
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class FullReport(SweepReport):
     findings: Findings
 
 
-def report(name: str, *, settings: Settings, to: str | None = None) -> FullReport:
+def report(here: Here, name: str, to: str | None = None) -> FullReport:
     """The report of a sweep as it is now, be it finished or not; written to the file `to` if given.
 
     A report that is there is replaced; another file is not.
@@ -55,7 +54,7 @@ def report(name: str, *, settings: Settings, to: str | None = None) -> FullRepor
         InputError: there is no such sweep, it cannot be read, or the file cannot be written.
     """
     file = None if to is None else new_report(to)
-    store = store_of_sweep(name, settings)
+    store = store_of_sweep(name, here.settings)
     found, html = read_report(store, reader.existing_sweep(store, name))
     if file:
         write_report(file, html)

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from lstm_sweep.search.actions.references import store_of_sweep
+from lstm_sweep.search.actions.references import Here, store_of_sweep
 from lstm_sweep.search.actions.sweep_result import BestTrial
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.resume import expected_left
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import DRIVER_DIED
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import MOST_SECONDS, Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.trial import Outcome
@@ -25,6 +24,8 @@ from lstm_sweep.search.values.trial import Outcome
 BROKEN_OFF = lease.BROKEN_OFF
 #: what trials are counted as that have not ended
 OPEN = ("running", "paused")
+#: seconds between two looks at a sweep that is followed
+FOLLOW_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +71,16 @@ class SweepStatusReport:
         }
 
 
-def status(name: str, *, settings: Settings) -> SweepStatusReport:
+def status(here: Here, name: str) -> SweepStatusReport:
     """The state of a sweep.
 
     Raises:
         InputError: there is no such sweep, or it cannot be read.
     """
-    return _report(store_of_sweep(name, settings), name)
+    return _report(store_of_sweep(name, here.settings), name)
 
 
-def follow(name: str, *, settings: Settings, every_s: float) -> Iterator[SweepStatusReport]:
+def follow(here: Here, name: str, every_s: float = FOLLOW_S) -> Iterator[SweepStatusReport]:
     """The state of a sweep, and again every `every_s` seconds for as long as it is under way.
 
     Raises:
@@ -87,7 +88,7 @@ def follow(name: str, *, settings: Settings, every_s: float) -> Iterator[SweepSt
             beginning.
         StoreError: the store has failed later.
     """
-    store = store_of_sweep(name, settings)
+    store = store_of_sweep(name, here.settings)
     while True:
         report = _report(store, name)
         yield report

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.actions.references import store_of_sweep
+from lstm_sweep.search.actions.references import Here, store_of_sweep
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.resume import driven_s
 from lstm_sweep.search.driver.state import SweepState
@@ -17,7 +17,6 @@ from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.curves import confirmed_of
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.stop_reason import DONE, SweepStatus
@@ -157,13 +156,13 @@ class SweepResult:
         return self.to_dict() | {"confirmed": confirmed} | said
 
 
-def result(name: str, *, settings: Settings) -> SweepResult:
+def result(here: Here, name: str) -> SweepResult:
     """The result of a sweep, or what it has so far.
 
     Raises:
         InputError: there is no such sweep, or it cannot be read.
     """
-    store = store_of_sweep(name, settings)
+    store = store_of_sweep(name, here.settings)
     return stored_result(store, reader.existing_sweep(store, name))
 
 

@@ -8,13 +8,12 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.listings import SweepRow, TrialDetails, show, sweep_row
-from lstm_sweep.search.actions.references import means_sweep
+from lstm_sweep.search.actions.references import Here, means_sweep
 from lstm_sweep.search.actions.status_report import status
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import store_to_read
 from lstm_sweep.search.store.curves import confirmed_of
 from lstm_sweep.search.store.reader import TrialRecord, scored_on
-from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.trial import Outcome
 
@@ -60,7 +59,7 @@ class TrialComparison:
         return self.to_dict() | trials
 
 
-def compare(first: str, second: str, *, settings: Settings) -> TrialComparison:
+def compare(here: Here, first: str, other: str) -> TrialComparison:
     """Compare two trials; each is `SWEEP/NUMBER`, a run ID or its beginning, or a sweep.
 
     Of a sweep it is the best trial; while it runs, also by the rounds of one that has not ended.
@@ -69,34 +68,32 @@ def compare(first: str, second: str, *, settings: Settings) -> TrialComparison:
         InputError: one of them does not exist, means several, or is a sweep without a result.
     """
     rows = dict[str, SweepRow]()
-    one, other = (_details(named, settings, rows) for named in (first, second))
-    mine, its = one.record.trial.config.to_dict(), other.record.trial.config.to_dict()
+    one, two = (_details(here, named, rows) for named in (first, other))
+    mine, its = one.record.trial.config.to_dict(), two.record.trial.config.to_dict()
     names = [name for name in {**mine, **its} if mine.get(name) != its.get(name)]
     differences = {name: (mine.get(name), its.get(name)) for name in names}
-    losses = _loss(one.record), _loss(other.record)
-    same = scored_on(one.record.tags) == scored_on(other.record.tags)
+    losses = _loss(one.record), _loss(two.record)
+    same = scored_on(one.record.tags) == scored_on(two.record.tags)
     elsewhere = "" if same else OTHER_DATA
     difference = spread = None
     if losses[0] is not None and losses[1] is not None and not elsewhere:
         difference = losses[1] - losses[0]
         spread = _spread(
-            store_to_read(settings), {one.record.trial.sweep, other.record.trial.sweep}
+            store_to_read(here.settings), {one.record.trial.sweep, two.record.trial.sweep}
         )
-    verdict = elsewhere or _verdict(one.record, other.record, difference, spread)
-    return TrialComparison(
-        one, other, differences, difference, spread, verdict, tuple(rows.values())
-    )
+    verdict = elsewhere or _verdict(one.record, two.record, difference, spread)
+    return TrialComparison(one, two, differences, difference, spread, verdict, tuple(rows.values()))
 
 
-def _details(reference: str, settings: Settings, rows: dict[str, SweepRow]) -> TrialDetails:
+def _details(here: Here, reference: str, rows: dict[str, SweepRow]) -> TrialDetails:
     """The trial that a reference means; its sweep is added to the rows if that names it."""
-    if not means_sweep(reference, settings=settings):
-        return show(reference, settings=settings)
-    best = status(reference, settings=settings).best
+    if not means_sweep(here, reference):
+        return show(here, reference)
+    best = status(here, reference).best
     if best is None:
         raise InputError(f"sweep '{reference}' has no trial with a result, expected one")
-    rows[reference] = sweep_row(reference, settings=settings)
-    return show(best.run_id, settings=settings)
+    rows[reference] = sweep_row(here, reference)
+    return show(here, best.run_id)
 
 
 def _loss(record: TrialRecord) -> float | None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.actions.lifecycle import SweepFailedError
-from lstm_sweep.search.actions.local import Wanted
+from lstm_sweep.search.actions.references import Wanted
 from lstm_sweep.search.actions.remote import THERE, Actions, Remote, field_of
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.actions.sweep_result import SweepResult

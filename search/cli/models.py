@@ -15,7 +15,7 @@ from typing import Any
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.errors import plain
 from lstm_sweep.models.scoring import bits
-from lstm_sweep.search import api
+from lstm_sweep.search.actions import models
 from lstm_sweep.search.actions.detect import Finding, Rule, Symbol
 from lstm_sweep.search.actions.generate import GenerationRequest
 from lstm_sweep.search.actions.local import Local
@@ -90,7 +90,7 @@ def generate(arguments: Namespace) -> int:
         arguments.count,
         arguments.seed,
     )
-    generated = api.generate(arguments.bundle, request)
+    generated = models.generate(arguments.bundle, request)
     if arguments.json:
         print_json(generated.to_dict())
         return DONE
@@ -112,7 +112,9 @@ def generate(arguments: Namespace) -> int:
 def detect(arguments: Namespace) -> int:
     """Print what an exported model does not expect in new data."""
     rule = Rule(arguments.below, arguments.candidates)
-    found = api.detect(arguments.bundle, arguments.data, rule, arguments.top, ends=arguments.ends)
+    found = models.detect(
+        arguments.bundle, arguments.data, rule, arguments.top, ends=arguments.ends
+    )
     if arguments.json:
         print_json(found.to_dict())
         return DONE

@@ -19,8 +19,8 @@ from anyio import CapacityLimiter
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search import api
 from lstm_sweep.search.actions import export as exporting
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import check_sweep_or_trial, existing_store
 from lstm_sweep.search.process.whole_files import replace_text
 from lstm_sweep.search.service.problems import ProblemError
@@ -162,10 +162,9 @@ class Bundles:
         scratch = Path(tempfile.mkdtemp(prefix=".bundle-", dir=self._folder))
         try:
             to = scratch / f"{record.trial.sweep}-{record.trial.number}"
-            exported = api.export(
+            exported = Local(self._store).export(
                 record.run_id,
                 str(to),
-                settings=self._store,
                 format=format,
                 unchecked=unchecked,
                 register=register,

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search import api
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.errors import QueueFullError, ServiceEndsError, SweepRunsError
 from lstm_sweep.search.actions.lifecycle import StoppedSweep, refuse_driven
 from lstm_sweep.search.actions.listings import SweepPage
-from lstm_sweep.search.actions.status_report import SweepStatusReport
+from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.status_report import BROKEN_OFF, SweepStatusReport
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service import queue
@@ -49,7 +49,7 @@ LATE_S = 30.0
 #: seconds for which a request deletes runs
 DELETING_S = 20.0
 #: states in the store of sweeps in the queue that have not ended
-GOES_ON = (*UNDER_WAY, api.BROKEN_OFF)
+GOES_ON = (*UNDER_WAY, BROKEN_OFF)
 #: errors of the store and of files, whose texts say all
 EXPECTED = (InputError, StoreError, OSError)
 
@@ -74,7 +74,7 @@ class Service:
     Methods raise `InputError` if what is asked for cannot be (`NoSuchRunError`, `SweepExistsError`,
     `SweepRunsError`, and `QueueFullError` if a user has too much in the queue, among them),
     `ServiceEndsError` once it ends, and `StoreError` if the store fails. Whatever only reads
-    trials, reports or bundles asks `search.api` with `reads`.
+    trials, reports or bundles asks `Local` with `reads`.
     """
 
     def __init__(
@@ -159,8 +159,8 @@ class Service:
         return replace(found, why=self._supervisor.why(rerun_id, "queued"))
 
     def sweeps(self, limit: int = 20, page: str = "") -> SweepPage:
-        """Some sweeps of the store, as `search.api.sweeps`, with states as of `status`."""
-        found = api.sweeps(settings=self.reads, limit=limit, page=page)
+        """Some sweeps of the store, as `Local.sweeps`, with states as of `status`."""
+        found = Local(self.reads).sweeps(limit=limit, page=page)
         queue = {one.run_id: one for one in self._queue}
         rows = [
             replace(row, state=self._state(queue[row.run_id], row.state))
@@ -177,8 +177,8 @@ class Service:
         return tuple(self._shown(queued[run_id]) for run_id in order)
 
     def status(self, name: str) -> SweepStatusReport:
-        """The state of a sweep, as `search.api.status`; `why` also says for what it waits."""
-        report = api.status(name, settings=self.reads)
+        """The state of a sweep, as `Local.status`; `why` also says for what it waits."""
+        report = Local(self.reads).status(name)
         found = next((one for one in self._queue if one.run_id == report.run_id), None)
         if found is None and report.state == "queued":
             return replace(report, why=queue.NOT_SIGNED)
@@ -193,7 +193,7 @@ class Service:
         with self._one_change_of(name):
             self._take_out(name)
             try:
-                api.pause(name, settings=self.settings.store)
+                Local(self.settings.store).pause(name)
             finally:
                 self._shared.forget(name)
         return self.status(name)
@@ -203,14 +203,14 @@ class Service:
         with self._one_change_of(name):
             self._take_out(name)
             try:
-                return api.stop(name, settings=self.settings.store)
+                return Local(self.settings.store).stop(name)
             finally:
                 self._shared.forget(name)
 
     def resume(
         self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""
     ) -> SweepStatusReport:
-        """Queue a sweep that is paused or has ended; `changes` as of `search.api.resume`.
+        """Queue a sweep that is paused or has ended; `changes` as of `Local.resume`.
 
         They add to those that it waits with, and replace a driver that has not begun. One that runs
         goes on, and is refused if that would change it. A sweep that was launched without a service
@@ -267,10 +267,10 @@ class Service:
             raise none  # it has just ended
 
     def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
-        """Delete a sweep that has ended, as `search.api.delete`, for a while."""
+        """Delete a sweep that has ended, as `Local.delete`, for a while."""
         settings = self.settings.store
         if dry_run:
-            return api.delete(name, settings=settings, dry_run=True)
+            return Local(settings).delete(name, dry_run=True)
         with self._one_change_of(name):  # so that it is not queued meanwhile
             with self._alone():
                 run = reader.existing_sweep(self._store, name)
@@ -280,7 +280,7 @@ class Service:
                         f"first"
                     )
             try:
-                return api.delete(name, settings=settings, within_s=DELETING_S)
+                return Local(settings).delete(name, within_s=DELETING_S)
             finally:
                 self._shared.forget(name)
 
@@ -293,8 +293,7 @@ class Service:
             return owner is None or queue.owner_of(self._store, run) == owner
 
         try:
-            return api.prune(
-                settings=self.settings.store,
+            return Local(self.settings.store).prune(
                 older_than_s=older_than_s,
                 keep_best=keep_best,
                 dry_run=dry_run,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search import api
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.queue import Submission
@@ -104,8 +104,8 @@ def rounds_of(settings: Settings, name: str) -> dict[str, list[dict[str, Any]]]:
     """What does not depend on the time of each round of each trial of a sweep."""
     timed = ("round_seconds", "symbols_per_second", "scoring_seconds")
     found = {}
-    for record in api.trials(name, settings=settings):
-        rows = api.show(record.trial.id, settings=settings).by_epoch
+    for record in Local(settings).trials(name):
+        rows = Local(settings).show(record.trial.id).by_epoch
         kept = [{k: v for k, v in row.items() if k not in timed} for row in rows]
         found[record.trial.id.rpartition("/")[2]] = kept
     return found
@@ -141,12 +141,12 @@ def test_kills_a_drain_and_restarts_lose_nothing_and_change_no_bit(site: Site) -
 
     assert site.end(signal.SIGTERM) == 0
     assert driver_processes(site.folder) == []
-    assert api.status("long", settings=site.settings).state in ("interrupted", "finished")
+    assert Local(site.settings).status("long").state in ("interrupted", "finished")
 
     site.start()
     until(lambda: _states(site) == {"finished"}, "both end")
     until(lambda: site.ask("queue")["queue"] == [], "the queue is empty")
-    assert len(api.sweeps(settings=site.settings)) == 2
+    assert len(Local(site.settings).sweeps()) == 2
     assert site.end(signal.SIGTERM) == 0
 
     alone = site.folder / "alone.yaml"
@@ -157,7 +157,7 @@ def test_kills_a_drain_and_restarts_lose_nothing_and_change_no_bit(site: Site) -
 
 def _driving(site: Site, name: str) -> int | None:
     """The process that has renewed its lease of a sweep, as it does once it drives it."""
-    run_id = api.status(name, settings=site.settings).run_id
+    run_id = Local(site.settings).status(name).run_id
     driver = lease.holder(site.store.tags(run_id))
     return driver.pid if driver and driver.beat else None
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search import api
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.queue import Submission
 from lstm_sweep.search.service.settings import service_folder
@@ -83,9 +83,7 @@ def test_two_sweeps_share_a_cluster_whose_nodes_come_and_go(
     assert _ask(url, "sweeps/b/resume", b"{}")["state"] in ("queued", "running")
     wait_until(lambda: slots() == {}, service, 500)
     for name in ("a", "b"):
-        ends = Counter(
-            (row.trial.number, row.outcome) for row in api.trials(name, settings=settings)
-        )
+        ends = Counter((row.trial.number, row.outcome) for row in Local(settings).trials(name))
         complete = {number: count for (number, how), count in ends.items() if how == "complete"}
         assert complete == dict.fromkeys(range(TRIALS[name]), 1)
         assert {how for _, how in ends} <= {"complete", "lost"}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search import api
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.engines import hardware
 from lstm_sweep.search.store.settings import load
 from tests.chaos.processes import MARK, kill, marked
@@ -103,9 +103,9 @@ def rounds_of(folder: Path) -> list[list[dict[str, Any]]]:
     """What does not depend on the time of each round of the first trials of a sweep."""
     settings = load(folder, {})
     found = []
-    for record in api.trials("s", settings=settings):
+    for record in Local(settings).trials("s"):
         assert record.outcome == "complete"
-        rows = api.show(record.trial.id, settings=settings).by_epoch
+        rows = Local(settings).show(record.trial.id).by_epoch
         kept = [{k: v for k, v in row.items() if k not in TIMED} for row in rows]
         found.append((record.trial.number, kept))
     return [kept for _, kept in sorted(found, key=lambda one: one[0])]

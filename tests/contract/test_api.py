@@ -13,9 +13,10 @@ from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.network.evaluation import evaluate
-from lstm_sweep.search import api
 from lstm_sweep.search.actions.detect import Rule
 from lstm_sweep.search.actions.generate import GenerationRequest, predictor_of
+from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.models import detect, generate
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.store.settings import Settings, load
 from tests.contract.test_side_effects import nothing_changed
@@ -37,24 +38,24 @@ def settings(workplace: Callable[[str], Path], data: Path) -> Settings:
     """A store with a sweep of one trial."""
     found = load(workplace("api"), {})
     spec = tiny_spec(data=str(data), name="s", trials=1, workers=1, **PLAIN)
-    assert dict(api.launch(spec, settings=found).trials) == {"complete": 1}
+    assert dict(Local(found).launch(spec).trials) == {"complete": 1}
     return found
 
 
 def test_a_trial_is_trained_again_and_varied(settings: Settings) -> None:
     reading = Reading()
     with nothing_changed():
-        again = api.rerun("s/0", settings=settings, observer=reading)
-    [first] = api.trials("s", settings=settings)
+        again = Local(settings).rerun("s/0", observer=reading)
+    [first] = Local(settings).trials("s")
     assert reading.lines == [f"training s/0 again (run {first.run_id})"]
     assert (again.verdict, again.epochs_compared) == ("identical", 2)
-    shown = api.show(again.rerun_run_id, settings=settings).to_dict()
+    shown = Local(settings).show(again.rerun_run_id).to_dict()
     assert (shown["phase"], shown["val_loss"]) == ("rerun", first.best_val_loss)
     refused = Reading()
     with pytest.raises(InputError, match="sequence_length"):
-        api.rerun("s/0", settings=settings, changes={"sequence_length": 5_000}, observer=refused)
+        Local(settings).rerun("s/0", changes={"sequence_length": 5_000}, observer=refused)
     assert refused.lines == []
-    varied = api.rerun("s/0", settings=settings, changes={"epochs": 1})
+    varied = Local(settings).rerun("s/0", changes={"epochs": 1})
     assert varied.variation == {"epochs": {"was": 2, "is": 1}}
 
 
@@ -71,7 +72,7 @@ def loss_on_all_test_data(bundle: str, data: Path) -> float:
 def test_a_model_is_exported_and_used(settings: Settings, data: Path, tmp_path: Path) -> None:
     bundle = str(tmp_path / "best")
     with nothing_changed():
-        exported = api.export("s", bundle, settings=settings)
+        exported = Local(settings).export("s", bundle)
     assert (exported.bundle, exported.trial, exported.windows) == (bundle, "s/0", 100)
     assert exported.test_loss == pytest.approx(loss_on_all_test_data(bundle, data), rel=1e-5)
     assert exported.max_difference is not None
@@ -79,13 +80,13 @@ def test_a_model_is_exported_and_used(settings: Settings, data: Path, tmp_path: 
         "max_difference": exported.max_difference, "windows": 100,
     }  # fmt: skip
     with pytest.raises(InputError, match="found something there"):
-        api.export("s", bundle, settings=settings)
+        Local(settings).export("s", bundle)
     request = GenerationRequest(prompt="sun", length=5, temperature=1.0, count=2, seed=3)
     with nothing_changed():
-        turns = list(api.generate(bundle, request))
+        turns = list(generate(bundle, request))
     assert [len(turn) for turn in turns] == [2] * 5
-    told = api.generate(bundle, request).to_dict()
+    told = generate(bundle, request).to_dict()
     assert told["sequences"] == ["".join(map(str, row)) for row in zip(*turns, strict=True)]
     with nothing_changed():
-        found = api.detect(bundle, str(data), Rule(below=0.001, candidates=1), top=3)
+        found = detect(bundle, str(data), Rule(below=0.001, candidates=1), top=3)
     assert found.symbols == 6_000 and len(found.findings) == 3 <= found.unexpected

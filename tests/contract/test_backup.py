@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search import api
 from lstm_sweep.search.actions import references
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.auth import TokenFile
 from lstm_sweep.search.service.queue import Submission
@@ -52,23 +52,23 @@ def fill(settings: Settings, data: Path) -> None:
     def spec(name: str) -> SweepSpec:
         return tiny_spec(data=str(data), name=name, trials=2, **PLAIN)
 
-    api.launch(spec("s"), settings=settings)
+    Local(settings).launch(spec("s"))
     queue.submit(MlflowStore(settings), spec("waits"), Submission(owner="ann"))
-    api.pause("waits", settings=settings)
+    Local(settings).pause("waits")
 
 
 def check(settings: Settings, folder: Path) -> None:
     """All is there, and goes on."""
-    states = {row.sweep: row.state for row in api.sweeps(settings=settings)}
+    states = {row.sweep: row.state for row in Local(settings).sweeps()}
     assert states == {"s": "finished", "waits": "paused"}
-    best = api.trials("s", settings=settings).best
+    best = Local(settings).trials("s").best
     assert best
     weights = MlflowStore(settings).fetch(best.run_id, f"{WEIGHTS}/model.keras", folder)
     assert weights.read_bytes() == b"weights"
-    api.resume("waits", {}, settings=settings)
-    assert api.status("waits", settings=settings).state == "finished"
-    api.resume("s", {"trials": 3}, settings=settings)
-    assert len(api.trials("s", settings=settings)) == 3
+    Local(settings).resume("waits", {})
+    assert Local(settings).status("waits").state == "finished"
+    Local(settings).resume("s", {"trials": 3})
+    assert len(Local(settings).trials("s")) == 3
 
 
 def test_an_sqlite_store_is_restored_and_moved(folder: Path, data: Path, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_an_sqlite_store_is_restored_and_moved(folder: Path, data: Path, tmp_pat
     in_use.execute("SELECT count(*) FROM runs").fetchall()
     run_as_told("backup: sqlite", folder)
     in_use.close()
-    api.delete("s", settings=load(folder, {}))
+    Local(load(folder, {})).delete("s")
     shutil.rmtree(folder / "mlartifacts")
     checkpoint.unlink()
     run_as_told("restore: sqlite", folder)

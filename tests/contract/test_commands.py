@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import lstm_sweep
-from lstm_sweep.search import api, cli
+from lstm_sweep.search import cli
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.cli.main import COMMANDS
 from lstm_sweep.search.cli.progress import COMMON, SCHEMA
 from lstm_sweep.search.service import queue
@@ -174,7 +175,7 @@ def test_each_command_is_compared() -> None:
 def test_a_command_is_the_same_by_a_service(
     command: str, place: Place, both: Callable[..., list[Printed]]
 ) -> None:
-    run_id = api.trials("s", settings=place.service.settings.store).to_list()[0]["run_id"]
+    run_id = Local(place.service.settings.store).trials("s").to_list()[0]["run_id"]
     for more in ([], ["--json"]):
         words = [run_id if word == "RUN" else word for word in command.split()]
         home, remote = both(*words, *more)

@@ -14,10 +14,11 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search import api, cli
+from lstm_sweep.search import cli
 from lstm_sweep.search.actions import deletion
 from lstm_sweep.search.actions.errors import SweepRunsError
 from lstm_sweep.search.actions.export import register
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.service import Service
@@ -79,9 +80,9 @@ def test_a_deleted_sweep_leaves_nothing_and_its_name_is_free(
     sweep(store, corpus, "other")
     others = len(files_of(store)) if is_sqlite(store) else 0
     records = sweep(store, corpus)
-    would = api.delete("s", settings=store.settings, dry_run=True)
+    would = Local(store.settings).delete("s", dry_run=True)
     assert len(reader.trials(store, "s")) == 3
-    found = api.delete("s", settings=store.settings)
+    found = Local(store.settings).delete("s")
     assert found.freed.bytes == would.freed.bytes > 0
     assert found.freed.runs == would.freed.runs >= 4  # its own, trials and baselines
     assert found.freed.marked == (0 if is_sqlite(store) else found.freed.runs)
@@ -97,7 +98,7 @@ def test_a_deleted_sweep_leaves_nothing_and_its_name_is_free(
                 query = f"SELECT count(*) FROM {table} WHERE run_uuid = ?"
                 assert database.execute(query, [records[1].run_id]).fetchone() == (0,)
     with pytest.raises(NoSuchRunError):
-        api.delete("s", settings=store.settings)
+        Local(store.settings).delete("s")
     assert len(sweep(store, corpus)) == 3
     assert len(reader.trials(store, "other")) == 3
 
@@ -108,7 +109,7 @@ def test_a_version_of_a_registered_model_stays_with_its_files(
     best = sweep(store, corpus)[1]
     name = f"m{time.monotonic_ns()}"
     version = register(store, best, name, tmp_path, tmp_path, {"test_loss": 2.0})
-    found = api.delete("s", settings=store.settings)
+    found = Local(store.settings).delete("s")
     assert found.freed.kept == (f"version 1 of {name}",)
     model = store.client.get_logged_model(version.model_id)
     place = store.experiment.place_of_model(model)
@@ -129,14 +130,14 @@ def test_what_breaks_off_is_gone_on_with_and_the_sweep_does_not_go_on(
 
     monkeypatch.setattr(deleting, "delete", break_off)
     with pytest.raises(KeyboardInterrupt):
-        api.delete("s", settings=store.settings)
+        Local(store.settings).delete("s")
     with pytest.raises(InputError, match="is being deleted"):
-        api.resume("s", {"trials": 9}, settings=store.settings)
+        Local(store.settings).resume("s", {"trials": 9})
     with pytest.raises(InputError, match="is being deleted"):
         queue.requeue(store, "s", {"trials": 9}, "ann")
-    left = api.delete("s", settings=store.settings, within_s=1, clock=itertools.count().__next__)
+    left = Local(store.settings).delete("s", within_s=1, clock=itertools.count().__next__)
     assert left.left > 0
-    assert api.delete("s", settings=store.settings).left == 0
+    assert Local(store.settings).delete("s").left == 0
     assert reader.find_sweep(store, "s") is None
 
 
@@ -146,12 +147,12 @@ def test_a_sweep_that_runs_or_waits_is_not_deleted(store: MlflowStore, corpus: C
     lease = Lease(store, run_id)
     lease.take()
     with pytest.raises(SweepRunsError, match="drives it"):
-        api.delete("s", settings=store.settings)
+        Local(store.settings).delete("s")
     lease.release()
     store.log(run_id, tags={Tag.LEASE: "", Tag.QUEUED: "yes"})
     with pytest.raises(SweepRunsError, match="waits in the queue of a service"):
-        api.delete("s", settings=store.settings)
-    assert api.prune(settings=store.settings, older_than_s=0).left_out
+        Local(store.settings).delete("s")
+    assert Local(store.settings).prune(older_than_s=0).left_out
     store.log(run_id, tags={Tag.QUEUED: "no"})
     assert Tag.PRUNED not in store.tags(run_id) and len(reader.trials(store, "s")) == 3
 
@@ -160,7 +161,7 @@ def test_a_deletion_that_is_refused_leaves_the_mark_of_a_pruned_sweep(
     store: MlflowStore, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep(store, corpus)
-    api.prune(settings=store.settings, older_than_s=0, keep_best=True)
+    Local(store.settings).prune(older_than_s=0, keep_best=True)
     run = reader.existing_sweep(store, "s")
     lease, log = Lease(store, run.info.run_id), store.log
     lease.take()
@@ -202,7 +203,7 @@ def test_prune_takes_what_ended_long_ago(store: MlflowStore, corpus: Corpus) -> 
 
     def prune(**more: Any) -> list[str]:
         given: dict[str, Any] = {"older_than_s": 30 * DAY_S, "now": lambda: later} | more
-        found = api.prune(settings=store.settings, **given)
+        found = Local(store.settings).prune(**given)
         assert found.freed.runs == sum(one.freed.runs for one in found.sweeps)
         return [one.sweep for one in found.sweeps]
 
@@ -216,20 +217,20 @@ def test_prune_takes_what_ended_long_ago(store: MlflowStore, corpus: Corpus) -> 
 
 def test_the_best_trial_may_stay(store: MlflowStore, corpus: Corpus) -> None:
     records = sweep(store, corpus)
-    given: dict[str, Any] = {"settings": store.settings, "older_than_s": 0, "keep_best": True}
-    would = api.prune(dry_run=True, **given)
-    found = api.prune(**given)
+    given: dict[str, Any] = {"older_than_s": 0, "keep_best": True}
+    would = Local(store.settings).prune(dry_run=True, **given)
+    found = Local(store.settings).prune(**given)
     assert found.freed == replace(would.freed, marked=found.freed.marked)
     assert found.freed.runs == 2
     [best] = reader.trials(store, "s")
     assert (best.run_id, best.has_weights) == (records[1].run_id, True)
     assert store.bytes_of(best.run_id) > 0 and registry.logged_model_of(store, best.run_id)
-    assert reader.baselines(store, "s") and api.status("s", settings=store.settings).best
-    assert api.report("s", settings=store.settings).html
+    assert reader.baselines(store, "s") and Local(store.settings).status("s").best
+    assert Local(store.settings).report("s").html
     with pytest.raises(InputError, match="all of it but its best trial was pruned"):
-        api.resume("s", {"trials": 9}, settings=store.settings)
-    assert api.prune(**given).sweeps == ()
-    assert [one.sweep for one in api.prune(settings=store.settings, older_than_s=0).sweeps] == ["s"]
+        Local(store.settings).resume("s", {"trials": 9})
+    assert Local(store.settings).prune(**given).sweeps == ()
+    assert [one.sweep for one in Local(store.settings).prune(older_than_s=0).sweeps] == ["s"]
     assert reader.sweeps(store) == []
 
 

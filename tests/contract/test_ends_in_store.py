@@ -10,9 +10,9 @@ import pytest
 
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import WORKFLOW
-from lstm_sweep.search import api
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.errors import DifferentSearchError
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver.corpus_task import load_same_corpus
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.report import _entropy
@@ -52,7 +52,7 @@ def begin(store: Store, **fields: Any) -> Any:
     """Begin a sweep, end it after one trial, and return its run."""
     observer = EndsAfterOne()
     spec = spec_of(**fields)
-    api.launch(spec, settings=store.settings, observer=observer, interrupts=observer.request)
+    Local(store.settings).launch(spec, observer=observer, interrupts=observer.request)
     return reader.existing_sweep(store, "s")
 
 
@@ -71,7 +71,7 @@ def test_a_sweep_notes_that_its_corpus_has_ends_and_goes_on_with_them(store: Sto
     with_ends = corpora.load(spec_of().source())
     assert run.data.tags[Tag.CORPUS_DIGEST] == with_ends.digest
     assert _entropy(run, reader.written_spec(run)) == WORKFLOW.entropy(ends=True)
-    done = api.resume("s", {}, settings=store.settings, spec=spec_of())
+    done = Local(store.settings).resume("s", {}, spec=spec_of())
     assert dict(done.trials) == {"complete": 3}
     assert targets_of(store) == [True] * 3
 
@@ -79,4 +79,4 @@ def test_a_sweep_notes_that_its_corpus_has_ends_and_goes_on_with_them(store: Sto
 def test_ends_are_a_part_of_the_search_that_may_not_change(store: Store) -> None:
     begin(store, ends=False)
     with pytest.raises(DifferentSearchError, match="ends was False, is True"):
-        api.resume("s", {}, settings=store.settings, spec=spec_of(ends=True))
+        Local(store.settings).resume("s", {}, spec=spec_of(ends=True))

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search import api
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.cli.progress import Lines
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.values.trial import Ended, Outcome
@@ -63,6 +63,6 @@ def test_lines_and_statuses_of_every_outcome(
         7: "FAILED",
         8: "FAILED",
     }
-    report = api.status("s", settings=store.settings)
+    report = Local(store.settings).status("s")
     assert (report.why, report.best and report.best.trial) == ("all 9 trials are done", "s/4")
     assert reader.existing_sweep(store, "s").info.status == "FINISHED"

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search import api
 from lstm_sweep.search.actions import models, references
 from lstm_sweep.search.actions.errors import SweepExistsError
 from lstm_sweep.search.actions.lifecycle import SweepFailedError
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
@@ -84,11 +84,11 @@ def begun(workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.Monk
 
 
 def launch(settings: Settings, data: Path) -> None:
-    api.launch(tiny_spec(data=str(data), **SPEC), settings=settings)
+    Local(settings).launch(tiny_spec(data=str(data), **SPEC))
 
 
 def resume(settings: Settings) -> None:
-    api.resume("s", {}, settings=settings)
+    Local(settings).resume("s", {})
 
 
 def copy_of(begun: Path, folder: Path) -> Settings:
@@ -164,7 +164,7 @@ def test_a_rerun_that_failed_can_be_called_again(
     resume(settings)
 
     def rerun() -> None:
-        assert api.rerun("s/1", settings=settings).verdict == "identical"
+        assert Local(settings).rerun("s/1").verdict == "identical"
 
     made = requests.counted(rerun)
     assert made > 10

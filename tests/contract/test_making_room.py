@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search import api
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
@@ -72,7 +72,7 @@ def test_a_trial_makes_room_and_goes_on_in_its_run(
 
     def look() -> None:
         record = reader.trials(store, "s")[-1]
-        report = api.status("s", settings=store.settings)
+        report = Local(store.settings).status("s")
         seen.append((record.status, record.tags.get(Tag.MAKES_ROOM, ""), report.why))
 
     engine = Shared(4, 8, look)
@@ -87,7 +87,7 @@ def test_a_trial_makes_room_and_goes_on_in_its_run(
     for record in records:
         first, second = LOSSES[record.trial.number]
         assert store.history(record.run_id, "val_loss") == {1: first, 2: second}
-    assert api.status("s", settings=store.settings).why == "all 4 trials are done"
+    assert Local(store.settings).status("s").why == "all 4 trials are done"
     assert set(engine.demands) == {0, 1}
 
 
@@ -136,6 +136,6 @@ def test_what_the_status_says_is_taken_back(
     store = store_in(workplace("taken-back"))
     told: list[Any] = []
     engine = Shared(3, 6)
-    engine._watch = lambda message: told.append(api.status("s", settings=store.settings).why)
+    engine._watch = lambda message: told.append(Local(store.settings).status("s").why)
     four_trials(store, corpus, data, engine=engine).run()
     assert told[-1] is None

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search import api
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.listings import unfinished
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import NoSuchRunError
@@ -53,14 +53,14 @@ def store(workplace: Callable[[str], Path]) -> MlflowStore:
 @pytest.mark.parametrize(
     "request_of, most",
     [
-        (lambda settings, store: api.sweeps(settings=settings, limit=20), 20),
-        (lambda settings, store: api.status("s-3", settings=settings), 1),
-        (lambda settings, store: refused(api.status, "none", settings), 5),
-        (lambda settings, store: refused(api.show, "none/1", settings), 5),
-        (lambda settings, store: refused(api.show, "s-3/1", settings), 6),
-        (lambda settings, store: refused(api.show, "a", settings), 0),
-        (lambda settings, store: refused(api.show, "abcd", settings), 0),
-        (lambda settings, store: unfinished(settings=settings), 2),
+        (lambda settings, store: Local(settings).sweeps(limit=20), 20),
+        (lambda settings, store: Local(settings).status("s-3"), 1),
+        (lambda settings, store: refused(Local(settings).status, "none"), 5),
+        (lambda settings, store: refused(Local(settings).show, "none/1"), 5),
+        (lambda settings, store: refused(Local(settings).show, "s-3/1"), 6),
+        (lambda settings, store: refused(Local(settings).show, "a"), 0),
+        (lambda settings, store: refused(Local(settings).show, "abcd"), 0),
+        (lambda settings, store: unfinished(Local(settings)), 2),
         (lambda settings, store: references.free_name(store, "s"), 20),
     ],
 )
@@ -71,9 +71,9 @@ def test_a_request_reads_few_of_many(store: MlflowStore, request_of: Any, most: 
     assert counted.runs <= most and counted.searches <= 5
 
 
-def refused(call: Any, reference: str, settings: Any) -> None:
+def refused(call: Any, reference: str) -> None:
     with pytest.raises(NoSuchRunError):
-        call(reference, settings=settings)
+        call(reference)
 
 
 def test_pages_have_each_sweep_once_newest_first_also_of_what_cannot_be_read(
@@ -82,11 +82,11 @@ def test_pages_have_each_sweep_once_newest_first_also_of_what_cannot_be_read(
     store.create_run("x", {Tag.ROLE: "sweep", Tag.NAME: "no name", Tag.SCHEMA: str(SCHEMA)})
     names, page, left_out = list[str](), "", 0
     while page or not names:
-        found = api.sweeps(settings=store.settings, limit=40, page=page)
+        found = Local(store.settings).sweeps(limit=40, page=page)
         assert len(found) <= 40
         names += [row.sweep for row in found]
         left_out += len(found.left_out)
         page = found.next_page
     assert (names, left_out) == ([f"s-{number}" for number in reversed(range(SWEEPS))], 1)
-    assert [row.sweep for row in api.sweeps(settings=store.settings)] == names
+    assert [row.sweep for row in Local(store.settings).sweeps()] == names
     assert len(reader.sweeps(store)) == SWEEPS

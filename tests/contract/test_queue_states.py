@@ -13,6 +13,7 @@ import pytest
 
 from lstm_sweep.search.actions.errors import SweepRunsError
 from lstm_sweep.search.actions.lifecycle import changes_of
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.service import queue
@@ -217,5 +218,5 @@ def test_what_a_sweep_waits_with_stays_if_it_is_paused_and_resumed(
         service.resume("s", changes)
     assert waiting_changes(store) == {"trials": 60, "minutes": 5}
     began_with = tiny_spec(data=str(data), trials=3, **PLAIN)
-    service.resume("s", changes_of("s", {"keep": 2}, settings=store.settings, spec=began_with))
+    service.resume("s", changes_of(Local(store.settings), "s", {"keep": 2}, spec=began_with))
     assert waiting_changes(store) == {"trials": 60, "minutes": 5, "keep": 2}

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search import api, cli
+from lstm_sweep.search import cli
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.models import Exported
 from lstm_sweep.search.process.new_paths import new_folder
 from lstm_sweep.search.service import bundles
@@ -74,15 +75,15 @@ def address(place: Place) -> Iterator[str]:
         yield address
 
 
-def export(reference: str, to: str, *, register: str | None, **more: Any) -> Exported:
+def export(reference: str, to: str, format: str, *, register: str | None, **more: Any) -> Exported:
     """Stands for the export of a network: a folder with files in it."""
     folder = new_folder(to)
     (folder / "deep").mkdir(parents=True)
     (folder / "model.keras").write_bytes(b"weights" * 1_000)
-    (folder / "deep" / "README.md").write_text(more["format"], encoding="utf-8")
+    (folder / "deep" / "README.md").write_text(format, encoding="utf-8")
     version = Version(register, 1, "m-1", True, "it is the first one") if register else None
     return Exported(
-        bundle=str(folder), format=more["format"], trial="s/1", test_loss=1.5,
+        bundle=str(folder), format=format, trial="s/1", test_loss=1.5,
         max_difference=0.0, windows=10, version=version, lines=("test loss 1.5",),
     )  # fmt: skip
 
@@ -97,7 +98,7 @@ def files_of(folder: str) -> dict[str, bytes]:
 def test_a_bundle_is_fetched(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(api, "export", export)
+    monkeypatch.setattr(Local, "export", staticmethod(export))
     printed = {}
     for to, more in (("home", []), ("away", ["--server", address])):
         command = ["export", "s", "--to", to, "--format", "savedmodel", *more]
@@ -118,7 +119,7 @@ def test_who_may_only_read_starts_no_export(address: str, monkeypatch: pytest.Mo
         made.append(reference)
         return export(reference, to, **more)
 
-    monkeypatch.setattr(api, "export", noted)
+    monkeypatch.setattr(Local, "export", staticmethod(noted))
     place = f"{address}/api/v1/sweeps/s"
     for path in (f"{place}/export", f"{place}/trials/1/export", f"{address}/sweeps/s/export"):
         with pytest.raises(urllib.error.HTTPError) as refused:
@@ -130,7 +131,7 @@ def test_who_may_only_read_starts_no_export(address: str, monkeypatch: pytest.Mo
 def test_a_bundle_for_which_there_is_no_room_is_not_begun(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(api, "export", None)
+    monkeypatch.setattr(Local, "export", None)
     monkeypatch.setattr(MlflowStore, "bytes_of", lambda *given: 1 << 29)
     assert cli.main(["export", "s", "--to", "new", "--server", address]) == 2
     assert "expected at most 2,147,483,648" in capsys.readouterr().err
@@ -139,7 +140,7 @@ def test_a_bundle_for_which_there_is_no_room_is_not_begun(
 def test_a_model_is_registered_once(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(api, "export", export)
+    monkeypatch.setattr(Local, "export", staticmethod(export))
     command = ["export", "s/1", "--to", "new", "--register", "words", "--server", address]
     assert cli.main(command) == 0
     assert "registered: version 1 of words, the champion" in capsys.readouterr().out
@@ -153,7 +154,7 @@ def test_a_model_is_registered_once(
 def test_a_bundle_that_was_changed_on_its_way_is_not_taken(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(api, "export", export)
+    monkeypatch.setattr(Local, "export", staticmethod(export))
     find = bundles.Bundles.find
 
     def other(self: bundles.Bundles, *given: Any, **more: Any) -> bundles.Bundle:

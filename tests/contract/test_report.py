@@ -11,7 +11,7 @@ import pytest
 import lstm_sweep
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search import api
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweep_result import stored_result
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.resume import close
@@ -56,7 +56,7 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
     spec = tiny_spec(trials=10, early_stopping=0, **AGAIN)
     state = sweep_of(store, corpus, ScriptedEngine(losses, endings=bad), spec).run()
     page = stored(store, state.run_id, tmp_path)
-    again = api.report("s", settings=store.settings)
+    again = Local(store.settings).report("s")
     cut = page.index("<footer>")
     assert page[:cut] == again.html[:cut]
     found = again.findings
@@ -72,7 +72,7 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
     assert found.training_symbols == pytest.approx(len(corpus.train), rel=0.01)
     assert found.is_over and found.time and found.best_over_time[-1][1] == found.best.loss
     monkeypatch.setattr(importance, "FEWEST_TRIALS", 3)
-    shares = api.report("s", settings=store.settings).findings.importance
+    shares = Local(store.settings).report("s").findings.importance
     assert shares.keys() == {"direction", "dropout"} and not found.importance
     assert "no room for &lt;b&gt;" in page and "2 of 11 attempts failed" in page
 
@@ -87,7 +87,7 @@ def test_a_sweep_of_few_trials_says_why_none_was_trained_again(
     assert state.report and state.report.omitted == why
     run = store.run(state.run_id)
     assert stored_result(store, run).omitted == why
-    found = api.report("s", settings=store.settings)
+    found = Local(store.settings).report("s")
     assert f"{why}." in found.html
     close(store, run, lambda error: None)  # as after its driver was killed in another sitting
     assert stored_result(store, store.run(state.run_id)).omitted == ""
@@ -98,7 +98,7 @@ def test_a_sweep_that_runs_has_a_report(store: MlflowStore, corpus: Corpus) -> N
 
     def look(message: RoundDone) -> None:
         if message.number == 2:
-            pages.append(api.report("s", settings=store.settings))
+            pages.append(Local(store.settings).report("s"))
 
     engine = ScriptedEngine({0: [3.0, 2.0], 1: [2.5, 1.5]}, watch=look)
     sweep_of(store, corpus, engine, tiny_spec(trials=2, **PLAIN)).run()
@@ -120,7 +120,7 @@ def test_a_trial_whose_driver_died_took_as_long_as_its_rounds(
     store.log(trial.run_id, tags=died | {"sweep.curve": "[[3.0, 4.0], [2.0, 3.5]]"})
     a_day_later = store.run(trial.run_id).info.start_time + 86_400_000
     store.client.set_terminated(trial.run_id, "KILLED", end_time=a_day_later)
-    [found] = api.report("s", settings=store.settings).findings.trials
+    [found] = Local(store.settings).report("s").findings.trials
     assert found.seconds == 7.5
 
 
@@ -129,12 +129,12 @@ def test_a_round_of_a_trial_that_runs_is_a_gain(store: MlflowStore, corpus: Corp
 
     def look(message: RoundDone) -> None:
         if message.number == 3:
-            pages.append(api.report("s", settings=store.settings))
+            pages.append(Local(store.settings).report("s"))
 
     losses = {0: [3.0, 2.0, 2.1], 1: [1.5, 1.0, 1.2]}
     engine = ScriptedEngine(losses, watch=look)
     sweep_of(store, corpus, engine, tiny_spec(3, trials=2, **PLAIN)).run()
-    live, end = pages[1], api.report("s", settings=store.settings)
+    live, end = pages[1], Local(store.settings).report("s")
     for found in (live.findings, end.findings):
         assert [loss for _, loss in found.gains] == [3.0, 2.0, 1.5, 1.0]
     assert live.findings.best and live.findings.best.id == "s/0"
@@ -161,7 +161,7 @@ def test_a_gain_is_when_its_round_was_reported(store: MlflowStore, corpus: Corpu
     for seconds, loss in ((20, 1.25), (40, 1.0), (41, 1.0)):
         store.client.log_metric(state.run_id, "best_val_loss", loss, began + seconds * 1000, 2)
     store.client.log_metric(second, "best_val_loss", 1.0, began + 40_000, 3)
-    report = api.report("s", settings=store.settings)
+    report = Local(store.settings).report("s")
     assert report.findings.gains[-2:] == ((20.0, 1.25), (40.0, 1.0))
     assert report.findings.best_over_time[-1] == (600.0, 1.0)
     said = report.html.replace("\xa0", " ")
@@ -175,7 +175,7 @@ def test_a_sweep_that_went_on_has_the_gains_of_both_sittings(
     with pytest.raises(KeyboardInterrupt):
         sweep_of(store, corpus, ScriptedEngine(losses, interrupt=True), spec).run()
     go_on(store, corpus, ScriptedEngine(losses))
-    found = api.report("s", settings=store.settings).findings
+    found = Local(store.settings).report("s").findings
     assert [loss for _, loss in found.gains] == [3.0, 2.0, 1.5]
     times = [seconds for seconds, _ in found.gains]
     assert times == sorted(times) and times[-1] <= found.seconds
@@ -222,7 +222,7 @@ def test_what_cannot_be_read_is_left_out(store: MlflowStore, corpus: Corpus) -> 
     store.log(other.run_id, tags={"sweep.curve": '[["x"]]'})
     odd = {"sweep.spec.0": '{"space": 7}', "sweep.time": "[]"}
     store.log(state.run_id, tags=odd)
-    found = api.report("s", settings=store.settings)
+    found = Local(store.settings).report("s")
     assert found.findings.left_out == 1 and "1 runs could not be read" in found.html
     assert found.findings.best and found.findings.best.id == other.trial.id
     assert found.findings.best.curve == () and found.findings.axes == ()
@@ -271,5 +271,5 @@ def test_a_file_that_cannot_be_is_refused_before_anything_is_read(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as refused:
-        api.report("s", settings=store.settings, to=to)
+        Local(store.settings).report("s", to=to)
     assert why in str(refused.value) and "a report to replace" in str(refused.value)

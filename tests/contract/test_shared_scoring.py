@@ -15,8 +15,8 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.network.evaluation import evaluate
 from lstm_sweep.models.network.program import StepwiseProgram, predictor_of
-from lstm_sweep.search import api
 from lstm_sweep.search.actions import generate
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.spaces.space import with_settings
 from tests.sweeps import PLAIN, tiny_spec
@@ -33,9 +33,9 @@ def test_losses_are_those_of_shared_windows_if_targets_are_side_by_side(
     )
     space = with_settings(spec.space, [f"{name}={value}" for name, value in fields.items()])
     spec = replace(spec, space=space)
-    assert dict(api.launch(spec, settings=settings).trials) == {"complete": 1}
+    assert dict(Local(settings).launch(spec).trials) == {"complete": 1}
     folder = tmp_path / "best"
-    api.export("s", str(folder), settings=settings)
+    Local(settings).export("s", str(folder))
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
     corpus, scoring = load_corpus(Source(data=str(data))), Scoring(100, 0, adjacent)

@@ -13,8 +13,8 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search import api
 from lstm_sweep.search.actions.errors import QueueFullError, ServiceEndsError, SweepExistsError
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.queue import Submission
@@ -186,7 +186,7 @@ def test_a_driver_that_begins_is_asked_to_end_until_it_does(store: Store, data: 
     driver = Lease(store, run_id)
     driver.take()
     with ThreadPoolExecutor() as pool:
-        stopping = pool.submit(api.stop, "s", settings=store.settings)
+        stopping = pool.submit(Local(store.settings).stop, "s")
         for _ in range(2):
             until(lambda: stopping.done() or Tag.STOP in store.tags(run_id))
             assert not stopping.done(), stopping.result()

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search import api, cli
+from lstm_sweep.search import cli
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.cli.main import build_parser
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.values.trial import Ended, Outcome
@@ -53,7 +54,7 @@ Printed = tuple[int, str, str]
 def test_commands_at_home_and_by_a_service(
     place: Place, address: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_id = api.trials("s", settings=place.service.settings.store).to_list()[0]["run_id"]
+    run_id = Local(place.service.settings.store).trials("s").to_list()[0]["run_id"]
 
     def run(*words: str) -> Printed:
         code = cli.main([run_id if word == "RUN" else word for word in words])

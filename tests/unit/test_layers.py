@@ -24,7 +24,6 @@ LAYERS = {
         {"engines", "store", "report"},
         {"driver"},
         {"actions"},
-        {"api"},
         {"service"},
         {"cli"},
     ],

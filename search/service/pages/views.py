@@ -16,9 +16,9 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse
 from starlette.responses import Response as PlainResponse
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search import api
 from lstm_sweep.search.actions.errors import NAMED
 from lstm_sweep.search.actions.listings import SweepRow
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import store_of_sweep
 from lstm_sweep.search.actions.trial_comparison import OTHER_DATA
 from lstm_sweep.search.driver.report import read_findings
@@ -295,7 +295,7 @@ async def trial_page(sweep: SweepName, number: Number, request: Request, site: T
     mlflow = mlflow_for(site, request)
 
     def ask(looks: Looks) -> str:
-        details = api.show(f"{sweep}/{number}", settings=site.store)
+        details = Local(site.store).show(f"{sweep}/{number}")
         store = store_of_sweep(sweep, site.store)
         found = _findings(store, reader.existing_sweep(store, sweep))
         shown = details.to_dict()

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from lstm_sweep.search.actions.listings import unfinished
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.transfers import OCTETS, TAR
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import schemas as shows
@@ -201,7 +202,7 @@ async def delete_corpus(corpus: CorpusId, site: TheSite, user: TheUser) -> Respo
             owner = site.uploads.corpus(corpus).owner
             check_owner(user, owner, f"corpus '{corpus}'")
             folder = f"{realpath(site.uploads.folder_of(corpus))}/"
-            for row in unfinished(settings=site.service.settings.store):
+            for row in unfinished(Local(site.service.settings.store)):
                 if row.data and realpath(row.data).startswith(folder):
                     raise ProblemError(
                         409,

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search import api
 from lstm_sweep.search.actions.dry_run import DryRun
 from lstm_sweep.search.actions.lifecycle import StoppedSweep, changes_of, named_changes
 from lstm_sweep.search.actions.listings import page_of
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import store_of_sweep
 from lstm_sweep.search.driver.resume import how_to_go_on
 from lstm_sweep.search.service import answers
@@ -145,7 +145,7 @@ async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The result of a sweep as `launch` prints it, or its state and best trials until it ends."""
 
     def ask() -> dict[str, Any]:
-        found = api.result(sweep, settings=site.store)
+        found = Local(site.store).result(sweep)
         return found.document() | {"why": site.names.named(found.why)}
 
     return answers.response(request, await site.answers.get(request, ("result", sweep), ask))
@@ -232,7 +232,7 @@ async def resume(
         if (named := changes.pop("template", None)) is not None:
             template = site.names.template(named)
         if spec or template:
-            changes = changes_of(sweep, changes, settings=site.store, spec=spec, template=template)
+            changes = changes_of(Local(site.store), sweep, changes, spec=spec, template=template)
         site.service.resume(sweep, changes, owner=user.name)
 
     def call_alone() -> None:
@@ -332,7 +332,7 @@ async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
     fields = body.given()
 
     def ask() -> dict[str, Any]:
-        return api.size(site.names.spec_of(fields)).document()
+        return Local().size(site.names.spec_of(fields)).document()
 
     return answers.document(await site.answers.read_corpus(ask))
 
@@ -365,7 +365,7 @@ def dry_run_of(site: Site, fields: Mapping[str, Any]) -> DryRun:
     spec = site.names.spec_of(fields)
     if settings.cluster:  # on which all sweeps run
         spec = dataclasses.replace(spec, on="ray")
-    found = api.dry_run(spec, settings=site.store, most_slots=settings.count_slots())
+    found = Local(site.store).dry_run(spec, most_slots=settings.count_slots())
     return found.with_places(site.names.named)
 
 
@@ -401,7 +401,7 @@ async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """A page on a sweep as it is now, be it finished or not: its result, and why."""
 
     def ask() -> dict[str, Any]:
-        found = api.report(sweep, settings=site.store)
+        found = Local(site.store).report(sweep)
         about = found.to_dict() | {"headline": found.headline}
         del about["report"]
         return {"html": site.names.named(found.html), "about": about}

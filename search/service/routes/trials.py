@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import FileResponse
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search import api
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import TRIAL, store_of_trial
 from lstm_sweep.search.actions.rerun import field_changes
 from lstm_sweep.search.driver.tasks import task_kind_of_run
@@ -76,7 +76,7 @@ async def trials(
     """
 
     def ask() -> dict[str, Any]:
-        found = api.trials(sweep, settings=site.store, top=limit, page=page)
+        found = Local(site.store).trials(sweep, top=limit, page=page)
         return {
             "trials": [one.document() for one in found],
             "baselines": dict(found.baselines),
@@ -90,7 +90,7 @@ async def trials(
 
 async def _show(reference: str, request: Request, site: Site) -> Response:
     def ask() -> dict[str, Any]:
-        return api.show(reference, settings=site.store).document()
+        return Local(site.store).show(reference).document()
 
     return answers.response(request, await site.answers.get(request, ("show", reference), ask))
 
@@ -136,7 +136,7 @@ async def compare(first: Reference, other: Reference, request: Request, site: Th
     """What differs in their configs and curves, and which one is better."""
 
     def ask() -> dict[str, Any]:
-        found = api.compare(first, other, settings=site.store).document()
+        found = Local(site.store).compare(first, other).document()
         for row in found["sweeps"]:
             row["data"] = site.names.data_named(row["data"] or "")
         return found

@@ -153,13 +153,13 @@ def test_the_trial_of_a_template_is_exported_as_its_kind_of_task_says(
 ) -> None:
     asked: list[Any] = []
 
-    def export(reference: str, to: str, **more: Any) -> Any:
-        asked.append((to, more["format"], more["unchecked"]))
+    def export(reference: str, to: str, format: str, **more: Any) -> Any:
+        asked.append((to, format, more["unchecked"]))
         Path(to).mkdir()
         template_bundle(Path(to))
         return type("Done", (), {"bundle": to, "version": None})
 
-    monkeypatch.setattr("lstm_sweep.search.actions.local.export", export)
+    monkeypatch.setattr("lstm_sweep.search.actions.local.Local.export", staticmethod(export))
     done = trial(folder).export(tmp_path / "best", unchecked=True)
     assert asked == [(str(tmp_path / "best"), "keras", True)]
     assert json.loads((done.folder / "config.json").read_text()) == done.config

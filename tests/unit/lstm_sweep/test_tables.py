@@ -14,7 +14,6 @@ import lstm_sweep as ls
 from lstm_sweep import _tables
 from lstm_sweep._sweep import Sweep
 from lstm_sweep.models.config import FIELDS, TrialConfig
-from lstm_sweep.search.actions import local
 from lstm_sweep.search.actions.listings import SweepTrials
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.reader import TrialRecord
@@ -98,9 +97,9 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
 
     def make(*records: TrialRecord, left_out: tuple[str, ...] = ()) -> Sweep:
         listing = SweepTrials(records, left_out, {"unigram": 3.0})
-        monkeypatch.setattr(local, "trials", lambda name, settings, top=None: listing)
+        monkeypatch.setattr(Local, "trials", lambda self, name, top=None: listing)
         status = SimpleNamespace(state="failed", why="10 trials in a row have failed")
-        monkeypatch.setattr(local, "status", lambda name, settings: status)
+        monkeypatch.setattr(Local, "status", lambda self, name: status)
         return Sweep("docs", Local(STORE))
 
     return make

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search import api
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
 
@@ -19,7 +19,7 @@ def spec(data: Path) -> SweepSpec:
 
 
 def test_it_says_what_a_sweep_would_do_and_creates_nothing(spec: SweepSpec, tmp_path: Path) -> None:
-    found = api.dry_run(spec, settings=load(tmp_path, {}))
+    found = Local(load(tmp_path, {})).dry_run(spec)
     assert not list(tmp_path.iterdir())
     assert (found.slots, found.budget.trials) == (2, 20)
     assert found.spec["targets"] != "auto" and found.spec["rounds_per_epoch"] != "auto"
@@ -35,7 +35,7 @@ def test_it_says_what_a_sweep_would_do_and_creates_nothing(spec: SweepSpec, tmp_
 
 def test_less_time_buys_fewer_trials(spec: SweepSpec, tmp_path: Path) -> None:
     settings = load(tmp_path, {})
-    short = api.dry_run(dataclasses.replace(spec, minutes=0.5), settings=settings)
-    long = api.dry_run(dataclasses.replace(spec, minutes=500.0), settings=settings)
+    short = Local(settings).dry_run(dataclasses.replace(spec, minutes=0.5))
+    long = Local(settings).dry_run(dataclasses.replace(spec, minutes=500.0))
     assert short.budget.seconds == 30.0 and (short.budget.trials or 0) < 20
     assert long.budget.trials == 20 and (long.budget.seconds or 1e9) < 60 * 500

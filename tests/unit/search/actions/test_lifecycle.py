@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search import api
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.errors import DifferentSearchError, SweepRunsError
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.driver.observer import Silent
@@ -66,7 +66,7 @@ class Place:
 
     def launch(self, **more: Any) -> SweepResult:
         """Run that sweep."""
-        return api.launch(self.spec(), settings=self.settings, **more)
+        return Local(self.settings).launch(self.spec(), **more)
 
     @property
     def store(self) -> Store:
@@ -142,11 +142,11 @@ def test_an_end_that_is_asked_for_closes_the_sweep_which_goes_on_later(place: Pl
     result = place.launch(observer=watching, interrupts=request)
     assert (result.state, result.goes_on) == (SweepStatus.INTERRUPTED, True)
     assert watching.told == ["started", "s/0", "ended"]
-    status = api.status("s", settings=place.settings)
+    status = Local(place.settings).status("s")
     assert status.slots == 1
     assert (status.state, status.why, status.eta_seconds) == ("interrupted", "interrupted", None)
     again = Watching()
-    done = api.resume("s", {}, settings=place.settings, observer=again)
+    done = Local(place.settings).resume("s", {}, observer=again)
     assert (done.state, dict(done.trials)) == (SweepStatus.FINISHED, {"complete": 3})
     assert "resumed: 1 trials have ended, 0 are tried again" in again.lines
 
@@ -156,16 +156,16 @@ def test_an_end_that_is_asked_for_closes_the_sweep_which_goes_on_later(place: Pl
 
 def test_a_finished_sweep_is_left_alone_and_told_from_the_store(place: Place) -> None:
     spec = place.spec(trials=8, confirm_configs=2, confirm_seeds=2)
-    launched = api.launch(spec, settings=place.settings)
+    launched = Local(place.settings).launch(spec)
     assert launched.confirmed and launched.baselines
     for changes in ({}, {"trials": 8}, {"keep": 1}):
-        told = api.resume("s", changes, settings=place.settings)
+        told = Local(place.settings).resume("s", changes)
         assert told.unchanged == (
             "finished with --trials 8 (all 8 trials are done); "
             "lstm-sweep resume s --trials N goes on with more of them"
         )
         assert told.to_dict() == launched.to_dict()
-    more = api.resume("s", {"trials": 12}, settings=place.settings)
+    more = Local(place.settings).resume("s", {"trials": 12})
     assert not more.unchanged and sum(more.trials.values()) > 8
 
 
@@ -173,10 +173,10 @@ def test_a_sweep_is_resumed_with_the_search_that_it_began_with(place: Place) -> 
     place.launch()
     other = place.spec(seed=4, trials=9)
     with pytest.raises(DifferentSearchError, match="seed was 0, is 4; expected the same search"):
-        api.resume("s", {}, settings=place.settings, spec=other)
+        Local(place.settings).resume("s", {}, spec=other)
     with pytest.raises(InputError, match=r"^'seed' may not change: "):
-        api.resume("s", {"seed": 4}, settings=place.settings)
-    more = api.resume("s", {"trials": 4}, settings=place.settings, spec=place.spec(trials=9))
+        Local(place.settings).resume("s", {"seed": 4})
+    more = Local(place.settings).resume("s", {"trials": 4}, spec=place.spec(trials=9))
     assert dict(more.trials) == {"complete": 4}
 
 
@@ -184,9 +184,9 @@ def test_a_sweep_that_runs_is_told_as_such_and_refused_to_others(place: Place) -
     seen = list[SweepStatusReport]()
 
     def look() -> None:
-        seen.append(api.status("s", settings=place.settings))
+        seen.append(Local(place.settings).status("s"))
         with pytest.raises(SweepRunsError, match=r"^sweep 's' runs: process \d+ on "):
-            api.resume("s", {"trials": 9}, settings=place.settings)
+            Local(place.settings).resume("s", {"trials": 9})
 
     place.launch(observer=Watching(look))
     assert [one.state for one in seen] == ["running"] * 3
@@ -198,14 +198,14 @@ def test_a_sweep_that_runs_is_told_as_such_and_refused_to_others(place: Place) -
 
 def test_a_sweep_whose_driver_has_died_is_told_as_such_and_put_in_order(place: Place) -> None:
     run_id = place.launch().run_id
-    ended = api.stop("s", settings=place.settings)
+    ended = Local(place.settings).stop("s")
     assert (ended.state, ended.had_ended) == ("finished", True)
     place.store.reopen(run_id)
     place.store.log(run_id, tags={Tag.STATE: "running", Tag.LEASE: ""})
-    left = api.status("s", settings=place.settings)
+    left = Local(place.settings).status("s")
     assert (left.state, left.why) == ("broken off", "the program that drove the sweep died")
-    assert [row.state for row in api.sweeps(settings=place.settings)] == ["broken off"]
-    stopped = api.stop("s", settings=place.settings)
+    assert [row.state for row in Local(place.settings).sweeps()] == ["broken off"]
+    stopped = Local(place.settings).stop("s")
     assert not stopped.had_ended and "lstm-sweep resume s" in stopped.advice
     assert stopped.to_dict() == {"sweep": "s", "run_id": run_id, "state": "stopped"}
 
@@ -215,22 +215,22 @@ def test_a_sweep_whose_driver_has_died_is_told_as_such_and_put_in_order(place: P
 
 def test_sweeps_trials_and_epochs_are_listed(place: Place) -> None:
     result = place.launch()
-    [row] = api.sweeps(settings=place.settings)
+    [row] = Local(place.settings).sweeps()
     assert row.to_dict() == {
         "sweep": "s", "run_id": result.run_id, "state": "finished", "trials_done": 3,
         "best_val_loss": pytest.approx(2.7), "data": str(place.data),
     }  # fmt: skip
-    trials = api.trials("s", settings=place.settings)
+    trials = Local(place.settings).trials("s")
     assert [record.trial.id for record in trials] == ["s/2", "s/1", "s/0"]
     assert dict(trials.baselines) == dict(result.baselines)
-    [best] = api.trials("s", settings=place.settings, top=1).to_list()
-    shown = api.show(best["run_id"][:8], settings=place.settings)
+    [best] = Local(place.settings).trials("s", top=1).to_list()
+    shown = Local(place.settings).show(best["run_id"][:8])
     assert [(epoch["epoch"], epoch["val_loss"]) for epoch in shown.by_epoch] == [
         (1, LOSSES[2][0]),
         (2, LOSSES[2][1]),
     ]
     assert shown.to_dict() | best == shown.to_dict()
-    status = api.status("s", settings=place.settings).to_dict()
+    status = Local(place.settings).status("s").to_dict()
     assert (status["state"], status["why"], status["trials"]) == (
         "finished", "all 3 trials are done", {"complete": 3},
     )  # fmt: skip
@@ -242,13 +242,13 @@ def test_sweeps_trials_and_epochs_are_listed(place: Place) -> None:
 def test_what_there_is_not_is_an_error_and_makes_no_store(tmp_path: Path) -> None:
     settings = load(tmp_path, {})
     asked: list[Callable[[], object]] = [
-        lambda: api.resume("s", {}, settings=settings),
-        lambda: api.stop("s", settings=settings),
-        lambda: api.status("s", settings=settings),
-        lambda: api.trials("s", settings=settings),
-        lambda: api.show("s/1", settings=settings),
-        lambda: api.rerun("s/1", settings=settings),
-        lambda: api.export("s", str(tmp_path / "best"), settings=settings),
+        lambda: Local(settings).resume("s", {}),
+        lambda: Local(settings).stop("s"),
+        lambda: Local(settings).status("s"),
+        lambda: Local(settings).trials("s"),
+        lambda: Local(settings).show("s/1"),
+        lambda: Local(settings).rerun("s/1"),
+        lambda: Local(settings).export("s", str(tmp_path / "best")),
     ]
     for ask in asked:
         with pytest.raises(InputError, match="no store at"):

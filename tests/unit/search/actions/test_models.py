@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search import api
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.settings import Settings
 
 
@@ -22,7 +22,7 @@ def test_without_the_extra_it_is_said_how_to_get_it(
     )
     settings = Settings(f"sqlite:///{tmp_path / 'mlflow.db'}", None, "test", "test")
     with pytest.raises(InputError) as refused:
-        api.export("s", str(tmp_path / "best"), settings=settings, format="onnx")
+        Local(settings).export("s", str(tmp_path / "best"), format="onnx")
     assert str(refused.value) == (
         f"--format onnx: it needs {lacking}, expected: pip install lstm-sweep[onnx]"
     )

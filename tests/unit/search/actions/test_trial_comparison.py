@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search import api
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -28,7 +28,7 @@ def store(workplace: Callable[[str], Path], corpus: Corpus, data: Path) -> Store
 
 
 def test_two_trials_are_compared_by_configs_curves_and_losses(store: Store) -> None:
-    found = api.compare("s/0", "s/1", settings=store.settings)
+    found = Local(store.settings).compare("s/0", "s/1")
     assert found.difference == pytest.approx(0.25)
     assert found.verdict.startswith("s/0 is 0.2500 better than s/1; what seeds change is not known")
     mine, its = (one.record.trial.config.to_dict() for one in (found.first, found.second))
@@ -36,7 +36,7 @@ def test_two_trials_are_compared_by_configs_curves_and_losses(store: Store) -> N
         name: (mine[name], its[name]) for name in mine if mine[name] != its[name]
     }
     assert [row["val_loss"] for row in found.second.by_epoch] == [2.4, 2.25]
-    swapped = api.compare("s/1", "s/0", settings=store.settings)
+    swapped = Local(store.settings).compare("s/1", "s/0")
     assert swapped.difference == pytest.approx(-0.25) and swapped.verdict == found.verdict
     assert list(found.to_dict()) == [
         "first", "second", "differences", "difference", "spread", "verdict", "sweeps",
@@ -44,10 +44,10 @@ def test_two_trials_are_compared_by_configs_curves_and_losses(store: Store) -> N
 
 
 def test_a_trial_of_other_data_is_not_compared(store: Store) -> None:
-    run_id = api.show("s/1", settings=store.settings).record.run_id
+    run_id = Local(store.settings).show("s/1").record.run_id
     was = store.tags(run_id)[Tag.CORPUS_DIGEST]
     store.log(run_id, tags={Tag.CORPUS_DIGEST: "0" * 32})
-    found = api.compare("s/0", "s/1", settings=store.settings)
+    found = Local(store.settings).compare("s/0", "s/1")
     store.log(run_id, tags={Tag.CORPUS_DIGEST: was})
     assert found.difference is None and "other data" in found.verdict
 
@@ -62,9 +62,9 @@ def test_trials_of_sweeps_with_other_seeds_are_compared_if_they_have_the_same_ta
     ):
         spec = tiny_spec(data=str(data), trials=1, epochs=1, **PLAIN, **seeds)
         sweep_of(store, corpus, ScriptedEngine({0: [2.5]}), spec, name=name).run()
-    assert api.compare("s/0", "t/0", settings=store.settings).difference == pytest.approx(0.5)
+    assert Local(store.settings).compare("s/0", "t/0").difference == pytest.approx(0.5)
     for trial in ("u/0", "v/0"):
-        other = api.compare("s/0", trial, settings=store.settings)
+        other = Local(store.settings).compare("s/0", trial)
         assert other.difference is None and "other targets" in other.verdict
 
 
@@ -85,8 +85,8 @@ def test_of_a_sweep_its_best_trial_is_compared(
     if not reader.find_sweep(store, "beef"):
         spec = tiny_spec(data=str(data), trials=1, epochs=1, **PLAIN)
         sweep_of(store, corpus, ScriptedEngine({0: [2.5]}), spec, name="beef").run()
-    found = api.compare(first, second, settings=store.settings)
+    found = Local(store.settings).compare(first, second)
     assert (found.first.record.trial.id, found.second.record.trial.id) == trials
-    expected = {row.sweep: row for row in api.sweeps(settings=store.settings)}
+    expected = {row.sweep: row for row in Local(store.settings).sweeps()}
     assert list(found.sweeps) == [expected[name] for name in named]
     assert found.difference is not None

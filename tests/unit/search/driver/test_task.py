@@ -12,8 +12,8 @@ import pytest
 from typing_extensions import override
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search import api
 from lstm_sweep.search.actions import models, references
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.driver import tasks
 from lstm_sweep.search.driver.sweep import Sweep
@@ -196,27 +196,27 @@ def settings(
 
 
 def test_it_is_launched_listed_shown_and_resumed_as_any_other(settings: Settings) -> None:
-    result = api.launch(SPEC, settings=settings)
+    result = Local(settings).launch(SPEC)
     assert (result.state, result.trials) == (SweepStatus.FINISHED, {"complete": SPEC.trials})
-    [row] = api.sweeps(settings=settings)
+    [row] = Local(settings).sweeps()
     assert (row.sweep, row.trials_done) == ("trees", SPEC.trials)
 
-    listed = api.trials("trees", settings=settings)
+    listed = Local(settings).trials("trees")
     assert len(listed) == SPEC.trials and not listed.left_out
     assert result.best and listed.rows[0].trial.id == result.best.trial
-    shown = api.show("trees/0", settings=settings)
+    shown = Local(settings).show("trees/0")
     assert set(shown.record.trial.config.to_dict()) == {"layers", "leaves"}
     assert shown.record.trial.objective == TreeTask.runs.objective
     assert len(shown.by_epoch) == 2
 
-    more = api.resume("trees", {"trials": SPEC.trials + 4}, settings=settings)
+    more = Local(settings).resume("trees", {"trials": SPEC.trials + 4})
     assert SPEC.trials < more.trials["complete"] <= SPEC.trials + 4 and len(more.trials) == 1
-    assert api.status("trees", settings=settings).state == "finished"
+    assert Local(settings).status("trees").state == "finished"
 
 
 def test_its_report_advises_what_it_can_do(settings: Settings) -> None:
-    api.launch(SPEC, settings=settings)
-    found = api.report("trees", settings=settings)
+    Local(settings).launch(SPEC)
+    found = Local(settings).report("trees")
     best = found.findings.best
     assert best and best.planned_epochs == best.best_epoch == 2  # its loss still fell
     said = [(one.text, one.command) for one in advice(found.findings)]

@@ -14,7 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search import api
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.service.metrics import Metrics
 from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.service import Figures
@@ -42,9 +42,9 @@ def test_a_sweep_is_submitted_and_found(place: Place, client: TestClient) -> Non
     assert (made.status_code, made.headers["location"]) == (201, f"{API}/sweeps/words-1")
     name = made.json()["sweep"]
     assert client.get(made.headers["location"]).json() == made.json()
-    expected = api.status(name, settings=place.service.settings.store).to_dict()
+    expected = Local(place.service.settings.store).status(name).to_dict()
     assert {**expected, "owner": made.json()["owner"]} == made.json()
-    [row] = api.sweeps(settings=place.service.settings.store).to_list()
+    [row] = Local(place.service.settings.store).sweeps().to_list()
     assert client.get(f"{API}/sweeps").json() == {
         "sweeps": [row | {"data": "server:words.txt"}],  # no path of the machine
         "left_out": [],
@@ -121,7 +121,7 @@ def test_trials_come_in_pages_and_are_found_by_their_runs(
     place: Place, client: TestClient, data: Path
 ) -> None:
     place.launch(data)
-    expected = api.trials("s", settings=place.service.settings.store).to_list()
+    expected = Local(place.service.settings.store).trials("s").to_list()
     pages, page = list[str](), ""
     while page is not None:
         found = client.get(f"{API}/sweeps/s/trials?limit=2&page={page}").json()
@@ -190,7 +190,7 @@ def test_who_looks_at_large_data_holds_nobody_up(
         raise InputError("no")
 
     for name in ("size", "dry_run"):
-        monkeypatch.setattr(api, name, take_long)
+        monkeypatch.setattr(Local, name, take_long)
 
     def ask(path: str) -> int:
         return client.post(f"{API}/{path}", json={"data": "server:words.txt"}).status_code

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search import api
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store import cache, reader
 from lstm_sweep.search.store.cache import (
     AGE_S,
@@ -76,7 +76,7 @@ class Readers:
 
     def listed(self) -> dict[str, str]:
         """The states of all sweeps, as they are shared."""
-        return {row.sweep: row.state for row in api.sweeps(settings=self.settings, limit=9)}
+        return {row.sweep: row.state for row in Local(self.settings).sweeps(limit=9)}
 
     def state(self, name: str) -> str:
         """The state of a sweep, as it is shared."""
@@ -101,7 +101,7 @@ def readers(tmp_path: Path) -> Readers:
 def test_many_readers_of_what_does_not_change_ask_the_store_once(readers: Readers) -> None:
     def read(number: int) -> tuple[Any, ...]:
         history = [readers.store.history(one, "val_loss") for one in readers.children("a")]
-        listed = [row.sweep for row in api.sweeps(settings=readers.settings, limit=5)]
+        listed = [row.sweep for row in Local(readers.settings).sweeps(limit=5)]
         losses = reader.baselines(readers.store, "a")
         return readers.state("a"), history, listed, losses
 

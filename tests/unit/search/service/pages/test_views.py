@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from starlette.testclient import TestClient
 
-from lstm_sweep.search import api
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
@@ -45,7 +45,7 @@ def test_the_policy_blocks_nothing_and_all_is_labelled(client: TestClient, path:
 def test_a_sweep_is_shown_with_its_losses_and_trials(
     place: Place, client: TestClient, data: Path
 ) -> None:
-    trials = api.trials("s", settings=place.service.settings.store)
+    trials = Local(place.service.settings.store).trials("s")
     found, best = trials.rows, trials.rows[0].best_val_loss
     lowest = min(trials.baselines.values())
     listed, shown = client.get("/").text, client.get("/sweeps/s").text
@@ -89,7 +89,7 @@ def test_a_sweep_leads_to_its_report_which_shows_what_the_command_writes(
     answer = client.get("/sweeps/s/report")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert "style-src 'unsafe-inline'" in answer.headers["content-security-policy"]
-    written = api.report("s", settings=place.service.settings.store)
+    written = Local(place.service.settings.store).report("s")
     assert written.headline in answer.text and "How it came about" in answer.text
 
 
@@ -116,7 +116,7 @@ def test_what_is_not_there_is_a_sentence(client: TestClient, path: str, status: 
 
 def test_hostile_names_are_escaped(place: Place, client: TestClient) -> None:
     store = MlflowStore(place.service.settings.store)
-    run_id = api.status("s", settings=place.service.settings.store).run_id
+    run_id = Local(place.service.settings.store).status("s").run_id
     store.client.set_tag(run_id, Tag.REASON, HOSTILE)
     place.service.owners["s"] = HOSTILE
     shown = client.get("/sweeps/s").text
