@@ -61,36 +61,45 @@ class Answers:
 
         def read() -> Answer:
             return self._cache.get(
-                ("answer", *key), lambda: _written(ask), _size_of, age_s=self._age_s, lasts=False
+                ("answer", *key),
+                lambda: _written(ask),
+                lambda made: len(made.content),
+                age_s=self._age_s,
+                lasts=False,
             )
 
         return await self.ask(request, read)
 
     async def ask(self, request: Request, call: Callable[[], Item]) -> Item:
-        """What `call` returns, in one of the threads of the user; it is not remembered."""
+        """What `call` returns, in one of the threads of the user; it is not remembered.
+
+        Raises:
+            ProblemError: the client has gone away, and so waits no more.
+        """
         user = getattr(request.state, "user", None)
-        name = user.name if user else ""
-        limiter = self._users.get(name)
-        if limiter is None:
-            limiter = self._users[name] = CapacityLimiter(OF_ONE_USER)
+        own = self._users.setdefault(user.name if user else "", CapacityLimiter(OF_ONE_USER))
 
         async def asked() -> Item:
-            async with limiter:
-                return await to_thread.run_sync(call, limiter=self._readers)
+            async with own:
+                return await self.read(call)
 
-        return await _while_here(request, asyncio.ensure_future(asked()))
+        asking, gone = asyncio.ensure_future(asked()), asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait((asking, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise ProblemError(408, "the client has gone away")
+            return await asking
+        finally:
+            asking.cancel()
+            gone.cancel()
 
-    async def change(self, call: Callable[[], Any], sweep: str = "") -> Any:
+    async def change(self, call: Callable[[], Item], sweep: str = "") -> Item:
         """What `call` returns, in a thread; what was remembered before is asked again.
 
         A `sweep` is changed by one after the other. To stop one may take a while: those that wait
         for it take no thread.
         """
-        lock = self._changed.get(sweep) if sweep else None
-        if lock is None:
-            lock = Lock()
-            if sweep:
-                self._changed[sweep] = lock
+        lock = self._changed.setdefault(sweep, Lock()) if sweep else Lock()
         try:
             async with lock:
                 return await to_thread.run_sync(call, limiter=self._writers)
@@ -110,24 +119,6 @@ class Answers:
         self._cache.drop(lambda key: key[0] == "answer")
 
 
-async def _while_here(request: Request, asked: asyncio.Future[Item]) -> Item:
-    """What is asked; who goes away before waits no more.
-
-    Raises:
-        ProblemError: the client has gone away.
-    """
-    gone = asyncio.ensure_future(_gone(request))
-    try:
-        both: list[asyncio.Future[Any]] = [asked, gone]
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if not asked.done():
-            raise ProblemError(408, "the client has gone away")
-        return await asked
-    finally:
-        asked.cancel()
-        gone.cancel()
-
-
 async def _gone(request: Request) -> None:
     """Return once the client has gone away."""
     while (await request.receive())["type"] != "http.disconnect":
@@ -137,10 +128,6 @@ async def _gone(request: Request) -> None:
 def _written(ask: Callable[[], Any]) -> Answer:
     content = to_json(ask())
     return Answer(content, f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"')
-
-
-def _size_of(answer: Answer) -> int:
-    return len(answer.content)
 
 
 def to_json(document: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""What a service logs: errors, and who has done what; no log grows without bound."""
+"""What a service says of itself: errors, in logs that do not grow without bound, and figures."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
 #: seconds between two lines that say the same
 SELDOM_S = 60.0
@@ -75,3 +84,59 @@ def cut_open_log(file: Path, most: int = LOG_BYTES) -> None:
         kept.touch(mode=0o600)
         kept.write_bytes(opened.read())
         opened.truncate(0)
+
+
+#: upper bounds of the times of answers, seconds
+BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+#: methods of requests that are told apart; clients may make up others
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+#: what the service does just now: what each figure says, and what its values are told apart by
+FIGURES: Mapping[str, tuple[str, ...]] = {
+    "sweeps": ("Sweeps that wait or run, by state", "state"),
+    "slots": ("Slots that sweeps have, and want", "what"),
+    "listeners": ("Open streams of events",),
+    "oldest_wait_seconds": ("Time since the oldest sweep without a slot was submitted",),
+    "driver_deaths": (
+        "Drivers that have ended before their sweeps, since the service was started",
+    ),
+    "failed_looks": ("Looks at the queue that have failed, since the service was started",),
+    "store_seconds": ("Time that the last look at the queue took to read the store",),
+    "ready": ("1 if the service takes sweeps",),
+}
+
+
+class Metrics:
+    """Counts requests, and tells figures in the text format of Prometheus."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "lstm_sweep_requests", "Requests that were answered", ["method", "route", "status"],
+            registry=self._registry,
+        )  # fmt: skip
+        self._seconds = Histogram(
+            "lstm_sweep_request_seconds", "Time from a request to the end of its answer", ["route"],
+            buckets=BOUNDS_S, registry=self._registry,
+        )  # fmt: skip
+        ProcessCollector(registry=self._registry)  # memory, processor and open descriptors
+        self._figures = {
+            name: Gauge(f"lstm_sweep_{name}", about, labels, registry=self._registry)
+            for name, (about, *labels) in FIGURES.items()
+        }
+
+    def note(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        known = method if method in METHODS else "other"
+        self._requests.labels(known, route, str(status)).inc()
+        if not route.endswith("/events"):  # which takes as long as somebody listens
+            self._seconds.labels(route).observe(seconds)
+
+    def text(self, figures: Mapping[str, float | Mapping[str, float]]) -> bytes:
+        """All figures, with those of `FIGURES` as they are given."""
+        for name, value in figures.items():
+            if isinstance(value, Mapping):
+                for label, one in value.items():
+                    self._figures[name].labels(label).set(one)
+            else:
+                self._figures[name].set(value)
+        return generate_latest(self._registry)

@@ -14,7 +14,7 @@ from lstm_sweep.search.service.auth import Login, User, check_owner
 from lstm_sweep.search.service.bundles import Bundles
 from lstm_sweep.search.service.data_names import DataNames
 from lstm_sweep.search.service.events import Feeds
-from lstm_sweep.search.service.metrics import Metrics
+from lstm_sweep.search.service.logs import Metrics
 from lstm_sweep.search.service.schemas import SWEEP_PATTERN
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import UPLOADS, HttpSettings

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import schemas as shows
 from lstm_sweep.search.service.auth import COOKIE, cookie_of
-from lstm_sweep.search.service.metrics import MEDIA
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.schemas import TokenSubmission
 from lstm_sweep.search.service.settings import API
-from lstm_sweep.search.service.site import TheSite, TheUser, refusals
+from lstm_sweep.search.service.site import Site, TheSite, TheUser, refusals
 
 router = APIRouter(tags=["service"])
 
@@ -47,17 +48,35 @@ async def ready(request: Request, site: TheSite) -> Response:
     def ask() -> dict[str, Any]:
         if site.service.ready():
             raise ProblemError(503, "no sweeps are taken just now: the log of the service says why")
-        queue = site.service.queue()
-        running = sum(bool(one.slots) for one in queue)
+        found = _figures(site)
         return {
             "status": "ready",
             "takes_code": site.settings.allow_code,
-            "running": running,
-            "queued": len(queue) - running,
-            "slots_held": sum(one.slots for one in queue),
+            **found["sweeps"],
+            "slots_held": found["slots"]["held"],
         }
 
     return answers.response(request, await site.answers.get(request, ("ready",), ask))
+
+
+def _figures(site: Site) -> dict[str, Any]:
+    """What the service does just now, as `logs.FIGURES` says."""
+    service, queue, now = site.service, site.service.queue(), datetime.now(UTC)
+    running = sum(bool(one.slots) for one in queue)
+    waits = [(now - one.submitted).total_seconds() for one in queue if not one.slots]
+    return {
+        "sweeps": {"running": running, "queued": len(queue) - running},
+        "slots": {
+            "held": sum(one.slots for one in queue),
+            "wanted": sum(one.wanted for one in queue),
+        },
+        "listeners": site.feeds.listeners,
+        "oldest_wait_seconds": max([0.0, *waits]),
+        "driver_deaths": service.figures.driver_deaths,
+        "failed_looks": service.figures.failed_looks,
+        "store_seconds": service.figures.store_s,
+        "ready": not service.ready(),
+    }
 
 
 @router.get(
@@ -68,17 +87,8 @@ async def ready(request: Request, site: TheSite) -> Response:
 )
 async def metrics(site: TheSite) -> Response:
     """Requests, sweeps by state, slots and listeners."""
-
-    def ask() -> bytes:
-        return site.metrics.text(
-            ["running" if one.slots else "queued" for one in site.service.queue()],
-            site.service.queue(),
-            listeners=site.feeds.listeners,
-            is_ready=not site.service.ready(),
-            figures=site.service.figures,
-        )
-
-    return Response(await site.answers.read(ask), media_type=MEDIA)
+    text = await site.answers.read(lambda: site.metrics.text(_figures(site)))
+    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.post(

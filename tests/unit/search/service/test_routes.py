@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.service.metrics import Metrics
+from lstm_sweep.search.service.logs import Metrics
 from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.service import Figures
 from tests.service_app import API, SPACE, Place, send_corpus, use_scripted_engines
@@ -238,12 +238,13 @@ def test_methods_that_clients_make_up_are_counted_as_one() -> None:
     metrics = Metrics()
     for method in ("GET", "PATCH", *(f"MADE{n}" for n in range(50))):
         metrics.note(method, "/", 404, 0.1)
-    text = metrics.text([], [], listeners=0, is_ready=True, figures=Figures()).decode()
-    found = dict(re.findall(r'requests_total{method="(\w+)".*} (\d+)', text))
+    found = dict(re.findall(r'requests_total{method="(\w+)".*} (\d+)', metrics.text({}).decode()))
     assert found == {"GET": "1", "PATCH": "1", "other": "50"}
 
 
-def test_an_operator_sees_deaths_failures_the_store_and_how_long_the_oldest_waits() -> None:
+def test_an_operator_sees_deaths_failures_the_store_and_how_long_the_oldest_waits(
+    place: Place, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = datetime.now(UTC)
     queue = [
         QueuedSweep(
@@ -252,11 +253,15 @@ def test_an_operator_sees_deaths_failures_the_store_and_how_long_the_oldest_wait
         )
         for name, hours, slots in (("a", 9, 1), ("b", 2, 0), ("c", 1, 0))
     ]  # fmt: skip
-    figures = Figures(driver_deaths=3, failed_looks=2, store_s=0.25)
-    text = Metrics().text([], queue, listeners=0, is_ready=True, figures=figures).decode()
-    found = dict(re.findall(r"^(\w+) (\S+)$", text, re.MULTILINE))
-    assert 7200 <= float(found["lstm_sweep_oldest_wait_seconds"]) < 7300
-    assert float(found["lstm_sweep_driver_deaths"]) == 3
-    assert float(found["lstm_sweep_failed_looks"]) == 2
-    assert float(found["lstm_sweep_store_seconds"]) == 0.25
-    assert float(found["process_open_fds"]) > 2
+    monkeypatch.setattr(place.service, "queue", lambda: queue)
+    place.service.figures = Figures(driver_deaths=3, failed_looks=2, store_s=0.25)
+    found = dict(re.findall(r"^(\S+) (\S+)$", client.get("/metrics").text, re.MULTILINE))
+    figures = {name.removeprefix("lstm_sweep_"): float(value) for name, value in found.items()}
+    assert 7200 <= figures["oldest_wait_seconds"] < 7300
+    assert figures["process_open_fds"] > 2
+    expected = {
+        "driver_deaths": 3, "failed_looks": 2, "store_seconds": 0.25, "ready": 1,
+        'sweeps{state="running"}': 1, 'sweeps{state="queued"}': 2,
+        'slots{what="held"}': 1, 'slots{what="wanted"}': 3,
+    }  # fmt: skip
+    assert expected.items() <= figures.items()
