@@ -269,7 +269,7 @@ def spec_of(fields: Mapping[str, Any]) -> SweepSpec:
 def _with_values(spec: SweepSpec, changes: object) -> SweepSpec:
     """A spec with other values in its space."""
     from lstm_sweep.models.config import check_field
-    from lstm_sweep.spaces.field_values import parse
+    from lstm_sweep.spaces.space import parse_dimension
 
     if not isinstance(changes, Mapping):
         raise InputError(f"launch: set is {shown(changes)}: expected a mapping of fields to values")
@@ -284,7 +284,7 @@ def _with_values(spec: SweepSpec, changes: object) -> SweepSpec:
             check_field(name)
         except InputError as error:
             raise InputError(f"launch: set: {error}") from None
-        dimensions[name] = parse(name, values, "launch: set")
+        dimensions[name] = parse_dimension(name, values, "launch: set")
     return dataclasses.replace(spec, space=spec.space.replace(**dimensions))
 
 

@@ -33,7 +33,7 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import CHANGEABLE, OPTIONS, SweepSpec
-from lstm_sweep.spaces.by_corpus import ByCorpus
+from lstm_sweep.spaces.dimension import ByCorpus
 
 
 class SweepFailedError(StoreError):

@@ -41,9 +41,8 @@ from lstm_sweep.search.values.trial import (
     RoundDone,
     TrialFiles,
 )
-from lstm_sweep.spaces.by_corpus import ByCorpus
-from lstm_sweep.spaces.dimension import Listed
-from lstm_sweep.spaces.field_values import parse
+from lstm_sweep.spaces.dimension import ByCorpus, Listed
+from lstm_sweep.spaces.space import parse_dimension
 
 #: relative difference of two metrics up to which a rerun is within tolerance
 TOLERANCE = 1e-3
@@ -454,7 +453,7 @@ def _change(setting: str) -> tuple[str, Any]:
         check_field(name)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    dimension = parse(name, value, where)
+    dimension = parse_dimension(name, value, where)
     if isinstance(dimension, ByCorpus):
         raise InputError(f"{where}: expected {LIMITS[name]}")
     if not isinstance(dimension, Listed) or len(dimension.options) != 1:

@@ -27,8 +27,7 @@ from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.spaces.by_corpus import CorpusFacts
-from lstm_sweep.spaces.dimension import Dimension
+from lstm_sweep.spaces.dimension import CorpusFacts, Dimension
 from lstm_sweep.spaces.space import Space
 
 #: any of these means that a CPU has products of matrices in bfloat16

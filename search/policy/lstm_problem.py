@@ -20,8 +20,7 @@ from lstm_sweep.search.policy.cost import (
 )
 from lstm_sweep.search.policy.ladder import ladder_length
 from lstm_sweep.search.policy.problem import Admits, LargeNetwork, SearchProblem, admits_all
-from lstm_sweep.spaces.by_corpus import SMALL_CORPUS
-from lstm_sweep.spaces.dimension import Dimension
+from lstm_sweep.spaces.dimension import SMALL_CORPUS, Dimension
 from lstm_sweep.spaces.space import Space
 
 #: steps of the optimizer before which losses say little about how a trial will end

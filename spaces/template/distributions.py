@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.spaces.dimension import DIGITS, Dimension, Listed, Range, Value, clean
-from lstm_sweep.spaces.field_values import MOST_STEPS
+from lstm_sweep.spaces.space import MOST_STEPS
 
 #: names of the arguments of each distribution
 SIGNATURES: Mapping[str, tuple[str, ...]] = {

@@ -20,7 +20,7 @@ from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Slot, Trial
 from lstm_sweep.spaces import presets
-from lstm_sweep.spaces.field_values import parse
+from lstm_sweep.spaces.space import parse_dimension
 from tests.states import with_trials
 
 
@@ -61,11 +61,13 @@ def test_the_same_numbers_as_text_and_as_ids_have_two_digests(tmp_path: Path) ->
 @pytest.mark.parametrize("step", [0, -0.1, 1e10])
 def test_a_step_that_leads_nowhere_is_refused(step: float) -> None:
     with pytest.raises(InputError, match="expected one that leads from"):
-        parse("dropout", {"low": 0, "high": 0.5, "step": step}, "here")
+        parse_dimension("dropout", {"low": 0, "high": 0.5, "step": step}, "here")
 
 
 def test_tiny_steps_are_not_rounded_away() -> None:
-    dimension = parse("learning_rate", {"low": 1e-11, "high": 3e-11, "step": 1e-11}, "here")
+    dimension = parse_dimension(
+        "learning_rate", {"low": 1e-11, "high": 3e-11, "step": 1e-11}, "here"
+    )
     assert dimension.values() == [1e-11, 2e-11, 3e-11]
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from lstm_sweep.spaces.by_corpus import SMALL_CORPUS, ByCorpus, CorpusFacts
-from lstm_sweep.spaces.dimension import Dimension, Listed, Range
-from lstm_sweep.spaces.field_values import parse
+from lstm_sweep.spaces.dimension import (
+    SMALL_CORPUS,
+    ByCorpus,
+    CorpusFacts,
+    Dimension,
+    Listed,
+    Range,
+)
 from lstm_sweep.spaces.presets import DEFAULT, QUICK
-from lstm_sweep.spaces.space import from_mapping, with_settings
+from lstm_sweep.spaces.space import from_mapping, parse_dimension, with_settings
 
 LARGE = Range("sequence_length", 20, 160, step=10, log=True)
 SMALL = Range("sequence_length", 3, 160, step=1, log=True)
@@ -50,7 +55,7 @@ def test_the_default_space_has_large_layers_where_there_is_room(room: bool, size
 def test_until_the_corpus_is_known_it_is_auto_as_users_write_it(field: str, usual: Range) -> None:
     assert DEFAULT.describe()[field] == "auto"
     assert from_mapping(DEFAULT.describe(), "file").describe() == DEFAULT.describe()
-    assert parse(field, " auto", "here") == DEFAULT[field]
+    assert parse_dimension(field, " auto", "here") == DEFAULT[field]
     assert DEFAULT[field].values() == usual.values()
     assert DEFAULT[field].between(35, 80) == usual.between(35, 80)
 

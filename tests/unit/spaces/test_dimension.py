@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.spaces.dimension import Dimension, Listed, Range, Value
-from lstm_sweep.spaces.field_values import parse
+from lstm_sweep.spaces.space import parse_dimension
 
 DRAWS = 2_000
 DECADES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -124,7 +124,7 @@ def test_any_draw_of_a_stepped_range_is_one_of_its_values(
     low: int, steps: int, step: float, share: float
 ) -> None:
     bottom = low / 100
-    dimension = parse(
+    dimension = parse_dimension(
         "dropout", {"low": bottom, "high": round(bottom + steps * step, 10), "step": step}, "here"
     )
     assert isinstance(dimension, Range)
@@ -183,7 +183,7 @@ def test_any_draw_of_a_log_range_is_contained(low: float, width: float, share: f
     ],
 )
 def test_text_lists_and_mappings_are_read(field: str, given: object, expected: Dimension) -> None:
-    assert parse(field, given, "here") == expected
+    assert parse_dimension(field, given, "here") == expected
 
 
 INTEGER, SHARE = "an integer from 1 to 16", "a number from 0 to 0.99"
@@ -206,12 +206,12 @@ def test_a_refusal_names_the_place_and_what_is_possible(
     field: str, given: object, message: str
 ) -> None:
     with pytest.raises(InputError, match=f"^{re.escape(f'a.yaml: {message}')}$"):
-        parse(field, given, "a.yaml")
+        parse_dimension(field, given, "a.yaml")
 
 
 @pytest.mark.parametrize("dimension", [*LISTABLE, *CONTINUOUS], ids=str)
 def test_what_a_dimension_describes_is_read_back(dimension: Any) -> None:
-    assert parse(dimension.field, dimension.describe(), "here") == dimension
+    assert parse_dimension(dimension.field, dimension.describe(), "here") == dimension
 
 
 any_dimension = st.sampled_from([*LISTABLE, *CONTINUOUS])

@@ -12,7 +12,7 @@ from lstm_sweep.search.policy.lstm_problem import (
     rate_share,
 )
 from lstm_sweep.spaces import presets
-from lstm_sweep.spaces.by_corpus import SMALL_CORPUS
+from lstm_sweep.spaces.dimension import SMALL_CORPUS
 from lstm_sweep.spaces.space import with_settings
 
 SMALL = TrialConfig(layers=2, layer_size=32)

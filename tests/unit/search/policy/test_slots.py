@@ -8,7 +8,7 @@ from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.spaces import presets
-from lstm_sweep.spaces.by_corpus import CorpusFacts
+from lstm_sweep.spaces.dimension import CorpusFacts
 from lstm_sweep.spaces.space import Space
 from tests.simulated import Networks, Simulation
 
