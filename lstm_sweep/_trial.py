@@ -77,7 +77,7 @@ class Trial:
     @property
     def val_loss(self) -> float | None:
         """Lowest validation loss, nats; of a template what it has returned; None without one."""
-        return self._record.best_val_loss
+        return self._record.best_loss
 
     @property
     def bits_per_symbol(self) -> float | None:

@@ -59,8 +59,8 @@ def _there(bundle: Path) -> str:
 def _tags(record: TrialRecord) -> dict[str, str]:
     """What a version says of itself, by which it is compared with others."""
     tags = {Tag.NAME: record.trial.sweep, Tag.TRIAL: str(record.trial.number)}
-    if record.best_val_loss is not None:
-        tags[Tag.MODEL_LOSS] = repr(record.best_val_loss)
+    if record.best_loss is not None:
+        tags[Tag.MODEL_LOSS] = repr(record.best_loss)
     known = (Tag.CORPUS_DIGEST, Tag.SCORING)
     return tags | {tag: record.tags[tag] for tag in known if tag in record.tags}
 
@@ -68,7 +68,7 @@ def _tags(record: TrialRecord) -> dict[str, str]:
 def _description(record: TrialRecord, written: Mapping[str, Any]) -> str:
     test = written["test_loss"]
     tested = "" if test is None else f", test loss {test:.4f}"
-    return f"lstm-sweep trial {record.trial.id}: loss {record.best_val_loss:.4f}{tested}"
+    return f"lstm-sweep trial {record.trial.id}: loss {record.best_loss:.4f}{tested}"
 
 
 def choose(store: MlflowStore, reference: str) -> TrialRecord:

@@ -430,8 +430,8 @@ def _compare(record: TrialRecord, was: Rounds, progress: TrialProgress) -> Compa
             "is": f"{progress.ended.outcome}: {progress.ended.reason}",
         }
         return replace(comparison, verdict="different", first_difference=difference)
-    if record.trial.objective.returned and record.best_val_loss != progress.best_loss:
-        return with_losses(comparison, record.best_val_loss, progress.best_loss)
+    if record.trial.objective.returned and record.best_loss != progress.best_loss:
+        return with_losses(comparison, record.best_loss, progress.best_loss)
     return comparison
 
 

@@ -51,7 +51,7 @@ class BestTrial:
     def of(cls, record: TrialRecord) -> BestTrial | None:
         """The trial of a record; None if it has no loss."""
         running = record.waits or not record.outcome  # it runs, or is paused
-        return cls._with_loss(record.trial, record.run_id, record.best_val_loss, running)
+        return cls._with_loss(record.trial, record.run_id, record.best_loss, running)
 
     @classmethod
     def in_state(cls, state: SweepState) -> BestTrial | None:

@@ -99,7 +99,7 @@ def _details(here: Here, reference: str, rows: dict[str, SweepRow]) -> TrialDeta
 def _loss(record: TrialRecord) -> float | None:
     """The loss that a trial competes with; None if it has failed or has none."""
     ranks = not record.outcome or Outcome(record.outcome).ranks
-    return record.best_val_loss if ranks else None
+    return record.best_loss if ranks else None
 
 
 def _spread(store: Store, sweeps: set[str]) -> float | None:

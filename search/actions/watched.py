@@ -21,7 +21,7 @@ from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
-from lstm_sweep.search.values.trial import Ended, Outcome, Slot
+from lstm_sweep.search.values.trial import Outcome, Slot
 
 #: why a sweep has ended, by how
 REASONS = {
@@ -139,8 +139,7 @@ class Watched:
 
     def _ended(self, progress: TrialProgress, record: TrialRecord) -> None:
         outcome, state = Outcome(record.outcome), self._state
-        ended = Ended(outcome, record.reason, loss=record.best_val_loss)
-        progress = replace(progress, ended=ended, seconds=record.seconds or 0.0)
+        progress = replace(progress, ended=record.ended, seconds=record.seconds)
         number = record.trial.number
         ranked = state.ranked
         if progress.ranked_loss is not None:

@@ -83,6 +83,9 @@ def _config(values: Mapping[str, Any]) -> Config:
 def _trial(given: Mapping[str, Any]) -> TrialRecord:
     """A trial from its `document`, perhaps with its `results` and some of its `tags`."""
     sweep, _, number = given["trial"].rpartition("/")
+    loss, outcome = given["val_loss"], Outcome.STOPPED if given["waits"] else given["outcome"]
+    own = None if given["in_nats"] else loss
+    ended = Ended(Outcome(outcome), given["reason"], given["waits"], own) if outcome else None
     return TrialRecord(
         trial=Trial(
             sweep=sweep,
@@ -96,18 +99,17 @@ def _trial(given: Mapping[str, Any]) -> TrialRecord:
         ),
         run_id=given["run_id"],
         status=given["status"],
-        outcome=given["outcome"] or "",
-        reason=given["reason"],
+        ended=ended,
         parameters=given["parameters"],
-        best_val_loss=given["val_loss"],
-        best_epoch=given["best_epoch"],
-        epochs=given["epochs"],
+        logged_loss=given["val_loss"],
+        logged_best=round((given["best_epoch"] or 0) * given["rounds_per_epoch"]) or None,
+        logged_rounds=round(given["epochs"] * given["rounds_per_epoch"]),
         has_weights=given["has_weights"],
         tags=Tags.of(given["run_id"], given.get("tags", {})),
         rerun_of=given["rerun_of"],
         results=tuple(given.get("results", RESULTS)),
         waits=given["waits"],
-        seconds=given["seconds"],
+        seconds=given["seconds"] or 0.0,
     )
 
 

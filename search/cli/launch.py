@@ -210,7 +210,7 @@ def write_sweep(
         conclude(console, result, trials, program)
         return
     console.print(status_line(status), markup=False, soft_wrap=True)
-    if so_far := [one for one in trials if one.best_val_loss is not None]:
+    if so_far := [one for one in trials if one.best_loss is not None]:
         console.print(
             trials_table(so_far[:SHOWN], console.width, f"{result.sweep}: the best so far")
         )

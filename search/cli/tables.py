@@ -28,7 +28,7 @@ def trials_table(records: Iterable[TrialRecord], width: int, title: str = "") ->
     head = ["trial", "phase", "outcome", "loss", "bits", "epochs", "best epoch", *shape]
     rows = []
     for record in records:
-        loss = record.best_val_loss
+        loss = record.best_loss
         row = [
             record.trial.id,
             str(record.trial.phase),

@@ -214,7 +214,7 @@ def _write(
         metrics = {
             "trial": record.trial.id,
             "run_id": record.run_id,
-            "val_loss": record.best_val_loss,
+            "val_loss": record.best_loss,
             "best_epoch": record.best_epoch,
             "test_loss": test["loss"],
             "test_accuracy": test["accuracy"],

@@ -29,14 +29,12 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.curves import (
     best_loss_history,
     confirmed_of,
-    read_attempt,
-    without_rounds,
+    with_rounds,
 )
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.reader import TrialRecord, apart, last_attempts, run_kind, scored_on
 from lstm_sweep.search.store.tags import Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Phase
 from lstm_sweep.spaces.template.config import shown_label
 
@@ -73,7 +71,7 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         in_nats=kind.objective.nats_per_symbol,
         round_name=kind.objective.round_name,
         scored_on=scored_on(records[0].tags) if records else {},
-        attempts=tuple(_finding(record, progress) for record, progress in attempts),
+        attempts=tuple(map(_finding, attempts)),
         baselines=baselines,
         entropy=_entropy(run, spec) if kind.objective.nats_per_symbol else None,
         confirmed=tuple(confirmed_of(store, list(last.values()))),
@@ -91,7 +89,7 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         takes_epochs=kind.takes_epochs,
         about=_about(tags, spec, records),
         left_out=len(left_out),
-        time=_time(tags, [progress for _, progress in attempts], list(last.values()), state),
+        time=_time(tags, attempts, list(last.values()), state),
         importance=_named(matters if matters is not None else _importance(run, last, baselines)),
     )
 
@@ -115,27 +113,23 @@ def _number(spec: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
     return kind(found) if is_finite(found) else None
 
 
-def _attempts(
-    store: Store, records: Iterable[TrialRecord]
-) -> list[tuple[TrialRecord, TrialProgress]]:
-    """Each attempt as it stands, by the numbers of trials, earlier attempts first."""
-    found = list[tuple[TrialRecord, TrialProgress]]()
+def _attempts(store: Store, records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Each attempt with its rounds, by the numbers of trials, earlier attempts first."""
+    found = list[TrialRecord]()
     #: rounds of the last attempt of each trial
     before = dict[int, Sequence[Mapping[str, float]]]()
     for record in sorted(records, key=lambda one: (one.trial.number, one.trial.attempt)):
         number = record.trial.number
-        try:
-            progress = read_attempt(store, record, before.get(number, ()))
-        except BadRunError:
-            progress = without_rounds(record)
-        found.append((record, progress))
-        before[number] = progress.rounds
+        with contextlib.suppress(BadRunError):
+            record = with_rounds(store, record, before.get(number, ()))
+        found.append(record)
+        before[number] = record.rounds
     return found
 
 
-def _finding(record: TrialRecord, progress: TrialProgress) -> TrialFinding:
+def _finding(record: TrialRecord) -> TrialFinding:
     trial = record.trial
-    losses = enumerate(progress.val_losses, start=1)
+    losses = enumerate(record.val_losses, start=1)
     return TrialFinding(
         id=trial.id,
         number=trial.number,
@@ -143,7 +137,7 @@ def _finding(record: TrialRecord, progress: TrialProgress) -> TrialFinding:
         phase=str(trial.phase),
         outcome=record.state,
         reason=record.reason,
-        loss=record.best_val_loss,
+        loss=record.best_loss,
         config=_named(trial.config.to_dict()),
         label=trial.config.label(),
         parameters=record.parameters or None,
@@ -151,7 +145,7 @@ def _finding(record: TrialRecord, progress: TrialProgress) -> TrialFinding:
         best_epoch=record.best_epoch,
         epochs=record.epochs,
         planned_epochs=trial.config.planned_epochs,
-        seconds=progress.seconds,
+        seconds=record.seconds,
     )
 
 
@@ -225,13 +219,10 @@ def _rate(spec: Mapping[str, Any], axes: Sequence[Axis]) -> str | None:
 
 def _training_symbols(records: Iterable[TrialRecord]) -> int:
     """About how many symbols there are to train on, by the sizes of the networks; else 0."""
-    found = [0.0, 0.0]
-    for record in records:
-        with contextlib.suppress(ValueError):
-            share = float(record.run.data.params.get("parameters_per_symbol", ""))
-            if share > found[0]:  # the largest is rounded least
-                found = [share, record.parameters / share]
-    return round(found[1]) if math.isfinite(found[1]) else 0
+    # the largest is rounded least
+    sized = (one for one in records if 0 < one.parameters_per_symbol < math.inf)
+    largest = max(sized, key=lambda one: one.parameters_per_symbol, default=None)
+    return round(largest.parameters / largest.parameters_per_symbol) if largest else 0
 
 
 def _size_rule(spec: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -243,7 +234,7 @@ def _size_rule(spec: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def _time(
-    tags: Tags, attempts: Sequence[TrialProgress], trials: list[TrialRecord], state: str
+    tags: Tags, attempts: Sequence[TrialRecord], trials: list[TrialRecord], state: str
 ) -> dict[str, float]:
     """Seconds of slots by what they were used for; of a sweep that runs, of its trials so far."""
     spent = None
@@ -289,7 +280,7 @@ def _importance(
     """Shares of the hyperparameters; none if the trials are too few or the space is not known."""
     worst = baselines.get(UNIGRAM, math.inf)
     found = {
-        one.trial.config: min(math.inf if one.best_val_loss is None else one.best_val_loss, worst)
+        one.trial.config: min(math.inf if one.best_loss is None else one.best_loss, worst)
         for one in last.values()
         if one.trial.phase is not Phase.CONFIRM and one.outcome
     }

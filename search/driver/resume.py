@@ -13,7 +13,7 @@ from lstm_sweep.search.driver.preflight import check_stored
 from lstm_sweep.search.policy.problem import EarlierBest
 from lstm_sweep.search.policy.time_left import seconds_left
 from lstm_sweep.search.store import journal, reader
-from lstm_sweep.search.store.curves import OPEN, began_s, read_attempt, waited_seconds
+from lstm_sweep.search.store.curves import OPEN, began_s, with_rounds
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import TRAINED, TrialRecord, apart
@@ -137,7 +137,7 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
         again=[progress.trial.next_attempt() for progress in again],
         paused=sorted(paused, key=lambda progress: progress.trial.number),
         scheduled=frozenset(
-            one.run_id for one in own if not one.outcome and one.status == "SCHEDULED"
+            one.run_id for one in own if not one.ended and one.status == "SCHEDULED"
         ),
         weights={record.trial.number: record.run_id for record in records if record.has_weights},
         baselines=dict(
@@ -281,13 +281,15 @@ def _all_progress(
     before = dict[int, Sequence[dict[str, float]]]()
     for record in records:
         number = record.trial.number
-        progress = read_attempt(store, record, before.get(number, ()))
+        progress = with_rounds(store, record, before.get(number, ()))
         if not closing and _is_paused(record):
-            progress = _paused(progress, record)
+            took = record.seconds if record.waited else sum(progress.round_seconds)
+            paused = record.tags[Tag.PAUSED]
+            progress = replace(progress, paused=paused, waited=True, ended=None, seconds=took)
         else:
-            progress = _closed(store, progress, record)
+            progress = _closed(store, progress)
         # time in which no process drove the sweep does not count
-        start = (record.run.info.start_time or 0) / 1000 - began
+        start = record.opened_at - began
         found.append(replace(progress, began=min(start, max(0.0, seconds - progress.seconds))))
         before[number] = progress.rounds
     return found
@@ -295,26 +297,20 @@ def _all_progress(
 
 def _is_paused(record: TrialRecord) -> bool:
     """Whether a trial was paused when its sweep was broken off."""
-    may_go_on = record.outcome == "" or record.tags.get(Tag.UNFINISHED) == "yes"
+    may_go_on = record.ended is None or record.ended.unfinished
     return bool(record.tags.get(Tag.PAUSED)) and may_go_on
 
 
-def _paused(progress: TrialProgress, record: TrialRecord) -> TrialProgress:
-    took = waited_seconds(record) or sum(progress.round_seconds)
-    paused = record.tags[Tag.PAUSED]
-    return replace(progress, paused=paused, waited=True, ended=None, seconds=took)
-
-
-def _closed(store: Store, progress: TrialProgress, record: TrialRecord) -> TrialProgress:
+def _closed(store: Store, record: TrialRecord) -> TrialRecord:
     """An attempt that has ended, or has ended with its driver; its run is closed if it is open."""
-    ended = progress.ended or Ended(Outcome.LOST, journal.DRIVER_DIED, unfinished=True)
-    if record.run.info.status in OPEN:
-        if not progress.ended:
+    ended = record.ended or Ended(Outcome.LOST, journal.DRIVER_DIED, unfinished=True)
+    if record.status in OPEN:
+        if not record.ended:
             store.drop_folder(record.run_id, WEIGHTS)  # stored just before the driver died
             store.log(record.run_id, tags=journal.lost_with_driver(ended))
-        has_result = record.best_val_loss is not None
+        has_result = record.logged_loss is not None
         store.finish(record.run_id, ended.outcome.status(has_result=has_result))
-    return replace(progress, ended=ended)
+    return replace(record, ended=ended)
 
 
 #: limits after which a sweep can continue

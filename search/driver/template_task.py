@@ -85,7 +85,7 @@ def _write(
 
     One with layers of the user's own is not loaded: it is handed on as it was written.
     """
-    metrics = {"trial": record.trial.id, "run_id": record.run_id, "loss": record.best_val_loss}
+    metrics = {"trial": record.trial.id, "run_id": record.run_id, "loss": record.best_loss}
     difference, rows, unknown = None, 0, ""
     backend_free_of_gpu()
     with silenced():
@@ -124,7 +124,7 @@ def _write(
         "format": format,
         "trial": record.trial.id,
         "test_loss": None,
-        "loss": record.best_val_loss,
+        "loss": record.best_loss,
         "parity": parity | ({"not_loaded": unknown} if unknown else {}),
         "model_version": None,
     }

@@ -103,7 +103,7 @@ def _seen(
     """
     trial, state = record.trial, record.state
     state = state if state in ("running", "paused") else "ended"
-    mark = (record.run_id, state, record.epochs, record.best_val_loss)
+    mark = (record.run_id, state, record.epochs, record.best_loss)
     if had and had.mark == mark:
         return had
     losses = _losses(store, record)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lstm_sweep.search.policy.confirmation import Confirmed, confirmed
@@ -20,7 +21,7 @@ from lstm_sweep.search.values.progress import (
     comparable,
     round_seconds,
 )
-from lstm_sweep.search.values.trial import Ended, Outcome, Phase
+from lstm_sweep.search.values.trial import Phase
 
 #: values of a round that are read
 NAMES = (*CURVE, "scoring_seconds")
@@ -30,7 +31,7 @@ def read_curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
     """Validation loss and seconds of each round, from the tags or else the metrics."""
     if record.tags.get(Tag.CURVE):
         return written_curve(record)
-    if not record.epochs:
+    if not record.logged_rounds:
         return []
     columns = [store.history(record.run_id, name) for name in NAMES]
     steps = sorted({step for column in columns for step in column})
@@ -86,23 +87,12 @@ def _written_scoring(tags: Tags, rounds: int) -> list[float | None]:
 OPEN = ("RUNNING", "SCHEDULED")
 
 
-def waited_seconds(record: TrialRecord) -> float | None:
-    """Seconds for which a trial that has waited had slots until then; None for one that has not.
+def with_rounds(
+    store: Store, record: TrialRecord, before: Sequence[Mapping[str, float]] = ()
+) -> TrialRecord:
+    """An attempt of a trial with its rounds, and the seconds for which it has had slots so far.
 
-    Raises:
-        BadRunError: the tag holds something else.
-    """
-    return record.tags.seconds(Tag.SECONDS) if Tag.SECONDS in record.tags else None
-
-
-def slot_seconds(
-    record: TrialRecord,
-    rounds: Sequence[Mapping[str, float]],
-    before: Sequence[Mapping[str, float]] = (),
-) -> float:
-    """Seconds for which an attempt of a trial has had slots so far.
-
-    An attempt that is under way, or whose driver died, took as long as its `rounds`, but for those
+    An attempt that is under way, or whose driver died, took as long as its rounds, but for those
     that it has from the checkpoint of an earlier attempt, whose rounds are `before`; and at least
     as long as it had when it waited last. How long one that runs has been at its next round is not
     known.
@@ -110,15 +100,14 @@ def slot_seconds(
     Raises:
         BadRunError: a tag holds something else.
     """
-    waited = waited_seconds(record)
+    rounds = read_curve(store, record)
     # one whose driver died has no end of its own, also if its run was closed when the sweep went on
-    info = record.run.info
-    is_open = info.status in OPEN or journal.was_lost_with_driver(record.tags)
-    if info.end_time and not is_open:
-        start = info.start_time or 0
-        return max(0.0, (info.end_time - start) / 1000) if waited is None else waited
+    is_open = record.status in OPEN or journal.was_lost_with_driver(record.tags)
+    if record.closed_at and not is_open:
+        return replace(record, rounds=rounds)
     own = [one for number, one in enumerate(rounds) if one not in before[number : number + 1]]
-    return max(waited or 0.0, math.fsum(round_seconds(own)))
+    waited = record.seconds if record.waited else 0.0
+    return replace(record, rounds=rounds, seconds=max(waited, math.fsum(round_seconds(own))))
 
 
 #: the metric of a sweep's run
@@ -186,48 +175,12 @@ def began_s(sweep: Any) -> float:
     return (sweep.info.start_time or 0) / 1000
 
 
-def read_attempt(
-    store: Store, record: TrialRecord, before: Sequence[Mapping[str, float]] = ()
-) -> TrialProgress:
-    """An attempt of a trial as its run has it; one without an outcome has not ended.
-
-    `before` are the rounds of the attempt before it.
-
-    Raises:
-        BadRunError: a tag holds something else.
-    """
-    rounds = read_curve(store, record)
-    return TrialProgress(
-        record.trial,
-        record.run_id,
-        rounds=rounds,
-        ended=_ended(record),
-        seconds=slot_seconds(record, rounds, before),
-        waited=waited_seconds(record) is not None,
-    )
-
-
-def _ended(record: TrialRecord) -> Ended | None:
-    if not record.outcome:
-        return None
-    own = record.best_val_loss if record.trial.objective.returned else None
-    unfinished = record.tags.get(Tag.UNFINISHED) == "yes"
-    return Ended(Outcome(record.outcome), record.reason, unfinished, own)
-
-
-def without_rounds(record: TrialRecord) -> TrialProgress:
-    """An attempt of which no more can be read; it counts as one that has not ended."""
-    return TrialProgress(record.trial, record.run_id)
-
-
 def confirmed_of(store: Store, records: Sequence[TrialRecord]) -> list[Confirmed]:
     """The configs of a sweep's trials that were trained again; `records` are all of them."""
     again = {one.trial.config for one in records if one.trial.phase is Phase.CONFIRM}
     known = dict[int, TrialProgress]()
     for one in (one for one in records if one.trial.config in again):
-        try:
-            known[one.trial.number] = read_attempt(store, one)
-        except BadRunError:
-            known[one.trial.number] = without_rounds(one)
+        with contextlib.suppress(BadRunError):  # one that cannot be read counts as one that goes on
+            known[one.trial.number] = with_rounds(store, one)
     best = next(iter(reader.ranked([*records])), None)
     return confirmed(known, None if best is None else best.trial.config)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar
+
+from typing_extensions import override
 
 from lstm_sweep.models.config import LIMITS, Config, Limit, TrialConfig
 from lstm_sweep.models.data.source import Source
@@ -27,13 +31,14 @@ from lstm_sweep.search.store.tags import (
     source_of,
 )
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.progress import comparable
+from lstm_sweep.search.values.progress import TrialProgress, comparable
 from lstm_sweep.search.values.spec import NAME, SweepSpec, digest_of
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.trial import (
     RESULTS,
     RETURNED_LOSS,
     VALIDATION_LOSS,
+    Ended,
     Objective,
     Outcome,
     Phase,
@@ -44,38 +49,54 @@ from lstm_sweep.spaces.template.template import Template
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialRecord:
-    """A run of a trial as it was read back from the store."""
+class TrialRecord(TrialProgress):
+    """A trial as its run has it; its `rounds` are there once `curves.with_rounds` has read them."""
 
-    trial: Trial
-    run_id: str
-    status: str
-    outcome: str
-    reason: str
-    parameters: int
-    best_val_loss: float | None
-    #: epochs after which its loss was lowest, and that were trained; whole if rounds are epochs
-    best_epoch: float | None
-    epochs: float
-    has_weights: bool
     tags: Tags
+    #: status of the run in MLflow
+    status: str = "FINISHED"
+    parameters: int = 0
+    parameters_per_symbol: float = 0.0
+    #: what its run says of its rounds: the lowest loss, or what it has returned; after
+    #: which round that was, and how many there are
+    logged_loss: float | None = None
+    logged_best: int | None = None
+    logged_rounds: int = 0
+    has_weights: bool = False
     #: run that this one repeats; empty if it is none
     rerun_of: str = ""
     #: metrics of its rounds that depend on the trial alone, not on the machine's speed
     results: tuple[str, ...] = RESULTS
     #: whether it has ended with its sweep, and waits to go on as the sweep does
     waits: bool = False
-    #: the run itself, as MLflow has it
-    run: Any = field(default=None, repr=False, compare=False)
-    #: for which it had a slot, once it has ended
-    seconds: float | None = None
+    #: whether its driver has written to its run
+    is_written: bool = True
+    #: when its run was opened, and closed, in seconds since 1970; None for one that is open
+    opened_at: float = 0.0
+    closed_at: float | None = None
 
     @property
     def state(self) -> str:
         """Its outcome, or `running` or `paused` if it goes on."""
-        if self.waits or (not self.outcome and self.status == "SCHEDULED"):
+        if self.waits or (not self.ended and self.status == "SCHEDULED"):
             return "paused"
         return self.outcome or self.status.lower()
+
+    @cached_property
+    @override
+    def best_round(self) -> int | None:
+        return super().best_round if self.rounds else self.logged_best
+
+    @property
+    @override
+    def rounds_done(self) -> int:
+        return len(self.rounds) or self.logged_rounds
+
+    @cached_property
+    @override
+    def best_loss(self) -> float | None:
+        own = self.rounds or self.trial.objective.returned
+        return super().best_loss if own else self.logged_loss
 
     def to_dict(self) -> dict[str, Any]:
         """The trial as `trials --json` prints it."""
@@ -86,7 +107,7 @@ class TrialRecord:
             "outcome": None if self.waits else self.outcome or None,
             "phase": str(self.trial.phase),
             "attempt": self.trial.attempt,
-            "val_loss": self.best_val_loss,
+            "val_loss": self.best_loss,
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
             "rounds_per_epoch": self.trial.rounds_per_epoch,
@@ -103,7 +124,7 @@ class TrialRecord:
             "in_nats": self.trial.objective.nats_per_symbol,
             "has_weights": self.has_weights,
             "rerun_of": self.rerun_of,
-            "seconds": self.seconds,
+            "seconds": self.seconds if self.closed_at else None,
         }
 
 
@@ -120,7 +141,7 @@ def apart(records: Iterable[TrialRecord]) -> tuple[list[TrialRecord], list[Trial
     every = list(records)
     used = {
         (record.trial.number, record.trial.attempt): record.run_id
-        for record in sorted(every, key=lambda one: bool(one.run.data.params))
+        for record in sorted(every, key=lambda one: one.is_written)
     }
     own = set(used.values())
     return (
@@ -139,7 +160,7 @@ def last_attempts(records: Iterable[TrialRecord], sweep_state: str) -> dict[int,
     if sweep_state not in GOING_ON:
         return last
     return {
-        number: replace(one, waits=one.tags.get(Tag.UNFINISHED) == "yes")
+        number: replace(one, waits=bool(one.ended and one.ended.unfinished))
         for number, one in last.items()
     }
 
@@ -163,10 +184,6 @@ class RunKind:
     space_place: str = "in a new sweep"
     #: whether `--epochs` says how long its trials are trained
     takes_epochs: bool = False
-
-
-def _lstm_results(metrics: Mapping[str, float]) -> tuple[str, ...]:
-    return RESULTS
 
 
 def _template_config(written: Mapping[str, Any]) -> TemplateConfig:
@@ -193,7 +210,7 @@ CORPUS = RunKind(
     Tag.DATA,
     VALIDATION_LOSS,
     TrialConfig.from_dict,
-    _lstm_results,
+    lambda _: RESULTS,
     scored_on=(Tag.CORPUS_DIGEST, Tag.SCORING),
     limits=LIMITS,
     takes_epochs=True,
@@ -255,7 +272,7 @@ MATCHING, NAMED = 5, 5
 MOST_TRIALS = 1_000_000
 
 Read = TypeVar("Read")
-#: is called with the error of each run that is skipped, since it cannot be read
+#: told of each run that is skipped
 OnSkipped = Callable[[BadRunError], None]
 
 
@@ -367,34 +384,38 @@ def read_trial(run: Any) -> TrialRecord:
         steps=tags.whole(Tag.STEPS, 1) if Tag.STEPS in tags else None,
         most_rounds=tags.whole(Tag.MOST_ROUNDS, 1) if Tag.MOST_ROUNDS in tags else None,
     )
-    best_round = _rounds(metrics, "best_epoch", trial)
-    parameters = params.get("parameters", "")
+    found, per_symbol = params.get("parameters", ""), 0.0
+    with contextlib.suppress(ValueError):
+        per_symbol = float(params.get("parameters_per_symbol", ""))
+    loss, waited = comparable(metrics.get("best_val_loss")), Tag.SECONDS in tags
+    opened = run.info.start_time or 0
+    closed = run.info.end_time or opened
+    ended = None
+    if outcome := tags.word(Tag.OUTCOME, Outcome, ""):
+        own = loss if kind.objective.returned else None
+        unfinished = tags.get(Tag.UNFINISHED) == "yes"
+        ended = Ended(Outcome(outcome), tags.get(Tag.REASON, ""), unfinished, own)
     return TrialRecord(
         trial=trial,
         run_id=tags.run_id,
-        status=run.info.status,
-        outcome=tags.word(Tag.OUTCOME, Outcome, ""),
-        reason=tags.get(Tag.REASON, ""),
-        parameters=int(parameters) if WHOLE.fullmatch(parameters) else 0,
-        best_val_loss=comparable(metrics.get("best_val_loss")),
-        best_epoch=trial.epochs_after(best_round) if best_round else None,
-        epochs=trial.epochs_after(_rounds(metrics, "epochs_done", trial)),
-        has_weights=tags.get(Tag.WEIGHTS) == "kept",
+        ended=ended,
+        # by its end, or, if it has waited, for which it had a slot
+        seconds=tags.seconds(Tag.SECONDS) if waited else max(0.0, float(closed - opened) / 1000),
+        waited=waited,
         tags=tags,
+        status=run.info.status,
+        parameters=int(found) if WHOLE.fullmatch(found) else 0,
+        parameters_per_symbol=per_symbol,
+        logged_loss=loss,
+        logged_best=_rounds(metrics, "best_epoch", trial) or None,
+        logged_rounds=_rounds(metrics, "epochs_done", trial),
+        has_weights=tags.get(Tag.WEIGHTS) == "kept",
         rerun_of=tags.get(Tag.RERUN_OF, ""),
         results=kind.results(metrics),
-        run=run,
-        seconds=_seconds(run, tags),
+        is_written=bool(params),
+        opened_at=opened / 1000,
+        closed_at=closed / 1000 if run.info.end_time else None,
     )
-
-
-def _seconds(run: Any, tags: Tags) -> float | None:
-    """Seconds for which a trial had a slot, once it has ended."""
-    if not run.info.end_time:
-        return None
-    if Tag.SECONDS in tags:  # it has waited
-        return tags.seconds(Tag.SECONDS)
-    return max(0.0, float(run.info.end_time - (run.info.start_time or 0)) / 1000)
 
 
 def _rounds(metrics: Mapping[str, float], name: str, trial: Trial) -> int:
@@ -502,14 +523,13 @@ def ranked(records: list[TrialRecord], *, of_running: bool = False) -> list[Tria
 
     With `of_running` also those that have not ended, by their best rounds.
     """
-    comparable = {str(outcome) for outcome in Outcome if outcome.ranks}
     found = [
         one
         for one in records
-        if one.best_val_loss is not None
-        and (one.outcome in comparable or (of_running and not one.outcome))
+        if one.ranked_loss is not None
+        or (of_running and not one.ended and one.best_loss is not None)
     ]
-    return sorted(found, key=lambda one: (one.best_val_loss, not one.outcome, one.trial.number))
+    return sorted(found, key=lambda one: (one.best_loss, not one.ended, one.trial.number))
 
 
 def baselines(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> dict[str, float]:

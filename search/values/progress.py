@@ -103,6 +103,30 @@ class TrialProgress:
         return self.rounds[self.best_round - 1]["val_loss"] if self.best_round else None
 
     @property
+    def outcome(self) -> str:
+        """How it has ended, an `Outcome`; empty if it has not."""
+        return self.ended.outcome if self.ended else ""
+
+    @property
+    def reason(self) -> str:
+        """Why it has ended so."""
+        return self.ended.reason if self.ended else ""
+
+    @property
+    def rounds_done(self) -> int:
+        return len(self.rounds)
+
+    @property
+    def epochs(self) -> float:
+        """Epochs that were trained; a whole number if rounds are epochs."""
+        return self.trial.epochs_after(self.rounds_done)
+
+    @property
+    def best_epoch(self) -> float | None:
+        """Epochs after which its loss was lowest."""
+        return self.trial.epochs_after(self.best_round) if self.best_round else None
+
+    @property
     def ranked_loss(self) -> float | None:
         """The loss that this trial competes with; None if it has none."""
         return self.best_loss if self.ended and self.ended.outcome.ranks else None

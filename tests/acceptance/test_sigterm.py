@@ -80,8 +80,8 @@ def check_closed(store: Store, trials: int) -> None:
     records = reader.trials(store, "s")
     assert [record.outcome for record in records] == ["stopped"] * trials
     for record in records:
-        assert record.status == ("KILLED" if record.best_val_loss is None else "FINISHED")
-    expected = {"KILLED" if all(one.best_val_loss is None for one in records) else "FINISHED"}
+        assert record.status == ("KILLED" if record.best_loss is None else "FINISHED")
+    expected = {"KILLED" if all(one.best_loss is None for one in records) else "FINISHED"}
     assert {run.info.status for run in store.runs({"sweep.role": "sweep"})} == expected
 
 

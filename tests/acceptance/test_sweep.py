@@ -316,7 +316,7 @@ def test_a_sweep_that_is_out_of_time_ends_with_what_it_has(
     assert (state.status, state.counts) == ("finished", {"out_of_time": 1})
     [record] = reader.ranked(reader.trials(store, "s"))
     assert (record.outcome, record.status) == ("out_of_time", "FINISHED")
-    assert record.best_val_loss
+    assert record.best_loss
 
 
 def test_a_sweep_without_a_result_says_so(workplace: Callable[[str], Path]) -> None:

@@ -115,7 +115,7 @@ def found(store: Store) -> dict[int, Any]:
             record.trial.config,
             record.trial.seed,
             record.outcome,
-            record.best_val_loss,
+            record.best_loss,
             store.history(record.run_id, "val_loss"),
             store.history(record.run_id, "train_loss"),
         )

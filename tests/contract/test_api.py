@@ -50,7 +50,7 @@ def test_a_trial_is_trained_again_and_varied(settings: Settings) -> None:
     assert reading.lines == [f"training s/0 again (run {first.run_id})"]
     assert (again.verdict, again.epochs_compared) == ("identical", 2)
     shown = Local(settings).show(again.rerun_run_id).to_dict()
-    assert (shown["phase"], shown["val_loss"]) == ("rerun", first.best_val_loss)
+    assert (shown["phase"], shown["val_loss"]) == ("rerun", first.best_loss)
     refused = Reading()
     with pytest.raises(InputError, match="sequence_length"):
         Local(settings).rerun("s/0", changes={"sequence_length": 5_000}, observer=refused)

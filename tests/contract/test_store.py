@@ -258,7 +258,7 @@ def test_a_name_whose_sweep_was_deleted_begins_anew(
     mlflow_store.client.delete_run(old.run_id)
     assert reader.trials(mlflow_store, "s") == []
     sweep_of(mlflow_store, corpus, ScriptedEngine({0: [2.0]}), tiny_spec(trials=1, epochs=1)).run()
-    assert [record.best_val_loss for record in reader.trials(mlflow_store, "s")] == [2.0]
+    assert [record.best_loss for record in reader.trials(mlflow_store, "s")] == [2.0]
 
 
 def test_what_runs_at_the_deadline_is_ended_with_its_best_epoch(
@@ -346,7 +346,7 @@ def test_a_real_trial_runs_inline_through_the_whole_loop(
     state = sweep_of(memory, corpus, InlineEngine(), tiny_spec(trials=1)).run()
     assert state.counts == {"complete": 1}
     [record] = reader.trials(memory, "s")
-    assert record.best_val_loss == state.finished[0].best_loss
+    assert record.best_loss == state.finished[0].best_loss
     assert record.has_weights
     logged = memory.run(record.run_id).data.metrics
     assert {name for line in experiment.LINES for name in line} - {""} <= logged.keys()

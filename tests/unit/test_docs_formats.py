@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,12 +60,9 @@ def test_programs_are_python(page: str, content: str) -> None:
     compile(content, page, "exec")
 
 
-NO_RUN = SimpleNamespace(info=SimpleNamespace(run_id=""), data=SimpleNamespace(tags={}))
 RECORD = TrialRecord(
-    trial=Trial(sweep="book-1", number=7, config=TrialConfig(), seed=1), run_id="", status="",
-    outcome="", reason="", parameters=1, best_val_loss=None, best_epoch=None, epochs=0,
-    has_weights=False, tags=Tags(NO_RUN),
-)  # fmt: skip
+    trial=Trial(sweep="book-1", number=7, config=TrialConfig(), seed=1), tags=Tags.of("", {})
+)
 RERUN = Rerun(
     RECORD, "", Ended(Outcome.COMPLETE), Comparison("identical", 0, 0.0, None), {}, {}, None
 )

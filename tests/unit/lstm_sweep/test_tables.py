@@ -18,7 +18,8 @@ from lstm_sweep.search.actions.listings import SweepTrials
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.values.trial import Trial
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.values.trial import Ended, Outcome, Trial
 
 STORE = Settings("sqlite:////none/mlflow.db", None, "test", "test")
 #: a row of `trials --json`
@@ -83,12 +84,10 @@ def test_a_curve_is_numbers_by_epoch() -> None:
 def record(loss: float | None) -> TrialRecord:
     """A trial of sweep `docs` as it is read from the store."""
     trial = Trial(sweep="docs", number=2, config=TrialConfig(), seed=0)
-    values: dict[str, Any] = {
-        "trial": trial, "run_id": "run", "status": "FINISHED", "reason": "", "parameters": 1,
-        "outcome": "error" if loss is None else "complete", "best_epoch": 1, "epochs": 1,
-        "has_weights": True, "tags": {},
-    }  # fmt: skip
-    return TrialRecord(best_val_loss=loss, **values)
+    ended = Ended(Outcome.ERROR if loss is None else Outcome.COMPLETE)
+    return TrialRecord(
+        trial=trial, run_id="run", ended=ended, logged_loss=loss, tags=Tags.of("run", {})
+    )
 
 
 @pytest.fixture

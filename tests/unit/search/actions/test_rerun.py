@@ -72,7 +72,8 @@ def test_no_value_beyond_its_space_gets_into_a_template(
     def run_with(tags: dict[str, str]) -> Any:
         data = SimpleNamespace(tags={"sweep.name": "s"} | tags, params={}, metrics={})
         return SimpleNamespace(
-            data=data, info=SimpleNamespace(run_id="r", status="FINISHED", end_time=None)
+            data=data,
+            info=SimpleNamespace(run_id="r", status="FINISHED", start_time=0, end_time=None),
         )
 
     store: Any = SimpleNamespace(run=lambda run_id: run_with(spec_tags(spec, "s")))

@@ -19,6 +19,7 @@ from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.texts import QUIET_S, duration, loss_text
@@ -257,20 +258,17 @@ def test_a_table_that_is_longer_than_the_screen_says_how_many_slots_are_not_show
     assert "and 1,234 more slots" in shown and "0 of 5 trials" in shown
 
 
-def record(**changes: Any) -> TrialRecord:
+def record(outcome: Outcome = Outcome.COMPLETE, **changes: Any) -> TrialRecord:
     """A finished trial as it is read from the store."""
     values: dict[str, Any] = {
         "trial": Trial(sweep="docs", number=2, config=CONFIG, seed=0),
         "run_id": "run",
-        "status": "FINISHED",
-        "outcome": "complete",
-        "reason": "",
+        "ended": Ended(outcome),
         "parameters": 12345,
-        "best_val_loss": 1.0,
-        "best_epoch": 3,
-        "epochs": 4,
-        "has_weights": True,
-        "tags": {},
+        "logged_loss": 1.0,
+        "logged_best": 3,
+        "logged_rounds": 4,
+        "tags": Tags.of("run", {}),
     }
     return TrialRecord(**(values | changes))
 
@@ -286,7 +284,7 @@ def shown(*records: TrialRecord) -> str:
 def test_a_narrow_table_lacks_columns_and_breaks_no_cell(width: int) -> None:
     out, text = console()
     out.width = width
-    out.print(trials_table([record(), record(outcome="out_of_memory")], width))
+    out.print(trials_table([record(), record(Outcome.OUT_OF_MEMORY)], width))
     lines = text.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     assert sum("docs/2" in line and "1.0000" in line for line in lines) == 2
@@ -323,13 +321,13 @@ def test_the_table_of_trials_shows_what_was_found(part: str) -> None:
 
 def test_the_table_of_trials_shows_parts_of_epochs_that_have_rounds() -> None:
     trial = Trial(sweep="docs", number=2, config=CONFIG, seed=0, rounds_per_epoch=5)
-    assert "│ 1.2/4  │ 0.4        │" in shown(record(trial=trial, best_epoch=0.4, epochs=1.2))
+    assert "│ 1.2/4  │ 0.4        │" in shown(record(trial=trial, logged_best=2, logged_rounds=6))
 
 
 def test_the_table_of_trials_shows_dashes_for_what_is_not_known() -> None:
-    text = shown(record(status="RUNNING", outcome="", best_val_loss=None, best_epoch=None))
+    text = shown(record(status="RUNNING", ended=None, logged_loss=None, logged_best=None))
     assert "running" in text and "│ 4/4    │ -          │" in text
-    waiting = record(status="SCHEDULED", outcome="", best_val_loss=2.0, best_epoch=1)
+    waiting = record(status="SCHEDULED", ended=None, logged_loss=2.0, logged_best=1)
     assert " paused " in shown(waiting)
 
 

@@ -122,7 +122,7 @@ def test_what_happens_is_told_to_all_who_listen(
 def test_rounds_come_before_the_end_of_a_trial_and_anew_with_each_attempt(place: Place) -> None:
     store = MlflowStore(place.service.settings.store)
     ended = reader.trials(store, "s")[0]
-    running = dataclasses.replace(ended, outcome="", status="RUNNING")
+    running = dataclasses.replace(ended, ended=None, status="RUNNING")
     told, had = list[bytes](), None
     for record in (running, running, ended, ended):
         had = module._seen(store, record, had, told)

@@ -2,33 +2,32 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
-from unittest import mock
 
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.store.curves import (
     best_loss_history,
-    confirmed_of,
     driven_at,
     gains,
     read_curve,
-    slot_seconds,
+    with_rounds,
 )
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.store.journal import SCHEMA
+from lstm_sweep.search.store.reader import read_trial
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.progress import round_seconds
-from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 
 
 def record_with(curve: str, **more: str) -> Any:
     """The record of a trial whose run has this curve, and more tags."""
-    return SimpleNamespace(run_id="r", epochs=2, tags=Tags(run_with({Tag.CURVE: curve} | more)))
+    return SimpleNamespace(
+        run_id="r", logged_rounds=2, tags=Tags(run_with({Tag.CURVE: curve} | more))
+    )
 
 
 def run_with(tags: dict[str, str]) -> Any:
@@ -53,6 +52,7 @@ def test_seconds_of_scoring_that_are_none_are_refused(text: str) -> None:
 
 
 NAN = math.nan
+NO_STORE = cast("Store", None)
 
 
 def sweep_begun(ms: int, **tags: str) -> Any:
@@ -117,52 +117,18 @@ def test_times_never_go_back() -> None:
 def test_a_trial_took_the_time_for_which_it_had_a_slot(
     status: str, end_s: float | None, tags: dict[str, str], seconds: float
 ) -> None:
-    rounds = [{"val_loss": 2.0, "round_seconds": 3.0}, {"val_loss": 1.5, "round_seconds": 4.0}]
+    rounds: list[dict[str, float]] = [{"val_loss": 2.0, "round_seconds": 3.0}]
+    rounds += [{"val_loss": 1.5, "round_seconds": 4.0}]
+    curve = json.dumps([list(one.values()) for one in rounds])
+    written = {
+        Tag.SCHEMA: str(SCHEMA), Tag.NAME: "s", Tag.TRIAL: "1", Tag.SEED: "1", Tag.CURVE: curve,
+        Tag.PHASE: "search", Tag.DATA: "{}", Tag.CONFIG: json.dumps(TrialConfig().to_dict()),
+    }  # fmt: skip
     began = 100_000
     end = None if end_s is None else began + round(end_s * 1000)
     info = SimpleNamespace(run_id="r", status=status, start_time=began, end_time=end)
-    run: Any = SimpleNamespace(info=info, data=SimpleNamespace(tags=tags))
-    record: Any = SimpleNamespace(tags=Tags(run), run=run)
-    assert slot_seconds(record, rounds) == seconds
+    data = SimpleNamespace(tags=written | tags, params={}, metrics={})
+    record = read_trial(SimpleNamespace(info=info, data=data))
+    assert with_rounds(NO_STORE, record).seconds == seconds
     if status == "RUNNING" and not tags:  # rounds of an earlier attempt are not its own
-        assert slot_seconds(record, rounds, before=rounds[:1]) == 4.0
-
-
-PER_EPOCH = 4
-NO_STORE = cast("Store", None)
-
-
-def record_of(number: int, phase: Phase, losses: Sequence[float], **more: Any) -> TrialRecord:
-    """A trial of the same config as the others, whose curve is in a tag."""
-    trial = Trial(
-        sweep="s",
-        number=number,
-        config=TrialConfig(epochs=10),
-        seed=number,
-        phase=phase,
-        rounds_per_epoch=PER_EPOCH,
-        most_rounds=more.pop("most_rounds", None),
-    )
-    curve = more.pop("curve", json.dumps([[loss, 1.0] for loss in losses]))
-    written = {Tag.CURVE: curve}
-    if more.pop("unfinished", False):
-        written[Tag.UNFINISHED] = "yes"
-    data = SimpleNamespace(tags=written)
-    info = SimpleNamespace(run_id="r", status="FINISHED", start_time=0, end_time=1)
-    run = SimpleNamespace(info=info, data=data)
-    best = min(losses)
-    known = {"outcome": "complete", "best_val_loss": best, "tags": Tags(run), "run": run}
-    return cast("TrialRecord", mock.Mock(trial=trial, **(known | more)))
-
-
-FIRST = [1.5, 1.4, 1.3, 1.2, 1.0, 1.1]
-
-
-def test_a_further_run_that_was_cut_short_counts_as_it_does_in_a_running_sweep() -> None:
-    first = record_of(0, Phase.SEARCH, FIRST)
-    whole = record_of(1, Phase.CONFIRM, [2.0, 1.1])
-    early = record_of(2, Phase.CONFIRM, [3.0], outcome="stopped")
-    late = record_of(3, Phase.CONFIRM, [2.0, 1.9, 1.8, 1.7, 1.2], outcome="stopped")
-    [found] = confirmed_of(NO_STORE, [first, whole, early, late])
-    assert found.losses == (1.1, 1.2) and found.failed == {Outcome.STOPPED: 1}
-    assert str(found).startswith("s/0: 1.1500 +- 0.0707 over 2 of 3 further seeds; 1 stopped")
+        assert with_rounds(NO_STORE, record, before=rounds[:1]).seconds == 4.0

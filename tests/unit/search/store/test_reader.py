@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,22 +9,18 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.store.reader import TrialRecord, apart, last_attempts
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.values.trial import Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Trial
 
 
 def a_run(
     run_id: str, number: int, attempt: int, *, written: bool = True, **more: Any
 ) -> TrialRecord:
     """The record of an attempt; a driver has `written` to its run."""
-    params = {"layers": "2"} if written else {}
     trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0, attempt=attempt)
-    info = SimpleNamespace(run_id=run_id)
-    run = SimpleNamespace(info=info, data=SimpleNamespace(params=params, tags=more))
+    ended = Ended(Outcome.STOPPED, unfinished=more.get(Tag.UNFINISHED) == "yes")
     return TrialRecord(
-        trial=trial, run_id=run_id, status="FINISHED", outcome="stopped", reason="", parameters=9,
-        best_val_loss=1.0, best_epoch=1.0, epochs=1.0, has_weights=False, tags=Tags(run),
-        run=run,
-    )  # fmt: skip
+        trial=trial, run_id=run_id, ended=ended, tags=Tags.of(run_id, more), is_written=written
+    )
 
 
 def ids(runs: Any) -> list[str]:

@@ -46,7 +46,7 @@ def test_a_sweep_is_shown_with_its_losses_and_trials(
     place: Place, client: TestClient, data: Path
 ) -> None:
     trials = Local(place.service.settings.store).trials("s")
-    found, best = trials.rows, trials.rows[0].best_val_loss
+    found, best = trials.rows, trials.rows[0].best_loss
     lowest = min(trials.baselines.values())
     listed, shown = client.get("/").text, client.get("/sweeps/s").text
     assert f"{best:.4f}" in listed and "3 of 3" in listed and f"{lowest:.4f}" in listed
@@ -58,7 +58,7 @@ def test_a_sweep_is_shown_with_its_losses_and_trials(
     assert re.search(r'href="http://127.0.0.1:5000/#/experiments/\d+/runs/\w+', shown)
     far = client.get("/sweeps/s", headers={"Host": "192.0.2.7"})
     assert "In MLflow" not in far.text  # from where they lead nowhere
-    [loss] = [one.best_val_loss for one in found if one.trial.number == 1]
+    [loss] = [one.best_loss for one in found if one.trial.number == 1]
     alone = client.get("/sweeps/s/trials/1").text
     assert f"<strong>{loss:.4f}</strong>" in alone and "Learning curve" in alone
 
