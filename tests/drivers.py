@@ -29,6 +29,6 @@ def let_drivers_idle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def child_of(supervisor: Supervisor, run_id: str) -> subprocess.Popen[bytes]:
     """The process that a supervisor has started for a sweep or rerun."""
-    child = supervisor._known[run_id].child
+    child = supervisor.jobs[run_id].child
     assert child
     return child

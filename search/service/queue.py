@@ -47,7 +47,6 @@ from lstm_sweep.search.driver.lease import (
 from lstm_sweep.search.driver.resume import close, expected_left, how_to_go_on, spent
 from lstm_sweep.search.driver.tasks import task_kind, task_kind_of_run
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.cache import SharedStore, size_of_runs
 from lstm_sweep.search.store.faults import BadRunError, StoreError
 from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.settings import Settings
@@ -57,8 +56,8 @@ from lstm_sweep.search.values.documents import Document
 from lstm_sweep.search.values.spec import UNLIMITED, SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
 
-#: priorities from, to
-LOWEST, HIGHEST = -100, 100
+#: priorities that a sweep may have; those with a higher one go first
+PRIORITIES = range(-100, 101)
 #: value of `Tag.QUEUED` of sweeps that a service is to drive, and of those that it has driven
 QUEUED, LEFT = "yes", "no"
 #: why a sweep is not driven that says it is queued
@@ -67,25 +66,6 @@ NOT_SIGNED = (
 )
 #: states of sweeps that have not ended
 WAITS = ("queued", "running", SweepStatus.PAUSED, SweepStatus.INTERRUPTED)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Submission:
-    """Who submits a sweep, and how."""
-
-    owner: str
-    client_token: str | None = None
-    priority: int = 0
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """A sweep that was submitted."""
-
-    name: str
-    run_id: str
-    #: whether its run was made by this submission, not by an earlier one with the same token
-    is_new: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,40 +96,37 @@ class QueuedRun:
 log = logging.getLogger("lstm_sweep.service")
 
 
-def submit(store: Store, spec: SweepSpec, submission: Submission) -> Submitted:
-    """Queue a sweep. What was submitted with the same token is not queued again.
+def submit(
+    store: Store,
+    spec: SweepSpec,
+    *,
+    owner: str,
+    client_token: str | None = None,
+    priority: int = 0,
+) -> tuple[str, str]:
+    """Queue a sweep; its name and run. What came with the same token is not queued again.
 
     Raises:
         InputError: the spec asks for what cannot be.
         SweepExistsError: the spec gives a name that a sweep has.
     """
-    check_priority(submission.priority)
-    about = task_kind(spec).queued_tags(spec)
+    check_priority(priority)
+    tags = task_kind(spec).queued_tags(spec)
     store.prepare()
-    own = {Tag.OWNER: submission.owner}
-    if submission.client_token is not None:
-        own[Tag.CLIENT_TOKEN] = submission.client_token.encode().hex()
-        for run in store.runs(own):
-            if not _is_signed(store, run):  # its submission was cut off before, or it is a fake
-                store.log(run.info.run_id, tags=WITHDRAWN | {Tag.QUEUED: LEFT})
-                store.finish(run.info.run_id, "KILLED")
-                continue
-            if run.data.tags.get(Tag.SUBMITTED_DIGEST) != spec.digest():
-                raise SweepExistsError(
-                    f"sweep '{run.data.tags[Tag.NAME]}' was submitted with the same token, but "
-                    f"another spec: expected a token for each sweep"
-                )
-            with contextlib.suppress(SweepExistsError):
-                return Submitted(_enter(store, run.info.run_id), run.info.run_id, is_new=False)
-    about |= own | {Tag.SUBMITTED_DIGEST: spec.digest()}
-    about |= {Tag.PRIORITY: str(submission.priority), Tag.SUBMITTED: f"{time.time():.3f}"}
-    about |= {Tag.ROLE: "sweep", Tag.STATE: "queued", Tag.SEED: str(spec.seed)}
+    own = {Tag.OWNER: owner}
+    if client_token is not None:
+        own[Tag.CLIENT_TOKEN] = client_token.encode().hex()
+        if earlier := _submitted_before(store, own, spec):
+            return earlier
+    tags |= own | {Tag.SUBMITTED_DIGEST: spec.digest(), Tag.SUBMITTED: f"{time.time():.3f}"}
+    tags |= {Tag.ROLE: "sweep", Tag.STATE: "queued", Tag.QUEUED: QUEUED}
+    tags |= {Tag.PRIORITY: str(priority), Tag.SEED: str(spec.seed)}
     while True:
         name = spec.name or references.free_name(store, _about(spec))
         references.check_free(store, name)
-        tags = about | {Tag.NAME: name, Tag.QUEUED: QUEUED} | spec_tags(spec, name)
-        run_id = store.create_run(name, tags)
-        _sign(store, run_id, tags)
+        named = tags | {Tag.NAME: name} | spec_tags(spec, name)
+        run_id = store.create_run(name, named)
+        _sign(store, run_id, named)
         try:
             _claim(store, name, run_id)
         except SweepExistsError:
@@ -157,7 +134,31 @@ def submit(store: Store, spec: SweepSpec, submission: Submission) -> Submitted:
                 raise
             continue
         store.reopen(run_id, "SCHEDULED")  # no driver can know of it yet
-        return Submitted(name, run_id, is_new=True)
+        return name, run_id
+
+
+def _submitted_before(
+    store: Store, own: Mapping[str, str], spec: SweepSpec
+) -> tuple[str, str] | None:
+    """The name and run of what the same owner has submitted with the same token.
+
+    Raises:
+        SweepExistsError: it was another spec.
+    """
+    for run in store.runs(own):
+        run_id = run.info.run_id
+        if not _is_signed(store, run):  # its submission was cut off before, or it is a fake
+            store.log(run_id, tags=WITHDRAWN | {Tag.QUEUED: LEFT})
+            store.finish(run_id, "KILLED")
+            continue
+        if run.data.tags.get(Tag.SUBMITTED_DIGEST) != spec.digest():
+            raise SweepExistsError(
+                f"sweep '{run.data.tags[Tag.NAME]}' was submitted with the same token, but "
+                f"another spec: expected a token for each sweep"
+            )
+        with contextlib.suppress(SweepExistsError):
+            return _enter(store, run_id), run_id
+    return None
 
 
 def _about(spec: SweepSpec) -> str:
@@ -228,10 +229,9 @@ def _claim(store: Store, name: str, run_id: str) -> None:
 
 def check_priority(priority: object) -> None:
     """Refuse what is no priority."""
-    if type(priority) is not int or not LOWEST <= priority <= HIGHEST:
-        raise InputError(
-            f"priority is {priority!r}: expected a whole number from {LOWEST} to {HIGHEST}"
-        )
+    if type(priority) is not int or priority not in PRIORITIES:
+        expected = f"expected a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}"
+        raise InputError(f"priority is {shown(priority)}: {expected}")
 
 
 def queued(store: Store) -> list[QueuedRun]:
@@ -288,7 +288,7 @@ def _read(run: Any) -> QueuedRun:
         name=reader.name_of(tags),
         run_id=tags.run_id,
         owner=tags.get(Tag.OWNER, ""),
-        priority=tags.whole(Tag.PRIORITY, LOWEST, 0, HIGHEST),
+        priority=tags.whole(Tag.PRIORITY, PRIORITIES[0], 0, PRIORITIES[-1]),
         submitted=tags.seconds(Tag.SUBMITTED),
         state=reader.state_of(tags),
         driver=None if driven is None or driven.is_gone else driven,
@@ -420,45 +420,6 @@ def give_up(store: Store, run_id: str, why: str) -> None:
         found = escaped(cut(f"{type(error).__name__}: {error}"))
         log.warning("run %s is given up, but cannot be closed: %s", run_id, found)
     leave(store, run_id)
-
-
-class QueueReader:
-    """The sweeps that a service is to drive, in step with what others read from the store."""
-
-    def __init__(self, store: Store, shared: SharedStore) -> None:
-        """`store` is read and written by the service, `shared` is what others read."""
-        self._store, self._shared = store, shared
-
-    def read(self) -> list[QueuedRun]:
-        """All of them, oldest first; whether their drivers live is looked at each time.
-
-        Raises:
-            StoreError: the store does not answer.
-        """
-        runs = self._shared.cache.get(
-            ("queue",), lambda: queued_runs(self._store), size_of_runs, age_s=0.0
-        )
-        return read(runs)
-
-    def read_after_change(self, before: list[QueuedRun]) -> list[QueuedRun]:
-        """All of them after a change by this service; those `before` if the store is away."""
-        self._shared.forget()
-        with contextlib.suppress(StoreError):
-            return self.read()
-        return before
-
-    def read_after_submission(self, before: list[QueuedRun], made: Submitted) -> list[QueuedRun]:
-        """Those `before`, and a sweep that was submitted just now: no other is read anew."""
-        self._shared.forget(made.name)
-        run = None
-        with contextlib.suppress(StoreError):
-            run = self._store.run(made.run_id)
-        if run is None:
-            return before  # the next look finds it, unless somebody has deleted it
-        if run.data.tags.get(Tag.QUEUED) != QUEUED:
-            return before  # it was submitted earlier with the same token, and has ended
-        others = [one for one in before if one.run_id != run.info.run_id]
-        return [*others, *read([run])]
 
 
 @dataclass(frozen=True, kw_only=True)

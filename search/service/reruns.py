@@ -12,7 +12,6 @@ import json
 import re
 import secrets
 import shutil
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -31,8 +30,8 @@ from lstm_sweep.search.values.documents import Document
 from lstm_sweep.search.values.spec import ENGINES
 
 ID = "[0-9a-f]{16}"
-#: seconds for which the files of a rerun are kept, and between two looks for older ones
-KEPT_S, DROP_EVERY_S = 30 * 24 * 3600.0, 24 * 3600.0
+#: seconds for which the files of a rerun are kept
+KEPT_S = 30 * 24 * 3600.0
 #: seconds after its start within which a process locks its file
 STARTS_S = 30.0
 #: states of reruns that have not ended
@@ -75,43 +74,39 @@ class Reruns:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = threading.Lock()
         self._drop_old()
-        #: those that have not ended, oldest first: of the others nothing is read but on request
-        self._open = [one for one in self._ids() if not (folder / one / "code").exists()]
 
     def submit(self, wanted: Wanted, owner: str) -> QueuedRun:
-        """Queue a rerun of a trial.
+        """Queue a rerun of a trial; one call at a time.
 
         Raises:
             InputError: a field is none of a config, or has another kind of value.
         """
-        settings = [f"{name}={value}" for name, value in checked(wanted.changes).items()]
-        new = f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)[:5]}"[:16]
-        about = vars(wanted) | {"settings": settings, "owner": owner, "submitted": time.time()}
-        del about["changes"]
-        with self._lock:
-            scratch = self._folder / f".{new}"
-            scratch.mkdir(mode=0o700)
-            replace_text(scratch / "asked.json", json_text(about), lasting=True)
-            scratch.rename(self._folder / new)
-            self._open.append(new)
+        options = {"template": wanted.template, "on": wanted.on}
+        command = ["rerun", wanted.run_id, "--json"]
+        command += [f"--set={name}={value}" for name, value in checked(wanted.changes).items()]
+        command += [f"--{name}={value}" for name, value in options.items() if value]
+        about: dict[str, Any] = {"trial": wanted.trial, "run_id": wanted.run_id, "owner": owner}
+        about |= {"submitted": time.time(), "command": command}
+        self._drop_old()
+        new = f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)[:5]}"
+        scratch = self._folder / f".{new}"
+        scratch.mkdir(mode=0o700)
+        replace_text(scratch / "asked.json", json_text(about), lasting=True)
+        scratch.rename(self._folder / new)
         return self._queued(new, "queued")
 
     def queue(self, runs: Callable[[str], bool]) -> list[QueuedRun]:
         """Those that wait or run, oldest first; `runs` says which have a process."""
-        if time.monotonic() - self._dropped > DROP_EVERY_S:
-            self._drop_old()
-        found, ended = list[QueuedRun](), set[str]()
-        for one in list(self._open):
-            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # it is read again
-                state = self.get(one, runs).state if self.has(one) else ""
-                if state in OPEN:
-                    found.append(self._queued(one, state))
-                else:
-                    ended.add(one)
-        with self._lock:
-            self._open = [one for one in self._open if one not in ended]
+        found = []
+        for one in sorted(place.name for place in self._folder.iterdir()):
+            if re.fullmatch(ID, one) and not (self._folder / one / "code").exists():
+                with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # a broken one
+                    state = self.get(one, runs).state
+                    if state in OPEN:
+                        found.append(self._queued(one, state))
+                    else:  # it has ended while no service was there
+                        self.note_end(one, None)
         return found
 
     def _queued(self, rerun_id: str, state: str) -> QueuedRun:
@@ -141,7 +136,8 @@ class Reruns:
         quiet_s = time.time() - (place / "err").stat().st_mtime
         if not is_noted and result is None and quiet_s < STARTS_S:
             return replace(rerun, state="running")  # a service that was killed has just started it
-        code = _whole(place / "code")
+        text = (place / "code").read_text(encoding="utf-8") if is_noted else ""
+        code = int(text) if text else None
         if result is not None:
             return replace(rerun, state="done", result=result, exit_code=code)
         last = last_line(place / "err") or "its process was ended"
@@ -154,10 +150,7 @@ class Reruns:
 
     def command(self, rerun_id: str) -> list[str]:
         """What trains one again, as arguments of the program."""
-        asked = self._asked(rerun_id)
-        options = [f"--{name}={asked[name]}" for name in ("template", "on") if asked[name]]
-        changes = [f"--set={setting}" for setting in asked["settings"]]
-        return ["rerun", asked["run_id"], "--json", *changes, *options]
+        return list(self._asked(rerun_id)["command"])
 
     def open(self, rerun_id: str) -> tuple[IO[bytes], IO[bytes]]:
         """The files for what the command prints, and says; they are there once it is started."""
@@ -169,10 +162,6 @@ class Reruns:
         """Note that a process has ended, with its exit code if it is known."""
         (self._folder / rerun_id / "code").write_text("" if code is None else str(code))
 
-    def _ids(self) -> list[str]:
-        """All reruns, oldest first."""
-        return sorted(one.name for one in self._folder.iterdir() if re.fullmatch(ID, one.name))
-
     def _asked(self, rerun_id: str) -> dict[str, Any]:
         """What was asked for."""
         text = (self._folder / rerun_id / "asked.json").read_text(encoding="utf-8")
@@ -180,14 +169,11 @@ class Reruns:
 
     def _drop_old(self) -> None:
         """Delete reruns of long ago, and those whose submission was cut off."""
-        self._dropped = time.monotonic()
-        with self._lock:  # or a submission that is being made would be taken for one
-            for left in list(self._folder.iterdir()):
-                asked = _document(left / "asked.json") or {}
-                cut_off = left.name.startswith(".") or "submitted" not in asked
-                with contextlib.suppress(OSError):
-                    if cut_off or time.time() - left.stat().st_mtime > KEPT_S:
-                        shutil.rmtree(left)
+        for left in list(self._folder.iterdir()):
+            cut_off = left.name.startswith(".") or _document(left / "asked.json") is None
+            with contextlib.suppress(OSError):
+                if cut_off or time.time() - left.stat().st_mtime > KEPT_S:
+                    shutil.rmtree(left)
 
 
 def checked(changes: object) -> Mapping[str, Any]:
@@ -213,11 +199,3 @@ def _document(file: Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _whole(file: Path) -> int | None:
-    """The number in a file; None if there is none."""
-    try:
-        return int(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

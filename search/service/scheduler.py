@@ -22,8 +22,6 @@ from dataclasses import dataclass, replace
 TURN_S = 300.0
 #: seconds within which a driver notices that it is to give a slot back
 NOTICED_S = 10.0
-#: why a sweep has no slot until slots are shared out again, if it gets one then
-JUST_NOW = "was queued just now"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,8 +268,6 @@ class Turns:
 
     def remember(self, name: str, now: float, last: tuple[int, float] | None) -> None:
         """Take a sweep up, with the slots that it has had, and since when, if that is known."""
-        if name in self.since:
-            return
         self.since[name] = now
         if last is not None:
             slots, self.since[name] = last
@@ -312,29 +308,6 @@ class Turns:
         self.quotas = {quota.name: quota for quota in (*found, *later)}
         self._note_owners(every, now)
         return found
-
-    def enter(
-        self,
-        name: str,
-        sweeps: Sequence[Waiting],
-        slots: int,
-        now: float,
-        *,
-        most_per_user: int | None = None,
-    ) -> bool:
-        """Give a sweep that was queued just now its place; nobody's slots change until `share_out`.
-
-        Return whether it gets a slot then.
-        """
-        if name in self.quotas:
-            return False
-        found = self._allot(sweeps, slots, now, most_per_user)
-        own = next((quota for quota in found if quota.name == name), Quota(name, 0))
-        entered = Quota(name, 0, JUST_NOW) if own.slots else own
-        now_given = self.quotas | {name: entered}
-        order = [quota.name for quota in found if quota.name in now_given]
-        self.quotas = {known: now_given[known] for known in dict.fromkeys([*order, *now_given])}
-        return bool(own.slots)
 
     def _allot(
         self, sweeps: Sequence[Waiting], slots: int, now: float, most_per_user: int | None

@@ -19,7 +19,7 @@ from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.field_checks import LARGEST
 from lstm_sweep.search.service.auth import LONGEST_TOKEN
 from lstm_sweep.search.service.problems import URN
-from lstm_sweep.search.service.settings import PRIORITIES
+from lstm_sweep.search.service.queue import PRIORITIES
 from lstm_sweep.search.store.registry import LONGEST_NAME
 from lstm_sweep.search.values.documents import Document, fields_of
 from lstm_sweep.search.values.options import number
@@ -81,18 +81,6 @@ def checked_settings(given: object) -> list[str]:
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
         raise InputError(f"request: set is {shown(given)}: expected FIELD=VALUES in a list")
     return given
-
-
-def check_priority(priority: object) -> None:
-    """Refuse what is no priority.
-
-    Raises:
-        InputError: it is none.
-    """
-    low, high = PRIORITIES[0], PRIORITIES[-1]
-    if isinstance(priority, bool) or not isinstance(priority, int) or priority not in PRIORITIES:
-        expected = f"expected a whole number from {low} to {high}"
-        raise InputError(f"priority is {shown(priority)}: {expected}")
 
 
 class _Body(BaseModel):

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
@@ -22,18 +21,12 @@ from lstm_sweep.search.driver import lease
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.logs import Seldom
-from lstm_sweep.search.service.queue import (
-    QueuedRun,
-    QueuedSweep,
-    QueueLease,
-    QueueReader,
-    Submission,
-)
+from lstm_sweep.search.service.queue import QueuedRun, QueuedSweep, QueueLease
 from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.service.supervisor import KEY, UNDER_WAY, Supervisor
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.cache import SharedSettings, SharedStore
+from lstm_sweep.search.store.cache import SharedSettings, SharedStore, size_of_runs
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.signatures import Signer
@@ -92,7 +85,6 @@ class Service:
         self._shared = SharedStore(settings.store, clock)
         #: `settings.store`, read once for all who ask; what is changed here is seen at once
         self.reads: Settings = SharedSettings.of(self._shared)
-        self._reader = QueueReader(self._store, self._shared)
         self._lock = threading.RLock()
         self._reruns = Reruns(settings.state / "reruns")
         self._supervisor = Supervisor(
@@ -104,7 +96,6 @@ class Service:
         )
         self._ends, self._looked, self._fault = threading.Event(), clock(), ""
         self._logs = Seldom()
-        self._queue: list[QueuedRun] = []
         #: one for each sweep that is being taken out of the queue, or put back
         self._changed: dict[str, threading.Lock] = {}
         #: what ends the program once another service has taken the queue over
@@ -124,32 +115,39 @@ class Service:
         """
         with self._alone():
             self._check_room(owner)
-            how = Submission(owner=owner, client_token=client_token, priority=priority)
-            made = queue.submit(self._store, spec, how)
-            self._queue = self._reader.read_after_submission(self._queue, made)
-            if self._supervisor.enter(self._queue, made.run_id):
-                self._wanted.set()
-            return made.name
-
-    def _check_room(self, owner: str) -> None:
-        """Refuse what a user has too much of in the queue."""
-        most = self.settings.most_queued_per_user
-        own = [one for one in self._queue if one.owner == owner]
-        if len(own) >= most:
-            what = "sweeps and reruns" if any(one.rerun for one in own) else "sweeps"
-            raise QueueFullError(
-                f"user {owner} has {len(own)} {what} queued, expected at most {most}"
+            name, run_id = queue.submit(
+                self._store, spec, owner=owner, client_token=client_token, priority=priority
             )
+            self._shared.forget(name)
+            with contextlib.suppress(StoreError):  # else the next look finds it
+                run = self._store.run(run_id)
+                for one in queue.read([run] if queue.is_queued(self._store, run) else []):
+                    self._enter(one)
+            return name
 
     def rerun(self, wanted: Wanted, *, owner: str) -> Rerun:
         """Queue a rerun of a trial."""
         with self._alone():
             self._check_room(owner)
             one = self._reruns.submit(wanted, owner)
-            self._queue = [*self._queue, one]
-            if self._supervisor.enter(self._queue, one.run_id):
-                self._wanted.set()
+            self._enter(one)
         return self.rerun_status(one.run_id)
+
+    def _check_room(self, owner: str) -> None:
+        """Refuse what a user has too much of in the queue."""
+        most = self.settings.most_queued_per_user
+        own = [one for one in self._supervisor.queue() if one.owner == owner]
+        if len(own) >= most:
+            what = "sweeps and reruns" if any(one.rerun for one in own) else "sweeps"
+            raise QueueFullError(
+                f"user {owner} has {len(own)} {what} queued, expected at most {most}"
+            )
+
+    def _enter(self, one: QueuedRun) -> None:
+        """Take up what was queued just now; it need not wait for a look if a slot is free."""
+        self._supervisor.enter(one)
+        if self._supervisor.has_free_slots:
+            self._wanted.set()
 
     def rerun_status(self, rerun_id: str) -> Rerun:
         """A rerun, why it waits, and what it has found."""
@@ -160,11 +158,10 @@ class Service:
 
     def sweeps(self, limit: int = 20, page: str = "") -> SweepPage:
         """Some sweeps of the store, as `Local.sweeps`, with states as of `status`."""
-        found = Local(self.reads).sweeps(limit=limit, page=page)
-        queue = {one.run_id: one for one in self._queue}
+        found, queued = Local(self.reads).sweeps(limit=limit, page=page), self._supervisor
         rows = [
-            replace(row, state=self._state(queue[row.run_id], row.state))
-            if row.run_id in queue
+            replace(row, state=queued.state(one, row.state))
+            if (one := queued.queued(row.run_id))
             else row
             for row in found
         ]
@@ -172,40 +169,30 @@ class Service:
 
     def queue(self) -> tuple[QueuedSweep, ...]:
         """Those that wait or run, in the order in which slots are given."""
-        queued = {one.run_id: one for one in self._queue}
-        order = [run_id for run_id in self._supervisor.turns.quotas if run_id in queued]
-        return tuple(self._shown(queued[run_id]) for run_id in order)
+        return tuple(self._supervisor.shown(one) for one in self._supervisor.queue())
 
     def status(self, name: str) -> SweepStatusReport:
         """The state of a sweep, as `Local.status`; `why` also says for what it waits."""
         report = Local(self.reads).status(name)
-        found = next((one for one in self._queue if one.run_id == report.run_id), None)
-        if found is None and report.state == "queued":
+        one = self._supervisor.queued(report.run_id)
+        if one is None and report.state == "queued":
             return replace(report, why=queue.NOT_SIGNED)
-        if found is None or report.state not in GOES_ON:
+        if one is None or report.state not in GOES_ON:
             return report
-        state = self._state(found, report.state)
-        why = self._supervisor.why(found.run_id, state) or report.why
+        state = self._supervisor.state(one, report.state)
+        why = self._supervisor.why(one.run_id, state) or report.why
         return replace(report, state=state, why=why)
 
     def pause(self, name: str) -> SweepStatusReport:
         """Let a sweep wait with its trials checkpointed until `resume`; its state from then on."""
-        with self._one_change_of(name):
-            self._take_out(name)
-            try:
-                Local(self.settings.store).pause(name)
-            finally:
-                self._shared.forget(name)
+        with self._taken_out(name):
+            Local(self.settings.store).pause(name)
         return self.status(name)
 
     def stop(self, name: str) -> StoppedSweep:
         """End a sweep, and wait until it has ended."""
-        with self._one_change_of(name):
-            self._take_out(name)
-            try:
-                return Local(self.settings.store).stop(name)
-            finally:
-                self._shared.forget(name)
+        with self._taken_out(name):
+            return Local(self.settings.store).stop(name)
 
     def resume(
         self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""
@@ -224,11 +211,9 @@ class Service:
             with self._supervisor.holding(run_id):
                 if changes and not driver and reader.state_of(Tags(before)) in UNDER_WAY:
                     self._supervisor.end([run_id])  # one that starts would begin without them
-                with self._changing():
+                with self._alone():
                     self._requeue(name, changes, before, driver, owner)
-        with self._lock:
-            self._supervisor.enter(self._queue, run_id)
-        self._wanted.set()
+            self._look_again()  # and begin its driver
         return self.status(name)
 
     def _requeue(
@@ -253,18 +238,13 @@ class Service:
     def prioritise(self, name: str, priority: int) -> QueuedSweep:
         """Give a sweep that waits or runs another priority."""
         queue.check_priority(priority)
-        none = InputError(f"sweep '{name}' is not queued: expected one that waits or runs")
-        with self._changing():
-            run = reader.existing_sweep(self._store, name)
-            run_id = run.info.run_id
-            if all(one.run_id != run_id for one in self._queue):
-                raise none
-            queue.prioritise(self._store, run, priority)
-            self._look()
-            for one in self.queue():
-                if one.run_id == run_id:
-                    return one
-            raise none  # it has just ended
+        run = reader.existing_sweep(self._store, name)
+        if self._supervisor.queued(run.info.run_id):
+            with self._changing():
+                queue.prioritise(self._store, run, priority)
+        if one := self._supervisor.queued(run.info.run_id):
+            return self._supervisor.shown(one)
+        raise InputError(f"sweep '{name}' is not queued: expected one that waits or runs")
 
     def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
         """Delete a sweep that has ended, as `Local.delete`, for a while."""
@@ -274,7 +254,7 @@ class Service:
         with self._one_change_of(name):  # so that it is not queued meanwhile
             with self._alone():
                 run = reader.existing_sweep(self._store, name)
-                if any(one.run_id == run.info.run_id for one in self._queue):
+                if self._supervisor.queued(run.info.run_id):
                     raise SweepRunsError(
                         f"sweep '{name}' waits or runs: expected one that has ended, or to stop it "
                         f"first"
@@ -288,16 +268,12 @@ class Service:
         self, *, older_than_s: float, keep_best: bool, dry_run: bool, owner: str | None
     ) -> Pruned:
         """Delete sweeps that ended long ago, of one owner or of all, for a while."""
-
-        def is_meant(run: Any) -> bool:
-            return owner is None or queue.owner_of(self._store, run) == owner
-
         try:
             return Local(self.settings.store).prune(
                 older_than_s=older_than_s,
                 keep_best=keep_best,
                 dry_run=dry_run,
-                is_meant=is_meant,
+                is_meant=lambda run: owner in (None, queue.owner_of(self._store, run)),
                 within_s=DELETING_S,
             )
         finally:
@@ -356,6 +332,22 @@ class Service:
             self.figures.failed_looks += 1
             self._logs.error("queue", f"the queue cannot be read: {self._fault}")
 
+    def _look(self) -> None:
+        """Read the queue, share out the slots, start and end drivers."""
+        now, found, began = self._clock(), list[QueuedRun](), time.monotonic()
+        runs = self._shared.cache.get(
+            ("queue",), lambda: queue.queued_runs(self._store), size_of_runs, age_s=0.0
+        )
+        for one in queue.read(runs):  # whether their drivers live is looked at each time
+            if one.state in UNDER_WAY or self._supervisor.pid(one.run_id):
+                found.append(one)
+            else:  # it has ended
+                queue.leave(self._store, one.run_id)
+        self.figures.store_s = time.monotonic() - began
+        self._supervisor.look([*found, *self._reruns.queue(self._supervisor.runs)])
+        self.figures.driver_deaths = self._supervisor.driver_deaths
+        self._looked = now
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """What changes the queue, one after the other."""
@@ -372,9 +364,11 @@ class Service:
             try:
                 yield
             finally:
-                reruns = [one for one in self._queue if one.rerun]
-                sweeps = [one for one in self._queue if not one.rerun]
-                self._queue = [*self._reader.read_after_change(sweeps), *reruns]
+                self._look_again()
+
+    def _look_again(self) -> None:
+        self._shared.forget()
+        self._try_to_look()
 
     @contextlib.contextmanager
     def _one_change_of(self, name: str) -> Iterator[None]:
@@ -383,60 +377,24 @@ class Service:
         with self._changed.setdefault(run_id, threading.Lock()):
             yield
 
-    def _take_out(self, name: str) -> None:
+    @contextlib.contextmanager
+    def _taken_out(self, name: str) -> Iterator[None]:
         """Take a sweep out of the queue; a driver that has not begun with it is ended.
 
         If its last driver was ended, it waits from then on: so it can be paused and stopped.
         """
-        with self._changing():
-            run = reader.existing_sweep(self._store, name)
-            run_id, tags = run.info.run_id, run.data.tags
-            queue.leave(self._store, run_id)
-            self._supervisor.expect_end(run_id)
-        state = tags.get(Tag.STATE)
-        if state in UNDER_WAY and (state != "running" or lease.is_left(tags)):
-            self._supervisor.end([run_id])  # one that has begun ends by itself
-        if tags.get(Tag.QUEUED) == queue.QUEUED:
+        with self._one_change_of(name):
             with self._changing():
+                run = reader.existing_sweep(self._store, name)
+                run_id, tags = run.info.run_id, run.data.tags
+                queue.leave(self._store, run_id)
+                self._supervisor.expect_end(run_id)
+            state = tags.get(Tag.STATE)
+            if state in UNDER_WAY and (state != "running" or lease.is_left(tags)):
+                self._supervisor.end([run_id])  # one that has begun ends by itself
+            if tags.get(Tag.QUEUED) == queue.QUEUED:
                 queue.let_wait(self._store, run_id)
-
-    def _look(self) -> None:
-        """Read the queue, share out the slots, start and end drivers."""
-        now, found = self._clock(), list[QueuedRun]()
-        began = time.monotonic()
-        queued = self._reader.read()
-        self.figures.store_s = time.monotonic() - began
-        for one in queued:
-            if one.state in UNDER_WAY or self._supervisor.pid(one.run_id):
-                found.append(one)
-            else:  # it has ended
-                queue.leave(self._store, one.run_id)
-                self._supervisor.forget(one.run_id)
-        self._queue = [*found, *self._reruns.queue(self._supervisor.runs)]
-        self._supervisor.look(self._queue)
-        self.figures.driver_deaths = self._supervisor.driver_deaths
-        self._looked = now
-
-    def _state(self, one: QueuedRun, stored: str) -> str:
-        """The state of a sweep in the queue, by that in the store.
-
-        That is how an earlier driver has ended until the next one begins: meanwhile it waits.
-        """
-        if stored not in GOES_ON:
-            return stored
-        waits = stored != "running" or self._supervisor.waits(one.run_id)
-        return "queued" if waits else "running"
-
-    def _shown(self, one: QueuedRun) -> QueuedSweep:
-        state = self._state(one, one.state)
-        return QueuedSweep(
-            sweep=one.name,
-            run_id=one.run_id,
-            owner=one.owner,
-            priority=one.priority,
-            submitted=datetime.fromtimestamp(one.submitted, UTC),
-            slots=self._supervisor.slots_of(one.run_id),
-            wanted=self._supervisor.wanted(one),
-            driver=self._supervisor.process(one.run_id) or None,
-            why=self._supervisor.why(one.run_id, state) or "",
-        )
+            try:
+                yield
+            finally:
+                self._shared.forget(name)

@@ -15,8 +15,6 @@ from lstm_sweep.search.process.workdir import private
 from lstm_sweep.search.store.cache import AGE_S
 from lstm_sweep.search.store.settings import Settings
 
-#: priorities that a sweep may have; those with a higher one go first
-PRIORITIES = range(-100, 101)
 #: addresses of machines
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

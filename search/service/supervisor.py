@@ -1,10 +1,11 @@
-"""The supervisor of a service: a process for each sweep and rerun of its queue that has slots.
+"""The supervisor of a service: its table of jobs, and a process for each that has slots.
 
-The process of a sweep is its driver (`driver`), which is started again if it dies; that of a rerun
-is the command `rerun`. Each locks a file as long as it lives, beside its quota of slots and its
-log, in a folder of the service. So a service that was killed finds them, and none is started twice.
-Whether a driver gets on is seen by the lease of its sweep in the store, which it renews: its sign
-of life, on this machine and on others.
+A job is a sweep or rerun of the queue, or one that has left it and still has a process. The process
+of a sweep is its driver (`driver`), which is started again if it dies; that of a rerun is the
+command `rerun`. Each locks a file as long as it lives, beside its quota of slots and its log, in a
+folder of the service. So a service that was killed finds them, and none is started twice. Whether
+a driver gets on is seen by the lease of its sweep in the store, which it renews: its sign of life,
+on this machine and on others.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.connection import SERVER, TOKEN
-from lstm_sweep.search.driver.lease import STALE_S, Holder
+from lstm_sweep.search.driver.lease import BROKEN_OFF, STALE_S, Holder
 from lstm_sweep.search.engines import slot_sharing
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import STOP_WITHIN
 from lstm_sweep.search.service.logs import cut_open_log, last_line
-from lstm_sweep.search.service.queue import QueuedRun
+from lstm_sweep.search.service.queue import QueuedRun, QueuedSweep
 from lstm_sweep.search.service.reruns import Reruns
-from lstm_sweep.search.service.scheduler import JUST_NOW, Turns, Waiting, duration
+from lstm_sweep.search.service.scheduler import Turns, Waiting, duration
 from lstm_sweep.search.service.settings import ServiceSettings
 
 #: seconds before a driver that has died is started again, twice as many after each further death
@@ -47,8 +49,9 @@ KILLED_AHEAD_S, TOLD_AHEAD_S = 8.0, 10.0
 MOST_IDLE = 4
 #: bytes of the log of a driver, of which as much is kept again, and logs that are kept
 MOST_LOG_BYTES, MOST_LOGS = 4 << 20, 1_000
-#: suffix of the file that a process locks: its number, and how far its sweep is; and bytes of that
-LOCK, LONGEST_NOTE = ".lock", 64
+#: suffixes of files: the one that a process locks, with its number and how far its sweep is (in so
+#: many bytes), its quota, and its log
+LOCK, LONGEST_NOTE, SLOTS, LOG = ".lock", 64, ".slots", ".log"
 #: name of the file with the key that signs what the service has queued
 KEY = "key"
 #: seconds without a renewal of its lease after which a driver hangs, and after which one that has
@@ -58,6 +61,8 @@ HANGS_S, WITHOUT_LEASE_S = 90.0, 1800.0
 UNSEEN_S = 10.0
 #: states of sweeps that have a driver, or are to get one
 UNDER_WAY = ("queued", "running", "interrupted")
+#: why a job has no slot until slots are shared out again
+JUST_NOW = "was queued just now"
 DRIVER = "lstm_sweep.search.service.driver"
 #: seconds until the process that counts slots is started again, and that it has to say a number
 COUNT_AGAIN_S, COUNTED_WITHIN_S = 5.0, 180.0
@@ -65,15 +70,19 @@ COUNT = "lstm_sweep.search.engines.ray_cluster"
 
 
 @dataclass
-class _Known:
-    """What is known of a sweep or rerun of the queue, and of its process."""
+class Job:
+    """What is known of a sweep or rerun, and of its process."""
 
+    #: what was read of it last, while it is in the queue
+    run: QueuedRun | None = None
     #: the process, if this service has started it
     child: subprocess.Popen[bytes] | None = None
     #: the process by the last look; 0: on another machine, None: there is none
     pid: int | None = None
     #: whether it was started, and has not been noted to have ended
     is_open: bool = False
+    #: whether no process is started just now
+    is_held: bool = False
     #: deaths in a row, and how far the sweep was at the last one: trials that ended, and rounds
     deaths: int = 0
     progress: tuple[int, int] = (0, 0)
@@ -122,68 +131,50 @@ class Supervisor:
         """
         self._settings, self._reruns, self._clock = settings, reruns, clock
         self._lease_of, self._give_up = lease_of, give_up
-        self._state = settings.state
         #: how many slots there are
         self.slots = settings.count_slots()
         #: drivers that have ended before their sweeps
         self.driver_deaths = 0
         self.turns = Turns()
-        self._known: dict[str, _Known] = {}
-        #: sweeps of which no driver is started just now
-        self._held: set[str] = set()
+        self.jobs: dict[str, Job] = {}
         #: held while a process is started, and whether none is to be started any more
         self._starting, self._closed = threading.Lock(), False
         self._drop_old_logs()
 
-    # what the service asks at each look, and when something is queued
+    # the queue, as it is shown
 
-    def look(self, queue: Sequence[QueuedRun]) -> None:
-        """See which processes live, share out the slots, and start and end processes."""
-        now = self._clock()
-        self._end_hanging(queue, now)
-        for run_id in self._known.keys() - {one.run_id for one in queue}:
-            if not self.pid(run_id):
-                self.forget(run_id)
-        for one in queue:
-            self._remember(one, now)
-            cut_open_log(self._log(one.run_id), MOST_LOG_BYTES)
-            known = self._known[one.run_id]
-            known.pid = self._process_of(one, now)
-            if known.pid is None and known.is_open:
-                self._note_end(one, known)
-        self._share_out(queue, now)
-        self._end_idle(queue)
+    def queued(self, run_id: str) -> QueuedRun | None:
+        """What is known of a sweep or rerun of the queue; None if it is not in it."""
+        return self.jobs[run_id].run if run_id in self.jobs else None
 
-    def enter(self, queue: Sequence[QueuedRun], run_id: str) -> bool:
-        """Give what was queued just now its place; return whether the next look gives it a slot."""
-        now = self._clock()
-        for one in queue:
-            self._remember(one, now)
-        wanting = [self._waiting(one) for one in queue if self._may_have_slots(one)]
-        most = self._settings.most_per_user
-        return self.turns.enter(run_id, wanting, self.slots, now, most_per_user=most)
+    def queue(self) -> list[QueuedRun]:
+        """Those that wait or run, in the order in which slots are given."""
+        order = [*self.turns.quotas, *list(self.jobs)]
+        return [run for run_id in dict.fromkeys(order) if (run := self.queued(run_id))]
 
-    def slots_of(self, run_id: str) -> int:
-        """How many slots a sweep has."""
-        return self.turns.held(run_id)
+    @property
+    def has_free_slots(self) -> bool:
+        """Whether nobody has some of the slots, as far as the last look has shared them out."""
+        return sum(quota.slots for quota in list(self.turns.quotas.values())) < self.slots
 
-    def wanted(self, one: QueuedRun) -> int:
-        """How many slots a sweep could use."""
-        demand = self._said(one.run_id, slot_sharing.DEMAND)
-        return max(self.slots_of(one.run_id), demand or self._most(one))
+    def enter(self, run: QueuedRun) -> None:
+        """Take up what was queued just now; the next look gives it its place."""
+        self._job(run.run_id).run = run
 
-    def process(self, run_id: str) -> int | None:
-        """The process of a sweep by the last look; 0 if that is on another machine."""
-        return self._known[run_id].pid if run_id in self._known else None
+    def state(self, run: QueuedRun, stored: str) -> str:
+        """The state of a sweep in the queue, by that in the store.
 
-    def waits(self, run_id: str) -> bool:
-        """Whether a sweep has no process, or no slots."""
-        return not self.slots_of(run_id) or self.process(run_id) is None
+        That is how an earlier driver has ended until the next one begins: meanwhile it waits.
+        """
+        if stored not in (*UNDER_WAY, BROKEN_OFF):
+            return stored
+        waits = stored != "running" or not self.turns.held(run.run_id)
+        return "queued" if waits or self._job(run.run_id).pid is None else "running"
 
     def why(self, run_id: str, state: str) -> str | None:
         """Why a sweep in this state has no driver, or not all slots that it could use."""
         if wait := self.may_start_in(run_id):
-            last = self.last_words(run_id)
+            last = last_line(self._file(run_id, LOG))
             more = f"; the last that it said: {last}" if last else ""
             text = f"its driver has died, and is started again in {duration(wait)}{more}"
             return without_secrets(text)
@@ -194,144 +185,177 @@ class Supervisor:
             return "its driver is being started"
         return quota.sentence or None
 
+    def shown(self, run: QueuedRun) -> QueuedSweep:
+        """What is said of a sweep or rerun of the queue."""
+        run_id, slots = run.run_id, self.turns.held(run.run_id)
+        demand = self._said(run_id, slot_sharing.DEMAND)
+        return QueuedSweep(
+            sweep=run.name,
+            run_id=run_id,
+            owner=run.owner,
+            priority=run.priority,
+            submitted=datetime.fromtimestamp(run.submitted, UTC),
+            slots=slots,
+            wanted=max(slots, demand or self._most(run)),
+            driver=self._job(run_id).pid or None,
+            why=self.why(run_id, self.state(run, run.state)) or "",
+        )
+
+    # what the service asks at each look
+
+    def look(self, queue: Sequence[QueuedRun]) -> None:
+        """See which processes live, share out the slots, and start and end processes."""
+        now = self._clock()
+        for run in queue:
+            self.enter(run)
+        for run_id in self.jobs.keys() - {run.run_id for run in queue}:
+            self.jobs[run_id].run = None
+            if not self.jobs[run_id].is_held and not self.pid(run_id):
+                self.forget(run_id)
+        self._end_hanging(now)
+        for run in queue:
+            job = self.jobs[run.run_id]
+            cut_open_log(self._file(run.run_id, LOG), MOST_LOG_BYTES)
+            job.pid = self._process_of(run, job, now)
+            if job.pid is None and job.is_open:
+                self._note_end(run, job)
+        self._share_out(queue, now)
+        self._end_idle(queue)
+
+    def _job(self, run_id: str) -> Job:
+        return self.jobs.setdefault(run_id, Job())
+
     # which processes live
 
     def pid(self, run_id: str) -> int | None:
         """The process of a sweep, started by this service or an earlier one, or None."""
-        known = self._known.get(run_id)
-        if known and known.child and known.child.poll() is None:
-            return known.child.pid
-        with contextlib.suppress(OSError):
-            descriptor = os.open(self._file(run_id), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _noted(descriptor)[0] or None
-            finally:
-                os.close(descriptor)
-        return None
+        job = self.jobs.get(run_id)
+        if job and job.child and job.child.poll() is None:
+            return job.child.pid
+        is_locked, note = self._read_lock(run_id)
+        return note[0] or None if is_locked else None
+
+    def _read_lock(self, run_id: str) -> tuple[bool, list[int]]:
+        """Whether a process has locked its file, and what `write_note` has written to it."""
+        try:
+            descriptor = os.open(self._file(run_id, LOCK), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False, [0, 0, 0]
+        try:
+            words = [*os.pread(descriptor, LONGEST_NOTE, 0).split(), *[b"0"] * 3][:3]
+            note = [int(one) if one.isdigit() else 0 for one in words]
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True, note
+        except OSError:
+            return False, [0, 0, 0]
+        finally:
+            os.close(descriptor)
+        return False, note
 
     def runs(self, run_id: str) -> bool:
         """Whether a sweep or rerun has a process, or had one whose end nobody has noted."""
-        known = self._known.get(run_id)
-        return (known is not None and known.is_open) or self.pid(run_id) is not None
+        job = self.jobs.get(run_id)
+        return (job is not None and job.is_open) or self.pid(run_id) is not None
 
     def alive(self) -> list[str]:
         """What has a process on this machine, be it in the queue or not."""
-        files = self._state.glob(f"*{LOCK}")
-        named = {*(file.name.removesuffix(LOCK) for file in files), *list(self._known)}
+        files = self._settings.state.glob(f"*{LOCK}")
+        named = {*(file.name.removesuffix(LOCK) for file in files), *list(self.jobs)}
         return sorted(run_id for run_id in named if self.pid(run_id))
 
-    def _process_of(self, one: QueuedRun, now: float) -> int | None:
+    def _process_of(self, run: QueuedRun, job: Job, now: float) -> int | None:
         """The process of a sweep; 0 if that is on another machine."""
-        if pid := self.pid(one.run_id):
+        if pid := self.pid(run.run_id):
             return pid
-        if one.driver is None or one.driver.is_here:
-            return one.driver.pid if one.driver else None
-        return 0 if self._known[one.run_id].silent_s(one.driver, now) < STALE_S else None
+        if run.driver is None or run.driver.is_here:
+            return run.driver.pid if run.driver else None
+        return 0 if job.silent_s(run.driver, now) < STALE_S else None
 
-    def _end_hanging(self, queue: Sequence[QueuedRun], now: float) -> None:
-        """End drivers that get on no more, also those whose sweeps are to be paused or stopped."""
-        queued = {one.run_id: one for one in queue}
+    def _end_hanging(self, now: float) -> None:
+        """End drivers that get on no more, also those whose sweeps are to be paused or stopped.
+
+        They are asked to end, which counts as a death, and killed at a later look.
+        """
         for run_id in self.alive():
-            one = queued.get(run_id)
             if self._reruns.has(run_id):
                 continue
-            driver = one.driver if one else self._lease_of(run_id)
-            silent_s = self._known.setdefault(run_id, _Known()).silent_s(driver, now)
-            if silent_s >= (HANGS_S if driver else WITHOUT_LEASE_S):
-                self._end_one_that_hangs(run_id, now)
-
-    def _end_one_that_hangs(self, run_id: str, now: float) -> None:
-        """Ask a driver to end, which counts as a death; at a later look kill it."""
-        known, pid = self._known[run_id], self.pid(run_id)
-        if not pid:
-            return
-        if known.killed_at is None:
-            known.killed_at = now + self._end_within_s
-            with contextlib.suppress(OSError), self._log(run_id).open("ab") as log:
-                log.write(b"it hung, and was ended by the service\n")
-        _send(pid, signal.SIGKILL if now >= known.killed_at else signal.SIGTERM)
+            job = self._job(run_id)
+            driver = job.run.driver if job.run else self._lease_of(run_id)
+            hangs = job.silent_s(driver, now) >= (HANGS_S if driver else WITHOUT_LEASE_S)
+            if not hangs or not (pid := self.pid(run_id)):
+                continue
+            if job.killed_at is None:
+                job.killed_at = now + self._end_within_s
+                with contextlib.suppress(OSError), self._file(run_id, LOG).open("ab") as log:
+                    log.write(b"it hung, and was ended by the service\n")
+            _send(pid, signal.SIGKILL if now >= job.killed_at else signal.SIGTERM)
 
     # who has slots
-
-    def _remember(self, one: QueuedRun, now: float) -> None:
-        """Take up the slots that an earlier service has given to a sweep, and since when."""
-        self._known.setdefault(one.run_id, _Known())
-        if one.run_id not in self.turns.since:
-            self.turns.remember(one.run_id, now, self._last_quota(one.run_id, now))
-
-    def _last_quota(self, run_id: str, now: float) -> tuple[int, float] | None:
-        last = slot_sharing.last_quota(self._quota_file(run_id))
-        if last is None:
-            return None
-        slots, at = last
-        return slots, now - max(0.0, time.time() - at)
-
-    def _may_have_slots(self, one: QueuedRun) -> bool:
-        return one.state in UNDER_WAY and self.may_start_in(one.run_id) <= KEPT_S
 
     def _share_out(self, queue: Sequence[QueuedRun], now: float) -> None:
         """Give slots to what has a process, or may soon; start those that lack one.
 
-        A sweep whose driver has died just now keeps its slots for the one that follows.
+        A sweep whose driver has died just now keeps its slots for the one that follows. One that an
+        earlier service has given slots keeps them.
         """
         if self._settings.cluster:
             self.slots = self._settings.count_slots()
-        may = {one.run_id: one for one in queue if self._may_have_slots(one)}
+        for run in queue:
+            if run.run_id not in self.turns.since:
+                last = slot_sharing.last_quota(self._file(run.run_id, SLOTS))
+                had = last and (last[0], now - max(0.0, time.time() - last[1]))
+                self.turns.remember(run.run_id, now, had)
+        may = {
+            run.run_id: run
+            for run in queue
+            if run.state in UNDER_WAY and self.may_start_in(run.run_id) <= KEPT_S
+        }
         found = self.turns.share_out(
-            [self._waiting(one) for one in may.values()],
-            [self._waiting(one) for one in queue if one.run_id not in may],
+            [self._waiting(run) for run in may.values()],
+            [self._waiting(run) for run in queue if run.run_id not in may],
             self.slots,
             now,
             is_late=any(
-                self._said(one.run_id, slot_sharing.SURPLUS)
-                for one in queue
-                if self._known[one.run_id].pid
+                self._said(run.run_id, slot_sharing.SURPLUS)
+                for run in queue
+                if self.jobs[run.run_id].pid
             ),
             most_per_user=self._settings.most_per_user,
         )
         for quota in found:
-            self._write_quota(quota.name, quota.slots, quota.why, now)
-            one = may[quota.name]
-            is_due = self._known[quota.name].pid is None and not self.may_start_in(quota.name)
-            if quota.slots and is_due and (one.rerun is None or one.state == "queued"):
+            run, job = may[quota.name], self.jobs[quota.name]
+            if job.quota != (quota.slots, quota.why):
+                at = time.time() - (now - self.turns.since[quota.name])
+                file = self._file(quota.name, SLOTS)
+                slot_sharing.write_quota(file, quota.slots, quota.why, at)
+                job.quota = (quota.slots, quota.why)
+            is_due = job.pid is None and not self.may_start_in(quota.name)
+            if quota.slots and is_due and (run.rerun is None or run.state == "queued"):
                 self.start(quota.name)
 
-    def _waiting(self, one: QueuedRun) -> Waiting:
-        pid = self._known[one.run_id].pid
-        demand = self._said(one.run_id, slot_sharing.DEMAND) if pid else None
+    def _waiting(self, run: QueuedRun) -> Waiting:
+        pid = self.jobs[run.run_id].pid
+        demand = self._said(run.run_id, slot_sharing.DEMAND) if pid else None
         return Waiting(
-            name=one.run_id,
-            owner=one.owner,
-            priority=one.priority,
-            submitted=one.submitted,
-            wanted=max(1, self._most(one) if demand is None else demand),
-            left_s=one.seconds_left,
-            is_rerun=one.rerun is not None,
-            stays=one.rerun is not None and one.state == "running",
+            name=run.run_id,
+            owner=run.owner,
+            priority=run.priority,
+            submitted=run.submitted,
+            wanted=max(1, self._most(run) if demand is None else demand),
+            left_s=run.seconds_left,
+            is_rerun=run.rerun is not None,
+            stays=run.rerun is not None and run.state == "running",
         )
 
-    def _most(self, one: QueuedRun) -> int:
+    def _most(self, run: QueuedRun) -> int:
         """How many slots a sweep could use as far as its run says."""
-        return min(one.workers or self.slots, one.trials_left)
-
-    def _write_quota(self, run_id: str, slots: int, why: str, now: float) -> None:
-        """Let a process use so many slots.
-
-        Raises:
-            OSError: its file cannot be written.
-        """
-        known = self._known[run_id]
-        if known.quota != (slots, why):
-            at = time.time() - (now - self.turns.since[run_id])
-            slot_sharing.write_quota(self._quota_file(run_id), slots, why, at)
-            known.quota = (slots, why)
+        return min(run.workers or self.slots, run.trials_left)
 
     def _said(self, run_id: str, suffix: str) -> int | None:
         """How many slots a driver says it could use, or has that it is to give back."""
         try:
-            return int(self._quota_file(run_id).with_suffix(suffix).read_text(encoding="ascii"))
+            return int(self._file(run_id, suffix).read_text(encoding="ascii"))
         except (OSError, ValueError):
             return None
 
@@ -339,97 +363,81 @@ class Supervisor:
 
     def start(self, run_id: str) -> None:
         """Start the process of a sweep or rerun, in a session of its own; none after `close`."""
-        command = [sys.executable, "-P", "-m", DRIVER, run_id, str(self._file(run_id))]
+        command = [sys.executable, "-P", "-m", DRIVER, run_id, str(self._file(run_id, LOCK))]
+        stop_s = self._settings.stop_within_s - TOLD_AHEAD_S
+        # a command asks no service in the place of this one
+        own = {name: text for name, text in os.environ.items() if name not in (SERVER, TOKEN)}
+        own[slot_sharing.QUOTA] = str(self._file(run_id, SLOTS))
+        own[STOP_WITHIN] = f"{stop_s:g}"
         with contextlib.ExitStack() as files, self._starting:
-            if self._closed or run_id in self._held:
+            job = self._job(run_id)
+            if self._closed or job.is_held:
                 return
             if self._reruns.has(run_id):
                 command += ["--", *self._reruns.command(run_id)]
                 out, errors = (files.enter_context(one) for one in self._reruns.open(run_id))
             else:
                 command += ["ray"] if self._settings.cluster else []
-                out = errors = files.enter_context(self._log(run_id).open("ab"))
-            known = self._known.setdefault(run_id, _Known())
-            known.killed_at, known.started, known.is_open = None, self._clock(), True
-            known.child = subprocess.Popen(
+                out = errors = files.enter_context(self._file(run_id, LOG).open("ab"))
+            job.killed_at, job.started, job.is_open = None, self._clock(), True
+            job.child = subprocess.Popen(
                 command,
                 cwd=self._settings.folder,
-                env=self._environment(run_id),
+                env=own,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=errors,
                 start_new_session=True,
             )
-
-    def _environment(self, run_id: str) -> dict[str, str]:
-        """The environment of a process; a command asks no service in the place of this one."""
-        own = {name: text for name, text in os.environ.items() if name not in (SERVER, TOKEN)}
-        stop_s = self._settings.stop_within_s - TOLD_AHEAD_S
-        return own | {
-            slot_sharing.QUOTA: str(self._quota_file(run_id)),
-            STOP_WITHIN: f"{stop_s:g}",
-        }
+            job.pid = job.child.pid
 
     @contextlib.contextmanager
     def holding(self, run_id: str) -> Iterator[None]:
         """Start no driver of a sweep meanwhile."""
-        self._held.add(run_id)
+        job = self._job(run_id)
+        job.is_held = True
         try:
             yield
         finally:
-            self._held.discard(run_id)
+            job.is_held = False
+
+    def may_start_in(self, run_id: str) -> float:
+        """Seconds until the driver of a sweep may be started."""
+        return max(0.0, self.jobs[run_id].again - self._clock()) if run_id in self.jobs else 0.0
 
     # how they end
 
-    def _note_end(self, one: QueuedRun, known: _Known) -> None:
+    def _note_end(self, run: QueuedRun, job: Job) -> None:
         """Note the end of a rerun, or start a driver that has died again later.
 
         Earlier deaths do not count if the sweep is further than it was at the last one. After
         `MOST_DEATHS` in a row the sweep is given up.
         """
-        known.is_open = False
-        if one.rerun is not None:
-            self._reruns.note_end(one.run_id, known.child.poll() if known.child else None)
+        job.is_open = False
+        if run.rerun is not None:
+            self._reruns.note_end(run.run_id, job.child.poll() if job.child else None)
             return
-        now, progress = self._clock(), self._progress(one.run_id)
-        forgiven = now - known.started > FORGIVEN_S or progress > known.progress
-        known.deaths = 1 if forgiven else known.deaths + 1
-        known.progress = max(progress, known.progress)
-        known.again = now + min(LONGEST_AGAIN_S, AGAIN_S * 2 ** (known.deaths - 1))
+        _, (_, trials, rounds) = self._read_lock(run.run_id)
+        now, progress = self._clock(), (trials, rounds)
+        forgiven = now - job.started > FORGIVEN_S or progress > job.progress
+        job.deaths = 1 if forgiven else job.deaths + 1
+        job.progress = max(progress, job.progress)
+        job.again = now + min(LONGEST_AGAIN_S, AGAIN_S * 2 ** (job.deaths - 1))
         self.driver_deaths += 1
-        if known.deaths >= MOST_DEATHS:
-            last = self.last_words(one.run_id)
+        if job.deaths >= MOST_DEATHS:
+            last = last_line(self._file(run.run_id, LOG))
             why = f"its driver has died {MOST_DEATHS} times in a row; the last that it said: {last}"
-            self._give_up(one.run_id, without_secrets(why))
-
-    def _progress(self, run_id: str) -> tuple[int, int]:
-        """How far a sweep is by what its driver has noted: trials that ended, and rounds."""
-        with contextlib.suppress(OSError):
-            descriptor = os.open(self._file(run_id), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                return _noted(descriptor)[1:]
-            finally:
-                os.close(descriptor)
-        return 0, 0
-
-    def may_start_in(self, run_id: str) -> float:
-        """Seconds until the driver of a sweep may be started."""
-        return max(0.0, self._known[run_id].again - self._clock()) if run_id in self._known else 0.0
-
-    def last_words(self, run_id: str) -> str:
-        """The last line of a driver's log."""
-        return last_line(self._log(run_id))
+            self._give_up(run.run_id, without_secrets(why))
 
     def expect_end(self, run_id: str) -> None:
         """Count the next end of a driver as no death: it is asked for."""
-        if known := self._known.get(run_id):
-            known.is_open = False
+        if job := self.jobs.get(run_id):
+            job.is_open = False
 
     def _end_idle(self, queue: Sequence[QueuedRun]) -> None:
         """End drivers that wait without slots, those that have waited for longest."""
-        own = [one.run_id for one in queue if self.pid(one.run_id)]
-        idle = [run_id for run_id in own if not self.slots_of(run_id)]
-        idle.sort(key=self.turns.since.__getitem__)
+        idle = [run.run_id for run in queue if not self.turns.held(run.run_id)]
+        idle = sorted(filter(self.pid, idle), key=self.turns.since.__getitem__)
         for run_id in idle[: max(0, len(idle) - MOST_IDLE)]:
             self._terminate(run_id)
 
@@ -464,29 +472,21 @@ class Supervisor:
 
     def forget(self, run_id: str) -> None:
         """Delete the files of a sweep whose process has ended, but for its log."""
-        self._known.pop(run_id, None)
+        self.jobs.pop(run_id, None)
         self.turns.forget(run_id)
-        quota = self._quota_file(run_id)
-        suffixes = (slot_sharing.DEMAND, slot_sharing.SURPLUS)
-        for file in (quota, *map(quota.with_suffix, suffixes), self._file(run_id)):
+        for suffix in (SLOTS, slot_sharing.DEMAND, slot_sharing.SURPLUS, LOCK):
             with contextlib.suppress(OSError):
-                file.unlink()
+                self._file(run_id, suffix).unlink()
 
     def _drop_old_logs(self) -> None:
         """Delete the logs of sweeps whose drivers have written longest ago, if there are many."""
         with contextlib.suppress(OSError):
-            logs = sorted(self._state.glob("*.log*"), key=lambda one: -one.stat().st_mtime)
-            for old in logs[MOST_LOGS:]:
+            logs = self._settings.state.glob(f"*{LOG}*")
+            for old in sorted(logs, key=lambda one: -one.stat().st_mtime)[MOST_LOGS:]:
                 old.unlink()
 
-    def _file(self, run_id: str) -> Path:
-        return self._state / f"{run_id}{LOCK}"
-
-    def _quota_file(self, run_id: str) -> Path:
-        return self._state / f"{run_id}.slots"
-
-    def _log(self, run_id: str) -> Path:
-        return self._state / f"{run_id}.log"
+    def _file(self, run_id: str, suffix: str) -> Path:
+        return self._settings.state / f"{run_id}{suffix}"
 
 
 def _send(pid: int, number: int) -> None:
@@ -501,13 +501,6 @@ def write_note(descriptor: int, progress: tuple[int, int] = (0, 0)) -> None:
     """
     text = f"{os.getpid()} {progress[0]} {progress[1]}"
     os.pwrite(descriptor, f"{text:<{LONGEST_NOTE}}".encode(), 0)
-
-
-def _noted(descriptor: int) -> tuple[int, int, int]:
-    """What a process has written to its file: its number, trials and rounds; 0 if it has not."""
-    words = os.pread(descriptor, LONGEST_NOTE, 0).split()
-    pid, trials, rounds = (int(one) if one.isdigit() else 0 for one in (*words, *[b"0"] * 3)[:3])
-    return pid, trials, rounds
 
 
 class ClusterSlots:

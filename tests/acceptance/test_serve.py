@@ -17,7 +17,6 @@ import pytest
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.service import queue
-from lstm_sweep.search.service.queue import Submission
 from lstm_sweep.search.service.settings import service_folder
 from lstm_sweep.search.service.supervisor import KEY
 from lstm_sweep.search.store.settings import Settings, load
@@ -120,9 +119,8 @@ def test_kills_a_drain_and_restarts_lose_nothing_and_change_no_bit(site: Site) -
     assert (site.told["auth"], site.told["mlflow_url"]) == (None, None)
     for name, owner in (("long", "ann"), ("short", "bob")):
         wanted = spec if name == "long" else _short(spec)
-        submission = Submission(owner=owner, client_token=name)
-        assert queue.submit(site.store, wanted, submission).name == name
-        assert queue.submit(site.store, wanted, submission).name == name
+        for _ in "ab":
+            assert queue.submit(site.store, wanted, owner=owner, client_token=name)[0] == name
     until(lambda: len(site.drivers()) == 2, "both sweeps get a driver")
     assert [one["slots"] for one in site.ask("queue")["queue"]] == [1, 1]
     until(lambda: _has_rounds(site, "long"), "the first trial reports")

@@ -14,7 +14,6 @@ import pytest
 
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.service import queue
-from lstm_sweep.search.service.queue import Submission
 from lstm_sweep.search.service.settings import service_folder
 from lstm_sweep.search.service.supervisor import KEY
 from lstm_sweep.search.store.settings import load
@@ -63,7 +62,7 @@ def test_two_sweeps_share_a_cluster_whose_nodes_come_and_go(
     for name, owner in (("a", "ann"), ("b", "bob")):
         spec = tiny_spec(epochs=40, name=name, **{**PLAIN, **more, "trials": TRIALS[name]})
         assert spec.on == "local"  # the service decides where it runs
-        queue.submit(store, spec, Submission(owner=owner))
+        queue.submit(store, spec, owner=owner)
 
     def slots() -> dict[str, int]:
         return {one["sweep"]: one["slots"] for one in _ask(url, "queue")["queue"]}

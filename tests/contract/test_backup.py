@@ -16,7 +16,6 @@ from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.auth import TokenFile
-from lstm_sweep.search.service.queue import Submission
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import MlflowStore
@@ -53,7 +52,7 @@ def fill(settings: Settings, data: Path) -> None:
         return tiny_spec(data=str(data), name=name, trials=2, **PLAIN)
 
     Local(settings).launch(spec("s"))
-    queue.submit(MlflowStore(settings), spec("waits"), Submission(owner="ann"))
+    queue.submit(MlflowStore(settings), spec("waits"), owner="ann")
     Local(settings).pause("waits")
 
 

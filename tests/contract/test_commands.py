@@ -18,7 +18,6 @@ from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.cli.main import COMMANDS
 from lstm_sweep.search.cli.progress import COMMON, SCHEMA
 from lstm_sweep.search.service import queue
-from lstm_sweep.search.service.queue import Submission
 from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import in_full
 from tests.service_app import API, Place, ResumingService, use_scripted_engines
@@ -83,7 +82,7 @@ def place(folder: Path) -> Iterator[Place]:
         # scripted trials return no objective, so that the sweep ends without a result
         assert cli.main(["launch", *template, "--confirm-configs", "0", "--progress", "off"]) == 1
         spec = tiny_spec(data=str(folder / "text.txt"), name="waits")
-        queue.submit(MlflowStore(place.service.settings.store), spec, Submission(owner="ann"))
+        queue.submit(MlflowStore(place.service.settings.store), spec, owner="ann")
         yield place
 
 

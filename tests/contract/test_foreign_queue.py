@@ -16,7 +16,6 @@ import pytest
 from lstm_sweep.models.data.source import open_only_below
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.service import driver, queue
-from lstm_sweep.search.service.queue import Submission
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.service.supervisor import KEY, MOST_DEATHS
@@ -88,7 +87,7 @@ def runs(store: Store, data: Path) -> tuple[Any, Any]:
     """The runs of two sweeps that are queued."""
     for name in "ab":
         spec = tiny_spec(data=str(data), name=name, trials=3, **PLAIN)
-        queue.submit(store, spec, Submission(owner="ann"))
+        queue.submit(store, spec, owner="ann")
     return reader.existing_sweep(store, "a"), reader.existing_sweep(store, "b")
 
 
@@ -154,7 +153,7 @@ def spec_of(data: Path, name: str, **more: Any) -> Any:
 def is_driven(service: Service, store: Store, name: str) -> bool:
     """Whether a service drives a sweep once it has looked, and has it in its queue."""
     run_id = reader.existing_sweep(store, name).info.run_id
-    service._reader.read_after_change([])
+    service._look()
     service._look()
     driven = service._supervisor.pid(run_id) is not None
     assert driven == (name in [one.sweep for one in service.queue()])
@@ -164,7 +163,7 @@ def is_driven(service: Service, store: Store, name: str) -> bool:
 def test_a_run_that_somebody_has_written_to_the_store_is_shown_and_never_driven(
     service: Service, store: Store, data: Path
 ) -> None:
-    queue.submit(store, spec_of(data, "s"), Submission(owner="admin", priority=100))
+    queue.submit(store, spec_of(data, "s"), owner="admin", priority=100)
     assert not is_driven(service, store, "s")
     report = service.status("s")
     assert (report.state, report.why) == ("queued", queue.NOT_SIGNED)
@@ -247,7 +246,7 @@ def test_a_sweep_whose_driver_dies_again_and_again_leaves_the_queue_whatever_it_
     [one] = queue.queued(service._store)
     store.log(one.run_id, tags=odd)
     for _ in range(MOST_DEATHS):
-        service._supervisor._note_end(one, service._supervisor._known[one.run_id])
+        service._supervisor._note_end(one, service._supervisor.jobs[one.run_id])
     tags = store.tags(one.run_id)
     assert (tags[Tag.QUEUED], tags[Tag.STATE]) == (queue.LEFT, state)
 
@@ -273,7 +272,7 @@ def test_a_user_prunes_what_this_user_has_submitted_by_signature(
 def test_a_sweep_that_was_launched_elsewhere_is_queued_if_its_data_may_be_read(
     service: Service, store: Store, data: Path
 ) -> None:
-    queue.submit(store, spec_of(data, "s"), Submission(owner="ann"))
+    queue.submit(store, spec_of(data, "s"), owner="ann")
     open_only_below([data.parent / "elsewhere"])
     with pytest.raises(InputError, match="leads out of the folders"):
         service.resume("s", owner="bob")
@@ -286,10 +285,10 @@ def test_a_sweep_that_was_launched_elsewhere_is_queued_if_its_data_may_be_read(
 def test_a_submission_that_was_cut_off_before_it_was_signed_is_made_anew(
     service: Service, store: Store, data: Path
 ) -> None:
-    half = queue.submit(store, spec_of(data, "s"), Submission(owner="ann", client_token="t"))
+    _, half = queue.submit(store, spec_of(data, "s"), owner="ann", client_token="t")
     assert service.submit(spec_of(data, "s"), owner="ann", client_token="t") == "s"
     run = reader.existing_sweep(store, "s")
-    assert run.info.run_id != half.run_id
+    assert run.info.run_id != half
     assert is_driven(service, store, "s")
 
 

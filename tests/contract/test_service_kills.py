@@ -65,7 +65,7 @@ class World:
         Its processes have begun by then: they have locked their files.
         """
         supervisor = self.service._supervisor
-        begun = [supervisor._file(run_id) for run_id in supervisor._known if supervisor.pid(run_id)]
+        begun = [supervisor._file(one, ".lock") for one in supervisor.alive()]
         until = time.monotonic() + 30
         while not all(file.exists() and file.read_bytes() for file in begun):
             assert time.monotonic() < until, begun
@@ -209,7 +209,7 @@ def test_after_a_kill_the_queue_is_as_it_was_and_each_sweep_has_one_driver(
         return
     if before and not kills_process:
         assert after == before
-        assert not is_killed or world.service._supervisor._known[run_id].child is None
+        assert not is_killed or world.service._supervisor.jobs[run_id].child is None
     else:
         assert bool(after) == drives and (not after or after != before)
     if state is not was_just_queued:

@@ -17,10 +17,9 @@ from lstm_sweep.search.actions.errors import QueueFullError, ServiceEndsError, S
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.service import queue
-from lstm_sweep.search.service.queue import Submission
-from lstm_sweep.search.service.scheduler import JUST_NOW
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
+from lstm_sweep.search.service.supervisor import JUST_NOW
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.tags import Tag
@@ -122,7 +121,7 @@ def test_a_sweep_whose_submission_was_killed_half_way_is_entered(
     with monkeypatch.context() as patch:
         patch.setattr(queue, "_claim", killed)
         with pytest.raises(KeyboardInterrupt):
-            queue.submit(store, spec_of(data, "s"), Submission(owner="ann"))
+            queue.submit(store, spec_of(data, "s"), owner="ann")
     assert reader.existing_sweep(store, "s").info.status == "RUNNING"
     assert [one.name for one in queue.queued(store)] == ["s"]
     assert reader.existing_sweep(store, "s").info.status == "SCHEDULED"
@@ -131,7 +130,7 @@ def test_a_sweep_whose_submission_was_killed_half_way_is_entered(
 def test_a_look_at_the_queue_while_a_driver_begins_changes_nothing(
     folder: Path, store: Store, data: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue.submit(store, spec_of(data, "s"), Submission(owner="ann"))
+    queue.submit(store, spec_of(data, "s"), owner="ann")
     reopen, statuses = MlflowStore.reopen, list[str]()
 
     def looked_at(self: MlflowStore, run_id: str, status: str = "RUNNING") -> None:
@@ -156,21 +155,24 @@ def test_a_sweep_that_has_just_ended_takes_no_priority(
             service.prioritise("a", 5)
 
 
-def test_what_was_just_queued_has_its_place_at_once_and_takes_nobodys_slot(
+def test_what_was_just_queued_takes_nobodys_slot_until_the_next_look(
     service: Service, data: Path
 ) -> None:
     service.submit(spec_of(data, "a"), owner="ann")
     assert slots_of(service) == {"a": 0}
     assert service.status("a").why == JUST_NOW
+    assert service._wanted.is_set()
     service._look()
+    service._wanted.clear()
     for name, priority in (("b", 0), ("c", 0), ("d", 1)):
         service.submit(spec_of(data, name), owner="bob", priority=priority)
-    assert slots_of(service) == {"d": 0, "a": 2, "b": 0, "c": 0}
-    assert service.status("c").why == "waits: 3 sweeps of 2 users share 2 slots; about 5 min"
+    assert slots_of(service) == {"a": 2, "b": 0, "c": 0, "d": 0}
+    assert not service._wanted.is_set()
     service._look()
     assert slots_of(service) == {"d": 2, "a": 0, "b": 0, "c": 0}
+    assert service.status("c").why == "waits: 1 sweep has a higher priority"
     service.pause("b")
-    service._look()
+    assert slots_of(service) == {"d": 2, "a": 0, "c": 0}
     service.resume("b")
     assert slots_of(service) == {"d": 2, "a": 0, "b": 0, "c": 0}
 
@@ -181,7 +183,7 @@ def slots_of(service: Service) -> dict[str, int]:
 
 
 def test_a_driver_that_begins_is_asked_to_end_until_it_does(store: Store, data: Path) -> None:
-    queue.submit(store, spec_of(data, "s"), Submission(owner="ann"))
+    queue.submit(store, spec_of(data, "s"), owner="ann")
     run_id = reader.existing_sweep(store, "s").info.run_id
     driver = Lease(store, run_id)
     driver.take()

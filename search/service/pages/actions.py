@@ -31,11 +31,12 @@ from lstm_sweep.search.service.pages.views import (
     rendered,
 )
 from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.queue import check_priority
 from lstm_sweep.search.service.reruns import Wanted
 from lstm_sweep.search.service.routes.operation import begin_session, end_session
 from lstm_sweep.search.service.routes.sweeps import dry_run_of
 from lstm_sweep.search.service.routes.trials import make
-from lstm_sweep.search.service.schemas import ExportSubmission, TokenSubmission, check_priority
+from lstm_sweep.search.service.schemas import ExportSubmission, TokenSubmission
 from lstm_sweep.search.service.site import Number, Site, SweepName, TheSite, TheUser, note
 from lstm_sweep.search.service.uploads import Receiver
 from lstm_sweep.search.store import reader

@@ -20,7 +20,7 @@ from lstm_sweep.search.driver.resume import how_to_go_on
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import schemas as shows
 from lstm_sweep.search.service.auth import User, check_may_prioritise
-from lstm_sweep.search.service.queue import QueuedSweep
+from lstm_sweep.search.service.queue import QueuedSweep, check_priority
 from lstm_sweep.search.service.schemas import (
     KEY_PATTERN,
     Changes,
@@ -28,7 +28,6 @@ from lstm_sweep.search.service.schemas import (
     Priority,
     PruneSubmission,
     SweepSubmission,
-    check_priority,
 )
 from lstm_sweep.search.service.settings import API
 from lstm_sweep.search.service.site import (

@@ -88,7 +88,8 @@ def play(drivers: list[Driver], slots: int, most_s: float, *, shared: bool = Tru
         assert now < most_s, f"after {now:.0f} s: {left}"
         queue = [queued(one, shared=shared) for one in left]
         for one in queue:
-            turns.remember(one.name, now, None)
+            if one.name not in turns.since:
+                turns.remember(one.name, now, None)
         is_late = any(driver.surplus() for driver in left)
         for quota in turns.share_out(queue, [], slots, now, is_late=is_late):
             named[quota.name].allowed = quota.slots

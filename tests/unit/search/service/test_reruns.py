@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.service import reruns as module
 from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
 from lstm_sweep.search.service.supervisor import Supervisor
 from lstm_sweep.search.store.faults import NoSuchRunError
@@ -46,9 +45,7 @@ def test_what_is_asked_for_is_on_the_disk_before_it_is_answered(
     assert len(synced) == 1
 
 
-def test_what_has_ended_is_dropped_in_the_end_while_the_service_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_has_ended_is_dropped_in_the_end_while_the_service_runs(tmp_path: Path) -> None:
     reruns = Reruns(tmp_path)
     ended = reruns.submit(WANTED, "ann").run_id
     for file in reruns.open(ended):
@@ -56,9 +53,8 @@ def test_what_has_ended_is_dropped_in_the_end_while_the_service_runs(
     reruns.note_end(ended, 0)
     assert reruns.queue(runs) == []
     os.utime(tmp_path / ended, (0, 0))
-    monkeypatch.setattr(module, "DROP_EVERY_S", -1.0)
-    assert reruns.queue(runs) == []
-    assert list(tmp_path.iterdir()) == []
+    later = reruns.submit(WANTED, "ann").run_id
+    assert [one.name for one in tmp_path.iterdir()] == [later]
 
 
 def supervised(
@@ -102,9 +98,9 @@ def test_a_rerun_runs_once_on_a_slot_that_it_keeps_and_its_end_is_noted(
     for _ in range(3):
         clock.now += 1_000.0
         made.look([*others, *reruns.queue(made.runs)])
-        assert made.slots_of(one.run_id) == 1
-        assert sum(made.slots_of(sweep.run_id) for sweep in others) == 1
-    waiting = next(sweep for sweep in others if not made.slots_of(sweep.run_id))
+        assert made.turns.held(one.run_id) == 1
+        assert sum(made.turns.held(sweep.run_id) for sweep in others) == 1
+    waiting = next(sweep for sweep in others if not made.turns.held(sweep.run_id))
     assert "3 sweeps and reruns of 2 users share 2 slots" in str(made.why(waiting.run_id, "queued"))
     for sweep in others:
         made.end([sweep.run_id])

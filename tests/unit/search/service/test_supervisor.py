@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from lstm_sweep.search.driver.lease import STALE_S, Holder
 from lstm_sweep.search.engines.slot_sharing import read_quota
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.service import driver, supervisor
+from lstm_sweep.search.service.logs import last_line
 from lstm_sweep.search.service.queue import QueuedRun
 from lstm_sweep.search.service.reruns import Reruns
 from lstm_sweep.search.service.supervisor import (
@@ -31,8 +33,8 @@ from lstm_sweep.search.service.supervisor import (
     UNSEEN_S,
     WITHOUT_LEASE_S,
     ClusterSlots,
+    Job,
     Supervisor,
-    _Known,
     write_note,
 )
 from tests.drivers import IDLE, child_of, let_drivers_idle
@@ -84,12 +86,22 @@ def other(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Let a process do nothing more, so that only SIGKILL ends it."""
+    os.kill(process.pid, signal.SIGSTOP)
+    os.waitpid(process.pid, os.WUNTRACED)
+
+
 def until(holds: Callable[[], bool]) -> None:
     """Wait for something that takes a moment."""
     end = time.monotonic() + 20
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_what_a_service_starts_is_a_module_of_the_program() -> None:
+    assert find_spec(supervisor.DRIVER) and find_spec(supervisor.COUNT)
 
 
 def test_a_second_driver_of_a_sweep_leaves_at_once(
@@ -102,7 +114,7 @@ def test_a_second_driver_of_a_sweep_leaves_at_once(
 def test_a_driver_that_does_not_end_is_killed(
     made: Supervisor, other: subprocess.Popen[bytes]
 ) -> None:
-    os.kill(other.pid, signal.SIGSTOP)
+    stop(other)
     made.end([RUN], within_s=0.2)
     assert other.wait(10) < 0, "it was stopped, so that SIGTERM alone did nothing"
 
@@ -142,7 +154,7 @@ def test_a_driver_that_dies_is_started_again_later_each_time_and_then_given_up(
     clock.now += FORGIVEN_S + 1
     child_of(made, RUN).wait(10)
     made.look([SWEEP])
-    assert (made._known[RUN].deaths, made.may_start_in(RUN)) == (1, AGAIN_S)
+    assert (made.jobs[RUN].deaths, made.may_start_in(RUN)) == (1, AGAIN_S)
 
 
 def test_deaths_count_in_a_row_only_while_the_sweep_gets_no_further(
@@ -150,7 +162,7 @@ def test_deaths_count_in_a_row_only_while_the_sweep_gets_no_further(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     counts = []
-    known = made._known.setdefault(RUN, _Known())
+    known = made.jobs.setdefault(RUN, Job())
     with (tmp_path / f"{RUN}.lock").open("wb") as file:
         for reached in ((0, 4), (0, 9), (1, 2), (1, 2), (0, 9), (1, 3)):
             write_note(file.fileno(), reached)
@@ -176,19 +188,17 @@ def test_a_process_is_told_how_long_it_has_to_end_and_of_no_other_service(
         assert log.read_text().splitlines()[-1] == told
 
 
-def test_quotas_demands_and_last_words_are_files(
+def test_quotas_and_demands_are_files_which_go_with_their_process(
     made: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_drivers_idle(tmp_path, monkeypatch)
     made.look([SWEEP])
     quota = tmp_path / f"{RUN}.slots"
     assert read_quota(quota) == (2, "")
-    assert made.wanted(SWEEP) == 2
+    assert made.shown(SWEEP).wanted == 2
     quota.with_suffix(".demand").write_text("1")
     made.look([SWEEP])
     assert read_quota(quota) == (1, "")
-    (tmp_path / f"{RUN}.log").write_text("first\nlast\n")
-    assert made.last_words(RUN) == "last"
     made.close()
     made.look([])
     left = [file.name for file in tmp_path.iterdir() if file.name.startswith(RUN)]
@@ -198,7 +208,7 @@ def test_quotas_demands_and_last_words_are_files(
 DRIVER = Holder("far", "another machine", 7, 0, "token")
 
 
-def silent_for(known: _Known, driver: Holder | None, seconds: float, since: float = 0.0) -> float:
+def silent_for(known: Job, driver: Holder | None, seconds: float, since: float = 0.0) -> float:
     """Look at a lease each second for so long; for how long it was silent by the last look."""
     steps = range(int(seconds) + 1)
     return [known.silent_s(driver, since + second) for second in steps][-1]
@@ -207,17 +217,17 @@ def silent_for(known: _Known, driver: Holder | None, seconds: float, since: floa
 def test_a_driver_on_another_machine_lives_as_long_as_it_renews_its_lease(
     made: Supervisor, clock: Time
 ) -> None:
-    known = made._known.setdefault(RUN, _Known())
+    known = made.jobs.setdefault(RUN, Job())
     far = replace(SWEEP, driver=DRIVER)
     silent_for(known, DRIVER, STALE_S - 1)
-    assert made._process_of(far, STALE_S - 1) == 0
-    assert made._process_of(far, STALE_S) is None
-    assert made._process_of(replace(far, driver=replace(DRIVER, beat=1)), STALE_S) == 0
-    assert made._process_of(replace(SWEEP, driver=None), STALE_S) is None
+    assert made._process_of(far, known, STALE_S - 1) == 0
+    assert made._process_of(far, known, STALE_S) is None
+    assert made._process_of(replace(far, driver=replace(DRIVER, beat=1)), known, STALE_S) == 0
+    assert made._process_of(replace(SWEEP, driver=None), known, STALE_S) is None
 
 
 def test_while_nobody_could_look_no_driver_begins_to_hang() -> None:
-    known = _Known()
+    known = Job()
     known.silent_s(DRIVER, 0.0)
     assert known.silent_s(DRIVER, 10_000.0) == UNSEEN_S, "the store was away meanwhile"
 
@@ -231,20 +241,20 @@ def test_a_driver_that_hangs_is_told_to_end_and_then_killed_and_its_end_is_a_dea
     sweep = replace(SWEEP, driver=driver)
     made.start(RUN)
     child = child_of(made, RUN)
-    os.kill(child.pid, signal.SIGSTOP)
+    stop(child)
     began = clock.now
     while clock.now < began + hangs_s:
         made.look([sweep])
-        assert made.last_words(RUN) == ""
+        assert last_line(tmp_path / f"{RUN}.log") == ""
         clock.now += UNSEEN_S
     made.look([sweep])
-    assert made.last_words(RUN) == "it hung, and was ended by the service"
+    assert last_line(tmp_path / f"{RUN}.log") == "it hung, and was ended by the service"
     assert made.alive() == [RUN]
     clock.now += SERVICE_STOP_S
     made.look([sweep])
     assert child.wait(10) == -signal.SIGKILL
     made.look([replace(SWEEP, driver=None)])
-    assert made._known[RUN].deaths == 1
+    assert made.jobs[RUN].deaths == 1
 
 
 def counting(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> ClusterSlots:
