@@ -26,7 +26,6 @@ from lstm_sweep.search.driver.transitions import (
 )
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.time_left import expected_left
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal
@@ -96,7 +95,7 @@ def needing_room(where: str) -> Iterator[None]:
 
 def _estimated_end(state: SweepState, policy: Policy) -> EndEstimated:
     """When a sweep ends, by what its policy knows now."""
-    left = expected_left(policy, state.seconds)
+    left = policy.expected_left(state.seconds)
     return EndEstimated(None if left is None else state.now + left)
 
 
@@ -211,7 +210,7 @@ class Placing:
 
     def _count_slots(self) -> None:
         """Let the policy know how many slots can be used."""
-        self._parts.policy.slots.count = max(1, self._state.usable)
+        self._parts.policy.slots = max(1, self._state.usable)
 
     def _next(self, turn: Turn | None = None) -> Trial | None:
         """The trial to run next, which is then waiting, or is paused; None if there is none now.

@@ -38,12 +38,13 @@ from lstm_sweep.search.driver.transitions import (
 )
 from lstm_sweep.search.engines import base as engines
 from lstm_sweep.search.policy.halving import pruned
+from lstm_sweep.search.policy.stopping import out_of_time
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.stop_reason import Stop, StopReason, out_of_time
+from lstm_sweep.search.values.stop_reason import Stop, StopReason
 from lstm_sweep.search.values.trial import (
     Computing,
     Ended,

@@ -14,7 +14,7 @@ from lstm_sweep.models.data.windows import usual_adjacent
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.device import Device
-from lstm_sweep.search.policy import ladder, large_opening
+from lstm_sweep.search.policy import ladder, lstm_problem
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import (
     RoundSize,
@@ -256,7 +256,7 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
         )
         seconds = None if spec.minutes is None else 60 * spec.minutes
         suits = admits_all if spec.size_rule == "off" else fits
-        return large_opening.has_room(units, spec.space, size, seconds, suits)
+        return lstm_problem.has_room(units, spec.space, size, seconds, suits)
 
     facts = CorpusFacts(symbols, lambda: baselines.best_order(corpus), has_room)
     space = spec.space.settled(facts)

@@ -10,8 +10,8 @@ from typing import Any
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.driver.lease import OWNS_NAME, Lease, holder
 from lstm_sweep.search.driver.preflight import check_stored
+from lstm_sweep.search.policy.policy import seconds_left
 from lstm_sweep.search.policy.problem import EarlierBest
-from lstm_sweep.search.policy.time_left import seconds_left
 from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.curves import OPEN, began_s, with_rounds
 from lstm_sweep.search.store.faults import BadRunError

@@ -11,7 +11,7 @@ from functools import singledispatch
 from typing import TypeVar
 
 from lstm_sweep.search.driver.state import SweepState, rank
-from lstm_sweep.search.policy.ladder import SearchReport
+from lstm_sweep.search.policy.policy import SearchReport
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.stop_reason import Stop
 from lstm_sweep.search.values.trial import Ended, Job, Paused, Progressed, RoundDone, Slot, Trial

@@ -14,7 +14,7 @@ from typing import Any
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.policy.trials import Slots, Trials
+from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Outcome, Phase
@@ -252,11 +252,8 @@ class Confirmation:
     It reads `trials`, all of a sweep by number, which grow while the sweep goes on.
     """
 
-    def __init__(
-        self, plan: Plan, problem: SearchProblem, trials: Trials, costs: Costs, slots: Slots
-    ) -> None:
-        self._plan, self._problem, self._trials = plan, problem, trials
-        self._costs, self._slots = costs, slots
+    def __init__(self, plan: Plan, problem: SearchProblem, trials: Trials, costs: Costs) -> None:
+        self._plan, self._problem, self._trials, self._costs = plan, problem, trials, costs
         #: trials that are trained again in all; None before the search is over
         self._total: int | None = None
         #: those of an earlier end of the search, which has gone on since
@@ -264,21 +261,13 @@ class Confirmation:
 
     # which
 
-    def ranked(self) -> list[TrialProgress]:
-        """First runs of configs that have ended with a loss, the best first."""
-        return self._trials.ranked()
-
-    def best_so_far(self, count: int) -> list[TrialProgress]:
-        """The best so many first runs by their loss so far, those under way too."""
-        return self._trials.best_so_far(count)
-
     def to_confirm(self) -> list[TrialProgress]:
         """The best configs that have ended, the best first: those that are confirmed.
 
         Those of a ladder that were trained for a number of steps only are not: they are small
         networks that nobody has seen trained.
         """
-        trained = [one for one in self.ranked() if one.trial.steps is None]
+        trained = [one for one in self._trials.ranked() if one.trial.steps is None]
         return trained[: self._plan.confirm_configs]
 
     def _counts(self, configs: Iterable[Config]) -> dict[Config, int]:
@@ -342,14 +331,14 @@ class Confirmation:
             return Reserve(0)
         for trials in range(most, fewest - 1, -1):
             order = self.order(list(needs), trials)
-            seconds = makespan([needs[config] for config in order], self._slots.count)
+            seconds = makespan([needs[config] for config in order], self._trials.slots)
             if order and seconds <= share:
                 return Reserve(trials, SLACK * seconds + GRACE_S)
         return Reserve(0)
 
     def _turns(self, begun: int = 0) -> int:
         """How many runs on one slot follow each other until a config has `FEWEST_SEEDS`."""
-        return max(1, math.ceil((self._fewest - begun) / self._slots.count))
+        return max(1, math.ceil((self._fewest - begun) / self._trials.slots))
 
     def order(self, configs: list[Config], trials: int, begun: int = 0) -> list[Config]:
         """Configs of the next so many runs, in the order in which they are begun.
@@ -439,7 +428,7 @@ class Confirmation:
             return None
         now = [progress for progress in again if progress.trial.number not in self._earlier]
         begun = {progress.trial.config for progress in now}
-        chosen = [c for c in self.ranked() if c.trial.config in begun]
+        chosen = [c for c in self._trials.ranked() if c.trial.config in begun]
         new = [c for c in self.to_confirm() if c.trial.config not in begun]
         chosen += new[: max(0, self._room(total - len(self._earlier)) - len(chosen))]
         by_config = {progress.trial.config: progress for progress in chosen}

@@ -11,14 +11,13 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.streams import PARTS, RUN_UP
 from lstm_sweep.models.data.windows import steps_with_target
-from lstm_sweep.search.policy.trials import Array, Medians
+from lstm_sweep.search.policy.trials import Array, Ranking, grown
 
 #: seconds per matrix operation, per step of a layer through time, and per element of its gates:
 #: what one core of a common machine needs; replaced by what is seen
@@ -127,12 +126,19 @@ def prior_seconds(config: TrialConfig, data_size: DataSize) -> float:
     return float(operations(config, data_size) @ np.array(PRIOR))
 
 
-class Costs(Protocol):
-    """Predicts what a trial will take."""
+class Costs:
+    """Predicts of any config what is usual: of networks of which nothing is known beforehand.
+
+    Such a trial says nothing before its end, so it always takes what a whole one does.
+    """
+
+    def __init__(self) -> None:
+        self._rounds, self._totals = Ranking(), Ranking()
 
     @property
     def fixed_seconds(self) -> float:
         """Seconds that a trial takes beyond its rounds."""
+        return 0.0
 
     def observe(
         self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
@@ -141,52 +147,29 @@ class Costs(Protocol):
 
         `total` is what the whole trial took, None if it is not over.
         """
-
-    def round_seconds(self, config: Config) -> float:
-        """Seconds that one round of `config` will take."""
-
-    def step_seconds(self, config: Config) -> float:
-        """Seconds of one step of the optimizer, with its share of the scoring."""
-
-    def trial_seconds(self, config: Config, rounds: int) -> float:
-        """Seconds from the start of a trial to the end of a number of rounds."""
-
-
-class ObservedCosts:
-    """Predicts of any config what is usual: of networks of which nothing is known beforehand.
-
-    Such a trial says nothing before its end, so it always takes what a whole one does.
-    """
-
-    fixed_seconds = 0.0
-
-    def __init__(self) -> None:
-        self._rounds, self._totals = Medians(), Medians()
-
-    def observe(
-        self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
-    ) -> None:
-        """Learn from the seconds of the rounds of trial `number`, and of the whole."""
         if rounds:
             self._rounds.put(number, float(np.median(rounds)))
         if total is not None:
             self._totals.put(number, total)
 
     def round_seconds(self, config: Config) -> float:
-        """Seconds that one round takes usually."""
+        """Seconds that one round of `config` will take."""
         usual = self._rounds.median()
         return 1.0 if usual is None else usual
 
     def step_seconds(self, config: Config) -> float:
-        """Seconds of a round: it takes the same steps for all configs."""
+        """Seconds of one step of the optimizer, with its share of the scoring.
+
+        Of a round where the same steps are taken for all configs.
+        """
         return self.round_seconds(config)
 
     def trial_seconds(self, config: Config, rounds: int) -> float:
-        """Seconds that a trial takes usually, to its end."""
+        """Seconds from the start of a trial to the end of a number of rounds."""
         return self._totals.median() or 0.0
 
 
-class CostModel:
+class CostModel(Costs):
     """Predicts seconds of a round from rounds that were seen (non-negative least squares).
 
     The errors that are made small are relative ones, so a cheap config counts as much as a dear
@@ -195,20 +178,19 @@ class CostModel:
 
     def __init__(self, data_size: DataSize, *, single_rounds: bool = False) -> None:
         """With `single_rounds` no trial has a second round."""
+        super().__init__()
         self._data_size, self._single_rounds = data_size, single_rounds
-        #: rows of the trials that were seen, the operations of a round of each, and its seconds
-        self._rows: dict[int, int] = {}
-        self._work, self._typical = np.empty((64, len(PRIOR))), np.empty(64)
-        self._fixed = Medians()
+        #: `<float64>[1 + operations, trials]`: seconds of a round of each, and what it computes
+        self._seen = np.full((1 + len(PRIOR), 64), np.nan)
+        self._fixed = Ranking()
         self._rates: Array | None = None
 
     def observe(
         self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
     ) -> None:
-        """Learn from the seconds of the rounds of trial `number`, as many as there are by now.
+        """Learn from the seconds of the rounds but the first, which includes tracing.
 
-        The first, which includes tracing, is left out; a single one counts without what a start
-        takes usually. `total` is what the whole trial took, None if it is not over.
+        A single one counts without what a start takes usually.
         """
         later = rounds[1:]
         if self._single_rounds:
@@ -216,45 +198,36 @@ class CostModel:
         if not later:
             return
         typical = float(statistics.median(later))
-        row = self._rows.get(number)
-        if row is None:
-            row = self._rows[number] = len(self._rows)
-            if row == len(self._typical):  # they are full
-                self._work = np.concatenate([self._work, np.empty_like(self._work)])
-                self._typical = np.concatenate([self._typical, np.empty_like(self._typical)])
-            self._work[row] = operations(as_lstm_config(config), self._data_size)
-        self._typical[row] = typical
+        self._seen = grown(self._seen, number + 1)
+        self._seen[:, number] = typical, *operations(as_lstm_config(config), self._data_size)
         self._rates = None
         if total is not None:
             self._fixed.put(number, max(0.0, total - sum(rounds[1:]) - typical))
 
     def round_seconds(self, config: Config) -> float:
-        """Seconds that one round of `config` will take."""
         if self._rates is None:
             self._rates = self._fit()
         return float(operations(as_lstm_config(config), self._data_size) @ self._rates)
 
     def step_seconds(self, config: Config) -> float:
-        """Seconds of one step of the optimizer, with its share of the scoring."""
         return self.round_seconds(config) / steps_per_round(as_lstm_config(config), self._data_size)
 
     @property
     def fixed_seconds(self) -> float:
-        """Seconds that a trial takes beyond its rounds."""
         usual = self._fixed.median()
         return PRIOR_FIXED if usual is None else usual
 
     def trial_seconds(self, config: Config, rounds: int) -> float:
-        """Seconds from the start of a trial to the end of a number of rounds."""
         return self.fixed_seconds + rounds * self.round_seconds(config)
 
     def _fit(self) -> Array:
         from scipy.optimize import nnls
 
         prior = np.array(PRIOR)
-        if not self._rows:
+        seconds, *work_ = self._seen[:, ~np.isnan(self._seen[0])]
+        if not len(seconds):
             return prior
-        work, seconds = self._work[: len(self._rows)], self._typical[: len(self._rows)]
+        work = np.array(work_).T
         # the machine's pace against the prior's first, so that the prior fits its speed
         pace = float(np.exp(np.median(np.log(seconds / (work @ prior)))))
         scaled = work * prior * pace  # seconds that each kind of work would take by the prior

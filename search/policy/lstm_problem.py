@@ -54,7 +54,7 @@ def lstm_problem(
     middle = {name: space[name].value_at(0.5) for name in _WINDOWS}
     rounds = space.epochs * data_size.rounds_per_epoch
     steps = steps_per_round(small.evolve(**middle), data_size)
-    enough = min(math.ceil(FEWEST_STEPS / steps), rounds // halving.FACTOR)
+    first_rung = max(1, min(math.ceil(FEWEST_STEPS / steps), rounds // halving.FACTOR))
     return SearchProblem(
         space=space,
         admits=admits,
@@ -63,7 +63,7 @@ def lstm_problem(
         smallest=small,
         pausable=True,
         rounds_per_epoch=data_size.rounds_per_epoch,
-        first_rung=max(1, enough),
+        first_rung=first_rung,
         judged_from=lambda config: judged_from(as_lstm_config(config), data_size),
         ladder_length=lambda seconds, slots: ladder_length(
             small, data_size, rounds, seconds, slots
@@ -72,7 +72,9 @@ def lstm_problem(
         lowest_rate_share=min(rate_share(config, small) for config in largest),
         prior=tuple(prior),
         openings=lambda best, admits: openings(space, small, best, admits),
-        large_openings=lambda best: large_openings(space, small, best, data_size),
+        large_openings=lambda best: large_openings(
+            space, small, best, data_size, halving.rungs(rounds, first_rung)
+        ),
         needs_as_much_memory=needs_as_much_memory,
     )
 
@@ -176,21 +178,27 @@ def openings(
 
 #: parameters by training symbol of a network that is large for its corpus, and can still be trained
 LARGE = (0.4, 2.0)
+#: epochs of another trial before such a network is begun, and of its own before it is compared with
+#: others, at the least: it is at the first rung from then on
+BEGUN_AFTER, EPOCHS = 3, 8
 #: training symbols from which on a smaller network is large, too, as none has time to read them
-#: often; how many times as many another one reads before that is begun; and how many symbols it
-#: reads for each of its parameters until it has shown what it is worth (Hoffmann et al., arXiv
-#: 2203.15556, have as many where size and symbols use up a budget best)
-LARGE_CORPUS, BEGUN_AFTER, SYMBOLS_EACH = 1_000_000, 3, 20
-
+#: often: so many count as an epoch; and how many symbols it reads for each of its parameters until
+#: it has shown what it is worth (Hoffmann et al., arXiv 2203.15556, have as many where size and
+#: symbols use up a budget best)
+LARGE_CORPUS, SYMBOLS_EACH = 1_000_000, 20
 #: symbols of windows in which a large network ends better, and steps of the optimizer for which
 #: there has to be time then: of a megabyte these are twelve epochs, in batches of 32
 LONGER_WINDOW, STEPS_IN_LONGER = 50, 7_500
 
 
 def large_openings(
-    space: Space, small: TrialConfig, best: float, data_size: DataSize
-) -> tuple[LargeNetwork, ...]:
+    space: Space, small: TrialConfig, best: float, data_size: DataSize, rungs: Sequence[int]
+) -> list[LargeNetwork]:
     """The ladder's network in large sizes, with the best rate, the most promising first.
+
+    Dropout makes a network learn more slowly at first and end better (Zaremba et al., arXiv
+    1409.2329), and larger networks pass smaller ones only after a while. At the first `rungs` such
+    a network is behind, so a search that compares all of them there cuts it short.
 
     First come those of `LARGE` sizes, which have dropout, if the space has any; then those that are
     large for the time that there is to read a `LARGE_CORPUS`, without dropout, since they do not
@@ -198,50 +206,92 @@ def large_openings(
     first. There are none for a small corpus, of which a network that large learns by heart what is
     chance.
     """
-    symbols = data_size.symbols
+    symbols, a_round = data_size.symbols, data_size.symbols / data_size.rounds_per_epoch
     if symbols < SMALL_CORPUS:
-        return ()
+        return []
     low, high = (share * symbols for share in LARGE)
     found = list[LargeNetwork]()
-    if dropout := space["dropout"].value_at(VARIED["dropout"]):
-        dropped = small.evolve(learning_rate=best, dropout=dropout)
-        found += _large(dropped, space, data_size, (low, high))
+    small = small.evolve(learning_rate=best)
+    least = EPOCHS * data_size.rounds_per_epoch
+    judged_from = next((rung for rung in rungs if rung >= least), None)
+    dropout = space["dropout"].value_at(VARIED["dropout"])
+    if dropout and judged_from:
+        begun_after = BEGUN_AFTER * data_size.rounds_per_epoch
+        for config in _large(small.evolve(dropout=dropout), space, data_size, (low, high)):
+            needs = _rounds_of_windows(config, small, data_size)
+            found.append(LargeNetwork(config, needs, begun_after, judged_from))
     if symbols > LARGE_CORPUS and not small.dropout:
-        least = LARGE[0] * LARGE_CORPUS
-        a_round = symbols / data_size.rounds_per_epoch
         begun_after = math.ceil(BEGUN_AFTER * LARGE_CORPUS / a_round)
-        for one in _large(small.evolve(learning_rate=best), space, data_size, (least, low)):
-            needed = SYMBOLS_EACH * parameters(as_lstm_config(one.config), data_size.alphabet)
-            judged_from = math.ceil(needed / a_round)
-            found.append(replace(one, begun_after=begun_after, judged_from=judged_from))
-    return tuple(found)
+        for config in _large(small, space, data_size, (LARGE[0] * LARGE_CORPUS, low)):
+            needed = SYMBOLS_EACH * parameters(config, data_size.alphabet)
+            if rung := _nearest_rung(rungs, math.ceil(needed / a_round)):
+                needs = _rounds_of_windows(config, small, data_size)
+                found.append(LargeNetwork(config, needs, begun_after, rung))
+    most_rounds = space.epochs * data_size.rounds_per_epoch
+    return [one for one in found if one.rounds <= most_rounds]
 
 
 def _large(
     config: TrialConfig, space: Space, data_size: DataSize, between: tuple[float, float]
-) -> list[LargeNetwork]:
-    """A network in all sizes with so many parameters, in longer windows and in its own."""
+) -> list[TrialConfig]:
+    """A network in all sizes with so many parameters, in longer windows and in its own.
+
+    Longer windows have `LONGER_WINDOW` symbols, or as near to that as a space has them. There are
+    none where the state is carried: windows do not say how far back such a network sees.
+    """
     sizes = sorted(space["layer_size"].values() or [], reverse=True)
     every = (config.evolve(layer_size=size) for size in sizes)
     low, high = between
     networks = [one for one in every if low <= parameters(one, data_size.alphabet) <= high]
-    longer = [_in_longer_windows(one, space, data_size) for one in networks]
-    return [*filter(None, longer), *map(LargeNetwork, networks)]
-
-
-def _in_longer_windows(
-    config: TrialConfig, space: Space, data_size: DataSize
-) -> LargeNetwork | None:
-    """A network with windows of `LONGER_WINDOW`, or as near to that as a space has them.
-
-    None if its windows are as long, or its state is carried, so that they do not say how far back
-    it sees.
-    """
     length = nearest(space["sequence_length"], LONGER_WINDOW)
     if config.carried or length <= config.sequence_length:
-        return None
-    longer = config.evolve(sequence_length=length)
-    return LargeNetwork(longer, math.ceil(STEPS_IN_LONGER / steps_per_round(longer, data_size)))
+        return networks
+    return [*(one.evolve(sequence_length=length) for one in networks), *networks]
+
+
+def _rounds_of_windows(config: TrialConfig, small: TrialConfig, data_size: DataSize) -> int:
+    """Rounds for which a large network needs time, with fewer another one is better."""
+    if config.sequence_length == small.sequence_length:
+        return 1
+    return math.ceil(STEPS_IN_LONGER / steps_per_round(config, data_size))
+
+
+def _nearest_rung(rungs: Sequence[int], rounds: int) -> int | None:
+    """The rung that is nearest to so many rounds, by ratio; None if none is near."""
+    off = {rung: abs(math.log(rung / rounds)) for rung in rungs}
+    nearest = min(off, key=lambda rung: off[rung], default=None)
+    return nearest if nearest and off[nearest] <= math.log(halving.FACTOR) / 2 else None
+
+
+#: share of the time of a sweep that a large network may take before it is compared
+MOST_OF_TIME = 0.4
+#: rounds for which there must be time, at least: by then a network has been judged twice, and goes
+#: on
+FEWEST_ROUNDS = halving.FACTOR**2
+
+
+def has_room(
+    units: int, space: Space, data_size: DataSize, seconds: float | None, admits: Admits
+) -> bool:
+    """Whether networks with layers of so many units are admitted, and fit into so many seconds.
+
+    They do if the usual network with the fewest layers, of that size, takes at most `MOST_OF_TIME`
+    of the time to read `SYMBOLS_EACH` symbols for each of its parameters, as a large network has
+    when it is compared, and has as many epochs. Without a limit of time there is nothing to say so.
+    """
+    fewest = (space["layers"].values() or [1])[0]
+    large = usual_network(space, admits).evolve(layers=fewest, layer_size=units)
+    if seconds is None or not admits(large):
+        return False
+    rounds = rounds_to_read(large, data_size)
+    has_time = rounds * prior_seconds(large, data_size) <= MOST_OF_TIME * seconds
+    return has_time and rounds <= space.epochs * data_size.rounds_per_epoch
+
+
+def rounds_to_read(config: TrialConfig, data_size: DataSize) -> float:
+    """Rounds in which a network reads what it needs to show its worth."""
+    needed = SYMBOLS_EACH * parameters(config, data_size.alphabet)
+    return max(FEWEST_ROUNDS, needed / (data_size.symbols / data_size.rounds_per_epoch))
 
 
 def _with_window(config: TrialConfig, length: int, space: Space) -> TrialConfig:
@@ -252,11 +302,6 @@ def _with_window(config: TrialConfig, length: int, space: Space) -> TrialConfig:
     """
     wanted = config.batch_size * math.sqrt(config.sequence_length / length)
     return config.evolve(sequence_length=length, batch_size=nearest(space["batch_size"], wanted))
-
-
-def network(config: TrialConfig) -> TrialConfig:
-    """The config with a learning rate of 1, to compare configs by all other fields."""
-    return config.evolve(learning_rate=1.0)
 
 
 def needs_as_much_memory(config: Config, other: Config) -> bool:
@@ -318,6 +363,9 @@ def fitting_round_size(
 ) -> RoundSize:
     """The grain that suits a search of `space` on so many training symbols.
 
+    Both numbers follow from what networks of the space cost by `cost.PRIOR`, so they are the same
+    on every machine, and known before anything is trained.
+
     A round of the usual network takes `USUAL_S` or as much longer as it needs so that scoring is no
     more than `most_overhead` of it, and so that the cheapest network takes `CHEAPEST_S`. It is an
     epoch at most, and has a step of the optimizer at least. `rounds_per_epoch` and `targets` are
@@ -327,62 +375,36 @@ def fitting_round_size(
     """
     usual = usual_network(space, admits)
     size = DataSize(symbols, alphabet, 0, validation=validation_symbols, adjacent=adjacent)
-    costs = _Predicted(usual, size)
+    epoch_s = prior_seconds(usual, size)
+    overhead = most_overhead(adjacent) / (1 - most_overhead(adjacent))  # of training alone
+
+    def score_s(scored: int) -> float:
+        return prior_seconds(usual, replace(size, targets=scored)) - epoch_s
+
     rounds = rounds_per_epoch
     if rounds is None:
-        small = cheapest_network(space, alphabet, admits)
-        cheapest = _Predicted(small, size)
-        fewest = fewest_targets(adjacent, several_rounds=True)
-        scored = fewest if targets is None else targets
+        scored = fewest_targets(adjacent, several_rounds=True) if targets is None else targets
         if validation_symbols is not None:
             scored = min(scored, validation_symbols)
-        beside = costs.score_s(scored) + REPORT_S
         fitting = min(
-            costs.epoch_s / USUAL_S,
-            cheapest.epoch_s / CHEAPEST_S,
-            costs.epoch_s * costs.overhead / beside,
+            epoch_s / USUAL_S,
+            prior_seconds(cheapest_network(space, alphabet, admits), size) / CHEAPEST_S,
+            epoch_s * overhead / (score_s(scored) + REPORT_S),
             fewest_steps(space, symbols),
         )
         rounds = max(1, int(fitting))
     if targets is not None:
         return RoundSize(rounds, targets)
+    most = MOST_TARGETS
     if usual.carried and validation_symbols:  # no network is `reset`
-        if costs.share_of_score(validation_symbols, rounds) <= OVERHEAD_OF_ALL:
-            return RoundSize(rounds, validation_symbols)
-        return RoundSize(rounds, costs.targets(rounds, most=validation_symbols))
-    return RoundSize(rounds, costs.targets(rounds))
-
-
-class _Predicted:
-    """Seconds that a network takes by the prior."""
-
-    def __init__(self, config: TrialConfig, size: DataSize) -> None:
-        self._config, self._size = config, size
-        #: of an epoch's training
-        self.epoch_s = self._seconds(0)
-        most = most_overhead(size.adjacent)
-        #: what may come with training at most, as a share of it
-        self.overhead = most / (1 - most)
-
-    def score_s(self, targets: int) -> float:
-        """Seconds of scoring `targets` validation targets."""
-        return self._seconds(targets) - self.epoch_s
-
-    def share_of_score(self, targets: int, rounds: int) -> float:
-        """Share of each of so many rounds of an epoch that scoring takes."""
-        score_s = self.score_s(targets)
-        return score_s / (self.epoch_s / rounds + score_s)
-
-    def targets(self, rounds: int, most: int = MOST_TARGETS) -> int:
-        """How many targets, in whole blocks, take the share of a round that is for scoring."""
-        free_s = self.epoch_s / rounds * self.overhead - REPORT_S
-        blocks = range(SCORING_ROWS, most + SCORING_ROWS, SCORING_ROWS)
-        fitting = bisect_right(blocks, free_s, key=self.score_s) * SCORING_ROWS
-        fewest = fewest_targets(self._size.adjacent, several_rounds=rounds > 1)
-        return min(max(fitting, fewest), most)
-
-    def _seconds(self, targets: int) -> float:
-        return prior_seconds(self._config, replace(self._size, targets=targets))
+        most = validation_symbols
+        if score_s(most) / (epoch_s / rounds + score_s(most)) <= OVERHEAD_OF_ALL:
+            return RoundSize(rounds, most)
+    blocks = range(SCORING_ROWS, most + SCORING_ROWS, SCORING_ROWS)
+    free_s = epoch_s / rounds * overhead - REPORT_S
+    affordable = bisect_right(blocks, free_s, key=score_s) * SCORING_ROWS
+    fewest = fewest_targets(adjacent, several_rounds=rounds > 1)
+    return RoundSize(rounds, min(max(affordable, fewest), most))
 
 
 def all_carried(space: Space) -> bool:

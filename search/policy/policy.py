@@ -7,57 +7,44 @@ recorded trials can be put in place of real ones (benchmarks/replay.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.policy.confirmation import Confirmation, Reserve, is_whole
+from lstm_sweep.search.policy.confirmation import (
+    Confirmation,
+    Confirmed,
+    Reserve,
+    is_whole,
+    makespan,
+)
 from lstm_sweep.search.policy.halving import pruned
-from lstm_sweep.search.policy.ladder import LadderDecision, LadderPhase, SearchReport
+from lstm_sweep.search.policy.ladder import LadderDecision, LadderPhase, LadderReport
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.search_phase import SearchPhase
-from lstm_sweep.search.policy.trials import Slots, Trials
-from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.stop_reason import (
+from lstm_sweep.search.policy.stopping import (
     NO_RESULT,
-    Stop,
-    StopReason,
     all_trials,
     out_of_time,
     stopped_early,
 )
+from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import Plan
+from lstm_sweep.search.values.stop_reason import Stop, StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial, trial_seed
 from lstm_sweep.spaces.space import Space
 
 
-class BrokenOff:
-    """Trials that had ended, were under way, or had no slot."""
+@dataclass(frozen=True)
+class SearchReport:
+    """What a search has found out."""
 
-    def __init__(
-        self,
-        all_progress: Sequence[TrialProgress],
-        waiting: Sequence[Trial],
-        paused: Sequence[TrialProgress],
-    ) -> None:
-        """`all_progress` are attempts that have ended, in order of their ends.
-
-        `waiting` are trials that were under way, and `paused` those that had no slot.
-        """
-        last = {progress.trial.number: progress for progress in all_progress}
-        #: the last attempt of each trial of which one has ended, in order of their ends
-        self.last = [one for one in all_progress if one is last[one.trial.number]]
-        trials = [*(progress.trial for progress in (*self.last, *paused)), *waiting]
-        searched = max((t.number for t in trials if t.phase is not Phase.CONFIRM), default=-1)
-        again = {trial.number for trial in trials if trial.phase is Phase.CONFIRM}
-        confirming = {number for number in again if number > searched}
-        #: the first trial that confirms a config since the search has ended; None: it goes on
-        self.first_again = min(confirming, default=None)
-        #: numbers of those that have not ended for good
-        self.under_way = {trial.number for trial in (*waiting, *(one.trial for one in paused))}
-        known = last | {progress.trial.number: progress for progress in paused}
-        #: those of which anything is known, by number: up to the end of the search, and since then
-        self.begun = [known[number] for number in sorted(known.keys() - confirming)]
-        self.further = [known[number] for number in sorted(known.keys() & confirming)]
+    #: None if there was none
+    ladder: LadderReport | None
+    #: configs that were trained again, the best first
+    confirmed: tuple[Confirmed, ...]
+    #: why the best config was not trained again, if the budget was too small; else empty
+    omitted: str
 
 
 #: why a trial ends before its sweep does
@@ -71,24 +58,28 @@ class Policy:
         self.plan, self.problem, self._sweep = plan, problem, sweep
         #: what predicts the seconds of trials
         self.costs = problem.costs()
-        #: the last attempt of each trial, by its number
-        self._trials = Trials()
+        self._trials = Trials(slots)
         #: trials that were told to end
         self._judged: set[int] = set()
         self._next = 0
-        self._stop: Stop | None = None
-        #: how many trials may run at once by now
-        self.slots = Slots(slots)
-        self._ladder = LadderPhase(plan, problem, self._trials, slots)
-        self._search = SearchPhase(plan, problem, self._trials, self.costs, self.slots)
-        self.confirmation = Confirmation(plan, problem, self._trials, self.costs, self.slots)
-        if found := self._ladder.found():  # there is no ladder to wait for
-            self._search.narrow(found)
+        #: why no more trials are begun; None while they are
+        self.stop: Stop | None = None
+        self._ladder = LadderPhase(plan, problem, self._trials)
+        self._search = SearchPhase(plan, problem, self._trials, self.costs)
+        self.confirmation = Confirmation(plan, problem, self._trials, self.costs)
+        if best := self._ladder.best_rate():  # there is no ladder to wait for
+            self._search.narrow(best)
+
+    # what is known
 
     @property
-    def stop(self) -> Stop | None:
-        """Why no more trials are begun; None while they are."""
-        return self._stop
+    def slots(self) -> int:
+        """How many trials may run at once by now; a ladder stays as long as it was at first."""
+        return self._trials.slots
+
+    @slots.setter
+    def slots(self, count: int) -> None:
+        self._trials.slots = count
 
     @property
     def ladder(self) -> LadderDecision | None:
@@ -101,19 +92,9 @@ class Policy:
         return self._search.space
 
     @property
-    def confirms(self) -> bool:
-        """Whether the search is over and the best configs are trained again."""
-        return self.confirmation.begun
-
-    @property
     def trials(self) -> tuple[TrialProgress, ...]:
         """The last attempt of each trial, in the order in which they began."""
         return tuple(self._trials.values())
-
-    @property
-    def to_confirm(self) -> tuple[TrialProgress, ...]:
-        """First runs of the configs that are trained again, the best first."""
-        return tuple(self.confirmation.to_confirm())
 
     def objective_values(self) -> dict[int, float]:
         """What TPE is told of each trial that has a loss, by its number."""
@@ -121,31 +102,30 @@ class Policy:
 
     def too_large(self, config: Config) -> bool:
         """Whether a config needs as much memory as one that has used it up."""
-        return self._search.too_large(config)
+        return self._search.memory.leaves_out(config)
 
     def left_out(self) -> list[str]:
         """Lines for people: what the search does not try any more, for want of memory."""
-        return self._search.left_out()
+        return self._search.memory.lines()
 
     def importance(self) -> dict[str, float] | None:
-        """Share of the variance of the loss by hyperparameter; None if the trials are too few.
-
-        Trials that diverged or did worse than the unigram baseline count with its loss.
-        """
+        """Share of the variance of the loss by hyperparameter; None if the trials are too few."""
         return self._search.importance()
 
     def report(self) -> SearchReport:
         """What was found out so far."""
         again = self.confirmation
-        climbed = self._ladder.report(self.space)
-        return SearchReport(climbed, tuple(again.results()), again.omitted())
+        ladder = self._ladder.report(self.space)
+        return SearchReport(ladder, tuple(again.results()), again.omitted())
+
+    # what is begun
 
     def next(self, gone: float = 0.0) -> Trial | None:
         """The next trial, `gone` seconds after the beginning: a new one, or one that has waited.
 
         None if there is none now; once `stop` says why, there will be none later either.
         """
-        if self._stop:
+        if self.stop:
             return None
         left = self._left(gone)
         kept = self.confirmation.reserve(left)
@@ -153,7 +133,7 @@ class Policy:
         if paused := self._next_paused(free):
             return paused
         if self._next >= self.plan.trials and not self._may_pause():
-            self._stop = all_trials(self.plan.trials)
+            self.stop = all_trials(self.plan.trials)
             return None
         if self.ladder is None:
             if (config := self._ladder.next_config()) is None:
@@ -188,9 +168,9 @@ class Policy:
 
     def dropped(self) -> list[tuple[TrialProgress, Ended]]:
         """Paused trials that will not go on, some at a time; how they end."""
-        if not self.confirmation.begun and not self._stop:
+        if not self.confirmation.begun and not self.stop:
             return []
-        return [(one, pruned(one.paused)) for one in self._trials.first_paused()]
+        return [(one, pruned(one.paused)) for one in self._trials.paused()]
 
     def _left(self, gone: float) -> float | None:
         return None if self.plan.seconds is None else self.plan.seconds - gone
@@ -234,7 +214,7 @@ class Policy:
             return replace(trial, most_rounds=again.most_rounds(first))
         # as long as trials run, they may be among the best still
         if again.full or not running:
-            self._stop = self._end(left)
+            self.stop = self._end(left)
         return None
 
     def _end_search(self) -> None:
@@ -247,7 +227,7 @@ class Policy:
         is_late = self.confirmation.next() or short
         if is_late and left is not None and seconds is not None:
             return out_of_time(seconds, left)
-        may_have_one = self.confirmation.ranked() or self._trials.open
+        may_have_one = self._trials.ranked() or self._trials.open
         return over or (all_trials(self.plan.trials) if may_have_one else NO_RESULT)
 
     def begin(self, progress: TrialProgress) -> None:
@@ -311,12 +291,12 @@ class Policy:
         known = progress.trial.number in self._trials
         one = self._take(progress) if known else progress
         self._observe_costs(one)
-        self._search.note_end(one)
+        self._search.end(one)
         if self.ladder is not None or one.trial.phase is not Phase.LADDER:
             return []
         needless = self._ladder.end()
-        if found := self._ladder.found():
-            self._search.narrow(found)
+        if best := self._ladder.best_rate():
+            self._search.narrow(best)
         return needless
 
     def overdue(self, gone: float) -> list[tuple[TrialProgress, Ended]]:
@@ -351,23 +331,85 @@ class Policy:
         `waiting` are those that were under way, and will be tried again, and `paused` those that
         had no slot. If the budget was `extended`, the search goes on even if it was over.
         """
-        past = BrokenOff(all_progress, waiting, paused)
-        for progress in past.begun:
-            self.begin(progress)
-        self._ladder.take_up(waiting)
-        for progress in paused:
-            self._observe_costs(progress)
-        for progress in past.last:
-            if progress.trial.phase is Phase.SEARCH:
-                self._search.note_rounds(progress)
-            if progress.trial.number not in past.under_way:
-                self.end(progress)
-        if past.first_again is not None and not extended and self._was_over(past.first_again):
-            self.confirmation.begin(self.plan.trials - past.first_again)
-        for progress in past.further:
-            self.begin(progress)
+        last: dict[int, TrialProgress] = {}  # of attempts, in order of their ends
+        for one in all_progress:
+            last.pop(one.trial.number, None)
+            last[one.trial.number] = one
+        known = last | {one.trial.number: one for one in paused}
+        trials = [*(one.trial for one in known.values()), *waiting]
+        searched = max((t.number for t in trials if t.phase is not Phase.CONFIRM), default=-1)
+        again = (trial.number for trial in trials if trial.phase is Phase.CONFIRM)
+        #: those that confirm a config since the search has ended, if it had
+        confirming = {number for number in again if number > searched}
+        for number in sorted(known.keys() - confirming):
+            self.begin(known[number])
+        self._ladder.resume(waiting)
+        for one in paused:
+            self._observe_costs(one)
+        under_way = {trial.number for trial in (*waiting, *(one.trial for one in paused))}
+        for number, one in last.items():
+            if one.trial.phase is Phase.SEARCH:
+                self._search.note_rounds(one)
+            if number not in under_way:
+                self.end(one)
+        first = min(confirming, default=None)
+        if first is not None and not extended and self._was_over(first):
+            self.confirmation.begin(self.plan.trials - first)
+        for number in sorted(known.keys() & confirming):
+            self.begin(known[number])
 
     def _was_over(self, begun: int) -> bool:
         """Whether the search had ended after so many trials, after which others confirm some."""
         spent = begun >= self.plan.trials - self.confirmation.reserve(None).trials
         return spent or self._search.find_over(begun)
+
+    # how long it still takes
+
+    def expected_left(self, gone: float) -> float | None:
+        """Seconds to the end of the sweep, by what is known; None if that is too little."""
+        plan, again, slots, limit = self.plan, self.confirmation, self.slots, self.plan.seconds
+        trials = self.trials
+        kept = Reserve(0) if self.stop else again.reserve(self._left(gone))
+        best = self._trials.best_so_far(plan.confirm_configs)
+        needs = {one.trial.config: again.seconds_of(one) for one in best}
+        runs = again.order(list(needs), kept.trials, len(self._trials.again))
+        further = [needs[config] for config in runs]
+        running = [one for one in trials if not one.ended and not one.paused]
+
+        def rest(one: TrialProgress) -> float:
+            whole = needs.get(one.trial.config) or again.seconds_of(one)
+            return max(0.0, whole - sum(one.round_seconds))
+
+        if again.begun or self.stop:
+            runs_s = makespan([*map(rest, running), *further], slots)
+            return seconds_left(gone, limit=limit, done=1, to_come=0, further=runs_s)
+        known = any(one.ended or one.paused for one in self._trials.of(Phase.SEARCH))
+        done = len(trials) - len(running) / 2 if known else 0.0
+        return seconds_left(
+            gone,
+            limit=limit,
+            done=done,
+            to_come=max(0.0, plan.trials - kept.trials - done),
+            least=max((rest(one) for one in best[:1] if not one.ended), default=0.0),
+            further=makespan(further, slots),
+        )
+
+
+def seconds_left(
+    gone: float,
+    *,
+    limit: float | None,
+    done: float,
+    to_come: float,
+    least: float = 0.0,
+    further: float = 0.0,
+) -> float | None:
+    """Seconds to the end of a sweep that has gone on for `gone`; None if nobody can tell.
+
+    The trials `to_come` take what those `done` took, and `least` seconds in all; further runs of
+    the best configs come after them. It ends at its `limit` in seconds, if it has one.
+    """
+    ends = [] if limit is None else [limit - gone]
+    if done:
+        ends.append(max(gone * to_come / done, least) + further)
+    return max(0.0, min(ends)) if ends else None

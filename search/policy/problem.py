@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lstm_sweep.models.config import Config, TrialConfig
-from lstm_sweep.search.policy.cost import Costs, ObservedCosts
+from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.values.trial import VALIDATION_LOSS, Objective
 from lstm_sweep.spaces.space import Space
 
@@ -30,40 +30,17 @@ class LargeNetwork:
 
     config: Config
     #: rounds for which there has to be time: with fewer, another one is better
-    rounds: int = 1
-    #: rounds of another trial before it is begun, and about how many of its own before it is
-    #: compared with others; None: some epochs (`large_opening`)
-    begun_after: int | None = None
-    judged_from: int | None = None
-
-
-def _as_long_as_any(seconds: float | None, slots: int) -> LadderLength:
-    return LadderLength()
+    rounds: int
+    #: rounds of another trial before it is begun: by then cheap networks have shown what they are
+    #: worth
+    begun_after: int
+    #: the rung at which it is compared with others for the first time
+    judged_from: int
 
 
 def admits_all(config: Config) -> bool:
     """Whether a config may be tried, where nothing speaks against any."""
     return True
-
-
-def _first_round(config: Config) -> int:
-    return 1
-
-
-def _no_openings(best_rate: float, admits: Admits) -> Sequence[Config]:
-    return ()
-
-
-def _no_large_openings(best_rate: float) -> Sequence[LargeNetwork]:
-    return ()
-
-
-def _same_rate(config: Config) -> float:
-    return 1.0
-
-
-def _not_comparable(config: Config, other: Config) -> bool:
-    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +53,7 @@ class SearchProblem:
     #: loss of a trial that has learned nothing; None if nobody knows
     untrained_loss: float | None = None
     #: makes what predicts the seconds of trials
-    costs: Callable[[], Costs] = ObservedCosts
+    costs: Callable[[], Costs] = Costs
     #: config of the ladder's trials, but for their learning rate; None: the middle of the space
     smallest: Config | None = None
     #: whether a trial can wait after a round, and go on later
@@ -86,23 +63,23 @@ class SearchProblem:
     #: round after which trials are judged for the first time
     first_rung: int = 1
     #: round before which the losses of a config say little, so that it is not judged
-    judged_from: Callable[[Config], int] = _first_round
+    judged_from: Callable[[Config], int] = lambda config: 1
     #: how long a trial of the ladder is trained, by the seconds that the sweep may take (None: no
     #: limit) and its slots
-    ladder_length: Callable[[float | None, int], LadderLength] = _as_long_as_any
+    ladder_length: Callable[[float | None, int], LadderLength] = lambda limit, slots: LadderLength()
     #: best learning rate of a config, as a share of that of the ladder's network; and the lowest
     #: one in the space
-    rate_share: Callable[[Config], float] = _same_rate
+    rate_share: Callable[[Config], float] = lambda config: 1.0
     lowest_rate_share: float = 1.0
     #: with what the search begins, by the best learning rate; empty if nothing is more sensible
-    openings: Callable[[float, Admits], Sequence[Config]] = _no_openings
+    openings: Callable[[float, Admits], Sequence[Config]] = lambda best_rate, admits: ()
     #: large networks, the most promising first, of which one may be a later opening, by the best
-    #: learning rate (`large_opening`)
-    large_openings: Callable[[float], Sequence[LargeNetwork]] = _no_large_openings
+    #: learning rate
+    large_openings: Callable[[float], Sequence[LargeNetwork]] = lambda best_rate: ()
     #: the best configs of earlier sweeps on the same data, with which the search begins
     prior: Sequence[Config] = ()
     #: whether a config is known to need as much memory as another, or more
-    needs_as_much_memory: Callable[[Config, Config], bool] = _not_comparable
+    needs_as_much_memory: Callable[[Config, Config], bool] = lambda config, other: False
 
     @property
     def rounds(self) -> int:

@@ -13,7 +13,7 @@ are drawn as a whole from l, those that may not be tried are left out, and the o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -168,8 +168,6 @@ class Observation:
     point: Mapping[str, float]
     #: nats; None: it failed, so that TPE keeps away, or is not known yet
     loss: float | None
-    #: whether the trial is still under way
-    pending: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,65 +183,49 @@ class Observations:
     #: others the last, up to `HISTORY`
     history: Sequence[Observation]
 
-    @staticmethod
-    def of(trials: Iterable[Observation]) -> Observations:
-        """What a list of trials says, which are in order of their numbers."""
-        observed, losses = ObservedTrials(), np.full(0, np.nan)
-        for one in trials:
-            observed.put(one.number, one.config, one.point, pending=one.pending)
-            losses = grown(losses, one.number + 1)
-            losses[one.number] = np.nan if one.loss is None else one.loss
-        return observed.observations(losses)
-
 
 class ObservedTrials:
-    """Trials by their number; arrays are by the number of a trial."""
+    """Trials that were begun, by their number."""
 
     def __init__(self) -> None:
-        self._configs: dict[int, Config] = {}
-        self._points: dict[int, Mapping[str, float]] = {}
-        self._used: set[Config] = set()
-        self._inside, self._pending = np.zeros(64, bool), np.zeros(64, bool)
+        self._trials: dict[int, tuple[Config, Mapping[str, float]]] = {}
+        self._configs: set[Config] = set()
+        #: `<float64>[trials]`: whether the loss of each is still to come; NaN outside of the space
+        self._pending = np.full(64, np.nan)
 
     def put(
         self, number: int, config: Config, point: Mapping[str, float], *, pending: bool
     ) -> None:
         """Know a trial, its point in the space, and whether its loss is still to come."""
-        self._inside = grown(self._inside, number + 1)
         self._pending = grown(self._pending, number + 1)
-        self._configs[number], self._points[number] = config, point
-        self._used.add(config)
-        self._inside[number], self._pending[number] = bool(point), pending
+        self._pending[number] = float(pending) if point else np.nan
+        self._trials[number] = config, point
+        self._configs.add(config)
 
-    def point(self, number: int) -> Mapping[str, float] | None:
-        """The point of a trial that was put; None if it was not."""
-        return self._points.get(number)
+    def point(self, number: int) -> Mapping[str, float]:
+        """The point of a trial; empty if it is not known."""
+        return self._trials[number][1] if number in self._trials else {}
 
     def observations(self, losses: Array) -> Observations:
         """What is known; `losses` are NaN for trials without one."""
-        size = len(self._inside)
-        values = np.where(self._pending, np.nan, grown(losses, size)[:size])
-        numbers = np.flatnonzero(self._inside)
-        inside, known = len(numbers), np.count_nonzero(~np.isnan(values[numbers]))
+        size = len(self._pending)
+        values = np.where(self._pending == 1, np.nan, grown(losses, size)[:size])
+        numbers = np.flatnonzero(~np.isnan(self._pending))
+        scored = numbers[~np.isnan(values[numbers])]
+        inside = len(numbers)
         if inside > HISTORY:
-            kept = set(lowest(numbers[~np.isnan(values[numbers])], values, GOOD))
-            kept |= set(np.flatnonzero(self._inside & self._pending).tolist())
+            kept = {*lowest(scored, values, GOOD), *np.flatnonzero(self._pending == 1).tolist()}
             for number in reversed(numbers[-HISTORY:].tolist()):
                 if len(kept) >= HISTORY:
                     break
                 kept.add(number)
             numbers = np.array(sorted(kept))
         history = [self._observation(number, float(values[number])) for number in numbers.tolist()]
-        return Observations(self._used, inside, int(known), history)
+        return Observations(self._configs, inside, len(scored), history)
 
     def _observation(self, number: int, loss: float) -> Observation:
-        return Observation(
-            number,
-            self._configs[number],
-            self._points[number],
-            None if math.isnan(loss) else loss,
-            pending=bool(self._pending[number]),
-        )
+        known = None if math.isnan(loss) else loss
+        return Observation(number, *self._trials[number], known)
 
 
 #: the loss that TPE gives a trial under way, or one that has failed: worse than all others
@@ -302,10 +284,6 @@ class Proposer:
         self._domain = hyperopt.base.Domain(lambda point: 0.0, expression)
         self._first = list(self._spread()) if algorithm != "random" else []
 
-    def propose(self, number: int, seen: Observations) -> Proposal | None:
-        """A config for trial `number`; None if the space has no other left."""
-        return next(self.candidates(number, seen), None)
-
     def candidates(self, number: int, seen: Observations) -> Iterator[Proposal]:
         """Configs for trial `number` that may be proposed, each once, the most promising first."""
         proposed: set[Config] = set()
@@ -324,9 +302,7 @@ class Proposer:
         if seen.inside < STARTUP:
             yield from self._first
         if self._algorithm == "tpe" and seen.known >= FEWEST_LOSSES:
-            yield from self._by_acquisition(
-                number, seen, lambda config: config not in seen.configs and self._admits(config)
-            )
+            yield from self._by_acquisition(number, seen)
         learn = self._learner(seen)
         listable = (self._space.size() or math.inf) <= LISTABLE
         for attempt in range(SUGGESTIONS if listable else DRAWS):
@@ -373,20 +349,21 @@ class Proposer:
         gamma = GAMMA * math.sqrt(seen.inside / len(seen.history))
         return partial(hyperopt.tpe.suggest, n_startup_jobs=0, gamma=gamma), trials
 
-    def _by_acquisition(
-        self, number: int, seen: Observations, accepts: Callable[[Config], bool]
-    ) -> Iterator[Proposal]:
+    def _by_acquisition(self, number: int, seen: Observations) -> Iterator[Proposal]:
         """Yield configs that TPE draws, each with its acquisition."""
-        history = seen.history
 
-        def rank(trial: Observation) -> float:
-            return PENDING_VALUE if trial.loss is None else trial.loss
+        def accepts(config: Config) -> bool:
+            return config not in seen.configs and self._admits(config)
 
-        ranked = [trial.point for trial in sorted(history, key=rank)]
-        count = min(math.ceil(GAMMA * math.sqrt(seen.inside)), GOOD, _known(history))
+        ranked = sorted(seen.history, key=lambda o: PENDING_VALUE if o.loss is None else o.loss)
+        points = [trial.point for trial in ranked]
+        known = sum(trial.loss is not None for trial in ranked)
+        count = min(math.ceil(GAMMA * math.sqrt(seen.inside)), GOOD, known)
         rng = np.random.default_rng(_seed(self._seed, number))
-        found = suggest(self._space, ranked[:count], ranked[count:], accepts, rng)
-        yield from (Proposal(*one) for one in found)
+        for config, point, acquisition in suggest(
+            self._space, points[:count], points[count:], accepts, rng
+        ):
+            yield Proposal(config, point, acquisition)
 
     def _document(self, trial: Observation) -> dict[str, Any]:
         """A trial as Hyperopt keeps it.
@@ -427,10 +404,6 @@ class Proposer:
         rng = np.random.default_rng(_seed(self._seed, number, DRAWS))
         for index in rng.permutation(len(left)):
             yield Proposal(left[index], self._space.encode(left[index]))
-
-
-def _known(trials: Sequence[Observation]) -> int:
-    return sum(trial.loss is not None for trial in trials)
 
 
 def _seed(*parts: int) -> int:

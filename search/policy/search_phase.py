@@ -18,21 +18,19 @@ from lstm_sweep.search.policy.confirmation import is_complete
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.halving import Extrapolation, Pausing
 from lstm_sweep.search.policy.ladder import BestRate
-from lstm_sweep.search.policy.large_opening import LargeOpening
-from lstm_sweep.search.policy.lstm_problem import network
-from lstm_sweep.search.policy.problem import SearchProblem
+from lstm_sweep.search.policy.lstm_problem import MOST_OF_TIME
+from lstm_sweep.search.policy.problem import LargeNetwork, SearchProblem
 from lstm_sweep.search.policy.proposer import STARTUP, ObservedTrials, Proposal, Proposer
-from lstm_sweep.search.policy.trials import Array, Slots, Trials, grown
-from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.stop_reason import (
-    Stop,
-    StopReason,
+from lstm_sweep.search.policy.stopping import (
     out_of_patience,
     out_of_time,
     space_is_tried,
     trials_without_gain,
 )
+from lstm_sweep.search.policy.trials import Array, Trials, grown
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import Plan
+from lstm_sweep.search.values.stop_reason import Stop, StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase
 
 
@@ -44,41 +42,35 @@ class MemoryLimits:
     depend on the order in which trials end.
     """
 
-    def __init__(self, needs_as_much: Callable[[Config, Config], bool]) -> None:
-        """`needs_as_much` tells whether one config needs as much memory as another, or more."""
-        self._needs_as_much = needs_as_much
-        #: configs that have come to the end of a round, by the number of their first trial
-        self._trained: dict[int, Config] = {}
-        #: trials that have failed for want of memory, but those that others have refuted
+    def __init__(self, problem: SearchProblem) -> None:
+        self._needs_as_much = problem.needs_as_much_memory
+        #: configs that have come to the end of a round
+        self._trained: set[Config] = set()
+        #: trials that have failed for want of memory
         self._failed: list[TrialProgress] = []
         #: those of them that limit the search
         self.limits: list[TrialProgress] = []
 
-    def note_rounds(self, one: TrialProgress) -> None:
-        """Know that a trial has come to the end of a round, if it has."""
-        number, config = one.trial.number, one.trial.config
-        if not one.rounds or number in self._trained:
-            return
-        self._trained[number] = config
-        if self._failed:
-            as_much = self._needs_as_much
-            self._failed = [o for o in self._failed if not as_much(config, o.trial.config)]
+    def put(self, one: TrialProgress) -> None:
+        """Know whether a trial has come to the end of a round."""
+        if one.rounds and one.trial.config not in self._trained:
+            self._trained.add(one.trial.config)
             self._find_limits()
 
-    def note_end(self, one: TrialProgress) -> None:
+    def end(self, one: TrialProgress) -> None:
         """Know how a trial has ended that is not tried again."""
-        if one.ended is None or one.ended.outcome is not Outcome.OUT_OF_MEMORY:
-            return
-        config, trained = one.trial.config, self._trained.values()
-        if not any(self._needs_as_much(other, config) for other in trained):
+        if one.ended and one.ended.outcome is Outcome.OUT_OF_MEMORY:
             self._failed.append(one)
             self._find_limits()
 
     def _find_limits(self) -> None:
-        self.limits = [one for one in self._failed if self._is_above_another(one.trial.config)]
-
-    def _is_above_another(self, config: Config) -> bool:
-        return any(self._needs_as_much(config, other) for other in self._trained.values())
+        as_much, trained = self._needs_as_much, self._trained
+        self.limits = [
+            one
+            for one in self._failed
+            if any(as_much(one.trial.config, other) for other in trained)
+            and not any(as_much(other, one.trial.config) for other in trained)
+        ]
 
     def leaves_out(self, config: Config) -> bool:
         """Whether a config needs as much memory as one that has used it up."""
@@ -98,6 +90,63 @@ def _line(one: TrialProgress) -> str:
     )
 
 
+#: share of the time of all slots that a large network may take before it is compared
+MOST_OF_SLOTS = 0.2
+
+
+class LargeOpening:
+    """A large network that is begun once others have shown what they are worth.
+
+    It is not compared with them before it may lead; there is one at most in a sweep, and only under
+    a limit of time.
+    """
+
+    def __init__(self, plan: Plan, trials: Trials, costs: Costs, pausing: Pausing) -> None:
+        self._seconds, self._trials = plan.seconds, trials
+        self._costs, self._pausing = costs, pausing
+        #: networks that it may be, the most promising first
+        self.candidates: dict[Config, LargeNetwork] = {}
+        #: number of its trial
+        self._number: int | None = None
+
+    def put(self, one: TrialProgress) -> None:
+        """If a trial of the search is the one, let it not be compared early."""
+        network = self.candidates.get(one.trial.config)
+        if self._number is None and network:
+            self._number = one.trial.number
+            self._pausing.judge_from(one.trial.number, network.judged_from)
+
+    def end(self, one: TrialProgress) -> None:
+        """If its trial has failed by an accident, another network may take its place."""
+        if one.trial.number == self._number and one.ended and one.ended.outcome.is_accident:
+            self._number = None
+            del self.candidates[one.trial.config]
+
+    def next(self, admits: Callable[[Config], bool], left: float | None) -> Config | None:
+        """The network if it is to be begun now, `left` seconds before the end of the search.
+
+        None if it is too early or too late, or if there is one already.
+        """
+        if left is None or self._seconds is None or self._number is not None:
+            return None
+        fitting = (
+            one
+            for one in self.candidates.values()
+            if self._has_time(one, self._seconds, left) and admits(one.config)
+        )
+        if (network := next(fitting, None)) is None:
+            return None
+        shown = max((len(one.rounds) for one in self._trials.of(Phase.SEARCH)), default=0)
+        return network.config if shown >= network.begun_after else None
+
+    def _has_time(self, one: LargeNetwork, seconds: float, left: float) -> bool:
+        """Whether a network has its rounds in time, and no more than its share until compared."""
+        needs = self._costs.trial_seconds
+        most = min(MOST_OF_SLOTS * self._trials.slots, MOST_OF_TIME) * seconds
+        until_compared = needs(one.config, one.judged_from)
+        return until_compared <= min(most, left) and needs(one.config, one.rounds) <= left
+
+
 #: first proposals of a search of which the one with the cheapest steps is tried first
 CHOICES = 3
 #: proposals that are looked at for one that comes far enough before the deadline
@@ -109,118 +158,150 @@ RUNGS = 3
 class SearchPhase:
     """What is proposed and what is cut short; `trials` are all of the sweep, by number."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        problem: SearchProblem,
-        trials: Trials,
-        costs: Costs,
-        slots: Slots,
-    ) -> None:
+    def __init__(self, plan: Plan, problem: SearchProblem, trials: Trials, costs: Costs) -> None:
         self._plan, self._problem, self._trials, self._costs = plan, problem, trials, costs
         #: what is searched: the ladder makes it narrower
         self.space = problem.space
         #: why the search has ended, if not by the number of trials
         self.over: Stop | None = None
-        #: best losses by the round and the number of the trial
-        self._rungs: dict[int, dict[int, float]] = {}
-        self._memory = MemoryLimits(problem.needs_as_much_memory)
+        #: best losses by the round and the number of the trial, of trials that cannot be paused
+        self._at_rungs: dict[int, dict[int, float]] = {}
+        #: which configs are left out for want of memory
+        self.memory = MemoryLimits(problem)
         self._rate: BestRate | None = None
         self._proposer: Proposer | None = None
+        self._extrapolation = Extrapolation(problem.rounds, problem.first_rung)
         #: which trials wait and which go on; None if a trial that does not go on has ended
         self.pausing: Pausing | None = None
-        self._extrapolation = Extrapolation(problem.rounds, problem.first_rung)
-        if plan.halving and problem.pausable:
-            self.pausing = Pausing(problem, trials, slots, self._extrapolation.losses)
-        #: the opening that comes later; None if trials do not wait
         self._large: LargeOpening | None = None
-        if self.pausing:
-            self._large = LargeOpening(plan, problem, trials, costs, self.pausing, slots)
+        if plan.halving and problem.pausable:
+            self.pausing = Pausing(problem, trials, self._extrapolation.losses)
+            self._large = LargeOpening(plan, trials, costs, self.pausing)
         #: what trials have returned, by their number; NaN without a result
-        self._returned = np.full(0, np.nan)
+        self._returned = np.full(64, np.nan)
         self._observed = ObservedTrials()
+
+    # what is known
 
     def narrow(self, rate: BestRate) -> None:
         """Keep to learning rates near to the best one."""
         self._rate, self.space = rate, rate.narrowed
         if self._large:
             begun = set(map(_but_for_windows, self._openings()))
-            large = self._problem.large_openings(rate.rate)
-            new = (one for one in large if _but_for_windows(one.config) not in begun)
-            self._large.choose_among(replace(one, config=rate.suited(one.config)) for one in new)
+            for one in self._problem.large_openings(rate.rate):
+                if _but_for_windows(one.config) not in begun:
+                    config = rate.suited(one.config)
+                    self._large.candidates[config] = replace(one, config=config)
         self._observed = ObservedTrials()
-        for one in self._trials.values():
-            self.put(one)
+        for known in self._trials.values():
+            self.put(known)
 
     def put(self, one: TrialProgress) -> None:
         """Know a trial of any phase, or what has become of it."""
-        number, ended = one.trial.number, one.ended
-        self._memory.note_rounds(one)
+        number, ended, phase = one.trial.number, one.ended, one.trial.phase
+        self.memory.put(one)
         if self._problem.objective.returned:
             self._returned = grown(self._returned, number + 1)
             self._returned[number] = np.nan if one.ranked_loss is None else one.ranked_loss
         else:
             failed = ended is not None and not ended.outcome.ranks
-            over = is_complete(one) and one.trial.phase is Phase.SEARCH
+            over = is_complete(one) and phase is Phase.SEARCH
             self._extrapolation.put(number, () if failed else one.best_so_far, over=over)
-        if self.pausing and one.trial.phase is Phase.SEARCH:
-            if self._large:
-                self._large.recognize(one)
+        if self.pausing and self._large and phase is Phase.SEARCH:
+            self._large.put(one)
             self.pausing.put(one)
-        self._observe(one)
-
-    def _observe(self, one: TrialProgress) -> None:
-        if one.trial.phase is Phase.CONFIRM:
+        if phase is Phase.CONFIRM:
             return
-        number, config = one.trial.number, one.trial.config
-        if one.ended and one.ended.outcome.is_accident:  # nothing is known of that point
+        config = one.trial.config
+        if ended and ended.outcome.is_accident:  # nothing is known of that point
             self._observed.put(number, config, {}, pending=False)
-            return
-        point = self._observed.point(number) or self._point(one)
-        self._observed.put(number, config, point, pending=not self._is_judged(one))
+        else:
+            point = self._observed.point(number) or self._point(one)
+            self._observed.put(number, config, point, pending=not self._is_judged(one))
+
+    def _is_judged(self, one: TrialProgress) -> bool:
+        """Whether TPE is told how good a trial is."""
+        if one.ended or not self.pausing:
+            return one.ended is not None
+        return one.trial.phase is Phase.SEARCH and self.pausing.may_judge(one)
+
+    def _point(self, one: TrialProgress) -> dict[str, float]:
+        point, config = one.trial.point, one.trial.config
+        if one.trial.steps is not None:  # its loss is that of fewer steps than others take
+            return {}
+        if set(self.space.varying) <= set(point) and self.space.decode(point) == config:
+            return point
+        return self.space.encode(config) if self.space.admits(config) else {}  # of the ladder
+
+    def note_rounds(self, one: TrialProgress) -> None:
+        """Remember how good a trial was after each of its rounds, if that is asked at rungs."""
+        if not self.pausing:
+            for number, best in enumerate(one.best_so_far, start=1):
+                self._at_rungs.setdefault(number, {})[one.trial.number] = best
+
+    def end(self, one: TrialProgress) -> None:
+        """Know how a trial has ended that is not tried again, in whichever phase."""
+        self.memory.end(one)
+        if self._large:
+            self._large.end(one)
 
     def _losses(self) -> Array:
         """What TPE is told of each trial, by its number; NaN of those that have no loss."""
-        if self._problem.objective.returned:
-            return self._returned
-        return self._extrapolation.losses()
+        returned = self._problem.objective.returned
+        return self._returned if returned else self._extrapolation.losses()
+
+    def objective_values(self) -> dict[int, float]:
+        """What TPE is told of each trial that has a loss, by its number.
+
+        Of one that was cut short that is what its loss would have come to; if losses are returned,
+        it has none.
+        """
+        losses = self._losses()
+        return {int(number): float(losses[number]) for number in np.flatnonzero(~np.isnan(losses))}
+
+    def importance(self) -> dict[str, float] | None:
+        """Share of the variance of the loss by hyperparameter; None if the trials are too few.
+
+        Trials that diverged or did worse than the unigram baseline count with its loss.
+        """
+        losses, untrained = self.objective_values(), self._problem.untrained_loss
+        worst = math.inf if untrained is None else untrained
+        found = {
+            one.trial.config: min(losses.get(number, math.inf), worst)
+            for number, one in self._trials.items()
+            if one.trial.phase is not Phase.CONFIRM
+            and one.ended
+            and not one.ended.outcome.is_accident
+        }
+        finite = {config: loss for config, loss in found.items() if math.isfinite(loss)}
+        return importance.shares(self._problem.space, finite, self._plan.seed)
 
     # what is tried
 
     def admits(self, config: Config) -> bool:
         """Whether a config may be tried."""
         suits = self._rate is None or self._rate.suits(config)
-        return suits and self._problem.admits(config) and not self.too_large(config)
-
-    def too_large(self, config: Config) -> bool:
-        """Whether a config needs as much memory as one that has used it up."""
-        return self._memory.leaves_out(config)
-
-    def left_out(self) -> list[str]:
-        """Lines for people: what is not tried any more, for want of memory."""
-        return self._memory.lines()
+        return suits and self._problem.admits(config) and not self.memory.leaves_out(config)
 
     def next(self, number: int, left: float | None) -> Proposal | None:
         """What trial `number` tries, `left` seconds before the end of the search.
 
         None if nothing is left to be tried; `over` says why then.
         """
-        if opening := self._opening(left):
+        large = self._large
+        opening = self._opening(left) or (large.next(self.admits, left) if large else None)
+        if opening:
             return Proposal(opening, self.space.encode(opening))
-        if self._large and (large := self._large.next(self.admits, left)):
-            return Proposal(large, self.space.encode(large))
+        seconds, first = self._costs.trial_seconds, self._problem.first_rung
         some: list[Proposal] = []
         #: those that only come to their first rung
         short: list[Proposal] = []
-        least = math.inf
-        wanted = CHOICES if number < STARTUP else 1
-        candidates = self._propose().candidates(number, self._observed.observations(self._losses()))
-        for proposal in itertools.islice(candidates, LOOKS):
-            needs = self._costs.trial_seconds(proposal.config, self._problem.first_rung)
-            least = min(least, needs)
-            if left is None or self._costs.trial_seconds(proposal.config, self._far) <= left:
+        wanted, looked = CHOICES if number < STARTUP else 1, False
+        for proposal in itertools.islice(self._candidates(number), LOOKS):
+            looked = True
+            if left is None or seconds(proposal.config, self._far) <= left:
                 some.append(proposal)
-            elif needs <= left:
+            elif seconds(proposal.config, first) <= left:
                 short.append(proposal)
             if len(some) == wanted:
                 break
@@ -229,9 +310,16 @@ class SearchPhase:
             blind = several[0].acquisition is None
             alike = (one for one in several if (one.acquisition is None) == blind)
             return max(alike, key=self._worth)
-        is_tried = least == math.inf
-        self.over = self._tried(number) if is_tried else out_of_time(self._plan.seconds or 0.0)
+        self.over = out_of_time(self._plan.seconds or 0.0) if looked else self._tried(number)
         return None
+
+    def _candidates(self, number: int) -> Iterator[Proposal]:
+        plan, observed = self._plan, self._observed.observations(self._losses())
+        if self._proposer is None:  # the space is as narrow as it becomes
+            self._proposer = Proposer(
+                self.space, seed=plan.seed, algorithm=plan.algorithm, admits=self.admits
+            )
+        return self._proposer.candidates(number, observed)
 
     @property
     def _far(self) -> int:
@@ -244,21 +332,11 @@ class SearchPhase:
             return -self._costs.step_seconds(proposal.config)
         return proposal.acquisition
 
-    def _propose(self) -> Proposer:
-        """Make the proposer, once the space is as narrow as it becomes."""
-        if self._proposer is None:
-            plan = self._plan
-            self._proposer = Proposer(
-                self.space, seed=plan.seed, algorithm=plan.algorithm, admits=self.admits
-            )
-        return self._proposer
-
     def _opening(self, left: float | None) -> Config | None:
         """A sensible config to begin with; None if none is left."""
-        used = self._trials.configs
         for config in self._openings():
             needs = self._costs.trial_seconds(config, self._problem.first_rung)
-            if config not in used and (left is None or needs <= left):
+            if config not in self._trials.configs and (left is None or needs <= left):
                 return config
         return None
 
@@ -279,60 +357,7 @@ class SearchPhase:
         others = (config, self._rate.suited(config)) if self._rate else (config,)
         return next((one for one in others if self.space.admits(one) and self.admits(one)), None)
 
-    # what is known
-
-    def _own(self) -> list[TrialProgress]:
-        return [one for one in self._trials.values() if one.trial.phase is Phase.SEARCH]
-
-    def _is_judged(self, one: TrialProgress) -> bool:
-        """Whether TPE is told how good a trial is."""
-        if one.ended or not self.pausing:
-            return one.ended is not None
-        return one.trial.phase is Phase.SEARCH and self.pausing.may_judge(one)
-
-    def _point(self, one: TrialProgress) -> dict[str, float]:
-        point, config = one.trial.point, one.trial.config
-        if one.trial.steps is not None:  # its loss is that of fewer steps than others take
-            return {}
-        if set(self.space.varying) <= set(point) and self.space.decode(point) == config:
-            return point
-        # one of the ladder, or of a version of this program that searched listed rates only
-        return self.space.encode(config) if self.space.admits(config) else {}
-
-    def objective_values(self) -> dict[int, float]:
-        """What TPE is told of each trial that has a loss, by its number.
-
-        Of one that was cut short that is what its loss would have come to; if losses are returned,
-        it has none.
-        """
-        losses = self._losses()
-        return {int(number): float(losses[number]) for number in np.flatnonzero(~np.isnan(losses))}
-
-    def importance(self) -> dict[str, float] | None:
-        """Share of the variance of the loss that each hyperparameter explains.
-
-        Trials that diverged or did worse than the unigram baseline count with its loss.
-        """
-        losses, untrained = self.objective_values(), self._problem.untrained_loss
-        worst = math.inf if untrained is None else untrained
-        found = {
-            one.trial.config: min(losses.get(number, math.inf), worst)
-            for number, one in self._trials.items()
-            if one.trial.phase is not Phase.CONFIRM
-            and one.ended
-            and not one.ended.outcome.is_accident
-        }
-        finite = {config: loss for config, loss in found.items() if math.isfinite(loss)}
-        return importance.shares(self._problem.space, finite, self._plan.seed)
-
     # what is cut short, and when all is over
-
-    def note_rounds(self, one: TrialProgress) -> None:
-        """Remember how good a trial was after each of its rounds, if that is asked at rungs."""
-        if self.pausing:
-            return
-        for number, best in enumerate(one.best_so_far, start=1):
-            self._rungs.setdefault(number, {})[one.trial.number] = best
 
     def judge(self, one: TrialProgress) -> Ended | Paused | None:
         """How a trial ends after a round, or why it is paused; None if it goes on."""
@@ -341,17 +366,10 @@ class SearchPhase:
         number, first = len(one.rounds), self._problem.first_rung
         if not self._plan.halving or number not in halving.rungs(one.trial.rounds, first):
             return None
-        others = [v for n, v in self._rungs[number].items() if n != one.trial.number]
+        others = [v for n, v in self._at_rungs[number].items() if n != one.trial.number]
         places = halving.FIRST_PLACES if number == first else 1
         epoch = one.trial.epoch_text(number)
-        decision = halving.decide(epoch, one.best_so_far[-1], others, places=places)
-        return None if decision.go_on else Ended(Outcome.PRUNED, decision.reason)
-
-    def note_end(self, one: TrialProgress) -> None:
-        """Know how a trial has ended that is not tried again, in whichever phase."""
-        self._memory.note_end(one)
-        if self._large:
-            self._large.note_end(one)
+        return halving.stopped_at_rung(epoch, one.best_so_far[-1], others, places=places)
 
     def find_over(self, begun: int) -> bool:
         """Know again why a search has ended that might have begun more than so many trials.
@@ -360,8 +378,7 @@ class SearchPhase:
         """
         if self.has_lost_patience():
             return True
-        known = self._observed.observations(self._losses())
-        if not any(self._propose().candidates(begun, known)):
+        if not any(self._candidates(begun)):
             self.over = self._tried(begun)
         elif self._plan.seconds:
             self.over = out_of_time(self._plan.seconds)
@@ -372,16 +389,16 @@ class SearchPhase:
         patience = self._plan.patience
         if self.over and self.over.reason is StopReason.PATIENCE:
             return True
-        if patience is None or trials_without_gain(self._own()) < patience:
+        if patience is None or trials_without_gain(self._trials.of(Phase.SEARCH)) < patience:
             return False
         self.over = out_of_patience(patience)
         return True
 
     def _tried(self, begun: int) -> Stop:
         """All of the space is tried, but for what would need too much memory."""
-        return space_is_tried(begun, [one.trial.id for one in self._memory.limits])
+        return space_is_tried(begun, [one.trial.id for one in self.memory.limits])
 
 
 def _but_for_windows(config: Config) -> TrialConfig:
     """A network, whatever its learning rate and its windows."""
-    return network(as_lstm_config(config)).evolve(sequence_length=1)
+    return as_lstm_config(config).evolve(learning_rate=1.0, sequence_length=1)

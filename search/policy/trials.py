@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import math
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +15,18 @@ from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Phase
 
 Array = NDArray[np.float64]
-Item = TypeVar("Item", bound=np.generic)
+
+#: paused trials that are named at a time once none goes on; after a few ends they are asked again
+FEW_PAUSED = 64
 
 
-def grown(array: NDArray[Item], size: int) -> NDArray[Item]:
-    """The array with room for `size` elements at least; new ones are NaN, or 0 if it has none."""
-    if size <= len(array):
+def grown(array: Array, size: int) -> Array:
+    """The array with room for `size` trials at least, along its last axis; new ones are NaN."""
+    room = array.shape[-1]
+    if size <= room:
         return array
-    fill = np.nan if array.dtype.kind == "f" else 0
-    more = np.full(max(size, 2 * len(array)) - len(array), fill, array.dtype)
-    return np.concatenate([array, more])
+    more = np.full((*array.shape[:-1], max(size, 2 * room) - room), np.nan)
+    return np.concatenate([array, more], axis=-1)
 
 
 def lowest(numbers: NDArray[np.intp], losses: Array, count: int) -> list[int]:
@@ -38,93 +39,74 @@ def lowest(numbers: NDArray[np.intp], losses: Array, count: int) -> list[int]:
     return [int(number) for number in numbers[order]]
 
 
-def median(ordered: Sequence[float]) -> float:
-    """The median of numbers in order, one at least."""
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+class Ranking:
+    """Values by the number of a trial, in order; of equal ones the lower number comes first.
 
-
-class Medians:
-    """The median of values by the number of a trial, of which one changes at a time."""
+    One changes at a time: a sweep of ten thousand trials asks for them a hundred times a second.
+    """
 
     def __init__(self) -> None:
+        self._ordered: list[tuple[float, int]] = []
         self._values: dict[int, float] = {}
-        self._ordered: list[float] = []
 
-    def put(self, number: int, value: float) -> None:
-        """Know the value of a trial; it is not NaN."""
-        if number in self._values:
-            del self._ordered[bisect_left(self._ordered, self._values[number])]
-        self._values[number] = value
-        insort(self._ordered, value)
+    def __len__(self) -> int:
+        return len(self._ordered)
+
+    def put(self, number: int, value: float | None) -> None:
+        """Know the value of a trial, which is not NaN; None if it has none any more."""
+        old = self._values.get(number)
+        if old == value:
+            return
+        if old is not None:
+            del self._ordered[bisect_left(self._ordered, (old, number))]
+            del self._values[number]
+        if value is not None:
+            insort(self._ordered, (value, number))
+            self._values[number] = value
+
+    def numbers(self, count: int | None = None) -> list[int]:
+        """Numbers of the `count` trials with the lowest values, or of all that have one."""
+        return [number for _, number in self._ordered[:count]]
+
+    def at(self, place: int) -> float:
+        """The value at a place, from 0 on; infinite if so few trials have one."""
+        return self._ordered[place][0] if place < len(self._ordered) else math.inf
+
+    def place_of(self, value: float) -> int:
+        """How many values are lower."""
+        return bisect_left(self._ordered, (value, -1))
 
     def median(self) -> float | None:
         """The median; None without a value."""
-        return median(self._ordered) if self._ordered else None
-
-
-@dataclass
-class Slots:
-    """How many trials may run at once by now, 1 or more.
-
-    The search reads it, and what confirms the best; a ladder stays as long as it was at first.
-    Whoever drives the sweep keeps it up to date: other sweeps come and go, and so do nodes.
-    """
-
-    count: int
-
-
-#: paused trials that are named at a time once none goes on; after a few ends they are asked again
-FEW_PAUSED = 64
-
-
-class Ranking:
-    """Numbers of trials in order of their losses; of equal ones the lower number comes first."""
-
-    def __init__(self) -> None:
-        self._keys: list[tuple[float, int]] = []
-        self._losses: dict[int, float] = {}
-
-    def put(self, number: int, loss: float | None) -> None:
-        """Note the loss of a trial; None if it has none any more."""
-        old = self._losses.get(number)
-        if old == loss:
-            return
-        if old is not None:
-            del self._keys[bisect_left(self._keys, (old, number))]
-            del self._losses[number]
-        if loss is not None:
-            insort(self._keys, (loss, number))
-            self._losses[number] = loss
-
-    def numbers(self, count: int | None = None) -> list[int]:
-        """Numbers of the `count` trials with the lowest losses, or of all trials that have one."""
-        return [number for _, number in self._keys[:count]]
+        if not self._ordered:
+            return None
+        middle = len(self._ordered) // 2
+        upper = self.at(middle)
+        return upper if len(self._ordered) % 2 else (self.at(middle - 1) + upper) / 2
 
 
 class Trials(Mapping[int, TrialProgress]):
-    """Trials by their number, in the order in which they were first put."""
+    """The last attempt of each trial by its number, in the order in which they were first put."""
 
-    def __init__(self, trials: Iterable[TrialProgress] = ()) -> None:
+    def __init__(self, slots: int = 1) -> None:
+        #: how many trials may run at once by now, 1 or more: other sweeps come and go, and nodes
+        self.slots = slots
         self._trials: dict[int, TrialProgress] = {}
-        self._places: dict[int, int] = {}
-        self._open: set[int] = set()
-        self._paused: set[int] = set()
-        self._again: set[int] = set()
+        self._open, self._paused, self._again = set[int](), set[int](), set[int]()
         self._ranked, self._so_far = Ranking(), Ranking()
         #: configs of all trials but those that confirm
         self.configs: set[Config] = set()
-        for one in trials:
-            self.put(one)
 
     def put(self, one: TrialProgress) -> None:
         """Know a trial, or what has become of it."""
         number, first = one.trial.number, one.trial.phase is not Phase.CONFIRM
-        self._places.setdefault(number, len(self._places))
         self._trials[number] = one
-        _keep(self._open, number, one.ended is None)
-        _keep(self._paused, number, bool(one.paused))
-        _keep(self._again, number, not first)
+        for numbers, holds in (
+            (self._open, one.ended is None),
+            (self._paused, bool(one.paused)),
+            (self._again, not first),
+        ):
+            numbers.add(number) if holds else numbers.discard(number)
         if first:
             self.configs.add(one.trial.config)
             self._ranked.put(number, one.ranked_loss)
@@ -140,8 +122,12 @@ class Trials(Mapping[int, TrialProgress]):
     def __len__(self) -> int:
         return len(self._trials)
 
-    def _in_order(self, numbers: Iterable[int]) -> list[TrialProgress]:
-        return [self._trials[number] for number in sorted(numbers, key=self._places.__getitem__)]
+    def _of(self, numbers: Iterable[int]) -> list[TrialProgress]:
+        return [self._trials[number] for number in numbers]
+
+    def of(self, phase: Phase) -> list[TrialProgress]:
+        """Trials of a phase."""
+        return [one for one in self._trials.values() if one.trial.phase is phase]
 
     @property
     def any_paused(self) -> bool:
@@ -151,37 +137,24 @@ class Trials(Mapping[int, TrialProgress]):
     @property
     def open(self) -> list[TrialProgress]:
         """Trials that have not ended."""
-        return self._in_order(self._open)
+        return self._of(sorted(self._open))
 
-    @property
     def paused(self) -> list[TrialProgress]:
-        """Trials that are paused."""
-        return self._in_order(self._paused)
-
-    def first_paused(self, count: int = FEW_PAUSED) -> list[TrialProgress]:
-        """The first so many of those that are paused."""
-        first = heapq.nsmallest(count, self._paused, key=self._places.__getitem__)
-        return [self._trials[number] for number in first]
+        """The first few of those that are paused."""
+        return self._of(heapq.nsmallest(FEW_PAUSED, self._paused))
 
     @property
     def again(self) -> list[TrialProgress]:
         """Trials that confirm a config."""
-        return self._in_order(self._again)
+        return self._of(sorted(self._again))
 
     def ranked(self) -> list[TrialProgress]:
         """First runs of configs that have ended with a loss, the best first."""
-        return [self._trials[number] for number in self._ranked.numbers()]
+        return self._of(self._ranked.numbers())
 
     def best_so_far(self, count: int | None = None) -> list[TrialProgress]:
         """The best so many first runs, or all, by their loss so far, those under way too.
 
         Those that take a number of steps only are left out.
         """
-        return [self._trials[number] for number in self._so_far.numbers(count)]
-
-
-def _keep(numbers: set[int], number: int, holds: bool) -> None:
-    if holds:
-        numbers.add(number)
-    else:
-        numbers.discard(number)
+        return self._of(self._so_far.numbers(count))

@@ -127,7 +127,7 @@ def test_with_very_little_time_there_is_a_result_and_a_line_why_nothing_was_conf
 
 def test_a_sweep_that_has_confirmed_its_best_has_nothing_to_excuse() -> None:
     sweep = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
-    best = sweep.policy.to_confirm[0].trial.config
+    best = sweep.policy.confirmation.to_confirm()[0].trial.config
     assert bool(sweep.policy.report().omitted) == (seeds_of(sweep)[best] == 0)
 
 
@@ -175,7 +175,7 @@ def test_a_sweep_that_goes_on_while_it_confirms_begins_no_search_again() -> None
     policy = Policy(plan, NETWORKS.problem(presets.DEFAULT), sweep="s", slots=2)
     broken_off = Simulation(policy, NETWORKS, 2).run(until)
     again = rebuilt(broken_off, plan, extended=False)
-    assert again.confirms
+    assert again.confirmation.begun
     trial = again.next(until)
     assert trial is None or trial.phase is Phase.CONFIRM
 

@@ -31,7 +31,7 @@ from lstm_sweep.search.driver.transitions import (
     TrialStarted,
     after,
 )
-from lstm_sweep.search.policy.ladder import SearchReport
+from lstm_sweep.search.policy.policy import SearchReport
 from lstm_sweep.search.values.stop_reason import Stop, StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Progressed
 from tests.unit.search.driver.happenings import (

@@ -17,11 +17,12 @@ from lstm_sweep.search.policy.confirmation import (
     confirmed,
     is_whole,
 )
-from lstm_sweep.search.policy.cost import ObservedCosts
-from lstm_sweep.search.policy.trials import Slots, Trials
+from lstm_sweep.search.policy.cost import Costs
+from lstm_sweep.search.policy.problem import SearchProblem
+from lstm_sweep.search.policy.stopping import NO_RESULT
+from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.stop_reason import NO_RESULT
 from lstm_sweep.search.values.trial import RETURNED_LOSS, Ended, Outcome, Phase, Trial
 from tests.unit.search.policy.player import (
     SMALL,
@@ -43,8 +44,16 @@ def first_run(number: int, rounds: int, loss: float, ended: Ended | None = None)
 
 def confirmation(seconds: float, *known: TrialProgress, slots: int = 1) -> Confirmation:
     problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
-    plan = Plan(seconds=seconds, trials=50)
-    return Confirmation(plan, problem, Trials(known), ObservedCosts(), Slots(slots))
+    return of_plan(Plan(seconds=seconds, trials=50), *known, problem=problem, slots=slots)
+
+
+def of_plan(
+    plan: Plan, *known: TrialProgress, problem: SearchProblem | None = None, slots: int = 2
+) -> Confirmation:
+    trials = Trials(slots)
+    for one in known:
+        trials.put(one)
+    return Confirmation(plan, problem or problem_of(SMALL), trials, Costs())
 
 
 @pytest.mark.parametrize(("slots", "seconds"), [(1, 160.0), (2, 80.0)])
@@ -80,24 +89,15 @@ def test_a_sweep_of_few_trials_says_that_they_were_too_few_to_train_one_again(
 ) -> None:
     best = first_run(0, 30, 2.0, Ended(Outcome.COMPLETE))
     plan = Plan(trials=trials, confirm_configs=configs)
-    again = Confirmation(plan, problem_of(SMALL), Trials([best]), ObservedCosts(), Slots(2))
-    assert again.omitted() == why
+    assert of_plan(plan, best).omitted() == why
 
 
-@pytest.mark.parametrize(("trials", "left"), [(0, "no trial was left"), (40, "no time was left")])
-def test_a_sweep_says_what_was_not_left_to_train_its_best_config_again(
-    trials: int, left: str
-) -> None:
-    best = first_run(0, 30, 2.0, Ended(Outcome.COMPLETE))
-    plan = Plan(seconds=6000.0, trials=50)
-    problem = problem_of(SMALL, pausable=False)
-    again = Confirmation(plan, problem, Trials([best]), ObservedCosts(), Slots(2))
-    again.begin(trials)
-    assert again.omitted().endswith(f" s, and {left}")
-
-
-def first(number: int, loss: float) -> TrialProgress:
-    one = course_of(Trial(sweep="s", number=number, config=TrialConfig(), seed=0))
+def first(number: int, loss: float, steps: int | None = None) -> TrialProgress:
+    """A first run; one of the ladder if it took so many steps."""
+    phase = Phase.LADDER if steps else Phase.SEARCH
+    one = course_of(
+        Trial(sweep="s", number=number, config=TrialConfig(), seed=0, phase=phase, steps=steps)
+    )
     return with_rounds(one, {"val_loss": loss}).with_end(Ended(Outcome.COMPLETE), 1.0)
 
 
@@ -180,19 +180,13 @@ def test_a_further_run_that_was_cut_short_counts_from_the_best_epoch_of_the_firs
     assert found.failed == ({} if counts else {outcome: 1})
 
 
-def in_steps(number: int, loss: float) -> TrialProgress:
-    """A trial of the ladder that took a few steps."""
-    one = first(number, loss)
-    return replace(one, trial=replace(one.trial, phase=Phase.LADDER, steps=60))
-
-
 @pytest.mark.parametrize(
     ("runs", "chosen"),
     [
-        ((in_steps(1, 2.2), first(4, 1.5)), 4),
-        ((in_steps(1, 1.4), first(4, 1.5)), 4),  # its loss is of another length
+        ((first(1, 2.2, steps=60), first(4, 1.5)), 4),
+        ((first(1, 1.4, steps=60), first(4, 1.5)), 4),  # its loss is of another length
         ((first(2, 1.6), first(4, 1.5), first(5, 1.7)), 4),
-        ((in_steps(1, 2.2), in_steps(2, 2.1)), 2),  # nobody else has trained it
+        ((first(1, 2.2, steps=60), first(2, 2.1, steps=60)), 2),  # nobody else has trained it
     ],
 )
 def test_a_config_that_was_tried_several_times_is_confirmed_once_beside_its_best_whole_run(
@@ -251,8 +245,10 @@ def test_the_best_that_have_ended_are_trained_again_with_other_seeds_and_all_epo
     played = play(Plan(trials=36, algorithm="random"))
     tried = played.of(Phase.LADDER) + played.of(Phase.SEARCH)
     losses = sorted(c.ranked_loss for c in tried if c.ranked_loss is not None)
-    assert [progress.ranked_loss for progress in played.policy.to_confirm] == losses[:3]
-    leaders = {progress.trial.config for progress in played.policy.to_confirm}
+    assert [progress.ranked_loss for progress in played.policy.confirmation.to_confirm()] == losses[
+        :3
+    ]
+    leaders = {progress.trial.config for progress in played.policy.confirmation.to_confirm()}
     again = played.of(Phase.CONFIRM)
     assert {progress.trial.config for progress in again} == leaders
     seeds = [c.trial.seed for c in played.all_progress if c.trial.config in leaders]

@@ -101,15 +101,6 @@ def test_a_larger_network_costs_more(config: TrialConfig, more: int) -> None:
     assert model.round_seconds(config.evolve(layers=config.layers + 1)) > cost
 
 
-def test_without_observations_the_prior_speaks() -> None:
-    model = CostModel(EXTENT)
-    for config in configs(10):
-        assert model.round_seconds(config) == pytest.approx(by_the_prior(config))
-        assert model.trial_seconds(config, 4) == pytest.approx(
-            PRIOR_FIXED + 4 * by_the_prior(config)
-        )
-
-
 @pytest.mark.parametrize(
     "count, noise, typical, at_most",
     [
@@ -128,13 +119,6 @@ def test_predictions_for_other_configs_are_near(
 
 def test_a_machine_that_is_unlike_the_prior_is_learned_too() -> None:
     assert np.median(errors(taught(40, rates=GPU_RATES), GPU_RATES)) < 0.1
-
-
-def test_one_observation_says_how_fast_the_machine_is() -> None:
-    model, [seen, *others] = CostModel(EXTENT), configs(30)
-    model.observe(0, seen, [99.0, *[10 * by_the_prior(seen)] * 3])
-    for config in [seen, *others]:
-        assert model.round_seconds(config) == pytest.approx(10 * by_the_prior(config))
 
 
 @given(
@@ -174,15 +158,3 @@ def test_what_is_learned_of_a_trial(
     assert model.round_seconds(config) == pytest.approx(expected)
     assert model.fixed_seconds == pytest.approx(fixed)
     assert model.trial_seconds(config, 10) == pytest.approx(fixed + 10 * expected)
-
-
-@pytest.mark.parametrize(("first", "typical"), [(40.0, 40.0 - PRIOR_FIXED), (4.0, 2.0)])
-def test_where_trials_have_one_epoch_it_counts_without_tracing(
-    first: float, typical: float
-) -> None:
-    model, config = CostModel(EXTENT, single_rounds=True), TrialConfig()
-    model.observe(0, config, [])
-    assert model.round_seconds(config) == CostModel(EXTENT).round_seconds(config)
-    model.observe(0, config, [first], total=first + 1.5)
-    assert model.round_seconds(config) == pytest.approx(typical)
-    assert model.trial_seconds(config, 1) == pytest.approx(first + 1.5)

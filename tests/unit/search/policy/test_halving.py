@@ -8,12 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
-from lstm_sweep.search.policy.halving import FACTOR, decide, rungs
+from lstm_sweep.search.policy.halving import Extrapolation, rungs, stopped_at_rung
 from lstm_sweep.search.policy.lstm_problem import FEWEST_STEPS, lstm_problem, smallest
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Slot, Trial
@@ -24,7 +22,6 @@ from tests.unit.search.policy.player import (
     Curve,
     Curves,
     course_of,
-    in_order,
     play,
     policy_of,
     problem_of,
@@ -50,42 +47,39 @@ def test_rungs_lie_below_the_last_epoch(epochs: int, first: int, expected: tuple
 
 
 @pytest.mark.parametrize(
-    "loss, others, go_on, reason",
+    "loss, others, places, why",
     [
-        (2.0, [], True, "2 is number 1 of 1 at epoch 3"),
-        (2.5, [2.0], False, "pruned at epoch 3: 2.5 is not among the best of 2 at this rung"),
-        (2.2, [2.0, 2.5, 2.4], True, "2.2 is number 2 of 4 at epoch 3"),
-        (
-            1.25,
-            [1.0, 1.1, 2, 2, 2],
-            False,
-            "pruned at epoch 3: 1.25 is not among the best 2 of 6 at this rung",
-        ),
-        # of seven the best three: a part of a place is a place
-        (1.25, [1.0, 1.1, 2, 2, 2, 2], True, "1.25 is number 3 of 7 at epoch 3"),
-        # equals are no better than one another
-        (2.0, [2.0, 2.0], True, "2 is number 1 of 3 at epoch 3"),
+        (2.0, [], 1, ""),
+        (2.5, [2.0], 1, "pruned at epoch 3: 2.5 is not among the best of 2 at this rung"),
+        (2.5, [2.0], 2, ""),
+        (2.2, [2.0, 2.5, 2.4], 1, ""),
+        (1.25, [1.0, 1.1, 2, 2, 2], 1,
+         "pruned at epoch 3: 1.25 is not among the best 2 of 6 at this rung"),
+        (1.25, [1.0, 1.1, 2, 2, 2, 2], 1, ""),  # of seven the best three: a part is a place
+        (2.0, [2.0, 2.0], 1, ""),  # equals are no better than one another
+        (math.inf, [2.0], 1, "pruned at epoch 3: inf is not among the best of 2 at this rung"),
     ],
-)
-def test_a_trial_goes_on_if_it_is_among_the_best_third(
-    loss: float, others: list[float], go_on: bool, reason: str
+)  # fmt: skip
+def test_a_trial_that_cannot_be_paused_goes_on_if_it_is_among_the_best_third(
+    loss: float, others: list[float], places: int, why: str
 ) -> None:
-    decision = decide("3", loss, others)
-    assert (decision.go_on, decision.reason) == (go_on, reason)
+    ended = stopped_at_rung("3", loss, others, places=places)
+    assert ended == (Ended(Outcome.PRUNED, why) if why else None)
 
 
-@given(losses=st.lists(st.floats(0.01, 10), min_size=1, max_size=30, unique=True))
-def test_the_best_of_a_rung_always_goes_on_and_no_more_than_a_third_rounded_up(
-    losses: list[float],
-) -> None:
-    on = [
-        loss
-        for i, loss in enumerate(losses)
-        if decide("1", loss, losses[:i] + losses[i + 1 :]).go_on
-    ]
-    assert min(losses) in on
-    assert len(on) == math.ceil(len(losses) / FACTOR)
-    assert max(on) <= min((loss for loss in losses if loss not in on), default=max(on))
+def test_a_trial_would_improve_from_rung_to_rung_as_the_median_of_those_that_went_on() -> None:
+    found = Extrapolation(9)
+    found.put(0, [8.0, 7.0, 4.0, *[3.0] * 6])  # to a half, then to three quarters
+    found.put(1, [8.0, 7.0, 4.0, *[2.0] * 6])  # to a half, then to a half
+    found.put(2, [2.0])
+    found.put(3, [4.0, 4.0, 1.0])
+    found.put(4, [math.inf] * 3)
+    found.put(5, [2.0], over=True)
+    at_end = found.losses()[:6].tolist()
+    assert at_end[:4] == [3.0, 2.0, 2.0 * 0.5 * 0.625, 0.625] and at_end[5] == 2.0
+    assert math.isnan(at_end[4])
+    found.put(0, ())  # it has failed
+    assert math.isnan(found.losses()[0]) and found.losses()[2] == 2.0 * 0.375 * 0.5
 
 
 def test_trials_that_cannot_be_paused_are_pruned_if_they_fall_behind_which_says_why() -> None:
@@ -97,13 +91,6 @@ def test_trials_that_cannot_be_paused_are_pruned_if_they_fall_behind_which_says_
         assert progress.ended and progress.best_loss
         start = f"pruned at epoch {len(progress.rounds)}: {progress.best_loss:.4g} is not among"
         assert progress.ended.reason.startswith(start)
-
-
-def test_two_go_on_from_the_first_rung_and_one_from_the_next() -> None:
-    """Each is worse than the one before: of the first three to come two pass the first rung."""
-    plan, curves = Plan(**{**HALVING, "trials": 3}), in_order([1.0, 2.0, 3.0])
-    played = play(plan, SMALL, curves=curves, slots=1, first_rung=1, pausable=False)
-    assert [len(progress.rounds) for progress in played.all_progress] == [9, 3, 1]
 
 
 def falling(first: Sequence[float]) -> Curves:

@@ -44,11 +44,6 @@ def test_to_import_scikit_learn_leaves_the_environment_as_it_was() -> None:
     assert done.stdout == "True\n"
 
 
-def test_a_seed_may_be_as_large_as_a_sweep_takes_it() -> None:
-    losses = {config: config.dropout for config in drawn(SPACE, 30)}
-    assert shares(SPACE, losses, seed=2**64) == shares(SPACE, losses, seed=2**64)
-
-
 def test_shares_of_an_additive_loss_are_those_of_its_terms() -> None:
     # variance of a uniform term of width w is w^2 / 12; of a fair coin of height h it is h^2 / 4
     def loss(config: TrialConfig) -> float:
@@ -59,16 +54,6 @@ def test_shares_of_an_additive_loss_are_those_of_its_terms() -> None:
     assert found["dropout"] == pytest.approx(0.5, abs=0.08)
     assert found["direction"] == pytest.approx(0.5, abs=0.08)
     assert sum(found.values()) == pytest.approx(1.0, abs=0.1)
-
-
-def test_an_interaction_belongs_to_no_field_alone() -> None:
-    # exclusive or: each of the two alone says nothing
-    def loss(config: TrialConfig) -> float:
-        return float((config.direction == "bi") != (config.dropout > 0.4))
-
-    found = shares(SPACE, {config: loss(config) for config in drawn(SPACE, 400)})
-    assert found is not None
-    assert sum(found.values()) < 0.35
 
 
 def test_every_varying_field_has_a_share_and_no_other() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lstm_sweep.search.policy.stopping import all_trials
 from lstm_sweep.search.values.spec import ALGORITHMS, Plan
-from lstm_sweep.search.values.stop_reason import all_trials
 from lstm_sweep.search.values.trial import Phase, trial_seed
 from tests.unit.search.policy.player import SPACE, each_plan, each_slots, play, reason_of
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
-from lstm_sweep.search.policy.lstm_problem import network
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import EarlierBest, described
 from lstm_sweep.search.values.spec import Plan
@@ -28,7 +27,7 @@ def searched(policy: Policy) -> list[TrialConfig]:
 def test_they_come_before_the_usual_openings_with_rates_that_suit() -> None:
     first, second, *others = searched(policy_of(Plan(trials=20), slots=1, prior=[SUITED, TOO_HIGH]))
     assert first == SUITED.evolve(epochs=9)  # as this space has them
-    assert network(second) == network(TOO_HIGH.evolve(epochs=9))
+    assert second == TOO_HIGH.evolve(epochs=9, learning_rate=second.learning_rate)
     assert 0.001 < second.learning_rate < 0.02
     usually = searched(policy_of(Plan(trials=20), slots=1))
     assert others[:4] == usually[:4]

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
-from lstm_sweep.search.policy.policy import BrokenOff, Policy
+from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import LargeNetwork
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.stop_reason import StopReason
-from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import Space
 from tests.unit.search.policy.player import (
@@ -122,7 +122,8 @@ def test_a_rebuilt_policy_decides_what_the_first_one_would_have(
 def test_a_rebuilt_policy_knows_which_trial_is_not_compared_early(slots: int) -> None:
     def large(best: float) -> list[LargeNetwork]:
         short = TrialConfig(layers=2, layer_size=64, dropout=0.125, learning_rate=best, epochs=12)
-        return [LargeNetwork(short.evolve(sequence_length=50), 11), LargeNetwork(short)]
+        longer = short.evolve(sequence_length=50)
+        return [LargeNetwork(longer, 11, 3, 9), LargeNetwork(short, 1, 3, 9)]
 
     space = Space({**SPACE, "epochs": Listed("epochs", (12,))})
     known: dict[str, Any] = {"first_rung": 1, "large_openings": large}
@@ -181,24 +182,3 @@ def test_a_rate_that_is_no_longer_needed_ends_when_a_sweep_goes_on() -> None:
     ended = rebuilt.judge(with_rounds(again, {"val_loss": 2.0, "round_seconds": 1.0}))
     assert isinstance(ended, Ended) and ended.outcome is Outcome.PRUNED
     assert ended.reason.startswith("its learning rate is not needed: ")
-
-
-def course(number: int, phase: Phase = Phase.SEARCH) -> TrialProgress:
-    return course_of(Trial(sweep="s", number=number, config=TrialConfig(), seed=0, phase=phase))
-
-
-def ended(number: int, phase: Phase = Phase.SEARCH) -> TrialProgress:
-    return course(number, phase).with_end(Ended(Outcome.COMPLETE), 9.0)
-
-
-def test_further_runs_since_the_search_has_ended_are_told_from_earlier_ones() -> None:
-    """A sweep that was given more trials has searched on after it had confirmed its best."""
-    earlier, searched, further = ended(1, Phase.CONFIRM), ended(2), ended(3, Phase.CONFIRM)
-    waiting = course(4, Phase.CONFIRM).trial
-    preempted = course(5, Phase.CONFIRM).with_pause(Paused("room"), 1.0)
-    past = BrokenOff([ended(0), earlier, searched, further], [waiting], [preempted])
-    assert [one.trial.number for one in past.begun] == [0, 1, 2]
-    assert past.further == [further, preempted]
-    assert past.first_again == 3
-    assert past.under_way == {4, 5}
-    assert BrokenOff([ended(0), earlier, searched], [], []).first_again is None

@@ -24,7 +24,7 @@ def trials_of(begun_with: int, slots: int) -> list[tuple[object, int, str]]:
     world = Networks(SIZE, pace=0.1)
     plan = Plan(trials=500, seconds=1200.0, seed=3, ladder=False)  # it lasts as slots were at first
     policy = Policy(plan, world.problem(space()), sweep="s", slots=begun_with)
-    policy.slots.count = slots
+    policy.slots = slots
     Simulation(policy, world, slots).run()
     return [
         (one.trial.config, len(one.rounds), str(one.ended and one.ended.outcome))

@@ -6,19 +6,17 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.driver.resume import how_to_go_on, spent
-from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.spec import ALGORITHMS, Plan, SweepSpec
-from lstm_sweep.search.values.stop_reason import (
-    Stop,
-    StopReason,
-    SweepStatus,
+from lstm_sweep.search.policy.stopping import (
     all_trials,
     out_of_patience,
     out_of_time,
     space_is_tried,
     trials_without_gain,
 )
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import ALGORITHMS, Plan, SweepSpec
+from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from tests.unit.search.policy.player import (
     PLAIN,

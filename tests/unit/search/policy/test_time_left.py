@@ -10,9 +10,8 @@ import pytest
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.time_left import expected_left
+from lstm_sweep.search.policy.stopping import out_of_time
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.stop_reason import out_of_time
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space, from_mapping
@@ -48,7 +47,7 @@ class Watched(Simulation):
     def _fill(self) -> None:
         super()._fill()
         if not self.seen or self._now >= self.seen[-1][0] + LOOK_S:
-            self.seen.append((self._now, expected_left(self._policy, self._now)))
+            self.seen.append((self._now, self._policy.expected_left(self._now)))
 
 
 @pytest.mark.parametrize("halving", [True, False])

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from lstm_sweep.models.config import as_lstm_config
-from lstm_sweep.search.policy.proposer import STARTUP, Observation, Observations, Proposal, Proposer
+from lstm_sweep.search.policy.proposer import Observation, Observations, Proposal, Proposer
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Outcome, Trial
 from lstm_sweep.spaces.dimension import Listed
 from tests.unit.search.policy.player import (
     PLAIN,
-    SMALL,
     SPACE,
     Curve,
     Curves,
-    always,
     play,
     usual,
 )
@@ -60,14 +57,6 @@ def test_what_has_diverged_is_told_without_a_loss_and_an_accident_not_at_all(
         lost = trial.number % 2 or as_lstm_config(trial.config).learning_rate >= 1
         best = played.all_progress[trial.number].best_loss
         assert trial.loss == (None if lost else pytest.approx(best))
-        assert not trial.pending
-
-
-def test_trials_under_way_are_told_as_such(told: list[list[Observation]]) -> None:
-    play(Plan(**{**PLAIN, "trials": 9}), SMALL, curves=always(*[2.0] * 9), slots=3)
-    pending = [sum(trial.pending for trial in seen) for seen in told]
-    assert pending[:3] == [0, 1, 2] and max(pending) == 2
-    assert all(trial.loss is None for seen in told for trial in seen if trial.pending)
 
 
 def test_points_of_the_ladder_are_told_if_they_lie_in_the_narrowed_space(
@@ -97,12 +86,3 @@ def test_a_trial_that_came_to_its_own_end_is_told_with_its_own_loss() -> None:
     whole = [one for one in played.all_progress if one.ranked_loss is not None]
     assert len({len(one.rounds) for one in whole}) == 3  # 3, 4 and 9 of 9
     assert all(told[one.trial.number] == one.best_loss for one in whole)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_all_points_of_the_hypercube_are_tried_before_what_tpe_suggests(seed: int) -> None:
-    played = play(Plan(**{**PLAIN, "trials": STARTUP + 2, "seed": seed}), slots=1)
-    proposer = Proposer(SPACE, seed=seed)
-    spread = itertools.islice(proposer.candidates(0, Observations.of([])), STARTUP)
-    tried = {one.trial.config for one in played.all_progress[:STARTUP]}
-    assert tried == {proposal.config for proposal in spread}
