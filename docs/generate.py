@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import lstm_sweep
-from lstm_sweep.search.cli.main import build_parser
+from lstm_sweep.search.cli.parsers import build_parser
 
 DOCS = Path(__file__).resolve().parent
 PART = re.compile(r"(<!-- generated: (?P<name>.+?) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)

@@ -17,9 +17,7 @@ from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.texts import (
     duration,
-    going_text,
     loss_text,
-    time_left_text,
     trained_text,
 )
 
@@ -39,7 +37,8 @@ def observer_of(progress: bool | None) -> Observer:
         return SILENT
     if notebook:
         return NotebookTable()
-    from lstm_sweep.search.cli.progress import Lines, open_console
+    from lstm_sweep.search.cli.progress import Lines
+    from lstm_sweep.search.cli.terminal import open_console
 
     return Lines(open_console(stderr=True))
 
@@ -91,7 +90,7 @@ class NotebookTable:
         self._painted = state.now
         shown = {
             "text/html": page(state, self._lines, ended=ended),
-            "text/plain": summary(state, ended=ended),
+            "text/plain": _summary(state, ended=ended),
         }
         if self._handle is None:
             self._handle = display(shown, raw=True, display_id=True)
@@ -99,21 +98,16 @@ class NotebookTable:
             self._handle.update(shown, raw=True)
 
 
-def summary(state: SweepState, *, ended: bool) -> str:
+def _summary(state: SweepState, *, ended: bool) -> str:
     """The state of a sweep in a line."""
+    from lstm_sweep.search.cli.progress import summary
+
+    if not ended:
+        return f"{state.name}: {summary(state)}"
     of = "" if state.spec.trials is None else f" of {state.spec.trials}"
-    parts = [f"{state.name}: {state.trials_done}{of} trials"]
-    progress, loss = state.leader or (None, None)
-    if ended:
-        progress, loss = state.best, state.best_loss
-    if progress:
-        parts.append(f"best {progress.trial.id} {loss_text(loss)}{going_text(progress)}")
-    if ended:
-        parts.append(f"{state.status} after {duration(state.seconds)}: {state.ending}")
-    else:
-        left = time_left_text(state.seconds_left)
-        parts.append(f"{duration(state.seconds)} gone, {left}")
-    return ", ".join(parts)
+    best = state.best and f"best {state.best.trial.id} {loss_text(state.best_loss)}, "
+    how = f"{state.status} after {duration(state.seconds)}: {state.ending}"
+    return f"{state.name}: {state.trials_done}{of} trials, {best or ''}{how}"
 
 
 def page(state: SweepState, lines: Iterable[str], *, ended: bool) -> str:
@@ -121,7 +115,7 @@ def page(state: SweepState, lines: Iterable[str], *, ended: bool) -> str:
     done, most = float(state.trials_done), state.spec.trials
     if most is None:
         done, most = state.seconds, round(state.seconds + (state.seconds_left or 0.0))
-    parts = [f"<div>{escape(summary(state, ended=ended))}</div>"]
+    parts = [f"<div>{escape(_summary(state, ended=ended))}</div>"]
     if not ended:
         parts.append(f'<progress value="{done:.0f}" max="{most}" style="width:100%"></progress>')
         parts.append(_table("running", state.running.values()))

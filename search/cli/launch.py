@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.scoring import unknown_text
@@ -20,10 +16,9 @@ from lstm_sweep.search.actions.remote import THERE, Actions, Remote, field_of
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.cli.models import model_name, program_here
-from lstm_sweep.search.cli.progress import LiveTable, observer_of, open_console
-from lstm_sweep.search.cli.sweeps import status_line
+from lstm_sweep.search.cli.progress import LiveTable, observer_of
 from lstm_sweep.search.cli.tables import trials_table
-from lstm_sweep.search.cli.terminal import DONE, FAILED, print_json
+from lstm_sweep.search.cli.terminal import DONE, FAILED, Answer, open_console, say
 from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupts, Shield, stop_within_s
@@ -35,12 +30,63 @@ from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.texts import budget_text, duration
 from lstm_sweep.spaces import presets
 
+#: trials that are shown, at most
+SHOWN = 10
+
+
+def launch(arguments: Namespace, actions: Actions) -> Answer:
+    """Run a sweep."""
+    spec = wanted(arguments, actions)
+    if arguments.data is None and arguments.template is None and arguments.spec is None:
+        raise InputError(
+            "--data is missing: expected a text file, a folder of files, or a sample, such as "
+            "`lstm-sweep launch --data book.txt --trials 40`; to try it out: "
+            "`lstm-sweep launch --data python-docs --space quick --trials 6`"
+        )
+    if arguments.dry_run:
+        found = actions.dry_run(spec)
+        return Answer(found.to_dict(), found.lines())
+    address = ray_address(arguments.address, field_of(spec, "on"))
+    if arguments.detach:
+        assert isinstance(actions, Remote)
+        takes = budget_text(field_of(spec, "trials"), field_of(spec, "minutes"))
+        return _made(actions.submit(spec), f", {takes} once it has slots")
+    return _drive(
+        lambda observer, interrupts: actions.launch(spec, observer, interrupts, address),
+        actions,
+        arguments.progress,
+        as_json=arguments.json,
+    )
+
+
+def resume(arguments: Namespace, actions: Actions) -> Answer:
+    """Go on with a sweep that was broken off."""
+    file, changes = _spec_file(arguments), _given(arguments, CHANGEABLE)
+    address = ray_address(arguments.address, arguments.on)
+    spec = None
+    if file is not None:
+        spec = _wanted(actions, file, {}, [])
+        named = [name for name in CHANGEABLE if name in read_fields(file)]
+        changes = {name: field_of(spec, name) for name in named} | changes
+    name, template = arguments.sweep, arguments.template
+    if arguments.detach:
+        assert isinstance(actions, Remote)
+        return _made(actions.submit_again(name, changes, spec, template))
+    return _drive(
+        lambda observer, interrupts: actions.resume(
+            name, changes, spec, template, observer, interrupts, address
+        ),
+        actions,
+        arguments.progress,
+        as_json=arguments.json,
+    )
+
 
 def wanted(arguments: Namespace, actions: Actions) -> Wanted:
     """What the options of `launch` and `size` describe."""
-    extra = [f"epochs={arguments.epochs}"] if getattr(arguments, "epochs", None) is not None else []
-    settings = [*arguments.settings, *extra]
-    return _wanted(actions, _spec_file(arguments), _given(arguments, OPTIONS), settings)
+    epochs = [] if arguments.epochs is None else [f"epochs={arguments.epochs}"]
+    given = _given(arguments, OPTIONS)
+    return _wanted(actions, _spec_file(arguments), given, [*arguments.settings, *epochs])
 
 
 def _wanted(
@@ -56,75 +102,6 @@ def _wanted(
     return read_spec(file, changes, settings)
 
 
-def launch(arguments: Namespace, actions: Actions) -> int:
-    """Run a sweep."""
-    spec = wanted(arguments, actions)
-    _check_says_what(arguments)
-    if arguments.dry_run:
-        found = actions.dry_run(spec)
-        if arguments.json:
-            print_json(found.to_dict())
-        else:
-            print("\n".join(found.lines()))
-        return DONE
-    address = ray_address(arguments.address, field_of(spec, "on"))
-    if arguments.detach:
-        assert isinstance(actions, Remote)
-        takes = budget_text(field_of(spec, "trials"), field_of(spec, "minutes"))
-        return _print_made(actions.submit(spec), arguments, f", {takes} once it has slots")
-
-    def call(observer: Observer, interrupts: Interrupts) -> SweepResult:
-        return actions.launch(spec, observer, interrupts, address)
-
-    return _drive(call, actions, arguments)
-
-
-def _check_says_what(arguments: Namespace) -> None:
-    """Refuse to search nobody knows what.
-
-    Raises:
-        InputError: neither data, a template nor a sweep file is given.
-    """
-    if arguments.data is None and arguments.template is None and arguments.spec is None:
-        raise InputError(
-            "--data is missing: expected a text file, a folder of files, or a sample, such as "
-            "`lstm-sweep launch --data book.txt --trials 40`; to try it out: "
-            "`lstm-sweep launch --data python-docs --space quick --trials 6`"
-        )
-
-
-def resume(arguments: Namespace, actions: Actions) -> int:
-    """Go on with a sweep that was broken off."""
-    file, changes = _spec_file(arguments), _given(arguments, CHANGEABLE)
-    address = ray_address(arguments.address, arguments.on)
-    spec = None
-    if file is not None:
-        spec = _wanted(actions, file, {}, [])
-        named = [name for name in CHANGEABLE if name in read_fields(file)]
-        changes = {name: field_of(spec, name) for name in named} | changes
-    name, template = arguments.sweep, arguments.template
-    if arguments.detach:
-        assert isinstance(actions, Remote)
-        return _print_made(actions.submit_again(name, changes, spec, template), arguments)
-
-    def call(observer: Observer, interrupts: Interrupts) -> SweepResult:
-        return actions.resume(name, changes, spec, template, observer, interrupts, address)
-
-    return _drive(call, actions, arguments)
-
-
-def _print_made(made: SweepStatusReport, arguments: Namespace, takes: str = "") -> int:
-    """Say that a service has a sweep, which nobody waits for."""
-    if arguments.json:
-        print_json(made.to_dict())
-    else:
-        print(
-            f"sweep {made.sweep}: {made.state}{takes}; lstm-sweep status {made.sweep} --follow "
-            f"follows it, and says when it ends"
-        )
-    return DONE
-
-
 def _given(arguments: Namespace, names: Iterable[str]) -> dict[str, Any]:
     """The options of these names that were given."""
     found = {name: getattr(arguments, name, None) for name in names}
@@ -132,19 +109,27 @@ def _given(arguments: Namespace, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _spec_file(arguments: Namespace) -> Path | None:
-    file: str | None = getattr(arguments, "spec", None)
-    if file == "":
+    if arguments.spec == "":
         raise InputError("SWEEP.yaml is '': expected the path of a YAML file")
-    return None if file is None else Path(file)
+    return None if arguments.spec is None else Path(arguments.spec)
+
+
+def _made(made: SweepStatusReport, takes: str = "") -> Answer:
+    """Say that a service has a sweep, which nobody waits for."""
+    follow = f"lstm-sweep status {made.sweep} --follow follows it, and says when it ends"
+    return Answer(made.to_dict(), [f"sweep {made.sweep}: {made.state}{takes}; {follow}"])
 
 
 def _drive(
-    call: Callable[[Observer, Interrupts], SweepResult], actions: Actions, arguments: Namespace
-) -> int:
-    """Run a sweep, print its progress and its result, and return the exit code."""
-    as_json: bool = arguments.json
+    call: Callable[[Observer, Interrupts], SweepResult],
+    actions: Actions,
+    progress: str,
+    *,
+    as_json: bool,
+) -> Answer:
+    """Run a sweep and show its progress; its result."""
     shield = Shield(stop_within_s())
-    observer = observer_of(arguments.progress, open_console(stderr=True))
+    observer = observer_of(progress, open_console(stderr=True))
     with shield.up():
         try:
             result = call(observer, shield)
@@ -153,19 +138,13 @@ def _drive(
         finally:
             if isinstance(observer, LiveTable):
                 observer.take_away()
-    if as_json:
-        print_json(result.to_dict())
-    elif result.unchanged:
-        print(f"sweep {result.sweep}: {plain(result.unchanged)}")
-    else:
-        found = () if result.left_open else _best_trials(result, actions)
-        with contextlib.suppress(SystemExit):  # what Rich makes of a pipe that nobody reads
-            conclude(open_console(), result, found)
     if result.unchanged:
-        return DONE
+        return Answer(result.to_dict(), [f"sweep {result.sweep}: {plain(result.unchanged)}"])
+    best = () if result.left_open or as_json else _best_trials(result, actions)
+    code, why = _judged(result)
     if result.state == SweepStatus.INTERRUPTED:
-        return 128 + (shield.signal_number or signal.SIGINT)
-    return _judge(result)
+        code = 128 + (shield.signal_number or signal.SIGINT)
+    return Answer(result.to_dict(), result_text(result, best), code, why)
 
 
 def _best_trials(result: SweepResult, actions: Actions) -> tuple[TrialRecord, ...]:
@@ -173,89 +152,52 @@ def _best_trials(result: SweepResult, actions: Actions) -> tuple[TrialRecord, ..
     try:
         return tuple(actions.trials(result.sweep, SHOWN))
     except (InputError, StoreError) as error:
-        why = plain(without_secrets(str(error)))
-        print(f"lstm-sweep: the table of trials is left out: {why}", file=sys.stderr)
+        say(f"the table of trials is left out: {plain(without_secrets(str(error)))}")
         return ()
 
 
-def _judge(result: SweepResult) -> int:
-    """Print what is wrong with a sweep that has ended by itself; return the exit code."""
+def _judged(result: SweepResult) -> tuple[int, str]:
+    """The exit code of a sweep that has ended by itself, and what is wrong with it."""
     if result.state == SweepStatus.FAILED:
         hint = f"`lstm-sweep resume {result.sweep}` goes on once that is mended"
-        print(f"lstm-sweep: {result.why}; {hint}", file=sys.stderr)
-        return FAILED
+        return FAILED, f"{result.why}; {hint}"
     if result.state == SweepStatus.FINISHED and result.best is None:
         hint = f"`lstm-sweep trials {result.sweep}` lists how they have ended, and `show` says why"
-        print(f"lstm-sweep: no trial of '{result.sweep}' has a result; {hint}", file=sys.stderr)
-        return FAILED
-    return DONE
+        return FAILED, f"no trial of '{result.sweep}' has a result; {hint}"
+    return DONE, ""
 
 
-#: trials that are shown, at most
-SHOWN = 10
+def result_text(result: SweepResult, trials: Sequence[TrialRecord]) -> Iterator[Any]:
+    """The result of a sweep, and the commands that come next.
 
-
-def write_sweep(
-    console: Console,
-    result: SweepResult,
-    status: SweepStatusReport,
-    trials: Sequence[TrialRecord],
-    program: str = "",
-) -> None:
-    """Print the result of a sweep, or its state and its best trials if it has not ended.
-
-    `trials` are its best ones, and `program` is as for `conclude`.
+    `trials` are those of the store, none if it does not answer.
     """
-    if result.has_ended:
-        conclude(console, result, trials, program)
-        return
-    console.print(status_line(status), markup=False, soft_wrap=True)
-    if so_far := [one for one in trials if one.best_loss is not None]:
-        console.print(
-            trials_table(so_far[:SHOWN], console.width, f"{result.sweep}: the best so far")
-        )
-
-
-def conclude(
-    console: Console, result: SweepResult, trials: Sequence[TrialRecord], program: str = ""
-) -> None:
-    """Print the result of a sweep; `trials` are those of the store, none if it does not answer.
-
-    `program` is what one types to call it; without it, what one has to type here.
-    """
-    records = reader.ranked(list(trials))
-    if records:
-        title = f"{result.sweep}: the best of {_counts(result)}"
-        console.print(trials_table(records[:SHOWN], console.width, title))
-    best = result.best
-    if best:
+    if records := reader.ranked(list(trials)):
+        total = sum(result.trials.values())
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in result.trials.items())
+        title = f"{result.sweep}: the best of {total} trial{'s' if total != 1 else ''} ({counts})"
+        yield trials_table(records[:SHOWN], title)
+    if best := result.best:
         loss, in_bits = best.val_loss, best.bits_per_symbol
-        measured = (
-            f"{loss:.4f}" if in_bits is None else f"{loss:.4f} nats = {in_bits:.4f} bits per symbol"
-        )
-        console.print(f"best: {best.trial}, loss {measured} ({best.config.headline()})")
+        bits = "" if in_bits is None else f" nats = {in_bits:.4f} bits per symbol"
+        yield f"best: {best.trial}, loss {loss:.4f}{bits} ({best.config.headline()})"
         for name, other in result.baselines.items():
-            better = f"the best trial is {other - loss:.4f} nats better"
-            worse = f"the best trial is {loss - other:.4f} nats worse"
-            verdict = better if loss < other else worse
-            console.print(f"  {name.replace('_', ' '):<12} {other:.4f}   {verdict}")
+            verdict = f"{abs(other - loss):.4f} nats {'better' if loss < other else 'worse'}"
+            yield f"  {name.replace('_', ' '):<12} {other:.4f}   the best trial is {verdict}"
         if text := unknown_text(result.unknown_share):
-            console.print(f"  {text}")
+            yield f"  {text}"
     if result.confirmed:
-        console.print("how sure that is, by further seeds:")
-    for one in result.confirmed:
-        console.print(f"  {one}")
+        yield "how sure that is, by further seeds:"
+        yield from (f"  {one}" for one in result.confirmed)
     if result.omitted and not result.goes_on:
-        console.print(result.omitted, markup=False)
+        yield result.omitted
     failed = "failed: " if result.state == SweepStatus.FAILED else ""
-    console.print(f"ended after {duration(result.seconds)}: {failed}{result.why}")
+    yield f"ended after {duration(result.seconds)}: {failed}{result.why}"
     if text := str(result.time or ""):
-        console.print(f"time on slots: {text}")
-    program = program or program_here()
-    console.print("next:")
-    for command, what in _next(result):
-        # a line that is broken could not be copied
-        console.print(f"  {program} {command}   # {what}", markup=False, soft_wrap=True)
+        yield f"time on slots: {text}"
+    program = program_here()
+    yield "next:"
+    yield from (f"  {program} {command}   # {what}" for command, what in _next(result))
 
 
 def _next(result: SweepResult) -> Iterator[tuple[str, str]]:
@@ -270,9 +212,3 @@ def _next(result: SweepResult) -> Iterator[tuple[str, str]]:
         yield f"export {name} --to {name}-best --register {model}", "the best model, to be served"
         yield f"rerun {best.trial}", "train it again and compare"
     yield f"trials {name}", "list the trials"
-
-
-def _counts(result: SweepResult) -> str:
-    total = sum(result.trials.values())
-    parts = ", ".join(f"{count} {outcome}" for outcome, count in result.trials.items())
-    return f"{total} trial{'s' if total != 1 else ''} ({parts})"

@@ -22,116 +22,18 @@ from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.models import Exported, Rerun
 from lstm_sweep.search.actions.remote import Actions
 from lstm_sweep.search.actions.rerun import field_changes
-from lstm_sweep.search.cli.progress import Lines, open_console
-from lstm_sweep.search.cli.terminal import DIFFERENT, DONE, can_encode, print_json, printable
+from lstm_sweep.search.cli.progress import Lines
+from lstm_sweep.search.cli.terminal import (
+    DIFFERENT,
+    DONE,
+    Answer,
+    can_encode,
+    open_console,
+    printable,
+)
 from lstm_sweep.search.process.signals import Shield, stop_within_s
 from lstm_sweep.search.store.registry import Version, column_of, example_session
 from lstm_sweep.search.store.settings import Settings, without_password
-
-
-def rerun(arguments: Namespace, actions: Actions) -> int:
-    """Train a trial again and compare."""
-    changes = field_changes(arguments.settings)
-    console, shield = open_console(stderr=arguments.json), Shield(stop_within_s())
-    with shield.up():
-        result = actions.rerun(
-            arguments.trial,
-            changes,
-            arguments.on,
-            arguments.template,
-            observer=Lines(console),
-            interrupts=shield,
-        )
-    output = sys.stderr if arguments.json else sys.stdout
-    for line in rerun_notes(result):
-        print(line, file=output)
-    if arguments.json:
-        print_json(result.to_dict())
-    else:
-        print("\n".join(verdict_lines(result)))
-    if not result.is_different:
-        return DONE
-    if PROGRAM in result.changed_versions:
-        print(OTHER_VERSION, file=output)
-    return DIFFERENT
-
-
-def export(arguments: Namespace, actions: Actions) -> int:
-    """Write a model as a folder that works on its own."""
-    with Shield().up():
-        exported = actions.export(
-            arguments.reference,
-            arguments.to,
-            arguments.format,
-            unchecked=arguments.unchecked,
-            register=arguments.register,
-        )
-    if arguments.json:
-        print_json(exported.to_dict())
-        return DONE
-    print(f"{plain(exported.trial)} -> {exported.bundle}")
-    for line in exported.lines:
-        print(plain(line))
-    if exported.version:
-        settings = actions.settings if isinstance(actions, Local) else None
-        for line in registered_lines(exported, exported.version, settings):
-            print(plain(line))
-    elif exported.test_loss is not None:
-        print("\n".join(next_lines(plain(exported.trial), arguments.to)))
-    return DONE
-
-
-def generate(arguments: Namespace) -> int:
-    """Print sequences that an exported model continues."""
-    request = GenerationRequest(
-        arguments.prompt,
-        arguments.length,
-        arguments.temperature,
-        arguments.count,
-        arguments.seed,
-    )
-    generated = models.generate(arguments.bundle, request)
-    if arguments.json:
-        print_json(generated.to_dict())
-        return DONE
-    between = "" if generated.is_text else " "
-    if request.count == 1:  # as it comes
-        start = request.prompt + between if request.prompt else ""
-        print(printable(start), end="", flush=True)
-        for (symbol,) in generated:
-            if symbol is not None:
-                print(printable(str(symbol)), end=between, flush=True)
-        print()
-        return DONE
-    for number, row in enumerate(generated.sequences(), start=1):
-        text = between.join([*([request.prompt] if request.prompt else []), *map(str, row)])
-        print(f"--- {number} ---\n{printable(text)}")
-    return DONE
-
-
-def detect(arguments: Namespace) -> int:
-    """Print what an exported model does not expect in new data."""
-    rule = Rule(arguments.below, arguments.candidates)
-    found = models.detect(
-        arguments.bundle, arguments.data, rule, arguments.top, ends=arguments.ends
-    )
-    if arguments.json:
-        print_json(found.to_dict())
-        return DONE
-    print(
-        f"{found.symbols:,} symbols in {_sessions(found.sessions)}: {bits(found.loss):.4f} bits a "
-        f"symbol; {found.unexpected:,} {rule}, in {_sessions(len(found.in_sessions))}"
-    )
-    for finding in found.findings:
-        print(printable(finding_line(finding, is_text=found.bundle.alphabet.is_text)))
-    if more := found.unexpected - len(found.findings):
-        print(f"... and {more:,} less surprising (--top N)")
-    return DONE
-
-
-def _sessions(count: int) -> str:
-    return f"{count:,} session{'s' if count != 1 else ''}"
-
 
 #: what is printed of a rerun that differs from a trial of another version of this program
 OTHER_VERSION = (
@@ -140,9 +42,32 @@ OTHER_VERSION = (
 )
 #: package whose version that is
 PROGRAM = "lstm-sweep"
+#: where the model is served in the commands that are printed
+PORT = 5001
 
 
-def rerun_notes(result: Rerun) -> Iterator[str]:
+def rerun(arguments: Namespace, actions: Actions) -> Answer:
+    """Train a trial again and compare."""
+    changes = field_changes(arguments.settings)
+    shield = Shield(stop_within_s())
+    with shield.up():
+        result = actions.rerun(
+            arguments.trial,
+            changes,
+            arguments.on,
+            arguments.template,
+            observer=Lines(open_console(stderr=arguments.json)),
+            interrupts=shield,
+        )
+    others = [OTHER_VERSION] if result.is_different and PROGRAM in result.changed_versions else []
+    if arguments.json:
+        for line in (*_rerun_notes(result), *others):
+            print(line, file=sys.stderr)
+    text = [*_rerun_notes(result), *_verdict(result), *others]
+    return Answer(result.to_dict(), text, DIFFERENT if result.is_different else DONE)
+
+
+def _rerun_notes(result: Rerun) -> Iterator[str]:
     """Lines on what is otherwise than it was: versions, the device, fields of the config."""
     for name, pair in result.changed_versions.items():
         yield f"version of {plain(name)}: then {plain(pair['was'])}, now {plain(pair['is'])}"
@@ -152,7 +77,7 @@ def rerun_notes(result: Rerun) -> Iterator[str]:
         yield f"a variation: {plain(name)} is {plain(pair['is'])}, was {plain(pair['was'])}"
 
 
-def verdict_lines(result: Rerun) -> Iterator[str]:
+def _verdict(result: Rerun) -> Iterator[str]:
     """Lines on what has come out."""
     compared = f"{result.epochs_compared:g} epochs compared"
     yield f"verdict: {plain(result.verdict)} ({compared})"
@@ -165,20 +90,33 @@ def verdict_lines(result: Rerun) -> Iterator[str]:
     yield f"run {run_id}; to look at it: {PROGRAM} show {run_id}"
 
 
-def finding_line(finding: Finding, *, is_text: bool) -> str:
-    """A finding in a line for people; `is_text` says whether symbols are characters, or event ids.
+def export(arguments: Namespace, actions: Actions) -> Answer:
+    """Write a model as a folder that works on its own."""
+    with Shield().up():
+        exported = actions.export(
+            arguments.reference,
+            arguments.to,
+            arguments.format,
+            unchecked=arguments.unchecked,
+            register=arguments.register,
+        )
+    settings = actions.settings if isinstance(actions, Local) else None
+    return Answer(exported.to_dict(), _exported(exported, arguments.to, settings))
 
-    Its control characters are not escaped.
-    """
 
-    def text(*symbols: Symbol) -> str:
-        return repr("".join(map(str, symbols))) if is_text else " ".join(map(str, symbols))
-
-    expected = ", ".join(f"{text(symbol)} ({chance:.2g})" for symbol, chance in finding.expected)
-    what = f"({finding.probability:.2g})" if finding.known else "(not in the training data)"
-    after = f" after {text(*finding.before)}" if finding.before else " at the beginning"
-    place = f"{finding.session}, symbol {finding.place:,}"
-    return f"{place}: {text(finding.symbol)} {what}{after}; expected {expected}"
+def _exported(exported: Exported, to: str, settings: Settings | None) -> Iterator[str]:
+    """What was written, with the commands that come next."""
+    trial = plain(exported.trial)
+    yield f"{trial} -> {exported.bundle}"
+    yield from map(plain, exported.lines)
+    if exported.version:
+        yield from map(plain, registered_lines(exported, exported.version, settings))
+    elif exported.test_loss is not None:
+        name, program = model_name(trial.partition("/")[0]), program_here()
+        again = f"{trial} --to {name}-model --register {name}"
+        yield "next:"
+        yield f"  {program} generate {plain(shlex.quote(to))} --length 200"
+        yield f"  {program} export {again}   # to be served over HTTP"
 
 
 def model_name(sweep: str) -> str:
@@ -194,21 +132,6 @@ def program_here() -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def next_lines(trial: str, bundle: str) -> list[str]:
-    """The lines below those of an export that was not registered: the bundle in use, and served."""
-    name, program = model_name(trial.partition("/")[0]), program_here()
-    again = f"{trial} --to {name}-model --register {name}"
-    return [
-        "next:",
-        f"  {program} generate {plain(shlex.quote(bundle))} --length 200",
-        f"  {program} export {again}   # to be served over HTTP",
-    ]
-
-
-#: where the model is served in the commands that are printed
-PORT = 5001
-
-
 def registered_lines(
     exported: Exported, version: Version, settings: Settings | None
 ) -> Iterator[str]:
@@ -220,7 +143,9 @@ def registered_lines(
     yield f"  {serve_command(version, settings)}"
     yield "ask it, from another terminal, once it says that Uvicorn is running:"
     request = request_of(exported.bundle, exported.example)
-    body = "@request.json" if request is None else json.dumps(request, ensure_ascii=_ascii_only())
+    # a backslash escape of the terminal would be another text to a shell
+    ascii_only = not can_encode(sys.stdout.encoding or "utf-8")
+    body = "@request.json" if request is None else json.dumps(request, ensure_ascii=ascii_only)
     yield (
         f"  curl http://127.0.0.1:{PORT}/invocations -H 'Content-Type: application/json' "
         f"-d {shlex.quote(body)}"
@@ -246,11 +171,6 @@ def serve_command(version: Version, settings: Settings) -> str:
     return " ".join([*parts, f"--env-manager local --port {PORT}"])
 
 
-def _ascii_only() -> bool:
-    """Whether this terminal shows no more; a backslash escape would be another text to a shell."""
-    return not can_encode(sys.stdout.encoding or "utf-8")
-
-
 def request_of(bundle: str, example: str | list[int] | None) -> dict[str, Any] | None:
     """A request to the model of a bundle; None for that of a template.
 
@@ -262,3 +182,66 @@ def request_of(bundle: str, example: str | list[int] | None) -> dict[str, Any] |
     alphabet = content.alphabet
     session = {column_of(alphabet): example or example_session(alphabet)}
     return {"dataframe_records": [session], "params": {"top": 3, "length": 20}}
+
+
+def generate(arguments: Namespace) -> Answer:
+    """Print sequences that an exported model continues."""
+    request = GenerationRequest(
+        arguments.prompt,
+        arguments.length,
+        arguments.temperature,
+        arguments.count,
+        arguments.seed,
+    )
+    generated = models.generate(arguments.bundle, request)
+    if arguments.json:
+        return Answer(generated.to_dict())
+    between = "" if generated.is_text else " "
+    if request.count == 1:  # as it comes
+        start = request.prompt + between if request.prompt else ""
+        print(printable(start), end="", flush=True)
+        for (symbol,) in generated:
+            if symbol is not None:
+                print(printable(str(symbol)), end=between, flush=True)
+        return Answer(None, [""])
+    begin = [request.prompt] if request.prompt else []
+    texts = (between.join([*begin, *map(str, row)]) for row in generated.sequences())
+    rows = enumerate(texts, start=1)
+    return Answer(None, (f"--- {number} ---\n{printable(text)}" for number, text in rows))
+
+
+def detect(arguments: Namespace) -> Answer:
+    """Print what an exported model does not expect in new data."""
+    rule = Rule(arguments.below, arguments.candidates)
+    found = models.detect(
+        arguments.bundle, arguments.data, rule, arguments.top, ends=arguments.ends
+    )
+    is_text = found.bundle.alphabet.is_text
+    lines = [
+        f"{found.symbols:,} symbols in {_sessions(found.sessions)}: {bits(found.loss):.4f} bits a "
+        f"symbol; {found.unexpected:,} {rule}, in {_sessions(len(found.in_sessions))}",
+        *(printable(finding_line(finding, is_text=is_text)) for finding in found.findings),
+    ]
+    if more := found.unexpected - len(found.findings):
+        lines.append(f"... and {more:,} less surprising (--top N)")
+    return Answer(found.to_dict(), lines)
+
+
+def _sessions(count: int) -> str:
+    return f"{count:,} session{'s' if count != 1 else ''}"
+
+
+def finding_line(finding: Finding, *, is_text: bool) -> str:
+    """A finding in a line for people; `is_text` says whether symbols are characters, or event ids.
+
+    Its control characters are not escaped.
+    """
+
+    def text(*symbols: Symbol) -> str:
+        return repr("".join(map(str, symbols))) if is_text else " ".join(map(str, symbols))
+
+    expected = ", ".join(f"{text(symbol)} ({chance:.2g})" for symbol, chance in finding.expected)
+    what = f"({finding.probability:.2g})" if finding.known else "(not in the training data)"
+    after = f" after {text(*finding.before)}" if finding.before else " at the beginning"
+    place = f"{finding.session}, symbol {finding.place:,}"
+    return f"{place}: {text(finding.symbol)} {what}{after}; expected {expected}"

@@ -1,6 +1,6 @@
-"""How arguments are read: one line for what is wrong with them.
+"""The commands and their arguments, and how these are read: one line for what is wrong with them.
 
-Only the standard library is imported here.
+Only what is light is imported here.
 """
 
 from __future__ import annotations
@@ -8,40 +8,38 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from lstm_sweep.models.errors import InputError, nearest, one_of, shown
+from lstm_sweep.search.actions.connection import SERVER
+from lstm_sweep.search.values.spec import BUDGET, CHANGEABLE, ENGINES, NETWORKS, OPTIONS
 
 #: options that are named together
 FEW = 6
+FIRST_STEPS = """\
+examples:
+  lstm-sweep launch --data python-docs --space quick --trials 6
+  lstm-sweep launch --data logs/ --symbols ids --set layer_size=64..256 --trials 40
+  lstm-sweep launch --template my_template.py --trials 30
+  lstm-sweep trials NAME --top 5
+  lstm-sweep resume NAME
+  lstm-sweep ui
+  lstm-sweep export NAME --to best-model
+  lstm-sweep generate best-model --temperature 0.7
+  lstm-sweep rerun NAME/3
+"""
 
 
-class Version(argparse.Action):
-    """Prints the version of this program, which is looked up only then, and ends."""
+class Says(argparse.Action):
+    """An option that prints a text, which is made only then, and ends the program."""
 
-    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="the version")
+    def __init__(self, option_strings: Sequence[str], dest: str, *, help: str, text: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+        self._text = text
 
     def __call__(self, parser: argparse.ArgumentParser, *given: Any, **more: Any) -> NoReturn:
-        """Print the version and leave."""
-        from importlib.metadata import version
-
-        print(f"{parser.prog} {version(parser.prog)}")
-        raise SystemExit(0)
-
-
-class HelpAll(argparse.Action):
-    """Prints the help with all options, and ends."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="show all options")
-
-    def __call__(self, parser: argparse.ArgumentParser, *given: Any, **more: Any) -> NoReturn:
-        """Print the help and leave."""
-        assert isinstance(parser, Parser)
-        parser.rare = set()
-        parser.print_help()
+        print(self._text(parser), end="")
         raise SystemExit(0)
 
 
@@ -117,73 +115,178 @@ def _option(found: str, known: Sequence[str]) -> str:
     return f"{shown(found)}, {near}" if near else f"{shown(found)}, which it does not take"
 
 
-#: bytes of the units of sizes
-UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-#: seconds of the units of ages
-AGES = {"h": 3600.0, "d": 24 * 3600.0, "w": 7 * 24 * 3600.0}
+def _kind(expected: str, parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """What an option takes: `parse` makes a value of it, or raises `ValueError` or `KeyError`."""
+
+    def read(text: str) -> Any:
+        try:
+            return parse(text)
+        except (ValueError, KeyError):
+            refused = f"is {shown(text)}: expected {expected}"
+            raise argparse.ArgumentTypeError(refused) from None
+
+    return read
 
 
-def whole(text: str) -> int:
-    """Parse a whole number."""
-    try:
-        return int(text)
-    except ValueError:
-        raise _refused(text, "a whole number") from None
-
-
-def number(text: str) -> float:
-    """Parse a number."""
-    try:
-        return float(text)
-    except ValueError:
-        raise _refused(text, "a number") from None
-
-
-def switch(text: str) -> bool:
-    """Parse `on` or `off`."""
-    if text not in ("on", "off"):
-        raise _refused(text, "on or off")
-    return text == "on"
-
-
-def _refused(text: str, expected: str) -> argparse.ArgumentTypeError:
-    """What is said of a value, behind the option that it was given to."""
-    return argparse.ArgumentTypeError(f"is {shown(text)}: expected {expected}")
-
-
-def size(text: str) -> int:
-    """Bytes, as a number with a unit: `500M`, `1.5G`."""
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?)([KMGT]?)", text, re.ASCII)
+def _amount(text: str, units: Mapping[str, float], digits: int) -> float:
+    found = re.fullmatch(rf"(\d{{1,{digits}}}(?:\.\d{{1,3}})?)(\w?)", text, re.ASCII)
     if not found:
-        raise _refused(text, "a number and K, M, G or T, such as 500M")
-    return int(float(found[1]) * UNITS[found[2]])
+        raise ValueError(text)
+    return float(found[1]) * units[found[2]]
 
 
-def check_one_format(arguments: argparse.Namespace) -> None:
-    """Refuse `--csv` beside `--json`.
+BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+SECONDS = {"h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
+whole = _kind("a whole number", int)
+number = _kind("a number", float)
+switch = _kind("on or off", {"on": True, "off": False}.__getitem__)
+size = _kind("a number and K, M, G or T, such as 500M", lambda text: int(_amount(text, BYTES, 15)))
+age = _kind("a number and h, d or w, such as 30d", lambda text: _amount(text, SECONDS, 6))
 
-    Raises:
-        InputError: both are given.
+TRIAL = "SWEEP/NUMBER, or (the beginning of) a run ID"
+NAME_OR_TRIAL = f"a sweep, or a trial: {TRIAL}"
+OWN_TEMPLATE = "your file, if the sweep was over a template (default: where you last named it)"
+ON = "; ".join(f"{name}: {where}" for name, where in ENGINES.items()).replace(":", " (default):", 1)
+
+
+def _launch(command: Parser) -> None:
+    command.usage = "%(prog)s [SWEEP.yaml] [OPTION ...]"
+    command.add_argument("spec", nargs="?", metavar="SWEEP.yaml", help="a sweep written in a file")
+    groups = _add_options(command, OPTIONS)
+    _add_set(groups[NETWORKS])
+    epochs = groups[NETWORKS].add_argument(
+        "--epochs", type=whole, metavar="N", help="epochs of every trial"
+    )
+    command.rare |= {epochs, _add_address(groups[BUDGET])}
+    command.add_argument(
+        "--dry-run", action="store_true", help="only say what it would do, and what that takes"
+    )
+    _add_progress(command)
+
+
+def _resume(command: Parser) -> None:
+    command.usage = "%(prog)s NAME [SWEEP.yaml] [OPTION ...]"
+    _sweep(command)
+    command.add_argument(
+        "spec", nargs="?", metavar="SWEEP.yaml", help="checked against what it was"
+    )
+    groups = _add_options(command, CHANGEABLE, keeps=True)
+    command.rare.add(_add_address(groups[BUDGET]))
+    command.add_argument("--template", metavar="FILE.py", help=OWN_TEMPLATE)
+    _add_progress(command)
+
+
+def _add_options(
+    command: Parser, names: Iterable[str], *, keeps: bool = False
+) -> dict[str, argparse._ArgumentGroup]:
+    """Add options of a sweep in groups; a command that `keeps` what is not given has no defaults.
+
+    Those that few need are only shown by `--help-all`.
     """
-    if getattr(arguments, "csv", False) and arguments.json:
-        raise InputError("--csv is given with --json: expected one of them")
+    groups = dict[str, argparse._ArgumentGroup]()
+    for one in (OPTIONS[name] for name in names):
+        if one.group not in groups:
+            groups[one.group] = command.add_argument_group(one.group)
+        added = groups[one.group].add_argument(
+            one.flag,
+            type=one.read,
+            metavar=one.kind.metavar,
+            help=one.help if keeps else one.described,
+        )
+        if not one.common:
+            command.rare.add(added)
+    return groups
 
 
-def age(text: str) -> float:
-    """Seconds, as a number with a unit: `12h`, `30d`, `4w`."""
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([hdw])", text, re.ASCII)
-    if not found:
-        raise _refused(text, "a number and h, d or w, such as 30d")
-    return float(found[1]) * AGES[found[2]]
+def _add_set(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUES",
+        dest="settings",
+        help="replace a dimension: layer_size=32,64 or dropout=0..0.5 (repeatable)",
+    )
 
 
-#: what commands are added to
-Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+def _add_address(group: argparse._ActionsContainer) -> argparse.Action:
+    text = "with --on ray: HEAD:6379 of the cluster, or auto"
+    return group.add_argument("--address", metavar="A", help=text)
 
 
-def add_generate(commands: Commands) -> None:
-    """Add `generate`."""
-    command = commands.add_parser("generate", help="sequences that an exported model continues")
+def _add_progress(command: Parser) -> None:
+    command.add_argument(
+        "--progress",
+        choices=("auto", "table", "lines", "json", "off"),
+        default="auto",
+        help="auto (a table in a terminal, else lines), or JSON lines on standard error",
+    )
+
+    def all_help(parser: Parser) -> str:
+        parser.rare = set()
+        return parser.format_help()
+
+    command.add_argument("--help-all", action=Says, text=all_help, help="show all options")
+
+
+def _sweep(command: Parser) -> None:
+    command.add_argument("sweep", metavar="NAME")
+
+
+def _sweeps(command: Parser) -> None:
+    command.add_argument("--limit", type=whole, default=20, metavar="N", help="at most N (20)")
+    command.add_argument(
+        "--all", action="store_const", const=None, dest="limit", help="also those before them"
+    )
+
+
+def _status(command: Parser) -> None:
+    _sweep(command)
+    command.add_argument(
+        "--follow", action="store_true", help="print each change, until it has ended"
+    )
+
+
+def _trials(command: Parser) -> None:
+    _sweep(command)
+    command.add_argument("--top", type=whole, metavar="N", help="only the best N")
+    command.add_argument("--csv", action="store_true", help="rows of comma-separated values")
+
+
+def _show(command: Parser) -> None:
+    command.add_argument("reference", metavar="NAME_OR_TRIAL", help=NAME_OR_TRIAL)
+
+
+def _report(command: Parser) -> None:
+    _sweep(command)
+    command.add_argument("--to", metavar="FILE", help="an HTML file (default: NAME-report.html)")
+
+
+def _compare(command: Parser) -> None:
+    for name in ("first", "other"):
+        command.add_argument(name, metavar="NAME_OR_TRIAL", help=NAME_OR_TRIAL)
+
+
+def _rerun(command: Parser) -> None:
+    command.add_argument("trial", metavar="TRIAL", help=TRIAL)
+    command.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings"
+    )
+    command.add_argument("--template", metavar="FILE.py", help=OWN_TEMPLATE)
+    command.add_argument("--on", default=next(iter(ENGINES)), metavar="ENGINE", help=ON)
+
+
+def _export(command: Parser) -> None:
+    command.add_argument("reference", metavar="NAME_OR_TRIAL", help="a sweep (its best) or a trial")
+    command.add_argument("--to", required=True, metavar="DIR", help="a new folder")
+    command.add_argument("--format", choices=("keras", "savedmodel", "onnx"), default="keras")
+    command.add_argument("--register", metavar="MODEL", help="also make it a version of this model")
+    command.add_argument(
+        "--unchecked", action="store_true", help="also a template's network that cannot be checked"
+    )
+
+
+def _generate(command: Parser) -> None:
     command.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
     command.add_argument("--prompt", default="", help="what comes before: a text, or event ids")
     command.add_argument(
@@ -196,9 +299,7 @@ def add_generate(commands: Commands) -> None:
     command.add_argument("--seed", type=whole, default=0, metavar="S", help="of the draws (0)")
 
 
-def add_detect(commands: Commands) -> None:
-    """Add `detect`."""
-    command = commands.add_parser("detect", help="what an exported model does not expect in data")
+def _detect(command: Parser) -> None:
     command.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
     command.add_argument("--data", required=True, metavar="PATH_OR_SAMPLE", help="what to judge")
     command.add_argument(
@@ -224,28 +325,16 @@ def add_detect(commands: Commands) -> None:
     )
 
 
-def add_delete(commands: Commands) -> None:
-    """Add the command `delete`."""
-    command = commands.add_parser("delete", help="delete a sweep, its runs and their files")
-    command.add_argument("sweep", metavar="NAME")
-    _add_yes(command)
+def _ui(command: Parser) -> None:
+    command.add_argument("--host", default="127.0.0.1", metavar="H", help="address (127.0.0.1)")
+    command.add_argument("--port", type=whole, metavar="P", help="its port (default: from 5000)")
 
 
-def add_prune(commands: Commands) -> None:
-    """Add the command `prune`."""
-    command = commands.add_parser("prune", help="delete sweeps that ended long ago")
-    command.add_argument(
-        "--older-than", type=age, required=True, metavar="AGE", help="such as 30d, 12h or 4w"
-    )
-    command.add_argument(
-        "--keep-best", action="store_true", help="keep each sweep's run, baselines and best trial"
-    )
-    command.add_argument("--dry-run", action="store_true", help="only list what would be deleted")
-    _add_yes(command)
-
-
-def _add_yes(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--yes", action="store_true", help="do not ask")
+def _size(command: Parser) -> None:
+    groups = _add_options(command, [name for name, one in OPTIONS.items() if one.sizes])
+    _add_set(groups[NETWORKS])
+    command.set_defaults(spec=None, epochs=None)
+    command.rare.clear()
 
 
 #: options that limit what others may send, their defaults, and what they say
@@ -256,17 +345,7 @@ LIMITS = (
 )
 
 
-def add_pause(commands: Any) -> None:
-    """Add the command `pause`."""
-    command = commands.add_parser("pause", help="let a sweep wait; resume goes on")
-    command.add_argument("sweep", metavar="NAME")
-
-
-def add_serve(commands: Any) -> None:
-    """Add the command `serve`."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        "serve", help="run sweeps that others submit over HTTP"
-    )
+def _serve(command: Parser) -> None:
     command.add_argument(
         "--host", default="127.0.0.1", metavar="H", help="listen there (127.0.0.1)"
     )
@@ -332,9 +411,7 @@ ROLES = {
 }
 
 
-def add_token(commands: Any) -> None:
-    """Add the command `token` with its own commands."""
-    command = commands.add_parser("token", help="tokens by which a service lets requests in")
+def _token(command: Parser) -> None:
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
     add = actions.add_parser("add", help="make a token, which is printed once and kept hashed")
     add.add_argument("name", metavar="NAME", help="whose it is; changes are noted under it")
@@ -355,3 +432,92 @@ def add_token(commands: Any) -> None:
             default=argparse.SUPPRESS,
             help="one JSON document on stdout",
         )
+
+
+def _delete(command: Parser) -> None:
+    _sweep(command)
+    command.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _prune(command: Parser) -> None:
+    command.add_argument(
+        "--older-than", type=age, required=True, metavar="AGE", help="such as 30d, 12h or 4w"
+    )
+    command.add_argument(
+        "--keep-best", action="store_true", help="keep each sweep's run, baselines and best trial"
+    )
+    command.add_argument("--dry-run", action="store_true", help="only list what would be deleted")
+    command.add_argument("--yes", action="store_true", help="do not ask")
+
+
+class Command(NamedTuple):
+    """A command; the function that runs it is named like it."""
+
+    help: str
+    #: where that function is, in this folder
+    module: str
+    #: adds its arguments
+    add: Callable[[Parser], None]
+    #: whether a service can run it, too
+    by_service: bool = True
+
+
+COMMANDS = {
+    "launch": Command("run a sweep", "launch", _launch),
+    "resume": Command("go on with a sweep that was broken off", "launch", _resume),
+    "stop": Command("end a sweep that runs elsewhere; resume goes on", "sweeps", _sweep),
+    "sweeps": Command("list sweeps, the newest first", "sweeps", _sweeps),
+    "status": Command("the state of a sweep", "sweeps", _status),
+    "trials": Command("list the trials of a sweep, the best first", "trials", _trials),
+    "show": Command("a sweep with its result, or a trial by its rounds", "trials", _show),
+    "report": Command("a page on a sweep: its result, and why", "trials", _report),
+    "compare": Command("two trials, or sweeps, side by side", "trials", _compare),
+    "rerun": Command("train a trial again and compare", "models", _rerun),
+    "export": Command("write a model as a folder that works on its own", "models", _export),
+    "generate": Command(
+        "sequences that an exported model continues", "models", _generate, by_service=False
+    ),
+    "detect": Command(
+        "what an exported model does not expect in data", "models", _detect, by_service=False
+    ),
+    "ui": Command("browse the runs in the MLflow UI", "sweeps", _ui, by_service=False),
+    "size": Command("ask the size rule about networks", "trials", _size),
+    "token": Command(
+        "tokens by which a service lets requests in", "token", _token, by_service=False
+    ),
+    "pause": Command("let a sweep wait; resume goes on", "sweeps", _sweep),
+    "serve": Command("run sweeps that others submit over HTTP", "serve", _serve, by_service=False),
+    "delete": Command("delete a sweep, its runs and their files", "sweeps", _delete),
+    "prune": Command("delete sweeps that ended long ago", "sweeps", _prune),
+}
+
+
+def build_parser() -> Parser:
+    """The parser of all commands."""
+    parser = Parser(
+        prog="lstm-sweep",
+        description="Search for the best next-symbol LSTM that your data and hardware allow.",
+        epilog=FIRST_STEPS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=Says, text=_version, help="the version")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, one in COMMANDS.items():
+        command = commands.add_parser(name, help=one.help)
+        one.add(command)
+        if one.by_service:
+            command.add_argument(
+                "--server", metavar="URL", help=f"let a service do it (default: ${SERVER})"
+            )
+        if one.module == "launch":
+            command.add_argument(
+                "--detach", action="store_true", help="with --server: do not wait for the end"
+            )
+        command.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    return parser
+
+
+def _version(parser: argparse.ArgumentParser) -> str:
+    from importlib.metadata import version
+
+    return f"{parser.prog} {version(parser.prog)}\n"

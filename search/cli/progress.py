@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lstm_sweep.models.errors import plain
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search.cli.tables import fitted
+from lstm_sweep.search.cli.tables import FittedTable
 from lstm_sweep.search.cli.terminal import plain_json
 from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.driver.state import SweepState
@@ -32,8 +32,8 @@ from lstm_sweep.search.values.texts import (
 )
 from lstm_sweep.search.values.trial import Outcome, Phase
 
-#: seconds between two repaints of the live table
-REPAINT_S = 0.25
+#: seconds between two repaints of the live table, and between two lines `progress` of JSON
+REPAINT_S, PROGRESS_S = 0.25, 5.0
 #: what is said before the first trial waits
 WAITING = (
     "trials that fall behind wait with all that they have learned; the best third of those that "
@@ -41,11 +41,32 @@ WAITING = (
 )
 #: lines of the live table that are no slots: its head, how many are hidden, and the summary
 LINES_AROUND = 4
+#: fields of every line
+COMMON = ("event", "time", "sweep")
+#: further fields of each kind of line, in order
+SCHEMA: Mapping[str, tuple[str, ...]] = {
+    "message": ("text",),
+    "started": ("run_id", "trials", "minutes", "slots"),
+    "trial_started": ("trial", "run_id", "phase", "attempt", "rounds", "config"),
+    "round": ("trial", "round", "rounds", "epoch", "metrics"),
+    "trial_paused": ("trial", "reason"),
+    "trial_resumed": ("trial",),
+    "trial_ended": ("trial", "run_id", "outcome", "reason", "val_loss", "seconds"),
+    "progress": (
+        "trials_done", "trials", "running", "paused", "best", "seconds", "seconds_left",
+    ),
+    "ended": ("state", "why", "trials_done", "best", "seconds"),
+}  # fmt: skip
 
 
-def _named(progress: TrialProgress) -> str:
-    phase = progress.trial.phase
-    return progress.trial.id + ("" if phase is Phase.SEARCH else f" ({phase})")
+def observer_of(kind: str, console: Console) -> Observer:
+    """What shows the progress of a sweep, by `--progress`."""
+    if kind == "json":
+        return JsonLines()
+    if kind == "off":
+        return SILENT
+    table = kind == "table" or (kind == "auto" and console.is_terminal)
+    return LiveTable(console) if table else Lines(console)
 
 
 class Lines:
@@ -60,7 +81,6 @@ class Lines:
         self._pruned = 0
 
     def started(self, state: SweepState) -> None:
-        """Begin to count the seconds without a line; print nothing."""
         self._spoke = state.now
         self._waiting |= state.paused.keys()  # they waited before the sweep was broken off
 
@@ -69,19 +89,17 @@ class Lines:
         if self._spoke is None:
             self._spoke = state.now
         for number in state.paused.keys() - self._waiting:
-            if not (progress := state.paused[number]).ended:
-                self._waits(progress, state)
+            progress = state.paused[number]
+            if progress.ended:
+                continue
+            if not self._waiting:
+                self.said(WAITING)
+            self._waiting.add(number)
+            self._spoke = state.now
+            self.said(f"{_named(progress)} waits {plain(progress.paused)}")
         if state.now - self._spoke >= QUIET_S:
             self._spoke = state.now
             self.said(_standing(state))
-
-    def _waits(self, progress: TrialProgress, state: SweepState) -> None:
-        """Write a line for a trial that waits for the first time."""
-        if not self._waiting:
-            self.said(WAITING)
-        self._waiting.add(progress.trial.number)
-        self._spoke = state.now
-        self.said(f"{_named(progress)} waits {plain(progress.paused)}")
 
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
         """Write a line for a trial that has ended; those that only waited are counted."""
@@ -93,15 +111,14 @@ class Lines:
         self._spoke = state.now
         self.said(f"[{_done_of(state)}] {_ended_text(progress, state)}")
 
+    def ended(self, state: SweepState) -> None:
+        self._tell_pruned()
+
     def _tell_pruned(self) -> None:
-        """Say how many trials have ended that waited."""
+        """Say how many trials have ended that waited, which were only counted."""
         if self._pruned:
             self.said(pruned_text(self._pruned))
             self._pruned = 0
-
-    def ended(self, state: SweepState) -> None:
-        """Say what was counted only; what was written stays."""
-        self._tell_pruned()
 
     def said(self, text: str) -> None:
         """Write a line, without the secrets that an error may have brought into it."""
@@ -117,13 +134,11 @@ class LiveTable(Lines):
         self._painted = 0.0
 
     def started(self, state: SweepState) -> None:
-        """Show the table from now on."""
         super().started(state)
         self._live.start()
 
     def ended(self, state: SweepState) -> None:
-        """Take the table away."""
-        self._live.stop()
+        self.take_away()
         super().ended(state)
 
     def take_away(self) -> None:
@@ -135,127 +150,11 @@ class LiveTable(Lines):
         if state.now - self._painted >= REPAINT_S:
             self._painted = state.now
             rows = max(1, self._console.size.height - LINES_AROUND)
-            self._live.update(_running(state, rows, self._console.width), refresh=True)
-
-
-def observer_of(kind: str, console: Console) -> Observer:
-    """What shows the progress of a sweep, by `--progress`."""
-    if kind == "json":
-        return JsonLines()
-    if kind == "off":
-        return SILENT
-    table = kind == "table" or (kind == "auto" and console.is_terminal)
-    return LiveTable(console) if table else Lines(console)
-
-
-def _running(state: SweepState, rows: int, width: int) -> Group:
-    """The trials on the first so many slots, and how the sweep stands."""
-    first = next(iter(state.running.values()), None)
-    shape = list(first.trial.config.table_columns()) if first else []
-    lines: list[list[str | Text]] = []
-    for slot in state.slots[:rows]:
-        progress = state.running.get(slot)
-        if progress is None:
-            is_free = len(state.running) < state.usable
-            free = Text("free" if is_free else "used by other sweeps", style="dim")
-            lines.append([str(slot), free])
-            continue
-        config, latest = progress.trial.config, progress.latest
-        line = [
-            str(slot),
-            _named(progress),
-            *config.table_columns().values(),
-            trained_text(progress),
-            loss_text(latest.loss if latest else None),
-            loss_text(progress.best_loss),
-        ]
-        lines.append([*line])
-    head = ["slot", "trial", *shape, "epochs", "loss", "best"]
-    table = fitted(head, lines, width, [*reversed(shape), "slot", "epochs", "loss"], boxed=False)
-    summary = _summary(state)
-    hidden = len(state.slots) - rows
-    more = [Text(f"and {hidden:,} more slots", style="dim")] if hidden > 0 else []
-    return Group(table, *more, Text(summary, style="bold"))
-
-
-def _done_of(state: SweepState) -> str:
-    """How many trials have ended, of how many if that is limited."""
-    done, most = sum(state.counts.values()), state.spec.trials
-    return f"{done}" if most is None else f"{done}/{most}"
-
-
-def _ended_text(progress: TrialProgress, state: SweepState) -> str:
-    """How a trial has ended, and its network; if it has failed, why, and which is the best now."""
-    assert progress.ended
-    outcome, best = progress.ended.outcome, state.best
-    words = f"{_named(progress)} {str(outcome).replace('_', ' ')}"
-    if progress.best_loss is not None:
-        words += f", loss {loss_text(progress.best_loss)}"
-    if best and best.trial.number == progress.trial.number:
-        words += ", the best so far"
-    words += f", {duration(progress.seconds)}"
-    if label := progress.trial.config.label():
-        words += f" ({label})"
-    if outcome.ranks:
-        return words
-    why = f": {plain(progress.ended.reason)}" if progress.ended.reason else ""
-    return f"{words}{why}; {_best_text(state)}"
-
-
-def _summary(state: SweepState) -> str:
-    """How many trials have ended, the best one, and how long the sweep takes."""
-    ended = sum(state.counts.values())
-    of = "" if state.spec.trials is None else f" of {state.spec.trials}"
-    paused = f"{len(state.paused)} paused, " if state.paused else ""
-    return (
-        f"{ended}{of} trials, {paused}{_best_text(state)}, "
-        f"{duration(state.seconds)} gone, {time_left_text(state.seconds_left)}"
-    )
-
-
-def _standing(state: SweepState) -> str:
-    """How the first running trials stand, and the sweep, in a line."""
-    running = [
-        f"{_named(one)} after {trained_text(one)} epochs, loss {loss_text(_latest_loss(one))}"
-        for one in itertools.islice(state.running.values(), STANDING)
-    ]
-    if (more := len(state.running) - len(running)) > 0:
-        running.append(f"and {more:,} more")
-    return f"[{_done_of(state)}] {'; '.join([*running, _summary(state)])}"
-
-
-def _latest_loss(progress: TrialProgress) -> float | None:
-    """Validation loss of the best round so far, or the training loss within the first one."""
-    if progress.best_loss is not None or progress.latest is None:
-        return progress.best_loss
-    return progress.latest.loss
-
-
-def _best_text(state: SweepState) -> str:
-    """The best trial and its loss so far, and whether it runs still."""
-    if state.leader is None:
-        return "no result yet"
-    progress, loss = state.leader
-    return f"best {progress.trial.id} {loss_text(loss)}{going_text(progress)}"
-
-
-def open_console(*, stderr: bool = False) -> Console:
-    """A console for tables and lines; wide enough for tables when nobody watches.
-
-    Progress goes to standard error, results to standard output.
-
-    All text comes out as it is, also in tables: `[a, b]` is no markup, and `:car:` no picture.
-    """
-    width = None if stderr or sys.stdout.isatty() else 140
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
-
-
-#: seconds between two lines `progress`, at most
-PROGRESS_S = 5.0
+            self._live.update(running(state, rows), refresh=True)
 
 
 class JsonLines:
-    """An observer that writes a line of JSON for each thing that happens: see `json_lines`."""
+    """Lines of JSON on standard error, for programs: one for each thing that happens."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -266,7 +165,6 @@ class JsonLines:
         self._told = float("-inf")
 
     def started(self, state: SweepState) -> None:
-        """Say what is searched within which budget."""
         self._sweep = state.name
         spec = state.spec
         for progress in (*state.finished, *state.paused.values()):  # whose rounds are old
@@ -279,10 +177,13 @@ class JsonLines:
             self._follow(progress)
         if state.now - self._told >= PROGRESS_S:
             self._told = state.now
-            done, running, paused = state.trials_done, len(state.running), len(state.paused)
+            best = None
+            if state.leader:
+                progress, loss = state.leader
+                best = {"trial": progress.trial.id, "val_loss": loss}
             self._write(
-                "progress", done, state.spec.trials, running, paused, _leader(state),
-                round(state.seconds, 3), state.seconds_left,
+                "progress", state.trials_done, state.spec.trials, len(state.running),
+                len(state.paused), best, round(state.seconds, 3), state.seconds_left,
             )  # fmt: skip
 
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
@@ -296,11 +197,9 @@ class JsonLines:
         self._write("trial_ended", trial, run, str(ended.outcome), ended.reason, loss, seconds)
 
     def said(self, text: str) -> None:
-        """Write a line for people as a message."""
         self._write("message", text)
 
     def ended(self, state: SweepState) -> None:
-        """Say how the sweep has ended."""
         self._sweep = state.name
         best = state.best and {"trial": state.best.trial.id, "val_loss": state.best_loss}
         done, seconds = state.trials_done, round(state.seconds, 3)
@@ -327,39 +226,98 @@ class JsonLines:
             self._write("trial_resumed", trial.id)
 
     def _write(self, event: str, *values: Any) -> None:
-        write_line(self._stream, self._sweep, event, *values)
+        """Write a line with the fields of its kind."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        names = (*COMMON, *SCHEMA[event])
+        line = dict(zip(names, (event, now, self._sweep, *values), strict=True))
+        text = plain_json(json_text(line), self._stream.encoding)
+        print(without_secrets(text), file=self._stream, flush=True)
 
 
-def _leader(state: SweepState) -> dict[str, Any] | None:
-    """The trial with the lowest loss so far, which may go on still."""
+def running(state: SweepState, rows: int) -> Group:
+    """The trials on the first so many slots, and how the sweep stands."""
+    first = next(iter(state.running.values()), None)
+    shape = list(first.trial.config.table_columns()) if first else []
+    lines = list[list[str | Text]]()
+    for slot in state.slots[:rows]:
+        progress = state.running.get(slot)
+        if progress is None:
+            is_free = len(state.running) < state.usable
+            text = "free" if is_free else "used by other sweeps"
+            lines.append([str(slot), Text(text, style="dim")])
+            continue
+        line = [
+            str(slot),
+            _named(progress),
+            *progress.trial.config.table_columns().values(),
+            trained_text(progress),
+            loss_text(progress.latest.loss if progress.latest else None),
+            loss_text(progress.best_loss),
+        ]
+        lines.append([*line])
+    head = ["slot", "trial", *shape, "epochs", "loss", "best"]
+    may_go = [*reversed(shape), "slot", "epochs", "loss"]
+    hidden = len(state.slots) - rows
+    more = [Text(f"and {hidden:,} more slots", style="dim")] if hidden > 0 else []
+    table = FittedTable(head, lines, may_go, boxed=False)
+    return Group(table, *more, Text(summary(state), style="bold"))
+
+
+def summary(state: SweepState) -> str:
+    """How many trials have ended, the best one, and how long the sweep takes."""
+    of = "" if state.spec.trials is None else f" of {state.spec.trials}"
+    paused = f"{len(state.paused)} paused, " if state.paused else ""
+    return (
+        f"{state.trials_done}{of} trials, {paused}{_best_text(state)}, "
+        f"{duration(state.seconds)} gone, {time_left_text(state.seconds_left)}"
+    )
+
+
+def _named(progress: TrialProgress) -> str:
+    phase = progress.trial.phase
+    return progress.trial.id + ("" if phase is Phase.SEARCH else f" ({phase})")
+
+
+def _done_of(state: SweepState) -> str:
+    """How many trials have ended, of how many if that is limited."""
+    done, most = state.trials_done, state.spec.trials
+    return f"{done}" if most is None else f"{done}/{most}"
+
+
+def _ended_text(progress: TrialProgress, state: SweepState) -> str:
+    """How a trial has ended, and its network; if it has failed, why, and which is the best now."""
+    assert progress.ended
+    outcome, best = progress.ended.outcome, state.best
+    words = f"{_named(progress)} {str(outcome).replace('_', ' ')}"
+    if progress.best_loss is not None:
+        words += f", loss {loss_text(progress.best_loss)}"
+    if best and best.trial.number == progress.trial.number:
+        words += ", the best so far"
+    words += f", {duration(progress.seconds)}"
+    if label := progress.trial.config.label():
+        words += f" ({label})"
+    if outcome.ranks:
+        return words
+    why = f": {plain(progress.ended.reason)}" if progress.ended.reason else ""
+    return f"{words}{why}; {_best_text(state)}"
+
+
+def _standing(state: SweepState) -> str:
+    """How the first running trials stand, and the sweep, in a line."""
+    shown = []
+    for one in itertools.islice(state.running.values(), STANDING):
+        loss = one.best_loss  # of the best round so far, or in training within the first one
+        if loss is None and one.latest:
+            loss = one.latest.loss
+        shown.append(f"{_named(one)} after {trained_text(one)} epochs, loss {loss_text(loss)}")
+    if (more := len(state.running) - len(shown)) > 0:
+        shown.append(f"and {more:,} more")
+    return f"[{_done_of(state)}] {'; '.join([*shown, summary(state)])}"
+
+
+def _best_text(state: SweepState) -> str:
+    """The best trial and its loss so far, and whether it runs still."""
     if state.leader is None:
-        return None
+        return "no result yet"
     progress, loss = state.leader
-    return {"trial": progress.trial.id, "val_loss": loss}
-
-
-#: fields of every line
-COMMON = ("event", "time", "sweep")
-#: further fields of each kind of line, in order
-SCHEMA: Mapping[str, tuple[str, ...]] = {
-    "message": ("text",),
-    "started": ("run_id", "trials", "minutes", "slots"),
-    "trial_started": ("trial", "run_id", "phase", "attempt", "rounds", "config"),
-    "round": ("trial", "round", "rounds", "epoch", "metrics"),
-    "trial_paused": ("trial", "reason"),
-    "trial_resumed": ("trial",),
-    "trial_ended": ("trial", "run_id", "outcome", "reason", "val_loss", "seconds"),
-    "progress": (
-        "trials_done", "trials", "running", "paused", "best", "seconds", "seconds_left",
-    ),
-    "ended": ("state", "why", "trials_done", "best", "seconds"),
-}  # fmt: skip
-
-
-def write_line(stream: TextIO, sweep: str | None, event: str, *values: Any) -> None:
-    """Write a line with the fields of its kind."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    line = dict(zip(COMMON, (event, now, sweep), strict=True))
-    line |= dict(zip(SCHEMA[event], values, strict=True))
-    text = plain_json(json_text(line), stream.encoding)
-    print(without_secrets(text), file=stream, flush=True)
+    return f"best {progress.trial.id} {loss_text(loss)}{going_text(progress)}"

@@ -1,83 +1,90 @@
-"""Tables of trials, and numbers as people read them."""
+"""Tables of trials and sweeps, and tables that fit their terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
 
-from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from lstm_sweep.models.errors import plain
 from lstm_sweep.models.rounds import epochs_text
+from lstm_sweep.search.actions.listings import SweepRow
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.values.texts import loss_text
 
 
-def _epochs_texts(record: TrialRecord) -> tuple[str, str]:
-    """The epochs that a trial was trained, of how many if that is known, and when it was best."""
-    rounds, planned = record.trial.rounds_per_epoch, record.trial.config.planned_epochs
-    trained = epochs_text(record.epochs, rounds)
-    best = epochs_text(record.best_epoch, rounds) if record.best_epoch else "-"
-    return trained if planned is None else f"{trained}/{planned}", best
+@dataclass(frozen=True)
+class FittedTable:
+    """A table that lacks the first of the columns that `may_go` where there is no room for it.
+
+    A cell is never broken into lines while another column may go.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str | Text]]
+    may_go: Sequence[str]
+    title: str = ""
+    boxed: bool = True
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        shown, left, unlimited = (
+            list(range(len(self.head))),
+            [*self.may_go],
+            options.update(width=9_999),
+        )
+        while (
+            left
+            and Measurement.get(console, unlimited, self._of(shown)).maximum > options.max_width
+        ):
+            gone = left.pop(0)
+            shown = [place for place in shown if self.head[place] != gone]
+        yield self._of(shown)
+
+    def _of(self, shown: Sequence[int]) -> Table:
+        table = Table(*(self.head[place] for place in shown), title=self.title or None)
+        if not self.boxed:
+            table.box = None
+        for row in self.rows:
+            table.add_row(*(row[place] for place in shown if place < len(row)))
+        return table
 
 
-def trials_table(records: Iterable[TrialRecord], width: int, title: str = "") -> Table:
-    """Trials as they stand in the store, in a table of so many characters at most."""
+def trials_table(records: Iterable[TrialRecord], title: str = "") -> FittedTable:
+    """Trials as they stand in the store."""
     records = list(records)
     shape = list(records[0].trial.config.table_columns()) if records else []
     head = ["trial", "phase", "outcome", "loss", "bits", "epochs", "best epoch", *shape]
     rows = []
     for record in records:
-        loss = record.best_loss
+        trial, loss = record.trial, record.best_loss
+        trained = epochs_text(record.epochs, trial.rounds_per_epoch)
+        planned = trial.config.planned_epochs
+        best = record.best_epoch and epochs_text(record.best_epoch, trial.rounds_per_epoch)
         row = [
-            record.trial.id,
-            str(record.trial.phase),
+            trial.id,
+            str(trial.phase),
             record.state,
             loss_text(loss),
-            loss_text(record.trial.objective.bits_per_symbol(loss)),
-            *_epochs_texts(record),
-            *record.trial.config.table_columns().values(),
+            loss_text(trial.objective.bits_per_symbol(loss)),
+            trained if planned is None else f"{trained}/{planned}",
+            best or "-",
+            *trial.config.table_columns().values(),
             f"{record.parameters:,}" if record.parameters else "-",
         ]
         rows.append(row)
     first_to_go = [*reversed(shape), "bits", "parameters", "phase", "best epoch", "epochs"]
-    table = fitted([*head, "parameters"], rows, width, [*first_to_go, "outcome"])
-    table.title = title or None
-    return table
+    return FittedTable([*head, "parameters"], rows, [*first_to_go, "outcome"], title)
 
 
-def fitted(
-    head: Sequence[str],
-    rows: Sequence[Sequence[str | Text]],
-    width: int,
-    may_go: Iterable[str],
-    *,
-    boxed: bool = True,
-) -> Table:
-    """A table without the first of the columns that `may_go` if it would be wider than `width`.
-
-    A cell is never broken into lines for want of room while another column may go.
-    """
-    shown, left = list(range(len(head))), list(may_go)
-    while left and _width(head, rows, shown, boxed=boxed) > width:
-        gone = left.pop(0)
-        shown = [place for place in shown if head[place] != gone]
-    table = Table(*(head[place] for place in shown))
-    if not boxed:
-        table.box = None
+def sweeps_table(rows: Iterable[SweepRow]) -> Table:
+    """Sweeps, a line each; of their data the name of the file or folder."""
+    table = Table("sweep", "state", "trials", "best loss", "data")
     for row in rows:
-        table.add_row(*(row[place] for place in shown if place < len(row)))
+        loss, data = loss_text(row.best_val_loss), PurePath(row.data or "-").name
+        table.add_row(row.sweep, plain(row.state), str(row.trials_done), loss, plain(data))
     return table
-
-
-def _width(
-    head: Sequence[str],
-    rows: Sequence[Sequence[str | Text]],
-    shown: Sequence[int],
-    *,
-    boxed: bool,
-) -> int:
-    """Characters that a line of a table takes: each cell has a space on either side."""
-    cells = [[head[place], *(row[place] for row in rows if place < len(row))] for place in shown]
-    widths = [max(cell_len(str(cell)) for cell in column) for column in cells]
-    return sum(widths) + (3 * len(widths) + 1 if boxed else 2 * len(widths))

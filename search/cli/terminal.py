@@ -10,22 +10,90 @@ import contextlib
 import csv
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from lstm_sweep.models.errors import escaped
 from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.process.secrets import without_secrets
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DONE = 0
+#: something unexpected, or a sweep without a result
+FAILED = 1
+#: what was given cannot be used
+BAD_INPUT = 2
+#: a rerun came out different
+DIFFERENT = 3
+INTERRUPTED = 130
 
 #: control characters of a terminal that JSON does not escape
 CONTROL = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 #: marks of the first and the second curve, of both, and the axes: corner, vertical, horizontal
 UNICODE, ASCII = "●○◉└│─", "*o@+|-"
-NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
-#: what is said below some of the sweeps
-OLDER = "there are older ones; lstm-sweep sweeps --all lists them"
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command has to say."""
+
+    #: what `--json` prints
+    document: Any
+    #: lines, and tables of Rich, for people
+    text: Iterable[Any] = ()
+    code: int = DONE
+    #: what is said behind it on standard error
+    wrong: str = ""
+
+    def show(self, *, as_json: bool) -> int:
+        """Print it, and return the exit code."""
+        try:
+            if as_json:
+                print_json(self.document)
+            else:
+                self._print_text()
+            sys.stdout.flush()
+        except (BrokenPipeError, SystemExit):  # what Rich makes of a pipe that nobody reads
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if self.wrong:
+            say(self.wrong)
+        return self.code
+
+    def _print_text(self) -> None:
+        for part in self.text:
+            if isinstance(part, str):
+                print(part)
+            else:
+                open_console().print(part)
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """A console of Rich, wide enough for tables when nobody watches.
+
+    All text comes out as it is, also in tables: `[a, b]` is no markup, and `:car:` no picture.
+    """
+    from rich.console import Console
+
+    width = None if stderr or sys.stdout.isatty() else 140
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """Print a line on standard error, without secrets."""
+    print(f"lstm-sweep: {without_secrets(text)}", file=sys.stderr, flush=True)
+
+
+def say_left_out(sentences: Iterable[str]) -> None:
+    """Say on standard error which runs of the store are left out, and why."""
+    for sentence in sentences:
+        say(f"left out: {sentence}")
 
 
 def can_encode(encoding: str | None) -> bool:
@@ -68,13 +136,8 @@ def print_json(document: Any) -> None:
     print(plain_json(json_text(document), sys.stdout.encoding))
 
 
-def say_older() -> None:
-    """Say on standard error that a list of sweeps has not all of them."""
-    print(f"lstm-sweep: {OLDER}", file=sys.stderr)
-
-
-def print_csv(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print rows as comma-separated values (RFC 4180).
+def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as comma-separated values (RFC 4180), without the last line's end.
 
     A mapping in a row makes columns such as `config.layers`. Rows may have different columns;
     None is an empty cell.
@@ -85,7 +148,7 @@ def print_csv(rows: Iterable[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(output, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(flat)
-    print(printable(output.getvalue()), end="")
+    return printable(output.getvalue().removesuffix("\n"))
 
 
 def _flat(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -94,19 +157,3 @@ def _flat(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}.{key}", one) for key, one in value.items())
         else:
             yield name, value
-
-
-def print_left_out(sentences: Iterable[str]) -> None:
-    """Say on standard error which runs of the store are left out, and why."""
-    for sentence in sentences:
-        print(f"lstm-sweep: left out: {sentence}", file=sys.stderr)
-
-
-DONE = 0
-#: something unexpected, or a sweep without a result
-FAILED = 1
-#: what was given cannot be used
-BAD_INPUT = 2
-#: a rerun came out different
-DIFFERENT = 3
-INTERRUPTED = 130

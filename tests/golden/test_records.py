@@ -17,7 +17,7 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search import cli
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.cli.main import build_parser
+from lstm_sweep.search.cli.parsers import build_parser
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.values.trial import Ended, Outcome
 from tests.contract.test_commands import SAME, address, folder, place

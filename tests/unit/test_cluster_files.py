@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lstm_sweep.search.cli.main import build_parser
+from lstm_sweep.search.cli.parsers import build_parser
 from tests.unit.containers import COMPOSE, DOCKER, ROOT, SERVICES, stages
 from tests.unit.kuberay import SCHEMAS
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.cli.main import build_parser
+from lstm_sweep.search.cli.parsers import build_parser
 from lstm_sweep.search.store.settings import load
 from tests.unit.containers import COMPOSE, DOCKER, ROOT, S3, SERVICES, readme, stages
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.cli.main import build_parser
+from lstm_sweep.search.cli.parsers import build_parser
 from tests.unit.documents import (
     DOCS,
     FENCE,

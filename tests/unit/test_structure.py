@@ -132,8 +132,7 @@ def test_imports_point_one_way(package: str, not_in: str) -> None:
             "rich",
             {
                 "search/cli/progress.py",
-                "search/cli/sweeps.py",
-                "search/cli/launch.py",
+                "search/cli/terminal.py",
                 "search/service/printed.py",
                 "search/service/routes/sweeps.py",
                 "search/service/routes/trials.py",

@@ -69,7 +69,7 @@ COMMANDS = {
 
 
 def test_these_are_all_commands() -> None:
-    from lstm_sweep.search.cli.main import build_parser
+    from lstm_sweep.search.cli.parsers import build_parser
 
     [commands] = [action for action in build_parser()._actions if action.dest == "command"]
     assert set(commands.choices or ()) == set(COMMANDS)
@@ -77,7 +77,7 @@ def test_these_are_all_commands() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_prints_json_if_asked(command: str) -> None:
-    from lstm_sweep.search.cli.main import build_parser
+    from lstm_sweep.search.cli.parsers import build_parser
 
     parsed = build_parser().parse_args([command, *COMMANDS[command], "--json"])
     assert parsed.command == command and parsed.json is True

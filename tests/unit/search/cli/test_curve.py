@@ -13,7 +13,7 @@ def marks_of(lines: list[str], mark: str) -> list[tuple[int, int]]:
 
 
 def test_a_curve_goes_from_corner_to_corner_with_its_ends_as_labels() -> None:
-    lines = drawn([[(1, 3.5), (2, 2.5), (3, 1.5)]])
+    lines = drawn([[(1, 3.5), (2, 2.5), (3, 1.5)]], UNICODE)
     assert marks_of(lines, UNICODE[0]) == [
         (0, 0), (round((HEIGHT - 1) / 2), round((WIDTH - 1) / 2)), (HEIGHT - 1, WIDTH - 1),
     ]  # fmt: skip
@@ -22,13 +22,13 @@ def test_a_curve_goes_from_corner_to_corner_with_its_ends_as_labels() -> None:
 
 
 def test_a_picture_in_ascii_is_ascii() -> None:
-    lines = drawn([[(1, 2.0), (2, 1.0)], [(1, 2.0), (2, 1.5)]], ascii_only=True)
+    lines = drawn([[(1, 2.0), (2, 1.0)], [(1, 2.0), (2, 1.5)]], ASCII)
     assert "".join(lines).isascii() and len(marks_of(lines, ASCII[2])) == 1
 
 
 @pytest.mark.parametrize("curve", [[], [(1, 2.0)], [(1, 2.0), (2, None)]])
 def test_fewer_than_two_losses_are_no_curve(curve: list[tuple[float, float | None]]) -> None:
-    assert drawn([curve]) == []
+    assert drawn([curve], ASCII) == []
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from rich.console import Console
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.actions.sweep_result import SweepResult
-from lstm_sweep.search.cli.progress import WAITING, Lines, LiveTable, _running, open_console
+from lstm_sweep.search.cli.progress import WAITING, Lines, LiveTable
+from lstm_sweep.search.cli.progress import running as slots_table
 from lstm_sweep.search.cli.tables import trials_table
+from lstm_sweep.search.cli.terminal import open_console
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import secrets
@@ -225,11 +227,11 @@ def test_brackets_of_a_user_stand_in_tables_as_they_are(capsys: pytest.CaptureFi
     for error in (False, True):
         out = open_console(stderr=error)
         out.width = 200
-        out.print(trials_table([record(trial=trial)], 200, NAMED))
+        out.print(trials_table([record(trial=trial)], NAMED))
         out.print(NAMED)
         running = replace(progress(number=3), trial=trial)
         Lines(out).trial_ended(progress(ended=Ended(Outcome.ERROR, NAMED)), state())
-        out.print(_running(state(running=[running]), 9, 200))
+        out.print(slots_table(state(running=[running]), 9))
         written = capsys.readouterr()[error]
         assert written.count("units (line 3) [a, b] :car: [") == 2
         assert written.count(NAMED) == 3
@@ -276,7 +278,7 @@ def record(outcome: Outcome = Outcome.COMPLETE, **changes: Any) -> TrialRecord:
 def shown(*records: TrialRecord) -> str:
     """The table of these trials as text."""
     out, text = console()
-    out.print(trials_table(records, 200, "docs"))
+    out.print(trials_table(records, "docs"))
     return text.getvalue()
 
 
@@ -284,7 +286,7 @@ def shown(*records: TrialRecord) -> str:
 def test_a_narrow_table_lacks_columns_and_breaks_no_cell(width: int) -> None:
     out, text = console()
     out.width = width
-    out.print(trials_table([record(), record(Outcome.OUT_OF_MEMORY)], width))
+    out.print(trials_table([record(), record(Outcome.OUT_OF_MEMORY)]))
     lines = text.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     assert sum("docs/2" in line and "1.0000" in line for line in lines) == 2
@@ -297,7 +299,7 @@ def test_a_narrow_table_lacks_columns_and_breaks_no_cell(width: int) -> None:
 def test_a_narrow_live_table_keeps_names_and_losses() -> None:
     out, text = console()
     out.width = 30
-    out.print(_running(state(running=[progress(number=3)]), 9, 30))
+    out.print(slots_table(state(running=[progress(number=3)]), 9))
     head, first, *_ = text.getvalue().splitlines()
     assert "trial" in head and "best" in head and "/3" in first and len(head) <= 30
 

@@ -17,7 +17,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import serve
-from lstm_sweep.search.cli.main import build_parser
+from lstm_sweep.search.cli.parsers import build_parser
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.service import supervisor
 from lstm_sweep.search.service.settings import HttpSettings, Limits, Role

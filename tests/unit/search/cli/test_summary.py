@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from io import StringIO
 from typing import Any
 
-from rich.console import Console
-
 from lstm_sweep.search.actions.sweep_result import SweepResult
-from lstm_sweep.search.cli.launch import conclude
+from lstm_sweep.search.cli.launch import result_text
 from lstm_sweep.search.driver.time_spent import TimeSpent
 from lstm_sweep.search.values.stop_reason import SweepStatus
 
@@ -18,9 +15,7 @@ def printed(time: TimeSpent | None) -> list[str]:
     known: dict[str, Any] = {"state": SweepStatus.FINISHED, "why": "the budget is spent"}
     empty: dict[str, Any] = {"trials": {}, "best": None, "confirmed": (), "baselines": {}}
     result = SweepResult(sweep="s", run_id="r", seconds=42.0, time=time, **known, **empty)
-    text = StringIO()
-    conclude(Console(file=text, width=200), result, [])
-    return text.getvalue().splitlines()
+    return [*result_text(result, [])]
 
 
 def test_a_line_says_what_the_slots_were_used_for() -> None:

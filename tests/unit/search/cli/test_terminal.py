@@ -8,9 +8,7 @@ import os
 import subprocess
 import sys
 
-import pytest
-
-from lstm_sweep.search.cli.terminal import print_csv
+from lstm_sweep.search.cli.terminal import csv_text
 
 PROGRAM = r"""
 from lstm_sweep.search.cli.terminal import printable
@@ -32,15 +30,13 @@ def test_on_a_terminal_what_could_control_it_is_escaped() -> None:
     assert printed.replace(b"\r\n", b"\n") == b"a\\x1b[2Jb\n\tc"
 
 
-def test_rows_of_different_columns_are_one_table_of_comma_separated_values(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    print_csv(
+def test_rows_of_different_columns_are_one_table_of_comma_separated_values() -> None:
+    text = csv_text(
         [
             {"trial": "a/0", "val_loss": 1.5, "config": {"layers": 2, "optimizer": 'rms,"prop"'}},
             {"trial": "a/1", "val_loss": None, "config": {"layers": 3, "units": 7}},
         ]
     )
-    head, *rows = csv.reader(io.StringIO(capsys.readouterr().out))
+    head, *rows = csv.reader(io.StringIO(text))
     assert head == ["trial", "val_loss", "config.layers", "config.optimizer", "config.units"]
     assert rows == [["a/0", "1.5", "2", 'rms,"prop"', ""], ["a/1", "", "3", "", "7"]]
