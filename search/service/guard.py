@@ -57,10 +57,6 @@ SECURITY = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-#: digits of a port at most
-PORT_DIGITS = 5
-#: unless the endpoint says otherwise
-CACHE_CONTROL = "no-store"
 
 
 class Guard:
@@ -145,16 +141,16 @@ class Guard:
         await for_browser(scope["path"], accepts, answer)(scope, receive, sending)
 
     def _begin(self, scope: Scope) -> str:
-        """Note a change that is to be made; the mark of its note, empty if the request is none.
+        """Note a change that is to be made; the mark of its two lines, empty if it is none.
 
         Raises:
             ProblemError: it cannot be noted, and so it is not made.
         """
-        user = scope["state"]["user"]
-        if user is None or scope["method"] in READING:
+        if scope["state"]["user"] is None or scope["method"] in READING:
             return ""
+        mark = secrets.token_hex(8)
         try:
-            return self._audit.begin(user, address_of(scope), _what(scope))
+            self._audit.note(scope, None, id=mark)
         except OSError as error:
             self._logs.error("audit", f"{self._audit.file}: {error.strerror}, changes are refused")
             raise ProblemError(
@@ -162,19 +158,18 @@ class Guard:
                 f"the change cannot be noted ({error.strerror}), so it is not made: expected room "
                 f"on the disk of the service",
             ) from None
+        return mark
 
     def _note(self, scope: Scope, sending: _Sending, mark: str) -> None:
         """Note what came of a change, a login or a download, or that a request was refused."""
-        user, address, status = scope["state"]["user"], address_of(scope), sending.status
-        logs_in = user and scope["method"] not in READING and _is_open(scope["path"])
+        state, status = scope["state"], sending.status
+        logs_in = state["user"] and scope["method"] not in READING and _is_open(scope["path"])
         try:
-            if mark or logs_in or (user and sending.is_download):
-                self._audit.note(
-                    user, address, _what(scope), status, mark=mark, made=sending.location,
-                    details=scope["state"].get("details"),
-                )  # fmt: skip
+            if mark or logs_in or (state["user"] and sending.is_download):
+                made, details = sending.location, state.get("details")
+                self._audit.note(scope, status, id=mark, made=made, details=details)
             elif status in REFUSED:
-                self._audit.refuse(user, address, _what(scope), status)
+                self._audit.refuse(scope, status)
         except OSError as error:
             self._logs.error("audit", f"{self._audit.file}: {error.strerror}, it is not noted")
 
@@ -196,7 +191,7 @@ class _Sending:
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY.items():
                 headers.setdefault(name, value)
-            headers.setdefault("Cache-Control", CACHE_CONTROL)
+            headers.setdefault("Cache-Control", "no-store")  # unless the endpoint says otherwise
             self.location = headers.get("location", "")
             kept = headers.get("content-disposition", "").startswith("attachment")
             self.is_download = kept and self.status < 300
@@ -250,19 +245,9 @@ def _name_of(host: str) -> str:
     return host.rpartition(":")[0] if host.count(":") == 1 else host
 
 
-def _what(scope: Scope) -> str:
-    return f"{scope['method']} {scope['path']}"
-
-
 def _route_of(scope: Scope) -> str:
     """Path of the route of a request, without what it names; `other` if there is none."""
     return getattr(scope.get("route"), "path", "other")
-
-
-def address_of(scope: Scope) -> str:
-    """Address that a request comes from."""
-    client = scope.get("client")
-    return str(client[0]) if client else "unknown"
 
 
 def _is_address(host: str) -> bool:
@@ -292,19 +277,14 @@ def _check_origin(headers: Mapping[str, str]) -> None:
 
 def _is_own(origin: str, host: str) -> bool:
     """Whether an origin is this service's; behind a proxy it may be https."""
+    usual = {"http": 80, "https": 443}
     try:
-        place = urlsplit(origin)
-        port = place.port
+        place, own = urlsplit(origin), urlsplit(f"//{host}")
+        default = usual.get(place.scheme)
+        same_port = (place.port or default) == (own.port or default)
     except ValueError:
         return False
-    usual = {"http": 80, "https": 443}.get(place.scheme)
-    if usual is None or not place.hostname or place.hostname != _name_of(host):
-        return False
-    given = host.rpartition(":")[2] if ":" in host and not host.endswith("]") else ""
-    if len(given) > PORT_DIGITS:
-        return False
-    own = int(given) if given.isdecimal() else None
-    return (port or usual) == (own or usual)
+    return bool(default and place.hostname) and place.hostname == own.hostname and same_port
 
 
 #: files with the lists of changes and of refusals, and characters of a request in them
@@ -326,34 +306,18 @@ class Audit:
         self.file, self.refusals = folder / FILE, folder / REFUSALS
         self._lock = threading.Lock()
 
-    def begin(self, user: User, address: str, what: str) -> str:
-        """Note a change that is to be made; the mark of its two lines."""
-        mark = secrets.token_hex(8)
-        self._add(self.file, _line(user, address, what, None) | {"id": mark})
-        return mark
+    def note(self, scope: Scope, status: int | None, **more: object) -> None:
+        """Note a request, and what came of it; `status` is None until there is an answer.
 
-    def note(
-        self,
-        user: User,
-        address: str,
-        what: str,
-        status: int,
-        *,
-        mark: str = "",
-        made: str = "",
-        details: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Note what came of a request; `mark` is that of `begin`, if it is a change.
-
-        `made` is the path of what the request has made, `details` what it gave.
+        `more` is said if it is not empty: the `id` of the two lines of a change, the path of what
+        it has `made`, and the `details` that it gave.
         """
-        more = {"id": mark, "made": made, "details": details}
-        line = _line(user, address, what, status)
-        self._add(self.file, line | {key: value for key, value in more.items() if value})
+        line = _line(scope, status) | {key: value for key, value in more.items() if value}
+        self._add(self.file, line)
 
-    def refuse(self, user: User | None, address: str, what: str, status: int) -> None:
+    def refuse(self, scope: Scope, status: int) -> None:
         """Note a request that was refused."""
-        self._add(self.refusals, _line(user, address, what, status))
+        self._add(self.refusals, _line(scope, status))
 
     def _add(self, file: Path, line: Mapping[str, Any]) -> None:
         written = f"{json_text(line)}\n".encode("utf-8", "backslashreplace")
@@ -368,13 +332,14 @@ class Audit:
                 os.close(number)
 
 
-def _line(user: User | None, address: str, what: str, status: int | None) -> dict[str, Any]:
-    """What each line says; `status` is None until there is an answer."""
+def _line(scope: Scope, status: int | None) -> dict[str, Any]:
+    user, client = scope["state"]["user"], scope.get("client")
+    what = f"{scope['method']} {scope['path']}"
     return {
         "when": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "who": user.name if user else None,
         "role": str(user.role) if user else None,
-        "from": address,
+        "from": str(client[0]) if client else "unknown",
         "what": cut(without_secrets(what), LONGEST_WHAT),
         "status": status,
     }

@@ -52,12 +52,13 @@ def test_the_lists_of_changes_and_refusals_are_bounded_and_apart(
 ) -> None:
     monkeypatch.setattr("lstm_sweep.search.service.guard.rotate", lambda file: rotate(file, 1000))
     audit = Audit(tmp_path)
-    mark = audit.begin(ANN, "192.0.2.7", "POST /x")
+    change = {"method": "POST", "path": "/x", "client": ("192.0.2.7", 1), "state": {"user": ANN}}
+    audit.note(change, None, id="a")
     for _ in range(200):
-        audit.refuse(None, "192.0.2.9", "GET /y", 401)
-    audit.note(ANN, "192.0.2.7", "POST /x", 201, mark=mark, made="/z", details={"trials": 1})
+        audit.refuse(change | {"state": {"user": None}}, 401)
+    audit.note(change, 201, id="a", made="/z", details={"trials": 1})
     first, second = map(json.loads, audit.file.read_text().splitlines())
-    assert first["status"] is None and first["id"] == second["id"] == mark
+    assert first["status"] is None and first["id"] == second["id"] == "a"
     assert (second["who"], second["status"], second["made"]) == ("ann", 201, "/z")
     assert sum(file.stat().st_size for file in tmp_path.glob("refusals*")) < 3000
     for file in tmp_path.iterdir():
