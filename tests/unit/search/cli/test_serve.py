@@ -7,11 +7,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +18,7 @@ from lstm_sweep.search.cli import serve
 from lstm_sweep.search.cli.parsers import build_parser
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.service import supervisor
-from lstm_sweep.search.service.settings import HttpSettings, Limits, Role
+from lstm_sweep.search.service.settings import HttpSettings, Limits, Role, service_folder
 from lstm_sweep.search.store import server
 from lstm_sweep.search.store.settings import load
 from tests.conftest import run_here
@@ -53,7 +51,7 @@ def settings_of(
         bind = server.choose_bind_address(
             arguments.host, arguments.port, serve.FIRST_PORT, store.allowed_hosts
         )
-        return serve._http_settings(arguments, store, bind, None)
+        return serve.http_settings(arguments, service_folder(store, folder), bind, None)
 
     return read
 
@@ -167,38 +165,6 @@ def test_the_first_signal_begins_the_end_and_what_is_added_later_is_called_at_on
         end.calls(lambda: called.append("MLflow"))
     assert called == ["drain", "MLflow"]
     assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_what_may_be_joined_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that is joined before it has begun would end the last resort by an error."""
-    end, start, early = serve._End(), threading.Thread.start, list[bool]()
-
-    def noted(thread: threading.Thread) -> None:
-        early.append(thread in end._threads)
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", noted)
-    with end.on_signals():
-        end.calls(lambda: None)
-        os.kill(os.getpid(), signal.SIGTERM)
-        end.calls(lambda: None)
-    assert len(early) == 3  # both calls, and the last resort
-    assert not any(early) and len(end._threads) == 2
-
-
-def test_a_call_is_made_once_if_a_signal_comes_while_it_is_added() -> None:
-    called = list[str]()
-    end = serve._End()
-
-    class Calls(list[Any]):
-        def append(self, call: Any) -> None:
-            super().append(call)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with end.on_signals():
-        end._calls = Calls()
-        end.calls(lambda: called.append("drain"))
-    assert called == ["drain"]
 
 
 @pytest.mark.parametrize("given, stop_s", [("", 20), ("12", 20), ("60", 60), ("600", 600)])
