@@ -63,7 +63,6 @@ class Answers:
             return self._cache.get(
                 ("answer", *key),
                 lambda: _written(ask),
-                lambda made: len(made.content),
                 age_s=self._age_s,
                 lasts=False,
             )

@@ -26,7 +26,7 @@ from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.service.supervisor import KEY, UNDER_WAY, Supervisor
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.cache import SharedSettings, SharedStore, size_of_runs
+from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.signatures import Signer
@@ -118,7 +118,7 @@ class Service:
             name, run_id = queue.submit(
                 self._store, spec, owner=owner, client_token=client_token, priority=priority
             )
-            self._shared.forget(name)
+            self._shared.forget()
             with contextlib.suppress(StoreError):  # else the next look finds it
                 run = self._store.run(run_id)
                 for one in queue.read([run] if queue.is_queued(self._store, run) else []):
@@ -262,7 +262,7 @@ class Service:
             try:
                 return Local(settings).delete(name, within_s=DELETING_S)
             finally:
-                self._shared.forget(name)
+                self._shared.forget()
 
     def prune(
         self, *, older_than_s: float, keep_best: bool, dry_run: bool, owner: str | None
@@ -335,9 +335,7 @@ class Service:
     def _look(self) -> None:
         """Read the queue, share out the slots, start and end drivers."""
         now, found, began = self._clock(), list[QueuedRun](), time.monotonic()
-        runs = self._shared.cache.get(
-            ("queue",), lambda: queue.queued_runs(self._store), size_of_runs, age_s=0.0
-        )
+        runs = self._shared.cache.get(("queue",), lambda: queue.queued_runs(self._store), age_s=0.0)
         for one in queue.read(runs):  # whether their drivers live is looked at each time
             if one.state in UNDER_WAY or self._supervisor.pid(one.run_id):
                 found.append(one)
@@ -397,4 +395,4 @@ class Service:
             try:
                 yield
             finally:
-                self._shared.forget(name)
+                self._shared.forget()

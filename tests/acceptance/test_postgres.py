@@ -19,7 +19,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.cache import MOST_S, SharedStore
+from lstm_sweep.search.store.cache import AGE_S, SharedStore
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
@@ -312,7 +312,7 @@ def test_readers_of_a_database_see_what_another_writes_after_a_moment(
         monkeypatch.setenv(name, value)
     writer, now = MlflowStore(replace(load(direct.folder, {}), experiment="shared")), [0.0]
     shared = SharedStore(writer.settings, lambda: now[0])
-    for trials, later in ((0, 0.0), (0, 0.0), (2, MOST_S)):
+    for trials, later in ((0, 0.0), (0, 0.0), (2, AGE_S)):
         now[0] += later
         assert len(reader.newest_sweeps(shared, 9)[0]) == trials
         writer.prepare()

@@ -20,7 +20,7 @@ from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.cache import MOST_S
+from lstm_sweep.search.store.cache import AGE_S
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from tests.drivers import child_of, let_drivers_idle
@@ -35,7 +35,7 @@ class Time:
     now = 1000.0
 
     def __call__(self) -> float:
-        self.now += MOST_S
+        self.now += AGE_S
         return self.now
 
 
