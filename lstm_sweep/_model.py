@@ -113,8 +113,7 @@ class Model:
             InputError: an argument is outside its limits, no symbol of the prompt is known, or the
                 network is one of a template
         """
-        from lstm_sweep.search.actions.generate import GenerationRequest
-        from lstm_sweep.search.actions.models import generate
+        from lstm_sweep.search.actions.generate import GenerationRequest, generate
 
         text = prompt if isinstance(prompt, str) else _ids_text(prompt)
         rows = 1 if count is None else count
@@ -153,8 +152,7 @@ class Model:
             InputError: an argument is outside its limits, the model knows none of the symbols, or
                 its network is one of a template
         """
-        from lstm_sweep.search.actions.detect import Rule
-        from lstm_sweep.search.actions.models import detect
+        from lstm_sweep.search.actions.detect import Rule, detect
 
         found = detect(
             str(self.folder), path_text("data", data), Rule(below, candidates), top, ends=ends

@@ -16,7 +16,7 @@ from lstm_sweep.models.cpu.program_types import Predictor
 from lstm_sweep.models.data.alphabet import END, UNKNOWN
 from lstm_sweep.models.data.corpus import Sessions, read_sessions
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.field_checks import check_kind, check_range
+from lstm_sweep.models.field_checks import check_kind, check_range, check_switch
 from lstm_sweep.search.actions.generate import predictor_of
 from lstm_sweep.search.process import isolated
 
@@ -120,23 +120,24 @@ class Detection:
         }
 
 
-def detect(given: str, data: str, rule: Rule, most: int, *, ends: bool) -> Detection:
-    """Judge each symbol of `data` by the bundle `given`; `most` findings are told in full.
+def detect(bundle: str, data: str, rule: Rule, top: int = 10, *, ends: bool = True) -> Detection:
+    """What the model of a bundle does not expect in new data; `top` findings are told in full.
 
-    With `ends` the end of each session is judged too, if the network has learned it.
+    With `ends` the ends of sessions are judged too, if the model has learned where they end.
 
     Raises:
         InputError: this is no bundle, or the data have none of its symbols.
     """
-    check_range("--top", most, 0, MOST_LISTED, whole=True)
-    folder, bundle = bundles.read(given)
-    sessions = read_sessions(data, bundle.alphabet, ends=ends and bundle.alphabet.ends)
+    check_switch("--ends", ends)
+    check_range("--top", top, 0, MOST_LISTED, whole=True)
+    folder, opened = bundles.read(bundle)
+    sessions = read_sessions(data, opened.alphabet, ends=ends and opened.alphabet.ends)
     if np.isin(sessions.split.codes, (UNKNOWN, *([END] if sessions.ends else []))).all():
         raise InputError(
-            f"data {shown(data)}: bundle {shown(given)} knows none of their symbols, expected data "
-            f"such as it was trained on"
+            f"data {shown(data)}: bundle {shown(bundle)} knows none of their symbols, expected "
+            f"data such as it was trained on"
         )
-    return isolated.call(_judge, folder, bundle, sessions, rule, most)
+    return isolated.call(_judge, folder, opened, sessions, rule, top)
 
 
 def _judge(folder: Path, bundle: Bundle, sessions: Sessions, rule: Rule, most: int) -> Detection:

@@ -4,19 +4,128 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.field_checks import check_switch, check_word, path_text
+from lstm_sweep.search.actions.references import Here, check_sweep_or_trial, existing_store
 from lstm_sweep.search.driver.task import unchecked_reason
 from lstm_sweep.search.driver.tasks import task_kind_of_run
-from lstm_sweep.search.process.new_paths import become, scratch_beside
+from lstm_sweep.search.process.new_paths import become, new_folder, scratch_beside
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.registry import Version
+from lstm_sweep.search.store.settings import missing
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
+
+#: kinds of bundles
+FORMATS = ("keras", "savedmodel", "onnx")
+#: what is said of a bundle whatever its trial is about
+USUAL = ("bundle", "format", "trial", "test_loss", "parity", "model_version", "example",
+         "lines")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A bundle that was written and checked."""
+
+    #: path of its folder
+    bundle: str
+    format: str
+    trial: str
+    #: nats, of a corpus; None for a template
+    test_loss: float | None
+    #: largest difference of a prediction to the trial's network, and on how many windows or rows;
+    #: None and 0 if it could not be checked, and then `not_loaded` may say why
+    max_difference: float | None
+    windows: int
+    not_loaded: str = ""
+    #: version of a registered model that it has become
+    version: Version | None = None
+    #: a session that its network can be asked about, from the test split: a text, or event ids
+    example: str | list[int] | None = None
+    #: its losses and how it was checked, in lines for people
+    lines: tuple[str, ...] = ()
+    #: what belongs to its kind of task alone, such as the loss that a template has returned
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, written: Mapping[str, Any]) -> Self:
+        """An export from the fields of its JSON, and `lines` and `example` for people."""
+        parity, version = written["parity"], written["model_version"]
+        return cls(
+            bundle=written["bundle"],
+            format=written["format"],
+            trial=written["trial"],
+            test_loss=written["test_loss"],
+            max_difference=parity["max_difference"],
+            windows=parity["windows"],
+            not_loaded=parity.get("not_loaded", ""),
+            version=version and Version.from_dict(version),
+            example=written.get("example"),
+            lines=tuple(written["lines"]),
+            more={name: value for name, value in written.items() if name not in USUAL},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The bundle as `export --json` prints it."""
+        parity: dict[str, Any] = {"max_difference": self.max_difference, "windows": self.windows}
+        if self.not_loaded:
+            parity["not_loaded"] = self.not_loaded
+        return {
+            "bundle": self.bundle,
+            "format": self.format,
+            "trial": self.trial,
+            "test_loss": self.test_loss,
+            **self.more,
+            "parity": parity,
+            "model_version": self.version and self.version.to_dict(),
+        }
+
+    def document(self) -> dict[str, Any]:
+        """The bundle as a service tells it: without its folder, but with what is said to people."""
+        told = self.to_dict() | {"lines": list(self.lines), "example": self.example}
+        return {name: value for name, value in told.items() if name != "bundle"}
+
+
+def export(
+    here: Here,
+    reference: str,
+    to: str,
+    format: str = "keras",
+    *,
+    unchecked: bool = False,
+    register: str | None = None,
+) -> Exported:
+    """Write the model of a trial, or of the best one of a sweep, to the new folder `to`.
+
+    It is loaded by a clean process with plain Keras, and kept only if it predicts the same there.
+    `format` is `keras`, or `savedmodel` for a TensorFlow SavedModel or `onnx` for ONNX files beside
+    it. A template's network that cannot be checked, since its layers or its inputs are missing, is
+    kept if `unchecked`. With `register` it becomes a version of the registered model of this name.
+
+    Raises:
+        InputError: there is no such trial, it has no weights, the folder cannot be written, or the
+            network cannot be checked.
+        StoreError: the store has failed after the bundle was written, or refuses a version.
+    """
+    model = None if register is None else registry.check_name(register)
+    folder = new_folder(path_text("--to", to))
+    check_word("--format", format, FORMATS)
+    if format == "onnx":
+        for why in filter(None, map(missing, ("onnx", "onnxruntime"))):
+            raise InputError(f"--format {format}: {why}")
+    check_switch("--unchecked", unchecked)
+    check_sweep_or_trial(reference)
+    store = existing_store(f"'{reference}'", here.settings)
+    record = choose(store, reference)
+    written = write_bundle(store, record, folder, format, unchecked=unchecked, model=model)
+    lines = task_kind_of_run(record.tags).bundle_lines(written)
+    return Exported.from_dict(written | {"lines": lines})
 
 
 def register(
@@ -92,7 +201,7 @@ def choose(store: MlflowStore, reference: str) -> TrialRecord:
     return record
 
 
-def export(
+def write_bundle(
     store: MlflowStore,
     record: TrialRecord,
     to: Path,

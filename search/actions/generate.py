@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,24 +54,60 @@ class GenerationRequest:
         check_range("--seed", self.seed, 0, MOST_SEED, whole=True)
 
 
-def generate(given: str, request: GenerationRequest) -> tuple[Bundle, Iterator[Symbols]]:
-    """Open a bundle; return it, and turn by turn the next symbol of each sequence.
+@dataclass(frozen=True)
+class Generated:
+    """Sequences that a model continues, symbol by symbol as they are drawn; it iterates once."""
 
-    If the network has learned where sessions end, a sequence ends there.
+    bundle: str
+    #: trial whose model it is
+    trial: str
+    request: GenerationRequest
+    #: whether symbols are characters, else they are event ids
+    is_text: bool
+    #: turn by turn the next symbol of each sequence; None of one that has ended
+    turns: Iterator[Symbols]
+
+    def __iter__(self) -> Iterator[Symbols]:
+        return self.turns
+
+    def sequences(self) -> list[str] | list[list[str | int]]:
+        """All sequences, without the prompt: texts, or lists of event ids.
+
+        One is shorter than was asked for if its session has ended.
+        """
+        turns = zip(*self.turns, strict=True)
+        rows = [[symbol for symbol in row if symbol is not None] for row in turns]
+        return ["".join(map(str, row)) for row in rows] if self.is_text else rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as `generate --json` prints it."""
+        return {
+            "bundle": self.bundle,
+            "trial": self.trial,
+            "prompt": self.request.prompt,
+            "temperature": self.request.temperature,
+            "seed": self.request.seed,
+            "sequences": self.sequences(),
+        }
+
+
+def generate(bundle: str, request: GenerationRequest) -> Generated:
+    """Sequences that the model of a bundle continues; one that has learned to end may end.
 
     Raises:
         InputError: this is no bundle, or the prompt is none of its symbols.
     """
-    folder, bundle = bundles.read(given)
-    past = encode(bundle.alphabet, request.prompt)
+    folder, opened = bundles.read(bundle)
+    past = encode(opened.alphabet, request.prompt)
     if len(past) and (past == UNKNOWN).all():
         raise InputError(
             f"--prompt {shown(request.prompt)}: the bundle knows none of its symbols, expected "
-            f"some of {_examples(bundle.alphabet)}"
+            f"some of {_examples(opened.alphabet)}"
         )
-    turns = isolated.stream(_continued, folder, bundle, past, request)
+    turns = isolated.stream(_continued, folder, opened, past, request)
     next(turns)
-    return bundle, (_decoded(bundle.alphabet, codes) for codes in turns if codes is not None)
+    symbols = (_decoded(opened.alphabet, codes) for codes in turns if codes is not None)
+    return Generated(bundle, opened.trial, request, opened.alphabet.is_text, symbols)
 
 
 def _decoded(alphabet: Alphabet, codes: NDArray[np.int32]) -> Symbols:

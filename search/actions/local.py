@@ -5,12 +5,13 @@ from __future__ import annotations
 from lstm_sweep.search.actions import (
     deletion,
     dry_run,
+    export,
     lifecycle,
     listings,
-    models,
     network_sizes,
     references,
     report,
+    rerun,
     status_report,
     sweep_result,
     trial_comparison,
@@ -44,8 +45,8 @@ class Local(Here):
     pause = lifecycle.pause
     delete = deletion.delete
     prune = deletion.prune
-    rerun = models.rerun
-    export = models.export
+    rerun = rerun.rerun
+    export = export.export
 
     def size(self, spec: Wanted) -> SizeReport:
         """What the size rule says of the networks of a space."""

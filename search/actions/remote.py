@@ -19,6 +19,7 @@ from lstm_sweep.search.actions.connection import Connection, NoAnswerError, Refu
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.dry_run import DryRun
 from lstm_sweep.search.actions.errors import DifferentSearchError, NothingToDoError
+from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
 from lstm_sweep.search.actions.listings import (
     SweepPage,
@@ -28,10 +29,10 @@ from lstm_sweep.search.actions.listings import (
     check_rows,
 )
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.actions.models import Exported, Rerun
 from lstm_sweep.search.actions.network_sizes import SizeReport
 from lstm_sweep.search.actions.references import RUN_ID, Wanted, check_sweep_or_trial, check_trial
 from lstm_sweep.search.actions.report import SweepReport
+from lstm_sweep.search.actions.rerun import Rerun
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.actions.transfers import AGAIN_S, download, send_data, unpack

@@ -9,23 +9,24 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from lstm_sweep.models.config import FIELDS, LIMITS, Config, check_field
-from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.models.config import FIELDS, LIMITS, check_field
+from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.network.checkpoint import keep_reported
 from lstm_sweep.models.rounds import epochs_after
 from lstm_sweep.models.strict_json import plain
-from lstm_sweep.search.device import Device
+from lstm_sweep.search.actions.references import Here, store_of_trial
 from lstm_sweep.search.driver.health import Watch
 from lstm_sweep.search.driver.inbox import Inbox
 from lstm_sweep.search.driver.lease import Lease, holder
 from lstm_sweep.search.driver.observer import SILENT, Observer, Viewer
 from lstm_sweep.search.driver.preflight import check_stored
 from lstm_sweep.search.driver.tasks import task_kind_of_run
-from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
+from lstm_sweep.search.engines import open_engine
+from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost, devices
 from lstm_sweep.search.process.signals import Interrupted, Interrupts
-from lstm_sweep.search.store import journal
+from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.journal import Journal, versions
 from lstm_sweep.search.store.reader import TrialRecord
@@ -61,6 +62,19 @@ class Comparison:
     #: largest absolute difference of two values of one metric; infinite if one of them is none
     max_difference: float
     first_difference: dict[str, Any] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON can hold of it: an infinite difference is null."""
+        first = self.first_difference
+        return vars(self) | {
+            "max_difference": plain(self.max_difference),
+            "first_difference": first and {name: _in_json(value) for name, value in first.items()},
+        }
+
+
+def _in_json(value: Any) -> Any:
+    """A value as JSON can hold it: `nan` and `inf` as text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def compare(
@@ -117,59 +131,78 @@ FROM_OUTSIDE = (Outcome.OUT_OF_TIME, Outcome.STOPPED, Outcome.LOST)
 FAILURES = [one for one in Outcome if not one.ranks and one is not Outcome.LOST]
 
 
-def changed_versions(record: TrialRecord) -> dict[str, tuple[str, str]]:
-    """Packages whose version is not that of the first run: (then, now)."""
-    now = versions()
-    return {
-        name: (record.tags.get(f"{Tag.VERSION}{name}", "unknown"), version)
-        for name, version in now.items()
-        if record.tags.get(f"{Tag.VERSION}{name}", "unknown") != version
-    }
-
-
-def changed_device(tags: Mapping[str, str], device: Device) -> tuple[str, str] | None:
-    """What the first run, with these tags, computed on, and the device now, if they differ."""
-    then, now = tags.get(Tag.DEVICE, "unknown"), device.kind
-    return (then, now) if then != now else None
+#: in a comparison, what something was, and what it is now
+Change: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Rerun:
-    """A trial trained again."""
+    """What has come out when a trial was trained again."""
 
-    record: TrialRecord
-    run_id: str
-    ended: Ended
-    comparison: Comparison
-    #: fields that were changed on purpose: (then, now)
-    variation: dict[str, tuple[Any, Any]]
-    versions: dict[str, tuple[str, str]]
-    #: if it is another one: (then, now)
-    device: tuple[str, str] | None
+    #: ID of the trial, and of the new run
+    trial: str
+    rerun_run_id: str
+    #: `identical`, `within_tolerance` or `different`
+    verdict: str
+    #: epochs that both runs have
+    epochs_compared: float
+    #: largest absolute difference of two values of a metric; None if one of them is no number
+    max_difference: float | None
+    #: `epoch`, `metric`, `was` and `is` of the first difference; None without one
+    first_difference: Change | None
+    #: fields that were changed on purpose
+    variation: Mapping[str, Change]
+    #: packages with another version than then
+    changed_versions: Mapping[str, Change]
+    #: kind of device, if it is another one
+    changed_device: Change | None
+    #: how it has ended
+    outcome: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The rerun as `rerun --json` prints it; an infinite difference is null."""
-        first = self.comparison.first_difference
-        return {
-            "trial": self.record.trial.id,
-            "rerun_run_id": self.run_id,
-            "verdict": self.comparison.verdict,
-            "epochs_compared": self.comparison.epochs_compared,
-            "max_difference": plain(self.comparison.max_difference),
-            "first_difference": first and {name: _in_json(value) for name, value in first.items()},
-            "variation": {k: {"was": a, "is": b} for k, (a, b) in self.variation.items()},
-            "changed_versions": {k: {"was": a, "is": b} for k, (a, b) in self.versions.items()},
-            "changed_device": self.device and dict(zip(("was", "is"), self.device, strict=True)),
-            "outcome": str(self.ended.outcome),
-        }
+        """The rerun as `rerun --json` prints it."""
+        return dict(vars(self))
 
-
-def _in_json(value: Any) -> Any:
-    """A value as JSON can hold it: `nan` and `inf` as text."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    @property
+    def is_different(self) -> bool:
+        """Whether the trial has come out otherwise, although nothing was changed on purpose."""
+        return self.verdict == "different" and not self.variation
 
 
 def rerun(
+    here: Here,
+    reference: str,
+    changes: Mapping[str, Any] | None = None,
+    on: str = "local",
+    template: str | None = None,
+    observer: Observer = SILENT,
+    interrupts: Interrupts | None = None,
+) -> Rerun:
+    """Train a trial again in a new run, and compare every metric of every round.
+
+    `changes` are other values of fields of its config, which make a variation. `template` is the
+    path of the user's own file, if the trial is about one. While it is trained, a store that does
+    not answer is waited for.
+
+    Raises:
+        InputError: there is no such trial, or its data or template are not what they were, or the
+            store does not answer at the beginning.
+        Interrupted: `interrupts` says that an end is wanted.
+        StoreError: the store has failed in a way that waiting does not resolve.
+    """
+    changes = {} if changes is None else changes
+    if not (isinstance(changes, Mapping) and all(isinstance(name, str) for name in changes)):
+        raise InputError(f"--set is {shown(changes)}: expected a mapping of fields to values")
+    with open_engine(on, workers=1) as engine:
+        store = store_of_trial(reference, here.settings)
+        record = reader.find_trial(store, reference)
+        task_kind_of_run(record.tags).check_rerun(record, changes, template, devices(engine))
+        return train_again(
+            store, record, engine, changes, template, observer=observer, interrupts=interrupts
+        )
+
+
+def train_again(
     store: Store,
     record: TrialRecord,
     engine: Engine,
@@ -179,18 +212,10 @@ def rerun(
     observer: Observer = SILENT,
     interrupts: Interrupts | None = None,
 ) -> Rerun:
-    """Train a trial again in a new run, and compare every metric of every round.
-
-    `file` is the user's own file that the trial is about, where one was named. Once the new run is
-    to be created, a store that does not answer is waited for.
-
-    Raises:
-        Interrupted: `interrupts` says that an end is wanted.
-        StoreError: the store has failed in a way that waiting does not resolve.
-    """
+    """Train a trial again on an engine; `file` is the user's own that it is about, if named."""
     first = record.trial
     config = first.config.evolve(**changes)
-    variation = _variation(first.config, config)
+    variation = _changes(first.config.to_dict(), config.to_dict())
     _check_proposed(store, record, file)
     if not engine.slots:
         raise InputError("found no slot that is free on any node, expected one")
@@ -227,21 +252,23 @@ def rerun(
             comparison, ended = again.run(job, task.params(config))
         finally:
             lease.release()
+    now = versions()
+    then = {name: record.tags.get(f"{Tag.VERSION}{name}", "unknown") for name in now}
+    was_on = {"device": record.tags.get(Tag.DEVICE, "unknown")}
     return Rerun(
-        record,
-        run_id,
-        ended,
-        comparison,
-        variation,
-        changed_versions(record),
-        changed_device(record.tags, device),
+        trial=first.id,
+        rerun_run_id=run_id,
+        **comparison.to_dict(),
+        variation=variation,
+        changed_versions=_changes(then, now),
+        changed_device=_changes(was_on, {"device": device.kind}).get("device"),
+        outcome=str(ended.outcome),
     )
 
 
-def _variation(was: Config, now: Config) -> dict[str, tuple[Any, Any]]:
-    """Fields of a config that were changed: (then, now)."""
-    pairs = zip(was.to_dict().items(), now.to_dict().values(), strict=True)
-    return {name: (value, other) for (name, value), other in pairs if value != other}
+def _changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Change]:
+    """What is not what it was, by its name."""
+    return {k: {"was": was[k], "is": now[k]} for k in was if was[k] != now[k]}
 
 
 def close_left_open(store: Store, record: TrialRecord) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search.actions import models, references
+from lstm_sweep.search.actions import references, rerun
 from lstm_sweep.search.actions.errors import SweepExistsError
 from lstm_sweep.search.actions.lifecycle import SweepFailedError
 from lstm_sweep.search.actions.local import Local
@@ -67,7 +67,7 @@ class Requests:
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
     monkeypatch.setattr(references, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
-    monkeypatch.setattr(models, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
+    monkeypatch.setattr(rerun, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
     return Requests(monkeypatch)
 
 

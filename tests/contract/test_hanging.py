@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.actions.rerun import rerun
+from lstm_sweep.search.actions.rerun import train_again
 from lstm_sweep.search.driver import health
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.trial import Computing, Ended, Job, Message, Outcome, RoundDone, Slot
 from tests.fakes import ScriptedEngine
@@ -68,10 +69,10 @@ def test_so_is_a_rerun_that_never_says_anything(
     [record] = reader.trials(store, "s")
     monkeypatch.setattr(health, "IDLE_S", 2.0)
     engine = Frozen((Slot(0),))
-    again = rerun(store, record, engine, {})
-    assert again.ended and again.ended.outcome is Outcome.HUNG
-    assert WHY.fullmatch(again.ended.reason)
-    assert again.comparison.verdict == "different"
+    again = train_again(store, record, engine, {})
+    assert again.outcome == Outcome.HUNG
+    assert WHY.fullmatch(store.tags(again.rerun_run_id)[Tag.REASON])
+    assert again.verdict == "different"
     assert not Path(f"/proc/{engine.frozen}").exists()
 
 

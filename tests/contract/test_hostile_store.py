@@ -196,7 +196,6 @@ def test_no_tag_of_a_trial_stops_others(stored: Stored, wrong: list[str | None])
             own_templates.read(record.tags, None)
             rerun._check_proposed(store, record, None)
             CorpusTask.of_trial(record, record.trial.config, None, DEVICE)
-            rerun.changed_device(record.tags, DEVICE)
 
         taken += answered(read)
     assert 0 < taken < len(bad) / 2  # as tags that nothing hangs on

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search import cli
+from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.actions.models import Exported
 from lstm_sweep.search.process.new_paths import new_folder
 from lstm_sweep.search.service import bundles
 from lstm_sweep.search.store.registry import Version

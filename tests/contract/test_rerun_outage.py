@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.actions.rerun import rerun
+from lstm_sweep.search.actions.rerun import train_again
 from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.engines.base import SlotLost
@@ -24,7 +24,7 @@ from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone, Slot
+from lstm_sweep.search.values.trial import RoundDone, Slot
 from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
@@ -94,12 +94,12 @@ def test_a_rerun_waits_for_a_server_that_is_down_for_a_while(
     restart = threading.Thread(target=server.start)
     engine = ScriptedEngine(LOSSES, watch=killing(server))
     observer = Listening(at_outage=restart.start)
-    again = rerun(store, record, engine, {}, observer=observer)
+    again = train_again(store, record, engine, {}, observer=observer)
     restart.join()
     assert observer.waits
-    assert again.comparison.verdict == "identical"
+    assert again.verdict == "identical"
     assert reruns(store) == [("FINISHED", "complete", "")]
-    assert store.history(again.run_id, "val_loss") == dict(enumerate(LOSSES[0], start=1))
+    assert store.history(again.rerun_run_id, "val_loss") == dict(enumerate(LOSSES[0], start=1))
     assert store.wait_for_answer is None
 
 
@@ -113,7 +113,7 @@ def test_ctrl_c_ends_a_rerun_whose_server_is_down_and_the_next_one_closes_its_ru
     observer = Listening(at_outage=lambda: os.kill(os.getpid(), signal.SIGINT))
     shield = Shield()
     with pytest.raises(Interrupted) as caught, shield.up():
-        rerun(store, record, engine, {}, observer=observer, interrupts=shield)
+        train_again(store, record, engine, {}, observer=observer, interrupts=shield)
     assert caught.value.code == 130
     assert "was left open" in observer.told[-1]
 
@@ -124,7 +124,7 @@ def test_ctrl_c_ends_a_rerun_whose_server_is_down_and_the_next_one_closes_its_ru
         {"sweep.phase": "rerun"} | Lease(store, "").tag,
         reader.sweeps(store)[0].info.run_id,
     )
-    rerun(store, record, ScriptedEngine(LOSSES), {})
+    train_again(store, record, ScriptedEngine(LOSSES), {})
     ended = [
         ("FAILED", "lost", "its process ended without closing it"),
         ("FINISHED", "complete", ""),
@@ -147,11 +147,10 @@ def test_a_rerun_whose_slot_is_lost_while_the_store_is_away_is_lost(
 
     monkeypatch.setattr(Journal, "log_config", log_late)
     cluster = ScriptedCluster(LOSSES, (SLOT,), {1: [(SLOT, GONE)]})
-    again = rerun(store, record, cluster, {})
-    assert again.ended == Ended(Outcome.LOST, GONE.reason)
-    assert again.comparison.verdict == "different"
-    assert again.comparison.first_difference
-    assert again.comparison.first_difference["metric"] == "epochs"
+    again = train_again(store, record, cluster, {})
+    assert again.verdict == "different"
+    assert again.first_difference
+    assert again.first_difference["metric"] == "epochs"
     assert reruns(store) == [("FAILED", "lost", GONE.reason)]
     assert cluster.started == []
 
@@ -186,7 +185,7 @@ def test_a_rerun_that_a_full_disk_ends_is_closed_if_there_is_space_again(
         store.client = Full(client)
 
     with pytest.raises(StoreError, match="no space left"):
-        rerun(store, record, Freed(LOSSES, watch=fill), {})
+        train_again(store, record, Freed(LOSSES, watch=fill), {})
     [(status, outcome, reason)] = reruns(store)
     assert (status, outcome) == ("FINISHED", "stopped")
     assert reason and "no space left" in reason

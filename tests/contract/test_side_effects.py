@@ -19,7 +19,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.export import export
+from lstm_sweep.search.actions.export import write_bundle
 from lstm_sweep.search.engines.local import LocalEngine, find_gpus
 from lstm_sweep.search.process.isolated import call, stream
 from lstm_sweep.search.process.signals import SIGNALS
@@ -81,7 +81,7 @@ def test_sweeps_and_exports_in_threads_leave_the_process_as_it_was(
     def export_best(folder: Path, to: str = "best") -> dict[str, Any]:
         store = store_in(folder)
         record = reader.ranked(reader.trials(store, "s"))[0]
-        return export(store, record, folder / to, "keras")
+        return write_bundle(store, record, folder / to, "keras")
 
     store_in(folders[0])  # MLflow is imported
     with nothing_changed():

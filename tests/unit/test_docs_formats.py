@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import FIELDS, TrialConfig
-from lstm_sweep.search.actions.rerun import Comparison, Rerun
+from lstm_sweep.search.actions.rerun import Rerun
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.driver.state import SweepState
@@ -20,7 +20,7 @@ from lstm_sweep.search.store import settings
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
-from lstm_sweep.search.values.trial import Ended, Outcome, Trial
+from lstm_sweep.search.values.trial import Outcome, Trial
 from lstm_sweep.spaces.space import from_file
 from lstm_sweep.spaces.template.template import Template
 from tests.unit.documents import DOCS, FENCE, blocks, pages_of, rows, section, text_of
@@ -64,8 +64,9 @@ RECORD = TrialRecord(
     trial=Trial(sweep="book-1", number=7, config=TrialConfig(), seed=1), tags=Tags.of("", {})
 )
 RERUN = Rerun(
-    RECORD, "", Ended(Outcome.COMPLETE), Comparison("identical", 0, 0.0, None), {}, {}, None
-)
+    trial="", rerun_run_id="", verdict="identical", epochs_compared=0, max_difference=0.0,
+    first_difference=None, variation={}, changed_versions={}, changed_device=None, outcome="",
+)  # fmt: skip
 STATUS = SweepStatusReport(
     sweep="book-1", run_id="", state="running", why=None, trials={}, best=None, slots=None,
     submitted=datetime.now(UTC), started=None, eta_seconds=None,

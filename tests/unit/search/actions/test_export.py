@@ -31,7 +31,7 @@ def kept(to: Path, parity: dict[str, Any], *, unchecked: bool = False) -> dict[s
 
     kind = mock.Mock(bundle_writer=lambda store, record: write)
     with mock.patch.object(export, "task_kind_of_run", lambda tags: kind):
-        return export.export(mock.Mock(Store), RECORD, to, "keras", unchecked=unchecked)
+        return export.write_bundle(mock.Mock(Store), RECORD, to, "keras", unchecked=unchecked)
 
 
 @pytest.mark.parametrize(

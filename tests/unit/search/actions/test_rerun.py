@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.actions.rerun import (
     TOLERANCE,
     Comparison,
-    Rerun,
     Rounds,
     _check_proposed,
     compare,
@@ -25,7 +23,6 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces.template.template import Template
 
 FIRST: Rounds = [{"loss": 3.0, "val_loss": 2.0}, {"loss": 2.0, "val_loss": 1.0}]
@@ -48,10 +45,7 @@ FIRST: Rounds = [{"loss": 3.0, "val_loss": 2.0}, {"loss": 2.0, "val_loss": 1.0}]
 def test_an_infinite_difference_is_null_in_json_and_is_told(
     now: Rounds, first: dict[str, Any]
 ) -> None:
-    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
-    record: Any = SimpleNamespace(trial=trial)
-    again = Rerun(record, "run", Ended(Outcome.COMPLETE), compare(FIRST, now), {}, {}, None)
-    found = again.to_dict()
+    found = compare(FIRST, now).to_dict()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert (found["verdict"], found["max_difference"]) == ("different", None)
     assert found["first_difference"] == first

@@ -14,7 +14,7 @@ from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle, TemplateBundle
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import Alphabet
-from lstm_sweep.search.actions.models import Exported
+from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.cli import models
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings

@@ -12,7 +12,7 @@ import pytest
 from typing_extensions import override
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.actions import models, references
+from lstm_sweep.search.actions import references, rerun
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.driver import tasks
@@ -190,7 +190,7 @@ def settings(
     """A store, for a program that knows trees and has a scripted engine."""
     monkeypatch.setattr(tasks, "KINDS", (TreeTask, *tasks.KINDS))
     monkeypatch.setattr(reader, "KINDS", (TreeTask.runs, *reader.KINDS))
-    for module in (references, models):
+    for module in (references, rerun):
         monkeypatch.setattr(module, "open_engine", lambda name, **more: Growing({}))
     return load(workplace("trees"), {})
 
