@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +23,7 @@ from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.problem import SearchProblem, described
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.values.documents import Document, rounded
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.texts import about, budget_text, duration
 
@@ -31,40 +32,26 @@ PLACES = ("data", "template")
 
 
 @dataclass(frozen=True)
-class TypicalTrial:
+class TypicalTrial(Document):
     """A trial of the search whose cost is the median of those of drawn configs."""
 
     config: Config
     parameters: int
     #: seconds that it takes if it is trained to its end, and bytes of its arrays in training
-    seconds: float
+    seconds: float = field(metadata=rounded(1))
     memory_bytes: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """The trial as `launch --dry-run --json` prints it."""
-        return {
-            "config": self.config.to_dict(),
-            "parameters": self.parameters,
-            "seconds": round(self.seconds, 1),
-            "memory_bytes": self.memory_bytes,
-        }
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(Document):
     """Trials that a budget buys, and seconds that they take; None if nobody knows."""
 
     trials: int | None
-    seconds: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The budget as `launch --dry-run --json` prints it."""
-        seconds = None if self.seconds is None else round(self.seconds, 1)
-        return {"trials": self.trials, "seconds": seconds}
+    seconds: float | None = field(metadata=rounded(1))
 
 
 @dataclass(frozen=True, kw_only=True)
-class DryRun:
+class DryRun(Document):
     """What `launch` would do."""
 
     #: the spec as it is resolved
@@ -85,18 +72,6 @@ class DryRun:
         """The same with places as `named` names them."""
         files = {field: named(self.spec[field]) for field in PLACES if self.spec.get(field)}
         return replace(self, spec={**self.spec, **files}, notes=tuple(map(named, self.notes)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as `launch --dry-run --json` prints it."""
-        return {
-            "spec": dict(self.spec),
-            "slots": self.slots,
-            "configs": self.configs,
-            "refused": self.refused,
-            "typical": self.typical and self.typical.to_dict(),
-            "budget": self.budget.to_dict(),
-            "notes": list(self.notes),
-        }
 
     def lines(self) -> Iterator[str]:
         """What a sweep would do, in lines for people: what matters most first."""

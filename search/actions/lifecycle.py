@@ -32,6 +32,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.values.documents import SAID, Document
 from lstm_sweep.search.values.spec import CHANGEABLE, OPTIONS, SweepSpec
 from lstm_sweep.spaces.dimension import ByCorpus
 
@@ -45,22 +46,18 @@ class SweepFailedError(StoreError):
 
 
 @dataclass(frozen=True)
-class StoppedSweep:
+class StoppedSweep(Document):
     """A sweep that was asked to end, and has ended."""
 
     sweep: str
     run_id: str
     state: str
     #: whether it had ended before it was asked
-    had_ended: bool
+    had_ended: bool = dataclasses.field(metadata=SAID)
     #: what to do so that it goes on; empty if this version cannot
-    advice: str
+    advice: str = dataclasses.field(metadata=SAID)
     #: trials that are left as they are, since they cannot be read, and why
-    left_out: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The sweep as `stop --json` prints it."""
-        return {"sweep": self.sweep, "run_id": self.run_id, "state": self.state}
+    left_out: tuple[str, ...] = dataclasses.field(default=(), metadata=SAID)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,10 @@ from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import BASELINE
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import WHOLE, Tag, count, finite
+from lstm_sweep.search.values.documents import OMITTED, Document
 
 #: in place of the state of a sweep that this version cannot read
 ANOTHER = "made by another version"
-#: fields of a sweep in a list that only people are told
-MORE = ("why", "wanted", "baselines")
 #: states in the store of sweeps that may go on by themselves, or wait for somebody
 UNFINISHED = ("queued", "running", "paused")
 
@@ -57,7 +56,7 @@ class Listing(Generic[AnyRow]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepRow:
+class SweepRow(Document):
     """A sweep in a list."""
 
     sweep: str
@@ -71,15 +70,11 @@ class SweepRow:
     #: path of the data or of the template, or name of a sample
     data: str | None
     #: why it is in this state; None if nothing says it
-    why: str | None = None
+    why: str | None = field(default=None, metadata=OMITTED)
     #: trials that it may have in all; None if that is not said
-    wanted: int | None = None
+    wanted: int | None = field(default=None, metadata=OMITTED)
     #: loss of each baseline, nats
-    baselines: Mapping[str, float] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The sweep as `sweeps --json` prints it."""
-        return {name: value for name, value in vars(self).items() if name not in MORE}
+    baselines: Mapping[str, float] = field(default_factory=dict, metadata=OMITTED)
 
 
 @dataclass(frozen=True)

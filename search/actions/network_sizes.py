@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +17,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule, Verdict, parameters_of
 from lstm_sweep.search.driver.preflight import check_space
+from lstm_sweep.search.values.documents import SAID, Document
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.dimension import Value
 from lstm_sweep.spaces.space import LISTABLE
@@ -29,7 +30,7 @@ SIZE_FIELDS = ("direction", "layers", "layer_size", "embedding_size")
 
 
 @dataclass(frozen=True)
-class NetworkSize:
+class NetworkSize(Document):
     """A network, compared with the size rule."""
 
     direction: str
@@ -55,17 +56,13 @@ class NetworkSize:
             found.reason,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """The network as `size --json` prints it."""
-        return dict(vars(self))
-
 
 @dataclass(frozen=True, kw_only=True)
-class SizeReport:
+class SizeReport(Document):
     """Sizes of the networks of a space, compared with the size rule."""
 
     #: what was found out about the corpus, for people
-    corpus: str
+    corpus: str = field(metadata=SAID)
     training_symbols: int
     alphabet: int
     #: share of the validation symbols that training data do not have, which are not scored
@@ -82,27 +79,7 @@ class SizeReport:
     #: all of them by size, or the smallest and the largest if they are too many
     networks: tuple[NetworkSize, ...]
     #: why a sweep would refuse this space; empty if it would not
-    refused: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as `size --json` prints it."""
-        return {
-            "training_symbols": self.training_symbols,
-            "alphabet": self.alphabet,
-            "unknown_share": self.unknown_share,
-            "low": self.low,
-            "high": self.high,
-            "fewest": self.fewest,
-            "most": self.most,
-            "structures": self.structures,
-            "admitted": self.admitted,
-            "networks": [one.to_dict() for one in self.networks],
-        }
-
-    def document(self) -> dict[str, Any]:
-        """All of it as a service tells it: also what is said to people."""
-        said = {"corpus": self.corpus, "refused": self.refused}
-        return self.to_dict() | said
+    refused: str = field(default="", metadata=SAID)
 
 
 def size(spec: SweepSpec) -> SizeReport:

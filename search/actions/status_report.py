@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from typing_extensions import override
+
 from lstm_sweep.search.actions.references import Here, store_of_sweep
 from lstm_sweep.search.actions.sweep_result import BestTrial
 from lstm_sweep.search.driver import lease
@@ -18,6 +20,7 @@ from lstm_sweep.search.store.journal import DRIVER_DIED
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import MOST_SECONDS, Tag, Tags
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.documents import Document
 from lstm_sweep.search.values.trial import Outcome
 
 #: in place of `running` if the sweep's driver has died
@@ -29,7 +32,7 @@ FOLLOW_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepStatusReport:
+class SweepStatusReport(Document):
     """The state of a sweep."""
 
     sweep: str
@@ -55,20 +58,10 @@ class SweepStatusReport:
         """Whether it may change by itself."""
         return self.state in ("queued", "running", "paused")
 
+    @override
     def to_dict(self) -> dict[str, Any]:
         """The sweep as `status --json` prints it; times in ISO 8601, UTC."""
-        return {
-            "sweep": self.sweep,
-            "run_id": self.run_id,
-            "state": self.state,
-            "why": self.why,
-            "trials": dict(self.trials),
-            "best": self.best and self.best.to_dict() | {"running": self.best.running},
-            "slots": self.slots,
-            "submitted": self.submitted.isoformat(),
-            "started": self.started and self.started.isoformat(),
-            "eta_seconds": self.eta_seconds,
-        }
+        return self.document()
 
 
 def status(here: Here, name: str) -> SweepStatusReport:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from typing_extensions import override
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.actions.references import Here, store_of_sweep
@@ -19,12 +21,13 @@ from lstm_sweep.search.store.curves import confirmed_of
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.documents import OMITTED, SAID, Document, rounded
 from lstm_sweep.search.values.stop_reason import DONE, SweepStatus
 from lstm_sweep.search.values.trial import Outcome, Trial
 
 
 @dataclass(frozen=True)
-class BestTrial:
+class BestTrial(Document):
     """The trial of a sweep with the lowest loss."""
 
     trial: str
@@ -35,17 +38,7 @@ class BestTrial:
     bits_per_symbol: float | None
     config: Config
     #: whether it runs still, so that the loss is that of its best round so far
-    running: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """The trial as `launch --json` prints it."""
-        return {
-            "trial": self.trial,
-            "run_id": self.run_id,
-            "val_loss": self.val_loss,
-            "bits_per_symbol": self.bits_per_symbol,
-            "config": self.config.to_dict(),
-        }
+    running: bool = field(default=False, metadata=SAID)
 
     @classmethod
     def of(cls, record: TrialRecord) -> BestTrial | None:
@@ -70,7 +63,7 @@ class BestTrial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepResult:
+class SweepResult(Document):
     """The result of a sweep."""
 
     sweep: str
@@ -78,7 +71,7 @@ class SweepResult:
     #: a `SweepStatus` once it has ended, else `queued`, `running` or `broken off`
     state: str
     #: why it has ended, a sentence; empty if it has not
-    why: str
+    why: str = field(metadata=SAID)
     #: trials that have ended, by outcome
     trials: Mapping[str, int]
     #: while it runs, also by the rounds of a trial that has not ended
@@ -87,19 +80,19 @@ class SweepResult:
     confirmed: tuple[Confirmed, ...]
     #: loss of each baseline, nats
     baselines: Mapping[str, float]
+    #: share of the validation symbols that training data do not have, which are not scored
+    unknown_share: float = 0.0
     #: how long it was driven, in all
-    seconds: float
+    seconds: float = field(metadata=rounded(3))
     #: where the time of its slots went; None if a version has ended it that did not say
     time: TimeSpent | None
     #: why the best config was not trained again, if the budget was too small
-    omitted: str = ""
-    #: share of the validation symbols that training data do not have, which are not scored
-    unknown_share: float = 0.0
+    omitted: str = field(default="", metadata=SAID)
     #: whether the store did not answer at the end, so that runs may be open, which `resume` closes
-    left_open: bool = False
+    left_open: bool = field(default=False, metadata=OMITTED)
     #: a sentence if nothing was run, since the sweep is finished: what it has spent, and what it
     #: takes to go on
-    unchanged: str = ""
+    unchanged: str = field(default="", metadata=OMITTED)
 
     @property
     def has_ended(self) -> bool:
@@ -131,29 +124,13 @@ class SweepResult:
             left_open=state.left_open,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """The sweep as `launch --json` prints it."""
-        return {
-            "sweep": self.sweep,
-            "run_id": self.run_id,
-            "state": str(self.state),
-            "trials": dict(self.trials),
-            "best": self.best and self.best.to_dict(),
-            "confirmed": [one.to_dict() for one in self.confirmed],
-            "baselines": dict(self.baselines),
-            "unknown_share": self.unknown_share,
-            "seconds": round(self.seconds, 3),
-            "time": self.time and self.time.to_dict(),
-        }
-
+    @override
     def document(self) -> dict[str, Any]:
-        """The sweep as a service tells it: also what is said of it to people."""
         confirmed = [
             one.to_dict() | {"first_loss": one.first_loss, "above": one.above}
             for one in self.confirmed
         ]
-        said = {"why": self.why, "omitted": self.omitted}
-        return self.to_dict() | {"confirmed": confirmed} | said
+        return super().document() | {"confirmed": confirmed}
 
 
 def result(here: Here, name: str) -> SweepResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import operator
@@ -17,9 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.field_checks import LARGEST
+from lstm_sweep.search.actions.dry_run import DryRun
+from lstm_sweep.search.actions.lifecycle import StoppedSweep
+from lstm_sweep.search.actions.listings import SweepRow
+from lstm_sweep.search.actions.network_sizes import SizeReport
+from lstm_sweep.search.actions.status_report import SweepStatusReport
+from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.service.auth import LONGEST_TOKEN
 from lstm_sweep.search.service.problems import URN
-from lstm_sweep.search.service.queue import PRIORITIES
+from lstm_sweep.search.service.queue import PRIORITIES, QueuedSweep
+from lstm_sweep.search.service.reruns import Rerun
+from lstm_sweep.search.store.deletion import Freed
 from lstm_sweep.search.store.registry import LONGEST_NAME
 from lstm_sweep.search.values.documents import Document, fields_of
 from lstm_sweep.search.values.options import number
@@ -246,7 +255,7 @@ def _shown_as(kind: Any) -> Any:
         return model_of(kind)  # type: ignore[arg-type]
     if kind is datetime:
         return str
-    if kind is Config:
+    if kind is Config or dataclasses.is_dataclass(kind):
         return dict[str, Any]
     origin: Any = get_origin(kind)
     kinds: Any = tuple(_shown_as(one) for one in get_args(kind))
@@ -259,11 +268,15 @@ def _shown_as(kind: Any) -> Any:
     return origin[kinds] if origin else kind
 
 
-def list_of(name: str, rows: str, kind: Any, **more: Any) -> type[BaseModel]:
-    """Some rows, and what is said beside them."""
+def answer(name: str, kind: Any = None, /, **more: Any) -> type[BaseModel]:
+    """An answer with these fields, beside those of a `Document` of this kind."""
+    return create_model(name, __base__=model_of(kind) if kind else _Shown, **more)
+
+
+def rows_of(kind: Any) -> Any:
+    """Some `Document`s of this kind, as a field of an answer."""
     row: Any = model_of(kind)
-    fields: dict[str, Any] = {rows: (list[row], ...)} | more
-    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+    return list[row], ...
 
 
 class ProblemDocument(BaseModel):
@@ -322,118 +335,6 @@ class VersionMade(ExportMade):
     model_version: dict[str, Any]
 
 
-class Freed(_Shown):
-    """What was deleted, or would be."""
-
-    runs: int
-    bytes: int = Field(description="of files")
-    marked: int = Field(description="runs that a tracking server only lists as deleted")
-    kept: list[str] = Field(description="versions of registered models that stay")
-    left: int = Field(description="runs that the same request deletes next")
-
-
-class SweepDeleted(Freed):
-    """A sweep that was deleted, as `delete --json` prints it."""
-
-    sweep: str
-    keeps_best: bool
-
-
-class StorePruned(Freed):
-    """Sweeps that were deleted, as `prune --json` prints them."""
-
-    sweeps: list[SweepDeleted]
-    left_out: list[str]
-
-
-class SweepInList(_Shown):
-    """A sweep, as `sweeps --json` prints it."""
-
-    sweep: str
-    run_id: str
-    state: str
-    trials_done: int
-    best_val_loss: float | None
-    data: str | None
-
-
-class SweepList(_Shown):
-    """Some of the sweeps of the store, the newest first."""
-
-    sweeps: list[SweepInList]
-    left_out: list[str] = Field(description="a sentence for each run that cannot be read")
-    next_page: str | None = NEXT_PAGE
-
-
-class Best(_Shown):
-    """The trial of a sweep with the lowest loss."""
-
-    trial: str
-    run_id: str
-    val_loss: float | None
-    bits_per_symbol: float | None
-    config: dict[str, Any]
-    running: bool
-
-
-class SweepStatus(_Shown):
-    """The state of a sweep, as `status --json` prints it, and who has submitted it."""
-
-    sweep: str
-    run_id: str
-    state: str
-    why: str | None
-    trials: dict[str, int]
-    best: Best | None
-    slots: int | None
-    submitted: str
-    started: str | None
-    eta_seconds: float | None
-    owner: str | None = Field(description="null if it was launched without a service")
-
-
-class SweepOutcome(_Shown):
-    """The result of a sweep, or what it has so far, as `show --json` prints it.
-
-    `why` says why it has ended; it is empty until then.
-    """
-
-    sweep: str
-    run_id: str
-    state: str
-    trials: dict[str, int]
-    best: dict[str, Any] | None
-    confirmed: list[dict[str, Any]]
-    baselines: dict[str, float | None]
-    unknown_share: float = Field(
-        description="share of the validation targets that are unknown symbols"
-    )
-    seconds: float
-    time: dict[str, Any] | None
-    why: str
-    omitted: str = Field(description="why the best config was not trained again; may be empty")
-
-
-class _Ended(_Shown):
-    """What is said of a sweep that was asked to end."""
-
-    had_ended: bool = Field(description="whether it had ended before")
-    advice: str = Field(description="what to do so that it goes on; may be empty")
-    left_out: list[str]
-
-
-class Stopped(_Ended):
-    """A sweep that has ended."""
-
-    sweep: str
-    run_id: str
-    state: str
-
-
-class Paused(SweepStatus, _Ended):
-    """A sweep that waits."""
-
-
 class TrialRow(_Shown):
     """A trial, as `trials --json` prints it."""
 
@@ -478,75 +379,6 @@ class TrialShown(TrialRow):
     tags: dict[str, str] = Field(description="its device and the versions of packages")
 
 
-class TrialsCompared(_Shown):
-    """Two trials, or the best ones of sweeps, side by side, as `compare --json` prints them."""
-
-    first: TrialShown
-    second: TrialShown
-    differences: dict[str, list[Any]] = Field(description="fields that differ: first, second")
-    difference: float | None = Field(description="loss of the second less that of the first")
-    spread: float | None = Field(description="standard deviation over seeds, nats")
-    verdict: str
-    sweeps: list[SweepInList] = Field(description="those that were named in place of a trial")
-
-
-class NetworkShown(_Shown):
-    """A network, compared with the size rule."""
-
-    direction: str
-    layers: int
-    layer_size: int
-    embedding_size: int
-    parameters: int
-    per_symbol: float | None
-    admitted: bool
-    reason: str
-
-
-class Sizes(_Shown):
-    """Sizes of the networks of a space, as `size --json` prints them."""
-
-    training_symbols: int
-    alphabet: int
-    low: float = Field(description="parameters per training symbol; two million count at most")
-    high: float = Field(description="parameters per training symbol")
-    fewest: float = Field(description="parameters that are admitted in all")
-    most: float = Field(description="parameters that are admitted in all")
-    structures: int
-    admitted: int
-    networks: list[NetworkShown]
-    corpus: str = Field(description="what was found out about the corpus")
-    refused: str = Field(description="why a sweep would refuse the space; may be empty")
-
-
-class Typical(_Shown):
-    """A trial of a dry run whose cost is the median of those of drawn configs."""
-
-    config: dict[str, Any]
-    parameters: int
-    seconds: float
-    memory_bytes: int
-
-
-class Budget(_Shown):
-    """How many trials a dry run expects, and how long they take."""
-
-    trials: int | None
-    seconds: float | None
-
-
-class DryRun(_Shown):
-    """What a sweep would do, as `launch --dry-run --json` prints it."""
-
-    spec: dict[str, Any] = Field(description="the fields of the sweep, as they are resolved")
-    slots: int | None = Field(description="trials at once")
-    configs: int | None = Field(description="configs of the space; null: no end of them")
-    refused: float | None = Field(description="share of draws that the size rule turns down")
-    typical: Typical | None
-    budget: Budget
-    notes: list[str]
-
-
 class CorpusAnnounced(_Shown):
     """Whether a corpus is there; if it is not, it may be sent."""
 
@@ -571,3 +403,38 @@ class CorpusList(_Shown):
     """Uploaded corpora, by name."""
 
     corpora: list[CorpusShown]
+
+
+_NEXT: Any = str | None, NEXT_PAGE
+_LEFT_OUT: Any = list[str], Field(description="a sentence for each run that cannot be read")
+_LEFT: Any = int, Field(description="runs that the same request deletes next")
+_OWNER: Any = str | None, Field(description="null if it was launched without a service")
+
+#: answers that are made of values
+QUEUED, RERUN, SIZES, DRY_RUN, RESULT, STOPPED = map(
+    model_of, (QueuedSweep, Rerun, SizeReport, DryRun, SweepResult, StoppedSweep)
+)
+QUEUE = answer("Queue", queue=rows_of(QueuedSweep), next_page=_NEXT)
+SWEEPS = answer("SweepList", sweeps=rows_of(SweepRow), left_out=_LEFT_OUT, next_page=_NEXT)
+STATUS = answer("SweepStatus", SweepStatusReport, owner=_OWNER)
+PAUSED = answer(
+    "Paused",
+    SweepStatusReport,
+    owner=_OWNER,
+    had_ended=(bool, ...),
+    advice=(str, ...),
+    left_out=(list[str], ...),
+)
+DELETED = answer("SweepDeleted", Freed, sweep=(str, ...), keeps_best=(bool, ...), left=_LEFT)
+_SWEEPS_DELETED: Any = list[DELETED]  # type: ignore[valid-type]
+PRUNED = answer("StorePruned", Freed, sweeps=(_SWEEPS_DELETED, ...), left_out=_LEFT_OUT, left=_LEFT)
+COMPARED = answer(
+    "TrialsCompared",
+    first=(TrialShown, ...),
+    second=(TrialShown, ...),
+    differences=(dict[str, list[Any]], Field(description="fields that differ: first, second")),
+    difference=(float | None, Field(description="loss of the second less that of the first")),
+    spread=(float | None, Field(description="standard deviation over seeds, nats")),
+    verdict=(str, ...),
+    sweeps=rows_of(SweepRow),
+)

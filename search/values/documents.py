@@ -8,8 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-#: metadata of a field that documents do not have
-OMITTED = {"document": False}
+#: metadata of a field that no document has, and of one that only those of a service have, for
+#: those who print what it answers
+OMITTED, SAID = {"document": False}, {"said": True}
 
 
 def rounded(digits: int) -> dict[str, int]:
@@ -21,11 +22,12 @@ class Document:
     """A dataclass that is a document, but for fields that are `OMITTED`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The value as `--json` prints it, or a service answers with it."""
-        return {
-            field.name: _plain(getattr(self, field.name), field.metadata.get("digits"))
-            for field in fields_of(type(self))
-        }
+        """The value as `--json` prints it."""
+        return _document(self, said=False)
+
+    def document(self) -> dict[str, Any]:
+        """The value as a service answers with it."""
+        return _document(self, said=True)
 
 
 def fields_of(kind: type[Any]) -> list[dataclasses.Field[Any]]:
@@ -33,7 +35,15 @@ def fields_of(kind: type[Any]) -> list[dataclasses.Field[Any]]:
     return [one for one in dataclasses.fields(kind) if one.metadata.get("document", True)]
 
 
-def _plain(value: Any, digits: int | None = None) -> Any:
+def _document(value: Document, *, said: bool) -> dict[str, Any]:
+    return {
+        field.name: _plain(getattr(value, field.name), said, field.metadata.get("digits"))
+        for field in fields_of(type(value))
+        if said or "said" not in field.metadata
+    }
+
+
+def _plain(value: Any, said: bool, digits: int | None = None) -> Any:
     if isinstance(value, float) and digits is not None:
         return round(value, digits)
     if isinstance(value, datetime):
@@ -41,7 +51,9 @@ def _plain(value: Any, digits: int | None = None) -> Any:
     if isinstance(value, StrEnum):
         return str(value)
     if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _plain(one, said) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(one, said) for one in value]
+    if said and isinstance(value, Document):
+        return value.document()
     return value.to_dict() if hasattr(value, "to_dict") else value

@@ -17,10 +17,9 @@ from lstm_sweep.search.actions.listings import page_of
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import store_of_sweep
 from lstm_sweep.search.driver.resume import how_to_go_on
-from lstm_sweep.search.service import answers
-from lstm_sweep.search.service import schemas as shows
+from lstm_sweep.search.service import answers, schemas
 from lstm_sweep.search.service.auth import User, check_may_prioritise
-from lstm_sweep.search.service.queue import QueuedSweep, check_priority
+from lstm_sweep.search.service.queue import check_priority
 from lstm_sweep.search.service.schemas import (
     KEY_PATTERN,
     Changes,
@@ -48,7 +47,6 @@ from lstm_sweep.search.store.tags import Tags
 router = APIRouter(prefix=API, tags=["sweeps"])
 
 NONE = {404: "there is no such sweep"}
-QUEUE = shows.list_of("Queue", "queue", QueuedSweep, next_page=(str | None, shows.NEXT_PAGE))
 Key = Annotated[
     str | None,
     Header(
@@ -72,7 +70,7 @@ def status_of(site: Site, name: str) -> dict[str, Any]:
     status_code=201,
     summary="Queue a sweep",
     responses={
-        201: {"model": shows.SweepStatus, "headers": {"Location": {"schema": {"type": "string"}}}},
+        201: {"model": schemas.STATUS, "headers": {"Location": {"schema": {"type": "string"}}}},
         **refusals(
             {
                 404: "there is no such corpus",
@@ -98,7 +96,7 @@ async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key =
     return answers.document(made, 201, {"Location": f"{API}/sweeps/{made['sweep']}"})
 
 
-@router.get("/sweeps", summary="List sweeps", responses={200: {"model": shows.SweepList}})
+@router.get("/sweeps", summary="List sweeps", responses={200: {"model": schemas.SWEEPS}})
 async def sweeps(
     request: Request, site: TheSite, limit: Limit = SWEEPS, page: Page = ""
 ) -> Response:
@@ -113,7 +111,7 @@ async def sweeps(
     return answers.response(request, await site.answers.get(request, ("sweeps", limit, page), ask))
 
 
-@router.get("/queue", summary="Show the queue", responses={200: {"model": QUEUE}})
+@router.get("/queue", summary="Show the queue", responses={200: {"model": schemas.QUEUE}})
 async def queue(request: Request, site: TheSite, limit: Limit = ROWS, page: Page = "") -> Response:
     """Some of the sweeps that wait or run, in the order in which slots are given."""
 
@@ -127,7 +125,7 @@ async def queue(request: Request, site: TheSite, limit: Limit = ROWS, page: Page
 @router.get(
     "/sweeps/{sweep}",
     summary="Show the state of a sweep",
-    responses={200: {"model": shows.SweepStatus}, **refusals(NONE | {409: "it cannot be read"})},
+    responses={200: {"model": schemas.STATUS}, **refusals(NONE | {409: "it cannot be read"})},
 )
 async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The state of a sweep, and why it is in it."""
@@ -138,7 +136,7 @@ async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
 @router.get(
     "/sweeps/{sweep}/result",
     summary="Show the result of a sweep",
-    responses={200: {"model": shows.SweepOutcome}, **refusals(NONE | {409: "it cannot be read"})},
+    responses={200: {"model": schemas.RESULT}, **refusals(NONE | {409: "it cannot be read"})},
 )
 async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The result of a sweep as `launch` prints it, or its state and best trials until it ends."""
@@ -154,7 +152,7 @@ async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
     "/sweeps/{sweep}",
     summary="Reprioritise a sweep",
     responses={
-        200: {"model": shows.model_of(QueuedSweep)},
+        200: {"model": schemas.QUEUED},
         **refusals(NONE | {409: "it has ended"}),
     },
 )
@@ -177,7 +175,7 @@ async def prioritise(
 @router.post(
     "/sweeps/{sweep}/pause",
     summary="Pause a sweep",
-    responses={200: {"model": shows.Paused}, **refusals(NONE | {409: "it has ended"})},
+    responses={200: {"model": schemas.PAUSED}, **refusals(NONE | {409: "it has ended"})},
 )
 async def pause(sweep: SweepName, site: TheSite, user: TheUser, request: Request) -> Response:
     """Let a sweep wait, its trials checkpointed, until it is resumed."""
@@ -198,7 +196,7 @@ async def pause(sweep: SweepName, site: TheSite, user: TheUser, request: Request
     "/sweeps/{sweep}/resume",
     summary="Resume a sweep",
     responses={
-        200: {"model": shows.SweepStatus},
+        200: {"model": schemas.STATUS},
         **refusals(
             {
                 403: "templates are not allowed",
@@ -244,7 +242,7 @@ async def resume(
 @router.post(
     "/sweeps/{sweep}/stop",
     summary="Stop a sweep",
-    responses={200: {"model": shows.Stopped}, **refusals(NONE | {409: "it cannot be read"})},
+    responses={200: {"model": schemas.STOPPED}, **refusals(NONE | {409: "it cannot be read"})},
 )
 async def stop(sweep: SweepName, site: TheSite, user: TheUser, request: Request) -> Response:
     """End a sweep, and wait until it has ended; `resume` goes on with it."""
@@ -253,13 +251,7 @@ async def stop(sweep: SweepName, site: TheSite, user: TheUser, request: Request)
         site.check_may_change(user, sweep)
         return site.service.stop(sweep)
 
-    stopped = await site.answers.change(change, sweep)
-    more = {
-        "had_ended": stopped.had_ended,
-        "advice": stopped.advice,
-        "left_out": list(stopped.left_out),
-    }
-    return answers.document(stopped.to_dict() | more)
+    return answers.document((await site.answers.change(change, sweep)).document())
 
 
 async def _changed(site: Site, user: User, sweep: str, call: Callable[[], Any]) -> Response:
@@ -280,7 +272,7 @@ OnlySaid = Annotated[bool, Query(description="only say what would be deleted")]
     "/sweeps/{sweep}",
     summary="Delete a sweep",
     responses={
-        200: {"model": shows.SweepDeleted},
+        200: {"model": schemas.DELETED},
         **refusals({404: "there is no such sweep", 409: "it runs, waits, or cannot be read"}),
     },
 )
@@ -303,7 +295,7 @@ async def delete(
 @router.post(
     "/prune",
     summary="Delete sweeps that ended long ago",
-    responses={200: {"model": shows.StorePruned}},
+    responses={200: {"model": schemas.PRUNED}},
 )
 async def prune(body: PruneSubmission, site: TheSite, user: TheUser, request: Request) -> Response:
     """Delete the user's own sweeps that ended long ago, or all of them but their best trials.
@@ -324,7 +316,7 @@ async def prune(body: PruneSubmission, site: TheSite, user: TheUser, request: Re
 @router.post(
     "/sizes",
     summary="Ask the size rule about networks",
-    responses={200: {"model": shows.Sizes}, **refusals({404: "there is no such corpus"})},
+    responses={200: {"model": schemas.SIZES}, **refusals({404: "there is no such corpus"})},
 )
 async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
     """Sizes of the networks of a space, compared with the size rule on the data."""
@@ -340,7 +332,7 @@ async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
     "/dry-runs",
     summary="Say what a sweep would do",
     responses={
-        200: {"model": shows.DryRun},
+        200: {"model": schemas.DRY_RUN},
         **refusals(
             {
                 403: "templates are not allowed",
@@ -355,7 +347,7 @@ async def dry_run(body: SweepSubmission, site: TheSite) -> Response:
     fields = body.sent()
     check_priority(fields.pop("priority", 0))
     found = await site.answers.read_corpus(partial(dry_run_of, site, fields))
-    return answers.document(found.to_dict())
+    return answers.document(found.document())
 
 
 def dry_run_of(site: Site, fields: Mapping[str, Any]) -> DryRun:

@@ -17,10 +17,9 @@ from lstm_sweep.search.actions.references import TRIAL, store_of_trial
 from lstm_sweep.search.actions.rerun import field_changes
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.engines import check_engine
-from lstm_sweep.search.service import answers
-from lstm_sweep.search.service import schemas as shows
+from lstm_sweep.search.service import answers, schemas
 from lstm_sweep.search.service.auth import User
-from lstm_sweep.search.service.reruns import ID, Rerun, Wanted, checked
+from lstm_sweep.search.service.reruns import ID, Wanted, checked
 from lstm_sweep.search.service.schemas import (
     ExportSubmission,
     RerunSubmission,
@@ -59,7 +58,7 @@ RerunId = Annotated[
     "/sweeps/{sweep}/trials",
     summary="List the trials of a sweep",
     responses={
-        200: {"model": shows.TrialList},
+        200: {"model": schemas.TrialList},
         **refusals({404: "there is no such sweep", 409: "it cannot be read"}),
     },
 )
@@ -98,7 +97,7 @@ async def _show(reference: str, request: Request, site: Site) -> Response:
 @router.get(
     "/sweeps/{sweep}/trials/{number}",
     summary="Show a trial",
-    responses={200: {"model": shows.TrialShown}, **refusals(NONE)},
+    responses={200: {"model": schemas.TrialShown}, **refusals(NONE)},
 )
 async def show(sweep: SweepName, number: Number, request: Request, site: TheSite) -> Response:
     """One trial, round by round."""
@@ -108,7 +107,7 @@ async def show(sweep: SweepName, number: Number, request: Request, site: TheSite
 @router.get(
     "/runs/{run}",
     summary="Show the trial of a run",
-    responses={200: {"model": shows.TrialShown}, **refusals(NONE)},
+    responses={200: {"model": schemas.TrialShown}, **refusals(NONE)},
 )
 async def run(run: RunId, request: Request, site: TheSite) -> Response:
     """One trial by its run, round by round; reruns are found so too."""
@@ -130,7 +129,7 @@ Reference = Annotated[
 @router.get(
     "/compare",
     summary="Show two trials, or the best ones of sweeps, side by side",
-    responses={200: {"model": shows.TrialsCompared}, **refusals(NONE)},
+    responses={200: {"model": schemas.COMPARED}, **refusals(NONE)},
 )
 async def compare(first: Reference, other: Reference, request: Request, site: TheSite) -> Response:
     """What differs in their configs and curves, and which one is better."""
@@ -169,7 +168,7 @@ async def _rerun(reference: str, body: RerunSubmission | None, site: Site, user:
 
 
 ACCEPTED: dict[int | str, dict[str, Any]] = {
-    202: {"model": shows.model_of(Rerun), "headers": {"Location": {"schema": {"type": "string"}}}}
+    202: {"model": schemas.RERUN, "headers": {"Location": {"schema": {"type": "string"}}}}
 }
 
 
@@ -206,7 +205,7 @@ async def rerun_of_run(
 @router.get(
     "/reruns/{rerun}",
     summary="Show a rerun",
-    responses={200: {"model": shows.model_of(Rerun)}, **refusals({404: "there is no such rerun"})},
+    responses={200: {"model": schemas.RERUN}, **refusals({404: "there is no such rerun"})},
 )
 async def rerun_shown(rerun: RerunId, request: Request, site: TheSite) -> Response:
     """Whether a rerun has ended, and what it has found."""
@@ -293,10 +292,10 @@ async def make(
 
 
 MADE: dict[int | str, dict[str, Any]] = {
-    201: {"model": shows.ExportMade},
+    201: {"model": schemas.ExportMade},
     **MAKING,
 }
-VERSION: dict[int | str, dict[str, Any]] = {201: {"model": shows.VersionMade}, **MAKING}
+VERSION: dict[int | str, dict[str, Any]] = {201: {"model": schemas.VersionMade}, **MAKING}
 
 
 async def _best(sweep: SweepName) -> str:
