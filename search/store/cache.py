@@ -143,8 +143,8 @@ class SharedStore(MlflowStore):
         """The runs of a sweep, whose trials are to be read after them."""
         known = self._run_of.get(tags[Tag.NAME])
         run = self.run(known) if known else None
-        is_it = run is not None and tags.items() <= run.data.tags.items()
-        sweeps = [run] if is_it else super().runs(tags)
+        sweeps: list[Any] = [run] if run and tags.items() <= run.data.tags.items() else []
+        sweeps = sweeps or super().runs(tags)
         if len(sweeps) == 1:
             self._run_of[tags[Tag.NAME]] = sweeps[0].info.run_id
         trials = [("trials", run.info.run_id) for run in sweeps]
