@@ -9,16 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from lstm_sweep import _tables
 from lstm_sweep._progress import drive, observer_of
 from lstm_sweep._sweep import Sweep, how_to_go_on, warn_of_left_out
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.field_checks import path_text
-from lstm_sweep.search.values.spec import OPTIONS, SweepSpec
+from lstm_sweep.search.values.spec import OPTIONS, SweepSpec, ray_address
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lstm_sweep.search.actions.remote import Actions, Remote
+    from lstm_sweep.search.actions.remote import Actions
     from lstm_sweep.search.store.settings import Settings
 
 
@@ -140,23 +141,7 @@ def launch(
             used; the message says what was expected
         StoreError: the store has failed while the sweep ran
     """
-    from lstm_sweep.search.actions.local import Local
-
-    return launch_by(Local(settings_of(store)), fields, progress, address)
-
-
-def launch_by(
-    actions: Actions, fields: SweepFields, progress: bool | None, address: str | None = None
-) -> Sweep:
-    """Run a sweep here, or by a service; see `launch`."""
-    from lstm_sweep.search.values.spec import ray_address
-
-    spec = spec_of(fields)
-    cluster, observer = ray_address(address, spec.on), observer_of(progress)
-    result = drive(
-        lambda interrupts: actions.launch(spec, observer, interrupts, cluster), advice=how_to_go_on
-    )
-    return Sweep(result.sweep, actions)
+    return _here(store)._run(fields, progress, address)
 
 
 def sweep(name: str, *, store: StoreLike = None) -> Sweep:
@@ -170,11 +155,7 @@ def sweep(name: str, *, store: StoreLike = None) -> Sweep:
         InputError: there is none, or the store does not answer
         StoreError: the store fails once it has answered
     """
-    from lstm_sweep.search.actions.local import Local
-
-    found = Sweep(name, Local(settings_of(store)))
-    found.status()
-    return found
+    return _here(store).sweep(name)
 
 
 def sweeps(*, store: StoreLike = None) -> pd.DataFrame:
@@ -189,18 +170,7 @@ def sweeps(*, store: StoreLike = None) -> pd.DataFrame:
         InputError: the store does not answer
         StoreError: the store fails once it has answered
     """
-    from lstm_sweep.search.actions.local import Local
-
-    return sweeps_of(Local(settings_of(store)))
-
-
-def sweeps_of(actions: Actions) -> pd.DataFrame:
-    """All sweeps of a store; see `sweeps`."""
-    from lstm_sweep import _tables
-
-    listing = actions.sweeps()
-    warn_of_left_out(listing.left_out)
-    return _tables.sweeps(listing.to_list())
+    return _here(store).sweeps()
 
 
 def prune(
@@ -225,25 +195,14 @@ def prune(
         InputError: a value cannot be, or the store does not answer
         StoreError: the store fails once it has answered
     """
+    return _here(store).prune(older_than_days=older_than_days, keep_best=keep_best, dry_run=dry_run)
+
+
+def _here(store: StoreLike) -> Service:
+    """What runs sweeps in this process, with the methods of a service."""
     from lstm_sweep.search.actions.local import Local
 
-    return prune_by(
-        Local(settings_of(store)), older_than_days, keep_best=keep_best, dry_run=dry_run
-    )
-
-
-def prune_by(
-    actions: Actions, older_than_days: float, *, keep_best: bool, dry_run: bool
-) -> pd.DataFrame:
-    """Delete sweeps of a store; see `prune`."""
-    from lstm_sweep import _tables
-
-    if isinstance(older_than_days, bool) or not isinstance(older_than_days, int | float):
-        found = shown(older_than_days)
-        raise InputError(f"prune: older_than_days is {found}: expected a number of days")
-    listing = actions.prune(older_than_days * 24 * 3600, keep_best=keep_best, dry_run=dry_run)
-    warn_of_left_out(listing.left_out)
-    return _tables.pruned([one.to_dict() for one in listing.sweeps])
+    return Service(Local(settings_of(store)))
 
 
 def spec_of(fields: Mapping[str, Any]) -> SweepSpec:
@@ -316,7 +275,7 @@ class Service:
     Each may raise `StoreError` if the service does not answer for a while.
     """
 
-    def __init__(self, actions: Remote) -> None:
+    def __init__(self, actions: Actions) -> None:
         self._actions = actions
 
     def __repr__(self) -> str:
@@ -327,7 +286,16 @@ class Service:
 
         Ctrl-C ends the waiting alone; `sweep(NAME).stop()` ends the sweep.
         """
-        return launch_by(self._actions, fields, progress)
+        return self._run(fields, progress)
+
+    def _run(self, fields: SweepFields, progress: bool | None, address: str | None = None) -> Sweep:
+        spec = spec_of(fields)
+        cluster, observer = ray_address(address, spec.on), observer_of(progress)
+        result = drive(
+            lambda interrupts: self._actions.launch(spec, observer, interrupts, cluster),
+            advice=how_to_go_on,
+        )
+        return Sweep(result.sweep, self._actions)
 
     def sweep(self, name: str) -> Sweep:
         """The sweep of this name; as `lstm_sweep.sweep`."""
@@ -337,10 +305,18 @@ class Service:
 
     def sweeps(self) -> pd.DataFrame:
         """All sweeps, the newest first; as `lstm_sweep.sweeps`."""
-        return sweeps_of(self._actions)
+        listing = self._actions.sweeps()
+        warn_of_left_out(listing.left_out)
+        return _tables.sweeps(listing.to_list())
 
     def prune(
         self, *, older_than_days: float, keep_best: bool = False, dry_run: bool = False
     ) -> pd.DataFrame:
         """Delete sweeps of yours that ended long ago; as `lstm_sweep.prune`."""
-        return prune_by(self._actions, older_than_days, keep_best=keep_best, dry_run=dry_run)
+        if isinstance(older_than_days, bool) or not isinstance(older_than_days, int | float):
+            found = shown(older_than_days)
+            raise InputError(f"prune: older_than_days is {found}: expected a number of days")
+        seconds = older_than_days * 24 * 3600
+        listing = self._actions.prune(seconds, keep_best=keep_best, dry_run=dry_run)
+        warn_of_left_out(listing.left_out)
+        return _tables.pruned([one.to_dict() for one in listing.sweeps])

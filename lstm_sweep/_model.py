@@ -24,24 +24,17 @@ class Model:
     not: it predicts no symbols, and `model.keras` in `folder` is for Keras to load.
     """
 
-    def __init__(self, folder: Path, bundle: Bundle | TemplateBundle) -> None:
+    def __init__(
+        self, folder: Path, bundle: Bundle | TemplateBundle, version: int | None = None
+    ) -> None:
         #: where it lies
         self.folder = folder
-        self._version: int | None = None
+        #: version of a registered model that `Trial.export` has made of it; else None
+        self.version: int | None = version
         self._bundle = bundle
 
     def __repr__(self) -> str:
         return f"<Model of trial {self.trial} in {self.folder}>"
-
-    def _registered_as(self, version: int | None) -> Model:
-        """The same model, with the number that it has in MLflow's registry."""
-        self._version = version
-        return self
-
-    @property
-    def version(self) -> int | None:
-        """Which version of a registered model `Trial.export` has made of it; else None."""
-        return self._version
 
     @property
     def trial(self) -> str:
@@ -115,7 +108,9 @@ class Model:
         """
         from lstm_sweep.search.actions.generate import GenerationRequest, generate
 
-        text = prompt if isinstance(prompt, str) else _ids_text(prompt)
+        if not isinstance(prompt, Iterable):
+            raise InputError(f"prompt is {shown(prompt)}: expected a text or event ids")
+        text = prompt if isinstance(prompt, str) else " ".join(map(str, prompt))
         rows = 1 if count is None else count
         request = GenerationRequest(text, length, temperature, rows, seed)
         sequences: Any = generate(str(self.folder), request).sequences()
@@ -158,13 +153,6 @@ class Model:
             str(self.folder), path_text("data", data), Rule(below, candidates), top, ends=ends
         )
         return _tables.findings(found.to_dict())
-
-
-def _ids_text(ids: object) -> str:
-    """Event ids with spaces between them."""
-    if not isinstance(ids, Iterable):
-        raise InputError(f"prompt is {shown(ids)}: expected a text or event ids")
-    return " ".join(map(str, ids))
 
 
 def load(folder: str | os.PathLike[str]) -> Model:

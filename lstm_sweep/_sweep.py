@@ -7,10 +7,12 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from lstm_sweep import _tables
 from lstm_sweep._progress import drive, observer_of
 from lstm_sweep._trial import Trial
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.field_checks import path_text
+from lstm_sweep.search.values.spec import ray_address
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,8 +48,6 @@ class Sweep:
         `parameters`, `seed`, and each field of the config. A field whose name is another column's
         has `config_` before it, such as `config_epochs`.
         """
-        from lstm_sweep import _tables
-
         listing = self._actions.trials(self.name)
         warn_of_left_out(listing.left_out)
         return _tables.trials(listing.to_list())
@@ -146,8 +146,6 @@ class Sweep:
         Raises:
             InputError: another process drives it, or its data or template are not what they were
         """
-        from lstm_sweep.search.values.spec import ray_address
-
         given = {
             "trials": trials, "minutes": minutes, "workers": workers, "per_gpu": per_gpu, "on": on,
             "max_failures": max_failures, "keep": keep,

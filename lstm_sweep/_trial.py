@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lstm_sweep import _tables
 from lstm_sweep._model import Model, load
 from lstm_sweep._progress import drive, observer_of
 from lstm_sweep.models.field_checks import path_text
@@ -156,8 +157,9 @@ class Trial:
             unchecked=unchecked,
             register=register,
         )
-        number = None if done.version is None else done.version.version
-        return load(done.bundle)._registered_as(number)
+        model = load(done.bundle)
+        model.version = done.version.version if done.version else None
+        return model
 
     def rerun(
         self,
@@ -231,8 +233,6 @@ class Rerun:
 
 def _curve(run_id: str, actions: Actions) -> pd.DataFrame:
     """Metrics of a run by epoch."""
-    from lstm_sweep import _tables
-
     found = actions.show(run_id)
     rounds = found.record.trial.rounds_per_epoch
     return _tables.curve(found.by_epoch, found.record.results, rounds)
