@@ -29,7 +29,7 @@ from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.actions.transfers import OCTETS, corpus_id_of
 from lstm_sweep.search.service.app import create_app
-from lstm_sweep.search.service.connections import server_options
+from lstm_sweep.search.service.guard import server_options
 from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
 from lstm_sweep.search.service.service import Figures, Service

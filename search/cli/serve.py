@@ -26,7 +26,7 @@ from lstm_sweep.models.data.source import open_only_below
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.cli.terminal import DONE
 from lstm_sweep.search.process.signals import SERVICE_STOP_S, SIGNALS, service_stop_s
-from lstm_sweep.search.service import connections
+from lstm_sweep.search.service import guard
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.auth import check_user_header, parse_proxies
 from lstm_sweep.search.service.service import Service
@@ -238,7 +238,7 @@ class _End:
 
 def _run(app: FastAPI, bind: BindAddress, end: _End, *, as_json: bool) -> int:
     """Answer requests until the end has begun."""
-    most = connections.connections_for(connections.raise_open_files())
+    most = guard.connections_for(guard.raise_open_files())
     config = uvicorn.Config(
         app,
         host=str(bind.ip),
@@ -248,7 +248,7 @@ def _run(app: FastAPI, bind: BindAddress, end: _End, *, as_json: bool) -> int:
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
         proxy_headers=False,  # `resolve_forwarded` reads them
-        **connections.server_options(most),
+        **guard.server_options(most),
     )
 
     class Server(uvicorn.Server):

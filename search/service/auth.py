@@ -103,11 +103,7 @@ def check_owner(user: User, owner: str | None, what: str) -> None:
 
 
 def check_may_prioritise(user: User, priority: int) -> None:
-    """Refuse a priority before those of others to whoever is no admin.
-
-    Raises:
-        ProblemError: 403.
-    """
+    """Refuse a priority before those of others to whoever is no admin."""
     if priority > MOST_PRIORITY and not user.is_admin:
         raise ProblemError(
             403,

@@ -1,27 +1,168 @@
-"""`Site`: all that endpoints use; and what their descriptions share."""
+"""`Site`: all that endpoints use; what names data in a request; and what descriptions share."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Query, Request
+from fastapi import Path as InPath
 
+from lstm_sweep.models.data.source import SAMPLES, existing, file_groups
+from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.paths import resolved, why_not
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.service.answers import Answers
 from lstm_sweep.search.service.auth import Login, User, check_owner
 from lstm_sweep.search.service.bundles import Bundles
-from lstm_sweep.search.service.data_names import DataNames
 from lstm_sweep.search.service.events import Feeds
 from lstm_sweep.search.service.logs import Metrics
-from lstm_sweep.search.service.schemas import SWEEP_PATTERN
+from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.schemas import CORPUS_ID, SWEEP_PATTERN, checked_settings
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import UPLOADS, HttpSettings
-from lstm_sweep.search.service.uploads import Uploads
+from lstm_sweep.search.service.uploads import CORPUS, Uploads
 from lstm_sweep.search.store.cache import Cache, SharedSettings
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.spaces.presets import SPACES
+from lstm_sweep.spaces.space import with_settings
+
+#: what begins the name of data of the service itself
+SERVER = "server:"
+#: what stands before a sentence about a field, as `SWEEP.yaml` does on the command line
+WHERE = "request"
+
+
+class DataNames:
+    """Finds the data that a request names."""
+
+    def __init__(self, uploads: Uploads, roots: tuple[Path, ...], *, allow_code: bool) -> None:
+        self._uploads, self._roots, self._allow_code = uploads, roots, allow_code
+
+    def spec_of(self, fields: Mapping[str, Any]) -> SweepSpec:
+        """The spec that the fields of a request make.
+
+        Raises:
+            InputError: a field is not allowed, or there are no such data.
+            ProblemError: 403 for a template that is not allowed, 404 for an unknown corpus.
+        """
+        given = dict(fields)
+        settings = checked_settings(given.pop("set", []))
+        space = given.get("space", "default")
+        if isinstance(space, str) and space not in SPACES:  # which would be the path of a file
+            raise InputError(
+                f"{WHERE}: space is {shown(space)}: expected {' or '.join(SPACES)}, or its "
+                f"dimensions as in a space file"
+            )
+        if given.get("template") is not None:
+            given["template"] = self.template(given["template"])
+        elif "data" in given:
+            given["data"] = self.data(given["data"])
+        spec = SweepSpec.from_mapping(given, WHERE)
+        if settings and spec.space.stands_in:
+            raise InputError(f"{WHERE}: set is given with a {spec.space.stands_in}, expected none")
+        return dataclasses.replace(spec, space=with_settings(spec.space, settings))
+
+    def data(self, given: object, field: str = "data") -> str:
+        """The sample or the path that is meant by a field.
+
+        Raises:
+            InputError: it can be none, or leads out of the folders that may be named.
+            ProblemError: 404 for a corpus that was not uploaded.
+        """
+        if not isinstance(given, str) or not given:
+            raise InputError(f"{WHERE}: {field} is {shown(given)}: expected a text")
+        if field == "data" and given in SAMPLES:
+            return given
+        if given.startswith(CORPUS):
+            return str(self._uploads.path_of(given.removeprefix(CORPUS)))
+        if given.startswith(SERVER):
+            return str(self._below_a_root(field, given.removeprefix(SERVER)))
+        samples = f"the name of a sample ({', '.join(SAMPLES)}), " if field == "data" else ""
+        raise InputError(
+            f"{WHERE}: {field} is {shown(given)}: expected {samples}{CORPUS}ID of an uploaded one, "
+            f"or {SERVER}PATH below a folder of the service"
+        )
+
+    def template(self, given: object) -> str:
+        """The path of the template that is meant.
+
+        Raises:
+            InputError: as of `data`.
+            ProblemError: 403 if no template is allowed, 404 for one that was not uploaded.
+        """
+        self.check_code()
+        return self.data(given, "template")
+
+    def named(self, text: str) -> str:
+        """A text with names as in requests in place of paths of the machine, also of cut ones."""
+        folder = re.escape(str(self._uploads.folder_of("")))
+        for corpus in set(re.findall(f"{folder}/({CORPUS_ID})/", text)):
+            with contextlib.suppress(ProblemError):  # it is deleted just now
+                path = str(self._uploads.path_of(corpus))
+                for written in (path, cut(path)):
+                    text = text.replace(written, f"{CORPUS}{corpus}")
+        for root in sorted(map(str, self._roots), key=len, reverse=True):
+            text = text.replace(f"{root}/", SERVER).replace(root, SERVER)
+        return text
+
+    def data_named(self, path: str) -> str:
+        """Data as a request names them; of such that lie elsewhere their own name alone."""
+        named = self.named(path)
+        return named.rstrip("/").rpartition("/")[2] if named.startswith("/") else named
+
+    def check_code(self) -> None:
+        """Refuse templates, named by a request or by a run, where none is allowed."""
+        if not self._allow_code:
+            raise ProblemError(
+                403,
+                "template: it is code, which this service does not run: expected one that was "
+                "started with --allow-code",
+            )
+
+    def _below_a_root(self, field: str, given: str) -> Path:
+        """A path below one of the folders that were given with `--data-root`."""
+        named = f"{WHERE}: {field} is {shown(SERVER + given)}"
+        if not self._roots:
+            raise InputError(
+                f"{named}: this service was started without --data-root, expected data that are "
+                f"sent to it"
+            )
+        for root in self._roots:
+            try:
+                # `realpath` says nothing of what it finds, so nothing is learned of other folders
+                path = Path(os.path.realpath(root / given))
+                if not path.is_relative_to(root) or not resolved(path).exists():
+                    continue
+            except (OSError, RuntimeError, ValueError) as error:
+                text = f"{named}: {why_not(error)}, expected a file or folder"
+                raise InputError(text) from None
+            if field == "data":
+                _check_links(named, path, root)
+            return path
+        raise InputError(
+            f"{named}: no such file or folder below the folders of this service (--data-root), "
+            f"expected the path of one there"
+        )
+
+
+def _check_links(named: str, path: Path, root: Path) -> None:
+    """Refuse a folder with a link that leads out of the folder of the service."""
+    for files in file_groups(existing(str(path))).values():
+        for file in files:
+            if not file.resolve().is_relative_to(root):
+                raise InputError(
+                    f"{named}: {shown(file.name)} is a link that leads out of it, expected files "
+                    f"that are in it"
+                )
 
 
 @dataclass(frozen=True)
@@ -115,12 +256,12 @@ TheSite = Annotated[Site, Depends(_site_of)]
 TheUser = Annotated[User, Depends(_user_of)]
 #: name of a sweep in a path; it is checked by the core, which has the sentence
 SweepName = Annotated[
-    str, Path(description="name of a sweep", json_schema_extra={"pattern": SWEEP_PATTERN})
+    str, InPath(description="name of a sweep", json_schema_extra={"pattern": SWEEP_PATTERN})
 ]
-Number = Annotated[int, Path(description="number of a trial in its sweep", ge=0, lt=10**18)]
+Number = Annotated[int, InPath(description="number of a trial in its sweep", ge=0, lt=10**18)]
 RunId = Annotated[
     str,
-    Path(
+    InPath(
         description="ID of a trial's run, or its beginning",
         json_schema_extra={"pattern": "^[0-9A-Za-z]{1,32}$"},
     ),

@@ -204,11 +204,7 @@ class Uploads:
         return self.folder_of(corpus_id).rename(tempfile.mkdtemp(dir=self._coming))
 
     def check_size(self, size: int) -> None:
-        """Refuse a corpus that has too many bytes.
-
-        Raises:
-            ProblemError: so it is.
-        """
+        """Refuse a corpus that has too many bytes."""
         if size > self.limits.corpus_bytes:
             most = self.limits.corpus_bytes
             raise ProblemError(413, f"the corpus is too large, expected at most {most:,} bytes")
@@ -440,11 +436,7 @@ def _attributes(read: Read, kind: bytes, size: int) -> dict[str, Any]:
 
 
 def check_name(name: str) -> None:
-    """Refuse what can be no name of a corpus.
-
-    Raises:
-        InputError: so it is.
-    """
+    """Refuse what can be no name of a corpus."""
     if len(name) > LONGEST_CORPUS:
         raise InputError(
             f"name {shown(name)} has {len(name)} characters, expected at most {LONGEST_CORPUS}"
@@ -480,11 +472,7 @@ def _check_part(part: str, what: str) -> None:
 
 
 def check_free(folder: Path, wanted: int, limits: Limits) -> None:
-    """Refuse what would not leave enough of the disk free.
-
-    Raises:
-        ProblemError: so it is.
-    """
+    """Refuse what would not leave enough of the disk free."""
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
     if free - wanted < limits.free_bytes:

@@ -22,8 +22,8 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.cli import launch
 from lstm_sweep.search.cli.parsers import build_parser
-from lstm_sweep.search.service.data_names import DataNames
 from lstm_sweep.search.service.schemas import Changes, Networks, SweepSubmission
+from lstm_sweep.search.service.site import DataNames
 from lstm_sweep.search.service.uploads import Uploads
 from lstm_sweep.search.values.spec import (
     ALGORITHMS,

@@ -18,8 +18,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from lstm_sweep.search.service import connections as module
-from lstm_sweep.search.service.connections import (
+from lstm_sweep.search.service import guard as module
+from lstm_sweep.search.service.guard import (
     HEAD_S,
     LOOK_EVERY_S,
     MOST_CONNECTIONS,
@@ -142,7 +142,7 @@ def test_there_are_as_many_as_descriptors_allow() -> None:
 def test_the_limit_of_descriptors_is_raised() -> None:
     code = """
 import resource
-from lstm_sweep.search.service.connections import raise_open_files
+from lstm_sweep.search.service.guard import raise_open_files
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
 print(raise_open_files() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 64)
