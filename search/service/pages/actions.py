@@ -5,17 +5,20 @@ An uploaded file goes to the disk as it comes.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
-from anyio import CancelScope, to_thread
+from anyio import to_thread
 from fastapi import APIRouter, Request, Response
-from starlette.requests import ClientDisconnect
+from typing_extensions import override
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import MultiPartParser
+from werkzeug.http import parse_options_header
 
 from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.errors import InputError, shown
@@ -33,12 +36,13 @@ from lstm_sweep.search.service.pages.views import (
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.queue import check_priority
 from lstm_sweep.search.service.reruns import Wanted
+from lstm_sweep.search.service.routes.corpora import SentBody
 from lstm_sweep.search.service.routes.operation import begin_session, end_session
 from lstm_sweep.search.service.routes.sweeps import dry_run_of
 from lstm_sweep.search.service.routes.trials import make
 from lstm_sweep.search.service.schemas import ExportSubmission, TokenSubmission
 from lstm_sweep.search.service.site import Number, Site, SweepName, TheSite, TheUser, note
-from lstm_sweep.search.service.uploads import Receiver
+from lstm_sweep.search.service.uploads import Receiver, Uploads
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.values.spec import OPTIONS
 from lstm_sweep.search.values.texts import DEFAULT_MINUTES
@@ -94,23 +98,26 @@ async def launch_form(request: Request, site: TheSite, user: TheUser) -> Respons
 @router.post("/launch")
 async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
     """Queue a sweep on files, a sample, or data of the service, or say what it would do."""
-    async with SentForm(site, user.name) as sent:
-        try:
-            await sent.receive(request)
-            if sent.has_files:
-                sent.fields["data"] = await sent.corpus()
-            elif sent.fields.get("place", "").strip():
-                sent.fields["data"] = f"server:{sent.fields['place'].strip()}"
-            if sent.fields.get("only") == "dry-run":
-                lines = await site.answers.read_corpus(partial(_dry_run, site, sent.fields))
-                form = partial(_form, site, user, sent.fields, dry_run=lines)
-                return page(await site.answers.ask(request, form))
-            name = await site.answers.change(partial(_submit, site, user, sent.fields))
-        except REFUSALS as error:
-            status = problems.response_of(error).status_code
-            said = error.detail if isinstance(error, ProblemError) else str(error)
-            form = partial(_form, site, user, sent.fields, said)
-            return page(await site.answers.ask(request, form), status)
+    sent = SentForm(site.uploads, user.name, SentBody(request, site.settings.limits))
+    fields = dict[str, str]()
+    try:
+        receive = partial(sent.receive, request.headers.get("content-type", ""))
+        fields = await to_thread.run_sync(receive, limiter=site.uploads.limiter)
+        if sent.error:
+            raise sent.error
+        if (place := fields.get("place", "").strip()) and not sent.has_files:
+            fields["data"] = f"server:{place}"
+        if fields.get("only") == "dry-run":
+            lines = await site.answers.read_corpus(partial(_dry_run, site, fields))
+            return page(
+                await site.answers.ask(request, partial(_form, site, user, fields, dry_run=lines))
+            )
+        name = await site.answers.change(partial(_submit, site, user, fields))
+    except REFUSALS as error:
+        status = problems.response_of(error).status_code
+        said = error.detail if isinstance(error, ProblemError) else str(error)
+        form = partial(_form, site, user, fields, said)
+        return page(await site.answers.ask(request, form), status)
     return moved(f"/sweeps/{quote(name)}")
 
 
@@ -284,155 +291,113 @@ def _priority(text: str) -> int | str:
         return text
 
 
-#: the field of one file, and that of several, which are the sessions of a corpus
-FILE, FILES = "file", "files"
+#: the field of several files, which are the sessions of a corpus
+FILES = "files"
+#: bytes of a form that are read at once, fewer than its fields may have
+READ_BYTES = 32 << 10
 
 
-class SentForm:
-    """A form with a file or several; entered, it has room for them until it is left."""
+class SentForm(MultiPartParser):
+    """A form whose files become a corpus as they come, in a thread.
 
-    def __init__(self, site: Site, owner: str) -> None:
-        self._site, self._owner = site, owner
-        self.fields: dict[str, str] = {}
-        #: the field that files came with
-        self._files_of = ""
-        #: name of the file that came last, and bytes of it
-        self._file_name, self._size = "", 0
-        #: bytes of all fields
-        self._taken = 0
-        #: what has come last, and is not decoded yet
-        self._held = b""
-        #: the field that comes, or where the file goes
-        self._into: str | None = None
+    It is also what werkzeug reads the form from, and writes each file to. Why a file is refused is
+    said once all was read: so the fields are known by then.
+    """
+
+    def __init__(self, uploads: Uploads, owner: str, body: SentBody) -> None:
+        super().__init__(None, FIELD_BYTES, None, READ_BYTES, PARTS)
+        self._uploads, self._owner, self._body = uploads, owner, body
+        #: what was read and not handed out, and how much of the form's end is handed out at once
+        self._held, self._tail = b"", 0
         self._receiver: Receiver | None = None
-
-    async def __aenter__(self) -> SentForm:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._receiver:
-            with CancelScope(shield=True):  # whatever ends the request
-                await to_thread.run_sync(self._receiver.close)
-
-    async def receive(self, request: Request) -> None:
-        """Read the body of a request.
-
-        Raises:
-            ProblemError: it is no form, is too large, or does not come.
-        """
-        from werkzeug.http import parse_options_header
-        from werkzeug.sansio.multipart import MultipartDecoder
-
-        kind, options = parse_options_header(request.headers.get("content-type", ""))
-        if kind != "multipart/form-data" or not options.get("boundary"):
-            raise ProblemError(415, "the body is no form with a file: expected multipart/form-data")
-        boundary = options["boundary"].encode()
-        decoder, held = MultipartDecoder(boundary, max_parts=PARTS), len(boundary) + MARKS
-        try:
-            async with asyncio.timeout(self._site.settings.limits.upload_s):
-                async for block in request.stream():
-                    await to_thread.run_sync(self._take_block, decoder, block, held)
-        except TimeoutError:
-            raise ProblemError(408, "the form takes too long, expected all of it") from None
-        except ClientDisconnect:
-            raise ProblemError(400, "the connection has broken, expected all of it") from None
-        except InputError:
-            raise
-        except ValueError:
-            raise ProblemError(400, "the body is no form that can be read") from None
-
-    def _take_block(self, decoder: Any, block: bytes, held: int) -> None:
-        """Take what has come of the form, but for the last `held` bytes; nothing is its end.
-
-        If the decoder were given the end of the form in two parts, it might take some of that for
-        content of the last file.
-        """
-        from werkzeug.exceptions import RequestEntityTooLarge
-
-        come = self._held + block
-        parts = [come[:-held]] if block else [come, None]
-        self._held = come[-held:]
-        try:
-            for part in parts:
-                decoder.receive_data(part)
-                while self._take(decoder.next_event()):
-                    pass
-        except RequestEntityTooLarge:
-            raise ProblemError(413, f"the form has over {PARTS} parts, expected fewer") from None
-        if len(decoder.buffer) > FIELD_BYTES:  # headers that do not end
-            raise ProblemError(413, f"a part has headers of over {FIELD_BYTES:,} bytes")
-
-    def _take(self, event: Any) -> bool:
-        """Take a part of the form; whether more may follow at once."""
-        kind = type(event).__name__
-        if kind == "Field":
-            self._into = event.name
-            self.fields[event.name] = ""
-        elif kind == "File":
-            self._into = None
-            self._begin(event.name, event.filename)
-        elif kind == "Data" and self._into is None:
-            self._write(event.data)
-        elif kind == "Data" and self._into is not None:
-            self._taken += len(event.data)
-            if self._taken > FIELD_BYTES:
-                raise ProblemError(413, f"the fields have more than {FIELD_BYTES:,} bytes")
-            self.fields[self._into] += event.data.decode("utf-8", "replace")
-        return kind not in ("NeedData", "Epilogue")
-
-    def _begin(self, field: str, file_name: str) -> None:
-        """Begin with a file; a field for one that was left empty sends one without a name.
-
-        Raises:
-            InputError: it has no name that can be used, or the form has another one.
-            ProblemError: there is no room for it.
-        """
-        self._end()
-        if not file_name:
-            return
-        is_folder = field == FILES
-        if self._receiver and not (is_folder and self._files_of == FILES):
-            raise InputError("the form has a file beside others: expected one, or several sessions")
-        name = PurePath(file_name.replace("\\", "/")).name or "data"
-        if not self._receiver:
-            corpus = "sessions" if is_folder else name
-            self._receiver = self._site.uploads.receive(corpus, self._owner, is_folder=is_folder)
-        self._receiver.begin(name)
-        self._files_of, self._file_name, self._size = field, file_name, 0
-
-    def _write(self, data: bytes) -> None:
-        if self._file_name and self._receiver and data:
-            self._size += len(data)
-            self._receiver.write(data)
-
-    def _end(self) -> None:
-        """End the file that has come, if one has.
-
-        Raises:
-            InputError: it is empty.
-        """
-        if not self._file_name:
-            return
-        if not self._size or not self._receiver:
-            raise InputError(f"file '{self._file_name}': it is empty, expected a text")
-        self._receiver.end()
-        self._file_name = ""
+        #: the file that comes, its field, and bytes of it
+        self._name, self._field, self._size = "", "", 0
+        #: why a file is refused
+        self.error: InputError | ProblemError | None = None
 
     @property
     def has_files(self) -> bool:
         """Whether files were sent."""
         return self._receiver is not None
 
-    async def corpus(self) -> str:
-        """The name of the data that were sent, as a sweep calls them.
+    def receive(self, content_type: str) -> dict[str, str]:
+        """The fields of the form; if it has files that are not refused, `data` names their corpus.
 
         Raises:
-            InputError: a file is empty.
-            ProblemError: there is no room for it.
+            ProblemError: it is no form, is too large, or does not come.
         """
-        return await to_thread.run_sync(self._make_corpus)
+        kind, options = parse_options_header(content_type)
+        boundary = options.get("boundary", "")
+        if kind != "multipart/form-data" or not boundary:
+            raise ProblemError(415, "the body is no form with a file: expected multipart/form-data")
+        self._tail = len(boundary) + MARKS
+        stream: Any = self
+        try:
+            fields = dict(self.parse(stream, boundary.encode(), None)[0])
+            if self._receiver and not self.error:
+                with self._refusing():
+                    fields["data"] = f"corpus:{self._receiver.finish().id}"
+            return fields
+        except RequestEntityTooLarge:
+            much = f"over {PARTS} parts, or a field or headers of over {FIELD_BYTES:,} bytes"
+            raise ProblemError(413, f"the form has {much}, expected less") from None
+        except ValueError:
+            raise ProblemError(400, "the body is no form that can be read") from None
+        finally:
+            if self._receiver:
+                self._receiver.close()
 
-    def _make_corpus(self) -> str:
-        self._end()
-        assert self._receiver
-        return f"corpus:{self._receiver.finish().id}"
+    def read(self, size: int) -> bytes:
+        """The next part of the form; its last bytes come in one.
+
+        If werkzeug were given the end of the form in two parts, it might take some of that for
+        content of the last file.
+        """
+        wanted = size + self._tail
+        self._held += self._body.read(wanted - len(self._held))
+        end = size if len(self._held) == wanted else wanted
+        part, self._held = self._held[:end], self._held[end:]
+        return part
+
+    @override
+    def start_file_streaming(self, event: Any, total_content_length: int | None) -> Any:
+        """Begin with a file; a field for one that was left empty sends one without a name."""
+        is_folder, before = event.name == FILES, self._field
+        name = PurePath((event.filename or "").replace("\\", "/")).name or "data"
+        self._name, self._size = "", 0
+        if event.filename and not self.error:
+            with self._refusing():
+                if before and (before, event.name) != (FILES, FILES):
+                    raise InputError(
+                        "the form has a file beside others: expected one, or several sessions"
+                    )
+                if not self._receiver:
+                    corpus = "sessions" if is_folder else name
+                    self._receiver = self._uploads.receive(corpus, self._owner, is_folder=is_folder)
+                self._receiver.begin(name)
+                self._name, self._field = event.filename, event.name
+        return self
+
+    def write(self, data: bytes) -> None:
+        """Take what comes of a file."""
+        if self._name and self._receiver and data:
+            self._size += len(data)
+            with self._refusing():
+                self._receiver.write(data)
+
+    def seek(self, place: int) -> None:
+        """End the file that has come."""
+        if self._name and self._receiver:
+            with self._refusing():
+                if not self._size:
+                    raise InputError(f"file '{self._name}': it is empty, expected a text")
+                self._receiver.end()
+            self._name = ""
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Take no more of files if one is refused."""
+        try:
+            yield
+        except (InputError, ProblemError) as error:
+            self.error, self._name = error, ""

@@ -102,7 +102,7 @@ async def send(
         raise ProblemError(
             415, f"the body is no {OCTETS} and no {TAR}, expected a file or a tar file"
         )
-    uploads, body = site.uploads, _Body(request, site.settings.limits)
+    uploads, body = site.uploads, SentBody(request, site.settings.limits)
 
     def receive() -> UploadedCorpus:
         with uploads.receive(name, user.name, is_folder=kind == TAR) as receiver:
@@ -123,7 +123,7 @@ async def send(
     return answers.document(made.to_dict(), 201)
 
 
-class _Body:
+class SentBody:
     """The body of a request as a file, which a thread reads as it comes."""
 
     def __init__(self, request: Request, limits: Limits) -> None:
