@@ -225,7 +225,7 @@ GOOD: dict[str, Any] = {
 
 
 @given(fields=st.fixed_dictionaries({}, optional=GOOD))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_all_ways_make_the_same_spec_and_it_is_read_back_from_what_it_writes(
     fields: dict[str, Any], file: Path
 ) -> None:

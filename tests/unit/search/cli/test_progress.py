@@ -24,7 +24,7 @@ from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.texts import QUIET_S, duration, loss_text
+from lstm_sweep.search.values.texts import QUIET_S
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Progressed, Slot, Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
 from tests.states import with_trials
@@ -78,53 +78,16 @@ def console(width: int = 160) -> tuple[Console, StringIO]:
     return Console(file=text, width=width), text
 
 
-@pytest.mark.parametrize(
-    "seconds, text",
-    [
-        (None, "?"),
-        (0, "0 s"),
-        (0.4, "0 s"),
-        (42, "42 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 00 s"),  # not 60 s
-        (185, "3 min 05 s"),
-        (3599.4, "59 min 59 s"),
-        (3599.6, "1 h 00 min"),  # not 60 min
-        (7800, "2 h 10 min"),
-        (360_000, "100 h 00 min"),
-    ],
-)
-def test_a_time_is_written_for_people(seconds: float | None, text: str) -> None:
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize("loss, text", [(None, "-"), (0.0, "0.0000"), (1.23456, "1.2346")])
-def test_a_loss_is_written_to_four_places(loss: float | None, text: str) -> None:
-    assert loss_text(loss) == text
-
-
-def test_a_line_is_written_for_a_trial_that_has_ended() -> None:
-    out, text = console()
+def test_a_trial_that_has_ended_is_one_line_however_narrow_the_terminal_is() -> None:
+    out, text = console(width=20)
     done = progress(2.0, 1.5, ended=Ended(Outcome.COMPLETE), seconds=65.0)
     Lines(out).trial_ended(done, state(done))
-    assert text.getvalue() == (
-        "[1/5] docs/2 complete, loss 1.5000, the best so far, 1 min 05 s (bi 3x96, lr 1e-05)\n"
-    )
-
-
-def test_the_line_of_a_failed_trial_has_its_reason_and_no_loss() -> None:
-    out, text = console()
     failed = progress(ended=Ended(Outcome.ERROR, "[bold]ValueError[/bold]: no"), seconds=1.0)
     Lines(out).trial_ended(failed, state(failed))
-    assert text.getvalue().startswith("[1/5] docs/2 error, 1 s (bi 3x96, lr 1e-05): ")
-    assert text.getvalue().endswith(": [bold]ValueError[/bold]: no; no result yet\n")
-
-
-def test_a_line_stays_one_line_however_narrow_the_terminal_is() -> None:
-    out, text = console(width=20)
-    done = progress(1.5, ended=Ended(Outcome.COMPLETE))
-    Lines(out).trial_ended(done, state(done))
-    assert text.getvalue().count("\n") == 1
+    assert text.getvalue().splitlines() == [
+        "[1/5] docs/2 complete, loss 1.5000, the best so far, 1 min 05 s (bi 3x96, lr 1e-05)",
+        "[1/5] docs/2 error, 1 s (bi 3x96, lr 1e-05): [bold]ValueError[/bold]: no; no result yet",
+    ]
 
 
 def test_a_trial_that_waits_is_told_of_once_and_counted_if_it_is_pruned() -> None:
@@ -154,38 +117,38 @@ def test_lines_write_nothing_while_a_trial_runs() -> None:
     assert text.getvalue() == ""
 
 
-def test_the_live_table_shows_each_slot_and_what_is_left() -> None:
+def shown_by_live_table(found: SweepState, height: int = 25) -> str:
+    """What the live table shows of a sweep."""
     text = StringIO()
-    out = Console(file=text, width=160, force_terminal=True, color_system=None)
+    out = Console(file=text, width=160, height=height, force_terminal=True, color_system=None)
+    with live_table(out) as table:
+        table.update(found)
+        before = text.getvalue()
+        table.update(replace(found, now=found.now + 0.1))  # too soon
+        assert text.getvalue() == before
+        table.update(replace(found, now=found.now + 0.3))
+        assert text.getvalue() != before
+    return before
+
+
+def test_the_live_table_shows_each_slot_and_what_is_left() -> None:
     running = replace(progress(2.0, number=3), latest=Progressed(2, 0.5, 1.75))
     done = progress(1.5, ended=Ended(Outcome.COMPLETE), seconds=40.0)
-    with live_table(out) as table:
-        table.update(state(done, running=[running], now=100.0))
-    shown = text.getvalue()
+    shown = shown_by_live_table(state(done, running=[running], now=100.0))
     for part in ("docs/3", "1.5/4", "1.7500", "2.0000", "core 1", "free"):
         assert part in shown
     assert "1 of 5 trials, best docs/2 1.5000, 1 min 40 s gone, about" in shown
-
-
-def test_the_live_table_says_how_many_trials_are_paused() -> None:
-    text = StringIO()
-    out = Console(file=text, width=160, force_terminal=True, color_system=None)
-    waiting = replace(progress(2.0, number=3), paused="waits")
-    with live_table(out) as table:
-        table.update(replace(state(now=100.0), paused={3: waiting}))
-    assert "0 of 5 trials, 1 paused, best docs/3 2.0000 (paused)," in text.getvalue()
-
-
-def test_the_live_table_shows_parts_of_epochs_that_have_rounds() -> None:
-    text = StringIO()
-    out = Console(file=text, width=160, force_terminal=True, color_system=None)
     one = progress(2.0, 1.9, 1.8, number=3)
-    running = replace(
-        one, trial=replace(one.trial, rounds_per_epoch=5), latest=Progressed(4, 0.25, 1.75)
-    )
-    with live_table(out) as table:
-        table.update(state(running=[running], now=100.0))
-    assert " 0.65/4 " in text.getvalue()
+    in_rounds = replace(one.trial, rounds_per_epoch=5)
+    running = replace(one, trial=in_rounds, latest=Progressed(4, 0.25, 1.75))
+    assert " 0.65/4 " in shown_by_live_table(state(running=[running], now=100.0))
+    waiting = {3: replace(progress(2.0, number=3), paused="waits")}
+    paused = shown_by_live_table(replace(state(now=100.0), paused=waiting))
+    assert "0 of 5 trials, 1 paused, best docs/3 2.0000 (paused)," in paused
+    slots = tuple(Slot(index, core=index) for index in range(1_236))
+    shown = shown_by_live_table(replace(state(now=100.0), slots=slots), height=6)
+    assert "core 1 " in shown and "core 2 " not in shown
+    assert "and 1,234 more slots" in shown and "0 of 5 trials" in shown
 
 
 @pytest.mark.parametrize(
@@ -205,11 +168,8 @@ def test_the_best_so_far_may_run_still_and_is_said_to(
 ) -> None:
     done = [progress(*finished, ended=Ended(Outcome.COMPLETE))] if finished else []
     found = state(*done, running=[progress(*running, number=3)], now=100.0)
-    text = StringIO()
-    out = Console(file=text, width=160, force_terminal=True, color_system=None)
-    with live_table(out) as table:
-        table.update(found)
-    assert f"trials, {best}, 1 min 40 s gone" in text.getvalue()
+    assert f"trials, {best}, 1 min 40 s gone" in shown_by_live_table(found)
+    out, text = console()
     other = progress(ended=Ended(Outcome.ERROR, "no"), number=9)
     Lines(out).trial_ended(other, found)
     assert text.getvalue().endswith(f": no; {best}\n")
@@ -235,29 +195,6 @@ def test_brackets_of_a_user_stand_in_tables_as_they_are(capsys: pytest.CaptureFi
         written = capsys.readouterr()[error]
         assert written.count("units (line 3) [a, b] :car: [") == 2
         assert written.count(NAMED) == 3
-
-
-def test_the_live_table_is_not_repainted_more_often_than_needed() -> None:
-    text = StringIO()
-    out = Console(file=text, width=160, force_terminal=True, color_system=None)
-    with live_table(out) as table:
-        table.update(state(now=100.0))
-        before = text.getvalue()
-        table.update(state(now=100.1))
-        assert text.getvalue() == before
-        table.update(state(now=100.3))
-        assert text.getvalue() != before
-
-
-def test_a_table_that_is_longer_than_the_screen_says_how_many_slots_are_not_shown() -> None:
-    text = StringIO()
-    out = Console(file=text, width=160, height=6, force_terminal=True, color_system=None)
-    slots = tuple(Slot(index, core=index) for index in range(1_236))
-    with live_table(out) as table:
-        table.update(replace(state(now=100.0), slots=slots))
-    shown = text.getvalue()
-    assert "core 1 " in shown and "core 2 " not in shown
-    assert "and 1,234 more slots" in shown and "0 of 5 trials" in shown
 
 
 def record(outcome: Outcome = Outcome.COMPLETE, **changes: Any) -> TrialRecord:
@@ -304,29 +241,12 @@ def test_a_narrow_live_table_keeps_names_and_losses() -> None:
     assert "trial" in head and "best" in head and "/3" in first and len(head) <= 30
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        "docs/2",
-        "complete",
-        "1.0000",
-        "1.4427",
-        "│ 4/4    │ 3          │",
-        "3x96",
-        "1e-05",
-        "12,345",
-    ],
-)
-def test_the_table_of_trials_shows_what_was_found(part: str) -> None:
-    assert part in shown(record())
-
-
-def test_the_table_of_trials_shows_parts_of_epochs_that_have_rounds() -> None:
+def test_the_table_of_trials_shows_what_was_found_and_dashes_for_what_was_not() -> None:
+    for part in ("docs/2", "complete", "1.0000", "1.4427", "3x96", "1e-05", "12,345"):
+        assert part in shown(record())
+    assert "│ 4/4    │ 3          │" in shown(record())
     trial = Trial(sweep="docs", number=2, config=CONFIG, seed=0, rounds_per_epoch=5)
     assert "│ 1.2/4  │ 0.4        │" in shown(record(trial=trial, logged_best=2, logged_rounds=6))
-
-
-def test_the_table_of_trials_shows_dashes_for_what_is_not_known() -> None:
     text = shown(record(status="RUNNING", ended=None, logged_loss=None, logged_best=None))
     assert "running" in text and "│ 4/4    │ -          │" in text
     waiting = record(status="SCHEDULED", ended=None, logged_loss=2.0, logged_best=1)
