@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +32,31 @@ USERS = {
 }
 
 
-@pytest.fixture
-def place(workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+@pytest.fixture(scope="module")
+def place(workplace: Callable[[str], Path], data: Path) -> Iterator[Place]:
     """A service that asks for tokens, with a sweep of ann, and one that was made without it."""
-    use_scripted_engines(monkeypatch)
-    place = Place.in_folder(workplace("owned"), asks_login=True, data_roots=(data.parent,))
-    place.launch(data, "anns", trials=1)
-    place.launch(data, "nobodys", trials=1)
-    place.service.owners["anns"] = "ann"
-    return place
+    with pytest.MonkeyPatch.context() as patch:
+        use_scripted_engines(patch)
+        place = Place.in_folder(workplace("owned"), asks_login=True, data_roots=(data.parent,))
+        place.launch(data, "anns", trials=1)
+        place.launch(data, "nobodys", trials=1)
+        place.service.owners["anns"] = "ann"
+        yield place
 
 
-def login(place: Place, name: str, role: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {TokenFile(place.settings.folder).add(name, role)}"}
+@pytest.fixture(scope="module")
+def logins(place: Place) -> dict[str, dict[str, str]]:
+    """What each user sends."""
+    tokens = TokenFile(place.settings.folder)
+    return {
+        name: {"Authorization": f"Bearer {tokens.add(name, role)}"}
+        for name, (role, _) in USERS.items()
+    }
 
 
-def test_a_sweep_is_changed_by_its_owner_and_by_admins(place: Place) -> None:
-    logins = {name: login(place, name, role) for name, (role, _) in USERS.items()}
+def test_a_sweep_is_changed_by_its_owner_and_by_admins(
+    place: Place, logins: dict[str, dict[str, str]]
+) -> None:
     with place.client() as client:
         for method, path, body in CHANGES:
             for name, (_, own) in USERS.items():
@@ -68,48 +76,48 @@ def test_a_sweep_is_changed_by_its_owner_and_by_admins(place: Place) -> None:
                         )
 
 
-def test_a_form_is_refused_as_a_request_is(place: Place) -> None:
-    with browser(place, **login(place, "bob", "run")) as tab:
+def test_a_form_is_refused_as_a_request_is(place: Place, logins: dict[str, dict[str, str]]) -> None:
+    done = len(place.service.calls), dict(place.service.priorities)
+    with browser(place, **logins["bob"]) as tab:
         for method, path, body in CHANGES[:-1]:
-            path = path or "/priority"
-            answer = tab.post(f"/sweeps/anns{path}", data=body)
+            answer = tab.post(f"/sweeps/anns{path or '/priority'}", data=body)
             assert (method, answer.status_code) == (method, 403)
             assert "ann or an admin" in answer.text
-        assert not place.service.calls and not place.service.priorities
+        assert done == (len(place.service.calls), place.service.priorities)
         assert "anns/resume" not in tab.get("/sweeps/anns").text
-    for name, role in (("ann", "run"), ("eve", "admin")):
-        with browser(place, **login(place, name, role)) as tab:
+    for name in ("ann", "eve"):
+        with browser(place, **logins[name]) as tab:
             assert "anns/resume" in tab.get("/sweeps/anns").text
-            assert ("nobodys/resume" in tab.get("/sweeps/nobodys").text) is (role == "admin")
+            assert ("nobodys/resume" in tab.get("/sweeps/nobodys").text) is (name == "eve")
 
 
-def test_a_priority_before_others_is_for_admins(place: Place) -> None:
-    ann, eve = login(place, "ann", "run"), login(place, "eve", "admin")
-    sweep = {"data": "server:words.txt", "space": SPACE, "size_rule": "off", "trials": 1}
-    with place.client() as client:
-        for headers, priority, status in [(ann, 1, 403), (ann, 0, 201), (ann, -5, 201),
-                                          (eve, 100, 201)]:  # fmt: skip
-            answer = client.post(
-                f"{API}/sweeps", json=sweep | {"priority": priority}, headers=headers
-            )
-            assert answer.status_code == status, answer.text
-            change = {"priority": priority}
-            answer = client.patch(f"{API}/sweeps/anns", json=change, headers=headers)
-            assert answer.status_code == (403 if status == 403 else 200), answer.text
-    with browser(place, **ann) as tab:
-        sent = {name: (None, text) for name, text in (("data", "python-docs"), ("priority", "9"))}
-        assert tab.post("/launch", files=sent).status_code == 403
-
-
-def test_a_user_prunes_what_is_the_users_own(place: Place) -> None:
-    ann, eve = login(place, "ann", "run"), login(place, "eve", "admin")
+def test_a_user_prunes_what_is_the_users_own(
+    place: Place, logins: dict[str, dict[str, str]]
+) -> None:
     body = {"older_than_seconds": 0, "dry_run": True}
     with place.client() as client:
-        for headers, sweeps in ((ann, []), (eve, ["anns", "nobodys"])):
-            found = client.post(f"{API}/prune", json=body, headers=headers).json()["sweeps"]
-            assert [one["sweep"] for one in found] == sweeps
+        for name, sweeps in (("ann", []), ("eve", ["anns", "nobodys"])):
+            answer = client.post(f"{API}/prune", json=body, headers=logins[name])
+            assert [one["sweep"] for one in answer.json()["sweeps"]] == sweeps
         for wrong in ({}, {"older_than_seconds": -1}, body | {"x": 1}):
-            assert client.post(f"{API}/prune", json=wrong, headers=eve).status_code == 422
+            assert client.post(f"{API}/prune", json=wrong, headers=logins["eve"]).status_code == 422
+
+
+def test_a_priority_before_others_is_for_admins(
+    place: Place, logins: dict[str, dict[str, str]]
+) -> None:
+    sweep = {"data": "server:words.txt", "space": SPACE, "size_rule": "off", "trials": 1}
+    with place.client() as client:
+        for name, priority, is_allowed in (("ann", 1, False), ("ann", 0, True), ("eve", 9, True)):
+            client.headers.update(logins[name])
+            change = {"priority": priority}
+            submitted = client.post(f"{API}/sweeps", json=sweep | change)
+            changed = client.patch(f"{API}/sweeps/anns", json=change)
+            expected = (201, 200) if is_allowed else (403, 403)
+            assert (submitted.status_code, changed.status_code) == expected
+    with browser(place, **logins["ann"]) as tab:
+        sent = {name: (None, text) for name, text in (("data", "python-docs"), ("priority", "9"))}
+        assert tab.post("/launch", files=sent).status_code == 403
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../a"])

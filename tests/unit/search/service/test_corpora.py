@@ -65,7 +65,7 @@ def test_a_corpus_that_a_sweep_needs_is_kept_when_the_folder_has_moved(
     link.symlink_to(place.settings.folder)
     data = str(link / "uploads" / "corpora" / ID / "content" / "a.txt")
     waiting = SimpleNamespace(data=data, sweep="s", state="queued")
-    monkeypatch.setattr(routes, "unfinished", lambda **given: [waiting])
+    monkeypatch.setattr(routes, "unfinished", lambda home: [waiting])
     refused = client.delete(PLACE)
     assert (refused.status_code, "sweep 's' needs it" in refused.json()["detail"]) == (409, True)
     waiting.data = str(link / "uploads" / "corpora" / ("0" * 32) / "content" / "a.txt")

@@ -33,6 +33,22 @@ def client(place: Place) -> Iterator[TestClient]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def swept(workplace: Callable[[str], Path], data: Path) -> Iterator[Place]:
+    """A service with the sweep `s` of three trials, which no test changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_scripted_engines(patch)
+        place = Place.in_folder(workplace("swept"), data_roots=(data.parent,))
+        place.launch(data)
+        yield place
+
+
+@pytest.fixture
+def on_s(swept: Place) -> Iterator[TestClient]:
+    with swept.client() as client:
+        yield client
+
+
 def body(**more: Any) -> dict[str, Any]:
     return {"data": "server:words.txt", "space": SPACE, "size_rule": "off", "trials": 1} | more
 
@@ -81,20 +97,19 @@ def test_a_bad_submission_gets_the_sentence_of_the_command_line(
 
 
 def test_a_sweep_is_paused_resumed_stopped_and_reprioritised(
-    place: Place, client: TestClient, data: Path
+    swept: Place, on_s: TestClient
 ) -> None:
-    place.launch(data, "s", trials=1)
     for what in ("pause", "resume"):
-        assert client.post(f"{API}/sweeps/s/{what}").json()["sweep"] == "s"
-    assert place.service.calls == [("pause", "s"), ("resume", "s")]
+        assert on_s.post(f"{API}/sweeps/s/{what}").json()["sweep"] == "s"
+    assert swept.service.calls == [("pause", "s"), ("resume", "s")]
     for field in ("seed", "request"):
-        assert client.post(f"{API}/sweeps/s/resume", json={field: 1}).status_code == 422
-    stopped = client.post(f"{API}/sweeps/s/stop").json()
+        assert on_s.post(f"{API}/sweeps/s/resume", json={field: 1}).status_code == 422
+    stopped = on_s.post(f"{API}/sweeps/s/stop").json()
     assert (stopped["state"], stopped["had_ended"]) == ("finished", True)
     assert stopped["advice"].startswith("lstm-sweep ") or "`lstm-sweep" in stopped["advice"]
-    assert client.patch(f"{API}/sweeps/s", json={"priority": -3}).json()["priority"] == -3
+    assert on_s.patch(f"{API}/sweeps/s", json={"priority": -3}).json()["priority"] == -3
     for wrong in ({}, {"priority": "high"}, {"priority": 1, "more": 2}):
-        assert client.patch(f"{API}/sweeps/s", json=wrong).status_code == 422
+        assert on_s.patch(f"{API}/sweeps/s", json=wrong).status_code == 422
 
 
 @pytest.mark.parametrize("name", ["none", "%2e%2e", "a%00", "%ff", "x" * 200, "a%2Fb"])
@@ -106,53 +121,42 @@ def test_an_unknown_sweep_is_no_error_of_the_server(client: TestClient, name: st
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_an_unchanged_answer_is_not_sent_again(
-    place: Place, client: TestClient, data: Path
-) -> None:
-    place.launch(data, "s", trials=1)
-    first = client.get(f"{API}/sweeps/s")
-    again = client.get(f"{API}/sweeps/s", headers={"If-None-Match": first.headers["etag"]})
+def test_an_unchanged_answer_is_not_sent_again(swept: Place, on_s: TestClient) -> None:
+    first = on_s.get(f"{API}/sweeps/s")
+    again = on_s.get(f"{API}/sweeps/s", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    place.service.owners["s"] = "ann"
-    assert client.get(f"{API}/sweeps/s", headers={"If-None-Match": first.headers["etag"]}).json()
+    swept.service.owners["s"] = "ann"
+    assert on_s.get(f"{API}/sweeps/s", headers={"If-None-Match": first.headers["etag"]}).json()
 
 
-def test_trials_come_in_pages_and_are_found_by_their_runs(
-    place: Place, client: TestClient, data: Path
-) -> None:
-    place.launch(data)
-    expected = Local(place.service.settings.store).trials("s").to_list()
+def test_trials_come_in_pages_and_are_found_by_their_runs(swept: Place, on_s: TestClient) -> None:
+    expected = Local(swept.service.settings.store).trials("s").to_list()
     pages, page = list[str](), ""
     while page is not None:
-        found = client.get(f"{API}/sweeps/s/trials?limit=2&page={page}").json()
+        found = on_s.get(f"{API}/sweeps/s/trials?limit=2&page={page}").json()
         pages += [one["trial"] for one in found["trials"]]
         page = found["next_page"]
     assert pages == [one["trial"] for one in expected] and len(pages) == 3
-    shown = client.get(f"{API}/sweeps/s/trials/2").json()
+    shown = on_s.get(f"{API}/sweeps/s/trials/2").json()
     for reference in (shown["run_id"], shown["run_id"][:8]):
-        assert client.get(f"{API}/runs/{reference}").json() == shown
+        assert on_s.get(f"{API}/runs/{reference}").json() == shown
 
 
-@pytest.mark.parametrize(
-    "path, status",
-    [("sweeps/s/trials/9", 404), ("sweeps/s/trials/x", 422), ("sweeps/s/trials/-1", 422),
-     ("sweeps/s/trials?limit=0", 422), ("sweeps/s/trials?limit=1001", 422),
-     ("sweeps/s/trials?page=x", 422),
-     ("sweeps?page=x", 422), ("queue?page=-1", 422), ("runs/ffffff", 404),
-     ("runs/a", 404), ("runs/a%2Fb", 404), ("runs/a'b", 422), ("reruns/none", 404),
-     (f"sweeps/s/trials/{10**30}", 422)],
-)  # fmt: skip
-def test_what_is_not_there_is_refused(
-    place: Place, client: TestClient, data: Path, path: str, status: int
-) -> None:
-    place.launch(data, trials=1)
-    answer = client.get(f"{API}/{path}")
-    assert (answer.status_code, answer.json()["status"]) == (status, status)
+def test_what_is_not_there_is_refused(on_s: TestClient) -> None:
+    for path, status in (
+        ("sweeps/s/trials/9", 404), ("sweeps/s/trials/x", 422), ("sweeps/s/trials/-1", 422),
+        ("sweeps/s/trials?limit=0", 422), ("sweeps/s/trials?limit=1001", 422),
+        ("sweeps/s/trials?page=x", 422),
+        ("sweeps?page=x", 422), ("queue?page=-1", 422), ("runs/ffffff", 404),
+        ("runs/a", 404), ("runs/a%2Fb", 404), ("runs/a'b", 422), ("reruns/none", 404),
+        (f"sweeps/s/trials/{10**30}", 422),
+    ):  # fmt: skip
+        answer = on_s.get(f"{API}/{path}")
+        assert (answer.status_code, answer.json()["status"]) == (status, status), path
 
 
-def test_a_rerun_waits_until_it_is_trained(place: Place, data: Path) -> None:
-    place.launch(data)
-    client = place.client()  # not entered, so nothing is trained
+def test_a_rerun_waits_until_it_is_trained(swept: Place) -> None:
+    client = swept.client()  # not entered, so nothing is trained
     made = client.post(f"{API}/sweeps/s/trials/1/reruns", json={"changes": {"dropout": 0.25}})
     assert made.status_code == 202
     assert client.get(made.headers["location"]).json() == made.json()
