@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -31,6 +32,24 @@ from lstm_sweep.search.report.svg import (
     within,
 )
 
+T = TypeVar("T")
+Points = Sequence[tuple[float, float | None]]
+
+
+def known(points: Points) -> list[tuple[float, float]]:
+    """The points that have a finite loss."""
+    return [(x, y) for x, y in points if y is not None and math.isfinite(y) and math.isfinite(x)]
+
+
+def thinned(items: Sequence[T], most: int) -> Sequence[T]:
+    """`most` items at most, from the first to the last at even distances."""
+    if len(items) <= most:
+        return items
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+# --- bars -----------------------------------------------------------------------------------------
+
 #: px of a bar with its name above it
 BAR_ROW, THICK = 40.0, 14.0
 
@@ -44,25 +63,24 @@ class Bar:
     text: str
     strong: bool = False
 
+    @property
+    def is_drawn(self) -> bool:
+        """Amounts that are not finite, or not above 0, have no bar."""
+        return math.isfinite(self.value) and self.value > 0
+
 
 def bars(
     rows: Sequence[Bar], *, title: str, limit: float | None = None, size: Size = WIDE
 ) -> Markup:
-    """Amounts as bars from 0; `limit` is a line that none can come below, or the end of the scale.
-
-    Amounts that are not finite, or below 0, have no bar.
-    """
-    known = [row.value for row in rows if math.isfinite(row.value) and row.value > 0]
+    """Amounts as bars from 0; `limit` is a line that none can come below."""
     if not rows:
         return svg.nothing(size, title)
-    widest = max((len(row.text) for row in rows), default=0) * svg.CHARACTER + 12
-    room = size.width - widest - 8
-    most = max(known, default=1.0)
+    room = size.width - 20 - max(len(row.text) for row in rows) * svg.CHARACTER
+    most = max((row.value for row in rows if row.is_drawn), default=1.0)
     parts = list[Markup]()
     for index, row in enumerate(rows):
         top = BAR_ROW * index
-        ok = math.isfinite(row.value) and row.value > 0
-        width = room * row.value / most if ok else 0.0
+        width = room * row.value / most if row.is_drawn else 0.0
         parts += [
             svg.text(svg.fitted(row.name, size.width - 8), 4, top + 14),
             svg.element(
@@ -72,19 +90,18 @@ def bars(
             svg.text(row.text, 4 + width + 6, top + 31, class_="strong" if row.strong else None),
         ]  # fmt: skip
     height = BAR_ROW * len(rows) + 2
-    if limit is not None and math.isfinite(limit) and 0 < limit <= most:
+    if limit is not None and 0 < limit <= most:
         x = 4 + room * limit / most
         parts.append(svg.line(x, 18, x, height, "level"))
     return svg.picture(Size(size.width, height), title, *parts)
 
 
+# --- curves ---------------------------------------------------------------------------------------
+
 #: curves that are drawn grey, at most; of more, some from the first to the last
 MOST_GREY = 250
 #: marks on a curve, at most, and on that of the best loss
 MOST_MARKS, MOST_STEPS = 14, 100
-
-T = TypeVar("T")
-Points = Sequence[tuple[float, float | None]]
 
 
 @dataclass(frozen=True)
@@ -93,15 +110,6 @@ class Curve:
 
     name: str
     points: Points
-
-    @property
-    def known(self) -> list[tuple[float, float]]:
-        """The points that have a finite loss."""
-        return [
-            (x, y)
-            for x, y in self.points
-            if y is not None and math.isfinite(y) and math.isfinite(x)
-        ]
 
 
 def learning_curves(
@@ -114,52 +122,45 @@ def learning_curves(
 ) -> Markup:
     """Loss over epochs: five of the `named` curves in colour, the first on top; others in grey."""
     title = f"{y_label} over epochs of {len(named) + len(others)} trials"
-    best = named[: len(SHAPES)]
-    grey = thinned([one for one in (*named[len(SHAPES) :], *others) if one.known], MOST_GREY)
-    front = [y for one in best for _, y in one.known]
-    back = [y for one in grey for _, y in one.known]
+    best = [(one.name, known(one.points)) for one in named[: len(SHAPES)]]
+    rest = (known(one.points) for one in (*named[len(SHAPES) :], *others))
+    grey = thinned([points for points in rest if points], MOST_GREY)
+    drawn = [point for points in (*(points for _, points in best), *grey) for point in points]
     x0, x1, y0, y1 = places(size)
-    x = scale((x for one in (*best, *grey) for x, _ in one.known), x0, x1)
-    y = scale(within([*front, *back], nearest(levels)), y0, y1)
+    x = scale((a for a, _ in drawn), x0, x1)
+    y = scale(within([b for _, b in drawn], nearest(levels)), y0, y1)
     if x is None or y is None:
         return svg.nothing(size, title)
-    whole = all(a == round(a) for one in (*best, *grey) for a, _ in one.known)
-    y = with_room(y, levels)
-    frame = Frame(size, replace(x, whole_ticks=whole), y, "epoch", y_label)
-    parts = [
-        svg.joined(
-            svg.path(((x(a), _reach(frame, b)) for a, b in one.known), "stroke other")
-            if len(one.known) > 1
-            else mark("circle", x(one.known[0][0]), y(one.known[0][1]), "other", r=2)
-            for one in grey
-        )
+    whole = all(a == round(a) for a, _ in drawn)
+    x, y = replace(x, whole_ticks=whole), with_room(y, levels)
+    frame = Frame(size, x, y, "epoch", y_label)
+    behind = [
+        svg.path(_corners(frame, points), "stroke other")
+        if len(points) > 1
+        else mark("circle", x(points[0][0]), y(points[0][1]), "other", r=2)
+        for points in grey
     ]
-    entries = list[Entry]()
-    for index in reversed(range(len(best))):
+    coloured, entries = list[Markup](), list[Entry]()
+    for index, (name, points) in enumerate(best):
         class_, shape = f"s{index}", SHAPES[index]
-        parts.append(_series(frame, best[index], class_, shape))
-        entries.insert(0, Entry(class_, shape, best[index].name))
+        marks = [
+            mark(shape, x(a), y(b), class_, f"{name}\nepoch {a:.4g}: {b:.4f}")
+            for a, b in thinned(points, MOST_MARKS)
+            if b <= y.high
+        ]
+        coloured.append(svg.joined([svg.path(_corners(frame, points), f"stroke {class_}"), *marks]))
+        entries.append(Entry(class_, shape, name))
     if grey:
         several = "s" if len(others) > 1 else ""
         entries.append(Entry("other", "circle", f"{len(others)} other trial{several}"))
-    lines = [[(x(a), _reach(frame, b)) for a, b in one.known] for one in best]
-    return _framed(frame, title, parts, entries, levels, lines)
+    lines = [_corners(frame, points) for _, points in best]
+    return _framed(frame, title, [*behind, *reversed(coloured)], entries, levels, lines)
 
 
-def _series(frame: Frame, curve: Curve, class_: str, shape: str) -> Markup:
-    known = curve.known
-    line = svg.path(((frame.x(a), _reach(frame, b)) for a, b in known), f"stroke {class_}")
-    seen = [(a, b) for a, b in thinned(known, MOST_MARKS) if b <= frame.y.high]
-    marks = (
-        mark(shape, frame.x(a), frame.y(b), class_, f"{curve.name}\nepoch {a:.4g}: {b:.4f}")
-        for a, b in seen
-    )
-    return svg.joined([line, *marks])
-
-
-def _reach(frame: Frame, value: float) -> float:
-    """The place of a loss; of one above the frame, a place above it."""
-    return frame.y(value) if value <= frame.y.high else frame.y.end - 20
+def _corners(frame: Frame, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The places of points; of a loss above the frame, a place above it."""
+    above = frame.y.end - 20
+    return [(frame.x(a), frame.y(b) if b <= frame.y.high else above) for a, b in points]
 
 
 def best_over_time(
@@ -167,24 +168,26 @@ def best_over_time(
 ) -> Markup:
     """The best loss so far over time in a unit, as steps down; the last point is when it ended."""
     title = f"best {y_label} over time"
-    known = Curve("", points).known
+    finite = known(points)
     x0, x1, y0, y1 = places(size)
-    x = scale([0.0, *(a for a, _ in known)], x0, x1, whole=True)
-    losses = [b for _, b in known]
+    x = scale([0.0, *(a for a, _ in finite)], x0, x1, whole=True)
+    losses = [b for _, b in finite]
     y = scale(within(losses, [*losses[-1:], *nearest(levels)]), y0, y1)
-    if x is None or y is None or not known:
+    if x is None or y is None or not finite:
         return svg.nothing(size, title)
     y = with_room(y, levels)
     frame = Frame(size, x, y, unit, f"best {y_label}")
-    corners = [known[0]]
-    for (_, before), (a, b) in itertools.pairwise(known):
-        corners += [(a, before), (a, b)]
-    places_of = [(x(a), _reach(frame, b)) for a, b in corners]
-    line = svg.path(places_of, "stroke s0")
-    falls = [one for i, one in enumerate(known) if i == 0 or one[1] < known[i - 1][1]]
-    falls = [(a, b) for a, b in thinned(falls, MOST_STEPS) if b <= y.high]
-    marks = (mark("circle", x(a), y(b), "s0", f"{a:.3g} {unit}: {b:.4f}") for a, b in falls)
-    return _framed(frame, title, [line, *marks], [], levels, [places_of])
+    steps, falls = finite[:1], finite[:1]
+    for (_, before), (a, b) in itertools.pairwise(finite):
+        steps += [(a, before), (a, b)]
+        falls += [(a, b)] if b < before else []
+    marks = [
+        mark("circle", x(a), y(b), "s0", f"{a:.3g} {unit}: {b:.4f}")
+        for a, b in thinned(falls, MOST_STEPS)
+        if b <= y.high
+    ]
+    line = _corners(frame, steps)
+    return _framed(frame, title, [svg.path(line, "stroke s0"), *marks], [], levels, [line])
 
 
 def _framed(
@@ -202,11 +205,7 @@ def _framed(
     return svg.picture(whole, title, frame.axes(), behind, frame.inside(*parts), names, below)
 
 
-def thinned(items: Sequence[T], most: int) -> Sequence[T]:
-    """`most` items at most, from the first to the last at even distances."""
-    if len(items) <= most:
-        return items
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+# --- dots -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -216,11 +215,6 @@ class Dot:
     x: float
     y: float | None
     tip: str = ""
-
-    @property
-    def is_known(self) -> bool:
-        """Whether it has a finite loss."""
-        return self.y is not None and math.isfinite(self.y)
 
 
 @dataclass(frozen=True)
@@ -255,56 +249,50 @@ def scatter(
     Points far above the others, and those without a finite loss, are crosses at the upper edge.
     """
     title = f"{y_label} over {x_label}"
-    dots = [dot for group in groups for dot in group.dots if math.isfinite(dot.x) and dot.x > 0]
-    losses = [dot.y for dot in dots if dot.is_known and dot.y is not None]
+    placed = [
+        replace(group, dots=[dot for dot in group.dots if math.isfinite(dot.x) and dot.x > 0])
+        for group in groups
+    ]
+    points = [(dot.x, dot.y) for group in placed for dot in group.dots]
     x0, x1, y0, y1 = places(size)
     edges = [band.low, band.high] if band else []
-    x = scale([*(dot.x for dot in dots), *edges], x0, x1, log=True)
-    y = scale(within(losses, nearest(levels)), y0, y1)
-    if x is None or y is None or not dots:
+    x = scale([*(a for a, _ in points), *edges], x0, x1, log=True)
+    y = scale(within([b for _, b in known(points)], nearest(levels)), y0, y1)
+    if x is None or y is None or not points:
         return svg.nothing(size, title)
     frame = Frame(size, x, y, x_label, y_label)
-    entries = list[Entry]()
-    parts = list[Markup]()
-    for index, group in enumerate(groups):
-        if group.dots:
-            class_, shape = f"s{index}", SHAPES[index % len(SHAPES)]
-            parts.append(_group(frame, group, class_, shape))
-            entries.append(Entry(class_, shape, group.name))
-    if any(not dot.is_known or (dot.y or 0.0) > y.high for dot in dots):
+    seen = [(a, b) for a, b in known(points) if b <= y.high]
+    entries = [
+        Entry(f"s{index}", SHAPES[index % len(SHAPES)], group.name)
+        for index, group in enumerate(groups)
+        if group.dots
+    ]
+    if len(seen) < len(points):
         entries.append(Entry("failed", "cross", "no result, or a loss above the frame"))
-    behind = _band(frame, band)
+    behind = Markup("")
     if band:
         entries.append(Entry("band", "square", band.name))
+        width = max(x(band.high) - x(band.low), 1)
+        behind = svg.element(
+            "rect", x=x(band.low), y=y.end, width=width, height=y.begin - y.end, class_="band"
+        )
     below, height = legend(entries, size)
     whole = Size(size.width, size.height + height)
-    seen = [(dot.x, dot.y) for dot in dots if dot.is_known and dot.y is not None]
-    lines, names = frame.levels(levels, [[(x(a), y(b))] for a, b in seen if b <= y.high])
-    return svg.picture(whole, title, behind, frame.axes(), lines, *parts, names, below)
+    lines, names = frame.levels(levels, [[(x(a), y(b))] for a, b in seen])
+    marks = [_group(frame, group, index) for index, group in enumerate(placed)]
+    return svg.picture(whole, title, behind, frame.axes(), lines, *marks, names, below)
 
 
-def _group(frame: Frame, group: Dots, class_: str, shape: str) -> Markup:
-    x, y = frame.x, frame.y
+def _group(frame: Frame, group: Dots, index: int) -> Markup:
+    x, y, class_ = frame.x, frame.y, f"s{index}"
     parts, line = list[Markup](), list[tuple[float, float]]()
-    for dot in sorted(group.dots, key=lambda one: one.x if math.isfinite(one.x) else 0.0):
-        if not (math.isfinite(dot.x) and dot.x > 0):
-            continue
-        if dot.is_known and dot.y is not None and dot.y <= y.high:
+    for dot in sorted(group.dots, key=lambda one: one.x):
+        if dot.y is not None and math.isfinite(dot.y) and dot.y <= y.high:
             line.append((x(dot.x), y(dot.y)))
-            parts.append(mark(shape, *line[-1], class_, dot.tip))
+            parts.append(mark(SHAPES[index % len(SHAPES)], *line[-1], class_, dot.tip))
         else:
             parts.append(mark("cross", x(dot.x), y.end + 5, "failed", dot.tip))
     return svg.joined([svg.path(line if group.joined else [], f"stroke {class_}"), *parts])
-
-
-def _band(frame: Frame, band: Band | None) -> Markup:
-    if band is None:
-        return Markup("")
-    low, high = frame.x(band.low), frame.x(band.high)
-    top, bottom = frame.y.end, frame.y.begin
-    return svg.element(
-        "rect", x=low, y=top, width=max(high - low, 1), height=bottom - top, class_="band"
-    )
 
 
 @dataclass(frozen=True)
@@ -318,14 +306,17 @@ class Seeds:
     note: str = ""
 
     @property
+    def known(self) -> list[float]:
+        """The finite losses of further runs."""
+        return [one for one in self.further if math.isfinite(one)]
+
+    @property
     def bar(self) -> tuple[float, ...]:
         """Mean of the further seeds, and one standard deviation below and above it; or nothing."""
-        known = [one for one in self.further if math.isfinite(one)]
-        if not known:
+        if not self.known:
             return ()
-        mean = math.fsum(known) / len(known)
-        squares = math.fsum((one - mean) * (one - mean) for one in known)
-        spread = math.sqrt(squares / max(1, len(known) - 1))
+        mean = statistics.fmean(self.known)
+        spread = statistics.stdev(self.known) if len(self.known) > 1 else 0.0
         return mean, mean - spread, mean + spread
 
 
@@ -358,27 +349,29 @@ def seeds(rows: Sequence[Seeds], *, x_label: str, size: Size = WIDE) -> Markup:
 
 def _seeds_row(row: Seeds, x: Scale, top: float, size: Size) -> list[Markup]:
     middle = top + 33
-    note = svg.text(row.note, size.width - RIGHT, top + 18, anchor="end", class_="faint halo")
     width = size.width - RIGHT - 16 - svg.CHARACTER * len(row.note)
-    parts = [svg.text(svg.fitted(row.name, width), 16, top + 18, class_="halo"), note]
-    known = [one for one in row.further if math.isfinite(one)]
+    parts = [
+        svg.text(svg.fitted(row.name, width), 16, top + 18, class_="halo"),
+        svg.text(row.note, size.width - RIGHT, top + 18, anchor="end", class_="faint halo"),
+    ]
     if row.bar:
         mean, low, high = map(x, row.bar)
-        parts.append(
-            svg.element(
-                "rect", x=low, y=middle - 6, width=max(high - low, 1), height=12, class_="spread"
-            )
-        )
-        parts.append(svg.line(mean, middle - 9, mean, middle + 9, "mean"))
-    parts += [mark("circle", x(one), middle, "s0", f"{one:.4f}") for one in known]
+        width = max(high - low, 1)
+        parts += [
+            svg.element("rect", x=low, y=middle - 6, width=width, height=12, class_="spread"),
+            svg.line(mean, middle - 9, mean, middle + 9, "mean"),
+        ]
+    parts += [mark("circle", x(one), middle, "s0", f"{one:.4f}") for one in row.known]
     if row.first is not None and math.isfinite(row.first):
         parts.append(mark("diamond", x(row.first), middle, "hollow", f"first: {row.first:.4f}"))
     return parts
 
 
+# --- parallel axes --------------------------------------------------------------------------------
+
 Value = int | float | str
 #: px of an axis with its name, and beside it
-AXIS_ROW, AXIS_LEFT, AXIS_RIGHT = 52.0, 24.0, 24.0
+AXIS_ROW, AXIS_SIDE = 52.0, 24.0
 #: trials that are drawn, at most
 MOST = 250
 #: words that are written at an axis, at most
@@ -447,43 +440,36 @@ def parallel(
     """A line for each trial through its values: the lower its loss, the stronger, and on top."""
     title = f"hyperparameters and {loss_label} of {len(points)} trials"
     ranked = sorted((one for one in points if math.isfinite(one.loss)), key=lambda p: p.loss)
-    reach = scale(within([one.loss for one in ranked]), AXIS_LEFT, size.width - AXIS_RIGHT)
+    begin, end = AXIS_SIDE, size.width - AXIS_SIDE
+    reach = scale(within([one.loss for one in ranked]), begin, end)
     if not axes or not ranked or reach is None:
         return svg.nothing(size, title)
-    lines = list[Markup]()
-    shown = thinned(list(enumerate(ranked)), MOST)
-    for rank, point in reversed(shown):
+    parts = list[Markup]()
+    for rank, point in reversed(thinned(list(enumerate(ranked)), MOST)):
+        values = [axis.place(point.values.get(axis.name), begin, end) for axis in axes]
+        rows = enumerate([*values, reach(point.loss)])
+        corners = [(x, AXIS_ROW * index + 26) for index, x in rows if x is not None]
+        tip = svg.element("title", f"{point.name}: {point.loss:.4f}")
         class_ = f"stroke q{CLASSES * rank // len(ranked)}" + " first" * (rank == 0)
-        lines.append(_line(axes, point, reach, size.width, class_))
-    rows = [_axis(axis.name, axis.ticks(AXIS_LEFT, size.width - AXIS_RIGHT), index, size.width)
-            for index, axis in enumerate(axes)]  # fmt: skip
-    ticks = [(short(tick), reach(tick)) for tick in reach.ticks(max(2, int(size.width / 80)))]
-    rows.append(_axis(loss_label, ticks, len(axes), size.width))
-    height = AXIS_ROW * (len(axes) + 1)
+        parts.append(svg.element("path", tip, d=svg.drawn(corners), class_=class_))
+    losses = [(short(tick), reach(tick)) for tick in reach.ticks(max(2, int(size.width / 80)))]
+    named = [*((axis.name, axis.ticks(begin, end)) for axis in axes), (loss_label, losses)]
+    for index, (name, ticks) in enumerate(named):
+        parts.append(_axis(name, ticks, AXIS_ROW * index + 26, size.width))
+    height = AXIS_ROW * len(named) + 6
     entries = [Entry("q0 first", "circle", f"the best trial of the search, {ranked[0].name}")]
     if len(ranked) > 1:
         entries += [
             Entry("q0", "circle", "the best fifth of the trials"),
             Entry(f"q{CLASSES - 1}", "circle", "the worst fifth"),
         ]
-    below, more = legend(entries, Size(size.width, height + 6))
-    return svg.picture(Size(size.width, height + 6 + more), title, *lines, *rows, below)
+    below, more = legend(entries, Size(size.width, height))
+    return svg.picture(Size(size.width, height + more), title, *parts, below)
 
 
-def _line(axes: Sequence[Axis], point: Point, reach: Scale, width: float, class_: str) -> Markup:
-    places = [
-        axis.place(point.values.get(axis.name), AXIS_LEFT, width - AXIS_RIGHT) for axis in axes
-    ]
-    rows = enumerate([*places, reach(point.loss)])
-    found = [(x, AXIS_ROW * index + 26) for index, x in rows if x is not None]
-    title = svg.element("title", f"{point.name}: {point.loss:.4f}")
-    return svg.element("path", title, d=svg.drawn(found), class_=class_)
-
-
-def _axis(name: str, ticks: Sequence[tuple[str, float]], index: int, width: float) -> Markup:
-    y = AXIS_ROW * index + 26
+def _axis(name: str, ticks: Sequence[tuple[str, float]], y: float, width: float) -> Markup:
     parts = [
-        svg.line(AXIS_LEFT, y, width - AXIS_RIGHT, y, "axis"),
+        svg.line(AXIS_SIDE, y, width - AXIS_SIDE, y, "axis"),
         svg.text(svg.fitted(name, width / 2), 4, y - 10, class_="halo strong"),
     ]
     for word, x in ticks:

@@ -9,6 +9,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 #: steps between two ticks, times a power of ten
 STEPS = (1, 2, 5, 10)
@@ -120,12 +121,9 @@ def short(value: float) -> str:
     """A number for an axis or a label: `0.001`, `1e-5`, `25k`, `1.5M`."""
     if not math.isfinite(value):
         return str(value)
-    size = abs(value)
-    for least, letter in ((1e12, ""), (1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if size >= least:
-            if not letter:
-                break
-            return f"{value / {'G': 1e9, 'M': 1e6, 'k': 1e3}[letter]:.4g}{letter}"
+    for least, unit, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if least <= abs(value) < 1e12:
+            return f"{value / unit:.4g}{letter}"
     digits = f"{value:.6g}"
     mantissa, exponent, power = digits.partition("e")
     return f"{mantissa}e{int(power)}" if exponent else digits
@@ -176,7 +174,8 @@ def element(tag: str, *children: str, **attributes: str | float | None) -> Marku
     Children are escaped unless they are `Markup`.
     """
     written = "".join(
-        f' {name.strip("_").replace("_", "-")}="{_value(value)}"'
+        f' {name.strip("_").replace("_", "-")}="'
+        f'{escaped(value) if isinstance(value, str) else number(value)}"'
         for name, value in attributes.items()
         if value is not None
     )
@@ -220,7 +219,6 @@ def text(
 
 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
-    """A straight line."""
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
@@ -251,10 +249,6 @@ def number(value: float) -> str:
     if not math.isfinite(value):
         raise ValueError(f"a coordinate is {value}: expected a finite number")
     return f"{value:.1f}".removesuffix(".0").replace("-0", "0", value == 0)
-
-
-def _value(value: str | float) -> str:
-    return escaped(value) if isinstance(value, str) else number(value)
 
 
 @dataclass(frozen=True)
@@ -304,10 +298,14 @@ ROW = 17.0
 APART_X, APART_Y = 70.0, 36.0
 #: px from one place on a line to the next, at which names are kept from hiding it
 STEP = 5.0
-#: marks that tell series apart without colour
+#: marks that tell series apart without colour, and the corners of those that have some
 SHAPES = ("circle", "square", "triangle", "diamond", "cross")
-
-
+CORNERS: dict[str, list[tuple[float, float]]] = {
+    "square": [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+    "triangle": [(0, -1.25), (1.15, 0.85), (-1.15, 0.85)],
+    "diamond": [(0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)],
+    "cross": [(-1, -1), (1, 1), (0, 0), (-1, 1), (1, -1), (0, 0)],
+}
 #: the corners of a line in px
 Line = Sequence[tuple[float, float]]
 
@@ -329,8 +327,7 @@ class Entry:
     text: str
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """A rectangle in px."""
 
     x0: float
@@ -339,7 +336,6 @@ class Box:
     y1: float
 
     def overlaps(self, others: Iterable[Box]) -> bool:
-        """Whether it has a point in common with one of the others."""
         return any(
             self.x0 < one.x1 and one.x0 < self.x1 and self.y0 < one.y1 and one.y0 < self.y1
             for one in others
@@ -396,11 +392,10 @@ class Frame:
         for level in sorted(levels, key=lambda one: -one.value):
             if not self.y.low <= level.value <= self.y.high:
                 continue
-            name = f"{level.name} {level.value:.3f}"
-            boxes = list(self._boxes(len(name) * CHARACTER, self.y(level.value)))
+            name, y = f"{level.name} {level.value:.3f}", self.y(level.value)
+            boxes = self._boxes(len(name) * CHARACTER, y)
             best = min(boxes, key=lambda box: (box.overlaps(taken), box.holds(covered)))
             taken.append(best)
-            y = self.y(level.value)
             drawn.append(line(self.x.begin, y, self.x.end, y, "level"))
             names.append(text(name, best.x1, best.y1 - 3, anchor="end", class_="halo"))
         return joined(drawn), joined(names)
@@ -481,15 +476,5 @@ def mark(shape: str, x: float, y: float, class_: str, tip: str = "", r: float = 
     named = f"mark {class_}"
     if shape == "circle":
         return element("circle", *title, cx=x, cy=y, r=r, class_=named)
-    if shape == "square":
-        side = 1.8 * r
-        return element(
-            "rect", *title, x=x - side / 2, y=y - side / 2, width=side, height=side, class_=named
-        )
-    corners: dict[str, list[tuple[float, float]]] = {
-        "triangle": [(0, -1.25), (1.15, 0.85), (-1.15, 0.85)],
-        "diamond": [(0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)],
-        "cross": [(-1, -1), (1, 1), (0, 0), (-1, 1), (1, -1), (0, 0)],
-    }
-    d = drawn((x + r * dx, y + r * dy) for dx, dy in corners[shape]) + "Z"
+    d = drawn((x + r * dx, y + r * dy) for dx, dy in CORNERS[shape]) + "Z"
     return element("path", *title, d=d, class_=f"{named} cross" if shape == "cross" else named)
