@@ -186,9 +186,9 @@ SETTINGS: list[tuple[bytes, list[str]]] = [
     (b'experiment: "a\\0b"\n', ["mlflow.yaml", r"experiment is 'a\x00b'", "in one line"]),
     (b'experiment: "a\\uD800b"\n', ["mlflow.yaml", r"is 'a\ud800b'", "in one line"]),
     (b"experiment: " + b"x" * 9_000 + b"\nexperiments: 1\n", ["'experiments' is no setting"]),
-    (b"artifacts: loop/of/links\n", ["artifacts is '/", "loop/of/links", "lead in a circle"]),
-    (b"tracking_uri: sqlite:///loop/runs.db\n", ["tracking_uri is '/", "lead in a circle"]),
-    (b"artifacts: " + b"x" * 300, ["artifacts is '/", "xx...'", "it is too long"]),
+    (b"artifacts: loop/of/links\n", ["artifacts is '/", "loop/of/links", "Too many levels"]),
+    (b"tracking_uri: sqlite:///loop/runs.db\n", ["tracking_uri is '/", "Too many levels"]),
+    (b"artifacts: " + b"x" * 300, ["artifacts is '/", "xx...'", "name too long"]),
 ]  # fmt: skip
 
 

@@ -74,9 +74,6 @@ def check_with_plain_keras(bundle: Path) -> None:
 class TestSwept(SweptCase):
     """On an SQLite file."""
 
-    def test_the_exported_model_works_with_plain_keras(self, swept: Swept) -> None:
-        check_with_plain_keras(swept.exported.bundle)
-
 
 def test_an_mlflow_client_reads_the_runs(swept: Swept) -> None:
     from mlflow import MlflowClient

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.wheels import FOLDERS, ROOT, built_wheel
 
 #: what modules read that stand beside them
-DATA = [f"lstm_sweep/search/{name}" for name in ("pages/report.html", "pages/style.css")] + [
+DATA = [f"lstm_sweep/search/{name}" for name in ("report/report.html", "report/style.css")] + [
     f"lstm_sweep/{path.relative_to(ROOT)}"
     for kind in ("html", "css", "js")
     for path in (ROOT / "search/service/pages").rglob(f"*.{kind}")
