@@ -14,7 +14,6 @@ from lstm_sweep.search.actions.listings import TrialDetails
 from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import (
     RESULTS,
     RETURNED_LOSS,
@@ -118,12 +117,9 @@ def _details(given: Mapping[str, Any]) -> TrialDetails:
 
 
 def _confirmed(given: Mapping[str, Any]) -> Confirmed:
-    """A config that was trained again; of its first run the name and the loss are known."""
-    sweep, _, number = given["trial"].rpartition("/")
-    trial = Trial(sweep=sweep, number=int(number), config=TrialConfig(), seed=0)
-    rounds, ended = ({"val_loss": given["first_loss"]},), Ended(Outcome.COMPLETE)
     return Confirmed(
-        TrialProgress(trial, rounds=rounds, ended=ended, last=True),
+        trial=given["trial"],
+        first_loss=given["first_loss"],
         losses=tuple(given["losses"]),
         failed={Outcome(word): count for word, count in given["failed"].items()},
         is_best=given["verdict"] == "the best",

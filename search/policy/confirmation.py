@@ -31,7 +31,9 @@ class Confirmed:
     the config look better than it is.
     """
 
-    first: TrialProgress
+    #: ID of the first run, and its loss in nats
+    trial: str
+    first_loss: float
     #: best validation loss for each further seed that has one, nats
     losses: tuple[float, ...]
     #: further seeds that have none, by how they have ended
@@ -42,16 +44,6 @@ class Confirmed:
     #: so large a difference by chance; None if there are too few seeds, and for that config itself
     above: float | None = None
     p: float | None = None
-
-    @property
-    def trial(self) -> str:
-        """ID of the first run."""
-        return self.first.trial.id
-
-    @property
-    def first_loss(self) -> float:
-        """Loss of the first run, nats."""
-        return self.first.ranked_loss or 0.0
 
     @property
     def mean(self) -> float | None:
@@ -160,7 +152,7 @@ def is_whole(one: TrialProgress) -> bool:
     return is_complete(one) and one.trial.attempt == 1 and not one.waited
 
 
-def is_further_seed(again: TrialProgress, first: TrialProgress) -> bool:
+def _is_comparable(again: TrialProgress, first: TrialProgress) -> bool:
     """Whether the lowest loss of a further run can be compared with that of the first.
 
     One that was cut short can if it had as many rounds as the first run needed for its lowest loss;
@@ -173,50 +165,41 @@ def is_further_seed(again: TrialProgress, first: TrialProgress) -> bool:
     return bool(again.ended and needed and len(again.rounds) >= needed)
 
 
-def best_config(trials: Iterable[TrialProgress]) -> Config | None:
-    """The config of the trial with the lowest loss; None if none has one."""
-    ranked = (one for one in trials if one.ranked_loss is not None)
-    best = min(ranked, key=lambda one: (one.ranked_loss, one.trial.number), default=None)
-    return None if best is None else best.trial.config
-
-
-def confirmed(trials: Mapping[int, TrialProgress], best: Config | None) -> list[Confirmed]:
+def confirmed(trials: Iterable[TrialProgress], best: Config | None) -> list[Confirmed]:
     """What further seeds say of the configs of some trials that were trained again.
 
     `best` is the config of the best trial of their sweep. A run that goes on later has not ended.
+    Of several first runs of a config the best counts, but none of a number of steps only: the
+    search may try the config with which a ladder took a few steps.
     """
-    ended = [one for one in trials.values() if one.ended and not one.ended.unfinished]
-    further = [one for one in ended if one.trial.phase is Phase.CONFIRM]
+    ended = [one for one in trials if one.ended and not one.ended.unfinished]
+    first_runs: dict[Config, TrialProgress] = {}
+    further: dict[Config, list[TrialProgress]] = {}
+    for one in sorted(ended, key=_order):
+        config = one.trial.config
+        if one.trial.phase is Phase.CONFIRM:
+            further.setdefault(config, []).append(one)
+        elif one.ranked_loss is not None:
+            first_runs.setdefault(config, one)
     found = []
-    for first in _first_runs([one for one in ended if one.ranked_loss is not None]):
-        config = first.trial.config
+    for config, first in first_runs.items():
         losses, failed = list[float](), Counter[Outcome]()
-        for again in (one for one in further if one.trial.config == config):
-            loss = again.ranked_loss if is_further_seed(again, first) else None
+        for again in sorted(further.get(config, ()), key=lambda one: one.trial.number):
+            loss = again.ranked_loss if _is_comparable(again, first) else None
             if loss is not None:
                 losses.append(loss)
             elif again.ended:
                 failed[again.ended.outcome] += 1
         if losses or failed:
-            found.append(Confirmed(first, tuple(losses), dict(failed), is_best=config == best))
+            loss = first.ranked_loss or 0.0
+            seeds = tuple(losses), dict(failed)
+            found.append(Confirmed(first.trial.id, loss, *seeds, is_best=config == best))
     return compare(found)
 
 
-def _first_runs(ended: Sequence[TrialProgress]) -> list[TrialProgress]:
-    """The first run of each config: of several the best, but none of a number of steps only.
-
-    The search may try the config with which a ladder took a few steps.
-    """
-    by_config: dict[Config, TrialProgress] = {}
-    for one in sorted(ended, key=_order):
-        if one.trial.phase is not Phase.CONFIRM:
-            by_config.setdefault(one.trial.config, one)
-    return list(by_config.values())
-
-
 def _order(one: TrialProgress) -> tuple[bool, float, int]:
-    assert one.ranked_loss is not None
-    return one.trial.steps is not None, one.ranked_loss, one.trial.number
+    loss = math.inf if one.ranked_loss is None else one.ranked_loss
+    return one.trial.steps is not None, loss, one.trial.number
 
 
 #: share of a budget that is kept for confirming the best configs, at most
@@ -277,7 +260,9 @@ class Confirmation:
 
     def results(self) -> list[Confirmed]:
         """The configs that were trained again, that of the best trial first."""
-        return confirmed(self._trials, best_config(self._trials.values()))
+        ranked = [one for one in self._trials.values() if one.ranked_loss is not None]
+        best = min(ranked, key=lambda one: (one.ranked_loss, one.trial.number), default=None)
+        return confirmed(self._trials.values(), best.trial.config if best else None)
 
     def omitted(self) -> str:
         """Why the best config was not trained again, if the budget was too small; else nothing."""
@@ -285,17 +270,18 @@ class Confirmation:
         wanted = plan.confirm_configs * plan.confirm_seeds
         if best is None or not wanted or self._counts([best.trial.config])[best.trial.config]:
             return ""
-        seeds = f"{self._fewest} further run{'s' if self._fewest > 1 else ''} of it"
+        not_again = f"{best.trial.id} was not trained again:"
         if min(wanted, int(plan.trials * SHARE)) < self._fewest:
             enough = math.ceil(self._fewest / SHARE)
-            return f"{best.trial.id} was not trained again: that needs {enough} trials or more"
+            return f"{not_again} that needs {enough} trials or more"
         if plan.seconds is None:
             return ""
         needs, kept = self._turns() * self.seconds_of(best), SHARE * plan.seconds
         few = f"a quarter of the time, {kept:.0f} s, is kept for that"
         if SLACK * needs <= kept:
             few = "no trial was left" if self._total == len(self._earlier) else "no time was left"
-        return f"{best.trial.id} was not trained again: {seeds} take about {needs:.0f} s, and {few}"
+        seeds = f"{self._fewest} further run{'s' if self._fewest > 1 else ''} of it"
+        return f"{not_again} {seeds} take about {needs:.0f} s, and {few}"
 
     # how many
 
@@ -369,16 +355,13 @@ class Confirmation:
     # how long
 
     def most_rounds(self, first: TrialProgress) -> int | None:
-        """Rounds of a further run: those of the first, or None if it comes to its own end."""
-        return None if self._is_whole(first) else len(first.rounds)
-
-    def _is_whole(self, first: TrialProgress) -> bool:
-        """Whether further runs of a config come to their own end, and not to that of the first.
+        """Rounds of a further run: those of the first, or None if it comes to its own end.
 
         If the first has not come to its own end, that was for lack of time.
         """
         whole = is_complete(first) or first.trial.phase is Phase.LADDER
-        return whole or not self._problem.pausable or self._plan.seconds is None
+        limited = self._problem.pausable and self._plan.seconds is not None
+        return len(first.rounds) if limited and not whole else None
 
     def seconds_of(self, first: TrialProgress) -> float:
         """Seconds of a further run of a config."""
@@ -388,15 +371,12 @@ class Confirmation:
         complete = is_complete(first) and trial.phase is not Phase.LADDER
         usual = len(first.rounds) if complete else trial.rounds
         rounds = self.most_rounds(first) or usual
-        predicted = self._costs.fixed_seconds + rounds * self._each(first)
+        if (each := first.usual_round_seconds) is None:
+            each = self._costs.round_seconds(trial.config)
+        predicted = self._costs.fixed_seconds + rounds * each
         # `seconds` of a trial that has waited include several starts
         known = complete and not first.waited and rounds == len(first.rounds)
         return max(predicted, first.seconds) if known else predicted
-
-    def _each(self, first: TrialProgress) -> float:
-        """Seconds of a round of a config that was trained."""
-        own = first.round_seconds[1:]  # the first includes tracing
-        return statistics.median(own) if own else self._costs.round_seconds(first.trial.config)
 
     # once the search is over
 

@@ -2,9 +2,9 @@
 
 Trials wait at rungs with a checkpoint, as in asynchronous successive halving with promotions (Li et
 al., A System for Massively Parallel Hyperparameter Tuning, arXiv 1810.05934): a trial is promoted
-from a rung once it is among the best 1/factor of all that have come there, unless another one was
-better at an earlier rung. Half of the slots are for the leaders all the time, the trials that would
-end best; they are not asked at rungs. The other half are for promotions and for new trials.
+from a rung once it is among the best 1/factor of all that have come there. Half of the slots are
+for the leaders all the time, the trials that would end best; they are not asked at rungs. The other
+half are for promotions and for new trials.
 
 Trials that cannot be paused, as those of templates, are stopped instead: at each rung a trial goes
 on if its loss is among the best 1/factor of all that have reached this rung so far.
@@ -215,19 +215,10 @@ class Pausing:
         there = self._there[int(rung)]
         return 1 + there.place_of(loss), len(there)
 
-    def _is_behind(self, number: int) -> bool:
-        """Whether a trial was worse at its last rung than another one at an earlier rung."""
-        _, rung, loss, _ = self._compared[:, number]
-        return bool(loss > self._lowest_before(int(rung)))
-
-    def _lowest_before(self, rung: int) -> float:
-        """The lowest loss that a trial had at an earlier rung than this one."""
-        return min((there.at(0) for there in self._there[: max(rung, 0)]), default=math.inf)
-
     def _is_promoted(self, number: int) -> bool:
         """Whether a trial is among the best at its rung, so that it goes on to the next one."""
         place, reached = self._rank(number)
-        return place <= reached // FACTOR and not self._is_behind(number)
+        return place <= reached // FACTOR
 
     def _to_promote(self, leaders: Collection[int]) -> TrialProgress | None:
         """The paused trial at the highest rung from which it is promoted; None if none is.
@@ -239,8 +230,7 @@ class Pausing:
         asked[list(leaders)] = False
         for place, there in reversed(list(enumerate(self._there))):
             if places := len(there) // FACTOR:
-                most = min(there.at(places - 1), self._lowest_before(place))
-                promoted = asked & (rung == place) & (losses <= most)
+                promoted = asked & (rung == place) & (losses <= there.at(places - 1))
                 if found := lowest(np.flatnonzero(promoted), losses, 1):
                     return self._trials[found[0]]
         return None
@@ -256,10 +246,7 @@ class Pausing:
             return None
         place, reached = self._rank(number)
         epoch, loss = one.trial.epoch_text(len(one.rounds)), one.best_so_far[-1]
-        why = f"loss {loss:.4f}, number {place} of {reached} there"
-        if place <= reached // FACTOR and self._is_behind(number):
-            why += ", but another one was lower before"
-        return Paused(f"at epoch {epoch}: {why}")
+        return Paused(f"at epoch {epoch}: loss {loss:.4f}, number {place} of {reached} there")
 
     def _goes_on(self, one: TrialProgress) -> bool:
         """Whether a trial leads, or is promoted."""

@@ -73,7 +73,6 @@ class Ranking:
         return self._ordered[place][0] if place < len(self._ordered) else math.inf
 
     def place_of(self, value: float) -> int:
-        """How many values are lower."""
         return bisect_left(self._ordered, (value, -1))
 
     def median(self) -> float | None:
@@ -126,17 +125,14 @@ class Trials(Mapping[int, TrialProgress]):
         return [self._trials[number] for number in numbers]
 
     def of(self, phase: Phase) -> list[TrialProgress]:
-        """Trials of a phase."""
         return [one for one in self._trials.values() if one.trial.phase is phase]
 
     @property
     def any_paused(self) -> bool:
-        """Whether a trial is paused."""
         return bool(self._paused)
 
     @property
     def open(self) -> list[TrialProgress]:
-        """Trials that have not ended."""
         return self._of(sorted(self._open))
 
     def paused(self) -> list[TrialProgress]:

@@ -183,4 +183,4 @@ def confirmed_of(store: Store, records: Sequence[TrialRecord]) -> list[Confirmed
         with contextlib.suppress(BadRunError):  # one that cannot be read counts as one that goes on
             known[one.trial.number] = with_rounds(store, one)
     best = next(iter(reader.ranked([*records])), None)
-    return confirmed(known, None if best is None else best.trial.config)
+    return confirmed(known.values(), None if best is None else best.trial.config)

@@ -64,7 +64,7 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
     assert (found.best.id, found.best.loss) == (state.best.trial.id, state.best.ranked_loss)
     assert found.baselines == state.baselines and found.state == "finished"
     assert state.report and [one.trial for one in found.confirmed] == [
-        one.first.trial.id for one in state.report.confirmed
+        one.trial for one in state.report.confirmed
     ]
     curves = {one.id: [loss for _, loss in one.curve] for one in found.trials}
     assert curves["s/3"] == losses[3]

@@ -102,7 +102,7 @@ def first(number: int, loss: float, steps: int | None = None) -> TrialProgress:
 
 
 def again(number: int, *losses: float, best: bool = False, **more: Any) -> Confirmed:
-    return Confirmed(first(number, 1.0), losses, is_best=best, **more)
+    return Confirmed(f"s/{number}", 1.0, losses, is_best=best, **more)
 
 
 def test_the_config_of_the_best_trial_comes_first_and_those_of_which_seeds_failed_last() -> None:
@@ -110,7 +110,7 @@ def test_the_config_of_the_best_trial_comes_first_and_those_of_which_seeds_faile
     failed = again(4, 1.0, failed={Outcome.DIVERGED: 2})
     none = again(5, failed={Outcome.HUNG: 3})
     found = compare([none, failed, higher, lower, best])
-    assert [one.first.trial.number for one in found] == [1, 2, 3, 4, 5]
+    assert [one.trial for one in found] == ["s/1", "s/2", "s/3", "s/4", "s/5"]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_further_run_that_was_cut_short_counts_from_the_best_epoch_of_the_firs
         rounds=tuple({"val_loss": loss} for loss in losses[:epochs]),
         ended=Ended(outcome),
     )
-    [found] = confirmed({0: leader, 1: further}, leader.trial.config)
+    [found] = confirmed([leader, further], leader.trial.config)
     assert found.losses == ((min(losses[:epochs]),) if counts else ()) and found.is_best
     assert found.failed == ({} if counts else {outcome: 1})
 
@@ -194,8 +194,8 @@ def test_a_config_that_was_tried_several_times_is_confirmed_once_beside_its_best
 ) -> None:
     further = first(9, 1.55)
     further = replace(further, trial=replace(further.trial, seed=1, phase=Phase.CONFIRM))
-    found = confirmed({one.trial.number: one for one in (*runs, further)}, None)
-    assert [(one.first.trial.number, one.losses) for one in found] == [(chosen, (1.55,))]
+    found = confirmed([*runs, further], None)
+    assert [(one.trial, one.losses) for one in found] == [(f"s/{chosen}", (1.55,))]
 
 
 @pytest.mark.parametrize("template", [False, True])

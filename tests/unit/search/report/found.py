@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lstm_sweep.models.config import LIMITS, TrialConfig
+from lstm_sweep.models.config import LIMITS
 from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.report.charts import Axis, Value
 from lstm_sweep.search.report.findings import Findings, TrialFinding
-from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.trial import Ended, Outcome, Trial
 
 NATS = "validation loss (nats per symbol)"
 AXES = (
@@ -74,8 +72,5 @@ def findings(*trials: TrialFinding, **more: Any) -> Findings:
 
 def confirmation(number: int, mean: float, p: float | None, **more: Any) -> Confirmed:
     """A config of sweep `s` that was trained again with three seeds; without `p` it is the best."""
-    ran = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
-    ended = Ended(Outcome.COMPLETE)
-    first = TrialProgress(ran, rounds=[{"val_loss": mean}], ended=ended)
     given: dict[str, Any] = {"losses": (mean - 0.1, mean, mean + 0.1), "is_best": p is None}
-    return Confirmed(first, **(given | {"p": p, "above": 0.1} | more))
+    return Confirmed(f"s/{number}", mean, **(given | {"p": p, "above": 0.1} | more))
