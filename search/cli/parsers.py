@@ -150,29 +150,27 @@ ON = "; ".join(f"{name}: {where}" for name, where in ENGINES.items()).replace(":
 
 
 def _launch(command: Parser) -> None:
+    add = command.add_argument
     command.usage = "%(prog)s [SWEEP.yaml] [OPTION ...]"
-    command.add_argument("spec", nargs="?", metavar="SWEEP.yaml", help="a sweep written in a file")
+    add("spec", nargs="?", metavar="SWEEP.yaml", help="a sweep written in a file")
     groups = _add_options(command, OPTIONS)
     _add_set(groups[NETWORKS])
     epochs = groups[NETWORKS].add_argument(
         "--epochs", type=whole, metavar="N", help="epochs of every trial"
     )
     command.rare |= {epochs, _add_address(groups[BUDGET])}
-    command.add_argument(
-        "--dry-run", action="store_true", help="only say what it would do, and what that takes"
-    )
+    add("--dry-run", action="store_true", help="only say what it would do, and what that takes")
     _add_progress(command)
 
 
 def _resume(command: Parser) -> None:
+    add = command.add_argument
     command.usage = "%(prog)s NAME [SWEEP.yaml] [OPTION ...]"
     _sweep(command)
-    command.add_argument(
-        "spec", nargs="?", metavar="SWEEP.yaml", help="checked against what it was"
-    )
+    add("spec", nargs="?", metavar="SWEEP.yaml", help="checked against what it was")
     groups = _add_options(command, CHANGEABLE, keeps=True)
     command.rare.add(_add_address(groups[BUDGET]))
-    command.add_argument("--template", metavar="FILE.py", help=OWN_TEMPLATE)
+    add("--template", metavar="FILE.py", help=OWN_TEMPLATE)
     _add_progress(command)
 
 
@@ -215,7 +213,8 @@ def _add_address(group: argparse._ActionsContainer) -> argparse.Action:
 
 
 def _add_progress(command: Parser) -> None:
-    command.add_argument(
+    add = command.add_argument
+    add(
         "--progress",
         choices=("auto", "table", "lines", "json", "off"),
         default="auto",
@@ -226,7 +225,7 @@ def _add_progress(command: Parser) -> None:
         parser.rare = set()
         return parser.format_help()
 
-    command.add_argument("--help-all", action=Says, text=all_help, help="show all options")
+    add("--help-all", action=Says, text=all_help, help="show all options")
 
 
 def _sweep(command: Parser) -> None:
@@ -234,10 +233,9 @@ def _sweep(command: Parser) -> None:
 
 
 def _sweeps(command: Parser) -> None:
-    command.add_argument("--limit", type=whole, default=20, metavar="N", help="at most N (20)")
-    command.add_argument(
-        "--all", action="store_const", const=None, dest="limit", help="also those before them"
-    )
+    add = command.add_argument
+    add("--limit", type=whole, default=20, metavar="N", help="at most N (20)")
+    add("--all", action="store_const", const=None, dest="limit", help="also those before them")
 
 
 def _status(command: Parser) -> None:
@@ -248,9 +246,10 @@ def _status(command: Parser) -> None:
 
 
 def _trials(command: Parser) -> None:
+    add = command.add_argument
     _sweep(command)
-    command.add_argument("--top", type=whole, metavar="N", help="only the best N")
-    command.add_argument("--csv", action="store_true", help="rows of comma-separated values")
+    add("--top", type=whole, metavar="N", help="only the best N")
+    add("--csv", action="store_true", help="rows of comma-separated values")
 
 
 def _show(command: Parser) -> None:
@@ -268,55 +267,51 @@ def _compare(command: Parser) -> None:
 
 
 def _rerun(command: Parser) -> None:
-    command.add_argument("trial", metavar="TRIAL", help=TRIAL)
-    command.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings"
-    )
-    command.add_argument("--template", metavar="FILE.py", help=OWN_TEMPLATE)
-    command.add_argument("--on", default=next(iter(ENGINES)), metavar="ENGINE", help=ON)
+    add = command.add_argument
+    add("trial", metavar="TRIAL", help=TRIAL)
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings")
+    add("--template", metavar="FILE.py", help=OWN_TEMPLATE)
+    add("--on", default=next(iter(ENGINES)), metavar="ENGINE", help=ON)
 
 
 def _export(command: Parser) -> None:
-    command.add_argument("reference", metavar="NAME_OR_TRIAL", help="a sweep (its best) or a trial")
-    command.add_argument("--to", required=True, metavar="DIR", help="a new folder")
-    command.add_argument("--format", choices=("keras", "savedmodel", "onnx"), default="keras")
-    command.add_argument("--register", metavar="MODEL", help="also make it a version of this model")
-    command.add_argument(
-        "--unchecked", action="store_true", help="also a template's network that cannot be checked"
-    )
+    add = command.add_argument
+    add("reference", metavar="NAME_OR_TRIAL", help="a sweep (its best) or a trial")
+    add("--to", required=True, metavar="DIR", help="a new folder")
+    add("--format", choices=("keras", "savedmodel", "onnx"), default="keras")
+    add("--register", metavar="MODEL", help="also make it a version of this model")
+    add("--unchecked", action="store_true", help="also a template's network that cannot be checked")
 
 
 def _generate(command: Parser) -> None:
-    command.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
-    command.add_argument("--prompt", default="", help="what comes before: a text, or event ids")
-    command.add_argument(
-        "--length", type=whole, default=400, metavar="N", help="symbols of each (400)"
-    )
-    command.add_argument(
-        "--temperature", type=number, default=1.0, metavar="T", help="0: the likeliest (1)"
-    )
-    command.add_argument("--count", type=whole, default=1, metavar="N", help="sequences (1)")
-    command.add_argument("--seed", type=whole, default=0, metavar="S", help="of the draws (0)")
+    add = command.add_argument
+    add("bundle", metavar="BUNDLE", help="a folder that export has written")
+    add("--prompt", default="", help="what comes before: a text, or event ids")
+    add("--length", type=whole, default=400, metavar="N", help="symbols of each (400)")
+    add("--temperature", type=number, default=1.0, metavar="T", help="0: the likeliest (1)")
+    add("--count", type=whole, default=1, metavar="N", help="sequences (1)")
+    add("--seed", type=whole, default=0, metavar="S", help="of the draws (0)")
 
 
 def _detect(command: Parser) -> None:
-    command.add_argument("bundle", metavar="BUNDLE", help="a folder that export has written")
-    command.add_argument("--data", required=True, metavar="PATH_OR_SAMPLE", help="what to judge")
-    command.add_argument(
+    add = command.add_argument
+    add("bundle", metavar="BUNDLE", help="a folder that export has written")
+    add("--data", required=True, metavar="PATH_OR_SAMPLE", help="what to judge")
+    add(
         "--below",
         type=number,
         default=0.001,
         metavar="P",
         help="unexpected: unknown or less likely (0.001)",
     )
-    command.add_argument(
+    add(
         "--candidates",
         type=whole,
         metavar="G",
         help="unexpected: unknown or not among the G likeliest",
     )
-    command.add_argument("--top", type=whole, default=10, metavar="N", help="list so many (10)")
-    command.add_argument(
+    add("--top", type=whole, default=10, metavar="N", help="list so many (10)")
+    add(
         "--ends",
         type=switch,
         default=True,
@@ -326,8 +321,9 @@ def _detect(command: Parser) -> None:
 
 
 def _ui(command: Parser) -> None:
-    command.add_argument("--host", default="127.0.0.1", metavar="H", help="address (127.0.0.1)")
-    command.add_argument("--port", type=whole, metavar="P", help="its port (default: from 5000)")
+    add = command.add_argument
+    add("--host", default="127.0.0.1", metavar="H", help="address (127.0.0.1)")
+    add("--port", type=whole, metavar="P", help="its port (default: from 5000)")
 
 
 def _size(command: Parser) -> None:
@@ -346,61 +342,54 @@ LIMITS = (
 
 
 def _serve(command: Parser) -> None:
-    command.add_argument(
-        "--host", default="127.0.0.1", metavar="H", help="listen there (127.0.0.1)"
-    )
-    command.add_argument("--port", type=whole, metavar="P", help="its port (default: from 8000)")
-    command.add_argument("--store", metavar="URI", help="tracking_uri in place of mlflow.yaml's")
-    command.add_argument(
+    add = command.add_argument
+    add("--host", default="127.0.0.1", metavar="H", help="listen there (127.0.0.1)")
+    add("--port", type=whole, metavar="P", help="its port (default: from 8000)")
+    add("--store", metavar="URI", help="tracking_uri in place of mlflow.yaml's")
+    add(
         "--on",
         choices=("local", "ray"),
         default="local",
         help="where trials run: here (local), or on the nodes of a Ray cluster (ray)",
     )
-    command.add_argument(
-        "--address", metavar="A", help="with --on ray: HEAD:6379 of the cluster, or auto"
-    )
-    command.add_argument("--slots", type=whole, metavar="N", help="trials at once, of all sweeps")
-    command.add_argument("--per-user", type=whole, metavar="N", help="slots of one user at most")
-    command.add_argument(
+    add("--address", metavar="A", help="with --on ray: HEAD:6379 of the cluster, or auto")
+    add("--slots", type=whole, metavar="N", help="trials at once, of all sweeps")
+    add("--per-user", type=whole, metavar="N", help="slots of one user at most")
+    add(
         "--data-root",
         action="append",
         default=[],
         metavar="DIR",
         help="sweeps may use data below it, as server:PATH (repeatable)",
     )
-    command.add_argument(
-        "--allow-code", action="store_true", help="accept templates, which run with your rights"
-    )
-    command.add_argument(
-        "--no-mlflow", action="store_true", help="start no MLflow server beside it"
-    )
-    command.add_argument(
+    add("--allow-code", action="store_true", help="accept templates, which run with your rights")
+    add("--no-mlflow", action="store_true", help="start no MLflow server beside it")
+    add(
         "--mlflow-page",
         metavar="URL",
         help="where browsers find MLflow's pages, such as /mlflow behind a proxy",
     )
-    command.add_argument(
+    add(
         "--proxy",
         action="append",
         default=[],
         metavar="ADDRESS",
         help="a proxy in front, which says who asks (repeatable; also a network, 10.0.0.0/29)",
     )
-    command.add_argument(
+    add(
         "--user-header",
         metavar="NAME",
         help="header in which the proxy names the user, such as Remote-User",
     )
-    command.add_argument(
+    add(
         "--user-role",
         choices=("read", "run"),
         default="read",
         help="role of users whom the proxy names and who have no token of their name (read)",
     )
-    command.add_argument("--login", action="store_true", help="demand a token also on 127.0.0.1")
+    add("--login", action="store_true", help="demand a token also on 127.0.0.1")
     for name, default, text in LIMITS:
-        command.add_argument(f"--{name}", type=size, metavar="SIZE", help=f"{text} ({default})")
+        add(f"--{name}", type=size, metavar="SIZE", help=f"{text} ({default})")
 
 
 #: roles and what they allow; those of `search/service/auth.py`
@@ -440,14 +429,11 @@ def _delete(command: Parser) -> None:
 
 
 def _prune(command: Parser) -> None:
-    command.add_argument(
-        "--older-than", type=age, required=True, metavar="AGE", help="such as 30d, 12h or 4w"
-    )
-    command.add_argument(
-        "--keep-best", action="store_true", help="keep each sweep's run, baselines and best trial"
-    )
-    command.add_argument("--dry-run", action="store_true", help="only list what would be deleted")
-    command.add_argument("--yes", action="store_true", help="do not ask")
+    add = command.add_argument
+    add("--older-than", type=age, required=True, metavar="AGE", help="such as 30d, 12h or 4w")
+    add("--keep-best", action="store_true", help="keep each sweep's run, baselines and best trial")
+    add("--dry-run", action="store_true", help="only list what would be deleted")
+    add("--yes", action="store_true", help="do not ask")
 
 
 class Command(NamedTuple):

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.config import DIRECTIONS, OPTIMIZERS
-from tests.acceptance.bad_input import DATA, GOOD, MODEL, OVER, lay_out, refuse
+from tests.acceptance.bad_input import DATA, GOOD, MODEL, OVER, TEXT, refuse
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    return lay_out(tmp_path)
+    (tmp_path / "good.txt").write_text(TEXT)
+    (tmp_path / "ring").symlink_to("ring")
+    return tmp_path
 
 
 def model(returned: bytes) -> bytes:

@@ -14,19 +14,21 @@ from lstm_sweep.search.values.spec import ENGINES
 from tests.acceptance.bad_input import GOOD, OVER, lay_out, refuse
 
 
-@pytest.fixture(scope="session")
-def long_word(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of numbers with a word of more than two blocks; it is large, so there is one."""
-    file = tmp_path_factory.mktemp("long") / "words.log"
-    file.write_bytes(b"1 2 3 4\n" * 40 + b"5 " + b"x" * 3_000_000 + b"\n")
-    return file
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all these tests, since what is refused changes nothing.
+
+    A file of numbers in it has a word of more than two blocks.
+    """
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "words.log").write_bytes(b"1 2 3 4\n" * 40 + b"5 " + b"x" * 3_000_000 + b"\n")
+    return lay_out(folder)
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, long_word: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "words.log").hardlink_to(long_word)
-    return lay_out(tmp_path)
+@pytest.fixture
+def folder(laid_out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(laid_out)
+    return laid_out
 
 
 LAUNCH = ["launch", "--data"]
@@ -68,9 +70,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*GOOD, "--set", "layer_size="], ["--set layer_size=", "no values", "1 to 16384"]),
     ([*GOOD, "--set", "layer_size"], ["--set layer_size", "FIELD=VALUES"]),
     ([*GOOD, "--set", "dropout=0.5..0.1"], ["from 0.5 to 0.1 is empty", "0 to 0.99"]),
-    ([*GOOD, "--set", "dropout=2"], ["dropout is 2.0", "0 to 0.99"]),
     ([*GOOD, "--set", "direction=both"], ["direction is 'both'", ", ".join(DIRECTIONS)]),
-    ([*GOOD, "--set", "batch_size=64.5"], ["batch_size is 64.5", "an integer"]),
     ([*GOOD, "--set", "learning_rate=nan"], ["learning_rate is 'nan'", "a number"]),
     ([*GOOD, "--space", "nowhere.yaml"], ["nowhere.yaml", "default, quick"]),
     ([*GOOD, "--space", "space.yaml"], ["space.yaml", "did you mean 'layer_size'"]),
@@ -98,11 +98,8 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*LAUNCH, "picture.png"], ["picture.png:3", "0x00", "as binary files have"]),
     ([*LAUNCH, "nul.log", "--symbols", "ids"], ["nul.log:3", r"'\x00'", "integer"]),
     ([*LAUNCH, "words.log"], ["words.log:41", "'xxxx", "xx...'", "integer"]),
-    ([*LAUNCH, "hex.log"], ["hex.log:1", "'0x1f'", "integer"]),
-    ([*LAUNCH, "exponent.log"], ["exponent.log:4", "'1e3'", "integer"]),
     ([*LAUNCH, "signed.log"], ["signed.log:2", "'+2'", "integer"]),
     ([*LAUNCH, "arabic.log"], ["arabic.log:4", "integer from 0"]),
-    ([*LAUNCH, "comma.log", "--symbols", "ids"], ["comma.log:1", "'1,2,3'", "integer"]),
     ([*LAUNCH, "white.txt", "--symbols", "ids"], ["white.txt", "has no symbols"]),
     ([*LAUNCH, "cut.txt"], ["cut.txt:1", "0xe2", "UTF-8"]),
     ([*LAUNCH, "two"], ["b.log:2", "'end'", "integer"]),
@@ -128,14 +125,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*GOOD, "--set", "=8"], ["--set =8", "''", "possible: direction"]),
     ([*GOOD, "--set", ""], ["--set : ", "FIELD=VALUES"]),
     ([*GOOD, "--set", "layers=2,2"], ["--set layers=2,2", "lists 2 twice"]),
-    ([*GOOD, "--set", "layers=2,,x"], ["layers is 'x'", "1 to 16"]),
     ([*GOOD, "--set", "layers=1..17"], ["layers is 17.0", "1 to 16"]),
-    ([*GOOD, "--set", "layers=1..2..3"], ["layers is '2..3'", "1 to 16"]),
-    ([*GOOD, "--set", "layers=.."], ["layers is ''", "1 to 16"]),
-    ([*GOOD, "--set", "direction=uni..bi"], ["direction is 'uni'", ", ".join(DIRECTIONS)]),
-    ([*GOOD, "--set", "layer_size=64k"], ["layer_size is '64k'", "1 to 16384"]),
-    ([*GOOD, "--set", "dropout=50%"], ["dropout is '50%'", "0 to 0.99"]),
-    ([*GOOD, "--set", "epochs=1e9"], ["epochs is 1000000000.0", "1 to 100000"]),
     ([*GOOD, "--set", "learning_rate=1e999"], ["learning_rate is '1e999'", "up to 1000"]),
     ([*GOOD, "--set", "learning_rate=0..1"], ["learning_rate is 0.0", "above 0"]),
     ([*GOOD, "--set", "layers=" + "9" * 5000], ["--set layers=999", "layers is '999", "1 to 16"]),
@@ -144,7 +134,6 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*GOOD, "--set", "layers=2\x00"], [r"layers is '2\x00'", "1 to 16"]),
     (["rerun", "x/1", "--set", "layers"], ["--set layers", "FIELD=VALUE"]),
     (["rerun", "x/1", "--set", "layer=2"], ["--set layer=2", "did you mean 'layers'?"]),
-    (["rerun", "x/1", "--set", "layers=0"], ["--set layers=0", "1 to 16"]),
     (["rerun", "x/1", "--set", "dropout=0..0.5"], ["--set dropout=0..0.5", "expected one"]),
     (["rerun", "x/1", "--on", "moon"], ["--on is 'moon'", ", ".join(ENGINES)]),
     # --space, and files of a sweep
@@ -168,11 +157,8 @@ CASES: list[tuple[list[str], list[str]]] = [
     (["resume", "x", ""], ["SWEEP.yaml is ''", "expected the path of a YAML file"]),
     # options
     ([*GOOD, "--trials"], ["--trials", "expected one argument"]),
-    ([*GOOD, "--max-failures", "0"], ["--max-failures is 0", "from 1"]),
-    ([*GOOD, "--ladder", "yes"], ["--ladder is 'yes'", "expected on or off"]),
     ([*GOOD, "--epochs", "100001"], ["epochs is 100001", "1 to 100000"]),
     ([*GOOD, "--name", "a\nb"], [r"--name is 'a\nb'", "letters"]),
-    ([*GOOD, "--name", "x" * 9000], ["--name is 'xxx", "xx...'", "up to 100 letters"]),
     ([*GOOD, "--trails", "5"], ["'--trails'", "did you mean '--trials'?"]),
     ([*GOOD, "more.txt", "again.txt"], ["'again.txt'", "which it does not take", "--help"]),
     (["lanch"], ["'lanch'", "did you mean 'launch'?"]),
@@ -188,14 +174,10 @@ CASES: list[tuple[list[str], list[str]]] = [
     (["trials", "x", "--top", "0"], ["--top is 0", "at least 1"]),
     (["trials", "x", "--top", "few"], ["--top", "'few'", "a whole number"]),
     (["trials", "../x"], ["sweep is '../x'", "letters"]),
-    (["trials", "/etc/passwd"], ["sweep is '/etc/passwd'", "letters"]),
     (["trials", "a\nb"], [r"sweep is 'a\nb'", "letters"]),
-    (["trials", "x" * 9000], ["sweep is 'xxx", "xx...'", "letters"]),
     (["stop", "x"], ["sweep 'x'", "no store", "launch"]),
-    (["stop", "x'; drop"], ["sweep is", "x'; drop", "letters"]),
     (["resume", "x"], ["sweep 'x'", "no store", "launch"]),
     (["resume", "x\0"], [r"sweep is 'x\x00'", "letters"]),
-    (["resume", "x", "--trials", "many"], ["--trials", "'many'", "a whole number"]),
     (["show", "x/1"], ["trial 'x/1'", "no store", "launch"]),
     (["show", ""], ["trial ''", "SWEEP/NUMBER"]),
     (["show", "x/one"], ["trial 'x/one'", "SWEEP/NUMBER"]),
@@ -261,24 +243,33 @@ def test_bad_input_gets_one_clear_line(
 def test_a_name_that_the_store_does_not_have_gets_one_clear_line(
     typed: list[str],
     named: list[str],
-    folder: Path,
+    tmp_path: Path,
     empty_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copy(empty_database, folder / "mlflow.db")
-    before = {path.name for path in folder.iterdir()}
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     assert main(typed) == 2
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
     for part in ("lstm-sweep: ", *named):
         assert part in err
-    assert {path.name for path in folder.iterdir()} - before <= {"mlflow.db-wal", "mlflow.db-shm"}
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "mlflow.db",
+        "mlflow.db-wal",
+        "mlflow.db-shm",
+    }
 
 
 def test_a_port_that_is_taken_gets_one_clear_line(
-    folder: Path, empty_database: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    empty_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copy(empty_database, folder / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["ui", "--port", str(port)]) == 2
