@@ -210,7 +210,7 @@ def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Re
     store = MlflowStore(settings_of(folder))
     records = reader.trials(store, NAME)
     again = confirmed_of(store, records)
-    own = [one for one in again if one.first.trial.config.to_dict() == best.config]
+    own = [one for one in again if one.is_best]
     assert best.val_loss is not None
     model = best.export(folder / "model")
     return Result(
