@@ -16,6 +16,7 @@ from starlette.responses import Response
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.store.cache import AGE_S, Cache, Key
+from lstm_sweep.search.values.documents import answered
 
 Item = TypeVar("Item")
 
@@ -68,6 +69,14 @@ class Answers:
             )
 
         return await self.ask(request, read)
+
+    async def reply(self, request: Request, key: Key, ask: Callable[[], Any]) -> Response:
+        """What `get` returns as a response; without content if the client says that it has it."""
+        answer = await self.get(request, key, ask)
+        headers = {"ETag": answer.etag, "Cache-Control": "no-cache"}
+        if request.headers.get("if-none-match") == answer.etag:
+            return Response(status_code=304, headers=headers)
+        return Response(answer.content, headers=headers, media_type="application/json")
 
     async def ask(self, request: Request, call: Callable[[], Item]) -> Item:
         """What `call` returns, in one of the threads of the user; it is not remembered.
@@ -130,16 +139,8 @@ def _written(ask: Callable[[], Any]) -> Answer:
 
 
 def to_json(document: Any) -> bytes:
-    """A document as JSON; what UTF-8 cannot hold is replaced by `?`."""
-    return json_text(document).encode("utf-8", "replace")
-
-
-def response(request: Request, answer: Answer) -> Response:
-    """An answer; without content if the client says that it has it."""
-    headers = {"ETag": answer.etag, "Cache-Control": "no-cache"}
-    if request.headers.get("if-none-match") == answer.etag:
-        return Response(status_code=304, headers=headers)
-    return Response(answer.content, headers=headers, media_type="application/json")
+    """Values as JSON; what UTF-8 cannot hold is replaced by `?`."""
+    return json_text(answered(document)).encode("utf-8", "replace")
 
 
 def document(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

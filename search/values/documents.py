@@ -54,6 +54,11 @@ def _plain(value: Any, said: bool, digits: int | None = None) -> Any:
         return {name: _plain(one, said) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one, said) for one in value]
-    if said and isinstance(value, Document):
+    if said and hasattr(value, "document"):
         return value.document()
     return value.to_dict() if hasattr(value, "to_dict") else value
+
+
+def answered(value: Any) -> Any:
+    """Values, or what holds some, as a service answers with them."""
+    return _plain(value, said=True)

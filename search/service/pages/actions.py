@@ -38,7 +38,7 @@ from lstm_sweep.search.service.queue import check_priority
 from lstm_sweep.search.service.reruns import Wanted
 from lstm_sweep.search.service.routes.corpora import SentBody
 from lstm_sweep.search.service.routes.operation import begin_session, end_session
-from lstm_sweep.search.service.routes.sweeps import dry_run_of
+from lstm_sweep.search.service.routes.sweeps import changed, dry_run_of, submitted
 from lstm_sweep.search.service.routes.trials import make
 from lstm_sweep.search.service.schemas import ExportSubmission, TokenSubmission
 from lstm_sweep.search.service.site import Number, Site, SweepName, TheSite, TheUser, note
@@ -133,21 +133,12 @@ def _fields(filled: Mapping[str, Any]) -> dict[str, Any]:
 
 def _submit(site: Site, user: User, given: Mapping[str, str]) -> str:
     filled = filled_in(given)
-    priority = filled.get("priority", 0)
-    check_priority(priority)
-    check_may_prioritise(user, priority)
-    key = given.get("key") or None
-    with site.uploads.naming:
-        spec = site.names.spec_of(_fields(filled))
-        return site.service.submit(spec, owner=user.name, client_token=key, priority=priority)
+    fields = _fields(filled) | {"priority": filled.get("priority", 0)}
+    return submitted(site, user, fields, given.get("key") or None)
 
 
 async def _changed(site: Site, user: User, sweep: str, call: Any) -> Response:
-    def change() -> None:
-        site.check_may_change(user, sweep)
-        call()
-
-    await site.answers.change(change, sweep)
+    await changed(site, user, sweep, call)
     return moved(f"/sweeps/{quote(sweep)}")
 
 

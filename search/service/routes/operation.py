@@ -56,7 +56,7 @@ async def ready(request: Request, site: TheSite) -> Response:
             "slots_held": found["slots"]["held"],
         }
 
-    return answers.response(request, await site.answers.get(request, ("ready",), ask))
+    return await site.answers.reply(request, ("ready",), ask)
 
 
 def _figures(site: Site) -> dict[str, Any]:

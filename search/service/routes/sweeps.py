@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions.dry_run import DryRun
-from lstm_sweep.search.actions.lifecycle import StoppedSweep, changes_of, named_changes
+from lstm_sweep.search.actions.lifecycle import changes_of, named_changes
 from lstm_sweep.search.actions.listings import page_of
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import store_of_sweep
+from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.driver.resume import how_to_go_on
 from lstm_sweep.search.service import answers, schemas
 from lstm_sweep.search.service.auth import User, check_may_prioritise
@@ -45,6 +46,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tags
 
 router = APIRouter(prefix=API, tags=["sweeps"])
+Item = TypeVar("Item")
 
 NONE = {404: "there is no such sweep"}
 Key = Annotated[
@@ -60,9 +62,29 @@ Key = Annotated[
 
 def status_of(site: Site, name: str) -> dict[str, Any]:
     """The state of a sweep, and who has submitted it."""
-    found = site.service.status(name).to_dict()
-    why = found["why"] and site.names.named(found["why"])
-    return found | {"why": why, "owner": site.service.owner(name)}
+    found = site.service.status(name)
+    why = found.why and site.names.named(found.why)
+    return found.document() | {"why": why, "owner": site.service.owner(name)}
+
+
+def submitted(site: Site, user: User, fields: dict[str, Any], key: str | None) -> str:
+    """The name of a sweep with these fields, which a user queues."""
+    priority = fields.pop("priority", 0)
+    check_priority(priority)
+    check_may_prioritise(user, priority)
+    with site.uploads.naming:
+        spec = site.names.spec_of(fields)
+        return site.service.submit(spec, owner=user.name, client_token=key, priority=priority)
+
+
+async def changed(site: Site, user: User, sweep: str, call: Callable[[], Item]) -> Item:
+    """What `call` returns, which changes a sweep that the user may change."""
+
+    def change() -> Item:
+        site.check_may_change(user, sweep)
+        return call()
+
+    return await site.answers.change(change, sweep)
 
 
 @router.post(
@@ -81,16 +103,9 @@ def status_of(site: Site, name: str) -> dict[str, Any]:
 )
 async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key = None) -> Response:
     """Queue a sweep with the fields of `SWEEP.yaml`; it runs once slots are free."""
-    fields = body.sent()
-    priority = fields.pop("priority", 0)
-    check_priority(priority)
-    check_may_prioritise(user, priority)
 
     def change() -> dict[str, Any]:
-        with site.uploads.naming:
-            spec = site.names.spec_of(fields)
-            name = site.service.submit(spec, owner=user.name, client_token=key, priority=priority)
-        return status_of(site, name)
+        return status_of(site, submitted(site, user, body.sent(), key))
 
     made = await site.answers.change(change)
     return answers.document(made, 201, {"Location": f"{API}/sweeps/{made['sweep']}"})
@@ -104,11 +119,10 @@ async def sweeps(
 
     def ask() -> dict[str, Any]:
         found = site.service.sweeps(limit, page)
-        more = {"left_out": list(found.left_out), "next_page": found.next_page or None}
-        rows = [row | {"data": site.names.data_named(row["data"] or "")} for row in found.to_list()]
-        return {"sweeps": rows, **more}
+        rows = [replace(row, data=site.names.data_named(row.data or "")) for row in found]
+        return {"sweeps": rows, "left_out": found.left_out, "next_page": found.next_page or None}
 
-    return answers.response(request, await site.answers.get(request, ("sweeps", limit, page), ask))
+    return await site.answers.reply(request, ("sweeps", limit, page), ask)
 
 
 @router.get("/queue", summary="Show the queue", responses={200: {"model": schemas.QUEUE}})
@@ -116,10 +130,10 @@ async def queue(request: Request, site: TheSite, limit: Limit = ROWS, page: Page
     """Some of the sweeps that wait or run, in the order in which slots are given."""
 
     def ask() -> dict[str, Any]:
-        shown, next_page = page_of(site.service.queue(), limit, page)
-        return {"queue": [one.to_dict() for one in shown], "next_page": next_page or None}
+        some, next_page = page_of(site.service.queue(), limit, page)
+        return {"queue": some, "next_page": next_page or None}
 
-    return answers.response(request, await site.answers.get(request, ("queue", limit, page), ask))
+    return await site.answers.reply(request, ("queue", limit, page), ask)
 
 
 @router.get(
@@ -129,8 +143,7 @@ async def queue(request: Request, site: TheSite, limit: Limit = ROWS, page: Page
 )
 async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The state of a sweep, and why it is in it."""
-    ask = partial(status_of, site, sweep)
-    return answers.response(request, await site.answers.get(request, ("status", sweep), ask))
+    return await site.answers.reply(request, ("status", sweep), partial(status_of, site, sweep))
 
 
 @router.get(
@@ -141,11 +154,11 @@ async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
 async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The result of a sweep as `launch` prints it, or its state and best trials until it ends."""
 
-    def ask() -> dict[str, Any]:
+    def ask() -> SweepResult:
         found = Local(site.store).result(sweep)
-        return found.document() | {"why": site.names.named(found.why)}
+        return replace(found, why=site.names.named(found.why))
 
-    return answers.response(request, await site.answers.get(request, ("result", sweep), ask))
+    return await site.answers.reply(request, ("result", sweep), ask)
 
 
 @router.patch(
@@ -164,12 +177,8 @@ async def prioritise(
     check_priority(priority)
     check_may_prioritise(user, priority)
     note(request, priority=priority)
-
-    def change() -> dict[str, Any]:
-        site.check_may_change(user, sweep)
-        return site.service.prioritise(sweep, priority).to_dict()
-
-    return answers.document(await site.answers.change(change))
+    call = partial(site.service.prioritise, sweep, priority)
+    return answers.document(await changed(site, user, sweep, call))
 
 
 @router.post(
@@ -180,8 +189,7 @@ async def prioritise(
 async def pause(sweep: SweepName, site: TheSite, user: TheUser, request: Request) -> Response:
     """Let a sweep wait, its trials checkpointed, until it is resumed."""
 
-    def change() -> dict[str, Any]:
-        site.check_may_change(user, sweep)
+    def call() -> dict[str, Any]:
         before = site.service.status(sweep)
         site.service.pause(sweep)
         had_ended = not before.is_under_way or before.state == "paused"
@@ -189,7 +197,7 @@ async def pause(sweep: SweepName, site: TheSite, user: TheUser, request: Request
         more = {"had_ended": had_ended, "advice": how_to_go_on(sweep, tags), "left_out": []}
         return status_of(site, sweep) | more
 
-    return answers.document(await site.answers.change(change, sweep))
+    return answers.document(await changed(site, user, sweep, call))
 
 
 @router.post(
@@ -217,7 +225,12 @@ async def resume(
     given = body.sent() if body else {}
     note(request, **{field: shown(value) for field, value in given.items()})
 
-    def call() -> None:
+    def call() -> dict[str, Any]:
+        with site.uploads.naming:
+            resumed()
+        return status_of(site, sweep)
+
+    def resumed() -> None:
         run = reader.existing_sweep(store_of_sweep(sweep, site.store), sweep)
         site.check_may_train(Tags(run))
         changes, spec, template = dict(given), None, None
@@ -232,11 +245,7 @@ async def resume(
             changes = changes_of(Local(site.store), sweep, changes, spec=spec, template=template)
         site.service.resume(sweep, changes, owner=user.name)
 
-    def call_alone() -> None:
-        with site.uploads.naming:
-            call()
-
-    return await _changed(site, user, sweep, call_alone)
+    return answers.document(await changed(site, user, sweep, call))
 
 
 @router.post(
@@ -246,23 +255,8 @@ async def resume(
 )
 async def stop(sweep: SweepName, site: TheSite, user: TheUser, request: Request) -> Response:
     """End a sweep, and wait until it has ended; `resume` goes on with it."""
-
-    def change() -> StoppedSweep:
-        site.check_may_change(user, sweep)
-        return site.service.stop(sweep)
-
-    return answers.document((await site.answers.change(change, sweep)).document())
-
-
-async def _changed(site: Site, user: User, sweep: str, call: Callable[[], Any]) -> Response:
-    """The state of a sweep after a change."""
-
-    def change() -> dict[str, Any]:
-        site.check_may_change(user, sweep)
-        call()
-        return status_of(site, sweep)
-
-    return answers.document(await site.answers.change(change, sweep))
+    call = partial(site.service.stop, sweep)
+    return answers.document(await changed(site, user, sweep, call))
 
 
 OnlySaid = Annotated[bool, Query(description="only say what would be deleted")]
@@ -284,12 +278,8 @@ async def delete(
     A request that deletes many runs ends before all are deleted: `left` says how many are, and the
     same request goes on.
     """
-
-    def change() -> dict[str, Any]:
-        site.check_may_change(user, sweep)
-        return site.service.delete(sweep, dry_run=dry_run).to_dict()
-
-    return answers.document(await site.answers.change(change))
+    call = partial(site.service.delete, sweep, dry_run=dry_run)
+    return answers.document(await changed(site, user, sweep, call))
 
 
 @router.post(
@@ -310,7 +300,7 @@ async def prune(body: PruneSubmission, site: TheSite, user: TheUser, request: Re
         dry_run=body.dry_run,
         owner=None if user.is_admin else user.name,
     )
-    return answers.document((await site.answers.change(call)).to_dict())
+    return answers.document(await site.answers.change(call))
 
 
 @router.post(
@@ -321,11 +311,8 @@ async def prune(body: PruneSubmission, site: TheSite, user: TheUser, request: Re
 async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
     """Sizes of the networks of a space, compared with the size rule on the data."""
     fields = body.given()
-
-    def ask() -> dict[str, Any]:
-        return Local().size(site.names.spec_of(fields)).document()
-
-    return answers.document(await site.answers.read_corpus(ask))
+    found = await site.answers.read_corpus(lambda: Local().size(site.names.spec_of(fields)))
+    return answers.document(found)
 
 
 @router.post(
@@ -347,7 +334,7 @@ async def dry_run(body: SweepSubmission, site: TheSite) -> Response:
     fields = body.sent()
     check_priority(fields.pop("priority", 0))
     found = await site.answers.read_corpus(partial(dry_run_of, site, fields))
-    return answers.document(found.document())
+    return answers.document(found)
 
 
 def dry_run_of(site: Site, fields: Mapping[str, Any]) -> DryRun:
@@ -355,7 +342,7 @@ def dry_run_of(site: Site, fields: Mapping[str, Any]) -> DryRun:
     settings = site.service.settings
     spec = site.names.spec_of(fields)
     if settings.cluster:  # on which all sweeps run
-        spec = dataclasses.replace(spec, on="ray")
+        spec = replace(spec, on="ray")
     found = Local(site.store).dry_run(spec, most_slots=settings.count_slots())
     return found.with_places(site.names.named)
 

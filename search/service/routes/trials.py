@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -15,11 +16,12 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import TRIAL, store_of_trial
 from lstm_sweep.search.actions.rerun import field_changes
+from lstm_sweep.search.actions.trial_comparison import TrialComparison
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.engines import check_engine
 from lstm_sweep.search.service import answers, schemas
 from lstm_sweep.search.service.auth import User
-from lstm_sweep.search.service.reruns import ID, Wanted, checked
+from lstm_sweep.search.service.reruns import ID, Rerun, Wanted, checked
 from lstm_sweep.search.service.schemas import (
     ExportSubmission,
     RerunSubmission,
@@ -77,21 +79,18 @@ async def trials(
     def ask() -> dict[str, Any]:
         found = Local(site.store).trials(sweep, top=limit, page=page)
         return {
-            "trials": [one.document() for one in found],
-            "baselines": dict(found.baselines),
-            "left_out": list(found.left_out),
+            "trials": found.rows,
+            "baselines": found.baselines,
+            "left_out": found.left_out,
             "next_page": found.next_page or None,
         }
 
-    key = ("trials", sweep, limit, page)
-    return answers.response(request, await site.answers.get(request, key, ask))
+    return await site.answers.reply(request, ("trials", sweep, limit, page), ask)
 
 
 async def _show(reference: str, request: Request, site: Site) -> Response:
-    def ask() -> dict[str, Any]:
-        return Local(site.store).show(reference).document()
-
-    return answers.response(request, await site.answers.get(request, ("show", reference), ask))
+    ask = partial(Local(site.store).show, reference)
+    return await site.answers.reply(request, ("show", reference), ask)
 
 
 @router.get(
@@ -134,15 +133,12 @@ Reference = Annotated[
 async def compare(first: Reference, other: Reference, request: Request, site: TheSite) -> Response:
     """What differs in their configs and curves, and which one is better."""
 
-    def ask() -> dict[str, Any]:
-        found = Local(site.store).compare(first, other).document()
-        for row in found["sweeps"]:
-            row["data"] = site.names.data_named(row["data"] or "")
-        return found
+    def ask() -> TrialComparison:
+        found = Local(site.store).compare(first, other)
+        named = [replace(row, data=site.names.data_named(row.data or "")) for row in found.sweeps]
+        return replace(found, sweeps=tuple(named))
 
-    return answers.response(
-        request, await site.answers.get(request, ("compare", first, other), ask)
-    )
+    return await site.answers.reply(request, ("compare", first, other), ask)
 
 
 async def _rerun(reference: str, body: RerunSubmission | None, site: Site, user: User) -> Response:
@@ -150,7 +146,7 @@ async def _rerun(reference: str, body: RerunSubmission | None, site: Site, user:
     settings = checked_settings(given.get("set", []))
     on, named = given.get("on", next(iter(ENGINES))), given.get("template")
 
-    def change() -> dict[str, Any]:
+    def change() -> Rerun:
         changes = given.get("changes", {})
         if isinstance(changes, dict):  # else it is refused below
             changes = changes | field_changes(settings)
@@ -161,10 +157,10 @@ async def _rerun(reference: str, body: RerunSubmission | None, site: Site, user:
         # what the trial itself refuses, without a device
         task_kind_of_run(record.tags).check_rerun(record, checked(changes), template, ())
         wanted = Wanted(record.trial.id, record.run_id, changes, template=template, on=on)
-        return site.service.rerun(wanted, owner=user.name).to_dict()
+        return site.service.rerun(wanted, owner=user.name)
 
     made = await site.answers.change(change)
-    return answers.document(made, 202, {"Location": f"{API}/reruns/{made['id']}"})
+    return answers.document(made, 202, {"Location": f"{API}/reruns/{made.id}"})
 
 
 ACCEPTED: dict[int | str, dict[str, Any]] = {
@@ -210,7 +206,7 @@ async def rerun_of_run(
 async def rerun_shown(rerun: RerunId, request: Request, site: TheSite) -> Response:
     """Whether a rerun has ended, and what it has found."""
     found = await site.answers.ask(request, partial(site.service.rerun_status, rerun))
-    return answers.document(found.to_dict())
+    return answers.document(found)
 
 
 #: header with what `export --json` prints, but for the folder; ASCII
@@ -288,7 +284,7 @@ async def make(
     )
     async with site.bundles.turn(user.name, request.is_disconnected):
         made = await to_thread.run_sync(call, limiter=site.bundles.limiter)
-    return answers.document(dict(made.result), 201)
+    return answers.document(made.result, 201)
 
 
 MADE: dict[int | str, dict[str, Any]] = {
