@@ -20,20 +20,13 @@ from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.texts import (
-    QUIET_S,
-    STANDING,
-    duration,
-    going_text,
-    loss_text,
-    pruned_text,
-    time_left_text,
-    trained_text,
-)
+from lstm_sweep.search.values.texts import duration, loss_text, time_left_text, trained_text
 from lstm_sweep.search.values.trial import Outcome, Phase
 
 #: seconds between two repaints of the live table, and between two lines `progress` of JSON
 REPAINT_S, PROGRESS_S = 0.25, 5.0
+#: seconds without a line after which one says how the running trials stand, and of how many
+QUIET_S, STANDING = 30.0, 4
 #: what is said before the first trial waits
 WAITING = (
     "trials that fall behind wait with all that they have learned; the best third of those that "
@@ -117,7 +110,8 @@ class Lines:
     def _tell_pruned(self) -> None:
         """Say how many trials have ended that waited, which were only counted."""
         if self._pruned:
-            self.said(pruned_text(self._pruned))
+            are = "trials that waited are" if self._pruned > 1 else "trial that waited is"
+            self.said(f"{self._pruned:,} {are} pruned: others were better")
             self._pruned = 0
 
     def said(self, text: str) -> None:
@@ -320,4 +314,5 @@ def _best_text(state: SweepState) -> str:
     if state.leader is None:
         return "no result yet"
     progress, loss = state.leader
-    return f"best {progress.trial.id} {loss_text(loss)}{going_text(progress)}"
+    going = "" if progress.ended else " (paused)" if progress.paused else " (running)"
+    return f"best {progress.trial.id} {loss_text(loss)}{going}"

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 #: wall time of a sweep that is given no limit
 DEFAULT_MINUTES = 30.0
-#: seconds without a line after which one says how the running trials stand, and of how many
-QUIET_S, STANDING = 30.0, 4
 #: steps in which times that are only estimated are rounded, by the least seconds that have each
 _STEPS = ((7_200, 900), (1_800, 300), (300, 60), (60, 15), (20, 5), (0, 1))
 
@@ -39,12 +37,6 @@ def budget_text(trials: int | None, minutes: float | None) -> str:
     return " or ".join(parts)
 
 
-def pruned_text(count: int) -> str:
-    """How many trials have ended that waited, and were not needed any more."""
-    are = "trials that waited are" if count > 1 else "trial that waited is"
-    return f"{count:,} {are} pruned: others were better"
-
-
 def time_left_text(seconds: float | None) -> str:
     """An estimated time for people: `about 12 min left`."""
     return f"about {about(seconds)} left"
@@ -62,13 +54,6 @@ def about(seconds: float | None) -> str:
 def loss_text(loss: float | None) -> str:
     """A loss to four places, or a dash."""
     return "-" if loss is None else f"{loss:.4f}"
-
-
-def going_text(progress: TrialProgress) -> str:
-    """Whether a trial goes on, behind its name; nothing if it has ended."""
-    if progress.ended:
-        return ""
-    return " (paused)" if progress.paused else " (running)"
 
 
 def trained_text(progress: TrialProgress) -> str:

@@ -12,9 +12,8 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.actions.connection import Event
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.actions.watched import Watched
-from lstm_sweep.search.cli.progress import COMMON, SCHEMA, JsonLines, Lines, LiveTable
+from lstm_sweep.search.cli.progress import COMMON, QUIET_S, SCHEMA, JsonLines, Lines, LiveTable
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.texts import QUIET_S
 
 CONFIG = TrialConfig(epochs=2).to_dict()
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.actions.sweep_result import SweepResult
-from lstm_sweep.search.cli.progress import WAITING, Lines, LiveTable
+from lstm_sweep.search.cli.progress import QUIET_S, WAITING, Lines, LiveTable
 from lstm_sweep.search.cli.progress import running as slots_table
 from lstm_sweep.search.cli.tables import trials_table
 from lstm_sweep.search.cli.terminal import open_console
@@ -24,7 +24,6 @@ from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.texts import QUIET_S
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Progressed, Slot, Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
 from tests.states import with_trials
