@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.search.actions.errors import NAMED
 from lstm_sweep.search.process.secrets import hide, without_secrets
 from lstm_sweep.search.store.faults import StoreError
 
@@ -173,14 +174,16 @@ class Connection:
         headers = {"Content-Length": str(size), "Content-Type": kind}
         return self._read("PUT", _path(path, query), body, headers).document()
 
-    def open(self, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+    def open(
+        self, *path: str, headers: Mapping[str, str], **query: Any
+    ) -> http.client.HTTPResponse:
         """A response whose content is read as it comes; whoever opens it closes it.
 
         Raises:
             RefusedError: the service refuses.
             NoAnswerError: it does not answer.
         """
-        return self._open("GET", path, None, headers)
+        return self._open("GET", _path(path, query), None, headers)
 
     def _patiently(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
@@ -230,10 +233,6 @@ class Connection:
             raise self.no_answer(error) from None
         return response
 
-    def path(self, *parts: str, **query: Any) -> str:
-        """A path under the API with a query, quoted; what is None is left out of the query."""
-        return _path(parts, query)
-
     def no_answer(self, error: BaseException) -> NoAnswerError:
         """What is raised if a connection cannot be made, or breaks with this error."""
         reason = getattr(error, "reason", None) or error
@@ -257,22 +256,16 @@ class Connection:
         detail = str(problem["detail"])
         if error.code in BUSY:
             return NoAnswerError(f"{self.address}: {cut(detail, 600)}")
-        if error.code == 401:
-            detail = f"{detail} (in {TOKEN})" if TOKEN not in detail else detail
-        return _refused(detail, error.code, str(problem.get("type")))
-
-
-def _refused(detail: str, status: int, kind: str) -> InputError:
-    """The error for a refusal of a kind: that of the same name here, if there is one."""
-    from lstm_sweep.search.actions.errors import NAMED
-
-    known = NAMED.get(kind.rpartition(":")[2])
-    return (
-        known(detail) if known and issubclass(known, InputError) else RefusedError(detail, status)
-    )
+        if error.code == 401 and TOKEN not in detail:
+            detail = f"{detail} (in {TOKEN})"
+        known = NAMED.get(str(problem.get("type")).rpartition(":")[2])
+        if known and issubclass(known, InputError):
+            return known(detail)
+        return RefusedError(detail, error.code)
 
 
 def _path(parts: tuple[str, ...], query: Mapping[str, Any]) -> str:
+    """A path under the API with a query, quoted; what is None is left out of the query."""
     given = {name: value for name, value in query.items() if value is not None}
     path = "/".join([API, *(quote(part, safe="") for part in parts)])
     return f"{path}?{urlencode(given)}" if given else path
@@ -298,92 +291,35 @@ class Event(NamedTuple):
     id: str
 
 
-class _Had(NamedTuple):
-    """What was told of a trial."""
-
-    attempt: int
-    state: str
-    #: the last round
-    rounds: int
-
-
-class Told:
-    """What was told of a sweep, by which a snapshot becomes the events that were not."""
-
-    def __init__(self) -> None:
-        self._trials: dict[int, _Had] = {}
-
-    def news(self, event: Event) -> Iterator[Event]:
-        """An event itself; of a snapshot, what was not told yet."""
-        if event.name == "snapshot":
-            for trial in event.data["trials"]:
-                yield from map(self._noted, self._news_of(trial))
-            if "status" in event.data:
-                yield Event("status", event.data["status"], event.id)
-        else:
-            yield self._noted(event)
-
-    def _news_of(self, trial: dict[str, Any]) -> Iterator[Event]:
-        """What was not told of a trial: first that it runs or waits, then its rounds, its end."""
-        losses, per_round = trial.pop("losses"), trial.pop("epochs_per_round")
-        had = self._had(trial)
-        has_ended, is_new = trial["state"] == "ended", trial["state"] != had.state
-        if is_new and not has_ended:
-            yield Event("trial", trial, "")
-        of = {name: trial[name] for name in ("trial", "number", "attempt")}
-        for number, loss in enumerate(losses[had.rounds :], start=had.rounds + 1):
-            done = {"round": number, "epoch": number * per_round, "val_loss": loss}
-            yield Event("round", of | done, "")
-        if is_new and has_ended:
-            yield Event("trial", trial, "")
-
-    def _had(self, data: Mapping[str, Any]) -> _Had:
-        """What was told of the trial of an event; nothing of another attempt at it."""
-        had = self._trials.get(data["number"])
-        return had if had and had.attempt == data["attempt"] else _Had(data["attempt"], "", 0)
-
-    def _noted(self, event: Event) -> Event:
-        if event.name == "trial":
-            had = self._had(event.data)
-            self._trials[event.data["number"]] = had._replace(state=event.data["state"])
-        elif event.name == "round":
-            had = self._had(event.data)
-            self._trials[event.data["number"]] = had._replace(rounds=event.data["round"])
-        return event
-
-
-def events(
-    connection: Connection, sweep: str, *, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[Event]:
+def events(connection: Connection, sweep: str) -> Iterator[Event]:
     """What happens in a sweep until it has ended; connections that break are made again for ever.
 
-    First comes what has happened before: trials and their rounds, then the state of the sweep.
-    Nothing is told twice, whatever the service has forgotten.
+    Each begins with a snapshot of what has happened before: trials with the losses of their rounds,
+    in parts, of which the last has the state of the sweep.
 
     Raises:
         RefusedError: there is no such sweep, or the service refuses to say.
     """
-    last_id, is_told, told = "", False, Told()
-    path = f"{API}/sweeps/{quote(sweep, safe='')}/events"
+    last_id, is_told = "", False
     while True:
         headers = {"Accept": "text/event-stream"}
         if last_id:
             headers["Last-Event-ID"] = last_id
         try:
-            with connection.open(path, headers) as response:
+            with connection.open("sweeps", sweep, "events", headers=headers) as response:
                 if response.status == 204:
                     return
                 is_told = False
                 for event in parsed(_lines(response)):
                     last_id = event.id or last_id
-                    yield from told.news(event)
+                    yield event
                     if event.name == "end":
                         return
         except NoAnswerError as error:
             if not is_told:
                 connection.say(f"{error}; asking again until it answers")
                 is_told = True
-        sleep(AGAIN_S)
+        connection.sleep(AGAIN_S)
 
 
 def _lines(response: http.client.HTTPResponse) -> Iterator[str]:

@@ -6,8 +6,7 @@ import contextlib
 import json
 import secrets
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -37,7 +36,7 @@ from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.actions.transfers import AGAIN_S, download, send_data, unpack
 from lstm_sweep.search.actions.trial_comparison import TrialComparison
-from lstm_sweep.search.actions.watched import Watched
+from lstm_sweep.search.actions.watched import Watched, status_in
 from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.process.new_paths import (
     become,
@@ -74,38 +73,32 @@ class Remote:
     """
 
     service: Connection
-    sleep: Callable[[float], None] = time.sleep
 
     def __str__(self) -> str:
         return self.service.address
 
     def sweeps(self, limit: int | None = None) -> SweepPage:
-        """The sweeps of the service's store, the newest first."""
         check_rows("limit", limit)
         rows, last = self._rows(SweepRow, "sweeps", limit, "sweeps")
         return SweepPage(rows, last["left_out"], last["next_page"] or "")
 
     def status(self, name: str) -> SweepStatusReport:
-        """The state of a sweep."""
         return self._get(SweepStatusReport, *_sweep(name))
 
     def follow(self, name: str) -> Iterator[SweepStatusReport]:
-        """The state of a sweep at each change, until it has ended."""
         check_name("sweep", name)
         lasting = self._lasting()
         for event in events(lasting.service, name):
-            if event.name == "status":
-                yield self._value(SweepStatusReport, event.data)
+            if status := status_in(event):
+                yield self._value(SweepStatusReport, status)
         yield lasting.status(name)
 
     def trials(self, name: str, top: int | None = None) -> SweepTrials:
-        """The trials of a sweep, the best first."""
         check_rows("top", top)
         rows, last = self._rows(TrialRecord, "trials", top, *_sweep(name), "trials")
         return SweepTrials(rows, last["left_out"], last["baselines"], last["next_page"] or "")
 
     def means_sweep(self, reference: str) -> bool:
-        """Whether a reference means a sweep, and no trial."""
         check_sweep_or_trial(reference)
         if "/" in reference or not RUN_ID.fullmatch(reference):
             return "/" not in reference
@@ -115,19 +108,15 @@ class Remote:
         return False
 
     def result(self, name: str) -> SweepResult:
-        """The result of a sweep, or what it has so far."""
         return self._get(SweepResult, *_sweep(name), "result")
 
     def show(self, reference: str) -> TrialDetails:
-        """One trial, round by round."""
         return self._get(TrialDetails, *_trial(reference))
 
     def compare(self, first: str, other: str) -> TrialComparison:
-        """Two trials, or the best ones of sweeps."""
         return self._get(TrialComparison, "compare", first=first, other=other)
 
     def report(self, name: str, to: str | None = None) -> SweepReport:
-        """The report of a sweep, written to a file if one is given."""
         path = _sweep(name)
         file = None if to is None else new_report(to)
         answer = self.service.get(*path, "report", accept="text/html")
@@ -139,7 +128,6 @@ class Remote:
         return self._value(SweepReport, about | {"html": html})
 
     def size(self, spec: Wanted) -> SizeReport:
-        """What the size rule says of the networks of a space."""
         with self._sending() as sent:
             fields = sent.fields(spec)
             known = [name for name, one in OPTIONS.items() if one.sizes]
@@ -147,7 +135,6 @@ class Remote:
             return self._post(SizeReport, "sizes", document=asked)
 
     def dry_run(self, spec: Wanted) -> DryRun:
-        """What `launch` would do."""
         with self._sending() as sent:
             found = self._post(DryRun, "dry-runs", document=sent.fields(spec))
         return found.with_places(sent.with_paths)
@@ -211,11 +198,9 @@ class Remote:
         return self._to_the_end(made, SweepSpec(), observer)
 
     def stop(self, name: str) -> StoppedSweep:
-        """End a sweep."""
         return self._post(StoppedSweep, *_sweep(name), "stop")
 
     def pause(self, name: str) -> StoppedSweep:
-        """Let a sweep wait."""
         return self._post(StoppedSweep, *_sweep(name), "pause")
 
     def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
@@ -238,7 +223,6 @@ class Remote:
     def prune(
         self, older_than_s: float, *, keep_best: bool = False, dry_run: bool = False
     ) -> Pruned:
-        """Delete sweeps that ended long ago."""
         body = {"older_than_seconds": older_than_s, "keep_best": keep_best, "dry_run": dry_run}
         found = self._post(Pruned, "prune", document=body)
         while found.left and not dry_run:
@@ -371,7 +355,7 @@ class Remote:
             if found["why"] and found["why"] != waits:
                 waits = found["why"]
                 self.service.say(f"the rerun {waits}")
-            self.sleep(LOOK_EVERY_S)
+            self.service.sleep(LOOK_EVERY_S)
             found = lasting.get("reruns", found["id"]).document()
         return found
 
@@ -459,7 +443,7 @@ class _Sent:
         return self._send(str(Template.read(given).path), given)
 
     def _send(self, path: str, given: str) -> str:
-        there = send_data(self._service, path, self._service.say)
+        there = send_data(self._service, path)
         self._sent.append((there, path, given))
         return there
 

@@ -9,10 +9,9 @@ import re
 import shutil
 import stat
 import tarfile
-import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -81,13 +80,7 @@ class _File:
         return entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
 
 
-def send_data(
-    connection: Connection,
-    data: str,
-    say: Callable[[str], None],
-    *,
-    sleep: Callable[[float], None] = time.sleep,
-) -> str:
+def send_data(connection: Connection, data: str) -> str:
     """Send a file or folder; what the service calls it, `corpus:ID`.
 
     The service is asked first whether it has them, and would take them. If the connection breaks
@@ -113,13 +106,13 @@ def send_data(
         if found["is_there"]:
             break
         try:
-            _send(connection, path, files, corpus_id, say)
+            _send(connection, path, files, corpus_id)
             break
         except NoAnswerError as error:
             if tries == SENDS:
                 raise
-            say(f"{error}; sending {path.name} again")
-            sleep(WAIT_S)
+            connection.say(f"{error}; sending {path.name} again")
+            connection.sleep(WAIT_S)
     return f"corpus:{corpus_id}"
 
 
@@ -131,20 +124,14 @@ def _files(path: Path) -> Iterator[_File]:
             yield _File.of(file, inside)
 
 
-def _send(
-    connection: Connection,
-    path: Path,
-    files: list[_File],
-    corpus_id: str,
-    say: Callable[[str], None],
-) -> None:
+def _send(connection: Connection, path: Path, files: list[_File], corpus_id: str) -> None:
     kind, size, body = OCTETS, files[0].size, files[0].content()
     if path.is_dir():
         headers = [file.header() for file in files]
         size = sum(len(header) for header in headers) + TAR_END
         size += sum(file.size + -file.size % TAR_BLOCK for file in files)
         kind, body = TAR, _tar(files, headers)
-    say(f"sending {path.name}, {sum(file.size for file in files):,} bytes")
+    connection.say(f"sending {path.name}, {sum(file.size for file in files):,} bytes")
     try:
         connection.put(
             "corpora", corpus_id, body=body, size=size, kind=kind, query={"name": path.name}
@@ -171,8 +158,8 @@ def _changed(path: Path) -> InputError:
 
 #: header with the digest of a whole file (RFC 9530)
 DIGEST = "Repr-Digest"
-#: bytes that are read at once, and bytes of a file at most
-READ_BYTES, LONGEST_DOWNLOAD = 1 << 20, 16 << 30
+#: bytes of a file at most
+LONGEST_DOWNLOAD = 16 << 30
 #: seconds before a download that has broken goes on, and how often it does without a further byte;
 #: while a service makes a file it may send nothing for longer than a connection waits
 AGAIN_S, TRIES = 2.0, 30
@@ -182,7 +169,6 @@ def download(
     connection: Connection,
     to: Path,
     *path: str,
-    sleep: Callable[[float], None] = time.sleep,
     most: int = LONGEST_DOWNLOAD,
     **query: object,
 ) -> Mapping[str, str]:
@@ -195,7 +181,7 @@ def download(
         NoAnswerError: it does not answer for a while.
         InputError: what has come has another digest, none, or too many bytes.
     """
-    found = _Download(connection, connection.path(*path, **query), most)
+    found = _Download(connection, path, query, most)
     tries = 0
     with to.open("wb") as file:
         while True:
@@ -208,7 +194,7 @@ def download(
                 if tries >= TRIES:
                     raise
                 connection.say(f"{error}; asking for the rest")
-            sleep(AGAIN_S)
+            connection.sleep(AGAIN_S)
             # whether it is there at all; it may still be making what was asked for
             connection.get("health")
     found.check()
@@ -218,8 +204,11 @@ def download(
 class _Download:
     """What has come so far."""
 
-    def __init__(self, connection: Connection, path: str, most: int) -> None:
-        self._connection, self._path, self._most = connection, path, most
+    def __init__(
+        self, connection: Connection, path: tuple[str, ...], query: Mapping[str, object], most: int
+    ) -> None:
+        self._connection, self._path, self._query = connection, path, query
+        self._most = most
         self.received = 0
         self.headers: dict[str, str] = {}
         self._digest = hashlib.sha256()
@@ -233,7 +222,7 @@ class _Download:
         wanted = {"Accept-Encoding": "identity"}
         if self.received:
             wanted |= {"Range": f"bytes={self.received}-", "If-Range": self.headers["etag"]}
-        with self._connection.open(self._path, wanted) as response:
+        with self._connection.open(*self._path, headers=wanted, **self._query) as response:
             given = {name.lower(): value for name, value in response.headers.items()}
             if response.status != 206:  # it begins anew
                 self.received, self._digest = 0, hashlib.sha256()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -64,17 +64,25 @@ class Watched:
     def hear(self, event: Event) -> None:
         """Show what has happened."""
         self._state = replace(self._state, now=self._clock())
-        if event.name == "status":
-            self._status(self._read(SweepStatusReport, event.data))
-        elif self._before is not None:
+        if self._before is None:
+            self._take(event)
+        else:
             self._before.append(event)
-            return
-        elif event.name == "round":
+        if status := status_in(event):
+            self._status(self._read(SweepStatusReport, status))
+        if self._before is None:
+            self._observer.update(self._state)
+
+    def _take(self, event: Event) -> None:
+        if event.name == "round":
             self._round(event.data)
         elif event.name == "trial":
             self._trial(self._read(TrialRecord, event.data))
-        if self._before is None:
-            self._observer.update(self._state)
+        elif event.name == "snapshot":
+            for trial in event.data["trials"]:
+                record = self._read(TrialRecord, trial)
+                if self._is_news(record):
+                    self._trial(record, tuple({"val_loss": loss} for loss in trial["losses"]))
 
     def end(self, result: SweepResult) -> None:
         """Show the result of the sweep."""
@@ -91,7 +99,7 @@ class Watched:
             before, self._before = self._before, None
             self._observer.started(self._state)
             for event in before:
-                self.hear(event)
+                self._take(event)
 
     def _status(self, found: SweepStatusReport) -> None:
         if found.state == "queued":
@@ -118,10 +126,15 @@ class Watched:
         known = self._state.slots
         return (*known, *map(RemoteSlot, range(len(known), count)))
 
-    def _trial(self, record: TrialRecord) -> None:
+    def _is_news(self, record: TrialRecord) -> bool:
+        """Whether a trial has not ended as it is known here."""
+        known = self._state.ends.get(record.trial.number)
+        return known is None or known.trial.attempt != record.trial.attempt
+
+    def _trial(self, record: TrialRecord, rounds: Sequence[dict[str, float]] = ()) -> None:
         number, slot, before = record.trial.number, self._slot_of(record), self._known(record)
         self._forget(number)
-        rounds = before.rounds if before else self._early.pop(number, ())
+        rounds = rounds or (before.rounds if before else self._early.pop(number, ()))
         progress = TrialProgress(
             record.trial, record.run_id, slot, None, rounds,
             began=before.began if before else self._state.now,
@@ -194,3 +207,10 @@ class Watched:
                 outcomes=Counter(state.outcomes) - Counter([ended.ended.outcome]),
                 ranked=tuple(one for one in state.ranked if one is not ended),
             )
+
+
+def status_in(event: Event) -> Mapping[str, Any] | None:
+    """The state of a sweep that an event says, if it does."""
+    status: Mapping[str, Any] | None
+    status = event.data if event.name == "status" else event.data.get("status")
+    return status if event.name in ("status", "snapshot") else None

@@ -80,9 +80,10 @@ def server() -> Iterator[BreakingServer]:
 def fetched(server: BreakingServer, folder: Path, most: int = 1 << 20) -> bytes:
     """What a download has written."""
     said = list[str]()
-    service = Connection(f"http://127.0.0.1:{server.server_address[1]}", say=said.append)
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    service = Connection(address, say=said.append, sleep=lambda s: None)
     try:
-        download(service, folder / "file", "bundle", sleep=lambda s: None, most=most, format="x")
+        download(service, folder / "file", "bundle", most=most, format="x")
     finally:
         assert all("asking for the rest" in line for line in said)
     return (folder / "file").read_bytes()

@@ -20,7 +20,8 @@ class Fake(Connection):
     """A service whose connection breaks so many times while a corpus is sent."""
 
     def __init__(self, breaks: int = 0, *, has_it: bool = False) -> None:
-        super().__init__("http://localhost")
+        self.said = list[str]()
+        super().__init__("http://localhost", say=self.said.append, sleep=lambda seconds: None)
         self.breaks, self.has_it = breaks, has_it
         self.announced, self.sent = list[dict[str, Any]](), list[bytes]()
 
@@ -45,13 +46,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "logs"
 
 
-def quiet(_: object) -> None:
-    """Say nothing, and do not wait."""
-
-
 def test_a_folder_goes_as_a_tar_file_whose_id_is_that_of_sha256sum(folder: Path) -> None:
     service = Fake()
-    name = send_data(service, str(folder), quiet)
+    name = send_data(service, str(folder))
     with tarfile.open(fileobj=io.BytesIO(service.sent[0])) as tar:
         found = {one.name: tar.extractfile(one).read() for one in tar}  # type: ignore[union-attr]
     assert found == {"a/a.txt": b"a" * 600, "b/b.txt": b"b" * 600}
@@ -62,18 +59,18 @@ def test_a_folder_goes_as_a_tar_file_whose_id_is_that_of_sha256sum(folder: Path)
 
 def test_what_the_service_has_is_not_sent(folder: Path) -> None:
     service = Fake(has_it=True)
-    send_data(service, str(folder), quiet)
+    send_data(service, str(folder))
     assert service.sent == [] and service.announced[0]["bytes"] == 1200
 
 
 def test_a_connection_that_breaks_has_all_sent_again_a_few_times(folder: Path) -> None:
     file = folder / "a" / "a.txt"
-    service, said = Fake(SENDS - 1), list[str]()
-    send_data(service, str(file), said.append, sleep=quiet)
-    assert service.sent == [b"a" * 600] and "sending a.txt again" in said[1]
+    service = Fake(SENDS - 1)
+    send_data(service, str(file))
+    assert service.sent == [b"a" * 600] and "sending a.txt again" in service.said[1]
     assert len(service.announced) == SENDS
     with pytest.raises(NoAnswerError):
-        send_data(Fake(SENDS), str(file), quiet, sleep=quiet)
+        send_data(Fake(SENDS), str(file))
 
 
 def test_a_file_that_shrinks_while_it_is_sent_is_named(folder: Path) -> None:
@@ -85,4 +82,4 @@ def test_a_file_that_shrinks_while_it_is_sent_is_named(folder: Path) -> None:
             return super().put(*path, **more)
 
     with pytest.raises(InputError, match="it has changed while it was sent"):
-        send_data(Shrinking(), str(folder), quiet)
+        send_data(Shrinking(), str(folder))

@@ -6,7 +6,8 @@ import asyncio
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from io import StringIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 from starlette.datastructures import Headers
 
 from lstm_sweep.search.actions.connection import Connection, Event, events, parsed
+from lstm_sweep.search.actions.watched import Watched
+from lstm_sweep.search.cli.progress import JsonLines
 from lstm_sweep.search.service import events as module
 from lstm_sweep.search.service.answers import Answers
 from lstm_sweep.search.service.auth import User
@@ -35,11 +38,11 @@ from lstm_sweep.search.store.cache import Cache
 from lstm_sweep.search.store.faults import NoSuchRunError, StoreError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.values.spec import SweepSpec
 from tests.service_app import API, Place, use_scripted_engines
 
 #: what is told of a sweep of three trials of two rounds by who was told nothing
-ALL = Counter({("round", 0): 2, ("round", 1): 2, ("round", 2): 2,
-               ("trial", 0): 1, ("trial", 1): 1, ("trial", 2): 1})  # fmt: skip
+ALL = Counter({"trial_started": 3, "round": 6, "trial_ended": 3})
 
 
 @pytest.fixture
@@ -143,10 +146,10 @@ class Broken(Connection):
     """A connection to services that are restarted; the first stream breaks after some lines."""
 
     def __init__(self, place: Place, lines: int) -> None:
-        super().__init__("http://localhost")
+        super().__init__("http://localhost", sleep=lambda seconds: None)
         self._place, self._left = place, [lines]
 
-    def open(self, path: str, headers: Any) -> Any:
+    def open(self, *path: str, headers: Mapping[str, str], **query: Any) -> Any:
         """The lines that a service sends which has just been started."""
         status, text = text_of(self._place, headers.get("Last-Event-ID", ""))
         lines = text.encode().splitlines(keepends=True)
@@ -175,12 +178,13 @@ def test_wherever_a_stream_breaks_each_round_and_each_end_is_told_once(
     monkeypatch.setattr(module, "PART_BYTES", 1)  # a snapshot has a part for each trial
     whole = text_of(place)[1].count("\n")
     for lines in range(0, whole + 1, 5):
-        told = list(events(Broken(place, lines), "s", sleep=lambda seconds: None))
-        found = Counter((one.name, one.data["number"]) for one in told if "number" in one.data)
-        assert (lines, found) == (lines, ALL)
-        assert [one.name for one in told if one.name in ("status", "end")][-2:] == [
-            "status", "end",
-        ]  # fmt: skip
+        text = StringIO()
+        watched = Watched("s", SweepSpec(), JsonLines(text))
+        for event in events(Broken(place, lines), "s"):
+            watched.hear(event)
+        told = [json.loads(line) for line in text.getvalue().splitlines()]
+        found = Counter(one["event"] for one in told if "trial" in one)
+        assert (lines, found, event.name) == (lines, ALL, "end")
 
 
 def view_of(trials: int, *, is_under_way: bool = True) -> SweepView:
