@@ -38,13 +38,11 @@ class Deleted:
     left: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The sweep as `delete --json` prints it."""
         more = {"sweep": self.sweep, "keeps_best": self.keeps_best, "left": self.left}
         return more | self.freed.to_dict()
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        """A sweep from what `to_dict` has made."""
         freed = Freed.from_dict(given)
         return cls(given["sweep"], given["keeps_best"], freed, given["left"])
 
@@ -59,7 +57,6 @@ class Pruned:
 
     @property
     def freed(self) -> Freed:
-        """All that was deleted."""
         return sum((one.freed for one in self.sweeps), Freed())
 
     @property
@@ -68,21 +65,8 @@ class Pruned:
         return sum(one.left for one in self.sweeps)
 
     def to_dict(self) -> dict[str, Any]:
-        """What `prune --json` prints."""
         listed = {"sweeps": [one.to_dict() for one in self.sweeps], "left": self.left}
         return listed | self.freed.to_dict() | {"left_out": list(self.left_out)}
-
-
-@dataclass(frozen=True)
-class _Until:
-    """How long a call may delete."""
-
-    clock: Callable[[], float]
-    end: float
-
-    def is_over(self) -> bool:
-        """Whether the time is over."""
-        return self.clock() >= self.end
 
 
 def delete(
@@ -104,10 +88,10 @@ def delete(
     """
     store = store_of_sweep(name, here.settings)
     run = reader.existing_sweep(store, name)
-    until = _Until(clock, clock() + within_s)
+    end = clock() + within_s
     if not dry_run:
         reserve(store, run)
-    return _delete(store, run, until, keep_best=False, dry_run=dry_run)
+    return _delete(store, run, lambda: clock() >= end, keep_best=False, dry_run=dry_run)
 
 
 def prune(
@@ -129,8 +113,12 @@ def prune(
     Raises:
         InputError: the store cannot be used.
     """
-    store, until = existing_store("prune", here.settings), _Until(clock, clock() + within_s)
+    store, end = existing_store("prune", here.settings), clock() + within_s
     found, left_out = list[Deleted](), list[str]()
+
+    def is_over() -> bool:
+        return clock() >= end
+
     runs = reader.sweeps(store, lambda error: left_out.append(str(error)))
     for run in runs:
         tags, ended = run.data.tags, (run.info.end_time or 0) / 1000
@@ -143,10 +131,10 @@ def prune(
                 continue
             if not dry_run:
                 reserve(store, run, BEST if keep_best else ALL)
-            found.append(_delete(store, run, until, keep_best=keep_best, dry_run=dry_run))
+            found.append(_delete(store, run, is_over, keep_best=keep_best, dry_run=dry_run))
         except (BadRunError, SweepRunsError) as error:
             left_out.append(str(error))
-        if until.is_over():
+        if is_over():
             break
     return Pruned(tuple(found), tuple(left_out))
 
@@ -213,14 +201,14 @@ def _is_rerun(run: Any) -> bool:
 
 
 def _delete(
-    store: MlflowStore, run: Any, until: _Until, *, keep_best: bool, dry_run: bool
+    store: MlflowStore, run: Any, is_over: Callable[[], bool], *, keep_best: bool, dry_run: bool
 ) -> Deleted:
     """Delete the runs of a sweep, its own at the very end."""
     do = deletion.size if dry_run else deletion.delete
     name, freed = run.data.tags[Tag.NAME], Freed()
     runs = _runs_beside_best(store, run) if keep_best else [*_children(store, run), run]
     for number, one in enumerate(runs):
-        if until.is_over() and not dry_run:
+        if is_over() and not dry_run:
             return Deleted(name, keep_best, freed, len(runs) - number)
         freed += do(store, one.info.run_id)
     return Deleted(name, keep_best, freed)

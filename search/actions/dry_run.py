@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -133,7 +132,8 @@ def dry_run(here: Here, spec: Wanted, most_slots: int | None = None) -> DryRun:
     spec = read_here(spec)
     kind = task_kind(spec)
     on_cluster = spec.on == "ray"
-    with references.engine_of(spec if not on_cluster else _here(spec)) as engine:
+    asked = replace(spec, on="local", workers=1) if on_cluster else spec  # no cluster is asked
+    with references.engine_of(asked) as engine:
         found = devices(engine)
         slots = spec.workers if on_cluster else len(engine.slots)
         if most_slots is not None:
@@ -147,30 +147,21 @@ def dry_run(here: Here, spec: Wanted, most_slots: int | None = None) -> DryRun:
         references.check_free(store, spec.name)
     configs = spec.space.size()
     notes = [*notes, *described(task.prior(spec, store) if store else ())]
-    known = task.known_costs(spec)
-    if known is None:
-        return DryRun(
-            spec=spec.to_dict(), slots=slots, configs=configs, refused=None, typical=None,
-            budget=Budget(spec.trials, limit_s(spec)), notes=tuple(notes),
-        )  # fmt: skip
-    problem = known.problem
-    drawn, refused = draws(task, spec)
-    costs = problem.costs()
-    trials, seconds = bought(spec, problem, costs, drawn, slots or 1)
+    refused, typical, budget = None, None, Budget(spec.trials, limit_s(spec))
+    if known := task.known_costs(spec):
+        costs = known.problem.costs()
+        drawn, refused = draws(task, spec)
+        typical = _typical(known, costs, drawn)
+        budget = Budget(*bought(spec, known.problem, costs, drawn, slots or 1))
     return DryRun(
         spec=spec.to_dict(),
         slots=slots,
         configs=configs,
         refused=refused,
-        typical=_typical(known, costs, drawn),
-        budget=Budget(trials, seconds),
+        typical=typical,
+        budget=budget,
         notes=tuple(notes),
     )
-
-
-def _here(spec: SweepSpec) -> SweepSpec:
-    """The spec on this machine, since a cluster is not asked."""
-    return dataclasses.replace(spec, on="local", workers=1)
 
 
 def _store_that_exists(settings: Settings) -> Store | None:

@@ -232,7 +232,8 @@ def go_on(
             now = task.settled(now)
         else:
             task.check_unchanged(name, tags)
-        _check_not_driven(store, name, run.info.run_id)
+        if driver := lease.find_driver(store, run.info.run_id):
+            refuse_driven(name, driver)
         notes = task.notes(now, devices(engine))
         store.prepare()
         engine.warm_up(user_code=task.runs_user_code)
@@ -247,22 +248,7 @@ def go_on(
             past.lease.release()
 
 
-def _check_not_driven(store: Store, name: str, run_id: str) -> None:
-    """Refuse to go on with a sweep that a process drives.
-
-    Raises:
-        SweepRunsError: one does.
-    """
-    if driver := lease.find_driver(store, run_id):
-        refuse_driven(name, driver)
-
-
 def refuse_driven(name: str, driver: lease.Holder) -> NoReturn:
-    """Refuse to go on with a sweep that is driven.
-
-    Raises:
-        SweepRunsError: always.
-    """
     raise SweepRunsError(
         f"sweep '{name}' runs: {driver} drives it; expected one that was broken off. To end it "
         f"there: lstm-sweep stop {name}"

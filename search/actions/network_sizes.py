@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.size import SizeRule, Verdict, parameters_of
+from lstm_sweep.models.size import SizeRule, parameters_of
 from lstm_sweep.search.driver.preflight import check_space
 from lstm_sweep.search.values.documents import SAID, Document
 from lstm_sweep.search.values.spec import SweepSpec
@@ -41,20 +41,6 @@ class NetworkSize(Document):
     per_symbol: float | None
     admitted: bool
     reason: str
-
-    @classmethod
-    def of(cls, config: TrialConfig, found: Verdict) -> Self:
-        """A network, of which the rule has `found` this."""
-        return cls(
-            config.direction,
-            config.layers,
-            config.layer_size,
-            config.embedding_size,
-            found.parameters,
-            found.ratio,
-            found.admitted,
-            found.reason,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +78,9 @@ def size(spec: SweepSpec) -> SizeReport:
     rule, symbols, alphabet = spec.rule(), len(corpus.train), len(corpus.alphabet)
 
     def judged(config: TrialConfig) -> NetworkSize:
-        return NetworkSize.of(config, rule.judge(config, alphabet, symbols))
+        found = rule.judge(config, alphabet, symbols)
+        sizes = config.direction, config.layers, config.layer_size, config.embedding_size
+        return NetworkSize(*sizes, found.parameters, found.ratio, found.admitted, found.reason)
 
     axes = [sorted(spec.space[field].values() or []) for field in SIZE_FIELDS]
     structures = math.prod(map(len, axes))
