@@ -32,6 +32,7 @@ from lstm_sweep.search.values.spec import (
     OPTIONS,
     RULES,
     SweepSpec,
+    ray_address,
     read_spec,
 )
 from lstm_sweep.spaces import presets
@@ -321,3 +322,27 @@ def test_the_path_of_the_data_holds_wherever_the_program_goes(
     assert spec.data == written["data"] == str(tmp_path / "words.txt")
     assert (spec.to_dict(), spec.digest()) == (written, digest)
     assert dataclasses.replace(spec, trials=3).source() == spec.source()
+
+
+def test_an_address_is_that_of_the_cluster() -> None:
+    for address, on in ((None, None), (None, "ray"), ("auto", "ray"), ("head:6379", "ray")):
+        assert ray_address(address, on) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "on", "said"),
+    [
+        ("http://head:8265", "ray", "--address is 'http://head:8265': expected auto or HEAD:6379"),
+        ("ray://head:10001", "ray", "use a service on the head, or `ray job submit`"),
+        (" ", "ray", "--address is ' ': expected auto or HEAD:6379"),
+        (7, "ray", "--address is 7: expected auto or HEAD:6379"),
+        ("auto", "local", "--address is 'auto', with --on local: expected --on ray with it"),
+        ("auto", None, "--address is 'auto', without --on: expected --on ray with it"),
+    ],
+)
+def test_what_is_no_address_of_a_cluster_is_refused(
+    address: object, on: str | None, said: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        ray_address(address, on)
+    assert said in str(refused.value)
