@@ -63,9 +63,6 @@ class Bundles:
         folder.mkdir(mode=0o700, exist_ok=True)
         for left in folder.glob(".*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
-        for about in folder.glob("*.json"):
-            if not _has_digest(about):
-                about.with_suffix(".zip").unlink(missing_ok=True)
         #: of threads that make a bundle or find one
         self.limiter = CapacityLimiter(THREADS)
         #: users who wait, in the order of their turns; that of the first is now: one export at a
@@ -104,10 +101,10 @@ class Bundles:
         """
         record = self._record(reference)
         file = self._file_of(record, format, unchecked=unchecked)
-        version = None
-        if register is not None or not file.exists():
+        found, version = self._read(record, file), None
+        if register is not None or not found:
             version = self._make(record, file, format, unchecked, register)
-        found = self._read(record, file)
+            found = self._read(record, file)
         if not found:
             raise ProblemError(409, f"{shown(reference)}: its bundle was deleted just now")
         if not version:
@@ -148,9 +145,9 @@ class Bundles:
         try:
             os.utime(file)
             about = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            digest = bytes.fromhex(about.pop("sha256"))
+        except (OSError, ValueError, KeyError):
             return None
-        digest = bytes.fromhex(about.pop("sha256"))
         return Bundle(file, f"{record.trial.sweep}-{record.trial.number}.zip", about, digest)
 
     def _make(
@@ -210,14 +207,6 @@ class Bundles:
                 with contextlib.suppress(OSError):
                     file.unlink()
                     file.with_suffix(".json").unlink()
-
-
-def _has_digest(about: Path) -> bool:
-    """Whether a file says what a bundle is; a broken one does not."""
-    try:
-        return "sha256" in json.loads(about.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
 
 
 def _zip(folder: Path, file: Path) -> None:

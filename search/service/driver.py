@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import math
 import os
 import sys
 import time
@@ -27,28 +26,23 @@ from lstm_sweep.search.service.supervisor import KEY, write_note
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.values.progress import TrialProgress
 
-#: exit codes: done or interrupted, what was asked for cannot be, anything else
-DONE, REFUSED, FAILED = 0, 2, 1
+#: exit codes: done, interrupted or not possible, and anything else
+DONE, FAILED = 0, 1
 PROGRAM = "lstm_sweep.search.cli"
-#: seconds between two notes of how far the sweep is
-NOTE_EVERY_S = 1.0
 
 
 class Log(Silent):
     """Writes lines with the time, and notes how far the sweep is in the file that is locked."""
 
-    def __init__(self, descriptor: int | None = None) -> None:
-        self._descriptor, self._noted, self._noted_at = descriptor, (0, 0), -math.inf
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._noted = descriptor, (0, 0)
 
     @override
     def update(self, state: SweepState) -> None:
         """Note the number of trials that have ended, and of rounds of the others."""
-        now = time.monotonic()
-        if self._descriptor is None or now - self._noted_at < NOTE_EVERY_S:
-            return
         reached = len(state.finished), sum(len(one.rounds) for one in state.under_way)
         if reached > self._noted:
-            self._noted, self._noted_at = reached, now
+            self._noted = reached
             with contextlib.suppress(OSError):
                 write_note(self._descriptor, reached)
 

@@ -234,14 +234,6 @@ def check_priority(priority: object) -> None:
         raise InputError(f"priority is {shown(priority)}: {expected}")
 
 
-def queued(store: Store) -> list[QueuedRun]:
-    """The sweeps that a service is to drive, oldest first; those that cannot be read are left out.
-
-    The states of those that have ended are final; `leave` takes them out.
-    """
-    return read(queued_runs(store))
-
-
 def queued_runs(store: Store) -> list[Any]:
     """The runs of the sweeps that a service is to drive: of those in the store its own."""
     found = list[Any]()

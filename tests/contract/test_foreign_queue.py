@@ -143,7 +143,10 @@ def test_a_run_that_is_left_out_is_named_once_in_the_log(
 
 def test_a_metric_that_is_no_number_is_none_of_a_sweep(store: Store, runs: tuple[Any, Any]) -> None:
     store.log(runs[1].info.run_id, metrics={"trials_done": math.nan})
-    assert [(one.name, one.trials_left) for one in queue.queued(store)] == [("a", 3), ("b", 3)]
+    assert [(one.name, one.trials_left) for one in queue.read(queue.queued_runs(store))] == [
+        ("a", 3),
+        ("b", 3),
+    ]
 
 
 def spec_of(data: Path, name: str, **more: Any) -> Any:
@@ -243,7 +246,7 @@ def test_a_sweep_whose_driver_dies_again_and_again_leaves_the_queue_whatever_it_
 ) -> None:
     service.submit(spec_of(data, "s"), owner="ann")
     assert is_driven(service, store, "s")
-    [one] = queue.queued(service._store)
+    [one] = queue.read(queue.queued_runs(service._store))
     store.log(one.run_id, tags=odd)
     for _ in range(MOST_DEATHS):
         service._supervisor._note_end(one, service._supervisor.jobs[one.run_id])

@@ -169,7 +169,7 @@ def test_a_paused_sweep_that_is_resumed_at_once_has_no_driver_that_has_died(
 
 
 def waiting_changes(store: Store) -> dict[str, Any]:
-    [one] = queue.queued(store)
+    [one] = queue.read(queue.queued_runs(store))
     return dict(one.changes)
 
 

@@ -123,7 +123,7 @@ def test_a_sweep_whose_submission_was_killed_half_way_is_entered(
         with pytest.raises(KeyboardInterrupt):
             queue.submit(store, spec_of(data, "s"), owner="ann")
     assert reader.existing_sweep(store, "s").info.status == "RUNNING"
-    assert [one.name for one in queue.queued(store)] == ["s"]
+    assert [one.name for one in queue.read(queue.queued_runs(store))] == ["s"]
     assert reader.existing_sweep(store, "s").info.status == "SCHEDULED"
 
 
@@ -135,7 +135,7 @@ def test_a_look_at_the_queue_while_a_driver_begins_changes_nothing(
 
     def looked_at(self: MlflowStore, run_id: str, status: str = "RUNNING") -> None:
         reopen(self, run_id, status)
-        queue.queued(store_in(folder))
+        queue.read(queue.queued_runs(store_in(folder)))
 
     def note(message: RoundDone) -> None:
         statuses.append(reader.existing_sweep(store, "s").info.status)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -46,12 +47,11 @@ def test_one_export_is_made_at_a_time_and_a_user_waits_for_one(tmp_path: Path) -
     assert had == ["ann", "bob", "ann"]
 
 
-@pytest.mark.parametrize("broken", ["", '{"sha256": "0', '{"trial": "s/1"}'])
-def test_a_bundle_of_which_nothing_is_known_is_made_anew(tmp_path: Path, broken: str) -> None:
-    folder = tmp_path / "bundles"
-    folder.mkdir()
-    for name, about in (("whole", '{"sha256": "00"}'), ("broken", broken)):
-        (folder / f"{name}.zip").touch()
-        (folder / f"{name}.json").write_text(about)
-    Bundles(folder, load(tmp_path, {}), Limits())
-    assert [file.name for file in folder.glob("*.zip")] == ["whole.zip"]
+@pytest.mark.parametrize("broken", ["", '{"sha256": "0', '{"trial": "s/1"}', '{"sha256": "x"}'])
+def test_a_bundle_of_which_nothing_is_known_is_not_there(tmp_path: Path, broken: str) -> None:
+    bundles = Bundles(tmp_path / "bundles", load(tmp_path, {}), Limits())
+    file, record = tmp_path / "bundles" / "x.zip", Mock(trial=Mock(sweep="s", number=1))
+    file.touch()
+    for about, is_there in (('{"sha256": "00"}', True), (broken, False)):
+        file.with_suffix(".json").write_text(about)
+        assert bool(bundles._read(record, file)) == is_there
