@@ -125,17 +125,16 @@ class TokenRow(Document):
 
 
 class TokenFile:
-    """The tokens of a service; it is read each time, so changes of other processes are noticed."""
+    """The tokens of a service; it is read each time, so changes of other processes are noticed.
+
+    Methods raise `InputError` if it cannot be read or written, or is not this user's alone.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / TOKENS_FILE
 
     def rows(self) -> tuple[TokenRow, ...]:
-        """All tokens, oldest first.
-
-        Raises:
-            InputError: the file cannot be read, or is not this user's alone.
-        """
+        """All tokens, oldest first."""
         try:
             found = self.file.lstat()
             own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
@@ -169,11 +168,7 @@ class TokenFile:
         return User(own[0].name, own[0].role) if own else None
 
     def add(self, name: str, role: str) -> str:
-        """Make a token, and return it; it is not kept.
-
-        Raises:
-            InputError: there is one of this name, or no such role.
-        """
+        """Make a token, and return it; it is not kept."""
         if not USER_NAME.fullmatch(name):
             raise InputError(
                 f"token is {shown(name)}: expected up to 100 letters, digits, '.', '_', '@', '+' "
@@ -191,11 +186,7 @@ class TokenFile:
         return token
 
     def revoke(self, name: str) -> TokenRow:
-        """Delete a token; it is refused from now on.
-
-        Raises:
-            InputError: there is none of this name.
-        """
+        """Delete a token; it is refused from now on."""
         with locked(self.file.parent):
             rows = {row.name: row for row in self.rows()}
             if name not in rows:

@@ -42,18 +42,17 @@ WHERE = "request"
 
 
 class DataNames:
-    """Finds the data that a request names."""
+    """Finds the data that a request names.
+
+    Methods raise `InputError` for what names none or leads out of the folders that may be named,
+    and `ProblemError` for a template that is not allowed (403) or an unknown corpus (404).
+    """
 
     def __init__(self, uploads: Uploads, roots: tuple[Path, ...], *, allow_code: bool) -> None:
         self._uploads, self._roots, self._allow_code = uploads, roots, allow_code
 
     def spec_of(self, fields: Mapping[str, Any]) -> SweepSpec:
-        """The spec that the fields of a request make.
-
-        Raises:
-            InputError: a field is not allowed, or there are no such data.
-            ProblemError: 403 for a template that is not allowed, 404 for an unknown corpus.
-        """
+        """The spec that the fields of a request make."""
         given = dict(fields)
         settings = checked_settings(given.pop("set", []))
         space = given.get("space", "default")
@@ -72,12 +71,7 @@ class DataNames:
         return dataclasses.replace(spec, space=with_settings(spec.space, settings))
 
     def data(self, given: object, field: str = "data") -> str:
-        """The sample or the path that is meant by a field.
-
-        Raises:
-            InputError: it can be none, or leads out of the folders that may be named.
-            ProblemError: 404 for a corpus that was not uploaded.
-        """
+        """The sample or the path that is meant by a field."""
         if not isinstance(given, str) or not given:
             raise InputError(f"{WHERE}: {field} is {shown(given)}: expected a text")
         if field == "data" and given in SAMPLES:
@@ -93,12 +87,7 @@ class DataNames:
         )
 
     def template(self, given: object) -> str:
-        """The path of the template that is meant.
-
-        Raises:
-            InputError: as of `data`.
-            ProblemError: 403 if no template is allowed, 404 for one that was not uploaded.
-        """
+        """The path of the template that is meant."""
         self.check_code()
         return self.data(given, "template")
 

@@ -70,6 +70,9 @@ class UploadedCorpus:
 class Uploads:
     """Uploaded corpora in a folder that no other process changes; it may be called by any thread.
 
+    Methods raise `InputError` for what can be no name, and `ProblemError` if a corpus is not there
+    (404), is too large (413), if too many come just now (429), or if there is no room (507).
+
     `naming` is held from the moment a request names a corpus until a sweep has it, and while
     whether a sweep needs a corpus is looked at and the corpus is deleted.
     """
@@ -89,12 +92,7 @@ class Uploads:
         self._receivers = list[Receiver]()
 
     def announce(self, corpus_id: str, name: str, size: int, owner: str) -> UploadedCorpus | None:
-        """The corpus with this ID if it is there; else None, and there is room for it just now.
-
-        Raises:
-            InputError: its name is none.
-            ProblemError: it is too large, or there is no room for it.
-        """
+        """The corpus with this ID if it is there; else None, and there is room for it just now."""
         check_name(name)
         with self._lock:
             if corpus_id in self._there:
@@ -105,12 +103,7 @@ class Uploads:
         return None
 
     def receive(self, name: str, owner: str, *, is_folder: bool) -> Receiver:
-        """Receive a corpus; whoever does it enters or closes the receiver.
-
-        Raises:
-            InputError: its name is none.
-            ProblemError: too many are there, or are received just now.
-        """
+        """Receive a corpus; whoever does it enters or closes the receiver."""
         check_name(name)
         with self._lock:
             self._check_count(owner)
@@ -129,21 +122,13 @@ class Uploads:
         return receiver
 
     def reserve(self, receiver: Receiver, more: int) -> None:
-        """Let what a receiver has take so many bytes more of the disk.
-
-        Raises:
-            ProblemError: there is no room for them.
-        """
+        """Let what a receiver has take so many bytes more of the disk."""
         with self._lock:
             self._check_room(more)
             receiver.disk_bytes += more
 
     def take(self, receiver: Receiver, corpus: UploadedCorpus) -> UploadedCorpus:
-        """Take what a receiver has as a corpus; the same one again is the same corpus.
-
-        Raises:
-            ProblemError: the user has too many by now.
-        """
+        """Take what a receiver has as a corpus; the same one again is the same corpus."""
         with self._lock:
             if corpus.id not in self._there:
                 self._check_count(receiver.owner)
@@ -166,11 +151,6 @@ class Uploads:
             return sorted(self._there.values(), key=lambda corpus: (corpus.name, corpus.id))
 
     def corpus(self, corpus_id: str) -> UploadedCorpus:
-        """A corpus.
-
-        Raises:
-            ProblemError: there is none with this ID.
-        """
         found = self._there.get(corpus_id)
         if found is None:
             raise ProblemError(
@@ -179,11 +159,7 @@ class Uploads:
         return found
 
     def path_of(self, corpus_id: str) -> Path:
-        """The file or folder of a corpus.
-
-        Raises:
-            ProblemError: there is none with this ID.
-        """
+        """The file or folder of a corpus."""
         return self.folder_of(corpus_id) / "content" / self.corpus(corpus_id).name
 
     def folder_of(self, corpus_id: str) -> Path:
@@ -234,7 +210,11 @@ class Uploads:
 
 
 class Receiver:
-    """Writes the files of a corpus as they come."""
+    """Writes the files of a corpus as they come.
+
+    Methods raise `InputError` for a path that can be none or comes twice, and for too many files,
+    and `ProblemError` if the corpus is too large (413), or there is no room for it (507).
+    """
 
     def __init__(
         self, uploads: Uploads, place: Path, name: str, owner: str, *, is_folder: bool
@@ -261,12 +241,7 @@ class Receiver:
         self.close()
 
     def begin(self, path: str) -> None:
-        """Begin with a file; `path` is relative to the folder, or the name of a corpus of a file.
-
-        Raises:
-            InputError: it is no path, or was given before, or there are too many.
-            ProblemError: there is no room for it.
-        """
+        """Begin with a file; `path` is relative to the folder, or the name of that of one file."""
         parts, most = check_path(path), self._uploads.limits.files
         folders = {"/".join(parts[:count]) for count in range(1, len(parts))}
         if len(self._digests) >= most:
@@ -285,11 +260,7 @@ class Receiver:
         self._path, self._size, self._digest = path, 0, hashlib.sha256()
 
     def write(self, block: bytes) -> None:
-        """Write what has come of the file that was begun.
-
-        Raises:
-            ProblemError: the corpus is too large, or there is no room for it.
-        """
+        """Write what has come of the file that was begun."""
         assert self._file
         self._bytes += len(block)
         self._uploads.check_size(self._bytes)
@@ -301,11 +272,7 @@ class Receiver:
             self._file.write(block)
 
     def end(self) -> None:
-        """End the file that was begun.
-
-        Raises:
-            ProblemError: the disk is full.
-        """
+        """End the file that was begun."""
         assert self._file
         with _writing():
             self._file.flush()
@@ -316,12 +283,7 @@ class Receiver:
         self._digests[self._path] = self._digest.hexdigest()
 
     def finish(self, corpus_id: str | None = None) -> UploadedCorpus:
-        """Take what has come as a corpus; `corpus_id` is that which its client has computed.
-
-        Raises:
-            InputError: there are no files.
-            ProblemError: the ID of what has come is another one.
-        """
+        """Take what has come as a corpus; `corpus_id` is that which its client has computed."""
         if not self._digests:
             raise InputError("there are no files, expected some")
         found = corpus_id_of(self.name, self._digests, is_folder=self._is_folder)
