@@ -211,6 +211,8 @@ def spec_of(fields: Mapping[str, Any]) -> SweepSpec:
     Raises:
         InputError: a name is unknown, or a value cannot be.
     """
+    from lstm_sweep.spaces.space import from_mapping
+
     known = list(SweepFields.__annotations__)
     for name in fields:
         if name not in known:
@@ -221,30 +223,16 @@ def spec_of(fields: Mapping[str, Any]) -> SweepSpec:
         if value is not None and name != "set"
     }
     spec = SweepSpec.from_mapping(given, "launch")
-    changes = fields.get("set") or {}
-    return _with_values(spec, changes) if changes else spec
-
-
-def _with_values(spec: SweepSpec, changes: object) -> SweepSpec:
-    """A spec with other values in its space."""
-    from lstm_sweep.models.config import check_field
-    from lstm_sweep.spaces.space import parse_dimension
-
-    if not isinstance(changes, Mapping):
-        raise InputError(f"launch: set is {shown(changes)}: expected a mapping of fields to values")
+    changes = fields.get("set")
+    if not changes:
+        return spec
     if origin := spec.space.stands_in:
         raise InputError(
             f"launch: set is given with a {origin}, expected none: what varies stands in the "
             f"{origin}"
         )
-    dimensions = {}
-    for name, values in changes.items():
-        try:
-            check_field(name)
-        except InputError as error:
-            raise InputError(f"launch: set: {error}") from None
-        dimensions[name] = parse_dimension(name, values, "launch: set")
-    return dataclasses.replace(spec, space=spec.space.replace(**dimensions))
+    made = from_mapping(changes, "launch: set")
+    return dataclasses.replace(spec, space=spec.space.replace(**{n: made[n] for n in changes}))
 
 
 def connect(url: str, *, token: str | None = None) -> Service:
