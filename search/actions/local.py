@@ -8,7 +8,6 @@ from lstm_sweep.search.actions import (
     export,
     lifecycle,
     listings,
-    network_sizes,
     references,
     report,
     rerun,
@@ -16,7 +15,7 @@ from lstm_sweep.search.actions import (
     sweep_result,
     trial_comparison,
 )
-from lstm_sweep.search.actions.network_sizes import SizeReport
+from lstm_sweep.search.actions.dry_run import SizeReport
 from lstm_sweep.search.actions.references import Here, Wanted, read_here
 
 
@@ -50,4 +49,4 @@ class Local(Here):
 
     def size(self, spec: Wanted) -> SizeReport:
         """What the size rule says of the networks of a space."""
-        return network_sizes.size(read_here(spec))
+        return dry_run.size(read_here(spec))

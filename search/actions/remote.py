@@ -16,7 +16,7 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions import wire
 from lstm_sweep.search.actions.connection import Connection, NoAnswerError, RefusedError, events
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
-from lstm_sweep.search.actions.dry_run import DryRun
+from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.errors import DifferentSearchError, NothingToDoError
 from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
@@ -28,7 +28,6 @@ from lstm_sweep.search.actions.listings import (
     check_rows,
 )
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.actions.network_sizes import SizeReport
 from lstm_sweep.search.actions.references import RUN_ID, Wanted, check_sweep_or_trial, check_trial
 from lstm_sweep.search.actions.report import SweepReport
 from lstm_sweep.search.actions.rerun import Rerun

@@ -13,8 +13,8 @@ from rich.text import Text
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.models.scoring import unknown_text
+from lstm_sweep.search.actions.dry_run import SizeReport
 from lstm_sweep.search.actions.listings import SweepTrials, TrialDetails
-from lstm_sweep.search.actions.network_sizes import SizeReport
 from lstm_sweep.search.actions.remote import Actions
 from lstm_sweep.search.actions.trial_comparison import TrialComparison
 from lstm_sweep.search.cli.launch import SHOWN, result_text, wanted

@@ -9,7 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.connection import TOKEN, Connection, NoAnswerError, check_address
+from lstm_sweep.search.actions.connection import (
+    TOKEN,
+    Connection,
+    Event,
+    NoAnswerError,
+    check_address,
+    parsed,
+)
 from lstm_sweep.search.process.secrets import without_secrets
 
 #: answers that a path gives, one after the other: status, then content
@@ -112,3 +119,12 @@ def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(InputError, match="expected the address of a service"):
         check_address(given, "--server")
     assert check_address("http://host:8000/", "--server") == "http://host:8000"
+
+
+def test_events_are_read_and_one_that_is_broken_off_is_left_out() -> None:
+    lines = [
+        "retry: 2000", "", ": ping", "", "event: trial", 'data: {"number":', "data: 1}", "id: a",
+        "", "event: end", "data: {}", "id: b",
+    ]  # fmt: skip
+    assert list(parsed(lines)) == [Event("trial", {"number": 1}, "a")]
+    assert [event.name for event in parsed([*lines, ""])] == ["trial", "end"]

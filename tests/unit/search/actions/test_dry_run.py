@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from lstm_sweep.search.actions import dry_run
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.space import with_settings
 
 SETTINGS = ["layer_size=16,24,32", "layers=1,2", "epochs=4"]
 
@@ -39,3 +42,23 @@ def test_less_time_buys_fewer_trials(spec: SweepSpec, tmp_path: Path) -> None:
     long = Local(settings).dry_run(dataclasses.replace(spec, minutes=500.0))
     assert short.budget.seconds == 30.0 and (short.budget.trials or 0) < 20
     assert long.budget.trials == 20 and (long.budget.seconds or 1e9) < 60 * 500
+
+
+SIZES = ["direction=uni,bi", "layers=2,3", "layer_size=8..200", "embedding_size=0,4,300"]
+
+
+def test_networks_are_counted_alike_whether_they_are_listed_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "book.txt"
+    data.write_text("a fox and the lazy dog. " * 2_000, encoding="utf-8")
+    spec = SweepSpec(data=str(data), space=with_settings(presets.DEFAULT, SIZES))
+    listed = dry_run.size(spec)
+    assert listed.structures == 2 * 2 * 193 * 3
+    assert 0 < listed.admitted < listed.structures
+    monkeypatch.setattr(dry_run, "LISTABLE", 100)
+    counted = dry_run.size(spec)
+    assert counted == listed
+    smallest, largest = counted.networks
+    assert smallest.embedding_size == 4 and largest.embedding_size == 300
+    assert (smallest.layer_size, largest.layer_size) == (8, 200)

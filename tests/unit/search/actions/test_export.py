@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
@@ -11,7 +12,9 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import export
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.trial import Trial
 
@@ -53,3 +56,19 @@ def test_one_that_cannot_be_checked_is_kept_only_if_the_user_says_so(
     assert list(tmp_path.iterdir()) == []
     assert kept(tmp_path / "best", parity, unchecked=True)["parity"] == parity
     assert (tmp_path / "best" / "model.keras").exists()
+
+
+@pytest.mark.parametrize("lacking", ["onnx", "onnxruntime"])
+def test_without_the_extra_it_is_said_how_to_get_it(
+    lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == lacking else find(name)
+    )
+    settings = Settings(f"sqlite:///{tmp_path / 'mlflow.db'}", None, "test", "test")
+    with pytest.raises(InputError) as refused:
+        Local(settings).export("s", str(tmp_path / "best"), format="onnx")
+    assert str(refused.value) == (
+        f"--format onnx: it needs {lacking}, expected: pip install lstm-sweep[onnx]"
+    )
