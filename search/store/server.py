@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +35,13 @@ FIRST_PORT = 5000
 PORTS = 50
 #: seconds that the server has to start, and to end after SIGTERM
 START_WITHIN_S, END_WITHIN_S = 180, 5.0
-#: names of this machine for itself, and MLflow's patterns for them with any port (SSH tunnels)
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-LOOPBACK_PATTERNS = ("localhost:*", "127.0.0.1:*", "[[]::1]:*")
+#: addresses and names of this machine for itself
+LOCAL = {4: "127.0.0.1", 6: "::1"}
+LOOPBACK = ("localhost", *LOCAL.values())
+FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+#: sweeps of which the newest that can be read is shown
+LOOKED_AT = 20
 #: MLflow's variable with the settings of its users; where it is set, the server asks for a login
 USERS = "MLFLOW_AUTH_CONFIG_PATH"
 
@@ -49,30 +53,12 @@ class BindAddress:
     #: as the user wrote it
     host: str
     #: the address that `host` resolves to
-    ip: ipaddress.IPv4Address | ipaddress.IPv6Address
+    ip: Address
     port: int
     #: host names of its own address in a browser; the first is shown to the user
     names: tuple[str, ...]
     #: further host names with any port, such as those of a container or a reverse proxy
     further: tuple[str, ...] = ()
-
-    @property
-    def is_free(self) -> bool:
-        """Whether the port is free.
-
-        Raises:
-            OSError: the address is none of this machine.
-        """
-        family = socket.AF_INET if self.ip.version == 4 else socket.AF_INET6
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((str(self.ip), self.port))
-            except OSError as error:
-                if error.errno == errno.EADDRNOTAVAIL:
-                    raise
-                return False
-            return True
 
     @property
     def is_open(self) -> bool:
@@ -87,10 +73,8 @@ class BindAddress:
     @property
     def local_address(self) -> str:
         """URL for requests of this program."""
-        ip = self.ip
-        if ip.is_unspecified:
-            ip = ipaddress.ip_address("127.0.0.1" if ip.version == 4 else "::1")
-        return f"http://{_written(str(ip))}:{self.port}"
+        host = LOCAL[self.ip.version] if self.ip.is_unspecified else str(self.ip)
+        return f"http://{_written(host)}:{self.port}"
 
     @property
     def options(self) -> list[str]:
@@ -102,14 +86,12 @@ class BindAddress:
         hosts = [f"{name}:{self.port}" for name in self.names]
         if self.port == 80:  # which browsers leave out
             hosts += self.names
+        further = _at_any_port(self.further)
         origins = [f"http://{host}" for host in hosts]
-        if not self.is_open or self.ip.is_unspecified:
-            hosts += [*LOOPBACK, *LOOPBACK_PATTERNS]
-        for name in self.further:
-            host, pattern = _written(name), _written(name).replace("[", "[[]")
-            hosts += [host, f"{pattern}:*"]
-            for kind in ("http", "https"):
-                origins += [f"{kind}://{host}", f"{kind}://{pattern}:*"]
+        origins += [f"{kind}://{name}" for name in further for kind in ("http", "https")]
+        hosts += further
+        if not self.is_open or self.ip.is_unspecified:  # SSH tunnels have other ports
+            hosts += _at_any_port(LOOPBACK)
         return [
             *("--host", str(self.ip), "--port", str(self.port)),
             *("--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(origins)),
@@ -194,8 +176,7 @@ class MlflowServer:
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         until = time.monotonic() + START_WITHIN_S
         while time.monotonic() < until:
-            if self._process.poll() is not None:
-                code = self._process.returncode
+            if (code := self._process.poll()) is not None:
                 raise InputError(f"MLflow ended with code {code}; see `mlflow server`")
             with contextlib.suppress(OSError, http.client.HTTPException):  # it does not listen yet
                 direct.open(f"{self._bind.local_address}/health", timeout=2).close()
@@ -263,7 +244,11 @@ def serve(
     bind = choose_bind_address(host, port, further=settings.allowed_hosts)
     store, server = MlflowStore(settings), MlflowServer(settings, bind)
     if bind.is_open:
-        say(_warning(bind))
+        place = "this machine" if bind.ip.is_unspecified else bind.host
+        can = "read, change and delete all runs"
+        if os.environ.get(USERS):
+            can = "try passwords, which are sent unencrypted"
+        say(f"--host {bind.host}: whoever reaches {place} over a network can {can}")
     with Shield().up():
         say("starting the MLflow server ...")
         try:
@@ -292,16 +277,31 @@ def choose_bind_address(
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         ip = ipaddress.ip_address(str(found[0][4][0]))
         wanted = range(first, first + PORTS) if port is None else [port]
-        names = _names(host, ip)
-        binds = (BindAddress(host, ip, candidate, names, further) for candidate in wanted)
-        if bind := next((bind for bind in binds if bind.is_free), None):
-            return bind
+        if (free := next((one for one in wanted if _is_free(ip, one)), None)) is not None:
+            return BindAddress(host, ip, free, _names(host, ip), further)
     except (OSError, ValueError):
         raise InputError(wrong) from None
     raise InputError(f"--port {port or first}: it is taken, expected a free one")
 
 
-def _names(host: str, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> tuple[str, ...]:
+def _is_free(ip: Address, port: int) -> bool:
+    """Whether a port is free.
+
+    Raises:
+        OSError: the address is none of this machine.
+    """
+    with socket.socket(FAMILY[ip.version], socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((str(ip), port))
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise
+            return False
+        return True
+
+
+def _names(host: str, ip: Address) -> tuple[str, ...]:
     if re.fullmatch(r"[0-9.]+|.*:.*", host):
         host = str(ip)  # as browsers write it
     names = [host]
@@ -312,12 +312,11 @@ def _names(host: str, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> tupl
 
 def _own_address(version: int) -> str:
     """Address of this machine in its network; the loopback address if it has no network."""
-    family = socket.AF_INET if version == 4 else socket.AF_INET6
     elsewhere = "192.0.2.1" if version == 4 else "2001:db8::1"
-    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+    with contextlib.suppress(OSError), socket.socket(FAMILY[version], socket.SOCK_DGRAM) as probe:
         probe.connect((elsewhere, 9))  # chooses a route, and sends nothing
         return str(probe.getsockname()[0])
-    return "127.0.0.1" if version == 4 else "::1"
+    return LOCAL[version]
 
 
 def _written(host: str) -> str:
@@ -325,12 +324,10 @@ def _written(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _warning(bind: BindAddress) -> str:
-    place = "this machine" if bind.ip.is_unspecified else bind.host
-    who = f"--host {bind.host}: whoever reaches {place} over a network"
-    if os.environ.get(USERS):
-        return f"{who} can try passwords, which are sent unencrypted"
-    return f"{who} can read, change and delete all runs"
+def _at_any_port(names: Iterable[str]) -> list[str]:
+    """What MLflow takes for the names without a port, and with any."""
+    hosts = list(map(_written, names))
+    return [*hosts, *(f"{host.replace('[', '[[]')}:*" for host in hosts)]
 
 
 def pages_of(store: Store, address: str) -> Pages:
@@ -339,9 +336,9 @@ def pages_of(store: Store, address: str) -> Pages:
     Raises:
         StoreError: the store cannot be read.
     """
-    sweeps, runs = reader.sweeps(store), f"{address}{store.page()}"
+    sweeps, _ = reader.newest_sweeps(store, LOOKED_AT)
+    runs = f"{address}{store.page()}"
     if not sweeps:
         return Pages(address, runs, None, None)
-    newest = sweeps[-1]
-    page = f"{address}{store.page(newest.info.run_id)}"
-    return Pages(address, runs, newest.data.tags[Tag.NAME], page)
+    page = f"{address}{store.page(sweeps[0].info.run_id)}"
+    return Pages(address, runs, sweeps[0].data.tags[Tag.NAME], page)
