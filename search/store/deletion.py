@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from lstm_sweep.search.store import experiment
 from lstm_sweep.search.store.base import quoted
+from lstm_sweep.search.store.registry import logged_models
 from lstm_sweep.search.store.tracking import MlflowStore, size_of
 from lstm_sweep.search.values.documents import Document
 
@@ -51,14 +52,10 @@ def size(store: MlflowStore, run_id: str) -> Freed:
     Raises:
         BadRunError: its files are not where its experiment has them.
     """
-    found, kept = store.bytes_of(run_id), list[str]()
-    for model in _models(store, run_id):
-        place = _place_of(store, model)
-        if named := _versions(store, model.model_id, place):
-            kept += named
-        else:
-            found += _bytes_at(store, place)
-    return Freed(1, found, 0, tuple(kept))
+    models, kept = _models(store, run_id)
+    places = [place for _, place in models]
+    found = [store.ask(lambda: size_of(store.files_at(place))) for place in places]  # noqa: B023
+    return Freed(1, store.bytes_of(run_id) + sum(found), 0, kept)
 
 
 def delete(store: MlflowStore, run_id: str) -> Freed:
@@ -70,48 +67,25 @@ def delete(store: MlflowStore, run_id: str) -> Freed:
         BadRunError: its files are not where its experiment has them; nothing is deleted.
     """
     run_place = store.ask(lambda: store.experiment.place_of(run_id))
-    kept, freed = list[str](), 0
-    for model in _models(store, run_id):
-        place = _place_of(store, model)
-        if named := _versions(store, model.model_id, place):
-            kept += named
-        else:
-            freed += _delete_files(store, place)
-            _delete_model(store, model.model_id)
+    (models, kept), freed = _models(store, run_id), 0
+    for model_id, place in models:
+        freed += _delete_files(store, place)
+        _purge(store, "logged_model", model_id)
     freed += _delete_files(store, run_place)
-    is_purged = _purge(store, "_hard_delete_run", run_id)
-    if not is_purged:
-        store.ask(lambda: store.client.delete_run(run_id))
-    return Freed(1, freed, int(not is_purged), tuple(kept))
+    is_purged = _purge(store, "run", run_id)
+    return Freed(1, freed, int(not is_purged), kept)
 
 
-def _delete_model(store: MlflowStore, model_id: str) -> None:
-    if not _purge(store, "_hard_delete_logged_model", model_id):
-        store.ask(lambda: store.client.delete_logged_model(model_id))
-
-
-def _place_of(store: MlflowStore, model: Any) -> str:
-    return store.ask(lambda: store.experiment.place_of_model(model))
-
-
-def _bytes_at(store: MlflowStore, place: str) -> int:
-    return store.ask(lambda: size_of(store.files_at(place)))
-
-
-def _models(store: MlflowStore, run_id: str) -> list[Any]:
-    """The logged models of a run, also those that are not whole."""
-    found, token = list[Any](), None
-    while True:
-        page = store.ask(
-            lambda: store.client.search_logged_models(
-                [store.experiment.id],
-                f"source_run_id = '{run_id}'",
-                page_token=token,
-            )
-        )
-        found += page
-        if not (token := page.token):
-            return found
+def _models(store: MlflowStore, run_id: str) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """The logged models of a run that have no versions, with their places; all versions."""
+    free, kept = list[tuple[str, str]](), list[str]()
+    for model in logged_models(store, run_id):
+        place = store.ask(lambda: store.experiment.place_of_model(model))  # noqa: B023
+        versions = _versions(store, model.model_id, place)
+        kept += versions
+        if not versions:
+            free.append((str(model.model_id), place))
+    return free, tuple(kept)
 
 
 def _versions(store: MlflowStore, model_id: str, place: str) -> list[str]:
@@ -141,10 +115,9 @@ def _delete_files(store: MlflowStore, place: str) -> int:
     return int(store.ask(delete_all))
 
 
-def _purge(store: MlflowStore, how: str, given: str) -> bool:
-    """Delete a run or a model from the database for good; whether that can be done from here."""
-    purge = getattr(store.backend, how, None)
-    if purge is None:
-        return False
-    store.ask(lambda: purge(given))
-    return True
+def _purge(store: MlflowStore, kind: str, name: str) -> bool:
+    """Delete a run or a model; whether the database has nothing of it any more."""
+    for_good = getattr(store.backend, f"_hard_delete_{kind}", None)
+    delete = for_good or getattr(store.client, f"delete_{kind}")
+    store.ask(lambda: delete(name))
+    return for_good is not None

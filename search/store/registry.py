@@ -29,14 +29,8 @@ from lstm_sweep.search.store.tracking import MlflowStore
 
 #: what a served model needs, in the versions that are installed here
 REQUIREMENTS = ("mlflow", "keras", "tensorflow", "numpy")
-#: MLflow's types of the parameters of a request
-PARAMETERS = {
-    "top": "long",
-    "surprise": "boolean",
-    "length": "long",
-    "temperature": "double",
-    "seed": "long",
-}
+#: MLflow's types of the parameters of a request, by those of their defaults
+PARAMETERS: dict[type, str] = {int: "long", bool: "boolean", float: "double"}
 
 
 def write_symbols_model(
@@ -48,38 +42,41 @@ def write_symbols_model(
     """
     import pandas as pd
     from mlflow.models import ModelSignature
-    from mlflow.types import schema
+    from mlflow.types.schema import (
+        AnyType,
+        Array,
+        ColSpec,
+        DataType,
+        Object,
+        ParamSchema,
+        ParamSpec,
+        Property,
+        Schema,
+    )
 
-    types = schema.DataType
-    symbol: Any = types.string if alphabet.is_text else types.long
-    if alphabet.ends:
-        symbol = schema.AnyType()  # an id, or the text `<end>`
-    sessions = types.string if alphabet.is_text else schema.Array(types.long)
-    ranked = schema.Object(
-        [schema.Property("symbol", symbol), schema.Property("probability", types.double)]
+    text, number, column = DataType.string, DataType.double, column_of(alphabet)
+    symbol: Any = text if alphabet.is_text else DataType.long
+    sessions = text if alphabet.is_text else Array(symbol)
+    ranked = Object(
+        [
+            # with ends an id, or the text `<end>`
+            Property("symbol", AnyType() if alphabet.ends else symbol),
+            Property("probability", number),
+        ]
     )
+    outputs = [
+        ColSpec(Array(ranked), "next"),
+        ColSpec(Array(number), "surprise", required=False),
+        *([ColSpec(number, "end_surprise", required=False)] if alphabet.ends else []),
+        ColSpec(sessions, "continuation", required=False),
+    ]
+    defaults = served_model.DEFAULTS.items()
     signature = ModelSignature(
-        schema.Schema([schema.ColSpec(sessions, column_of(alphabet))]),
-        schema.Schema(
-            [
-                schema.ColSpec(schema.Array(ranked), "next"),
-                schema.ColSpec(schema.Array(types.double), "surprise", required=False),
-                *(
-                    [schema.ColSpec(types.double, "end_surprise", required=False)]
-                    if alphabet.ends
-                    else []
-                ),
-                schema.ColSpec(sessions, "continuation", required=False),
-            ]
-        ),
-        schema.ParamSchema(
-            [
-                schema.ParamSpec(name, kind, served_model.DEFAULTS[name])
-                for name, kind in PARAMETERS.items()
-            ]
-        ),
+        Schema([ColSpec(sessions, column)]),
+        Schema(outputs),
+        ParamSchema([ParamSpec(name, PARAMETERS[type(value)], value) for name, value in defaults]),
     )
-    example = pd.DataFrame({column_of(alphabet): [example_session(alphabet)]})
+    example = pd.DataFrame({column: [example_session(alphabet)]})
     _write(settings, data, folder, about, signature, example)
 
 
@@ -96,26 +93,21 @@ def write_arrays_model(
     Folder `data` has its `model.keras`. `outputs` are what it makes of this batch.
     """
     from mlflow.models import ModelSignature
+    from mlflow.types.schema import Schema, TensorSpec
+
+    def schema(named: Mapping[str, NDArray[Any]]) -> Any:
+        """A schema of arrays, whose names are left out if there is one alone."""
+        arrays = [
+            (array.dtype, (-1, *array.shape[1:]), name if len(named) > 1 else None)
+            for name, array in named.items()
+        ]
+        return Schema([TensorSpec(np.dtype(dtype), shape, name) for dtype, shape, name in arrays])
 
     named = {f"output_{number}": array for number, array in enumerate(outputs)}
-    signature = ModelSignature(_arrays(inputs), _arrays(named))
+    signature = ModelSignature(schema(inputs), schema(named))
     rows = {name: array[:1] for name, array in inputs.items()}
     example: Any = rows if len(rows) > 1 else next(iter(rows.values()))
     _write(settings, data, folder, about, signature, example)
-
-
-def _arrays(named: Mapping[str, NDArray[Any]]) -> Any:
-    """A schema of arrays, whose names are left out if there is one alone."""
-    from mlflow.types.schema import Schema, TensorSpec
-
-    return Schema(
-        [
-            TensorSpec(
-                np.dtype(array.dtype), (-1, *array.shape[1:]), name if len(named) > 1 else None
-            )
-            for name, array in named.items()
-        ]
-    )
 
 
 def _write(
@@ -190,14 +182,8 @@ class Version:
 
     def to_dict(self) -> dict[str, Any]:
         """The version as `export --json` prints it."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "model_id": self.model_id,
-            "uri": self.uri,
-            "champion": self.champion,
-            "why": self.why,
-        }
+        names = ("name", "version", "model_id", "uri", "champion", "why")
+        return {name: getattr(self, name) for name in names}
 
 
 def check_name(name: object) -> str:
@@ -222,21 +208,25 @@ def check_name(name: object) -> str:
     return str(name)
 
 
+def logged_models(store: MlflowStore, run_id: str) -> list[Any]:
+    """The logged models of a run, also those that are not whole."""
+    found, token = list[Any](), None
+    while True:
+        page = store.ask(
+            lambda: store.client.search_logged_models(
+                [store.experiment.id], f"source_run_id = '{run_id}'", page_token=token
+            )
+        )
+        found += page
+        if not (token := page.token):
+            return found
+
+
 def logged_model_of(store: MlflowStore, run_id: str) -> str | None:
     """ID of the newest model that was logged of a run; None if there is none that is whole."""
-    from mlflow.exceptions import MlflowException
-
-    outputs = store.ask(lambda: store.client.get_run(run_id)).outputs
-    whole = []
-    for output in outputs.model_outputs if outputs else []:
-        try:
-            found = store.ask(lambda: store.client.get_logged_model(output.model_id))  # noqa: B023
-        except MlflowException:  # it was deleted
-            continue
-        if found.status == "READY" and found.source_run_id == run_id:
-            whole.append(found)
+    whole = [one for one in logged_models(store, run_id) if one.status == "READY"]
     newest = max(whole, key=lambda one: one.creation_timestamp, default=None)
-    return None if newest is None else str(newest.model_id)
+    return newest and str(newest.model_id)
 
 
 def log_model(store: MlflowStore, run_id: str, name: str, write: WriteModel) -> str:
@@ -248,36 +238,29 @@ def log_model(store: MlflowStore, run_id: str, name: str, write: WriteModel) -> 
     from mlflow.models import Model
 
     client, run = store.client, store.ask(lambda: store.client.get_run(run_id))
+    plain = name.replace("/", "-").replace(".", "_")  # MLflow takes neither in it
     model = store.ask(
         lambda: client.create_logged_model(
-            run.info.experiment_id, _model_name(name), run_id, params=dict(run.data.params)
+            run.info.experiment_id, plain, run_id, params=dict(run.data.params)
         )
     )
-    status = "FAILED"
+    status, model_id = "FAILED", str(model.model_id)
     try:
         place = store.ask(lambda: store.experiment.place_of_model(model))
-        about = Model(
-            artifact_path=place, run_id=run_id, model_id=model.model_id, model_uuid=model.model_id
-        )
+        about = Model(artifact_path=place, run_id=run_id, model_id=model_id, model_uuid=model_id)
         with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+            folder = Path(scratch) / "model"
             with experiment.applied(store.settings):
-                write(Path(scratch) / "model", about)
-            files = store.files_at(place)
-            store.ask(lambda: files.log_artifacts(str(Path(scratch) / "model")))
+                write(folder, about)
+            store.ask(lambda: store.files_at(place).log_artifacts(str(folder)))
         status = "READY"
     finally:
-        store.ask(lambda: client.finalize_logged_model(model.model_id, status))
-    points = _last_points(store, run_id, model.model_id)
-    step = max((point.step for point in points), default=0)
-    output = LoggedModelOutput(model.model_id, step)
+        store.ask(lambda: client.finalize_logged_model(model_id, status))
+    points = _last_points(store, run_id, model_id)
+    output = LoggedModelOutput(model_id, max((point.step for point in points), default=0))
     store.ask(lambda: client.log_batch(run_id, points))
     store.ask(lambda: client.log_outputs(run_id, [output]))
-    return str(model.model_id)
-
-
-def _model_name(trial: str) -> str:
-    """Name of the logged model of a trial; MLflow takes neither slashes nor dots in it."""
-    return trial.replace("/", "-").replace(".", "_")
+    return model_id
 
 
 def _last_points(store: MlflowStore, run_id: str, model_id: str) -> list[Any]:
@@ -289,11 +272,9 @@ def _last_points(store: MlflowStore, run_id: str, model_id: str) -> list[Any]:
 
     points = []
     for key in METRICS:
-        if history := store.ask(lambda: store.client.get_metric_history(run_id, key)):  # noqa: B023
-            last = max(history, key=lambda point: (point.step, point.timestamp))
-            points.append(
-                Metric(key, last.value, last.timestamp, last.step, model_id, run_id=run_id)
-            )
+        if history := store.timeline(run_id, key):
+            step, at, value = max(history)
+            points.append(Metric(key, value, at, step, model_id, run_id=run_id))
     return points
 
 
