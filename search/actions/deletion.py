@@ -16,6 +16,7 @@ from lstm_sweep.search.store.deletion import Freed
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.trial import Phase
 
@@ -220,7 +221,7 @@ def _children(store: Store, run: Any) -> list[Any]:
 
 def _runs_beside_best(store: Store, run: Any) -> list[Any]:
     """The runs of a sweep but for its own, its baselines and its best trial."""
-    ranked = reader.ranked(reader.trials(store, run.data.tags[Tag.NAME]))
-    kept = {one.run_id for one in ranked[:1]}
+    best_first = ranked(reader.trials(store, run.data.tags[Tag.NAME]))
+    kept = {one.run_id for one in best_first[:1]}
     trials = (one for one in _children(store, run) if Tag.BASELINE not in one.data.tags)
     return [one for one in trials if one.info.run_id not in kept]

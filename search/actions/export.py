@@ -21,6 +21,7 @@ from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import missing
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.values.progress import ranked
 
 #: kinds of bundles
 FORMATS = ("keras", "savedmodel", "onnx")
@@ -187,10 +188,10 @@ def choose(store: MlflowStore, reference: str) -> TrialRecord:
         InputError: there is no such sweep or trial, or it has no weights.
     """
     if reader.find_sweep(store, reference):
-        ranked = reader.ranked(reader.trials(store, reference))
-        if not ranked:
+        best_first = ranked(reader.trials(store, reference))
+        if not best_first:
             raise InputError(f"sweep '{reference}' has no trial with a result, expected one")
-        record = ranked[0]
+        record = best_first[0]
     else:
         record = reader.find_trial(store, reference)
     if not record.has_weights:

@@ -18,6 +18,7 @@ from lstm_sweep.search.store.journal import BASELINE
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import WHOLE, Tag, count, finite
 from lstm_sweep.search.values.documents import OMITTED, Document
+from lstm_sweep.search.values.progress import ranked
 
 #: in place of the state of a sweep that this version cannot read
 ANOTHER = "made by another version"
@@ -97,7 +98,7 @@ class SweepTrials(Listing[TrialRecord]):
     @property
     def best(self) -> TrialRecord | None:
         """The trial with the lowest loss of those that have ended, if it is among them."""
-        return next(iter(reader.ranked(list(self.rows))), None)
+        return next(iter(ranked(list(self.rows))), None)
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def trials(here: Here, name: str, top: int | None = None, page: str = "") -> Swe
     running = lease.state_of(reader.existing_sweep(store, name)) == "running"
     left_out = list[str]()
     records = reader.trials(store, name, lambda error: left_out.append(str(error)))
-    best = reader.ranked(records, of_running=running)
+    best = ranked(records, of_running=running)
     are_best = {record.run_id for record in best}
     rest = [record for record in records if record.run_id not in are_best]
     rows, more = page_of([*best, *rest], top, page)

@@ -21,6 +21,7 @@ from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import MOST_SECONDS, Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.documents import Document
+from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.trial import Outcome
 
 #: in place of `running` if the sweep's driver has died
@@ -127,7 +128,7 @@ def _started(tags: Tags, began: datetime) -> datetime | None:
 
 def _best(records: list[TrialRecord], *, of_running: bool) -> BestTrial | None:
     """The trial with the lowest loss, be it one that has ended or, if `of_running`, that runs."""
-    counted = reader.ranked(records, of_running=of_running)
+    counted = ranked(records, of_running=of_running)
     return next(filter(None, map(BestTrial.of, counted)), None)
 
 

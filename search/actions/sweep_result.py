@@ -22,6 +22,7 @@ from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.documents import OMITTED, SAID, Document, rounded
+from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.stop_reason import DONE, SweepStatus
 from lstm_sweep.search.values.trial import Outcome, Trial
 
@@ -153,14 +154,14 @@ def stored_result(store: Store, run: Any, unchanged: str = "") -> SweepResult:
     name, has_ended = reader.name_of(tags), state in list(SweepStatus)
     records = reader.trials(store, name)
     outcomes = Counter(record.state for record in records)
-    ranked = reader.ranked(records, of_running=state == "running")
+    best_first = ranked(records, of_running=state == "running")
     return SweepResult(
         sweep=name,
         run_id=run.info.run_id,
         state=SweepStatus(state) if has_ended else state,
         why=tags.get(Tag.REASON, DONE.text) if has_ended else "",
         trials={str(outcome): outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
-        best=next(filter(None, map(BestTrial.of, ranked)), None),
+        best=next(filter(None, map(BestTrial.of, best_first)), None),
         confirmed=tuple(confirmed_of(store, records)),
         baselines=reader.baselines(store, name),
         unknown_share=tags.share(Tag.UNKNOWN_SHARE),

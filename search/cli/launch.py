@@ -22,9 +22,9 @@ from lstm_sweep.search.cli.terminal import DONE, FAILED, Answer, open_console, s
 from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupts, Shield, stop_within_s
-from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.spec import CHANGEABLE, OPTIONS, ray_address, read_fields, read_spec
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.texts import budget_text, duration
@@ -172,7 +172,7 @@ def result_text(result: SweepResult, trials: Sequence[TrialRecord]) -> Iterator[
 
     `trials` are those of the store, none if it does not answer.
     """
-    if records := reader.ranked(list(trials)):
+    if records := ranked(list(trials)):
         total = sum(result.trials.values())
         counts = ", ".join(f"{count} {outcome}" for outcome, count in result.trials.items())
         title = f"{result.sweep}: the best of {total} trial{'s' if total != 1 else ''} ({counts})"

@@ -60,7 +60,7 @@ from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tag, Tags, scoring_tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.progress import TrialProgress, ranked
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Job, Slot, Trial
 
@@ -100,7 +100,7 @@ def earlier_best(store: Store, corpus_digest: str) -> tuple[EarlierBest, ...]:
             continue
         children = store.lowest_runs({Tag.PARENT: tags.run_id}, "best_val_loss", THEIR_TRIALS)
         trained = [one for one in children if one.data.tags.get(Tag.PHASE) in reader.TRAINED]
-        if best := next(iter(reader.ranked(reader.readable_trials(trained))), None):
+        if best := next(iter(ranked(reader.readable_trials(trained))), None):
             config = as_lstm_config(best.trial.config)
             found.setdefault(config, EarlierBest(best.trial.id, config))
         if len(found) == MOST_EARLIER:

@@ -23,7 +23,7 @@ from lstm_sweep.search.driver.time_spent import SHARES, shares, stored_time
 from lstm_sweep.search.policy import importance
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.report.charts import Axis
-from lstm_sweep.search.report.findings import Findings, TrialFinding
+from lstm_sweep.search.report.findings import Findings
 from lstm_sweep.search.report.report_page import report_page
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.curves import (
@@ -35,8 +35,8 @@ from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.reader import TrialRecord, apart, last_attempts, run_kind, scored_on
 from lstm_sweep.search.store.tags import Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.progress import ranked, shown_name
 from lstm_sweep.search.values.trial import Phase
-from lstm_sweep.spaces.template.config import shown_label
 
 #: the baseline that knows nothing but how frequent each symbol is
 UNIGRAM = "unigram"
@@ -62,6 +62,7 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
     attempts = _attempts(store, records)
     baselines = _baselines(children, left_out)
     axes = _axes(spec, kind.limits)
+    shares_of = _importance(run, last, baselines) if matters is None else matters
     return Findings(
         sweep=name,
         run_id=tags.run_id,
@@ -71,7 +72,7 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         in_nats=kind.objective.nats_per_symbol,
         round_name=kind.objective.round_name,
         scored_on=scored_on(records[0].tags) if records else {},
-        attempts=tuple(map(_finding, attempts)),
+        attempts=tuple(attempts),
         baselines=baselines,
         entropy=_entropy(run, spec) if kind.objective.nats_per_symbol else None,
         confirmed=tuple(confirmed_of(store, list(last.values()))),
@@ -90,7 +91,7 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         about=_about(tags, spec, records),
         left_out=len(left_out),
         time=_time(tags, attempts, list(last.values()), state),
-        importance=_named(matters if matters is not None else _importance(run, last, baselines)),
+        importance={shown_name(name): share for name, share in shares_of.items()},
     )
 
 
@@ -127,38 +128,6 @@ def _attempts(store: Store, records: Iterable[TrialRecord]) -> list[TrialRecord]
     return found
 
 
-def _finding(record: TrialRecord) -> TrialFinding:
-    trial = record.trial
-    losses = enumerate(record.val_losses, start=1)
-    return TrialFinding(
-        id=trial.id,
-        number=trial.number,
-        attempt=trial.attempt,
-        phase=str(trial.phase),
-        outcome=record.state,
-        reason=record.reason,
-        loss=record.best_loss,
-        config=_named(trial.config.to_dict()),
-        label=trial.config.label(),
-        parameters=record.parameters or None,
-        curve=tuple((trial.epochs_after(n), loss) for n, loss in losses),
-        best_epoch=record.best_epoch,
-        epochs=record.epochs,
-        planned_epochs=trial.config.planned_epochs,
-        seconds=record.seconds,
-    )
-
-
-def _named(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by the names of their hyperparameters for people."""
-    return {_shown(name): value for name, value in values.items()}
-
-
-def _shown(name: str) -> str:
-    parts = name.split(":")
-    return shown_label(name) if len(parts) in (2, 3) else name
-
-
 def _baselines(children: Iterable[Any], left_out: list[BadRunError]) -> dict[str, float]:
     found = {}
     for run in children:
@@ -188,7 +157,7 @@ def _axes(spec: Mapping[str, Any], limits: Mapping[str, Limit]) -> tuple[Axis, .
 
 
 def _axis(name: str, written: object, limit: Limit | None) -> Axis | None:
-    shown = _shown(name)
+    shown = shown_name(name)
     is_whole = limit is not None and limit.kind is int
     if isinstance(written, list) and len(written) > 1:
         if all(map(is_finite, written)):
@@ -214,7 +183,7 @@ def _rate(spec: Mapping[str, Any], axes: Sequence[Axis]) -> str | None:
     field = spec.get("learning_rate_field") if spec.get("template") else "learning_rate"
     names = [axis.name for axis in axes]
     same = (name for name in names if isinstance(field, str) and name.split(" ")[0] == field)
-    return _shown(field) if field in names else next(same, None)
+    return shown_name(field) if field in names else next(same, None)
 
 
 def _training_symbols(records: Iterable[TrialRecord]) -> int:
@@ -242,7 +211,7 @@ def _time(
         spent = stored_time(tags) if state != "running" else None
     if spent:
         return {words: getattr(spent, name) for name, words in SHARES.items()}
-    best = next(iter(reader.ranked(trials, of_running=state == "running")), None)
+    best = next(iter(ranked(trials, of_running=state == "running")), None)
     so_far = shares([(one, one.seconds) for one in attempts], best.trial.number if best else None)
     return {words: so_far[name] for name, words in SHARES.items()}
 

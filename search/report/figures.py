@@ -23,8 +23,9 @@ from lstm_sweep.search.report.charts import (
     scatter,
     seeds,
 )
-from lstm_sweep.search.report.findings import Findings, TrialFinding, by_name
+from lstm_sweep.search.report.findings import Findings, by_name
 from lstm_sweep.search.report.svg import Figure, Level, Table, duration, figure, short
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Phase
 
 #: trials that are named in a picture, and rows of a table, at most
@@ -37,17 +38,18 @@ SHORT = {Phase.LADDER: "ladder", Phase.CONFIRM: "seed"}
 def losses(found: Findings) -> Iterator[Figure]:
     """The best trial beside the baselines."""
     best = found.leader
-    if best is None or best.loss is None or not found.baselines or best.loss < 0:
+    if best is None or best.best_loss is None or not found.baselines or best.best_loss < 0:
         return
-    rows = [(best.id, best.loss), *((by_name(name), x) for name, x in found.baselines.items())]
-    drawn = [Bar(name, x, f"{x:.4f}", strong=name == best.id) for name, x in rows]
+    others = ((by_name(name), x) for name, x in found.baselines.items())
+    rows = [(best.trial.id, best.best_loss), *others]
+    drawn = [Bar(name, x, f"{x:.4f}", strong=name == best.trial.id) for name, x in rows]
     floor = found.entropy
     caption = "Shorter is better."
     if floor is not None:
         caption += f" The line is the entropy of the data, {floor:.4f} nats: no model can pass it."
         rows.append(("entropy of the data", floor))
     cells = [
-        [name, f"{x:.4f}", f"{bits(x):.4f}" if found.in_nats else "", f"{x - best.loss:+.4f}"]
+        [name, f"{x:.4f}", f"{bits(x):.4f}" if found.in_nats else "", f"{x - best.best_loss:+.4f}"]
         for name, x in rows
     ]
     headings = ["model", found.loss_name, "bits per symbol", "more than the best trial"]
@@ -103,7 +105,7 @@ def curves(found: Findings) -> Iterator[Figure]:
         "Learning curves",
         lambda size: learning_curves(
             [Curve(_name(one), one.curve) for one in front],
-            [Curve(one.id, one.curve) for one in open_ones],
+            [Curve(one.trial.id, one.curve) for one in open_ones],
             _levels_of_rounds(found),
             y_label=found.round_name,
             size=size,
@@ -117,10 +119,10 @@ def curves(found: Findings) -> Iterator[Figure]:
 def curve_of(found: Findings, number: int) -> Iterator[Figure]:
     """The learning curve of one trial before those of the others."""
     drawn = [one for one in found.trials if any(loss is not None for _, loss in one.curve)]
-    trial = next((one for one in drawn if one.number == number), None)
+    trial = next((one for one in drawn if one.trial.number == number), None)
     if trial is None:
         return
-    others = [Curve(one.id, one.curve) for one in drawn if one is not trial]
+    others = [Curve(one.trial.id, one.curve) for one in drawn if one is not trial]
     levels, name = _levels_of_rounds(found), found.round_name
     cells = [[f"{epochs:g}", _text(loss, ".4f")] for epochs, loss in trial.curve]
     yield figure(
@@ -133,21 +135,22 @@ def curve_of(found: Findings, number: int) -> Iterator[Figure]:
     )
 
 
-def _name(one: TrialFinding) -> str:
-    known = one.id if one.phase == Phase.SEARCH else f"{one.id} ({SHORT[Phase(one.phase)]})"
-    known += f": {one.loss:.4f}" if one.loss is not None else ""
-    return f"{known}  {one.label}" if one.label else known
+def _name(one: TrialProgress) -> str:
+    known, phase, label = one.trial.id, one.trial.phase, one.trial.config.label()
+    known += "" if phase is Phase.SEARCH else f" ({SHORT[phase]})"
+    known += f": {one.best_loss:.4f}" if one.best_loss is not None else ""
+    return f"{known}  {label}" if label else known
 
 
-def _trial_row(one: TrialFinding) -> list[str]:
+def _trial_row(one: TrialProgress) -> list[str]:
     return [
-        one.id,
-        one.phase,
-        by_name(one.outcome),
-        _text(one.loss, ".4f"),
+        one.trial.id,
+        one.trial.phase,
+        by_name(one.state),
+        _text(one.best_loss, ".4f"),
         _text(one.best_epoch, "g"),
         f"{one.epochs:g}",
-        _text(one.parameters, ","),
+        _text(one.parameters or None, ","),
         duration(one.seconds),
     ]
 
@@ -179,14 +182,17 @@ def _measure(found: Findings) -> str:
 
 def ladder(found: Findings) -> Iterator[Figure]:
     """Learning rates from high to low."""
-    steps = [(one, _rate(one, found)) for one in found.trials if one.phase == Phase.LADDER]
+    steps = [(one, _rate(one, found)) for one in found.trials if one.trial.phase == Phase.LADDER]
     known = [(one, rate) for one, rate in steps if rate is not None and rate > 0]
-    if not known or not any(one.loss is not None for one, _ in known):
+    if not known or not any(one.best_loss is not None for one, _ in known):
         return
-    dots = [Dot(rate, _loss(one), f"{one.id}\n{by_name(one.outcome)}") for one, rate in known]
-    best = min(known, key=lambda step: step[0].loss if step[0].loss is not None else float("inf"))
+    dots = [Dot(rate, _loss(one), f"{one.trial.id}\n{by_name(one.state)}") for one, rate in known]
+    best = min(
+        (step for step in known if step[0].best_loss is not None),
+        key=lambda step: step[0].best_loss or 0.0,
+    )
     cells = [
-        [one.id, f"{rate:g}", _text(one.loss, ".4f"), by_name(one.outcome), one.reason]
+        [one.trial.id, f"{rate:g}", _text(one.best_loss, ".4f"), by_name(one.state), one.reason]
         for one, rate in known
     ]
     yield figure(
@@ -203,14 +209,14 @@ def ladder(found: Findings) -> Iterator[Figure]:
     )
 
 
-def _rate(one: TrialFinding, found: Findings) -> float | None:
-    value = one.config.get(found.rate or "")
+def _rate(one: TrialProgress, found: Findings) -> float | None:
+    value = one.hyperparameters.get(found.rate or "")
     return None if value is None or isinstance(value, str) else float(value)
 
 
-def _loss(one: TrialFinding) -> float | None:
+def _loss(one: TrialProgress) -> float | None:
     """The loss of a trial, unless it has failed."""
-    return None if one.outcome in ("diverged", "error", "out_of_memory") else one.loss
+    return None if one.state in ("diverged", "error", "out_of_memory") else one.best_loss
 
 
 def over_time(found: Findings) -> Iterator[Figure]:
@@ -223,7 +229,7 @@ def over_time(found: Findings) -> Iterator[Figure]:
         (1, "seconds"),
     )
     scaled = [(seconds / by, loss) for seconds, loss in points]
-    who = f", by {one.id}, which has not ended" if (one := found.open_gainer) else ""
+    who = f", by {one.trial.id}, which has not ended" if (one := found.open_gainer) else ""
     cells = [[duration(s), f"{x:.4f}"] for s, x in falls[-MOST_ROWS:]]
     note = f"The last {MOST_ROWS} of {len(falls)} gains." if len(falls) > MOST_ROWS else ""
     yield figure(
@@ -257,7 +263,7 @@ def parameters(found: Findings) -> Iterator[Figure]:
             [
                 Dot(one.parameters or 0, _loss(one), f"{_name(one)}\n{one.parameters:,} parameters")
                 for one in sized
-                if one.phase == phase
+                if one.trial.phase == phase
             ],
         )
         for phase, name in PHASES.items()
@@ -280,9 +286,9 @@ def parameters(found: Findings) -> Iterator[Figure]:
 def coordinates(found: Findings) -> Iterator[Figure]:
     """Which values the good trials have."""
     points = [
-        Point(one.id, one.config, one.loss)
+        Point(one.trial.id, one.hyperparameters, one.best_loss)
         for one in found.ranked
-        if one.loss is not None and one.phase != Phase.CONFIRM
+        if one.best_loss is not None and one.trial.phase != Phase.CONFIRM
     ]
     if len(points) < 2 or not found.axes:
         return

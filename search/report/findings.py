@@ -8,65 +8,8 @@ from functools import cached_property
 
 from lstm_sweep.models.config import Limit
 from lstm_sweep.search.policy.confirmation import Confirmed
-from lstm_sweep.search.report.charts import Axis, Value
-from lstm_sweep.search.values.trial import Outcome, Phase
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialFinding:
-    """An attempt of a trial."""
-
-    #: `SWEEP/NUMBER`
-    id: str
-    number: int
-    attempt: int = 1
-    phase: str
-    #: an `Outcome`, or `running` or `paused`
-    outcome: str
-    reason: str = ""
-    #: lowest loss of its rounds, or what it has returned; finite, or None
-    loss: float | None
-    config: Mapping[str, Value] = field(default_factory=dict)
-    #: network and learning rate in a few words; empty if the config has none
-    label: str = ""
-    #: None if it is not known
-    parameters: int | None = None
-    #: epochs and validation loss after each round
-    curve: tuple[tuple[float, float | None], ...] = ()
-    #: epochs after which its loss was lowest
-    best_epoch: float | None = None
-    #: epochs that were trained, and that it was to train at most
-    epochs: float = 0.0
-    planned_epochs: float | None = None
-    #: for which it had a slot
-    seconds: float = 0.0
-
-    @property
-    def ranks(self) -> bool:
-        """Whether it has ended with a loss that competes."""
-        known = self.outcome in list(Outcome) and Outcome(self.outcome).ranks
-        return self.loss is not None and known
-
-    @property
-    def waits(self) -> bool:
-        """Whether it goes on later."""
-        return self.outcome == "paused"
-
-    @property
-    def has_result_so_far(self) -> bool:
-        """Whether it has a loss, and has not ended."""
-        return self.loss is not None and self.outcome not in list(Outcome)
-
-    @property
-    def order(self) -> tuple[float, bool, int]:
-        """The key that sorts trials with a loss, the best first, and of equal ones those ended."""
-        return self.loss or 0.0, not self.ranks, self.number
-
-    @property
-    def failed(self) -> bool:
-        """Whether it has ended without a result that counts; a rung of the ladder may diverge."""
-        known = self.outcome in list(Outcome) and not Outcome(self.outcome).ranks
-        return known and (self.phase, self.outcome) != (Phase.LADDER, Outcome.DIVERGED)
+from lstm_sweep.search.report.charts import Axis
+from lstm_sweep.search.values.progress import TrialProgress, ranked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +29,7 @@ class Findings:
     #: what the losses were scored on; those of sweeps with the same can be compared
     scored_on: Mapping[str, str | None] = field(default_factory=dict)
     #: attempts of all trials, by number
-    attempts: tuple[TrialFinding, ...] = ()
+    attempts: tuple[TrialProgress, ...] = ()
     #: loss of each baseline on the same targets
     baselines: Mapping[str, float] = field(default_factory=dict)
     #: loss that no model can be below, nats; None if that is not known
@@ -126,19 +69,18 @@ class Findings:
     left_out: int = 0
 
     @cached_property
-    def trials(self) -> list[TrialFinding]:
+    def trials(self) -> list[TrialProgress]:
         """The last attempt of each trial, by number."""
-        last = {one.number: one for one in sorted(self.attempts, key=lambda one: one.attempt)}
+        last = {one.trial.number: one for one in sorted(self.attempts, key=_attempt)}
         return [last[number] for number in sorted(last)]
 
     @cached_property
-    def ranked(self) -> list[TrialFinding]:
-        """Trials with a loss that competes, the best first."""
-        found = [one for one in self.trials if one.ranks]
-        return sorted(found, key=lambda one: one.order)
+    def ranked(self) -> list[TrialProgress]:
+        """Trials that have ended with a loss that competes, the best first."""
+        return ranked([one for one in self.trials if not one.is_open])
 
     @property
-    def best(self) -> TrialFinding | None:
+    def best(self) -> TrialProgress | None:
         """The best trial that has ended."""
         return next(iter(self.ranked), None)
 
@@ -160,7 +102,7 @@ class Findings:
         return [*found, (self.seconds, found[-1][1])] if ends_later else found
 
     @cached_property
-    def front(self) -> list[TrialFinding]:
+    def front(self) -> list[TrialProgress]:
         """`ranked`, and among them trials that have not ended, with the losses that they have.
 
         Those are only there while a sweep goes on: what a driver has left open is no result else.
@@ -168,35 +110,38 @@ class Findings:
         if self.is_over:
             return self.ranked
         runs = self.state == "running"
-        open_ones = (o for o in self.trials if o.has_result_so_far and (runs or o.waits))
-        found = [*self.ranked, *open_ones]
-        return sorted(found, key=lambda one: one.order)
+        open_ones = [one for one in self.trials if one.is_open and (runs or one.state == "paused")]
+        return ranked([*self.ranked, *open_ones], of_running=True)
 
     @property
-    def leader(self) -> TrialFinding | None:
+    def leader(self) -> TrialProgress | None:
         """The trial with the lowest loss so far, whether it has ended or not."""
         return next(iter(self.front), None)
 
     @property
-    def open_leader(self) -> TrialFinding | None:
+    def open_leader(self) -> TrialProgress | None:
         """The `leader` if it has not ended."""
-        return self.leader if self.leader and not self.leader.ranks else None
+        return self.leader if self.leader and self.leader.is_open else None
 
     @property
-    def best_first(self) -> list[TrialFinding]:
+    def best_first(self) -> list[TrialProgress]:
         """All trials, those of `front` first, the others by number."""
         return [*self.front, *(one for one in self.trials if one not in self.front)]
 
     @property
-    def open_gainer(self) -> TrialFinding | None:
+    def open_gainer(self) -> TrialProgress | None:
         """The trial with the last of `gains` if it has not ended; None if one that has has it, too.
 
         That may also be one that its driver has left open.
         """
-        if not self.gains or (self.best and self.best.loss == self.gains[-1][1]):
+        if not self.gains or (self.best and self.best.best_loss == self.gains[-1][1]):
             return None
-        going = (one for one in self.trials if one.has_result_so_far)
-        return next((one for one in going if one.loss == self.gains[-1][1]), None)
+        going = (one for one in self.trials if one.is_open)
+        return next((one for one in going if one.best_loss == self.gains[-1][1]), None)
+
+
+def _attempt(one: TrialProgress) -> int:
+    return one.trial.attempt
 
 
 def by_name(name: str) -> str:

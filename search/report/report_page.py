@@ -16,8 +16,9 @@ from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.process.new_paths import REPORT_MARK
 from lstm_sweep.search.report import figures
 from lstm_sweep.search.report.charts import Axis
-from lstm_sweep.search.report.findings import Findings, TrialFinding, by_name
+from lstm_sweep.search.report.findings import Findings, by_name
 from lstm_sweep.search.report.svg import NOT_XML, Figure, Markup, Table, duration, short
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Outcome, Phase
 
 
@@ -31,19 +32,20 @@ def loss_text(loss: float, found: Findings) -> str:
 def headline(found: Findings) -> str:
     """The best trial and its loss, also one that has not ended."""
     best = found.leader
-    if best is None or best.loss is None:
+    if best is None or best.best_loss is None:
         return "No trial has a result." if found.is_over else "No trial has a result yet."
-    who = best.id if best is found.best else f"{best.id}, which has not ended,"
+    who = best.trial.id if best is found.best else f"{best.trial.id}, which has not ended,"
     so_far = "" if found.is_over else " so far"
-    return f"{who} is best{so_far}: {loss_text(best.loss, found)}"
+    return f"{who} is best{so_far}: {loss_text(best.best_loss, found)}"
 
 
 def origin(found: Findings) -> str:
     """Which trial the best one repeats with another seed; empty if it repeats none."""
     best = found.leader
-    if best is None or best.phase != Phase.CONFIRM:
+    if best is None or best.trial.phase != Phase.CONFIRM:
         return ""
-    same = (one for one in found.trials if one.phase != best.phase and one.config == best.config)
+    others = (one.trial for one in found.trials if one.trial.phase != best.trial.phase)
+    same = (trial for trial in others if trial.config == best.trial.config)
     first = next(same, None)
     return f"It trains the config of {first.id} again with another seed." if first else ""
 
@@ -51,12 +53,12 @@ def origin(found: Findings) -> str:
 def comparisons(found: Findings) -> list[str]:
     """How far the best trial is from the baselines, and from the entropy."""
     best = found.leader
-    if best is None or best.loss is None:
+    if best is None or best.best_loss is None:
         return []
     said = [text] if (text := origin(found)) else []
     if found.baselines:
         name, loss = min(found.baselines.items(), key=lambda item: item[1])
-        gain = loss - best.loss
+        gain = loss - best.best_loss
         word = "below" if gain > 0 else "above"
         said.append(
             f"That is {abs(gain):.4f} nats {word} {by_name(name)} ({loss:.4f}), the best of the "
@@ -65,14 +67,14 @@ def comparisons(found: Findings) -> list[str]:
     if unknown := found.about.get("unknown symbols"):
         said.append(f"{unknown}.")
     if found.entropy is not None:
-        above = best.loss - found.entropy
+        above = best.best_loss - found.entropy
         where = "above it" if above >= 0 else "below it, by the chance of its targets"
         said.append(
             f"On average no model can be below the entropy of these data, {found.entropy:.4f} "
             f"nats; the best trial is {abs(above):.4f} nats {where}."
         )
-    if found.in_nats and 0 <= best.loss < 50:
-        perplexity = f"{math.exp(best.loss):.2f}"
+    if found.in_nats and 0 <= best.best_loss < 50:
+        perplexity = f"{math.exp(best.best_loss):.2f}"
         said.append(
             f"Its perplexity is {perplexity}: it is as unsure of the next symbol as if "
             f"{perplexity} symbols were equally likely."
@@ -101,8 +103,8 @@ def certainty(found: Findings) -> list[str]:
     return [*said, *(_told(one, own) for one in found.confirmed if one is not own)]
 
 
-def _unconfirmed(found: Findings, best: TrialFinding) -> list[str]:
-    text = f"of the config of the best trial, {best.id}, has ended"
+def _unconfirmed(found: Findings, best: TrialProgress) -> list[str]:
+    text = f"of the config of the best trial, {best.trial.id}, has ended"
     if not found.is_over:
         return [f"No further run {text} yet."]
     return [f"No further run {text}, so it is not known how much of its lead is chance."]
@@ -172,14 +174,14 @@ def _nothing(found: Findings) -> Iterator[Advice]:
     if found.best is None and found.trials:
         yield Advice(
             "No trial has a result: look at why they failed below, and at the log of one.",
-            f"lstm-sweep show {found.trials[0].id}",
+            f"lstm-sweep show {found.trials[0].trial.id}",
         )
 
 
 def _weak(found: Findings) -> Iterator[Advice]:
     best = found.best
     lowest = min(found.baselines.values(), default=math.inf)
-    if best and best.loss is not None and best.loss >= lowest:
+    if best and best.best_loss is not None and best.best_loss >= lowest:
         more = "trials more epochs, or the search" if found.takes_epochs else "the search"
         yield Advice(
             f"A baseline is better than the best trial: give {more} more trials, or more data."
@@ -199,11 +201,11 @@ def _bounds(found: Findings) -> Iterator[Advice]:
             )
 
 
-def best_configs(found: Findings) -> list[TrialFinding]:
+def best_configs(found: Findings) -> list[TrialProgress]:
     """The best trials with different configs."""
-    seen, kept = set[str](), list[TrialFinding]()
+    seen, kept = set[str](), list[TrialProgress]()
     for one in found.ranked:
-        if (key := repr(sorted(one.config.items()))) not in seen:
+        if (key := repr(sorted(one.hyperparameters.items()))) not in seen:
             seen.add(key)
             kept.append(one)
     return kept[:LOOKED_AT]
@@ -212,7 +214,7 @@ def best_configs(found: Findings) -> list[TrialFinding]:
 def _touched(axis: Axis, found: Findings) -> Iterator[str]:
     """The bounds of a hyperparameter that the best configs touch."""
     best = best_configs(found)
-    values = [one.config.get(axis.name) for one in best]
+    values = [one.hyperparameters.get(axis.name) for one in best]
     shares = [place for value in values if (place := axis.place(value, 0.0, 1.0)) is not None]
     if axis.words or axis.low >= axis.high or len(shares) < TOUCHING:
         return
@@ -253,19 +255,20 @@ def _further(axis: Axis, end: str, limit: Limit) -> str:
 
 def _epochs(found: Findings) -> Iterator[Advice]:
     best = found.best
-    if best is None or best.outcome != Outcome.COMPLETE or best.phase == Phase.LADDER:
+    if best is None or best.state != Outcome.COMPLETE or best.trial.phase == Phase.LADDER:
         return
-    planned, at = best.planned_epochs, best.best_epoch
+    planned, at = best.trial.config.planned_epochs, best.best_epoch
     if planned and at and at >= planned and found.takes_epochs:
         yield Advice(
-            f"The loss of {best.id} was lowest after its last epoch, {at:g}, so it still fell: "
+            f"The loss of {best.trial.id} was lowest after its last epoch, {at:g}, so it still "
+            f"fell: "
             f"give trials more epochs in a new sweep, with:",
             f"--epochs {math.ceil(2 * planned)}",
         )
 
 
 def _budget(found: Findings) -> Iterator[Advice]:
-    tried = [one for one in found.trials if one.phase != Phase.CONFIRM]
+    tried = [one for one in found.trials if one.trial.phase != Phase.CONFIRM]
     best, fields = found.best, len(found.axes)
     if best is None or not tried:
         return
@@ -275,7 +278,7 @@ def _budget(found: Findings) -> Iterator[Advice]:
         more += f" --minutes {2 * found.minutes:g}"
     late = tried[-max(1, math.ceil(LATE * len(tried))) :]
     first = next(iter(best_configs(found)))
-    if len(tried) >= 5 and first.number in [one.number for one in late]:
+    if len(tried) >= 5 and first.trial.number in [one.trial.number for one in late]:
         yield Advice("The best config came in the last fifth of the trials: try more.", more)
     elif fields and len(tried) < TRIALS_EACH * fields:
         yield Advice(
@@ -313,7 +316,7 @@ REMEDIES = {
 
 
 def _failures(found: Findings) -> Iterator[Advice]:
-    failed = Counter(one.outcome for one in found.attempts if one.failed)
+    failed = Counter(one.state for one in found.attempts if one.failed)
     for outcome, count in failed.most_common():
         if count >= max(2, FAILING * len(found.attempts)):
             words = outcome.replace("_", " ")
@@ -323,7 +326,7 @@ def _failures(found: Findings) -> Iterator[Advice]:
 def _close(found: Findings) -> Iterator[Advice]:
     best = found.best
     near = -math.inf if found.entropy is None else found.entropy * (1 + CLOSE)
-    if best and best.loss is not None and best.loss <= near:
+    if best and best.best_loss is not None and best.best_loss <= near:
         yield Advice(
             "The best loss is close to the entropy of the data: there is little left to gain."
         )
@@ -396,7 +399,7 @@ def _details(found: Findings) -> list[Figure]:
 
 def _config(found: Findings) -> list[tuple[str, str]]:
     """The config of the best trial."""
-    config = found.leader.config if found.leader else {}
+    config = found.leader.hyperparameters if found.leader else {}
     return [(name, f"{x:g}" if isinstance(x, float) else str(x)) for name, x in config.items()]
 
 
@@ -404,7 +407,7 @@ def _state(found: Findings) -> str:
     """How the sweep has ended, or that it has not, and what it has done."""
     counts: dict[str, int] = {}
     for one in found.trials:
-        counts[by_name(one.outcome)] = counts.get(by_name(one.outcome), 0) + 1
+        counts[by_name(one.state)] = counts.get(by_name(one.state), 0) + 1
     total = len(found.trials)
     parts = ", ".join(f"{count} {word}" for word, count in counts.items())
     trials = f"{total} trial{'s' if total != 1 else ''}" + (f" ({parts})" if parts else "")
@@ -423,15 +426,15 @@ def failures(found: Findings) -> tuple[str, Table | None]:
     cost = math.fsum(one.seconds for one in failed)
     total = math.fsum(one.seconds for one in found.attempts)
     share = f", {cost / total:.1%} of the time of all trials" if total else ""
-    kinds = [one for one in Outcome if any(trial.outcome == one for trial in failed)]
-    rows = [_kind(kind, [one for one in failed if one.outcome == kind]) for kind in kinds]
+    kinds = [one for one in Outcome if any(trial.state == one for trial in failed)]
+    rows = [_kind(kind, [one for one in failed if one.state == kind]) for kind in kinds]
     said = f"{len(failed)} of {len(found.attempts)} attempts failed, for {duration(cost)}{share}."
     return said, Table(["outcome", "attempts", "time", "trials", "reasons"], rows)
 
 
-def _kind(kind: Outcome, failed: Sequence[TrialFinding]) -> list[str]:
+def _kind(kind: Outcome, failed: Sequence[TrialProgress]) -> list[str]:
     reasons = list(dict.fromkeys(one.reason[:LONGEST] for one in failed if one.reason))
-    listed = ", ".join(one.id for one in failed[:LISTED])
+    listed = ", ".join(one.trial.id for one in failed[:LISTED])
     more = len(failed) - LISTED
     return [
         by_name(kind),
@@ -457,10 +460,10 @@ def _commands(found: Findings) -> Iterator[Command]:
         )
         yield Command(
             f"train the best trial{of_ended} again, and compare each round",
-            f"lstm-sweep rerun {best.id}",
+            f"lstm-sweep rerun {best.trial.id}",
         )
     if leader := found.leader:
-        yield Command("the best trial, round by round", f"lstm-sweep show {leader.id}")
+        yield Command("the best trial, round by round", f"lstm-sweep show {leader.trial.id}")
     if found.goes_on:
         yield Command("go on with the sweep", f"lstm-sweep resume {name}")
     yield Command("all trials", f"lstm-sweep trials {name}")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from lstm_sweep.search.policy.confirmation import Confirmed, confirmed
-from lstm_sweep.search.store import journal, reader
+from lstm_sweep.search.store import journal
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import CURVE
 from lstm_sweep.search.store.reader import TrialRecord
@@ -19,6 +19,7 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.progress import (
     TrialProgress,
     comparable,
+    ranked,
     round_seconds,
 )
 from lstm_sweep.search.values.trial import Phase
@@ -182,5 +183,5 @@ def confirmed_of(store: Store, records: Sequence[TrialRecord]) -> list[Confirmed
     for one in (one for one in records if one.trial.config in again):
         with contextlib.suppress(BadRunError):  # one that cannot be read counts as one that goes on
             known[one.trial.number] = with_rounds(store, one)
-    best = next(iter(reader.ranked([*records])), None)
+    best = next(iter(ranked([*records])), None)
     return confirmed(known.values(), None if best is None else best.trial.config)

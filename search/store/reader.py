@@ -55,7 +55,6 @@ class TrialRecord(TrialProgress):
     tags: Tags
     #: status of the run in MLflow
     status: str = "FINISHED"
-    parameters: int = 0
     parameters_per_symbol: float = 0.0
     #: what its run says of its rounds: the lowest loss, or what it has returned; after
     #: which round that was, and how many there are
@@ -76,8 +75,8 @@ class TrialRecord(TrialProgress):
     closed_at: float | None = None
 
     @property
+    @override
     def state(self) -> str:
-        """Its outcome, or `running` or `paused` if it goes on."""
         if self.waits or (not self.ended and self.status == "SCHEDULED"):
             return "paused"
         return self.outcome or self.status.lower()
@@ -97,6 +96,11 @@ class TrialRecord(TrialProgress):
     def best_loss(self) -> float | None:
         own = self.rounds or self.trial.objective.returned
         return super().best_loss if own else self.logged_loss
+
+    @property
+    @override
+    def is_open(self) -> bool:
+        return self.waits or not self.ended
 
     def to_dict(self) -> dict[str, Any]:
         """The trial as `trials --json` prints it."""
@@ -250,18 +254,6 @@ def scored_on(tags: Tags) -> dict[str, str | None]:
     return {tag: tags.get(tag) for tag in kind.scored_on or (kind.tag,)}
 
 
-def config_of(tags: Tags) -> Config:
-    """The config of a trial.
-
-    Raises:
-        BadRunError: its run holds none.
-    """
-    try:
-        return run_kind(tags).config(tags.json(Tag.CONFIG, dict))
-    except InputError as error:
-        raise BadRunError(f"run {tags.run_id}: tag {Tag.CONFIG}: {error}") from None
-
-
 #: phases of the trials of a sweep: no baselines, no reruns
 TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)
 #: characters of the shortest prefix of a run ID that is accepted
@@ -371,10 +363,14 @@ def read_trial(run: Any) -> TrialRecord:
     check_schema(run)
     tags, params, metrics = Tags(run), run.data.params, run.data.metrics
     kind = run_kind(tags)
+    try:
+        config = kind.config(tags.json(Tag.CONFIG, dict))
+    except InputError as error:
+        raise BadRunError(f"run {tags.run_id}: tag {Tag.CONFIG}: {error}") from None
     trial = Trial(
         sweep=name_of(tags),
         number=tags.whole(Tag.TRIAL, 0, high=MOST_TRIALS),
-        config=config_of(tags),
+        config=config,
         seed=tags.whole(Tag.SEED, 0),
         point=point_of(tags),
         attempt=tags.whole(Tag.ATTEMPT, 1, default=1),
@@ -516,20 +512,6 @@ def trials(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> list[Tr
 def readable_trials(runs: Iterable[Any], on_skipped: OnSkipped = _ignore) -> list[TrialRecord]:
     """The records of trials from their runs; those that cannot be read are skipped and reported."""
     return [record for _, record in _readable(runs, read_trial, on_skipped)]
-
-
-def ranked(records: list[TrialRecord], *, of_running: bool = False) -> list[TrialRecord]:
-    """Trials with a loss and an outcome that ranks, best first.
-
-    With `of_running` also those that have not ended, by their best rounds.
-    """
-    found = [
-        one
-        for one in records
-        if one.ranked_loss is not None
-        or (of_running and not one.ended and one.best_loss is not None)
-    ]
-    return sorted(found, key=lambda one: (one.best_loss, not one.ended, one.trial.number))
 
 
 def baselines(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> dict[str, float]:

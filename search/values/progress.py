@@ -8,9 +8,20 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Self, TypeVar
 
-from lstm_sweep.search.values.trial import Ended, Job, Paused, Progressed, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import (
+    Ended,
+    Job,
+    Outcome,
+    Paused,
+    Phase,
+    Progressed,
+    RoundDone,
+    Slot,
+    Trial,
+)
+from lstm_sweep.spaces.template.config import shown_label
 
 #: a loss that is larger, or below the negative of this, counts as infinite: squares of more would
 #: overflow, and a database keeps infinities as the largest and the lowest number that it knows
@@ -23,6 +34,11 @@ def comparable(loss: float | None) -> float | None:
     So neither infinity nor NaN is ever the best.
     """
     return loss if loss is not None and abs(loss) <= LARGEST else None
+
+
+def shown_name(name: str) -> str:
+    """The name of a hyperparameter for people."""
+    return shown_label(name) if name.count(":") in (1, 2) else name
 
 
 def round_seconds(rounds: Iterable[Mapping[str, float]]) -> list[float]:
@@ -65,6 +81,8 @@ class TrialProgress:
     waited: bool = False
     #: whether a worker was started for it
     started: bool = False
+    #: of its network; 0 if that is not known
+    parameters: int = 0
 
     @cached_property
     def best_so_far(self) -> list[float]:
@@ -127,6 +145,33 @@ class TrialProgress:
         return self.trial.epochs_after(self.best_round) if self.best_round else None
 
     @property
+    def is_open(self) -> bool:
+        """Whether it runs, or goes on later."""
+        return not self.ended
+
+    @property
+    def state(self) -> str:
+        """Its outcome, or `running` or `paused` if it goes on."""
+        return self.outcome or ("paused" if self.paused else "running")
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended without a result that counts; a rung of the ladder may diverge."""
+        if self.ended is None or self.ended.outcome.ranks:
+            return False
+        return (self.trial.phase, self.ended.outcome) != (Phase.LADDER, Outcome.DIVERGED)
+
+    @property
+    def curve(self) -> list[tuple[float, float | None]]:
+        """Epochs that were trained and validation loss after each round."""
+        return [(self.trial.epochs_after(n), loss) for n, loss in enumerate(self.val_losses, 1)]
+
+    @cached_property
+    def hyperparameters(self) -> dict[str, int | float | str]:
+        """The values of its config by their names for people."""
+        return {shown_name(name): value for name, value in self.trial.config.to_dict().items()}
+
+    @property
     def ranked_loss(self) -> float | None:
         """The loss that this trial competes with; None if it has none."""
         return self.best_loss if self.ended and self.ended.outcome.ranks else None
@@ -170,3 +215,20 @@ class TrialProgress:
     def seconds_by(self, now: float) -> float:
         """For how long it had a slot by now; where it waits, by the time it was paused."""
         return self.seconds if self.paused else self.seconds + now - self.stretch_began
+
+
+AnyTrial = TypeVar("AnyTrial", bound=TrialProgress)
+
+
+def ranked(trials: Iterable[AnyTrial], *, of_running: bool = False) -> list[AnyTrial]:
+    """Trials with a loss and an outcome that ranks, best first.
+
+    With `of_running` also those that have not ended, by their best rounds.
+    """
+    found = [
+        one
+        for one in trials
+        if one.ranked_loss is not None
+        or (of_running and not one.ended and one.best_loss is not None)
+    ]
+    return sorted(found, key=lambda one: (one.best_loss, not one.ended, one.trial.number))

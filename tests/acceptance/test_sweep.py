@@ -19,6 +19,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.store import reader
+from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.trial import Slot
 from tests.cases import BUNDLE, LIBRARY_NOISE, Place, Swept, SweptCase, sweep_first
 from tests.conftest import (
@@ -311,7 +312,7 @@ def test_a_sweep_that_is_out_of_time_ends_with_what_it_has(
     engine = LocalEngine((Slot(0),))
     state = sweep_of(store, corpus, engine, spec, observer=hours, clock=hours.clock).run()
     assert (state.status, state.counts) == ("finished", {"out_of_time": 1})
-    [record] = reader.ranked(reader.trials(store, "s"))
+    [record] = ranked(reader.trials(store, "s"))
     assert (record.outcome, record.status) == ("out_of_time", "FINISHED")
     assert record.best_loss
 

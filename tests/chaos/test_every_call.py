@@ -28,6 +28,7 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Job, RoundDone
 from tests.conftest import in_full
@@ -138,7 +139,7 @@ def check_whole(store: Store, cache: Path) -> None:
     assert (parent.info.status, parent.data.tags[Tag.STATE]) == ("FINISHED", "finished")
     assert parent.data.tags[Tag.LEASE] == ""
     assert parent.data.metrics["trials_done"] == len(LOSSES)
-    best = reader.ranked(reader.trials(store, "s"))[0]
+    best = ranked(reader.trials(store, "s"))[0]
     kept = {run.info.run_id for run in trained if store.bytes_of(run.info.run_id, WEIGHTS)}
     assert kept == {best.run_id} and best.has_weights
     assert not (cache / parent.info.run_id).exists()

@@ -27,6 +27,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.trial import RESULTS, Outcome, Phase
 from tests.chaos.processes import MARK, kill, marked
 from tests.conftest import TINY, Done, run_program, write_text
@@ -204,7 +205,7 @@ class Chaos:
                 assert lost == ATTEMPTS
         self._check_metrics(store, records, last)
         assert any(record.outcome == Outcome.COMPLETE for record in last.values())
-        best = reader.ranked(list(last.values()))[0]
+        best = ranked(list(last.values()))[0]
         assert best.has_weights
         left = {path.name for path in (self._cache / "lstm-sweep").iterdir()}
         assert left <= {"graphs"}

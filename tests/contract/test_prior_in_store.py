@@ -18,6 +18,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Phase
 from lstm_sweep.spaces.space import from_mapping
@@ -65,7 +66,7 @@ def store(workplace: Callable[[str], Path], request: pytest.FixtureRequest) -> M
 def first(store: MlflowStore, corpus: Corpus, data: Path) -> Config:
     """The best config of a sweep that has ended."""
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec_of(data), name="first").run()
-    return reader.ranked(reader.trials(store, "first"))[0].trial.config
+    return ranked(reader.trials(store, "first"))[0].trial.config
 
 
 def test_a_sweep_begins_with_what_was_best_in_the_one_before(

@@ -61,16 +61,19 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
     assert page[:cut] == again.html[:cut]
     found = again.findings
     assert found.best and state.best
-    assert (found.best.id, found.best.loss) == (state.best.trial.id, state.best.ranked_loss)
+    assert (found.best.trial.id, found.best.best_loss) == (
+        state.best.trial.id,
+        state.best.ranked_loss,
+    )
     assert found.baselines == state.baselines and found.state == "finished"
     assert state.report and [one.trial for one in found.confirmed] == [
         one.trial for one in state.report.confirmed
     ]
-    curves = {one.id: [loss for _, loss in one.curve] for one in found.trials}
+    curves = {one.trial.id: [loss for _, loss in one.curve] for one in found.trials}
     assert curves["s/3"] == losses[3]
     assert {axis.name for axis in found.axes} == {"direction", "dropout"}
     assert found.training_symbols == pytest.approx(len(corpus.train), rel=0.01)
-    assert found.is_over and found.time and found.best_over_time[-1][1] == found.best.loss
+    assert found.is_over and found.time and found.best_over_time[-1][1] == found.best.best_loss
     monkeypatch.setattr(importance, "FEWEST_TRIALS", 3)
     shares = Local(store.settings).report("s").findings.importance
     assert shares.keys() == {"direction", "dropout"} and not found.importance
@@ -106,7 +109,7 @@ def test_a_sweep_that_runs_has_a_report(store: MlflowStore, corpus: Corpus) -> N
     assert first.findings.state == "running"
     assert first.headline.startswith("s/0, which has not ended, is best so far: 3.0000 nats")
     assert second.headline.startswith("s/0 is best so far: 2.0000 nats")
-    assert [one.outcome for one in second.findings.trials] == ["complete", "running"]
+    assert [one.state for one in second.findings.trials] == ["complete", "running"]
     assert "lstm-sweep status s --follow" in second.html
 
 
@@ -137,8 +140,8 @@ def test_a_round_of_a_trial_that_runs_is_a_gain(store: MlflowStore, corpus: Corp
     live, end = pages[1], Local(store.settings).report("s")
     for found in (live.findings, end.findings):
         assert [loss for _, loss in found.gains] == [3.0, 2.0, 1.5, 1.0]
-    assert live.findings.best and live.findings.best.id == "s/0"
-    assert live.findings.open_leader and live.findings.open_leader.id == "s/1"
+    assert live.findings.best and live.findings.best.trial.id == "s/0"
+    assert live.findings.open_leader and live.findings.open_leader.trial.id == "s/1"
     assert live.headline.startswith("s/1, which has not ended, is best so far: 1.0000 nats")
     first = live.findings.trials[0]
     assert first.seconds > 0, "scripted rounds of a trial that runs say no seconds"
@@ -160,7 +163,8 @@ def test_a_gain_is_when_its_round_was_reported(store: MlflowStore, corpus: Corpu
     store.client.set_terminated(first, end_time=began + 90_000)
     for seconds, loss in ((20, 1.25), (40, 1.0), (41, 1.0)):
         store.client.log_metric(state.run_id, "best_val_loss", loss, began + seconds * 1000, 2)
-    store.client.log_metric(second, "best_val_loss", 1.0, began + 40_000, 3)
+    for name in ("val_loss", "best_val_loss"):
+        store.client.log_metric(second, name, 1.0, began + 40_000, 3)
     report = Local(store.settings).report("s")
     assert report.findings.gains[-2:] == ((20.0, 1.25), (40.0, 1.0))
     assert report.findings.best_over_time[-1] == (600.0, 1.0)
@@ -224,8 +228,8 @@ def test_what_cannot_be_read_is_left_out(store: MlflowStore, corpus: Corpus) -> 
     store.log(state.run_id, tags=odd)
     found = Local(store.settings).report("s")
     assert found.findings.left_out == 1 and "1 runs could not be read" in found.html
-    assert found.findings.best and found.findings.best.id == other.trial.id
-    assert found.findings.best.curve == () and found.findings.axes == ()
+    assert found.findings.best and found.findings.best.trial.id == other.trial.id
+    assert found.findings.best.curve == [] and found.findings.axes == ()
 
 
 def test_the_command_writes_a_file_and_replaces_only_reports(

@@ -26,6 +26,7 @@ from lstm_sweep.search.process.signals import SIGNALS
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.trial import Slot
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
@@ -80,7 +81,7 @@ def test_sweeps_and_exports_in_threads_leave_the_process_as_it_was(
 
     def export_best(folder: Path, to: str = "best") -> dict[str, Any]:
         store = store_in(folder)
-        record = reader.ranked(reader.trials(store, "s"))[0]
+        record = ranked(reader.trials(store, "s"))[0]
         return write_bundle(store, record, folder / to, "keras")
 
     store_in(folders[0])  # MLflow is imported

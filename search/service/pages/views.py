@@ -25,7 +25,7 @@ from lstm_sweep.search.driver.report import read_findings
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.report import figures, report_page
 from lstm_sweep.search.report.charts import Bar, bars
-from lstm_sweep.search.report.findings import Findings, TrialFinding, by_name
+from lstm_sweep.search.report.findings import Findings, by_name
 from lstm_sweep.search.report.report_page import style
 from lstm_sweep.search.report.svg import NOT_XML, Figure, Table, duration, escaped, figure
 from lstm_sweep.search.service.auth import User
@@ -38,6 +38,7 @@ from lstm_sweep.search.service.site import SWEEPS, Number, Page, Site, SweepName
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Key
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.texts import time_left_text
 
 HERE = Path(__file__).parent
@@ -140,11 +141,11 @@ router = APIRouter(include_in_schema=False)
 ON_A_PAGE, COMPARED = SWEEPS, 8
 STATIC = {"page.js": "text/javascript", "page.css": "text/css"}
 #: by what trials are sorted, and how a column gets its key
-ORDERS: dict[str, Callable[[TrialFinding], Any]] = {
-    "trial": lambda one: one.number,
-    "phase": lambda one: one.phase,
-    "outcome": lambda one: one.outcome,
-    "loss": lambda one: one.loss,
+ORDERS: dict[str, Callable[[TrialProgress], Any]] = {
+    "trial": lambda one: one.trial.number,
+    "phase": lambda one: one.trial.phase,
+    "outcome": lambda one: one.state,
+    "loss": lambda one: one.best_loss,
     "epochs": lambda one: one.epochs,
     "parameters": lambda one: one.parameters,
     "time": lambda one: one.seconds,
@@ -265,7 +266,7 @@ def _drawn(found: Findings) -> list[Figure]:
     return [one for part in parts for one in part(found)]
 
 
-def ordered(found: Findings, sort: str, down: bool) -> list[TrialFinding]:
+def ordered(found: Findings, sort: str, down: bool) -> list[TrialProgress]:
     """Trials by a column, those without a value last; without one the best first."""
     if not sort:
         return found.best_first
@@ -304,7 +305,7 @@ async def trial_page(sweep: SweepName, number: Number, request: Request, site: T
             state=details.record.state,
             run_page=escaped(mlflow + store.page(shown["run_id"])),
             metrics=sorted({name for row in details.by_epoch for name in row} - {"epoch"}),
-            finding=next((one for one in found.trials if one.number == number), None),
+            finding=next((one for one in found.trials if one.trial.number == number), None),
             figures=list(figures.curve_of(found, number)), loss_name=found.loss_name,
         )  # fmt: skip
 
@@ -345,7 +346,7 @@ async def compare(
             store = store_of_sweep(name, site.store)
             found.append(_findings(store, reader.existing_sweep(store, name)))
         leaders = [one.leader for one in found if one.leader]
-        fields = dict.fromkeys(name for one in leaders for name in one.config)
+        fields = dict.fromkeys(name for one in leaders for name in one.hyperparameters)
         return rendered(
             "compare.html", looks, found=found, fields=list(fields), figures=beside(found),
             apart="" if comparable(found) else OTHER_DATA,
@@ -363,7 +364,7 @@ def comparable(found: Sequence[Findings]) -> bool:
 def beside(found: Sequence[Findings]) -> list[Figure]:
     """The best losses of sweeps; none unless all were scored on the same, and are above 0."""
     leaders = [(one.sweep, one.leader) for one in found]
-    best = [(name, one.loss) for name, one in leaders if one and one.loss is not None]
+    best = [(name, one.best_loss) for name, one in leaders if one and one.best_loss is not None]
     if not comparable(found) or len(best) < 2 or min(x for _, x in best) < 0:
         return []
     least = min(loss for _, loss in best)

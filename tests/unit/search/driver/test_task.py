@@ -218,7 +218,7 @@ def test_its_report_advises_what_it_can_do(settings: Settings) -> None:
     Local(settings).launch(SPEC)
     found = Local(settings).report("trees")
     best = found.findings.best
-    assert best and best.planned_epochs == best.best_epoch == 2  # its loss still fell
+    assert best and best.trial.config.planned_epochs == best.best_epoch == 2  # its loss still fell
     said = [(one.text, one.command) for one in advice(found.findings)]
     assert any(
         "the upper bound of layers, 5" in text and text.endswith("vary further in a new sweep.")

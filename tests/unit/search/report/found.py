@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from lstm_sweep.models.config import LIMITS
+from lstm_sweep.models.config import LIMITS, TrialConfig
 from lstm_sweep.search.policy.confirmation import Confirmed
-from lstm_sweep.search.report.charts import Axis, Value
-from lstm_sweep.search.report.findings import Findings, TrialFinding
+from lstm_sweep.search.report.charts import Axis
+from lstm_sweep.search.report.findings import Findings
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import Ended, Outcome, Trial
+from lstm_sweep.spaces.template.config import TemplateConfig
 
 NATS = "validation loss (nats per symbol)"
 AXES = (
@@ -17,35 +20,41 @@ AXES = (
     Axis("direction", words=("uni", "bi")),
 )
 
+NOTHING: dict[str, Any] = {}
 
-def trial(number: int, loss: float | None, **more: Any) -> TrialFinding:
-    """A trial of sweep `s` that has come to its end after three epochs."""
-    config: dict[str, Value] = {"layers": 2, "learning_rate": 0.01 + number / 1e4, "layer_size": 64}
-    config |= {"direction": "uni", **more.pop("config", {})}
+
+def trial(
+    number: int,
+    loss: float | None,
+    outcome: str = "complete",
+    config: dict[str, Any] | TemplateConfig = NOTHING,
+    **more: Any,
+) -> TrialProgress:
+    """A trial of sweep `s` that has come to its end after three epochs, or with these `losses`."""
+    values: dict[str, Any] = {"layers": 2, "learning_rate": 0.01 + number % 1000 / 1e4}
+    values |= {"layer_size": 64, "direction": "uni", "epochs": 3}
+    made = TrialConfig(**values | config) if isinstance(config, dict) else config
+    losses = more.pop("losses", () if loss is None else (loss + 1, loss, loss + 0.1))
+    ended = None if outcome == "running" else Ended(Outcome(outcome), more.pop("reason", ""))
+    of_trial: dict[str, Any] = {"sweep": "s", "number": number, "config": made, "seed": 0}
+    of_trial |= {n: more.pop(n) for n in ("sweep", "phase", "rounds_per_epoch") if n in more}
     given: dict[str, Any] = {
-        "id": f"s/{number}",
-        "number": number,
-        "phase": "search",
-        "outcome": "complete",
-        "loss": loss,
-        "config": config,
-        "label": "uni 2x64",
+        "trial": Trial(**of_trial),
+        "ended": ended,
+        "rounds": [{} if one is None else {"val_loss": one} for one in losses],
         "parameters": 50_000 + number,
-        "curve": () if loss is None else ((1, loss + 1), (2, loss + 0.2), (3, loss + 0.1)),
-        "best_epoch": 2,
-        "epochs": 3,
-        "planned_epochs": 3,
         "seconds": 10.0,
     }
-    return TrialFinding(**(given | more))
+    return TrialProgress(**(given | more))
 
 
-def findings(*trials: TrialFinding, **more: Any) -> Findings:
+def findings(*trials: TrialProgress, **more: Any) -> Findings:
     """A finished sweep over a corpus with these trials, each of which has ended after 10 s."""
     gains = list[tuple[float, float]]()
     for one in trials:
-        if one.ranks and one.loss is not None and all(one.loss < loss for _, loss in gains):
-            gains.append((10.0 * (one.number + 1), one.loss))
+        own = one.ranked_loss
+        if own is not None and all(own < loss for _, loss in gains):
+            gains.append((10.0 * (one.trial.number + 1), own))
     given: dict[str, Any] = {
         "sweep": "s",
         "run_id": "0" * 32,

@@ -11,9 +11,10 @@ import pytest
 from lstm_sweep.search.process.new_paths import REPORT_MARK
 from lstm_sweep.search.report import report_page
 from lstm_sweep.search.report.charts import Axis
-from lstm_sweep.search.report.findings import Findings, TrialFinding
+from lstm_sweep.search.report.findings import Findings
 from lstm_sweep.search.report.report_page import advice
-from lstm_sweep.search.values.trial import Outcome
+from lstm_sweep.search.values.trial import Outcome, Phase
+from lstm_sweep.spaces.template.config import TemplateConfig
 from tests.unit.search.report.drawn import HOSTILE, parsed
 from tests.unit.search.report.found import confirmation, findings, trial
 
@@ -137,12 +138,12 @@ def text(read: Page) -> str:
 
 
 TRIALS = [
-    trial(0, 2.2, phase="ladder", config={"learning_rate": 0.1}),
-    trial(1, None, phase="ladder", outcome="diverged", config={"learning_rate": 1.0}),
+    trial(0, 2.2, phase=Phase.LADDER, config={"learning_rate": 0.1}),
+    trial(1, None, phase=Phase.LADDER, outcome="diverged", config={"learning_rate": 1.0}),
     trial(2, 1.5),
-    trial(3, 1.6, outcome="pruned", curve=((1, 1.6),), epochs=1),
+    trial(3, 1.6, outcome="pruned", losses=(1.6,)),
     trial(4, None, outcome="out_of_memory", reason="no room on the GPU", seconds=30.0),
-    trial(5, 1.45, phase="confirm"),
+    trial(5, 1.45, phase=Phase.CONFIRM),
 ]
 
 
@@ -181,9 +182,9 @@ def test_the_page_has_the_answer_first_and_all_its_parts() -> None:
         findings(trial(0, 1.0)),
         findings(trial(0, 1.0, outcome="running"), state="running"),
         findings(
-            trial(0, -0.5, parameters=None), in_nats=False, loss_name="loss", round_name="of rounds"
+            trial(0, -0.5, parameters=0), in_nats=False, loss_name="loss", round_name="of rounds"
         ),
-        findings(trial(0, 1e100), trial(1, 5e-324), trial(2, 1.0, curve=((1, None),))),
+        findings(trial(0, 1e100), trial(1, 5e-324), trial(2, None, losses=(None,))),
         findings(trial(0, 1.0), state="failed", size_rule=None, training_symbols=0, rate=None),
     ],
 )
@@ -193,11 +194,10 @@ def test_any_sweep_has_a_page(found: Findings) -> None:
 
 
 def test_hostile_names_are_shown_as_they_are() -> None:
-    odd: dict[str, Any] = {"id": HOSTILE, "label": HOSTILE, "reason": HOSTILE, "phase": "ladder"}
+    odd: dict[str, Any] = {"sweep": HOSTILE, "reason": HOSTILE, "phase": Phase.LADDER}
     trials = [
-        trial(0, 1.0, **odd, config={HOSTILE: HOSTILE}),
+        trial(0, 1.0, **odd, config=TemplateConfig(((HOSTILE, HOSTILE),))),
         trial(1, None, **odd, outcome="error"),
-        TrialFinding(id="s/2", number=2, phase="search", outcome=HOSTILE, loss=2.0),
     ]
     read, html = page(
         findings(
@@ -214,8 +214,8 @@ def test_hostile_names_are_shown_as_they_are() -> None:
 def test_a_thousand_trials_make_a_page_that_can_be_sent() -> None:
     trials = [
         trial(
-            n, 1 + n / 1000, config={"layers": 1 + n % 3},
-            curve=tuple((e / 4, 3 - e / 50 + n / 1000) for e in range(1, 25)),
+            n, 1 + n / 1000, config={"layers": 1 + n % 3}, rounds_per_epoch=4,
+            losses=[3 - e / 50 + n / 1000 for e in range(1, 25)],
         )
         for n in range(1000)
     ]  # fmt: skip
