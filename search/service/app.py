@@ -19,13 +19,13 @@ from lstm_sweep.search.service.auth import COOKIE
 from lstm_sweep.search.service.guard import OPEN, Guard
 from lstm_sweep.search.service.pages import actions, views
 from lstm_sweep.search.service.problems import MEDIA
-from lstm_sweep.search.service.routes import corpora, events, operation, sweeps, trials
+from lstm_sweep.search.service.routes import corpora, operation, sweeps, trials
 from lstm_sweep.search.service.schemas import ProblemDocument
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import API, HttpSettings
 from lstm_sweep.search.service.site import Site
 
-ROUTERS = tuple(one.router for one in (sweeps, trials, events, corpora, operation, views, actions))
+ROUTERS = tuple(one.router for one in (sweeps, trials, corpora, operation, views, actions))
 #: what any request may be refused by
 ALWAYS = {
     421: "the request is for a host name that is not this service's",

@@ -31,7 +31,7 @@ from lstm_sweep.search.service.events import (
     snapshot,
 )
 from lstm_sweep.search.service.problems import ProblemError
-from lstm_sweep.search.service.routes import events as route
+from lstm_sweep.search.service.routes import sweeps as route
 from lstm_sweep.search.service.settings import Limits, Role
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Cache
