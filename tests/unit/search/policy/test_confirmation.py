@@ -15,7 +15,6 @@ from lstm_sweep.search.policy.confirmation import (
     Confirmed,
     compare,
     confirmed,
-    is_whole,
 )
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.problem import SearchProblem
@@ -23,7 +22,7 @@ from lstm_sweep.search.policy.stopping import NO_RESULT
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.trial import RETURNED_LOSS, Ended, Outcome, Phase, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from tests.unit.search.policy.player import (
     SMALL,
     always,
@@ -196,25 +195,6 @@ def test_a_config_that_was_tried_several_times_is_confirmed_once_beside_its_best
     further = replace(further, trial=replace(further.trial, seed=1, phase=Phase.CONFIRM))
     found = confirmed([*runs, further], None)
     assert [(one.trial, one.losses) for one in found] == [(f"s/{chosen}", (1.55,))]
-
-
-@pytest.mark.parametrize("template", [False, True])
-@pytest.mark.parametrize("waited", [False, True])
-@pytest.mark.parametrize("attempt", [1, 2])
-@pytest.mark.parametrize("outcome", [Outcome.COMPLETE, Outcome.HUNG, Outcome.STOPPED])
-def test_a_trial_that_failed_or_went_on_from_a_checkpoint_took_other_times(
-    outcome: Outcome, attempt: int, waited: bool, template: bool
-) -> None:
-    """One of a template is whole once it has returned."""
-    one = first(0, 1.0)
-    trial = replace(one.trial, attempt=attempt)
-    ended = Ended(outcome)
-    if template:
-        trial = replace(trial, objective=RETURNED_LOSS)
-        ended = replace(ended, loss=1.0 if outcome is Outcome.COMPLETE else None)
-    one = replace(one, trial=trial, ended=ended, waited=waited)
-    whole = template or (attempt == 1 and not waited)
-    assert is_whole(one) == (outcome is Outcome.COMPLETE and whole)
 
 
 @pytest.mark.parametrize(

@@ -121,21 +121,6 @@ def test_a_machine_that_is_unlike_the_prior_is_learned_too() -> None:
     assert np.median(errors(taught(40, rates=GPU_RATES), GPU_RATES)) < 0.1
 
 
-@given(
-    measured=st.lists(st.floats(1e-3, 1e4), min_size=1, max_size=12),
-    config=base,
-)
-def test_whatever_was_measured_predictions_are_positive(
-    measured: list[float], config: TrialConfig
-) -> None:
-    model = CostModel(EXTENT)
-    for number, (seen, value) in enumerate(
-        zip(configs(len(measured), seed=6), measured, strict=True)
-    ):
-        model.observe(number, seen, [value, value])
-    assert model.round_seconds(config) > 0
-
-
 @pytest.mark.parametrize(
     ("rounds", "total", "typical", "fixed"),
     [

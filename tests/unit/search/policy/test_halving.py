@@ -1,4 +1,4 @@
-"""Which trials are ended before their last epoch, at rungs that may lie within the first."""
+"""Which trials wait, go on, and end before their last epoch, at rungs that may lie in the first."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
 from lstm_sweep.search.policy.halving import Extrapolation, rungs, stopped_at_rung
 from lstm_sweep.search.policy.lstm_problem import FEWEST_STEPS, lstm_problem, smallest
 from lstm_sweep.search.values.spec import Plan
+from lstm_sweep.search.values.stop_reason import StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Slot, Trial
 from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.dimension import Listed
 from tests.unit.search.policy.player import (
     PLAIN,
     SMALL,
+    SPACE,
     Curve,
     Curves,
+    Played,
+    Player,
     course_of,
+    in_order,
     play,
     policy_of,
     problem_of,
+    usual,
     with_rounds,
 )
 
@@ -191,13 +198,99 @@ def test_a_trial_that_is_no_better_for_some_epochs_is_complete(
         assert progress.ended == Ended(Outcome.COMPLETE, since and f"no better since epoch {since}")
 
 
-def test_a_trial_is_ended_once() -> None:
-    policy = policy_of(Plan(**{**PLAIN, "early_stopping": 1}), SMALL)
-    trial = policy.next()
-    assert trial
-    progress = course_of(trial)
-    policy.begin(progress)
-    progress = with_rounds(progress, {"val_loss": 1.0}, {"val_loss": 1.0})
-    assert policy.judge(progress) == Ended(Outcome.COMPLETE, "no better since epoch 1")
-    progress = with_rounds(progress, {"val_loss": 1.0})  # one more came before it was stopped
-    assert policy.judge(progress) is None
+def rounds_of(played: Played) -> list[int]:
+    return [len(one.rounds) for one in played.all_progress]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_the_best_is_trained_to_its_end_and_all_others_wait_until_the_search_is_over(
+    slots: int,
+) -> None:
+    losses = [3.0, 2.0, 1.0]
+    plan = Plan(**{**HALVING, "trials": 3})
+    played = play(plan, SMALL, curves=in_order(losses), slots=slots, first_rung=1)
+    assert rounds_of(played)[2] == 9
+    assert [one.ended and one.ended.outcome for one in played.all_progress] == [
+        Outcome.PRUNED, Outcome.PRUNED, Outcome.COMPLETE,
+    ]  # fmt: skip
+    assert max(rounds_of(played)[:2]) < 9, "they led only until the better one came"
+
+
+def test_one_that_waits_is_promoted_once_enough_are_behind_it() -> None:
+    """On two slots the first leads; the second is one of the best third when six have come."""
+    losses = [1.0, 1.1, 5.0, 5.1, 5.2, 5.3]
+    plan = Plan(**{**HALVING, "trials": 6})
+    player = Player(policy_of(plan, SMALL, 2, first_rung=1), in_order(losses), 2)
+    played = player.play()
+    assert [trial.number for trial in player.placed].count(1) == 2
+    assert rounds_of(played) == [9, 3, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_where_all_configs_are_tried_before_the_budget_is_spent_all_go_on(slots: int) -> None:
+    plan = Plan(**{**HALVING, "trials": 50})
+    losses = [3.0 - number / 100 for number in range(12)]
+    played = play(plan, SMALL, curves=in_order(losses), slots=slots, first_rung=1)
+    assert rounds_of(played) == [9] * 12
+    assert played.policy.stop and played.policy.stop.reason is StopReason.SPACE
+
+
+def test_a_single_slot_is_for_the_leader_for_half_of_the_time() -> None:
+    losses = [1.0 + number / 10 for number in range(12)]
+    plan = Plan(**{**HALVING, "trials": 12})
+    player = Player(policy_of(plan, SMALL, 1, first_rung=1), in_order(losses), 1)
+    player.play()
+    order = [trial.number for trial in player.placed]
+    assert order.count(0) == 3, "it goes from rung to rung: 1, 3 and 9 epochs"
+    second, third = [place for place, number in enumerate(order) if number == 0][1:]
+    assert 1 <= second < third and third - second > 2
+
+
+def test_near_the_end_those_that_wait_go_on_and_none_is_begun() -> None:
+    played = play(Plan(trials=1_000, seconds=200.0, confirm_configs=0), slots=2, curves=usual)
+    searched = played.of(Phase.SEARCH)
+    leader = min((one for one in searched if one.best_loss), key=lambda one: one.best_loss or 9)
+    last = max(one.began for one in searched)
+    assert 200 - last > 0.4 * sum(leader.round_seconds)
+    assert sum(len(one.rounds) > 1 for one in searched) > 3
+
+
+@pytest.mark.parametrize("seconds", [None, 10_000.0])
+def test_once_all_trials_are_begun_only_the_best_go_on(seconds: float | None) -> None:
+    """With time left, too: `trials` is a limit of its own."""
+    losses = [1.0, *(2.0 + number / 100 for number in range(20))]
+    plan = Plan(**{**HALVING, "trials": 6, "seconds": seconds})
+    played = play(plan, SMALL, curves=in_order(losses), slots=2, first_rung=1)
+    assert rounds_of(played) == [9, 3, 1, 1, 1, 1]
+    assert played.now < 100
+
+
+@pytest.mark.parametrize("seconds", [None, 10_000.0])
+@pytest.mark.parametrize("slots", [1, 2])
+def test_patience_counts_trials_that_wait_and_ends_the_search_for_good(
+    slots: int, seconds: float | None
+) -> None:
+    plan = Plan(**{**HALVING, "trials": 100, "patience": 5, "seconds": seconds})
+    losses = [1.0, *(2.0 + number / 100 for number in range(100))]
+    played = Player(policy_of(plan, slots=slots), in_order(losses), slots).play()
+    assert len(played.all_progress) < 12
+    assert played.policy.stop and played.policy.stop.reason is StopReason.PATIENCE
+    assert max(rounds_of(played)) == 9, "the best goes on to its end"
+    assert sum(rounds_of(played)) < 40, "and the others do not"
+
+
+def test_a_trial_that_came_to_its_own_end_is_told_with_its_own_loss() -> None:
+    """By early stopping, or since its config has fewer epochs than others."""
+    space = SPACE.replace(epochs=Listed("epochs", (3, 9)))
+
+    def falls(trial: Trial) -> Curve:
+        curve = usual(trial)
+        stuck = trial.number % 3 == 2
+        return replace(curve, losses=[2.5] * trial.rounds if stuck else curve.losses)
+
+    plan = Plan(**{**PLAIN, "trials": 16, "early_stopping": 3})
+    played = play(plan, space, curves=falls, slots=1)
+    told = played.policy.objective_values()
+    whole = [one for one in played.all_progress if one.ranked_loss is not None]
+    assert len({len(one.rounds) for one in whole}) == 3  # 3, 4 and 9 of 9
+    assert all(told[one.trial.number] == one.best_loss for one in whole)

@@ -1,19 +1,55 @@
+"""What is known of LSTMs before one is trained: rates, rounds, and a large network for the time."""
+
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
+from typing import Any
 
-from lstm_sweep.models.config import TrialConfig, as_lstm_config
-from lstm_sweep.models.size import parameters
-from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.policy.lstm_problem import (
-    LARGE,
-    LARGE_CORPUS,
-    lstm_problem,
-    rate_share,
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
+from lstm_sweep.models.data.corpus import Split
+from lstm_sweep.models.data.windows import TrainingWindows, usual_adjacent
+from lstm_sweep.models.size import SizeRule, parameters
+from lstm_sweep.search.policy.cost import (
+    PRIOR,
+    DataSize,
+    operations,
+    prior_seconds,
+    steps_per_epoch,
 )
+from lstm_sweep.search.policy.lstm_problem import (
+    CHEAPEST_S,
+    FEWEST_APART,
+    FEWEST_TARGETS,
+    LARGE_CORPUS,
+    MOST_OF_TIME,
+    MOST_TARGETS,
+    REPORT_S,
+    USUAL_S,
+    RoundSize,
+    cheapest_network,
+    fewest_steps,
+    fitting_round_size,
+    has_room,
+    lstm_problem,
+    most_overhead,
+    rate_share,
+    rounds_to_read,
+    usual_network,
+)
+from lstm_sweep.search.policy.problem import Admits, LargeNetwork, admits_all
+from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.spec import Plan
+from lstm_sweep.search.values.trial import Phase, Trial
 from lstm_sweep.spaces import presets
-from lstm_sweep.spaces.dimension import SMALL_CORPUS
-from lstm_sweep.spaces.space import with_settings
+from lstm_sweep.spaces.dimension import SMALL_CORPUS, Listed, Range
+from lstm_sweep.spaces.presets import DEFAULT
+from lstm_sweep.spaces.space import Space, with_settings
+from tests.unit.search.policy.player import SPACE, Curve, Played, each_slots, play, usual
 
 SMALL = TrialConfig(layers=2, layer_size=32)
 
@@ -52,16 +88,6 @@ def test_a_ladder_is_climbed_by_the_smallest_network_whatever_is_admitted() -> N
 
 
 SHAKESPEARE = DataSize(1_003_854, alphabet=68, targets=2_304, rounds_per_epoch=3)
-
-
-def test_large_networks_have_dropout_and_about_as_many_parameters_as_there_are_symbols() -> None:
-    problem = lstm_problem(presets.DEFAULT, SHAKESPEARE, unigram_loss=3.0)
-    found = [one for one in problem.large_openings(0.004) if one.rounds == 1]
-    networks = [as_lstm_config(one.config) for one in found]
-    assert [one.layer_size for one in networks] == list(range(384, 175, -16))
-    assert {(one.layers, one.dropout, one.learning_rate) for one in networks} == {(2, 0.2, 0.004)}
-    sizes = [parameters(one, SHAKESPEARE.alphabet) / SHAKESPEARE.symbols for one in networks]
-    assert LARGE[0] <= sizes[-1] < sizes[0] <= LARGE[1]
 
 
 @pytest.mark.parametrize(
@@ -130,3 +156,234 @@ def test_of_a_large_corpus_those_without_dropout_are_large_for_the_time_that_the
         assert 0 <= one.begun_after * a_round - 3_000_000 < a_round
     with_dropout = [one for one in found if as_lstm_config(one.config).dropout]
     assert all(one.judged_from >= 8 * size.rounds_per_epoch for one in with_dropout)
+
+
+DIRECTIONS = [("uni",), ("bi",), ("uni", "bi")]
+sizes = st.integers(100, 10**9)
+alphabets = st.integers(4, 5_000)
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> Space:
+    """Spaces of all sizes and shapes."""
+    smallest, length = draw(st.integers(8, 256)), draw(st.integers(4, 100))
+    return Space(
+        {
+            "direction": Listed("direction", draw(st.sampled_from(DIRECTIONS))),
+            "layers": Listed("layers", draw(st.sampled_from([(1,), (2, 3), (1, 2, 4)]))),
+            "layer_size": Range(
+                "layer_size", smallest, smallest + 16 * draw(st.integers(1, 20)), step=16, log=True
+            ),
+            "sequence_length": Range(
+                "sequence_length", length, length + 10 * draw(st.integers(1, 10)), step=10, log=True
+            ),
+            "batch_size": Listed("batch_size", draw(st.sampled_from([(16,), (32, 64), (64, 512)]))),
+            "stride": Listed("stride", draw(st.sampled_from([(0,), (7,), (0, 30)]))),
+        }
+    )
+
+
+def admits_of(symbols: int, alphabet: int) -> Admits:
+    rule = SizeRule()
+    return lambda config: rule.judge(as_lstm_config(config), alphabet, symbols).admitted
+
+
+def seconds(
+    config: TrialConfig, symbols: int, alphabet: int, found: RoundSize, adjacent: int = 1
+) -> tuple[float, float]:
+    """Predicted seconds of a round, and those of them that are not training."""
+    rates = np.array(PRIOR)
+    size = DataSize(symbols, alphabet, found.targets, found.rounds_per_epoch, adjacent=adjacent)
+    trained = DataSize(symbols, alphabet, 0, found.rounds_per_epoch)
+    whole = float(operations(config, size) @ rates) + REPORT_S
+    return whole, whole - float(operations(config, trained) @ rates)
+
+
+@given(spaces(), sizes, alphabets, st.one_of(st.none(), st.integers(1, 50_000)), st.integers(1, 20))
+def test_a_round_is_long_enough_for_what_comes_with_it(
+    space: Space, symbols: int, alphabet: int, targets: int | None, adjacent: int
+) -> None:
+    admits = admits_of(symbols, alphabet)
+    found = fitting_round_size(
+        space, symbols, alphabet, targets=targets, admits=admits, adjacent=adjacent
+    )
+    assert 1 <= found.rounds_per_epoch <= fewest_steps(space, symbols)
+    assert targets in (None, found.targets)
+    if found.rounds_per_epoch == 1:
+        return
+    usual, cheapest = usual_network(space, admits), cheapest_network(space, alphabet, admits)
+    round_s, beside_s = seconds(usual, symbols, alphabet, found, adjacent)
+    assert beside_s <= most_overhead(adjacent) * round_s * (1 + 1e-9)
+    assert round_s - beside_s >= USUAL_S * (1 - 1e-9)
+    round_s, beside_s = seconds(cheapest, symbols, alphabet, found, adjacent)
+    assert round_s - beside_s >= CHEAPEST_S * (1 - 1e-9)
+    if targets is None:
+        fewest = FEWEST_APART if adjacent == 1 else FEWEST_TARGETS
+        assert fewest <= found.targets <= MOST_TARGETS
+
+
+@given(spaces(), st.integers(100, 5_000))
+def test_no_config_of_a_space_has_fewer_steps(space: Space, symbols: int) -> None:
+    codes = np.full(symbols, 3, np.uint16)
+    split = Split(codes, np.array([0]))
+    least = fewest_steps(space, symbols)
+    for seed in range(5):
+        config = as_lstm_config(space.sample(np.random.default_rng(seed)))
+        assert steps_per_epoch(config, DataSize(symbols, 9, 0)) >= least
+        assert TrainingWindows(split, config, seed).epoch(1).steps >= least
+
+
+@pytest.mark.parametrize(
+    ("symbols", "alphabet", "least", "most"),
+    [
+        (48_000, 15, 1, 1),
+        (240_000, 92, 1, 1),
+        (1_003_854, 68, 3, 6),  # tinyshakespeare
+        (27_000_000, 100, 90, 270),  # rounds of 100,000 to 300,000 symbols
+    ],
+)
+def test_the_default_space_on_known_corpora(
+    symbols: int, alphabet: int, least: int, most: int
+) -> None:
+    admits, adjacent = admits_of(symbols, alphabet), usual_adjacent(sharing=True)
+    found = fitting_round_size(presets.DEFAULT, symbols, alphabet, admits=admits, adjacent=adjacent)
+    assert least <= found.rounds_per_epoch <= most
+    if symbols < 240_000:
+        return
+    for length in presets.DEFAULT["sequence_length"].values() or []:
+        config = usual_network(presets.DEFAULT, admits).evolve(sequence_length=length)
+        round_s, beside_s = seconds(config, symbols, alphabet, found, adjacent)
+        assert beside_s < 0.08 * round_s, "nor does scoring cost much more with longer windows"
+
+
+def test_where_all_networks_carry_their_state_all_symbols_are_targets_or_many() -> None:
+    uni = with_settings(presets.DEFAULT, ["direction=uni"])
+    carried = with_settings(uni, ["state=carried"])
+    both = with_settings(uni, ["state=reset,carried"])
+    config = usual_network(carried, admits_all)
+    adjacent = usual_adjacent(sharing=True, carried=True)
+
+    def found(space: Space, symbols: int, adjacent: int = adjacent) -> RoundSize:
+        return fitting_round_size(
+            space, symbols, 68, validation_symbols=symbols // 8, adjacent=adjacent
+        )
+
+    def share_of_score(symbols: int, of: RoundSize) -> float:
+        size = DataSize(symbols, 68, of.targets, of.rounds_per_epoch, symbols // 8, adjacent)
+        whole, trained = (prior_seconds(config, one) for one in (size, replace(size, targets=0)))
+        return 1 - trained / whole
+
+    few = found(carried, 200_000)
+    assert few == RoundSize(1, 25_000) and share_of_score(200_000, few) < 0.06
+    for symbols in (1_000_000, 100_000_000):
+        many, windows = found(carried, symbols), found(uni, symbols, usual_adjacent(sharing=True))
+        assert many.rounds_per_epoch >= windows.rounds_per_epoch > 1
+        assert MOST_TARGETS < many.targets < symbols // 8
+        assert share_of_score(symbols, many) < most_overhead(adjacent)
+    large = found(with_settings(carried, ["layer_size=512"]), 1_000_000)
+    assert large.targets / adjacent > 30, "groups in many places of the text"
+    assert found(both, 1_000_000, 24) == found(uni, 1_000_000, 24)
+    given_targets = fitting_round_size(
+        carried, 1_000_000, 68, targets=125_000, validation_symbols=125_000, adjacent=adjacent
+    )
+    assert given_targets.targets == 125_000
+
+
+WIDE = TrialConfig(layers=2, layer_size=64, dropout=0.125, epochs=12)
+MEDIUM = WIDE.evolve(layer_size=48)
+PLAN = Plan(trials=60, seconds=240.0)
+#: rungs are 1, 3 and 9 epochs
+LONGER = Space({**SPACE, "epochs": Listed("epochs", (12,))})
+KNOWN: dict[str, Any] = {
+    "first_rung": 1,
+    "judged_from": lambda config: 1,
+    "large_openings": lambda best: tuple(
+        LargeNetwork(one.evolve(learning_rate=best), 1, 3, 9) for one in (WIDE, MEDIUM)
+    ),
+}
+
+
+def large_ones(played: Played) -> list[TrialProgress]:
+    return [one for one in played.of(Phase.SEARCH) if is_large(one.trial.config)]
+
+
+def is_large(config: Config) -> bool:
+    """Whether it is one of these; of others few have this dropout by chance."""
+    own = as_lstm_config(config)
+    return own.dropout == WIDE.dropout and own.layers == 2 and own.layer_size >= 48
+
+
+def late(trial: Trial) -> Curve:
+    """As usual, but the large network is far behind until the rung at which it is compared."""
+    curve = usual(trial)
+    return replace(curve, losses=[2.9] * 8 + [0.5] * 4) if is_large(trial.config) else curve
+
+
+@each_slots
+def test_it_is_begun_once_others_are_worth_something_and_trains_until_it_may_lead(
+    slots: int,
+) -> None:
+    played = play(PLAN, LONGER, curves=late, slots=slots, **KNOWN)
+    large, *_ = large_ones(played)
+    assert len(large.rounds) == 12 and large.best_loss == 0.5
+    rate = as_lstm_config(large.trial.config).learning_rate
+    assert large.trial.config == WIDE.evolve(learning_rate=rate)
+    shown = [one for one in played.of(Phase.SEARCH) if one.began < large.began]
+    assert any(len(one.rounds) >= 3 for one in shown)
+
+
+@pytest.mark.parametrize("rounds, windows", [(12, 50), (10_000, 40)])
+def test_it_has_longer_windows_if_there_is_time_until_they_pay(rounds: int, windows: int) -> None:
+    def large(best: float) -> list[LargeNetwork]:
+        short = WIDE.evolve(learning_rate=best)
+        longer = LargeNetwork(short.evolve(sequence_length=50), rounds, 3, 9)
+        return [longer, LargeNetwork(short, 1, 3, 9)]
+
+    own = large_ones(play(PLAN, LONGER, slots=2, **{**KNOWN, "large_openings": large}))
+    assert [as_lstm_config(one.trial.config).sequence_length for one in own] == [windows]
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        replace(PLAN, seconds=None),  # which share of the time it takes is not known
+        replace(PLAN, halving=False),  # all are trained to their end there
+        replace(PLAN, ladder=False),  # no rate is known that suits it
+        replace(PLAN, seconds=30.0),  # less than nine epochs of the smaller one take
+    ],
+)
+def test_a_sweep_without_time_halving_or_ladder_has_none(plan: Plan) -> None:
+    assert large_ones(play(plan, LONGER, slots=2, **KNOWN)) == []
+
+
+def test_the_search_is_not_over_while_it_may_still_become_the_best() -> None:
+    """The budget of trials is spent and all others have ended, but it runs."""
+    plan = replace(PLAN, trials=12, confirm_configs=1, confirm_seeds=2)
+    played = play(plan, LONGER, curves=late, **KNOWN)
+    [large] = large_ones(played)
+    again = played.of(Phase.CONFIRM)
+    assert again and min(one.began for one in again) >= large.began + large.seconds
+    assert {one.trial.config for one in again} == {large.trial.config}
+
+
+SIZE = DataSize(27_000_000, 100, 4_000, 99, adjacent=24)
+
+
+def network(units: int) -> TrialConfig:
+    """The usual network with two layers of so many units."""
+    return usual_network(DEFAULT, admits_all).evolve(layers=2, layer_size=units)
+
+
+def least_seconds(units: int) -> float:
+    """Seconds of a sweep in which the usual network with two layers of so many units has room."""
+    large = network(units)
+    return rounds_to_read(large, SIZE) * prior_seconds(large, SIZE) / MOST_OF_TIME
+
+
+@pytest.mark.parametrize("units", [512, 1024])
+def test_there_is_room_where_there_is_time_to_read_enough(units: int) -> None:
+    least = least_seconds(units)
+    assert has_room(units, DEFAULT, SIZE, 1.01 * least, admits_all)
+    assert not has_room(units, DEFAULT, SIZE, 0.99 * least, admits_all)
+    assert not has_room(units, DEFAULT, SIZE, None, admits_all)
+    assert not has_room(units, DEFAULT, SIZE, 2 * least, lambda config: False)

@@ -156,15 +156,6 @@ def test_the_first_trials_spread_over_the_space() -> None:
         assert set(counts) == set(rates) and max(counts.values()) <= 3
 
 
-def test_the_first_trials_spread_over_numbers_too() -> None:
-    space = Space({"dropout": Range("dropout", 0.0, 0.8)})
-    for seed in range(20):
-        proposer = Proposer(space, seed=seed)
-        first = sorted(t.point["dropout"] for t in search(proposer, STARTUP))
-        # a point in each tenth of the range
-        assert [int(STARTUP * dropout / 0.8) for dropout in first] == list(range(STARTUP))
-
-
 def mean_dropout(algorithm: str) -> float:
     """Mean dropout of the last 20 of 40 trials whose losses grow with it, over several seeds."""
     last = [

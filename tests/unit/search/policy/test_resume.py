@@ -107,7 +107,7 @@ def failing(trial: Trial) -> Curve:
 
 @each_plan
 @each_slots
-@pytest.mark.parametrize("curves", [usual, out_of_order, failing])
+@pytest.mark.parametrize("curves", [out_of_order, failing])
 def test_a_rebuilt_policy_decides_what_the_first_one_would_have(
     plan: Plan, slots: int, curves: Curves
 ) -> None:

@@ -130,12 +130,6 @@ def test_the_search_ends_when_nothing_gets_better(
     assert reason_of(played.policy) == (ended_early if expected < 30 else "all 30 trials are done")
 
 
-def test_trials_that_diverge_are_trials_without_gain() -> None:
-    plan = Plan(**{**PLAIN, "trials": 30, "patience": 4})
-    played = play(plan, curves=always(outcome=Outcome.DIVERGED), slots=1)
-    assert len(played.all_progress) == 4
-
-
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_space_that_is_used_up_ends_the_search_with_a_reason(algorithm: str) -> None:
     plan = Plan(**{**PLAIN, "trials": 50, "algorithm": algorithm})

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.stopping import out_of_time
@@ -18,10 +17,8 @@ from lstm_sweep.spaces.space import Space, from_mapping
 from tests.simulated import Networks, Simulation
 from tests.unit.search.policy.player import (
     PLAIN,
-    SPACE,
     course_of,
     policy_of,
-    problem_of,
     reason_of,
     with_rounds,
 )
@@ -130,22 +127,3 @@ def test_a_confirmation_of_a_trial_that_was_cut_short_has_as_many_rounds(outcome
     trial = policy.next(30.0)  # nine epochs would take 91 s
     assert trial and trial.phase is Phase.CONFIRM and trial.most_rounds == 3
     assert after_one_trial(ONE, outcome, confirm_configs=1).next(90.0) is None
-
-
-def test_a_config_that_is_too_dear_for_the_time_left_gives_way_to_a_cheaper_one() -> None:
-    sizes = SPACE.replace(layer_size=Listed("layer_size", (16, 1024)))
-    for seed in range(5):
-        plan = Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, "seed": seed})
-        policy = policy_of(plan, sizes, slots=1)
-        dear, cheap = (
-            policy.costs.trial_seconds(
-                TrialConfig(layers=1, layer_size=size), problem_of(sizes).first_rung
-            )
-            for size in (1024, 16)
-        )
-        left = (dear + 2 * cheap) / 3
-        assert cheap < left < dear
-        for _ in range(6):
-            trial = policy.next(100.0 - left)
-            assert trial and as_lstm_config(trial.config).layer_size == 16
-            policy.begin(course_of(trial))

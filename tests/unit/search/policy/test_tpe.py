@@ -79,17 +79,6 @@ def test_promise_is_the_expected_improvement() -> None:
     assert np.exp([acquisition for _, _, acquisition in found]) == pytest.approx(expected)
 
 
-def test_only_accepted_configs_are_suggested() -> None:
-    def at_a_tenth(config: Config) -> bool:
-        return as_lstm_config(config).learning_rate == 0.1
-
-    found = suggest(
-        BOTH, points(BOTH, 3), [], lambda c: as_lstm_config(c).learning_rate == 0.1, rng()
-    )
-    assert found and {as_lstm_config(config).learning_rate for config, _, _ in found} == {0.1}
-    assert suggest(BOTH, points(BOTH, 3), [], lambda config: False, rng()) == []
-
-
 def test_what_is_learned_of_a_rate_holds_for_sizes_that_were_never_tried() -> None:
     """A rate is good and another bad on small networks: on large ones the good one comes first."""
     small = [float(BOTH["layer_size"].encode(size)) for size in (32, 48, 64, 80)]
