@@ -61,33 +61,17 @@ def settings_of(
     [
         ([], False), (["--host", "::1"], False), (["--login"], True),
         (["--host", "0.0.0.0"], True), (["--host", "::"], True),
-    ],
-)  # fmt: skip
-def test_tokens_are_asked_for_off_loopback_or_if_told_to(
-    settings_of: Callable[..., HttpSettings], options: list[str], asks: bool
-) -> None:
-    assert settings_of(*options).asks_login is asks
-
-
-@pytest.mark.parametrize(
-    "options, asks",
-    [
+        # through which requests may come from elsewhere
         (["--mlflow-page", "/mlflow"], True), (["--proxy", "10.0.0.2"], True),
         (["--mlflow-page", "http://localhost:5000"], False),
     ],
 )  # fmt: skip
-def test_tokens_are_asked_for_if_options_are_for_a_proxy(
+def test_tokens_are_asked_for_off_loopback_behind_a_proxy_or_if_told_to(
     settings_of: Callable[..., HttpSettings], options: list[str], asks: bool
 ) -> None:
     assert settings_of(*options).asks_login is asks
-
-
-def test_tokens_are_asked_for_on_loopback_where_a_proxy_may_bring_requests_from_elsewhere(
-    settings_of: Callable[..., HttpSettings],
-) -> None:
-    assert not settings_of().asks_login
     Path("mlflow.yaml").write_text("allowed_hosts: [sweeps.example.org]\n", encoding="utf-8")
-    assert settings_of().asks_login
+    assert settings_of(*options).asks_login
 
 
 def test_a_proxy_names_users(settings_of: Callable[..., HttpSettings]) -> None:
@@ -99,14 +83,11 @@ def test_a_proxy_names_users(settings_of: Callable[..., HttpSettings]) -> None:
         settings_of("--user-header", "X-User")
 
 
-def test_code_is_refused_unless_it_is_allowed(settings_of: Callable[..., HttpSettings]) -> None:
-    assert (settings_of().allow_code, settings_of("--allow-code").allow_code) == (False, True)
-
-
-def test_limits_are_those_of_the_options(settings_of: Callable[..., HttpSettings]) -> None:
+def test_limits_and_code_are_those_of_the_options(settings_of: Callable[..., HttpSettings]) -> None:
     given = settings_of("--max-corpus", "5M", "--max-uploads", "1G", "--keep-free", "0").limits
     assert given == Limits(corpus_bytes=5 << 20, uploads_bytes=1 << 30, free_bytes=0)
     assert settings_of().limits == Limits()
+    assert (settings_of().allow_code, settings_of("--allow-code").allow_code) == (False, True)
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def test_whoever_fails_locks_out_nobody(tmp_path: Path) -> None:
     login = Login(HttpSettings(folder=tmp_path, asks_login=True))
     token = TokenFile(tmp_path).add("ann", "run")
     session, _ = login.begin_session(token)
-    assert {user_of(login, bearer(f"lstm-sweep-{n}")) for n in range(2_000)} == {401}
-    assert {user_of(login, cookie(f"x{n}")) for n in range(2_000)} == {401}
+    assert {user_of(login, bearer(f"lstm-sweep-{n}")) for n in range(200)} == {401}
+    assert {user_of(login, cookie(f"x{n}")) for n in range(200)} == {401}
     assert user_of(login, bearer(token)) == user_of(login, cookie(session))
     assert login.begin_session(token)[1] == User("ann", Role.RUN)
 
