@@ -53,9 +53,6 @@ class Answers:
     async def get(self, request: Request, key: Key, ask: Callable[[], Any]) -> Answer:
         """The JSON of what `ask` returns, or has returned a moment ago for the same key.
 
-        A key has a bounded number of values for each sweep: all that is kept is bounded in bytes,
-        and what is asked for seldom goes first.
-
         Raises:
             Exception: as `ask`.
         """
