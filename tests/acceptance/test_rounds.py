@@ -110,15 +110,19 @@ def test_a_trial_that_has_waited_reruns_identically(workplace: Callable[[str], P
     folder = workplace("waited")
     write_text(folder / "words.txt")
     options = ["--trials", "6", "--epochs", "9", "--halving", "on", "--ladder", "off"]
-    launched = run_here(
-        *("launch", "--data", "words.txt", "--name", "w", "--workers", "1", *TINY, *options),
-        *("--confirm-configs", "0"),
-        cwd=folder,
-    )
-    assert launched.code == 0, launched.err
-    records = reader.trials(MlflowStore(load(folder, {})), "w")
-    waited = [one for one in records if Tag.PAUSED in one.tags and one.outcome == "complete"]
-    assert waited, [(one.outcome, one.epochs) for one in records]
+    store, waited = MlflowStore(load(folder, {})), list[reader.TrialRecord]()
+    for name in ("w", "x", "y"):  # how long rounds take decides which trials wait
+        launched = run_here(
+            *("launch", "--data", "words.txt", "--name", name, "--workers", "1", *TINY, *options),
+            *("--confirm-configs", "0"),
+            cwd=folder,
+        )
+        assert launched.code == 0, launched.err
+        records = reader.trials(store, name)
+        waited += [one for one in records if Tag.PAUSED in one.tags and one.outcome == "complete"]
+        if waited:
+            break
+    assert waited
     rerun = run_here("rerun", waited[0].trial.id, "--json", cwd=folder)
     assert rerun.code == 0, rerun.err
     assert (rerun.json["verdict"], rerun.json["epochs_compared"]) == ("identical", 9)
