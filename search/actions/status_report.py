@@ -17,7 +17,6 @@ from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.resume import expected_left
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import DRIVER_DIED
-from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import MOST_SECONDS, Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.documents import Document
@@ -107,7 +106,7 @@ def _report(store: Store, name: str) -> SweepStatusReport:
         state=state,
         why=why_of(state, tags),
         trials={word: outcomes[word] for word in (*Outcome, *OPEN) if outcomes[word]},
-        best=_best(records, of_running=state == "running"),
+        best=BestTrial.of(ranked(records, of_running=state == "running")),
         slots=tags.whole(Tag.SLOTS, 0) if Tag.SLOTS in tags else None,
         submitted=_time(tags, Tag.SUBMITTED) or began,
         started=_started(tags, began),
@@ -124,12 +123,6 @@ def _time(tags: Tags, name: str) -> datetime | None:
 def _started(tags: Tags, began: datetime) -> datetime | None:
     """When its first driver began; None if it has only waited in a queue."""
     return _time(tags, Tag.STARTED) if Tag.SUBMITTED in tags else began
-
-
-def _best(records: list[TrialRecord], *, of_running: bool) -> BestTrial | None:
-    """The trial with the lowest loss, be it one that has ended or, if `of_running`, that runs."""
-    counted = ranked(records, of_running=of_running)
-    return next(filter(None, map(BestTrial.of, counted)), None)
 
 
 def why_of(state: str, tags: Mapping[str, str]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,13 +18,12 @@ from lstm_sweep.search.driver.time_spent import TimeSpent, stored_time, time_spe
 from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.curves import confirmed_of
-from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.documents import OMITTED, SAID, Document, rounded
-from lstm_sweep.search.values.progress import ranked
+from lstm_sweep.search.values.progress import TrialProgress, ranked
 from lstm_sweep.search.values.stop_reason import DONE, SweepStatus
-from lstm_sweep.search.values.trial import Outcome, Trial
+from lstm_sweep.search.values.trial import Outcome
 
 
 @dataclass(frozen=True)
@@ -42,25 +41,13 @@ class BestTrial(Document):
     running: bool = field(default=False, metadata=SAID)
 
     @classmethod
-    def of(cls, record: TrialRecord) -> BestTrial | None:
-        """The trial of a record; None if it has no loss."""
-        running = record.waits or not record.outcome  # it runs, or is paused
-        return cls._with_loss(record.trial, record.run_id, record.best_loss, running)
-
-    @classmethod
-    def in_state(cls, state: SweepState) -> BestTrial | None:
-        """The best trial of a sweep so far; None if none has a loss."""
-        best = state.best
-        return cls._with_loss(best.trial, best.run_id, best.ranked_loss) if best else None
-
-    @classmethod
-    def _with_loss(
-        cls, trial: Trial, run_id: str, loss: float | None, running: bool = False
-    ) -> BestTrial | None:
-        if loss is None:
+    def of(cls, best_first: Sequence[TrialProgress]) -> BestTrial | None:
+        """The first of trials, live or read back; None if there is none."""
+        if not best_first or (loss := best_first[0].best_loss) is None:
             return None
-        in_bits = trial.objective.bits_per_symbol(loss)
-        return cls(trial.id, run_id, loss, in_bits, trial.config, running)
+        best = best_first[0]
+        in_bits = best.trial.objective.bits_per_symbol(loss)
+        return cls(best.trial.id, best.run_id, loss, in_bits, best.trial.config, best.is_open)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +102,7 @@ class SweepResult(Document):
             state=state.status,
             why=state.stop.text,
             trials=state.counts,
-            best=BestTrial.in_state(state),
+            best=BestTrial.of(state.ranked),
             confirmed=report.confirmed if report else (),
             baselines=dict(state.baselines),
             unknown_share=state.unknown_share,
@@ -154,14 +141,13 @@ def stored_result(store: Store, run: Any, unchanged: str = "") -> SweepResult:
     name, has_ended = reader.name_of(tags), state in list(SweepStatus)
     records = reader.trials(store, name)
     outcomes = Counter(record.state for record in records)
-    best_first = ranked(records, of_running=state == "running")
     return SweepResult(
         sweep=name,
         run_id=run.info.run_id,
         state=SweepStatus(state) if has_ended else state,
         why=tags.get(Tag.REASON, DONE.text) if has_ended else "",
         trials={str(outcome): outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
-        best=next(filter(None, map(BestTrial.of, best_first)), None),
+        best=BestTrial.of(ranked(records, of_running=state == "running")),
         confirmed=tuple(confirmed_of(store, records)),
         baselines=reader.baselines(store, name),
         unknown_share=tags.share(Tag.UNKNOWN_SHARE),
