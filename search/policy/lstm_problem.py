@@ -142,16 +142,6 @@ def nearest_size(config: TrialConfig, space: Space, admits: Admits) -> TrialConf
     return next((one for one in configs if admits(one)), None)
 
 
-def opening(space: Space, small: TrialConfig, best: float, admits: Admits) -> TrialConfig | None:
-    """The ladder's network in a middling size with the best rate: with what a search may begin.
-
-    Its size is the one nearest to the middle of the space that is admitted; None if none is.
-    """
-    dimension = space["layer_size"]
-    middle = int(dimension.value_at(0.5))
-    return nearest_size(small.evolve(learning_rate=best, layer_size=middle), space, admits)
-
-
 #: fields in which other openings differ from the first, one each, and where in the space
 VARIED = {"layer_size": 0.75, "dropout": 0.25}
 
@@ -159,12 +149,14 @@ VARIED = {"layer_size": 0.75, "dropout": 0.25}
 def openings(
     space: Space, small: TrialConfig, best: float, admits: Admits
 ) -> tuple[TrialConfig, ...]:
-    """With what a search may begin: `opening`, and this with other values of a field or two each.
+    """With what a search may begin: the ladder's network in a middling size with the best rate.
 
-    They tell early whether the shortest windows, longer ones, larger layers or some dropout pay,
-    which most spaces leave open.
+    And this with other values of a field or two each: they tell early whether the shortest windows,
+    longer ones, larger layers or some dropout pay, which most spaces leave open. The middling size
+    is the one nearest to the middle of the space that is admitted; without one there is none.
     """
-    first = opening(space, small, best, admits)
+    middle = int(space["layer_size"].value_at(0.5))
+    first = nearest_size(small.evolve(learning_rate=best, layer_size=middle), space, admits)
     if first is None:
         return ()
     windows = space["sequence_length"]
@@ -422,10 +414,7 @@ def usual_network(space: Space, admits: Admits) -> TrialConfig:
         usual = usual.evolve(state="reset")
     if "uni" in space["direction"]:  # an epoch of bi takes longer
         usual = usual.evolve(direction="uni")
-    sizes = [int(size) for size in space["layer_size"].values() or []]
-    by_distance = sorted(sizes, key=lambda size: abs(math.log(size / usual.layer_size)))
-    admitted = (usual.evolve(layer_size=size) for size in by_distance)
-    return next(filter(admits, admitted), usual)
+    return nearest_size(usual, space, admits) or usual
 
 
 def cheapest_network(space: Space, alphabet: int, admits: Admits) -> TrialConfig:
