@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.transitions import Resumed, after
+from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.trial import Trial
+from lstm_sweep.search.values.trial import Job, Slot, Trial
+
+
+def job_of(trial: Trial, slot: Slot, folder: Path = Path("/none")) -> Job:
+    """A job whose training nobody begins."""
+    training = CorpusTraining(folder, Scoring(1, 0))
+    return Job(trial=trial, slot=slot, training=training, folder=folder)
 
 
 def with_trials(

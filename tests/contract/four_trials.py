@@ -10,7 +10,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
@@ -26,7 +26,7 @@ class Listening(Silent):
         self.told.append(text)
 
 
-def four_trials(store: MlflowStore, corpus: Corpus, data: Path, **more: Any) -> Sweep:
+def four_trials(store: Store, corpus: Corpus, data: Path, **more: Any) -> Sweep:
     spec = tiny_spec(data=str(data), trials=4, **PLAIN)
     engine = more.pop("engine", None) or ScriptedEngine(LOSSES)
     return sweep_of(store, corpus, engine, spec, **more)

@@ -11,7 +11,6 @@ import pytest
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import WORKFLOW
 from lstm_sweep.search.actions import references
-from lstm_sweep.search.actions.errors import DifferentSearchError
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver.corpus_task import load_same_corpus
 from lstm_sweep.search.driver.observer import Silent
@@ -74,9 +73,3 @@ def test_a_sweep_notes_that_its_corpus_has_ends_and_goes_on_with_them(store: Sto
     done = Local(store.settings).resume("s", {}, spec=spec_of())
     assert dict(done.trials) == {"complete": 3}
     assert targets_of(store) == [True] * 3
-
-
-def test_ends_are_a_part_of_the_search_that_may_not_change(store: Store) -> None:
-    begin(store, ends=False)
-    with pytest.raises(DifferentSearchError, match="ends was False, is True"):
-        Local(store.settings).resume("s", {}, spec=spec_of(ends=True))

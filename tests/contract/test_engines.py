@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lstm_sweep.models.data.corpus import load
 from lstm_sweep.search.engines import open_engine
-from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost, devices
-from lstm_sweep.search.engines.local import LocalEngine
-from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone, Slot, TrialFiles
+from lstm_sweep.search.engines.base import Engine, Event, devices
+from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone, TrialFiles
 from tests.contract.engine_jobs import (
     CONFIG,
     ENDLESS,
@@ -26,7 +22,6 @@ from tests.contract.engine_jobs import (
     saved_corpus,
     wait_for_progress,
 )
-from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
 
 @pytest.fixture(params=EVERY_ENGINE)
@@ -44,9 +39,15 @@ def test_a_trial_reports_each_epoch_and_ends_complete(
     engine: Engine, corpus: Path, tmp_path: Path
 ) -> None:
     slot = engine.slots[0]
-    begun = job(corpus, tmp_path, slot)
-    engine.start(begun)
+    before = engine.slots
+    with pytest.raises(LookupError, match=str(slot)):
+        engine.collect(slot)
+    assert engine.wait(0.01) == []
+    engine.start(job(corpus, tmp_path, slot))
+    with pytest.raises(RuntimeError, match="taken"):
+        engine.start(job(corpus, tmp_path, slot))
     messages = listen(engine)[slot]
+    assert engine.slots == before
     assert messages[-1] == Ended(Outcome.COMPLETE)
     assert [m.number for m in messages if isinstance(m, RoundDone)] == [1, 2]
 
@@ -101,11 +102,6 @@ def test_what_a_trial_has_left_can_be_collected_though_the_engine_is_closed(
     assert TrialFiles(folder=engine.collect(slot)).weights.exists()
 
 
-def test_there_is_nothing_to_collect_where_nothing_was_started(engine: Engine) -> None:
-    with pytest.raises(LookupError, match=str(engine.slots[0])):
-        engine.collect(engine.slots[0])
-
-
 def test_each_slot_is_described(engine: Engine) -> None:
     assert len(set(engine.slots)) == len(engine.slots) > 0
     for slot in engine.slots:
@@ -130,30 +126,6 @@ def test_an_engine_is_closed_by_its_context_and_starts_nothing_after_that(
     engine.close()
 
 
-def test_slots_that_no_event_has_changed_stay(engine: Engine, corpus: Path, tmp_path: Path) -> None:
-    before = engine.slots
-    engine.start(job(corpus, tmp_path, before[0]))
-    heard: list[Event] = []
-    while not any(isinstance(event, Ended) for event in heard):
-        heard += [event for _, event in engine.wait(0.2)]
-    come = sum(isinstance(event, SlotAdded) for event in heard)
-    gone = sum(isinstance(event, SlotLost) for event in heard)
-    assert len(engine.slots) == len(before) + come - gone
-
-
-def test_a_slot_is_free_after_its_trial(engine: Engine, corpus: Path, tmp_path: Path) -> None:
-    slot = engine.slots[0]
-    for attempt in range(2):
-        engine.start(job(corpus, tmp_path / str(attempt), slot))
-        assert listen(engine)[slot][-1] == Ended(Outcome.COMPLETE)
-
-
-def test_a_slot_takes_one_trial_at_a_time(engine: Engine, corpus: Path, tmp_path: Path) -> None:
-    engine.start(job(corpus, tmp_path, engine.slots[0]))
-    with pytest.raises(RuntimeError, match="taken"):
-        engine.start(job(corpus, tmp_path, engine.slots[0]))
-
-
 def test_a_stopped_trial_ends_as_it_is_told(engine: Engine, corpus: Path, tmp_path: Path) -> None:
     slot = engine.slots[0]
     engine.start(job(corpus, tmp_path, slot, ENDLESS))
@@ -173,10 +145,6 @@ def test_an_exception_ends_the_trial_with_its_reason(
     assert ended.reason.startswith("FileNotFoundError")
 
 
-def test_nothing_comes_from_an_idle_engine(engine: Engine) -> None:
-    assert engine.wait(0.01) == []
-
-
 @pytest.fixture(scope="module")
 def local_losses(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
     with open_engine("local", workers=1) as engine:
@@ -194,42 +162,3 @@ def test_all_engines_give_the_same_bits(
 ) -> None:
     assert losses_with_dropout(engine, corpus, tmp_path) == local_losses
     assert len(local_losses) == 2
-
-
-class Elastic(LocalEngine):
-    """Workers on slots that come and go, as the nodes of a cluster do."""
-
-    def __init__(self, slots: tuple[Slot, ...], later: Slot) -> None:
-        super().__init__(slots)
-        self._later = later
-
-    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
-        """What trials say; after the first epoch the first slot goes, and another one comes."""
-        heard: list[tuple[Slot, Event]] = [*super().wait(timeout_s)]
-        gone = self.slots[0]
-        if self._later in self.slots or not any(isinstance(one, RoundDone) for _, one in heard):
-            return heard
-        self.stop(gone, Ended(Outcome.LOST, "its node has gone"))
-        while gone in self._running:
-            super().wait(timeout_s)
-        self.slots = (*self.slots[1:], self._later)
-        return [*heard, (gone, SlotLost("its node has gone")), (self._later, SlotAdded())]
-
-
-def test_a_trial_whose_slot_is_lost_goes_on_elsewhere_with_the_same_bits(data: Path) -> None:
-    found = []
-    cores = sorted(os.sched_getaffinity(0))
-    first, later = Slot(0, core=cores[0], node="a"), Slot(1, core=cores[-1], node="b")
-    spec = tiny_spec(epochs=20, data=str(data), trials=2, **PLAIN)
-    for engine in (LocalEngine((first,)), Elastic((first,), later)):
-        store = MemoryStore()
-        with engine:
-            state = sweep_of(store, load(spec.source()), engine, spec).run()
-        assert state.counts == {"complete": 2}
-        found.append([progress.val_losses for progress in state.final])
-    assert found[0] == found[1]
-    attempts = [(one.trial.attempt, one.slot, one.ended and one.ended.outcome) for one in
-                state.finished]  # fmt: skip
-    assert attempts == [
-        (1, first, Outcome.LOST), (2, later, Outcome.COMPLETE), (1, later, Outcome.COMPLETE),
-    ]  # fmt: skip

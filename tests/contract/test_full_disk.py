@@ -1,96 +1,30 @@
-"""Files that find no space: a full disk, a folder that cannot be made, pictures."""
+"""Files that find no space: a full disk, a folder that cannot be made."""
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.driver.resume import rebuild
-from lstm_sweep.search.process import workdir
-from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.values.trial import RoundDone
 from tests.contract.four_trials import four_trials
 from tests.fakes import ScriptedEngine
-from tests.sweeps import LOSSES, store_in
-
-
-@pytest.fixture
-def store(workplace: Callable[[str], Path]) -> MlflowStore:
-    return store_in(workplace("outage"))
-
-
-class Once:
-    """A client that fails at one call, counted over those that log the end of a trial."""
-
-    def __init__(self, client: Any, error: BaseException) -> None:
-        self._client, self._error = client, error
-        self.failed = 0
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-
-        def call(run_id: str, *args: Any, **kwargs: Any) -> Any:
-            tags = args[2] if name == "log_batch" else ()
-            if not self.failed and any(tag.key == "sweep.outcome" for tag in tags):
-                self.failed += 1
-                raise self._error
-            return method(run_id, *args, **kwargs)
-
-        return call if name == "log_batch" else method
-
-
-@pytest.mark.parametrize(
-    "error, expected", [(OSError(errno.ENOSPC, "full"), StoreError), (Interrupted(2), Interrupted)]
-)
-def test_a_trial_whose_end_could_not_be_kept_is_closed_or_goes_on(
-    store: MlflowStore,
-    corpus: Corpus,
-    data: Path,
-    error: BaseException,
-    expected: type[BaseException],
-) -> None:
-    store.client = client = Once(store.client, error)
-    with pytest.raises(expected):
-        four_trials(store, corpus, data).run()
-    assert client.failed == 1
-    first = reader.trials(store, "s")[0]
-    assert (first.status, first.outcome) == ("FINISHED", "complete")
-    assert first.has_weights
-    assert {run.info.status for run in store.runs()} <= {"FINISHED", "FAILED", "KILLED"}
-
-
-def test_a_trial_that_cannot_be_closed_keeps_what_it_goes_on_with(
-    store: MlflowStore, corpus: Corpus, data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*arguments: Any, **more: Any) -> None:
-        raise StoreError("no space left")
-
-    with monkeypatch.context() as patch, pytest.raises(StoreError):
-        patch.setattr("lstm_sweep.search.store.journal.Journal.close_trial", full)
-        four_trials(store, corpus, data).run()
-    [parent] = reader.sweeps(store)
-    assert [path.name for path in (cache / parent.info.run_id).iterdir()] == ["0"]
-    past = rebuild(store, parent)
-    assert [trial.number for trial in past.again] == [0]
-    assert {run.info.status for run in store.runs({"sweep.phase": "search"})} == {"FAILED"}
-    workdir.clear(cache / parent.info.run_id, set())
+from tests.sweeps import LOSSES
 
 
 def test_a_trial_without_room_for_its_folder_ends_the_sweep_with_one_line(
-    store: MlflowStore, corpus: Corpus, data: Path, cache: Path
+    corpus: Corpus, data: Path, cache: Path
 ) -> None:
+    store = MemoryStore()
+
     def take_its_place(message: RoundDone) -> None:
         (cache / reader.sweeps(store)[0].info.run_id / "1").write_text("no folder")
 

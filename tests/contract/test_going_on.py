@@ -1,10 +1,9 @@
-"""Sweeps that are broken off, taken up again, stopped, or that fail."""
+"""Sweeps that are broken off, taken up again, stopped, or that fail or end in time."""
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +13,13 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.report import read_findings
-from lstm_sweep.search.driver.resume import rebuild
+from lstm_sweep.search.driver.resume import close, rebuild
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.values.trial import Ended, Outcome
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase
 from tests.contract.sittings import after, go_on, interrupt, runner
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
@@ -62,15 +59,6 @@ def test_a_run_that_a_server_has_made_twice_hides_nothing_and_is_closed(
     assert [one.trial.attempt for one in reader.trials(store, "s")] == [1, 2, 1, 1]
     assert not [one for one in store.runs() if one.info.status == "RUNNING"]
     assert len(store.runs({Tag.OUTCOME: "lost", Tag.UNFINISHED: "yes"})) == 2
-
-
-def test_a_finished_sweep_goes_on_with_more_trials(
-    store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
-) -> None:
-    run(ScriptedEngine(LOSSES), trials=2)
-    assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 2}
-    assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=5).counts == {"complete": 5}
-    assert rebuild(store, reader.existing_sweep(store, "s")).spec.trials == 5
 
 
 def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
@@ -124,19 +112,6 @@ def test_a_sweep_goes_on_with_a_shorter_spec_and_then_with_a_longer_one(
     assert reader.read_spec(reader.existing_sweep(store, "s")).trials == 10
 
 
-def test_a_sweep_in_which_everything_fails_ends_with_the_reason(
-    store: MemoryStore, run: Callable[..., SweepState]
-) -> None:
-    bad = Ended(Outcome.ERROR, "ValueError: no such layer")
-    numbers = range(9)
-    engine = ScriptedEngine({n: [] for n in numbers}, endings=dict.fromkeys(numbers, bad))
-    state = run(engine, trials=9, max_failures=4)
-    assert state.status == "failed"
-    assert state.counts == {"error": 4}
-    assert "4 trials in a row have failed: 4 error (ValueError: no such layer)" in state.ending
-    assert reader.sweeps(store)[0].info.status == "FAILED"
-
-
 def test_a_trial_that_found_no_space_is_tried_again_when_the_sweep_goes_on(
     store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
 ) -> None:
@@ -147,31 +122,30 @@ def test_a_trial_that_found_no_space_is_tried_again_when_the_sweep_goes_on(
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 3}
 
 
-class Freezing(Silent):
-    """A display that stops the worker of a trial as soon as it is heard of."""
-
-    def __init__(self) -> None:
-        self.engine: Any = None
-        self.frozen = 0
-
-    def update(self, state: Any) -> None:
-        """Freeze the first trial that has said something."""
-        for slot, progress in state.running.items():
-            if (progress.latest or progress.rounds) and not self.frozen:
-                self.frozen = self.engine._running[slot].process.pid
-                os.kill(self.frozen, signal.SIGSTOP)
-
-
-@pytest.mark.full
-def test_a_trial_that_hangs_is_killed_and_the_sweep_goes_on(
-    store: MemoryStore, corpus: Corpus, data: Path
+def test_a_sweep_whose_driver_died_is_closed_as_one_that_was_stopped(
+    store: MemoryStore, run: Callable[..., SweepState]
 ) -> None:
-    spec = tiny_spec(data=str(data), trials=2, workers=1, epochs=30, **PLAIN)
-    display = Freezing()
-    display.engine = open_engine("local", workers=1)
-    state = sweep_of(store, corpus, display.engine, spec, observer=display, silent_s=3.0).run()
-    assert state.counts == {"complete": 1, "hung": 1}
-    hung = reader.trials(store, "s")[0]
-    assert (hung.status, hung.outcome) == ("FAILED", "hung")
-    assert "no report, and nothing computed for" in hung.reason
-    assert not Path(f"/proc/{display.frozen}").exists()
+    run_id = run(ScriptedEngine(LOSSES), trials=2).run_id
+    store.log(run_id, tags={"sweep.state": "running", Tag.LEASE: ""})
+    close(store, store.run(run_id), lambda error: None)
+    tags = store.tags(run_id)
+    assert (tags[Tag.STOP_REASON], tags["sweep.state"]) == ("driver_died", "stopped")
+
+
+def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(
+    store: MemoryStore, corpus: Corpus
+) -> None:
+    seconds = itertools.count()  # one passes with each look at the clock
+    losses = {0: [2.0, 1.9], 1: [3.0] * 5000} | {n: [2.0, 1.9] for n in range(2, 20)}
+    fields: dict[str, Any] = PLAIN | {"trials": 40, "minutes": 3, "confirm_configs": 1}
+    spec = tiny_spec(5000, **fields)
+    engine = ScriptedEngine(losses)
+    state = sweep_of(store, corpus, engine, spec, clock=lambda: float(next(seconds))).run()
+    phases = [progress.trial.phase for progress in state.finished]
+    assert phases[:3] == [Phase.SEARCH] * 2 + [Phase.CONFIRM]
+    assert set(phases[3:]) <= {Phase.CONFIRM}
+    long = state.finished[1].ended
+    assert long and long.outcome is Outcome.OUT_OF_TIME and not long.unfinished
+    assert state.report
+    assert len(state.report.confirmed[0].losses) == len(phases) - 2
+    assert store.tags(state.run_id)[Tag.STOP_REASON] == "minutes"

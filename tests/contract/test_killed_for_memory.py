@@ -13,6 +13,7 @@ from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.local import KernelLog, memory_kills
 from lstm_sweep.search.values.trial import Ended, Outcome, Slot
+from tests.conftest import in_full
 from tests.contract.engine_jobs import (
     ENDLESS,
     job,
@@ -75,8 +76,10 @@ def test_a_worker_killed_by_hand_is_lost_though_others_are_killed_for_memory_mea
     "record",
     [
         "3,900,77000,-;Out of memory: Killed process {pid} (python) total-vm:9kB, anon-rss:8kB",
-        "6,901,78000,-;Memory cgroup out of memory: Killed process {pid} (python) total-vm:9kB",
-        "3,902,79000,-;Killed process {pid} (python) total-vm:9kB",  # before Linux 5.3
+        *in_full(
+            "6,901,78000,-;Memory cgroup out of memory: Killed process {pid} (python) total-vm:9kB",
+            "3,902,79000,-;Killed process {pid} (python) total-vm:9kB",  # before Linux 5.3
+        ),
     ],
 )
 def test_a_worker_that_the_kernels_log_names_was_killed_for_memory(

@@ -1,4 +1,4 @@
-"""Sweeps whose ladder ends its trials after a number of steps, in an SQLite store."""
+"""Lengths of trials in a store: steps of a ladder, and several rounds an epoch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lstm_sweep.search.values.trial import Phase, Trial
 from lstm_sweep.spaces.space import from_mapping
 from tests.contract.sittings import after, go_on, interrupt
 from tests.fakes import ScriptedEngine
-from tests.sweeps import PLAIN, sweep_of
+from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
 #: a ladder of 1, 0.1 and 0.01, of which 0.1 is best, and a search of two epochs a trial
 CLIMBED: dict[int, list[float]] = {0: [2.6], 1: [1.5], 2: [2.4]}
@@ -90,6 +90,7 @@ def test_a_sweep_goes_on_with_its_steps_and_with_rates_between_the_listed_ones(
         (3, Tag.STEPS, "300", "none: the trial is not one of the ladder"),
         (3, Tag.MOST_ROUNDS, "0", "a whole number from 1"),
         (3, Tag.MOST_ROUNDS, "2", "none: the trial is not one that confirms another"),
+        (3, Tag.ROUNDS_PER_EPOCH, "2", "expected 1, as in the sweep's spec"),
     ],
 )
 def test_lengths_that_no_sweep_has_written_are_refused(
@@ -101,3 +102,38 @@ def test_lengths_that_no_sweep_has_written_are_refused(
     store.log(reader.trials(store, "s")[number].run_id, tags={tag: value})
     with pytest.raises(BadRunError, match=expected):
         rebuild(store, reader.existing_sweep(store, "s"))
+
+
+def test_a_sweep_counts_in_rounds_says_its_epochs_and_goes_on_with_its_rounds(
+    store: Store, data: Path, corpus: Corpus
+) -> None:
+    """Two trials of two epochs in three rounds each."""
+    losses = {0: [3.0, 2.9, 2.8, 2.7, 2.75, 2.8], 1: [3.0, 2.5, 2.4, 2.3, 2.2, 2.1]}
+    spec = tiny_spec(data=str(data), trials=2, rounds_per_epoch=3, **PLAIN)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_of(store, corpus, ScriptedEngine(losses, interrupt=True), spec).run()
+    state = go_on(store, corpus, ScriptedEngine(losses))
+    assert [(len(one.rounds), one.trial.rounds_per_epoch) for one in state.final] == [(6, 3)] * 2
+    first, second = reader.trials(store, "s")
+    assert (first.best_epoch, first.epochs) == (4 / 3, 2.0)
+    assert (second.best_epoch, second.epochs) == (2.0, 2.0)
+    assert first.to_dict()["rounds_per_epoch"] == 3
+    assert list(store.history(first.run_id, "val_loss")) == [1, 2, 3, 4, 5, 6]
+    assert store.tags(first.run_id)[Tag.ROUNDS_PER_EPOCH] == "3"
+
+
+def test_the_note_of_a_sweep_names_its_ladder_and_further_seeds(
+    store: Store, data: Path, corpus: Corpus
+) -> None:
+    losses = LOSSES | {number: [1.4 - number / 100, 1.3 - number / 100] for number in range(3, 20)}
+    spec = spec_of(data, trials=12, confirm_configs=2)
+    state = sweep_of(store, corpus, ScriptedEngine(losses), spec).run()
+    assert state.best and state.best.ranked_loss
+    note = store.tags(state.run_id)["mlflow.note.content"]
+    first, *_ = note.splitlines()
+    assert first.startswith(f"**{state.best.trial.id}** is the best trial: ")
+    assert f"{state.best.ranked_loss:.4f}" in first and "bits per symbol" in first
+    assert state.best.trial.config.headline() in first
+    assert f"best trial, {state.best.trial.id}" in note
+    assert "Ladder of learning rates: 0.1 is best" in note
+    assert "further seeds" in note

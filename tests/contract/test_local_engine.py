@@ -67,30 +67,19 @@ def test_gpus_of_trials_have_the_numbers_of_nvml_unless_another_order_is_given(
         assert os.environ["CUDA_DEVICE_ORDER"] == (found or given)
 
 
-@pytest.mark.parametrize(
-    ("number", "name"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGRTMIN + 1, "signal 35")]
-)
 def test_a_killed_worker_is_lost_and_its_slot_serves_again(
-    local: Engine, corpus: Path, tmp_path: Path, number: int, name: str
+    local: Engine, corpus: Path, tmp_path: Path
 ) -> None:
     slot = local.slots[0]
     local.start(job(corpus, tmp_path, slot, ENDLESS))
     wait_for_progress(local)
-    os.kill(worker_of(local, slot), number)
-    assert listen(local)[slot][-1] == Ended(Outcome.LOST, f"its worker was killed by {name}")
+    os.kill(worker_of(local, slot), signal.SIGRTMIN + 1)  # which has no name
+    assert listen(local)[slot][-1] == Ended(Outcome.LOST, "its worker was killed by signal 35")
     local.start(job(corpus, tmp_path / "again", slot))
     assert listen(local)[slot][-1] == Ended(Outcome.COMPLETE)
 
 
-def test_closing_leaves_no_worker(local: Engine, corpus: Path, tmp_path: Path) -> None:
-    local.start(job(corpus, tmp_path, local.slots[0], ENDLESS))
-    wait_for_progress(local)
-    worker = worker_of(local, local.slots[0])
-    local.close()
-    assert not Path(f"/proc/{worker}").exists()
-
-
-def test_a_worker_has_one_core_and_a_fresh_process(
+def test_a_worker_has_one_core_and_a_fresh_process_and_is_gone_when_all_is_closed(
     local: Engine, corpus: Path, tmp_path: Path
 ) -> None:
     for slot in local.slots:
@@ -101,6 +90,8 @@ def test_a_worker_has_one_core_and_a_fresh_process(
     for worker, slot in zip(workers, local.slots, strict=True):
         own = {slot.core} if hardware.pins() else os.sched_getaffinity(0)
         assert os.sched_getaffinity(worker) == own
+    local.close()
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
 def test_what_libraries_print_goes_to_the_log_of_the_trial(

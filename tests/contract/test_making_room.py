@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +12,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.trial import RoundDone, Slot
@@ -70,17 +70,20 @@ def test_a_trial_makes_room_and_goes_on_in_its_run(
     store, display = store_in(workplace("room")), Listening()
     seen: list[tuple[str, str, str | None]] = []
 
+    why_now = list[str | None]()
+
     def look() -> None:
         record = reader.trials(store, "s")[-1]
         report = Local(store.settings).status("s")
         seen.append((record.status, record.tags.get(Tag.MAKES_ROOM, ""), report.why))
 
     engine = Shared(4, 8, look)
+    engine._watch = lambda message: why_now.append(Local(store.settings).status("s").why)
     state = four_trials(store, corpus, data, engine=engine, observer=display).run()
     assert state.counts == {"complete": 4}
     why = "waiting for a slot: 2 sweeps share 1 slot"
     assert ("SCHEDULED", "at epoch 1: makes room", why) in seen
-    assert display.told.count(why) == 1
+    assert display.told.count(why) == 1 and why_now[-1] is None
     records = reader.trials(store, "s")
     assert [(one.trial.number, one.trial.attempt) for one in records] == [(n, 1) for n in range(4)]
     assert [one.tags.get(Tag.MAKES_ROOM, "") for one in records] == [""] * 4
@@ -91,10 +94,8 @@ def test_a_trial_makes_room_and_goes_on_in_its_run(
     assert set(engine.demands) == {0, 1}
 
 
-def test_time_without_a_slot_is_not_taken_from_its_minutes(
-    workplace: Callable[[str], Path], data: Path, corpus: Corpus
-) -> None:
-    store, now = store_in(workplace("minutes")), [0.0]
+def test_time_without_a_slot_is_not_taken_from_its_minutes(data: Path, corpus: Corpus) -> None:
+    store, now = MemoryStore(), [0.0]
 
     def later() -> None:
         now[0] += 600.0
@@ -107,9 +108,9 @@ def test_time_without_a_slot_is_not_taken_from_its_minutes(
 
 
 @pytest.fixture
-def broken_off(workplace: Callable[[str], Path], data: Path, corpus: Corpus) -> Store:
+def broken_off(data: Path, corpus: Corpus) -> Store:
     """A sweep that was interrupted while a trial made room."""
-    store = store_in(workplace("broken"))
+    store = MemoryStore()
     with pytest.raises(KeyboardInterrupt):
         four_trials(store, corpus, data, engine=Shared(4, 8, interrupt)).run()
     return store
@@ -128,14 +129,3 @@ def test_a_sweep_that_was_broken_off_meanwhile_tries_it_again(
     assert state.counts == {"complete": 4}
     last = {one.trial.number: one.trial.attempt for one in reader.trials(broken_off, "s")}
     assert last == {0: 1, 1: 2, 2: 1, 3: 1}
-
-
-def test_what_the_status_says_is_taken_back(
-    workplace: Callable[[str], Path], data: Path, corpus: Corpus
-) -> None:
-    store = store_in(workplace("taken-back"))
-    told: list[Any] = []
-    engine = Shared(3, 6)
-    engine._watch = lambda message: told.append(Local(store.settings).status("s").why)
-    four_trials(store, corpus, data, engine=engine).run()
-    assert told[-1] is None

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import worker
-from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, Slot, Trial
+from tests.states import job_of
 
 #: four terabytes
 MANY = (1 << 22, 1 << 18)
@@ -44,9 +42,8 @@ def test_what_a_library_says_of_the_hosts_memory_is_understood(
 
     monkeypatch.setattr(worker, "_train", train)
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
-    here = Path()
     slot = Slot(0, gpu=gpu)
-    job = Job(trial=trial, slot=slot, training=CorpusTraining(here, Scoring(1, 0)), folder=here)
+    job = job_of(trial, slot)
     [ended] = worker.run(job)
     assert isinstance(ended, Ended)
     assert ended.outcome is Outcome.OUT_OF_MEMORY

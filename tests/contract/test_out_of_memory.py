@@ -7,13 +7,13 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.trial import Ended, Job, Outcome
 from lstm_sweep.spaces.space import from_mapping
+from tests.contract.four_trials import Listening
 from tests.contract.sittings import after, interrupt
 from tests.fakes import ScriptedEngine
 from tests.sweeps import sweep_of, tiny_spec
@@ -42,17 +42,6 @@ class LittleMemory(ScriptedEngine):
             self._messages = [Ended(Outcome.OUT_OF_MEMORY, "memory of the host")]
 
 
-class Heard(Silent):
-    """An observer that keeps the lines that it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    @override
-    def said(self, text: str) -> None:
-        self.lines.append(text)
-
-
 @pytest.fixture
 def store() -> Store:
     return MemoryStore()
@@ -71,17 +60,17 @@ def test_they_are_tried_twice_and_left_out_with_a_line_also_when_a_sweep_goes_on
     store: Store, corpus: Corpus
 ) -> None:
     spec = tiny_spec(space=SPACE, trials=12, ladder=False, confirm_configs=0, early_stopping=0)
-    first, second = Heard(), Heard()
+    first, second = Listening(), Listening()
     engine = LittleMemory(LOSSES, watch=after(8, interrupt))
     with pytest.raises(KeyboardInterrupt):
         sweep_of(store, corpus, engine, spec, observer=first).run()
     twice = [(1, "out_of_memory"), (2, "out_of_memory")]
     failed = [number for number, ends in attempts(store).items() if ends[0] == twice[0]]
     assert failed and all(attempts(store)[number] == twice for number in failed)
-    [said] = [line for line in first.lines if "layers of 24 or more" in line]
+    [said] = [line for line in first.told if "layers of 24 or more" in line]
     assert said.split(" ran out of memory: uni networks with")[0] in {f"s/{n}" for n in failed}
     past = rebuild(store, reader.existing_sweep(store, "s"))
     engine = LittleMemory(LOSSES)
     state = sweep_of(store, corpus, engine, past.spec, past=past, observer=second).run()
-    assert [line for line in second.lines if "layers of 24 or more" in line] == [said]
+    assert [line for line in second.told if "layers of 24 or more" in line] == [said]
     assert state.counts == {"complete": 12 - len(failed), "out_of_memory": len(failed)}

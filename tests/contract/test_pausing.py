@@ -167,23 +167,6 @@ def test_while_many_trials_are_to_wait_again_the_lease_is_renewed_and_an_end_is_
     assert go_on(broken_off, corpus, Noting(CURVES)).counts == {"complete": 1, "pruned": 3}
 
 
-def test_a_trial_that_was_lost_before_it_waited_is_no_second_trial(
-    data: Path, corpus: Corpus
-) -> None:
-    store = MemoryStore()
-    engine = Noting(CURVES, lose_first=1, watch=after(5, interrupt))
-    with pytest.raises(KeyboardInterrupt):
-        sweep_of(store, corpus, engine, spec_of(data)).run()
-    waiting = [one for one in reader.trials(store, "s") if one.tags.get(Tag.PAUSED)]
-    assert [(one.trial.number, one.trial.attempt) for one in waiting] == [(0, 2)]
-    again = Noting(CURVES)
-    state = go_on(store, corpus, again)
-    assert state.counts == {"complete": 1, "pruned": 3}
-    names = [run.info.run_name for run in store.runs({Tag.NAME: "s"})]
-    assert sorted(names) == sorted(set(names))
-    assert again.started.count(0) == 1
-
-
 def test_checkpoints_survive_an_interrupt_before_a_sweep_goes_on(
     broken_off: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

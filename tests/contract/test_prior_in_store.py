@@ -1,9 +1,8 @@
-"""Sweeps that begin with the best configs of earlier ones on the same data in an SQLite store."""
+"""Sweeps that begin with the best configs of earlier ones on the same data."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,15 @@ from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.policy.problem import EarlierBest
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Phase
 from lstm_sweep.spaces.space import from_mapping
 from tests.contract.sittings import after, interrupt
 from tests.fakes import ScriptedEngine
-from tests.sweeps import PLAIN, store_in, sweep_of
+from tests.sweeps import PLAIN, sweep_of
 
 #: a ladder of 1, 0.1 and 0.01, of which 0.1 is best; of the search trial 7 is the best
 LOSSES: dict[int, list[float]] = {0: [2.6], 1: [1.5], 2: [2.4]}
@@ -48,29 +47,29 @@ def spec_of(data: Path, **fields: Any) -> SweepSpec:
     return SweepSpec(space=space, **(PLAIN | given | fields))
 
 
-def prior_of(store: MlflowStore, corpus: Corpus, spec: SweepSpec) -> tuple[EarlierBest, ...]:
+def prior_of(store: MemoryStore, corpus: Corpus, spec: SweepSpec) -> tuple[EarlierBest, ...]:
     return CorpusTask.of(spec, corpus).prior(spec, store)
 
 
-def searched(store: MlflowStore, sweep: str) -> list[Config]:
+def searched(store: MemoryStore, sweep: str) -> list[Config]:
     found = (record.trial for record in reader.trials(store, sweep))
     return [trial.config for trial in found if trial.phase is Phase.SEARCH]
 
 
 @pytest.fixture
-def store(workplace: Callable[[str], Path], request: pytest.FixtureRequest) -> MlflowStore:
-    return store_in(workplace(str(request.node.name)[:40]))
+def store() -> MemoryStore:
+    return MemoryStore()
 
 
 @pytest.fixture
-def first(store: MlflowStore, corpus: Corpus, data: Path) -> Config:
+def first(store: MemoryStore, corpus: Corpus, data: Path) -> Config:
     """The best config of a sweep that has ended."""
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec_of(data), name="first").run()
     return ranked(reader.trials(store, "first"))[0].trial.config
 
 
 def test_a_sweep_begins_with_what_was_best_in_the_one_before(
-    store: MlflowStore, corpus: Corpus, data: Path, first: Config
+    store: MemoryStore, corpus: Corpus, data: Path, first: Config
 ) -> None:
     spec = spec_of(data)
     prior = prior_of(store, corpus, spec)
@@ -80,7 +79,7 @@ def test_a_sweep_begins_with_what_was_best_in_the_one_before(
 
 
 def test_a_resume_knows_what_its_sweep_was_begun_with_and_no_more(
-    store: MlflowStore, corpus: Corpus, data: Path, first: Config
+    store: MemoryStore, corpus: Corpus, data: Path, first: Config
 ) -> None:
     spec = spec_of(data)
     prior = prior_of(store, corpus, spec)
@@ -98,7 +97,7 @@ def test_a_resume_knows_what_its_sweep_was_begun_with_and_no_more(
 
 
 def test_a_config_that_no_search_of_the_space_can_propose_is_not_tried(
-    store: MlflowStore, corpus: Corpus, data: Path, first: Config
+    store: MemoryStore, corpus: Corpus, data: Path, first: Config
 ) -> None:
     config = as_lstm_config(first)
     large = config.evolve(layers=16, layer_size=16384)
@@ -110,7 +109,7 @@ def test_a_config_that_no_search_of_the_space_can_propose_is_not_tried(
 
 @pytest.mark.parametrize("written", [{"first": 3}, [["a/1", 3]], [["a/1"]], [["a/1", {}]] * 3])
 def test_a_resume_refuses_a_tag_that_no_sweep_has_written(
-    store: MlflowStore, corpus: Corpus, data: Path, written: object
+    store: MemoryStore, corpus: Corpus, data: Path, written: object
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         engine = ScriptedEngine(LOSSES, watch=after(4, interrupt))
@@ -122,12 +121,12 @@ def test_a_resume_refuses_a_tag_that_no_sweep_has_written(
 
 
 def test_the_best_of_the_newest_two_are_read_and_of_these_data_alone(
-    store: MlflowStore, corpus: Corpus, data: Path, first: Config
+    store: MemoryStore, corpus: Corpus, data: Path, first: Config
 ) -> None:
     for seed in (1, 2):
         spec = spec_of(data, seed=seed)
         sweep_of(store, corpus, ScriptedEngine(LOSSES), spec, name=f"next-{seed}").run()
     templates = {Tag.ROLE: "sweep", Tag.TEMPLATE: "{}", Tag.CORPUS_DIGEST: corpus.digest}
-    store.client.create_run(store.experiment.id, tags=templates)
+    store.create_run("templates", templates)
     assert [one.trial for one in earlier_best(store, corpus.digest)] == ["next-2/7", "next-1/7"]
     assert earlier_best(store, "another") == ()

@@ -61,10 +61,6 @@ def test_a_trial_whose_node_dies_goes_on_from_a_copy_of_its_checkpoint_with_the_
         hear(engine, is_lost)
         assert engine.collect(doomed) == begun.folder
         again = next(slot for slot in engine.slots if slot.node == "one")
-        import numpy as np
-
-        with np.load(begun.checkpoint) as f:
-            print("CKPT", f["about"].tobytes()[:3000], begun.checkpoint.stat().st_size)
         engine.start(replace(begun, slot=again))
         heard = hear(engine, lambda slot, event: isinstance(event, Ended))
         rounds = [event for _, event in heard if isinstance(event, RoundDone)]

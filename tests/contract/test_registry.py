@@ -15,7 +15,6 @@ from mlflow.models import Model
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.export import register
-from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.reader import TrialRecord
@@ -24,6 +23,7 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import in_full
+from tests.contract.four_trials import Listening
 from tests.fakes import ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
@@ -47,14 +47,6 @@ def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> M
     return store_in(workplace("sqlite"))
 
 
-class Told(Silent):
-    def __init__(self) -> None:
-        self.lines = list[str]()
-
-    def said(self, text: str) -> None:
-        self.lines.append(text)
-
-
 def swept(store: MlflowStore, corpus: Corpus, **more: Any) -> tuple[SweepState, list[TrialRecord]]:
     """The end of a sweep, and its trials by number."""
     spec = tiny_spec(trials=len(LOSSES), **PLAIN)
@@ -70,8 +62,8 @@ def registered(store: MlflowStore, record: TrialRecord, folder: Path, model: str
 def test_the_best_trial_is_a_logged_model_with_its_alphabet(
     store: MlflowStore, corpus: Corpus, tmp_path: Path
 ) -> None:
-    told = Told()
-    _, records = swept(store, corpus, observer=told)
+    display = Listening()
+    _, records = swept(store, corpus, observer=display)
     assert [registry.logged_model_of(store, one.run_id) is not None for one in records] == [
         False, True, False,
     ]  # fmt: skip
@@ -100,7 +92,7 @@ def test_the_best_trial_is_a_logged_model_with_its_alphabet(
     needed = (tmp_path / "requirements.txt").read_text(encoding="utf-8").split()
     assert [one.partition("==")[0] for one in needed] == ["mlflow", "keras", "tensorflow", "numpy"]
     assert all(one.partition("==")[2][0].isdecimal() for one in needed)
-    assert told.lines == []
+    assert display.told == []
 
 
 def test_a_version_is_the_champion_if_it_is_better_on_the_same_targets(
@@ -162,15 +154,15 @@ def test_a_champion_of_another_program_is_left_alone(
 def test_a_sweep_outlives_a_store_that_takes_no_models(
     workplace: Callable[[str], Path], corpus: Corpus, fails: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, told = store_in(workplace("fails")), Told()
+    store, display = store_in(workplace("fails")), Listening()
 
     def fail(*given: object, **named: object) -> None:
         raise ConnectionError("no such table\nand more")
 
     monkeypatch.setattr(store.client, fails, fail)
-    state, records = swept(store, corpus, observer=told)
+    state, records = swept(store, corpus, observer=display)
     assert str(state.status) == "finished" and records[1].has_weights
-    [line] = told.lines
+    [line] = display.told
     assert line.startswith("the best model was not logged: ") and "no such table" in line
     assert store.run(state.run_id).info.status == "FINISHED"
 

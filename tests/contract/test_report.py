@@ -13,7 +13,6 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweep_result import stored_result
-from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.resume import close
 from lstm_sweep.search.policy import importance
 from lstm_sweep.search.store.faults import StoreError
@@ -21,21 +20,11 @@ from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
 from tests.conftest import run_here
-from tests.contract.sittings import go_on
+from tests.contract.four_trials import Listening
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
 AGAIN: dict[str, Any] = {"confirm_configs": 2, "confirm_seeds": 2, "halving": False}
-
-
-class Told(Silent):
-    """Keeps what people are told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def said(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.fixture
@@ -96,23 +85,6 @@ def test_a_sweep_of_few_trials_says_why_none_was_trained_again(
     assert stored_result(store, store.run(state.run_id)).omitted == ""
 
 
-def test_a_sweep_that_runs_has_a_report(store: MlflowStore, corpus: Corpus) -> None:
-    pages = []
-
-    def look(message: RoundDone) -> None:
-        if message.number == 2:
-            pages.append(Local(store.settings).report("s"))
-
-    engine = ScriptedEngine({0: [3.0, 2.0], 1: [2.5, 1.5]}, watch=look)
-    sweep_of(store, corpus, engine, tiny_spec(trials=2, **PLAIN)).run()
-    first, second = pages
-    assert first.findings.state == "running"
-    assert first.headline.startswith("s/0, which has not ended, is best so far: 3.0000 nats")
-    assert second.headline.startswith("s/0 is best so far: 2.0000 nats")
-    assert [one.state for one in second.findings.trials] == ["complete", "running"]
-    assert "lstm-sweep status s --follow" in second.html
-
-
 def test_a_trial_whose_driver_died_took_as_long_as_its_rounds(
     store: MlflowStore, corpus: Corpus
 ) -> None:
@@ -140,6 +112,8 @@ def test_a_round_of_a_trial_that_runs_is_a_gain(store: MlflowStore, corpus: Corp
     live, end = pages[1], Local(store.settings).report("s")
     for found in (live.findings, end.findings):
         assert [loss for _, loss in found.gains] == [3.0, 2.0, 1.5, 1.0]
+    assert live.findings.state == "running" and "lstm-sweep status s --follow" in live.html
+    assert [one.state for one in live.findings.trials] == ["complete", "running"]
     assert live.findings.best and live.findings.best.trial.id == "s/0"
     assert live.findings.open_leader and live.findings.open_leader.trial.id == "s/1"
     assert live.headline.startswith("s/1, which has not ended, is best so far: 1.0000 nats")
@@ -172,19 +146,6 @@ def test_a_gain_is_when_its_round_was_reported(store: MlflowStore, corpus: Corpu
     assert "last gain came after 40 s of 10 min 00 s, by s/1, which has not ended." in said
 
 
-def test_a_sweep_that_went_on_has_the_gains_of_both_sittings(
-    store: MlflowStore, corpus: Corpus, data: Path
-) -> None:
-    spec, losses = tiny_spec(data=str(data), trials=2, **PLAIN), {0: [3.0, 2.0], 1: [2.5, 1.5]}
-    with pytest.raises(KeyboardInterrupt):
-        sweep_of(store, corpus, ScriptedEngine(losses, interrupt=True), spec).run()
-    go_on(store, corpus, ScriptedEngine(losses))
-    found = Local(store.settings).report("s").findings
-    assert [loss for _, loss in found.gains] == [3.0, 2.0, 1.5]
-    times = [seconds for seconds, _ in found.gains]
-    assert times == sorted(times) and times[-1] <= found.seconds
-
-
 def test_a_sweep_that_failed_whole_has_a_report(
     store: MlflowStore, corpus: Corpus, tmp_path: Path
 ) -> None:
@@ -208,10 +169,10 @@ def test_a_report_that_cannot_be_stored_costs_nothing_else(
         keep(run_id, text, name)
 
     monkeypatch.setattr(store, "keep_text", failing)
-    told = Told()
+    display = Listening()
     spec = tiny_spec(trials=1, **PLAIN)
-    state = sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), spec, observer=told).run()
-    assert told.lines == ["no report was saved: the disk is full"]
+    state = sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), spec, observer=display).run()
+    assert display.told == ["no report was saved: the disk is full"]
     run = store.run(state.run_id)
     assert (run.info.status, run.data.tags["sweep.state"]) == ("FINISHED", "finished")
     assert not state.left_open

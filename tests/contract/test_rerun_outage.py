@@ -15,7 +15,6 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.actions.rerun import train_again
 from lstm_sweep.search.driver.lease import Lease
-from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.engines.base import SlotLost
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.store import reader
@@ -25,6 +24,7 @@ from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.trial import RoundDone, Slot
+from tests.contract.four_trials import Listening
 from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
@@ -32,11 +32,11 @@ from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 SLOT, GONE = Slot(0, core=0, node="node-0"), SlotLost("its node has left the cluster")
 
 
-class Listening(Silent):
-    """Remembers what it was told; calls `at_outage` when the store is waited for the first time."""
+class Waiting(Listening):
+    """Calls `at_outage` when the store is waited for the first time."""
 
     def __init__(self, at_outage: Callable[[], object] = lambda: None) -> None:
-        self.told: list[str] = []
+        super().__init__()
         self._at_outage = at_outage
 
     @property
@@ -45,8 +45,7 @@ class Listening(Silent):
         return [text for text in self.told if text.startswith("the store does not answer")]
 
     def said(self, text: str) -> None:
-        """Remember it."""
-        self.told.append(text)
+        super().said(text)
         if self.waits == [text]:
             self._at_outage()
 
@@ -93,7 +92,7 @@ def test_a_rerun_waits_for_a_server_that_is_down_for_a_while(
     record = one_trial(store, corpus, data)
     restart = threading.Thread(target=server.start)
     engine = ScriptedEngine(LOSSES, watch=killing(server))
-    observer = Listening(at_outage=restart.start)
+    observer = Waiting(at_outage=restart.start)
     again = train_again(store, record, engine, {}, observer=observer)
     restart.join()
     assert observer.waits
@@ -110,7 +109,7 @@ def test_ctrl_c_ends_a_rerun_whose_server_is_down_and_the_next_one_closes_its_ru
     store = MlflowStore(Settings(server.address, None, "outage", "test"))
     record = one_trial(store, corpus, data)
     engine = ScriptedEngine(LOSSES, watch=killing(server))
-    observer = Listening(at_outage=lambda: os.kill(os.getpid(), signal.SIGINT))
+    observer = Waiting(at_outage=lambda: os.kill(os.getpid(), signal.SIGINT))
     shield = Shield()
     with pytest.raises(Interrupted) as caught, shield.up():
         train_again(store, record, engine, {}, observer=observer, interrupts=shield)

@@ -19,19 +19,19 @@ from rich.console import Console
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.cli.progress import Lines
 from lstm_sweep.search.engines import worker
-from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Slot, Trial
 from tests.conftest import write_text
 from tests.fakes import ScriptedEngine
+from tests.states import job_of
 from tests.sweeps import sweep_of, tiny_spec
 
 SECRETS = {
@@ -117,14 +117,17 @@ def test_no_secret_is_shown_or_in_the_store_after_a_sweep(
 
 
 def test_no_secret_is_in_why_a_sweep_has_failed(
-    place: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, secret in SECRETS.items():
         monkeypatch.setenv(name, secret)
     spec = tiny_spec(trials=4, confirm_configs=0, max_failures=2)
     engine = Talkative({0: [2.0], 1: [2.0]})
     engine.failing = frozenset({0, 1})
-    state = sweep_of(open_store(place), corpus, engine, spec).run()
+    store = MemoryStore()
+    state = sweep_of(store, corpus, engine, spec).run()
+    assert (state.status, state.counts) == ("failed", {"error": 2})
+    assert store.run(state.run_id).info.status == "FAILED"
     assert "2 trials in a row have failed: 2 error (no login somebody ***" in state.ending
     assert "PLANTED" not in state.ending + json.dumps(SweepResult.of(state).to_dict())
 
@@ -148,9 +151,7 @@ def test_no_secret_of_an_error_leaves_a_worker(
     forked = multiprocessing.get_context("fork")
     ours, theirs = forked.Pipe()
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
-    job = Job(
-        trial=trial, slot=Slot(0), training=CorpusTraining(place, Scoring(1, 0)), folder=tmp_path
-    )
+    job = job_of(trial, Slot(0), tmp_path)
     process = forked.Process(target=worker.main, args=(job, theirs))
     process.start()
     theirs.close()
@@ -190,24 +191,6 @@ def poison(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[bytes, Pa
     yield (folder / "model.keras").read_bytes(), marker
 
 
-def test_a_network_that_would_run_code_is_not_loaded(
-    place: Path, poison: tuple[bytes, Path], capfd: pytest.CaptureFixture[str]
-) -> None:
-    engine = Poisoned({0: [3.0, 2.5], 1: [2.0, 1.0]})
-    engine.content, marker = poison
-    run_sweep(open_store(place), place, engine, io.StringIO())
-    capfd.readouterr()
-    assert main(["export", "s", "--to", "best"]) == 2
-    out, err = capfd.readouterr()
-    assert out == ""
-    [line] = err.splitlines()
-    assert line.startswith("lstm-sweep: trial s/1: its network is not loaded: ")
-    assert "expected one that lstm-sweep has trained" in line
-    assert not marker.exists()
-    assert not (place / "best").exists()
-    assert not list(place.glob(".best*"))
-
-
 def with_config(content: bytes, config: Mapping[str, object]) -> bytes:
     """A saved network with another description."""
     written = io.BytesIO()
@@ -218,8 +201,8 @@ def with_config(content: bytes, config: Mapping[str, object]) -> bytes:
     return written.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["no zip", "function", "unsafe switch"])
-def test_neither_is_what_else_was_made_up(
+@pytest.mark.parametrize("kind", ["layer of code", "no zip", "function", "unsafe switch"])
+def test_a_network_that_would_run_code_is_not_loaded(
     kind: str, place: Path, poison: tuple[bytes, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     content, marker = poison
@@ -230,6 +213,7 @@ def test_neither_is_what_else_was_made_up(
         "config": "enable_unsafe_deserialization", "registered_name": "function",
     }  # fmt: skip
     engine.content = {
+        "layer of code": content,
         "no zip": b"\x80\x04 a pickle?",
         "function": with_config(content, call | {"args": [str(marker)]}),
         "unsafe switch": with_config(content, unsafe),
@@ -237,9 +221,12 @@ def test_neither_is_what_else_was_made_up(
     run_sweep(open_store(place), place, engine, io.StringIO())
     capfd.readouterr()
     assert main(["export", "s", "--to", "best"]) == 2
-    [line] = capfd.readouterr().err.splitlines()
-    assert "its network is not loaded" in line
+    out, err = capfd.readouterr()
+    [line] = err.splitlines()
+    assert out == "" and line.startswith("lstm-sweep: trial s/1: its network is not loaded: ")
+    assert "expected one that lstm-sweep has trained" in line
     assert not marker.exists() and not (place / "best").exists()
+    assert not list(place.glob(".best*"))
 
 
 @pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt", "a/../../out.txt", "..", "a/../.."])

@@ -21,7 +21,6 @@ from lstm_sweep.search.cli.parsers import build_parser
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.values.trial import Ended, Outcome
 from tests.contract.test_commands import SAME, address, folder, place
-from tests.contract.test_every_outcome import ENDS
 from tests.fakes import ScriptedEngine
 from tests.golden.records import compare, in_lines, plain
 from tests.service_app import API, Place
@@ -98,14 +97,28 @@ def compared(home: Printed, service: Printed) -> str:
     )
 
 
+#: how each trial ends, and whether it has a loss then
+ENDS = [
+    (Outcome.COMPLETE, True),
+    (Outcome.PRUNED, True),
+    (Outcome.OUT_OF_TIME, True),
+    (Outcome.OUT_OF_TIME, False),
+    (Outcome.STOPPED, True),
+    (Outcome.STOPPED, False),
+    (Outcome.DIVERGED, True),
+    (Outcome.HUNG, True),
+    (Outcome.ERROR, False),
+    (Outcome.OUT_OF_MEMORY, False),
+]
+
+
 def test_what_mlflow_has_of_every_outcome(
     workplace: Callable[[str], Path], corpus: Corpus, data: Path
 ) -> None:
     folder = workplace("recorded")
-    ends = [*ENDS, (Outcome.OUT_OF_MEMORY, False)]
-    losses = {number: [3.0 - number / 10] if has else [] for number, (_, has) in enumerate(ends)}
-    endings = {number: Ended(outcome, "why") for number, (outcome, _) in enumerate(ends)}
-    spec = tiny_spec(data=str(data), trials=len(ends), **PLAIN)
+    losses = {number: [3.0 - number / 10] if has else [] for number, (_, has) in enumerate(ENDS)}
+    endings = {number: Ended(outcome, "why") for number, (outcome, _) in enumerate(ENDS)}
+    spec = tiny_spec(data=str(data), trials=len(ENDS), **PLAIN)
     engine = ScriptedEngine(losses, endings=endings, lose_first=1)
     sweep_of(store_in(folder), corpus, engine, spec, clock=lambda: 0.0).run()
     compare(

@@ -10,18 +10,16 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.rerun import compare
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.store import settings
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import parse_dimension
-from tests.states import with_trials
+from tests.states import job_of, with_trials
 
 
 def test_two_cuts_never_snap_to_the_same_session_end(tmp_path: Path) -> None:
@@ -107,8 +105,7 @@ def test_a_lost_attempt_does_not_count_while_the_next_one_runs() -> None:
 
 
 def _progress(trial: Trial, slot: Slot) -> TrialProgress:
-    here = Path()
-    job = Job(trial=trial, slot=slot, training=CorpusTraining(here, Scoring(1, 0)), folder=here)
+    job = job_of(trial, slot)
     return TrialProgress(trial, "run", slot, job)
 
 

@@ -14,15 +14,13 @@ import pytest
 
 from lstm_sweep._progress import NotebookTable, observer_of, page
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.cli.progress import Lines
 from lstm_sweep.search.driver.observer import SILENT
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Slot, Trial
-from tests.states import with_trials
+from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
+from tests.states import job_of, with_trials
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -61,8 +59,8 @@ def cell(monkeypatch: pytest.MonkeyPatch) -> Cell:
 def running(*losses: float, number: int = 2, ended: Ended | None = None) -> TrialProgress:
     """A trial of sweep `docs`."""
     trial = Trial(sweep="docs", number=number, config=TrialConfig(layer_size=96), seed=0)
-    slot, none = Slot(0, core=0), Path("/none")
-    job = Job(trial=trial, slot=slot, folder=none, training=CorpusTraining(none, Scoring(1, 0)))
+    slot = Slot(0, core=0)
+    job = job_of(trial, slot)
     epochs = [{"val_loss": loss} for loss in losses]
     return TrialProgress(trial, "run", slot, job, rounds=epochs, ended=ended)
 

@@ -10,14 +10,12 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.cli.progress import COMMON, PROGRESS_S, SCHEMA, JsonLines
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Slot, Trial
-from tests.states import with_trials
+from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
+from tests.states import job_of, with_trials
 from tests.unit.documents import DOCS, rows, section, text_of
 
 SLOT = Slot(0, core=0)
@@ -26,7 +24,7 @@ SLOT = Slot(0, core=0)
 def progress(*losses: float, number: int = 1, **more: Any) -> TrialProgress:
     """A trial of four epochs with these rounds."""
     trial = Trial(sweep="s", number=number, config=TrialConfig(epochs=4), seed=0)
-    job = Job(trial=trial, slot=SLOT, training=CorpusTraining(Path(), Scoring(1, 0)), folder=Path())
+    job = job_of(trial, SLOT, Path())
     rounds = [{"val_loss": loss} for loss in losses]
     made = TrialProgress(trial, f"run-{number}", SLOT, job, rounds=rounds)
     return replace(made, **more)

@@ -4,29 +4,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.cli.progress import QUIET_S, WAITING, Lines, LiveTable
 from lstm_sweep.search.cli.progress import running as slots_table
 from lstm_sweep.search.cli.tables import trials_table
 from lstm_sweep.search.cli.terminal import open_console
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Progressed, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Progressed, Slot, Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
-from tests.states import with_trials
+from tests.states import job_of, with_trials
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))
 CONFIG = TrialConfig(
@@ -46,10 +43,7 @@ def progress(
 ) -> TrialProgress:
     """A trial of `CONFIG` on the first slot."""
     trial = Trial(sweep="docs", number=number, config=CONFIG, seed=0)
-    folder = Path("/none")
-    job = Job(
-        trial=trial, slot=SLOTS[0], training=CorpusTraining(folder, Scoring(1, 0)), folder=folder
-    )
+    job = job_of(trial, SLOTS[0])
     epochs = [{"val_loss": loss} for loss in losses]
     return TrialProgress(trial, "run", SLOTS[0], job, rounds=epochs, ended=ended, seconds=seconds)
 

@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.driver.health import Reports, Watch, failing, hung
-from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import (
     RETURNED_LOSS,
     Ended,
-    Job,
     Outcome,
     Paused,
     Phase,
@@ -22,6 +18,7 @@ from lstm_sweep.search.values.trial import (
     Slot,
     Trial,
 )
+from tests.states import job_of
 
 
 def progress(
@@ -31,8 +28,7 @@ def progress(
     phase: Phase = Phase.SEARCH,
 ) -> TrialProgress:
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0, phase=phase)
-    here = Path()
-    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(here, Scoring(1, 0)), folder=here)
+    job = job_of(trial, Slot(0))
     return TrialProgress(
         trial,
         "r",
@@ -119,14 +115,25 @@ def test_a_sweep_in_which_everything_fails_should_end_with_the_most_common_reaso
     assert why.endswith("1 lost (its worker was killed by SIGKILL)")
 
 
-def test_a_success_in_between_counts() -> None:
-    assert failing([BAD, BAD, GOOD, BAD], 2) == ""
-    assert failing([GOOD, BAD, BAD], 2) != ""
+RATE = ended(Outcome.DIVERGED, "nan", Phase.LADDER)
 
 
-@pytest.mark.parametrize("outcome", [Outcome.PRUNED, Outcome.STOPPED])
-def test_a_trial_that_was_cut_short_has_not_failed(outcome: Outcome) -> None:
-    assert failing([BAD, BAD, ended(outcome)], 2) == ""
+@pytest.mark.parametrize(
+    ("trials", "fails"),
+    [
+        ([BAD, BAD, GOOD, BAD], False),
+        ([GOOD, BAD, BAD], True),
+        ([BAD, BAD, ended(Outcome.PRUNED)], False),  # one that was cut short has not failed
+        ([BAD, BAD, ended(Outcome.STOPPED)], False),
+        ([RATE] * 20, False),  # high rates of a ladder may diverge
+        ([BAD, RATE, BAD], True),
+        ([ended(Outcome.DIVERGED, "nan")] * 2, True),
+    ],
+)
+def test_a_sweep_fails_by_the_failures_after_its_last_success(
+    trials: list[TrialProgress], fails: bool
+) -> None:
+    assert bool(failing(trials, 2)) is fails
 
 
 @pytest.mark.parametrize(
@@ -141,17 +148,9 @@ def test_a_trial_under_way_that_has_a_loss_and_is_younger_than_the_failures_coun
     assert bool(failing(failed, 3, [waiting])) is fails
 
 
-def test_high_rates_of_a_ladder_may_diverge() -> None:
-    diverged = ended(Outcome.DIVERGED, "nan", Phase.LADDER)
-    assert failing([diverged] * 20, 3) == ""
-    assert failing([BAD, diverged, BAD, diverged, BAD], 3) != ""
-    assert failing([ended(Outcome.DIVERGED, "nan")] * 3, 3) != ""
-
-
 def watched(began: float = 0.0, number: int = 0) -> TrialProgress:
     trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
-    here = Path()
-    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(here, Scoring(1, 0)), folder=here)
+    job = job_of(trial, Slot(0))
     return TrialProgress(trial, f"r{number}", Slot(0), job, began=began)
 
 

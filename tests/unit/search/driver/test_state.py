@@ -1,22 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.driver.state import INTERRUPTED, ON_REQUEST, SweepState
 from lstm_sweep.search.driver.transitions import SweepClosing, after
-from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Progressed, Slot, Trial
-from tests.states import with_trials
+from lstm_sweep.search.values.trial import Ended, Outcome, Progressed, Slot, Trial
+from tests.states import job_of, with_trials
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))
 
@@ -32,10 +29,7 @@ def progress(
     """A trial on the first slot, whose config asks for four epochs."""
     config = TrialConfig(epochs=4)
     trial = Trial(sweep="s", number=number, config=config, seed=0, attempt=attempt)
-    folder = Path("/none")
-    job = Job(
-        trial=trial, slot=SLOTS[0], training=CorpusTraining(folder, Scoring(1, 0)), folder=folder
-    )
+    job = job_of(trial, SLOTS[0])
     return TrialProgress(
         trial,
         f"run-{number}",

@@ -16,18 +16,16 @@ from lstm_sweep.search.actions import references, rerun
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.driver import tasks
-from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.report.report_page import advice
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import SCHEMA, Dataset
-from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import SweepStatus
-from lstm_sweep.search.values.trial import RESULTS, Job, Objective, Phase, Slot, Trial
+from lstm_sweep.search.values.trial import RESULTS, Job, Objective, Slot, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.template.config import TemplateConfig, TemplateSpace
 from tests.fakes import ScriptedEngine
@@ -132,19 +130,6 @@ class TreeTask(Task):
         return config.to_dict()["layers"] != 1
 
 
-class Listening(ScriptedEngine):
-    """An engine that remembers what it was given to train."""
-
-    def __init__(self, losses: dict[int, list[float]]) -> None:
-        super().__init__(losses)
-        self.jobs: list[Job] = []
-
-    @override
-    def start(self, job: Job) -> None:
-        self.jobs.append(job)
-        super().start(job)
-
-
 class Growing(ScriptedEngine):
     """An engine whose trees are better with more layers, and in their last round."""
 
@@ -156,37 +141,8 @@ class Growing(ScriptedEngine):
         super().start(job)
 
 
-@pytest.fixture(scope="module")
-def engine() -> Listening:
-    return Listening(
-        {number: [0.9, 0.8 - 0.01 * number, 0.85] for number in range(SPEC.trials or 0)}
-    )
-
-
-@pytest.fixture(scope="module")
-def sweep(engine: Listening) -> Sweep:
-    store = MemoryStore()
-    sweep = Sweep(SPEC, name="trees", task=TreeTask.open(SPEC), store=store, engine=engine)
-    sweep.run()
-    return sweep
-
-
-def test_a_whole_sweep_is_run_over_it(sweep: Sweep) -> None:
-    state = sweep.state
-    assert (state.status, state.counts) == (SweepStatus.FINISHED, {"complete": SPEC.trials})
-    phases = [progress.trial.phase for progress in state.finished]
-    assert phases == [Phase.SEARCH] * 12 + [Phase.CONFIRM] * 4
-    assert state.best and state.best_loss == min(c.best_loss or 9 for c in state.finished)
-    assert state.report and len(state.report.confirmed) == 2
-
-
-# --- the same through the whole program -----------------------------------------------------------
-
-
 @pytest.fixture
-def settings(
-    workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, engine: Listening
-) -> Settings:
+def settings(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A store, for a program that knows trees and has a scripted engine."""
     monkeypatch.setattr(tasks, "KINDS", (TreeTask, *tasks.KINDS))
     monkeypatch.setattr(reader, "KINDS", (TreeTask.runs, *reader.KINDS))
@@ -198,6 +154,7 @@ def settings(
 def test_it_is_launched_listed_shown_and_resumed_as_any_other(settings: Settings) -> None:
     result = Local(settings).launch(SPEC)
     assert (result.state, result.trials) == (SweepStatus.FINISHED, {"complete": SPEC.trials})
+    assert len(result.confirmed) == 2
     [row] = Local(settings).sweeps()
     assert (row.sweep, row.trials_done) == ("trees", SPEC.trials)
 

@@ -11,19 +11,17 @@ from typing import Any
 import pytest
 import yaml
 
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.driver import own_templates
 from lstm_sweep.search.driver.template_task import TemplateTask
-from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, Phase, RoundDone, Slot
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone, Slot
 from lstm_sweep.spaces.template.template import Template
+from tests.states import job_of
 
 TEXT = """
 def data():
@@ -55,10 +53,7 @@ def policy_of(spec: SweepSpec, **changes: Any) -> Policy:
 def begun(policy: Policy) -> TrialProgress:
     trial = policy.next()
     assert trial
-    nowhere = Path()
-    job = Job(
-        trial=trial, slot=Slot(0), training=CorpusTraining(nowhere, Scoring(0, 0)), folder=nowhere
-    )
+    job = job_of(trial, Slot(0))
     progress = TrialProgress(trial, "run", Slot(0), job)
     policy.begin(progress)
     return progress
@@ -81,20 +76,6 @@ def test_a_spec_comes_back_from_its_own_words(spec: SweepSpec, file: Path) -> No
     assert "data" not in written and "size_rule" not in written
     again = yaml.safe_load(yaml.safe_dump(spec.file_content()))
     assert SweepSpec.from_mapping(again, "test") == spec
-
-
-def test_the_ladder_climbs_down_the_named_rates(spec: SweepSpec) -> None:
-    assert ladder.rates_of(spec.space) == (1.0, 0.1, 0.01, 0.001)
-    policy = policy_of(spec)
-    rates = []
-    for loss in (0.9, 0.2, 0.4):
-        progress = begun(policy)
-        assert progress.trial.phase is Phase.LADDER
-        rates.append(progress.trial.config.to_dict()["rate:6"])
-        ended(policy, progress, loss)
-    assert rates == [1, 0.1, 0.01]
-    assert policy.ladder and policy.ladder.best == 0.1
-    assert policy.space["rate:6"].values() == [0.01, 0.1, 1]
 
 
 def test_epochs_are_compared_with_epochs_and_returned_losses_are_learned(spec: SweepSpec) -> None:
