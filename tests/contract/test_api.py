@@ -16,20 +16,10 @@ from lstm_sweep.models.network.evaluation import evaluate
 from lstm_sweep.search.actions.detect import Rule, detect
 from lstm_sweep.search.actions.generate import GenerationRequest, generate, predictor_of
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.store.settings import Settings, load
+from tests.contract.four_trials import Listening
 from tests.contract.test_side_effects import nothing_changed
 from tests.sweeps import PLAIN, tiny_spec
-
-
-class Reading(Silent):
-    """Keeps the lines for people."""
-
-    def __init__(self) -> None:
-        self.lines = list[str]()
-
-    def said(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +32,18 @@ def settings(workplace: Callable[[str], Path], data: Path) -> Settings:
 
 
 def test_a_trial_is_trained_again_and_varied(settings: Settings) -> None:
-    reading = Reading()
+    reading = Listening()
     with nothing_changed():
         again = Local(settings).rerun("s/0", observer=reading)
     [first] = Local(settings).trials("s")
-    assert reading.lines == [f"training s/0 again (run {first.run_id})"]
+    assert reading.told == [f"training s/0 again (run {first.run_id})"]
     assert (again.verdict, again.epochs_compared) == ("identical", 2)
     shown = Local(settings).show(again.rerun_run_id).to_dict()
     assert (shown["phase"], shown["val_loss"]) == ("rerun", first.best_loss)
-    refused = Reading()
+    refused = Listening()
     with pytest.raises(InputError, match="sequence_length"):
         Local(settings).rerun("s/0", changes={"sequence_length": 5_000}, observer=refused)
-    assert refused.lines == []
+    assert refused.told == []
     varied = Local(settings).rerun("s/0", changes={"epochs": 1})
     assert varied.variation == {"epochs": {"was": 2, "is": 1}}
 

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.source import WORKFLOW
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.driver.report import read_findings
+from lstm_sweep.search.driver.corpus_task import CorpusTask, load_same_corpus
+from lstm_sweep.search.driver.report import _entropy, read_findings
 from lstm_sweep.search.driver.resume import close, rebuild
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store import reader
@@ -120,6 +122,23 @@ def test_a_trial_that_found_no_space_is_tried_again_when_the_sweep_goes_on(
     assert state.status == "failed"
     assert "no space left" in state.ending
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 3}
+
+
+def test_a_sweep_notes_that_its_corpus_has_ends_of_sessions_and_goes_on_with_them(
+    store: MemoryStore,
+) -> None:
+    given = tiny_spec(data="workflow-log", trials=3, **PLAIN)
+    task = CorpusTask.open(given)
+    corpus, spec = task.corpus, task.settled(given)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_of(store, corpus, ScriptedEngine(LOSSES, watch=after(3, interrupt)), spec).run()
+    run = reader.existing_sweep(store, "s")
+    assert reader.read_spec(run).ends is True
+    assert run.data.tags[Tag.CORPUS_DIGEST] == corpus.digest
+    assert _entropy(run, reader.written_spec(run)) == WORKFLOW.entropy(ends=True)
+    assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 3}
+    for record in reader.trials(store, "s"):  # as for a rerun or an export
+        assert load_same_corpus(reader.read_source(record)[0], record).alphabet.ends
 
 
 def test_a_sweep_whose_driver_died_is_closed_as_one_that_was_stopped(
