@@ -263,6 +263,16 @@ def workplace(
 
 
 @pytest.fixture(scope="session")
+def tracking_server(workplace: Callable[[str], Path]) -> Iterator[str]:
+    """The address of an MLflow server that no test kills."""
+    from tests.servers import Server
+
+    running = Server(workplace("server"))
+    yield running.start()
+    running.stop()
+
+
+@pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A text that no test changes."""
     return write_text(tmp_path_factory.mktemp("data") / "words.txt")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
-from tests.servers import Server
 from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
 #: trial 1 is the best
@@ -39,17 +38,10 @@ LOSSES = {0: [3.0, 2.5], 1: [2.0, 2.2], 2: [2.8, 2.6]}
 DAY_S = 24 * 3600.0
 
 
-@pytest.fixture(scope="module")
-def server(workplace: Callable[[str], Path]) -> Iterator[str]:
-    running = Server(workplace("server"))
-    yield running.start()
-    running.stop()
-
-
 @pytest.fixture(params=["sqlite", *in_full("server")])
 def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> MlflowStore:
     if request.param == "server":
-        address = request.getfixturevalue("server")
+        address = request.getfixturevalue("tracking_server")
         return MlflowStore(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
     folder = workplace("deletion")
     uri = f"sqlite:///{folder / 'mlflow.db'}"

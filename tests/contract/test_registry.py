@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,24 +25,16 @@ from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import in_full
 from tests.contract.four_trials import Listening
 from tests.fakes import ScriptedEngine
-from tests.servers import Server
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
 #: trial 1 is the best
 LOSSES = {0: [3.0, 2.5], 1: [2.0, 2.2], 2: [2.8, 2.6]}
 
 
-@pytest.fixture(scope="module")
-def server(workplace: Callable[[str], Path]) -> Iterator[str]:
-    running = Server(workplace("server"))
-    yield running.start()
-    running.stop()
-
-
 @pytest.fixture(params=["sqlite", *in_full("server")])
 def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> MlflowStore:
     if request.param == "server":
-        address = request.getfixturevalue("server")
+        address = request.getfixturevalue("tracking_server")
         return MlflowStore(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
     return store_in(workplace("sqlite"))
 

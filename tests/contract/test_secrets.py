@@ -50,7 +50,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
 
 
-@pytest.mark.parametrize(("uri", "from_file"), zip(ADDRESSES, itertools.cycle([False, True])))
+@pytest.mark.parametrize(
+    ("uri", "from_file"), [*zip(ADDRESSES, itertools.cycle([False, True]), strict=False)]
+)
 def test_no_command_shows_the_password_of_an_address(
     uri: str,
     from_file: bool,

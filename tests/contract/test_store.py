@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,15 +25,7 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
-from tests.servers import Server
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
-
-
-@pytest.fixture(scope="module")
-def server(workplace: Callable[[str], Path]) -> Iterator[str]:
-    running = Server(workplace("server"))
-    yield running.start()
-    running.stop()
 
 
 @pytest.fixture
@@ -46,7 +38,7 @@ def store(request: pytest.FixtureRequest) -> Store:
     if request.param == "memory":
         return MemoryStore()
     if request.param == "server":
-        address = request.getfixturevalue("server")
+        address = request.getfixturevalue("tracking_server")
         return MlflowStore(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
     return cast("MlflowStore", request.getfixturevalue("mlflow_store"))
 
