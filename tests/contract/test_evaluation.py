@@ -173,11 +173,11 @@ def after_shorter_pasts(networks: Any, config: TrialConfig, log: Split) -> NDArr
     most, length = steps_with_target(config.sequence_length), config.sequence_length
     everywhere, found = np.arange(len(log)), np.empty((len(log), ALPHABET))
     ends, window_of, steps_before = shared_windows(log, everywhere, most, length)
-    for number, end in enumerate(ends):
-        window = past(log, np.array([end]), np.arange(length, 0, -1))
-        logits = networks.every_step(window, training=False).numpy()[0]
-        own = np.flatnonzero(window_of == number)
-        found[own] = log_softmax(logits[length - 1 - steps_before[own]])
+    for first in range(0, len(ends), 200):
+        windows = past(log, np.asarray(ends[first : first + 200]), np.arange(length, 0, -1))
+        logits = networks.every_step(windows, training=False).numpy()
+        own = np.flatnonzero((window_of >= first) & (window_of < first + 200))
+        found[own] = log_softmax(logits[window_of[own] - first, length - 1 - steps_before[own]])
     return found
 
 
