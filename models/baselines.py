@@ -27,7 +27,7 @@ import math
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,11 +117,6 @@ class Followers:
             rows.append(np.where(numbers >= 0, numbers + self._firsts[lag], -1))
         return np.stack(rows, axis=1)
 
-    def cover(self, windows: NDArray[np.int32]) -> bool:
-        """Whether it was counted for all these windows."""
-        known = windows.shape[1] <= len(self._contexts)
-        return known and bool((self.rows(windows) >= 0).all())
-
 
 def _table(shape: tuple[int, int]) -> Any:
     """No counts yet: an array if it is small, which is faster, else a sparse one."""
@@ -143,25 +138,18 @@ def _find(contexts: Indices, keys: Indices) -> Indices:
     return np.where(contexts[found] == keys, found, -1)
 
 
-class Counted(Protocol):
-    """What followed the contexts of windows in training data."""
-
-    size: int
-
-    def followers(self, windows: NDArray[np.int32]) -> Followers:
-        """Counts that cover these windows."""
-        ...
-
-
 @dataclass(frozen=True)
 class NGram:
     """An n-gram model of order `window`: it knows that many symbols before the next one."""
 
     window: int
 
-    def predict(self, counts: Counted, windows: NDArray[np.int32]) -> Floats:
-        """Log-probabilities `[n, A]` of the symbols after `windows`, `<int32>[n, window]`."""
-        followers = counts.followers(windows)
+    def predict(self, counts: Counts, windows: NDArray[np.int32]) -> Floats:
+        """Log-probabilities `[n, A]` of the symbols after `windows`, `<int32>[n, window]`.
+
+        What follows their contexts has been counted (`Counts.follow`).
+        """
+        followers = counts.followers
         rows = followers.rows(windows)
         total, kinds = followers.totals[rows], followers.kinds[rows]
         divisor = np.maximum(total + kinds, 1)
@@ -174,9 +162,6 @@ class NGram:
         mixed = (mix @ followers.counts).toarray()
         mixed += left[:, :1] / counts.size
         return np.asarray(np.log(mixed, out=mixed))
-
-
-FAMILY = [NGram(order) for order in ORDERS]
 
 
 SMOOTHING = (0.001, 0.01, 0.1, 1.0)
@@ -200,8 +185,8 @@ class Counts:
         self.size = alphabet_size
         self._split = split
         self._pairs: dict[int, sparse.csr_matrix] = {}
-        self._expected: NDArray[np.int32] | None = None
-        self._followers: Followers | None = None
+        self._followed: NDArray[np.int32] | None = None
+        self.followers: Followers
 
     @cached_property
     def totals(self) -> Floats:
@@ -230,18 +215,11 @@ class Counts:
             counts += sparse.coo_matrix((np.ones(len(pair[0])), pair), shape).tocsr()
         return counts
 
-    def expect(self, windows: NDArray[np.int32]) -> None:
-        """Say for which windows, `<int32>[n, order]`, `followers` will be asked, part by part."""
-        self._expected = windows
-
-    def followers(self, windows: NDArray[np.int32]) -> Followers:
-        """What follows the contexts of `windows`, counted once for all windows of `expect`."""
-        for asked in (self._expected, windows):
-            if asked is not None and not (self._followers and self._followers.cover(windows)):
-                self._followers = None  # no two of them at a time in memory
-                self._followers = Followers(self._split, self.size, asked)
-        assert self._followers is not None
-        return self._followers
+    def follow(self, windows: NDArray[np.int32]) -> None:
+        """Count what follows the contexts of windows, `<int32>[n, order]`, into `followers`."""
+        if self._followed is None or not np.array_equal(self._followed, windows):
+            vars(self).pop("followers", None)  # no two of them at a time in memory
+            self.followers, self._followed = Followers(self._split, self.size, windows), windows
 
     def _blocks(self, lag: int) -> Iterator[tuple[Codes, Codes]]:
         """The codes `lag` before each position of the split, and those at it, block by block."""
@@ -306,7 +284,7 @@ FAMILIES: dict[str, list[Baseline]] = {
     "unigram": [NaiveBayes(0, smoothing) for smoothing in SMOOTHING],
     "markov": [MarkovChain(smoothing) for smoothing in SMOOTHING],
     "naive_bayes": [NaiveBayes(window, smoothing) for window in WINDOWS for smoothing in SMOOTHING],
-    "ngram": [*FAMILY],
+    "ngram": [NGram(order) for order in ORDERS],
 }
 
 
@@ -364,6 +342,6 @@ def _predictions(
     for begin in range(0, len(targets), EXPECTED):
         part = targets[begin : begin + EXPECTED]
         if isinstance(model, NGram):
-            counts.expect(past(split, part, np.arange(max(ORDERS), 0, -1)))
+            counts.follow(past(split, part, np.arange(max(ORDERS), 0, -1)))
         for windows, true in scoring_windows(split, part, max(1, model.window), rows):
             yield model.predict(counts, windows), true
