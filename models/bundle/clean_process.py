@@ -18,7 +18,7 @@ from lstm_sweep.models.errors import InputError
 
 #: before each program: whatever this package is installed as, it cannot be imported
 WITHOUT_US = 'import sys; sys.modules["lstm_sweep"] = None\n'
-#: source of the programs, by format
+#: source of the programs, by format, and of one that keeps the state of a network
 PROGRAMS = {
     "keras": """
 import sys, keras, numpy as np
@@ -65,66 +65,33 @@ if os.path.exists(sys.argv[1] + "/step.onnx"):
     times.append(shortest(lambda: step.run(None, one)))
 np.savez(sys.argv[3], made[0], np.array(times), *made[1:])
 """,
-}
-
-#: source of a program that keeps the state and is given one symbol after the other
-BY_SYMBOL = (
-    """
+    # logits after the last of codes `[rows, time]`, which are read one by one as the README says
+    "by_symbol": f"""
 import sys, keras, numpy as np
 model = keras.models.load_model(sys.argv[1] + "/model.keras", safe_mode=True)
 [codes] = np.load(sys.argv[2]).values()
-"""
-    + STEP
-    + """
+{STEP}
 states = None
 for column in codes.T:
     logits, states = step(column, states)
 np.savez(sys.argv[3], np.asarray(logits))
-"""
-)
+""",
+}
 
 
-def predict_by_symbol(folder: Path, codes: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Logits `<float32>[rows, alphabet]` of the symbols after `codes`, `<int32>[rows, time]`.
+def outputs(folder: Path, program: str, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Outputs of an exported network for its inputs, an array each, by one of `PROGRAMS`.
 
-    The network keeps its state from symbol to symbol, as the bundle's README says.
-
-    Raises:
-        InputError: the process could not load the network or predict.
-    """
-    [logits] = _run(BY_SYMBOL, folder, [codes])
-    return logits
-
-
-def predict(folder: Path, format: str, windows: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Logits `<float32>[rows, alphabet]` of `windows` by the network of a bundle.
+    It runs in a new process, which finds packages where this one does, also by PYTHONPATH and in
+    the user's own folder, but not in its working folder.
 
     Raises:
         InputError: the process could not load the network or predict.
-    """
-    [logits] = outputs(folder, format, [windows])
-    return logits
-
-
-def outputs(folder: Path, format: str, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Outputs of an exported network for its inputs, an array each.
-
-    Raises:
-        InputError: the process could not load the network or predict.
-    """
-    return _run(PROGRAMS[format], folder, inputs)
-
-
-def _run(program: str, folder: Path, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """What a program makes of the network of a bundle and its inputs, in a new process.
-
-    It finds packages where this process does, also by PYTHONPATH and in the user's own folder, but
-    not in its working folder.
     """
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
         given, returned = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
         np.savez(given, *inputs, allow_pickle=False)
-        command = [sys.executable, "-P", "-c", WITHOUT_US + program]
+        command = [sys.executable, "-P", "-c", WITHOUT_US + PROGRAMS[program]]
         done = subprocess.run(
             [*command, str(folder), str(given), str(returned)],
             stdin=subprocess.DEVNULL,

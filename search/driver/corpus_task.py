@@ -237,13 +237,13 @@ def _write(
             difference = max(one["max_difference"] for one in files.values())
         else:
             here = np.asarray(model.predict_on_batch(windows))
-            theirs = clean_process.predict(folder, format, windows)
+            [theirs] = clean_process.outputs(folder, format, [windows])
             difference = float(np.abs(here - theirs).max())
             if config.carried:
                 codes = np.ascontiguousarray(windows[:PARITY_STREAMS])
                 stream = cast("StreamPredictor", predictor)
                 last, _ = stream(codes, (length - 1) * len(codes) + np.arange(len(codes)), None)
-                theirs = clean_process.predict_by_symbol(folder, codes)
+                [theirs] = clean_process.outputs(folder, "by_symbol", [codes])
                 further["by_symbol"] = len(codes)
                 difference = max(difference, float(np.abs(last - theirs).max()))
     check_parity(difference)
