@@ -27,9 +27,9 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.streams import training_epoch
 from lstm_sweep.models.data.windows import (
     Indices,
-    TrainingWindows,
     scoring_targets,
     scoring_windows,
 )
@@ -140,7 +140,7 @@ class Data:
         its users do, which saves it the work of cutting windows.
         """
         full = TrialConfig(**config, offset="fixed", epochs=EPOCHS)
-        epoch = TrainingWindows(self.corpus.train, full, self.task.seed).epoch(1)
+        epoch = training_epoch(self.corpus.train, full, self.task.seed, 1)
         parts = [(b.inputs, b.targets, b.weights) for b in epoch.batches()]
         inputs, targets, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
         real = weights.reshape(len(weights), -1).any(axis=1)  # others fill up the last batch

@@ -23,7 +23,7 @@ pin()
 from lstm_sweep.models import backend  # noqa: E402
 from lstm_sweep.models.config import TrialConfig  # noqa: E402
 from lstm_sweep.models.data.corpus import Split  # noqa: E402
-from lstm_sweep.models.data.windows import TrainingWindows  # noqa: E402
+from lstm_sweep.models.data.streams import training_epoch  # noqa: E402
 from lstm_sweep.models.network import lstm, program  # noqa: E402
 
 #: rows and columns of the matrices whose product has the peak; no power of two, which is slower
@@ -41,7 +41,7 @@ def measure(task: Task) -> Answer:
         learning_rate=LEARNING_RATE,
     )
     codes = np.random.default_rng(0).integers(2, ALPHABET, SYMBOLS).astype(np.uint8)
-    windows = TrainingWindows(Split(codes, np.zeros(1, np.int64)), config, 0).epoch(1)
+    windows = training_epoch(Split(codes, np.zeros(1, np.int64)), config, 0, 1)
     begin = time.perf_counter()
     networks = lstm.build(config, ALPHABET)
     lstm.compile_for_training(networks.trained, config)

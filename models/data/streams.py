@@ -27,27 +27,19 @@ from typing_extensions import override
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import START
 from lstm_sweep.models.data.corpus import Split
-from lstm_sweep.models.data.windows import Batch, Epoch, Indices, StepWindows, TrainingWindows
+from lstm_sweep.models.data.windows import (
+    Batch,
+    Epoch,
+    Indices,
+    ManyToMany,
+    ManyToOne,
+    StepWindows,
+)
 
 #: share of the windows that begin with a state of zero by chance
 FORGOTTEN = 0.01
 #: a session of so many windows may have one more, so that its windows begin anywhere
 MANY_WINDOWS = 8
-
-
-@dataclass(frozen=True)
-class CarriedBatch(Batch):
-    """Windows of one training step, as arguments of a Keras model."""
-
-    #: 1 for windows that begin with the state of the one before, 0 for zero; `<float32>[batch]`
-    goes_on: NDArray[np.float32]
-    #: number of steps whose targets count, `<int32>[batch]`
-    counted: NDArray[np.int32]
-
-    @property
-    @override
-    def arguments(self) -> Any:
-        return [self.inputs, self.goes_on, self.counted]
 
 
 @dataclass(frozen=True)
@@ -70,26 +62,21 @@ class CarriedSteps(StepWindows):
         length = self.codes.shape[-1] - 1
         for codes, counted, goes_on in zip(self.codes, self.counted, self.goes_on, strict=True):
             counts = (np.arange(length) < counted[:, None]).astype(np.float32)
-            yield CarriedBatch(codes[:, :-1], codes[:, 1:], counts, goes_on, counted)
+            yield Batch([codes[:, :-1], goes_on, counted], codes[:, 1:], counts)
 
 
-def training_windows(split: Split, config: TrialConfig, seed: int) -> TrainingWindows:
-    """The training windows of a trial, in streams if its state is carried."""
-    kind = TrainingStreams if config.carried else TrainingWindows
-    return kind(split, config, seed)
+def training_epoch(split: Split, config: TrialConfig, seed: int, number: int) -> Epoch:
+    """The training windows of an epoch, in streams if the state is carried.
+
+    They depend on nothing else that has been drawn before.
+    """
+    rng = np.random.default_rng([seed, number])
+    if config.carried:
+        return EpochStreams(split, config, rng)
+    return (ManyToOne if config.direction == "bi" else ManyToMany)(split, config, rng)
 
 
-class TrainingStreams(TrainingWindows):
-    """The training windows of a trial whose state is carried."""
-
-    @override
-    def epoch(self, number: int) -> Epoch:
-        """The streams of epoch `number`; they depend on the seed and `number` only."""
-        rng = np.random.default_rng([self._seed, number])
-        return EpochStreams(self._split, self._config, rng)
-
-
-class EpochStreams:
+class EpochStreams(Epoch):
     """The windows of one epoch: sessions in a random order, cut into one stream for each row.
 
     Each symbol is the target of one window. The first window of a session is shorter by a random
@@ -114,14 +101,11 @@ class EpochStreams:
         #: number of the first window of each row, and of that after the last row's
         self._bounds = np.arange(self._rows + 1) * count // self._rows
         self._forgotten = rng.random(count, dtype=np.float32) < FORGOTTEN
-        #: number of training steps
         self.steps = -(-count // self._rows)
 
+    @override
     def select(self, begin: int, end: int) -> CarriedSteps:
-        """Windows of the steps from `begin` up to and without `end`.
-
-        In the last step, rows that are done have windows whose targets do not count.
-        """
+        # in the last step, rows that are done have windows whose targets do not count
         steps = np.arange(begin, end)[:, None]
         numbers = self._bounds[:-1] + steps
         used = numbers < self._bounds[1:]
@@ -138,11 +122,6 @@ class EpochStreams:
             counted=counted.astype(np.int32),
             goes_on=goes_on.astype(np.float32),
         )
-
-    def batches(self) -> Iterator[Batch]:
-        """Yield all steps, one at a time."""
-        for step in range(self.steps):
-            yield from self.select(step, step + 1).batches(every_step=True)
 
     def _codes(
         self, session: NDArray[Any], first: NDArray[Any], counted: NDArray[Any]

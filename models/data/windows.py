@@ -18,10 +18,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import START
@@ -38,21 +39,15 @@ SHORT_GROUP = 24
 SHORTEST_SHARED_OF_IDS = 15
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Windows of one training step, as arguments of a Keras model."""
 
-    #: `<int32>[batch, time]`
-    inputs: NDArray[np.int32]
+    #: `<int32>[batch, time]`; if the state is carried, with two more inputs (`CarriedSteps`)
+    inputs: Any
     #: `<int32>[batch, time]` for uni, `<int32>[batch]` for bi
     targets: NDArray[np.int32]
     #: 1 for targets that count, else 0; `<float32>`, of the shape of `targets`
     weights: NDArray[np.float32]
-
-    @property
-    def arguments(self) -> Any:
-        """What a Keras model is called with."""
-        return self.inputs
 
 
 @dataclass(frozen=True)
@@ -239,39 +234,26 @@ def scoring_windows(
         yield block[:, :-1], block[:, -1]
 
 
-class Epoch(Protocol):
+class Epoch(ABC):
     """The windows of one epoch in the order of its training steps."""
 
     #: number of training steps
     steps: int
+    #: whether each step of a window has a target
+    every_step = True
 
+    @abstractmethod
     def select(self, begin: int, end: int) -> StepWindows:
         """Windows of the steps from `begin` up to and without `end`."""
-        ...
 
     def batches(self) -> Iterator[Batch]:
         """Yield all steps, one at a time."""
-        ...
+        for step in range(self.steps):
+            yield from self.select(step, step + 1).batches(every_step=self.every_step)
 
 
-class TrainingWindows:
-    """The training windows of a trial."""
-
-    def __init__(self, split: Split, config: TrialConfig, seed: int) -> None:
-        self._split = split
-        self._config = config
-        self._seed = seed
-
-    def epoch(self, number: int) -> Epoch:
-        """The windows of epoch `number`, in an order that depends on the seed and `number` only."""
-        rng = np.random.default_rng([self._seed, number])
-        if self._config.direction == "uni":
-            return _ManyToMany(self._split, self._config, rng)
-        return _ManyToOne(self._split, self._config, rng)
-
-
-class EpochWindows(ABC):
-    """The windows of one epoch in the order of its training steps."""
+class _EpochWindows(Epoch):
+    """Windows in a random order, each of which begins with a state of zero."""
 
     def __init__(
         self, split: Split, config: TrialConfig, count: int, rng: np.random.Generator
@@ -280,15 +262,11 @@ class EpochWindows(ABC):
         self._lags = np.arange(config.sequence_length, -1, -1)
         self._order = np.arange(count, dtype=_smallest(count))
         rng.shuffle(self._order)
-        self._every_step = config.direction == "uni"
-        #: number of training steps
         self.steps = -(-count // config.batch_size)
 
+    @override
     def select(self, begin: int, end: int) -> StepWindows:
-        """Windows of the steps from `begin` up to and without `end`.
-
-        The last step of an epoch is padded with windows whose targets do not count.
-        """
+        # the last step of an epoch is padded with windows whose targets do not count
         rows = np.arange(begin * self._batch_size, end * self._batch_size)
         chosen = self._order[rows % len(self._order)].astype(np.int64)
         targets, heads, first = self._windows(chosen)
@@ -298,11 +276,6 @@ class EpochWindows(ABC):
         codes = _past(self._split, targets, heads, self._lags)
         return StepWindows(codes.reshape(*shape, length + 1), first.reshape(shape).astype(np.int32))
 
-    def batches(self) -> Iterator[Batch]:
-        """Yield all steps, one at a time."""
-        for step in range(self.steps):
-            yield from self.select(step, step + 1).batches(every_step=self._every_step)
-
     @abstractmethod
     def _windows(self, chosen: Indices) -> tuple[Indices, Indices, Indices]:
         """Positions of targets, first positions of their sessions, and first steps that count.
@@ -311,8 +284,10 @@ class EpochWindows(ABC):
         """
 
 
-class _ManyToOne(EpochWindows):
+class ManyToOne(_EpochWindows):
     """Each window has one target; targets are `stride` apart in the split."""
+
+    every_step = False
 
     def __init__(self, split: Split, config: TrialConfig, rng: np.random.Generator) -> None:
         self._stride = config.window_stride
@@ -321,12 +296,11 @@ class _ManyToOne(EpochWindows):
         super().__init__(split, config, -(-(len(split) - self._offset) // self._stride), rng)
 
     def _windows(self, chosen: Indices) -> tuple[Indices, Indices, Indices]:
-        targets, starts = self._offset + chosen * self._stride, self._split.starts
-        heads = starts[np.searchsorted(starts, targets, side="right") - 1]
-        return targets, heads, np.full(len(chosen), len(self._lags) - 2)
+        targets = self._offset + chosen * self._stride
+        return targets, self._split.heads(targets), np.full(len(chosen), len(self._lags) - 2)
 
 
-class _ManyToMany(EpochWindows):
+class ManyToMany(_EpochWindows):
     """Each step of a window has a target.
 
     In a session the last targets of windows are `stride` apart, and the first of them is below

@@ -83,7 +83,7 @@ class StepwiseProgram(StepProgram):
         model, losses, weights = self._networks.trained, list[float](), list[float]()
         for batch in windows.batches(every_step=self._config.direction == "uni"):
             model.reset_metrics()
-            loss = model.train_on_batch(batch.arguments, batch.targets, sample_weight=batch.weights)
+            loss = model.train_on_batch(batch.inputs, batch.targets, sample_weight=batch.weights)
             losses.append(float(loss))
             weights.append(float(batch.weights.sum()))
             self._average()

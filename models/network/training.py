@@ -20,7 +20,7 @@ from lstm_sweep.models import backend
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.cpu.program_types import Networks, Program
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.data.streams import training_windows
+from lstm_sweep.models.data.streams import training_epoch
 from lstm_sweep.models.data.windows import Epoch, Indices
 from lstm_sweep.models.network import checkpoint, lstm
 from lstm_sweep.models.network.checkpoint import Checkpoint, CheckpointSettings, NetworkFile
@@ -173,7 +173,7 @@ class _Training:
         self._checkpointer = _Checkpointer(self._networks, checkpoints, identity, clock)
         self._program = program_of(self._networks, config, seed, graphs)
         self._predictor = predictor_of(self._program, config)
-        self._windows = training_windows(corpus.train, config, seed)
+        self._seed = seed
         self._epoch: tuple[int, Epoch] | None = None
         #: steps of the epochs so far, if they are counted
         self._epoch_steps: list[int] = []
@@ -272,14 +272,17 @@ class _Training:
         """Steps of all epochs before that of a part."""
         known = self._epoch_steps
         while len(known) < part.epoch - 1:
-            known.append(self._windows.epoch(len(known) + 1).steps)
+            known.append(self._epoch_windows(len(known) + 1).steps)
         return sum(known[: part.epoch - 1])
 
     def _windows_of(self, epoch: int) -> Epoch:
         """The windows of an epoch, which are kept from one of its rounds to the next."""
         if self._epoch is None or self._epoch[0] != epoch:
-            self._epoch = epoch, self._windows.epoch(epoch)
+            self._epoch = epoch, self._epoch_windows(epoch)
         return self._epoch[1]
+
+    def _epoch_windows(self, epoch: int) -> Epoch:
+        return training_epoch(self._corpus.train, self._config, self._seed, epoch)
 
 
 class _Checkpointer:

@@ -19,7 +19,7 @@ from lstm_sweep.models.data import streams
 from lstm_sweep.models.data.alphabet import START, Alphabet
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.streams import training_windows
+from lstm_sweep.models.data.streams import training_epoch
 from lstm_sweep.models.scoring import log_softmax
 from lstm_sweep.search.cli import main
 from tests.conftest import in_full, write_text
@@ -54,7 +54,7 @@ def trained(program_of: Callable[[Any], Any], config: TrialConfig) -> list[Any]:
     networks = networks_of(config)
     program = program_of(networks)
     split = split_of([50, 3, 1, 20, 6, 80])
-    epoch = training_windows(type(split)(split.codes % 8 + 2, split.starts), config, 1).epoch(1)
+    epoch = training_epoch(type(split)(split.codes % 8 + 2, split.starts), config, 1, 1)
     half = epoch.steps // 2
     results = [
         *program.train(epoch.select(0, half)),
@@ -132,7 +132,7 @@ def test_a_session_is_trained_on_as_if_it_were_read_at_once(
         expected -= float(log_softmax(logits)[np.arange(len(codes)), codes].sum())
     shorter = 0
     for number in range(1, 4):
-        epoch = training_windows(split, config, 1).epoch(number)
+        epoch = training_epoch(split, config, 1, number)
         windows: Any = epoch.select(0, epoch.steps)
         shorter += int((windows.counted[:-1] < 6)[windows.goes_on[1:] == 1].sum())
         means, counts = chosen.train(windows)
@@ -264,7 +264,7 @@ def test_the_programs_of_the_readme_run_with_plain_keras(bundled: Path) -> None:
     shown = [float(line.split()[-1]) for line in printed.getvalue().splitlines()]
     assert shown[5:] == pytest.approx(chances.tolist(), abs=1e-4)
     codes = np.array([[START, *past]], np.int32)
-    theirs = clean_process.predict_by_symbol(bundled, codes)
+    [theirs] = clean_process.outputs(bundled, "by_symbol", [codes])
     np.testing.assert_allclose(theirs[0], logits, atol=1e-5)
 
 

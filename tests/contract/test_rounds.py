@@ -148,9 +148,9 @@ def test_a_few_high_losses_in_a_short_round_are_no_divergence(
 
 
 def steps_of(corpus: Corpus, epoch: int = 1) -> int:
-    from lstm_sweep.models.data.windows import TrainingWindows
+    from lstm_sweep.models.data.streams import training_epoch
 
-    return TrainingWindows(corpus.train, CONFIG, 3).epoch(epoch).steps
+    return training_epoch(corpus.train, CONFIG, 3, epoch).steps
 
 
 @pytest.mark.parametrize("share", [0.5, *in_full(0.25, 0.9)])

@@ -17,7 +17,8 @@ import pytest
 from lstm_sweep.models.config import OPTIMIZERS, TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.windows import Scoring, StepWindows, TrainingWindows, scoring_targets
+from lstm_sweep.models.data.streams import training_epoch
+from lstm_sweep.models.data.windows import Scoring, StepWindows, scoring_targets
 from tests.conftest import in_full, write_text
 
 CONFIG = TrialConfig(
@@ -136,7 +137,7 @@ def test_one_step_moves_every_weight(corpus: Corpus, direction: str) -> None:
     config = CONFIG.evolve(direction=direction, embedding_size=4)
     networks, program = program_of(config, len(corpus.alphabet))
     before = networks.trained.get_weights()
-    program.train(TrainingWindows(corpus.train, config, seed=0).epoch(1).select(0, 1))
+    program.train(training_epoch(corpus.train, config, 0, 1).select(0, 1))
     program.sync()
     weights = zip(before, networks.trained.get_weights(), networks.trained.weights, strict=True)
     for old, new, variable in weights:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import START
 from lstm_sweep.models.data.corpus import Split
-from lstm_sweep.models.data.windows import Batch, TrainingWindows
+from lstm_sweep.models.data.streams import training_epoch
+from lstm_sweep.models.data.windows import Batch
 
 #: the code of a split's first symbol, see `split_of`
 FIRST = 2
@@ -36,7 +37,7 @@ def past_of(sizes: list[int], length: int) -> dict[int, list[int]]:
 
 
 def batches_of(sizes: list[int], config: TrialConfig, seed: int, epoch: int) -> list[Batch]:
-    return list(TrainingWindows(split_of(sizes), config, seed).epoch(epoch).batches())
+    return list(training_epoch(split_of(sizes), config, seed, epoch).batches())
 
 
 def weighed(batches: list[Batch]) -> Iterator[tuple[int, float]]:

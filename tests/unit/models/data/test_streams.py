@@ -15,7 +15,7 @@ from lstm_sweep.models.data.streams import (
     CarriedSteps,
     EpochStreams,
     scoring_blocks,
-    training_windows,
+    training_epoch,
 )
 from tests.unit.models.data.splits import FIRST, epochs, offsets, past_of, seeds, sessions, split_of
 
@@ -33,7 +33,7 @@ long_sessions = st.lists(st.integers(1, 150), min_size=1, max_size=5)
 def streams_of(
     sizes: list[int], config: TrialConfig, seed: int, epoch: int = 1
 ) -> tuple[EpochStreams, CarriedSteps]:
-    drawn = training_windows(split_of(sizes), config, seed).epoch(epoch)
+    drawn = training_epoch(split_of(sizes), config, seed, epoch)
     assert isinstance(drawn, EpochStreams)
     return drawn, drawn.select(0, drawn.steps)
 

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import START, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
+from lstm_sweep.models.data.streams import training_epoch
 from lstm_sweep.models.data.windows import (
     Batch,
     Scoring,
     Stages,
-    TrainingWindows,
     scoring_targets,
     scoring_windows,
     shared_windows,
@@ -97,7 +97,7 @@ def test_the_targets_of_bi_lie_a_stride_apart(
 
 @given(sessions, any_config, seeds)
 def test_all_batches_have_one_shape(sizes: list[int], config: TrialConfig, seed: int) -> None:
-    drawn = TrainingWindows(split_of(sizes), config, seed).epoch(1)
+    drawn = training_epoch(split_of(sizes), config, seed, 1)
     seen = list(drawn.batches())
     window = (config.batch_size, config.sequence_length)
     target = window if config.direction == "uni" else window[:1]
@@ -109,17 +109,6 @@ def test_all_batches_have_one_shape(sizes: list[int], config: TrialConfig, seed:
 
 def arrays(batches: list[Batch]) -> list[Any]:
     return [[b.inputs.tolist(), b.targets.tolist(), b.weights.tolist()] for b in batches]
-
-
-@given(sessions, any_config, seeds, epochs)
-def test_the_windows_of_an_epoch_depend_on_seed_and_number_alone(
-    sizes: list[int], config: TrialConfig, seed: int, epoch: int
-) -> None:
-    fresh = batches_of(sizes, config, seed, epoch)
-    used = TrainingWindows(split_of(sizes), config, seed)
-    for earlier in (epoch + 1, 1):
-        list(used.epoch(earlier).batches())
-    assert arrays(list(used.epoch(epoch).batches())) == arrays(fresh)
 
 
 @pytest.mark.parametrize("direction", ["uni", "bi"])
@@ -168,10 +157,10 @@ def test_each_session_has_an_offset_of_its_own() -> None:
 def test_steps_cut_together_are_those_cut_one_by_one(
     sizes: list[int], config: TrialConfig, seed: int, data: st.DataObject
 ) -> None:
-    drawn = TrainingWindows(split_of(sizes), config, seed).epoch(1)
+    drawn = training_epoch(split_of(sizes), config, seed, 1)
     begin = data.draw(st.integers(0, drawn.steps - 1))
     end = data.draw(st.integers(begin + 1, drawn.steps))
-    together = drawn.select(begin, end).batches(every_step=config.direction == "uni")
+    together = drawn.select(begin, end).batches(every_step=drawn.every_step)
     assert arrays(list(together)) == arrays(list(drawn.batches())[begin:end])
 
 
@@ -182,7 +171,8 @@ from pathlib import Path
 import numpy as np
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.data.windows import TrainingWindows, scoring_targets, scoring_windows
+from lstm_sweep.models.data.streams import training_epoch
+from lstm_sweep.models.data.windows import scoring_targets, scoring_windows
 
 STATUS = Path("/proc/self/status")
 if not STATUS.exists():
@@ -198,7 +188,7 @@ direction = sys.argv[2]
 before = own()
 corpus = Corpus.open(Path(sys.argv[1]))
 config = TrialConfig(direction=direction, sequence_length=80)
-epoch = TrainingWindows(corpus.train, config, 0).epoch(1)
+epoch = training_epoch(corpus.train, config, 0, 1)
 seen = sum(int((epoch.select(step, step + 10).codes > 1).sum()) for step in range(0, 200, 10))
 targets = scoring_targets(corpus.validation, 1000, 0)
 blocks = list(scoring_windows(corpus.validation, targets, 80, 256))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.corpus import Split
-from lstm_sweep.models.data.windows import TrainingWindows, usual_adjacent
+from lstm_sweep.models.data.streams import training_epoch
+from lstm_sweep.models.data.windows import usual_adjacent
 from lstm_sweep.models.size import SizeRule, parameters
 from lstm_sweep.search.policy.cost import (
     PRIOR,
@@ -230,7 +231,7 @@ def test_no_config_of_a_space_has_fewer_steps(space: Space, symbols: int) -> Non
     for seed in range(5):
         config = as_lstm_config(space.sample(np.random.default_rng(seed)))
         assert steps_per_epoch(config, DataSize(symbols, 9, 0)) >= least
-        assert TrainingWindows(split, config, seed).epoch(1).steps >= least
+        assert training_epoch(split, config, seed, 1).steps >= least
 
 
 @pytest.mark.parametrize(
