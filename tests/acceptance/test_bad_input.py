@@ -228,40 +228,6 @@ def test_bad_input_gets_one_clear_line(
     refuse(typed, named, folder, capsys)
 
 
-@pytest.mark.parametrize(
-    ("typed", "named"),
-    [
-        (["trials", "x"], ["sweep 'x'", "no such sweep", "mlflow.db", "sweeps: none"]),
-        (["stop", "x"], ["sweep 'x'", "no such sweep", "mlflow.db", "sweeps: none"]),
-        (["resume", "x"], ["sweep 'x'", "no such sweep", "mlflow.db", "sweeps: none"]),
-        (["show", "x/1"], ["trial 'x/1'", "no such trial", "sweeps: none"]),
-        (["rerun", "0123abcd"], ["trial '0123abcd'", "SWEEP/NUMBER", "the ID of a trial's run"]),
-        (["export", "x", "--to", "new"], ["trial 'x'", "SWEEP/NUMBER"]),
-    ],
-    ids=lambda part: part[0],
-)
-def test_a_name_that_the_store_does_not_have_gets_one_clear_line(
-    typed: list[str],
-    named: list[str],
-    tmp_path: Path,
-    empty_database: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    assert main(typed) == 2
-    err = capsys.readouterr().err
-    assert len(err.splitlines()) == 1
-    for part in ("lstm-sweep: ", *named):
-        assert part in err
-    assert {path.name for path in tmp_path.iterdir()} <= {
-        "mlflow.db",
-        "mlflow.db-wal",
-        "mlflow.db-shm",
-    }
-
-
 def test_a_port_that_is_taken_gets_one_clear_line(
     tmp_path: Path,
     empty_database: Path,

@@ -80,44 +80,7 @@ def test_the_best_trial_is_never_below_one_who_knows_the_process(searched: Swept
     assert searched.done.json["baselines"] == pytest.approx(scored), "the same targets for all"
     loss = searched.done.json["best"]["val_loss"]
     assert known[targets].mean() - 0.002 < loss < 1.05 * ENTROPY
-
-
-def test_the_baselines_are_worse(searched: Swept) -> None:
-    best = searched.done.json["best"]["val_loss"]
-    assert all(loss > best for loss in searched.done.json["baselines"].values())
-
-
-def test_learning_rates_come_first_then_the_search_then_further_seeds(
-    rows: list[dict[str, Any]],
-) -> None:
-    phases = [row["phase"] for row in sorted(rows, key=lambda row: int(row["trial"][2:]))]
-    assert phases == sorted(phases, key=["ladder", "search", "confirm"].index)
-    assert set(phases) == {"ladder", "search", "confirm"}
-    ladder = [row["config"]["learning_rate"] for row in rows if row["phase"] == "ladder"]
-    assert sorted(ladder, reverse=True)[:2] == [1.0, 0.1]
-    networks = {
-        (r["config"]["layers"], r["config"]["layer_size"]) for r in rows if r["phase"] == "ladder"
-    }
-    assert networks == {(1, 48)}
-
-
-def test_the_search_tries_rates_between_the_neighbours_of_the_best_one(
-    searched: Swept, rows: list[dict[str, Any]]
-) -> None:
-    best = _evidence(searched)["ladder"]["best"]
-    searched_rates = {row["config"]["learning_rate"] for row in rows if row["phase"] == "search"}
-    assert all(best / 50 < rate < best * 10 for rate in searched_rates)
-    assert not searched_rates <= {1, 0.1, 0.01, 0.001}
-
-
-def test_a_config_is_trained_again_only_to_confirm_it_with_other_seeds(
-    rows: list[dict[str, Any]],
-) -> None:
-    first = [json.dumps(row["config"]) for row in rows if row["phase"] != "confirm"]
-    again = [row for row in rows if row["phase"] == "confirm"]
-    assert len(set(first)) == len(first)
-    assert again and all(json.dumps(row["config"]) in first for row in again)
-    assert len({row["seed"] for row in rows}) == len(rows)
+    assert all(baseline > loss for baseline in scored.values())
 
 
 def test_trials_that_fall_behind_are_pruned_and_say_why(

@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.driver.observer import Silent
-from lstm_sweep.search.engines.local import LocalEngine
-from lstm_sweep.search.store import reader
-from lstm_sweep.search.values.progress import ranked
-from lstm_sweep.search.values.trial import Slot
 from tests.cases import BUNDLE, LIBRARY_NOISE, Place, Swept, SweptCase, sweep_first
 from tests.conftest import (
     TINY,
-    processes_of_group,
     run_here,
     start_program,
     wait_until,
     write_text,
 )
-from tests.launcher import Started
-from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
 
 @pytest.fixture(scope="module")
@@ -184,14 +173,6 @@ def test_onnx_files_are_written_beside_and_predict_the_same(
     assert (len(predictions), heavy) == (5, "[]"), loaded.stderr[-2000:]
 
 
-def test_an_export_does_not_touch_a_folder_that_is_taken(swept: Swept, tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("mine")
-    done = swept.place.read("export", "first", "--to", tmp_path)
-    assert (done.code, done.out) == (2, "")
-    assert "expected a new or an empty folder" in done.err
-    assert (tmp_path / "mine.txt").read_text() == "mine"
-
-
 def test_the_same_seed_gives_the_same_sweep(swept: Swept, workplace: Callable[[str], Path]) -> None:
     folder = workplace("again")
     write_text(folder / "words.txt")
@@ -244,77 +225,6 @@ def test_the_alphabet_of_an_exported_model_is_of_event_ids(of_ids: Swept) -> Non
     alphabet = json.loads(text)
     assert alphabet["kind"] == "ids"
     assert alphabet["symbols"][:3] == [0, 7, 14]
-
-
-@pytest.fixture
-def long_sweep(workplace: Callable[[str], Path]) -> Iterator[tuple[Path, Started]]:
-    folder = workplace("long")
-    write_text(folder / "words.txt")
-    tiny = [part if part != "2" or TINY[i - 1] != "--epochs" else "1000" for i, part in
-            enumerate(TINY)]  # fmt: skip
-    launch = ("launch", "--data", "words.txt", "--name", "long", "--json")
-    process = start_program(*launch, *tiny, cwd=folder)
-    yield folder, process
-    process.kill()
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_a_sweep_that_can_be_looked_at(
-    long_sweep: tuple[Path, Started], number: signal.Signals
-) -> None:
-    folder, process = long_sweep
-    wait_until(lambda: _epochs_logged(folder) >= 3, process)
-    os.killpg(process.pid, number)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert json.loads(out)["state"] == "interrupted"
-    rows = run_here("trials", "long", "--json", cwd=folder).json
-    for row in rows:
-        assert row["status"] == ("KILLED" if row["val_loss"] is None else "FINISHED")
-    assert {row["outcome"] for row in rows} == {"stopped"}
-    assert any(row["val_loss"] is not None for row in rows)
-    assert processes_of_group(process.pid) == []
-
-
-def _epochs_logged(folder: Path) -> int:
-    import sqlite3
-
-    connection = sqlite3.connect(folder / "mlflow.db")
-    try:
-        query = "select count(*) from metrics where key = 'val_accuracy' and step > 0"
-        return int(connection.execute(query).fetchone()[0])
-    finally:
-        connection.close()
-
-
-class Hours(Silent):
-    """A display with a clock: hours pass once a trial has told of an epoch."""
-
-    def __init__(self) -> None:
-        self.passed = 0.0
-
-    def update(self, state: Any) -> None:
-        """Look at the trials under way."""
-        if any(progress.rounds for progress in state.running.values()):
-            self.passed = 7200.0
-
-    def clock(self) -> float:
-        """Seconds."""
-        return time.monotonic() + self.passed
-
-
-def test_a_sweep_that_is_out_of_time_ends_with_what_it_has(
-    workplace: Callable[[str], Path], corpus: Corpus, data: Path
-) -> None:
-    store, hours = store_in(workplace("minutes")), Hours()
-    spec = tiny_spec(data=str(data), minutes=60, epochs=100_000, **PLAIN)
-    engine = LocalEngine((Slot(0),))
-    state = sweep_of(store, corpus, engine, spec, observer=hours, clock=hours.clock).run()
-    assert (state.status, state.counts) == ("finished", {"out_of_time": 1})
-    [record] = ranked(reader.trials(store, "s"))
-    assert (record.outcome, record.status) == ("out_of_time", "FINISHED")
-    assert record.best_loss
 
 
 def test_a_sweep_without_a_result_says_so(workplace: Callable[[str], Path]) -> None:

@@ -69,42 +69,33 @@ class Noting(ScriptedEngine):
                 message.metrics["round_seconds"] = 1.0
 
 
-def test_trials_wait_and_go_on_in_one_run_each(data: Path, corpus: Corpus) -> None:
-    store, engine = MemoryStore(), Noting(CURVES)
-    state = sweep_of(store, corpus, engine, spec_of(data)).run()
-    assert engine.started.count(0) > 1, "the leader has waited for others, and gone on"
-    assert {1, 2, 3} <= set(engine.started)
-    records = reader.trials(store, "s")
-    assert [(one.trial.number, one.trial.attempt) for one in records] == [(n, 1) for n in range(4)]
-    assert {one.status for one in records} == {"FINISHED"}
-    assert [one.outcome for one in records] == ["complete", "pruned", "pruned", "pruned"]
-    assert state.counts == {"complete": 1, "pruned": 3} and not state.paused
-    for record in records:
-        seen = store.history(record.run_id, "val_loss")
-        assert list(seen.values()) == CURVES[record.trial.number][: len(seen)]
-        assert [*seen] == [*range(1, len(seen) + 1)]
-    assert records[0].epochs == EPOCHS
-    assert records[1].reason == "it waited at epoch 3: loss 3.9800, number 2 of 2 there"
-
-
-def test_a_trial_that_waits_is_scheduled(data: Path, corpus: Corpus) -> None:
-    store = MemoryStore()
+def test_trials_wait_scheduled_and_go_on_in_one_run_each(data: Path, corpus: Corpus) -> None:
+    store, display = MemoryStore(), Listening()
     seen: list[tuple[str, str]] = []
     counts: dict[str, int] = {}
-    display = Listening()
 
     def look() -> None:
         seen.extend((one.status, one.tags.get(Tag.PAUSED, "")) for one in reader.trials(store, "s"))
         counts.update(states(store))
 
     engine = Noting(CURVES, watch=after(5, look))
-    sweep_of(store, corpus, engine, spec_of(data), observer=display).run()
+    state = sweep_of(store, corpus, engine, spec_of(data), observer=display).run()
     assert counts == {"running": 1, "paused": 1}
+    assert seen == [("SCHEDULED", "at epoch 3: loss 2.9800, number 1 of 1 there"), ("RUNNING", "")]
     assert not [line for line in display.told if "waits" in line]  # displays see it in the state
-    assert ("SCHEDULED", "at epoch 3: loss 2.9800, number 1 of 1 there") in seen
-    assert ("RUNNING", "") in seen
-    leader = reader.trials(store, "s")[0]
-    assert (leader.outcome, leader.tags[Tag.PAUSED]) == ("complete", "")
+    assert engine.started.count(0) > 1, "the leader has waited for others, and gone on"
+    assert {1, 2, 3} <= set(engine.started)
+    records = reader.trials(store, "s")
+    assert [(one.trial.number, one.trial.attempt) for one in records] == [(n, 1) for n in range(4)]
+    assert {one.status for one in records} == {"FINISHED"} and records[0].tags[Tag.PAUSED] == ""
+    assert [one.outcome for one in records] == ["complete", "pruned", "pruned", "pruned"]
+    assert state.counts == {"complete": 1, "pruned": 3} and not state.paused
+    for record in records:
+        losses_seen = store.history(record.run_id, "val_loss")
+        assert list(losses_seen.values()) == CURVES[record.trial.number][: len(losses_seen)]
+        assert [*losses_seen] == [*range(1, len(losses_seen) + 1)]
+    assert records[0].epochs == EPOCHS
+    assert records[1].reason == "it waited at epoch 3: loss 3.9800, number 2 of 2 there"
 
 
 @pytest.fixture
