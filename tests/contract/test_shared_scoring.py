@@ -19,10 +19,11 @@ from lstm_sweep.search.actions import generate
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.spaces.space import with_settings
+from tests.conftest import in_full
 from tests.sweeps import PLAIN, tiny_spec
 
 
-@pytest.mark.parametrize("adjacent", [24, 1])
+@pytest.mark.parametrize("adjacent", [24, *in_full(1)])
 def test_losses_are_those_of_shared_windows_if_targets_are_side_by_side(
     workplace: Callable[[str], Path], data: Path, tmp_path: Path, adjacent: int
 ) -> None:
