@@ -153,18 +153,6 @@ def test_whole_windows_are_read_once_in_calls_of_one_shape(
     assert len(shapes) <= 3 * -(-len(log) // 72)
 
 
-def test_windows_that_share_little_are_not_read_in_parts() -> None:
-    text, config = text_of(300), CONFIG.evolve(sequence_length=40)
-    _, (program, _) = programs(config, ALPHABET)
-
-    def never(*_: Any) -> Any:
-        raise AssertionError
-
-    reader = WindowReader(program.logits, never, never)
-    expected = whole(program.logits, config, text)
-    np.testing.assert_allclose(predicted(reader, config, text), expected, atol=1e-5)
-
-
 def after_shorter_pasts(networks: Any, config: TrialConfig, log: Split) -> NDArray[np.float64]:
     """Log-probabilities at each place, of Keras's layers in the shared windows, one by one."""
     from lstm_sweep.models.data.windows import past, shared_windows
@@ -205,25 +193,6 @@ def test_targets_side_by_side_are_predicted_in_the_last_steps_of_a_window(
     monkeypatch.setattr(evaluation, "SCORING_ROWS", 10)
     found = predicted(predictor_of(fast, config), config, long_log, share_windows=True)
     np.testing.assert_allclose(found, expected, atol=1e-4)
-
-
-def test_in_windows_that_share_little_they_are_read_once() -> None:
-    from lstm_sweep.models.network.program import predictor_of
-
-    text, config = text_of(600), CONFIG.evolve(sequence_length=40)
-    _, (program, networks) = programs(config, ALPHABET)
-    predictor = predictor_of(program, config)
-    assert isinstance(predictor, WindowReader)
-    read = list[int]()
-
-    def counted(windows: Any, count: int) -> Any:
-        assert count == 5
-        read.append(len(windows))
-        return predictor.last_logits(windows, count)
-
-    found = predicted(replace(predictor, last_logits=counted), config, text, share_windows=True)
-    np.testing.assert_allclose(found, after_shorter_pasts(networks, config, text), atol=1e-4)
-    assert read == [41 + 112], "all windows in one call, without rows that are not needed"
 
 
 def test_both_directions_see_whole_windows(log: Split) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -88,27 +86,6 @@ def test_keras_reads_each_file_with_its_weights(tmp_path: Path, config: TrialCon
         np.testing.assert_array_equal(loaded.predict_on_batch(windows), expected)
     assert counted.saved == 2
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
-
-
-def test_the_file_is_what_keras_writes_but_for_its_date(tmp_path: Path) -> None:
-    model = network(CONFIG)
-    file = NetworkFile(model, tmp_path / "own.keras")
-    for seed in range(3):
-        trained(model, seed)
-        file.write(seed)
-    model.save(tmp_path / "keras.keras")
-    with (
-        zipfile.ZipFile(tmp_path / "own.keras") as own,
-        zipfile.ZipFile(tmp_path / "keras.keras") as other,
-    ):
-        assert own.testzip() is None
-        assert own.namelist() == other.namelist()
-        for name in own.namelist():
-            if name == "metadata.json":
-                abouts = [json.loads(one.read(name)) for one in (own, other)]
-                assert abouts[0]["keras_version"] == abouts[1]["keras_version"]
-            else:
-                assert own.read(name) == other.read(name), name
 
 
 def test_keras_writes_again_where_weights_were_the_same(tmp_path: Path) -> None:

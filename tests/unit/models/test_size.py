@@ -77,15 +77,6 @@ def test_two_million_symbols_ask_for_as_large_a_network_as_a_billion_do() -> Non
     assert rule.bounds(2 * 10**6) == (2e5, 2e7) and rule.bounds(10**9) == (2e5, 1e10)
 
 
-def test_a_verdict_gives_its_numbers() -> None:
-    verdict = SizeRule().judge(TrialConfig(layers=1, layer_size=512), 3000, 2_000_000)
-    # the layer, and an output of (512 + 1) * 3000
-    assert verdict.parameters == 7_194_624 + 1_539_000
-    assert verdict.symbols == 2_000_000
-    assert verdict.ratio == pytest.approx(4.366812)
-    assert verdict.reason.startswith("8,733,624 parameters for 2,000,000 training symbols, 4.37 ")
-
-
 @pytest.mark.parametrize(("low", "high"), [(2, 1), (-1, 1), (math.nan, 1), (0, math.nan)])
 def test_a_size_rule_with_wrong_bounds_is_refused(low: float, high: float) -> None:
     with pytest.raises(InputError, match=r"size rule from .* expected 0 <= low <= high"):

@@ -204,11 +204,6 @@ def test_a_cut_snaps_to_a_session_end_nearby(tmp_path: Path, first: int, expecte
     assert symbols_of(corpus) == list(whole)
 
 
-def test_both_cuts_snap(tmp_path: Path) -> None:
-    files = {"a": "ab" * 39, "b": "ab" * 7, "c": "ba" * 4}
-    assert sizes_of(load_files(tmp_path, files, "chars")) == [78, 14, 8]
-
-
 def test_a_session_that_is_cut_is_one_in_each_part(tmp_path: Path) -> None:
     corpus = load_files(tmp_path, {"a": "ab" * 20, "b": "ab" * 30}, "chars")
     starts = [split.starts.tolist() for split in corpus.splits().values()]

@@ -111,13 +111,6 @@ def test_windows_of_a_long_session_begin_elsewhere_in_each_epoch(
     assert (len(first) > 10) is different
 
 
-def test_all_rows_have_about_as_many_windows() -> None:
-    config = TrialConfig(state="carried", sequence_length=10, batch_size=64)
-    drawn, steps = streams_of([10] * 65, config, 0)
-    assert drawn.steps == 2
-    assert (steps.counted[0] == 10).all()
-
-
 def read(
     sizes: list[int], targets: list[int], steps: int, rows: int, run_up: int
 ) -> dict[int, list[int]]:
