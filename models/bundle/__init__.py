@@ -1,1 +1,1 @@
-"""Exported models: format, generation, anomalies."""
+"""Exported models: format, checks, serving, generation."""

@@ -1,4 +1,4 @@
-"""Predictions of a network at chosen places of a split, and its scores there."""
+"""Predictions of a network at places of a split, its scores there, and what surprises it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from lstm_sweep.models.cpu.program_types import (
     WindowReader,
     last_logits,
 )
+from lstm_sweep.models.data.alphabet import PREDICTED
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.streams import RUN_UP, scoring_blocks
 from lstm_sweep.models.data.windows import (
@@ -204,3 +205,48 @@ def _in_streams(
         if len(block.numbers):
             true = split.codes[targets[block.numbers]].astype(np.int32)
             yield Predicted(log_softmax(logits), true, block.numbers)
+
+
+def judge(
+    predictor: Predictor, config: TrialConfig, alphabet: int, split: Split
+) -> tuple[Floats, Indices]:
+    """Score each symbol of a split, given those before it in its session.
+
+    `alphabet` is the size with reserved codes.
+
+    Returns:
+        Negative log-probabilities of the symbols in nats, `<float64>[symbols]`, and the number of
+        symbols that are more likely, `<int64>[symbols]`. For an unknown symbol, that is the number
+        of all symbols.
+    """
+    surprise, rank = np.empty(len(split)), np.empty(len(split), np.int64)
+    everywhere = np.arange(len(split))
+    for found, true, numbers in predictions(predictor, config, alphabet, split, everywhere):
+        own = found[np.arange(len(true)), true]
+        likelier = (found[:, PREDICTED:] > own[:, None]).sum(axis=1)
+        surprise[numbers] = -own
+        rank[numbers] = np.where(true < PREDICTED, alphabet - PREDICTED, likelier)
+    return surprise, rank
+
+
+def likeliest(
+    predictor: Predictor,
+    config: TrialConfig,
+    alphabet: int,
+    split: Split,
+    places: Indices,
+    count: int,
+) -> tuple[NDArray[np.int64], Floats]:
+    """The `count` most likely symbols at some positions of a split.
+
+    Returns:
+        Codes, the most likely first, and their probabilities, both `[places, count]`, or with fewer
+        columns if the alphabet has fewer symbols.
+    """
+    shape = (len(places), min(count, alphabet - PREDICTED))
+    codes, chances = np.empty(shape, np.int64), np.empty(shape)
+    for found, _, numbers in predictions(predictor, config, alphabet, split, places):
+        best = np.argsort(-found[:, PREDICTED:], axis=1, kind="stable")[:, :count] + PREDICTED
+        codes[numbers] = best
+        chances[numbers] = np.exp(np.take_along_axis(found, best, axis=1))
+    return codes, chances

@@ -143,7 +143,7 @@ def detect(bundle: str, data: str, rule: Rule, top: int = 10, *, ends: bool = Tr
 def _judge(folder: Path, bundle: Bundle, sessions: Sessions, rule: Rule, most: int) -> Detection:
     """Judge each symbol, in a process of its own."""
     predictor = predictor_of(folder, bundle, seed=0)
-    from lstm_sweep.models.bundle.anomalies import judge  # Keras is there now
+    from lstm_sweep.models.network.evaluation import judge  # Keras is there now
 
     surprise, rank = judge(predictor, bundle.config, len(bundle.alphabet), sessions.split)
     known = sessions.split.codes != UNKNOWN
@@ -174,7 +174,7 @@ def _findings(
     surprise: NDArray[np.float64],
     rank: NDArray[np.int64],
 ) -> list[Finding]:
-    from lstm_sweep.models.bundle.anomalies import likeliest
+    from lstm_sweep.models.network.evaluation import likeliest
 
     split, alphabet = sessions.split, bundle.alphabet
     codes, chances = likeliest(predictor, bundle.config, len(alphabet), split, places, LIKELIEST)
