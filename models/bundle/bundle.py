@@ -77,40 +77,32 @@ def read(given: str) -> tuple[Path, Bundle]:
     """Read a bundle without its network; return its folder, too.
 
     Raises:
-        InputError: there is no bundle, or it is damaged.
+        InputError: there is no bundle, it is damaged, or it is that of a template.
     """
-    where, folder = f"bundle {shown(given)}", _folder(given)
-    if _is_of_template(folder):
+    folder, bundle = read_any(given)
+    if isinstance(bundle, TemplateBundle):
         raise InputError(
-            f"{where}: it has no {ALPHABET}, as that of a template, expected a network that "
-            f"predicts symbols"
+            f"bundle {shown(given)}: it has no {ALPHABET}, as that of a template, expected a "
+            f"network that predicts symbols"
         )
-    with _named(where):
-        config = TrialConfig.from_dict(_read_json(folder / CONFIG))
+    return folder, bundle
+
+
+def read_any(given: str) -> tuple[Path, Bundle | TemplateBundle]:
+    """As `read`, also of the bundle of a template, which has a config but no alphabet."""
+    folder = _folder(given)
+    of_template = not (folder / ALPHABET).exists() and (folder / CONFIG).exists()
+    with _named(f"bundle {shown(given)}"):
+        fields = _read_json(folder / CONFIG)
+        if of_template:
+            metrics = _read_json(folder / METRICS)
+            _stored_bytes(folder / MODEL)
+            return folder, TemplateBundle(str(metrics.get("trial", "")), fields, metrics)
+        config = TrialConfig.from_dict(fields)
         alphabet = Alphabet.from_dict(_read_json(folder / ALPHABET))
         metrics = _read_json(folder / METRICS)
         check_size(folder / MODEL, config, len(alphabet))
     return folder, Bundle(str(metrics.get("trial", "")), config, alphabet, metrics)
-
-
-def read_any(given: str) -> tuple[Path, Bundle | TemplateBundle]:
-    """Read a bundle, also that of a template's network, without the network.
-
-    Raises:
-        InputError: there is no bundle, or it is damaged.
-    """
-    folder = _folder(given)
-    if not _is_of_template(folder):
-        return read(given)
-    with _named(f"bundle {shown(given)}"):
-        config, metrics = _read_json(folder / CONFIG), _read_json(folder / METRICS)
-        _stored_bytes(folder / MODEL)
-    return folder, TemplateBundle(str(metrics.get("trial", "")), config, metrics)
-
-
-def _is_of_template(folder: Path) -> bool:
-    """Whether a bundle has the network of a template."""
-    return not (folder / ALPHABET).exists() and (folder / CONFIG).exists()
 
 
 def _folder(given: str) -> Path:
