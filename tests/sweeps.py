@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.space import from_mapping
 
@@ -43,8 +45,30 @@ def store_in(folder: Path) -> MlflowStore:
     return MlflowStore(Settings(uri, (folder / "artifacts").as_uri(), "test", "test"))
 
 
+class InlineWriter(Writer):
+    """Writes at once, in the thread of whoever wants it."""
+
+    def _go_on(self) -> None:
+        while self._next():
+            self._step()
+            if self._away:
+                break
+
+
+class LateWriter(Writer):
+    """Writes nothing before it is waited for, so that a driver gets ahead as far as it can."""
+
+    def _go_on(self) -> None:
+        pass
+
+    def _await(self, is_done: Callable[[], bool]) -> None:
+        while self._next():
+            self._step()
+        super()._await(is_done)
+
+
 def sweep_of(store: Store, corpus: Corpus, engine: Any, spec: SweepSpec, **more: Any) -> Sweep:
-    """A sweep, called `s` and without an observer unless they are given."""
-    arguments = {"name": "s", "observer": Silent(), **more}
+    """A sweep, called `s`, without an observer and a thread that writes, unless they are given."""
+    arguments = {"name": "s", "observer": Silent(), "writer": InlineWriter, **more}
     task = CorpusTask.of(spec, corpus)
     return Sweep(spec, task=task, store=store, engine=engine, **arguments)

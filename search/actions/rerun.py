@@ -18,8 +18,8 @@ from lstm_sweep.models.rounds import epochs_after
 from lstm_sweep.models.strict_json import plain
 from lstm_sweep.search.actions.references import Here, store_of_trial
 from lstm_sweep.search.driver.health import Watch
-from lstm_sweep.search.driver.inbox import Inbox
 from lstm_sweep.search.driver.lease import Lease, holder
+from lstm_sweep.search.driver.loop import TICK_S
 from lstm_sweep.search.driver.observer import SILENT, Observer, Viewer
 from lstm_sweep.search.driver.preflight import check_stored
 from lstm_sweep.search.driver.tasks import task_kind_of_run
@@ -28,10 +28,11 @@ from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost, d
 from lstm_sweep.search.process.signals import Interrupted, Interrupts
 from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.faults import StoreError, reason
-from lstm_sweep.search.store.journal import Journal, versions
+from lstm_sweep.search.store.journal import Journal, attempt_of, versions
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import (
     Ended,
@@ -40,6 +41,7 @@ from lstm_sweep.search.values.trial import (
     Phase,
     Progressed,
     RoundDone,
+    Slot,
     TrialFiles,
 )
 from lstm_sweep.spaces.dimension import ByCorpus, Listed
@@ -229,35 +231,31 @@ def train_again(
     if variation:
         trial = replace(trial, steps=None, most_rounds=None)
     tags = {Tag.NAME: first.sweep} | task.tags()
-    writer = Journal(store, record.tags.text(Tag.PARENT), task.dataset, tags)
-    viewer = Viewer(observer)
-    interrupts = interrupts or Interrupts()
-    inbox = Inbox(engine, interrupts, viewer, str(store.settings))
-    with (
-        tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch,
-        inbox.receiving_while_waiting(store),
-    ):
+    viewer, interrupts = Viewer(observer), interrupts or Interrupts()
+    writer = Writer(store, interrupts, viewer.said)
+    runs = Journal(writer, record.tags.text(Tag.PARENT), task.dataset, tags)
+    lease = Lease(store, "")
+    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
         task.save(Path(scratch))
         job = task.job(trial, slot, Path(scratch))
-        lease = Lease(store, "")
+        again = _Again(
+            record=record, was=was, engine=engine, journal=runs, interrupts=interrupts,
+            viewer=viewer, cut=None if variation else _cut(record, was),
+            progress=TrialProgress(trial, "", slot, job),
+        )  # fmt: skip
         try:
-            with interrupts.hold():
-                own = {Tag.RERUN_OF: record.run_id} | lease.tag
-                run_id = writer.open_trial(trial, device, own)
-            again = _Again(
-                record=record, was=was, engine=engine, writer=writer, inbox=inbox,
-                interrupts=interrupts, viewer=viewer, cut=None if variation else _cut(record, was),
-                progress=TrialProgress(trial, run_id, slot, job),
-            )  # fmt: skip
-            comparison, ended = again.run(job, task.params(config))
+            own = {Tag.RERUN_OF: record.run_id} | lease.tag
+            runs.open_trial(trial, device, task.params(config), own)
+            comparison, ended = again.run(job)
         finally:
+            writer.close()
             lease.release()
     now = versions()
     then = {name: record.tags.get(f"{Tag.VERSION}{name}", "unknown") for name in now}
     was_on = {"device": record.tags.get(Tag.DEVICE, "unknown")}
     return Rerun(
         trial=first.id,
-        rerun_run_id=run_id,
+        rerun_run_id=again.run_id,
         **comparison.to_dict(),
         variation=variation,
         changed_versions=_changes(then, now),
@@ -327,24 +325,27 @@ class _Again:
     #: rounds of the first run
     was: Rounds
     engine: Engine
-    writer: Journal
-    inbox: Inbox
+    journal: Journal
     interrupts: Interrupts
     viewer: Viewer
     #: after which round it is to be ended, and how, since the first run was; None: at its end
     cut: tuple[int, Ended] | None
     progress: TrialProgress
 
-    def run(self, job: Job, params: Mapping[str, int | float]) -> tuple[Comparison, Ended]:
-        """Train it to its end, and close its run; `params` are known before it is trained.
+    @property
+    def run_id(self) -> str:
+        """Its new run; empty if it has none."""
+        return self.journal.runs.get(attempt_of(self.progress.trial), "")
+
+    def run(self, job: Job) -> tuple[Comparison, Ended]:
+        """Train it to its end, and close its run.
 
         Raises:
             Interrupted: an end is wanted.
             StoreError: the store has failed in a way that waiting does not resolve.
         """
         try:
-            with self.interrupts.hold():
-                self.writer.log_config(self.progress, params)
+            self.journal.writer.drain()
             self._train(job)
         except BaseException as error:
             why = "interrupted" if isinstance(error, KeyboardInterrupt) else reason(error)
@@ -360,24 +361,41 @@ class _Again:
 
     def _train(self, job: Job) -> None:
         """Train the trial of a job to its end."""
-        self.inbox.wait_for_slot(job.slot)
-        began = time.monotonic()
-        watch = Watch(began)
-        self.progress = replace(self.progress, began=began)
-        if not self.inbox.is_changing(job.slot):  # else it was lost before
+        self._wait_for_slot(job.slot)
+        self.progress = replace(self.progress, began=time.monotonic())
+        watch = Watch(self.progress.began)
+        if not self.progress.ended:
             self.engine.start(job)
             self.progress = replace(self.progress, started=True)
         while not self.progress.ended:
-            if self.interrupts.signal_number:
-                raise Interrupted(self.interrupts.signal_number)
-            events = self.inbox.receive()
-            with self.interrupts.hold():
-                for slot, event in events:
-                    if slot == job.slot:
-                        self._receive(event, watch)
+            self._receive_events(watch)
             running = [] if self.progress.ended else [self.progress]
             for hanging, ended in watch.look(running, time.monotonic()):
                 self.engine.stop(hanging.slot, ended)
+
+    def _wait_for_slot(self, slot: Slot) -> None:
+        """Wait until the trial can be started on a slot, which is reserved then, or is lost.
+
+        Raises:
+            Interrupted: an end is wanted.
+        """
+        self.engine.demand(1)
+        watch, said = Watch(time.monotonic()), ""
+        while not self.progress.ended and (why := self.engine.reserve(slot)):
+            if why != said:
+                self.viewer.said(f"waiting for a slot: {why}")
+            said = why
+            self._receive_events(watch)
+
+    def _receive_events(self, watch: Watch) -> None:
+        if number := self.interrupts.signal_number:
+            raise Interrupted(number)
+        events = self.engine.wait(TICK_S)
+        with self.interrupts.hold():
+            for slot, event in events:
+                if slot == self.progress.slot and not self.progress.ended:
+                    self._receive(event, watch)
+            self.journal.writer.look()
 
     def _receive(self, event: Event, watch: Watch) -> None:
         if isinstance(event, SlotAdded):
@@ -389,7 +407,7 @@ class _Again:
             if self.cut and self.cut[0] == len(self.progress.rounds):
                 self.engine.stop(self.progress.slot, self.cut[1])
             if not self.progress.unlogged:
-                self.writer.log_round(self.progress)
+                self.journal.log_round(self.progress)
         elif isinstance(message, Progressed):
             self.progress = replace(self.progress, latest=message)
         elif isinstance(message, Ended):
@@ -402,29 +420,29 @@ class _Again:
             StoreError: the run is left open.
         """
         with self.interrupts.hold(to_the_end=True):
-            self.inbox.forget_waiting()
             self.engine.close()
             ended = self.progress.ended or ended
             assert ended
             self.progress = replace(self.progress, ended=ended)
             comparison = _compare(self.record, self.was, self.progress)
             try:
-                self._close_run()
-                tags = {Tag.VERDICT: comparison.verdict}
-                self.writer.store.log(self.progress.run_id, tags=tags)
+                self.journal.writer.again()
+                self._close_run({Tag.VERDICT: comparison.verdict})
+                self.journal.writer.drain()
             except StoreError as fault:
-                run = f"run {self.progress.run_id} was left open"
+                self.journal.writer.close()
+                run = f"run {self.run_id} was left open"
                 self.viewer.said(f"{run}, and is closed by the next rerun: {fault}")
                 raise
             return comparison, ended
 
-    def _close_run(self) -> None:
+    def _close_run(self, tags: dict[str, str]) -> None:
         files = None
         if self.progress.started:
             files = TrialFiles(folder=self.engine.collect(self.progress.slot))
             keep_reported(files.weights, len(self.progress.rounds))
         keep = files is not None and files.weights.exists()
-        self.writer.close_trial(self.progress, files, keep=keep)
+        self.journal.close_trial(self.progress, files, keep=keep, more=tags)
 
 
 def _rounds(store: Store, record: TrialRecord) -> Rounds:

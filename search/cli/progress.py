@@ -201,6 +201,8 @@ class JsonLines:
 
     def _follow(self, progress: TrialProgress) -> None:
         trial, number = progress.trial, progress.trial.number
+        if not progress.run_id:  # it will be told when it has one
+            return
         run, known = self._seen.get(number, ("", 0))
         if run != progress.run_id:
             known = 0

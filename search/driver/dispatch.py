@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lstm_sweep.search.driver.inbox import Inbox
-from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.driver.observer import Viewer
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.driver.transitions import (
-    EndEstimated,
     History,
     SearchEnded,
     SlotsAllowed,
@@ -30,16 +26,13 @@ from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Ended, Job, Paused, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Paused, RoundDone, Slot, Trial
 
-#: seconds for which trials are started or closed, or rounds logged, before messages are received
+#: seconds for which trials are started before messages are received
 TURN_S = 0.03
-#: how many that are at least
-FEWEST = 2
-#: seconds between two estimates of the end, at least, and the share of the time that they take
-ESTIMATE_S, ESTIMATE_SHARE = 1.0, 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +44,8 @@ class LoopParts:
     history: History
     policy: Policy
     engine: Engine
-    inbox: Inbox
+    writer: Writer
     journal: Journal
-    lease: Lease
     interrupts: Interrupts
     viewer: Viewer
     clock: SweepClock
@@ -61,22 +53,6 @@ class LoopParts:
     folder: Path
     #: seconds of silence after which a trial may count as hung
     silent_s: float
-
-    def beating(self) -> AbstractContextManager[None]:
-        """A context of what may take longer than a lease lasts, in which it is renewed."""
-        return self.lease.beating(lambda: self.history.state.seconds)
-
-
-class Turn:
-    """Counts what is done before messages are received again."""
-
-    def __init__(self, history: History) -> None:
-        self._history, self._until, self._done = history, history.tick() + TURN_S, 0
-
-    def goes_on(self) -> bool:
-        """Whether there is time for one more, which is counted."""
-        self._done += 1
-        return self._done <= FEWEST or self._history.tick() < self._until
 
 
 @contextmanager
@@ -93,55 +69,12 @@ def needing_room(where: str) -> Iterator[None]:
         raise StoreError(f"{where}: {why}, expected room to work") from error
 
 
-def _estimated_end(state: SweepState, policy: Policy) -> EndEstimated:
-    """When a sweep ends, by what its policy knows now."""
-    left = policy.expected_left(state.seconds)
-    return EndEstimated(None if left is None else state.now + left)
-
-
-class EndEstimates:
-    """Estimates when a sweep ends, every `ESTIMATE_S` seconds or less often.
-
-    What an estimate takes grows with the trials.
-    """
-
-    def __init__(self, parts: LoopParts) -> None:
-        self._history, self._policy = parts.history, parts.policy
-        #: when to estimate it next
-        self._next = -math.inf
-
-    def look(self) -> None:
-        """Estimate it if it is time."""
-        state = self._history.state
-        if state.now < self._next:
-            return
-        self._history.apply(_estimated_end(state, self._policy))
-        took = self._history.tick() - state.now
-        self._next = state.now + max(ESTIMATE_S, took / ESTIMATE_SHARE)
-
-
-def expected_tags(state: SweepState) -> dict[str, str]:
-    """The tag that says for how long a sweep is expected to be driven in all."""
-    end = state.expected_end
-    return {Tag.EXPECTED_SECONDS: "" if end is None else f"{end - state.began:.3f}"}
-
-
 class Placing:
     """Starts trials on the free slots of one sweep."""
 
-    def __init__(
-        self,
-        parts: LoopParts,
-        end: Callable[[TrialProgress, Ended], None],
-        is_changing: Callable[[Slot], bool],
-    ) -> None:
-        """`end` concludes a paused trial that will not go on.
-
-        `is_changing` says whether a slot was lost or has come, of which the state does not know
-        yet.
-        """
+    def __init__(self, parts: LoopParts, end: Callable[[TrialProgress, Ended], None]) -> None:
+        """`end` concludes a paused trial that will not go on."""
         self._parts, self._history, self._end = parts, parts.history, end
-        self._is_changing = is_changing
         #: why a slot could not be had that a trial waits for; empty if none waits
         self.refused = ""
         #: what the user was shown of slots that are missing
@@ -165,14 +98,12 @@ class Placing:
             self._refuse(why, len(state.slots))
             return True
         usable = set(self._parts.engine.slots)
-        turn = Turn(self._history)
+        until = self._history.tick() + TURN_S
         for slot in state.slots:
             if slot in self._state.running or slot not in usable or self._state.closing:
                 continue
-            if self._is_changing(slot):
-                continue
-            if not turn.goes_on():
-                return False
+            if self._parts.writer.is_behind:
+                break
             if why := self._parts.engine.reserve(slot):
                 if self._next() is None:
                     self._refuse("", len(self._state.running))
@@ -180,14 +111,13 @@ class Placing:
                     self._refuse(why, len(self._state.slots))
                 return True
             self._know_reserved()
-            trial = self._next(turn)
+            trial = self._next()
             if trial is None:
                 self._refuse("", len(self._state.running))
-                return not self._parts.policy.dropped()
-            if trial.number in self._state.paused:
-                self._resume(trial, slot)
-            else:
-                self._place(trial, slot)
+                return True
+            self._begin(trial, slot)
+            if self._history.tick() > until:
+                return False
         self._refuse("", len(state.slots))
         return True
 
@@ -212,10 +142,10 @@ class Placing:
         """Let the policy know how many slots can be used."""
         self._parts.policy.slots = max(1, self._state.usable)
 
-    def _next(self, turn: Turn | None = None) -> Trial | None:
+    def _next(self) -> Trial | None:
         """The trial to run next, which is then waiting, or is paused; None if there is none now.
 
-        Paused trials that will not go on are ended before, as many as there is time for in a turn.
+        Paused trials that will not go on are ended before.
         """
         self._count_slots()
         if preempted := self._state.preempted:
@@ -225,8 +155,6 @@ class Placing:
             trial = policy.next(self._state.seconds)
             while trial is None and (dropped := policy.dropped()):
                 for one, ended in dropped:
-                    if turn and not turn.goes_on():
-                        return None
                     self._end(self._state.paused[one.trial.number], ended)
                 trial = policy.next(self._state.seconds)
             if policy.stop and not self._state.search_ended:
@@ -252,53 +180,31 @@ class Placing:
         if self._shown == why:
             return
         self._shown = why
-        self._parts.journal.store.log(self._state.run_id, tags={Tag.WAITS: why})
+        self._parts.journal.log_tags({Tag.WAITS: why})
         if why:
             self._parts.viewer.said(why)
 
-    def _place(self, trial: Trial, slot: Slot) -> None:
-        """Start a waiting trial on a slot.
-
-        MLflow creates a run without params, so the config is logged by a second request: soon, or
-        with the first round.
-        """
-        parts = self._parts
+    def _begin(self, trial: Trial, slot: Slot) -> None:
+        """Start a trial on a slot, or let it go on that was paused."""
+        parts, paused = self._parts, self._state.paused.get(trial.number)
         job = parts.task.job(trial, slot, parts.folder)
+        if paused and paused.best_loss is not None:
+            job = replace(job, best_loss=paused.best_loss)
         with needing_room(f"folder {job.folder}"):
             job.folder.mkdir(parents=True, exist_ok=True)
         self._history.tick()
-        device, remarks = parts.engine.describe(slot), parts.task.remarks(trial.config)
-        run_id = parts.journal.open_trial(trial, device, remarks)
-        self._history.apply(TrialPlaced(trial, slot, run_id, job))
-        progress = self._state.running[slot]
-        parts.policy.begin(progress)
-        parts.journal.queue_config(progress, parts.task.params(trial.config))
-        self._start(job)
-
-    def _resume(self, trial: Trial, slot: Slot) -> None:
-        """Let a trial that was paused go on, on any slot."""
-        parts = self._parts
-        progress = self._state.paused[trial.number]
-        best = math.inf if progress.best_loss is None else progress.best_loss
-        job = replace(parts.task.job(trial, slot, parts.folder), best_loss=best)
-        with needing_room(f"folder {job.folder}"):
-            job.folder.mkdir(parents=True, exist_ok=True)
-        parts.journal.resume_trial(progress, parts.engine.describe(slot))
-        self._history.tick()
-        self._history.apply(TrialResumed(trial.number, slot, job))
+        device = parts.engine.describe(slot)
+        if paused:
+            parts.journal.resume_trial(paused, device)
+            self._history.apply(TrialResumed(trial.number, slot, job))
+        else:
+            known, remarks = parts.task.params(trial.config), parts.task.remarks(trial.config)
+            self._history.apply(TrialPlaced(trial, slot, job))
+            parts.journal.open_trial(trial, device, known, remarks)
         parts.policy.begin(self._state.running[slot])
-        self._start(job)
-
-    def _start(self, job: Job) -> None:
-        """Start a worker for a trial that a slot was given to.
-
-        Not if the slot was lost while the store was told of the trial: that is received next.
-        """
-        if self._is_changing(job.slot):
-            return
-        with self._parts.beating():  # the process that workers are forked from may import Keras
-            self._parts.engine.start(job)
-        self._history.apply(TrialStarted(job.slot))
+        parts.writer.check()  # no worker is started once the store has failed
+        parts.engine.start(job)
+        self._history.apply(TrialStarted(slot))
 
 
 #: seconds for which a trial keeps a slot that another sweep needs, if no checkpoint is written

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from lstm_sweep.search.store.journal import Attempt, attempt_of
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import (
     Computing,
@@ -149,8 +150,8 @@ class Watch:
     def __init__(self, now: float, least_s: float = SILENT_S) -> None:
         self._least_s = least_s
         self._looked = now
-        #: what was heard of trials on their slots, by their run
-        self._reports: dict[str, Reports] = {}
+        #: what was heard of trials on their slots
+        self._reports: dict[Attempt, Reports] = {}
         #: the longest time that a trial took to its first report; None before any was seen
         self._longest_start: float | None = None
 
@@ -169,14 +170,14 @@ class Watch:
         if isinstance(message, Progressed) and not reports.first_progress:
             reports.first_progress = now, message.share
         if isinstance(message, Ended | Paused):  # what this trial sends later is of another worker
-            self._reports.pop(progress.run_id)
+            self._reports.pop(attempt_of(progress.trial))
 
     def look(
         self, all_progress: Iterable[TrialProgress], now: float
     ) -> list[tuple[TrialProgress, Ended]]:
         """The running trials that hang, each with the end that it is to get."""
         all_progress = list(all_progress)
-        self._reports = {one.run_id: self._reports_of(one) for one in all_progress}
+        self._reports = {attempt_of(one.trial): self._reports_of(one) for one in all_progress}
         pause, self._looked = now - self._looked, now
         if pause > PAUSE_S:
             for reports in self._reports.values():
@@ -188,7 +189,7 @@ class Watch:
 
     def _reports_of(self, progress: TrialProgress) -> Reports:
         began = progress.stretch_began
-        return self._reports.setdefault(progress.run_id, Reports(began, began))
+        return self._reports.setdefault(attempt_of(progress.trial), Reports(began, began))
 
     def _hung(self, progress: TrialProgress, now: float) -> str:
         reports = self._reports_of(progress)

@@ -11,10 +11,9 @@ import contextlib
 import json
 import os
 import socket
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +22,6 @@ from typing import Any
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.base import at_once
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
@@ -161,8 +159,8 @@ class Lease:
         self._store, self.run_id = store, run_id
         #: what was asked for by the last renewal: `END`, `PAUSE`, or empty
         self.asked = ""
-        #: held while the lease is written
-        self._writing = threading.Lock()
+        #: when it was renewed last
+        self._renewed = time.monotonic()
         pid = os.getpid()
         host, token = socket.gethostname(), uuid.uuid4().hex
         self.mine = Holder(host, _machine(), pid, start_ticks(pid), token, seconds=seconds)
@@ -175,9 +173,8 @@ class Lease:
         """Release it since nothing came of it; the store has the tag of `before` if it answers."""
         self.release()
         with contextlib.suppress(Exception):  # a lease that is released holds nobody up here
-            store = at_once(self._store)
-            if self._is_mine(store.tags(self.run_id)):
-                store.log(self.run_id, tags={Tag.LEASE: before})
+            if self._is_mine(self._store.tags(self.run_id)):
+                self._store.log(self.run_id, tags={Tag.LEASE: before})
 
     @property
     def tag(self) -> dict[str, str]:
@@ -209,62 +206,28 @@ class Lease:
         Raises:
             LeaseLostError: another process has the lease.
         """
-        return self._renew(self._store, seconds, more=more)
-
-    def _renew(
-        self,
-        store: Store,
-        seconds: float,
-        over: threading.Event | None = None,
-        more: Mapping[str, str] = MappingProxyType({}),
-    ) -> bool:
-        tags = store.tags(self.run_id)
+        tags = self._store.tags(self.run_id)
         if not self._is_mine(tags):
             who = holder(tags) or "another process"
             raise LeaseLostError(f"{who} has taken the sweep over")
-        with self._writing:
-            if over is None or not over.is_set():
-                self.mine = replace(self.mine, beat=self.mine.beat + 1, seconds=seconds)
-                store.log(self.run_id, tags=self.tag | dict(more))
+        self.mine = replace(self.mine, beat=self.mine.beat + 1, seconds=seconds)
+        self._store.log(self.run_id, tags=self.tag | dict(more))
+        self._renewed = time.monotonic()
         self.asked = tags.get(Tag.STOP, "")
         return Tag.STOP in tags
+
+    def keep(self) -> None:
+        """Renew it if that is due, while a sweep is read that takes long.
+
+        Raises:
+            LeaseLostError: another process has it.
+        """
+        if time.monotonic() - self._renewed > BEAT_S:
+            self.beat(self.mine.seconds)
 
     def _is_mine(self, tags: dict[str, str]) -> bool:
         now = holder(tags)
         return now is not None and now.token == self.mine.token
-
-    @contextlib.contextmanager
-    def beating(self, seconds: Callable[[], float]) -> Iterator[None]:
-        """Renew the lease from a thread during a long operation; `seconds` gives the time driven.
-
-        The thread reports neither a request to stop nor a lost lease: the next `beat` does. At the
-        end of the context, a renewal that is under way is waited for, so that no later one
-        overwrites a released lease. If a signal ends this wait, the thread releases the lease.
-        """
-        other = at_once(self._store)
-        over, given_up = threading.Event(), threading.Event()
-
-        def renew() -> None:
-            while not over.wait(BEAT_S):
-                with contextlib.suppress(Exception):  # the next renewal may succeed
-                    self._renew(other, seconds(), over)
-            with contextlib.suppress(Exception):
-                if given_up.is_set() and self._is_mine(other.tags(self.run_id)):
-                    other.log(self.run_id, tags={Tag.LEASE: ""})
-
-        threading.Thread(target=renew, name="lease", daemon=True).start()
-        try:
-            yield
-        finally:
-            over.set()
-            try:
-                if self._writing.locked():  # which takes of the time that an end has
-                    with self._store.limit_request(), self._writing:
-                        pass
-            except BaseException as error:
-                given_up.set()
-                if not isinstance(error, TimeoutError):
-                    raise
 
 
 def _machine() -> str:

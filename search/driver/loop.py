@@ -1,33 +1,24 @@
-"""The loop of a sweep: propose trials, place them, receive messages, decide, log."""
+"""The loop of a sweep: start trials, receive messages, decide, and have all of it written."""
 
 from __future__ import annotations
 
+import itertools
 import math
-import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 
 from lstm_sweep.models.config import values_text
 from lstm_sweep.models.network.checkpoint import keep_reported
-from lstm_sweep.search.driver import health, lease, resume
-from lstm_sweep.search.driver.dispatch import (
-    EndEstimates,
-    LoopParts,
-    Placing,
-    Preemption,
-    Turn,
-    expected_tags,
-    needing_room,
-)
+from lstm_sweep.search.driver import health, resume
+from lstm_sweep.search.driver.dispatch import LoopParts, Placing, Preemption, needing_room
 from lstm_sweep.search.driver.health import Watch
-from lstm_sweep.search.driver.inbox import Hearing
-from lstm_sweep.search.driver.lease import BEAT_S
-from lstm_sweep.search.driver.resume import ResumeState, goes_on
-from lstm_sweep.search.driver.state import ON_REQUEST, PAUSED, SweepState
+from lstm_sweep.search.driver.resume import ResumeState
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.transitions import (
+    EndEstimated,
     ProgressReported,
     Resumed,
     RoundReported,
+    RunCreated,
     SlotCame,
     SlotGone,
     SweepClosing,
@@ -39,10 +30,9 @@ from lstm_sweep.search.driver.transitions import (
 from lstm_sweep.search.engines import base as engines
 from lstm_sweep.search.policy.halving import pruned
 from lstm_sweep.search.policy.stopping import out_of_time
-from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
-from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.journal import Attempt, attempt_of
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.stop_reason import Stop, StopReason
 from lstm_sweep.search.values.trial import (
@@ -54,90 +44,16 @@ from lstm_sweep.search.values.trial import (
     Progressed,
     RoundDone,
     Slot,
+    Trial,
     TrialFiles,
 )
 
-
-class Closing:
-    """Closes runs of one sweep."""
-
-    def __init__(self, parts: LoopParts) -> None:
-        self._parts = parts
-        #: runs whose weights are in the store, by the number of their trial
-        self._kept: dict[int, str] = {}
-
-    def take_up(self, weights: Mapping[int, str]) -> None:
-        """Know the runs with weights of an earlier driver, and delete what is not needed."""
-        self._kept = dict(weights)
-        self._drop_displaced()
-
-    def close(self, progress: TrialProgress) -> None:
-        """Log how a trial has ended, with its weights if it is among the best."""
-        with self._parts.beating():  # large files may take long
-            self._close(progress)
-
-    def _close(self, progress: TrialProgress) -> None:
-        parts, state = self._parts, self._parts.history.state
-        best_before = state.best
-        files = self.collect(progress)
-        among_best = state.is_among_best(progress, parts.spec.keep)
-        keep = among_best and files is not None and files.weights.exists()
-        if among_best and files is not None and not keep:
-            self._name_without_weights(progress)
-        keep = keep and not parts.interrupts.short_of_time
-        try:
-            parts.journal.close_trial(progress, files, keep=keep)
-        except StoreError:
-            if not (keep and parts.interrupts.signal_number):
-                raise
-            keep = False  # there was no time for its weights, but may be for its end
-            parts.journal.close_trial(progress, files, keep=False)
-        state = parts.history.apply(TrialClosed(progress.trial.number))
-        if keep:
-            self._kept[progress.trial.number] = progress.run_id
-        self._drop_displaced()
-        is_best = state.best is not best_before
-        # to find the best of thousands of trials under way takes long
-        if is_best or parts.journal.was_news(progress.best_loss):
-            parts.journal.follow(state.trials_done, state.leading_loss, new_best=is_best)
-
-    def _name_without_weights(self, progress: TrialProgress) -> None:
-        """Tell people of a trial that has lost its weights, which a resume would not bring back."""
-        goes_on = progress.ended is not None and progress.ended.unfinished
-        if not (goes_on or progress.trial.objective.returned):
-            why = f"its files could not be had from {progress.slot}"
-            text = f"{progress.trial.id} has no weights: {why}; its rerun has them"
-            self._parts.viewer.said(text)
-
-    def collect(self, progress: TrialProgress) -> TrialFiles | None:
-        """Files that a trial has written; None if no worker was started for it."""
-        parts, number = self._parts, progress.trial.number
-        if number in parts.history.state.paused:  # they were collected when it was paused
-            folder = parts.folder / str(number)
-            return TrialFiles(folder=folder) if folder.exists() else None
-        if not progress.job:
-            return None
-        if not progress.started:  # if it has waited, it has written files before
-            folder = progress.job.folder
-            return TrialFiles(folder=folder) if progress.waited and folder.exists() else None
-        with needing_room(f"folder {progress.job.folder}"), parts.beating():
-            files = TrialFiles(folder=parts.engine.collect(progress.slot))
-            keep_reported(files.weights, len(progress.rounds))
-            return files
-
-    def _drop_displaced(self) -> None:
-        """Delete stored weights of trials that are no longer among the best."""
-        parts = self._parts
-        state = parts.history.state
-        best = {one.run_id for one in state.ranked[: parts.spec.keep]}
-        for number, run_id in list(self._kept.items()):
-            if run_id not in best and number not in state.paused:
-                parts.journal.drop_weights(run_id)
-                del self._kept[number]
-
-
+#: longest wait for an event of the engine, seconds
+TICK_S = 0.25
 #: seconds between two looks for trials that hang
 LOOK_S = 0.2
+#: seconds between two estimates of the end, at least, and the share of the time that they take
+ESTIMATE_S, ESTIMATE_SHARE = 1.0, 0.01
 
 
 class Loop:
@@ -145,17 +61,17 @@ class Loop:
 
     def __init__(self, parts: LoopParts) -> None:
         self._parts, self._history = parts, parts.history
-        self._closing = Closing(parts)
-        self._last_heartbeat = self._state.now
         self._watch = Watch(self._state.now, parts.silent_s)
-        self._hearing = Hearing(self._receive, lambda slot: slot in self._state.running)
+        self._preemption = Preemption(parts.engine)
+        self._placing = Placing(parts, self._conclude)
+        #: attempts whose weights are in the store, or will be
+        self._kept = set[Attempt]()
+        #: trials that have ended before they got a run, of which nobody was shown the end
+        self._unshown: dict[Attempt, TrialProgress] = {}
         #: whether the best loss may be another one than was logged last
         self._is_news = False
-        #: when trials that hang were looked for last
-        self._looked = -math.inf
-        self._preemption = Preemption(parts.engine)
-        self._estimates = EndEstimates(parts)
-        self._placing = Placing(parts, self._conclude, self._is_changing)
+        #: when trials that hang were looked for last, and when to estimate the end next
+        self._looked = self._next_estimate = -math.inf
         #: how trials that run were told to end or to wait, by their number
         self._told: dict[int, Ended | Paused] = {}
         #: lines that were shown on networks that are left out for want of memory
@@ -178,13 +94,13 @@ class Loop:
         )
         paused = list(state.paused.values())
         parts.policy.restore(state.finished, state.waiting, paused, extended=extended)
-        with parts.interrupts.hold():
-            self._closing.take_up(past.weights)
+        parts.journal.runs |= past.weights
+        for progress in paused:
+            parts.journal.take_up(progress)
+        self._kept |= past.weights.keys()
+        self._drop_displaced()
         for progress in (one for one in past.paused if one.run_id not in past.scheduled):
-            with parts.interrupts.hold():
-                self._beat()  # there may be many trials
-                parts.journal.wait_again(progress)
-            self._check_interrupted()
+            parts.journal.wait_again(progress)
 
     def run(self) -> None:
         """Run trials until none is left to try.
@@ -192,35 +108,34 @@ class Loop:
         Raises:
             Interrupted: the user interrupts the sweep.
         """
-        hearing = self._parts.inbox.hearing_meanwhile(self._hearing.meanwhile)
-        with hearing:
-            while self._turn():
-                pass
+        while self._turn():
+            pass
 
     def _turn(self) -> bool:
-        """Start, hear, decide and log, as there is time for; return whether to go on."""
+        """Start trials, and decide on what others report; return whether to go on."""
         parts = self._parts
         self._check_interrupted()
         with parts.interrupts.hold():
             full = self._placing.fill()
             idle = full and not self._state.running
-            over = idle and not self._placing.waits_for_a_slot()
+            behind = idle and parts.writer.is_behind
+            over = idle and not behind and not self._placing.waits_for_a_slot()
             parts.clock.hold(held=idle and not over and bool(self._placing.refused))
             self._preemption.look(self._state)
+            parts.writer.look()
         if over:
             return False
-        wait = full and not self._hearing.waits and not parts.journal.is_behind
-        self._hearing.add(parts.inbox.receive(wait=wait))
+        if behind:
+            parts.writer.breathe(TICK_S)
+        events = parts.engine.wait(TICK_S if full and not behind else 0.0)
         with parts.interrupts.hold():
-            while self._hearing.next():
-                self._beat()  # there may be many events
-            self._receive_ends()
-            self._log_rounds()
+            for slot, event in events:
+                self._receive(slot, event)
+            self._log_news()
             self._stop_hung()
-            self._beat()
             self._stop_overdue()
         self._check_deadline()
-        self._estimates.look()
+        self._estimate_end()
         parts.viewer.update(self._state)
         return True
 
@@ -230,44 +145,34 @@ class Loop:
 
     def break_off(self) -> None:
         """Close the runs of running trials, whose workers have ended already, as stopped."""
-        self._receive_ends(all_of_them=True)
         state = self._state
         stopped = _ended_with(state.stop, state)
-        if state.broken_off:
-            state = self._close_ahead(stopped)
         for progress in state.running.values():
             self._conclude(progress, stopped)
         for progress in state.paused.values():
             goes_on = state.broken_off or progress.preempted
             self._conclude(progress, stopped if goes_on else pruned(progress.paused))
 
-    def _close_ahead(self, stopped: Ended) -> SweepState:
-        """Note the end of all trials, and close their runs at once, before what takes longer."""
-        stopped = replace(stopped, reason=without_secrets(stopped.reason))
-        for progress in self._state.under_way:
-            if not progress.ended:
-                self._history.apply(TrialEnded(progress.trial.number, stopped))
-        state = self._state
-        self._parts.journal.close_ahead(state.under_way)
-        return state
-
-    def _is_changing(self, slot: Slot) -> bool:
-        return self._hearing.is_changing(slot) or self._parts.inbox.is_changing(slot)
+    def name_run(self, trial: Trial, run_id: str) -> None:
+        """Know the run of a trial."""
+        state = self._history.apply(RunCreated(trial, run_id))
+        if progress := self._unshown.pop(attempt_of(trial), None):
+            self._parts.viewer.trial_ended(replace(progress, run_id=run_id), state)
 
     def _check_deadline(self) -> None:
         state = self._state
         if state.deadline is not None and state.now >= state.deadline and not state.closing:
-            self._close(out_of_time(60 * (state.spec.minutes or 0.0)))
+            self.end(out_of_time(60 * (state.spec.minutes or 0.0)))
 
-    def _receive_ends(self, *, all_of_them: bool = False) -> None:
-        """Receive the last messages of trials, as many as there is time for before other ones."""
-        turn = Turn(self._history)
-        while self._hearing.kept and (all_of_them or turn.goes_on()):
-            slot = next(iter(self._hearing.kept))
-            for event in self._hearing.kept.pop(slot):
-                self._receive(slot, event)
-                if not all_of_them:  # else the lease is renewed meanwhile
-                    self._beat()
+    def _estimate_end(self) -> None:
+        """Estimate when the sweep ends if it is time; what that takes grows with the trials."""
+        state = self._state
+        if state.now < self._next_estimate:
+            return
+        left = self._parts.policy.expected_left(state.seconds)
+        self._history.apply(EndEstimated(None if left is None else state.now + left))
+        took = self._history.tick() - state.now
+        self._next_estimate = state.now + max(ESTIMATE_S, took / ESTIMATE_SHARE)
 
     def _receive(self, slot: Slot, event: engines.Event) -> None:
         self._history.tick()
@@ -300,31 +205,27 @@ class Loop:
             self._conclude(self._state.running[slot], message)
 
     def _judge(self, progress: TrialProgress, *, repeated: bool) -> None:
-        """Stop the trial if the policy ends it (pruned, patience, ladder); hold its round.
+        """Stop the trial if the policy ends it (pruned, patience, ladder); log its round.
 
-        What is held is logged soon, or when the trial that is stopped waits or ends.
+        That of a trial that is stopped is logged when it waits or ends.
         """
         parts = self._parts
-        if repeated or not progress.unlogged:
-            parts.journal.hold_round(progress)
         if repeated:  # an earlier attempt of this trial was judged at this round, and went on
+            parts.journal.log_round(progress, soon=False)
             parts.policy.note(progress)
             return
-        if verdict := parts.policy.judge(progress):
+        verdict = parts.policy.judge(progress)
+        if verdict:
             self._tell(progress, verdict)
-        elif not progress.unlogged:
-            parts.journal.queue_round(progress)
-        if not progress.unlogged and parts.journal.is_news(progress.best_loss):
-            self._is_news = True
+        if not progress.unlogged:
+            parts.journal.log_round(progress, soon=not verdict)
+            self._is_news = self._is_news or parts.journal.is_news(progress.best_loss)
 
-    def _log_rounds(self) -> None:
-        """Log the best loss, and rounds that were held, as there is time before other messages."""
-        state, turn = self._state, Turn(self._history)
+    def _log_news(self) -> None:
+        """Log the best loss if a round may have changed it."""
         if self._is_news:
-            self._is_news = False  # there may be more, while this is logged
+            self._is_news, state = False, self._state
             self._parts.journal.follow(state.trials_done, state.leading_loss, new_best=False)
-        while self._parts.journal.is_behind and turn.goes_on():
-            self._parts.journal.log_next()
 
     def _pause(self, slot: Slot, paused: Paused) -> None:
         """Free the slot of a trial that may go on later; it has ended if it has no round left."""
@@ -337,7 +238,7 @@ class Loop:
             self._conclude(progress, Ended(Outcome.COMPLETE))
             return
         paused = told if isinstance(told, Paused) else paused
-        self._closing.collect(progress)
+        self._collect(progress)
         self._history.tick()
         state = self._history.apply(TrialPaused(slot, paused))
         progress = state.paused[progress.trial.number]
@@ -363,23 +264,12 @@ class Loop:
         for progress, ended in self._watch.look(self._state.running.values(), now):
             self._parts.engine.stop(progress.slot, ended)
 
-    def _beat(self) -> None:
-        """Renew the lease every `BEAT_S` seconds; close the sweep if `stop` was requested."""
-        now = self._history.tick() + self._parts.clock.held
-        if now - self._last_heartbeat < BEAT_S:
-            return
-        self._last_heartbeat = now
-        workdir.touch(self._parts.folder)
-        state = self._state
-        if self._parts.lease.beat(state.seconds, expected_tags(state)) and not state.closing:
-            self._close(PAUSED if self._parts.lease.asked == lease.PAUSE else ON_REQUEST)
-
     def _stop_overdue(self) -> None:
         """Stop trials of the search when the time for confirmation begins."""
         for one, ended in self._parts.policy.overdue(self._state.seconds):
             self._tell(one, ended)
 
-    def _close(self, why: Stop) -> None:
+    def end(self, why: Stop) -> None:
         """Start no more trials, and stop those that run."""
         state = self._history.apply(SweepClosing(why))
         for slot in state.running:
@@ -388,8 +278,7 @@ class Loop:
     def _conclude(self, progress: TrialProgress, ended: Ended) -> None:
         """Close the run of a trial that has ended; try it again, or let the policy learn from it.
 
-        The trial counts as running until its run is closed. If an earlier call has failed while it
-        closed the run, the outcome of that call stays.
+        If an earlier call has failed while it collected its files, the outcome of that call stays.
         """
         self._history.tick()
         self._told.pop(progress.trial.number, None)
@@ -398,22 +287,75 @@ class Loop:
             number = progress.trial.number
             state = self._history.apply(TrialEnded(number, ended))
             progress = state.open_trial(number) or progress
-        self._closing.close(progress)
-        self._retry_or_learn(progress)
-        if not self._state.closing:
-            self._look_for_failure(progress)
-        self._parts.viewer.trial_ended(progress, self._state)
-
-    def _retry_or_learn(self, progress: TrialProgress) -> None:
-        """Queue a trial that gets another attempt; tell the policy of any other end."""
-        retry = goes_on(progress, self._state.finished)
-        if progress.job and not retry:
-            shutil.rmtree(progress.job.folder, ignore_errors=True)
-        if retry and not self._state.closing:
+        again = resume.goes_on(progress, itertools.chain(self._state.finished, [progress]))
+        self._close(progress, needed=again)
+        if again and not self._state.closing:
             self._parts.policy.lose(progress)
             self._history.apply(TrialQueuedAgain(progress.trial.number))
         else:
             self._learn(progress)
+        if not self._state.closing:
+            self._look_for_failure(progress)
+        if progress.run_id:
+            self._parts.viewer.trial_ended(progress, self._state)
+        else:
+            self._unshown[attempt_of(progress.trial)] = progress
+
+    def _close(self, progress: TrialProgress, *, needed: bool) -> None:
+        """Have it written how a trial has ended, with its weights if it is among the best.
+
+        Its folder is kept if it is `needed` for another attempt.
+        """
+        parts, state = self._parts, self._state
+        best_before = state.best
+        files = self._collect(progress)
+        among_best = state.is_among_best(progress, parts.spec.keep)
+        keep = among_best and files is not None and files.weights.exists()
+        if among_best and files is not None and not keep:
+            self._name_without_weights(progress)
+        remove = progress.job.folder if progress.job and not needed else None
+        parts.journal.close_trial(progress, files, keep=keep, remove=remove)
+        state = self._history.apply(TrialClosed(progress.trial.number))
+        if keep:
+            self._kept.add(attempt_of(progress.trial))
+        self._drop_displaced()
+        is_best = state.best is not best_before
+        # to find the best of thousands of trials under way takes long
+        if is_best or parts.journal.was_news(progress.best_loss):
+            parts.journal.follow(state.trials_done, state.leading_loss, new_best=is_best)
+
+    def _name_without_weights(self, progress: TrialProgress) -> None:
+        """Tell people of a trial that has lost its weights, which a resume would not bring back."""
+        goes_on = progress.ended is not None and progress.ended.unfinished
+        if not (goes_on or progress.trial.objective.returned):
+            why = f"its files could not be had from {progress.slot}"
+            text = f"{progress.trial.id} has no weights: {why}; its rerun has them"
+            self._parts.viewer.said(text)
+
+    def _collect(self, progress: TrialProgress) -> TrialFiles | None:
+        """Files that a trial has written; None if no worker was started for it."""
+        parts, number = self._parts, progress.trial.number
+        if number in self._state.paused:  # they were collected when it was paused
+            folder = parts.folder / str(number)
+            return TrialFiles(folder=folder) if folder.exists() else None
+        if not progress.job:
+            return None
+        if not progress.started:  # if it has waited, it has written files before
+            folder = progress.job.folder
+            return TrialFiles(folder=folder) if progress.waited and folder.exists() else None
+        with needing_room(f"folder {progress.job.folder}"):
+            files = TrialFiles(folder=parts.engine.collect(progress.slot))
+            keep_reported(files.weights, len(progress.rounds))
+            return files
+
+    def _drop_displaced(self) -> None:
+        """Delete stored weights of trials that are no longer among the best."""
+        parts, state = self._parts, self._state
+        best = {attempt_of(one.trial) for one in state.ranked[: parts.spec.keep]}
+        for attempt in self._kept - best:
+            if attempt[0] not in state.paused:
+                parts.journal.drop_weights(attempt)
+                self._kept.discard(attempt)
 
     def _learn(self, progress: TrialProgress) -> None:
         """Tell the policy that a trial has ended; stop the trials that it needs no more."""
@@ -439,11 +381,11 @@ class Loop:
             return
         if progress.ended.unfinished and progress.slot.node is None:
             folder = self._parts.folder
-            self._close(Stop(StopReason.NO_ROOM, f"{progress.ended.reason} in {folder}"))
+            self.end(Stop(StopReason.NO_ROOM, f"{progress.ended.reason} in {folder}"))
         elif why := health.failing(
             self._state.final, self._parts.spec.max_failures, self._state.under_way
         ):
-            self._close(Stop(StopReason.FAILURES, why))
+            self.end(Stop(StopReason.FAILURES, why))
 
 
 def _ended_with(why: Stop, state: SweepState) -> Ended:

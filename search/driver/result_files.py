@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search.driver.observer import Viewer
 from lstm_sweep.search.driver.report import keep_report
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.task import Task
@@ -16,7 +16,6 @@ from lstm_sweep.search.driver.time_spent import time_spent
 from lstm_sweep.search.policy.ladder import LadderReport
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.store import experiment
-from lstm_sweep.search.store.base import at_once
 from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.trial import Objective
@@ -110,7 +109,9 @@ def _ladder(found: LadderReport) -> dict[str, Any]:
     }
 
 
-def log_best_model(task: Task, store: Store, state: SweepState, viewer: Viewer) -> None:
+def log_best_model(
+    task: Task, store: Store, state: SweepState, said: Callable[[str], None]
+) -> None:
     """Log the network of the best trial, if that can be done; `export` does it otherwise.
 
     A store that does not answer is not waited for. Models are MLflow's: a store in memory has none.
@@ -120,15 +121,15 @@ def log_best_model(task: Task, store: Store, state: SweepState, viewer: Viewer) 
         return
     try:
         with experiment.applied(store.settings):
-            task.log_model(at_once(store), best)
+            task.log_model(store, best)
     except Exception as error:  # the sweep has ended in order, and its weights are in the store
         own = isinstance(error, StoreError | OSError | ValueError)
         kind = "" if own else f"{type(error).__name__}: "
-        viewer.said(f"the best model was not logged: {kind}{reason(error)}")
+        said(f"the best model was not logged: {kind}{reason(error)}")
 
 
 def keep_result(
-    task: Task, store: Store, state: SweepState, policy: Policy | None, viewer: Viewer
+    task: Task, store: Store, state: SweepState, policy: Policy | None, said: Callable[[str], None]
 ) -> None:
     """Keep numbers and a report that show why the best trial is the best.
 
@@ -141,11 +142,11 @@ def keep_result(
         found = evidence(state, task, importance)
         store.keep_text(state.run_id, json_text(found, indent=1), "evidence.json")
     except Exception as error:
-        viewer.said(f"no numbers were saved: {one_line(error)}")
+        said(f"no numbers were saved: {one_line(error)}")
     try:
         keep_report(store, state.run_id, importance)
     except Exception as error:
-        viewer.said(f"no report was saved: {one_line(error)}")
+        said(f"no report was saved: {one_line(error)}")
 
 
 def one_line(error: Exception) -> str:

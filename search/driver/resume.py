@@ -15,7 +15,7 @@ from lstm_sweep.search.policy.problem import EarlierBest
 from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.curves import OPEN, began_s, with_rounds
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.journal import WEIGHTS
+from lstm_sweep.search.store.journal import WEIGHTS, Attempt, attempt_of
 from lstm_sweep.search.store.reader import TRAINED, TrialRecord, apart
 from lstm_sweep.search.store.tags import Tag, Tags, prior_of
 from lstm_sweep.search.store.tracking import Store
@@ -54,8 +54,8 @@ class ResumeState:
     paused: list[TrialProgress]
     #: runs of those that say so still, as after a kill
     scheduled: frozenset[str]
-    #: IDs of runs with stored weights, by trial number
-    weights: dict[int, str]
+    #: IDs of runs with stored weights
+    weights: dict[Attempt, str]
     #: loss of each finished baseline, nats, and run IDs of those that did not finish
     baselines: dict[str, float]
     begun_baselines: dict[str, str]
@@ -85,8 +85,7 @@ def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> ResumeStat
     lease = Lease(store, run.info.run_id, driven_s(run))
     try:
         lease.take()
-        with lease.beating(lambda: driven_s(run)):
-            return _read(store, run, spec, lease)
+        return _read(store, run, spec, lease)
     except BaseException:  # the time that was driven, which was in the earlier lease, is too
         lease.give_back(run.data.tags.get(Tag.LEASE, ""))
         raise
@@ -114,8 +113,8 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
     found = [child for child in children if child.data.tags.get(Tag.PHASE) in TRAINED]
     records = [_trial_of(child, spec) for child in found]
     own, doubles = apart(records)
-    known = _all_progress(store, run, own)
-    _all_progress(store, run, doubles, closing=True)
+    known = _all_progress(store, run, own, keep=lease.keep)
+    _all_progress(store, run, doubles, closing=True, keep=lease.keep)
     paused = [progress for progress in known if progress.paused]
     all_progress = [progress for progress in known if not progress.paused]
     all_progress.sort(key=lambda one: (one.began + one.seconds, one.trial.number))
@@ -139,7 +138,7 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
         scheduled=frozenset(
             one.run_id for one in own if not one.ended and one.status == "SCHEDULED"
         ),
-        weights={record.trial.number: record.run_id for record in records if record.has_weights},
+        weights={attempt_of(one.trial): one.run_id for one in records if one.has_weights},
         baselines=dict(
             reader.read_baseline(run) for run in baselines if run.info.status == "FINISHED"
         ),
@@ -269,17 +268,24 @@ def _last_step(store: Store, run: Any) -> int | None:
 
 
 def _all_progress(
-    store: Store, run: Any, records: Iterable[TrialRecord], *, closing: bool = False
+    store: Store,
+    run: Any,
+    records: Iterable[TrialRecord],
+    *,
+    closing: bool = False,
+    keep: Callable[[], None] = lambda: None,
 ) -> list[TrialProgress]:
     """The progress of trials from their records, those of earlier attempts first.
 
-    Runs that are open are closed, but for those of trials that are paused, unless `closing`.
+    Runs that are open are closed, but for those of trials that are paused, unless `closing`. `keep`
+    is called again and again, since it may take long.
     """
     began, seconds = began_s(run), driven_s(run)
     found = list[TrialProgress]()
     #: rounds of the last attempt of each trial
     before = dict[int, Sequence[dict[str, float]]]()
     for record in records:
+        keep()
         number = record.trial.number
         progress = with_rounds(store, record, before.get(number, ()))
         if not closing and _is_paused(record):

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.driver import health, result_files
+from lstm_sweep.search.driver import health, lease, result_files
 from lstm_sweep.search.driver.dispatch import LoopParts, needing_room
-from lstm_sweep.search.driver.inbox import Inbox
 from lstm_sweep.search.driver.lease import Lease, LeaseLostError, reserve_name
 from lstm_sweep.search.driver.loop import Loop
 from lstm_sweep.search.driver.observer import SILENT, Observer, Viewer
 from lstm_sweep.search.driver.result_files import keep_result, log_best_model, one_line
 from lstm_sweep.search.driver.resume import ResumeState
-from lstm_sweep.search.driver.state import INTERRUPTED, SweepState
+from lstm_sweep.search.driver.state import INTERRUPTED, ON_REQUEST, PAUSED, SweepState
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.driver.time_spent import tags_of
 from lstm_sweep.search.driver.transitions import (
@@ -37,8 +35,10 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal, spec_tags
 from lstm_sweep.search.store.tags import Tag, prior_tag
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, StopReason
+from lstm_sweep.search.values.trial import Trial
 
 
 class NameTakenError(InputError):
@@ -62,6 +62,7 @@ class Sweep:
         prior: Sequence[EarlierBest] = (),
         silent_s: float = health.SILENT_S,
         clock: Callable[[], float] = time.monotonic,
+        writer: type[Writer] = Writer,
     ) -> None:
         spec = task.settled(spec)
         self._spec, self._task, self._store = spec, task, store
@@ -69,7 +70,7 @@ class Sweep:
         self._past, self._silent_s = past, silent_s
         self._prior = past.prior if past else tuple(prior)
         self._interrupts, self._viewer = interrupts or Interrupts(), Viewer(observer)
-        self._inbox = Inbox(engine, self._interrupts, self._viewer, str(store.settings))
+        self._writer = writer(store, self._interrupts, self._viewer.said)
         #: released at its end, however soon that comes
         self._lease = past.lease if past else Lease(store, "")
         #: what there is of the sweep as soon as it has begun
@@ -111,10 +112,9 @@ class Sweep:
             KeyboardInterrupt: the program's own signal handler has raised it.
         """
         try:
-            # while it waits for an answer, the store calls the inbox
-            with self._inbox.receiving_while_waiting(self._store):
-                self._run()
+            self._run()
         finally:
+            self._writer.close()
             self._viewer.ended(self.state)
         return self.state
 
@@ -142,30 +142,29 @@ class Sweep:
         spec, past = self._spec, self._past
         tags = {Tag.NAME: self.state.name} | self._task.tags()
         with self._interrupts.hold():
-            if past:
-                self._renew_lease(past)
-            else:
-                self._create(tags)
-            dataset, run_id = self._task.dataset, self.state.run_id
+            run_id = self._writer.ask(lambda: self._renew(past) if past else self._create(tags))
+            self._history.apply(RunOpened(run_id))
+            self._writer.regularly(self._beat, lease.BEAT_S)
             step = past.step if past else None
-            self._journal = journal = Journal(self._store, run_id, dataset, tags, step)
+            self._journal = journal = Journal(
+                self._writer, run_id, self._task.dataset, tags, step, self._created
+            )
             if past:
-                self._reopen(past, tags if past.is_new else {})
-        with self._lease.beating(self._driven_s):
+                self._writer.put(lambda: self._reopen(past, tags if past.is_new else {}))
             journal.describe(spec, self.state.name, past.params if past else frozenset())
-            if not past or past.is_unclaimed:
-                self._claim_name()
-            self._folder = folder = self._open_folder()
-            self._score_baselines(journal)
+        if not past or past.is_unclaimed:
+            self._claim_name()
+        self._folder = folder = self._open_folder()
+        self._score_baselines(journal)
         self._policy = policy = self._new_policy()
         parts = LoopParts(
             spec=spec, task=self._task, history=self._history, policy=policy, engine=self._engine,
-            inbox=self._inbox, journal=journal, lease=self._lease, interrupts=self._interrupts,
+            writer=self._writer, journal=journal, interrupts=self._interrupts,
             viewer=self._viewer, clock=self._clock, folder=folder, silent_s=self._silent_s,
         )  # fmt: skip
         return Loop(parts)
 
-    def _create(self, tags: dict[str, str]) -> None:
+    def _create(self, tags: dict[str, str]) -> str:
         """Make the sweep's run, which holds the lease from the beginning."""
         own = {
             Tag.ROLE: "sweep",
@@ -173,10 +172,10 @@ class Sweep:
             Tag.STATE: "running",
             Tag.SLOTS: str(len(self._engine.slots)),
         } | spec_tags(self._spec, self.state.name)
-        own |= prior_tag(self._prior)
+        own |= prior_tag(self._prior) | {Tag.CREATION: self._lease.mine.token}
         run_id = self._store.create_run(self.state.name, tags | own | self._lease.tag)
         self._lease.run_id = run_id
-        self._history.apply(RunOpened(run_id))
+        return run_id
 
     def _claim_name(self) -> None:
         """Give way to another sweep of this name that was begun at the same time.
@@ -184,18 +183,31 @@ class Sweep:
         Raises:
             NameTakenError: there is one; this sweep's run is none any more.
         """
-        name = self.state.name
-        if not reserve_name(self._store, name, self.state.run_id):
+        name, run_id = self.state.name, self.state.run_id
+        if not self._writer.ask(lambda: reserve_name(self._store, name, run_id)):
             raise NameTakenError(f"sweep '{name}' was begun by another at the same time")
 
-    def _renew_lease(self, past: ResumeState) -> None:
+    def _renew(self, past: ResumeState) -> str:
         """Make sure that no other process goes on with a sweep that was broken off."""
         self._lease.beat(past.seconds)
-        self._history.apply(RunOpened(past.run_id))
+        return past.run_id
 
-    def _driven_s(self) -> float:
-        """Seconds for which the sweep was driven so far."""
-        return self._clock() - self.state.began
+    def _beat(self) -> None:
+        """Renew the lease, which says whether the sweep is to end; called by the writer."""
+        state, end = self.state, self.state.expected_end
+        if self._folder:
+            workdir.touch(self._folder)
+        expected = "" if end is None else f"{end - state.began:.3f}"
+        if self._lease.beat(state.seconds, {Tag.EXPECTED_SECONDS: expected}) and self._loop:
+            self._writer.tell(self._end_as_asked)
+
+    def _end_as_asked(self) -> None:
+        if self._loop and not self.state.closing:
+            self._loop.end(PAUSED if self._lease.asked == lease.PAUSE else ON_REQUEST)
+
+    def _created(self, trial: Trial, run_id: str) -> None:
+        if self._loop:
+            self._loop.name_run(trial, run_id)
 
     def _reopen(self, past: ResumeState, tags: dict[str, str]) -> None:
         """Let the run of a sweep go on that was broken off, or waited; `tags` are those of data."""
@@ -213,11 +225,16 @@ class Sweep:
         self._store.log(past.run_id, tags=tags | driven | written)
 
     def _open_folder(self) -> Path:
-        """The sweep's folder on this machine, with what workers need in it."""
+        """The sweep's folder on this machine, with what workers need in it.
+
+        Nothing is in it of trials of which the store knows nothing, as after a kill.
+        """
         with needing_room("the user's cache folder"):
             folder = workdir.open_folder(self.state.run_id)
+        state = self.state
+        needed = [*state.paused, *(trial.number for trial in state.waiting)]
         with needing_room(f"folder {folder}"):
-            shutil.rmtree(folder / "corpus", ignore_errors=True)
+            workdir.empty(folder, set(map(str, needed)))
             self._task.save(folder)
         return folder
 
@@ -229,8 +246,8 @@ class Sweep:
         for name, loss in known.items():
             self._history.apply(BaselineScored(name, loss))
         for score in self._task.baselines(known):
-            with self._interrupts.hold():
-                journal.log_baseline(score, begun.get(score.name))
+            journal.log_baseline(score, begun.get(score.name))
+            self._writer.look()
             self._history.apply(BaselineScored(score.name, score.metrics["loss"]))
 
     def _new_policy(self) -> Policy:
@@ -244,18 +261,33 @@ class Sweep:
 
         After a signal, which leaves seconds, `resume` makes them.
         """
-        self._inbox.forget_waiting()
         try:
             self._close()
         finally:
             self._lease.release()
             self._report()
             if self._folder and not self._lost:
-                workdir.clear(self._folder, self.state.going_on)
+                workdir.clear(self._folder, self._going_on())
         is_closed = self._folder and not (self._lost or self.state.left_open)
         if is_closed and not self._interrupts.signal_number:
-            keep_result(self._task, self._store, self.state, self._policy, self._viewer)
-            log_best_model(self._task, self._store, self.state, self._viewer)
+            try:
+                self._writer.ask(self._keep_result)
+            except StoreError as error:
+                self._viewer.said(f"no report was saved: {one_line(error)}")
+
+    def _going_on(self) -> set[str]:
+        """Numbers of the trials that go on when the sweep does, as far as the store knows."""
+        unclosed = self._journal.unclosed if self._journal else set()
+        return self.state.going_on | {str(number) for number, _ in unclosed}
+
+    def _keep_result(self) -> None:
+        """Keep a report and the best network; called by the writer."""
+
+        def said(text: str) -> None:
+            self._writer.tell(lambda: self._viewer.said(text))
+
+        keep_result(self._task, self._store, self.state, self._policy, said)
+        log_best_model(self._task, self._store, self.state, said)
 
     def _close(self) -> None:
         """End workers, and close every run, unless another driver has taken the sweep over.
@@ -269,13 +301,15 @@ class Sweep:
                 if self._journal and not self._lost:
                     self._close_runs(self._journal)
         except StoreError as fault:
+            self._writer.close()
+            self._lost = self._lost or isinstance(fault, LeaseLostError)
             self._history.apply(RunsLeftOpen())
             self._viewer.said(f"runs were left open: {fault}")
 
     def _close_runs(self, journal: Journal) -> None:
         """Close the runs of trials and then the sweep's own, which ends the lease."""
-        with self._lease.beating(self._driven_s):
-            self._close_trials(journal)
+        self._writer.again()
+        self._close_trials(journal)
         self._report()
         state = self.state
         why = Stop(state.stop.reason, state.ending)
@@ -284,6 +318,7 @@ class Sweep:
             state.status, why, state.seconds, self._description(), tags,
             has_result=state.best is not None,
         )  # fmt: skip
+        self._writer.drain()
 
     def _close_trials(self, journal: Journal) -> None:
         """Close the runs of trials, and log the number of trials and the best loss.
@@ -296,13 +331,26 @@ class Sweep:
         except StoreError:
             raise
         except Exception as error:
-            why = one_line(error)
-            self._viewer.said(f"runs of trials were left open: {why}")
-            if self.state.stop.reason is not StopReason.FAILED:
-                self._history.apply(SweepClosing(Stop(StopReason.FAILED, why)))
+            self._leave_open(error)
+        while True:
+            try:
+                self._writer.drain()
+                break
+            except StoreError:
+                raise
+            except Exception as error:
+                self._leave_open(error)
+                self._writer.again(without_first=True)
         self._history.tick()
         state = self.state
         journal.log_progress(state.trials_done, state.best_loss)
+
+    def _leave_open(self, error: Exception) -> None:
+        """Say that a trial is left to `resume`, since its run cannot be closed."""
+        why = one_line(error)
+        self._viewer.said(f"runs of trials were left open: {why}")
+        if self.state.stop.reason is not StopReason.FAILED:
+            self._history.apply(SweepClosing(Stop(StopReason.FAILED, why)))
 
     def _report(self) -> None:
         """Put the report of the search into the state, if there can be one."""

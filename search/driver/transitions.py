@@ -86,12 +86,19 @@ class TrialProposed:
 
 @dataclass(frozen=True)
 class TrialPlaced:
-    """The run of a trial that waited is there, and a slot is given to it."""
+    """A slot is given to a trial that waited; its run is made meanwhile."""
 
     trial: Trial
     slot: Slot
-    run_id: str
     job: Job
+
+
+@dataclass(frozen=True)
+class RunCreated:
+    """A trial, which may have ended, has a run."""
+
+    trial: Trial
+    run_id: str
 
 
 @dataclass(frozen=True)
@@ -199,6 +206,7 @@ Event = (
     | SlotsAllowed
     | TrialProposed
     | TrialPlaced
+    | RunCreated
     | TrialStarted
     | ProgressReported
     | RoundReported
@@ -312,8 +320,30 @@ def _(event: TrialPlaced, state: SweepState) -> SweepState:
     _check(event.slot in state.slots, f"there is no {event.slot}")
     _check(event.slot not in state.running, f"{event.slot} is taken")
     waiting = tuple(trial for trial in state.waiting if trial != event.trial)
-    placed = TrialProgress(event.trial, event.run_id, event.slot, event.job, began=state.now)
+    placed = TrialProgress(event.trial, "", event.slot, event.job, began=state.now)
     return replace(state, waiting=waiting, running={**state.running, event.slot: placed})
+
+
+@_after.register
+def _(event: RunCreated, state: SweepState) -> SweepState:
+    number = event.trial.number
+    progress = state.open_trial(number)
+    if progress and progress.trial == event.trial:
+        progress = replace(progress, run_id=event.run_id)
+        if number in state.paused:
+            return replace(state, paused={**state.paused, number: progress})
+        return _with_running(state, progress)
+    ended = next((one for one in reversed(state.finished) if one.trial == event.trial), None)
+    _check(ended, f"trial {number} is not known")
+
+    assert ended
+    named = {id(ended): replace(ended, run_id=event.run_id)}
+    return replace(
+        state,
+        finished=tuple(named.get(id(one), one) for one in state.finished),
+        ranked=tuple(named.get(id(one), one) for one in state.ranked),
+        ends={key: named.get(id(one), one) for key, one in state.ends.items()},
+    )
 
 
 @_after.register

@@ -1,6 +1,6 @@
 """How a sweep is interrupted: by Ctrl-C, SIGTERM and SIGHUP, or by another thread.
 
-A signal is deferred until a write to the store has finished; a second one is not.
+A signal is deferred until a decision is made and written down; a second one is not.
 """
 
 from __future__ import annotations
@@ -27,14 +27,12 @@ STOP_WITHIN_S, STOP_WITHIN = 10.0, "LSTM_SWEEP_STOP_WITHIN_S"
 LONGEST_STOP_S = 3600.0
 #: the same of a service, which ends its drivers first
 SERVICE_STOP_S = 20.0
-#: after the first signal: seconds for one request, and for all requests together
+#: after the first signal: seconds for a store that does not answer, and for all that is written
 GIVE_UP_S, GIVE_UP_ALL_S = 3.0, 6.0
-#: share of these seconds that must be left for what an end can do without
-SHARE_LEFT = 0.7
+#: share of these seconds after which nothing is written that an end can do without
+SHARE_USED = 0.3
 #: seconds from the first signal to the end of the program, even if it does not react
 END_WITHIN_S = 9.0
-#: seconds until a request that has caught the `TimeoutError` is interrupted again
-AGAIN_S = 0.5
 
 
 def signal_name(number: int) -> str:
@@ -58,27 +56,32 @@ class Interrupts:
     """Whether a sweep is to end, and what must not be left half done then.
 
     This one installs no signal handler: any thread may ask for the end by `request`, and the sweep
-    notices it within a second. No thread can break off a request of another one, so one that is
-    under way ends by itself, at the latest after the timeout of the store's settings. A
-    `KeyboardInterrupt` that is raised all the same ends the sweep in order too.
+    notices it within a second. A `KeyboardInterrupt` that is raised all the same ends the sweep in
+    order too.
     """
 
     def __init__(self) -> None:
         #: number of the first signal; 0 if there was none
         self.signal_number = 0
+        #: when it came
+        self._asked = 0.0
         #: whether the sweep is ending already, so that a further signal changes nothing
         self.ending = False
-        #: whether a request to a server has taken too long since then
-        self.timed_out = False
 
     def request(self, number: int = signal.SIGINT) -> None:
         """Ask for the end, as a signal of this number does."""
-        self.signal_number = int(number)
+        if not self.signal_number:
+            self._asked = time.monotonic()
+            self.signal_number = int(number)
 
     @property
-    def short_of_time(self) -> bool:
-        """Whether an end is wanted, and has no time for what it can do without."""
-        return self.timed_out
+    def waited_s(self) -> float:
+        """Seconds since an end is wanted; 0 if none is."""
+        return time.monotonic() - self._asked if self.signal_number else 0.0
+
+    def has_used(self, share: float = 1.0) -> bool:
+        """Whether so much of the time is over that the store has to take all that is left."""
+        return False
 
     @contextmanager
     def hold(self, *, to_the_end: bool = False) -> Iterator[None]:
@@ -89,28 +92,15 @@ class Interrupts:
         finally:
             self.ending = before
 
-    @contextmanager
-    def limit_request(self) -> Iterator[None]:
-        """A request to a server; one that takes too long while the sweep ends is the last."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            late = time.monotonic() - began > GIVE_UP_S
-            self.timed_out = self.timed_out or (late and self.ending and self.signal_number > 0)
-
 
 class Shield(Interrupts):
-    """Defers signals of the process during writes that must not be interrupted.
+    """Defers signals of the process where something must not be left half done.
 
     Within `up()`, signals are handled here and raise `Interrupted` immediately, except within
     `hold()`: there the first signal is raised at the end of the outermost `hold()` (an exception
     that ends it becomes the cause), and a second one immediately. Within `hold(to_the_end=True)`,
     while the program is ending already, signals are dropped. Outside the main thread, which gets
     no signals, nothing changes; neither does SIGHUP if it is ignored, as by `nohup`.
-
-    A deferred signal must not wait for a server that does not answer: after the first signal,
-    requests within `limit_request()` have a time limit.
     """
 
     def __init__(self, stop_within_s: float = STOP_WITHIN_S) -> None:
@@ -120,10 +110,6 @@ class Shield(Interrupts):
         #: number of nested `hold` contexts
         self._holding = 0
         self._pending = 0
-        self._requesting = False
-        #: seconds left for requests, and when the limit of the present one began
-        self._left = GIVE_UP_ALL_S * self._stretch
-        self._since: float | None = None
 
     @contextmanager
     def up(self) -> Iterator[None]:
@@ -131,27 +117,16 @@ class Shield(Interrupts):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self.signal_number, self.timed_out = 0, False
-        self._left = GIVE_UP_ALL_S * self._stretch
-        alarm = signal.getsignal(signal.SIGALRM)
-        with _handled(self._handle):
-            try:
-                with _last_resort(END_WITHIN_S * self._stretch):
-                    yield
-            finally:
-                signal.signal(signal.SIGALRM, alarm)
+        self.signal_number = 0
+        with _handled(self._handle), _last_resort(END_WITHIN_S * self._stretch):
+            yield
 
-    @property
     @override
-    def short_of_time(self) -> bool:
-        enough = SHARE_LEFT * GIVE_UP_ALL_S * self._stretch
-        return bool(self.signal_number) and self._left < enough
+    def has_used(self, share: float = 1.0) -> bool:
+        return self.waited_s > share * GIVE_UP_ALL_S * self._stretch
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self.signal_number:
-            self.signal_number = number
-            if self._requesting:
-                self._limit()
+        self.request(number)
         if self.ending:
             return
         if self._holding and not self._pending:
@@ -166,7 +141,6 @@ class Shield(Interrupts):
         ending = self.ending
         self._holding += 1
         self.ending = ending or to_the_end
-        self.timed_out = self.timed_out and not to_the_end
         failure: BaseException | None = None
         try:
             yield
@@ -181,38 +155,6 @@ class Shield(Interrupts):
                 interrupted = isinstance(failure, KeyboardInterrupt)  # by the second signal
                 if pending and not to_the_end and not interrupted:
                     raise Interrupted(pending) from failure
-
-    @override
-    @contextmanager
-    def limit_request(self) -> Iterator[None]:
-        """A request to a server, with a time limit once a signal has come.
-
-        Raises:
-            TimeoutError: the limit is reached.
-        """
-        self._requesting = True
-        try:
-            if self.signal_number:
-                self._limit()
-            yield
-        finally:
-            self._requesting = False
-            if self._since is not None:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                self._left -= time.monotonic() - self._since
-                self._since = None
-
-    def _limit(self) -> None:
-        self._since = time.monotonic()
-        if self._left <= 0:
-            self._give_up()
-        signal.signal(signal.SIGALRM, self._give_up)
-        signal.setitimer(signal.ITIMER_REAL, min(GIVE_UP_S * self._stretch, self._left), AGAIN_S)
-
-    def _give_up(self, number: int = 0, frame: FrameType | None = None) -> None:
-        if self._requesting:
-            self.timed_out = True
-            raise TimeoutError("no answer in time, now that an end is wanted")
 
 
 def stop_within_s(environment: Mapping[str, str] = os.environ) -> float:

@@ -95,11 +95,16 @@ def touch(folder: Path) -> None:
         os.utime(folder)
 
 
-def clear(folder: Path, keep: set[str]) -> None:
-    """Delete everything in the folder of a sweep except the names in `keep`; it too if empty."""
+def empty(folder: Path, keep: set[str]) -> None:
+    """Delete everything in the folder of a sweep except the names in `keep`."""
     for path in folder.iterdir() if folder.exists() else ():
         if path.name not in keep:
             _delete(path)
+
+
+def clear(folder: Path, keep: set[str]) -> None:
+    """Do the same, and delete it too if nothing is left in it."""
+    empty(folder, keep)
     if folder.exists() and not any(folder.iterdir()):
         folder.rmdir()
         if folder.parent.name.startswith(TEMPORARY):  # made for this sweep alone

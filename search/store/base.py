@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 import getpass
 import tempfile
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.store.faults import WaitForAnswer
+from lstm_sweep.search.store.faults import steady_clock
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tags import Tag
-
-Answer = TypeVar("Answer")
-AnyStore = TypeVar("AnyStore", bound="Store")
 
 #: characters of the longest tag; MLflow truncates longer ones without an error
 TAG_LENGTH = 8000
 
 
-def make(call: Callable[[], Answer]) -> Answer:
-    """Make a request, and do nothing else."""
-    return call()
+now_ms = steady_clock()
 
 
 class Store(ABC):
@@ -42,17 +35,6 @@ class Store(ABC):
         self.settings = settings
         #: what signs the sweeps of a service; None: whatever is read and written is not signed
         self.signer: Signer | None = None
-        #: what waits between retries; None: requests fail without a retry
-        self.wait_for_answer: WaitForAnswer | None = None
-        #: context in which each request is made, such as one with a time limit
-        self.limit_request: Callable[[], AbstractContextManager[None]] = nullcontext
-        #: what makes a request to a server by a call, and may do something else meanwhile
-        self.make_request: Callable[[Callable[[], Any]], Any] = make
-
-    @property
-    def has_one_writer(self) -> bool:
-        """Whether several requests at a time take as long as one after the other."""
-        return True
 
     @abstractmethod
     def prepare(self) -> None:
@@ -65,8 +47,17 @@ class Store(ABC):
     # --- writing ----------------------------------------------------------------------------------
 
     @abstractmethod
-    def create_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+    def create_run(
+        self,
+        name: str,
+        tags: Mapping[str, str],
+        parent: str | None = None,
+        at_ms: int | None = None,
+    ) -> str:
         """Create a running run and return its ID.
+
+        It began at a time in ms since 1970, or now. If it is tried again with the same tag
+        `Tag.CREATION`, after an answer that was lost, no second run is made.
 
         Raises:
             InputError: a tag is longer than MLflow keeps.
@@ -82,10 +73,12 @@ class Store(ABC):
         tags: Mapping[str, str] | None = None,
         step: int = 0,
         earlier: Mapping[int, Mapping[str, float]] | None = None,
+        at_ms: int | None = None,
     ) -> None:
-        """Log metrics, params and tags in one request, which may be repeated without effect.
+        """Log metrics, params and tags in one request.
 
-        `metrics` are those of `step`, `earlier` has those of other steps.
+        `metrics` are those of `step`, `earlier` has those of other steps. They were measured at a
+        time in ms since 1970, or now. To repeat a request of the same time has no effect.
         """
 
     @abstractmethod
@@ -96,8 +89,8 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def finish(self, run_id: str, status: str) -> None:
-        """Give a run its final status."""
+    def finish(self, run_id: str, status: str, at_ms: int | None = None) -> None:
+        """Give a run its final status; it has ended at a time in ms since 1970, or now."""
 
     @abstractmethod
     def reopen(self, run_id: str, status: str = "RUNNING") -> None:
@@ -218,13 +211,6 @@ def tags_of_new(tags: Mapping[str, str], parent: str | None) -> dict[str, str]:
             )
     own = {Tag.USER: _user(), Tag.PROGRAM: "lstm-sweep", Tag.CREATION: uuid.uuid4().hex}
     return {**own, **({Tag.PARENT: parent} if parent else {}), **tags}
-
-
-def at_once(store: AnyStore) -> AnyStore:
-    """A copy of a store for another thread: requests are not retried, and have no time limit."""
-    other = copy.copy(store)
-    other.wait_for_answer, other.limit_request, other.make_request = None, nullcontext, make
-    return other
 
 
 def _user() -> str:

@@ -14,8 +14,6 @@ Answer = TypeVar("Answer")
 
 #: characters of a reason; messages with the timeout of a request have about 380
 LONGEST_REASON = 400
-#: seconds between two tries: the first wait, and the longest
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
 #: errors of the operating system that end once the server is back
 TRANSIENT = (ConnectionError, TimeoutError)
 #: names of the exceptions by which libraries report that no server answers
@@ -28,6 +26,8 @@ TRANSIENT_NAMES = {
 }
 #: texts of MLflow's client for a missing answer, and of a database that another process uses
 TRANSIENT_PHRASES = ("API request to", "database is locked")
+#: what to do about a store that does not answer
+AGAIN = "expected one that does: try again when it runs"
 #: HTTP status of a server that is overloaded, starting or failing
 TRANSIENT_STATUS = (429, 500, 502, 503, 504)
 #: HTTP status of a server that rejects this user or this request
@@ -48,6 +48,14 @@ class NoSuchRunError(InputError):
 
 class StoreError(Exception):
     """The store refuses, cannot be written, or does not answer and the caller does not wait."""
+
+
+class NoAnswerError(StoreError):
+    """The store does not answer; the same request may succeed later without anybody's help."""
+
+    def __init__(self, store: str, why: str) -> None:
+        super().__init__(f"store {store} does not answer: {why}; {AGAIN}")
+        self.why = why
 
 
 def refused(error: BaseException) -> str:
@@ -89,34 +97,20 @@ def reason(error: BaseException) -> str:
     return without_secrets(lines[0] if lines else type(error).__name__)[:LONGEST_REASON]
 
 
-#: what to do about a store that does not answer
-AGAIN = "expected one that does: try again when it runs"
-
-
-#: called between two tries with the reason and the seconds to wait; it is what waits
-WaitForAnswer = Callable[[str, float], None]
-
-
-def retry(ask: Callable[[], Answer], store: str, wait_for_answer: WaitForAnswer | None) -> Answer:
-    """Call `ask` until the store answers, with growing pauses; once if `wait_for_answer` is None.
+def reported(call: Callable[[], Answer], store: str) -> Answer:
+    """What a request to a store returns.
 
     Raises:
-        StoreError: the failure is permanent, or `wait_for_answer` is None.
+        StoreError: the failure is one of the store.
     """
-    wait = FIRST_WAIT_S
-    while True:
-        try:
-            return ask()
-        except Exception as error:
-            if why := permanent_reason(error) or refused(error):
-                raise StoreError(f"store {store}: {why} ({reason(error)})") from error
-            if not is_transient(error):
-                raise
-            if wait_for_answer is None:
-                why = f"store {store} does not answer: {reason(error)}"
-                raise StoreError(f"{why}; {AGAIN}") from error
-            wait_for_answer(reason(error), wait)
-            wait = min(2 * wait, LONGEST_WAIT_S)
+    try:
+        return call()
+    except Exception as error:
+        if why := permanent_reason(error) or refused(error):
+            raise StoreError(f"store {store}: {why} ({reason(error)})") from error
+        if not is_transient(error):
+            raise
+        raise NoAnswerError(store, reason(error)) from error
 
 
 def once_more(ask: Callable[[], Answer]) -> Answer:
@@ -130,7 +124,7 @@ def once_more(ask: Callable[[], Answer]) -> Answer:
         return ask()
 
 
-def steady_clock() -> Callable[[], float]:
-    """A clock in seconds since 1970 that ignores later changes of the system's clock."""
+def steady_clock() -> Callable[[], int]:
+    """A clock in ms since 1970 that ignores later changes of the system's clock."""
     offset = time.time() - time.monotonic()
-    return lambda: offset + time.monotonic()
+    return lambda: int(1000 * (offset + time.monotonic()))

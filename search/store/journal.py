@@ -6,20 +6,19 @@ that is needed to repeat the trial.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import json
 import math
 import os
 import platform
-import queue
-import threading
+import shutil
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
@@ -28,10 +27,10 @@ from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.device import Device
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.store.base import TAG_LENGTH, at_once
+from lstm_sweep.search.store.base import TAG_LENGTH, now_ms
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, device_tags
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.progress import TrialProgress, comparable
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, SweepStatus
@@ -122,50 +121,6 @@ def result(progress: TrialProgress) -> dict[str, float] | None:
     return None if loss is None else {"best_val_loss": loss}
 
 
-Item = TypeVar("Item")
-
-#: requests at a time; MLflow's client has ten connections
-AT_ONCE = 8
-
-
-def each_of(items: Iterable[Item], ask: Callable[[Store, Item], None], store: Store) -> list[Item]:
-    """Call `ask` for each of the items, many at a time; those for which it did not fail.
-
-    Nothing is tried again, and nothing more is begun once a request has a time limit, and reaches
-    it.
-    """
-    waiting = collections.deque(items)
-    answers: queue.SimpleQueue[tuple[Item, bool]] = queue.SimpleQueue()
-    other, count = at_once(store), len(waiting)
-
-    def work() -> None:
-        while waiting:
-            with contextlib.suppress(IndexError):  # another thread has taken the last
-                item = waiting.popleft()
-                answers.put((item, _asked(ask, other, item)))
-
-    for _ in range(min(AT_ONCE, count)):
-        # it does not keep the program from ending if the server is mute
-        threading.Thread(target=work, name="requests", daemon=True).start()
-    done = list[Item]()
-    with contextlib.suppress(TimeoutError):
-        for _ in range(count):
-            with store.limit_request():
-                item, succeeded = answers.get()
-            if succeeded:
-                done.append(item)
-    waiting.clear()
-    return done
-
-
-def _asked(ask: Callable[[Store, Item], None], store: Store, item: Item) -> bool:
-    try:
-        ask(store, item)
-    except Exception:
-        return False
-    return True
-
-
 WEIGHTS = "model"
 #: beginning of the name of a metric of a sweep that is the loss of a baseline
 BASELINE = "baseline_"
@@ -208,33 +163,54 @@ class Dataset:
     source: str
 
 
+#: number of a trial, and which attempt at it
+Attempt = tuple[int, int]
+
+
+def attempt_of(trial: Trial) -> Attempt:
+    """By what a trial is known before it has a run."""
+    return trial.number, trial.attempt
+
+
 class Journal:
-    """Writes the runs of one sweep."""
+    """Writes the runs of one sweep, in the order in which its methods are called.
+
+    None of them waits for the store: a `Writer` makes the requests. Rounds of a trial that wait
+    are logged in one request, with its params or its end if these wait too.
+    """
 
     def __init__(
         self,
-        store: Store,
+        writer: Writer,
         run_id: str,
         dataset: Dataset,
         tags: dict[str, str],
         step: int | None = None,
+        created: Callable[[Trial, str], None] = lambda trial, run_id: None,
     ) -> None:
-        """`step` is the last step of the sweep's metrics, if an earlier driver has logged any."""
-        self.store = store
+        """`step` is the last step of the sweep's metrics, if an earlier driver has logged any.
+
+        `created` is told which run a trial has got.
+        """
+        self.writer, self._store = writer, writer.store
         #: the parent run
         self.run_id = run_id
-        self._dataset = dataset
+        self._dataset, self._created = dataset, created
         self._step = step or 0
         #: the best loss that was logged last; NaN if it is to be logged whatever it is
         self._best_loss = None if step is None else math.nan
-        #: metrics of rounds that are to be logged, by the run and the round
-        self._held: dict[str, dict[int, dict[str, float]]] = {}
-        #: params of trials that are to be logged, by the run
-        self._params: dict[str, dict[str, Any]] = {}
-        #: runs of trials of which this is to be logged soon, the first first
-        self._queue: dict[str, None] = {}
-        #: runs of trials that `close_ahead` has closed
-        self._closed = set[str]()
+        #: when the last run was created: runs are listed in the order of these times
+        self._created_ms = 0
+        #: run of each attempt at a trial that has one
+        self.runs: dict[Attempt, str] = {}
+        #: attempts whose ends are not written yet
+        self.unclosed = set[Attempt]()
+        #: metrics of rounds that are to be logged, by the round
+        self._held: dict[Attempt, dict[int, dict[str, float]]] = {}
+        #: params that are to be logged
+        self._params: dict[Attempt, dict[str, Any]] = {}
+        #: attempts of which a write waits that logs what is held
+        self._queued = set[Attempt]()
         #: tags that all runs of the sweep have: data, versions
         self._common = tags | {f"{Tag.VERSION}{name}": text for name, text in versions().items()}
 
@@ -243,12 +219,21 @@ class Journal:
         written = spec.to_dict() | {"name": name}
         params = {key: value for key, value in written.items() if key != "space"}
         params |= {f"space.{key}": json.dumps(value) for key, value in written["space"].items()}
-        if new := {key: value for key, value in params.items() if key not in known}:
-            self.store.log(self.run_id, params=new)
-        self.store.log_dataset(self.run_id, **asdict(self._dataset))
+        new = {key: value for key, value in params.items() if key not in known}
         own = spec.file_content() | {"name": name}
         text = yaml.safe_dump(own, sort_keys=False, allow_unicode=True)
-        self.store.keep_text(self.run_id, text, "sweep.yaml")
+
+        def write() -> None:
+            if new:
+                self._store.log(self.run_id, params=new)
+            self._store.log_dataset(self.run_id, **asdict(self._dataset))
+            self._store.keep_text(self.run_id, text, "sweep.yaml")
+
+        self.writer.put(write)
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Log tags of the sweep."""
+        self.writer.put(partial(self._store.log, self.run_id, tags=dict(tags)))
 
     def log_progress(self, trials: int, best_loss: float | None) -> None:
         """Log the number of trials that have ended, and the best loss so far, nats.
@@ -261,7 +246,8 @@ class Journal:
         if best_loss is not None or self._best_loss is not None:
             metrics["best_val_loss"] = math.nan if best_loss is None else best_loss
         self._step, self._best_loss = max(self._step, trials), best_loss
-        self.store.log(self.run_id, metrics=metrics, step=self._step)
+        log, at_ms = partial(self._store.log, self.run_id), now_ms()
+        self.writer.put(partial(log, metrics=metrics, step=self._step, at_ms=at_ms))
 
     def is_news(self, loss: float | None) -> bool:
         """Whether the best loss may be another one than was logged last, now that there is this."""
@@ -298,16 +284,28 @@ class Journal:
         tags = {Tag.STATE: str(state), Tag.REASON: without_secrets(why.text)[:500]}
         tags[Tag.STOP_REASON] = str(why.reason)
         tags |= {Tag.LEASE: "", Tag.SECONDS: f"{seconds:.3f}", Tag.NOTE: note}
-        self.store.log(self.run_id, tags=tags | dict(more))
-        if state is SweepStatus.PAUSED:
-            self.store.reopen(self.run_id, "SCHEDULED")
-        else:
-            self.store.finish(self.run_id, state.run_status(has_result=has_result))
+
+        def close() -> None:
+            self.writer.regularly(None)
+            self._store.log(self.run_id, tags=tags | dict(more))
+            if state is SweepStatus.PAUSED:
+                self._store.reopen(self.run_id, "SCHEDULED")
+            else:
+                self._store.finish(self.run_id, state.run_status(has_result=has_result))
+
+        self.writer.put(close)
 
     def open_trial(
-        self, trial: Trial, device: Device, tags: Mapping[str, str] | None = None
-    ) -> str:
-        """Create the run of a trial; return its ID."""
+        self,
+        trial: Trial,
+        device: Device,
+        known: Mapping[str, int | float],
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Create the run of a trial, and log its config and what is `known` of its network.
+
+        MLflow creates a run without params, so they are logged by a second request.
+        """
         own = {
             Tag.NAME: trial.sweep,
             Tag.TRIAL: str(trial.number),
@@ -326,171 +324,223 @@ class Journal:
         own |= device_tags(device)
         name = trial.id + (f" (attempt {trial.attempt})" if trial.attempt > 1 else "")
         name += " (rerun)" if trial.phase is Phase.RERUN else ""
-        return self.store.create_run(name, {**self._common, **own, **(tags or {})}, self.run_id)
+        create = self._creation(name, {**own, **(tags or {})})
+        attempt = attempt_of(trial)
 
-    def queue_config(self, progress: TrialProgress, known: Mapping[str, int | float]) -> None:
-        """Let `log_next` log a trial's config, and what is `known` of its untrained network."""
-        self._params[progress.run_id] = {**progress.trial.config.to_dict(), **known}
-        self._queue[progress.run_id] = None
+        def write() -> None:
+            self.runs[attempt] = run_id = create()
+            self.writer.tell(partial(self._created, trial, run_id))
 
-    def log_config(self, progress: TrialProgress, known: Mapping[str, int | float]) -> None:
-        """Log the same at once."""
-        self.queue_config(progress, known)
-        self._log_held(progress.run_id)
+        self.unclosed.add(attempt)
+        self._held[attempt] = {}
+        self._params[attempt] = {**trial.config.to_dict(), **known}
+        self.writer.put(write)
+        self._log_soon(attempt)
 
-    def hold_round(self, progress: TrialProgress) -> None:
-        """Keep the last round, to be logged with the next one, or when the trial waits or ends."""
-        held = self._held.setdefault(progress.run_id, {})
-        held[len(progress.rounds)] = round_metrics(progress)
-        if len(held) >= MOST_HELD:
-            self._queue[progress.run_id] = None
+    def _creation(self, name: str, tags: Mapping[str, str]) -> Callable[[], str]:
+        """What creates a child run, once, however often it is called after answers were lost."""
+        own = {**self._common, **tags, Tag.CREATION: uuid.uuid4().hex}
+        self._created_ms = max(self._created_ms + 1, now_ms())
+        return cache(partial(self._store.create_run, name, own, self.run_id, self._created_ms))
 
-    def log_round(self, progress: TrialProgress) -> None:
-        """Log the last round, the best one so far, and those that were held."""
-        self.hold_round(progress)
-        self._log_held(progress.run_id)
+    def take_up(self, progress: TrialProgress) -> None:
+        """Know the run of a trial that was begun by an earlier driver."""
+        attempt = attempt_of(progress.trial)
+        self.runs[attempt] = progress.run_id
+        self._held[attempt] = {}
 
-    def queue_round(self, progress: TrialProgress) -> None:
-        """Let `log_next` log the rounds of a trial that are held.
+    def log_round(self, progress: TrialProgress, *, soon: bool = True) -> None:
+        """Log the last round, and the best one so far.
 
-        Neither this nor `hold_round` makes a request.
+        Not `soon`, it is logged with the next one, or when the trial waits or ends.
         """
-        if progress.run_id in self._held:
-            self._queue[progress.run_id] = None
+        attempt = attempt_of(progress.trial)
+        held = self._held[attempt]
+        held[len(progress.rounds)] = round_metrics(progress)
+        if soon or len(held) >= MOST_HELD:
+            self._log_soon(attempt)
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether something is queued."""
-        return bool(self._queue)
+    def _log_soon(self, attempt: Attempt) -> None:
+        """Let what is held of a trial be logged, unless that waits to be done already."""
+        if attempt in self._queued:
+            return
+        at_ms = now_ms()
 
-    def log_next(self) -> None:
-        """Log what is held of the trial that is queued for longest; there must be one."""
-        self._log_held(next(iter(self._queue)))
+        def write(run_id: str) -> None:
+            self._queued.discard(attempt)
+            self._log_held(attempt, run_id, at_ms)
+
+        self._queued.add(attempt)
+        self._put(attempt, write)
+
+    def _put(self, attempt: Attempt, write: Callable[[str], None]) -> None:
+        """Let something be written into the run of a trial, if that could be created."""
+
+        def with_run() -> None:
+            if run_id := self.runs.get(attempt):
+                write(run_id)
+
+        self.writer.put(with_run)
 
     def _log_held(
         self,
+        attempt: Attempt,
         run_id: str,
+        at_ms: int,
         tags: Mapping[str, str] | None = None,
         step: int = 0,
         metrics: Mapping[str, float] | None = None,
-        store: Store | None = None,
     ) -> None:
         """Log what is held of a trial, in one request with tags, and with metrics of a step.
 
         There are more if there are too many rounds. What is held meanwhile stays.
         """
-        store = store or self.store
-        held, params = dict(self._held.get(run_id, {})), self._params.pop(run_id, None)
-        self._queue.pop(run_id, None)
+        params = self._params.pop(attempt, None)
+        held = dict(self._held[attempt])
         if metrics:
             held[step] = {**held.get(step, {}), **metrics}
         try:
             while len(held) > MOST_HELD:
                 some = sorted(held)[:MOST_HELD]
-                store.log(run_id, earlier={number: held.pop(number) for number in some})
-                self._forget(run_id, some)
+                earlier = {number: held.pop(number) for number in some}
+                self._store.log(run_id, earlier=earlier, at_ms=at_ms)
+                self._forget(attempt, some)
             if held or tags or params:
-                *earlier, last = sorted(held) or [step]
-                before = {number: held[number] for number in earlier}
-                store.log(
+                *before, last = sorted(held) or [step]
+                earlier = {number: held[number] for number in before}
+                self._store.log(
                     run_id, metrics=held.get(last), params=params, tags=tags, step=last,
-                    earlier=before,
+                    earlier=earlier, at_ms=at_ms,
                 )  # fmt: skip
-        except (StoreError, KeyboardInterrupt):  # else they are what the store refuses
+        except StoreError:  # else they are what the store refuses
             if params:
-                self._params[run_id] = params
+                self._params[attempt] = params
             raise
-        self._forget(run_id, held)
+        self._forget(attempt, held)
 
-    def _forget(self, run_id: str, rounds: Iterable[int]) -> None:
+    def _forget(self, attempt: Attempt, rounds: Iterable[int]) -> None:
         """Hold rounds no longer that are logged."""
-        held = self._held.get(run_id, {})
         for number in rounds:
-            held.pop(number, None)
-        if not held:
-            self._held.pop(run_id, None)
+            self._held[attempt].pop(number, None)
 
     def pause_trial(self, progress: TrialProgress) -> None:
         """Log that a trial waits for a slot, and its rounds that are held."""
         waits = Tag.MAKES_ROOM if progress.preempted else Tag.PAUSED
         tags = {waits: progress.paused, Tag.SECONDS: f"{progress.seconds:.3f}"}
-        self._log_held(progress.run_id, tags)
-        self.store.reopen(progress.run_id, "SCHEDULED")
+        attempt, at_ms = attempt_of(progress.trial), now_ms()
+
+        def write(run_id: str) -> None:
+            self._log_held(attempt, run_id, at_ms, tags)
+            self._store.reopen(run_id, "SCHEDULED")
+
+        self._put(attempt, write)
 
     def wait_again(self, progress: TrialProgress) -> None:
         """Log that a trial which was paused when its sweep was broken off still waits."""
         of_its_end = (Tag.OUTCOME, Tag.REASON, Tag.CURVE, Tag.DRIVER_DIED)
         tags = dict.fromkeys(of_its_end, "")
-        self.store.log(progress.run_id, tags=tags | {Tag.PAUSED: progress.paused})
-        self.store.drop_tag(progress.run_id, Tag.UNFINISHED)
-        self.store.reopen(progress.run_id, "SCHEDULED")
+
+        def write(run_id: str) -> None:
+            self._store.log(run_id, tags=tags | {Tag.PAUSED: progress.paused})
+            self._store.drop_tag(run_id, Tag.UNFINISHED)
+            self._store.reopen(run_id, "SCHEDULED")
+
+        self._put(attempt_of(progress.trial), write)
 
     def resume_trial(self, progress: TrialProgress, device: Device) -> None:
         """Log that a trial that was paused goes on, perhaps on another device."""
         waits = Tag.MAKES_ROOM if progress.preempted else Tag.PAUSED
-        self.store.log(progress.run_id, tags={waits: "", **device_tags(device)})
-        self.store.reopen(progress.run_id)
 
-    def close_trial(self, progress: TrialProgress, files: TrialFiles | None, *, keep: bool) -> None:
+        def write(run_id: str) -> None:
+            self._store.log(run_id, tags={waits: "", **device_tags(device)})
+            self._store.reopen(run_id)
+
+        self._put(attempt_of(progress.trial), write)
+
+    def close_trial(
+        self,
+        progress: TrialProgress,
+        files: TrialFiles | None,
+        *,
+        keep: bool,
+        remove: Path | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
         """Store the best network if `keep`, log the outcome, and then the status.
 
-        `files` are what the trial has written; None if it has never been started.
-        Rounds that are not logged yet are part of the same request.
+        `files` are what the trial has written; None if it has never been started. Rounds that are
+        not logged yet are part of the same request, and so are `more` tags. `remove` is a folder
+        that is needed until then.
         """
-        assert progress.ended
-        kept = self._keep_weights(progress, files) if keep and files else {}
-        if not progress.ended.outcome.ranks and files and files.log.exists():
-            self.store.keep_text(progress.run_id, end_of(files.log), files.log.name)
-        if progress.run_id not in self._closed:
-            self._close(self.store, progress, kept)
-        elif kept:
-            self.store.log(progress.run_id, tags=kept)
+        ended, attempt = progress.ended, attempt_of(progress.trial)
+        assert ended
+        last = round_metrics(progress) if progress.unlogged else result(progress)
+        tags = end_tags(progress, ended) | dict(more or {})
+        status = ended.outcome.status(has_result=progress.best_loss is not None)
+        # the next attempt writes to the same file
+        failed = not ended.outcome.ranks and files and files.log.exists()
+        log, at_ms = end_of(files.log) if failed and files else "", now_ms()
 
-    def _keep_weights(self, progress: TrialProgress, files: TrialFiles) -> dict[str, str]:
-        """Store the best network of a trial; the tags that say so."""
+        def write(run_id: str) -> None:
+            kept = self._keep_weights(run_id, progress, files) if keep and files else {}
+            if log and files:
+                self._store.keep_text(run_id, log, files.log.name)
+            self._log_held(attempt, run_id, at_ms, tags | kept, len(progress.rounds), last)
+            self._store.finish(run_id, status, at_ms)
+            self.unclosed.discard(attempt)
+            self._held.pop(attempt, None)
+            if remove:
+                shutil.rmtree(remove, ignore_errors=True)
+
+        self.unclosed.add(attempt)
+        self._put(attempt, write)
+
+    def _keep_weights(
+        self, run_id: str, progress: TrialProgress, files: TrialFiles
+    ) -> dict[str, str]:
+        """Store the best network of a trial, if there is time for it; the tags that say so."""
+        if self.writer.is_short_of_time:
+            return {}
         kept: dict[str, str] = {Tag.WEIGHTS: "kept"}
         config = json.dumps(progress.trial.config.to_dict(), indent=2)
-        self.store.keep_file(progress.run_id, files.weights, WEIGHTS)
-        self.store.keep_text(progress.run_id, config, f"{WEIGHTS}/config.json")
-        if files.inputs.exists():
-            self.store.keep_file(progress.run_id, files.inputs, WEIGHTS)
-            kept[Tag.INPUTS] = "kept"
+        try:
+            self._store.keep_file(run_id, files.weights, WEIGHTS)
+            self._store.keep_text(run_id, config, f"{WEIGHTS}/config.json")
+            if files.inputs.exists():
+                self._store.keep_file(run_id, files.inputs, WEIGHTS)
+                kept[Tag.INPUTS] = "kept"
+        except StoreError:
+            if not self.writer.interrupts.signal_number:
+                raise
+            return {}  # there was no time for it, but may be for the end of the trial
         return kept
 
-    def close_ahead(self, trials: Iterable[TrialProgress]) -> None:
-        """Log outcome and status of trials that have ended, of many at a time if a server does.
-
-        What fails, `close_trial` does, and what concerns files.
-        """
-        if not self.store.has_one_writer:
-            close = partial(self._close, kept={})
-            self._closed |= {one.run_id for one in each_of(trials, close, self.store)}
-
-    def _close(self, store: Store, progress: TrialProgress, kept: Mapping[str, str]) -> None:
-        assert progress.ended
-        last = round_metrics(progress) if progress.unlogged else result(progress)
-        tags = end_tags(progress, progress.ended) | dict(kept)
-        self._log_held(progress.run_id, tags, len(progress.rounds), last, store)
-        has_result = progress.best_loss is not None
-        store.finish(progress.run_id, progress.ended.outcome.status(has_result=has_result))
-
-    def drop_weights(self, run_id: str) -> None:
+    def drop_weights(self, attempt: Attempt) -> None:
         """Delete the network of a trial that is no longer among the best."""
-        self.store.drop_folder(run_id, WEIGHTS)
-        self.store.log(run_id, tags={Tag.WEIGHTS: "dropped"})
+
+        def write(run_id: str) -> None:
+            self._store.drop_folder(run_id, WEIGHTS)
+            self._store.log(run_id, tags={Tag.WEIGHTS: "dropped"})
+
+        self._put(attempt, write)
 
     def log_baseline(self, score: BaselineScore, run_id: str | None = None) -> None:
         """Log a baseline as a child run: `run_id` if it was begun before, or a new one."""
         tags = {Tag.PHASE: str(Phase.BASELINE), Tag.BASELINE: score.name}
-        name = f"{self._common[Tag.NAME]}/{score.name}"
-        run_id = run_id or self.store.create_run(name, {**self._common, **tags}, self.run_id)
-        loss = score.metrics["loss"]
-        self.store.log(
-            run_id,
-            params={"baseline": score.name, **asdict(score.model)},
-            metrics={f"val_{name}": value for name, value in score.metrics.items()}
-            | {"best_val_loss": loss, "bits_per_symbol": bits(loss)},
-        )
-        # beside the best loss of the sweep, so that a list of sweeps needs no other run
-        self.store.log(self.run_id, metrics={f"{BASELINE}{score.name}": loss})
-        self.store.finish(run_id, "FINISHED")
+        create = self._creation(f"{self._common[Tag.NAME]}/{score.name}", tags)
+        loss, at_ms = score.metrics["loss"], now_ms()
+
+        def write() -> None:
+            own = run_id or create()
+            self._store.log(
+                own,
+                params={"baseline": score.name, **asdict(score.model)},
+                metrics={f"val_{name}": value for name, value in score.metrics.items()}
+                | {"best_val_loss": loss, "bits_per_symbol": bits(loss)},
+                at_ms=at_ms,
+            )
+            # beside the best loss of the sweep, so that a list of sweeps needs no other run
+            self._store.log(self.run_id, metrics={f"{BASELINE}{score.name}": loss}, at_ms=at_ms)
+            self._store.finish(own, "FINISHED", at_ms)
+
+        self.writer.put(write)

@@ -14,12 +14,10 @@ from typing import Any
 from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.store.base import Store, quoted, storable, tags_of_new
-from lstm_sweep.search.store.faults import StoreError, steady_clock
+from lstm_sweep.search.store.base import Store, now_ms, quoted, storable, tags_of_new
+from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-
-_clock = steady_clock()
 
 
 @dataclass
@@ -100,11 +98,18 @@ class MemoryStore(Store):
     # --- writing ----------------------------------------------------------------------------------
 
     @override
-    def create_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+    def create_run(
+        self,
+        name: str,
+        tags: Mapping[str, str],
+        parent: str | None = None,
+        at_ms: int | None = None,
+    ) -> str:
         written = storable(tags_of_new(tags, parent))
         run_id = uuid.uuid4().hex
         with self.writing():
-            self._kept[run_id] = _Kept(RunInfo(run_id, name, _now_ms()), RunData(written))
+            info = RunInfo(run_id, name, now_ms() if at_ms is None else at_ms)
+            self._kept[run_id] = _Kept(info, RunData(written))
         return run_id
 
     @override
@@ -117,6 +122,7 @@ class MemoryStore(Store):
         tags: Mapping[str, str] | None = None,
         step: int = 0,
         earlier: Mapping[int, Mapping[str, float]] | None = None,
+        at_ms: int | None = None,
     ) -> None:
         with self.writing():
             run, fixed = self._of(run_id), storable(params or {})
@@ -128,11 +134,11 @@ class MemoryStore(Store):
                     )
             run.data.params |= fixed
             run.data.tags |= storable(tags or {})
-            now = _now_ms()
+            at_ms = now_ms() if at_ms is None else at_ms
             for at, values in (*(earlier or {}).items(), (step, metrics or {})):
                 for key, number in values.items():
                     points = run.timelines.setdefault(key, [])
-                    points.append((at, now, float(number)))
+                    points.append((at, at_ms, float(number)))
                     run.data.metrics[key] = max(points[::-1], key=lambda point: point[0])[2]
 
     @override
@@ -142,10 +148,10 @@ class MemoryStore(Store):
         return self._of(run_id).data.params.get(key) == value
 
     @override
-    def finish(self, run_id: str, status: str) -> None:
+    def finish(self, run_id: str, status: str, at_ms: int | None = None) -> None:
         with self.writing():
             info = self._of(run_id).info
-            info.status, info.end_time = status, _now_ms()
+            info.status, info.end_time = status, now_ms() if at_ms is None else at_ms
 
     @override
     def reopen(self, run_id: str, status: str = "RUNNING") -> None:
@@ -263,7 +269,3 @@ class MemoryStore(Store):
         if not (to / name).exists():
             raise StoreError(f"store {self.settings}: run {run_id} has no file {shown(name)}")
         return to / name
-
-
-def _now_ms() -> int:
-    return int(_clock() * 1000)

@@ -26,14 +26,15 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.process.folder_lock import locked
 from lstm_sweep.search.store import faults
 from lstm_sweep.search.store.base import Store as Store
-from lstm_sweep.search.store.base import make, quoted, storable, tags_of_new
+from lstm_sweep.search.store.base import now_ms as now_ms
+from lstm_sweep.search.store.base import quoted, storable, tags_of_new
 from lstm_sweep.search.store.experiment import (
     Experiment,
     applied,
     load_mlflow,
     read_any_text,
 )
-from lstm_sweep.search.store.faults import reason, refused, retry, steady_clock
+from lstm_sweep.search.store.faults import reason, refused, reported
 from lstm_sweep.search.store.settings import Settings, lacking, with_timeout
 from lstm_sweep.search.store.tags import Tag
 
@@ -83,7 +84,6 @@ Answer = TypeVar("Answer")
 RUNS_PER_PAGE = 1000
 #: orders of runs
 NEWEST_FIRST, OLDEST_FIRST = (f"attributes.start_time {how}" for how in ("DESC", "ASC"))
-_clock = steady_clock()
 
 
 class MlflowStore(Store):
@@ -101,6 +101,8 @@ class MlflowStore(Store):
         super().__init__(settings)
         #: places of the files of runs by run ID, a cache
         self._places: dict[str, str] = {}
+        #: creations of runs of which nobody knows whether they have succeeded
+        self._unsure = set[str]()
         try:
             uri = settings.mlflow_uri
             if "PGCONNECT_TIMEOUT" not in os.environ:
@@ -119,15 +121,13 @@ class MlflowStore(Store):
             raise InputError(f"store {settings}: {why}") from None
 
     def ask(self, call: Callable[[], Answer]) -> Answer:
-        """Make a request, and wait for its answer if this store waits."""
+        """Make a request.
 
-        def ask() -> Answer:
-            with self.limit_request(), applied(self.settings):
-                made = self.make_request if self.settings.is_server else make
-                answer: Answer = made(call)
-                return answer
-
-        return retry(ask, str(self.settings), self.wait_for_answer)
+        Raises:
+            StoreError: the store refuses it, or does not answer (`NoAnswerError`).
+        """
+        with applied(self.settings):
+            return reported(call, str(self.settings))
 
     def _alone(self) -> AbstractContextManager[None]:
         """A lock on the creation of tables in SQLite: MLflow fails if two processes create them."""
@@ -153,11 +153,6 @@ class MlflowStore(Store):
             elif not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 connection.execute("PRAGMA journal_mode=WAL")
 
-    @property
-    @override
-    def has_one_writer(self) -> bool:
-        return self.settings.database_file is not None
-
     @override
     def prepare(self) -> None:
         try:
@@ -174,24 +169,28 @@ class MlflowStore(Store):
         self.ask(self.experiment.check_reach)
 
     @override
-    def create_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+    def create_run(
+        self,
+        name: str,
+        tags: Mapping[str, str],
+        parent: str | None = None,
+        at_ms: int | None = None,
+    ) -> str:
         written = storable(tags_of_new(tags, parent))
-        now, tried = _now_ms(), False
+        creation = written[Tag.CREATION]
         if self.experiment.id is None:
             self.prepare()
         self._check_files()
-
-        def create() -> str:
-            nonlocal tried
-            if tried and (made := self.runs({Tag.CREATION: written[Tag.CREATION]})):
-                return str(made[0].info.run_id)
-            tried = True
-            run = self.client.create_run(
-                self.experiment.id, start_time=now, tags=written, run_name=name
+        if creation in self._unsure and (made := self.runs({Tag.CREATION: creation})):
+            return str(made[0].info.run_id)
+        self._unsure.add(creation)
+        run = self.ask(
+            lambda: self.client.create_run(
+                self.experiment.id, start_time=at_ms or now_ms(), tags=written, run_name=name
             )
-            return str(run.info.run_id)
-
-        return self.ask(create)
+        )
+        self._unsure.discard(creation)
+        return str(run.info.run_id)
 
     @override
     def log(
@@ -203,12 +202,15 @@ class MlflowStore(Store):
         tags: Mapping[str, str] | None = None,
         step: int = 0,
         earlier: Mapping[int, Mapping[str, float]] | None = None,
+        at_ms: int | None = None,
     ) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        now = _now_ms()
+        at_ms = at_ms or now_ms()
         by_step = [*(earlier or {}).items(), (step, metrics or {})]
-        values = [Metric(name, value, now, at) for at, of in by_step for name, value in of.items()]
+        values = [
+            Metric(name, value, at_ms, at) for at, of in by_step for name, value in of.items()
+        ]
         fixed = [Param(key, value) for key, value in storable(params or {}).items()]
         words = [RunTag(key, value) for key, value in storable(tags or {}).items()]
         self.ask(lambda: self.client.log_batch(run_id, values, fixed, words))
@@ -227,9 +229,9 @@ class MlflowStore(Store):
         return True
 
     @override
-    def finish(self, run_id: str, status: str) -> None:
-        now = _now_ms()
-        self.ask(lambda: self.client.set_terminated(run_id, status=status, end_time=now))
+    def finish(self, run_id: str, status: str, at_ms: int | None = None) -> None:
+        at_ms = at_ms or now_ms()
+        self.ask(lambda: self.client.set_terminated(run_id, status=status, end_time=at_ms))
 
     @override
     def reopen(self, run_id: str, status: str = "RUNNING") -> None:
@@ -451,7 +453,3 @@ def _conditions(tags: Mapping[str, str]) -> list[str]:
 
 def _has(tag: str) -> str:
     return f"tags.`{tag}` LIKE '%'"
-
-
-def _now_ms() -> int:
-    return int(_clock() * 1000)

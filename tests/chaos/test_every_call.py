@@ -28,12 +28,13 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Job, RoundDone
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
-from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import PLAIN, InlineWriter, LateWriter, store_in, sweep_of, tiny_spec
 
 LOSSES = {0: [3.0, 2.5], 1: [2.6, 2.4], 2: [2.9, 2.8]}
 
@@ -86,6 +87,8 @@ class Sweeps:
     corpus: Corpus
     data: str
     begun: set[int] = field(default_factory=set)
+    #: what writes, if a test does not say it
+    writer: type[Writer] = InlineWriter
 
     @property
     def spec(self) -> SweepSpec:
@@ -96,7 +99,8 @@ class Sweeps:
         run = reader.find_sweep(store, "s")
         past = rebuild(store, run) if run else None
         spec = past.spec if past else self.spec
-        sweep_of(store, self.corpus, engine or ScriptedEngine(LOSSES), spec, past=past).run()
+        engine, writer = engine or ScriptedEngine(LOSSES), self.writer
+        sweep_of(store, self.corpus, engine, spec, past=past, writer=writer).run()
 
 
 @pytest.fixture
@@ -145,9 +149,11 @@ def check_whole(store: Store, cache: Path) -> None:
     assert not (cache / parent.info.run_id).exists()
 
 
+@pytest.mark.parametrize("writer", [InlineWriter, LateWriter])
 def test_a_driver_killed_at_any_write_loses_nothing(
-    sweeps: Sweeps, recorded: Recorded, cache: Path
+    sweeps: Sweeps, recorded: Recorded, cache: Path, writer: type[Writer]
 ) -> None:
+    sweeps.writer = writer
     sweeps.drive(recorded)
     check_whole(recorded, cache)
     expected = found(recorded)

@@ -47,8 +47,8 @@ def test_a_run_that_a_server_has_made_twice_hides_nothing_and_is_closed(
 ) -> None:
     create = MemoryStore.create_run
 
-    def twice(self: MemoryStore, name: str, tags: Any, parent: str | None = None) -> str:
-        made = [create(self, name, tags, parent) for _ in range(1 + (Tag.TRIAL in tags))]
+    def twice(self: MemoryStore, name: str, tags: Any, *more: Any) -> str:
+        made = [create(self, name, tags, *more) for _ in range(1 + (Tag.TRIAL in tags))]
         return made[0 if first else -1]
 
     with monkeypatch.context() as late, pytest.raises(KeyboardInterrupt):
@@ -69,7 +69,7 @@ def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
     run: Callable[..., SweepState],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lstm_sweep.search.driver.loop.BEAT_S", 0.0)
+    monkeypatch.setattr("lstm_sweep.search.driver.lease.BEAT_S", 1e-6)
 
     def ask() -> None:
         store.log(reader.sweeps(store)[0].info.run_id, tags={Tag.STOP: "yes"})

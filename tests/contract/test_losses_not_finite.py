@@ -27,6 +27,7 @@ from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome
 from lstm_sweep.spaces.space import from_mapping
 from tests.contract.four_trials import Listening
 from tests.fakes import ScriptedEngine
+from tests.sweeps import InlineWriter
 
 NAN, INF = math.nan, math.inf
 BAD = [NAN, INF, -INF]
@@ -90,7 +91,7 @@ def template_spec(folder: Path) -> SweepSpec:
 
 
 def sweep_of(spec: SweepSpec, corpus: Corpus | None, engine: Any, **more: Any) -> Sweep:
-    arguments = {"store": MemoryStore(), "observer": Silent(), **more}
+    arguments = {"store": MemoryStore(), "observer": Silent(), "writer": InlineWriter, **more}
     task = CorpusTask.of(spec, corpus) if corpus else TemplateTask.open(spec)
     return Sweep(spec, name="s", task=task, engine=engine, **arguments)
 
@@ -196,10 +197,10 @@ def test_a_sweep_closes_whatever_keeps_its_result_from_being_drawn(
 
 def test_a_sweep_closes_though_a_trial_cannot_be_closed(tmp_path: Path) -> None:
     class Broken(MemoryStore):
-        def finish(self, run_id: str, status: str) -> None:
+        def finish(self, run_id: str, status: str, at_ms: int | None = None) -> None:
             if Tag.TRIAL in self.tags(run_id):
                 raise ValueError("a metric has no name")
-            super().finish(run_id, status)
+            super().finish(run_id, status, at_ms)
 
     display, store = Listening(), Broken()
     engine = Told([Ended(Outcome.COMPLETE, loss=0.5)])

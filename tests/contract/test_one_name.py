@@ -77,8 +77,8 @@ def test_a_driver_whose_request_comes_late_gives_way_though_its_clock_is_before(
     other = threading.Thread(target=begin)
     other.start()
     assert slow.begun.wait(120)  # it has noted when it began
-    now = tracking._now_ms
-    monkeypatch.setattr(tracking, "_now_ms", lambda: now() + skew_ms)
+    now = tracking.now_ms
+    monkeypatch.setattr(tracking, "now_ms", lambda: now() + skew_ms)
 
     def meet(message: Any) -> None:
         claimed.set()

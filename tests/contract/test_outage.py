@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+import signal
 import socket
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,20 @@ from mlflow import MlflowClient
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.driver.lease import BEAT_S, Lease
-from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.process.signals import Interrupted, Interrupts, Shield
-from lstm_sweep.search.store import faults
+from lstm_sweep.search.store import writer
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.trial import Ended, Paused, RoundDone, Slot
+from lstm_sweep.search.values.trial import Ended, Paused, RoundDone
 from tests.contract.four_trials import Listening, check, four_trials
 from tests.fakes import ScriptedEngine
 from tests.servers import Server
-from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import LOSSES, store_in
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def store(workplace: Callable[[str], Path]) -> MlflowStore:
 def test_a_server_that_is_down_for_a_while_is_waited_for(
     server: Server, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(faults, "LONGEST_WAIT_S", 1.0)
+    monkeypatch.setattr(writer, "LONGEST_WAIT_S", 1.0)
     store = MlflowStore(Settings(server.address, None, "outage", "test"))
     back: list[threading.Thread] = []
 
@@ -63,7 +64,7 @@ def test_a_server_that_is_down_for_a_while_is_waited_for(
     display = Listening()
     engine = ScriptedEngine(LOSSES, watch=go_down)
     try:
-        four_trials(store, corpus, data, engine=engine, observer=display).run()
+        four_trials(store, corpus, data, engine=engine, observer=display, writer=Writer).run()
     finally:
         back[0].join()
     assert any("does not answer" in text for text in display.told)
@@ -91,7 +92,7 @@ def test_a_trial_is_judged_while_a_request_to_the_server_is_under_way(
     monkeypatch.setattr(Policy, "judge", watched)
     monkeypatch.setattr(MlflowClient, "log_batch", late)
     store = MlflowStore(Settings(server.address, None, "late", "test"))
-    four_trials(store, corpus, data).run()
+    four_trials(store, corpus, data, writer=Writer).run()
     assert answered == [True]
     check(store)
 
@@ -99,10 +100,11 @@ def test_a_trial_is_judged_while_a_request_to_the_server_is_under_way(
 def test_somebody_who_gives_up_waiting_is_heard(
     store: MlflowStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import signal
+    asked = threading.Event()
 
     def down(*arguments: Any, **more: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
+        asked.set()
         raise ConnectionRefusedError("nobody there")
 
     class Down:
@@ -113,40 +115,58 @@ def test_somebody_who_gives_up_waiting_is_heard(
             return down
 
     def go_down(message: RoundDone) -> None:
-        store.client = Down(store.client)
+        if message.number == 1:
+            store.client = Down(store.client)
+        else:  # it is to be told of the first round
+            asked.wait(60)
 
     display, shield = Listening(), Shield()
     engine = ScriptedEngine(LOSSES, watch=go_down)
-    sweep = four_trials(store, corpus, data, engine=engine, observer=display, interrupts=shield)
+    sweep = four_trials(
+        store, corpus, data, engine=engine, observer=display, interrupts=shield, writer=Writer
+    )
     with pytest.raises(Interrupted) as caught, shield.up():
         sweep.run()
     assert caught.value.code == 143
     assert any("runs were left open" in text for text in display.told)
 
 
-def test_an_end_that_a_thread_asks_for_takes_two_more_requests_if_each_takes_long(
-    store: MlflowStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("signalled", [False, True], ids=["by a thread", "by a signal"])
+def test_a_store_that_is_mute_when_an_end_is_wanted_is_not_waited_for(
+    store: MlflowStore,
+    corpus: Corpus,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    signalled: bool,
 ) -> None:
-    monkeypatch.setattr(signals, "GIVE_UP_S", -1.0)  # so each request takes too long
-    request, asked = Interrupts(), list[str]()
+    monkeypatch.setattr(signals, "GIVE_UP_ALL_S", 0.3)
+    monkeypatch.setattr(writer, "GIVE_UP_S", 0.3)
+    mute, interrupts = threading.Event(), Shield() if signalled else Interrupts()
 
-    class Down:
+    class Mute:
         def __getattr__(self, name: str) -> Any:
-            def down(*arguments: Any, **more: Any) -> Any:
-                asked.append(name)
-                request.request()
+            def wait(*arguments: Any, **more: Any) -> Any:
+                mute.wait(60 if signalled else 0.5)  # a thread's end waits for the timeout of one
                 raise TimeoutError("no answer")
 
-            return down
+            return wait
 
-    def go_down(message: RoundDone) -> None:
-        store.client = Down()
+    def fall_silent(message: RoundDone) -> None:
+        store.client = Mute()
+        if signalled:
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            interrupts.request()
 
-    display, engine = Listening(), ScriptedEngine(LOSSES, watch=go_down)
-    sweep = four_trials(store, corpus, data, engine=engine, observer=display, interrupts=request)
-    with pytest.raises(Interrupted):
+    display, engine = Listening(), ScriptedEngine(LOSSES, watch=fall_silent)
+    sweep = four_trials(
+        store, corpus, data, engine=engine, observer=display, interrupts=interrupts, writer=Writer
+    )
+    up = interrupts.up() if isinstance(interrupts, Shield) else nullcontext()
+    with pytest.raises(Interrupted), up:
         sweep.run()
-    assert len(asked) == 3  # the loop's, the end of a trial with its network, and without it
+    mute.set()
+    sweep._writer._thread.join()
     assert any("runs were left open" in text for text in display.told)
 
 
@@ -162,35 +182,6 @@ def test_a_server_that_never_answers_is_given_up_after_the_time_that_was_set(
             InputError, match=r"ReadTimeoutError.*read timeout=1\b.*; expected a store that answers"
         ):
             MlflowStore(Settings(uri, None, "mute", "test", request_timeout_s=1))
-
-
-class AtOnce(ScriptedEngine):
-    """Says at once all that a trial reports, as workers seem to where the store is slow."""
-
-    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
-        """All messages."""
-        heard: list[tuple[Slot, Event]] = []
-        while said := super().wait(timeout_s):
-            heard += said
-        return heard
-
-
-def test_a_sweep_shows_that_it_is_driven_while_the_store_is_slow(
-    store: MlflowStore, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    beats: list[float] = []
-
-    def beat(lease: Lease, seconds: float, more: Mapping[str, str]) -> bool:
-        beats.append(seconds)
-        return False
-
-    monkeypatch.setattr(Lease, "beat", beat)
-    seconds = iter(float(second) for second in range(10_000))
-    spec = tiny_spec(trials=1, epochs=50, **PLAIN)
-    engine = AtOnce({0: [3.0] * 50})
-    sweep_of(store, corpus, engine, spec, clock=lambda: next(seconds)).run()
-    assert len(beats) > 5
-    assert all(later - before <= 2 * BEAT_S for before, later in itertools.pairwise(beats))
 
 
 class Forgetful:
@@ -226,8 +217,11 @@ class Forgetful:
 @pytest.mark.parametrize(
     "ask, changed",
     [
-        (lambda store, run: store.create_run("new", {"kind": "new"}), {"runs": ["new", "r"]}),
-        (lambda store, run: store.log(run, metrics={"loss": 1.0}, step=3), {"losses": [(3, 1.0)]}),
+        (lambda store, run: store.create_run("new", {Tag.CREATION: "1"}), {"runs": ["new", "r"]}),
+        (
+            lambda store, run: store.log(run, metrics={"loss": 1.0}, step=3, at_ms=7),
+            {"losses": [(3, 1.0)]},
+        ),
         (lambda store, run: store.log(run, tags={"a": "b"}), {"tag": "b"}),
         (lambda store, run: store.finish(run, "FINISHED"), {"status": "FINISHED"}),
         (lambda store, run: store.keep_text(run, "text", "a.txt"), {"files": ["a.txt"]}),
@@ -238,14 +232,15 @@ def test_an_answer_that_is_lost_neither_loses_nor_doubles_what_was_written(
     store: MlflowStore, ask: Callable[[MlflowStore, str], object], changed: dict[str, object]
 ) -> None:
     run_id = store.create_run("r", {})
-    client, waits = store.client, list[str]()
-    store.wait_for_answer = lambda why, seconds: waits.append(why)
+    client, told = store.client, list[str]()
+    writes = Writer(store, Interrupts(), told.append)
     store.client = forgetful = Forgetful(client)
     files_of = store._files_of
     vars(store)["_files_of"] = forgetful.files(files_of)
-    ask(store, run_id)
+    writes.ask(lambda: ask(store, run_id))
+    writes.close()
     store.client, vars(store)["_files_of"] = client, files_of
-    assert waits == ["the answer was lost"]
+    assert told == ["the store does not answer, waiting: the answer was lost"]
     found = {
         "runs": sorted(r.info.run_name for r in store.runs()),
         "losses": [(m.step, m.value) for m in client.get_metric_history(run_id, "loss")],
@@ -290,7 +285,7 @@ def test_a_database_that_another_program_has_locked_is_waited_for(
                 told.set()
 
     engine = ScriptedEngine(LOSSES, watch=lock)
-    four_trials(store, corpus, data, engine=engine, observer=Releasing()).run()
+    four_trials(store, corpus, data, engine=engine, observer=Releasing(), writer=Writer).run()
     holding[0].join()
     assert told.is_set()
     check(store)

@@ -10,17 +10,12 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.corpus_task import CorpusTask
-from lstm_sweep.search.driver.lease import Lease
-from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.process import workdir
-from lstm_sweep.search.process.signals import Interrupted, Interrupts
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone, Slot
 from tests.contract.engine_jobs import (
     CONFIG,
@@ -127,35 +122,6 @@ def test_trials_that_waited_when_a_sweep_was_broken_off_wait_when_it_goes_on(
         assert (again[one.run_id].status, again[one.run_id].trial.attempt) == ("FINISHED", 1)
         seen = broken_off.history(one.run_id, "val_loss")
         assert list(seen.values()) == CURVES[one.trial.number][: len(seen)]
-
-
-def test_while_many_trials_are_to_wait_again_the_lease_is_renewed_and_an_end_is_heard(
-    broken_off: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    beat, wait_again, request = Lease.beat, Journal.wait_again, Interrupts()
-    told = list[str]()
-
-    def renewed(lease: Lease, *given: Any) -> bool:
-        told.append("lease")
-        return beat(lease, *given)
-
-    def noted(journal: Journal, progress: TrialProgress) -> None:
-        told.append(progress.trial.id)
-        wait_again(journal, progress)
-        request.request()
-
-    with monkeypatch.context() as patch:
-        patch.setattr("lstm_sweep.search.driver.loop.BEAT_S", 0.0)
-        patch.setattr(Lease, "beat", renewed)
-        patch.setattr(Journal, "wait_again", noted)
-        past = rebuild(broken_off, reader.existing_sweep(broken_off, "s"))
-        sweep = sweep_of(
-            broken_off, corpus, Noting(CURVES), past.spec, past=past, interrupts=request
-        )
-        with pytest.raises(Interrupted):
-            sweep.run()
-    assert told == ["lease", "lease", "s/1"]
-    assert go_on(broken_off, corpus, Noting(CURVES)).counts == {"complete": 1, "pruned": 3}
 
 
 def test_checkpoints_survive_an_interrupt_before_a_sweep_goes_on(

@@ -19,7 +19,6 @@ from lstm_sweep.search.engines.base import SlotLost
 from lstm_sweep.search.process.signals import Interrupted, Shield
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
@@ -99,7 +98,6 @@ def test_a_rerun_waits_for_a_server_that_is_down_for_a_while(
     assert again.verdict == "identical"
     assert reruns(store) == [("FINISHED", "complete", "")]
     assert store.history(again.rerun_run_id, "val_loss") == dict(enumerate(LOSSES[0], start=1))
-    assert store.wait_for_answer is None
 
 
 @pytest.mark.full
@@ -132,21 +130,21 @@ def test_ctrl_c_ends_a_rerun_whose_server_is_down_and_the_next_one_closes_its_ru
     assert store.run(at_work).info.status == "RUNNING"
 
 
-def test_a_rerun_whose_slot_is_lost_while_the_store_is_away_is_lost(
-    workplace: Callable[[str], Path], corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+class Taken(ScriptedCluster):
+    """Its slot cannot be had, and is lost meanwhile."""
+
+    def reserve(self, slot: Slot) -> str:
+        return "others have it"
+
+
+def test_a_rerun_whose_slot_is_lost_while_it_waits_for_that_is_lost(
+    workplace: Callable[[str], Path], corpus: Corpus, data: Path
 ) -> None:
     store = store_in(workplace("lost"))
     record = one_trial(store, corpus, data)
-    log_config = Journal.log_config
-
-    def log_late(journal: Journal, *arguments: Any) -> None:
-        assert store.wait_for_answer
-        store.wait_for_answer("connection refused", 0.01)
-        log_config(journal, *arguments)
-
-    monkeypatch.setattr(Journal, "log_config", log_late)
-    cluster = ScriptedCluster(LOSSES, (SLOT,), {1: [(SLOT, GONE)]})
-    again = train_again(store, record, cluster, {})
+    cluster, observer = Taken(LOSSES, (SLOT,), {2: [(SLOT, GONE)]}), Listening()
+    again = train_again(store, record, cluster, {}, observer=observer)
+    assert observer.told.count("waiting for a slot: others have it") == 1
     assert again.verdict == "different"
     assert again.first_difference
     assert again.first_difference["metric"] == "epochs"
@@ -158,7 +156,7 @@ class Full:
     """A client that cannot write."""
 
     def __init__(self, client: Any) -> None:
-        self._client = client
+        self._client, self.failed = client, threading.Event()
 
     def __getattr__(self, name: str) -> Any:
         if name == "log_batch":
@@ -166,6 +164,7 @@ class Full:
         return getattr(self._client, name)
 
     def _fail(self, *arguments: Any, **more: Any) -> None:
+        self.failed.set()
         raise OSError(errno.ENOSPC, "full")
 
 
@@ -175,13 +174,16 @@ def test_a_rerun_that_a_full_disk_ends_is_closed_if_there_is_space_again(
     store = store_in(workplace("full"))
     record = one_trial(store, corpus, data)
     client = store.client
+    full = Full(client)
 
     class Freed(ScriptedEngine):
         def close(self) -> None:
             store.client = client
 
-    def fill(done: object) -> None:
-        store.client = Full(client)
+    def fill(done: RoundDone) -> None:
+        store.client = full
+        if done.number == 2:  # the first is to be logged
+            full.failed.wait(60)
 
     with pytest.raises(StoreError, match="no space left"):
         train_again(store, record, Freed(LOSSES, watch=fill), {})

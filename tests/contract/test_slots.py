@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.driver import dispatch
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
+from lstm_sweep.search.store import writer
+from lstm_sweep.search.store.faults import NoAnswerError
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Slot
@@ -87,74 +88,39 @@ def test_a_sweep_without_any_slot_waits_for_one(
     assert display.told[1:] == ["no slot is left: waiting for one"]
 
 
-def test_a_free_slot_may_come_back_while_ends_wait_for_the_store(
-    corpus: Corpus, data: Path, store: MemoryStore, display: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dispatch, "TURN_S", 10.0)
-    slots = tuple(Slot(index, core=0, node=f"node-{index}") for index in range(6))
-    lost = [(slots[1], GONE), (slots[2], GONE)]
-    changes: Changes = {3: [*lost, (slots[0], GONE), (slots[0], SlotAdded())]}
-
-    class SlowStore(ScriptedCluster):
-        def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
-            if self._waits == 2:  # all six have begun, and trial 0 has ended
-                monkeypatch.setattr(dispatch, "TURN_S", 0.0)
-            return super().wait(timeout_s)
-
-    cluster = SlowStore(LOSSES | {0: [3.0]}, slots, changes)
-    sweep = swept(cluster, corpus, data, store, display)
-    assert sweep.state.counts == {"complete": 6}
-    assert [attempt for number, attempt, _ in cluster.started if number == 1] == [1, 2]
-
-
 @pytest.mark.parametrize("back", [False, True], ids=["gone", "and back"])
-def test_a_slot_may_be_lost_while_the_store_is_told_of_its_trial(
-    corpus: Corpus, data: Path, store: MemoryStore, display: Told, back: bool
+def test_slots_may_be_lost_while_the_store_is_away(
+    corpus: Corpus,
+    data: Path,
+    store: MemoryStore,
+    display: Told,
+    monkeypatch: pytest.MonkeyPatch,
+    back: bool,
 ) -> None:
-    heard = threading.Event()
-    create_run = store.create_run
+    heard, create_run = threading.Event(), store.create_run
+    monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.05)
 
     class Cluster(ScriptedCluster):
         def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
             events = super().wait(timeout_s)
-            heard.set()
+            if self._waits > 3:
+                heard.set()
             return events
 
-    def create_after_a_wait(name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
-        if tags.get("sweep.trial") == "1":  # the first trial runs already
-            store.make_request(lambda: heard.wait(60))
-        return create_run(name, tags, parent)
+    def create_later(name: str, tags: Mapping[str, str], *more: Any) -> str:
+        if tags.get(Tag.TRIAL) == "1" and not heard.is_set():
+            raise NoAnswerError("memory", "nobody there")
+        return create_run(name, tags, *more)
 
-    store.create_run = create_after_a_wait  # type: ignore[method-assign]
-    change: Changes = {1: [(B, GONE), *([(B, SlotAdded())] if back else [])]}
-    cluster = Cluster(LOSSES, (A, B), change)
-    sweep = swept(cluster, corpus, data, store, display)
-    assert sweep.state.counts == {"complete": 6}
-    assert [attempt for number, attempt, _ in cluster.started if number == 1] == [2]
-    assert len(cluster.started) == 6
-
-
-@pytest.mark.parametrize("back", [False, True], ids=["gone", "and back"])
-def test_slots_may_be_lost_while_the_store_is_away(
-    corpus: Corpus, data: Path, store: MemoryStore, display: Told, back: bool
-) -> None:
-    create_run = store.create_run
-
-    def create_after_an_outage(
-        name: str, tags: Mapping[str, str], parent: str | None = None
-    ) -> str:
-        if tags.get("sweep.trial") == "1" and tags.get("sweep.attempt") == "1":
-            assert store.wait_for_answer
-            store.wait_for_answer("nobody there", 0.01)
-        return create_run(name, tags, parent)
-
-    store.create_run = create_after_an_outage  # type: ignore[method-assign]
+    store.create_run = create_later  # type: ignore[method-assign, assignment]
     came = [(B, SlotAdded()), (C, SlotAdded())] if back else []
-    cluster = ScriptedCluster(LOSSES, (A, B, C), {1: [(B, GONE), (C, GONE), *came]})
+    cluster = Cluster(LOSSES, (A, B, C), {1: [(B, GONE), (C, GONE), *came]})
     sweep = swept(cluster, corpus, data, store, display)
     assert sweep.state.counts == {"complete": 6}
-    assert [attempt for number, attempt, _ in cluster.started if number == 1] == [2]
-    assert len(cluster.started) == 6  # none was started on a slot that was lost
+    assert [attempt for number, attempt, _ in cluster.started if number == 1] == [1, 2]
+    assert "the store does not answer, waiting: nobody there" in display.told
+    names = [run.info.run_name for run in store.runs({Tag.TRIAL: "1"})]
+    assert names == ["s/1", "s/1 (attempt 2)"]
 
 
 def test_a_trial_that_loses_its_slot_each_time_is_given_up(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.writer import Writer
 from tests.contract.sittings import after, runner
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
@@ -42,7 +41,7 @@ def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
     run: Callable[..., SweepState],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lstm_sweep.search.driver.loop.BEAT_S", 0.0)
+    monkeypatch.setattr("lstm_sweep.search.driver.lease.BEAT_S", 1e-6)
 
     def take_over() -> None:
         Lease(store, reader.sweeps(store)[0].info.run_id).take()
@@ -66,10 +65,7 @@ def test_of_two_that_go_on_with_a_sweep_the_second_is_refused(
 
 
 def test_a_sweep_shows_that_it_is_driven_while_it_begins_starts_a_worker_and_ends(
-    store: MemoryStore,
-    corpus: Corpus,
-    run: Callable[..., SweepState],
-    monkeypatch: pytest.MonkeyPatch,
+    store: MemoryStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "BEAT_S", 0.05)
     seen: list[int] = []
@@ -90,41 +86,9 @@ def test_a_sweep_shows_that_it_is_driven_while_it_begins_starts_a_worker_and_end
     monkeypatch.setattr(ScriptedEngine, "start", wrapped(ScriptedEngine.start, slowly))
     monkeypatch.setattr(ScriptedEngine, "collect", wrapped(ScriptedEngine.collect, slowly))
     monkeypatch.setattr(Sweep, "_close_trials", wrapped(Sweep._close_trials, slowly))
-    run(ScriptedEngine(LOSSES), trials=1)
-    assert len(seen) == 8 and sorted({*seen}) == seen and seen[0] > 0
-
-
-class SlowToRenew(MemoryStore):
-    """A store that takes its time to write a lease beside."""
-
-    def log(self, run_id: str, *, tags: Mapping[str, str] | None = None, **more: Any) -> None:
-        """Write slowly what a thread beside the driver writes."""
-        if threading.current_thread().name == "lease":
-            self.begun.set()
-            time.sleep(0.8)
-        super().log(run_id, tags=tags, **more)
-
-    begun = threading.Event()
-
-
-def test_a_slow_renewal_writes_nothing_into_a_sweep_that_has_ended(
-    corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease, "BEAT_S", 0.01)
-    slow = SlowToRenew()
-
-    def renewal_begins(*arguments: Any) -> None:
-        slow.begun.clear()
-        assert slow.begun.wait(60)
-
-    monkeypatch.setattr(Sweep, "_close_trials", wrapped(Sweep._close_trials, renewal_begins))
     spec = tiny_spec(data=str(data), trials=1, **PLAIN)
-    assert sweep_of(slow, corpus, ScriptedEngine(LOSSES), spec).run().counts == {"complete": 1}
-    for thread in threading.enumerate():
-        if thread.name == "lease":
-            thread.join(60)
-    [parent] = reader.sweeps(slow)
-    assert (parent.info.status, parent.data.tags[Tag.LEASE]) == ("FINISHED", "")
+    sweep_of(store, corpus, ScriptedEngine(LOSSES), spec, writer=Writer).run()
+    assert len(seen) == 8 and sorted({*seen}) == seen and seen[0] > 0
 
 
 def wrapped(method: Callable[..., Any], before: Callable[..., None]) -> Callable[..., Any]:

@@ -22,6 +22,7 @@ VARYING = {
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)?": "TIME",
     r'("\w*seconds\w*"|"best"|"beaten"|"idle"): [0-9.]+(e-\d+)?': r"\1: N",
     r"\b[0-9.]+(?= s\b)": "N",
+    r"time on slots: .*": "time on slots: N %",
     r"\b\d+ %": "N %",
     r"\b[0-9.]+ kB": "N kB",
     r"(?<=\d\.\d{9})\d+": "",  # the last bits of a sum

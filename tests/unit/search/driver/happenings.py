@@ -38,7 +38,7 @@ def trial(number: int, attempt: int = 1) -> Trial:
 def placed(number: int, slot: Slot, attempt: int = 1) -> TrialPlaced:
     one, here = trial(number, attempt), Path("/none")
     job = Job(trial=one, slot=slot, training=CorpusTraining(here, Scoring(1, 0)), folder=here)
-    return TrialPlaced(one, slot, f"run-{number}-{attempt}", job)
+    return TrialPlaced(one, slot, job)
 
 
 def begun(number: int, slot: Slot) -> list[Event]:

@@ -7,9 +7,7 @@ import random
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -213,13 +211,8 @@ class Tags:
 
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}
-        self.wait_for_answer = None
-        self.limit_request: Any = nullcontext
-        #: a mark for each time that the tags were read, by copies of this store too
-        self.looks: list[None] = []
 
     def tags(self, run_id: str) -> dict[str, str]:
-        self.looks.append(None)
         return dict(self.kept)
 
     def log(self, run_id: str, *, tags: dict[str, str]) -> None:
@@ -305,118 +298,16 @@ def test_stop_says_when_nobody_is_there(store: Any) -> None:
     assert lease.stop(store, "r", lambda seconds: None) is False
 
 
-@pytest.fixture
-def mine(store: Any, monkeypatch: pytest.MonkeyPatch) -> Lease:
-    """A lease that was taken, and is renewed very often."""
-    monkeypatch.setattr(lease, "BEAT_S", 0.01)
-    taken = Lease(store, "r")
-    taken.take()
-    return taken
-
-
-def test_a_lease_is_renewed_beside_what_takes_long(store: Any, mine: Lease) -> None:
-    with mine.beating(lambda: 7.0):
-        until = time.monotonic() + 60
-        while mine_in(store).beat < 3:
-            assert time.monotonic() < until
-            time.sleep(0.01)
-    assert mine_in(store).seconds == 7.0
-    assert mine.mine.beat >= 3
-    mine.beat(8.0)
-    assert mine_in(store) == mine.mine
-
-
-def test_a_lease_that_was_lost_meanwhile_is_left_to_the_other(store: Any, mine: Lease) -> None:
-    with mine.beating(lambda: 7.0):
-        store.kept[Tag.LEASE] = elsewhere()
-        seen, until = len(store.looks), time.monotonic() + 60
-        while len(store.looks) < seen + 2:  # the second began after the change
-            assert time.monotonic() < until
-            time.sleep(0.01)
-    assert store.kept[Tag.LEASE] == elsewhere()
-    with pytest.raises(LeaseLostError):
-        mine.beat(8.0)
-
-
-class Slow(Tags):
-    """Its next `call` on the thread that renews a lease is answered when `go` is set."""
-
-    def __init__(self, call: str) -> None:
-        super().__init__()
-        self._call, self.begun, self.go = call, threading.Event(), threading.Event()
-
-    def tags(self, run_id: str) -> dict[str, str]:
-        found = super().tags(run_id)
-        self._answer("tags")
-        return found
-
-    def log(self, run_id: str, *, tags: dict[str, str]) -> None:
-        self._answer("log")
-        super().log(run_id, tags=tags)
-
-    def _answer(self, call: str) -> None:
-        if call == self._call and threading.current_thread().name == "lease":
-            self.begun.set()
-            assert self.go.wait(60)
-
-
-def slow_and_mine(monkeypatch: pytest.MonkeyPatch, call: str) -> tuple[Slow, Lease]:
-    monkeypatch.setattr(lease, "BEAT_S", 0.01)
-    store = Slow(call)
-    mine = Lease(store, "r")  # type: ignore[arg-type]
-    mine.take()
-    return store, mine
-
-
-def end_of_renewals() -> None:
-    """Wait until no thread renews a lease any more."""
-    for thread in threading.enumerate():
-        if thread.name == "lease":
-            thread.join(60)
-            assert not thread.is_alive()
-
-
-def test_a_renewal_that_is_being_written_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    store, mine = slow_and_mine(monkeypatch, "log")
-    with mine.beating(lambda: 7.0):
-        assert store.begun.wait(60)
-        threading.Timer(1.5, store.go.set).start()
-    assert mine_in(store).beat == 1
-    store.log("r", tags={Tag.LEASE: ""})
-    end_of_renewals()
-    assert store.kept[Tag.LEASE] == ""
-
-
-def test_a_renewal_that_has_only_looked_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    store, mine = slow_and_mine(monkeypatch, "tags")
-    with mine.beating(lambda: 7.0):
-        assert store.begun.wait(60)
-    assert not store.go.is_set()  # it is not waited for
-    store.log("r", tags={Tag.LEASE: ""})
-    store.go.set()
-    end_of_renewals()
-    assert store.kept[Tag.LEASE] == ""
-    assert mine.mine.beat == 0
-
-
-@pytest.mark.parametrize("error", [TimeoutError, KeyboardInterrupt])
-def test_a_renewal_that_is_not_waited_for_takes_itself_back(
-    monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+def test_a_lease_is_renewed_while_a_sweep_is_read_if_that_is_due(
+    store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @contextmanager
-    def asking() -> Iterator[None]:
-        raise error
-        yield
-
-    store, mine = slow_and_mine(monkeypatch, "log")
-    store.limit_request = asking
-    with pytest.raises(error) if error is KeyboardInterrupt else nullcontext():  # noqa: SIM117
-        with mine.beating(lambda: 7.0):
-            assert store.begun.wait(60)
-    store.kept[Tag.LEASE] = ""
-    store.go.set()
-    end_of_renewals()
-    assert store.kept[Tag.LEASE] == ""
+    mine = Lease(store, "r", 7.0)
+    mine.take()
+    mine.keep()
+    assert mine_in(store).beat == 0
+    monkeypatch.setattr(lease, "BEAT_S", -1.0)
+    mine.keep()
+    assert (mine_in(store).beat, mine_in(store).seconds) == (1, 7.0)
 
 
 def mine_in(store: Any) -> Holder:

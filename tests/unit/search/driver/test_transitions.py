@@ -15,6 +15,7 @@ from lstm_sweep.search.driver.transitions import (
     InvalidTransitionError,
     ProgressReported,
     Resumed,
+    RunCreated,
     RunOpened,
     SearchEnded,
     SearchReported,
@@ -183,6 +184,17 @@ def test_those_that_make_room_are_known_in_order_until_they_go_on_or_end() -> No
     assert state_after(Resumed((), (), (), tuple(again))).preempted == (2, 1)
 
 
+def test_a_trial_has_its_run_wherever_it_is_when_that_is_created() -> None:
+    events = [*begun(0, A), *over(0), *begun(1, A), pause(A), *begun(2, A), *begun(3, B)]
+    state = state_after(*events, *over(3, LOST), TrialQueuedAgain(3), placed(3, B, 2))
+    for number, attempt in ((0, 1), (1, 1), (2, 1), (3, 1), (3, 2)):
+        state = after(state, RunCreated(trial(number, attempt), f"run {number} {attempt}"))
+    known = [*state.running.values(), *state.paused.values(), *state.finished]
+    assert len(known) == 5
+    assert all(one.run_id == f"run {one.trial.number} {one.trial.attempt}" for one in known)
+    assert [one.run_id for one in state.final] == ["run 0 1"]
+
+
 def possible(state: SweepState, chance: random.Random) -> list[Event]:
     """Events of each kind, some of which can happen."""
     number, slot = chance.randrange(5), chance.choice([A, B, C])
@@ -194,6 +206,7 @@ def possible(state: SweepState, chance: random.Random) -> list[Event]:
         SlotGone(slot),
         TrialProposed(trial(number)),
         placed(waiting.number, slot, waiting.attempt),
+        RunCreated(trial(waiting.number, chance.choice([1, 2])), f"run-{number}"),
         TrialStarted(slot),
         ProgressReported(slot, Progressed(1, chance.random(), 1.0)),
         epoch(slot, 1, chance.random()),
@@ -234,7 +247,7 @@ def check(state: SweepState) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_each_order_of_events_that_can_happen_keeps_every_trial_in_one_place(seed: int) -> None:
     chance, state, happened, refused = random.Random(seed), NEW, 0, 0
-    for _ in range(300):
+    for _ in range(400):
         event = chance.choice(possible(state, chance))
         try:
             following = after(state, event)

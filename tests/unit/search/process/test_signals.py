@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import socket
 import time
 
 import pytest
@@ -79,46 +77,23 @@ def test_a_terminal_that_closes_is_heard_unless_the_program_was_told_to_ignore_i
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_request_that_is_never_answered_is_given_up_once_an_end_is_wanted(
+def test_the_time_that_an_end_has_begins_with_the_first_signal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_S", 0.1)
-    shield, mute = Shield(), socket.socketpair()
-    with pytest.raises(Interrupted), shield.up(), shield.hold():
-        for _ in range(2):  # the one under way, and the next one
-            with pytest.raises(TimeoutError, match="an end is wanted"), shield.limit_request():
-                if not shield.signal_number:
-                    interrupt()
-                mute[0].recv(1)
-    assert shield.timed_out
-
-
-def test_a_request_that_swallows_its_end_is_given_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GIVE_UP_S", "AGAIN_S"):
-        monkeypatch.setattr(f"lstm_sweep.search.process.signals.{name}", 0.1)
-    shield, mute = Shield(), socket.socketpair()
-    with pytest.raises(TimeoutError), shield.up(), shield.limit_request():
-        with contextlib.suppress(Interrupted):
-            interrupt()
-        with contextlib.suppress(TimeoutError):
-            mute[0].recv(1)
-        mute[0].recv(1)
-
-
-def test_all_requests_together_have_a_limit_once_an_end_is_wanted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("lstm_sweep.search.process.signals.GIVE_UP_ALL_S", 100.0)
-    shield, answered, now = Shield(), 0, [0.0]
+    shield, now = Shield(20.0), [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with pytest.raises(Interrupted), shield.up(), shield.hold():
+        assert (shield.waited_s, shield.has_used(0.0)) == (0.0, False)
         interrupt()
-        with contextlib.suppress(TimeoutError):
-            while True:
-                with shield.limit_request():
-                    now[0] += 30.0
-                answered += 1
-    assert answered == 4
+        now[0] += 2 * signals.GIVE_UP_ALL_S - 1
+        assert shield.has_used(0.5) and not shield.has_used()
+        shield.request()
+        now[0] += 2
+        assert shield.has_used()
+    request = Interrupts()
+    request.request()
+    now[0] += 1e6
+    assert request.waited_s == 1e6 and not request.has_used()
 
 
 def test_the_environment_says_how_much_time_there_is() -> None:
@@ -129,29 +104,3 @@ def test_the_environment_says_how_much_time_there_is() -> None:
             stop_within_s({"LSTM_SWEEP_STOP_WITHIN_S": given})
         expected = f"LSTM_SWEEP_STOP_WITHIN_S is '{given}': expected seconds from 10 to 3600"
         assert str(caught.value) == expected
-
-
-def after_a_request(*, wanted: bool, ending: bool) -> bool:
-    """Whether an end counts as timed out after a request."""
-    request = Interrupts()
-    if wanted:
-        request.request()
-    with request.hold(to_the_end=ending), pytest.raises(ConnectionError), request.limit_request():
-        raise ConnectionError("no answer")
-    return request.timed_out
-
-
-def test_a_request_that_takes_too_long_at_the_end_that_is_wanted_is_noted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert not after_a_request(wanted=True, ending=True)  # it has failed at once
-    monkeypatch.setattr(signals, "GIVE_UP_S", -1.0)  # so each takes too long
-    assert after_a_request(wanted=True, ending=True)
-
-
-def test_a_request_before_the_end_or_at_one_that_nobody_has_asked_for_may_take_long(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(signals, "GIVE_UP_S", -1.0)
-    assert not after_a_request(wanted=True, ending=False)
-    assert not after_a_request(wanted=False, ending=True)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,14 +14,16 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.device import Device
+from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store import journal, reader
-from lstm_sweep.search.store.journal import AT_ONCE, MOST_HELD, Dataset, Journal, each_of
+from lstm_sweep.search.store.journal import MOST_HELD, Dataset, Journal
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
 from lstm_sweep.spaces.space import from_mapping
+from tests.sweeps import LateWriter
 
 SPACE = from_mapping({"layer_size": [6, 7, 8]}, "test")
 
@@ -84,116 +83,98 @@ def test_what_is_no_spec_is_one_clear_line(text: str, said: str) -> None:
 # --- rounds that a trial goes on from -------------------------------------------------------------
 
 
-@dataclass
-class Opened:
-    """A trial whose run is open in a store, and the requests that log something of it."""
+class LogCounted(MemoryStore):
+    """Counts the requests that log something."""
 
-    journal: Journal
-    store: MemoryStore
-    run_id: str
-    requests: int = 0
+    requests = 0
 
-    def after(self, rounds: int, ended: Ended | None = None) -> TrialProgress:
-        """The trial after so many rounds, each a little better than the one before."""
-        metrics = [{"val_loss": 3.0 - number / 1000, "epoch": number} for number in range(rounds)]
-        return TrialProgress(TRIAL, self.run_id, Slot(0), None, metrics, ended=ended)
-
-    @property
-    def steps(self) -> list[int]:
-        """Rounds whose loss is in the store."""
-        return list(self.store.history(self.run_id, "val_loss"))
+    def log(self, run_id: str, **given: Any) -> None:
+        self.requests += 1
+        super().log(run_id, **given)
 
 
 TRIAL = Trial(sweep="s", number=0, config=TrialConfig(epochs=200), seed=0)
 
 
+class Opened:
+    """A trial that is begun, of which nothing is written before that is waited for."""
+
+    def __init__(self) -> None:
+        self.store = LogCounted()
+        self.writer = LateWriter(self.store, Interrupts(), print)
+        parent, data = self.store.create_run("s", {}), Dataset("words", "0123", "words.txt")
+        self.journal = Journal(self.writer, parent, data, {Tag.NAME: "s"})
+        self.journal.open_trial(TRIAL, Device(kind="cpu: one"), {"parameters": 12})
+
+    def after(self, rounds: int, ended: Ended | None = None) -> TrialProgress:
+        """The trial after so many rounds, each a little better than the one before."""
+        metrics = [{"val_loss": 3.0 - number / 1000, "epoch": number} for number in range(rounds)]
+        return TrialProgress(TRIAL, "", Slot(0), None, metrics, ended=ended)
+
+    @property
+    def run(self) -> Any:
+        [found] = self.store.runs({Tag.TRIAL: "0"})
+        return found
+
+    @property
+    def steps(self) -> list[int]:
+        """Rounds whose loss is in the store."""
+        return list(self.store.history(self.run.info.run_id, "val_loss"))
+
+
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
-    store = MemoryStore()
-    parent = store.create_run("s", {"sweep.name": "s"})
-    writer = Journal(store, parent, Dataset("words", "0123", "words.txt"), {Tag.NAME: "s"})
-    found = Opened(writer, store, writer.open_trial(TRIAL, Device(kind="cpu: one")))
-    log = MemoryStore.log
-
-    def counted(self: MemoryStore, run_id: str, **given: Any) -> None:
-        found.requests += 1
-        log(self, run_id, **given)
-
-    monkeypatch.setattr(MemoryStore, "log", counted)
-    return found
+def opened() -> Opened:
+    return Opened()
 
 
-def test_rounds_of_a_checkpoint_are_logged_with_the_one_after_them(opened: Opened) -> None:
-    for rounds in range(1, 5):
-        opened.journal.hold_round(opened.after(rounds))
-    assert (opened.requests, opened.steps) == (0, [])
-    opened.journal.log_round(opened.after(5))
-    assert (opened.requests, opened.steps) == (1, [1, 2, 3, 4, 5])
-    opened.journal.log_round(opened.after(6))
-    assert (opened.requests, opened.steps) == (2, [1, 2, 3, 4, 5, 6])
-    latest = opened.store.run(opened.run_id).data.metrics
-    assert latest["val_loss"] == latest["best_val_loss"] == 2.995
-    assert (latest["epochs_done"], latest["best_epoch"]) == (6, 6)
+def test_rounds_that_wait_are_logged_in_one_request_with_params(opened: Opened) -> None:
+    for rounds in range(1, 6):
+        opened.journal.log_round(opened.after(rounds))
+    opened.writer.drain()
+    assert (opened.store.requests, opened.steps) == (1, [1, 2, 3, 4, 5])
+    opened.journal.log_round(opened.after(6), soon=False)
+    opened.writer.drain()
+    assert opened.store.requests == 1
+    opened.journal.close_trial(opened.after(6, Ended(Outcome.COMPLETE)), None, keep=False)
+    opened.writer.drain()
+    assert (opened.store.requests, opened.steps) == (2, [1, 2, 3, 4, 5, 6])
+    data = opened.run.data
+    assert data.metrics["val_loss"] == data.metrics["best_val_loss"] == 2.995
+    assert (data.metrics["epochs_done"], data.metrics["best_epoch"]) == (6, 6)
+    assert (data.params["parameters"], opened.run.info.status) == ("12", "FINISHED")
 
 
 def test_no_request_has_more_rounds_than_a_store_takes(opened: Opened) -> None:
     for rounds in range(1, 2 * MOST_HELD + 2):
-        opened.journal.hold_round(opened.after(rounds))
-    assert (opened.requests, opened.steps, opened.journal.is_behind) == (0, [], True)
-    opened.journal.log_next()
-    assert (opened.requests, opened.steps) == (3, [*range(1, 2 * MOST_HELD + 2)])
-    assert not opened.journal.is_behind
+        opened.journal.log_round(opened.after(rounds))
+    opened.writer.drain()
+    assert (opened.store.requests, opened.steps) == (3, [*range(1, 2 * MOST_HELD + 2)])
 
 
-def test_params_that_the_store_refuses_do_not_keep_a_run_from_being_closed(opened: Opened) -> None:
-    opened.journal.queue_config(opened.after(0), {"parameters": 12})
-    opened.journal.log_next()
-    opened.journal.queue_config(opened.after(0), {"parameters": 13})  # which cannot be changed
+def test_what_the_store_refuses_does_not_keep_a_run_from_being_closed(opened: Opened) -> None:
+    opened.writer.drain()
+    opened.journal._params[0, 1] = {"parameters": 13}  # which cannot be changed
+    opened.journal.log_round(opened.after(1))
+    opened.journal.close_trial(opened.after(1, Ended(Outcome.LOST)), None, keep=False)
     with pytest.raises(ValueError):
-        opened.journal.log_next()
-    opened.journal.close_trial(opened.after(0, Ended(Outcome.LOST)), None, keep=False)
-    assert opened.store.run(opened.run_id).info.status == "FAILED"
+        opened.writer.drain()
+    opened.writer.again(without_first=True)
+    opened.writer.drain()
+    assert (opened.run.info.status, opened.steps) == ("FAILED", [1])
 
 
-class Asked:
-    """Stands in for a store whose requests have a limit."""
+def test_a_trial_without_a_run_keeps_nothing_from_being_written(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> str:
+        raise InputError("a tag is too long")
 
-    wait_for_answer = None
-
-    def __init__(self, *, times_out_after: int | None = None) -> None:
-        self._left = times_out_after
-
-    @contextmanager
-    def limit_request(self) -> Iterator[None]:
-        if self._left == 0:
-            raise TimeoutError
-        self._left = None if self._left is None else self._left - 1
-        yield
-
-
-def test_many_are_asked_for_at_a_time_and_each_once() -> None:
-    store: Any = Asked()
-    together = threading.Barrier(AT_ONCE, timeout=20)
-    asked = list[int]()
-
-    def ask(other: Any, item: int) -> None:
-        assert other is not store and other.wait_for_answer is None
-        together.wait()  # passes if so many threads are in it
-        asked.append(item)
-
-    items = range(3 * AT_ONCE)
-    assert sorted(each_of(items, ask, store)) == sorted(asked) == [*items]
-
-
-def test_what_is_late_is_not_waited_for_and_nothing_more_is_begun() -> None:
-    store: Any = Asked(times_out_after=1)
-    goes_on, asked = threading.Event(), list[int]()
-
-    def ask(other: Any, item: int) -> None:
-        asked.append(item)
-        if item:
-            goes_on.wait(20)
-
-    done = each_of(range(100), ask, store)
-    goes_on.set()
-    assert done == [0] and len(asked) <= AT_ONCE + 1
+    monkeypatch.setattr(opened.store, "create_run", refuse)
+    second = replace(TRIAL, number=1)
+    opened.journal.open_trial(second, Device(kind="cpu: one"), {})
+    progress = TrialProgress(second, "", Slot(0), None, ended=Ended(Outcome.LOST))
+    opened.journal.close_trial(progress, None, keep=False)
+    opened.journal.log_progress(1, None)
+    with pytest.raises(InputError):
+        opened.writer.drain()
+    assert opened.journal.unclosed == {(0, 1), (1, 1)}

@@ -1,0 +1,177 @@
+"""Writes are made in order, once each, whatever fails between them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_sweep.search.process import signals
+from lstm_sweep.search.process.signals import Interrupted, Interrupts, Shield
+from lstm_sweep.search.store import writer
+from lstm_sweep.search.store.faults import NoAnswerError, StoreError
+from lstm_sweep.search.store.memory import MemoryStore
+from lstm_sweep.search.store.writer import Writer
+
+AWAY = NoAnswerError("memory", "nobody there")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.001)
+
+
+def writer_of(interrupts: Interrupts | None = None, told: list[str] | None = None) -> Writer:
+    said = [] if told is None else told
+    return Writer(MemoryStore(), interrupts or Interrupts(), said.append)
+
+
+def failing(errors: list[Exception], do: Callable[[], None]) -> Callable[[], None]:
+    """A write that fails so, one after the other, before it succeeds."""
+
+    def write() -> None:
+        if errors:
+            raise errors.pop(0)
+        do()
+
+    return write
+
+
+@given(st.lists(st.lists(st.sampled_from([AWAY, StoreError("full")]), max_size=3), max_size=6))
+def test_each_is_made_once_in_order_whatever_fails(failures: list[list[Exception]]) -> None:
+    writes, made = writer_of(), list[int]()
+    for number, errors in enumerate(failures):
+        writes.put(failing([*errors], lambda number=number: made.append(number)))  # type: ignore[misc]
+    for _ in range(1 + sum(map(len, failures))):
+        try:
+            writes.drain()
+        except NoAnswerError:
+            pytest.fail("it waits for a store that does not answer")
+        except StoreError:
+            writes.again()
+    writes.close()
+    assert made == [*range(len(failures))]
+
+
+def test_what_is_refused_can_be_left_out_and_nothing_else() -> None:
+    writes, made = writer_of(), list[str]()
+    writes.put(failing([ValueError("no"), ValueError("no")], lambda: made.append("refused")))
+    writes.put(lambda: made.append("next"))
+    with pytest.raises(ValueError):
+        writes.drain()
+    with pytest.raises(ValueError):
+        writes.look()
+    writes.again()
+    with pytest.raises(ValueError):
+        writes.drain()
+    writes.again(without_first=True)
+    writes.drain()
+    writes.again(without_first=True)  # none has failed
+    writes.close()
+    assert made == ["next"]
+
+
+def test_what_is_asked_for_comes_after_all_that_was_put_and_its_error_is_its_own() -> None:
+    told, made = list[str](), list[str]()
+    writes = writer_of(told=told)
+    writes.put(failing([AWAY, AWAY], lambda: made.append("put")))
+    assert writes.ask(lambda: [*made, "asked"]) == ["put", "asked"]
+    assert told == 2 * ["the store does not answer, waiting: nobody there"]
+
+    def refuse() -> None:
+        raise StoreError("full")
+
+    with pytest.raises(StoreError, match="full"):
+        writes.ask(refuse)
+    writes.drain()
+    writes.close()
+
+
+def test_what_is_regular_is_written_between_and_when_nothing_else_is() -> None:
+    writes, beats = writer_of(), list[int]()
+    writes.regularly(lambda: beats.append(1), 0.01)
+    until = time.monotonic() + 60
+    while len(beats) < 3 and time.monotonic() < until:
+        writes.ask(lambda: time.sleep(0.005))
+    known = len(beats)
+    while len(beats) < known + 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    writes.ask(lambda: writes.regularly(None))
+    known = len(beats)
+    time.sleep(0.05)
+    writes.close()
+    assert 3 <= known == len(beats)
+
+
+def test_it_is_behind_while_the_store_does_not_answer_or_too_much_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    writes, back, go = writer_of(), threading.Event(), threading.Event()
+
+    def write() -> None:
+        if not back.is_set():
+            raise AWAY
+
+    writes.put(write)
+    until = time.monotonic() + 60
+    while not writes.is_behind and time.monotonic() < until:
+        time.sleep(0.001)
+    assert writes.is_behind
+    back.set()
+    writes.drain()
+    assert not writes.is_behind
+    monkeypatch.setattr(writer, "MOST_WAITING", 2)
+    for _ in range(3):
+        writes.put(lambda: go.wait(60))
+    assert writes.is_behind
+    go.set()
+    writes.breathe(60)
+    assert not writes.is_behind
+    writes.close()
+
+
+@pytest.fixture
+def mute() -> Iterator[Callable[[], Any]]:
+    """A write that is not answered before the test is over."""
+    over = threading.Event()
+    yield lambda: over.wait(60)
+    over.set()
+
+
+def test_a_mute_store_is_given_up_once_the_time_of_an_end_is_over(
+    monkeypatch: pytest.MonkeyPatch, mute: Callable[[], Any]
+) -> None:
+    monkeypatch.setattr(signals, "GIVE_UP_ALL_S", 0.1)
+    shield, made = Shield(), list[str]()
+    writes = writer_of(shield)
+    with pytest.raises(Interrupted), shield.up(), shield.hold():
+        writes.put(mute)
+        writes.put(lambda: made.append("never"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert not writes.is_short_of_time or shield.waited_s > 0.03
+        with pytest.raises(StoreError, match="no answer in time, now that an end is wanted"):
+            writes.drain()
+        assert writes.is_short_of_time
+    assert made == []
+
+
+@pytest.mark.parametrize("ending", [False, True])
+def test_a_store_that_is_away_is_not_waited_for_once_an_end_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, ending: bool
+) -> None:
+    monkeypatch.setattr(writer, "GIVE_UP_S", 0.05)
+    request = Interrupts()
+    writes = writer_of(request)
+    writes.put(failing([AWAY] * 100_000, lambda: None))
+    request.request()
+    expected = StoreError if ending else Interrupted
+    with request.hold(to_the_end=ending), pytest.raises(expected):
+        writes.drain()
+    writes.close()
