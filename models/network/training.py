@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,100 +91,80 @@ def excess(kind: str, loss: float, limit: float) -> str:
 CALL_S, CALL_SYMBOLS = 0.25, 1 << 22
 
 
-def train(
-    config: TrialConfig,
-    corpus: Corpus,
-    targets: Indices,
-    seed: int,
-    weights: Path,
-    checkpoints: CheckpointSettings | None = None,
-    graphs: Path | None = None,
-    clock: Callable[[], float] = time.perf_counter,
-    rounds_per_epoch: int = 1,
-    steps: int | None = None,
-    most_rounds: int | None = None,
-    share_windows: bool = False,
-) -> Iterator[TrainingEvent]:
-    """Train the network of `config` and report progress as events.
-
-    After `steps` steps of the optimizer it ends, also within a round, and after `most_rounds`
-    rounds; None: after all epochs.
+@dataclass
+class Training:
+    """The training of one network, whose events tell of its progress.
 
     Each epoch is divided into `rounds_per_epoch` rounds (`models/rounds.py`), which changes nothing
-    of its training. After each round the network is scored on `targets`, positions of the
-    validation split; with `share_windows` those that follow each other are predicted in one window
-    (`evaluation.predictions`). If it is the best so far, the model that predicts the next symbol is
-    written to `weights`, atomically.
+    of its training. After each round the network is scored on `targets`. If it is the best so far,
+    the model that predicts the next symbol is written to `weights`, atomically.
 
     With `checkpoints`, a training that was interrupted continues after the last round in the
     checkpoint: earlier rounds are reported again, and on a CPU the later ones have the same bits as
     without the interruption.
-
-    `graphs` is the folder of the graph cache (`models/cpu/graph_cache.py`), shared by all trials.
     """
-    training = _Training(
-        config, corpus, targets, seed, weights, checkpoints, graphs, clock, rounds_per_epoch, steps,
-        share_windows,
-    )  # fmt: skip
-    done = training.restore()
-    for number, metrics in enumerate(done, start=1):
-        known = training.done(number, metrics, repeated=number < len(done))
-        yield known
-        if isinstance(known, LastRound):
-            return
-    rounds = config.epochs * rounds_per_epoch
-    if most_rounds is not None:
-        rounds = min(rounds, most_rounds)
-    for number in range(len(done) + 1, rounds + 1):
-        for event in training.round(number):
-            yield event
-            if isinstance(event, Diverged | LastRound):
-                return
 
+    config: TrialConfig
+    corpus: Corpus
+    #: positions of the validation split
+    targets: Indices
+    seed: int
+    weights: Path
+    checkpoints: CheckpointSettings | None = None
+    #: folder of the graph cache (`models/cpu/graph_cache.py`), shared by all trials
+    graphs: Path | None = None
+    clock: Callable[[], float] = time.perf_counter
+    rounds_per_epoch: int = 1
+    #: steps of the optimizer after which it ends, also within a round; None: after all epochs
+    steps: int | None = None
+    #: rounds after which it ends
+    most_rounds: int | None = None
+    #: whether targets that follow each other are predicted in one window
+    #: (`evaluation.predictions`)
+    share_windows: bool = False
 
-class _Training:
-    """One training: its networks, windows, best loss and checkpoints."""
-
-    def __init__(
-        self,
-        config: TrialConfig,
-        corpus: Corpus,
-        targets: Indices,
-        seed: int,
-        weights: Path,
-        checkpoints: CheckpointSettings | None,
-        graphs: Path | None,
-        clock: Callable[[], float],
-        rounds_per_epoch: int,
-        steps: int | None,
-        share_windows: bool,
-    ) -> None:
+    def __post_init__(self) -> None:
+        config, alphabet, clock = self.config, len(self.corpus.alphabet), self.clock
         backend.run_operations_alone()
         mixed = not backend.own_arithmetic()
-        self._networks = lstm.build(config, len(corpus.alphabet), mixed=mixed)
+        self._networks = lstm.build(config, alphabet, mixed=mixed)
         lstm.compile_for_training(self._networks.trained, config)
-        self._config, self._corpus, self._targets = config, corpus, targets
-        self._share_windows = share_windows
-        self._file, self._clock = NetworkFile(self._networks.scored, weights), clock
-        identity = f"{config.describe()} {seed} {corpus.digest}"
-        if rounds_per_epoch > 1:
-            identity += f" {rounds_per_epoch} rounds"
-        if steps is not None:
-            identity += f" {steps} steps"
-        self._checkpointer = _Checkpointer(self._networks, checkpoints, identity, clock)
-        self._program = program_of(self._networks, config, seed, graphs)
+        self._file = NetworkFile(self._networks.scored, self.weights)
+        identity = f"{config.describe()} {self.seed} {self.corpus.digest}"
+        if self.rounds_per_epoch > 1:
+            identity += f" {self.rounds_per_epoch} rounds"
+        if self.steps is not None:
+            identity += f" {self.steps} steps"
+        self._checkpointer = _Checkpointer(self._networks, self.checkpoints, identity, clock)
+        self._program = program_of(self._networks, config, self.seed, self.graphs)
         self._predictor = predictor_of(self._program, config)
-        self._seed = seed
         self._epoch: tuple[int, Epoch] | None = None
         #: steps of the epochs so far, if they are counted
         self._epoch_steps: list[int] = []
-        self._rounds_per_epoch, self._steps = rounds_per_epoch, steps
         most = max(1, CALL_SYMBOLS // (config.batch_size * config.sequence_length))
         self._call_size = _CallSize(most, clock)
-        self._limit = DIVERGED_AT * math.log(len(corpus.alphabet))
+        self._limit = DIVERGED_AT * math.log(alphabet)
         self._best = math.inf
+        found = self.checkpoints if self.weights.exists() else None
         #: loss of the network in `weights`
-        self._written = checkpoints.best_loss if checkpoints and weights.exists() else math.inf
+        self._written = found.best_loss if found else math.inf
+
+    def events(self) -> Iterator[TrainingEvent]:
+        """Train, from the checkpoint on if there is one."""
+        done = self.restore()
+        for number, metrics in enumerate(done, start=1):
+            known = self.done(number, metrics, repeated=number < len(done))
+            yield known
+            if isinstance(known, LastRound):
+                return
+        rounds = self.config.epochs * self.rounds_per_epoch
+        if self.most_rounds is not None:
+            rounds = min(rounds, self.most_rounds)
+        for number in range(len(done) + 1, rounds + 1):
+            for event in self.round(number):
+                yield event
+                if isinstance(event, Diverged | LastRound):
+                    return
 
     def restore(self) -> list[dict[str, float]]:
         """Restore the checkpoint, if there is one; return the metrics of its rounds."""
@@ -194,55 +175,55 @@ class _Training:
 
     def round(self, number: int) -> Iterator[TrainingEvent]:
         """Train and score one round; the last event is `Round` or `Diverged`."""
-        began = self._clock()
-        windows = self._windows_of(epoch_of(number, self._rounds_per_epoch))
-        whole = part_of_epoch(number, self._rounds_per_epoch, windows.steps)
-        part = whole if self._steps is None else whole.up_to(self._steps - self._before(whole))
-        where = f"epoch {epoch_text(number, self._rounds_per_epoch)}"
+        began = self.clock()
+        windows = self._windows_of(epoch_of(number, self.rounds_per_epoch))
+        whole = part_of_epoch(number, self.rounds_per_epoch, windows.steps)
+        part = whole if self.steps is None else whole.up_to(self.steps - self._before(whole))
+        where = f"epoch {epoch_text(number, self.rounds_per_epoch)}"
         meter = LossMeter(self._limit)
         for share in _train_part(self._program, windows, part, meter, self._call_size):
             if meter.verdict:
                 yield Diverged(f"{where}: {meter.verdict}")
                 return
             yield Progress(number, share, meter.mean)
-        trained = self._clock()
+        trained = self.clock()
         # a few steps may be high by chance; those of a whole epoch are not
         enough = meter.steps >= DIVERGED_STEPS or part == RoundPart(part.epoch, 0, windows.steps)
         if enough and not meter.mean <= self._limit:
             yield Diverged(f"{where}: {excess('training', meter.mean, self._limit)}")
             return
         self._program.sync()
-        scoring = self._clock()
+        scoring = self.clock()
         result = evaluate(
             self._predictor,
-            self._config,
-            self._corpus,
-            self._corpus.validation,
-            self._targets,
-            share_windows=self._share_windows,
+            self.config,
+            self.corpus,
+            self.corpus.validation,
+            self.targets,
+            share_windows=self.share_windows,
         )
-        scoring_s = self._clock() - scoring
+        scoring_s = self.clock() - scoring
         if not math.isfinite(result["loss"]):
             yield Diverged(f"{where}: {excess('validation', result['loss'], self._limit)}")
             return
         if is_best := result["loss"] < self._best:
             self._best = result["loss"]
             self._checkpointer.note_best()
-        symbols = meter.steps * self._config.batch_size * self._config.sequence_length
-        before = len(self._corpus.train) * (part.epoch - 1)
+        symbols = meter.steps * self.config.batch_size * self.config.sequence_length
+        before = len(self.corpus.train) * (part.epoch - 1)
         metrics = {
             # a config with fewer steps than rounds has rounds without a step
             **({"train_loss": meter.mean} if meter.steps else {}),
             **{f"val_{name}": value for name, value in result.items()},
             "symbols_per_second": symbols / max(trained - began, 1e-9),
-            "round_seconds": self._clock() - began,
+            "round_seconds": self.clock() - began,
             "scoring_seconds": scoring_s,
             "epoch": (
-                epochs_after(number, self._rounds_per_epoch)
+                epochs_after(number, self.rounds_per_epoch)
                 if part == whole
                 else part.epoch - 1 + part.end / windows.steps
             ),
-            "symbols_seen": float(before + len(self._corpus.train) * part.end // windows.steps),
+            "symbols_seen": float(before + len(self.corpus.train) * part.end // windows.steps),
         }
         saved = self._checkpointer.note_round(metrics)
         if is_best and self._best <= self._written:
@@ -260,11 +241,11 @@ class _Training:
         saved: bool = False,
     ) -> Round:
         """The event that a round is done, `LastRound` if all steps have been taken by then."""
-        if self._steps is None:
+        if self.steps is None:
             return Round(number, metrics, repeated, saved)
-        windows = self._windows_of(epoch_of(number, self._rounds_per_epoch))
-        part = part_of_epoch(number, self._rounds_per_epoch, windows.steps)
-        last = self._before(part) + part.end >= self._steps
+        windows = self._windows_of(epoch_of(number, self.rounds_per_epoch))
+        part = part_of_epoch(number, self.rounds_per_epoch, windows.steps)
+        last = self._before(part) + part.end >= self.steps
         kind = LastRound if last else Round
         return kind(number, metrics, repeated and not last, saved)
 
@@ -282,7 +263,7 @@ class _Training:
         return self._epoch[1]
 
     def _epoch_windows(self, epoch: int) -> Epoch:
-        return training_epoch(self._corpus.train, self._config, self._seed, epoch)
+        return training_epoch(self.corpus.train, self.config, self.seed, epoch)
 
 
 class _Checkpointer:

@@ -49,7 +49,7 @@ class CorpusTraining:
             job.checkpoint, job.checkpoint_every_s, job.best_loss
         )
         config = as_lstm_config(job.trial.config)
-        yield from training.train(
+        yield from training.Training(
             config,
             corpus,
             self.scoring.drawn(corpus.validation),
@@ -61,7 +61,7 @@ class CorpusTraining:
             steps=job.trial.steps,
             most_rounds=job.trial.most_rounds,
             share_windows=self.scoring.share_windows,
-        )
+        ).events()
 
     def place_of(self, error: Exception) -> str:
         """Where in the user's code an error has come from: there is no such code."""

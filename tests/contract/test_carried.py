@@ -148,7 +148,7 @@ def best_loss(config: TrialConfig, data: Path) -> float:
     backend.prepare(gpu=False, seed=1)
     corpus = load(Source(data=str(data), ends=False))
     targets = np.arange(len(corpus.validation))
-    events = training.train(config, corpus, targets, 1, data.parent / "m.keras")
+    events = training.Training(config, corpus, targets, 1, data.parent / "m.keras").events()
     return min(one.metrics["val_loss"] for one in events if isinstance(one, Round))
 
 

@@ -42,7 +42,7 @@ def test_the_next_checkpoint_is_due_once_the_last_one_has_cost_little(
 
     monkeypatch.setattr(Checkpoint, "save", timed_save)
     began = iter([0.0])
-    events = training.train(
+    events = training.Training(
         CONFIG,
         corpus,
         scoring_targets(corpus.validation, 300, 0),
@@ -50,7 +50,7 @@ def test_the_next_checkpoint_is_due_once_the_last_one_has_cost_little(
         tmp_path / "m.keras",
         CheckpointSettings(tmp_path / "checkpoint.npz"),
         clock=lambda: next(began, now),
-    )
+    ).events()
     for event in events:
         now += second * isinstance(event, Round)
     about = json.loads(np.load(tmp_path / "checkpoint.npz")["about"].tobytes())

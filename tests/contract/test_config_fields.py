@@ -67,7 +67,7 @@ def trained(config: TrialConfig, corpus: Corpus, graphs: Path) -> list[Any]:
     backend.prepare(gpu=False, seed=3)
     assert backend.own_arithmetic()
     file, targets = graphs.parent / "m.keras", scoring_targets(corpus.validation, 300, 0)
-    for _ in training.train(config, corpus, targets, 3, file, None, graphs):
+    for _ in training.Training(config, corpus, targets, 3, file, None, graphs).events():
         pass
     weights: list[Any] = keras.models.load_model(file, safe_mode=True).get_weights()
     return weights

@@ -38,7 +38,7 @@ def best_loss(config: TrialConfig, corpus: Corpus, weights: Path) -> float:
     """The lowest validation loss of a training, scored on all symbols."""
     backend.prepare(gpu=False, seed=1)
     targets = np.arange(len(corpus.validation))
-    events = training.train(config, corpus, targets, 1, weights)
+    events = training.Training(config, corpus, targets, 1, weights).events()
     return min(one.metrics["val_loss"] for one in events if isinstance(one, Round))
 
 

@@ -159,7 +159,7 @@ def test_a_training_that_is_killed_before_it_reports_leaves_the_network_of_its_b
     checkpoints = CheckpointSettings(tmp_path / "c.npz", every_s=0.0)
     losses = []
     with pytest.raises(SystemExit):
-        for event in training.train(config, corpus, targets, 1, path, checkpoints):
+        for event in training.Training(config, corpus, targets, 1, path, checkpoints).events():
             if isinstance(event, Round):
                 losses.append(event.metrics["val_loss"])
     keep_reported(path, len(losses))

@@ -36,7 +36,7 @@ def training_of(
 
     backend.prepare(gpu=False, seed=3)
     folder.mkdir(exist_ok=True)
-    return training.train(
+    return training.Training(
         config,
         corpus,
         scoring_targets(corpus.validation, 300, 0),
@@ -46,7 +46,7 @@ def training_of(
         folder.parent / "graphs",
         rounds_per_epoch=rounds_per_epoch,
         steps=steps,
-    )
+    ).events()
 
 
 def rounds(events: Any) -> list[dict[str, float]]:

@@ -58,10 +58,10 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., d
     def loss(name: str, corpus: Corpus, scoring: Scoring) -> float:
         backend.prepare(gpu=False, seed=3)
         targets = scoring.drawn(corpus.validation)
-        events = training.train(
+        events = training.Training(
             TRIALS[name], corpus, targets, 3, home / "m.keras", None, home,
             share_windows=scoring.share_windows,
-        )  # fmt: skip
+        ).events()  # fmt: skip
         return min(event.metrics["val_loss"] for event in events if isinstance(event, Round))
 
     def of(

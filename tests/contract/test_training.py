@@ -53,7 +53,7 @@ def training_of(
     from lstm_sweep.models.network import training
 
     backend.prepare(gpu=False, seed=seed)
-    return training.train(
+    return training.Training(
         config,
         corpus,
         scoring.drawn(corpus.validation),
@@ -62,7 +62,7 @@ def training_of(
         checkpoints,
         GRAPHS["folder"],
         share_windows=scoring.share_windows,
-    )
+    ).events()
 
 
 def trained(
@@ -248,7 +248,7 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
     file, model = tmp_path / "checkpoint.npz", tmp_path / "m.keras"
     ticks = iter([0.0, 0.0, *(9.0 + number / 1000 for number in range(99))])
     targets = scoring_targets(corpus.validation, 300, 0)
-    events: Any = training.train(
+    events: Any = training.Training(
         config,
         corpus,
         targets,
@@ -256,7 +256,7 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
         model,
         CheckpointSettings(file, every_s=5),
         clock=lambda: next(ticks),
-    )
+    ).events()
     for event in events:
         if isinstance(event, Round) and event.number == 2:
             break
@@ -304,20 +304,20 @@ def test_a_damaged_checkpoint_means_to_begin_again(corpus: Corpus, tmp_path: Pat
 JAX = """
 import json, sys
 from pathlib import Path
-from lstm_sweep.models import backend
+from lstm_sweep.models import backend, rounds
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import scoring_targets
-from lstm_sweep.models.network import events, training
+from lstm_sweep.models.network import training
 backend.environment(None)
 backend.prepare(gpu=False, seed=3)
 corpus = load(Source(data=sys.argv[1]))
 config = TrialConfig(layers=2, layer_size=8, sequence_length=10, batch_size=32, epochs=2,
     dropout=0.1)
 targets = scoring_targets(corpus.validation, 200, 0)
-found = training.train(config, corpus, targets, 3, Path(sys.argv[2]))
-print(json.dumps([e.metrics["val_loss"] for e in found if isinstance(e, events.Round)]))
+found = training.Training(config, corpus, targets, 3, Path(sys.argv[2])).events()
+print(json.dumps([e.metrics["val_loss"] for e in found if isinstance(e, rounds.Round)]))
 import keras
 assert keras.backend.backend() == "jax"
 """
