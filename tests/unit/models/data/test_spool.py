@@ -15,11 +15,12 @@ from lstm_sweep.models.errors import NoRoomError
 FEW, MANY = np.arange(200, dtype=np.uint8), np.arange(60_000, dtype=np.uint16)
 
 
-@pytest.fixture(params=[1 << 20, 1_000], ids=["in memory", "in a file"], autouse=True)
+@pytest.fixture(params=[1 << 20, 1_000], ids=["in memory", "in a file"])
 def _kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "KEPT_BYTES", request.param)
 
 
+@pytest.mark.usefixtures("_kept")
 def test_blocks_are_read_in_order_as_often_as_wanted() -> None:
     written = Spool()
     for block in (FEW, MANY, FEW[:0], FEW[3:]):
@@ -30,6 +31,7 @@ def test_blocks_are_read_in_order_as_often_as_wanted() -> None:
         np.testing.assert_array_equal(np.concatenate(found), [*FEW, *MANY, *FEW[3:]])
 
 
+@pytest.mark.usefixtures("_kept")
 def test_blocks_are_joined() -> None:
     written = Spool()
     for part in np.split(MANY, 6):
@@ -40,6 +42,7 @@ def test_blocks_are_joined() -> None:
     assert isinstance(joined, np.memmap) == (MANY.nbytes > spool.KEPT_BYTES)
 
 
+@pytest.mark.usefixtures("_kept")
 def test_joined_codes_outlive_their_spool() -> None:
     written = Spool()
     written.append(MANY)
@@ -49,6 +52,7 @@ def test_joined_codes_outlive_their_spool() -> None:
     np.testing.assert_array_equal(joined, MANY)
 
 
+@pytest.mark.usefixtures("_kept")
 def test_a_large_spool_leaves_no_file_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,42 +65,39 @@ def test_a_large_spool_leaves_no_file_behind(
 
 #: a file may have so many bytes, as on a disk that is full then
 ON_A_FULL_DISK = """
-import resource, sys
+import resource
 import numpy as np
 from lstm_sweep.models.data import spool
 from lstm_sweep.models.errors import NoRoomError
 
-kept, most, use = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-spool.KEPT_BYTES = kept
-resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-written = spool.Spool()
-try:
-    for _ in range(6):
-        written.append(np.zeros(1_000, np.uint8))
-    list(written) if use == "read" else written.joined()
-except NoRoomError as error:
-    print(error)
+for kept, most, joined in (500, 100, False), (500, 5_500, False), (500, 5_500, True):
+    spool.KEPT_BYTES = kept
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+    written = spool.Spool()
+    try:
+        for _ in range(6):
+            written.append(np.zeros(1_000, np.uint8))
+        written.joined() if joined else list(written)
+    except NoRoomError as error:
+        print(error)
+    del written
 """
 
 
-@pytest.mark.parametrize(
-    ("kept", "most", "use"),
-    [
-        pytest.param(500, 100, "read", id="when it goes from memory to a file"),
-        pytest.param(500, 5_500, "read", id="when it is read, with what was buffered"),
-        pytest.param(500, 5_500, "join", id="when it is joined"),
-    ],
-)
-def test_a_full_disk_is_one_line(kept: int, most: int, use: str) -> None:
-    command = [sys.executable, "-c", ON_A_FULL_DISK, str(kept), str(most), use]
+def test_a_full_disk_is_one_line() -> None:
+    """When codes go from memory to a file, or are read or joined with what was buffered."""
+    command = [sys.executable, "-c", ON_A_FULL_DISK]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    (said,) = done.stdout.splitlines()
-    assert said.startswith(tempfile.gettempdir())
-    assert "File too large, expected room for all symbols of the data" in said
+    said = done.stdout.splitlines()
+    assert len(said) == 3
+    for line in said:
+        assert line.startswith(tempfile.gettempdir())
+        assert "File too large, expected room for all symbols of the data" in line
     # closing the file fails too, and nobody needs to know
     assert not done.stderr
 
 
+@pytest.mark.usefixtures("_kept")
 def test_without_a_folder_for_temporary_files_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/no/such/folder"])
