@@ -58,6 +58,10 @@ class Writer:
         self._away = ""
         self._wait_s = FIRST_WAIT_S
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        #: writes what is regular and overdue, since a write of the queue takes long
+        self._helper = threading.Thread(target=self._help, name="writer, overdue", daemon=True)
+        #: held while what is regular is written
+        self._regular_lock = threading.RLock()
 
     @property
     def is_behind(self) -> bool:
@@ -77,8 +81,11 @@ class Writer:
         self._go_on()
 
     def regularly(self, write: Write | None, every_s: float = math.inf) -> None:
-        """Let something be written every so many seconds, between two writes of the queue."""
-        with self._changed:
+        """Let something be written every so many seconds, also while a write takes long.
+
+        Once this returns, nothing that was regular before is being written.
+        """
+        with self._regular_lock, self._changed:
             self._regular, self._every_s = write, every_s
             self._due = time.monotonic() + every_s
             self._changed.notify_all()
@@ -182,6 +189,7 @@ class Writer:
         """Have the thread work."""
         if not self._thread.ident:
             self._thread.start()
+            self._helper.start()
 
     def _next(self) -> bool:
         """Whether there is something to write now."""
@@ -203,7 +211,11 @@ class Writer:
         regular = self._regular if time.monotonic() >= self._due else None
         write = regular or self._queue[0]
         try:
-            write()
+            if regular:
+                with self._regular_lock:
+                    write()
+            else:
+                write()
         except NoAnswerError as error:
             self._wait(error.why)
             return
@@ -219,6 +231,28 @@ class Writer:
             else:
                 self._queue.popleft()
             self._changed.notify_all()
+
+    def _help(self) -> None:
+        """Write what is regular once it is overdue by as long as the time between two of it."""
+        while not self._closed:
+            with self._changed:
+                late = self._due + self._every_s
+                left = None if late == math.inf else max(0.0, late - time.monotonic())
+                if left != 0.0:
+                    self._changed.wait(left)
+                    continue
+            with self._regular_lock:
+                if not self._regular or time.monotonic() < self._due:
+                    continue
+                self._due = time.monotonic() + self._every_s
+                try:
+                    self._regular()
+                except NoAnswerError:
+                    pass  # the write that takes long notices it, too
+                except BaseException as error:
+                    with self._changed:
+                        self._fault = self._fault or error
+                        self._changed.notify_all()
 
     def _wait(self, why: str) -> None:
         """Wait for a while, since the store does not answer."""

@@ -110,6 +110,23 @@ def test_what_is_regular_is_written_between_and_when_nothing_else_is() -> None:
     assert 3 <= known == len(beats)
 
 
+def test_what_is_regular_goes_on_while_a_write_takes_long_and_not_after_its_end() -> None:
+    writes, beats, enough = writer_of(), list[int](), threading.Event()
+
+    def beat() -> None:
+        beats.append(1)
+        if len(beats) > 2:
+            enough.set()
+
+    writes.regularly(beat, 0.01)
+    assert writes.ask(lambda: enough.wait(60)), "a large file holds it up"
+    writes.ask(lambda: writes.regularly(None))
+    known = len(beats)
+    time.sleep(0.05)
+    writes.close()
+    assert len(beats) == known
+
+
 def test_it_is_behind_while_the_store_does_not_answer_or_too_much_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
