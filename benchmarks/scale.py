@@ -33,7 +33,6 @@ from typing_extensions import override
 from benchmarks.tiny import resident_mb, store_in, words
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.sweep import Sweep
@@ -45,6 +44,7 @@ from lstm_sweep.search.store.base import Store
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, RoundDone, Slot, Trial

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines.base import ClosesOnExit, Event, SlotAdded, SlotLost
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, Paused, RoundDone, Slot
 
 

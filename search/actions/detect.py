@@ -18,7 +18,7 @@ from lstm_sweep.models.data.corpus import Sessions, read_sessions
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_kind, check_range, check_switch
 from lstm_sweep.search.actions.generate import predictor_of
-from lstm_sweep.search.process import isolated
+from lstm_sweep.search.process import forkserver
 
 #: findings that may be asked for
 MOST_LISTED = 1_000_000
@@ -137,7 +137,7 @@ def detect(bundle: str, data: str, rule: Rule, top: int = 10, *, ends: bool = Tr
             f"data {shown(data)}: bundle {shown(bundle)} knows none of their symbols, expected "
             f"data such as it was trained on"
         )
-    return isolated.call(_judge, folder, opened, sessions, rule, top)
+    return forkserver.call(_judge, folder, opened, sessions, rule, top)
 
 
 def _judge(folder: Path, bundle: Bundle, sessions: Sessions, rule: Rule, most: int) -> Detection:

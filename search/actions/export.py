@@ -13,7 +13,7 @@ from lstm_sweep.models.field_checks import check_switch, check_word, path_text
 from lstm_sweep.search.actions.references import Here, check_sweep_or_trial, existing_store
 from lstm_sweep.search.driver.task import unchecked_reason
 from lstm_sweep.search.driver.tasks import task_kind_of_run
-from lstm_sweep.search.process.new_paths import become, new_folder, scratch_beside
+from lstm_sweep.search.process.files import become, new_folder, scratch_beside
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.reader import TrialRecord

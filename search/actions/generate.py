@@ -20,8 +20,8 @@ from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.field_checks import check_range, check_text
 from lstm_sweep.search.driver.task import backend_free_of_gpu
-from lstm_sweep.search.process import isolated
-from lstm_sweep.search.process.output import silenced
+from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.process.scoped import silenced
 
 #: limits of what may be asked for
 MOST_SYMBOLS, MOST_ROWS, MOST_TEMPERATURE, MOST_SEED = 1_000_000, 1_000, 100.0, 2**31 - 1
@@ -104,7 +104,7 @@ def generate(bundle: str, request: GenerationRequest) -> Generated:
             f"--prompt {shown(request.prompt)}: the bundle knows none of its symbols, expected "
             f"some of {_examples(opened.alphabet)}"
         )
-    turns = isolated.stream(_continued, folder, opened, past, request)
+    turns = forkserver.stream(_continued, folder, opened, past, request)
     next(turns)
     symbols = (_decoded(opened.alphabet, codes) for codes in turns if codes is not None)
     return Generated(bundle, opened.trial, request, opened.alphabet.is_text, symbols)

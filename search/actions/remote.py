@@ -37,7 +37,7 @@ from lstm_sweep.search.actions.transfers import AGAIN_S, download, send_data, un
 from lstm_sweep.search.actions.trial_comparison import TrialComparison
 from lstm_sweep.search.actions.watched import Watched, status_in
 from lstm_sweep.search.driver.observer import SILENT, Observer
-from lstm_sweep.search.process.new_paths import (
+from lstm_sweep.search.process.files import (
     become,
     new_folder,
     new_report,

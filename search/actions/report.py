@@ -7,7 +7,7 @@ from typing import Any
 
 from lstm_sweep.search.actions.references import Here, store_of_sweep
 from lstm_sweep.search.driver.report import read_report
-from lstm_sweep.search.process.new_paths import new_report, write_report
+from lstm_sweep.search.process.files import new_report, write_report
 from lstm_sweep.search.report import report_page
 from lstm_sweep.search.report.findings import Findings
 from lstm_sweep.search.store import reader

@@ -29,7 +29,6 @@ from lstm_sweep.models.data.windows import Scoring, scoring_windows
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import bits, unknown_text
 from lstm_sweep.models.size import SizeRule, Verdict, parameters, step_numbers
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.driver import own_templates
 from lstm_sweep.search.driver.preflight import (
     check_instructions,
@@ -52,14 +51,15 @@ from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest, SearchProblem
-from lstm_sweep.search.process import isolated
-from lstm_sweep.search.process.output import silenced
+from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.process.scoped import silenced
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.journal import SCHEMA, WEIGHTS, Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tag, Tags, scoring_tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.progress import TrialProgress, ranked
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Job, Slot, Trial
@@ -175,7 +175,7 @@ def lstm_bundle_writer(
 
     def write(folder: Path, format: str) -> dict[str, Any]:
         weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
-        return isolated.call(_write, record, weights, corpus, scoring, folder, format)
+        return forkserver.call(_write, record, weights, corpus, scoring, folder, format)
 
     return write
 

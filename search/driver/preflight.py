@@ -13,7 +13,6 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.windows import usual_adjacent
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.size import parameters
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.policy import ladder, lstm_problem
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import (
@@ -26,6 +25,7 @@ from lstm_sweep.search.policy.problem import admits_all
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.dimension import CorpusFacts, Dimension
 from lstm_sweep.spaces.space import Space

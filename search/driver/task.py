@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Self
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.policy.problem import EarlierBest, SearchProblem
 from lstm_sweep.search.store.journal import Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Job, Objective, Slot, Trial

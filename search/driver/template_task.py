@@ -15,7 +15,6 @@ from typing_extensions import override
 from lstm_sweep.models.bundle.bundle import CONFIG, MODEL
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError, cut
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.driver import own_templates
 from lstm_sweep.search.driver.preflight import ladder_notes
 from lstm_sweep.search.driver.task import (
@@ -27,8 +26,8 @@ from lstm_sweep.search.driver.task import (
     unchecked_reason,
 )
 from lstm_sweep.search.engines.trainings import TemplateTraining
-from lstm_sweep.search.process import isolated
-from lstm_sweep.search.process.output import silenced
+from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.process.scoped import silenced
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import reason
 from lstm_sweep.search.store.journal import SCHEMA, WEIGHTS, Dataset
@@ -36,6 +35,7 @@ from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel, write_arrays_model
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Job, Slot, Trial
 from lstm_sweep.spaces.template.config import shown_label
@@ -57,7 +57,7 @@ def template_bundle_writer(store: Store, record: TrialRecord) -> WriteBundle:
         weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
         kept = record.tags.get(Tag.INPUTS) == "kept"
         seen = store.fetch(record.run_id, f"{WEIGHTS}/inputs.npz", folder.parent) if kept else None
-        return isolated.call(_write, record, weights, seen, folder, format, user_code=True)
+        return forkserver.call(_write, record, weights, seen, folder, format, user_code=True)
 
     return write
 

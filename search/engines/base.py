@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from lstm_sweep.search.device import Device
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.trial import Ended, Job, Message, Paused, Slot
 
 

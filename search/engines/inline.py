@@ -7,9 +7,9 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import hardware, worker
 from lstm_sweep.search.engines.base import ClosesOnExit
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.trial import Ended, Job, Message, Paused, Slot
 
 

@@ -20,12 +20,12 @@ from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_kind
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import hardware, worker
 from lstm_sweep.search.engines.base import ClosesOnExit, Event
 from lstm_sweep.search.engines.slot_sharing import SlotSharing, quota_file, shared_folder
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.signals import signal_name
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, Paused, Slot
 
 KERNEL_LOG = Path("/dev/kmsg")

@@ -18,7 +18,6 @@ from typing import Any
 from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import ray_agent, ray_cluster
 from lstm_sweep.search.engines.base import ClosesOnExit, Event, SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray_agent import (
@@ -32,6 +31,7 @@ from lstm_sweep.search.engines.ray_agent import (
 from lstm_sweep.search.engines.ray_cluster import Offer
 from lstm_sweep.search.engines.ray_fleet import CONTROL, Fleet, Gone, Leaving, Member, Said
 from lstm_sweep.search.engines.slot_sharing import Quota, quota_file
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, Slot, TrialFiles
 
 #: seconds between two copies of the checkpoint of a trial, at least

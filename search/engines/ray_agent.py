@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import hardware
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.engines.local import LocalEngine, find_gpus
 from lstm_sweep.search.engines.ray_cluster import ALL, Faults, Offer, delay_s, left_out
 from lstm_sweep.search.process import forkserver, workdir
-from lstm_sweep.search.process.folder_lock import locked
+from lstm_sweep.search.process.files import locked
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
 
 Bytes = NDArray[np.uint8]

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lstm_sweep.search.process.whole_files import replace_text
+from lstm_sweep.search.process.files import replace_text
 
 #: variable that names the folder of the locks, or is `off`
 VARIABLE = "LSTM_SWEEP_SLOTS"

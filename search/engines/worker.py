@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from lstm_sweep.search.process.os_errors import NO_SPACE, permanent_reason
+from lstm_sweep.search.process.files import NO_SPACE, permanent_reason
 from lstm_sweep.search.process.secrets import hide_address, take_secrets, without_secrets
 from lstm_sweep.search.process.signals import SIGNALS
 from lstm_sweep.search.values.trial import (

@@ -1,5 +1,5 @@
 """Discards the output of the process that imports it: the forkserver does so first."""
 
-from lstm_sweep.search.process.output import mute
+from lstm_sweep.search.process.scoped import mute
 
 mute()

@@ -13,7 +13,7 @@ from typing import Any
 from lstm_sweep.models.config import Limit
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.policy.confirmation import Confirmed
-from lstm_sweep.search.process.new_paths import REPORT_MARK
+from lstm_sweep.search.process.files import REPORT_MARK
 from lstm_sweep.search.report import figures
 from lstm_sweep.search.report.charts import Axis
 from lstm_sweep.search.report.findings import Findings, by_name

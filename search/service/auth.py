@@ -27,8 +27,7 @@ from starlette.types import Scope
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search.process.folder_lock import locked
-from lstm_sweep.search.process.whole_files import replace_text
+from lstm_sweep.search.process.files import locked, replace_text
 from lstm_sweep.search.service.logs import Seldom
 from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.settings import HttpSettings, Network, Role

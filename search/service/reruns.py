@@ -21,8 +21,8 @@ from typing import IO, Any, Literal
 from lstm_sweep.models.config import check_field
 from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
 from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.process.whole_files import replace_text
 from lstm_sweep.search.service.logs import last_line
 from lstm_sweep.search.service.queue import QueuedRun
 from lstm_sweep.search.store.faults import NoSuchRunError

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.process.os_errors import causes, permanent_reason
+from lstm_sweep.search.process.files import causes, permanent_reason
 from lstm_sweep.search.process.secrets import without_secrets
 
 Answer = TypeVar("Answer")

@@ -25,12 +25,12 @@ import yaml
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.base import TAG_LENGTH, now_ms
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, device_tags
 from lstm_sweep.search.store.writer import Writer
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.progress import TrialProgress, comparable
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, SweepStatus

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.process.whole_files import replace_text
+from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.store.tags import Tag
 
 #: tags that say what is driven, beside the parts of the spec, and those that say for whom and when

@@ -13,9 +13,9 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, shown
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest
 from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.options import number
 
 Words = TypeVar("Words", bound=StrEnum)

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.process.folder_lock import locked
+from lstm_sweep.search.process.files import locked
 from lstm_sweep.search.store import faults
 from lstm_sweep.search.store.base import Store as Store
 from lstm_sweep.search.store.base import now_ms as now_ms

@@ -12,7 +12,6 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import export, listings, references, rerun
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.driver import lease, own_templates, resume
 from lstm_sweep.search.driver.corpus_task import CorpusTask, earlier_best
 from lstm_sweep.search.driver.observer import Silent
@@ -23,6 +22,7 @@ from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.template.template import Template
 from tests.conftest import Done, in_full, run_here, write_text

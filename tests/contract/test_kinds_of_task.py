@@ -83,8 +83,8 @@ def sees_pandas():
 CALLS = """
 import sys
 from look import sees_pandas
-from lstm_sweep.search.process import isolated
-print([isolated.call(sees_pandas, user_code=one == "template") for one in sys.argv[1:]])
+from lstm_sweep.search.process import forkserver
+print([forkserver.call(sees_pandas, user_code=one == "template") for one in sys.argv[1:]])
 """
 
 

@@ -16,7 +16,7 @@ import pytest
 from lstm_sweep.search import cli
 from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.process.new_paths import new_folder
+from lstm_sweep.search.process.files import new_folder
 from lstm_sweep.search.service import bundles
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.tracking import MlflowStore

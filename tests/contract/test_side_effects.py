@@ -21,7 +21,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.export import write_bundle
 from lstm_sweep.search.engines.local import LocalEngine, find_gpus
-from lstm_sweep.search.process.isolated import call, stream
+from lstm_sweep.search.process.forkserver import call, stream
 from lstm_sweep.search.process.signals import SIGNALS
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
@@ -172,7 +172,7 @@ def test_a_script_without_a_guard_is_run_once(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import os\n"
-        "from lstm_sweep.search.process.isolated import call\n"
+        "from lstm_sweep.search.process.forkserver import call\n"
         "print('runs')\n"
         "print(call(os.getcwd))\n",
         encoding="utf-8",

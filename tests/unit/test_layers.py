@@ -18,7 +18,7 @@ LAYERS = {
     "models": [{"", "data"}, {"cpu"}, {"network"}, {"template", "bundle"}],
     "spaces": [{""}, {"template"}],
     "search": [
-        {"process", "device"},
+        {"process"},
         {"values"},
         {"policy"},
         {"engines", "store", "report"},

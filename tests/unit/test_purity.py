@@ -37,7 +37,7 @@ def effects(module: str) -> set[str]:
 #: folders whose functions take values and return values
 CORE = ("models/data/", "spaces/", "search/values/", "search/policy/", "search/report/",
         "search/store/", "search/driver/", "search/actions/")  # fmt: skip
-#: variables that are set in processes that are made for one function (`isolated`), and what is said
+#: variables that are set in processes that are made for one function, and what is said
 #: of a user's program in the worker that runs it
 ALLOWED = {
     "search/actions/generate.py": {"os.environ"},

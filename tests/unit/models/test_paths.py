@@ -40,7 +40,7 @@ def test_a_path_is_made_absolute_whether_or_not_it_is_there(
 
 def test_links_that_lead_in_a_circle_are_never_a_place_for_new_files(place: Path) -> None:
     from lstm_sweep.models.errors import InputError
-    from lstm_sweep.search.process.new_paths import new_folder, new_report
+    from lstm_sweep.search.process.files import new_folder, new_report
 
     checks: list[Callable[[str], Path]] = [new_folder, new_report]
     for check in checks:

@@ -14,9 +14,9 @@ from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.driver import preflight
 from lstm_sweep.search.driver.corpus_task import CorpusTask
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import from_mapping, with_settings

@@ -14,7 +14,6 @@ from typing_extensions import override
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.actions import references, rerun
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.driver import tasks
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.report.report_page import advice
@@ -23,6 +22,7 @@ from lstm_sweep.search.store.journal import SCHEMA, Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.trial import RESULTS, Job, Objective, Slot, Trial

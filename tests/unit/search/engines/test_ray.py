@@ -11,7 +11,6 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.engines import ray as ray_engine
 from lstm_sweep.search.engines import ray_cluster
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
@@ -21,6 +20,7 @@ from lstm_sweep.search.engines.ray_cluster import ALL, Node, Offer, Wanted
 from lstm_sweep.search.engines.ray_fleet import Fleet, Leaving, Member
 from lstm_sweep.search.engines.slot_sharing import write_quota
 from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, Slot, Trial
 
 NODE = Node("a", "one", cpus=2, gpus=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.process.folder_lock import locked
+from lstm_sweep.search.process.files import locked
 
 #: exits with 1 if the folder is locked by another process
 TRY = """

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.process.new_paths import (
+from lstm_sweep.search.process.files import (
     OWNER,
     REPORT_MARK,
     become,

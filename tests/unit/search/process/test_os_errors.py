@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from lstm_sweep.search.process.os_errors import NO_SPACE, permanent_reason
+from lstm_sweep.search.process.files import NO_SPACE, permanent_reason
 
 
 def wrapped(cause: Exception, text: str = "wrapped") -> Exception:

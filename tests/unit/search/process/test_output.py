@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.process.output import silenced
+from lstm_sweep.search.process.scoped import silenced
 
 
 def outputs() -> list[str]:

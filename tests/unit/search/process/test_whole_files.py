@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.process.whole_files import replace_text
+from lstm_sweep.search.process.files import replace_text
 
 
 @pytest.mark.parametrize("lasting", [True, False])

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lstm_sweep.search.process.new_paths import REPORT_MARK
+from lstm_sweep.search.process.files import REPORT_MARK
 from lstm_sweep.search.report import report_page
 from lstm_sweep.search.report.charts import Axis
 from lstm_sweep.search.report.findings import Findings

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lstm_sweep.search.process.os_errors import permanent_reason
+from lstm_sweep.search.process.files import permanent_reason
 from lstm_sweep.search.store import faults
 from lstm_sweep.search.store.faults import NoAnswerError, StoreError, is_transient, reported
 

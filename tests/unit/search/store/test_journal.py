@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.device import Device
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.journal import MOST_HELD, Dataset, Journal
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial

@@ -1,4 +1,4 @@
-"""`Device`: what a slot computes on."""
+"""What a slot computes on."""
 
 from __future__ import annotations
 

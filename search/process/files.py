@@ -1,20 +1,103 @@
-"""Folders and files that commands are to make: whether they can be, before anything is done."""
+"""Files and folders of this machine: written whole, locked, made anew, and why that fails."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import glob
 import os
 import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.paths import resolved, why_not
 from lstm_sweep.search.process.identity import is_running, start_ticks
+
+
+def replace_text(file: Path, text: str, *, lasting: bool = False) -> None:
+    """Write a file at once: who reads it sees all of it, or what it was.
+
+    Others may not read it. With `lasting` that also holds after a power failure.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    handle, partial = tempfile.mkstemp(dir=file.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as written:
+            written.write(text)
+            if lasting:
+                written.flush()
+                os.fsync(written.fileno())
+        Path(partial).replace(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            Path(partial).unlink()
+        raise
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process or thread has locked a folder, created if missing; lock it.
+
+    The folder itself is locked, so no lock file is left in it (as by the package `filelock`), and
+    it need not be writable. On a file system without locks, nothing is locked.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            number = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, number)  # which unlocks it
+            fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+
+
+NO_SPACE = "no space left"
+#: error numbers, and what a message says of them
+PERMANENT_ERRNOS = {
+    errno.ENOSPC: NO_SPACE,
+    errno.EDQUOT: NO_SPACE,
+    errno.EACCES: "no permission to write",
+    errno.EPERM: "no permission to write",
+    errno.EROFS: "it cannot be written",
+    errno.ENOTDIR: "there is a file where a folder is expected",
+    errno.EISDIR: "there is a folder where a file is expected",
+    errno.EEXIST: "there is a file where a folder is expected",
+}
+#: the same errors in the texts of databases and servers
+PERMANENT_PHRASES = {
+    "disk is full": NO_SPACE,
+    "No space left": NO_SPACE,
+    "readonly database": "it cannot be written",
+    "Could not decode to UTF-8": "something in it is no text",
+}
+
+
+def permanent_reason(error: BaseException) -> str:
+    """Why an error, or one of its causes, stays until somebody acts; "" if it need not."""
+    for cause in causes(error):
+        if isinstance(cause, OSError) and cause.errno in PERMANENT_ERRNOS:
+            return PERMANENT_ERRNOS[cause.errno]
+        for phrase, meaning in PERMANENT_PHRASES.items():
+            if phrase in str(cause):
+                return meaning
+    return ""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, then its cause or context, then that one's, and so on."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or following.__context__
+
 
 #: at the beginning of each report, by which one is known
 REPORT_MARK = '<meta name="generator" content="lstm-sweep report">'
