@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.scoring import unknown_text
+from lstm_sweep.search.actions.connection import SERVER
 from lstm_sweep.search.actions.lifecycle import SweepFailedError
 from lstm_sweep.search.actions.references import Wanted
 from lstm_sweep.search.actions.remote import THERE, Actions, Remote, field_of
@@ -144,7 +146,7 @@ def _drive(
     code, why = _judged(result)
     if result.state == SweepStatus.INTERRUPTED:
         code = 128 + (shield.signal_number or signal.SIGINT)
-    return Answer(result.to_dict(), result_text(result, best), code, why)
+    return Answer(result.to_dict(), result_text(result, best, actions), code, why)
 
 
 def _best_trials(result: SweepResult, actions: Actions) -> tuple[TrialRecord, ...]:
@@ -167,7 +169,9 @@ def _judged(result: SweepResult) -> tuple[int, str]:
     return DONE, ""
 
 
-def result_text(result: SweepResult, trials: Sequence[TrialRecord]) -> Iterator[Any]:
+def result_text(
+    result: SweepResult, trials: Sequence[TrialRecord], actions: Actions
+) -> Iterator[Any]:
     """The result of a sweep, and the commands that come next.
 
     `trials` are those of the store, none if it does not answer.
@@ -195,20 +199,24 @@ def result_text(result: SweepResult, trials: Sequence[TrialRecord]) -> Iterator[
     yield f"ended after {duration(result.seconds)}: {failed}{result.why}"
     if text := str(result.time or ""):
         yield f"time on slots: {text}"
-    program = program_here()
     yield "next:"
-    yield from (f"  {program} {command}   # {what}" for command, what in _next(result))
+    service = str(actions) if isinstance(actions, Remote) else ""
+    yield from (f"  {line}   # {what}" for line, what in _next(result, service))
 
 
-def _next(result: SweepResult) -> Iterator[tuple[str, str]]:
-    """Commands that come next, and what each does."""
-    name, best = result.sweep, result.best
+def _next(result: SweepResult, service: str) -> Iterator[tuple[str, str]]:
+    """What to type next, and what each line does; `service` is the address of one, or empty."""
+    name, best, program = result.sweep, result.best, program_here()
+    there = f" --server {service}" if service and os.environ.get(SERVER) != service else ""
     if result.goes_on:
-        yield f"resume {name}", "go on with it"
-    yield "ui", "browse the runs in the MLflow UI"
+        yield f"{program} resume {name}{there}", "go on with it"
+    if service:
+        yield f"{service}/sweeps/{name}", "its page"
+    else:
+        yield f"{program} ui", "browse the runs in the MLflow UI"
     if best:
-        yield f"report {name}", "a page on the result"
-        model = model_name(name)
-        yield f"export {name} --to {name}-best --register {model}", "the best model, to be served"
-        yield f"rerun {best.trial}", "train it again and compare"
-    yield f"trials {name}", "list the trials"
+        yield f"{program} report {name}{there}", "a page on the result"
+        named = f"--to {name}-best --register {model_name(name)}{there}"
+        yield f"{program} export {name} {named}", "the best model, to be served"
+        yield f"{program} rerun {best.trial}{there}", "train it again and compare"
+    yield f"{program} trials {name}{there}", "list the trials"

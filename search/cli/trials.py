@@ -69,7 +69,7 @@ def show(arguments: Namespace, actions: Actions) -> Answer:
         return Answer(result.to_dict())
     status, best = actions.status(name), tuple(actions.trials(name, SHOWN))
     if result.has_ended:
-        return Answer(None, result_text(result, best))
+        return Answer(None, result_text(result, best, actions))
     so_far = [one for one in best if one.best_loss is not None][:SHOWN]
     table = [trials_table(so_far, f"{name}: the best so far")] if so_far else []
     return Answer(None, [status_line(status), *table])
