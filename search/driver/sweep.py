@@ -80,6 +80,8 @@ class Sweep:
         self._loop: Loop | None = None
         #: whether another driver has taken the sweep over, so that its runs are left alone
         self._lost = False
+        #: why not all was written at the end
+        self._unwritten: StoreError | None = None
         began = self._clock() - (past.seconds if past else 0.0)
         state = SweepState(
             name,
@@ -110,6 +112,7 @@ class Sweep:
         Raises:
             Interrupted: the user interrupts the sweep.
             KeyboardInterrupt: the program's own signal handler has raised it.
+            StoreError: something could not be written; `resume` goes on.
         """
         try:
             self._run()
@@ -137,6 +140,8 @@ class Sweep:
         finally:
             with self._interrupts.hold(to_the_end=True):
                 self._finish()
+        if self._unwritten:
+            raise self._unwritten
 
     def _begin(self) -> Loop:
         spec, past = self._spec, self._past
@@ -302,8 +307,11 @@ class Sweep:
                     self._close_runs(self._journal)
         except StoreError as fault:
             self._writer.close()
+            self._unwritten = fault
             self._lost = self._lost or isinstance(fault, LeaseLostError)
             self._history.apply(RunsLeftOpen())
+            if not self.state.closing:
+                self._history.apply(SweepClosing(Stop(StopReason.FAILED, str(fault))))
             self._viewer.said(f"runs were left open: {fault}")
 
     def _close_runs(self, journal: Journal) -> None:

@@ -7,19 +7,21 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions import references
+from lstm_sweep.search.actions import lifecycle, references
 from lstm_sweep.search.actions.errors import DifferentSearchError, SweepRunsError
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.process.signals import SIGNALS, Interrupts
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
@@ -28,7 +30,7 @@ from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from tests.fakes import ScriptedEngine
-from tests.sweeps import LOSSES, PLAIN, tiny_spec
+from tests.sweeps import LOSSES, PLAIN, InlineWriter, tiny_spec
 
 
 def of_process() -> dict[str, Any]:
@@ -136,6 +138,13 @@ def test_a_sweep_returns_what_it_has_come_to(place: Place) -> None:
 # --- the end that is wanted -----------------------------------------------------------------------
 
 
+@pytest.fixture
+def inline_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that has what a driver has decided, whenever it is looked at."""
+    monkeypatch.setattr(lifecycle, "Sweep", partial(Sweep, writer=InlineWriter))
+
+
+@pytest.mark.usefixtures("inline_writer")
 def test_an_end_that_is_asked_for_closes_the_sweep_which_goes_on_later(place: Place) -> None:
     request = Interrupts()
     watching = Watching(request.request)
@@ -180,6 +189,7 @@ def test_a_sweep_is_resumed_with_the_search_that_it_began_with(place: Place) -> 
     assert dict(more.trials) == {"complete": 4}
 
 
+@pytest.mark.usefixtures("inline_writer")
 def test_a_sweep_that_runs_is_told_as_such_and_refused_to_others(place: Place) -> None:
     seen = list[SweepStatusReport]()
 
