@@ -147,11 +147,12 @@ class Loop:
         """Close the runs of running trials, whose workers have ended already, as stopped."""
         state = self._state
         stopped = _ended_with(state.stop, state)
-        for progress in state.running.values():
-            self._conclude(progress, stopped)
-        for progress in state.paused.values():
-            goes_on = state.broken_off or progress.preempted
-            self._conclude(progress, stopped if goes_on else pruned(progress.paused))
+        with self._parts.journal.side_by_side():
+            for progress in state.running.values():
+                self._conclude(progress, stopped)
+            for progress in state.paused.values():
+                goes_on = state.broken_off or progress.preempted
+                self._conclude(progress, stopped if goes_on else pruned(progress.paused))
 
     def name_run(self, trial: Trial, run_id: str) -> None:
         """Know the run of a trial."""
@@ -320,6 +321,8 @@ class Loop:
             self._kept.add(attempt_of(progress.trial))
         self._drop_displaced()
         is_best = state.best is not best_before
+        if parts.interrupts.signal_number:
+            return  # it is logged once, at the end of all
         # to find the best of thousands of trials under way takes long
         if is_best or parts.journal.was_news(progress.best_loss):
             parts.journal.follow(state.trials_done, state.leading_loss, new_best=is_best)

@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from importlib import metadata
@@ -29,7 +29,7 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.base import TAG_LENGTH, now_ms
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, device_tags
-from lstm_sweep.search.store.writer import Writer
+from lstm_sweep.search.store.writer import Write, Writer, write_all
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.progress import TrialProgress, comparable
 from lstm_sweep.search.values.spec import SweepSpec
@@ -199,6 +199,8 @@ class Journal:
         self._step = step or 0
         #: the best loss that was logged last; NaN if it is to be logged whatever it is
         self._best_loss = None if step is None else math.nan
+        #: what logs the latest progress; once an end is wanted, there is no time for others
+        self._latest: Write | None = None
         #: when the last run was created: runs are listed in the order of these times
         self._created_ms = 0
         #: run of each attempt at a trial that has one
@@ -209,6 +211,10 @@ class Journal:
         self._held: dict[Attempt, dict[int, dict[str, float]]] = {}
         #: params that are to be logged
         self._params: dict[Attempt, dict[str, Any]] = {}
+        #: attempts whose end waits, with which what is held is logged once an end is wanted
+        self._ending = set[Attempt]()
+        #: ends of trials that are to be written side by side; None if each is a write by itself
+        self._beside: list[Write] | None = None
         #: attempts of which a write waits that logs what is held
         self._queued = set[Attempt]()
         #: tags that all runs of the sweep have: data, versions
@@ -247,7 +253,14 @@ class Journal:
             metrics["best_val_loss"] = math.nan if best_loss is None else best_loss
         self._step, self._best_loss = max(self._step, trials), best_loss
         log, at_ms = partial(self._store.log, self.run_id), now_ms()
-        self.writer.put(partial(log, metrics=metrics, step=self._step, at_ms=at_ms))
+        log = partial(log, metrics=metrics, step=self._step, at_ms=at_ms)
+        self._latest = log
+
+        def write() -> None:
+            if log is self._latest or not self.writer.interrupts.signal_number:
+                log()
+
+        self.writer.put(write)
 
     def is_news(self, loss: float | None) -> bool:
         """Whether the best loss may be another one than was logged last, now that there is this."""
@@ -368,19 +381,28 @@ class Journal:
 
         def write(run_id: str) -> None:
             self._queued.discard(attempt)
-            self._log_held(attempt, run_id, at_ms)
+            if not (attempt in self._ending and self.writer.interrupts.signal_number):
+                self._log_held(attempt, run_id, at_ms)
 
         self._queued.add(attempt)
         self._put(attempt, write)
 
-    def _put(self, attempt: Attempt, write: Callable[[str], None]) -> None:
-        """Let something be written into the run of a trial, if that could be created."""
+    def _put(
+        self, attempt: Attempt, write: Callable[[str], None], beside: list[Write] | None = None
+    ) -> None:
+        """Let something be written into the run of a trial, if that could be created.
+
+        It is a write by itself, or one of those that are made `beside` each other.
+        """
 
         def with_run() -> None:
             if run_id := self.runs.get(attempt):
                 write(run_id)
 
-        self.writer.put(with_run)
+        if beside is None:
+            self.writer.put(with_run)
+        else:
+            beside.append(with_run)
 
     def _log_held(
         self,
@@ -488,12 +510,27 @@ class Journal:
             self._log_held(attempt, run_id, at_ms, tags | kept, len(progress.rounds), last)
             self._store.finish(run_id, status, at_ms)
             self.unclosed.discard(attempt)
+            self._ending.discard(attempt)
             self._held.pop(attempt, None)
             if remove:
                 shutil.rmtree(remove, ignore_errors=True)
 
         self.unclosed.add(attempt)
-        self._put(attempt, write)
+        self._ending.add(attempt)
+        self._put(attempt, write, self._beside)
+
+    @contextlib.contextmanager
+    def side_by_side(self) -> Iterator[None]:
+        """Within, the ends of trials are written several at a time if the store is a server."""
+        if not self._store.settings.is_server:
+            yield
+            return
+        self._beside = waiting = list[Write]()
+        try:
+            yield
+        finally:
+            self._beside = None
+            self.writer.put(partial(write_all, waiting))
 
     def _keep_weights(
         self, run_id: str, progress: TrialProgress, files: TrialFiles

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -191,24 +192,29 @@ class Writer:
             self._thread.start()
             self._helper.start()
 
+    @property
+    def _due_at(self) -> float:
+        """When the regular write is due; it has time once an end is wanted, which has none."""
+        return self._due + (2 * self._every_s if self.interrupts.signal_number else 0.0)
+
     def _next(self) -> bool:
         """Whether there is something to write now."""
         if self._closed or self._fault:
             return False
-        return bool(self._queue) or time.monotonic() >= self._due
+        return bool(self._queue) or time.monotonic() >= self._due_at
 
     def _work(self) -> None:
         while not self._closed:
             with self._changed:
                 idle = self._fault or self._due == math.inf
-                left = None if idle else max(0.0, self._due - time.monotonic())
+                left = None if idle else max(0.0, self._due_at - time.monotonic())
                 self._changed.wait_for(lambda: self._closed or self._next(), left)
             if self._next():
                 self._step()
 
     def _step(self) -> None:
         """Make the first write of the queue, or the regular one if it is due."""
-        regular = self._regular if time.monotonic() >= self._due else None
+        regular = self._regular if time.monotonic() >= self._due_at else None
         write = regular or self._queue[0]
         try:
             if regular:
@@ -236,13 +242,13 @@ class Writer:
         """Write what is regular once it is overdue by as long as the time between two of it."""
         while not self._closed:
             with self._changed:
-                late = self._due + self._every_s
+                late = self._due_at + self._every_s
                 left = None if late == math.inf else max(0.0, late - time.monotonic())
                 if left != 0.0:
                     self._changed.wait(left)
                     continue
             with self._regular_lock:
-                if not self._regular or time.monotonic() < self._due:
+                if not self._regular or time.monotonic() < self._due_at:
                     continue
                 self._due = time.monotonic() + self._every_s
                 try:
@@ -262,3 +268,33 @@ class Writer:
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closed, self._wait_s)
         self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+
+
+#: writes that are made at a time by `write_all`
+AT_ONCE = 8
+
+
+def write_all(waiting: list[Write]) -> None:
+    """Make writes side by side; those that fail wait on, and the first error is raised.
+
+    No thread keeps the program from ending, as one of a pool would whose request hangs.
+    """
+    left, failed = deque(waiting), list[tuple[Write, BaseException]]()
+
+    def work() -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                write = left.popleft()
+                try:
+                    write()
+                except BaseException as error:
+                    failed.append((write, error))
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in waiting[:AT_ONCE]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    waiting[:] = [write for write, _ in failed]
+    if failed:
+        raise failed[0][1]
