@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search.actions.detect import Finding
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.cli.launch import result_text
 from lstm_sweep.search.cli.models import finding_line
@@ -56,7 +57,7 @@ def result_lines(time: TimeSpent | None) -> list[str]:
     known: dict[str, Any] = {"state": SweepStatus.FINISHED, "why": "the budget is spent"}
     empty: dict[str, Any] = {"trials": {}, "best": None, "confirmed": (), "baselines": {}}
     result = SweepResult(sweep="s", run_id="r", seconds=42.0, time=time, **known, **empty)
-    return [*result_text(result, [])]
+    return [*result_text(result, [], Local())]
 
 
 def test_the_result_says_what_slots_were_used_for_and_what_comes_next() -> None:
