@@ -199,8 +199,9 @@ class Journal:
         self._step = step or 0
         #: the best loss that was logged last; NaN if it is to be logged whatever it is
         self._best_loss = None if step is None else math.nan
-        #: what logs the latest progress; once an end is wanted, there is no time for others
-        self._latest: Write | None = None
+        #: logs the latest progress, and whether a write waits that does so
+        self._latest: Write = lambda: None
+        self._is_latest_queued = False
         #: when the last run was created: runs are listed in the order of these times
         self._created_ms = 0
         #: run of each attempt at a trial that has one
@@ -252,15 +253,16 @@ class Journal:
         if best_loss is not None or self._best_loss is not None:
             metrics["best_val_loss"] = math.nan if best_loss is None else best_loss
         self._step, self._best_loss = max(self._step, trials), best_loss
-        log, at_ms = partial(self._store.log, self.run_id), now_ms()
-        log = partial(log, metrics=metrics, step=self._step, at_ms=at_ms)
-        self._latest = log
+        log = partial(self._store.log, self.run_id)
+        self._latest = partial(log, metrics=metrics, step=self._step, at_ms=now_ms())
+        if not self._is_latest_queued:
+            self._is_latest_queued = True
+            self.writer.put(self._log_latest)
 
-        def write() -> None:
-            if log is self._latest or not self.writer.interrupts.signal_number:
-                log()
-
-        self.writer.put(write)
+    def _log_latest(self) -> None:
+        """Log the latest progress; what was to be logged while this waited is part of it."""
+        self._is_latest_queued = False  # from here on, what is newer needs another write
+        self._latest()
 
     def is_news(self, loss: float | None) -> bool:
         """Whether the best loss may be another one than was logged last, now that there is this."""
