@@ -20,8 +20,9 @@ from lstm_sweep.search.store.faults import (
     StoreError,
 )
 
-#: writes that may wait before no further trial is begun
-MOST_WAITING = 100
+#: writes that may wait before no further trial is begun, and seconds for which one may: a driver
+#: that is killed loses what was not written
+MOST_WAITING, MOST_WAITING_S = 100, 10.0
 #: seconds before a store that does not answer is asked again: at first, and the longest
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
 #: seconds between two looks of whoever waits for what is written
@@ -43,7 +44,8 @@ class Writer:
     def __init__(self, store: Store, interrupts: Interrupts, said: Callable[[str], None]) -> None:
         """`said` is told that the store does not answer."""
         self.store, self.interrupts, self._said = store, interrupts, said
-        self._queue: deque[Write] = deque()
+        #: writes in order, and when each was put
+        self._queue: deque[tuple[Write, float]] = deque()
         #: what is to be called in the thread that looks
         self._told: deque[Callable[[], None]] = deque()
         #: held while one of these is changed for which the thread waits
@@ -67,7 +69,10 @@ class Writer:
     @property
     def is_behind(self) -> bool:
         """Whether so much waits that nothing should be begun of which more is to be written."""
-        return bool(self._away or self._fault) or len(self._queue) > MOST_WAITING
+        with self._changed:
+            first = self._queue[0][1] if self._queue else math.inf
+        late = time.monotonic() - first > MOST_WAITING_S
+        return bool(self._away or self._fault) or late or len(self._queue) > MOST_WAITING
 
     @property
     def is_short_of_time(self) -> bool:
@@ -77,7 +82,7 @@ class Writer:
     def put(self, write: Write) -> None:
         """Let something be written after all that was put before."""
         with self._changed:
-            self._queue.append(write)
+            self._queue.append((write, time.monotonic()))
             self._changed.notify_all()
         self._go_on()
 
@@ -154,7 +159,7 @@ class Writer:
     def again(self, *, without_first: bool = False) -> None:
         """Go on after a write has failed: with it, or without it."""
         with self._changed:
-            if without_first and self._queue and self._queue[0] is self._failed:
+            if without_first and self._queue and self._queue[0][0] is self._failed:
                 self._queue.popleft()
             self._fault = self._failed = None
             self._changed.notify_all()
@@ -215,7 +220,7 @@ class Writer:
     def _step(self) -> None:
         """Make the first write of the queue, or the regular one if it is due."""
         regular = self._regular if time.monotonic() >= self._due_at else None
-        write = regular or self._queue[0]
+        write = regular or self._queue[0][0]
         try:
             if regular:
                 with self._regular_lock:

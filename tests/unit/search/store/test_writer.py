@@ -151,6 +151,14 @@ def test_it_is_behind_while_the_store_does_not_answer_or_too_much_waits(
     go.set()
     writes.breathe(60)
     assert not writes.is_behind
+    go.clear()
+    writes.put(lambda: go.wait(60))
+    assert not writes.is_behind
+    monkeypatch.setattr(writer, "MOST_WAITING_S", 0.0)
+    assert writes.is_behind, "one waits for too long"
+    go.set()
+    writes.drain()
+    assert not writes.is_behind
     writes.close()
 
 
