@@ -197,16 +197,17 @@ ADMITTED, DRAWS = 200, 2_000
 def announcement(spec: SweepSpec, task: Task, slots: int, gone: float = 0.0) -> str:
     """How long a sweep will take, and when there are results, in a line for people.
 
-    It was driven for `gone` seconds before. The seconds are those of a common machine.
+    It was driven for `gone` seconds before. The seconds are those of a common machine. Nothing is
+    estimated as long as it has no slot, as on a cluster that others have filled.
     """
     limit = limit_s(spec)
-    on = f"on {slots} slot{'s' if slots != 1 else ''}"
+    on = f"on {slots} slot{'s' if slots != 1 else ''}" if slots else "on no slot yet"
     wanted = budget_text(spec.trials, spec.minutes)
     if gone:
         left = "" if limit is None else f", {duration(max(0.0, limit - gone))} of it left"
         return f"{wanted}{left}, {on}"
     known = task.known_costs(spec)
-    if known is None:
+    if known is None or not slots:
         return f"{wanted} {on}"
     problem, costs = known.problem, known.problem.costs()
     drawn, _ = draws(task, spec)

@@ -22,6 +22,7 @@ from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.sweep import Sweep
+from lstm_sweep.search.engines.base import SlotAdded
 from lstm_sweep.search.process.signals import SIGNALS, Interrupts
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
@@ -29,7 +30,8 @@ from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import SweepStatus
-from tests.fakes import ScriptedEngine
+from lstm_sweep.search.values.trial import Slot
+from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, InlineWriter, tiny_spec
 
 
@@ -133,6 +135,18 @@ def test_a_sweep_returns_what_it_has_come_to(place: Place) -> None:
     assert watching.lines[-1] == f"store: {place.settings}"
     with pytest.raises(FrozenInstanceError):
         setattr(result, "why", "changed")  # noqa: B010
+
+
+def test_a_sweep_begins_on_a_cluster_that_has_no_free_slot_yet_and_waits(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot, watching = Slot(0, core=0, node="a"), Watching()
+    full = ScriptedCluster(LOSSES, (), {3: [(slot, SlotAdded())]})
+    monkeypatch.setattr(references, "open_engine", lambda name, **more: full)
+    result = place.launch(observer=watching)
+    assert dict(result.trials) == {"complete": 3}
+    assert watching.lines[0] == "sweep s: 3 trials on no slot yet"
+    assert "no slot is left: waiting for one" in watching.lines
 
 
 # --- the end that is wanted -----------------------------------------------------------------------
