@@ -252,7 +252,7 @@ def rescored(sweep: str, store: Path, count: int) -> tuple[int, float]:
     from lstm_sweep.models.data.windows import scoring_targets
     from lstm_sweep.models.network.evaluation import evaluate
     from lstm_sweep.search.actions.export import choose
-    from lstm_sweep.search.actions.generate import predictor_of
+    from lstm_sweep.search.actions.inference import predictor_of
     from lstm_sweep.search.driver.corpus_task import load_same_corpus
     from lstm_sweep.search.store import reader
     from lstm_sweep.search.store.tracking import MlflowStore

@@ -235,7 +235,7 @@ def network_loss(chain: Chain, folder: Path, ids: NDArray[np.int64]) -> float:
     from lstm_sweep.models.bundle import bundle as bundles
     from lstm_sweep.models.data.corpus import Split
     from lstm_sweep.models.network.evaluation import predictions
-    from lstm_sweep.search.actions.generate import predictor_of
+    from lstm_sweep.search.actions.inference import predictor_of
 
     folder, bundle = bundles.read(str(folder))
     alphabet = bundle.alphabet

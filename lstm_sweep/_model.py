@@ -106,7 +106,7 @@ class Model:
             InputError: an argument is outside its limits, no symbol of the prompt is known, or the
                 network is one of a template
         """
-        from lstm_sweep.search.actions.generate import GenerationRequest, generate
+        from lstm_sweep.search.actions.inference import GenerationRequest, generate
 
         if not isinstance(prompt, Iterable):
             raise InputError(f"prompt is {shown(prompt)}: expected a text or event ids")
@@ -147,7 +147,7 @@ class Model:
             InputError: an argument is outside its limits, the model knows none of the symbols, or
                 its network is one of a template
         """
-        from lstm_sweep.search.actions.detect import Rule, detect
+        from lstm_sweep.search.actions.inference import Rule, detect
 
         found = detect(
             str(self.folder), path_text("data", data), Rule(below, candidates), top, ends=ends

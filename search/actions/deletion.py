@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.errors import SweepRunsError
-from lstm_sweep.search.actions.references import Here, existing_store, store_of_sweep
+from lstm_sweep.search.actions.references import (
+    Here,
+    SweepRunsError,
+    existing_store,
+    store_of_sweep,
+)
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.store import deletion, reader
 from lstm_sweep.search.store.deletion import Freed

@@ -15,8 +15,14 @@ from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.deletion import check_not_deleted
 from lstm_sweep.search.actions.dry_run import announcement
-from lstm_sweep.search.actions.errors import DifferentSearchError, SweepRunsError
-from lstm_sweep.search.actions.references import Here, Wanted, read_here, store_of_sweep
+from lstm_sweep.search.actions.references import (
+    DifferentSearchError,
+    Here,
+    SweepRunsError,
+    Wanted,
+    read_here,
+    store_of_sweep,
+)
 from lstm_sweep.search.actions.sweep_result import SweepResult, stored_result
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.observer import SILENT, Observer

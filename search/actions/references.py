@@ -1,4 +1,4 @@
-"""What the names of sweeps and trials mean, where they are looked for, and which are free."""
+"""What names of sweeps and trials mean, where they are looked for, and what is refused."""
 
 from __future__ import annotations
 
@@ -10,18 +10,58 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.actions.errors import SweepExistsError
+from lstm_sweep.models.errors import InputError, NoRoomError, shown
 from lstm_sweep.search.driver.resume import resuming
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import store_to_read
-from lstm_sweep.search.store.faults import NoSuchRunError
+from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError, StoreError
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import NAME, SweepSpec, check_name
+
+
+class SweepExistsError(InputError):
+    """A sweep of this name is in the store."""
+
+
+class SweepRunsError(InputError):
+    """Another process drives the sweep."""
+
+
+class DifferentSearchError(InputError):
+    """A sweep was to be resumed with the spec of another search."""
+
+
+class NothingToDoError(InputError):
+    """A sweep that has ended was to go on, but has spent all that it may."""
+
+
+class QueueFullError(InputError):
+    """A user has as many sweeps in the queue of a service as one user may."""
+
+
+class ServiceEndsError(Exception):
+    """A service ends just now, and takes no more requests."""
+
+
+#: kinds of refusals, by the name that a service gives to each in its problem documents
+NAMED: Mapping[str, type[Exception]] = {
+    "not-found": NoSuchRunError,
+    "sweep-exists": SweepExistsError,
+    "sweep-runs": SweepRunsError,
+    "different-search": DifferentSearchError,
+    "nothing-to-do": NothingToDoError,
+    "queue-full": QueueFullError,
+    "ending": ServiceEndsError,
+    "unreadable-run": BadRunError,
+    "store": StoreError,
+    "disk": NoRoomError,
+    "input": InputError,
+}
+
 
 #: what may mean a trial: SWEEP/NUMBER, or a run ID or its beginning
 TRIAL = re.compile(rf"{NAME.pattern}/[0-9]{{1,18}}|[0-9A-Za-z]{{1,32}}")

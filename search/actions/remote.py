@@ -13,11 +13,10 @@ from typing import Any, TypeAlias, TypeVar
 
 from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.actions import wire
+from lstm_sweep.search.actions import connection
 from lstm_sweep.search.actions.connection import Connection, NoAnswerError, RefusedError, events
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
-from lstm_sweep.search.actions.errors import DifferentSearchError, NothingToDoError
 from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
 from lstm_sweep.search.actions.listings import (
@@ -28,7 +27,14 @@ from lstm_sweep.search.actions.listings import (
     check_rows,
 )
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.actions.references import RUN_ID, Wanted, check_sweep_or_trial, check_trial
+from lstm_sweep.search.actions.references import (
+    RUN_ID,
+    DifferentSearchError,
+    NothingToDoError,
+    Wanted,
+    check_sweep_or_trial,
+    check_trial,
+)
 from lstm_sweep.search.actions.report import SweepReport
 from lstm_sweep.search.actions.rerun import Rerun
 from lstm_sweep.search.actions.status_report import SweepStatusReport
@@ -287,7 +293,7 @@ class Remote:
 
     def _value(self, kind: type[Value], document: Any) -> Value:
         try:
-            return wire.read(kind, document)
+            return connection.read_value(kind, document)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise InputError(
                 f"{self} answers otherwise than this version expects "

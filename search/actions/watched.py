@@ -11,7 +11,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from lstm_sweep.search.actions import wire
+from lstm_sweep.search.actions import connection
 from lstm_sweep.search.actions.connection import Event
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.actions.sweep_result import SweepResult
@@ -49,7 +49,7 @@ class Watched:
         name: str,
         spec: SweepSpec,
         observer: Observer,
-        read: Callable[[Any, Any], Any] = wire.read,
+        read: Callable[[Any, Any], Any] = connection.read_value,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`read` reads a value of a class from an event."""

@@ -15,11 +15,9 @@ from typing import Any
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.errors import plain
 from lstm_sweep.models.scoring import bits
-from lstm_sweep.search.actions import detect as detecting
-from lstm_sweep.search.actions import generate as generating
-from lstm_sweep.search.actions.detect import Finding, Rule, Symbol
+from lstm_sweep.search.actions import inference
 from lstm_sweep.search.actions.export import Exported
-from lstm_sweep.search.actions.generate import GenerationRequest
+from lstm_sweep.search.actions.inference import Finding, GenerationRequest, Rule, Symbol
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.remote import Actions
 from lstm_sweep.search.actions.rerun import Rerun, field_changes
@@ -194,7 +192,7 @@ def generate(arguments: Namespace) -> Answer:
         arguments.count,
         arguments.seed,
     )
-    generated = generating.generate(arguments.bundle, request)
+    generated = inference.generate(arguments.bundle, request)
     if arguments.json:
         return Answer(generated.to_dict())
     between = "" if generated.is_text else " "
@@ -214,7 +212,7 @@ def generate(arguments: Namespace) -> Answer:
 def detect(arguments: Namespace) -> Answer:
     """Print what an exported model does not expect in new data."""
     rule = Rule(arguments.below, arguments.candidates)
-    found = detecting.detect(
+    found = inference.detect(
         arguments.bundle, arguments.data, rule, arguments.top, ends=arguments.ends
     )
     is_text = found.bundle.alphabet.is_text

@@ -93,7 +93,7 @@ def _locked(descriptor: int) -> bool:
 
 def _drive(run_id: str, log: Log, shield: Shield, on: str | None, key: Path) -> None:
     from lstm_sweep.search.actions import lifecycle
-    from lstm_sweep.search.actions.errors import SweepRunsError
+    from lstm_sweep.search.actions.references import SweepRunsError
     from lstm_sweep.search.service import queue
     from lstm_sweep.search.store.settings import load
     from lstm_sweep.search.store.signatures import Signer

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from lstm_sweep.models.errors import cut, escaped
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search.actions.errors import NAMED
+from lstm_sweep.search.actions.references import NAMED
 from lstm_sweep.search.process.secrets import without_secrets
 
 MEDIA = "application/problem+json"

@@ -32,8 +32,8 @@ from lstm_sweep.models.data.source import SAMPLES, existing, file_groups
 from lstm_sweep.models.errors import InputError, cut, escaped, shown
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.deletion import check_not_deleted
-from lstm_sweep.search.actions.errors import NothingToDoError, SweepExistsError
 from lstm_sweep.search.actions.lifecycle import resumed_spec, waiting_changes
+from lstm_sweep.search.actions.references import NothingToDoError, SweepExistsError
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.lease import (
     BEAT_S,

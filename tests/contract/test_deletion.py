@@ -16,9 +16,9 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import cli
 from lstm_sweep.search.actions import deletion
-from lstm_sweep.search.actions.errors import SweepRunsError
 from lstm_sweep.search.actions.export import register
 from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.references import SweepRunsError
 from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.service import Service

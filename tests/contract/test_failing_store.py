@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search.actions import references, rerun
-from lstm_sweep.search.actions.errors import SweepExistsError
 from lstm_sweep.search.actions.lifecycle import SweepFailedError
 from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.references import SweepExistsError
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError

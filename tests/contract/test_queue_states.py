@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search.actions.errors import SweepRunsError
 from lstm_sweep.search.actions.lifecycle import changes_of
 from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.references import SweepRunsError
 from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.service import queue

@@ -15,7 +15,7 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.network.evaluation import evaluate
 from lstm_sweep.models.network.program import StepwiseProgram, predictor_of
-from lstm_sweep.search.actions import generate
+from lstm_sweep.search.actions import inference
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.spaces.space import with_settings
@@ -41,7 +41,7 @@ def test_losses_are_those_of_shared_windows_if_targets_are_side_by_side(
 
     corpus, scoring = load_corpus(Source(data=str(data))), Scoring(100, 0, adjacent)
     path, content = bundles.read(str(folder))
-    generate.predictor_of(path, content, seed=0)  # sets the process up
+    inference.predictor_of(path, content, seed=0)  # sets the process up
     networks = bundles.networks_of(path / "model.keras", content.config, len(content.alphabet))
     predictor = predictor_of(StepwiseProgram(networks, content.config), content.config)
     for split, loss in ((corpus.validation, "val_loss"), (corpus.test, "test_loss")):

@@ -13,8 +13,8 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.errors import QueueFullError, ServiceEndsError, SweepExistsError
 from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.references import QueueFullError, ServiceEndsError, SweepExistsError
 from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.service import Service

@@ -230,7 +230,7 @@ CORE = ("models/data/", "spaces/", "search/values/", "search/policy/", "search/r
 #: variables that are set in processes that are made for one function, and what is said
 #: of a user's program in the worker that runs it
 ALLOWED = {
-    "search/actions/generate.py": {"os.environ"},
+    "search/actions/inference.py": {"os.environ"},
     "search/driver/task.py": {"os.environ"},
     "spaces/template/runner.py": {"print", "sys.stderr"},
 }

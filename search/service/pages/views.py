@@ -16,10 +16,9 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse
 from starlette.responses import Response as PlainResponse
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.errors import NAMED
 from lstm_sweep.search.actions.listings import SweepRow
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.actions.references import store_of_sweep
+from lstm_sweep.search.actions.references import NAMED, store_of_sweep
 from lstm_sweep.search.actions.trial_comparison import OTHER_DATA
 from lstm_sweep.search.driver.report import read_findings
 from lstm_sweep.search.process.secrets import without_secrets

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.actions import errors
+from lstm_sweep.search.actions import references
 
 ROOT = Path(__file__).resolve().parents[4]
 #: words by which a message says what to try
 ADVICE = ("expected", "possible: ", "--help", "lstm-sweep ", "`resume` goes on")
 TYPED = {
-    name for name, value in vars(errors).items()
+    name for name, value in vars(references).items()
     if isinstance(value, type) and issubclass(value, Exception)
 } | {"NameTakenError"}  # fmt: skip
 #: functions that list what is possible, or say how to go on

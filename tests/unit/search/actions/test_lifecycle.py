@@ -15,8 +15,8 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import lifecycle, references
-from lstm_sweep.search.actions.errors import DifferentSearchError, SweepRunsError
 from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.references import DifferentSearchError, SweepRunsError
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.driver.observer import Silent

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.errors import DifferentSearchError
 from lstm_sweep.search.actions.lifecycle import named_changes, resumed_spec
+from lstm_sweep.search.actions.references import DifferentSearchError
 from lstm_sweep.search.values.spec import SweepSpec
 
 TEMPLATE = Path(__file__).parents[3] / "templates" / "dense.py"

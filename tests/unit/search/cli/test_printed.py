@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search.actions.detect import Finding
+from lstm_sweep.search.actions.inference import Finding
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.cli.launch import result_text

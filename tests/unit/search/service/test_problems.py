@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lstm_sweep.models.errors import InputError, NoRoomError
-from lstm_sweep.search.actions.errors import (
+from lstm_sweep.search.actions.references import (
     DifferentSearchError,
     QueueFullError,
     ServiceEndsError,

@@ -1,24 +1,186 @@
-"""`detect`: what an exported model does not expect in new data."""
+"""What an exported model continues, and what it does not expect in new data."""
 
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
-from lstm_sweep.models.cpu.program_types import Predictor
-from lstm_sweep.models.data.alphabet import END, UNKNOWN
+from lstm_sweep.models.bundle.generation import continued, continued_stream, until_ended
+from lstm_sweep.models.cpu.program_types import Predictor, StreamPredictor, WindowPredictor
+from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Sessions, read_sessions
-from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.field_checks import check_kind, check_range, check_switch
-from lstm_sweep.search.actions.generate import predictor_of
+from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.field_checks import check_kind, check_range, check_switch, check_text
+from lstm_sweep.search.driver.task import backend_free_of_gpu
 from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.process.scoped import silenced
+
+#: limits of what may be asked for
+MOST_SYMBOLS, MOST_ROWS, MOST_TEMPERATURE, MOST_SEED = 1_000_000, 1_000, 100.0, 2**31 - 1
+
+#: the next symbol of each sequence; None of one that has ended
+Symbols = Sequence[str | int | None]
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What is to be generated; checked when it is made.
+
+    Raises:
+        InputError: a value lies outside its limits.
+    """
+
+    prompt: str
+    #: symbols of each sequence after the prompt, at most: it may end before
+    length: int
+    temperature: float
+    #: sequences
+    count: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_text("--prompt", self.prompt)
+        check_range("--length", self.length, 1, MOST_SYMBOLS, whole=True)
+        check_range("--temperature", self.temperature, 0, MOST_TEMPERATURE)
+        check_range("--count", self.count, 1, MOST_ROWS, whole=True)
+        check_range("--seed", self.seed, 0, MOST_SEED, whole=True)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Sequences that a model continues, symbol by symbol as they are drawn; it iterates once."""
+
+    bundle: str
+    #: trial whose model it is
+    trial: str
+    request: GenerationRequest
+    #: whether symbols are characters, else they are event ids
+    is_text: bool
+    #: turn by turn the next symbol of each sequence; None of one that has ended
+    turns: Iterator[Symbols]
+
+    def __iter__(self) -> Iterator[Symbols]:
+        return self.turns
+
+    def sequences(self) -> list[str] | list[list[str | int]]:
+        """All sequences, without the prompt: texts, or lists of event ids.
+
+        One is shorter than was asked for if its session has ended.
+        """
+        turns = zip(*self.turns, strict=True)
+        rows = [[symbol for symbol in row if symbol is not None] for row in turns]
+        return ["".join(map(str, row)) for row in rows] if self.is_text else rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as `generate --json` prints it."""
+        return {
+            "bundle": self.bundle,
+            "trial": self.trial,
+            "prompt": self.request.prompt,
+            "temperature": self.request.temperature,
+            "seed": self.request.seed,
+            "sequences": self.sequences(),
+        }
+
+
+def generate(bundle: str, request: GenerationRequest) -> Generated:
+    """Sequences that the model of a bundle continues; one that has learned to end may end.
+
+    Raises:
+        InputError: this is no bundle, or the prompt is none of its symbols.
+    """
+    folder, opened = bundles.read(bundle)
+    past = encode(opened.alphabet, request.prompt)
+    if len(past) and (past == UNKNOWN).all():
+        raise InputError(
+            f"--prompt {shown(request.prompt)}: the bundle knows none of its symbols, expected "
+            f"some of {_examples(opened.alphabet)}"
+        )
+    turns = forkserver.stream(_continued, folder, opened, past, request)
+    next(turns)
+    symbols = (_decoded(opened.alphabet, codes) for codes in turns if codes is not None)
+    return Generated(bundle, opened.trial, request, opened.alphabet.is_text, symbols)
+
+
+def _decoded(alphabet: Alphabet, codes: NDArray[np.int32]) -> Symbols:
+    symbols = alphabet.decode(codes)
+    if not alphabet.ends:
+        return symbols
+    return [None if code == END else symbol for code, symbol in zip(codes, symbols, strict=True)]
+
+
+def _continued(
+    folder: Path, bundle: Bundle, past: NDArray[np.int32], request: GenerationRequest
+) -> Iterator[NDArray[np.int32] | None]:
+    """Nothing once a bundle's network is loaded, then what comes next, in a process of its own."""
+    predictor = predictor_of(folder, bundle, request.seed)
+    yield None
+    rows, temperature, seed = request.count, request.temperature, request.seed
+    if bundle.config.carried:
+        stream = cast("StreamPredictor", predictor)
+        turns = continued_stream(stream, past, rows=rows, temperature=temperature, seed=seed)
+    else:
+        turns = continued(
+            cast("WindowPredictor", predictor),
+            past,
+            window=bundle.config.sequence_length,
+            rows=rows,
+            temperature=temperature,
+            seed=seed,
+        )
+    endless = not bundle.alphabet.ends
+    yield from islice(turns if endless else until_ended(turns), request.length)
+
+
+def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Predictor:
+    """The network of a bundle that was read, on the CPU, in a process that has none yet.
+
+    It sets the device, the threads and the randomness of that process.
+
+    Raises:
+        InputError: its file has no weights of such a network.
+    """
+    backend_free_of_gpu()
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # it has a word for each odd shape
+    with silenced():
+        from lstm_sweep.models import backend
+
+        backend.prepare(gpu=False, seed=seed)
+        return bundles.predictor(folder, bundle)
+
+
+def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
+    """Codes of a prompt: its characters, or event ids with spaces between them.
+
+    Raises:
+        InputError: a word is no event id.
+    """
+    if alphabet.is_text:
+        return alphabet.encode(prompt)
+    words = prompt.split()
+    for word in words:
+        if not (word.isascii() and word.isdecimal()) or len(word) > 18:
+            raise InputError(
+                f"--prompt: found {shown(word)}, expected event ids with spaces between them, "
+                f"such as {_examples(alphabet)}"
+            )
+    return alphabet.encode(int(word) for word in words)
+
+
+def _examples(alphabet: Alphabet) -> str:
+    some = alphabet.symbols[:8]
+    return cut(repr("".join(map(str, some))) if alphabet.is_text else " ".join(map(str, some)))
+
 
 #: findings that may be asked for
 MOST_LISTED = 1_000_000
