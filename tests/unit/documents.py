@@ -8,10 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
-PACKAGES = ("lstm_sweep", "models", "spaces", "search")
 #: what stands in the tree and is no part of the repository
 MADE = {"__pycache__", "build", "dist", "mlartifacts", "mlruns"}
-LONGEST_README = 150
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SPAN = re.compile(r"`([^`\n]+)`")

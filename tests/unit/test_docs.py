@@ -1,38 +1,55 @@
-"""The documents say what is there: links, folders, commands and options."""
+"""The documents say what is there: links, folders, commands, options, files, programs, tables."""
 
 from __future__ import annotations
 
 import argparse
 import ast
+import inspect
+import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import lstm_sweep as ls
+from lstm_sweep.models.config import FIELDS, TrialConfig
+from lstm_sweep.search.actions.rerun import Rerun
+from lstm_sweep.search.actions.status_report import SweepStatusReport
+from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.cli.parsers import build_parser
+from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.store import settings
+from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.values.spec import SweepSpec, read_spec
+from lstm_sweep.search.values.trial import Outcome, Trial
+from lstm_sweep.spaces.space import from_file
+from lstm_sweep.spaces.template.template import Template
 from tests.unit.documents import (
     DOCS,
     FENCE,
     FILES,
     LINK,
-    LONGEST_README,
     PAGES,
     README,
     ROOT,
     SPAN,
     anchors,
+    blocks,
+    pages_of,
     prose,
     rows,
     section,
     text_of,
-)
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -57,33 +74,21 @@ def test_the_readme_leads_to_every_page() -> None:
     assert {f"docs/{path.name}" for path in DOCS.glob("*.md")} <= linked
 
 
-def tree(text: str) -> dict[str, str]:
-    """Paths of a map and what it says of each."""
-    [(_, content)] = FENCE.findall(text)
-    lines = [line.split(maxsplit=1) for line in content.splitlines()]
-    assert all(len(line) == 2 for line in lines)
-    found = {line[0]: line[-1] for line in lines}
-    assert len(found) == len(lines)
-    return found
-
-
-def test_the_readme_is_short() -> None:
-    assert len(text_of(README).splitlines()) <= LONGEST_README
-
-
 def test_the_map_on_architecture_has_every_folder() -> None:
     folders = {folder for path in FILES for folder in path.parents}
     # what is deeper mirrors the tree, or holds data
     expected = {f"{folder}/" for folder in folders if 1 <= len(folder.parts) <= 2} | {"examples/"}
-    assert set(tree(section(DOCS / "architecture.md", "The folders"))) == expected
+    [(_, tree)] = FENCE.findall(section(DOCS / "architecture.md", "The folders"))
+    assert {line.split()[0] for line in tree.splitlines()} == expected
 
 
-def test_files_that_are_named_beside_dependencies_exist() -> None:
-    comments = "".join(re.findall(r"#.*", text_of("pyproject.toml")))
-    named = re.findall(r"[\w/]+\.py", comments)
-    known = [f"/{path}" for path in FILES]
-    assert "search/store/tracking.py" in named
-    assert [name for name in named if not any(path.endswith(f"/{name}") for path in known)] == []
+def test_files_and_benchmarks_that_are_named_exist() -> None:
+    known = {f"/{path}" for path in FILES}
+    for page in PAGES:
+        for name in re.findall(r"`((?:models|spaces|search)/[\w/]+\.py)`", text_of(page)):
+            assert f"/{name}" in known, f"{page}: {name}"
+        for name in re.findall(r"python -m (benchmarks\.[\w.]+)", text_of(page)):
+            assert f"/{name.replace('.', '/')}.py" in known, f"{page}: {name}"
 
 
 def test_the_page_on_architecture_has_every_dependency() -> None:
@@ -91,52 +96,6 @@ def test_the_page_on_architecture_has_every_dependency() -> None:
     wanted = {re.split(r"[=>~]", requirement)[0] for requirement in project["dependencies"]}
     table = rows(section(DOCS / "architecture.md", "Libraries"))
     assert {name for first, *_ in table for name in SPAN.findall(first)} - {"pynvml"} == wanted
-
-
-#: `FILE.py` (`NAME`, ...), and `NAME` of `FILE.py`
-FILE_THEN_NAMES = re.compile(r"`(\w+/[\w/]+\.py)`\s\(([^)]*)\)")
-NAMES_THEN_FILE = re.compile(r"((?:`[\w.]+`(?:,|\sand)?\s)+)\(?(?:of\s|in\s)?`(\w+/[\w/]+\.py)`")
-
-
-def code_named(text: str) -> set[tuple[str, str]]:
-    """Files that a text names together with what they define, each with one name."""
-    found = [(one[1], one[2]) for one in FILE_THEN_NAMES.finditer(text)]
-    found += [(one[2], one[1]) for one in NAMES_THEN_FILE.finditer(text)]
-    return {(file, name) for file, names in found for name in SPAN.findall(names)}
-
-
-def defined(body: list[ast.stmt], prefix: str = "") -> Iterator[str]:
-    """Names of classes, functions, methods and constants; those in a class follow its name."""
-    for node in body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            yield prefix + node.name
-        if isinstance(node, ast.ClassDef):
-            # a method may be named with its class or without
-            yield from defined(node.body, prefix)
-            yield from defined(node.body, f"{prefix}{node.name}.")
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            yield from (prefix + ast.unparse(target) for target in targets)
-
-
-def is_defined(file: str, name: str) -> bool:
-    """Whether a file of ours defines a name, which may stand behind that of its module."""
-    names = set(defined(ast.parse(text_of(file)).body))
-    return name.removeprefix(f"{Path(file).stem}.") in names
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
-def test_what_is_named_beside_a_file_is_defined_there(page: str) -> None:
-    named = code_named(prose(text_of(page)))
-    assert [(file, name) for file, name in sorted(named) if not is_defined(file, name)] == []
-
-
-def test_what_is_named_beside_a_file_is_found() -> None:
-    named = code_named(text_of(DOCS / "architecture.md"))
-    assert ("models/config.py", "OPTIMIZERS") in named and len(named) > 5
-    assert ("search/engines/base.py", "Engine") in named
-    assert is_defined("search/engines/base.py", "Engine.start")
-    assert not is_defined("search/engines/base.py", "Engine.no_method")
 
 
 def calls(page: str, program: str) -> list[str]:
@@ -174,10 +133,10 @@ def test_commands_are_found() -> None:
     assert len(commands("docs/tutorial.md")) > 15
 
 
-def options(parser: argparse.ArgumentParser | None = None) -> set[str]:
+def options(parser: argparse.ArgumentParser) -> set[str]:
     """Options of all commands, and of the commands of these."""
     found = set[str]()
-    for action in (parser or build_parser())._actions:
+    for action in parser._actions:
         found.update(action.option_strings)
         if isinstance(action.choices, dict):
             found.update(*map(options, action.choices.values()))
@@ -191,7 +150,7 @@ def test_options_that_are_explained_exist() -> None:
         if span.startswith("--")
     }  # fmt: skip
     assert len(named) > 20
-    assert named <= options()
+    assert named <= options(build_parser())
 
 
 def test_targets_of_make_that_are_named_exist() -> None:
@@ -208,77 +167,115 @@ def test_targets_of_make_that_are_named_exist() -> None:
     assert {"sweep", "chaos", "KILLS="} <= named <= known
 
 
-def options_of(benchmark: str) -> set[str]:
-    """Options that the parser in a file of `benchmarks` has, by its syntax tree."""
-    tree = ast.parse(text_of(f"benchmarks/{benchmark}.py"))
-    added = [
-        node.args[0]
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "parser.add_argument"
-    ]
-    names = (one.value for one in added if isinstance(one, ast.Constant))
-    return {name for name in names if isinstance(name, str) and name.startswith("--")}
-
-
-def test_benchmarks_take_the_options_that_are_shown() -> None:
-    given = [
-        shlex.split(call)
-        for page in PAGES
-        for call in calls(page, "python -m")
-        if call.startswith("benchmarks.")
-    ]
-    found = {(module.removeprefix("benchmarks."), *words) for module, *words in given}
-    assert {("overhead",), ("soak",)} <= found
-    for benchmark, *words in found:
-        # one with a space is what an option is given
-        named = {word for word in words if word.startswith("--") and " " not in word}
-        assert named <= options_of(benchmark), benchmark
-
-
-def run_generator(script: Path, *arguments: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, str(script), *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
-
-
 def test_generated_parts_are_what_the_program_says() -> None:
-    assert run_generator(DOCS / "generate.py", "--check") == (0, "")
+    command = [sys.executable, str(DOCS / "generate.py"), "--check"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-@pytest.fixture
-def generator(tmp_path: Path) -> Path:
-    """The generator and its pages in a folder of their own."""
-    for page in ("commands.md", "python.md"):
-        shutil.copy(DOCS / page, tmp_path)
-    return Path(shutil.copy(DOCS / "generate.py", tmp_path))
+def test_programs_name_what_the_package_has() -> None:
+    """Each name behind a dot is public, and each keyword an argument of something public."""
+    public = {name: getattr(ls, name) for name in ls.__all__}
+    classes = [one for one in public.values() if isinstance(one, type)]
+    named = {name for one in classes for name in (*dir(one), *one.__annotations__)}
+    methods = [inspect.getattr_static(one, name) for one in classes for name in dir(one)]
+    functions = filter(inspect.isfunction, (*public.values(), *methods))
+    arguments = {name for one in functions for name in inspect.signature(one).parameters}
+    programs = [text for _, text in blocks("python") if "import lstm_sweep as ls" in text]
+    assert len(programs) >= 3
+    for node in (node for program in programs for node in ast.walk(ast.parse(program))):
+        if isinstance(node, ast.Attribute):
+            assert node.attr in {*public, *named, "attrs"}, node.attr  # `attrs` is of pandas
+        elif isinstance(node, ast.keyword):
+            assert node.arg in arguments | {*ls.SweepFields.__annotations__}, node.arg
 
 
-@pytest.mark.parametrize(
-    "page, right, wrong, part",
-    [
-        ("commands.md", "- `--top N`:", "- `--first N`:", "trials"),
-        ("python.md", "- `progress`:", "- `regress`:", "python"),
-    ],
+READERS: dict[str, Callable[[Path], object]] = {
+    "space": from_file,
+    "sweep": lambda file: read_spec(file, {}, []),
+    "mlflow": lambda file: settings.load(file.parent, {}),
+}
+
+
+@pytest.mark.parametrize(("page", "content"), blocks("yaml"), ids=pages_of)
+def test_files_of_yaml_are_read(page: str, content: str, tmp_path: Path) -> None:
+    named = re.match(r"# (?:[\w-]+-)?(\w+)\.yaml", content)
+    assert named, f"{page}: expected the name of a file in the first line of {content!r}"
+    file = tmp_path / f"{named[1]}.yaml"
+    file.write_text(content, encoding="utf-8")
+    assert READERS[named[1]](file)
+
+
+def test_files_of_each_kind_are_shown() -> None:
+    assert all(any(f"{kind}.yaml" in text for _, text in blocks("yaml")) for kind in READERS)
+
+
+def test_the_template_is_read(tmp_path: Path) -> None:
+    page = text_of(DOCS / "templates.md")
+    [(_, content)] = [one for one in blocks("python") if one[1].startswith("# my_template.py\n")]
+    file = tmp_path / "my_template.py"
+    file.write_text(content, encoding="utf-8")
+    template = Template.read(str(file))
+    assert next(iter(template.hyperparameters)) == "LSTM:15"
+    assert "`LSTM (line 15)`" in page and "`LSTM:15`" in page
+
+
+@pytest.mark.parametrize(("page", "content"), blocks("python"), ids=pages_of)
+def test_programs_are_python(page: str, content: str) -> None:
+    compile(content, page, "exec")
+
+
+RECORD = TrialRecord(
+    trial=Trial(sweep="book-1", number=7, config=TrialConfig(), seed=1), tags=Tags.of("", {})
 )
-def test_the_generator_notices_and_mends_what_is_out_of_date(
-    generator: Path, page: str, right: str, wrong: str, part: str
-) -> None:
-    file, text = generator.with_name(page), text_of(DOCS / page)
-    file.write_text(text.replace(right, wrong, 1), encoding="utf-8")
-    assert run_generator(generator, "--check") == (
-        1, f"{page}: out of date: {part}; run generate.py\n"
-    )  # fmt: skip
-    assert run_generator(generator)[0] == 0
-    assert file.read_text(encoding="utf-8") == text
+RERUN = Rerun(
+    trial="", rerun_run_id="", verdict="identical", epochs_compared=0, max_difference=0.0,
+    first_difference=None, variation={}, changed_versions={}, changed_device=None, outcome="",
+)  # fmt: skip
+STATUS = SweepStatusReport(
+    sweep="book-1", run_id="", state="running", why=None, trials={}, best=None, slots=None,
+    submitted=datetime.now(UTC), started=None, eta_seconds=None,
+)  # fmt: skip
 
 
-def test_the_generator_asks_for_a_section_for_each_command(generator: Path) -> None:
-    without = text_of(DOCS / "commands.md").replace("<!-- generated: stop -->", "")
-    generator.with_name("commands.md").write_text(without, encoding="utf-8")
-    code, told = run_generator(generator, "--check")
-    assert code == 1 and "found no part for stop" in told
+def shown_json(command: str) -> Any:
+    """The first JSON that the page on commands shows for a command."""
+    found = FENCE.findall(section(DOCS / "commands.md", command))
+    return json.loads(next(content for language, content in found if language == "json"))
+
+
+def test_every_json_is_json() -> None:
+    assert len(blocks("json")) >= 4
+    for _, content in blocks("json"):
+        json.loads(content)
+
+
+def test_json_that_is_shown_has_the_keys_of_the_program() -> None:
+    result = SweepResult.of(SweepState("book-1", SweepSpec(), "", (), {}))
+    assert list(shown_json("launch")) == list(result.to_dict())
+    assert list(shown_json("status")) == list(STATUS.to_dict())
+    assert list(shown_json("trials")[0]) == list(RECORD.to_dict())
+    assert list(shown_json("rerun")) == list(RERUN.to_dict())
+
+
+def test_the_table_of_fields_is_that_of_a_config() -> None:
+    table = rows(section(DOCS / "tutorial.md", "Choose what may vary"))
+    assert [name.strip("`") for name, _, _ in table] == list(FIELDS)
+    defaults = [value.strip("`") for _, _, value in table]
+    assert defaults == [f"{value:g}" if isinstance(value, float) else str(value)
+                        for value in TrialConfig().to_dict().values()]  # fmt: skip
+
+
+def test_the_table_of_outcomes_is_that_of_the_program() -> None:
+    table = rows(section(DOCS / "robustness.md", "How a trial can end"))
+    assert {name.strip("`"): status for name, _, status in table} == {
+        str(outcome): outcome.status(has_result=True) for outcome in Outcome
+    }
+    ranked = [name.strip("`") for name, _, _ in table][:4]
+    assert {*ranked} == {str(outcome) for outcome in Outcome if outcome.ranks}
+
+
+def test_the_table_of_settings_is_that_of_the_program() -> None:
+    table = rows(section(DOCS / "servers.md", "Where are runs kept?"))
+    assert [key.strip("`") for key, _, _ in table] == list(settings.KEYS)
