@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from lstm_sweep.search.service import answers
+from lstm_sweep.search.service.answers import MEDIA
 from lstm_sweep.search.service.auth import COOKIE
 from lstm_sweep.search.service.guard import OPEN, Guard
 from lstm_sweep.search.service.pages import actions, views
-from lstm_sweep.search.service.problems import MEDIA
 from lstm_sweep.search.service.routes import corpora, operation, sweeps, trials
 from lstm_sweep.search.service.schemas import ProblemDocument
 from lstm_sweep.search.service.service import Service

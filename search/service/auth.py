@@ -28,8 +28,8 @@ from starlette.types import Scope
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.process.files import locked, replace_text
+from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.logs import Seldom
-from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.settings import HttpSettings, Network, Role
 from lstm_sweep.search.values.documents import OMITTED, Document
 

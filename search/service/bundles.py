@@ -23,7 +23,7 @@ from lstm_sweep.search.actions import export as exporting
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import check_sweep_or_trial, existing_store
 from lstm_sweep.search.process.files import replace_text
-from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.settings import API, Limits
 from lstm_sweep.search.service.uploads import check_free
 from lstm_sweep.search.store.faults import StoreError

@@ -16,8 +16,7 @@ from typing import Any
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.actions.references import store_of_sweep
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.service.answers import Answers
-from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.answers import Answers, ProblemError
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import Limits
 from lstm_sweep.search.store import reader

@@ -26,10 +26,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from lstm_sweep.models.errors import cut, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.service.answers import ProblemError, response_of
 from lstm_sweep.search.service.auth import User, resolve_forwarded
 from lstm_sweep.search.service.logs import Seldom, rotate
 from lstm_sweep.search.service.pages.views import LOGIN, for_browser
-from lstm_sweep.search.service.problems import ProblemError, response_of
 from lstm_sweep.search.service.settings import API, Limits
 from lstm_sweep.search.service.site import Site
 

@@ -23,8 +23,8 @@ from lstm_sweep.search.actions.lifecycle import StoppedSweep
 from lstm_sweep.search.actions.listings import SweepRow
 from lstm_sweep.search.actions.status_report import SweepStatusReport
 from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.service.answers import URN
 from lstm_sweep.search.service.auth import LONGEST_TOKEN
-from lstm_sweep.search.service.problems import URN
 from lstm_sweep.search.service.queue import PRIORITIES, QueuedSweep
 from lstm_sweep.search.service.reruns import Rerun
 from lstm_sweep.search.store.deletion import Freed

@@ -18,12 +18,11 @@ from lstm_sweep.models.data.source import SAMPLES, existing, file_groups
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.paths import resolved, why_not
 from lstm_sweep.search.driver.tasks import task_kind_of_run
-from lstm_sweep.search.service.answers import Answers
+from lstm_sweep.search.service.answers import Answers, ProblemError
 from lstm_sweep.search.service.auth import Login, User, check_owner
 from lstm_sweep.search.service.bundles import Bundles
 from lstm_sweep.search.service.events import Feeds
 from lstm_sweep.search.service.logs import Metrics
-from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.schemas import CORPUS_ID, SWEEP_PATTERN, checked_settings
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import UPLOADS, HttpSettings

@@ -28,7 +28,7 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.actions.transfers import corpus_id_of
 from lstm_sweep.search.process.files import replace_text
-from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.schemas import LONGEST_CORPUS
 from lstm_sweep.search.service.settings import API, Limits
 

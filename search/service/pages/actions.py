@@ -23,7 +23,8 @@ from werkzeug.http import parse_options_header
 from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions.references import store_of_trial
-from lstm_sweep.search.service import problems
+from lstm_sweep.search.service import answers
+from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.auth import LONGEST_TOKEN, User, check_may_prioritise
 from lstm_sweep.search.service.pages.views import (
     LOGIN,
@@ -33,7 +34,6 @@ from lstm_sweep.search.service.pages.views import (
     page,
     rendered,
 )
-from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.queue import check_priority
 from lstm_sweep.search.service.reruns import Wanted
 from lstm_sweep.search.service.routes.corpora import SentBody
@@ -114,7 +114,7 @@ async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
             )
         name = await site.answers.change(partial(_submit, site, user, fields))
     except REFUSALS as error:
-        status = problems.response_of(error).status_code
+        status = answers.response_of(error).status_code
         said = error.detail if isinstance(error, ProblemError) else str(error)
         form = partial(_form, site, user, fields, said)
         return page(await site.answers.ask(request, form), status)

@@ -27,8 +27,8 @@ from lstm_sweep.search.report.charts import Bar, bars
 from lstm_sweep.search.report.findings import Findings, by_name
 from lstm_sweep.search.report.report_page import style
 from lstm_sweep.search.report.svg import NOT_XML, Figure, Table, duration, escaped, figure
+from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.auth import User
-from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.reruns import Rerun
 from lstm_sweep.search.service.routes.sweeps import report as report_of

@@ -18,8 +18,8 @@ from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.transfers import OCTETS, TAR
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import schemas as shows
+from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.auth import check_owner
-from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.schemas import CORPUS_ID, LONGEST_CORPUS, CorpusAnnouncement
 from lstm_sweep.search.service.settings import API, Limits
 from lstm_sweep.search.service.site import TheSite, TheUser, refusals

@@ -11,8 +11,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import schemas as shows
+from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.auth import COOKIE, cookie_of
-from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.schemas import TokenSubmission
 from lstm_sweep.search.service.settings import API
 from lstm_sweep.search.service.site import Site, TheSite, TheUser, refusals

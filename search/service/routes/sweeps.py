@@ -24,9 +24,9 @@ from lstm_sweep.search.actions.references import store_of_sweep
 from lstm_sweep.search.actions.sweep_result import SweepResult
 from lstm_sweep.search.driver.resume import how_to_go_on
 from lstm_sweep.search.service import answers, schemas
+from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.auth import User, check_may_prioritise
 from lstm_sweep.search.service.events import END, Listener
-from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.queue import check_priority
 from lstm_sweep.search.service.schemas import (
     KEY_PATTERN,

@@ -14,9 +14,9 @@ from lstm_sweep.search.service.answers import (
     WRITERS,
     Answer,
     Answers,
+    ProblemError,
     to_json,
 )
-from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.store.cache import Cache
 
 

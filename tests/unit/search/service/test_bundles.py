@@ -6,8 +6,8 @@ from unittest.mock import Mock
 
 import pytest
 
+from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.bundles import Bundles
-from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.settings import Limits
 from lstm_sweep.search.store.settings import load
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.settings import Limits
 from lstm_sweep.search.service.site import DataNames
 from lstm_sweep.search.service.uploads import Uploads

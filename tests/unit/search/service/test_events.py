@@ -19,7 +19,7 @@ from lstm_sweep.search.actions.connection import Connection, Event, events, pars
 from lstm_sweep.search.actions.watched import Watched
 from lstm_sweep.search.cli.progress import JsonLines
 from lstm_sweep.search.service import events as module
-from lstm_sweep.search.service.answers import Answers
+from lstm_sweep.search.service.answers import Answers, ProblemError
 from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.events import (
     MOST_BEHIND,
@@ -30,7 +30,6 @@ from lstm_sweep.search.service.events import (
     TrialView,
     snapshot,
 )
-from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.routes import sweeps as route
 from lstm_sweep.search.service.settings import Limits, Role
 from lstm_sweep.search.store import reader

@@ -7,6 +7,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.auth import (
     COOKIE,
     MOST_SESSIONS,
@@ -19,7 +20,6 @@ from lstm_sweep.search.service.auth import (
     parse_proxies,
     resolve_forwarded,
 )
-from lstm_sweep.search.service.problems import ProblemError
 from lstm_sweep.search.service.settings import HttpSettings, Role
 
 

@@ -12,7 +12,7 @@ from lstm_sweep.search.actions.references import (
     SweepExistsError,
     SweepRunsError,
 )
-from lstm_sweep.search.service.problems import ProblemError, response_of
+from lstm_sweep.search.service.answers import ProblemError, response_of
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError, StoreError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.service.problems import ProblemError
+from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.settings import Limits
 from lstm_sweep.search.service.uploads import BLOCK, Receiver, UploadedCorpus, Uploads, unpack
 
