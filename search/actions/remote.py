@@ -387,8 +387,7 @@ class Remote:
         scratch = scratch_beside(to)
         try:
             headers = download(self.service, scratch / "bundle.zip", *path, **query)
-            unpack(scratch / "bundle.zip", scratch / "bundle")
-            become(scratch / "bundle", to)
+            become(unpack(scratch / "bundle.zip", scratch / "unpacked"), to)
         except OSError as error:
             raise InputError(
                 f"--to {shown(str(to))}: {error.strerror}, expected a folder to write to"
