@@ -190,7 +190,7 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
             process.kill()
             process.wait()
     for _ in range(50):
-        left = with_environment(f"{MARK}={mark}")
+        left = with_environment(MARK, mark)
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.oracle --data FILE [--minutes 20] [--seeds 3] [--launch "ARGS"]
         [--validation 0.1] [--seed N] [--only search] [--set FIELD=VALUE] [--rescore T]
-    python -m benchmarks.oracle --report [--reach LOSS]
+    python -m benchmarks.oracle --report
 
 First whole searches run, one after the other, each for twice the `--minutes` of an oracle:
 `lstm-sweep launch` with `--launch ARGS`, as its users run it. Then the oracles: the config of
@@ -13,11 +13,10 @@ the start of its process, an oracle's from the beginning of its trial. The data 
 Python's own source code, as in `curves.py`.
 
 The table has the losses that the oracle has after a quarter, a half and all of its time, and how
-much longer the search took to them; before it stands what the searches had by when, or without any
-the oracles, and when they had each loss of `--reach`. The results go to a file for each corpus,
-`OUT/NAME.jsonl`, one by one, so a benchmark that was broken off goes on where it stopped, and
-`--seed N` runs one of its seeds. Oracles begin once there is a search of each of `--seeds`, since
-they all have the best config, or at once if that is given.
+much longer the search took to them; before it stands what each run had by when. The results go to a
+file for each corpus, `OUT/NAME.jsonl`, one by one, so a benchmark that was broken off goes on where
+it stopped, and `--seed N` runs one of its seeds. Oracles begin once there is a search of each of
+`--seeds`, since they all have the best config, or at once if that is given.
 """
 
 from __future__ import annotations
@@ -118,7 +117,7 @@ def main() -> None:
             raise InputError(f"--out {given.out}: found no runs, expected some")
         for file in files:
             runs = read_lines(file, Run.from_dict)
-            print(losses_table(file.stem, runs, given.reach), table(file.stem, runs), sep="\n\n")
+            print(losses_table(file.stem, runs), table(file.stem, runs), sep="\n\n")
 
 
 def _arguments() -> argparse.Namespace:
@@ -135,7 +134,6 @@ def _arguments() -> argparse.Namespace:
         "--validation", type=float, metavar="SHARE",
         help="the last share of a text is validation data, the rest training (nanoGPT: 0.1)",
     )  # fmt: skip
-    parser.add_argument("--reach", type=float, nargs="+", default=[], help="losses of the table")
     parser.add_argument("--launch", default="", metavar="ARGS", help="further ones, one text")
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings",
@@ -276,22 +274,20 @@ def missing(runs: Sequence[Run], seeds: int) -> list[int]:
     return [seed for seed in range(seeds) if seed not in found]
 
 
-def losses_table(name: str, runs: Sequence[Run], reach: Sequence[float] = ()) -> str:
-    """What each run had after quarters of its time, when it last gained, and when it had losses.
+def losses_table(name: str, runs: Sequence[Run]) -> str:
+    """What each run had after quarters of its time, and when it last gained.
 
-    `reach` are the losses of which that is said. If any network was scored again on more targets,
+    If any network was scored again on more targets,
     the last column has the losses on these.
     """
     again = any(run.rescored for run in runs)
-    head = [name, "1/4", "1/2", "3/4", "end", "last gain", *(f"s to {loss:g}" for loss in reach)]
-    rows = [[*head, *(["on more"] if again else [])]]
+    rows = [[name, "1/4", "1/2", "3/4", "end", "last gain", *(["on more"] if again else [])]]
     for kind in (SEARCH, ORACLE):
         found = sorted((run for run in runs if run.kind == kind), key=lambda run: run.seed)
         numbers = [
             [
                 *(run.best_at(60 * run.minutes * quarter / 4) for quarter in (1, 2, 3, 4)),
                 run.improvements[-1][0],
-                *(run.reached(loss) for loss in reach),
                 *([run.rescored_loss or float("inf")] if again else []),
             ]
             for run in found
@@ -299,7 +295,7 @@ def losses_table(name: str, runs: Sequence[Run], reach: Sequence[float] = ()) ->
         if numbers:
             numbers.append([statistics.median(column) for column in zip(*numbers, strict=True)])
         labels = [*(f"{kind} {run.seed}, {run.minutes:g} min" for run in found), f"{kind} median"]
-        forms = [*[".4f"] * 4, *[".0f"] * (1 + len(reach)), ".4f"]
+        forms = [*[".4f"] * 4, ".0f", ".4f"]
         for label, row in zip(labels, numbers, strict=False):
             rows.append([label, *map(shown, row, forms)])
     return laid_out(rows)

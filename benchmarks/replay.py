@@ -4,7 +4,7 @@
         [--variants] [--within 1.01]
 
 The policies are the program's own (search/policy/policy.py); only trainings are replaced by
-recordings of `record_curves.py`, and the clock by their seconds. Each policy is judged by the
+recorded ones, and the clock by their seconds. Each policy is judged by the
 simulated time to a loss within 1 % (`--within`) of the best that any recorded config reaches:
 median and quartiles over seeds. `--file` may be given several times; without it, each recording in
 `curves/` is replayed. No default of the program may be chosen by a recording that is held out; it

@@ -1,13 +1,13 @@
 """What a sweep costs its driver, and where it breaks first: trials that only sleep and report.
 
     python -m benchmarks.scale [--slots 1000] [--trials 10000] [--rate 100] [--epochs 9]
-        [--store URI | --store memory] [--cpu-clock]
 
-Sweep, loop, policy, journal and store are the program's own; the engine lets
-trials report as if all slots together sent `--rate` rounds a second. The sweep is broken off once
-`--trials` trials are begun, and then resumed. Each row of the table is about the time since the row
-before. The delay is that from the moment in which a trial's report was due to the verdict of the
-policy, so a driver that is too slow shows there.
+Sweep, loop, policy and journal are the program's own, the store is in memory; the engine lets
+trials report as if all slots together sent `--rate` rounds a second. Time is that in which the
+driver computes, and that in which it would sleep: other work on the machine does not count. The
+sweep is broken off once `--trials` trials are begun, and then resumed. Each row of the table is
+about the time since the row before. The delay is that from the moment in which a trial's report was
+due to the verdict of the policy, so a driver that is too slow shows there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import itertools
 import math
 import os
 import random
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +29,7 @@ from unittest import mock
 import numpy as np
 from typing_extensions import override
 
-from benchmarks.tiny import resident_mb, store_in, words
+from benchmarks.tiny import resident_mb, words
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.search.driver.corpus_task import CorpusTask
@@ -42,8 +41,6 @@ from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.base import Store
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
@@ -59,33 +56,21 @@ ROWS = 10
 CORES = 16
 
 
-class WallClock:
-    """The clock on the wall."""
-
-    def __call__(self) -> float:
-        """Seconds."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-        time.sleep(seconds)
-
-
-class CpuClock(WallClock):
+class CpuClock:
     """Shows for how long this process has computed, and has slept, without sleeping.
 
-    So other work on the machine changes nothing; the disk, though, seems to take no time.
+    So other work on the machine changes nothing.
     """
 
     def __init__(self) -> None:
         self._slept = 0.0
 
-    @override
     def __call__(self) -> float:
+        """Seconds."""
         return time.process_time() + self._slept
 
-    @override
     def sleep(self, seconds: float) -> None:
+        """Let time pass."""
         self._slept += seconds
 
 
@@ -98,7 +83,7 @@ class SleepingEngine(ClosesOnExit):
 
     device = Device(kind="cpu: asleep")
 
-    def __init__(self, slots: int, rate: float, clock: WallClock) -> None:
+    def __init__(self, slots: int, rate: float, clock: CpuClock) -> None:
         self.slots = tuple(
             Slot(index, core=index % CORES, node=f"node{index // CORES}") for index in range(slots)
         )
@@ -229,7 +214,7 @@ class Sample:
 class Meter:
     """Measures the driver while a sweep runs, and breaks the sweep off at its end."""
 
-    def __init__(self, engine: SleepingEngine, trials: int, clock: WallClock) -> None:
+    def __init__(self, engine: SleepingEngine, trials: int, clock: CpuClock) -> None:
         self._engine, self._trials, self._clock = engine, trials, clock
         #: ends the sweep
         self.end = Interrupts()
@@ -255,12 +240,11 @@ class Meter:
             yield
 
     def _sample(self) -> Sample:
-        used = resource.getrusage(resource.RUSAGE_SELF)
         return Sample(
             begun=self._engine.begun,
             reports=self._reports,
             seconds=self._clock(),
-            cpu_seconds=used.ru_utime + used.ru_stime,
+            cpu_seconds=time.process_time(),
             memory_mb=resident_mb(),
         )
 
@@ -303,15 +287,6 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--rate", type=float, default=100.0, help="reports a second, all together")
     parser.add_argument("--epochs", type=int, default=9, help="reports of a whole trial")
-    parser.add_argument(
-        "--store", help="address of an MLflow store, or `memory`; else a fresh SQLite file"
-    )
-    parser.add_argument(
-        "--cpu-clock",
-        action="store_true",
-        help="time is that in which the driver computes, and "
-        "that in which it would sleep, so that other work on the machine does not count",
-    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="scale-") as scratch:
         os.environ["XDG_CACHE_HOME"] = str(Path(scratch) / "cache")
@@ -320,8 +295,7 @@ def main() -> None:
 
 def _measure(folder: Path, given: argparse.Namespace) -> None:
     task, spec = _sweep(folder, given.trials, given.epochs)
-    clock = CpuClock() if given.cpu_clock else WallClock()
-    store = _store(folder, given)
+    clock, store = CpuClock(), MemoryStore(NAME)
     store.prepare()
     engine = SleepingEngine(given.slots, given.rate, clock)
     print(_HEAD, flush=True)
@@ -349,7 +323,7 @@ def _broken_off(sweep: Sweep) -> None:
 
 
 def _resume(
-    task: CorpusTask, spec: SweepSpec, store: Store, given: argparse.Namespace, clock: WallClock
+    task: CorpusTask, spec: SweepSpec, store: Store, given: argparse.Namespace, clock: CpuClock
 ) -> None:
     """Go on with the sweep until its first trial is started; print how long that takes."""
     began = clock()
@@ -390,15 +364,6 @@ def _sweep(folder: Path, trials: int, epochs: int) -> tuple[CorpusTask, SweepSpe
     corpus = corpora.load(source)
     task = CorpusTask.of(spec, corpus)
     return task, task.settled(spec)
-
-
-def _store(folder: Path, given: argparse.Namespace) -> Store:
-    if given.store == "memory":
-        return MemoryStore(NAME)
-    if given.store is None:
-        return store_in(folder)
-    place = None if given.store.startswith("http") else (folder / "artifacts").as_uri()
-    return MlflowStore(Settings(given.store, place, NAME, NAME))
 
 
 if __name__ == "__main__":

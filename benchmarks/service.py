@@ -31,8 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-
-from benchmarks.tiny import descendants
+import psutil
 
 #: trials that train at once, each on a processor
 SLOTS = 2
@@ -40,7 +39,6 @@ SLOTS = 2
 WITHIN_S = 300.0
 #: rounds of all trials that are done before anything is measured
 SOME_ROUNDS = 6
-TICKS = os.sysconf("SC_CLK_TCK")
 #: two trials that do not end by themselves, on two slots, whose rounds take seconds
 LONG = {
     "name": "long", "data": "server:words.txt", "trials": 2, "algo": "random", "ladder": False,
@@ -203,10 +201,10 @@ class Site:
         raise SystemExit("MLflow's server does not answer")
 
     @property
-    def pid(self) -> int:
+    def process(self) -> psutil.Process:
         """The process of the service."""
         assert self._process
-        return self._process.pid
+        return psutil.Process(self._process.pid)
 
     def end(self) -> float:
         """End it; seconds until it has ended."""
@@ -217,20 +215,15 @@ class Site:
         return time.monotonic() - began
 
 
-def memory_mb(pids: Iterable[int]) -> float:
+def memory_mb(processes: Iterable[psutil.Process]) -> float:
     """Memory of processes; what several share is counted once (PSS), MB."""
-    total = 0
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
-    return total / 1000
+    return float(sum(process.memory_full_info().pss for process in processes)) / 1e6
 
 
-def cpu_s(pid: int) -> float:
+def cpu_s(process: psutil.Process) -> float:
     """Seconds that a process has computed."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def rounds_of(site: Site) -> list[tuple[float, float]]:
@@ -275,13 +268,13 @@ def measure(site: Site, clients: Clients, seconds: float, repeats: int) -> dict[
     phases: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     load, own_s, service_s = Load(), 0.0, {False: 0.0, True: 0.0}
     for with_clients in [False, True] * repeats:
-        began, own, service = time.time(), time.process_time(), cpu_s(site.pid)
+        began, own, service = time.time(), time.process_time(), cpu_s(site.process)
         if with_clients:
             asyncio.run(clients.run(seconds, load))
             own_s += time.process_time() - own
         else:
             time.sleep(seconds)
-        service_s[with_clients] += cpu_s(site.pid) - service
+        service_s[with_clients] += cpu_s(site.process) - service
         phases[with_clients].append((began, time.time()))
     rounds = rounds_of(site)
     quiet, busy = pace(rounds, phases[False]), pace(rounds, phases[True])
@@ -324,14 +317,16 @@ def main() -> None:
         site.start("--no-mlflow")  # makes the tables of the store
         site.end()
         found["start to first answer, s"] = site.start("--no-mlflow")
-        found["of which it computes, s"] = cpu_s(site.pid)
+        found["of which it computes, s"] = cpu_s(site.process)
         site.end()
         site.start()
         try:
             site.wait_for_mlflow()
             time.sleep(5.0)
-            found["memory of the service, MB"] = memory_mb([site.pid])
-            found["memory with MLflow's server, MB"] = memory_mb([site.pid, *descendants(site.pid)])
+            found["memory of the service, MB"] = memory_mb([site.process])
+            found["memory with MLflow's server, MB"] = memory_mb(
+                [site.process, *site.process.children(recursive=True)]
+            )
             site.ask("sweeps", LONG)
             until = time.monotonic() + WITHIN_S
             while not all_train(site):

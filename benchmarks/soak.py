@@ -10,9 +10,8 @@ when it has ended can be found. Exit code 1 if a limit is broken.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.tiny import descendants, resident_mb, store_in, with_environment, words
+import psutil
+
+from benchmarks.tiny import resident_mb, store_in, with_environment, words
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.corpus_task import CorpusTask
@@ -95,15 +96,15 @@ class Watch(Silent):
 
     def sample(self, trials: int) -> Sample:
         """Measure this process now."""
-        used = resource.getrusage(resource.RUSAGE_SELF)
+        process = psutil.Process()
         return Sample(
             trials,
             time.perf_counter() - self.began,
-            used.ru_utime + used.ru_stime,
+            time.process_time(),
             resident_mb(),
-            len(os.listdir("/proc/self/fd")),  # noqa: PTH208
-            len(descendants(os.getpid())),
-            len(os.listdir("/proc/self/task")),  # noqa: PTH208
+            process.num_fds(),
+            len(process.children(recursive=True)),
+            process.num_threads(),
         )
 
 
@@ -129,10 +130,10 @@ def _watch_over(folder: Path, trials: int, workers: int) -> int:
     command = [sys.executable, "-m", "benchmarks.soak", "--folder", str(folder)]
     command += ["--trials", str(trials), "--workers", str(workers)]
     environment = os.environ | {name: str(place) for name, place in own.items()}
+    environment["LSTM_SWEEP_SLOTS"] = str(folder / "slots")  # its locks stay
     code = subprocess.run(command, env=environment, check=False).returncode
-    mark = f"TMPDIR={own['TMPDIR']}"
     until = time.monotonic() + LEAVE_WITHIN_S
-    while (left := with_environment(mark)) and time.monotonic() < until:
+    while (left := with_environment("TMPDIR", str(own["TMPDIR"]))) and time.monotonic() < until:
         time.sleep(0.2)
     found = {
         "processes left": [*map(str, left)],
@@ -241,12 +242,9 @@ def _row(samples: list[Sample]) -> str:
 def _mapped() -> set[str]:
     """Names of shared memory that living processes use; no process of ours lives any more."""
     found: set[str] = set()
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        try:
-            text = maps.read_text(encoding="utf-8", errors="replace")
-        except OSError:  # it has just ended, or is not ours
-            continue
-        found |= set(re.findall(r"/dev/shm/(\S+)", text))
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):  # it has just ended, or is not ours
+            found |= {Path(one.path).name for one in process.memory_maps()}
     return found
 
 

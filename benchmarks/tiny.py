@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.store.settings import Settings
@@ -27,34 +29,14 @@ def store_in(folder: Path) -> MlflowStore:
 
 def resident_mb() -> float:
     """Resident memory of this process."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1000
-    raise RuntimeError("this kernel does not say what memory is resident")
+    return float(psutil.Process().memory_info().rss) / 1e6
 
 
-def descendants(pid: int) -> set[int]:
-    """Processes that a process has begun, they theirs, and so on."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = stat.read_text(encoding="utf-8", errors="replace")
-        except OSError:  # it has just ended
-            continue
-        parents[int(stat.parent.name)] = int(text.rpartition(")")[2].split()[1])
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found - {pid}
-
-
-def with_environment(mark: str) -> list[int]:
-    """Processes that have `NAME=value` in their environment, on Linux."""
+def with_environment(name: str, value: str) -> list[int]:
+    """Processes that have a variable of this value in their environment."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark.encode() in file.read_bytes().split(b"\0"):
-                found.append(int(file.parent.name))
-        except OSError:  # it has ended, or is not ours
-            continue
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):  # it has ended, or is not ours
+            if process.environ().get(name) == value:
+                found.append(process.pid)
     return found

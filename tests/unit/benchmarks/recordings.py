@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.curves import UNSAID, Curve, line_of
+from benchmarks.curves import UNSAID, Curve
 from lstm_sweep.models.config import TrialConfig
 
 #: a space of 3 rates and 2 sizes, each trained for 9 rounds of one epoch
@@ -45,6 +45,20 @@ def curve(
     found = tuple(losses)
     outcome = "complete" if found else "diverged"
     return Curve(config(rate, size), outcome, found, (seconds,) * len(found), fixed)
+
+
+def line_of(curve: Curve, common: dict[str, Any]) -> str:
+    """A curve as a line; fields that all configs share stand in the head alone."""
+    fields = curve.config.to_dict().items()
+    config = {k: v for k, v in fields if k not in common and UNSAID.get(k) != v}
+    row = {
+        "config": config,
+        "outcome": curve.outcome,
+        "losses": [round(loss, 5) for loss in curve.losses],
+        "seconds": [round(second, 3) for second in curve.seconds],
+        "fixed": round(curve.fixed, 3),
+    }
+    return json.dumps(row, separators=(",", ":"))
 
 
 def write(file: Path, curves: Iterable[Curve], **head: Any) -> Path:
