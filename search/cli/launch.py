@@ -63,7 +63,7 @@ def launch(arguments: Namespace, actions: Actions) -> Answer:
 
 def resume(arguments: Namespace, actions: Actions) -> Answer:
     """Go on with a sweep that was broken off."""
-    file, changes = _spec_file(arguments), _given(arguments, CHANGEABLE)
+    file, changes = _spec_file(arguments.spec), _given(arguments, CHANGEABLE)
     address = ray_address(arguments.address, arguments.on)
     spec = None
     if file is not None:
@@ -86,9 +86,10 @@ def resume(arguments: Namespace, actions: Actions) -> Answer:
 
 def wanted(arguments: Namespace, actions: Actions) -> Wanted:
     """What the options of `launch` and `size` describe."""
-    epochs = [] if arguments.epochs is None else [f"epochs={arguments.epochs}"]
+    own = {"spec": None, "epochs": None} | vars(arguments)  # `size` has no such options
+    epochs = [] if own["epochs"] is None else [f"epochs={own['epochs']}"]
     given = _given(arguments, OPTIONS)
-    return _wanted(actions, _spec_file(arguments), given, [*arguments.settings, *epochs])
+    return _wanted(actions, _spec_file(own["spec"]), given, [*arguments.settings, *epochs])
 
 
 def _wanted(
@@ -110,10 +111,10 @@ def _given(arguments: Namespace, names: Iterable[str]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _spec_file(arguments: Namespace) -> Path | None:
-    if arguments.spec == "":
+def _spec_file(given: str | None) -> Path | None:
+    if given == "":
         raise InputError("SWEEP.yaml is '': expected the path of a YAML file")
-    return None if arguments.spec is None else Path(arguments.spec)
+    return None if given is None else Path(given)
 
 
 def _made(made: SweepStatusReport, takes: str = "") -> Answer:

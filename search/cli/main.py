@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from lstm_sweep.models.errors import InputError, NoRoomError, plain
 from lstm_sweep.search.actions.connection import SERVER, TOKEN, Connection, check_address
-from lstm_sweep.search.cli.parsers import COMMANDS, build_parser
+from lstm_sweep.search.cli.parsers import AT_HOME, MODULES, build_parser
 from lstm_sweep.search.cli.terminal import (
     BAD_INPUT,
     DONE,
@@ -38,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     escape_what_is_not_encoded()
     try:
         parsed = build_parser().parse_args(arguments)
-        command = COMMANDS[parsed.command]
-        given = [actions_of(parsed)] if command.by_service else []
-        module = importlib.import_module(f"lstm_sweep.search.cli.{command.module}")
-        answer: Answer | int = getattr(module, parsed.command)(parsed, *given)
+        given = [] if parsed.command in AT_HOME else [actions_of(parsed)]
+        module = next(one for one, names in MODULES.items() if parsed.command in names)
+        run = getattr(importlib.import_module(f"lstm_sweep.search.cli.{module}"), parsed.command)
+        answer: Answer | int = run(parsed, *given)
         return answer if isinstance(answer, int) else answer.show(as_json=parsed.json)
     except InputError as error:
         say(str(error))

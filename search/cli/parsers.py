@@ -9,14 +9,24 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NoReturn
 
 from lstm_sweep.models.errors import InputError, nearest, one_of, shown
 from lstm_sweep.search.actions.connection import SERVER
-from lstm_sweep.search.values.spec import BUDGET, CHANGEABLE, ENGINES, NETWORKS, OPTIONS
+from lstm_sweep.search.values import options as kinds
+from lstm_sweep.search.values.spec import (
+    BUDGET,
+    CHANGEABLE,
+    ENGINES,
+    MOST_PLACES,
+    NETWORKS,
+    OPTIONS,
+)
 
-#: options that are named together
-FEW = 6
+#: options that are named together, and the highest port
+FEW, PORTS = 6, 65_535
 FIRST_STEPS = """\
 examples:
   lstm-sweep launch --data python-docs --space quick --trials 6
@@ -50,6 +60,28 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*given, **more)
         #: options that only `--help-all` shows
         self.rare = set[argparse.Action]()
+
+    def take(self, arguments: Iterable[Argument]) -> None:
+        """Add arguments, each to its part of the help."""
+        for one in arguments:
+            groups = {group.title: group for group in self._action_groups}
+            place = groups.get(one.group) or self.add_argument_group(one.group)
+            added = (place if one.group else self).add_argument(*one.names, **one.how)
+            if one.rare:
+                self.rare.add(added)
+
+    def take_commands(self, dest: str, commands: Mapping[str, Command]) -> None:
+        """Add commands, one of which has to be given."""
+        added = self.add_subparsers(dest=dest, metavar=dest.upper(), required=True)
+        for name, one in commands.items():
+            parser = added.add_parser(name, help=one.help, usage=one.usage)
+            if one.actions:
+                parser.take_commands("action", one.actions)
+            parser.take(one.arguments)
+            if dest == "command":
+                in_service = () if name in AT_HOME else (SERVICE,)
+                detached = (DETACH,) if name in MODULES["launch"] else ()
+                parser.take((*in_service, *detached, JSON))
 
     def error(self, message: str) -> NoReturn:
         """Raise the message of argparse as an `InputError`."""
@@ -143,338 +175,306 @@ switch = _kind("on or off", {"on": True, "off": False}.__getitem__)
 size = _kind("a number and K, M, G or T, such as 500M", lambda text: int(_amount(text, BYTES, 15)))
 age = _kind("a number and h, d or w, such as 30d", lambda text: _amount(text, SECONDS, 6))
 
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a command: how it is typed, and what argparse is told of it."""
+
+    names: tuple[str, ...]
+    how: Mapping[str, Any]
+    #: part of the help that it stands in; empty: that of what many commands have
+    group: str = ""
+    #: whether only `--help-all` shows it
+    rare: bool = False
+
+
+class Command:
+    """What a command is for, its arguments, and its own commands, one of which has to be given."""
+
+    def __init__(
+        self,
+        help: str,
+        *arguments: Argument,
+        usage: str | None = None,
+        actions: Mapping[str, Command] | None = None,
+    ) -> None:
+        self.help, self.arguments, self.usage, self.actions = help, arguments, usage, actions
+
+
+def _takes(
+    name: str,
+    metavar: str,
+    help: str | None,
+    kind: Callable[[str], Any] = str,
+    default: Any = None,
+    **how: Any,
+) -> Argument:
+    """An argument with a value of a kind."""
+    more = {"metavar": metavar, "help": help, "type": kind, "default": default}
+    return Argument((name,), more | how)
+
+
+def _counts(name: str, metavar: str, help: str, most: int) -> Argument:
+    """An option that takes a whole number from 1 to `most`."""
+    return _takes(name, metavar, help, partial(kinds.number(1, most).read, name))
+
+
+def _is_one_of(name: str, words: Sequence[str], help: str | None) -> Argument:
+    """An option that takes one of some words; the first, if it is not given."""
+    return Argument((name,), {"choices": words, "default": words[0], "help": help})
+
+
+def _flag(name: str, help: str) -> Argument:
+    return Argument((name,), {"action": "store_true", "help": help})
+
+
+def _several(name: str, metavar: str, help: str | None, **how: Any) -> Argument:
+    """An option that may be given several times."""
+    more: dict[str, Any] = {"action": "append", "default": [], "metavar": metavar, "help": help}
+    return Argument((name,), more | how)
+
+
+def _options(names: Iterable[str], *, keeps: bool = False, all: bool = False) -> list[Argument]:
+    """Options of a sweep; a command that `keeps` what is not given has no defaults.
+
+    Those that few need are rare, unless `all` are shown.
+    """
+    return [
+        Argument(
+            (one.flag,),
+            {
+                "type": one.read,
+                "metavar": one.kind.metavar,
+                "help": one.help if keeps else one.described,
+            },
+            one.group,
+            rare=not (one.common or all),
+        )
+        for one in map(OPTIONS.__getitem__, names)
+    ]
+
+
+def _all_help(parser: Parser) -> str:
+    parser.rare = set()
+    return parser.format_help()
+
+
 TRIAL = "SWEEP/NUMBER, or (the beginning of) a run ID"
 NAME_OR_TRIAL = f"a sweep, or a trial: {TRIAL}"
+ADDRESS = "with --on ray: HEAD:6379 of the cluster, or auto"
 OWN_TEMPLATE = "your file, if the sweep was over a template (default: where you last named it)"
 ON = "; ".join(f"{name}: {where}" for name, where in ENGINES.items()).replace(":", " (default):", 1)
-
-
-def _launch(command: Parser) -> None:
-    add = command.add_argument
-    command.usage = "%(prog)s [SWEEP.yaml] [OPTION ...]"
-    add("spec", nargs="?", metavar="SWEEP.yaml", help="a sweep written in a file")
-    groups = _add_options(command, OPTIONS)
-    _add_set(groups[NETWORKS])
-    epochs = groups[NETWORKS].add_argument(
-        "--epochs", type=whole, metavar="N", help="epochs of every trial"
-    )
-    command.rare |= {epochs, _add_address(groups[BUDGET])}
-    add("--dry-run", action="store_true", help="only say what it would do, and what that takes")
-    _add_progress(command)
-
-
-def _resume(command: Parser) -> None:
-    add = command.add_argument
-    command.usage = "%(prog)s NAME [SWEEP.yaml] [OPTION ...]"
-    _sweep(command)
-    add("spec", nargs="?", metavar="SWEEP.yaml", help="checked against what it was")
-    groups = _add_options(command, CHANGEABLE, keeps=True)
-    command.rare.add(_add_address(groups[BUDGET]))
-    add("--template", metavar="FILE.py", help=OWN_TEMPLATE)
-    _add_progress(command)
-
-
-def _add_options(
-    command: Parser, names: Iterable[str], *, keeps: bool = False
-) -> dict[str, argparse._ArgumentGroup]:
-    """Add options of a sweep in groups; a command that `keeps` what is not given has no defaults.
-
-    Those that few need are only shown by `--help-all`.
-    """
-    groups = dict[str, argparse._ArgumentGroup]()
-    for one in (OPTIONS[name] for name in names):
-        if one.group not in groups:
-            groups[one.group] = command.add_argument_group(one.group)
-        added = groups[one.group].add_argument(
-            one.flag,
-            type=one.read,
-            metavar=one.kind.metavar,
-            help=one.help if keeps else one.described,
-        )
-        if not one.common:
-            command.rare.add(added)
-    return groups
-
-
-def _add_set(group: argparse._ActionsContainer) -> None:
-    group.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUES",
-        dest="settings",
-        help="replace a dimension: layer_size=32,64 or dropout=0..0.5 (repeatable)",
-    )
-
-
-def _add_address(group: argparse._ActionsContainer) -> argparse.Action:
-    text = "with --on ray: HEAD:6379 of the cluster, or auto"
-    return group.add_argument("--address", metavar="A", help=text)
-
-
-def _add_progress(command: Parser) -> None:
-    add = command.add_argument
-    add(
-        "--progress",
-        choices=("auto", "table", "lines", "json", "off"),
-        default="auto",
-        help="auto (a table in a terminal, else lines), or JSON lines on standard error",
-    )
-
-    def all_help(parser: Parser) -> str:
-        parser.rare = set()
-        return parser.format_help()
-
-    add("--help-all", action=Says, text=all_help, help="show all options")
-
-
-def _sweep(command: Parser) -> None:
-    command.add_argument("sweep", metavar="NAME")
-
-
-def _sweeps(command: Parser) -> None:
-    add = command.add_argument
-    add("--limit", type=whole, default=20, metavar="N", help="at most N (20)")
-    add("--all", action="store_const", const=None, dest="limit", help="also those before them")
-
-
-def _status(command: Parser) -> None:
-    _sweep(command)
-    command.add_argument(
-        "--follow", action="store_true", help="print each change, until it has ended"
-    )
-
-
-def _trials(command: Parser) -> None:
-    add = command.add_argument
-    _sweep(command)
-    add("--top", type=whole, metavar="N", help="only the best N")
-    add("--csv", action="store_true", help="rows of comma-separated values")
-
-
-def _show(command: Parser) -> None:
-    command.add_argument("reference", metavar="NAME_OR_TRIAL", help=NAME_OR_TRIAL)
-
-
-def _report(command: Parser) -> None:
-    _sweep(command)
-    command.add_argument("--to", metavar="FILE", help="an HTML file (default: NAME-report.html)")
-
-
-def _compare(command: Parser) -> None:
-    for name in ("first", "other"):
-        command.add_argument(name, metavar="NAME_OR_TRIAL", help=NAME_OR_TRIAL)
-
-
-def _rerun(command: Parser) -> None:
-    add = command.add_argument
-    add("trial", metavar="TRIAL", help=TRIAL)
-    add("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings")
-    add("--template", metavar="FILE.py", help=OWN_TEMPLATE)
-    add("--on", default=next(iter(ENGINES)), metavar="ENGINE", help=ON)
-
-
-def _export(command: Parser) -> None:
-    add = command.add_argument
-    add("reference", metavar="NAME_OR_TRIAL", help="a sweep (its best) or a trial")
-    add("--to", required=True, metavar="DIR", help="a new folder")
-    add("--format", choices=("keras", "savedmodel", "onnx"), default="keras")
-    add("--register", metavar="MODEL", help="also make it a version of this model")
-    add("--unchecked", action="store_true", help="also a template's network that cannot be checked")
-
-
-def _generate(command: Parser) -> None:
-    add = command.add_argument
-    add("bundle", metavar="BUNDLE", help="a folder that export has written")
-    add("--prompt", default="", help="what comes before: a text, or event ids")
-    add("--length", type=whole, default=400, metavar="N", help="symbols of each (400)")
-    add("--temperature", type=number, default=1.0, metavar="T", help="0: the likeliest (1)")
-    add("--count", type=whole, default=1, metavar="N", help="sequences (1)")
-    add("--seed", type=whole, default=0, metavar="S", help="of the draws (0)")
-
-
-def _detect(command: Parser) -> None:
-    add = command.add_argument
-    add("bundle", metavar="BUNDLE", help="a folder that export has written")
-    add("--data", required=True, metavar="PATH_OR_SAMPLE", help="what to judge")
-    add(
-        "--below",
-        type=number,
-        default=0.001,
-        metavar="P",
-        help="unexpected: unknown or less likely (0.001)",
-    )
-    add(
-        "--candidates",
-        type=whole,
-        metavar="G",
-        help="unexpected: unknown or not among the G likeliest",
-    )
-    add("--top", type=whole, default=10, metavar="N", help="list so many (10)")
-    add(
-        "--ends",
-        type=switch,
-        default=True,
-        metavar="on|off",
-        help="judge the ends of sessions too; off: they may go on (on)",
-    )
-
-
-def _ui(command: Parser) -> None:
-    add = command.add_argument
-    add("--host", default="127.0.0.1", metavar="H", help="address (127.0.0.1)")
-    add("--port", type=whole, metavar="P", help="its port (default: from 5000)")
-
-
-def _size(command: Parser) -> None:
-    groups = _add_options(command, [name for name, one in OPTIONS.items() if one.sizes])
-    _add_set(groups[NETWORKS])
-    command.set_defaults(spec=None, epochs=None)
-    command.rare.clear()
-
-
-#: options that limit what others may send, their defaults, and what they say
-LIMITS = (
-    ("max-corpus", "10G", "largest file or folder that may be uploaded"),
-    ("max-uploads", "50G", "of the disk that all uploads take"),
-    ("keep-free", "1G", "of the disk that uploads and bundles leave free"),
-)
-
-
-def _serve(command: Parser) -> None:
-    add = command.add_argument
-    add("--host", default="127.0.0.1", metavar="H", help="listen there (127.0.0.1)")
-    add("--port", type=whole, metavar="P", help="its port (default: from 8000)")
-    add("--store", metavar="URI", help="tracking_uri in place of mlflow.yaml's")
-    add(
-        "--on",
-        choices=("local", "ray"),
-        default="local",
-        help="where trials run: here (local), or on the nodes of a Ray cluster (ray)",
-    )
-    add("--address", metavar="A", help="with --on ray: HEAD:6379 of the cluster, or auto")
-    add("--slots", type=whole, metavar="N", help="trials at once, of all sweeps")
-    add("--per-user", type=whole, metavar="N", help="slots of one user at most")
-    add(
-        "--data-root",
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="sweeps may use data below it, as server:PATH (repeatable)",
-    )
-    add("--allow-code", action="store_true", help="accept templates, which run with your rights")
-    add("--no-mlflow", action="store_true", help="start no MLflow server beside it")
-    add(
-        "--mlflow-page",
-        metavar="URL",
-        help="where browsers find MLflow's pages, such as /mlflow behind a proxy",
-    )
-    add(
-        "--proxy",
-        action="append",
-        default=[],
-        metavar="ADDRESS",
-        help="a proxy in front, which says who asks (repeatable; also a network, 10.0.0.0/29)",
-    )
-    add(
-        "--user-header",
-        metavar="NAME",
-        help="header in which the proxy names the user, such as Remote-User",
-    )
-    add(
-        "--user-role",
-        choices=("read", "run"),
-        default="read",
-        help="role of users whom the proxy names and who have no token of their name (read)",
-    )
-    add("--login", action="store_true", help="demand a token also on 127.0.0.1")
-    for name, default, text in LIMITS:
-        add(f"--{name}", type=size, metavar="SIZE", help=f"{text} ({default})")
-
-
 #: roles and what they allow; those of `search/service/auth.py`
 ROLES = {
     "read": "look at everything",
     "run": "also submit sweeps, upload, and change what is one's own",
     "admin": "also change what is others', and give priorities above 0",
 }
+SWEEP = Argument(("sweep",), {"metavar": "NAME"})
+OF_ROLES = "; ".join(f"{role}: {what}" for role, what in ROLES.items())
+BUNDLE = _takes("bundle", "BUNDLE", "a folder that export has written")
+TEMPLATE = _takes("--template", "FILE.py", OWN_TEMPLATE)
+SET = replace(
+    _several(
+        "--set",
+        "FIELD=VALUES",
+        "replace a dimension: layer_size=32,64 or dropout=0..0.5 (repeatable)",
+        dest="settings",
+    ),
+    group=NETWORKS,
+)
+EPOCHS = replace(_takes("--epochs", "N", "epochs of every trial", whole), group=NETWORKS, rare=True)
+CLUSTER = replace(_takes("--address", "A", ADDRESS), group=BUDGET, rare=True)
+PROGRESS = (
+    _is_one_of(
+        "--progress",
+        ("auto", "table", "lines", "json", "off"),
+        "auto (a table in a terminal, else lines), or JSON lines on standard error",
+    ),
+    Argument(("--help-all",), {"action": Says, "text": _all_help, "help": "show all options"}),
+)
+DETACH = _flag("--detach", "with --server: do not wait for the end")
+SERVICE = _takes("--server", "URL", f"let a service do it (default: ${SERVER})")
+JSON = _flag("--json", "one JSON document on stdout")
+YES = _flag("--yes", "do not ask")
+#: of an action of `token`; `--json` may stand before its name, too
+OF_TOKENS = (
+    _takes("--store", "URI", "that of `serve --store`"),
+    replace(JSON, how={**JSON.how, "default": argparse.SUPPRESS}),
+)
 
-
-def _token(command: Parser) -> None:
-    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = actions.add_parser("add", help="make a token, which is printed once and kept hashed")
-    add.add_argument("name", metavar="NAME", help="whose it is; changes are noted under it")
-    add.add_argument(
-        "--role",
-        required=True,
-        metavar="ROLE",
-        help="; ".join(f"{role}: {what}" for role, what in ROLES.items()),
-    )
-    actions.add_parser("list", help="list tokens, without themselves")
-    revoke = actions.add_parser("revoke", help="refuse a token from now on")
-    revoke.add_argument("name", metavar="NAME", help="whose it is")
-    for action in actions.choices.values():
-        action.add_argument("--store", metavar="URI", help="that of `serve --store`")
-        action.add_argument(
-            "--json",
-            action="store_true",
-            default=argparse.SUPPRESS,
-            help="one JSON document on stdout",
-        )
-
-
-def _delete(command: Parser) -> None:
-    _sweep(command)
-    command.add_argument("--yes", action="store_true", help="do not ask")
-
-
-def _prune(command: Parser) -> None:
-    add = command.add_argument
-    add("--older-than", type=age, required=True, metavar="AGE", help="such as 30d, 12h or 4w")
-    add("--keep-best", action="store_true", help="keep each sweep's run, baselines and best trial")
-    add("--dry-run", action="store_true", help="only list what would be deleted")
-    add("--yes", action="store_true", help="do not ask")
-
-
-class Command(NamedTuple):
-    """A command; the function that runs it is named like it."""
-
-    help: str
-    #: where that function is, in this folder
-    module: str
-    #: adds its arguments
-    add: Callable[[Parser], None]
-    #: whether a service can run it, too
-    by_service: bool = True
-
-
+#: the commands that each module of this folder has a function for, of the same name
+MODULES = {
+    "launch": ("launch", "resume"),
+    "sweeps": ("sweeps", "status", "stop", "pause", "ui", "delete", "prune"),
+    "trials": ("trials", "show", "report", "compare", "size"),
+    "models": ("rerun", "export", "generate", "detect"),
+    "serve": ("serve",),
+    "token": ("token",),
+}
+#: those that no service does for somebody else
+AT_HOME = ("generate", "detect", "ui", "token", "serve")
 COMMANDS = {
-    "launch": Command("run a sweep", "launch", _launch),
-    "resume": Command("go on with a sweep that was broken off", "launch", _resume),
-    "stop": Command("end a sweep that runs elsewhere; resume goes on", "sweeps", _sweep),
-    "sweeps": Command("list sweeps, the newest first", "sweeps", _sweeps),
-    "status": Command("the state of a sweep", "sweeps", _status),
-    "trials": Command("list the trials of a sweep, the best first", "trials", _trials),
-    "show": Command("a sweep with its result, or a trial by its rounds", "trials", _show),
-    "report": Command("a page on a sweep: its result, and why", "trials", _report),
-    "compare": Command("two trials, or sweeps, side by side", "trials", _compare),
-    "rerun": Command("train a trial again and compare", "models", _rerun),
-    "export": Command("write a model as a folder that works on its own", "models", _export),
+    "launch": Command(
+        "run a sweep",
+        _takes("spec", "SWEEP.yaml", "a sweep written in a file", nargs="?"),
+        *_options(OPTIONS),
+        *(SET, EPOCHS, CLUSTER),
+        _flag("--dry-run", "only say what it would do, and what that takes"),
+        *PROGRESS,
+        usage="%(prog)s [SWEEP.yaml] [OPTION ...]",
+    ),
+    "resume": Command(
+        "go on with a sweep that was broken off",
+        SWEEP,
+        _takes("spec", "SWEEP.yaml", "checked against what it was", nargs="?"),
+        *_options(CHANGEABLE, keeps=True),
+        *(CLUSTER, TEMPLATE),
+        *PROGRESS,
+        usage="%(prog)s NAME [SWEEP.yaml] [OPTION ...]",
+    ),
+    "stop": Command("end a sweep that runs elsewhere; resume goes on", SWEEP),
+    "sweeps": Command(
+        "list sweeps, the newest first",
+        _takes("--limit", "N", "at most N (20)", whole, 20),
+        Argument(
+            ("--all",), {"action": "store_const", "dest": "limit", "help": "also those before them"}
+        ),
+    ),
+    "status": Command(
+        "the state of a sweep", SWEEP, _flag("--follow", "print each change, until it has ended")
+    ),
+    "trials": Command(
+        "list the trials of a sweep, the best first",
+        SWEEP,
+        _takes("--top", "N", "only the best N", whole),
+        _flag("--csv", "rows of comma-separated values"),
+    ),
+    "show": Command(
+        "a sweep with its result, or a trial by its rounds",
+        _takes("reference", "NAME_OR_TRIAL", NAME_OR_TRIAL),
+    ),
+    "report": Command(
+        "a page on a sweep: its result, and why",
+        SWEEP,
+        _takes("--to", "FILE", "an HTML file (default: NAME-report.html)"),
+    ),
+    "compare": Command(
+        "two trials, or sweeps, side by side",
+        *(_takes(name, "NAME_OR_TRIAL", NAME_OR_TRIAL) for name in ("first", "other")),
+    ),
+    "rerun": Command(
+        "train a trial again and compare",
+        _takes("trial", "TRIAL", TRIAL),
+        _several("--set", "FIELD=VALUE", None, dest="settings"),
+        TEMPLATE,
+        _takes("--on", "ENGINE", ON, default=next(iter(ENGINES))),
+    ),
+    "export": Command(
+        "write a model as a folder that works on its own",
+        _takes("reference", "NAME_OR_TRIAL", "a sweep (its best) or a trial"),
+        _takes("--to", "DIR", "a new folder", required=True),
+        _is_one_of("--format", ("keras", "savedmodel", "onnx"), None),
+        _takes("--register", "MODEL", "also make it a version of this model"),
+        _flag("--unchecked", "also a template's network that cannot be checked"),
+    ),
     "generate": Command(
-        "sequences that an exported model continues", "models", _generate, by_service=False
+        "sequences that an exported model continues",
+        BUNDLE,
+        _takes("--prompt", "PROMPT", "what comes before: a text, or event ids", default=""),
+        _takes("--length", "N", "symbols of each (400)", whole, 400),
+        _takes("--temperature", "T", "0: the likeliest (1)", number, 1.0),
+        _takes("--count", "N", "sequences (1)", whole, 1),
+        _takes("--seed", "S", "of the draws (0)", whole, 0),
     ),
     "detect": Command(
-        "what an exported model does not expect in data", "models", _detect, by_service=False
+        "what an exported model does not expect in data",
+        BUNDLE,
+        _takes("--data", "PATH_OR_SAMPLE", "what to judge", required=True),
+        _takes("--below", "P", "unexpected: unknown or less likely (0.001)", number, 0.001),
+        _takes("--candidates", "G", "unexpected: unknown or not among the G likeliest", whole),
+        _takes("--top", "N", "list so many (10)", whole, 10),
+        _takes(
+            "--ends",
+            "on|off",
+            "judge the ends of sessions too; off: they may go on (on)",
+            switch,
+            True,
+        ),
     ),
-    "ui": Command("browse the runs in the MLflow UI", "sweeps", _ui, by_service=False),
-    "size": Command("ask the size rule about networks", "trials", _size),
+    "ui": Command(
+        "browse the runs in the MLflow UI",
+        _takes("--host", "H", "address (127.0.0.1)", default="127.0.0.1"),
+        _counts("--port", "P", "its port (default: from 5000)", PORTS),
+    ),
+    "size": Command(
+        "ask the size rule about networks",
+        *_options((name for name, one in OPTIONS.items() if one.sizes), all=True),
+        SET,
+    ),
     "token": Command(
-        "tokens by which a service lets requests in", "token", _token, by_service=False
+        "tokens by which a service lets requests in",
+        actions={
+            "add": Command(
+                "make a token, which is printed once and kept hashed",
+                _takes("name", "NAME", "whose it is; changes are noted under it"),
+                _takes("--role", "ROLE", OF_ROLES, required=True),
+                *OF_TOKENS,
+            ),
+            "list": Command("list tokens, without themselves", *OF_TOKENS),
+            "revoke": Command(
+                "refuse a token from now on", _takes("name", "NAME", "whose it is"), *OF_TOKENS
+            ),
+        },
     ),
-    "pause": Command("let a sweep wait; resume goes on", "sweeps", _sweep),
-    "serve": Command("run sweeps that others submit over HTTP", "serve", _serve, by_service=False),
-    "delete": Command("delete a sweep, its runs and their files", "sweeps", _delete),
-    "prune": Command("delete sweeps that ended long ago", "sweeps", _prune),
+    "pause": Command("let a sweep wait; resume goes on", SWEEP),
+    "serve": Command(
+        "run sweeps that others submit over HTTP",
+        _takes("--host", "H", "listen there (127.0.0.1)", default="127.0.0.1"),
+        _counts("--port", "P", "its port (default: from 8000)", PORTS),
+        _takes("--store", "URI", "tracking_uri in place of mlflow.yaml's"),
+        _is_one_of(
+            "--on",
+            ("local", "ray"),
+            "where trials run: here (local), or on the nodes of a Ray cluster (ray)",
+        ),
+        _takes("--address", "A", ADDRESS),
+        _counts("--slots", "N", "trials at once, of all sweeps", MOST_PLACES),
+        _counts("--per-user", "N", "slots of one user at most", MOST_PLACES),
+        _several("--data-root", "DIR", "sweeps may use data below it, as server:PATH (repeatable)"),
+        _flag("--allow-code", "accept templates, which run with your rights"),
+        _flag("--no-mlflow", "start no MLflow server beside it"),
+        _takes(
+            "--mlflow-page",
+            "URL",
+            "where browsers find MLflow's pages, such as /mlflow behind a proxy",
+        ),
+        _several(
+            "--proxy",
+            "ADDRESS",
+            "a proxy in front, which says who asks (repeatable; also a network, 10.0.0.0/29)",
+        ),
+        _takes(
+            "--user-header", "NAME", "header in which the proxy names the user, such as Remote-User"
+        ),
+        _is_one_of(
+            "--user-role",
+            ("read", "run"),
+            "role of users whom the proxy names and who have no token of their name (read)",
+        ),
+        _flag("--login", "demand a token also on 127.0.0.1"),
+        _takes("--max-corpus", "SIZE", "largest file or folder that may be uploaded (10G)", size),
+        _takes("--max-uploads", "SIZE", "of the disk that all uploads take (50G)", size),
+        _takes("--keep-free", "SIZE", "of the disk that uploads and bundles leave free (1G)", size),
+    ),
+    "delete": Command("delete a sweep, its runs and their files", SWEEP, YES),
+    "prune": Command(
+        "delete sweeps that ended long ago",
+        _takes("--older-than", "AGE", "such as 30d, 12h or 4w", age, required=True),
+        _flag("--keep-best", "keep each sweep's run, baselines and best trial"),
+        _flag("--dry-run", "only list what would be deleted"),
+        YES,
+    ),
 }
 
 
@@ -487,19 +487,7 @@ def build_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=Says, text=_version, help="the version")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, one in COMMANDS.items():
-        command = commands.add_parser(name, help=one.help)
-        one.add(command)
-        if one.by_service:
-            command.add_argument(
-                "--server", metavar="URL", help=f"let a service do it (default: ${SERVER})"
-            )
-        if one.module == "launch":
-            command.add_argument(
-                "--detach", action="store_true", help="with --server: do not wait for the end"
-            )
-        command.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.take_commands("command", COMMANDS)
     return parser
 
 

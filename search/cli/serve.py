@@ -61,11 +61,6 @@ PRIVATE = 0o077
 
 def serve(arguments: Namespace) -> int:
     """Run the service until a signal ends it; drivers are ended too, and go on later."""
-    for name in ("port", "slots", "per_user"):
-        number, most = getattr(arguments, name), 65_535 if name == "port" else 1_000
-        if number is not None and not 1 <= number <= most:
-            option = name.replace("_", "-")
-            raise InputError(f"--{option} is {shown(number)}: expected 1 to {most}")
     if address := ray_address(arguments.address, arguments.on):
         os.environ["RAY_ADDRESS"] = address  # drivers find it there
     if arguments.store:  # drivers and reruns use it too

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lstm_sweep.models.errors import InputError, plain, shown
+from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
 from lstm_sweep.search.actions.listings import SweepPage
@@ -94,9 +94,6 @@ def ui(arguments: Namespace) -> int:
     """Serve the MLflow UI until interrupted."""
     from lstm_sweep.search.store.server import serve
 
-    port = arguments.port
-    if port is not None and not 0 < port < 65536:
-        raise InputError(f"--port is {shown(port)}: expected 1 to 65535")
     settings = load(Path.cwd())
 
     def announce(pages: Pages) -> None:
@@ -114,7 +111,7 @@ def ui(arguments: Namespace) -> int:
     def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    serve(settings, arguments.host, port, announce=announce, say=tell)
+    serve(settings, arguments.host, arguments.port, announce=announce, say=tell)
     return DONE
 
 

@@ -94,7 +94,7 @@ def test_limits_and_code_are_those_of_the_options(settings_of: Callable[..., Htt
     "options, sentence",
     [
         (["--max-corpus", "much"], "--max-corpus is 'much': expected a number and K, M,"),
-        (["--slots", "0"], "--slots is 0: expected 1 to 1000"),
+        (["--slots", "0"], "--slots is 0: expected a whole number from 1"),
         (["--data-root", "/nowhere"], "--data-root '/nowhere': expected a folder"),
     ],
 )
