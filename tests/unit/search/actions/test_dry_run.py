@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
 
+from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.actions import dry_run
+from lstm_sweep.search.actions.dry_run import SIZE_FIELDS
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
@@ -47,18 +50,18 @@ def test_less_time_buys_fewer_trials(spec: SweepSpec, tmp_path: Path) -> None:
 SIZES = ["direction=uni,bi", "layers=2,3", "layer_size=8..200", "embedding_size=0,4,300"]
 
 
-def test_networks_are_counted_alike_whether_they_are_listed_or_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_networks_are_counted_as_if_each_was_judged(tmp_path: Path) -> None:
     data = tmp_path / "book.txt"
     data.write_text("a fox and the lazy dog. " * 2_000, encoding="utf-8")
     spec = SweepSpec(data=str(data), space=with_settings(presets.DEFAULT, SIZES))
-    listed = dry_run.size(spec)
-    assert listed.structures == 2 * 2 * 193 * 3
-    assert 0 < listed.admitted < listed.structures
-    monkeypatch.setattr(dry_run, "LISTABLE", 100)
-    counted = dry_run.size(spec)
-    assert counted == listed
-    smallest, largest = counted.networks
-    assert smallest.embedding_size == 4 and largest.embedding_size == 300
-    assert (smallest.layer_size, largest.layer_size) == (8, 200)
+    found = dry_run.size(spec)
+    axes = [spec.space[field].values() or [] for field in SIZE_FIELDS]
+    configs = [
+        TrialConfig.from_dict(dict(zip(SIZE_FIELDS, shape, strict=True)))
+        for shape in itertools.product(*axes)
+    ]
+    judged = [spec.rule().judge(one, found.alphabet, found.training_symbols) for one in configs]
+    assert found.structures == len(configs) == 2 * 2 * 193 * 3
+    assert 0 < found.admitted == sum(one.admitted for one in judged) < found.structures
+    sizes = [one.parameters for one in judged]
+    assert [one.parameters for one in found.networks] == [min(sizes), max(sizes)]
