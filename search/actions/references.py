@@ -199,7 +199,8 @@ def free_name(store: Store, data: str) -> str:
     stem = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in data)
     stem = Path(stem).stem.strip(".-_") or "sweep"
     stem = f"{stem[:80]}-"
-    names = [run.data.tags[Tag.NAME] for run in store.sweeps_with_name(stem, LATEST)]
+    latest, _ = store.select({Tag.ROLE: "sweep"}, LATEST, begins=(Tag.NAME, stem))
+    names = [run.data.tags[Tag.NAME] for run in latest]
     numbers = [int(found[1]) for name in names if (found := NUMBER.fullmatch(name[len(stem) :]))]
     first = 1 + max(numbers, default=0)
     return next(

@@ -95,10 +95,11 @@ def earlier_best(store: Store, corpus_digest: str) -> tuple[EarlierBest, ...]:
     """
     found: dict[TrialConfig, EarlierBest] = {}
     own = {Tag.ROLE: "sweep", Tag.CORPUS_DIGEST: corpus_digest}
-    for tags in map(Tags, store.runs(own, newest=EARLIER_SWEEPS)):
+    for tags in map(Tags, store.newest_runs(own, EARLIER_SWEEPS)[0]):
         if reader.run_kind(tags) is not reader.CORPUS:
             continue
-        children = store.lowest_runs({Tag.PARENT: tags.run_id}, "best_val_loss", THEIR_TRIALS)
+        own = {Tag.PARENT: tags.run_id}
+        children, _ = store.select(own, THEIR_TRIALS, order="best_val_loss")
         trained = [one for one in children if one.data.tags.get(Tag.PHASE) in reader.TRAINED]
         if best := next(iter(ranked(reader.readable_trials(trained))), None):
             config = as_lstm_config(best.trial.config)

@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.store.faults import steady_clock
+from lstm_sweep.search.store.faults import StoreError, steady_clock
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tags import Tag
 
 #: characters of the longest tag; MLflow truncates longer ones without an error
 TAG_LENGTH = 8000
+#: runs of one answer
+RUNS_PER_PAGE = 1000
+#: orders of runs, beside those by a metric, the lowest first, which are called as that
+NEWEST, OLDEST = "newest first", "oldest first"
+
+#: a value of a metric: its name, the value, when it was measured in ms since 1970, and its step
+Point = tuple[str, float, int, int]
 
 
 now_ms = steady_clock()
@@ -28,7 +35,8 @@ class Store(ABC):
 
     A run that is returned has `info` (`run_id`, `run_name`, `status`, `start_time`, `end_time`) and
     `data` (`tags`, `params`, and the latest `metrics`), as MLflow's have; changing it changes no
-    store. Whatever fails raises a `StoreError`, but for what a method names itself.
+    store. Times are in ms since 1970, or now. Whatever fails raises a `StoreError`, but for what a
+    method names itself. To repeat a request of the same time has no effect.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -46,7 +54,6 @@ class Store(ABC):
 
     # --- writing ----------------------------------------------------------------------------------
 
-    @abstractmethod
     def create_run(
         self,
         name: str,
@@ -56,14 +63,24 @@ class Store(ABC):
     ) -> str:
         """Create a running run and return its ID.
 
-        It began at a time in ms since 1970, or now. If it is tried again with the same tag
-        `Tag.CREATION`, after an answer that was lost, no second run is made.
+        If it is tried again with the same tag `Tag.CREATION`, after an answer that was lost, no
+        second run is made.
 
         Raises:
             InputError: a tag is longer than MLflow keeps.
         """
+        for key, value in tags.items():
+            if len(value) > TAG_LENGTH:
+                raise InputError(
+                    f"{key} has {len(value):,} characters, expected at most {TAG_LENGTH:,}"
+                )
+        own = {Tag.USER: _user(), Tag.PROGRAM: "lstm-sweep", Tag.CREATION: uuid.uuid4().hex}
+        of_parent = {Tag.PARENT: parent} if parent else {}
+        return self._create(name, storable(own | of_parent | dict(tags)), at_ms or now_ms())
 
     @abstractmethod
+    def _create(self, name: str, tags: dict[str, str], at_ms: int) -> str: ...
+
     def log(
         self,
         run_id: str,
@@ -72,36 +89,56 @@ class Store(ABC):
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         step: int = 0,
-        earlier: Mapping[int, Mapping[str, float]] | None = None,
+        steps: Mapping[int, Mapping[str, float]] | None = None,
         at_ms: int | None = None,
     ) -> None:
-        """Log metrics, params and tags in one request.
-
-        `metrics` are those of `step`, `earlier` has those of other steps. They were measured at a
-        time in ms since 1970, or now. To repeat a request of the same time has no effect.
-        """
+        """Log `metrics` of a step, those of further `steps`, params and tags in one request."""
+        at_ms = at_ms or now_ms()
+        points = [
+            (key, float(value), at_ms, number)
+            for number, values in (*(steps or {}).items(), (step, metrics or {}))
+            for key, value in values.items()
+        ]
+        self._log(run_id, points, storable(params or {}), storable(tags or {}))
 
     @abstractmethod
+    def _log(
+        self, run_id: str, points: list[Point], params: dict[str, str], tags: dict[str, str]
+    ) -> None: ...
+
     def log_once(self, run_id: str, key: str, value: str) -> bool:
         """Write a param, which cannot be changed afterwards; return whether it has this value.
 
         If several processes write different values at the same time, one of them succeeds.
         """
+        try:
+            self.log(run_id, params={key: value})
+        except StoreError:
+            raise
+        except Exception:
+            run = self.run(run_id)
+            if run is None or key not in run.data.params:
+                raise
+            return bool(run.data.params[key] == value)
+        return True
 
-    @abstractmethod
     def finish(self, run_id: str, status: str, at_ms: int | None = None) -> None:
-        """Give a run its final status; it has ended at a time in ms since 1970, or now."""
+        """Give a run its final status, with the time of its end."""
+        self._set_status(run_id, status, at_ms or now_ms())
 
-    @abstractmethod
     def reopen(self, run_id: str, status: str = "RUNNING") -> None:
         """Give a run a status that is not final: it runs, or is `SCHEDULED`."""
+        self._set_status(run_id, status, None)
+
+    @abstractmethod
+    def _set_status(self, run_id: str, status: str, ended_ms: int | None) -> None: ...
 
     @abstractmethod
     def drop_tag(self, run_id: str, key: str) -> None:
         """Delete a tag if the run has it; another process may do it at the same time."""
 
     @abstractmethod
-    def log_dataset(self, run_id: str, *, name: str, digest: str, source: str) -> None:
+    def log_dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
         """Log the data of a run; `digest` is ours, over all symbols."""
 
     @abstractmethod
@@ -131,34 +168,37 @@ class Store(ABC):
         """All tags of a run."""
 
     @abstractmethod
-    def runs(
-        self, tags: Mapping[str, str] | None = None, *, newest: int | None = None
-    ) -> list[Any]:
-        """Runs with these tags, oldest first; or so many, `newest` first."""
-
-    @abstractmethod
-    def newest_runs(
-        self, tags: Mapping[str, str], most: int, token: str = ""
+    def select(
+        self,
+        tags: Mapping[str, str],
+        most: int,
+        token: str = "",
+        *,
+        order: str = NEWEST,
+        begins: tuple[str, str] | None = None,
     ) -> tuple[list[Any], str]:
-        """So many runs with these tags, newest first, and what names those after them.
+        """So many runs with these tags, and what names those after them.
 
-        `token` is what an earlier page has named them by; it is empty after the last one.
+        `begins` has the name of a tag, or "" for the ID of the run, and what that begins with.
+        `token` is what an earlier page has named these by; it is empty after the last one.
 
         Raises:
             InputError: no page has named `token`.
         """
 
-    @abstractmethod
-    def lowest_runs(self, tags: Mapping[str, str], metric: str, most: int) -> list[Any]:
-        """So many runs with these tags, those first in which a metric is lowest."""
+    def runs(self, tags: Mapping[str, str] | None = None) -> list[Any]:
+        """All runs with these tags, oldest first."""
+        found, token = self.select(tags or {}, RUNS_PER_PAGE, order=OLDEST)
+        while token:
+            more, token = self.select(tags or {}, RUNS_PER_PAGE, token, order=OLDEST)
+            found += more
+        return found
 
-    @abstractmethod
-    def trials_with_id(self, prefix: str, most: int) -> list[Any]:
-        """So many runs of trials whose IDs begin so, newest first."""
-
-    @abstractmethod
-    def sweeps_with_name(self, prefix: str, most: int) -> list[Any]:
-        """So many runs of sweeps whose names begin so, newest first."""
+    def newest_runs(
+        self, tags: Mapping[str, str], most: int, token: str = ""
+    ) -> tuple[list[Any], str]:
+        """So many runs with these tags, newest first, and what names those after them."""
+        return self.select(tags, most, token)
 
     def history(self, run_id: str, key: str) -> dict[int, float]:
         """Values of a metric by step."""
@@ -181,6 +221,13 @@ class Store(ABC):
         return ""
 
 
+def has_beginning(run: Any, begins: tuple[str, str] | None) -> bool:
+    """Whether what `select` is given of a run begins so."""
+    key, prefix = begins or ("", "")
+    found: str = run.data.tags.get(key, "") if key else run.info.run_id
+    return found.startswith(prefix)
+
+
 def storable(values: Mapping[str, Any]) -> dict[str, str]:
     """Values as texts that every database holds: PostgreSQL has none with a null character."""
     return {key: str(value).replace("\0", "\\0") for key, value in values.items()}
@@ -198,19 +245,9 @@ def quoted(value: str) -> str:
     return f"{mark}{value}{mark}"
 
 
-def tags_of_new(tags: Mapping[str, str], parent: str | None) -> dict[str, str]:
-    """The tags with which a run is created; each creation has one that no other has.
-
-    Raises:
-        InputError: a tag is longer than MLflow keeps.
-    """
-    for key, value in tags.items():
-        if len(value) > TAG_LENGTH:
-            raise InputError(
-                f"{key} has {len(value):,} characters, expected at most {TAG_LENGTH:,}"
-            )
-    own = {Tag.USER: _user(), Tag.PROGRAM: "lstm-sweep", Tag.CREATION: uuid.uuid4().hex}
-    return {**own, **({Tag.PARENT: parent} if parent else {}), **tags}
+def no_page(token: str) -> InputError:
+    """The error for the name of a page that no answer has named."""
+    return InputError(f"page is {shown(token)}: expected what an answer has named as its next page")
 
 
 def _user() -> str:

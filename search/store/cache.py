@@ -126,12 +126,8 @@ class SharedStore(MlflowStore):
         self._latest: dict[str, int] = {}
 
     @override
-    def runs(
-        self, tags: Mapping[str, str] | None = None, *, newest: int | None = None
-    ) -> list[Any]:
+    def runs(self, tags: Mapping[str, str] | None = None) -> list[Any]:
         given, read = dict(tags or {}), super().runs
-        if newest is not None:
-            return read(given, newest=newest)
         if parent := given.get(Tag.PARENT):
             trials = self.cache.get(("trials", parent), lambda: self._trials(parent))
             return [run for run in trials if given.items() <= run.data.tags.items()]

@@ -427,14 +427,14 @@ class Journal:
             while len(held) > MOST_HELD:
                 some = sorted(held)[:MOST_HELD]
                 earlier = {number: held.pop(number) for number in some}
-                self._store.log(run_id, earlier=earlier, at_ms=at_ms)
+                self._store.log(run_id, steps=earlier, at_ms=at_ms)
                 self._forget(attempt, some)
             if held or tags or params:
                 *before, last = sorted(held) or [step]
                 earlier = {number: held[number] for number in before}
                 self._store.log(
                     run_id, metrics=held.get(last), params=params, tags=tags, step=last,
-                    earlier=earlier, at_ms=at_ms,
+                    steps=earlier, at_ms=at_ms,
                 )  # fmt: skip
         except StoreError:  # else they are what the store refuses
             if params:

@@ -6,18 +6,25 @@ import contextlib
 import copy
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import override
 
-from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.store.base import Store, now_ms, quoted, storable, tags_of_new
+from lstm_sweep.models.errors import shown
+from lstm_sweep.search.store.base import (
+    NEWEST,
+    OLDEST,
+    Point,
+    Store,
+    has_beginning,
+    no_page,
+    quoted,
+)
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tags import Tag
 
 
 @dataclass
@@ -43,24 +50,14 @@ class RunData:
 
 @dataclass
 class Run:
-    """A run as `MemoryStore` returns it."""
+    """A run as it is returned, and what is kept of it besides."""
 
     info: RunInfo
     data: RunData
-
-
-@dataclass
-class _Kept(Run):
-    """A run with all that is kept of it."""
-
     #: steps, times and values of each metric, in the order in which they were logged
     timelines: dict[str, list[tuple[int, int, float]]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
-    datasets: list[dict[str, str]] = field(default_factory=list)
-
-    def shown(self) -> Run:
-        """What is returned of it."""
-        return Run(copy.copy(self.info), copy.deepcopy(self.data))
+    datasets: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 class MemoryStore(Store):
@@ -70,7 +67,7 @@ class MemoryStore(Store):
         """`name` is what messages call it."""
         super().__init__(Settings("memory", None, name, "in memory"))
         #: in the order of their creation
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, Run] = {}
         self._lock = threading.RLock()
 
     def copy(self) -> MemoryStore:
@@ -86,7 +83,7 @@ class MemoryStore(Store):
         with self._lock:
             yield
 
-    def _of(self, run_id: str) -> _Kept:
+    def _of(self, run_id: str) -> Run:
         if run_id not in self._kept:
             raise StoreError(f"store {self.settings}: it has no run {shown(run_id)}")
         return self._kept[run_id]
@@ -98,65 +95,37 @@ class MemoryStore(Store):
     # --- writing ----------------------------------------------------------------------------------
 
     @override
-    def create_run(
-        self,
-        name: str,
-        tags: Mapping[str, str],
-        parent: str | None = None,
-        at_ms: int | None = None,
-    ) -> str:
-        written = storable(tags_of_new(tags, parent))
+    def _create(self, name: str, tags: dict[str, str], at_ms: int) -> str:
         run_id = uuid.uuid4().hex
         with self.writing():
-            info = RunInfo(run_id, name, now_ms() if at_ms is None else at_ms)
-            self._kept[run_id] = _Kept(info, RunData(written))
+            self._kept[run_id] = Run(RunInfo(run_id, name, at_ms), RunData(tags))
         return run_id
 
     @override
-    def log(
-        self,
-        run_id: str,
-        *,
-        metrics: Mapping[str, float] | None = None,
-        params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, str] | None = None,
-        step: int = 0,
-        earlier: Mapping[int, Mapping[str, float]] | None = None,
-        at_ms: int | None = None,
+    def _log(
+        self, run_id: str, points: list[Point], params: dict[str, str], tags: dict[str, str]
     ) -> None:
         with self.writing():
-            run, fixed = self._of(run_id), storable(params or {})
-            for key, value in fixed.items():
+            run = self._of(run_id)
+            for key, value in params.items():
                 if (known := run.data.params.get(key, value)) != value:
                     raise ValueError(
                         f"run {run_id}: param {key} is {shown(known)}, which cannot change, "
                         f"found {shown(value)}"
                     )
-            run.data.params |= fixed
-            run.data.tags |= storable(tags or {})
-            at_ms = now_ms() if at_ms is None else at_ms
-            for at, values in (*(earlier or {}).items(), (step, metrics or {})):
-                for key, number in values.items():
-                    points = run.timelines.setdefault(key, [])
-                    points.append((at, at_ms, float(number)))
-                    run.data.metrics[key] = max(points[::-1], key=lambda point: point[0])[2]
+            run.data.params |= params
+            run.data.tags |= tags
+            for key, number, at_ms, step in points:
+                timeline = run.timelines.setdefault(key, [])
+                if (step, at_ms, number) not in timeline[-1:]:
+                    timeline.append((step, at_ms, number))
+                run.data.metrics[key] = max(timeline[::-1], key=lambda point: point[0])[2]
 
     @override
-    def log_once(self, run_id: str, key: str, value: str) -> bool:
-        with contextlib.suppress(ValueError):
-            self.log(run_id, params={key: value})
-        return self._of(run_id).data.params.get(key) == value
-
-    @override
-    def finish(self, run_id: str, status: str, at_ms: int | None = None) -> None:
+    def _set_status(self, run_id: str, status: str, ended_ms: int | None) -> None:
         with self.writing():
             info = self._of(run_id).info
-            info.status, info.end_time = status, now_ms() if at_ms is None else at_ms
-
-    @override
-    def reopen(self, run_id: str, status: str = "RUNNING") -> None:
-        with self.writing():
-            self._of(run_id).info.status = status
+            info.status, info.end_time = status, ended_ms or info.end_time
 
     @override
     def drop_tag(self, run_id: str, key: str) -> None:
@@ -165,11 +134,10 @@ class MemoryStore(Store):
                 self._of(run_id).data.tags.pop(key, None)
 
     @override
-    def log_dataset(self, run_id: str, *, name: str, digest: str, source: str) -> None:
-        given = {"name": name, "digest": digest, "source": source}
+    def log_dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
         with self.writing():
-            if given not in (datasets := self._of(run_id).datasets):
-                datasets.append(given)
+            if (data := (name, digest, source)) not in (datasets := self._of(run_id).datasets):
+                datasets.append(data)
 
     @override
     def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
@@ -186,14 +154,13 @@ class MemoryStore(Store):
 
     # --- reading ----------------------------------------------------------------------------------
 
-    def _those(self, is_meant: Callable[[_Kept], bool]) -> list[Run]:
-        """Runs, oldest first."""
-        with self._lock:
-            return [run.shown() for run in self._kept.values() if is_meant(run)]
-
     @override
     def run(self, run_id: str) -> Any:
-        return next(iter(self._those(lambda run: run.info.run_id == run_id)), None)
+        with self._lock:
+            return self._returned(self._kept[run_id]) if run_id in self._kept else None
+
+    def _returned(self, run: Run) -> Run:
+        return Run(copy.copy(run.info), copy.deepcopy(run.data))
 
     @override
     def tags(self, run_id: str) -> dict[str, str]:
@@ -201,45 +168,32 @@ class MemoryStore(Store):
             return dict(self._of(run_id).data.tags)
 
     @override
-    def runs(
-        self, tags: Mapping[str, str] | None = None, *, newest: int | None = None
-    ) -> list[Any]:
-        wanted = tags or {}
-        for value in wanted.values():
-            quoted(value)
-        found = self._those(lambda run: wanted.items() <= run.data.tags.items())
-        return found[::-1][:newest] if newest else found
-
-    @override
-    def newest_runs(
-        self, tags: Mapping[str, str], most: int, token: str = ""
+    def select(
+        self,
+        tags: Mapping[str, str],
+        most: int,
+        token: str = "",
+        *,
+        order: str = NEWEST,
+        begins: tuple[str, str] | None = None,
     ) -> tuple[list[Any], str]:
+        for value in tags.values():
+            quoted(value)
         if token and not token.isdecimal():
-            why = "expected what an answer has named as its next page"
-            raise InputError(f"page is {shown(token)}: {why}")
-        found, first = self.runs(tags)[::-1], int(token or 0)
+            raise no_page(token)
+        with self._lock:
+            found = [
+                self._returned(run)
+                for run in self._kept.values()
+                if tags.items() <= run.data.tags.items() and has_beginning(run, begins)
+            ]
+        if order == NEWEST:
+            found.reverse()
+        elif order != OLDEST:
+            found.sort(key=lambda run: run.data.metrics.get(order, float("inf")))
+        first = int(token or 0)
         after = first + most
         return found[first:after], str(after) if after < len(found) else ""
-
-    @override
-    def lowest_runs(self, tags: Mapping[str, str], metric: str, most: int) -> list[Any]:
-        lowest_first = sorted(
-            self.runs(tags), key=lambda run: run.data.metrics.get(metric, float("inf"))
-        )
-        return lowest_first[:most]
-
-    @override
-    def trials_with_id(self, prefix: str, most: int) -> list[Any]:
-        found = self._those(
-            lambda run: run.info.run_id.startswith(prefix) and Tag.TRIAL in run.data.tags
-        )
-        return found[::-1][:most]
-
-    @override
-    def sweeps_with_name(self, prefix: str, most: int) -> list[Any]:
-        found = self.runs({Tag.ROLE: "sweep"})
-        named = [run for run in found if run.data.tags.get(Tag.NAME, "").startswith(prefix)]
-        return named[::-1][:most]
 
     @override
     def timeline(self, run_id: str, key: str) -> tuple[tuple[int, int, float], ...]:
@@ -252,20 +206,17 @@ class MemoryStore(Store):
         with self._lock:
             return [name for name in self._of(run_id).files if name.startswith(inside)]
 
-    def content(self, run_id: str, name: str) -> bytes:
-        """What is in an artifact of a run."""
-        return self._of(run_id).files[name]
-
     @override
     def bytes_of(self, run_id: str, name: str | None = None) -> int:
-        return sum(len(self.content(run_id, one)) for one in self.files(run_id, name))
+        files = self._of(run_id).files
+        return sum(len(files[one]) for one in self.files(run_id, name))
 
     @override
     def fetch(self, run_id: str, name: str, to: Path) -> Path:
         for one in self.files(run_id):
             if one == name or one.startswith(f"{name}/"):
                 (to / one).parent.mkdir(parents=True, exist_ok=True)
-                (to / one).write_bytes(self.content(run_id, one))
+                (to / one).write_bytes(self._of(run_id).files[one])
         if not (to / name).exists():
             raise StoreError(f"store {self.settings}: run {run_id} has no file {shown(name)}")
         return to / name

@@ -566,8 +566,10 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
         raise NoSuchRunError(f"trial '{reference}': no such trial; {has}")
     if len(reference) == 32 and (run := store.run(reference)) and Tag.TRIAL in run.data.tags:
         return read_trial(run)
-    long_enough = SHORTEST_PREFIX <= len(reference) < 32
-    matching = store.trials_with_id(reference, MATCHING) if long_enough else []
+    matching = list[Any]()
+    if SHORTEST_PREFIX <= len(reference) < 32:
+        found_runs, _ = store.select({}, MATCHING, begins=("", reference))
+        matching = [run for run in found_runs if Tag.TRIAL in run.data.tags]
     if len(matching) == 1:
         return read_trial(matching[0])
     if matching:

@@ -9,25 +9,25 @@ trial waits or ends, are logged in the call of that.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import re
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from typing_extensions import override
 
-from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.files import locked
 from lstm_sweep.search.store import faults
+from lstm_sweep.search.store.base import NEWEST, OLDEST, Point, has_beginning, no_page, quoted
 from lstm_sweep.search.store.base import Store as Store
-from lstm_sweep.search.store.base import now_ms as now_ms
-from lstm_sweep.search.store.base import quoted, storable, tags_of_new
 from lstm_sweep.search.store.experiment import (
     Experiment,
     applied,
@@ -73,17 +73,10 @@ def is_shared(path: Path) -> bool:
     return kind_of(path) not in OWN
 
 
-def read_back(value: float) -> float:
-    """A metric as it was logged: databases store infinity as the largest float."""
-    infinite = abs(value) >= sys.float_info.max
-    return math.copysign(math.inf, value) if infinite else value
-
-
 Answer = TypeVar("Answer")
 
-RUNS_PER_PAGE = 1000
-#: orders of runs
-NEWEST_FIRST, OLDEST_FIRST = (f"attributes.start_time {how}" for how in ("DESC", "ASC"))
+#: MLflow's names of orders
+ORDERS = {NEWEST: "attributes.start_time DESC", OLDEST: "attributes.start_time ASC"}
 
 
 class MlflowStore(Store):
@@ -103,20 +96,22 @@ class MlflowStore(Store):
         self._places: dict[str, str] = {}
         #: creations of runs of which nobody knows whether they have succeeded
         self._unsure = set[str]()
+        file, uri = settings.database_file, settings.mlflow_uri
+        if "PGCONNECT_TIMEOUT" not in os.environ:
+            uri = with_timeout(uri, settings.request_timeout_s)
         try:
-            uri = settings.mlflow_uri
-            if "PGCONNECT_TIMEOUT" not in os.environ:
-                uri = with_timeout(uri, settings.request_timeout_s)
-            with self._alone(), applied(settings):
-                self._choose_journal()
+            # MLflow fails if two processes create the tables of an SQLite file
+            with locked(file.parent) if file else nullcontext(), applied(settings):
+                if file:
+                    _choose_journal(file)
                 self.client = mlflow.MlflowClient(uri, uri)
-                if settings.database_file is not None:
+                if file:
                     read_any_text(self.client)
                 self.experiment = Experiment(self.client, settings)
-        except _InUseError as error:
+        except InputError as error:
             raise InputError(f"store {settings}: {error}") from None
         except Exception as error:
-            why = refused(error) or _unwritable(settings.database_file)
+            why = refused(error) or _unwritable(file)
             why = why or f"{reason(error)}; expected a store that answers"
             raise InputError(f"store {settings}: {why}") from None
 
@@ -128,30 +123,6 @@ class MlflowStore(Store):
         """
         with applied(self.settings):
             return reported(call, str(self.settings))
-
-    def _alone(self) -> AbstractContextManager[None]:
-        """A lock on the creation of tables in SQLite: MLflow fails if two processes create them."""
-        file = self.settings.database_file
-        return nullcontext() if file is None else locked(file.parent)
-
-    def _choose_journal(self) -> None:
-        """Let readers of a new SQLite file work while it is written; the file keeps this setting.
-
-        That takes a write-ahead log, which all processes share in memory (SQLite's wal.html), so a
-        file that several hosts may use has a rollback journal. It keeps that on any host: the one
-        that has the disk does not see that it shares it.
-
-        Raises:
-            _InUseError: the file has a write-ahead log and is in use.
-        """
-        file = self.settings.database_file
-        if file is None:
-            return
-        with contextlib.closing(sqlite3.connect(file)) as connection:
-            if is_shared(file):
-                _use_rollback_journal(connection, kind_of(file))
-            elif not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                connection.execute("PRAGMA journal_mode=WAL")
 
     @override
     def prepare(self) -> None:
@@ -165,77 +136,42 @@ class MlflowStore(Store):
             why = refused(error) or f"{reason(error)}; expected a store that can be written"
             raise InputError(f"store {self.settings}: {why}") from None
 
-    def _check_files(self) -> None:
-        self.ask(self.experiment.check_reach)
+    # --- writing ----------------------------------------------------------------------------------
 
     @override
-    def create_run(
-        self,
-        name: str,
-        tags: Mapping[str, str],
-        parent: str | None = None,
-        at_ms: int | None = None,
-    ) -> str:
-        written = storable(tags_of_new(tags, parent))
-        creation = written[Tag.CREATION]
+    def _create(self, name: str, tags: dict[str, str], at_ms: int) -> str:
+        creation = tags[Tag.CREATION]
         if self.experiment.id is None:
             self.prepare()
-        self._check_files()
+        self.ask(self.experiment.check_reach)
         if creation in self._unsure and (made := self.runs({Tag.CREATION: creation})):
             return str(made[0].info.run_id)
         self._unsure.add(creation)
         run = self.ask(
             lambda: self.client.create_run(
-                self.experiment.id, start_time=at_ms or now_ms(), tags=written, run_name=name
+                self.experiment.id, start_time=at_ms, tags=tags, run_name=name
             )
         )
         self._unsure.discard(creation)
         return str(run.info.run_id)
 
     @override
-    def log(
-        self,
-        run_id: str,
-        *,
-        metrics: Mapping[str, float] | None = None,
-        params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, str] | None = None,
-        step: int = 0,
-        earlier: Mapping[int, Mapping[str, float]] | None = None,
-        at_ms: int | None = None,
+    def _log(
+        self, run_id: str, points: list[Point], params: dict[str, str], tags: dict[str, str]
     ) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        at_ms = at_ms or now_ms()
-        by_step = [*(earlier or {}).items(), (step, metrics or {})]
-        values = [
-            Metric(name, value, at_ms, at) for at, of in by_step for name, value in of.items()
-        ]
-        fixed = [Param(key, value) for key, value in storable(params or {}).items()]
-        words = [RunTag(key, value) for key, value in storable(tags or {}).items()]
+        values = [Metric(*point) for point in points]
+        fixed = [Param(key, value) for key, value in params.items()]
+        words = [RunTag(key, value) for key, value in tags.items()]
         self.ask(lambda: self.client.log_batch(run_id, values, fixed, words))
 
     @override
-    def log_once(self, run_id: str, key: str, value: str) -> bool:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self.log(run_id, params={key: value})
-        except MlflowException:
-            kept = self.ask(lambda: self.client.get_run(run_id)).data.params
-            if key not in kept:
-                raise
-            return bool(kept[key] == value)
-        return True
-
-    @override
-    def finish(self, run_id: str, status: str, at_ms: int | None = None) -> None:
-        at_ms = at_ms or now_ms()
-        self.ask(lambda: self.client.set_terminated(run_id, status=status, end_time=at_ms))
-
-    @override
-    def reopen(self, run_id: str, status: str = "RUNNING") -> None:
-        self.ask(lambda: self.client.update_run(run_id, status=status))
+    def _set_status(self, run_id: str, status: str, ended_ms: int | None) -> None:
+        change = partial(self.client.update_run, run_id, status=status)
+        if ended_ms:
+            change = partial(self.client.set_terminated, run_id, status=status, end_time=ended_ms)
+        self.ask(change)
 
     @override
     def drop_tag(self, run_id: str, key: str) -> None:
@@ -250,13 +186,7 @@ class MlflowStore(Store):
                 raise
 
     @override
-    def tags(self, run_id: str) -> dict[str, str]:
-        return dict(self.ask(lambda: self.client.get_run(run_id)).data.tags)
-
-    @override
-    def log_dataset(self, run_id: str, *, name: str, digest: str, source: str) -> None:
-        import json
-
+    def log_dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         dataset = Dataset(name, digest, "local", json.dumps({"uri": source}))
@@ -266,7 +196,6 @@ class MlflowStore(Store):
 
     @override
     def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
-        self._check_files()
         self.ask(lambda: self._files_of(run_id).log_artifact(str(file), folder))
 
     @override
@@ -278,8 +207,6 @@ class MlflowStore(Store):
 
     @override
     def drop_folder(self, run_id: str, name: str) -> None:
-        self._check_files()
-
         def drop() -> None:
             repository = self._files_of(run_id)
             if repository.list_artifacts(name):
@@ -287,14 +214,74 @@ class MlflowStore(Store):
 
         self.ask(drop)
 
+    # --- reading ----------------------------------------------------------------------------------
+
+    @override
+    def run(self, run_id: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self.ask(lambda: self.client.get_run(run_id))
+        except MlflowException:  # no run has this ID
+            return None
+        is_own = run.info.experiment_id == self.experiment.id
+        return run if is_own and run.info.lifecycle_stage == "active" else None
+
+    @override
+    def tags(self, run_id: str) -> dict[str, str]:
+        return dict(self.ask(lambda: self.client.get_run(run_id)).data.tags)
+
+    @override
+    def select(
+        self,
+        tags: Mapping[str, str],
+        most: int,
+        token: str = "",
+        *,
+        order: str = NEWEST,
+        begins: tuple[str, str] | None = None,
+    ) -> tuple[list[Any], str]:
+        from mlflow.exceptions import MlflowException
+
+        conditions = [f"tags.`{key}` = {quoted(value)}" for key, value in tags.items()]
+        if begins:
+            field = f"tags.`{begins[0]}`" if begins[0] else "attributes.run_id"
+            conditions.append(f"{field} LIKE {quoted(f'{begins[1]}%')}")
+
+        def search() -> Any:
+            if (own := self.experiment.id) is None:
+                return None
+            return self.client.search_runs(
+                [own],
+                " and ".join(conditions),
+                max_results=most,
+                order_by=[ORDERS.get(order, f"metrics.`{order}` ASC")],
+                page_token=token or None,
+            )
+
+        try:
+            found = self.ask(search)
+        except MlflowException as error:
+            if not token:
+                raise
+            raise no_page(token) from error
+        if found is None:
+            return [], ""
+        runs, after = [run for run in found if has_beginning(run, begins)], found.token or ""
+        # the store of a database names it by bytes
+        return runs, after.decode("ascii") if isinstance(after, bytes) else str(after)
+
+    @override
+    def timeline(self, run_id: str, key: str) -> tuple[tuple[int, int, float], ...]:
+        found = self.ask(lambda: self.client.get_metric_history(run_id, key))
+        return tuple((one.step, one.timestamp, _read_back(one.value)) for one in found)
+
     @override
     def bytes_of(self, run_id: str, name: str | None = None) -> int:
-        self._check_files()
         return self.ask(lambda: size_of(self._files_of(run_id), name))
 
     @override
     def fetch(self, run_id: str, name: str, to: Path) -> Path:
-        self._check_files()
         return Path(self.ask(lambda: self._files_of(run_id).download_artifacts(name, str(to))))
 
     def _files_of(self, run_id: str) -> Any:
@@ -320,90 +307,17 @@ class MlflowStore(Store):
         return self.client._tracking_client.store
 
     @override
-    def runs(
-        self, tags: Mapping[str, str] | None = None, *, newest: int | None = None
-    ) -> list[Any]:
-        conditions = _conditions(tags or {})
-        return self.ask(lambda: self._search(" and ".join(conditions), newest))
-
-    @override
-    def newest_runs(
-        self, tags: Mapping[str, str], most: int, token: str = ""
-    ) -> tuple[list[Any], str]:
-        from mlflow.exceptions import MlflowException
-
-        conditions = " and ".join(_conditions(tags))
-        try:
-            found = self.ask(lambda: self._page(conditions, most, token, NEWEST_FIRST))
-        except MlflowException as error:
-            if not token:
-                raise
-            why = "expected what an answer has named as its next page"
-            raise InputError(f"page is {shown(token)}: {why}") from error
-        after = found.token or "" if found else ""
-        # the store of a database names it by bytes
-        return list(found), after.decode("ascii") if isinstance(after, bytes) else str(after)
-
-    @override
-    def trials_with_id(self, prefix: str, most: int) -> list[Any]:
-        conditions = [f"attributes.run_id LIKE {quoted(f'{prefix}%')}", _has(Tag.TRIAL)]
-        found = self.ask(lambda: self._search(" and ".join(conditions), most))
-        return [run for run in found if run.info.run_id.startswith(prefix)]
-
-    @override
-    def sweeps_with_name(self, prefix: str, most: int) -> list[Any]:
-        names = f"tags.`{Tag.NAME}` LIKE {quoted(f'{prefix}%')}"
-        conditions = " and ".join([*_conditions({Tag.ROLE: "sweep"}), names])
-        found = self.ask(lambda: self._search(conditions, most))
-        return [run for run in found if run.data.tags[Tag.NAME].startswith(prefix)]
-
-    @override
-    def lowest_runs(self, tags: Mapping[str, str], metric: str, most: int) -> list[Any]:
-        order, conditions = f"metrics.`{metric}` ASC", " and ".join(_conditions(tags))
-        return list(self.ask(lambda: self._page(conditions, most, "", order)))
-
-    def _search(self, filter: str, newest: int | None = None) -> list[Any]:
-        found, token = list[Any](), ""
-        order = NEWEST_FIRST if newest else OLDEST_FIRST
-        while page := self._page(filter, newest or RUNS_PER_PAGE, token, order):
-            found.extend(page)
-            if newest or not (token := page.token):
-                break
-        return found
-
-    def _page(self, filter: str, most: int, token: str, order: str) -> Any:
-        if self.experiment.id is None:
-            return []
-        return self.client.search_runs(
-            [self.experiment.id],
-            filter,
-            max_results=most,
-            order_by=[order],
-            page_token=token or None,
-        )
-
-    @override
-    def run(self, run_id: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            run = self.ask(lambda: self.client.get_run(run_id))
-        except MlflowException:  # no run has this ID
-            return None
-        is_own = run.info.experiment_id == self.experiment.id
-        return run if is_own and run.info.lifecycle_stage == "active" else None
-
-    @override
-    def timeline(self, run_id: str, key: str) -> tuple[tuple[int, int, float], ...]:
-        found = self.ask(lambda: self.client.get_metric_history(run_id, key))
-        return tuple((one.step, one.timestamp, read_back(one.value)) for one in found)
-
-    @override
     def page(self, run_id: str = "") -> str:
         if self.experiment.id is None:
             return "/#/experiments"
         path = f"/#/experiments/{self.experiment.id}/runs{run_id and f'/{run_id}'}"
         return f"{path}?workflowType=machine_learning{'' if run_id else self.experiment.view}"
+
+
+def _read_back(value: float) -> float:
+    """A metric as it was logged: databases store infinity as the largest float."""
+    infinite = abs(value) >= sys.float_info.max
+    return math.copysign(math.inf, value) if infinite else value
 
 
 def size_of(repository: Any, name: str | None = None) -> int:
@@ -412,6 +326,34 @@ def size_of(repository: Any, name: str | None = None) -> int:
     for one in repository.list_artifacts(name):
         found += size_of(repository, one.path) if one.is_dir else one.file_size or 0
     return found
+
+
+def _choose_journal(file: Path) -> None:
+    """Let readers of a new SQLite file work while it is written; the file keeps this setting.
+
+    That takes a write-ahead log, which all processes share in memory (SQLite's wal.html), so a file
+    that several hosts may use has a rollback journal. It keeps that on any host: the one that has
+    the disk does not see that it shares it.
+
+    Raises:
+        InputError: the file has a write-ahead log and is in use.
+    """
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        kind = kind_of(file)
+        if kind in OWN:
+            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                connection.execute("PRAGMA journal_mode=WAL")
+            return
+        try:
+            connection.execute("PRAGMA journal_mode=DELETE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            raise InputError(
+                "it has a write-ahead log, which processes of one host alone can share, on a file "
+                f"system of type {kind or 'unknown'}, and is in use; expected whatever uses it to "
+                "end once, so that it gets a rollback journal"
+            ) from None
 
 
 def _unwritable(file: Path | None) -> str:
@@ -423,33 +365,3 @@ def _unwritable(file: Path | None) -> str:
     if file.exists() and not os.access(file, os.W_OK):
         return f"{file} cannot be written; expected a file that can"
     return ""
-
-
-class _InUseError(Exception):
-    """A database that others have open cannot be given another journal."""
-
-
-def _use_rollback_journal(connection: sqlite3.Connection, kind: str) -> None:
-    """Give a database a rollback journal if it has a write-ahead log.
-
-    Raises:
-        _InUseError: it has one, and others have it open.
-    """
-    try:
-        connection.execute("PRAGMA journal_mode=DELETE")
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):
-            raise
-        raise _InUseError(
-            "it has a write-ahead log, which processes of one host alone can share, on a file "
-            f"system of type {kind or 'unknown'}, and is in use; expected whatever uses it to end "
-            "once, so that it gets a rollback journal"
-        ) from None
-
-
-def _conditions(tags: Mapping[str, str]) -> list[str]:
-    return [f"tags.`{key}` = {quoted(value)}" for key, value in tags.items()]
-
-
-def _has(tag: str) -> str:
-    return f"tags.`{tag}` LIKE '%'"

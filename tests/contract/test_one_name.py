@@ -14,7 +14,7 @@ from lstm_sweep.search.driver.lease import OWNS_NAME
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.sweep import NameTakenError
-from lstm_sweep.search.store import reader, tracking
+from lstm_sweep.search.store import base, reader
 from lstm_sweep.search.store.tracking import Store
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
@@ -77,8 +77,8 @@ def test_a_driver_whose_request_comes_late_gives_way_though_its_clock_is_before(
     other = threading.Thread(target=begin)
     other.start()
     assert slow.begun.wait(120)  # it has noted when it began
-    now = tracking.now_ms
-    monkeypatch.setattr(tracking, "now_ms", lambda: now() + skew_ms)
+    now = base.now_ms
+    monkeypatch.setattr(base, "now_ms", lambda: now() + skew_ms)
 
     def meet(message: Any) -> None:
         claimed.set()

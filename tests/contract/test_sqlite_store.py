@@ -13,7 +13,8 @@ from mlflow.store.tracking import sqlalchemy_store
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store import tracking
-from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, MlflowStore
+from lstm_sweep.search.store.base import RUNS_PER_PAGE
+from lstm_sweep.search.store.tracking import MlflowStore
 from tests.sweeps import store_in
 
 NFS = "36 35 98:0 / {} rw,noatime master:1 - nfs4 server:/home rw\n"

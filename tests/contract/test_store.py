@@ -89,11 +89,10 @@ def test_runs_are_found_by_tags_ids_names_and_metrics(store: Store) -> None:
     assert set(ids(store.runs(sweep))) == {first, second}
     assert ids(store.runs({Tag.PARENT: first})) == [trial]
     assert ids(store.runs({Tag.OWNER: "o'brien"})) == [other]
-    assert len(store.runs(sweep, newest=1)) == 1
-    assert ids(store.lowest_runs(sweep, "best_val_loss", 1)) == [second]
-    assert ids(store.trials_with_id(trial[:8], 5)) == [trial]
-    assert store.trials_with_id(first[:8], 5) == []
-    assert set(ids(store.sweeps_with_name("mi", 5))) == {first, second}
+    lowest, _ = store.select(sweep, 1, order="best_val_loss")
+    by_id, _ = store.select({}, 5, begins=("", trial[:8]))
+    by_name, _ = store.select({Tag.ROLE: "sweep"}, 5, begins=(Tag.NAME, "mi"))
+    assert (ids(lowest), ids(by_id), set(ids(by_name))) == ([second], [trial], {first, second})
     page, token = store.newest_runs({Tag.ROLE: "sweep"}, 2)
     rest, end = store.newest_runs({Tag.ROLE: "sweep"}, 2, token)
     assert (len(page), len(rest), end) == (2, 1, "")
@@ -127,7 +126,7 @@ def test_a_param_is_written_once_and_a_status_and_tags_change(store: Store) -> N
 
 def test_the_latest_value_of_a_metric_is_that_of_the_last_step(store: Store) -> None:
     run_id = store.create_run("r", {})
-    store.log(run_id, metrics={"loss": 1.0}, step=3, earlier={1: {"loss": 3.0}, 2: {"loss": 2.0}})
+    store.log(run_id, metrics={"loss": 1.0}, step=3, steps={1: {"loss": 3.0}, 2: {"loss": 2.0}})
     store.log(run_id, metrics={"loss": 9.0}, step=1)
     run = store.run(run_id)
     assert run.data.metrics == {"loss": 1.0}
