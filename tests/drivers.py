@@ -10,11 +10,8 @@ import pytest
 
 from lstm_sweep.search.service.supervisor import Supervisor
 
-#: locks its file as a driver does, with its process in it, and waits to be ended
+#: waits to be ended, as long as it lives with the lock that it inherits
 IDLE = """#!/bin/sh
-exec 9<>"$5"
-flock 9
-printf '%s 0 0' "$$" >&9
 exec sleep 600
 """
 
@@ -29,6 +26,6 @@ def let_drivers_idle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def child_of(supervisor: Supervisor, run_id: str) -> subprocess.Popen[bytes]:
     """The process that a supervisor has started for a sweep or rerun."""
-    child = supervisor.jobs[run_id].child
+    child = supervisor.processes[run_id].child
     assert child
     return child

@@ -57,7 +57,7 @@ class ImmediateService(Service):
             store=load(folder, {}), folder=folder, state=folder / "service"
         )
         self.reads = self.settings.store
-        self._reruns = Reruns(self.settings.state / "reruns")
+        self._reruns = Reruns(self.settings.state / "reruns", lambda one: False)
         #: program that trains a trial again; None: reruns wait
         self.program: Sequence[str] | None = None
         self.figures = Figures()
@@ -118,7 +118,7 @@ class ImmediateService(Service):
 
     def rerun_status(self, rerun_id: str) -> Rerun:
         """A rerun."""
-        return self._reruns.get(rerun_id, lambda one: False)
+        return self._reruns.get(rerun_id)
 
     def pause(self, name: str) -> SweepStatusReport:
         """Note that it was called."""

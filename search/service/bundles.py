@@ -29,7 +29,6 @@ from lstm_sweep.search.service.uploads import check_free
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
 
@@ -51,12 +50,16 @@ class Bundle:
     name: str
     #: what `export --json` prints, but for the folder, and `lines` that it prints for people
     result: Mapping[str, Any]
-    #: SHA-256 of the file, 32 bytes
-    digest: bytes
+    #: of the file, hexadecimal
+    sha256: str
 
 
 class Bundles:
-    """Zipped bundles in a folder, the newest ones."""
+    """Zipped bundles in a folder, the newest ones.
+
+    `find` and `make` raise `InputError` if there is no such trial, it has no weights, or cannot be
+    checked or registered, and `StoreError` if the store fails.
+    """
 
     def __init__(self, folder: Path, store: Settings, limits: Limits) -> None:
         self._folder, self._store, self._limits = folder, store, limits
@@ -73,9 +76,7 @@ class Bundles:
         """The bundle of a trial, or of the best one of a sweep, that was made before.
 
         Raises:
-            InputError: there is no such trial.
             ProblemError: 404, it was not made, or is kept no longer.
-            StoreError: the store has failed.
         """
         record = self._record(reference)
         found = self._read(record, self._file_of(record, format, unchecked=unchecked))
@@ -95,9 +96,7 @@ class Bundles:
         With `register` its network becomes a version of the registered model of this name.
 
         Raises:
-            InputError: there is none, it has no weights, it cannot be checked or registered.
             ProblemError: the disk has no room for it.
-            StoreError: the store has failed, or refuses a version.
         """
         record = self._record(reference)
         file = self._file_of(record, format, unchecked=unchecked)
@@ -107,9 +106,7 @@ class Bundles:
             found = self._read(record, file)
         if not found:
             raise ProblemError(409, f"{shown(reference)}: its bundle was deleted just now")
-        if not version:
-            return found
-        return replace(found, result={**found.result, "model_version": version.to_dict()})
+        return replace(found, result={**found.result, "model_version": version})
 
     @contextlib.asynccontextmanager
     async def turn(self, user: str, has_left: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
@@ -137,44 +134,39 @@ class Bundles:
         return exporting.choose(existing_store(f"'{reference}'", self._store), reference)
 
     def _file_of(self, record: TrialRecord, format: str, *, unchecked: bool) -> Path:
-        key = f"{record.run_id}-{format}{'-unchecked' if unchecked else ''}"
-        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.zip"
+        return self._folder / f"{record.run_id}-{format}{'-unchecked' if unchecked else ''}.zip"
 
     def _read(self, record: TrialRecord, file: Path) -> Bundle | None:
         """What is there of a bundle; it is used, so that it is kept longer than others."""
         try:
             os.utime(file)
             about = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-            digest = bytes.fromhex(about.pop("sha256"))
+            digest = bytes.fromhex(about.pop("sha256")).hex()
         except (OSError, ValueError, KeyError):
             return None
         return Bundle(file, f"{record.trial.sweep}-{record.trial.number}.zip", about, digest)
 
     def _make(
         self, record: TrialRecord, file: Path, format: str, unchecked: bool, register: str | None
-    ) -> Version | None:
-        """Write the file of a bundle, and what is known of it beside it."""
+    ) -> dict[str, Any] | None:
+        """Write the file of a bundle, and what is known of it beside it; the version it became."""
         self._drop_old()
-        self._check_room(record, format)
+        self._check_room(record)
         scratch = Path(tempfile.mkdtemp(prefix=".bundle-", dir=self._folder))
+        to, packed = scratch / f"{record.trial.sweep}-{record.trial.number}", scratch / "bundle.zip"
         try:
-            to = scratch / f"{record.trial.sweep}-{record.trial.number}"
             exported = Local(self._store).export(
-                record.run_id,
-                str(to),
-                format=format,
-                unchecked=unchecked,
-                register=register,
+                record.run_id, str(to), format=format, unchecked=unchecked, register=register
             )
-            result = exported.document() | {"model_version": None}
-            _zip(to, scratch / "bundle.zip")
-            with (scratch / "bundle.zip").open("rb") as zipped:
-                result["sha256"] = hashlib.file_digest(zipped, "sha256").hexdigest()
+            _zip(to, packed)
+            with packed.open("rb") as zipped:
+                digest = hashlib.file_digest(zipped, "sha256").hexdigest()
                 os.fsync(zipped.fileno())
-            replace_text(scratch / "about", json_text(result), lasting=True)
+            about = json_text(exported.document() | {"model_version": None, "sha256": digest})
+            replace_text(scratch / "about", about, lasting=True)
             (scratch / "about").replace(file.with_suffix(".json"))
-            (scratch / "bundle.zip").replace(file)
-            return exported.version
+            packed.replace(file)
+            return exported.version.to_dict() if exported.version else None
         except (InputError, StoreError) as error:
             if register is None or str(to) not in str(error):
                 raise
@@ -183,25 +175,21 @@ class Bundles:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _check_room(self, record: TrialRecord, format: str) -> None:
-        """Refuse a bundle for which the disk has no room.
-
-        Raises:
-            ProblemError: so it is.
-        """
-        size = MlflowStore(self._store).bytes_of(record.run_id, WEIGHTS)
-        if size * COPIES > self._limits.bundles_bytes:
+    def _check_room(self, record: TrialRecord) -> None:
+        """Refuse a bundle for which the disk has no room."""
+        taken = MlflowStore(self._store).bytes_of(record.run_id, WEIGHTS) * COPIES
+        if taken > self._limits.bundles_bytes:
             raise ProblemError(
                 413,
-                f"trial {record.trial.id}: its weights have {size:,} bytes, and a bundle takes "
-                f"{COPIES} times as many: expected at most {self._limits.bundles_bytes:,}",
+                f"trial {record.trial.id}: its weights have {taken // COPIES:,} bytes, and a "
+                f"bundle takes {COPIES} times as many: expected at most "
+                f"{self._limits.bundles_bytes:,}",
             )
-        check_free(self._folder, size * COPIES, self._limits)
+        check_free(self._folder, taken, self._limits)
 
     def _drop_old(self) -> None:
-        newest = sorted(self._folder.glob("*.zip"), key=lambda one: -one.stat().st_mtime)
         used = 0
-        for file in newest:
+        for file in sorted(self._folder.glob("*.zip"), key=lambda one: -one.stat().st_mtime):
             used += file.stat().st_size
             if used > self._limits.bundles_bytes:
                 with contextlib.suppress(OSError):

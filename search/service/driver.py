@@ -1,15 +1,13 @@
-"""A process that a service starts: `python -m ... ID FILE [ENGINE]`, or `... ID FILE -- COMMAND`.
+"""The driver of a sweep that a service starts: `python -m ... RUN FILE [ENGINE]`.
 
-It locks FILE as long as it lives, so that there is one process for each ID, and whoever started it
-can be another process by now. It is the driver of the sweep whose run is ID, on ENGINE in place of
-that of the sweep; what it says goes to standard output, which is a log. With COMMAND it becomes
-that command of the program.
+The service has locked FILE, and the process keeps that lock as long as it lives: so there is one
+driver for each sweep, and whoever started it can be another process by now. It drives the sweep on
+ENGINE in place of that of the sweep; what it says goes to standard output, which is a log.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sys
 import time
@@ -28,27 +26,24 @@ from lstm_sweep.search.values.progress import TrialProgress
 
 #: exit codes: done, interrupted or not possible, and anything else
 DONE, FAILED = 0, 1
-PROGRAM = "lstm_sweep.search.cli"
 
 
 class Log(Silent):
     """Writes lines with the time, and notes how far the sweep is in the file that is locked."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor, self._noted = descriptor, (0, 0)
+    def __init__(self, file: Path) -> None:
+        self._descriptor, self._noted = os.open(file, os.O_WRONLY | os.O_CLOEXEC), (0, 0)
 
     @override
     def update(self, state: SweepState) -> None:
-        """Note the number of trials that have ended, and of rounds of the others."""
         reached = len(state.finished), sum(len(one.rounds) for one in state.under_way)
         if reached > self._noted:
             self._noted = reached
             with contextlib.suppress(OSError):
-                write_note(self._descriptor, reached)
+                write_note(self._descriptor, os.getpid(), reached)
 
     @override
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
-        """Print the outcome of a trial."""
         ended = progress.ended
         self.said(f"{progress.trial.id} {ended.outcome if ended else ''}")
 
@@ -58,16 +53,9 @@ class Log(Silent):
         print(f"{now} {without_secrets(text)}", flush=True)
 
 
-def main(run_id: str, file: Path, on: str | None = None, *command: str) -> int:
-    """Drive a sweep to its end, or become a command if `on` is `--`; return the exit code."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not _locked(descriptor):
-        return DONE  # another one drives it
-    write_note(descriptor)
-    if on == "--":
-        os.set_inheritable(descriptor, True)  # so that the command has the lock
-        os.execv(sys.executable, [sys.executable, "-P", "-m", PROGRAM, *command])
-    shield, log = Shield(stop_within_s()), Log(descriptor)
+def main(run_id: str, file: Path, on: str | None = None) -> int:
+    """Drive a sweep to its end; return the exit code."""
+    shield, log = Shield(stop_within_s()), Log(file)
     try:
         with shield.up():
             _drive(run_id, log, shield, on, file.with_name(KEY))
@@ -77,18 +65,6 @@ def main(run_id: str, file: Path, on: str | None = None, *command: str) -> int:
         log.said(str(error))
         return FAILED
     return DONE
-
-
-def _locked(descriptor: int) -> bool:
-    """Lock a file; a service that looks whether it is locked locks it too, for a moment."""
-    for _ in range(20):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.05)
-        else:
-            return True
-    return False
 
 
 def _drive(run_id: str, log: Log, shield: Shield, on: str | None, key: Path) -> None:
@@ -107,11 +83,11 @@ def _drive(run_id: str, log: Log, shield: Shield, on: str | None, key: Path) -> 
     if not waiting:
         log.said(f"run {run_id} is not queued any more")
         return
-    [one] = waiting
+    [job] = waiting
     try:
-        changes = {**one.changes} | ({"on": on} if on else {})
+        changes = {**job.changes} | ({"on": on} if on else {})
         result = lifecycle.go_on(store, run, changes, observer=log, interrupts=shield)
-        log.said(f"sweep '{one.name}': {result.state}; {result.why}")
+        log.said(f"sweep '{job.name}': {result.state}; {result.why}")
     except SweepRunsError as error:
         log.said(str(error))
     except InputError as error:
@@ -122,4 +98,4 @@ def _drive(run_id: str, log: Log, shield: Shield, on: str | None, key: Path) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:4]))

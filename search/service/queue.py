@@ -46,6 +46,7 @@ from lstm_sweep.search.driver.lease import (
 )
 from lstm_sweep.search.driver.resume import close, expected_left, how_to_go_on, spent
 from lstm_sweep.search.driver.tasks import task_kind, task_kind_of_run
+from lstm_sweep.search.service.scheduler import QueuedJob
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError, StoreError
 from lstm_sweep.search.store.journal import spec_tags
@@ -66,32 +67,6 @@ NOT_SIGNED = (
 )
 #: states of sweeps that have not ended
 WAITS = ("queued", "running", SweepStatus.PAUSED, SweepStatus.INTERRUPTED)
-
-
-@dataclass(frozen=True, kw_only=True)
-class QueuedRun:
-    """A sweep that a service is to drive, as its run says it."""
-
-    name: str
-    run_id: str
-    owner: str
-    priority: int
-    #: when it was queued first, seconds since 1970
-    submitted: float
-    #: `queued`, `running`, or how it has ended
-    state: str
-    #: process that drives it by its lease; None if there certainly is none
-    driver: lease.Holder | None
-    changes: Mapping[str, Any]
-    #: trials that it may run at once, by its spec; None: as many as there are slots
-    workers: int | None
-    #: trials that are left, and seconds to its end as its driver expects it, or else by its pace;
-    #: None if that is unknown
-    trials_left: int
-    seconds_left: float | None
-    #: SWEEP/NUMBER of the trial that is trained again, if this is a rerun, whose ID is `run_id`
-    rerun: str | None = None
-
 
 log = logging.getLogger("lstm_sweep.service")
 
@@ -121,12 +96,13 @@ def submit(
     tags |= own | {Tag.SUBMITTED_DIGEST: spec.digest(), Tag.SUBMITTED: f"{time.time():.3f}"}
     tags |= {Tag.ROLE: "sweep", Tag.STATE: "queued", Tag.QUEUED: QUEUED}
     tags |= {Tag.PRIORITY: str(priority), Tag.SEED: str(spec.seed)}
+    data = str(spec.template.path) if spec.template else spec.data
     while True:
-        name = spec.name or references.free_name(store, _about(spec))
+        name = spec.name or references.free_name(store, data.rstrip("/").rpartition("/")[2])
         references.check_free(store, name)
         named = tags | {Tag.NAME: name} | spec_tags(spec, name)
         run_id = store.create_run(name, named)
-        _sign(store, run_id, named)
+        store.log(run_id, tags=_signatures(store, run_id, named))
         try:
             _claim(store, name, run_id)
         except SweepExistsError:
@@ -140,16 +116,12 @@ def submit(
 def _submitted_before(
     store: Store, own: Mapping[str, str], spec: SweepSpec
 ) -> tuple[str, str] | None:
-    """The name and run of what the same owner has submitted with the same token.
-
-    Raises:
-        SweepExistsError: it was another spec.
-    """
+    """The name and run of what the same owner has submitted with the same token."""
     for run in store.runs(own):
         run_id = run.info.run_id
         if not _is_signed(store, run):  # its submission was cut off before, or it is a fake
-            store.log(run_id, tags=WITHDRAWN | {Tag.QUEUED: LEFT})
-            store.finish(run_id, "KILLED")
+            store.log(run_id, tags=WITHDRAWN)
+            _withdraw(store, run_id)
             continue
         if run.data.tags.get(Tag.SUBMITTED_DIGEST) != spec.digest():
             raise SweepExistsError(
@@ -157,21 +129,15 @@ def _submitted_before(
                 f"another spec: expected a token for each sweep"
             )
         with contextlib.suppress(SweepExistsError):
-            return _enter(store, run_id), run_id
+            _enter(store, run)
+            return run.data.tags[Tag.NAME], run_id
     return None
 
 
-def _about(spec: SweepSpec) -> str:
-    """The name of the data of a spec, or of its template."""
-    path = str(spec.template.path) if spec.template else spec.data
-    return path.rstrip("/").rpartition("/")[2]
-
-
-def _sign(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
-    """Sign a run with these tags as one that this service has queued."""
-    if signer := store.signer:
-        signed = signer.of_spec(run_id, tags) | signer.of_place(run_id, tags)
-        store.log(run_id, tags=signed)
+def _signatures(store: Store, run_id: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """What makes a run with these tags one that this service has queued."""
+    signer = store.signer
+    return signer.of_spec(run_id, tags) | signer.of_place(run_id, tags) if signer else {}
 
 
 def _is_signed(store: Store, run: Any) -> bool:
@@ -182,12 +148,8 @@ def _is_signed(store: Store, run: Any) -> bool:
 
 def is_queued(store: Store, run: Any) -> bool:
     """Whether a service is to drive a run, which it has queued itself."""
-    return (
-        run is not None
-        and run.data.tags.get(Tag.ROLE) == "sweep"
-        and run.data.tags.get(Tag.QUEUED) == QUEUED
-        and _is_signed(store, run)
-    )
+    wanted = {Tag.ROLE: "sweep", Tag.QUEUED: QUEUED}.items()
+    return run is not None and wanted <= run.data.tags.items() and _is_signed(store, run)
 
 
 def owner_of(store: Store, run: Any) -> str | None:
@@ -196,21 +158,19 @@ def owner_of(store: Store, run: Any) -> str | None:
     return (run.data.tags.get(Tag.OWNER) or None) if is_ours else None
 
 
-def _enter(store: Store, run_id: str) -> str:
-    """Let a sweep wait whose run exists; return its name. A second call does nothing.
+def _enter(store: Store, run: Any) -> None:
+    """Let a sweep wait whose run exists; a second call does nothing.
 
     Raises:
         SweepExistsError: another sweep has its name.
     """
-    run = store.run(run_id)
-    name: str = run.data.tags[Tag.NAME]
+    run = store.run(run.info.run_id)
     if run.data.params.get(OWNS_NAME) != "yes":
-        _claim(store, name, run_id)
+        _claim(store, run.data.tags[Tag.NAME], run.info.run_id)
     # a driver that begins has the lease before it changes the status, and then the state
     waits = run.data.tags.get(Tag.STATE) == "queued" and lease.is_left(run.data.tags)
     if waits and run.info.status == "RUNNING":
-        store.reopen(run_id, "SCHEDULED")
-    return name
+        store.reopen(run.info.run_id, "SCHEDULED")
 
 
 def _claim(store: Store, name: str, run_id: str) -> None:
@@ -220,11 +180,15 @@ def _claim(store: Store, name: str, run_id: str) -> None:
         SweepExistsError: another sweep has its name.
     """
     if not reserve_name(store, name, run_id):
-        store.log(run_id, tags={Tag.QUEUED: LEFT})
-        store.finish(run_id, "KILLED")
+        _withdraw(store, run_id)
         raise SweepExistsError(
             f"sweep '{name}' was begun by another at the same time: expected another name"
         )
+
+
+def _withdraw(store: Store, run_id: str) -> None:
+    leave(store, run_id)
+    store.finish(run_id, "KILLED")
 
 
 def check_priority(priority: object) -> None:
@@ -239,18 +203,17 @@ def queued_runs(store: Store) -> list[Any]:
     found = list[Any]()
     # other runs have no such tag; by one tag they are found faster than by two
     for run in store.runs({Tag.QUEUED: QUEUED}):
-        if is_queued(store, run):
-            found.append(run)
-        else:
+        if not is_queued(store, run):
             _note_left_out(str(run.info.run_id), NOT_SIGNED)
-    for run in found:
+            continue
+        found.append(run)
         if run.data.tags.get(Tag.STATE) == "queued" and run.info.status == "RUNNING":
             with contextlib.suppress(InputError):  # whoever queued it was killed meanwhile
-                _enter(store, run.info.run_id)
+                _enter(store, run)
     return found
 
 
-def read(runs: Iterable[Any]) -> list[QueuedRun]:
+def read(runs: Iterable[Any]) -> list[QueuedJob]:
     """Sweeps by their runs as they are now, oldest first; what cannot be read is left out.
 
     Others may write to the store: whatever a run holds, it stops no other one.
@@ -271,12 +234,11 @@ def _note_left_out(run_id: str, why: str) -> None:
     log.warning("run %s is left out of the queue: %s", run_id, escaped(cut(why)))
 
 
-def _read(run: Any) -> QueuedRun:
+def _read(run: Any) -> QueuedJob:
     tags = Tags(run)
     spec, done = reader.written_spec(run), count(run.data.metrics, "trials_done")
-    left = max(1, (_whole(tags, spec, "trials") or UNLIMITED) - done)
     driven = lease.holder(run.data.tags)
-    return QueuedRun(
+    return QueuedJob(
         name=reader.name_of(tags),
         run_id=tags.run_id,
         owner=tags.get(Tag.OWNER, ""),
@@ -286,17 +248,13 @@ def _read(run: Any) -> QueuedRun:
         driver=None if driven is None or driven.is_gone else driven,
         changes=waiting_changes(tags),
         workers=_whole(tags, spec, "workers"),
-        trials_left=left,
-        seconds_left=expected_left(run, spec, done),
+        trials_left=max(1, (_whole(tags, spec, "trials") or UNLIMITED) - done),
+        left_s=expected_left(run, spec, done),
     )
 
 
 def _whole(tags: Tags, spec: Mapping[str, Any], field: str) -> int | None:
-    """A whole number from 1 of a spec in a store; None if it is left open.
-
-    Raises:
-        BadRunError: it is none.
-    """
+    """A whole number from 1 of a spec in a store; None if it is left open."""
     found = spec.get(field)
     if found is None or (type(found) is int and 1 <= found <= LARGEST):
         return found
@@ -323,9 +281,8 @@ def prioritise(store: Store, run: Any, priority: int) -> None:
     """Give a sweep another priority.
 
     Raises:
-        InputError: this is no priority, or somebody else has changed the place of the sweep.
+        InputError: somebody else has changed the place of the sweep.
     """
-    check_priority(priority)
     new, run_id = {Tag.PRIORITY: str(priority)}, run.info.run_id
     if signer := store.signer:
         if not signer.knows_place(run):
@@ -360,28 +317,16 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
         )
     new = {Tag.QUEUED: QUEUED, Tag.CHANGES: json.dumps(changes) if changes else ""}
     if Tag.SUBMITTED not in tags or not is_ours:
-        check_readable(was)
+        if was.template is None and was.data not in SAMPLES:
+            file_groups(existing(was.data))  # refused if they are gone, or lie elsewhere
         new |= {Tag.OWNER: owner, Tag.SUBMITTED: f"{time.time():.3f}", Tag.PRIORITY: "0"}
         if Tag.SUBMITTED not in tags:
             new |= {Tag.STARTED: f"{(run.info.start_time or 0) / 1000:.3f}"}
     if state != "running":
         new[Tag.STATE] = "queued"
-    if signer := store.signer:
-        signed = {**tags} | new
-        new |= signer.of_spec(tags.run_id, signed) | signer.of_place(tags.run_id, signed)
-    store.log(run.info.run_id, tags=new)
+    store.log(tags.run_id, tags=new | _signatures(store, tags.run_id, {**tags} | new))
     if state != "running":
-        store.reopen(run.info.run_id, "SCHEDULED")
-
-
-def check_readable(spec: SweepSpec) -> None:
-    """Check that the data of a sweep may be read here.
-
-    Raises:
-        InputError: they are gone, or lie elsewhere than the data of a service may.
-    """
-    if spec.template is None and spec.data not in SAMPLES:
-        file_groups(existing(spec.data))
+        store.reopen(tags.run_id, "SCHEDULED")
 
 
 def is_changed(run: Any, name: str, changes: Mapping[str, Any]) -> bool:
@@ -400,9 +345,6 @@ def give_up(store: Store, run_id: str, why: str) -> None:
     """Close a sweep that cannot be driven, as failed, and take it out of the queue.
 
     Whatever its run holds: one that cannot be closed is only taken out.
-
-    Raises:
-        StoreError: the store fails.
     """
     try:
         close(store, store.run(run_id), lambda error: None, Stop(StopReason.FAILED, why))
@@ -443,36 +385,36 @@ class ExperimentTags(MlflowStore):
 
     @override
     def log(self, run_id: str, *, tags: Mapping[str, str] | None = None, **more: Any) -> None:
-        for name, value in (tags or {}).items():
-            self._set(name, value)
-
-    def _set(self, name: str, value: str) -> None:
-        self.ask(lambda: self.client.set_experiment_tag(self.experiment.id, name, value))
+        for tag in (tags or {}).items():
+            self.ask(functools.partial(self.client.set_experiment_tag, self.experiment.id, *tag))
 
 
 class QueueLease:
     """The lease of this service on the queue of a store."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
-        """Take it, and lock the folder of the service.
+        """Take it, and lock the folder of the service, which is made if it is missing.
 
         Raises:
             InputError: another service keeps the queue.
         """
         store = ExperimentTags(settings)
         store.prepare()
-        before = lease.holder(store.tags(""))
-        self._descriptor = _lock(folder)
-        if self._descriptor is None:
-            raise _refused(before, settings)
+        keeper = lease.holder(store.tags(""))
+        self._folder = _locked(folder)
         self._is_file = settings.database_file is not None
-        if not self._is_file and before and not before.is_here:
-            log.warning("waiting up to %.0f s, since %s has kept the queue", STALE_S, before)
-        if driver := lease.find_driver(store, "", watch_s=0.0 if self._is_file else STALE_S):
-            os.close(self._descriptor)
-            raise _refused(driver, settings)
-        self._lease, self._over = Lease(store, ""), threading.Event()
-        self._lease.take()
+        if self._folder is not None:
+            if not self._is_file and keeper and not keeper.is_here:
+                log.warning("waiting up to %.0f s, since %s has kept the queue", STALE_S, keeper)
+            watch_s = 0.0 if self._is_file else STALE_S
+            keeper = lease.find_driver(store, "", watch_s=watch_s)
+            if not keeper:
+                self._lease, self._over = Lease(store, ""), threading.Event()
+                self._lease.take()
+                return
+            os.close(self._folder)
+        who = f"another service, {keeper}," if keeper else "another service"
+        raise InputError(f"{who} keeps the queue of {settings}: expected one at a time")
 
     def keep(self, on_lost: Callable[[str], None]) -> None:
         """Renew it from a thread; `on_lost` is called once another service has taken it."""
@@ -491,27 +433,20 @@ class QueueLease:
 
     def release(self) -> None:
         """Let another service keep the queue."""
-        if self._over.is_set() or self._descriptor is None:
-            return
-        self._over.set()
-        self._lease.give_back("")
-        os.close(self._descriptor)
+        if not self._over.is_set() and self._folder is not None:
+            self._over.set()
+            self._lease.give_back("")
+            os.close(self._folder)
 
 
-def _refused(driver: lease.Holder | None, settings: Settings) -> InputError:
-    who = f"another service, {driver}," if driver else "another service"
-    return InputError(f"{who} keeps the queue of {settings}: expected one at a time")
-
-
-def _lock(folder: Path) -> int | None:
+def _locked(folder: Path) -> int | None:
     """A descriptor that locks the folder of a service; None if another one has locked it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except OSError:  # a file system without locks
-        pass
+    with contextlib.suppress(OSError):  # a file system without locks
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
     return descriptor

@@ -14,17 +14,16 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from lstm_sweep.models.config import check_field
-from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
+from lstm_sweep.models.errors import shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.logs import last_line
-from lstm_sweep.search.service.queue import QueuedRun
+from lstm_sweep.search.service.scheduler import QueuedJob
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.values.documents import Document
 from lstm_sweep.search.values.spec import ENGINES
@@ -32,10 +31,6 @@ from lstm_sweep.search.values.spec import ENGINES
 ID = "[0-9a-f]{16}"
 #: seconds for which the files of a rerun are kept
 KEPT_S = 30 * 24 * 3600.0
-#: seconds after its start within which a process locks its file
-STARTS_S = 30.0
-#: states of reruns that have not ended
-OPEN = ("queued", "running")
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Wanted:
     trial: str
     run_id: str
     #: other values of fields of its config
-    changes: object
+    changes: Mapping[str, Any] = field(default_factory=dict)
     #: path of its template, if that is named
     template: str | None = None
     on: str = next(iter(ENGINES))
@@ -69,56 +64,50 @@ class Rerun(Document):
 
 
 class Reruns:
-    """The reruns of a service, in a folder."""
+    """The reruns of a service, in a folder; `runs` says which have a process."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, runs: Callable[[str], bool]) -> None:
+        self._folder, self._runs = folder, runs
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._drop_old()
 
-    def submit(self, wanted: Wanted, owner: str) -> QueuedRun:
-        """Queue a rerun of a trial; one call at a time.
-
-        Raises:
-            InputError: a field is none of a config, or has another kind of value.
-        """
-        options = {"template": wanted.template, "on": wanted.on}
-        command = ["rerun", wanted.run_id, "--json"]
-        command += [f"--set={name}={value}" for name, value in checked(wanted.changes).items()]
-        command += [f"--{name}={value}" for name, value in options.items() if value]
+    def submit(self, wanted: Wanted, owner: str) -> QueuedJob:
+        """Queue a rerun of a trial; one call at a time."""
+        given = [f"set={name}={value}" for name, value in wanted.changes.items()]
+        given += [f"template={wanted.template}"] if wanted.template else []
+        command = ["rerun", wanted.run_id, "--json", *(f"--{one}" for one in given)]
         about: dict[str, Any] = {"trial": wanted.trial, "run_id": wanted.run_id, "owner": owner}
-        about |= {"submitted": time.time(), "command": command}
+        about |= {"submitted": time.time(), "command": [*command, f"--on={wanted.on}"]}
         self._drop_old()
         new = f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)[:5]}"
         scratch = self._folder / f".{new}"
         scratch.mkdir(mode=0o700)
         replace_text(scratch / "asked.json", json_text(about), lasting=True)
         scratch.rename(self._folder / new)
-        return self._queued(new, "queued")
+        return self._job(new, "queued")
 
-    def queue(self, runs: Callable[[str], bool]) -> list[QueuedRun]:
-        """Those that wait or run, oldest first; `runs` says which have a process."""
+    def queue(self) -> list[QueuedJob]:
+        """Those that wait or run, oldest first."""
         found = []
-        for one in sorted(place.name for place in self._folder.iterdir()):
-            if re.fullmatch(ID, one) and not (self._folder / one / "code").exists():
+        for rerun_id in sorted(place.name for place in self._folder.iterdir()):
+            if self.has(rerun_id) and not (self._folder / rerun_id / "code").exists():
                 with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # a broken one
-                    state = self.get(one, runs).state
-                    if state in OPEN:
-                        found.append(self._queued(one, state))
+                    state = self.get(rerun_id).state
+                    if state in ("queued", "running"):
+                        found.append(self._job(rerun_id, state))
                     else:  # it has ended while no service was there
-                        self.note_end(one, None)
+                        self.note_end(rerun_id, None)
         return found
 
-    def _queued(self, rerun_id: str, state: str) -> QueuedRun:
+    def _job(self, rerun_id: str, state: str) -> QueuedJob:
         asked = self._asked(rerun_id)
-        return QueuedRun(
-            name=asked["trial"], run_id=rerun_id, owner=asked["owner"], priority=0,
-            submitted=asked["submitted"], state=state, driver=None, changes={}, workers=1,
-            trials_left=1, seconds_left=None, rerun=asked["trial"],
+        return QueuedJob(
+            name=asked["trial"], run_id=rerun_id, owner=asked["owner"],
+            submitted=asked["submitted"], state=state, is_rerun=True,
         )  # fmt: skip
 
-    def get(self, rerun_id: str, runs: Callable[[str], bool]) -> Rerun:
-        """A rerun; `runs` says whether one has a process.
+    def get(self, rerun_id: str) -> Rerun:
+        """A rerun.
 
         Raises:
             NoSuchRunError: there is none with this ID.
@@ -129,20 +118,18 @@ class Reruns:
         rerun = Rerun(rerun_id, asked["trial"], asked["run_id"], "queued")
         if not (place / "out").exists():
             return rerun
-        is_noted = (place / "code").exists()
-        if not is_noted and runs(rerun_id):
+        text = ""
+        if (place / "code").exists():
+            text = (place / "code").read_text(encoding="utf-8")
+        elif self._runs(rerun_id):
             return replace(rerun, state="running")
+        rerun = replace(rerun, exit_code=int(text) if text else None)
         result = _document(place / "out")  # which is whole now
-        quiet_s = time.time() - (place / "err").stat().st_mtime
-        if not is_noted and result is None and quiet_s < STARTS_S:
-            return replace(rerun, state="running")  # a service that was killed has just started it
-        text = (place / "code").read_text(encoding="utf-8") if is_noted else ""
-        code = int(text) if text else None
         if result is not None:
-            return replace(rerun, state="done", result=result, exit_code=code)
+            return replace(rerun, state="done", result=result)
         last = last_line(place / "err") or "its process was ended"
         why = without_secrets(last.removeprefix("lstm-sweep: "))
-        return replace(rerun, state="failed", why=why, exit_code=code)
+        return replace(rerun, state="failed", why=why)
 
     def has(self, rerun_id: str) -> bool:
         """Whether there is one with this ID."""
@@ -163,9 +150,7 @@ class Reruns:
         (self._folder / rerun_id / "code").write_text("" if code is None else str(code))
 
     def _asked(self, rerun_id: str) -> dict[str, Any]:
-        """What was asked for."""
-        text = (self._folder / rerun_id / "asked.json").read_text(encoding="utf-8")
-        return dict(json.loads(text))
+        return dict(json.loads((self._folder / rerun_id / "asked.json").read_text("utf-8")))
 
     def _drop_old(self) -> None:
         """Delete reruns of long ago, and those whose submission was cut off."""
@@ -174,22 +159,6 @@ class Reruns:
             with contextlib.suppress(OSError):
                 if cut_off or time.time() - left.stat().st_mtime > KEPT_S:
                     shutil.rmtree(left)
-
-
-def checked(changes: object) -> Mapping[str, Any]:
-    """Fields of a config and their new values, as a request gives them.
-
-    Raises:
-        InputError: a field is none, or has another kind of value.
-    """
-    if not isinstance(changes, Mapping):
-        raise InputError(f"changes is {shown(changes)}: expected fields of a config and values")
-    for name, value in changes.items():
-        check_field(name)
-        is_value = isinstance(value, int | float | str) and str(value).isprintable()
-        if not is_value or len(str(value)) > LONGEST_VALUE:
-            raise InputError(f"changes: {name} is {shown(value)}: expected a number or a word")
-    return changes
 
 
 def _document(file: Path) -> Mapping[str, Any] | None:

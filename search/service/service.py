@@ -21,8 +21,9 @@ from lstm_sweep.search.driver import lease
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.logs import Seldom
-from lstm_sweep.search.service.queue import QueuedRun, QueuedSweep, QueueLease
-from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
+from lstm_sweep.search.service.queue import QueuedSweep, QueueLease
+from lstm_sweep.search.service.reruns import Rerun, Wanted
+from lstm_sweep.search.service.scheduler import QueuedJob
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.service.supervisor import KEY, UNDER_WAY, Supervisor
 from lstm_sweep.search.store import reader
@@ -86,18 +87,9 @@ class Service:
         #: `settings.store`, read once for all who ask; what is changed here is seen at once
         self.reads: Settings = SharedSettings.of(self._shared)
         self._lock = threading.RLock()
-        self._reruns = Reruns(settings.state / "reruns")
-        self._supervisor = Supervisor(
-            settings,
-            self._reruns,
-            clock,
-            lease_of=lambda run_id: lease.holder(self._store.tags(run_id)),
-            give_up=lambda run_id, why: queue.give_up(self._store, run_id, why),
-        )
+        self._supervisor = Supervisor(settings, self._store, clock)
         self._ends, self._looked, self._fault = threading.Event(), clock(), ""
         self._logs = Seldom()
-        #: one for each sweep that is being taken out of the queue, or put back
-        self._changed: dict[str, threading.Lock] = {}
         #: what ends the program once another service has taken the queue over
         self.on_lost: Callable[[], None] = lambda: None
         #: set if a look at the queue is wanted at once
@@ -121,37 +113,37 @@ class Service:
             self._shared.forget()
             with contextlib.suppress(StoreError):  # else the next look finds it
                 run = self._store.run(run_id)
-                for one in queue.read([run] if queue.is_queued(self._store, run) else []):
-                    self._enter(one)
+                for job in queue.read([run] if queue.is_queued(self._store, run) else []):
+                    self._enter(job)
             return name
 
     def rerun(self, wanted: Wanted, *, owner: str) -> Rerun:
         """Queue a rerun of a trial."""
         with self._alone():
             self._check_room(owner)
-            one = self._reruns.submit(wanted, owner)
-            self._enter(one)
-        return self.rerun_status(one.run_id)
+            job = self._supervisor.reruns.submit(wanted, owner)
+            self._enter(job)
+        return self.rerun_status(job.run_id)
 
     def _check_room(self, owner: str) -> None:
         """Refuse what a user has too much of in the queue."""
         most = self.settings.most_queued_per_user
-        own = [one for one in self._supervisor.queue() if one.owner == owner]
+        own = [job for job in self._supervisor.queue() if job.owner == owner]
         if len(own) >= most:
-            what = "sweeps and reruns" if any(one.rerun for one in own) else "sweeps"
+            what = "sweeps and reruns" if any(job.is_rerun for job in own) else "sweeps"
             raise QueueFullError(
                 f"user {owner} has {len(own)} {what} queued, expected at most {most}"
             )
 
-    def _enter(self, one: QueuedRun) -> None:
+    def _enter(self, job: QueuedJob) -> None:
         """Take up what was queued just now; it need not wait for a look if a slot is free."""
-        self._supervisor.enter(one)
+        self._supervisor.enter(job)
         if self._supervisor.has_free_slots:
             self._wanted.set()
 
     def rerun_status(self, rerun_id: str) -> Rerun:
         """A rerun, why it waits, and what it has found."""
-        found = self._reruns.get(rerun_id, self._supervisor.runs)
+        found = self._supervisor.reruns.get(rerun_id)
         if found.state != "queued":
             return found
         return replace(found, why=self._supervisor.why(rerun_id, "queued"))
@@ -160,8 +152,8 @@ class Service:
         """Some sweeps of the store, as `Local.sweeps`, with states as of `status`."""
         found, queued = Local(self.reads).sweeps(limit=limit, page=page), self._supervisor
         rows = [
-            replace(row, state=queued.state(one, row.state))
-            if (one := queued.queued(row.run_id))
+            replace(row, state=queued.state(job, row.state))
+            if (job := queued.queued(row.run_id))
             else row
             for row in found
         ]
@@ -169,18 +161,18 @@ class Service:
 
     def queue(self) -> tuple[QueuedSweep, ...]:
         """Those that wait or run, in the order in which slots are given."""
-        return tuple(self._supervisor.shown(one) for one in self._supervisor.queue())
+        return tuple(map(self._supervisor.shown, self._supervisor.queue()))
 
     def status(self, name: str) -> SweepStatusReport:
         """The state of a sweep, as `Local.status`; `why` also says for what it waits."""
         report = Local(self.reads).status(name)
-        one = self._supervisor.queued(report.run_id)
-        if one is None and report.state == "queued":
+        job = self._supervisor.queued(report.run_id)
+        if job is None and report.state == "queued":
             return replace(report, why=queue.NOT_SIGNED)
-        if one is None or report.state not in GOES_ON:
+        if job is None or report.state not in GOES_ON:
             return report
-        state = self._supervisor.state(one, report.state)
-        why = self._supervisor.why(one.run_id, state) or report.why
+        state = self._supervisor.state(job, report.state)
+        why = self._supervisor.why(job.run_id, state) or report.why
         return replace(report, state=state, why=why)
 
     def pause(self, name: str) -> SweepStatusReport:
@@ -203,37 +195,22 @@ class Service:
         goes on, and is refused if that would change it. A sweep that was launched without a service
         belongs to `owner` from then on.
         """
-        changes = changes or {}
-        with self._one_change_of(name):
-            before = reader.existing_sweep(self._store, name)
-            run_id = before.info.run_id
-            driver = lease.find_driver(self._store, run_id)  # this may take a while
-            with self._supervisor.holding(run_id):
-                if changes and not driver and reader.state_of(Tags(before)) in UNDER_WAY:
+        before = reader.existing_sweep(self._store, name)
+        run_id, changes = before.info.run_id, changes or {}
+        driver = lease.find_driver(self._store, run_id)  # this may take a while
+        with self._changing():  # and begin its driver
+            run = reader.existing_sweep(self._store, name)
+            now = lease.holder(run.data.tags)
+            if now != lease.holder(before.data.tags):
+                driver = None if lease.is_left(run.data.tags) else now
+            if driver and queue.is_changed(run, name, changes):
+                refuse_driven(name, driver)
+            if not driver:
+                self._supervisor.expect_end(run_id)
+                if changes and reader.state_of(Tags(run)) in UNDER_WAY:
                     self._supervisor.end([run_id])  # one that starts would begin without them
-                with self._alone():
-                    self._requeue(name, changes, before, driver, owner)
-            self._look_again()  # and begin its driver
+                queue.requeue(self._store, name, changes, owner)
         return self.status(name)
-
-    def _requeue(
-        self,
-        name: str,
-        changes: Mapping[str, Any],
-        before: Any,
-        driver: lease.Holder | None,
-        owner: str,
-    ) -> None:
-        """Queue a sweep again that had a driver, or had none, when its run was as `before`."""
-        run = reader.existing_sweep(self._store, name)
-        left, now = lease.is_left(run.data.tags), lease.holder(run.data.tags)
-        if now != lease.holder(before.data.tags):
-            driver = None if left else now
-        if driver and queue.is_changed(run, name, changes):
-            refuse_driven(name, driver)
-        if not driver:
-            self._supervisor.expect_end(run.info.run_id)
-            queue.requeue(self._store, name, changes, owner)
 
     def prioritise(self, name: str, priority: int) -> QueuedSweep:
         """Give a sweep that waits or runs another priority."""
@@ -242,27 +219,23 @@ class Service:
         if self._supervisor.queued(run.info.run_id):
             with self._changing():
                 queue.prioritise(self._store, run, priority)
-        if one := self._supervisor.queued(run.info.run_id):
-            return self._supervisor.shown(one)
+        if job := self._supervisor.queued(run.info.run_id):
+            return self._supervisor.shown(job)
         raise InputError(f"sweep '{name}' is not queued: expected one that waits or runs")
 
     def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
         """Delete a sweep that has ended, as `Local.delete`, for a while."""
-        settings = self.settings.store
-        if dry_run:
-            return Local(settings).delete(name, dry_run=True)
-        with self._one_change_of(name):  # so that it is not queued meanwhile
-            with self._alone():
-                run = reader.existing_sweep(self._store, name)
-                if self._supervisor.queued(run.info.run_id):
-                    raise SweepRunsError(
-                        f"sweep '{name}' waits or runs: expected one that has ended, or to stop it "
-                        f"first"
-                    )
-            try:
-                return Local(settings).delete(name, within_s=DELETING_S)
-            finally:
-                self._shared.forget()
+        with self._alone():
+            run = reader.existing_sweep(self._store, name)
+            if not dry_run and self._supervisor.queued(run.info.run_id):
+                raise SweepRunsError(
+                    f"sweep '{name}' waits or runs: expected one that has ended, or to stop it "
+                    f"first"
+                )
+        try:
+            return Local(self.settings.store).delete(name, dry_run=dry_run, within_s=DELETING_S)
+        finally:
+            self._shared.forget()
 
     def prune(
         self, *, older_than_s: float, keep_best: bool, dry_run: bool, owner: str | None
@@ -334,15 +307,15 @@ class Service:
 
     def _look(self) -> None:
         """Read the queue, share out the slots, start and end drivers."""
-        now, found, began = self._clock(), list[QueuedRun](), time.monotonic()
+        now, found, began = self._clock(), list[QueuedJob](), time.monotonic()
         runs = self._shared.cache.get(("queue",), lambda: queue.queued_runs(self._store), age_s=0.0)
-        for one in queue.read(runs):  # whether their drivers live is looked at each time
-            if one.state in UNDER_WAY or self._supervisor.pid(one.run_id):
-                found.append(one)
+        for job in queue.read(runs):  # whether their drivers live is looked at each time
+            if job.state in UNDER_WAY or self._supervisor.pid(job.run_id):
+                found.append(job)
             else:  # it has ended
-                queue.leave(self._store, one.run_id)
+                queue.leave(self._store, job.run_id)
         self.figures.store_s = time.monotonic() - began
-        self._supervisor.look([*found, *self._reruns.queue(self._supervisor.runs)])
+        self._supervisor.look(found)
         self.figures.driver_deaths = self._supervisor.driver_deaths
         self._looked = now
 
@@ -362,18 +335,8 @@ class Service:
             try:
                 yield
             finally:
-                self._look_again()
-
-    def _look_again(self) -> None:
-        self._shared.forget()
-        self._try_to_look()
-
-    @contextlib.contextmanager
-    def _one_change_of(self, name: str) -> Iterator[None]:
-        """One sweep is paused, stopped or resumed by one after the other; others do not wait."""
-        run_id = reader.existing_sweep(self._store, name).info.run_id
-        with self._changed.setdefault(run_id, threading.Lock()):
-            yield
+                self._shared.forget()
+                self._try_to_look()
 
     @contextlib.contextmanager
     def _taken_out(self, name: str) -> Iterator[None]:
@@ -381,18 +344,17 @@ class Service:
 
         If its last driver was ended, it waits from then on: so it can be paused and stopped.
         """
-        with self._one_change_of(name):
-            with self._changing():
-                run = reader.existing_sweep(self._store, name)
-                run_id, tags = run.info.run_id, run.data.tags
-                queue.leave(self._store, run_id)
-                self._supervisor.expect_end(run_id)
-            state = tags.get(Tag.STATE)
-            if state in UNDER_WAY and (state != "running" or lease.is_left(tags)):
-                self._supervisor.end([run_id])  # one that has begun ends by itself
-            if tags.get(Tag.QUEUED) == queue.QUEUED:
-                queue.let_wait(self._store, run_id)
-            try:
-                yield
-            finally:
-                self._shared.forget()
+        with self._changing():
+            run = reader.existing_sweep(self._store, name)
+            run_id, tags = run.info.run_id, run.data.tags
+            queue.leave(self._store, run_id)
+            self._supervisor.expect_end(run_id)
+        state = tags.get(Tag.STATE)
+        if state in UNDER_WAY and (state != "running" or lease.is_left(tags)):
+            self._supervisor.end([run_id])  # one that has begun ends by itself
+        if tags.get(Tag.QUEUED) == queue.QUEUED:
+            queue.let_wait(self._store, run_id)
+        try:
+            yield
+        finally:
+            self._shared.forget()

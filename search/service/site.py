@@ -270,3 +270,14 @@ SWEEPS, ROWS = 20, 100
 def refusals(given: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
     """The refusals of an endpoint beside those of all: when, by status."""
     return {status: {"description": text} for status, text in given.items()}
+
+
+def responses(
+    model: Any, refused: Mapping[int, str] | None = None, status: int = 200, **more: Any
+) -> dict[int | str, dict[str, Any]]:
+    """What an endpoint answers with, and its `refusals`."""
+    return {status: {"model": model, **more}, **refusals(refused or {})}
+
+
+#: of an answer with the address of what was made
+LOCATION = {"Location": {"schema": {"type": "string"}}}

@@ -1,11 +1,11 @@
-"""The supervisor of a service: its table of jobs, and a process for each that has slots.
+"""The supervisor of a service: the processes of its queue.
 
-A job is a sweep or rerun of the queue, or one that has left it and still has a process. The process
-of a sweep is its driver (`driver`), which is started again if it dies; that of a rerun is the
-command `rerun`. Each locks a file as long as it lives, beside its quota of slots and its log, in a
-folder of the service. So a service that was killed finds them, and none is started twice. Whether
-a driver gets on is seen by the lease of its sweep in the store, which it renews: its sign of life,
-on this machine and on others.
+The process of a sweep is its driver (`driver`), which is started again if it dies; that of a rerun
+is the command `rerun`. Each has a file locked as long as it lives, beside its quota of slots and
+its log, in a folder of the service: the service locks it, and the process inherits that. So a
+service that was killed finds them, and none is started twice. Whether a driver gets on is seen by
+the lease of its sweep in the store, which it renews: its sign of life, on this machine and on
+others.
 """
 
 from __future__ import annotations
@@ -18,22 +18,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.connection import SERVER, TOKEN
+from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.lease import BROKEN_OFF, STALE_S, Holder
 from lstm_sweep.search.engines import slot_sharing
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import STOP_WITHIN
+from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.logs import cut_open_log, last_line
-from lstm_sweep.search.service.queue import QueuedRun, QueuedSweep
+from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.reruns import Reruns
-from lstm_sweep.search.service.scheduler import Turns, Waiting, duration
+from lstm_sweep.search.service.scheduler import QueuedJob, Turns, duration
 from lstm_sweep.search.service.settings import ServiceSettings
+from lstm_sweep.search.store.tracking import Store
 
 #: seconds before a driver that has died is started again, twice as many after each further death
 AGAIN_S, LONGEST_AGAIN_S = 2.0, 300.0
@@ -49,8 +52,8 @@ KILLED_AHEAD_S, TOLD_AHEAD_S = 8.0, 10.0
 MOST_IDLE = 4
 #: bytes of the log of a driver, of which as much is kept again, and logs that are kept
 MOST_LOG_BYTES, MOST_LOGS = 4 << 20, 1_000
-#: suffixes of files: the one that a process locks, with its number and how far its sweep is (in so
-#: many bytes), its quota, and its log
+#: suffixes of files: the one that is locked, which says what its process is and how far its sweep
+#: is (in so many bytes), its quota, and its log
 LOCK, LONGEST_NOTE, SLOTS, LOG = ".lock", 64, ".slots", ".log"
 #: name of the file with the key that signs what the service has queued
 KEY = "key"
@@ -63,26 +66,25 @@ UNSEEN_S = 10.0
 UNDER_WAY = ("queued", "running", "interrupted")
 #: why a job has no slot until slots are shared out again
 JUST_NOW = "was queued just now"
-DRIVER = "lstm_sweep.search.service.driver"
+#: modules: the driver of a sweep, the program with its commands, and what counts a cluster's slots
+DRIVER, PROGRAM = "lstm_sweep.search.service.driver", "lstm_sweep.search.cli"
+COUNT = "lstm_sweep.search.engines.ray_cluster"
 #: seconds until the process that counts slots is started again, and that it has to say a number
 COUNT_AGAIN_S, COUNTED_WITHIN_S = 5.0, 180.0
-COUNT = "lstm_sweep.search.engines.ray_cluster"
 
 
 @dataclass
-class Job:
-    """What is known of a sweep or rerun, and of its process."""
+class Process:
+    """What is known of the process of a job."""
 
-    #: what was read of it last, while it is in the queue
-    run: QueuedRun | None = None
+    #: what was read of the job last, while it is in the queue
+    job: QueuedJob | None = None
     #: the process, if this service has started it
     child: subprocess.Popen[bytes] | None = None
     #: the process by the last look; 0: on another machine, None: there is none
     pid: int | None = None
     #: whether it was started, and has not been noted to have ended
     is_open: bool = False
-    #: whether no process is started just now
-    is_held: bool = False
     #: deaths in a row, and how far the sweep was at the last one: trials that ended, and rounds
     deaths: int = 0
     progress: tuple[int, int] = (0, 0)
@@ -116,63 +118,59 @@ class Supervisor:
     """
 
     def __init__(
-        self,
-        settings: ServiceSettings,
-        reruns: Reruns,
-        clock: Callable[[], float] = time.monotonic,
-        *,
-        lease_of: Callable[[str], Holder | None] = lambda run_id: None,
-        give_up: Callable[[str, str], None] = lambda run_id, why: None,
+        self, settings: ServiceSettings, store: Store, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`lease_of` reads the lease of a sweep that is not queued; `give_up` closes one, and why.
+        """The store is asked for leases of sweeps that are not queued, and closes what it gives up.
 
         Raises:
             InputError: the slots of this machine cannot be counted.
         """
-        self._settings, self._reruns, self._clock = settings, reruns, clock
-        self._lease_of, self._give_up = lease_of, give_up
-        #: how many slots there are
+        self._settings, self._store, self._clock = settings, store, clock
+        self.reruns = Reruns(settings.state / "reruns", self.runs)
         self.slots = settings.count_slots()
         #: drivers that have ended before their sweeps
         self.driver_deaths = 0
         self.turns = Turns()
-        self.jobs: dict[str, Job] = {}
+        self.processes: dict[str, Process] = {}
         #: held while a process is started, and whether none is to be started any more
         self._starting, self._closed = threading.Lock(), False
-        self._drop_old_logs()
+        with contextlib.suppress(OSError):
+            logs = sorted(settings.state.glob(f"*{LOG}*"), key=lambda one: -one.stat().st_mtime)
+            for old in logs[MOST_LOGS:]:
+                old.unlink()
 
     # the queue, as it is shown
 
-    def queued(self, run_id: str) -> QueuedRun | None:
-        """What is known of a sweep or rerun of the queue; None if it is not in it."""
-        return self.jobs[run_id].run if run_id in self.jobs else None
+    def queued(self, run_id: str) -> QueuedJob | None:
+        """What is known of a job; None if it is not in the queue."""
+        return self.processes[run_id].job if run_id in self.processes else None
 
-    def queue(self) -> list[QueuedRun]:
-        """Those that wait or run, in the order in which slots are given."""
-        order = [*self.turns.quotas, *list(self.jobs)]
-        return [run for run_id in dict.fromkeys(order) if (run := self.queued(run_id))]
+    def queue(self) -> list[QueuedJob]:
+        """What waits or runs, in the order in which slots are given."""
+        order = dict.fromkeys([*self.turns.quotas, *self.processes])
+        return [job for run_id in order if (job := self.queued(run_id))]
 
     @property
     def has_free_slots(self) -> bool:
         """Whether nobody has some of the slots, as far as the last look has shared them out."""
         return sum(quota.slots for quota in list(self.turns.quotas.values())) < self.slots
 
-    def enter(self, run: QueuedRun) -> None:
+    def enter(self, job: QueuedJob) -> None:
         """Take up what was queued just now; the next look gives it its place."""
-        self._job(run.run_id).run = run
+        self._process(job.run_id).job = job
 
-    def state(self, run: QueuedRun, stored: str) -> str:
+    def state(self, job: QueuedJob, stored: str) -> str:
         """The state of a sweep in the queue, by that in the store.
 
         That is how an earlier driver has ended until the next one begins: meanwhile it waits.
         """
         if stored not in (*UNDER_WAY, BROKEN_OFF):
             return stored
-        waits = stored != "running" or not self.turns.held(run.run_id)
-        return "queued" if waits or self._job(run.run_id).pid is None else "running"
+        waits = stored != "running" or not self.turns.held(job.run_id)
+        return "queued" if waits or self._process(job.run_id).pid is None else "running"
 
     def why(self, run_id: str, state: str) -> str | None:
-        """Why a sweep in this state has no driver, or not all slots that it could use."""
+        """Why a job in this state has no process, or not all slots that it could use."""
         if wait := self.may_start_in(run_id):
             last = last_line(self._file(run_id, LOG))
             more = f"; the last that it said: {last}" if last else ""
@@ -185,92 +183,88 @@ class Supervisor:
             return "its driver is being started"
         return quota.sentence or None
 
-    def shown(self, run: QueuedRun) -> QueuedSweep:
-        """What is said of a sweep or rerun of the queue."""
-        run_id, slots = run.run_id, self.turns.held(run.run_id)
-        demand = self._said(run_id, slot_sharing.DEMAND)
+    def shown(self, job: QueuedJob) -> QueuedSweep:
+        """What is said of a job."""
+        slots = self.turns.held(job.run_id)
+        demand = self._said(job.run_id, slot_sharing.DEMAND)
         return QueuedSweep(
-            sweep=run.name,
-            run_id=run_id,
-            owner=run.owner,
-            priority=run.priority,
-            submitted=datetime.fromtimestamp(run.submitted, UTC),
+            sweep=job.name,
+            run_id=job.run_id,
+            owner=job.owner,
+            priority=job.priority,
+            submitted=datetime.fromtimestamp(job.submitted, UTC),
             slots=slots,
-            wanted=max(slots, demand or self._most(run)),
-            driver=self._job(run_id).pid or None,
-            why=self.why(run_id, self.state(run, run.state)) or "",
+            wanted=max(slots, demand or self._most(job)),
+            driver=self._process(job.run_id).pid or None,
+            why=self.why(job.run_id, self.state(job, job.state)) or "",
         )
 
     # what the service asks at each look
 
-    def look(self, queue: Sequence[QueuedRun]) -> None:
+    def look(self, sweeps: Sequence[QueuedJob]) -> None:
         """See which processes live, share out the slots, and start and end processes."""
-        now = self._clock()
-        for run in queue:
-            self.enter(run)
-        for run_id in self.jobs.keys() - {run.run_id for run in queue}:
-            self.jobs[run_id].run = None
-            if not self.jobs[run_id].is_held and not self.pid(run_id):
+        now, jobs = self._clock(), [*sweeps, *self.reruns.queue()]
+        for job in jobs:
+            self.enter(job)
+        for run_id in self.processes.keys() - {job.run_id for job in jobs}:
+            self.processes[run_id].job = None
+            if not self.pid(run_id):
                 self.forget(run_id)
         self._end_hanging(now)
-        for run in queue:
-            job = self.jobs[run.run_id]
-            cut_open_log(self._file(run.run_id, LOG), MOST_LOG_BYTES)
-            job.pid = self._process_of(run, job, now)
-            if job.pid is None and job.is_open:
-                self._note_end(run, job)
-        self._share_out(queue, now)
-        self._end_idle(queue)
+        for job in jobs:
+            process = self.processes[job.run_id]
+            cut_open_log(self._file(job.run_id, LOG), MOST_LOG_BYTES)
+            process.pid = self._pid_of(job, now)
+            if process.pid is None and process.is_open:
+                self._note_end(job)
+        self._share_out(jobs, now)
+        idle = [job.run_id for job in jobs if not self.turns.held(job.run_id)]
+        idle = sorted(filter(self.pid, idle), key=self.turns.since.__getitem__)
+        for run_id in idle[: max(0, len(idle) - MOST_IDLE)]:
+            self._terminate(run_id)
 
-    def _job(self, run_id: str) -> Job:
-        return self.jobs.setdefault(run_id, Job())
+    def _process(self, run_id: str) -> Process:
+        return self.processes.setdefault(run_id, Process())
 
     # which processes live
 
     def pid(self, run_id: str) -> int | None:
-        """The process of a sweep, started by this service or an earlier one, or None."""
-        job = self.jobs.get(run_id)
-        if job and job.child and job.child.poll() is None:
-            return job.child.pid
-        is_locked, note = self._read_lock(run_id)
-        return note[0] or None if is_locked else None
+        """The process of a job on this machine, whichever service has started it, or None."""
+        process = self.processes.get(run_id)
+        if process and process.child and process.child.poll() is None:
+            return process.child.pid
+        return self._noted(run_id)[0]
 
-    def _read_lock(self, run_id: str) -> tuple[bool, list[int]]:
-        """Whether a process has locked its file, and what `write_note` has written to it."""
+    def _noted(self, run_id: str) -> tuple[int | None, tuple[int, int]]:
+        """The process that has locked its file, if any, and how far the sweep is."""
         try:
-            descriptor = os.open(self._file(run_id, LOCK), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False, [0, 0, 0]
-        try:
-            words = [*os.pread(descriptor, LONGEST_NOTE, 0).split(), *[b"0"] * 3][:3]
-            note = [int(one) if one.isdigit() else 0 for one in words]
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            with self._file(run_id, LOCK).open("rb") as file:
+                pid, trials, rounds = map(int, file.read(LONGEST_NOTE).split())
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return True, note
-        except OSError:
-            return False, [0, 0, 0]
-        finally:
-            os.close(descriptor)
-        return False, note
+            return pid, (trials, rounds)
+        except (OSError, ValueError):
+            return None, (0, 0)
+        return None, (trials, rounds)
 
     def runs(self, run_id: str) -> bool:
-        """Whether a sweep or rerun has a process, or had one whose end nobody has noted."""
-        job = self.jobs.get(run_id)
-        return (job is not None and job.is_open) or self.pid(run_id) is not None
+        """Whether a job has a process, or had one whose end nobody has noted."""
+        process = self.processes.get(run_id)
+        return (process is not None and process.is_open) or self.pid(run_id) is not None
 
     def alive(self) -> list[str]:
         """What has a process on this machine, be it in the queue or not."""
         files = self._settings.state.glob(f"*{LOCK}")
-        named = {*(file.name.removesuffix(LOCK) for file in files), *list(self.jobs)}
+        named = {*(file.name.removesuffix(LOCK) for file in files), *list(self.processes)}
         return sorted(run_id for run_id in named if self.pid(run_id))
 
-    def _process_of(self, run: QueuedRun, job: Job, now: float) -> int | None:
-        """The process of a sweep; 0 if that is on another machine."""
-        if pid := self.pid(run.run_id):
+    def _pid_of(self, job: QueuedJob, now: float) -> int | None:
+        """The process of a job; 0 if that is on another machine."""
+        if pid := self.pid(job.run_id):
             return pid
-        if run.driver is None or run.driver.is_here:
-            return run.driver.pid if run.driver else None
-        return 0 if job.silent_s(run.driver, now) < STALE_S else None
+        if job.driver is None or job.driver.is_here:
+            return job.driver.pid if job.driver else None
+        return 0 if self._process(job.run_id).silent_s(job.driver, now) < STALE_S else None
 
     def _end_hanging(self, now: float) -> None:
         """End drivers that get on no more, also those whose sweeps are to be paused or stopped.
@@ -278,22 +272,23 @@ class Supervisor:
         They are asked to end, which counts as a death, and killed at a later look.
         """
         for run_id in self.alive():
-            if self._reruns.has(run_id):
+            if self.reruns.has(run_id):
                 continue
-            job = self._job(run_id)
-            driver = job.run.driver if job.run else self._lease_of(run_id)
-            hangs = job.silent_s(driver, now) >= (HANGS_S if driver else WITHOUT_LEASE_S)
+            process = self._process(run_id)
+            job = process.job
+            driver = job.driver if job else lease.holder(self._store.tags(run_id))
+            hangs = process.silent_s(driver, now) >= (HANGS_S if driver else WITHOUT_LEASE_S)
             if not hangs or not (pid := self.pid(run_id)):
                 continue
-            if job.killed_at is None:
-                job.killed_at = now + self._end_within_s
+            if process.killed_at is None:
+                process.killed_at = now + self._end_within_s
                 with contextlib.suppress(OSError), self._file(run_id, LOG).open("ab") as log:
                     log.write(b"it hung, and was ended by the service\n")
-            _send(pid, signal.SIGKILL if now >= job.killed_at else signal.SIGTERM)
+            _send(pid, signal.SIGKILL if now >= process.killed_at else signal.SIGTERM)
 
     # who has slots
 
-    def _share_out(self, queue: Sequence[QueuedRun], now: float) -> None:
+    def _share_out(self, jobs: Sequence[QueuedJob], now: float) -> None:
         """Give slots to what has a process, or may soon; start those that lack one.
 
         A sweep whose driver has died just now keeps its slots for the one that follows. One that an
@@ -301,56 +296,43 @@ class Supervisor:
         """
         if self._settings.cluster:
             self.slots = self._settings.count_slots()
-        for run in queue:
-            if run.run_id not in self.turns.since:
-                last = slot_sharing.last_quota(self._file(run.run_id, SLOTS))
+        may, barred, is_late = dict[str, QueuedJob](), list[QueuedJob](), False
+        for job in jobs:
+            run_id = job.run_id
+            if run_id not in self.turns.since:
+                last = slot_sharing.last_quota(self._file(run_id, SLOTS))
                 had = last and (last[0], now - max(0.0, time.time() - last[1]))
-                self.turns.remember(run.run_id, now, had)
-        may = {
-            run.run_id: run
-            for run in queue
-            if run.state in UNDER_WAY and self.may_start_in(run.run_id) <= KEPT_S
-        }
-        found = self.turns.share_out(
-            [self._waiting(run) for run in may.values()],
-            [self._waiting(run) for run in queue if run.run_id not in may],
+                self.turns.remember(run_id, now, had)
+            demand, most = None, self._most(job)
+            if self.processes[run_id].pid:
+                demand = self._said(run_id, slot_sharing.DEMAND)
+                is_late = is_late or bool(self._said(run_id, slot_sharing.SURPLUS))
+            asks = replace(job, wanted=max(1, most if demand is None else demand))
+            if job.state in UNDER_WAY and self.may_start_in(run_id) <= KEPT_S:
+                may[run_id] = asks
+            else:
+                barred.append(asks)
+        for quota in self.turns.share_out(
+            list(may.values()),
+            barred,
             self.slots,
             now,
-            is_late=any(
-                self._said(run.run_id, slot_sharing.SURPLUS)
-                for run in queue
-                if self.jobs[run.run_id].pid
-            ),
+            is_late=is_late,
             most_per_user=self._settings.most_per_user,
-        )
-        for quota in found:
-            run, job = may[quota.name], self.jobs[quota.name]
-            if job.quota != (quota.slots, quota.why):
-                at = time.time() - (now - self.turns.since[quota.name])
-                file = self._file(quota.name, SLOTS)
+        ):
+            job, process = may[quota.run_id], self.processes[quota.run_id]
+            if process.quota != (quota.slots, quota.why):
+                at = time.time() - (now - self.turns.since[quota.run_id])
+                file = self._file(quota.run_id, SLOTS)
                 slot_sharing.write_quota(file, quota.slots, quota.why, at)
-                job.quota = (quota.slots, quota.why)
-            is_due = job.pid is None and not self.may_start_in(quota.name)
-            if quota.slots and is_due and (run.rerun is None or run.state == "queued"):
-                self.start(quota.name)
+                process.quota = (quota.slots, quota.why)
+            is_due = process.pid is None and not self.may_start_in(quota.run_id)
+            if quota.slots and is_due and not job.stays:
+                self.start(quota.run_id)
 
-    def _waiting(self, run: QueuedRun) -> Waiting:
-        pid = self.jobs[run.run_id].pid
-        demand = self._said(run.run_id, slot_sharing.DEMAND) if pid else None
-        return Waiting(
-            name=run.run_id,
-            owner=run.owner,
-            priority=run.priority,
-            submitted=run.submitted,
-            wanted=max(1, self._most(run) if demand is None else demand),
-            left_s=run.seconds_left,
-            is_rerun=run.rerun is not None,
-            stays=run.rerun is not None and run.state == "running",
-        )
-
-    def _most(self, run: QueuedRun) -> int:
-        """How many slots a sweep could use as far as its run says."""
-        return min(run.workers or self.slots, run.trials_left)
+    def _most(self, job: QueuedJob) -> int:
+        """How many slots a job could use as far as its run says."""
+        return min(job.workers or self.slots, job.trials_left)
 
     def _said(self, run_id: str, suffix: str) -> int | None:
         """How many slots a driver says it could use, or has that it is to give back."""
@@ -362,84 +344,78 @@ class Supervisor:
     # how processes begin
 
     def start(self, run_id: str) -> None:
-        """Start the process of a sweep or rerun, in a session of its own; none after `close`."""
-        command = [sys.executable, "-P", "-m", DRIVER, run_id, str(self._file(run_id, LOCK))]
-        stop_s = self._settings.stop_within_s - TOLD_AHEAD_S
+        """Start the process of a job, in a session of its own; none after `close`, or beside one.
+
+        It inherits the lock, and keeps it until it ends.
+        """
+        file, is_rerun = self._file(run_id, LOCK), self.reruns.has(run_id)
         # a command asks no service in the place of this one
         own = {name: text for name, text in os.environ.items() if name not in (SERVER, TOKEN)}
         own[slot_sharing.QUOTA] = str(self._file(run_id, SLOTS))
-        own[STOP_WITHIN] = f"{stop_s:g}"
+        own[STOP_WITHIN] = f"{self._settings.stop_within_s - TOLD_AHEAD_S:g}"
         with contextlib.ExitStack() as files, self._starting:
-            job = self._job(run_id)
-            if self._closed or job.is_held:
+            lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            files.callback(os.close, lock)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
                 return
-            if self._reruns.has(run_id):
-                command += ["--", *self._reruns.command(run_id)]
-                out, errors = (files.enter_context(one) for one in self._reruns.open(run_id))
+            if self._closed:
+                return
+            if is_rerun:
+                command = [PROGRAM, *self.reruns.command(run_id)]
+                out, errors = map(files.enter_context, self.reruns.open(run_id))
             else:
-                command += ["ray"] if self._settings.cluster else []
+                command = [DRIVER, run_id, str(file), *(["ray"] if self._settings.cluster else [])]
                 out = errors = files.enter_context(self._file(run_id, LOG).open("ab"))
-            job.killed_at, job.started, job.is_open = None, self._clock(), True
-            job.child = subprocess.Popen(
-                command,
+            process = self._process(run_id)
+            process.killed_at, process.started, process.is_open = None, self._clock(), True
+            process.child = subprocess.Popen(
+                [sys.executable, "-P", "-m", *command],
                 cwd=self._settings.folder,
                 env=own,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=errors,
                 start_new_session=True,
+                pass_fds=[lock],
             )
-            job.pid = job.child.pid
-
-    @contextlib.contextmanager
-    def holding(self, run_id: str) -> Iterator[None]:
-        """Start no driver of a sweep meanwhile."""
-        job = self._job(run_id)
-        job.is_held = True
-        try:
-            yield
-        finally:
-            job.is_held = False
+            process.pid = process.child.pid
+            write_note(lock, process.pid)
 
     def may_start_in(self, run_id: str) -> float:
-        """Seconds until the driver of a sweep may be started."""
-        return max(0.0, self.jobs[run_id].again - self._clock()) if run_id in self.jobs else 0.0
+        """Seconds until the process of a job may be started."""
+        process = self.processes.get(run_id)
+        return max(0.0, process.again - self._clock()) if process else 0.0
 
     # how they end
 
-    def _note_end(self, run: QueuedRun, job: Job) -> None:
+    def _note_end(self, job: QueuedJob) -> None:
         """Note the end of a rerun, or start a driver that has died again later.
 
         Earlier deaths do not count if the sweep is further than it was at the last one. After
         `MOST_DEATHS` in a row the sweep is given up.
         """
-        job.is_open = False
-        if run.rerun is not None:
-            self._reruns.note_end(run.run_id, job.child.poll() if job.child else None)
+        process = self._process(job.run_id)
+        process.is_open = False
+        if job.is_rerun:
+            self.reruns.note_end(job.run_id, process.child.poll() if process.child else None)
             return
-        _, (_, trials, rounds) = self._read_lock(run.run_id)
-        now, progress = self._clock(), (trials, rounds)
-        forgiven = now - job.started > FORGIVEN_S or progress > job.progress
-        job.deaths = 1 if forgiven else job.deaths + 1
-        job.progress = max(progress, job.progress)
-        job.again = now + min(LONGEST_AGAIN_S, AGAIN_S * 2 ** (job.deaths - 1))
+        now, (_, progress) = self._clock(), self._noted(job.run_id)
+        forgiven = now - process.started > FORGIVEN_S or progress > process.progress
+        process.deaths = 1 if forgiven else process.deaths + 1
+        process.progress = max(progress, process.progress)
+        process.again = now + min(LONGEST_AGAIN_S, AGAIN_S * 2 ** (process.deaths - 1))
         self.driver_deaths += 1
-        if job.deaths >= MOST_DEATHS:
-            last = last_line(self._file(run.run_id, LOG))
+        if process.deaths >= MOST_DEATHS:
+            last = last_line(self._file(job.run_id, LOG))
             why = f"its driver has died {MOST_DEATHS} times in a row; the last that it said: {last}"
-            self._give_up(run.run_id, without_secrets(why))
+            queue.give_up(self._store, job.run_id, without_secrets(why))
 
     def expect_end(self, run_id: str) -> None:
         """Count the next end of a driver as no death: it is asked for."""
-        if job := self.jobs.get(run_id):
-            job.is_open = False
-
-    def _end_idle(self, queue: Sequence[QueuedRun]) -> None:
-        """End drivers that wait without slots, those that have waited for longest."""
-        idle = [run.run_id for run in queue if not self.turns.held(run.run_id)]
-        idle = sorted(filter(self.pid, idle), key=self.turns.since.__getitem__)
-        for run_id in idle[: max(0, len(idle) - MOST_IDLE)]:
-            self._terminate(run_id)
+        if process := self.processes.get(run_id):
+            process.is_open = False
 
     def close(self) -> None:
         """Start no more processes, and end all, also those that an earlier service has started."""
@@ -454,9 +430,8 @@ class Supervisor:
 
     def end(self, run_ids: Iterable[str], within_s: float | None = None) -> None:
         """End processes: SIGTERM, and SIGKILL for those that do not end in time."""
-        within_s = self._end_within_s if within_s is None else within_s
         left = {run_id: pid for run_id in run_ids if (pid := self._terminate(run_id))}
-        until = time.monotonic() + within_s
+        until = time.monotonic() + (self._end_within_s if within_s is None else within_s)
         while left and time.monotonic() < until:
             time.sleep(0.1)
             left = {run_id: pid for run_id in left if (pid := self.pid(run_id))}
@@ -471,19 +446,12 @@ class Supervisor:
         return pid
 
     def forget(self, run_id: str) -> None:
-        """Delete the files of a sweep whose process has ended, but for its log."""
-        self.jobs.pop(run_id, None)
+        """Delete the files of a job whose process has ended, but for its log."""
+        self.processes.pop(run_id, None)
         self.turns.forget(run_id)
         for suffix in (SLOTS, slot_sharing.DEMAND, slot_sharing.SURPLUS, LOCK):
             with contextlib.suppress(OSError):
                 self._file(run_id, suffix).unlink()
-
-    def _drop_old_logs(self) -> None:
-        """Delete the logs of sweeps whose drivers have written longest ago, if there are many."""
-        with contextlib.suppress(OSError):
-            logs = self._settings.state.glob(f"*{LOG}*")
-            for old in sorted(logs, key=lambda one: -one.stat().st_mtime)[MOST_LOGS:]:
-                old.unlink()
 
     def _file(self, run_id: str, suffix: str) -> Path:
         return self._settings.state / f"{run_id}{suffix}"
@@ -494,12 +462,12 @@ def _send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def write_note(descriptor: int, progress: tuple[int, int] = (0, 0)) -> None:
-    """Write to the file that a process locks which one it is, and how far its sweep is.
+def write_note(descriptor: int, pid: int, progress: tuple[int, int] = (0, 0)) -> None:
+    """Write to the file that is locked which process has it, and how far its sweep is.
 
     That is how many trials have ended, and how many rounds the others have trained.
     """
-    text = f"{os.getpid()} {progress[0]} {progress[1]}"
+    text = f"{pid} {progress[0]} {progress[1]}"
     os.pwrite(descriptor, f"{text:<{LONGEST_NOTE}}".encode(), 0)
 
 

@@ -217,6 +217,7 @@ def test_what_somebody_has_changed_is_not_driven_until_it_is_queued_again(
     assert not is_driven(service, store, name)
     run_id = reader.existing_sweep(store, name).info.run_id
     shutil.copy2(service.settings.state / KEY, tmp_path / KEY)
+    (tmp_path / "lock").touch()
     assert driver.main(run_id, tmp_path / "lock") == driver.DONE
     assert reader.existing_sweep(store, name).info.status == "SCHEDULED"
     service.resume(name, owner="carl")
@@ -249,7 +250,7 @@ def test_a_sweep_whose_driver_dies_again_and_again_leaves_the_queue_whatever_it_
     [one] = queue.read(queue.queued_runs(service._store))
     store.log(one.run_id, tags=odd)
     for _ in range(MOST_DEATHS):
-        service._supervisor._note_end(one, service._supervisor.jobs[one.run_id])
+        service._supervisor._note_end(one)
     tags = store.tags(one.run_id)
     assert (tags[Tag.QUEUED], tags[Tag.STATE]) == (queue.LEFT, state)
 

@@ -187,7 +187,7 @@ async def rerun(sweep: SweepName, number: Number, site: TheSite, user: TheUser) 
     def change() -> str:
         reference = f"{sweep}/{number}"
         record = reader.find_trial(store_of_trial(reference, site.store), reference)
-        wanted = Wanted(record.trial.id, record.run_id, {})
+        wanted = Wanted(record.trial.id, record.run_id)
         return site.service.rerun(wanted, owner=user.name).id
 
     return moved(f"/reruns/{await site.answers.change(change)}")

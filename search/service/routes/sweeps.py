@@ -38,6 +38,7 @@ from lstm_sweep.search.service.schemas import (
 )
 from lstm_sweep.search.service.settings import API
 from lstm_sweep.search.service.site import (
+    LOCATION,
     ROWS,
     SWEEPS,
     Limit,
@@ -48,6 +49,7 @@ from lstm_sweep.search.service.site import (
     TheUser,
     note,
     refusals,
+    responses,
 )
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tags
@@ -55,7 +57,10 @@ from lstm_sweep.search.store.tags import Tags
 router = APIRouter(prefix=API, tags=["sweeps"])
 Item = TypeVar("Item")
 
+#: refusals: when, by status
 NONE = {404: "there is no such sweep"}
+UNREAD, ENDED = NONE | {409: "it cannot be read"}, NONE | {409: "it has ended"}
+NEW = {404: "there is no such corpus", 409: "a sweep has this name"}
 Key = Annotated[
     str | None,
     Header(
@@ -98,15 +103,7 @@ async def changed(site: Site, user: User, sweep: str, call: Callable[[], Item]) 
     "/sweeps",
     status_code=201,
     summary="Queue a sweep",
-    responses={
-        201: {"model": schemas.STATUS, "headers": {"Location": {"schema": {"type": "string"}}}},
-        **refusals(
-            {
-                404: "there is no such corpus",
-                409: "a sweep has this name",
-            }
-        ),
-    },
+    responses=responses(schemas.STATUS, NEW, 201, headers=LOCATION),
 )
 async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key = None) -> Response:
     """Queue a sweep with the fields of `SWEEP.yaml`; it runs once slots are free."""
@@ -118,7 +115,7 @@ async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key =
     return answers.document(made, 201, {"Location": f"{API}/sweeps/{made['sweep']}"})
 
 
-@router.get("/sweeps", summary="List sweeps", responses={200: {"model": schemas.SWEEPS}})
+@router.get("/sweeps", summary="List sweeps", responses=responses(schemas.SWEEPS))
 async def sweeps(
     request: Request, site: TheSite, limit: Limit = SWEEPS, page: Page = ""
 ) -> Response:
@@ -132,7 +129,7 @@ async def sweeps(
     return await site.answers.reply(request, ("sweeps", limit, page), ask)
 
 
-@router.get("/queue", summary="Show the queue", responses={200: {"model": schemas.QUEUE}})
+@router.get("/queue", summary="Show the queue", responses=responses(schemas.QUEUE))
 async def queue(request: Request, site: TheSite, limit: Limit = ROWS, page: Page = "") -> Response:
     """Some of the sweeps that wait or run, in the order in which slots are given."""
 
@@ -146,7 +143,7 @@ async def queue(request: Request, site: TheSite, limit: Limit = ROWS, page: Page
 @router.get(
     "/sweeps/{sweep}",
     summary="Show the state of a sweep",
-    responses={200: {"model": schemas.STATUS}, **refusals(NONE | {409: "it cannot be read"})},
+    responses=responses(schemas.STATUS, UNREAD),
 )
 async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The state of a sweep, and why it is in it."""
@@ -156,7 +153,7 @@ async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
 @router.get(
     "/sweeps/{sweep}/result",
     summary="Show the result of a sweep",
-    responses={200: {"model": schemas.RESULT}, **refusals(NONE | {409: "it cannot be read"})},
+    responses=responses(schemas.RESULT, UNREAD),
 )
 async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The result of a sweep as `launch` prints it, or its state and best trials until it ends."""
@@ -171,10 +168,7 @@ async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
 @router.patch(
     "/sweeps/{sweep}",
     summary="Reprioritise a sweep",
-    responses={
-        200: {"model": schemas.QUEUED},
-        **refusals(NONE | {409: "it has ended"}),
-    },
+    responses=responses(schemas.QUEUED, ENDED),
 )
 async def prioritise(
     sweep: SweepName, body: Priority, site: TheSite, user: TheUser, request: Request
@@ -191,7 +185,7 @@ async def prioritise(
 @router.post(
     "/sweeps/{sweep}/pause",
     summary="Pause a sweep",
-    responses={200: {"model": schemas.PAUSED}, **refusals(NONE | {409: "it has ended"})},
+    responses=responses(schemas.PAUSED, ENDED),
 )
 async def pause(sweep: SweepName, site: TheSite, user: TheUser, request: Request) -> Response:
     """Let a sweep wait, its trials checkpointed, until it is resumed."""
@@ -210,16 +204,14 @@ async def pause(sweep: SweepName, site: TheSite, user: TheUser, request: Request
 @router.post(
     "/sweeps/{sweep}/resume",
     summary="Resume a sweep",
-    responses={
-        200: {"model": schemas.STATUS},
-        **refusals(
-            {
-                403: "templates are not allowed",
-                404: "there is no such sweep, or no such corpus",
-                409: "it runs, has nothing to do, or began with another spec",
-            }
-        ),
-    },
+    responses=responses(
+        schemas.STATUS,
+        {
+            403: "templates are not allowed",
+            404: "there is no such sweep, or no such corpus",
+            409: "it runs, has nothing to do, or began with another spec",
+        },
+    ),
 )
 async def resume(
     sweep: SweepName,
@@ -258,7 +250,7 @@ async def resume(
 @router.post(
     "/sweeps/{sweep}/stop",
     summary="Stop a sweep",
-    responses={200: {"model": schemas.STOPPED}, **refusals(NONE | {409: "it cannot be read"})},
+    responses=responses(schemas.STOPPED, UNREAD),
 )
 async def stop(sweep: SweepName, site: TheSite, user: TheUser, request: Request) -> Response:
     """End a sweep, and wait until it has ended; `resume` goes on with it."""
@@ -272,10 +264,7 @@ OnlySaid = Annotated[bool, Query(description="only say what would be deleted")]
 @router.delete(
     "/sweeps/{sweep}",
     summary="Delete a sweep",
-    responses={
-        200: {"model": schemas.DELETED},
-        **refusals({404: "there is no such sweep", 409: "it runs, waits, or cannot be read"}),
-    },
+    responses=responses(schemas.DELETED, NONE | {409: "it runs, waits, or cannot be read"}),
 )
 async def delete(
     sweep: SweepName, site: TheSite, user: TheUser, dry_run: OnlySaid = False
@@ -292,7 +281,7 @@ async def delete(
 @router.post(
     "/prune",
     summary="Delete sweeps that ended long ago",
-    responses={200: {"model": schemas.PRUNED}},
+    responses=responses(schemas.PRUNED),
 )
 async def prune(body: PruneSubmission, site: TheSite, user: TheUser, request: Request) -> Response:
     """Delete the user's own sweeps that ended long ago, or all of them but their best trials.
@@ -313,7 +302,7 @@ async def prune(body: PruneSubmission, site: TheSite, user: TheUser, request: Re
 @router.post(
     "/sizes",
     summary="Ask the size rule about networks",
-    responses={200: {"model": schemas.SIZES}, **refusals({404: "there is no such corpus"})},
+    responses=responses(schemas.SIZES, {404: "there is no such corpus"}),
 )
 async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
     """Sizes of the networks of a space, compared with the size rule on the data."""
@@ -325,16 +314,7 @@ async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
 @router.post(
     "/dry-runs",
     summary="Say what a sweep would do",
-    responses={
-        200: {"model": schemas.DRY_RUN},
-        **refusals(
-            {
-                403: "templates are not allowed",
-                404: "there is no such corpus",
-                409: "a sweep has this name",
-            }
-        ),
-    },
+    responses=responses(schemas.DRY_RUN, NEW | {403: "templates are not allowed"}),
 )
 async def dry_run(body: SweepSubmission, site: TheSite) -> Response:
     """What a sweep with the fields of `SWEEP.yaml` would do; nothing is trained, or queued."""
@@ -379,7 +359,7 @@ POLICY = (
                 }
             },
         },
-        **refusals({404: "there is no such sweep", 409: "it cannot be read"}),
+        **refusals(UNREAD),
     },
 )
 async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
@@ -433,18 +413,9 @@ sweep is not resumed, at which browsers stop to connect again.
     description=ABOUT,
     response_class=StreamingResponse,
     responses={
-        200: {
-            "description": "events",
-            "content": {MEDIA: {"schema": {"type": "string"}}},
-        },
+        200: {"description": "events", "content": {MEDIA: {"schema": {"type": "string"}}}},
         204: {"description": "the sweep has ended, and the client knows it"},
-        **refusals(
-            {
-                404: "there is no such sweep",
-                409: "it cannot be read",
-                429: "the user has too many streams open",
-            }
-        ),
+        **refusals(UNREAD | {429: "the user has too many streams open"}),
     },
 )
 async def events(

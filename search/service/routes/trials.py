@@ -12,7 +12,8 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import FileResponse
 
-from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.config import check_field
+from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import TRIAL, store_of_trial
 from lstm_sweep.search.actions.rerun import field_changes
@@ -21,7 +22,7 @@ from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.engines import check_engine
 from lstm_sweep.search.service import answers, schemas
 from lstm_sweep.search.service.auth import User
-from lstm_sweep.search.service.reruns import ID, Rerun, Wanted, checked
+from lstm_sweep.search.service.reruns import ID, Rerun, Wanted
 from lstm_sweep.search.service.schemas import (
     ExportSubmission,
     RerunSubmission,
@@ -30,6 +31,7 @@ from lstm_sweep.search.service.schemas import (
 )
 from lstm_sweep.search.service.settings import API
 from lstm_sweep.search.service.site import (
+    LOCATION,
     ROWS,
     Limit,
     Number,
@@ -40,6 +42,7 @@ from lstm_sweep.search.service.site import (
     TheSite,
     TheUser,
     refusals,
+    responses,
 )
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.values.spec import ENGINES, NAME
@@ -51,6 +54,7 @@ TEMPLATE = {
     404: "there is no such trial, or no such corpus",
 }
 NONE = {404: "there is no such trial", 409: "it cannot be read"}
+UNREAD = NONE | {404: "there is no such sweep"}
 RerunId = Annotated[
     str, Path(description="ID of a rerun", json_schema_extra={"pattern": f"^{ID}$"})
 ]
@@ -59,10 +63,7 @@ RerunId = Annotated[
 @router.get(
     "/sweeps/{sweep}/trials",
     summary="List the trials of a sweep",
-    responses={
-        200: {"model": schemas.TrialList},
-        **refusals({404: "there is no such sweep", 409: "it cannot be read"}),
-    },
+    responses=responses(schemas.TrialList, UNREAD),
 )
 async def trials(
     sweep: SweepName,
@@ -96,7 +97,7 @@ async def _show(reference: str, request: Request, site: Site) -> Response:
 @router.get(
     "/sweeps/{sweep}/trials/{number}",
     summary="Show a trial",
-    responses={200: {"model": schemas.TrialShown}, **refusals(NONE)},
+    responses=responses(schemas.TrialShown, NONE),
 )
 async def show(sweep: SweepName, number: Number, request: Request, site: TheSite) -> Response:
     """One trial, round by round."""
@@ -106,7 +107,7 @@ async def show(sweep: SweepName, number: Number, request: Request, site: TheSite
 @router.get(
     "/runs/{run}",
     summary="Show the trial of a run",
-    responses={200: {"model": schemas.TrialShown}, **refusals(NONE)},
+    responses=responses(schemas.TrialShown, NONE),
 )
 async def run(run: RunId, request: Request, site: TheSite) -> Response:
     """One trial by its run, round by round; reruns are found so too."""
@@ -128,7 +129,7 @@ Reference = Annotated[
 @router.get(
     "/compare",
     summary="Show two trials, or the best ones of sweeps, side by side",
-    responses={200: {"model": schemas.COMPARED}, **refusals(NONE)},
+    responses=responses(schemas.COMPARED, NONE),
 )
 async def compare(first: Reference, other: Reference, request: Request, site: TheSite) -> Response:
     """What differs in their configs and curves, and which one is better."""
@@ -148,14 +149,15 @@ async def _rerun(reference: str, body: RerunSubmission | None, site: Site, user:
 
     def change() -> Rerun:
         changes = given.get("changes", {})
-        if isinstance(changes, dict):  # else it is refused below
+        if isinstance(changes, dict):  # else it is refused
             changes = changes | field_changes(settings)
+        _check_fields(changes)
         check_engine(on)
         template = None if named is None else site.names.template(named)
         record = reader.find_trial(store_of_trial(reference, site.store), reference)
         site.check_may_train(record.tags)
         # what the trial itself refuses, without a device
-        task_kind_of_run(record.tags).check_rerun(record, checked(changes), template, ())
+        task_kind_of_run(record.tags).check_rerun(record, changes, template, ())
         wanted = Wanted(record.trial.id, record.run_id, changes, template=template, on=on)
         return site.service.rerun(wanted, owner=user.name)
 
@@ -163,16 +165,25 @@ async def _rerun(reference: str, body: RerunSubmission | None, site: Site, user:
     return answers.document(made, 202, {"Location": f"{API}/reruns/{made.id}"})
 
 
-ACCEPTED: dict[int | str, dict[str, Any]] = {
-    202: {"model": schemas.RERUN, "headers": {"Location": {"schema": {"type": "string"}}}}
-}
+def _check_fields(changes: object) -> None:
+    """Refuse what are no fields of a config with numbers or words."""
+    if not isinstance(changes, dict):
+        raise InputError(f"changes is {shown(changes)}: expected fields of a config and values")
+    for name, value in changes.items():
+        check_field(name)
+        is_value = isinstance(value, int | float | str) and str(value).isprintable()
+        if not is_value or len(str(value)) > LONGEST_VALUE:
+            raise InputError(f"changes: {name} is {shown(value)}: expected a number or a word")
+
+
+ACCEPTED = responses(schemas.RERUN, NONE | TEMPLATE, 202, headers=LOCATION)
 
 
 @router.post(
     "/sweeps/{sweep}/trials/{number}/reruns",
     status_code=202,
     summary="Train a trial again",
-    responses={**ACCEPTED, **refusals(NONE | TEMPLATE)},
+    responses=ACCEPTED,
 )
 async def rerun(
     sweep: SweepName,
@@ -189,7 +200,7 @@ async def rerun(
     "/runs/{run}/reruns",
     status_code=202,
     summary="Train the trial of a run again",
-    responses={**ACCEPTED, **refusals(NONE | TEMPLATE)},
+    responses=ACCEPTED,
 )
 async def rerun_of_run(
     run: RunId, site: TheSite, user: TheUser, body: RerunSubmission | None = None
@@ -201,7 +212,7 @@ async def rerun_of_run(
 @router.get(
     "/reruns/{rerun}",
     summary="Show a rerun",
-    responses={200: {"model": schemas.RERUN}, **refusals({404: "there is no such rerun"})},
+    responses=responses(schemas.RERUN, {404: "there is no such rerun"}),
 )
 async def rerun_shown(rerun: RerunId, request: Request, site: TheSite) -> Response:
     """Whether a rerun has ended, and what it has found."""
@@ -219,34 +230,26 @@ Format = Annotated[
     Query(description="with a TensorFlow SavedModel, or with ONNX files, beside the model"),
 ]
 Unchecked = Annotated[bool, Query(description="also a template's network that cannot be checked")]
-REFUSALS = refusals(
-    {404: "there is no such sweep or trial, or its bundle was not made", 409: "it cannot be read"}
-)
-MAKING = refusals(
-    {
-        404: "there is no such sweep or trial",
-        409: "it cannot be read",
-        413: "it is too large",
-        429: "another export of the user is made, or waits",
-        507: "the disk is full",
-    }
-)
-RESPONSES: dict[int | str, dict[str, Any]] = {
+MAKING = {
+    404: "there is no such sweep or trial",
+    409: "it cannot be read",
+    413: "it is too large",
+    429: "another export of the user is made, or waits",
+    507: "the disk is full",
+}
+FETCHED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "the bundle",
         "content": {ZIP: {"schema": {"type": "string", "format": "binary"}}},
         "headers": {
-            RESULT: {
-                "description": "what `export --json` prints, but for the folder",
-                "schema": {"type": "string"},
-            },
-            DIGEST: {
-                "description": "SHA-256 of the file (RFC 9530)",
-                "schema": {"type": "string"},
-            },
+            name: {"description": about, "schema": {"type": "string"}}
+            for name, about in (
+                (RESULT, "what `export --json` prints, but for the folder"),
+                (DIGEST, "SHA-256 of the file (RFC 9530)"),
+            )
         },
     },
-    **REFUSALS,
+    **refusals(NONE | {404: "there is no such sweep or trial, or its bundle was not made"}),
 }
 
 
@@ -256,18 +259,14 @@ async def found_bundle(
     """The checked bundle of a trial, or of the best one of a sweep, if it was made."""
     find = partial(site.bundles.find, reference, format, unchecked=unchecked)
     bundle = await to_thread.run_sync(find, limiter=site.bundles.limiter)
-    digest = base64.b64encode(bundle.digest).decode()
-    return FileResponse(
-        bundle.file,
-        media_type=ZIP,
-        filename=bundle.name,
-        headers={
-            RESULT: json.dumps(dict(bundle.result)),
-            DIGEST: f"sha-256=:{digest}:",
-            "ETag": f'"{bundle.digest.hex()}"',
-            "Cache-Control": "no-cache",
-        },
-    )
+    digest = bytes.fromhex(bundle.sha256)
+    headers = {
+        RESULT: json.dumps(dict(bundle.result)),
+        DIGEST: f"sha-256=:{base64.b64encode(digest).decode()}:",
+        "ETag": f'"{bundle.sha256}"',
+        "Cache-Control": "no-cache",
+    }
+    return FileResponse(bundle.file, media_type=ZIP, filename=bundle.name, headers=headers)
 
 
 async def make(
@@ -285,13 +284,6 @@ async def make(
     async with site.bundles.turn(user.name, request.is_disconnected):
         made = await to_thread.run_sync(call, limiter=site.bundles.limiter)
     return answers.document(made.result, 201)
-
-
-MADE: dict[int | str, dict[str, Any]] = {
-    201: {"model": schemas.ExportMade},
-    **MAKING,
-}
-VERSION: dict[int | str, dict[str, Any]] = {201: {"model": schemas.VersionMade}, **MAKING}
 
 
 async def _best(sweep: SweepName) -> str:
@@ -321,7 +313,7 @@ def _add_fetch(path: str, name: str, of: str, reference: Any) -> None:
         name=f"fetch_{name}",
         summary=f"Fetch the bundle of {of}",
         response_class=FileResponse,
-        responses=RESPONSES,
+        responses=FETCHED,
     )
     async def fetch(
         site: TheSite,
@@ -339,7 +331,7 @@ def _add_export(path: str, name: str, model: str, reference: Any) -> None:
         status_code=201,
         name=f"export_{name}",
         summary=f"Export {model}",
-        responses=MADE,
+        responses=responses(schemas.ExportMade, MAKING, 201),
     )
     async def export(
         body: ExportSubmission,
@@ -358,7 +350,7 @@ def _add_register(path: str, name: str, model: str, reference: Any) -> None:
         status_code=201,
         name=f"register_{name}",
         summary=f"Register {model}",
-        responses=VERSION,
+        responses=responses(schemas.VersionMade, MAKING, 201),
     )
     async def register(
         body: VersionSubmission,
@@ -373,7 +365,6 @@ def _add_register(path: str, name: str, model: str, reference: Any) -> None:
 
 for _path, _name, _of, _, _reference in PLACES:
     _add_fetch(_path, _name, _of, Depends(_reference))
-for _path, _name, _, _model, _reference in PLACES:
-    _add_export(_path, _name, _model, Depends(_reference))
-for _path, _name, _, _model, _reference in PLACES:
-    _add_register(_path, _name, _model, Depends(_reference))
+for _add in (_add_export, _add_register):
+    for _path, _name, _, _model, _reference in PLACES:
+        _add(_path, _name, _model, Depends(_reference))

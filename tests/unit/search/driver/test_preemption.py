@@ -15,7 +15,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.driver.dispatch import KEEPS_S, Preemption
 from lstm_sweep.search.engines.trainings import CorpusTraining
-from lstm_sweep.search.service.scheduler import TURN_S, Turns, Waiting
+from lstm_sweep.search.service.scheduler import TURN_S, QueuedJob, Turns
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Ended, Job, Paused, RoundDone, Slot, Trial
 
@@ -73,9 +73,9 @@ class Driver:
             self.preemption.look(state)
 
 
-def queued(driver: Driver, *, shared: bool) -> Waiting:
+def queued(driver: Driver, *, shared: bool) -> QueuedJob:
     owner = "ann" if shared else driver.name
-    return Waiting(name=driver.name, owner=owner, priority=0, submitted=0.0, wanted=1)
+    return QueuedJob(run_id=driver.name, owner=owner, submitted=0.0)
 
 
 def play(drivers: list[Driver], slots: int, most_s: float, *, shared: bool = True) -> float:
@@ -88,11 +88,11 @@ def play(drivers: list[Driver], slots: int, most_s: float, *, shared: bool = Tru
         assert now < most_s, f"after {now:.0f} s: {left}"
         queue = [queued(one, shared=shared) for one in left]
         for one in queue:
-            if one.name not in turns.since:
-                turns.remember(one.name, now, None)
+            if one.run_id not in turns.since:
+                turns.remember(one.run_id, now, None)
         is_late = any(driver.surplus() for driver in left)
         for quota in turns.share_out(queue, [], slots, now, is_late=is_late):
-            named[quota.name].allowed = quota.slots
+            named[quota.run_id].allowed = quota.slots
         for driver in left:
             free = slots - sum(one.began is not None for one in drivers)
             if driver.began is None and driver.allowed and free > 0:

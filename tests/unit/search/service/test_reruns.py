@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
+from lstm_sweep.search.service.reruns import Reruns, Wanted
 from lstm_sweep.search.service.supervisor import Supervisor
 from lstm_sweep.search.store.faults import NoSuchRunError
 from tests.drivers import child_of
@@ -24,16 +23,16 @@ def runs(rerun_id: str) -> bool:
 
 @pytest.mark.parametrize("broken", ["", '{"trial": "s/'])
 def test_a_submission_that_was_cut_off_stops_no_other_rerun(tmp_path: Path, broken: str) -> None:
-    cut_off, whole = (Reruns(tmp_path).submit(WANTED, "ann").run_id for _ in "ab")
+    cut_off, whole = (Reruns(tmp_path, runs).submit(WANTED, "ann").run_id for _ in "ab")
     (tmp_path / cut_off / "asked.json").write_text(broken)
-    reruns = Reruns(tmp_path)
-    assert [one.run_id for one in reruns.queue(runs)] == [whole]
-    assert reruns.get(whole, runs).state == "queued"
+    reruns = Reruns(tmp_path, runs)
+    assert [one.run_id for one in reruns.queue()] == [whole]
+    assert reruns.get(whole).state == "queued"
     later = reruns.submit(WANTED, "ann").run_id
     (tmp_path / later / "asked.json").write_text(broken)
-    assert [one.run_id for one in reruns.queue(runs)] == [whole]
+    assert [one.run_id for one in reruns.queue()] == [whole]
     with pytest.raises(NoSuchRunError, match="there is none"):
-        reruns.get(cut_off, runs)
+        reruns.get(cut_off)
 
 
 def test_what_is_asked_for_is_on_the_disk_before_it_is_answered(
@@ -41,17 +40,17 @@ def test_what_is_asked_for_is_on_the_disk_before_it_is_answered(
 ) -> None:
     synced = list[int]()
     monkeypatch.setattr(os, "fsync", synced.append)
-    Reruns(tmp_path).submit(WANTED, "ann")
+    Reruns(tmp_path, runs).submit(WANTED, "ann")
     assert len(synced) == 1
 
 
 def test_what_has_ended_is_dropped_in_the_end_while_the_service_runs(tmp_path: Path) -> None:
-    reruns = Reruns(tmp_path)
+    reruns = Reruns(tmp_path, runs)
     ended = reruns.submit(WANTED, "ann").run_id
     for file in reruns.open(ended):
         file.close()
     reruns.note_end(ended, 0)
-    assert reruns.queue(runs) == []
+    assert reruns.queue() == []
     os.utime(tmp_path / ended, (0, 0))
     later = reruns.submit(WANTED, "ann").run_id
     assert [one.name for one in tmp_path.iterdir()] == [later]
@@ -83,46 +82,40 @@ def test_a_rerun_runs_once_on_a_slot_that_it_keeps_and_its_end_is_noted(
 ) -> None:  # fmt: skip
     wait = f'echo "$@" > {tmp_path}/told; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done'
     made, clock = supervised(tmp_path, f"{wait}; {script}", monkeypatch)
-    reruns = made._reruns
-    one = reruns.submit(WANTED, "ann")
-
-    def state() -> Rerun:
-        return reruns.get(one.run_id, made.runs)
-
-    assert state().state == "queued"
-    made.look(reruns.queue(made.runs))
-    assert state().state == "running"
-    others = [
-        replace(SWEEP, run_id=number, owner="bob", workers=1) for number in ("1" * 32, "2" * 32)
-    ]
+    reruns = made.reruns
+    one = reruns.submit(WANTED, "ann").run_id
+    assert reruns.get(one).state == "queued"
+    made.look([])
+    assert reruns.get(one).state == "running"
+    others = [replace(SWEEP, run_id=number * 32, owner="bob", workers=1) for number in "12"]
     for _ in range(3):
         clock.now += 1_000.0
-        made.look([*others, *reruns.queue(made.runs)])
-        assert made.turns.held(one.run_id) == 1
+        made.look(others)
+        assert made.turns.held(one) == 1
         assert sum(made.turns.held(sweep.run_id) for sweep in others) == 1
     waiting = next(sweep for sweep in others if not made.turns.held(sweep.run_id))
     assert "3 sweeps and reruns of 2 users share 2 slots" in str(made.why(waiting.run_id, "queued"))
     for sweep in others:
         made.end([sweep.run_id])
     (tmp_path / "go").touch()
-    child_of(made, one.run_id).wait(10)
-    assert state().state == "running", "nobody has noted its end"
-    made.look(reruns.queue(made.runs))
-    found = state()
+    child_of(made, one).wait(10)
+    assert reruns.get(one).state == "running", "nobody has noted its end"
+    made.look([])
+    found = reruns.get(one)
     assert (found.state, found.result, found.why, found.exit_code) == expected
-    assert reruns.queue(made.runs) == []
-    assert Reruns(tmp_path / "reruns").queue(made.runs) == []
+    assert reruns.queue() == []
+    assert Reruns(tmp_path / "reruns", runs).queue() == []
 
 
-def test_a_rerun_that_has_ended_while_no_service_was_there_is_found_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reruns = Reruns(tmp_path)
-    one = reruns.submit(WANTED, "ann")
-    out, errors = reruns.open(one.run_id)
+def test_a_rerun_that_has_ended_while_no_service_was_there_is_found_so(tmp_path: Path) -> None:
+    with_process = set[str]()
+    reruns = Reruns(tmp_path, with_process.__contains__)
+    one = reruns.submit(WANTED, "ann").run_id
+    with_process.add(one)
+    out, errors = reruns.open(one)
     with out, errors:
-        assert reruns.get(one.run_id, runs).state == "running", "its process may begin just now"
-        monkeypatch.setattr(time, "time", lambda: 4e9)
-        assert reruns.get(one.run_id, runs).state == "failed"
+        assert reruns.get(one).state == "running"
+        with_process.clear()
+        assert reruns.get(one).state == "failed"
         out.write(b"{}")
-    assert reruns.get(one.run_id, runs).state == "done"
+    assert reruns.get(one).state == "done"

@@ -9,24 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.service.scheduler import Waiting, allot
+from lstm_sweep.search.service.scheduler import QueuedJob, allot
 
 TURN_S, STEP_S = 300.0, 10.0
 
 
-def sweep(name: str, **fields: object) -> Waiting:
+def sweep(name: str, **fields: object) -> QueuedJob:
     """A sweep that was submitted in the order of names, and has no slot yet."""
     usual = {
         "owner": "ann", "priority": 0, "submitted": float(ord(name[0])), "since": 0.0, "held": 0,
         "wanted": 4,
     }  # fmt: skip
     given = {**usual, **fields}
-    return Waiting(name=name, **{"owner_since": given["since"], **given})  # type: ignore[arg-type]
+    return QueuedJob(run_id=name, **{"owner_since": given["since"], **given})  # type: ignore[arg-type]
 
 
-def shares(*sweeps: Waiting, slots: int, now: float = 0.0, **more: int) -> dict[str, int]:
+def shares(*sweeps: QueuedJob, slots: int, now: float = 0.0, **more: int) -> dict[str, int]:
     """Slots by the name of the sweep."""
-    return {one.name: one.slots for one in allot(sweeps, slots, now, **more)}
+    return {one.run_id: one.slots for one in allot(sweeps, slots, now, **more)}
 
 
 def test_a_user_gives_way_after_a_turn_whichever_of_its_sweeps_had_it() -> None:
@@ -65,16 +65,16 @@ def test_the_first_one_that_waits_gets_the_slot_of_a_turn_that_is_over() -> None
     ],
 )  # fmt: skip
 def test_each_state_says_its_reason(
-    sweeps: list[Waiting], slots: int, more: dict[str, int], why: str
+    sweeps: list[QueuedJob], slots: int, more: dict[str, int], why: str
 ) -> None:
-    found = {one.name: one.sentence for one in allot(sweeps, slots, 1.0, **more)}
+    found = {one.run_id: one.sentence for one in allot(sweeps, slots, 1.0, **more)}
     assert found["c"] == why
 
 
-def expected(*sweeps: Waiting, slots: int, **more: int) -> dict[str, str]:
+def expected(*sweeps: QueuedJob, slots: int, **more: int) -> dict[str, str]:
     """What is said of when each sweep that waits gets a slot."""
     found = allot(sweeps, slots, 100.0, **more)
-    return {one.name: one.sentence.partition("; about ")[2] for one in found if not one.slots}
+    return {one.run_id: one.sentence.partition("; about ")[2] for one in found if not one.slots}
 
 
 def test_each_sweep_that_waits_has_an_estimate_of_its_own() -> None:
@@ -100,7 +100,7 @@ def test_nothing_is_said_of_what_nobody_can_tell() -> None:
 class Load:
     """A sweep of a simulation: when it comes, and how much there is to do, in slot-seconds."""
 
-    one: Waiting
+    one: QueuedJob
     work: float
     longest_wait: float = 0.0
 
@@ -127,8 +127,8 @@ def test_random_loads_leave_no_slot_idle_share_evenly_and_starve_nobody(
 ) -> None:
     waiting = []
     for number, (at, work, wanted, owner, priority) in enumerate(drawn):
-        one = Waiting(
-            name=f"s{number}", owner=owner, priority=priority if with_priorities else 0,
+        one = QueuedJob(
+            run_id=f"s{number}", owner=owner, priority=priority if with_priorities else 0,
             submitted=float(at), since=float(at), held=0, wanted=wanted, owner_since=float(at),
         )  # fmt: skip
         waiting.append(Load(one, float(work)))
@@ -151,10 +151,10 @@ def test_random_loads_leave_no_slot_idle_share_evenly_and_starve_nobody(
         found = allot(
             [load.one for load in here], slots, now, most_per_user=most_per_user, turn_s=TURN_S
         )
-        given_to = {one.name: one.slots for one in found}
+        given_to = {one.run_id: one.slots for one in found}
         _check(here, given_to, slots, most_per_user)
         for load in here:
-            share, held = given_to[load.one.name], load.one.held
+            share, held = given_to[load.one.run_id], load.one.held
             if not share and not held:
                 load.longest_wait = max(load.longest_wait, now - load.one.since)
             since = now if bool(share) != bool(held) else load.one.since
@@ -178,20 +178,20 @@ def _check(
     ones = [load.one for load in here]
     used = {one.owner: 0 for one in ones}
     for one in ones:
-        assert 0 <= given_to[one.name] <= one.wanted
-        used[one.owner] += given_to[one.name]
+        assert 0 <= given_to[one.run_id] <= one.wanted
+        used[one.owner] += given_to[one.run_id]
     limit = slots if most_per_user is None else most_per_user
     assert max(used.values(), default=0) <= limit
-    short = [o for o in ones if given_to[o.name] < o.wanted and used[o.owner] < limit]
+    short = [o for o in ones if given_to[o.run_id] < o.wanted and used[o.owner] < limit]
     assert sum(given_to.values()) <= slots
     assert not short or sum(given_to.values()) == slots
     for one in short:
         same = [o for o in ones if o.priority == one.priority]
         own = [o for o in same if o.owner == one.owner]
-        assert max(given_to[o.name] for o in own) <= given_to[one.name] + 1
-        of_own = sum(given_to[o.name] for o in own)
+        assert max(given_to[o.run_id] for o in own) <= given_to[one.run_id] + 1
+        of_own = sum(given_to[o.run_id] for o in own)
         by_owner = {
-            o.owner: sum(given_to[p.name] for p in same if p.owner == o.owner) for o in same
+            o.owner: sum(given_to[p.run_id] for p in same if p.owner == o.owner) for o in same
         }
         assert max(by_owner.values()) <= of_own + 1
-        assert all(given_to[o.name] == 0 for o in ones if o.priority < one.priority)
+        assert all(given_to[o.run_id] == 0 for o in ones if o.priority < one.priority)

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -21,10 +22,9 @@ from lstm_sweep.search.actions.connection import SERVER, TOKEN
 from lstm_sweep.search.driver.lease import STALE_S, Holder
 from lstm_sweep.search.engines.slot_sharing import read_quota
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
-from lstm_sweep.search.service import driver, supervisor
+from lstm_sweep.search.service import queue, supervisor
 from lstm_sweep.search.service.logs import last_line
-from lstm_sweep.search.service.queue import QueuedRun
-from lstm_sweep.search.service.reruns import Reruns
+from lstm_sweep.search.service.scheduler import QueuedJob
 from lstm_sweep.search.service.supervisor import (
     AGAIN_S,
     FORGIVEN_S,
@@ -33,17 +33,14 @@ from lstm_sweep.search.service.supervisor import (
     UNSEEN_S,
     WITHOUT_LEASE_S,
     ClusterSlots,
-    Job,
+    Process,
     Supervisor,
     write_note,
 )
-from tests.drivers import IDLE, child_of, let_drivers_idle
+from tests.drivers import child_of, let_drivers_idle
 
 RUN = "0" * 32
-SWEEP = QueuedRun(
-    name="s", run_id=RUN, owner="ann", priority=0, submitted=1.0, state="queued", driver=None,
-    changes={}, workers=2, trials_left=9, seconds_left=None,
-)  # fmt: skip
+SWEEP = QueuedJob(name="s", run_id=RUN, owner="ann", submitted=1.0, workers=2, trials_left=9)
 
 
 class Time:
@@ -66,24 +63,12 @@ def supervisor_of(folder: Path, clock: Callable[[], float], **more: Any) -> Supe
     settings: Any = SimpleNamespace(
         **given, count_slots=lambda: 2, **{"stop_within_s": SERVICE_STOP_S, **more}
     )
-    return Supervisor(settings, Reruns(folder / "reruns"), clock)
+    return Supervisor(settings, Mock(), clock)
 
 
 @pytest.fixture
 def made(tmp_path: Path, clock: Time) -> Supervisor:
     return supervisor_of(tmp_path, clock)
-
-
-@pytest.fixture
-def other(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A driver that another service has started."""
-    script, lock = tmp_path / "other", tmp_path / f"{RUN}.lock"
-    script.write_text(IDLE)
-    process = subprocess.Popen(["/bin/sh", str(script), "-P", "-m", "x", RUN, str(lock)])
-    until(lambda: lock.exists() and lock.read_text().startswith(f"{process.pid} "))
-    yield process
-    process.kill()
-    process.wait()
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -101,22 +86,21 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_what_a_service_starts_is_a_module_of_the_program() -> None:
-    assert find_spec(supervisor.DRIVER) and find_spec(supervisor.COUNT)
+    assert all(map(find_spec, (supervisor.DRIVER, supervisor.PROGRAM, supervisor.COUNT)))
 
 
-def test_a_second_driver_of_a_sweep_leaves_at_once(
-    tmp_path: Path, other: subprocess.Popen[bytes]
+def test_a_process_of_another_service_is_known_and_has_none_beside_it(
+    made: Supervisor, tmp_path: Path, clock: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert driver.main("s", tmp_path / f"{RUN}.lock") == driver.DONE
-    assert other.poll() is None
-
-
-def test_a_driver_that_does_not_end_is_killed(
-    made: Supervisor, other: subprocess.Popen[bytes]
-) -> None:
-    stop(other)
-    made.end([RUN], within_s=0.2)
-    assert other.wait(10) < 0, "it was stopped, so that SIGTERM alone did nothing"
+    let_drivers_idle(tmp_path, monkeypatch)
+    made.start(RUN)
+    child, other = child_of(made, RUN), supervisor_of(tmp_path, clock)
+    other.start(RUN)
+    assert (other.pid(RUN), RUN in other.processes) == (child.pid, False)
+    stop(child)
+    other.end([RUN], within_s=0.2)
+    assert child.wait(10) == -signal.SIGKILL, "it was stopped, so that SIGTERM alone did nothing"
+    assert other.pid(RUN) is None
 
 
 def test_no_process_is_started_once_all_are_ended(
@@ -136,7 +120,7 @@ def test_a_driver_that_dies_is_started_again_later_each_time_and_then_given_up(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     given_up = list[tuple[str, str]]()
-    monkeypatch.setattr(made, "_give_up", lambda *what: given_up.append(what))
+    monkeypatch.setattr(queue, "give_up", lambda store, *what: given_up.append(what))
     (tmp_path / f"{RUN}.log").write_text("no such thing\n")
     waits = []
     made.look([SWEEP])
@@ -154,20 +138,18 @@ def test_a_driver_that_dies_is_started_again_later_each_time_and_then_given_up(
     clock.now += FORGIVEN_S + 1
     child_of(made, RUN).wait(10)
     made.look([SWEEP])
-    assert (made.jobs[RUN].deaths, made.may_start_in(RUN)) == (1, AGAIN_S)
+    assert (made.processes[RUN].deaths, made.may_start_in(RUN)) == (1, AGAIN_S)
 
 
 def test_deaths_count_in_a_row_only_while_the_sweep_gets_no_further(
-    made: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Supervisor, tmp_path: Path, clock: Time
 ) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
     counts = []
-    known = made.jobs.setdefault(RUN, Job())
+    known = made.processes.setdefault(RUN, Process(started=clock.now))
     with (tmp_path / f"{RUN}.lock").open("wb") as file:
         for reached in ((0, 4), (0, 9), (1, 2), (1, 2), (0, 9), (1, 3)):
-            write_note(file.fileno(), reached)
-            made.start(RUN)
-            made._note_end(SWEEP, known)
+            write_note(file.fileno(), 1, reached)
+            made._note_end(SWEEP)
             counts.append(known.deaths)
     assert counts == [1, 1, 1, 2, 3, 1]
 
@@ -208,7 +190,7 @@ def test_quotas_and_demands_are_files_which_go_with_their_process(
 DRIVER = Holder("far", "another machine", 7, 0, "token")
 
 
-def silent_for(known: Job, driver: Holder | None, seconds: float, since: float = 0.0) -> float:
+def silent_for(known: Process, driver: Holder | None, seconds: float, since: float = 0.0) -> float:
     """Look at a lease each second for so long; for how long it was silent by the last look."""
     steps = range(int(seconds) + 1)
     return [known.silent_s(driver, since + second) for second in steps][-1]
@@ -217,17 +199,17 @@ def silent_for(known: Job, driver: Holder | None, seconds: float, since: float =
 def test_a_driver_on_another_machine_lives_as_long_as_it_renews_its_lease(
     made: Supervisor, clock: Time
 ) -> None:
-    known = made.jobs.setdefault(RUN, Job())
+    known = made.processes.setdefault(RUN, Process())
     far = replace(SWEEP, driver=DRIVER)
     silent_for(known, DRIVER, STALE_S - 1)
-    assert made._process_of(far, known, STALE_S - 1) == 0
-    assert made._process_of(far, known, STALE_S) is None
-    assert made._process_of(replace(far, driver=replace(DRIVER, beat=1)), known, STALE_S) == 0
-    assert made._process_of(replace(SWEEP, driver=None), known, STALE_S) is None
+    assert made._pid_of(far, STALE_S - 1) == 0
+    assert made._pid_of(far, STALE_S) is None
+    assert made._pid_of(replace(far, driver=replace(DRIVER, beat=1)), STALE_S) == 0
+    assert made._pid_of(SWEEP, STALE_S) is None
 
 
 def test_while_nobody_could_look_no_driver_begins_to_hang() -> None:
-    known = Job()
+    known = Process()
     known.silent_s(DRIVER, 0.0)
     assert known.silent_s(DRIVER, 10_000.0) == UNSEEN_S, "the store was away meanwhile"
 
@@ -254,7 +236,7 @@ def test_a_driver_that_hangs_is_told_to_end_and_then_killed_and_its_end_is_a_dea
     made.look([sweep])
     assert child.wait(10) == -signal.SIGKILL
     made.look([replace(SWEEP, driver=None)])
-    assert made.jobs[RUN].deaths == 1
+    assert made.processes[RUN].deaths == 1
 
 
 def counting(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> ClusterSlots:
