@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lstm_sweep._sweep import Sweep
     from lstm_sweep._trial import Rerun, Trial
     from lstm_sweep.models.errors import InputError
-    from lstm_sweep.search.actions.status_report import SweepStatusReport
-    from lstm_sweep.search.actions.trial_comparison import TrialComparison
+    from lstm_sweep.search.actions.sweeps import SweepStatusReport
+    from lstm_sweep.search.actions.trials import TrialComparison
     from lstm_sweep.search.store.faults import StoreError
 
 __all__ = [
@@ -36,8 +36,8 @@ _MODULES = {
     "_sweep": ("Sweep",),
     "_trial": ("Rerun", "Trial"),
     "models.errors": ("InputError",),
-    "search.actions.status_report": ("SweepStatusReport",),
-    "search.actions.trial_comparison": ("TrialComparison",),
+    "search.actions.sweeps": ("SweepStatusReport",),
+    "search.actions.trials": ("TrialComparison",),
     "search.store.faults": ("StoreError",),
 }
 

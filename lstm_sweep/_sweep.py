@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lstm_sweep.search.actions.remote import Actions
-    from lstm_sweep.search.actions.status_report import SweepStatusReport
-    from lstm_sweep.search.actions.sweep_result import SweepResult
+    from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport
 
 
 class Sweep:

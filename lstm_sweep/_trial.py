@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lstm_sweep.search.actions.remote import Actions
-    from lstm_sweep.search.actions.trial_comparison import TrialComparison
+    from lstm_sweep.search.actions.trials import TrialComparison
     from lstm_sweep.search.store.reader import TrialRecord
 
 

@@ -23,10 +23,9 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
-from lstm_sweep.search.actions.listings import SweepPage
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import NothingToDoError
-from lstm_sweep.search.actions.status_report import SweepStatusReport
+from lstm_sweep.search.actions.sweeps import SweepPage, SweepStatusReport
 from lstm_sweep.search.actions.transfers import OCTETS, corpus_id_of
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.guard import server_options

@@ -23,7 +23,7 @@ from lstm_sweep.search.actions.references import (
     read_here,
     store_of_sweep,
 )
-from lstm_sweep.search.actions.sweep_result import SweepResult, stored_result
+from lstm_sweep.search.actions.sweeps import SweepResult, stored_result
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.driver.resume import DIED, ResumeState, close, how_to_go_on, rebuild, spent
@@ -229,7 +229,7 @@ def go_on(
         if run.info.status == "RUNNING":  # the store failed once this state was written
             store.finish(run.info.run_id, "FINISHED")
         unchanged = f"finished with {all_spent}; {how_to_go_on(name, tags)}"
-        return stored_result(store, run, unchanged)
+        return dataclasses.replace(stored_result(store, run), unchanged=unchanged)
     is_new = references.is_new(tags)
     with references.engine_of(now, ray_address) as engine:
         kind.check_devices(now, devices(engine))

@@ -7,14 +7,11 @@ from lstm_sweep.search.actions import (
     dry_run,
     export,
     lifecycle,
-    listings,
     references,
-    report,
     rerun,
-    status_report,
-    sweep_result,
-    trial_comparison,
 )
+from lstm_sweep.search.actions import sweeps as of_sweeps
+from lstm_sweep.search.actions import trials as of_trials
 from lstm_sweep.search.actions.dry_run import SizeReport
 from lstm_sweep.search.actions.references import Here, Wanted, read_here
 
@@ -28,15 +25,15 @@ class Local(Here):
     answer when it is opened; a store that fails later is a `StoreError`.
     """
 
-    sweeps = listings.sweeps
-    status = status_report.status
-    follow = status_report.follow
-    trials = listings.trials
-    show = listings.show
+    sweeps = of_sweeps.sweeps
+    status = of_sweeps.status
+    follow = of_sweeps.follow
+    trials = of_sweeps.trials
+    show = of_trials.show
     means_sweep = references.means_sweep
-    result = sweep_result.result
-    compare = trial_comparison.compare
-    report = report.report
+    result = of_sweeps.result
+    compare = of_trials.compare
+    report = of_sweeps.report
     dry_run = dry_run.dry_run
     launch = lifecycle.launch
     resume = lifecycle.resume

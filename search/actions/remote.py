@@ -19,13 +19,6 @@ from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
-from lstm_sweep.search.actions.listings import (
-    SweepPage,
-    SweepRow,
-    SweepTrials,
-    TrialDetails,
-    check_rows,
-)
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import (
     RUN_ID,
@@ -35,12 +28,18 @@ from lstm_sweep.search.actions.references import (
     check_sweep_or_trial,
     check_trial,
 )
-from lstm_sweep.search.actions.report import SweepReport
 from lstm_sweep.search.actions.rerun import Rerun
-from lstm_sweep.search.actions.status_report import SweepStatusReport
-from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweeps import (
+    SweepPage,
+    SweepReport,
+    SweepResult,
+    SweepRow,
+    SweepStatusReport,
+    SweepTrials,
+    check_rows,
+)
 from lstm_sweep.search.actions.transfers import AGAIN_S, download, send_data, unpack
-from lstm_sweep.search.actions.trial_comparison import TrialComparison
+from lstm_sweep.search.actions.trials import TrialComparison, TrialDetails
 from lstm_sweep.search.actions.watched import Watched, status_in
 from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.process.files import (
@@ -101,7 +100,7 @@ class Remote:
     def trials(self, name: str, top: int | None = None) -> SweepTrials:
         check_rows("top", top)
         rows, last = self._rows(TrialRecord, "trials", top, *_sweep(name), "trials")
-        return SweepTrials(rows, last["left_out"], last["baselines"], last["next_page"] or "")
+        return SweepTrials(rows, last["left_out"], last["next_page"] or "", last["baselines"])
 
     def means_sweep(self, reference: str) -> bool:
         check_sweep_or_trial(reference)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,15 +12,14 @@ from typing_extensions import override
 
 from lstm_sweep.search.actions import connection
 from lstm_sweep.search.actions.connection import Event
-from lstm_sweep.search.actions.status_report import SweepStatusReport
-from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport
 from lstm_sweep.search.driver.observer import Observer, Viewer
 from lstm_sweep.search.driver.state import SweepState, rank
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
-from lstm_sweep.search.values.trial import Outcome, Slot
+from lstm_sweep.search.values.trial import Slot
 
 #: why a sweep has ended, by how
 REASONS = {
@@ -54,7 +52,7 @@ class Watched:
     ) -> None:
         """`read` reads a value of a class from an event."""
         self._observer, self._read, self._clock = Viewer(observer), read, clock
-        self._state = SweepState(name, spec, "", (), now=clock(), began=clock())
+        self._state = SweepState(name=name, spec=spec, slots=(), now=clock(), began=clock())
         #: what has happened before the state of the sweep was told
         self._before: list[Event] | None = []
         self._waits = ""
@@ -151,7 +149,7 @@ class Watched:
             self._ended(progress, record)
 
     def _ended(self, progress: TrialProgress, record: TrialRecord) -> None:
-        outcome, state = Outcome(record.outcome), self._state
+        state = self._state
         progress = replace(progress, ended=record.ended, seconds=record.seconds)
         number = record.trial.number
         ranked = state.ranked
@@ -161,7 +159,6 @@ class Watched:
             state,
             finished=(*state.finished, progress),
             ends={**state.ends, number: progress},
-            outcomes=Counter(state.outcomes) + Counter([outcome]),
             ranked=ranked,
         )
         self._observer.trial_ended(progress, self._state)
@@ -199,12 +196,10 @@ class Watched:
         paused = {n: one for n, one in state.paused.items() if n != number}
         self._state = replace(state, running=running, paused=paused)
         if ended := state.ends.get(number):
-            assert ended.ended
             self._state = replace(
                 self._state,
                 finished=tuple(one for one in state.finished if one is not ended),
                 ends={n: one for n, one in state.ends.items() if n != number},
-                outcomes=Counter(state.outcomes) - Counter([ended.ended.outcome]),
                 ranked=tuple(one for one in state.ranked if one is not ended),
             )
 

@@ -15,8 +15,7 @@ from lstm_sweep.search.actions.connection import SERVER
 from lstm_sweep.search.actions.lifecycle import SweepFailedError
 from lstm_sweep.search.actions.references import Wanted
 from lstm_sweep.search.actions.remote import THERE, Actions, Remote, field_of
-from lstm_sweep.search.actions.status_report import SweepStatusReport
-from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport
 from lstm_sweep.search.cli.models import model_name, program_here
 from lstm_sweep.search.cli.progress import LiveTable, observer_of
 from lstm_sweep.search.cli.tables import trials_table

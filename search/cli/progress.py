@@ -171,10 +171,8 @@ class JsonLines:
             self._follow(progress)
         if state.now - self._told >= PROGRESS_S:
             self._told = state.now
-            best = None
-            if state.leader:
-                progress, loss = state.leader
-                best = {"trial": progress.trial.id, "val_loss": loss}
+            leader = state.leader
+            best = leader and {"trial": leader.trial.id, "val_loss": leader.best_loss}
             self._write(
                 "progress", state.trials_done, state.spec.trials, len(state.running),
                 len(state.paused), best, round(state.seconds, 3), state.seconds_left,
@@ -313,8 +311,7 @@ def _standing(state: SweepState) -> str:
 
 def _best_text(state: SweepState) -> str:
     """The best trial and its loss so far, and whether it runs still."""
-    if state.leader is None:
+    if (best := state.leader) is None:
         return "no result yet"
-    progress, loss = state.leader
-    going = "" if progress.ended else " (paused)" if progress.paused else " (running)"
-    return f"best {progress.trial.id} {loss_text(loss)}{going}"
+    going = "" if best.ended else " (paused)" if best.paused else " (running)"
+    return f"best {best.trial.id} {loss_text(best.best_loss)}{going}"

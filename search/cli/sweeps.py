@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
-from lstm_sweep.search.actions.listings import SweepPage
 from lstm_sweep.search.actions.remote import Actions
-from lstm_sweep.search.actions.status_report import SweepStatusReport
+from lstm_sweep.search.actions.sweeps import SweepPage, SweepStatusReport
 from lstm_sweep.search.cli.tables import sweeps_table
 from lstm_sweep.search.cli.terminal import DONE, Answer, say, say_left_out
 from lstm_sweep.search.store.deletion import Freed

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lstm_sweep.models.errors import plain
 from lstm_sweep.models.rounds import epochs_text
-from lstm_sweep.search.actions.listings import SweepRow
+from lstm_sweep.search.actions.sweeps import SweepRow
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.values.texts import loss_text
 

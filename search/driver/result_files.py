@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
 
-from lstm_sweep.models.config import Config
 from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search.driver.report import keep_report
+from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.task import Task
-from lstm_sweep.search.driver.time_spent import time_spent
 from lstm_sweep.search.policy.ladder import LadderReport
 from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.report.findings import Findings
+from lstm_sweep.search.report.report_page import report_page
 from lstm_sweep.search.store import experiment
 from lstm_sweep.search.store.faults import StoreError, reason
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.values.trial import Objective
+
+#: name of the report among the files of a sweep's run
+REPORT = "report.html"
 
 
 def describe(state: SweepState) -> str:
@@ -44,28 +49,13 @@ def describe(state: SweepState) -> str:
     report = state.report
     if report and report.ladder and report.ladder.decision:
         lines += ["", f"Ladder of learning rates: {report.ladder.decision.reason}."]
-    if report and report.confirmed:
-        lines += ["", "Trained again:", "", *(f"- {one}" for one in report.confirmed)]
+    if state.confirmed:
+        lines += ["", "Trained again:", "", *(f"- {one}" for one in state.confirmed)]
     return "\n".join(lines)
 
 
-class Measured(Protocol):
-    """The part of a task that the evidence needs."""
-
-    @property
-    def objective(self) -> Objective:
-        """What its trials are compared by."""
-
-    @property
-    def training_symbols(self) -> int:
-        """Symbols to train on; 0 if that is not known."""
-
-    def parameters_of(self, config: Config) -> int | None:
-        """Parameters of a network; None if that is known only once it is built."""
-
-
 def evidence(
-    state: SweepState, task: Measured, importance: dict[str, float] | None = None
+    state: SweepState, task: Task, importance: dict[str, float] | None = None
 ) -> dict[str, Any]:
     """Everything that the report draws, as plain values.
 
@@ -79,11 +69,11 @@ def evidence(
         "size_rule": [state.spec.size_low, state.spec.size_high],
         "baselines": state.baselines,
         "unknown_share": state.unknown_share,
-        "time": time_spent(state).to_dict(),
+        "time": state.time_spent.to_dict(),
         "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.best_over_time],
         "ladder": _ladder(report.ladder) if report and report.ladder else None,
         "importance": importance,
-        "confirmed": [one.to_dict() for one in report.confirmed] if report else [],
+        "confirmed": [one.to_dict() for one in state.confirmed],
         "trials": [
             {
                 "trial": progress.trial.id,
@@ -144,9 +134,17 @@ def keep_result(
     except Exception as error:
         said(f"no numbers were saved: {one_line(error)}")
     try:
-        keep_report(store, state.run_id, importance)
+        shown = read_findings(store, store.run(state.run_id), importance or {})
+        store.keep_text(state.run_id, page_of(shown), REPORT)
     except Exception as error:
         said(f"no report was saved: {one_line(error)}")
+
+
+def page_of(found: Findings) -> str:
+    """The report as an HTML page that says when it was written; without secrets."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    version = metadata.version("lstm-sweep")
+    return without_secrets(report_page(found, f"Written by lstm-sweep {version} on {now}."))
 
 
 def one_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.driver.lease import OWNS_NAME, Lease, holder
 from lstm_sweep.search.driver.preflight import check_stored
-from lstm_sweep.search.policy.policy import seconds_left
+from lstm_sweep.search.driver.read_back import driven_s, slot_s
 from lstm_sweep.search.policy.problem import EarlierBest
 from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.curves import OPEN, began_s, with_rounds
@@ -216,50 +216,6 @@ def goes_on(progress: TrialProgress, attempts: Iterable[TrialProgress]) -> bool:
     failed = sum(end.outcome.is_accident for end in ends if end and not end.unfinished)
     outcome = progress.ended.outcome
     return outcome.is_accident and failed < outcome.most_attempts(phase)
-
-
-def driven_s(run: Any) -> float:
-    """Total time for which a sweep was driven; 0 if its tag is no number of seconds."""
-    driven = holder(run.data.tags)
-    return driven.seconds if driven else _or_zero(lambda: Tags(run).seconds(Tag.SECONDS))
-
-
-def expected_left(run: Any, spec: Mapping[str, Any], done: int) -> float | None:
-    """Seconds to the end of a sweep as its driver expects it; None if nobody can tell.
-
-    If the driver has not said it, by its written `spec` and the trials that are `done`.
-    """
-    tags, trials, minutes = Tags(run), spec.get("trials"), spec.get("minutes")
-    if tags.get(Tag.EXPECTED_SECONDS):
-        return max(0.0, tags.seconds(Tag.EXPECTED_SECONDS) - driven_s(run))
-    return seconds_left(
-        driven_s(run),
-        limit=60 * minutes if isinstance(minutes, int | float) else None,
-        done=done if isinstance(trials, int) else 0,
-        to_come=max(0, trials - done) if isinstance(trials, int) else 0,
-    )
-
-
-def slot_s(run: Any) -> float:
-    """Total time for which a sweep had slots, all slots together.
-
-    Since it was closed last, or if its version did not say, that is its slots times the time for
-    which it was driven. Tags that hold no numbers count as 0: no sweep ends or stays for them.
-    """
-    tags = Tags(run)
-    slots = _or_zero(lambda: tags.whole(Tag.SLOTS, 0, default=0))
-    if Tag.SLOT_SECONDS not in tags:
-        return slots * driven_s(run)
-    since = max(0.0, driven_s(run) - _or_zero(lambda: tags.seconds(Tag.SECONDS)))
-    return _or_zero(lambda: tags.seconds(Tag.SLOT_SECONDS)) + slots * since
-
-
-def _or_zero(read: Callable[[], float]) -> float:
-    """What is read from a tag; 0 if that holds something else."""
-    try:
-        return read()
-    except BadRunError:
-        return 0.0
 
 
 def _last_step(store: Store, run: Any) -> int | None:

@@ -1,18 +1,20 @@
-"""All that is known of a running sweep, as one value; displays and reports read it."""
+"""A sweep as its driver holds it: the value, and what is decided about it just now."""
 
 from __future__ import annotations
 
 import bisect
-import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from typing_extensions import override
 
 from lstm_sweep.search.policy.policy import SearchReport
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus
+from lstm_sweep.search.values.sweep import Sweep, in_order_of_outcomes
 from lstm_sweep.search.values.trial import Outcome, Slot, Trial
 
 #: why a sweep ended that was interrupted, or that `stop` has ended
@@ -21,51 +23,28 @@ ON_REQUEST = Stop(StopReason.ASKED, "stopped on request")
 PAUSED = Stop(StopReason.PAUSED, "paused on request")
 
 
-@dataclass(frozen=True, eq=False)
-class SweepState:
-    """All that is known of a sweep at one moment; `transitions.after` gives the next state."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SweepState(Sweep):
+    """A sweep as its driver knows it; `transitions.after` gives the next state."""
 
-    name: str
     spec: SweepSpec
-    #: the sweep's own run; empty before it is there
-    run_id: str
     slots: tuple[Slot, ...]
-    #: loss of each baseline, nats
-    baselines: Mapping[str, float] = field(default_factory=dict)
-    #: share of the validation symbols that training data do not have, which are not scored
-    unknown_share: float = 0.0
-    #: seconds of the driver's clock
-    now: float = 0.0
-    began: float = 0.0
-    #: seconds for which there were slots that could be used, all of them together
-    slot_seconds: float = 0.0
+    running: Mapping[Slot, TrialProgress] = field(default_factory=dict)
     #: how many slots may be used at once, since other sweeps have the rest; None: all
     allowed: int | None = None
     deadline: float | None = None
     #: when the sweep is expected to end, in seconds of the driver's clock; None if nobody knows
     expected_end: float | None = None
-    running: Mapping[Slot, TrialProgress] = field(default_factory=dict)
-    #: trials that wait for a slot with a checkpoint, by number
-    paused: Mapping[int, TrialProgress] = field(default_factory=dict)
-    #: those of them that wait since other sweeps needed their slots, by number, the first first
+    #: those of `paused` that wait since other sweeps needed their slots, by number, the first first
     preempted: tuple[int, ...] = ()
-    #: attempts that have ended and whose runs are closed, in order of their ends
-    finished: tuple[TrialProgress, ...] = ()
-    #: attempts that earlier drivers left unfinished, so that their trials were tried again
-    unfinished: tuple[TrialProgress, ...] = ()
-    #: the last of `finished` of each trial, by number, and how many these are by outcome
+    #: the last of `finished` of each trial, by number
     ends: Mapping[int, TrialProgress] = field(default_factory=dict)
-    outcomes: Mapping[Outcome, int] = field(default_factory=dict)
-    #: those of `finished` with a loss that competes, the best first
-    ranked: tuple[TrialProgress, ...] = ()
     #: trials that wait for their run: those to be tried again, and one that is new
     waiting: tuple[Trial, ...] = ()
     #: why the sweep was ended before it was done; None while it goes on
     closed: Stop | None = None
     #: whether the store did not answer at the end, so that runs may be open
     left_open: bool = False
-    #: seconds since the beginning, and the best loss from then on
-    best_over_time: tuple[tuple[float, float], ...] = ()
     #: why the policy begins no more trials; None while it does
     search_ended: Stop | None = None
     #: what the search has found out; None before the sweep's end
@@ -104,11 +83,6 @@ class SweepState:
         """Whether trials under way are to go on when the sweep does."""
         return self.status is not SweepStatus.FINISHED
 
-    @property
-    def under_way(self) -> list[TrialProgress]:
-        """Trials that run or are paused, and those whose runs are not closed."""
-        return [*self.running.values(), *self.paused.values()]
-
     def open_trial(self, number: int) -> TrialProgress | None:
         """The trial of this number that runs or is paused, or whose run is not closed."""
         running = (one for one in self.running.values() if one.trial.number == number)
@@ -123,11 +97,6 @@ class SweepState:
         trials = [*self.waiting, *(progress.trial for progress in under_way)]
         return {str(trial.number) for trial in trials}
 
-    @property
-    def seconds(self) -> float:
-        """Wall time since the sweep began."""
-        return self.now - self.began
-
     def is_among_best(self, progress: TrialProgress, count: int) -> bool:
         """Whether a trial that ends just now is one of the best so many."""
         if progress.ranked_loss is None:
@@ -135,51 +104,28 @@ class SweepState:
         return bisect.bisect(self.ranked, rank(progress), key=rank) < count
 
     @property
-    def best(self) -> TrialProgress | None:
-        """The best finished trial."""
-        return next(iter(self.ranked), None)
-
-    @property
-    def best_loss(self) -> float | None:
-        """Loss of the best finished trial, nats."""
-        return self.best.ranked_loss if self.best else None
-
-    @property
-    def leader(self) -> tuple[TrialProgress, float] | None:
-        """The trial with the lowest loss so far, and that loss; it may go on still.
-
-        Of a trial under way, the best round so far counts.
-        """
-        found, best = self.best, self.best_loss
-        for progress in itertools.chain(self.running.values(), self.paused.values()):
-            loss = progress.best_loss
-            if loss is None or (best is not None and loss > best):
-                continue
-            if found is None or loss != best or progress.trial.number < found.trial.number:
-                found, best = progress, loss
-        return None if found is None or best is None else (found, best)
-
-    @property
     def leading_loss(self) -> float | None:
         """Lowest loss so far, nats, also of trials under way."""
-        leader = self.leader
-        return leader[1] if leader else None
+        return self.leader.best_loss if self.leader else None
 
     @property
     def trials_done(self) -> int:
         """How many trials have ended for good."""
-        return sum(self.counts.values())
+        return len(self.ends) - len(self._open_again)
 
     @property
+    @override
     def counts(self) -> dict[str, int]:
         """Trials that have ended for good, by outcome; of a paused sweep also those that wait."""
-        found = Counter(self.outcomes)
-        for number in self._open_again:
-            if ended := self.ends[number].ended:
-                found[ended.outcome] -= 1
-        waits = self.status is SweepStatus.PAUSED
-        words = {one: "paused" if waits and one is Outcome.STOPPED else str(one) for one in Outcome}
-        return {word: found[outcome] for outcome, word in words.items() if found[outcome]}
+        found = Counter(one.outcome for one in self.final)
+        if self.status is SweepStatus.PAUSED:
+            found["paused"] = found.pop(Outcome.STOPPED, 0)
+        return in_order_of_outcomes(found)
+
+    def as_ended(self) -> SweepState:
+        """The sweep with how it has ended, or would end now, and where its time went."""
+        ended = replace(self, state=str(self.status), why=self.stop.text)
+        return replace(ended, time=ended.time_spent)
 
     @property
     def final(self) -> list[TrialProgress]:

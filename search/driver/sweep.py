@@ -12,11 +12,11 @@ from lstm_sweep.search.driver.dispatch import LoopParts, needing_room
 from lstm_sweep.search.driver.lease import Lease, LeaseLostError, reserve_name
 from lstm_sweep.search.driver.loop import Loop
 from lstm_sweep.search.driver.observer import SILENT, Observer, Viewer
+from lstm_sweep.search.driver.read_back import time_tags
 from lstm_sweep.search.driver.result_files import keep_result, log_best_model, one_line
 from lstm_sweep.search.driver.resume import ResumeState
 from lstm_sweep.search.driver.state import INTERRUPTED, ON_REQUEST, PAUSED, SweepState
 from lstm_sweep.search.driver.task import Task
-from lstm_sweep.search.driver.time_spent import tags_of
 from lstm_sweep.search.driver.transitions import (
     BaselineScored,
     History,
@@ -84,10 +84,9 @@ class Sweep:
         self._unwritten: StoreError | None = None
         began = self._clock() - (past.seconds if past else 0.0)
         state = SweepState(
-            name,
-            spec,
-            "",
-            engine.slots,
+            name=name,
+            spec=spec,
+            slots=engine.slots,
             unknown_share=task.unknown_share,
             now=self._clock(),
             began=began,
@@ -321,7 +320,7 @@ class Sweep:
         self._report()
         state = self.state
         why = Stop(state.stop.reason, state.ending)
-        tags = tags_of(state) | {Tag.UNCONFIRMED: state.report.omitted if state.report else ""}
+        tags = time_tags(state) | {Tag.UNCONFIRMED: state.unconfirmed}
         journal.close_sweep(
             state.status, why, state.seconds, self._description(), tags,
             has_result=state.best is not None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatch
@@ -281,10 +281,7 @@ def _(event: Resumed, state: SweepState) -> SweepState:
             state = _with_loss(state, loss, progress.began + progress.seconds)
     ranked = sorted((one for one in finished if one.ranked_loss is not None), key=rank)
     ends = {one.trial.number: one for one in finished}
-    outcomes = Counter(one.ended.outcome for one in ends.values() if one.ended)
-    return replace(
-        state, finished=tuple(finished), ranked=tuple(ranked), ends=ends, outcomes=outcomes
-    )
+    return replace(state, finished=tuple(finished), ranked=tuple(ranked), ends=ends)
 
 
 @_after.register
@@ -405,7 +402,7 @@ def _(event: TrialEnded, state: SweepState) -> SweepState:
     else:
         state = _with_running(state, progress)
     if progress.ranked_loss is None:
-        return state
+        return _without_losses(state)
     return _with_loss(state, progress.ranked_loss, state.now)
 
 
@@ -418,8 +415,7 @@ def _(event: TrialClosed, state: SweepState) -> SweepState:
         state = replace(state, paused=_without(state.paused, event.number))
     else:
         state = replace(state, running=_without(state.running, progress.slot))
-    state = _with_finished(state, progress)
-    return state if progress.ranked_loss is not None else _without_losses(state)
+    return _with_finished(state, progress)
 
 
 @_after.register
@@ -449,7 +445,8 @@ def _(event: EndEstimated, state: SweepState) -> SweepState:
 
 @_after.register
 def _(event: SearchReported, state: SweepState) -> SweepState:
-    return replace(state, report=event.report)
+    found = event.report
+    return replace(state, report=found, confirmed=found.confirmed, unconfirmed=found.omitted)
 
 
 @_after.register
@@ -502,17 +499,11 @@ def _with_finished(state: SweepState, progress: TrialProgress) -> SweepState:
     if progress.ranked_loss is not None:
         place = bisect.bisect(ranked, rank(progress), key=rank)
         ranked = (*ranked[:place], progress, *ranked[place:])
-    number, outcomes = progress.trial.number, Counter(state.outcomes)
-    before = state.ends.get(number)
-    for attempt, count in ((before, -1), (progress, 1)):
-        if attempt and attempt.ended:
-            outcomes[attempt.ended.outcome] += count
     return replace(
         state,
         finished=(*state.finished, progress),
         ranked=ranked,
-        ends={**state.ends, number: progress},
-        outcomes=outcomes,
+        ends={**state.ends, progress.trial.number: progress},
     )
 
 

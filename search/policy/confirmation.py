@@ -8,8 +8,7 @@ import statistics
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.cost import Costs
@@ -17,96 +16,8 @@ from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
+from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Outcome, Phase
-
-#: differences that chance makes at least this often are called none
-SIGNIFICANCE = 0.05
-
-
-@dataclass(frozen=True)
-class Confirmed:
-    """A config that was trained again with further seeds.
-
-    The first run is left out of mean and spread: it was chosen for its low loss, so it would make
-    the config look better than it is.
-    """
-
-    #: ID of the first run, and its loss in nats
-    trial: str
-    first_loss: float
-    #: best validation loss for each further seed that has one, nats
-    losses: tuple[float, ...]
-    #: further seeds that have none, by how they have ended
-    failed: Mapping[Outcome, int] = field(default_factory=dict)
-    #: whether the best trial has this config
-    is_best: bool = False
-    #: by how much the mean is above that of the best trial's config, nats, and the probability of
-    #: so large a difference by chance; None if there are too few seeds, and for that config itself
-    above: float | None = None
-    p: float | None = None
-
-    @property
-    def mean(self) -> float | None:
-        """Mean over the further seeds, nats; None if none has a loss."""
-        return statistics.fmean(self.losses) if self.losses else None
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation over the further seeds, nats; 0 for fewer than two."""
-        return statistics.stdev(self.losses) if len(self.losses) > 1 else 0.0
-
-    @property
-    def seeds(self) -> int:
-        """How many further seeds have ended."""
-        return len(self.losses) + sum(self.failed.values())
-
-    @property
-    def failures(self) -> str:
-        """Seeds without a loss for people, as `2 diverged`; empty if there are none."""
-        return ", ".join(f"{count} {_word(outcome)}" for outcome, count in self.failed.items())
-
-    @property
-    def short(self) -> str:
-        """Mean, standard deviation and failures over the further seeds."""
-        found = "no loss" if self.mean is None else f"{self.mean:.4f}"
-        found += f" \u00b1 {self.spread:.4f}" if len(self.losses) > 1 else ""
-        return f"{found}, {self.failures}" if self.failures else found
-
-    @property
-    def verdict(self) -> str:
-        """How it does against the best trial's config; empty if that cannot be told."""
-        if self.p is None or self.above is None:
-            return ""
-        if self.p >= SIGNIFICANCE:
-            return "as good"
-        return "worse" if self.above > 0 else "better over further seeds"
-
-    def __str__(self) -> str:
-        of = f"{len(self.losses)} of {self.seeds}" if self.failed else f"{self.seeds}"
-        seeds = f"{of} further seed{'s' if self.seeds > 1 else ''}"
-        spread = f" +- {self.spread:.4f}" if len(self.losses) > 1 else ""
-        said = f"no loss of {seeds.removeprefix('0 of ')}"
-        if self.mean is not None:
-            said = f"{self.mean:.4f}{spread} over {seeds}"
-        text = f"{self.trial}: {said}{'; ' + self.failures if self.failed else ''}"
-        text += f", first run {self.first_loss:.4f}"
-        return f"{text}; {self.verdict}: p = {self.p:.2g}" if self.verdict else text
-
-    def to_dict(self) -> dict[str, Any]:
-        """The config as `launch --json` and the evidence of a sweep have it."""
-        return {
-            "trial": self.trial,
-            "mean": self.mean,
-            "spread": self.spread,
-            "losses": list(self.losses),
-            "failed": {str(outcome): count for outcome, count in self.failed.items()},
-            "verdict": "the best" if self.is_best else self.verdict or None,
-            "p": self.p,
-        }
-
-
-def _word(outcome: Outcome) -> str:
-    return "without a loss" if outcome is Outcome.COMPLETE else str(outcome).replace("_", " ")
 
 
 def compare(found: Sequence[Confirmed]) -> list[Confirmed]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.confirmation import (
     Confirmation,
-    Confirmed,
     Reserve,
     is_whole,
     makespan,
@@ -31,6 +30,7 @@ from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.stop_reason import Stop, StopReason
+from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial, trial_seed
 from lstm_sweep.spaces.space import Space
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.size import ENOUGH_SYMBOLS, SizeRule
-from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.report.charts import (
     Band,
     Bar,
@@ -26,6 +25,7 @@ from lstm_sweep.search.report.charts import (
 from lstm_sweep.search.report.findings import Findings, by_name
 from lstm_sweep.search.report.svg import Figure, Level, Table, duration, figure, short
 from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Phase
 
 #: trials that are named in a picture, and rows of a table, at most
@@ -43,16 +43,21 @@ def losses(found: Findings) -> Iterator[Figure]:
     others = ((by_name(name), x) for name, x in found.baselines.items())
     rows = [(best.trial.id, best.best_loss), *others]
     drawn = [Bar(name, x, f"{x:.4f}", strong=name == best.trial.id) for name, x in rows]
-    floor = found.entropy
+    floor, in_nats = found.entropy, found.objective.nats_per_symbol
     caption = "Shorter is better."
     if floor is not None:
         caption += f" The line is the entropy of the data, {floor:.4f} nats: no model can pass it."
         rows.append(("entropy of the data", floor))
     cells = [
-        [name, f"{x:.4f}", f"{bits(x):.4f}" if found.in_nats else "", f"{x - best.best_loss:+.4f}"]
+        [
+            name,
+            f"{x:.4f}",
+            f"{bits(x):.4f}" if in_nats else "",
+            f"{x - best.best_loss:+.4f}",
+        ]
         for name, x in rows
     ]
-    headings = ["model", found.loss_name, "bits per symbol", "more than the best trial"]
+    headings = ["model", found.objective.name, "bits per symbol", "more than the best trial"]
     yield figure(
         "Against the baselines",
         lambda size: bars(drawn, title="losses of models", limit=floor, size=size),
@@ -69,7 +74,7 @@ def spread(found: Findings) -> Iterator[Figure]:
     cells = [_confirmed_row(one) for one in found.confirmed]
     yield figure(
         "How sure this is",
-        lambda size: seeds(rows, x_label=found.loss_name, size=size),
+        lambda size: seeds(rows, x_label=found.objective.name, size=size),
         "The best configs, trained again with further seeds. The first run counts in neither mean "
         "nor standard deviation: it was chosen for its low loss, so it tends to be too good.",
         Table(["config of", "first run", "mean", "standard deviation", "losses", "verdict"], cells),
@@ -107,7 +112,7 @@ def curves(found: Findings) -> Iterator[Figure]:
             [Curve(_name(one), one.curve) for one in front],
             [Curve(one.trial.id, one.curve) for one in open_ones],
             _levels_of_rounds(found),
-            y_label=found.round_name,
+            y_label=found.objective.round_name,
             size=size,
         ),
         f"{_measure(found)} of {len(drawn)} trials after each round; the {len(front)} best are "
@@ -123,7 +128,7 @@ def curve_of(found: Findings, number: int) -> Iterator[Figure]:
     if trial is None:
         return
     others = [Curve(one.trial.id, one.curve) for one in drawn if one is not trial]
-    levels, name = _levels_of_rounds(found), found.round_name
+    levels, name = _levels_of_rounds(found), found.objective.round_name
     cells = [[f"{epochs:g}", _text(loss, ".4f")] for epochs, loss in trial.curve]
     yield figure(
         "Learning curve",
@@ -159,7 +164,7 @@ def _trials_table(found: Findings) -> Table:
     shown = found.best_first
     cells = [_trial_row(one) for one in shown[:MOST_ROWS]]
     cut = len(shown) > MOST_ROWS
-    note = f"The first {MOST_ROWS} of {len(shown)}; all: lstm-sweep trials {found.sweep}" * cut
+    note = f"The first {MOST_ROWS} of {len(shown)}; all: lstm-sweep trials {found.name}" * cut
     headings = ["trial", "phase", "outcome", "loss", "best epoch", "epochs", "parameters", "time"]
     return Table(headings, cells, note)
 
@@ -171,12 +176,12 @@ def _levels(found: Findings) -> list[Level]:
 
 def _levels_of_rounds(found: Findings) -> list[Level]:
     """The levels that losses of rounds can be compared with."""
-    return _levels(found) if found.round_name == found.loss_name else []
+    return _levels(found) if found.objective.round_name == found.objective.name else []
 
 
 def _measure(found: Findings) -> str:
     """What the loss of a round is, without its unit, at the beginning of a sentence."""
-    name = found.round_name.split(" (")[0]
+    name = found.objective.round_name.split(" (")[0]
     return name[:1].upper() + name[1:]
 
 
@@ -200,7 +205,7 @@ def ladder(found: Findings) -> Iterator[Figure]:
         lambda size: scatter(
             [Dots("trials of the ladder", dots, joined=True)],
             x_label="learning rate",
-            y_label=found.loss_name,
+            y_label=found.objective.name,
             size=size,
         ),
         f"Rates were tried on a small network from the highest down. The best was {best[1]:g}; the "
@@ -221,7 +226,7 @@ def _loss(one: TrialProgress) -> float | None:
 
 def over_time(found: Findings) -> Iterator[Figure]:
     """Best loss over time, that of trials which have not ended, too."""
-    points, falls = found.best_over_time, found.gains
+    points, falls = found.over_time, found.best_over_time
     if not falls:
         return
     by, unit = next(
@@ -235,7 +240,7 @@ def over_time(found: Findings) -> Iterator[Figure]:
     yield figure(
         "The best loss over time",
         lambda size: best_over_time(
-            scaled, _levels(found), unit=unit, y_label=found.loss_name, size=size
+            scaled, _levels(found), unit=unit, y_label=found.objective.name, size=size
         ),
         f"The last gain came after {duration(falls[-1][0])} of {duration(found.seconds)}{who}.",
         Table(["after", "best loss"], cells, note),
@@ -276,7 +281,12 @@ def parameters(found: Findings) -> Iterator[Figure]:
     yield figure(
         "Parameters and loss",
         lambda size: scatter(
-            groups, _levels(found), band, x_label="parameters", y_label=found.loss_name, size=size
+            groups,
+            _levels(found),
+            band,
+            x_label="parameters",
+            y_label=found.objective.name,
+            size=size,
         ),
         caption,
         _trials_table(found),
@@ -304,7 +314,7 @@ def coordinates(found: Findings) -> Iterator[Figure]:
     )
     yield figure(
         "Hyperparameters of the good trials",
-        lambda size: parallel(found.axes, points, loss_label=found.loss_name, size=size),
+        lambda size: parallel(found.axes, points, loss_label=found.objective.name, size=size),
         f"A line is a trial. The best {len(best)} have: {ranges}.",
         Table(headings, cells, note),
     )
@@ -341,12 +351,12 @@ def importance(found: Findings) -> Iterator[Figure]:
 
 def time(found: Findings) -> Iterator[Figure]:
     """Where the time of the slots went."""
-    total = sum(found.time.values())
+    total = sum(found.time_shares.values())
     if total <= 0:
         return
     rows = [
         Bar(name, seconds, f"{seconds / total:.0%}, {duration(seconds)}")
-        for name, seconds in found.time.items()
+        for name, seconds in found.time_shares.items()
         if seconds > 0
     ]
     most = max(rows, key=lambda row: row.value)

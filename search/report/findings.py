@@ -1,63 +1,35 @@
-"""`Findings`: all that a report shows of a sweep, as plain values."""
+"""`Findings`: a sweep with all that a report shows of it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeGuard
 
 from lstm_sweep.models.config import Limit
-from lstm_sweep.search.policy.confirmation import Confirmed
+from lstm_sweep.models.data import source
 from lstm_sweep.search.report.charts import Axis
-from lstm_sweep.search.values.progress import TrialProgress, ranked
+from lstm_sweep.search.values.progress import TrialProgress, shown_name
+from lstm_sweep.search.values.sweep import SHARES, Sweep
+from lstm_sweep.search.values.trial import VALIDATION_LOSS, Objective
 
 
-@dataclass(frozen=True, kw_only=True)
-class Findings:
-    """All that a report shows of a sweep."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Findings(Sweep):
+    """A sweep that was read back for its report."""
 
-    sweep: str
-    run_id: str = ""
-    #: as `lstm-sweep status` has it
-    state: str
-    why: str = ""
-    #: what the loss is, and whether it is in nats per symbol
-    loss_name: str
-    in_nats: bool
-    #: what the loss of a round is; another name than `loss_name` is perhaps another measure
-    round_name: str
+    #: its options as they are written; empty if they cannot be read
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    objective: Objective = VALIDATION_LOSS
     #: what the losses were scored on; those of sweeps with the same can be compared
     scored_on: Mapping[str, str | None] = field(default_factory=dict)
-    #: attempts of all trials, by number
-    attempts: tuple[TrialProgress, ...] = ()
-    #: loss of each baseline on the same targets
-    baselines: Mapping[str, float] = field(default_factory=dict)
-    #: loss that no model can be below, nats; None if that is not known
-    entropy: float | None = None
-    #: the best mean first
-    confirmed: tuple[Confirmed, ...] = ()
-    #: why the best config was not trained again, a sentence without its point; empty if it was
-    unconfirmed: str = ""
-    #: the hyperparameters that vary
-    axes: tuple[Axis, ...] = ()
-    #: the one of them that is the learning rate
-    rate: str | None = None
     #: share of the loss's variance that each hyperparameter explains
     importance: Mapping[str, float] = field(default_factory=dict)
-    #: seconds of slots by what they were used for, in the order in which they are shown
-    time: Mapping[str, float] = field(default_factory=dict)
-    #: for which it was driven
-    seconds: float = 0.0
-    #: when the best loss fell, seconds after the beginning, and to what, also by a round of a trial
-    #: that has not ended; each lower than the one before. Empty if that is not known
-    gains: tuple[tuple[float, float], ...] = ()
     #: 0 if it is not known
     training_symbols: int = 0
-    #: parameters for each training symbol that the size rule allows
-    size_rule: tuple[float, float] | None = None
-    #: trials at most, and minutes at most
-    trials_wanted: int | None = None
-    minutes: float | None = None
     #: limits of the hyperparameters that `--set` takes, and where others are given more values
     limits: Mapping[str, Limit] = field(default_factory=dict)
     space_place: str = "in a new sweep"
@@ -65,29 +37,6 @@ class Findings:
     takes_epochs: bool = False
     #: further facts with their names: data, seed, device, versions
     about: Mapping[str, str] = field(default_factory=dict)
-    #: runs that could not be read
-    left_out: int = 0
-
-    @cached_property
-    def trials(self) -> list[TrialProgress]:
-        """The last attempt of each trial, by number."""
-        last = {one.trial.number: one for one in sorted(self.attempts, key=_attempt)}
-        return [last[number] for number in sorted(last)]
-
-    @cached_property
-    def ranked(self) -> list[TrialProgress]:
-        """Trials that have ended with a loss that competes, the best first."""
-        return ranked([one for one in self.trials if not one.is_open])
-
-    @property
-    def best(self) -> TrialProgress | None:
-        """The best trial that has ended."""
-        return next(iter(self.ranked), None)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing of it runs, or waits to run."""
-        return self.state not in ("queued", "running", "paused")
 
     @property
     def goes_on(self) -> bool:
@@ -95,28 +44,59 @@ class Findings:
         return self.is_over and self.state != "finished"
 
     @property
-    def best_over_time(self) -> list[tuple[float, float]]:
-        """Seconds after the beginning, and the best loss from then on; the last is the end."""
-        found = list(self.gains)
-        ends_later = found and self.seconds > found[-1][0]
-        return [*found, (self.seconds, found[-1][1])] if ends_later else found
-
-    @cached_property
-    def front(self) -> list[TrialProgress]:
-        """`ranked`, and among them trials that have not ended, with the losses that they have.
-
-        Those are only there while a sweep goes on: what a driver has left open is no result else.
-        """
-        if self.is_over:
-            return self.ranked
-        runs = self.state == "running"
-        open_ones = [one for one in self.trials if one.is_open and (runs or one.state == "paused")]
-        return ranked([*self.ranked, *open_ones], of_running=True)
+    def trials_wanted(self) -> int | None:
+        """Trials at most."""
+        return int(self.spec["trials"]) if is_number(self.spec.get("trials")) else None
 
     @property
-    def leader(self) -> TrialProgress | None:
-        """The trial with the lowest loss so far, whether it has ended or not."""
-        return next(iter(self.front), None)
+    def minutes(self) -> float | None:
+        """Minutes at most."""
+        return self.spec["minutes"] if is_number(self.spec.get("minutes")) else None
+
+    @property
+    def size_rule(self) -> tuple[float, float] | None:
+        """Parameters for each training symbol that the size rule allows."""
+        low, high = self.spec.get("size_low"), self.spec.get("size_high")
+        if self.spec.get("size_rule") == "off" or not (is_number(low) and is_number(high)):
+            return None
+        return (low, high) if 0 < low < high else None
+
+    @property
+    def entropy(self) -> float | None:
+        """Entropy of the data, nats per symbol; known of the sample that was generated."""
+        data = self.spec.get("data", self.params.get("data"))
+        known = data == "workflow-log" and self.objective.nats_per_symbol
+        return source.WORKFLOW.entropy(ends=bool(self.spec.get("ends"))) if known else None
+
+    @cached_property
+    def axes(self) -> tuple[Axis, ...]:
+        """The hyperparameters that vary, from a space as `Space.describe` has written it."""
+        space = self.spec.get("space")
+        written = space.items() if isinstance(space, dict) else ()
+        axes = (_axis(name, values, self.limits.get(name)) for name, values in written)
+        return tuple(axis for axis in axes if axis)
+
+    @property
+    def rate(self) -> str | None:
+        """The one of `axes` that is the learning rate, as it is shown."""
+        of_template = self.spec.get("template")
+        field = self.spec.get("learning_rate_field") if of_template else "learning_rate"
+        names = [axis.name for axis in self.axes]
+        same = (name for name in names if isinstance(field, str) and name.split(" ")[0] == field)
+        return shown_name(field) if field in names else next(same, None)
+
+    @property
+    def time_shares(self) -> dict[str, float]:
+        """Seconds of slots by what they were used for; of a sweep that runs, by its trials."""
+        spent = self.time or self.time_spent
+        return {words: getattr(spent, name) for name, words in SHARES.items()}
+
+    @property
+    def over_time(self) -> list[tuple[float, float]]:
+        """Seconds after the beginning, and the best loss from then on; the last is the end."""
+        falls = list(self.best_over_time)
+        ends_later = falls and self.seconds > falls[-1][0]
+        return [*falls, (self.seconds, falls[-1][1])] if ends_later else falls
 
     @property
     def open_leader(self) -> TrialProgress | None:
@@ -124,24 +104,41 @@ class Findings:
         return self.leader if self.leader and self.leader.is_open else None
 
     @property
-    def best_first(self) -> list[TrialProgress]:
-        """All trials, those of `front` first, the others by number."""
-        return [*self.front, *(one for one in self.trials if one not in self.front)]
-
-    @property
     def open_gainer(self) -> TrialProgress | None:
-        """The trial with the last of `gains` if it has not ended; None if one that has has it, too.
+        """The trial with the lowest loss if it has not ended; None if one that has has it, too.
 
         That may also be one that its driver has left open.
         """
-        if not self.gains or (self.best and self.best.best_loss == self.gains[-1][1]):
+        lowest = self.best_over_time[-1][1] if self.best_over_time else None
+        if lowest is None or lowest == self.best_loss:
             return None
-        going = (one for one in self.trials if one.is_open)
-        return next((one for one in going if one.best_loss == self.gains[-1][1]), None)
+        return next((one for one in self.trials if one.is_open and one.best_loss == lowest), None)
 
 
-def _attempt(one: TrialProgress) -> int:
-    return one.trial.attempt
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value of a written spec is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _axis(name: str, written: object, limit: Limit | None) -> Axis | None:
+    shown = shown_name(name)
+    is_whole = limit is not None and limit.kind is int
+    if isinstance(written, list) and len(written) > 1:
+        if all(map(is_number, written)):
+            marks = tuple(sorted(map(float, written)))
+            log = marks[0] > 0 and limit is not None and limit.ratio
+            return Axis(shown, marks[0], marks[-1], log, is_whole=is_whole, marks=marks)
+        return Axis(shown, words=tuple(dict.fromkeys(map(str, written))))
+    if not isinstance(written, dict):
+        return None
+    log, low, high = written.get("scale") == "log", written.get("low"), written.get("high")
+    mu, sigma = written.get("mu"), written.get("sigma")
+    if low is None and is_number(mu) and is_number(sigma):  # a normal distribution
+        low, high = mu - 2 * sigma, mu + 2 * sigma
+        low, high = (math.exp(min(x, 700.0)) if log else x for x in (low, high))
+    if not (is_number(low) and is_number(high)) or low >= high or (log and low <= 0):
+        return None
+    return Axis(shown, low, high, log=log, is_whole=is_whole)
 
 
 def by_name(name: str) -> str:

@@ -12,20 +12,20 @@ from typing import Any
 
 from lstm_sweep.models.config import Limit
 from lstm_sweep.models.scoring import bits
-from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.process.files import REPORT_MARK
 from lstm_sweep.search.report import figures
 from lstm_sweep.search.report.charts import Axis
 from lstm_sweep.search.report.findings import Findings, by_name
 from lstm_sweep.search.report.svg import NOT_XML, Figure, Markup, Table, duration, short
 from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Outcome, Phase
 
 
 def loss_text(loss: float, found: Findings) -> str:
     """A loss with its units."""
-    if not found.in_nats:
-        return f"a {found.loss_name} of {loss:.4f}"
+    if not found.objective.nats_per_symbol:
+        return f"a {found.objective.name} of {loss:.4f}"
     return f"{loss:.4f} nats = {bits(loss):.4f} bits per symbol"
 
 
@@ -73,7 +73,7 @@ def comparisons(found: Findings) -> list[str]:
             f"On average no model can be below the entropy of these data, {found.entropy:.4f} "
             f"nats; the best trial is {abs(above):.4f} nats {where}."
         )
-    if found.in_nats and 0 <= best.best_loss < 50:
+    if found.objective.nats_per_symbol and 0 <= best.best_loss < 50:
         perplexity = f"{math.exp(best.best_loss):.2f}"
         said.append(
             f"Its perplexity is {perplexity}: it is as unsure of the next symbol as if "
@@ -156,7 +156,7 @@ class Advice:
 def advice(found: Findings) -> list[Advice]:
     """What to try next, what matters most first."""
     if not found.is_over:
-        return [Advice("The sweep is under way.", f"lstm-sweep status {found.sweep} --follow")]
+        return [Advice("The sweep is under way.", f"lstm-sweep status {found.name} --follow")]
     parts = (_going_on, _nothing, _weak, _bounds, _epochs, _budget, _seeds, _failures, _close)
     return [one for part in parts for one in part(found)]
 
@@ -166,7 +166,7 @@ def _going_on(found: Findings) -> Iterator[Advice]:
         why = f" ({found.why})" if found.why else ""
         yield Advice(
             f"The sweep is {found.state}{why}; trials that were under way go on where they were.",
-            f"lstm-sweep resume {found.sweep}",
+            f"lstm-sweep resume {found.name}",
         )
 
 
@@ -273,7 +273,7 @@ def _budget(found: Findings) -> Iterator[Advice]:
     if best is None or not tried:
         return
     twice = 2 * max(len(tried), found.trials_wanted or 0)
-    more = f"lstm-sweep resume {found.sweep} --trials {twice}"
+    more = f"lstm-sweep resume {found.name} --trials {twice}"
     if found.minutes is not None:
         more += f" --minutes {2 * found.minutes:g}"
     late = tried[-max(1, math.ceil(LATE * len(tried))) :]
@@ -414,7 +414,7 @@ def _state(found: Findings) -> str:
     why = f": {found.why}" if found.why else ""
     text = f"{found.state.capitalize()}{why}; {trials} in {duration(found.seconds)}."
     if found.left_out:
-        text += f" {found.left_out} runs could not be read and are left out."
+        text += f" {len(found.left_out)} runs could not be read and are left out."
     return text
 
 
@@ -451,7 +451,7 @@ def commands(found: Findings) -> list[Command]:
 
 
 def _commands(found: Findings) -> Iterator[Command]:
-    best, name = found.best, found.sweep
+    best, name = found.best, found.name
     if best:
         of_ended = " that has ended" if found.open_leader else ""
         yield Command(

@@ -44,7 +44,8 @@ from lstm_sweep.search.driver.lease import (
     LeaseLostError,
     reserve_name,
 )
-from lstm_sweep.search.driver.resume import close, expected_left, how_to_go_on, spent
+from lstm_sweep.search.driver.read_back import expected_left
+from lstm_sweep.search.driver.resume import close, how_to_go_on, spent
 from lstm_sweep.search.driver.tasks import task_kind, task_kind_of_run
 from lstm_sweep.search.service.scheduler import QueuedJob
 from lstm_sweep.search.store import reader

@@ -20,9 +20,7 @@ from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.models.field_checks import LARGEST
 from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
-from lstm_sweep.search.actions.listings import SweepRow
-from lstm_sweep.search.actions.status_report import SweepStatusReport
-from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweeps import SweepResult, SweepRow, SweepStatusReport
 from lstm_sweep.search.service.answers import URN
 from lstm_sweep.search.service.auth import LONGEST_TOKEN
 from lstm_sweep.search.service.queue import PRIORITIES, QueuedSweep

@@ -13,10 +13,9 @@ from typing import Any
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.lifecycle import StoppedSweep, refuse_driven
-from lstm_sweep.search.actions.listings import SweepPage
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import QueueFullError, ServiceEndsError, SweepRunsError
-from lstm_sweep.search.actions.status_report import BROKEN_OFF, SweepStatusReport
+from lstm_sweep.search.actions.sweeps import BROKEN_OFF, SweepPage, SweepStatusReport
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service import queue

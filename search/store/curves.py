@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lstm_sweep.search.policy.confirmation import Confirmed, confirmed
+from lstm_sweep.search.policy.confirmation import confirmed
 from lstm_sweep.search.store import journal
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import CURVE
@@ -22,6 +22,7 @@ from lstm_sweep.search.values.progress import (
     ranked,
     round_seconds,
 )
+from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Phase
 
 #: values of a round that are read

@@ -34,6 +34,7 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.progress import TrialProgress, comparable
 from lstm_sweep.search.values.spec import NAME, SweepSpec, digest_of
 from lstm_sweep.search.values.stop_reason import SweepStatus
+from lstm_sweep.search.values.sweep import GOING_ON
 from lstm_sweep.search.values.trial import (
     RESULTS,
     RETURNED_LOSS,
@@ -102,6 +103,10 @@ class TrialRecord(TrialProgress):
     def is_open(self) -> bool:
         return self.waits or not self.ended
 
+    @override
+    def seconds_by(self, now: float) -> float:
+        return self.seconds
+
     def to_dict(self) -> dict[str, Any]:
         """The trial as `trials --json` prints it."""
         return {
@@ -130,10 +135,6 @@ class TrialRecord(TrialProgress):
             "rerun_of": self.rerun_of,
             "seconds": self.seconds if self.closed_at else None,
         }
-
-
-#: states of a sweep whose trials go on without being asked to, or once it is no longer paused
-GOING_ON = ("queued", "running", "paused")
 
 
 def apart(records: Iterable[TrialRecord]) -> tuple[list[TrialRecord], list[TrialRecord]]:
@@ -503,25 +504,39 @@ def trials(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> list[Tr
     parent = find_sweep(store, sweep)
     if parent is None:
         return []
-    runs = store.runs({Tag.PARENT: parent.info.run_id})
-    trained = [run for run in runs if run.data.tags.get(Tag.PHASE) in TRAINED]
-    state = parent.data.tags.get(Tag.STATE, "")
-    return [*last_attempts(readable_trials(trained, on_skipped), state).values()]
+    found, state = children(store, parent), parent.data.tags.get(Tag.STATE, "")
+    for error in found.left_out:
+        on_skipped(error)
+    return [*last_attempts(found.attempts, state).values()]
+
+
+@dataclass(frozen=True)
+class Children:
+    """What the runs of a sweep say but its own."""
+
+    #: attempts of trials, by number, earlier ones first
+    attempts: list[TrialRecord]
+    #: loss of each finished baseline, nats
+    baselines: dict[str, float]
+    #: why runs cannot be read
+    left_out: list[BadRunError]
+
+
+def children(store: Store, run: Any) -> Children:
+    """The trials and baselines of the sweep with this run."""
+    runs, left_out = store.runs({Tag.PARENT: run.info.run_id}), list[BadRunError]()
+    trained = [one for one in runs if one.data.tags.get(Tag.PHASE) in TRAINED]
+    attempts, _ = apart(readable_trials(trained, left_out.append))
+    attempts.sort(key=lambda one: (one.trial.number, one.trial.attempt))
+    scored = [one for one in runs if one.data.tags.get(Tag.PHASE) == Phase.BASELINE]
+    ended = [one for one in scored if one.info.status == "FINISHED"]
+    baselines = dict(one for _, one in _readable(ended, read_baseline, left_out.append))
+    return Children(attempts, baselines, left_out)
 
 
 def readable_trials(runs: Iterable[Any], on_skipped: OnSkipped = _ignore) -> list[TrialRecord]:
     """The records of trials from their runs; those that cannot be read are skipped and reported."""
     return [record for _, record in _readable(runs, read_trial, on_skipped)]
-
-
-def baselines(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> dict[str, float]:
-    """Loss of each finished baseline of a sweep, nats."""
-    parent = find_sweep(store, sweep)
-    if parent is None:
-        return {}
-    found = store.runs({Tag.PARENT: parent.info.run_id, Tag.PHASE: Phase.BASELINE})
-    ended = [run for run in found if run.info.status == "FINISHED"]
-    return dict(baseline for _, baseline in _readable(ended, read_baseline, on_skipped))
 
 
 def read_baseline(run: Any) -> tuple[str, float]:

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.read_back import read_sweep
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.base import Store
@@ -137,9 +138,9 @@ def check_whole(store: Store, cache: Path) -> None:
     assert Counter(int(run.data.tags[Tag.TRIAL]) for run in final) == dict.fromkeys(LOSSES, 1)
     attempts = Counter((run.data.tags[Tag.TRIAL], run.data.tags[Tag.ATTEMPT]) for run in trained)
     assert set(attempts.values()) == {1}
-    assert len(reader.baselines(store, "s")) == 4
     assert sum(run.data.tags.get(Tag.PHASE) == "baseline" for run in runs) == 4
     [parent] = reader.sweeps(store)
+    assert len(read_sweep(store, parent).baselines) == 4
     assert (parent.info.status, parent.data.tags[Tag.STATE]) == ("FINISHED", "finished")
     assert parent.data.tags[Tag.LEASE] == ""
     assert parent.data.metrics["trials_done"] == len(LOSSES)

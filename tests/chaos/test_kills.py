@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep.search.driver.read_back import read_sweep
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
@@ -184,8 +185,8 @@ class Chaos:
         runs = store.runs({"sweep.name": "s"})
         assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
         [parent] = reader.sweeps(store)
+        assert len(read_sweep(store, parent).baselines) == 4
         assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
-        assert len(reader.baselines(store, "s")) == 4
         trained = [run for run in runs if run.data.tags.get("sweep.phase") in reader.TRAINED]
         records = [reader.read_trial(run) for run in trained]
         assert len({(r.trial.number, r.trial.attempt) for r in records}) == len(records)

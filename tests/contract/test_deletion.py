@@ -217,7 +217,7 @@ def test_the_best_trial_may_stay(store: MlflowStore, corpus: Corpus) -> None:
     [best] = reader.trials(store, "s")
     assert (best.run_id, best.has_weights) == (records[1].run_id, True)
     assert store.bytes_of(best.run_id) > 0 and registry.logged_model_of(store, best.run_id)
-    assert reader.baselines(store, "s") and Local(store.settings).status("s").best
+    assert Local(store.settings).trials("s").baselines and Local(store.settings).status("s").best
     assert Local(store.settings).report("s").html
     with pytest.raises(InputError, match="all of it but its best trial was pruned"):
         Local(store.settings).resume("s", {"trials": 9})

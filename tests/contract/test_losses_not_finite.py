@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.strict_json import json_text
-from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.sweep import Sweep

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search.actions import references
-from lstm_sweep.search.actions.listings import unfinished
 from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.sweeps import unfinished
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import NoSuchRunError

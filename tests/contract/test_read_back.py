@@ -12,15 +12,13 @@ from hypothesis import Phase as Stage
 from hypothesis import strategies as st
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.driver.report import read_findings
+from lstm_sweep.search.actions import sweeps
+from lstm_sweep.search.actions.sweeps import SweepResult
+from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.driver.time_spent import stored_time, time_spent
-from lstm_sweep.search.policy.confirmation import Confirmed
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.curves import best_loss_history, confirmed_of
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase
 from tests.contract.sittings import after, interrupt
@@ -54,10 +52,6 @@ def known(attempts: Iterable[TrialProgress]) -> dict[tuple[int, int], tuple[Any,
         )
         for one in attempts
     }
-
-
-def said(confirmed: Iterable[Confirmed]) -> list[str]:
-    return sorted(map(str, confirmed))
 
 
 @settings(
@@ -97,15 +91,20 @@ def test_a_sweep_is_read_back_as_its_driver_knew_it(
 def check(store: MemoryStore, state: SweepState) -> None:
     run = reader.existing_sweep(store, "s")
     findings = read_findings(store, run)
-    driven = findings.seconds
-    losses = [loss for _, loss in best_loss_history(store, run, driven)]
+    losses = [loss for _, loss in findings.best_over_time]
     assert losses == [loss for _, loss in state.best_over_time]
-    time = stored_time(Tags(run))
-    assert time and time.to_dict() == pytest.approx(time_spent(state).to_dict(), abs=0.05)
+    time = findings.time
+    assert time and time.to_dict() == pytest.approx(state.time_spent.to_dict(), abs=0.05)
     assert findings.baselines == state.baselines
-    if state.report:
-        records = reader.trials(store, "s")
-        assert said(confirmed_of(store, records)) == said(state.report.confirmed)
+    live, stored = (
+        SweepResult.of(state).to_dict(),
+        sweeps.stored_result(store, run).to_dict(),
+    )
+    for name in ("seconds", "time"):  # of another clock
+        del live[name], stored[name]
+    for one in (live, stored):
+        one["confirmed"].sort(key=str)
+    assert stored == live
     past = rebuild(store, run)
     read = [*past.finished, *past.unfinished, *past.paused]
     assert known(read) == known([*state.finished, *state.unfinished, *state.paused.values()])

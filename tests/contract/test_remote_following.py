@@ -16,7 +16,7 @@ from typing import IO
 import pytest
 
 from lstm_sweep.search import cli
-from lstm_sweep.search.actions.status_report import SweepStatusReport
+from lstm_sweep.search.actions.sweeps import SweepStatusReport
 from tests.service_app import ImmediateService, Place, use_scripted_engines
 from tests.slow_proxy import Proxy, proxy_of
 

@@ -12,9 +12,12 @@ import lstm_sweep
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.actions.sweep_result import stored_result
+from lstm_sweep.search.actions.sweeps import SweepReport, stored_result
+from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.driver.resume import close
 from lstm_sweep.search.policy import importance
+from lstm_sweep.search.report.findings import Findings
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.stop_reason import SweepStatus
@@ -30,6 +33,10 @@ AGAIN: dict[str, Any] = {"confirm_configs": 2, "confirm_seeds": 2, "halving": Fa
 @pytest.fixture
 def store(workplace: Callable[[str], Path]) -> MlflowStore:
     return store_in(workplace("store"))
+
+
+def findings(store: MlflowStore) -> Findings:
+    return read_findings(store, reader.existing_sweep(store, "s"))
 
 
 def stored(store: MlflowStore, run_id: str, folder: Path) -> str:
@@ -48,7 +55,7 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
     again = Local(store.settings).report("s")
     cut = page.index("<footer>")
     assert page[:cut] == again.html[:cut]
-    found = again.findings
+    found = findings(store)
     assert found.best and state.best
     assert (found.best.trial.id, found.best.best_loss) == (
         state.best.trial.id,
@@ -62,9 +69,9 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
     assert curves["s/3"] == losses[3]
     assert {axis.name for axis in found.axes} == {"direction", "dropout"}
     assert found.training_symbols == pytest.approx(len(corpus.train), rel=0.01)
-    assert found.is_over and found.time and found.best_over_time[-1][1] == found.best.best_loss
+    assert found.is_over and found.time and found.over_time[-1][1] == found.best.best_loss
     monkeypatch.setattr(importance, "FEWEST_TRIALS", 3)
-    shares = Local(store.settings).report("s").findings.importance
+    shares = findings(store).importance
     assert shares.keys() == {"direction", "dropout"} and not found.importance
     assert "no room for &lt;b&gt;" in page and "2 of 11 attempts failed" in page
 
@@ -95,34 +102,35 @@ def test_a_trial_whose_driver_died_took_as_long_as_its_rounds(
     store.log(trial.run_id, tags=died | {"sweep.curve": "[[3.0, 4.0], [2.0, 3.5]]"})
     a_day_later = store.run(trial.run_id).info.start_time + 86_400_000
     store.client.set_terminated(trial.run_id, "KILLED", end_time=a_day_later)
-    [found] = Local(store.settings).report("s").findings.trials
+    [found] = findings(store).trials
     assert found.seconds == 7.5
 
 
 def test_a_round_of_a_trial_that_runs_is_a_gain(store: MlflowStore, corpus: Corpus) -> None:
-    pages = []
+    pages, seen = list[SweepReport](), list[Findings]()
 
     def look(message: RoundDone) -> None:
         if message.number == 3:
             pages.append(Local(store.settings).report("s"))
+            seen.append(findings(store))
 
     losses = {0: [3.0, 2.0, 2.1], 1: [1.5, 1.0, 1.2]}
     engine = ScriptedEngine(losses, watch=look)
     sweep_of(store, corpus, engine, tiny_spec(3, trials=2, **PLAIN)).run()
-    live, end = pages[1], Local(store.settings).report("s")
-    for found in (live.findings, end.findings):
-        assert [loss for _, loss in found.gains] == [3.0, 2.0, 1.5, 1.0]
-    assert live.findings.state == "running" and "lstm-sweep status s --follow" in live.html
-    assert [one.state for one in live.findings.trials] == ["complete", "running"]
-    assert live.findings.best and live.findings.best.trial.id == "s/0"
-    assert live.findings.open_leader and live.findings.open_leader.trial.id == "s/1"
-    assert live.headline.startswith("s/1, which has not ended, is best so far: 1.0000 nats")
-    first = live.findings.trials[0]
+    live, page, end = seen[1], pages[1], findings(store)
+    for found in (live, end):
+        assert [loss for _, loss in found.best_over_time] == [3.0, 2.0, 1.5, 1.0]
+    assert live.state == "running" and "lstm-sweep status s --follow" in page.html
+    assert [one.state for one in live.trials] == ["complete", "running"]
+    assert live.best and live.best.trial.id == "s/0"
+    assert live.open_leader and live.open_leader.trial.id == "s/1"
+    assert page.headline.startswith("s/1, which has not ended, is best so far: 1.0000 nats")
+    first = live.trials[0]
     assert first.seconds > 0, "scripted rounds of a trial that runs say no seconds"
-    assert live.findings.time["the best trial"] == 0
-    assert live.findings.time["other trials run to their end"] == first.seconds
-    assert end.findings.time["the best trial"] > 0
-    assert ", by s/1, which has not ended" in live.html and "not ended" not in end.html
+    assert live.time_spent.best == 0 and live.time_spent.beaten == first.seconds
+    assert end.time and end.time.best > 0
+    html = Local(store.settings).report("s").html
+    assert ", by s/1, which has not ended" in page.html and "not ended" not in html
 
 
 def test_a_gain_is_when_its_round_was_reported(store: MlflowStore, corpus: Corpus) -> None:
@@ -140,8 +148,8 @@ def test_a_gain_is_when_its_round_was_reported(store: MlflowStore, corpus: Corpu
     for name in ("val_loss", "best_val_loss"):
         store.client.log_metric(second, name, 1.0, began + 40_000, 3)
     report = Local(store.settings).report("s")
-    assert report.findings.gains[-2:] == ((20.0, 1.25), (40.0, 1.0))
-    assert report.findings.best_over_time[-1] == (600.0, 1.0)
+    assert findings(store).best_over_time[-2:] == ((20.0, 1.25), (40.0, 1.0))
+    assert findings(store).over_time[-1] == (600.0, 1.0)
     said = report.html.replace("\xa0", " ")
     assert "last gain came after 40 s of 10 min 00 s, by s/1, which has not ended." in said
 
@@ -187,10 +195,11 @@ def test_what_cannot_be_read_is_left_out(store: MlflowStore, corpus: Corpus) -> 
     store.log(other.run_id, tags={"sweep.curve": '[["x"]]'})
     odd = {"sweep.spec.0": '{"space": 7}', "sweep.time": "[]"}
     store.log(state.run_id, tags=odd)
-    found = Local(store.settings).report("s")
-    assert found.findings.left_out == 1 and "1 runs could not be read" in found.html
-    assert found.findings.best and found.findings.best.trial.id == other.trial.id
-    assert found.findings.best.curve == [] and found.findings.axes == ()
+    found = findings(store)
+    assert len(found.left_out) == 1
+    assert "1 runs could not be read" in Local(store.settings).report("s").html
+    assert found.best and found.best.trial.id == other.trial.id
+    assert found.best.curve == [] and found.axes == ()
 
 
 def test_the_command_writes_a_file_and_replaces_only_reports(

@@ -20,7 +20,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.cli.progress import Lines
 from lstm_sweep.search.engines import worker

@@ -22,8 +22,7 @@ import pytest
 import lstm_sweep as ls
 from lstm_sweep.models.config import FIELDS, TrialConfig
 from lstm_sweep.search.actions.rerun import Rerun
-from lstm_sweep.search.actions.status_report import SweepStatusReport
-from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport
 from lstm_sweep.search.cli.parsers import build_parser
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store import settings
@@ -252,7 +251,7 @@ def test_every_json_is_json() -> None:
 
 
 def test_json_that_is_shown_has_the_keys_of_the_program() -> None:
-    result = SweepResult.of(SweepState("book-1", SweepSpec(), "", (), {}))
+    result = SweepResult.of(SweepState(name="book-1", spec=SweepSpec(), slots=()))
     assert list(shown_json("launch")) == list(result.to_dict())
     assert list(shown_json("status")) == list(STATUS.to_dict())
     assert list(shown_json("trials")[0]) == list(RECORD.to_dict())

@@ -97,7 +97,7 @@ def test_a_lost_attempt_does_not_count_while_the_next_one_runs() -> None:
     slot = Slot(0, core=0)
     trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
     lost = _progress(trial, slot).with_end(Ended(Outcome.LOST, "killed"), 1.0)
-    new = SweepState("s", SweepSpec(trials=2), "run", (slot,))
+    new = SweepState(name="s", spec=SweepSpec(trials=2), run_id="run", slots=(slot,))
     waiting = with_trials(new, [lost], waiting=[trial.next_attempt()])
     assert waiting.counts == {}
     assert with_trials(new, [lost], [_progress(trial.next_attempt(), slot)]).counts == {}

@@ -16,11 +16,11 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse
 from starlette.responses import Response as PlainResponse
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.listings import SweepRow
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import NAMED, store_of_sweep
-from lstm_sweep.search.actions.trial_comparison import OTHER_DATA
-from lstm_sweep.search.driver.report import read_findings
+from lstm_sweep.search.actions.sweeps import SweepRow
+from lstm_sweep.search.actions.trials import OTHER_DATA
+from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.report import figures, report_page
 from lstm_sweep.search.report.charts import Bar, bars
@@ -305,7 +305,7 @@ async def trial_page(sweep: SweepName, number: Number, request: Request, site: T
             run_page=escaped(mlflow + store.page(shown["run_id"])),
             metrics=sorted({name for row in details.by_epoch for name in row} - {"epoch"}),
             finding=next((one for one in found.trials if one.trial.number == number), None),
-            figures=list(figures.curve_of(found, number)), loss_name=found.loss_name,
+            figures=list(figures.curve_of(found, number)), loss_name=found.objective.name,
         )  # fmt: skip
 
     return await kept(request, site, ("trial", sweep, number, mlflow), ask)
@@ -362,7 +362,7 @@ def comparable(found: Sequence[Findings]) -> bool:
 
 def beside(found: Sequence[Findings]) -> list[Figure]:
     """The best losses of sweeps; none unless all were scored on the same, and are above 0."""
-    leaders = [(one.sweep, one.leader) for one in found]
+    leaders = [(one.name, one.leader) for one in found]
     best = [(name, one.best_loss) for name, one in leaders if one and one.best_loss is not None]
     if not comparable(found) or len(best) < 2 or min(x for _, x in best) < 0:
         return []
@@ -374,7 +374,7 @@ def beside(found: Sequence[Findings]) -> list[Figure]:
             "The best losses",
             lambda size: bars(rows, title="best losses of sweeps", size=size),
             "Shorter is better.",
-            Table(["sweep", found[0].loss_name, "more than the best"], cells),
+            Table(["sweep", found[0].objective.name, "more than the best"], cells),
         )
     ]
 

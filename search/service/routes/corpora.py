@@ -13,8 +13,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from lstm_sweep.search.actions.listings import unfinished
 from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.sweeps import unfinished
 from lstm_sweep.search.actions.transfers import OCTETS, TAR
 from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import schemas as shows

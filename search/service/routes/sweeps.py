@@ -18,10 +18,9 @@ from typing_extensions import override
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions.dry_run import DryRun
 from lstm_sweep.search.actions.lifecycle import changes_of, named_changes
-from lstm_sweep.search.actions.listings import page_of
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import store_of_sweep
-from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweeps import SweepResult, page_of
 from lstm_sweep.search.driver.resume import how_to_go_on
 from lstm_sweep.search.service import answers, schemas
 from lstm_sweep.search.service.answers import ProblemError

@@ -70,7 +70,13 @@ def state(now: float = 0.0, **changes: Any) -> SweepState:
     done = running(1.5, 1.25, number=1, ended=Ended(Outcome.COMPLETE))
     slot = Slot(0, core=0)
     new = SweepState(
-        "docs", SweepSpec(trials=5), "parent", (slot,), {"naive_bayes": 2.0}, now=now, **changes
+        name="docs",
+        spec=SweepSpec(trials=5),
+        run_id="parent",
+        slots=(slot,),
+        baselines={"naive_bayes": 2.0},
+        now=now,
+        **changes,
     )
     return with_trials(new, [done], [running(1.75)])
 

@@ -14,8 +14,8 @@ import lstm_sweep as ls
 from lstm_sweep import _tables
 from lstm_sweep._sweep import Sweep
 from lstm_sweep.models.config import FIELDS, TrialConfig
-from lstm_sweep.search.actions.listings import SweepTrials
 from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.sweeps import SweepTrials
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
@@ -95,7 +95,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
     """Makes sweeps in which these trials are found, and nothing else."""
 
     def make(*records: TrialRecord, left_out: tuple[str, ...] = ()) -> Sweep:
-        listing = SweepTrials(records, left_out, {"unigram": 3.0})
+        listing = SweepTrials(records, left_out, baselines={"unigram": 3.0})
         monkeypatch.setattr(Local, "trials", lambda self, name, top=None: listing)
         status = SimpleNamespace(state="failed", why="10 trials in a row have failed")
         monkeypatch.setattr(Local, "status", lambda self, name: status)

@@ -17,8 +17,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import lifecycle, references
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import DifferentSearchError, SweepRunsError
-from lstm_sweep.search.actions.status_report import SweepStatusReport
-from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.sweep import Sweep

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.actions.connection import Event
-from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.actions.watched import Watched
 from lstm_sweep.search.cli.progress import COMMON, QUIET_S, SCHEMA, JsonLines, Lines, LiveTable
 from lstm_sweep.search.values.spec import SweepSpec

@@ -32,7 +32,7 @@ def progress(*losses: float, number: int = 1, **more: Any) -> TrialProgress:
 
 def state(*running: TrialProgress, now: float = 0.0, **more: Any) -> SweepState:
     """A sweep of five trials."""
-    new = SweepState("s", SweepSpec(trials=5), "parent", (SLOT,), now=now)
+    new = SweepState(name="s", spec=SweepSpec(trials=5), run_id="parent", slots=(SLOT,), now=now)
     return replace(with_trials(new, (), running), **more)
 
 

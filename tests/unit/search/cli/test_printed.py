@@ -16,14 +16,14 @@ import pytest
 
 from lstm_sweep.search.actions.inference import Finding
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.cli.launch import result_text
 from lstm_sweep.search.cli.models import finding_line
 from lstm_sweep.search.cli.parsers import age, size
 from lstm_sweep.search.cli.terminal import ASCII, UNICODE, can_encode, csv_text
 from lstm_sweep.search.cli.trials import HEIGHT, WIDTH, drawn
-from lstm_sweep.search.driver.time_spent import TimeSpent
 from lstm_sweep.search.values.stop_reason import SweepStatus
+from lstm_sweep.search.values.sweep import TimeSpent
 
 PROGRAM = r"""
 from lstm_sweep.search.cli.terminal import printable

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.cli.progress import QUIET_S, WAITING, Lines, LiveTable
 from lstm_sweep.search.cli.progress import running as slots_table
 from lstm_sweep.search.cli.tables import trials_table
@@ -52,7 +52,7 @@ def state(
     *finished: TrialProgress, running: Sequence[TrialProgress] = (), now: float = 0.0
 ) -> SweepState:
     """A sweep of five trials with these finished."""
-    new = SweepState("docs", SweepSpec(trials=5), "parent", SLOTS, now=now)
+    new = SweepState(name="docs", spec=SweepSpec(trials=5), run_id="parent", slots=SLOTS, now=now)
     return with_trials(new, finished, running)
 
 

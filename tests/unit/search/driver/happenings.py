@@ -24,7 +24,7 @@ from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, RoundDone, Slot, Trial
 
 A, B, C = (Slot(index, core=index) for index in range(3))
-NEW = SweepState("s", SweepSpec(trials=9), "", (A, B), began=100.0, now=100.0)
+NEW = SweepState(name="s", spec=SweepSpec(trials=9), slots=(A, B), began=100.0, now=100.0)
 LOST = Ended(Outcome.LOST, "killed")
 DONE = Ended(Outcome.COMPLETE)
 

@@ -11,7 +11,7 @@ from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store.tags import Tag
@@ -34,7 +34,7 @@ def test_the_share_of_unknown_symbols_stands_in_each_run_and_none_is_a_target(
     assert task.data_size.targets == 300 == len(task.scoring.drawn(task.corpus.validation))
     text = "25.00% of the validation symbols are not in the training data, nor scored"
     assert f"corpus: {text}" in task.notes(SweepSpec(data=str(tmp_path), size_rule="off"), ())
-    state = SweepState("s", SweepSpec(), "", (), unknown_share=task.unknown_share)
+    state = SweepState(name="s", spec=SweepSpec(), slots=(), unknown_share=task.unknown_share)
     assert SweepResult.of(state).to_dict()["unknown_share"] == 0.25
 
 

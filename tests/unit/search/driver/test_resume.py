@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from lstm_sweep.search.driver import resume
 from lstm_sweep.search.driver.lease import Lease
+from lstm_sweep.search.driver.read_back import slot_s
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 
@@ -39,4 +39,4 @@ def test_the_time_for_which_there_were_slots_is_kept(
 ) -> None:
     if Tag.LEASE in tags:
         tags = tags | Lease(cast("Store", None), "r", float(tags[Tag.LEASE])).tag
-    assert resume.slot_s(run_with(tags)) == slot_seconds
+    assert slot_s(run_with(tags)) == slot_seconds

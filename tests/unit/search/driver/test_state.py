@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.actions.sweep_result import SweepResult
+from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.driver.state import INTERRUPTED, ON_REQUEST, SweepState
 from lstm_sweep.search.driver.transitions import SweepClosing, after
 from lstm_sweep.search.values.progress import TrialProgress
@@ -51,7 +51,9 @@ def state(
 ) -> SweepState:
     """A sweep with these trials."""
     spec = SweepSpec(trials=trials)
-    new = SweepState("s", spec, "parent", SLOTS, {"unigram": 3.0}, **changes)
+    new = SweepState(
+        name="s", spec=spec, run_id="parent", slots=SLOTS, baselines={"unigram": 3.0}, **changes
+    )
     return with_trials(new, finished, running, waiting)
 
 

@@ -15,6 +15,7 @@ from lstm_sweep.models.config import Config
 from lstm_sweep.search.actions import references, rerun
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver import tasks
+from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.report.report_page import advice
 from lstm_sweep.search.store import reader
@@ -22,6 +23,7 @@ from lstm_sweep.search.store.journal import SCHEMA, Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import SweepStatus
@@ -174,9 +176,11 @@ def test_it_is_launched_listed_shown_and_resumed_as_any_other(settings: Settings
 def test_its_report_advises_what_it_can_do(settings: Settings) -> None:
     Local(settings).launch(SPEC)
     found = Local(settings).report("trees")
-    best = found.findings.best
+    store = MlflowStore(settings)
+    findings = read_findings(store, reader.existing_sweep(store, "trees"))
+    best = findings.best
     assert best and best.trial.config.planned_epochs == best.best_epoch == 2  # its loss still fell
-    said = [(one.text, one.command) for one in advice(found.findings)]
+    said = [(one.text, one.command) for one in advice(findings)]
     assert any(
         "the upper bound of layers, 5" in text and text.endswith("vary further in a new sweep.")
         for text, _ in said

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from lstm_sweep.search.driver.state import ON_REQUEST, SweepState
-from lstm_sweep.search.driver.time_spent import time_spent
 from lstm_sweep.search.driver.transitions import (
     Event,
     History,
@@ -155,7 +154,7 @@ def test_a_trial_that_waits_goes_on_where_it_was_on_any_slot() -> None:
     """Its rounds are reported again from its checkpoint on; its time is that on slots."""
     state = state_after(*begun(0, A), epoch(A, 1, 2.0), epoch(A, 2, 1.5), Ticked(110.0), pause(A))
     assert numbers(state) == ([], [], []) and list(state.paused) == [0]
-    assert state.leader and state.leader[1] == 1.5
+    assert state.leading_loss == 1.5
     again = [epoch(B, 1, 9.0), epoch(B, 2, 9.0), epoch(B, 3, 1.0)]
     state = state_after(Ticked(150.0), *resume(0, B), *again, Ticked(155.0), *over(0), state=state)
     [done] = state.final
@@ -241,7 +240,7 @@ def check(state: SweepState) -> None:
     assert losses[-1:] == ([] if state.leading_loss is None else [state.leading_loss])
     assert sum(state.counts.values()) == len(final)
     # no more time went on trials than there were slots for
-    assert time_spent(state).slot_seconds == pytest.approx(state.slot_seconds)
+    assert state.time_spent.slot_seconds == pytest.approx(state.slot_seconds)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -12,7 +12,6 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.confirmation import (
     GRACE_S,
     Confirmation,
-    Confirmed,
     compare,
     confirmed,
 )
@@ -22,6 +21,7 @@ from lstm_sweep.search.policy.stopping import NO_RESULT
 from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
+from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from tests.unit.search.policy.player import (
     SMALL,

@@ -5,20 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from lstm_sweep.models.config import LIMITS, TrialConfig
-from lstm_sweep.search.policy.confirmation import Confirmed
-from lstm_sweep.search.report.charts import Axis
 from lstm_sweep.search.report.findings import Findings
-from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.progress import TrialProgress, ranked
+from lstm_sweep.search.values.sweep import Confirmed, TimeSpent
 from lstm_sweep.search.values.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
 
-NATS = "validation loss (nats per symbol)"
-AXES = (
-    Axis("layers", 1, 3, is_whole=True, marks=(1, 2, 3)),
-    Axis("learning_rate", 0.001, 0.1, log=True),
-    Axis("layer_size", 32, 128, log=True, is_whole=True),
-    Axis("direction", words=("uni", "bi")),
-)
+SPACE = {
+    "layers": [1, 2, 3],
+    "learning_rate": {"low": 0.001, "high": 0.1, "scale": "log"},
+    "layer_size": {"low": 32, "high": 128, "scale": "log"},
+    "direction": ["uni", "bi"],
+}
 
 NOTHING: dict[str, Any] = {}
 
@@ -55,26 +53,23 @@ def findings(*trials: TrialProgress, **more: Any) -> Findings:
         own = one.ranked_loss
         if own is not None and all(own < loss for _, loss in gains):
             gains.append((10.0 * (one.trial.number + 1), own))
+    spec = {"space": SPACE, "size_low": 0.1, "size_high": 10.0, "trials": 50}
     given: dict[str, Any] = {
-        "sweep": "s",
+        "name": "s",
         "run_id": "0" * 32,
         "state": "finished",
         "why": "the budget is spent",
-        "loss_name": NATS,
-        "in_nats": True,
-        "round_name": more.get("loss_name", NATS),
         "limits": LIMITS,
         "takes_epochs": True,
-        "attempts": trials,
+        "running": dict(enumerate(one for one in trials if one.is_open)),
+        "finished": tuple(one for one in trials if not one.is_open),
+        "ranked": tuple(ranked(one for one in trials if not one.is_open)),
         "baselines": {"unigram": 3.0, "naive_bayes": 2.0},
-        "axes": AXES,
-        "rate": "learning_rate",
-        "seconds": 600.0,
+        "spec": spec | more.pop("spec", {}),
+        "now": 600.0,
         "training_symbols": 100_000,
-        "size_rule": (0.1, 10.0),
-        "trials_wanted": 50,
-        "gains": tuple(gains),
-        "time": {"ladder": 10.0, "the best trial": 20.0, "idle": 0.0},
+        "best_over_time": tuple(gains),
+        "time": TimeSpent(ladder=10.0, best=20.0),
     }
     return Findings(**(given | more))
 

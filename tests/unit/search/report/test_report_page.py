@@ -10,10 +10,9 @@ import pytest
 
 from lstm_sweep.search.process.files import REPORT_MARK
 from lstm_sweep.search.report import report_page
-from lstm_sweep.search.report.charts import Axis
 from lstm_sweep.search.report.findings import Findings
 from lstm_sweep.search.report.report_page import advice
-from lstm_sweep.search.values.trial import Outcome, Phase
+from lstm_sweep.search.values.trial import RETURNED_LOSS, Objective, Outcome, Phase
 from lstm_sweep.spaces.template.config import TemplateConfig
 from tests.unit.search.report.drawn import HOSTILE, parsed
 from tests.unit.search.report.found import confirmation, findings, trial
@@ -79,7 +78,7 @@ def test_a_bound_that_the_best_configs_touch_is_named_with_a_further_range() -> 
 
 
 def test_a_budget_that_was_too_small_is_doubled() -> None:
-    few = findings(*(trial(n, 1.0 + n / 100) for n in range(9)), minutes=5.0)
+    few = findings(*(trial(n, 1.0 + n / 100) for n in range(9)), spec={"minutes": 5.0})
     assert "9 trials are few for 4 hyperparameters" in texts(few)
     assert "lstm-sweep resume s --trials 100 --minutes 10" in texts(few)
     late = given(trial(99_000, 1.0))
@@ -177,15 +176,13 @@ def test_the_page_has_the_answer_first_and_all_its_parts() -> None:
     "found",
     [
         findings(),
-        findings(state="running", why="", baselines={}, axes=(), time={}, seconds=0.0),
+        findings(state="running", why="", baselines={}, spec={"space": {}}, time=None, now=0.0),
         findings(*(trial(n, None, outcome="error", reason="x" * 500) for n in range(9))),
         findings(trial(0, 1.0)),
         findings(trial(0, 1.0, outcome="running"), state="running"),
-        findings(
-            trial(0, -0.5, parameters=0), in_nats=False, loss_name="loss", round_name="of rounds"
-        ),
+        findings(trial(0, -0.5, parameters=0), objective=RETURNED_LOSS),
         findings(trial(0, 1e100), trial(1, 5e-324), trial(2, None, losses=(None,))),
-        findings(trial(0, 1.0), state="failed", size_rule=None, training_symbols=0, rate=None),
+        findings(trial(0, 1.0), state="failed", spec={"size_rule": "off"}, training_symbols=0),
     ],
 )
 def test_any_sweep_has_a_page(found: Findings) -> None:
@@ -201,9 +198,9 @@ def test_hostile_names_are_shown_as_they_are() -> None:
     ]
     read, html = page(
         findings(
-            *trials, sweep=HOSTILE, why=HOSTILE, state=HOSTILE, baselines={HOSTILE: 2.0},
-            axes=(Axis(HOSTILE, words=(HOSTILE, "b")),), importance={HOSTILE: 0.5},
-            time={HOSTILE: 1.0}, about={HOSTILE: HOSTILE}, loss_name=HOSTILE,
+            *trials, name=HOSTILE, why=HOSTILE, state=HOSTILE, baselines={HOSTILE: 2.0},
+            spec={"space": {HOSTILE: [HOSTILE, "b"]}}, importance={HOSTILE: 0.5},
+            about={HOSTILE: HOSTILE}, objective=Objective(name=HOSTILE),
         )
     )  # fmt: skip
     assert "<script" not in html and "\x1b" not in html and "\x00" not in html

@@ -86,12 +86,12 @@ def readers(workplace: Callable[[str], Path]) -> Readers:
 def test_many_readers_of_what_does_not_change_ask_the_store_once(readers: Readers) -> None:
     def read(number: int) -> tuple[Any, ...]:
         history = [readers.store.history(one, "val_loss") for one in readers.outcomes()]
-        return readers.state(), history, readers.listed(), reader.baselines(readers.store, "a")
+        return readers.state(), history, readers.listed()
 
     time.sleep(2 * RACE_S)
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(read, range(50)))
-    assert found == [("finished", [{1: 2.0}, {1: 2.0}], ["finished"], {})] * 50
+    assert found == [("finished", [{1: 2.0}, {1: 2.0}], ["finished"])] * 50
     # the sweep, its trials, the list of sweeps, and the history of each trial
     once = {"search_runs": 3, "get_metric_history": 2}
     assert readers.client.asked == once

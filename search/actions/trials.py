@@ -1,4 +1,4 @@
-"""Two trials, or the best of sweeps, side by side: configs, curves, and which one is better."""
+"""One trial, round by round, and two of them, or the best of sweeps, side by side."""
 
 from __future__ import annotations
 
@@ -7,15 +7,57 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.listings import SweepRow, TrialDetails, show, sweep_row
-from lstm_sweep.search.actions.references import Here, means_sweep
-from lstm_sweep.search.actions.status_report import status
+from lstm_sweep.search.actions.references import Here, means_sweep, store_of_trial
+from lstm_sweep.search.actions.sweeps import SweepRow, status, sweep_row
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import store_to_read
 from lstm_sweep.search.store.curves import confirmed_of
 from lstm_sweep.search.store.reader import TrialRecord, scored_on
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.trial import Outcome
+
+
+@dataclass(frozen=True)
+class TrialDetails:
+    """One trial, round by round."""
+
+    record: TrialRecord
+    #: of each round the epochs that are trained then, `epoch`, and its metrics; None for one that
+    #: was not logged
+    by_epoch: tuple[Mapping[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The trial as `show --json` prints it."""
+        more = {"reason": self.record.reason, "by_epoch": [dict(row) for row in self.by_epoch]}
+        return self.record.to_dict() | more
+
+    def document(self) -> dict[str, Any]:
+        """The trial as a service shows it: also what is said of it to people."""
+        tags, told = self.record.tags, (Tag.DEVICE, Tag.VERDICT)
+        shown = {n: v for n, v in tags.items() if n in told or n.startswith(Tag.VERSION)}
+        more = {"results": list(self.record.results), "tags": shown}
+        return self.record.document() | self.to_dict() | more
+
+
+def show(here: Here, reference: str) -> TrialDetails:
+    """The trial that `SWEEP/NUMBER`, or a run ID or its beginning, means.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    store = store_of_trial(reference, here.settings)
+    record = reader.find_trial(store, reference)
+    history = {metric: store.history(record.run_id, metric) for metric in record.results}
+    steps = sorted({step for values in history.values() for step in values})
+    rows = ({"epoch": record.trial.epochs_after(step), **_at(step, history)} for step in steps)
+    return TrialDetails(record, tuple(rows))
+
+
+def _at(step: int, history: Mapping[str, Mapping[int, float]]) -> dict[str, float | None]:
+    """The metrics of one round; None for one that was not logged."""
+    return {name: values.get(step) for name, values in history.items()}
+
 
 #: of trials that cannot be compared
 OTHER_DATA = "their losses cannot be compared: they were scored on other data, or on other targets"

@@ -1,0 +1,459 @@
+"""What is asked of sweeps: a list, the state, the result, the trials and the report of one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar, cast
+
+from typing_extensions import override
+
+from lstm_sweep.models.config import Config
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.field_checks import check_kind
+from lstm_sweep.search.actions.references import Here, store_of_sweep
+from lstm_sweep.search.driver import lease
+from lstm_sweep.search.driver.read_back import (
+    expected_left,
+    read_findings,
+    read_sweep,
+    why_of,
+)
+from lstm_sweep.search.driver.result_files import page_of as report_of
+from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.process.files import new_report, write_report
+from lstm_sweep.search.report.report_page import headline
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.cache import store_to_read
+from lstm_sweep.search.store.curves import confirmed_of
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.journal import BASELINE
+from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.store.tags import MOST_SECONDS, WHOLE, Tag, Tags, count, finite
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.documents import OMITTED, SAID, Document, rounded
+from lstm_sweep.search.values.progress import TrialProgress, ranked
+from lstm_sweep.search.values.stop_reason import DONE, SweepStatus
+from lstm_sweep.search.values.sweep import GOING_ON, OPEN, Confirmed, Sweep, TimeSpent
+
+Item = TypeVar("Item")
+#: in place of `running` if the sweep's driver has died, and of the state of a sweep that this
+#: version cannot read
+BROKEN_OFF, ANOTHER = lease.BROKEN_OFF, "made by another version"
+#: seconds between two looks at a sweep that is followed
+FOLLOW_S = 2.0
+
+
+@dataclass(frozen=True)
+class BestTrial(Document):
+    """The trial of a sweep with the lowest loss."""
+
+    trial: str
+    run_id: str
+    #: validation loss, nats; of a template what it has returned
+    val_loss: float
+    #: the loss in bits; None for a template
+    bits_per_symbol: float | None
+    config: Config
+    #: whether it runs still, so that the loss is that of its best round so far
+    running: bool = field(default=False, metadata=SAID)
+
+    @classmethod
+    def of(cls, best: TrialProgress | None) -> BestTrial | None:
+        """The best trial of a sweep; None if it has none."""
+        if best is None or (loss := best.best_loss) is None:
+            return None
+        in_bits = best.trial.objective.bits_per_symbol(loss)
+        return cls(best.trial.id, best.run_id, loss, in_bits, best.trial.config, best.is_open)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult(Document):
+    """The result of a sweep."""
+
+    sweep: str
+    run_id: str
+    #: a `SweepStatus` once it has ended, else `queued`, `running` or `broken off`
+    state: str
+    #: why it has ended, a sentence; empty if it has not
+    why: str = field(metadata=SAID)
+    #: trials that have ended, by outcome
+    trials: Mapping[str, int]
+    #: while it runs, also by the rounds of a trial that has not ended
+    best: BestTrial | None
+    #: configs that were trained again, that of the best trial first
+    confirmed: tuple[Confirmed, ...]
+    #: loss of each baseline, nats
+    baselines: Mapping[str, float]
+    #: share of the validation symbols that training data do not have, which are not scored
+    unknown_share: float = 0.0
+    #: how long it was driven, in all
+    seconds: float = field(metadata=rounded(3))
+    #: where the time of its slots went; None if a version has ended it that did not say
+    time: TimeSpent | None
+    #: why the best config was not trained again, if the budget was too small
+    omitted: str = field(default="", metadata=SAID)
+    #: whether the store did not answer at the end, so that runs may be open, which `resume` closes
+    left_open: bool = field(default=False, metadata=OMITTED)
+    #: a sentence if nothing was run, since the sweep is finished: what it has spent, and what it
+    #: takes to go on
+    unchanged: str = field(default="", metadata=OMITTED)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether a driver has ended it, be it that `resume` goes on with it."""
+        return self.state in list(SweepStatus)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether `resume` continues trials that were running."""
+        return self.state != SweepStatus.FINISHED
+
+    @classmethod
+    def of(cls, sweep: Sweep) -> SweepResult:
+        """The result of a sweep that was read back, or driven here."""
+        left_open = isinstance(sweep, SweepState) and sweep.left_open
+        sweep = sweep.as_ended() if isinstance(sweep, SweepState) else sweep
+        has_ended = sweep.state in list(SweepStatus)
+        still = [] if sweep.state == SweepStatus.PAUSED else OPEN
+        return cls(
+            sweep=sweep.name,
+            run_id=sweep.run_id,
+            state=SweepStatus(sweep.state) if has_ended else sweep.state,
+            why=(sweep.why or DONE.text) if has_ended else "",
+            trials={word: n for word, n in sweep.counts.items() if word not in still},
+            best=BestTrial.of(sweep.leader),
+            confirmed=sweep.confirmed,
+            baselines=dict(sweep.baselines),
+            unknown_share=sweep.unknown_share,
+            seconds=sweep.seconds,
+            time=sweep.time,
+            omitted=sweep.unconfirmed,
+            left_open=left_open,
+        )
+
+    @override
+    def document(self) -> dict[str, Any]:
+        confirmed = [
+            one.to_dict() | {"first_loss": one.first_loss, "above": one.above}
+            for one in self.confirmed
+        ]
+        return super().document() | {"confirmed": confirmed}
+
+
+def result(here: Here, name: str) -> SweepResult:
+    """The result of a sweep, or what it has so far.
+
+    Raises:
+        InputError: there is no such sweep, or it cannot be read.
+    """
+    store = store_of_sweep(name, here.settings)
+    return stored_result(store, reader.existing_sweep(store, name))
+
+
+def stored_result(store: Store, run: Any) -> SweepResult:
+    """The result of the sweep with this run, or what it has so far."""
+    sweep = read_sweep(store, run)
+    again = confirmed_of(store, cast("list[TrialRecord]", sweep.trials))
+    return SweepResult.of(replace(sweep, confirmed=tuple(again)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepStatusReport(Document):
+    """The state of a sweep."""
+
+    sweep: str
+    run_id: str
+    #: queued, running, paused, finished, failed, stopped, interrupted, or broken off
+    state: str
+    #: why it is in this state, a sentence; None while it runs
+    why: str | None
+    #: trials by outcome, and how many are `running`, and `paused`
+    trials: Mapping[str, int]
+    #: trial with the lowest loss; while the sweep runs, also by the rounds of a trial that runs
+    best: BestTrial | None
+    #: trials that can run at once where it is driven, or was; None if none has driven it yet
+    slots: int | None
+    #: when it was handed in, and when its driver began
+    submitted: datetime
+    started: datetime | None
+    #: seconds to its end as its driver expects it; None unless it runs, or if nobody can tell
+    eta_seconds: float | None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it may change by itself."""
+        return self.state in GOING_ON
+
+    @override
+    def to_dict(self) -> dict[str, Any]:
+        """The sweep as `status --json` prints it; times in ISO 8601, UTC."""
+        return self.document()
+
+
+def status(here: Here, name: str) -> SweepStatusReport:
+    """The state of a sweep.
+
+    Raises:
+        InputError: there is no such sweep, or it cannot be read.
+    """
+    return _status(store_of_sweep(name, here.settings), name)
+
+
+def follow(here: Here, name: str, every_s: float = FOLLOW_S) -> Iterator[SweepStatusReport]:
+    """The state of a sweep, and again every `every_s` seconds for as long as it is under way.
+
+    Raises:
+        InputError: there is no such sweep, it cannot be read, or the store does not answer at the
+            beginning.
+        StoreError: the store has failed later.
+    """
+    store = store_of_sweep(name, here.settings)
+    while True:
+        report = _status(store, name)
+        yield report
+        if not report.is_under_way:
+            return
+        time.sleep(every_s)
+
+
+def _status(store: Store, name: str) -> SweepStatusReport:
+    run = reader.existing_sweep(store, name)
+    tags, sweep = Tags(run), read_sweep(store, run)
+    began_s = min(max(0.0, (run.info.start_time or 0) / 1000), MOST_SECONDS)
+    began, counts, eta = datetime.fromtimestamp(began_s, UTC), sweep.counts, None
+    if sweep.state == "running":
+        ended = sum(n for word, n in counts.items() if word not in OPEN)
+        eta = expected_left(run, reader.written_spec(run), ended)
+    return SweepStatusReport(
+        sweep=name,
+        run_id=sweep.run_id,
+        state=sweep.state,
+        why=sweep.why,
+        trials=counts,
+        best=BestTrial.of(sweep.leader),
+        slots=tags.whole(Tag.SLOTS, 0) if Tag.SLOTS in tags else None,
+        submitted=_time(tags, Tag.SUBMITTED) or began,
+        # one that has only waited in a queue has no driver yet
+        started=_time(tags, Tag.STARTED) if Tag.SUBMITTED in tags else began,
+        eta_seconds=eta,
+    )
+
+
+def _time(tags: Tags, name: str) -> datetime | None:
+    return datetime.fromtimestamp(tags.seconds(name), UTC) if tags.get(name) else None
+
+
+@dataclass(frozen=True)
+class Listing(Generic[Item]):
+    """What could be read, and what could not."""
+
+    rows: tuple[Item, ...]
+    #: a sentence for each run that is left out: which one, and why
+    left_out: tuple[str, ...] = ()
+    #: what names the rows after these; empty if there are none
+    next_page: str = ""
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """The rows as they are printed by `--json`."""
+        return [cast("Any", row).to_dict() for row in self.rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRow(Document):
+    """A sweep in a list."""
+
+    sweep: str
+    run_id: str
+    #: `running`, `broken off`, how it has ended, or that a newer version has made it
+    state: str
+    trials_done: int
+    #: nats; of a sweep that runs or was broken off, trials that had not ended count with their best
+    #: round
+    best_val_loss: float | None
+    #: path of the data or of the template, or name of a sample
+    data: str | None
+    #: why it is in this state; None if nothing says it
+    why: str | None = field(default=None, metadata=OMITTED)
+    #: trials that it may have in all; None if that is not said
+    wanted: int | None = field(default=None, metadata=OMITTED)
+    #: loss of each baseline, nats
+    baselines: Mapping[str, float] = field(default_factory=dict, metadata=OMITTED)
+
+
+#: some of the sweeps, the newest first
+SweepPage = Listing[SweepRow]
+
+
+def sweeps(here: Here, limit: int | None = None, page: str = "") -> SweepPage:
+    """The sweeps of the store, the newest first: all, or at most `limit` of them.
+
+    `page` is what an answer with a limit has named as its next page.
+
+    Raises:
+        InputError: the limit is below 1, no answer has named the page, or the store cannot be
+            reached.
+    """
+    check_rows("limit", limit)
+    store, left_out = store_to_read(here.settings), list[BadRunError]()
+    if limit is None:
+        runs, more = reader.sweeps(store, left_out.append)[::-1], ""
+    else:
+        runs, more = reader.newest_sweeps(store, limit, page, left_out.append)
+    return SweepPage(tuple(map(_row, runs)), tuple(map(str, left_out)), more)
+
+
+def unfinished(here: Here) -> list[SweepRow]:
+    """The sweeps that wait, run or are paused."""
+    store = store_to_read(here.settings)
+    asked = [{Tag.STATE: state} for state in GOING_ON] + [{Tag.QUEUED: "yes"}]
+    found = [run for tags in asked for run in store.runs({Tag.ROLE: "sweep", **tags})]
+    return list(map(_row, {run.info.run_id: run for run in found}.values()))
+
+
+def sweep_row(here: Here, name: str) -> SweepRow:
+    """A sweep as a list has it.
+
+    Raises:
+        InputError: there is no such sweep.
+    """
+    return _row(reader.existing_sweep(store_of_sweep(name, here.settings), name))
+
+
+def _row(run: Any) -> SweepRow:
+    tags, metrics = run.data.tags, run.data.metrics
+    state = tags.get(Tag.STATE, "") if reader.is_readable(tags) else ANOTHER
+    if state == "running" and lease.is_left(tags):
+        state = BROKEN_OFF
+    scored = [name for name in metrics if name.startswith(BASELINE)]
+    losses = ((name.removeprefix(BASELINE), finite(metrics, name)) for name in scored)
+    about = _about(run)
+    wanted = str(about.get("trials"))
+    return SweepRow(
+        sweep=tags[Tag.NAME],
+        run_id=run.info.run_id,
+        state=state,
+        trials_done=count(metrics, "trials_done"),
+        best_val_loss=finite(metrics, "best_val_loss"),
+        data=about.get("data", about.get("template")),
+        why=why_of(state, tags),
+        wanted=int(wanted) if WHOLE.fullmatch(wanted) else None,
+        baselines={name: loss for name, loss in losses if loss is not None},
+    )
+
+
+def _about(run: Any) -> Mapping[str, Any]:
+    """What a sweep is about: its params say it once it has begun, and its spec before."""
+    about: Mapping[str, Any] = run.data.params
+    if about.keys() & {"data", "template"}:
+        return about
+    try:
+        return reader.written_spec(run)
+    except InputError:
+        return {}
+
+
+@dataclass(frozen=True)
+class SweepTrials(Listing[TrialRecord]):
+    """Trials of a sweep, the best first, those without a result last."""
+
+    #: loss of each baseline, nats
+    baselines: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The trial with the lowest loss of those that have ended, if it is among them."""
+        return next(iter(ranked(self.rows)), None)
+
+
+def trials(here: Here, name: str, top: int | None = None, page: str = "") -> SweepTrials:
+    """The trials of a sweep, the best first, those without a result last; `top` of them at most.
+
+    `page` is what an answer has named as its next page.
+    While the sweep runs, the best round of a trial that has not ended is a result, too.
+
+    Raises:
+        InputError: there is no such sweep or page, or `top` is below 1.
+    """
+    check_rows("top", top)
+    store = store_of_sweep(name, here.settings)
+    sweep = read_sweep(store, reader.existing_sweep(store, name))
+    rows, more = page_of(cast("list[TrialRecord]", sweep.best_first), top, page)
+    return SweepTrials(rows, sweep.left_out, more, sweep.baselines)
+
+
+def check_rows(name: str, most: int | None) -> None:
+    """Refuse an option that says how many rows are listed at most, but is below 1.
+
+    Raises:
+        InputError: so it is.
+    """
+    if most is not None:
+        check_kind(f"--{name}", most, whole=True)
+        if most < 1:
+            raise InputError(f"--{name} is {shown(most)}: expected at least 1")
+
+
+def page_of(rows: Sequence[Item], limit: int | None, page: str) -> tuple[tuple[Item, ...], str]:
+    """So many of rows from a page on, and what names the page after it; empty after the last.
+
+    Raises:
+        InputError: no answer has named the page.
+    """
+    if page and not (page.isascii() and page.isdecimal() and len(page) < 10):
+        raise InputError(f"page is {shown(page)}: expected what an answer has named as its next")
+    begin = int(page or 0)
+    end = len(rows) if limit is None else begin + limit
+    return tuple(rows[begin:end]), str(end) if end < len(rows) else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepReport:
+    """The report of a sweep."""
+
+    sweep: str
+    run_id: str
+    state: str
+    #: the best trial and its loss, a sentence
+    headline: str
+    #: the page, which loads nothing from elsewhere
+    html: str
+    #: the file that it was written to; None if to none
+    file: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as `report --json` prints it."""
+        said = {"sweep": self.sweep, "run_id": self.run_id, "state": self.state}
+        return said | {"report": self.file}
+
+
+def report(here: Here, name: str, to: str | None = None) -> SweepReport:
+    """The report of a sweep as it is now, be it finished or not; written to the file `to` if given.
+
+    A report that is there is replaced; another file is not.
+
+    Raises:
+        InputError: there is no such sweep, it cannot be read, or the file cannot be written.
+    """
+    file = None if to is None else new_report(to)
+    store = store_of_sweep(name, here.settings)
+    found = read_findings(store, reader.existing_sweep(store, name))
+    html = report_of(found)
+    if file:
+        write_report(file, html)
+    return SweepReport(
+        sweep=found.name,
+        run_id=found.run_id,
+        state=found.state,
+        headline=headline(found),
+        html=html,
+        file=None if file is None else str(file),
+    )

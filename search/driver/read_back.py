@@ -1,0 +1,248 @@
+"""A sweep read back from its runs, as the value that its driver held; also for its report.
+
+What a run does not have, or has in a form that cannot be read, is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.scoring import unknown_text
+from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.search.driver import lease
+from lstm_sweep.search.driver.tasks import task_kind_of_run
+from lstm_sweep.search.policy import importance
+from lstm_sweep.search.policy.confirmation import confirmed
+from lstm_sweep.search.policy.policy import seconds_left
+from lstm_sweep.search.report.findings import Findings
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.curves import best_loss_history, with_rounds
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.journal import DRIVER_DIED
+from lstm_sweep.search.store.reader import Children, TrialRecord, last_attempts, scored_on
+from lstm_sweep.search.store.tags import Tag, Tags, is_finite
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.progress import ranked, shown_name
+from lstm_sweep.search.values.sweep import Sweep, TimeSpent
+from lstm_sweep.search.values.trial import Phase
+
+#: the baseline that knows nothing but how frequent each symbol is
+UNIGRAM = "unigram"
+
+
+def read_sweep(store: Store, run: Any) -> Sweep:
+    """A sweep as its runs have it, without the rounds of its trials.
+
+    Raises:
+        BadRunError: its run says no state that this version knows.
+    """
+    return Sweep(**_facts(run, reader.children(store, run)))
+
+
+def _facts(run: Any, children: Children) -> dict[str, Any]:
+    """What its runs say of a sweep."""
+    tags, state = Tags(run), lease.state_of(run)
+    last = last_attempts(children.attempts, state)
+    # an attempt may wait if it is its trial's last
+    attempts = [
+        own if (own := last[one.trial.number]).run_id == one.run_id else one
+        for one in children.attempts
+    ]
+    open_ones = [one for one in attempts if one.is_open]
+    return {
+        "name": reader.name_of(tags),
+        "run_id": tags.run_id,
+        "state": state,
+        "why": why_of(state, tags),
+        "baselines": children.baselines,
+        "unknown_share": _or_zero(lambda: tags.share(Tag.UNKNOWN_SHARE)),
+        "now": driven_s(run),
+        "running": dict(enumerate(one for one in open_ones if not one.waits)),
+        "paused": {one.trial.number: one for one in open_ones if one.waits},
+        "finished": tuple(one for one in attempts if not one.is_open),
+        "ranked": tuple(ranked([one for one in last.values() if not one.is_open])),
+        "unconfirmed": tags.get(Tag.UNCONFIRMED, ""),
+        "time": None if state == "running" else stored_time(tags),
+        "left_out": tuple(map(str, children.left_out)),
+    }
+
+
+def why_of(state: str, tags: Mapping[str, str]) -> str | None:
+    """Why a sweep with these tags is in a state, a sentence; None if nothing says it."""
+    if state in ("queued", "running"):
+        return tags.get(Tag.WAITS) or None
+    return DRIVER_DIED if state == lease.BROKEN_OFF else tags.get(Tag.REASON)
+
+
+def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = None) -> Findings:
+    """All that a report shows of the sweep with this run.
+
+    `matters` are the shares of the hyperparameters if they are known already (`importance`).
+
+    Raises:
+        BadRunError: the run itself cannot be read.
+    """
+    tags, kind, spec = Tags(run), reader.run_kind(Tags(run)), _spec(run)
+    children = reader.children(store, run)
+    attempts = _with_rounds(store, children.attempts)
+    facts = _facts(run, Children(attempts, children.baselines, children.left_out))
+    if facts["state"] != "finished":
+        facts["unconfirmed"] = ""
+    found = Findings(
+        **facts,
+        best_over_time=best_loss_history(store, run, facts["now"]),
+        spec=spec,
+        params=run.data.params,
+        objective=kind.objective,
+        scored_on=scored_on(attempts[0].tags) if attempts else {},
+        training_symbols=_training_symbols(attempts),
+        limits=kind.limits,
+        space_place=kind.space_place,
+        takes_epochs=kind.takes_epochs,
+        about=_about(tags, spec, attempts),
+    )
+    shares = _importance(run, found) if matters is None else matters
+    best = found.best
+    again = confirmed(found.trials, best.trial.config if best else None)
+    named = {shown_name(name): share for name, share in shares.items()}
+    return replace(found, confirmed=tuple(again), importance=named)
+
+
+def _spec(run: Any) -> dict[str, Any]:
+    """The spec of a sweep as it is written; empty if it cannot be read."""
+    try:
+        return reader.written_spec(run)
+    except InputError:
+        return {}
+
+
+def _with_rounds(store: Store, attempts: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Attempts with their rounds; of each trial earlier ones come first."""
+    found = list[TrialRecord]()
+    #: rounds of the last attempt of each trial
+    before = dict[int, Sequence[Mapping[str, float]]]()
+    for record in attempts:
+        number = record.trial.number
+        with contextlib.suppress(BadRunError):
+            record = with_rounds(store, record, before.get(number, ()))
+        found.append(record)
+        before[number] = record.rounds
+    return found
+
+
+def _training_symbols(records: Sequence[TrialRecord]) -> int:
+    """About how many symbols there are to train on, by the sizes of the networks; else 0."""
+    # the largest is rounded least
+    sized = (one for one in records if 0 < one.parameters_per_symbol < math.inf)
+    largest = max(sized, key=lambda one: one.parameters_per_symbol, default=None)
+    return round(largest.parameters / largest.parameters_per_symbol) if largest else 0
+
+
+def _about(tags: Tags, spec: Mapping[str, Any], records: Sequence[TrialRecord]) -> dict[str, str]:
+    """Further facts: data, seed, devices, versions."""
+    devices = dict.fromkeys(device for one in records if (device := one.tags.get(Tag.DEVICE)))
+    facts = {
+        "data": spec.get("data"),
+        "template": spec.get("template"),
+        "digest of the data": tags.get(Tag.CORPUS_DIGEST),
+        "validation targets": spec.get("targets"),
+        "unknown symbols": unknown_text(_or_zero(lambda: tags.share(Tag.UNKNOWN_SHARE))),
+        "algorithm": spec.get("algo"),
+        "seed": spec.get("seed"),
+        "devices": ", ".join(devices),
+        "versions": ", ".join(
+            f"{tag.removeprefix(Tag.VERSION)} {value}"
+            for tag, value in sorted(records[0].tags.items() if records else ())
+            if tag.startswith(Tag.VERSION)
+        ),
+    }
+    return {name: str(value) for name, value in facts.items() if value not in (None, "")}
+
+
+def _importance(run: Any, found: Findings) -> dict[str, float]:
+    """Shares of the hyperparameters; none if the trials are too few or the space is not known."""
+    worst = found.baselines.get(UNIGRAM, math.inf)
+    losses = {
+        one.trial.config: min(math.inf if one.best_loss is None else one.best_loss, worst)
+        for one in found.trials
+        if one.trial.phase is not Phase.CONFIRM and one.outcome
+    }
+    finite = {config: loss for config, loss in losses.items() if math.isfinite(loss)}
+    if len(finite) < importance.FEWEST_TRIALS:
+        return {}
+    try:
+        tags = Tags(run)
+        spec = task_kind_of_run(tags).read_spec(run, tags, None)
+        return importance.shares(spec.space, finite, spec.seed) or {}
+    except (InputError, ValueError, KeyError):  # a template that is not on this machine
+        return {}
+
+
+def driven_s(run: Any) -> float:
+    """Total time for which a sweep was driven; 0 if its tag is no number of seconds."""
+    driven = lease.holder(run.data.tags)
+    return driven.seconds if driven else _or_zero(lambda: Tags(run).seconds(Tag.SECONDS))
+
+
+def slot_s(run: Any) -> float:
+    """Total time for which a sweep had slots, all slots together.
+
+    Since it was closed last that is its slots times the time for which it was driven. Tags that
+    hold no numbers count as 0: no sweep ends or stays for them.
+    """
+    tags = Tags(run)
+    slots = _or_zero(lambda: tags.whole(Tag.SLOTS, 0, default=0))
+    since = max(0.0, driven_s(run) - _or_zero(lambda: tags.seconds(Tag.SECONDS)))
+    if Tag.SLOT_SECONDS not in tags:
+        since = driven_s(run)
+    return _or_zero(lambda: tags.seconds(Tag.SLOT_SECONDS)) + slots * since
+
+
+def expected_left(run: Any, spec: Mapping[str, Any], done: int) -> float | None:
+    """Seconds to the end of a sweep as its driver expects it; None if nobody can tell.
+
+    If the driver has not said it, by its written `spec` and the trials that are `done`.
+    """
+    tags, trials, minutes = Tags(run), spec.get("trials"), spec.get("minutes")
+    if tags.get(Tag.EXPECTED_SECONDS):
+        return max(0.0, tags.seconds(Tag.EXPECTED_SECONDS) - driven_s(run))
+    return seconds_left(
+        driven_s(run),
+        limit=60 * minutes if isinstance(minutes, int | float) else None,
+        done=done if isinstance(trials, int) else 0,
+        to_come=max(0, trials - done) if isinstance(trials, int) else 0,
+    )
+
+
+def _or_zero(read: Callable[[], float]) -> float:
+    """What is read from a tag; 0 if that holds something else."""
+    try:
+        return read()
+    except BadRunError:
+        return 0.0
+
+
+def time_tags(sweep: Sweep) -> dict[str, str]:
+    """The tags that say where the time of a sweep went; `stored_time` reads them."""
+    spent = sweep.time_spent
+    return {
+        Tag.SLOT_SECONDS: f"{spent.slot_seconds:.3f}",
+        Tag.TIME: json_text(spent.to_dict()),
+    }
+
+
+def stored_time(tags: Tags) -> TimeSpent | None:
+    """Where the time of a sweep went when it was closed last; None if nothing says it."""
+    try:
+        written = tags.json(Tag.TIME, dict)
+    except BadRunError:
+        return None
+    known = {one.name: written.get(one.name) for one in fields(TimeSpent)}
+    measured = [known[name] for name in known if (name, known[name]) != ("scoring", None)]
+    sound = all(is_finite(seconds) and seconds >= 0 for seconds in measured)
+    return TimeSpent(**known) if sound else None

@@ -1,0 +1,327 @@
+"""`Sweep`: what is known of a sweep, be it driven or read back from its store."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from lstm_sweep.search.values.progress import TrialProgress, ranked
+from lstm_sweep.search.values.trial import Outcome, Phase
+
+#: differences that chance makes at least this often are called none
+SIGNIFICANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A config that was trained again with further seeds.
+
+    The first run is left out of mean and spread: it was chosen for its low loss, so it would make
+    the config look better than it is.
+    """
+
+    #: ID of the first run, and its loss in nats
+    trial: str
+    first_loss: float
+    #: best validation loss for each further seed that has one, nats
+    losses: tuple[float, ...]
+    #: further seeds that have none, by how they have ended
+    failed: Mapping[Outcome, int] = field(default_factory=dict)
+    #: whether the best trial has this config
+    is_best: bool = False
+    #: by how much the mean is above that of the best trial's config, nats, and the probability of
+    #: so large a difference by chance; None if there are too few seeds, and for that config itself
+    above: float | None = None
+    p: float | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over the further seeds, nats; None if none has a loss."""
+        return statistics.fmean(self.losses) if self.losses else None
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the further seeds, nats; 0 for fewer than two."""
+        return statistics.stdev(self.losses) if len(self.losses) > 1 else 0.0
+
+    @property
+    def seeds(self) -> int:
+        """How many further seeds have ended."""
+        return len(self.losses) + sum(self.failed.values())
+
+    @property
+    def failures(self) -> str:
+        """Seeds without a loss for people, as `2 diverged`; empty if there are none."""
+        return ", ".join(f"{count} {_word(outcome)}" for outcome, count in self.failed.items())
+
+    @property
+    def short(self) -> str:
+        found = "no loss" if self.mean is None else f"{self.mean:.4f}"
+        found += f" \u00b1 {self.spread:.4f}" if len(self.losses) > 1 else ""
+        return f"{found}, {self.failures}" if self.failures else found
+
+    @property
+    def verdict(self) -> str:
+        """How it does against the best trial's config; empty if that cannot be told."""
+        if self.p is None or self.above is None:
+            return ""
+        if self.p >= SIGNIFICANCE:
+            return "as good"
+        return "worse" if self.above > 0 else "better over further seeds"
+
+    def __str__(self) -> str:
+        of = f"{len(self.losses)} of {self.seeds}" if self.failed else f"{self.seeds}"
+        seeds = f"{of} further seed{'s' if self.seeds > 1 else ''}"
+        spread = f" +- {self.spread:.4f}" if len(self.losses) > 1 else ""
+        said = f"no loss of {seeds.removeprefix('0 of ')}"
+        if self.mean is not None:
+            said = f"{self.mean:.4f}{spread} over {seeds}"
+        text = f"{self.trial}: {said}{'; ' + self.failures if self.failed else ''}"
+        text += f", first run {self.first_loss:.4f}"
+        return f"{text}; {self.verdict}: p = {self.p:.2g}" if self.verdict else text
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as `launch --json` and the evidence of a sweep have it."""
+        return {
+            "trial": self.trial,
+            "mean": self.mean,
+            "spread": self.spread,
+            "losses": list(self.losses),
+            "failed": {str(outcome): count for outcome, count in self.failed.items()},
+            "verdict": "the best" if self.is_best else self.verdict or None,
+            "p": self.p,
+        }
+
+
+def _word(outcome: Outcome) -> str:
+    return "without a loss" if outcome is Outcome.COMPLETE else str(outcome).replace("_", " ")
+
+
+#: what the time of slots is used for, in the order in which it is shown, and what people are told
+SHARES = {
+    "ladder": "ladder",
+    "best": "the best trial",
+    "cut_short": "trials cut short",
+    "beaten": "other trials run to their end",
+    "confirmation": "confirmation",
+    "failures": "failures",
+    "idle": "idle",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeSpent:
+    """Measured seconds of all slots of a sweep together, and what they were used for.
+
+    Each attempt of a trial belongs to one share; all shares add up to `slot_seconds`.
+    """
+
+    #: seconds for which there were slots, all slots together
+    slot_seconds: float = 0.0
+    #: attempts of the ladder, also those that have diverged
+    ladder: float = 0.0
+    #: all attempts of the best trial, which may run still
+    best: float = 0.0
+    #: trials of the search that were pruned or stopped
+    cut_short: float = 0.0
+    #: trials of the search that came to their end, but are not the best
+    beaten: float = 0.0
+    #: trials that train the best configs again
+    confirmation: float = 0.0
+    #: attempts that have diverged, run out of memory, hung, failed or were lost
+    failures: float = 0.0
+    #: slots without a trial
+    idle: float = 0.0
+    #: of all these, scoring after rounds; None if it was not measured for each round
+    scoring: float | None = None
+
+    def to_dict(self) -> dict[str, float | None]:
+        """The times as `launch --json` prints them."""
+        found: dict[str, float | None] = asdict(self)
+        return {name: None if s is None else round(s, 3) for name, s in found.items()}
+
+    def __str__(self) -> str:
+        """The shares in per cent, without those that are none; empty if no time has passed."""
+        percent = {name: self._percent(getattr(self, name)) for name in SHARES}
+        parts = [f"{percent[name]} % {words}" for name, words in SHARES.items() if percent[name]]
+        if not parts:
+            return ""
+        scoring = self._percent(self.scoring or 0.0)
+        return ", ".join(parts) + (f" (of all, {scoring} % scoring)" if scoring else "")
+
+    def _percent(self, seconds: float) -> int:
+        return round(100 * seconds / self.slot_seconds) if self.slot_seconds else 0
+
+
+#: what a trial is counted as that has not ended
+OPEN = ("running", "paused")
+#: states of a sweep that goes on without being asked to, or once it is no longer paused
+GOING_ON = ("queued", "running", "paused")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sweep:
+    """A sweep at one moment."""
+
+    name: str
+    #: its own run; empty before it is there
+    run_id: str = ""
+    #: `queued`, `running`, `broken off`, or a `SweepStatus`
+    state: str = "running"
+    #: why it is in this state, a sentence; None if nothing says it
+    why: str | None = None
+    #: loss of each baseline, nats
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    #: share of the validation symbols that training data do not have, which are not scored
+    unknown_share: float = 0.0
+    #: seconds of the driver's clock; of a sweep that was read back `began` is 0
+    now: float = 0.0
+    began: float = 0.0
+    #: seconds for which there were slots that could be used, all of them together
+    slot_seconds: float = 0.0
+    #: trials that have a slot, by slots; of a sweep that was read back by any number
+    running: Mapping[Any, TrialProgress] = field(default_factory=dict)
+    #: trials that wait for a slot with a checkpoint, by number
+    paused: Mapping[int, TrialProgress] = field(default_factory=dict)
+    #: attempts that have ended and whose runs are closed
+    finished: tuple[TrialProgress, ...] = ()
+    #: attempts that earlier drivers left unfinished, so that their trials were tried again
+    unfinished: tuple[TrialProgress, ...] = ()
+    #: those of `finished` with a loss that competes, the best first
+    ranked: tuple[TrialProgress, ...] = ()
+    #: when the best loss fell, seconds after the beginning, and to what, also by a round of a trial
+    #: that has not ended; each lower than the one before
+    best_over_time: tuple[tuple[float, float], ...] = ()
+    #: configs that were trained again, that of the best trial first
+    confirmed: tuple[Confirmed, ...] = ()
+    #: why the best config was not trained again, a sentence without its point; empty if it was
+    unconfirmed: str = ""
+    #: where the time of its slots went when it was closed; None if nothing says it
+    time: TimeSpent | None = None
+    #: a sentence for each run that could not be read
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """For which it was driven."""
+        return self.now - self.began
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it runs, or waits to run."""
+        return self.state not in GOING_ON
+
+    @property
+    def under_way(self) -> list[TrialProgress]:
+        """Trials that run or are paused, and those whose runs are not closed."""
+        return [*self.running.values(), *self.paused.values()]
+
+    @property
+    def attempts(self) -> list[TrialProgress]:
+        """All attempts of all trials."""
+        return [*self.unfinished, *self.finished, *self.under_way]
+
+    @cached_property
+    def trials(self) -> list[TrialProgress]:
+        """The last attempt of each trial, by number."""
+        in_order = sorted(self.attempts, key=lambda one: (one.trial.number, one.trial.attempt))
+        return list({one.trial.number: one for one in in_order}.values())
+
+    @property
+    def best(self) -> TrialProgress | None:
+        """The best trial that has ended."""
+        return next(iter(self.ranked), None)
+
+    @property
+    def best_loss(self) -> float | None:
+        """Loss of the best trial that has ended, nats."""
+        return self.best.best_loss if self.best else None
+
+    @property
+    def front(self) -> list[TrialProgress]:
+        """`ranked`, and among them trials that have not ended, with the losses that they have.
+
+        Those are only there while a sweep goes on: what a driver has left open is no result else.
+        """
+        return [*self.ranked] if self.is_over else self._with_open(self.ranked)
+
+    @property
+    def leader(self) -> TrialProgress | None:
+        """The trial with the lowest loss so far; it may go on still."""
+        best = self.ranked[:1]
+        return next(iter(best if self.is_over else self._with_open(best)), None)
+
+    def _with_open(self, best: Iterable[TrialProgress]) -> list[TrialProgress]:
+        going = (one for one in self.under_way if self.state == "running" or one.state == "paused")
+        return ranked([*best, *going], of_running=True)
+
+    @property
+    def best_first(self) -> list[TrialProgress]:
+        """All trials, those of `front` first, the others by number."""
+        front = self.front
+        known = {one.trial.number for one in front}
+        return [*front, *(one for one in self.trials if one.trial.number not in known)]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trials by outcome, and how many are `running`, and `paused`."""
+        # those that a driver which does not run has left open are none of its outcomes
+        known = (one for one in self.trials if one.outcome or self.state == "running")
+        return in_order_of_outcomes(Counter(one.state for one in known))
+
+    @property
+    def time_spent(self) -> TimeSpent:
+        """Where the time of its slots went so far."""
+        best, attempts, spent = self.leader, self.attempts, dict.fromkeys(SHARES, 0.0)
+        in_order = sorted(attempts, key=lambda one: one.trial.attempt)
+        last = {one.trial.number: one for one in in_order}
+        for one in attempts:
+            share = _share(one, last[one.trial.number], best.trial.number if best else None)
+            spent[share] += one.seconds if one.ended else one.seconds_by(self.now)
+        used = sum(spent.values())
+        # attempts of an earlier driver are timed by the store, which may differ a little
+        slot_seconds = max(self.slot_seconds, used)
+        spent["idle"] = slot_seconds - used
+        return TimeSpent(slot_seconds=slot_seconds, scoring=_scoring(attempts), **spent)
+
+
+def in_order_of_outcomes(counts: Mapping[str, int]) -> dict[str, int]:
+    """Numbers of trials by what they are counted as, without those that are 0."""
+    return {str(word): counts[word] for word in (*Outcome, *OPEN) if counts.get(word)}
+
+
+def _share(attempt: TrialProgress, last: TrialProgress, best: int | None) -> str:
+    """The share that an attempt belongs to; `last` is the last attempt of its trial.
+
+    An unfinished attempt, with which the next one went on, belongs to the share of its trial.
+    """
+    trial = attempt.trial
+    if trial.number == best:
+        return "best"
+    ended = last.ended if attempt.ended and attempt.ended.unfinished else attempt.ended
+    outcome = ended.outcome if ended and not ended.unfinished else None
+    if trial.phase is Phase.LADDER and outcome in (None, Outcome.DIVERGED):
+        return "ladder"  # it looks for the rate from which on trials diverge
+    if outcome and not outcome.ranks:
+        return "failures"
+    phases = {Phase.LADDER: "ladder", Phase.CONFIRM: "confirmation"}
+    return phases.get(trial.phase, "beaten" if outcome is Outcome.COMPLETE else "cut_short")
+
+
+def _scoring(attempts: Iterable[TrialProgress]) -> float | None:
+    """Seconds of scoring; None unless each round says its own.
+
+    A round that a later attempt has from the checkpoint of an earlier one counts once.
+    """
+    known = set[tuple[int, int, float]]()
+    for attempt in attempts:
+        for number, metrics in enumerate(attempt.rounds):
+            if "scoring_seconds" not in metrics:
+                return None
+            # to a millisecond, as it is stored
+            known.add((attempt.trial.number, number, round(metrics["scoring_seconds"], 3)))
+    return sum(seconds for _, _, seconds in known) if known else None
