@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions import export, listings, references, rerun
+from lstm_sweep.search.actions import export, references, rerun, sweeps
 from lstm_sweep.search.driver import lease, own_templates, resume
 from lstm_sweep.search.driver.corpus_task import CorpusTask, earlier_best
 from lstm_sweep.search.driver.observer import Silent
@@ -117,7 +117,7 @@ class Stored:
 @pytest.fixture
 def stored(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Stored:
     made = Stored(workplace("hostile"))
-    for module in (listings, references):  # opening a store takes a while
+    for module in (sweeps, references):  # opening a store takes a while
         monkeypatch.setattr(module, "store_to_read", lambda settings: made.store)
     return made
 
