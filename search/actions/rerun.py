@@ -15,7 +15,6 @@ from lstm_sweep.models.config import FIELDS, LIMITS, check_field
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.network.checkpoint import keep_reported
 from lstm_sweep.models.rounds import epochs_after
-from lstm_sweep.models.strict_json import plain
 from lstm_sweep.search.actions.references import Here, store_of_trial
 from lstm_sweep.search.driver.health import Watch
 from lstm_sweep.search.driver.lease import Lease, holder
@@ -33,6 +32,7 @@ from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.writer import Writer
+from lstm_sweep.search.values.documents import Document
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import (
     Ended,
@@ -41,7 +41,6 @@ from lstm_sweep.search.values.trial import (
     Phase,
     Progressed,
     RoundDone,
-    Slot,
     TrialFiles,
 )
 from lstm_sweep.spaces.dimension import ByCorpus, Listed
@@ -49,96 +48,18 @@ from lstm_sweep.spaces.space import parse_dimension
 
 #: relative difference of two metrics up to which a rerun is within tolerance
 TOLERANCE = 1e-3
-
-#: metrics of each round of a trial
-Rounds = Sequence[dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What a rerun has in common with the first run."""
-
-    verdict: str
-    #: epochs that both runs have; a whole number if rounds are epochs
-    epochs_compared: float
-    #: largest absolute difference of two values of one metric; infinite if one of them is none
-    max_difference: float
-    first_difference: dict[str, Any] | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold of it: an infinite difference is null."""
-        first = self.first_difference
-        return vars(self) | {
-            "max_difference": plain(self.max_difference),
-            "first_difference": first and {name: _in_json(value) for name, value in first.items()},
-        }
-
-
-def _in_json(value: Any) -> Any:
-    """A value as JSON can hold it: `nan` and `inf` as text."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def compare(
-    was: Rounds, now: Rounds, *, cut_short: bool = False, rounds_per_epoch: int = 1
-) -> Comparison:
-    """Compare two runs of a trial round by round, metric by metric.
-
-    `cut_short` says that the first run was ended from outside, so it may have fewer rounds.
-    """
-    largest, relative, first = 0.0, 0.0, None
-    pairs = list(zip(was, now, strict=False))
-    for number, (before, after) in enumerate(pairs, start=1):
-        for metric in before:
-            a, b = before[metric], after.get(metric, math.nan)
-            if a == b or (math.isnan(a) and math.isnan(b)):
-                continue
-            gap = abs(a - b)
-            largest = max(largest, gap) if math.isfinite(gap) else math.inf
-            relative = max(relative, gap / max(abs(a), 1e-12)) if math.isfinite(gap) else math.inf
-            epoch = epochs_after(number, rounds_per_epoch)
-            first = first or {"epoch": epoch, "metric": metric, "was": a, "is": after.get(metric)}
-    if len(was) > len(now) or (len(now) > len(was) and not cut_short):
-        first = first or {
-            "epoch": epochs_after(len(pairs) + 1, rounds_per_epoch),
-            "metric": "epochs",
-            "was": epochs_after(len(was), rounds_per_epoch),
-            "is": epochs_after(len(now), rounds_per_epoch),
-        }
-        relative = math.inf
-    verdict = "different" if relative > TOLERANCE else "within_tolerance" if first else "identical"
-    return Comparison(verdict, epochs_after(len(pairs), rounds_per_epoch), largest, first)
-
-
-def with_losses(found: Comparison, was: float | None, now: float | None) -> Comparison:
-    """What a comparison says if the losses that two trials have returned differ too."""
-    a, b = (math.inf if loss is None else loss for loss in (was, now))
-    gap = abs(a - b)
-    near = (
-        math.isfinite(gap)
-        and gap <= TOLERANCE * max(abs(a), 1e-12)
-        and found.verdict != "different"
-    )
-    difference = {"epoch": found.epochs_compared, "metric": "loss", "was": was, "is": now}
-    return Comparison(
-        "within_tolerance" if near else "different",
-        found.epochs_compared,
-        max(found.max_difference, gap),
-        found.first_difference or difference,
-    )
-
-
 #: outcomes of a trial that was ended from outside, and of one that has failed by itself
 FROM_OUTSIDE = (Outcome.OUT_OF_TIME, Outcome.STOPPED, Outcome.LOST)
 FAILURES = [one for one in Outcome if not one.ranks and one is not Outcome.LOST]
 
-
+#: metrics of each round of a trial
+Rounds = Sequence[dict[str, float]]
 #: in a comparison, what something was, and what it is now
 Change: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Rerun:
+class Rerun(Document):
     """What has come out when a trial was trained again."""
 
     #: ID of the trial, and of the new run
@@ -160,10 +81,6 @@ class Rerun:
     changed_device: Change | None
     #: how it has ended
     outcome: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The rerun as `rerun --json` prints it."""
-        return dict(vars(self))
 
     @property
     def is_different(self) -> bool:
@@ -246,7 +163,7 @@ def train_again(
         try:
             own = {Tag.RERUN_OF: record.run_id} | lease.tag
             runs.open_trial(trial, device, task.params(config), own)
-            comparison, ended = again.run(job)
+            comparison = again.run(job)
         finally:
             writer.close()
             lease.release()
@@ -256,11 +173,11 @@ def train_again(
     return Rerun(
         trial=first.id,
         rerun_run_id=again.run_id,
-        **comparison.to_dict(),
+        **vars(comparison),
         variation=variation,
         changed_versions=_changes(then, now),
         changed_device=_changes(was_on, {"device": device.kind}).get("device"),
-        outcome=str(ended.outcome),
+        outcome=str(again.progress.outcome),
     )
 
 
@@ -337,7 +254,7 @@ class _Again:
         """Its new run; empty if it has none."""
         return self.journal.runs.get(attempt_of(self.progress.trial), "")
 
-    def run(self, job: Job) -> tuple[Comparison, Ended]:
+    def run(self, job: Job) -> Comparison:
         """Train it to its end, and close its run.
 
         Raises:
@@ -353,15 +270,21 @@ class _Again:
                 self._close(Ended(Outcome.STOPPED, why))
             raise
         try:
-            return self._close(self.progress.ended)
+            return self._close()
         except StoreError as fault:
             if number := self.interrupts.signal_number:
                 raise Interrupted(number) from fault
             raise
 
     def _train(self, job: Job) -> None:
-        """Train the trial of a job to its end."""
-        self._wait_for_slot(job.slot)
+        """Train the trial of a job to its end; a slot that others have is waited for."""
+        watch, said = Watch(time.monotonic()), ""
+        self.engine.demand(1)
+        while not self.progress.ended and (why := self.engine.reserve(job.slot)):
+            if why != said:
+                self.viewer.said(f"waiting for a slot: {why}")
+            said = why
+            self._receive_events(watch)
         self.progress = replace(self.progress, began=time.monotonic())
         watch = Watch(self.progress.began)
         if not self.progress.ended:
@@ -372,20 +295,6 @@ class _Again:
             running = [] if self.progress.ended else [self.progress]
             for hanging, ended in watch.look(running, time.monotonic()):
                 self.engine.stop(hanging.slot, ended)
-
-    def _wait_for_slot(self, slot: Slot) -> None:
-        """Wait until the trial can be started on a slot, which is reserved then, or is lost.
-
-        Raises:
-            Interrupted: an end is wanted.
-        """
-        self.engine.demand(1)
-        watch, said = Watch(time.monotonic()), ""
-        while not self.progress.ended and (why := self.engine.reserve(slot)):
-            if why != said:
-                self.viewer.said(f"waiting for a slot: {why}")
-            said = why
-            self._receive_events(watch)
 
     def _receive_events(self, watch: Watch) -> None:
         if number := self.interrupts.signal_number:
@@ -413,36 +322,32 @@ class _Again:
         elif isinstance(message, Ended):
             self.progress = self.progress.with_end(message, time.monotonic())
 
-    def _close(self, ended: Ended | None) -> tuple[Comparison, Ended]:
+    def _close(self, ended: Ended | None = None) -> Comparison:
         """Close the engine and the run; `ended` is how the trial has ended unless it is known.
 
         Raises:
             StoreError: the run is left open.
         """
+        writer, files = self.journal.writer, None
         with self.interrupts.hold(to_the_end=True):
             self.engine.close()
-            ended = self.progress.ended or ended
-            assert ended
-            self.progress = replace(self.progress, ended=ended)
+            self.progress = replace(self.progress, ended=self.progress.ended or ended)
             comparison = _compare(self.record, self.was, self.progress)
             try:
-                self.journal.writer.again()
-                self._close_run({Tag.VERDICT: comparison.verdict})
-                self.journal.writer.drain()
+                writer.again()
+                if self.progress.started:
+                    files = TrialFiles(folder=self.engine.collect(self.progress.slot))
+                    keep_reported(files.weights, len(self.progress.rounds))
+                keep = files is not None and files.weights.exists()
+                more = {Tag.VERDICT: comparison.verdict}
+                self.journal.close_trial(self.progress, files, keep=keep, more=more)
+                writer.drain()
             except StoreError as fault:
-                self.journal.writer.close()
+                writer.close()
                 run = f"run {self.run_id} was left open"
                 self.viewer.said(f"{run}, and is closed by the next rerun: {fault}")
                 raise
-            return comparison, ended
-
-    def _close_run(self, tags: dict[str, str]) -> None:
-        files = None
-        if self.progress.started:
-            files = TrialFiles(folder=self.engine.collect(self.progress.slot))
-            keep_reported(files.weights, len(self.progress.rounds))
-        keep = files is not None and files.weights.exists()
-        self.journal.close_trial(self.progress, files, keep=keep, more=tags)
+            return comparison
 
 
 def _rounds(store: Store, record: TrialRecord) -> Rounds:
@@ -454,29 +359,84 @@ def _rounds(store: Store, record: TrialRecord) -> Rounds:
     ]
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What a rerun has in common with the first run, as `Rerun` says it."""
+
+    verdict: str
+    epochs_compared: float
+    max_difference: float | None
+    first_difference: Change | None
+
+
+def compare(
+    was: Rounds, now: Rounds, *, cut_short: bool = False, rounds_per_epoch: int = 1
+) -> Comparison:
+    """Compare two runs of a trial round by round, metric by metric.
+
+    `cut_short` says that the first run was ended from outside, so it may have fewer rounds.
+    """
+    compared = min(len(was), len(now))
+    epochs = [epochs_after(number, rounds_per_epoch) for number in (compared, len(was), len(now))]
+    found = Comparison("identical", epochs[0], 0.0, None)
+    for number, (before, after) in enumerate(zip(was, now, strict=False), start=1):
+        epoch = epochs_after(number, rounds_per_epoch)
+        for metric, value in before.items():
+            found = with_values(found, epoch, metric, value, after.get(metric))
+    if len(was) > len(now) or (len(now) > len(was) and not cut_short):
+        epoch = epochs_after(compared + 1, rounds_per_epoch)
+        first = {"epoch": epoch, "metric": "epochs", "was": epochs[1], "is": epochs[2]}
+        return replace(found, verdict="different", first_difference=found.first_difference or first)
+    return found
+
+
+def with_values(
+    found: Comparison, epoch: float, metric: str, was: float | None, now: float | None
+) -> Comparison:
+    """A comparison with two more values, of which None is infinite."""
+    a, b = (math.inf if value is None else value for value in (was, now))
+    if a == b or (math.isnan(a) and math.isnan(b)):
+        return found
+    gap, largest = abs(a - b), found.max_difference
+    is_near = gap <= TOLERANCE * max(abs(a), 1e-12) and math.isfinite(gap)
+    first = {"epoch": epoch, "metric": metric, "was": _in_json(was), "is": _in_json(now)}
+    return Comparison(
+        "within_tolerance" if is_near and found.verdict != "different" else "different",
+        found.epochs_compared,
+        None if largest is None or not math.isfinite(gap) else max(largest, gap),
+        found.first_difference or first,
+    )
+
+
+def _in_json(value: Any) -> Any:
+    """A value as JSON can hold it: `nan` and `inf` as text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _compare(record: TrialRecord, was: Rounds, progress: TrialProgress) -> Comparison:
     assert progress.ended
-    cut_short = record.outcome in FROM_OUTSIDE or _cut(record, was) is not None
-    rounds_per_epoch = record.trial.rounds_per_epoch
+    trial, outcome, ended = record.trial, record.outcome, progress.ended
     comparison = compare(
-        was, progress.rounds, cut_short=cut_short, rounds_per_epoch=rounds_per_epoch
+        was,
+        progress.rounds,
+        cut_short=outcome in FROM_OUTSIDE or _cut(record, was) is not None,
+        rounds_per_epoch=trial.rounds_per_epoch,
     )
-    same_end = record.outcome == progress.ended.outcome
-    if progress.ended.outcome is Outcome.ERROR:  # known by the text of the exception alone
-        same_end = same_end and record.reason == journal.written_reason(progress.ended)
-    had_failed = record.outcome in FAILURES
-    failed = had_failed or not progress.ended.outcome.ranks
-    nothing = comparison.epochs_compared == 0
-    if comparison.verdict != "different" and (failed or nothing) and not same_end:
+    same_end = outcome == ended.outcome
+    if ended.outcome is Outcome.ERROR:  # known by the text of the exception alone
+        same_end = same_end and record.reason == journal.written_reason(ended)
+    failed = outcome in FAILURES or not ended.outcome.ranks or comparison.epochs_compared == 0
+    if comparison.verdict != "different" and failed and not same_end:
         difference = {
-            "epoch": record.trial.epochs_after(len(was) + 1),
+            "epoch": trial.epochs_after(len(was) + 1),
             "metric": "outcome",
-            "was": f"{record.outcome}: {record.reason}",
-            "is": f"{progress.ended.outcome}: {progress.ended.reason}",
+            "was": f"{outcome}: {record.reason}",
+            "is": f"{ended.outcome}: {ended.reason}",
         }
         return replace(comparison, verdict="different", first_difference=difference)
-    if record.trial.objective.returned and record.best_loss != progress.best_loss:
-        return with_losses(comparison, record.best_loss, progress.best_loss)
+    if trial.objective.returned:
+        losses = record.best_loss, progress.best_loss
+        return with_values(comparison, comparison.epochs_compared, "loss", *losses)
     return comparison
 
 
@@ -486,21 +446,20 @@ def field_changes(settings: Iterable[str]) -> dict[str, Any]:
     Raises:
         InputError: a setting has another form, an unknown field, or a value outside its limits.
     """
-    return dict(_change(setting) for setting in settings)
-
-
-def _change(setting: str) -> tuple[str, Any]:
-    name, equals, value = setting.partition("=")
-    where = f"--set {cut(setting)}"
-    if not equals:
-        raise InputError(f"{where}: expected FIELD=VALUE; fields: {', '.join(FIELDS)}")
-    try:
-        check_field(name)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    dimension = parse_dimension(name, value, where)
-    if isinstance(dimension, ByCorpus):
-        raise InputError(f"{where}: expected {LIMITS[name]}")
-    if not isinstance(dimension, Listed) or len(dimension.options) != 1:
-        raise InputError(f"{where}: found several values, expected one")
-    return name, dimension.options[0]
+    changes = dict[str, Any]()
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        where = f"--set {cut(setting)}"
+        if not equals:
+            raise InputError(f"{where}: expected FIELD=VALUE; fields: {', '.join(FIELDS)}")
+        try:
+            check_field(name)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        dimension = parse_dimension(name, value, where)
+        if isinstance(dimension, ByCorpus):
+            raise InputError(f"{where}: expected {LIMITS[name]}")
+        if not isinstance(dimension, Listed) or len(dimension.options) != 1:
+            raise InputError(f"{where}: found several values, expected one")
+        changes[name] = dimension.options[0]
+    return changes
