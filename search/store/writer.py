@@ -214,17 +214,22 @@ class Writer:
                 idle = self._fault or self._due == math.inf
                 left = None if idle else max(0.0, self._due_at - time.monotonic())
                 self._changed.wait_for(lambda: self._closed or self._next(), left)
-            if self._next():
-                self._step()
+            self._step()
 
     def _step(self) -> None:
         """Make the first write of the queue, or the regular one if it is due."""
-        regular = self._regular if time.monotonic() >= self._due_at else None
-        write = regular or self._queue[0][0]
+        with self._changed:
+            if self._closed or self._fault:
+                return
+            regular = self._regular if time.monotonic() >= self._due_at else None
+            if not (regular or self._queue):
+                return
+            write = regular or self._queue[0][0]
         try:
             if regular:
                 with self._regular_lock:
-                    write()
+                    if regular is self._regular:  # it was not taken back since
+                        regular()
             else:
                 write()
         except NoAnswerError as error:
@@ -237,10 +242,10 @@ class Writer:
             return
         with self._changed:
             self._away, self._wait_s = "", FIRST_WAIT_S
-            if regular:
-                self._due = time.monotonic() + self._every_s
-            else:
+            if not regular:
                 self._queue.popleft()
+            elif regular is self._regular:
+                self._due = time.monotonic() + self._every_s
             self._changed.notify_all()
 
     def _help(self) -> None:

@@ -200,3 +200,17 @@ def test_a_store_that_is_away_is_not_waited_for_once_an_end_is_wanted(
     with request.hold(to_the_end=ending), pytest.raises(expected):
         writes.drain()
     writes.close()
+
+
+def test_what_is_regular_may_begin_and_end_at_any_moment() -> None:
+    writes, made, count = writer_of(), list[str](), 0
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        writes.regularly(lambda: made.append("regular"), 0.0)
+        writes.look()
+        writes.regularly(None)
+        count = len(made)
+    writes.put(lambda: made.append("last"))
+    writes.drain()
+    writes.close()
+    assert made[count:] == ["last"]
