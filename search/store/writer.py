@@ -27,6 +27,8 @@ MOST_WAITING, MOST_WAITING_S = 100, 10.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
 #: seconds between two looks of whoever waits for what is written
 LOOK_S = 0.05
+#: seconds that threads with nothing to write have to end
+IDLE_WITHIN_S = 2.0
 
 Answer = TypeVar("Answer")
 #: one or more requests that may be made again, as after an answer that was lost
@@ -170,6 +172,9 @@ class Writer:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        for thread in () if self._queue else (self._thread, self._helper):
+            if thread.ident and thread is not threading.current_thread():
+                thread.join(IDLE_WITHIN_S)
 
     def _await(self, is_done: Callable[[], bool]) -> None:
         while not is_done():
