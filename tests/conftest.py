@@ -8,6 +8,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -142,6 +143,21 @@ def closed_databases() -> Iterator[None]:
 
 
 _launcher: list[Launcher] = []
+#: programs that the test which runs has started
+_started: list[Started] = []
+
+
+@pytest.fixture(autouse=True)
+def no_program_left() -> Iterator[None]:
+    """No program outlives the test that has started it, such as one that fails: it has slots."""
+    before = len(_started)
+    yield
+    for program in _started[before:]:
+        if program.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)
+            program.wait(60)
+    del _started[before:]
 
 
 def run_program(
@@ -176,7 +192,8 @@ def start_program(*arguments: str | Path, cwd: Path, **environment: str) -> Star
     """Start the program in folder `cwd`, as the first process of a group of its own."""
     if not _launcher:
         _launcher.append(Launcher())
-    return _launcher[0].start([*map(str, arguments)], cwd, outside() | environment)
+    _started.append(_launcher[0].start([*map(str, arguments)], cwd, outside() | environment))
+    return _started[-1]
 
 
 def wait_until(
