@@ -30,42 +30,8 @@ MOST_BYTES = 2**31 - 2**20
 GATES = (0, 3, 1, 2)
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Direction:
-    """Weights of one LSTM layer in one direction, as Keras has them."""
-
-    #: `[features, 4 * size]`, `[size, 4 * size]` and `[4 * size]`
-    kernel: Floats
-    recurrent: Floats
-    bias: Floats
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Weights of a network."""
-
-    alphabet: int
-    #: `[alphabet, embedding_size]`; None: symbols are one-hot vectors
-    embedding: Floats | None
-    #: of each layer its directions, forward first
-    layers: tuple[tuple[Direction, ...], ...]
-    #: `[features, alphabet]` and `[alphabet]`
-    kernel: Floats
-    bias: Floats
-
-
-def weights_of(arrays: Sequence[Floats], config: TrialConfig, alphabet: int) -> Weights:
-    """The weights of a network from a list of them in the order of Keras's `get_weights`."""
-    rest = iter(arrays)
-    embedding = next(rest) if config.embedding_size else None
-    directions = 2 if config.direction == "bi" else 1
-    layers = tuple(
-        tuple(Direction(next(rest), next(rest), next(rest)) for _ in range(directions))
-        for _ in range(config.layers)
-    )
-    return Weights(alphabet, embedding, layers, next(rest), next(rest))
+#: name, kind and shape of an input or output
+Value = tuple[str, str, Sequence[str | int]]
 
 
 def write(arrays: Sequence[Floats], config: TrialConfig, alphabet: int, folder: Path) -> list[str]:
@@ -80,11 +46,10 @@ def write(arrays: Sequence[Floats], config: TrialConfig, alphabet: int, folder: 
 
     if (size := sum(array.nbytes for array in arrays)) > MOST_BYTES:
         raise InputError(f"its weights have {size:,} bytes, an ONNX file at most {MOST_BYTES:,}")
-    weights = weights_of(arrays, config, alphabet)
-    onnx.save(_model(_windows(weights, config.sequence_length)), folder / WINDOWS)
+    onnx.save(_model(_Graph(arrays, config, alphabet).of_windows()), folder / WINDOWS)
     if config.direction == "bi":
         return [WINDOWS]
-    onnx.save(_model(_step(weights)), folder / STEP)
+    onnx.save(_model(_Graph(arrays, config, alphabet).by_step()), folder / STEP)
     return [WINDOWS, STEP]
 
 
@@ -105,135 +70,121 @@ def _model(graph: Any) -> Any:
 class _Graph:
     """A graph as it is built, node by node."""
 
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
+    def __init__(self, arrays: Sequence[Floats], config: TrialConfig, alphabet: int) -> None:
+        self._arrays, self._config, self._alphabet = iter(arrays), config, alphabet
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
 
-    def constant(self, name: str, array: NDArray[Any]) -> str:
+    def of_windows(self) -> Any:
+        """Windows `symbols`, `<int32>[batch, length]` -> `logits`, `[batch, alphabet]`."""
+        features = self._features()
+        layers = self._config.layers
+        for number in range(1, layers + 1):
+            self._lstm(number, features)
+            if number < layers:  # [time, directions, batch, size] -> [time, batch, features]
+                features = self._reordered(f"Y{number}", [0, 2, 1, 3], [0, 0, -1])
+            else:  # [directions, batch, size] -> [batch, features]
+                features = self._reordered(f"h{number}_next", [1, 0, 2], [0, -1])
+        self._dense(features)
+        given = [("symbols", "INT32", ["batch", self._config.sequence_length])]
+        return self._made("next_symbol", given, [("logits", "FLOAT", ["batch", self._alphabet])])
+
+    def by_step(self) -> Any:
+        """Symbols and a state -> logits after each symbol and the state after the last.
+
+        `symbols` are `<int32>[batch, time]`, of any length, such as 1. The state is `h` and `c`,
+        `[layers, batch, size]`, zeros at first. `logits` are `[batch, time, alphabet]`.
+        """
+        features, numbers = self._features(), range(1, self._config.layers + 1)
+        for name in "hc":
+            self._add("Split", [name], [f"{name}{number}" for number in numbers], axis=0)
+        for number in numbers:
+            self._lstm(number, features, [f"h{number}", f"c{number}"])
+            features = self._reordered(f"Y{number}", [0, 2, 1, 3], [0, 0, -1])
+        self._dense(self._add("Transpose", [features], ["read"], perm=[1, 0, 2]))
+        for name in "hc":
+            ends = [f"{name}{number}_next" for number in numbers]
+            self._add("Concat", ends, [f"{name}_next"], axis=0)
+        shape = [self._config.layers, "batch", self._config.layer_size]
+        given = [("symbols", "INT32", ["batch", "time"]), *((n, "FLOAT", shape) for n in "hc")]
+        logits = ("logits", "FLOAT", ["batch", "time", self._alphabet])
+        made = [logits, *((f"{name}_next", "FLOAT", shape) for name in "hc")]
+        return self._made("next_symbol_step", given, made)
+
+    def _constant(self, name: str, array: NDArray[Any]) -> str:
         """An array that is stored in the file; its name."""
         from onnx import numpy_helper
 
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def add(self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **more: Any) -> str:
-        """A node; the name of its first output that has one."""
+    def _add(
+        self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **more: Any
+    ) -> str:
+        """A node; the name of its first output."""
         from onnx import helper
 
-        self.nodes.append(helper.make_node(operator, inputs, outputs, **more))
-        return next(name for name in outputs if name)
+        self._nodes.append(helper.make_node(operator, inputs, outputs, **more))
+        return outputs[0]
 
+    def _made(self, name: str, given: Sequence[Value], made: Sequence[Value]) -> Any:
+        from onnx import TensorProto, helper
 
-def _features(graph: _Graph, weights: Weights) -> str:
-    """Vectors of the symbols `symbols`, `[batch, time]` -> `[time, batch, features]`."""
-    turned = graph.add("Transpose", ["symbols"], ["in_time"], perm=[1, 0])
-    if weights.embedding is not None:
-        table = graph.constant("embedding", weights.embedding)
-        return graph.add("Gather", [table, turned], ["features"])
-    wide = graph.add("Cast", [turned], ["wide"], to=7)  # int64
-    depth = graph.constant("alphabet", np.array([weights.alphabet], np.int64))
-    values = graph.constant("off_and_on", np.array([0, 1], np.float32))
-    return graph.add("OneHot", [wide, depth, values], ["features"], axis=-1)
+        values = [
+            [
+                helper.make_tensor_value_info(one, getattr(TensorProto, kind), shape)
+                for one, kind, shape in side
+            ]
+            for side in (given, made)
+        ]
+        return helper.make_graph(self._nodes, name, *values, self._constants)
 
+    def _features(self) -> str:
+        """Vectors of the symbols `symbols`, `[batch, time]` -> `[time, batch, features]`."""
+        turned = self._add("Transpose", ["symbols"], ["in_time"], perm=[1, 0])
+        if self._config.embedding_size:
+            table = self._constant("embedding", next(self._arrays))
+            return self._add("Gather", [table, turned], ["features"])
+        wide = self._add("Cast", [turned], ["wide"], to=7)  # int64
+        depth = self._constant("alphabet", np.array([self._alphabet], np.int64))
+        values = self._constant("off_and_on", np.array([0, 1], np.float32))
+        return self._add("OneHot", [wide, depth, values], ["features"], axis=-1)
 
-def _lstm(
-    graph: _Graph,
-    number: int,
-    features: str,
-    layer: tuple[Direction, ...],
-    outputs: Sequence[str],
-    state: Sequence[str] = (),
-) -> str:
-    """An LSTM layer; `outputs` are the names of its states at all times, and of its last two."""
-    size = layer[0].recurrent.shape[0]
-    given = [
-        graph.constant(f"W{number}", np.stack([_ordered(one.kernel) for one in layer])),
-        graph.constant(f"R{number}", np.stack([_ordered(one.recurrent) for one in layer])),
-        graph.constant(f"B{number}", np.stack([_biases(one.bias) for one in layer])),
-    ]
-    if state:
-        given += ["", *state]
-    direction = "bidirectional" if len(layer) == 2 else "forward"
-    return graph.add("LSTM", [features, *given], outputs, hidden_size=size, direction=direction)
+    def _lstm(self, number: int, features: str, state: Sequence[str] = ()) -> None:
+        """A layer; its outputs are its states at all times, and the last of `h` and of `c`."""
+        count = 2 if self._config.direction == "bi" else 1
+        directions = [[next(self._arrays) for _ in range(3)] for _ in range(count)]
+        parts = [
+            (_ordered(kernel), _ordered(recurrent), np.concatenate([_ordered(bias), 0 * bias]))
+            for kernel, recurrent, bias in directions  # Keras has no bias of the recurrence
+        ]
+        weights = [
+            self._constant(f"{name}{number}", np.stack(one))
+            for name, one in zip("WRB", zip(*parts, strict=True), strict=True)
+        ]
+        self._add(
+            "LSTM",
+            [features, *weights, *(["", *state] if state else [])],
+            [f"Y{number}", f"h{number}_next", f"c{number}_next"],
+            hidden_size=self._config.layer_size,
+            direction="bidirectional" if count == 2 else "forward",
+        )
+
+    def _reordered(self, name: str, order: Sequence[int], shape: Sequence[int]) -> str:
+        turned = self._add("Transpose", [name], [f"{name}_turned"], perm=order)
+        wanted = self._constant(f"{name}_shape", np.array(shape, np.int64))
+        return self._add("Reshape", [turned, wanted], [f"{name}_features"])
+
+    def _dense(self, features: str) -> None:
+        kernel, bias = (self._constant(name, next(self._arrays)) for name in ("kernel", "bias"))
+        product = self._add("MatMul", [features, kernel], ["product"])
+        self._add("Add", [product, bias], ["logits"])
 
 
 def _ordered(kernel: Floats) -> Floats:
-    """A kernel `[inputs, 4 * size]` as ONNX has it, `[4 * size, inputs]`, in its order of gates."""
-    gates = np.split(kernel, 4, axis=1)
+    """A kernel or bias `[..., 4 * size]` as ONNX has it: `[4 * size, ...]`, other gates first."""
+    gates = np.split(kernel, 4, axis=-1)
     return np.concatenate([gates[gate].T for gate in GATES])
-
-
-def _biases(bias: Floats) -> Floats:
-    """Both biases that ONNX has, `[8 * size]`; Keras has no bias of the recurrence."""
-    gates = np.split(bias, 4)
-    return np.concatenate([*(gates[gate] for gate in GATES), np.zeros_like(bias)])
-
-
-def _windows(weights: Weights, length: int) -> Any:
-    """Windows `symbols`, `<int32>[batch, length]` -> `logits`, `[batch, alphabet]`."""
-    from onnx import TensorProto, helper
-
-    graph = _Graph()
-    features = _features(graph, weights)
-    last = len(weights.layers)
-    for number, layer in enumerate(weights.layers, start=1):
-        if number < last:  # [time, directions, batch, size] -> [time, batch, features]
-            states = _lstm(graph, number, features, layer, [f"Y{number}"])
-            turned = graph.add("Transpose", [states], [f"turned{number}"], perm=[0, 2, 1, 3])
-            shape = graph.constant(f"shape{number}", np.array([0, 0, -1], np.int64))
-            features = graph.add("Reshape", [turned, shape], [f"features{number}"])
-        else:  # the last state of each direction, [directions, batch, size] -> [batch, features]
-            ends = _lstm(graph, number, features, layer, ["", f"ends{number}"])
-            turned = graph.add("Transpose", [ends], [f"turned{number}"], perm=[1, 0, 2])
-            width = len(layer) * layer[0].recurrent.shape[0]
-            shape = graph.constant("flat", np.array([-1, width], np.int64))
-            features = graph.add("Reshape", [turned, shape], ["read"])
-    _dense(graph, weights, features)
-    given = helper.make_tensor_value_info("symbols", TensorProto.INT32, ["batch", length])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", weights.alphabet])
-    return helper.make_graph(graph.nodes, "next_symbol", [given], [logits], graph.constants)
-
-
-def _step(weights: Weights) -> Any:
-    """Symbols and a state -> logits after each symbol and the state after the last.
-
-    `symbols` are `<int32>[batch, time]`, of any length, such as 1. The state is `h` and `c`,
-    `[layers, batch, size]`, zeros at first. `logits` are `[batch, time, alphabet]`.
-    """
-    from onnx import TensorProto, helper
-
-    graph = _Graph()
-    features = _features(graph, weights)
-    count, size = len(weights.layers), weights.layers[0][0].recurrent.shape[0]
-    own = [f"{name}{number}" for name in "hc" for number in range(1, count + 1)]
-    for name in "hc":
-        parts = [one for one in own if one.startswith(name)]
-        graph.add("Split", [name], parts, axis=0)
-    axis = graph.constant("directions", np.array([1], np.int64))
-    for number, layer in enumerate(weights.layers, start=1):
-        outputs = [f"Y{number}", f"h_end{number}", f"c_end{number}"]
-        state = [f"h{number}", f"c{number}"]
-        states = _lstm(graph, number, features, layer, outputs, state)
-        features = graph.add("Squeeze", [states, axis], [f"features{number}"])
-    turned = graph.add("Transpose", [features], ["read"], perm=[1, 0, 2])
-    _dense(graph, weights, turned)
-    for name in "hc":
-        ends = [f"{name}_end{number}" for number in range(1, count + 1)]
-        graph.add("Concat", ends, [f"{name}_next"], axis=0)
-    kind = TensorProto.FLOAT
-    given = [helper.make_tensor_value_info("symbols", TensorProto.INT32, ["batch", "time"])]
-    given += [helper.make_tensor_value_info(name, kind, [count, "batch", size]) for name in "hc"]
-    made = [helper.make_tensor_value_info("logits", kind, ["batch", "time", weights.alphabet])]
-    made += [
-        helper.make_tensor_value_info(f"{name}_next", kind, [count, "batch", size]) for name in "hc"
-    ]
-    return helper.make_graph(graph.nodes, "next_symbol_step", given, made, graph.constants)
-
-
-def _dense(graph: _Graph, weights: Weights, features: str) -> None:
-    kernel = graph.constant("kernel", weights.kernel)
-    bias = graph.constant("bias", weights.bias)
-    graph.add("Add", [graph.add("MatMul", [features, kernel], ["product"]), bias], ["logits"])
 
 
 KERAS = "model.keras"
