@@ -35,7 +35,7 @@ from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.sweep import Sweep
-from lstm_sweep.search.engines.base import ClosesOnExit, Event
+from lstm_sweep.search.engines.base import Engine, Event
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store import reader
@@ -74,7 +74,7 @@ class CpuClock:
         self._slept += seconds
 
 
-class SleepingEngine(ClosesOnExit):
+class SleepingEngine(Engine):
     """All slots together report `rate` rounds a second, whether the driver keeps up or not.
 
     A trial begins its next round when it has reported one, as a worker does, so reports that the

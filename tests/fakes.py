@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lstm_sweep.search.engines.base import ClosesOnExit, Event, SlotAdded, SlotLost
+from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, Paused, RoundDone, Slot
 
 
-class ScriptedEngine(ClosesOnExit):
+class ScriptedEngine(Engine):
     """An engine with one slot whose trials report given losses, an epoch at each `wait`."""
 
     slots: tuple[Slot, ...] = (Slot(0),)

@@ -59,8 +59,8 @@ class RayCluster:
 
     def remove(self, name: str) -> None:
         """Kill a node with SIGKILL, unless it is gone, and leave what it has started to itself."""
-        node = self._nodes.pop(name)
-        if node.any_processes_alive():
+        node = self._nodes.pop(name, None)
+        if node and node.any_processes_alive():
             self._cluster.remove_node(node, allow_graceful=False)
 
     def behead(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.trial import Ended, Job, Message, Paused, Slot
@@ -31,24 +31,25 @@ class SlotLost:
 Event = Message | SlotAdded | SlotLost
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """Runs one trial at a time on each of its slots, which may be added and lost.
 
     `wait` returns the messages of each started job in order. The last of them is an `Ended`, also
     if the worker dies (`lost`) or is stopped, or it is `Paused`; the slot is free after it. If the
     slot is lost, its last event is a `SlotLost` instead.
 
-    An engine is a context manager that closes it.
+    An engine is a context manager that closes it. One that shares slots with other sweeps overrides
+    `reserve`, `release`, `refusal`, `surplus` and `demand`, or those of them that say anything.
     """
 
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        """All slots, as of the last call of `wait`."""
+    #: all slots, as of the last call of `wait`
+    slots: tuple[Slot, ...]
 
+    @abstractmethod
     def describe(self, slot: Slot) -> Device:
         """What a slot computes on; also of a slot that is lost."""
 
-    def warm_up(self, *, user_code: bool = False) -> None:
+    def warm_up(self, *, user_code: bool = False) -> None:  # noqa: B027
         """Prepare in the background, so that the first trial starts sooner.
 
         `user_code`: trials run code of the user, which may use any part of Keras.
@@ -60,19 +61,23 @@ class Engine(Protocol):
         Else why it cannot be had: other sweeps use it, or this one has all that it may have. Events
         may be waited for until the trial is started. If none is, `release` gives the slot back.
         """
+        return ""
 
-    def release(self) -> None:
+    def release(self) -> None:  # noqa: B027
         """Give back the slots that were reserved and on which no trial was started."""
 
     def refusal(self) -> str:
         """Why it may have no slot at all now, if other sweeps have all; empty if it may."""
+        return ""
 
     def surplus(self) -> int:
         """How many of the trials that run are to make room for other sweeps."""
+        return 0
 
-    def demand(self, count: int) -> None:
+    def demand(self, count: int) -> None:  # noqa: B027
         """Note how many trials could run at once now; other sweeps may have further slots."""
 
+    @abstractmethod
     def start(self, job: Job) -> None:
         """Start a trial in a fresh worker on its slot, which must be free.
 
@@ -80,12 +85,11 @@ class Engine(Protocol):
         removes it. It may have files of an earlier attempt, or of the trial before it was paused.
         An engine that runs workers elsewhere gives them a folder of its own, with these files.
 
-        If the slot has been lost since the last `wait`, the next one returns its `SlotLost`.
-
         Raises:
-            RuntimeError: the slot is taken, or the engine is closed.
+            RuntimeError: the slot is taken or lost, or the engine is closed.
         """
 
+    @abstractmethod
     def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
         """Wait for events, at most `timeout_s` seconds; return those that there are.
 
@@ -93,6 +97,7 @@ class Engine(Protocol):
         none.
         """
 
+    @abstractmethod
     def stop(self, slot: Slot, ended: Ended | Paused) -> None:
         """Stop the trial on a slot; its last message is `ended`, unless it has ended by itself.
 
@@ -101,6 +106,7 @@ class Engine(Protocol):
         Only the first call for a trial counts. Nothing happens on a slot without a trial.
         """
 
+    @abstractmethod
     def collect(self, slot: Slot) -> Path:
         """Folder on this machine with the files of the trial that was started last on a slot.
 
@@ -114,52 +120,12 @@ class Engine(Protocol):
             OSError: there is no room for the files on this machine.
         """
 
+    @abstractmethod
     def close(self) -> None:
         """Stop all trials and processes at once; a second call does nothing.
 
         Files that trials have written can still be collected.
         """
-
-    def __enter__(self) -> Self:
-        """The engine itself."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the engine."""
-
-
-class ClosesOnExit(ABC):
-    """Base class of engines: closed at the end of a `with` statement, and with slots of their own.
-
-    An engine that shares slots with other sweeps overrides `reserve`, `refusal`, `surplus` and
-    `demand`, or those of them that say anything of it.
-    """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Stop all trials and processes at once."""
-
-    def reserve(self, slot: Slot) -> str:
-        """Return an empty text: any slot can be used, since no other sweep shares them."""
-        return ""
-
-    def release(self) -> None:  # noqa: B027
-        """Do nothing, since no slot is kept from other sweeps."""
-
-    def refusal(self) -> str:
-        """Return an empty text: the engine has slots, or will have some."""
-        return ""
-
-    def surplus(self) -> int:
-        """Return 0: no trial has to make room for other sweeps."""
-        return 0
-
-    def demand(self, count: int) -> None:  # noqa: B027
-        """Ignore how many slots could be used: no other sweep shares them."""
 
     def __enter__(self) -> Self:
         return self

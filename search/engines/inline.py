@@ -8,12 +8,12 @@ from pathlib import Path
 from typing_extensions import override
 
 from lstm_sweep.search.engines import hardware, worker
-from lstm_sweep.search.engines.base import ClosesOnExit
+from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.trial import Ended, Job, Message, Paused, Slot
 
 
-class InlineEngine(ClosesOnExit):
+class InlineEngine(Engine):
     """One slot, this process; each `wait` trains up to the next message."""
 
     slots = (Slot(0),)

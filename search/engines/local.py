@@ -21,7 +21,7 @@ from typing_extensions import override
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_kind
 from lstm_sweep.search.engines import hardware, worker
-from lstm_sweep.search.engines.base import ClosesOnExit, Event
+from lstm_sweep.search.engines.base import Engine, Event
 from lstm_sweep.search.engines.slot_sharing import SlotSharing, quota_file, shared_folder
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.signals import signal_name
@@ -109,7 +109,7 @@ class _Running:
                 os.kill(pid, signal.SIGKILL)
 
 
-class LocalEngine(ClosesOnExit):
+class LocalEngine(Engine):
     """Runs one worker process on each slot."""
 
     def __init__(self, slots: tuple[Slot, ...], sharing: SlotSharing | None = None) -> None:

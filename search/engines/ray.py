@@ -1,17 +1,19 @@
 """Runs trials on the nodes of a Ray cluster, by agents that hold slots there.
 
-An agent is an actor that runs `local` on its node, for as many slots as it was given CPUs or GPUs.
-The driver is a process on a node of the cluster.
+An agent is an actor that runs trials on its node as `local` does, for as many slots as it was given
+CPUs or GPUs; each trial is a call of it that yields what happens. The driver is a process on a node
+of the cluster.
 """
 
 from __future__ import annotations
 
 import contextlib
-import queue
+import itertools
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,187 +21,119 @@ from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import ray_agent, ray_cluster
-from lstm_sweep.search.engines.base import ClosesOnExit, Event, SlotAdded, SlotLost
+from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray_agent import (
+    CONTROL,
+    FILES,
+    TRIALS,
+    Agent,
     Hello,
     KeptCheckpoint,
-    Offering,
-    Report,
+    SharedCorpus,
     different,
     versions,
 )
-from lstm_sweep.search.engines.ray_cluster import Offer
-from lstm_sweep.search.engines.ray_fleet import CONTROL, Fleet, Gone, Leaving, Member, Said
-from lstm_sweep.search.engines.slot_sharing import Quota, quota_file
+from lstm_sweep.search.engines.ray_cluster import (
+    KINDS,
+    Demand,
+    Faults,
+    Node,
+    Offer,
+    Wanted,
+    why_ended,
+)
+from lstm_sweep.search.engines.slot_sharing import Share, quota_file
 from lstm_sweep.search.values.device import Device
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, Slot, TrialFiles
-
-#: seconds between two copies of the checkpoint of a trial, at least
-EVERY_S = 60.0
-#: share of the time in which checkpoints travel, one after the other, at most
-SHARE = 0.2
-#: seconds between two looks for trials whose checkpoint is to be copied
-LOOK_S = 1.0
-#: seconds that an agent has to give a checkpoint
-WITHIN_S = 30.0
-#: seconds for which the end waits for a copy that is under way
-FETCH_WITHIN_S = 1.0
+from lstm_sweep.search.values.trial import (
+    Ended,
+    Job,
+    Outcome,
+    Paused,
+    Progressed,
+    RoundDone,
+    Slot,
+    TrialFiles,
+)
 
 
 @dataclass(eq=False)
-class _Copied:
-    """A running trial, and what of its checkpoint is on the driver's machine."""
+class _Place:
+    """A node, as the driver knows it."""
 
+    id: str
+    name: str
+    leaving: bool = False
+    #: why it gets no agent any more; empty if it does
+    refused: str = ""
+    #: of its trials, and of its agents
+    faults: Faults = field(default_factory=Faults)
+    deaths: Faults = field(default_factory=Faults)
+    #: on how many of its slots trials may begin, as the sweep knows it
+    offer: Offer = field(default_factory=Offer)
+
+    @property
+    def stays(self) -> bool:
+        return not self.leaving and self.offer.slots != 0
+
+    def lost(self) -> SlotLost:
+        """What becomes of a slot that is not offered; people are told of one of them."""
+        offer, self.offer = self.offer, replace(self.offer, told=True)
+        return SlotLost(offer.reason, offer.told)
+
+
+@dataclass(eq=False)
+class _Member:
+    """An agent, as the driver knows it."""
+
+    place: _Place
+    wanted: Wanted
+    actor: Any
+    #: what it says of itself; it breaks off when the agent dies
+    stream: Any
+    made: float
+    hello: Hello | None = None
+    slots: list[Slot] = field(default_factory=list)
+
+    def call(self, name: str, *arguments: Any, group: str = FILES) -> Any:
+        """Call a method of the agent; a reference to what it returns."""
+        return getattr(self.actor, name).options(concurrency_group=group).remote(*arguments)
+
+
+@dataclass(eq=False)
+class _Running:
+    """A trial that runs."""
+
+    number: int
     job: Job
-    member: Member
-    #: when it is asked for next
-    due: float
-    #: version of the copy, as its agent has named it; 0 if there is none
-    version: int = 0
+    #: what happens
+    stream: Any
+    #: whether it has got anywhere, so that this attempt counts
+    began: bool = False
+    #: whether it was told to stop
+    stopping: bool = False
 
 
-class Checkpoints:
-    """Copies the checkpoints of running trials to the folders of their jobs, in a thread."""
-
-    def __init__(self) -> None:
-        self._trials: dict[Slot, _Copied] = {}
-        #: held while files of a trial are written, and while it is begun or forgotten
-        self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ray checkpoints", daemon=True)
-
-    def begin(self, job: Job, member: Member) -> None:
-        """Copy the checkpoints of a trial from now on."""
-        with self._lock:
-            self._trials[job.slot] = _Copied(job, member, time.monotonic() + EVERY_S)
-        if not self._thread.ident:
-            self._thread.start()
-
-    def end(self, slot: Slot) -> None:
-        """Write nothing to the folder of the trial on a slot any more."""
-        with self._lock:
-            self._trials.pop(slot, None)
-
-    def close(self) -> None:
-        """Write nothing any more, and end the thread."""
-        self._closing.set()
-        with self._lock:
-            self._trials.clear()
-        if self._thread.ident:
-            self._thread.join(FETCH_WITHIN_S)
-
-    def _run(self) -> None:
-        while not self._closing.wait(min(LOOK_S, EVERY_S)):
-            for one in self._due():
-                began = time.monotonic()
-                with contextlib.suppress(Exception):  # of a node that is gone, or of a full disk
-                    self._copy(one)
-                now = time.monotonic()
-                one.due = now + EVERY_S
-                if self._closing.wait((now - began) * (1 / SHARE - 1)):
-                    return
-
-    def _due(self) -> Iterator[_Copied]:
-        """Trials whose checkpoint is due, those first that wait for longest."""
-        with self._lock:
-            trials = sorted(self._trials.values(), key=lambda one: one.due)
-        now = time.monotonic()
-        return (one for one in trials if one.due <= now and self._runs(one))
-
-    def _runs(self, one: _Copied) -> bool:
-        return self._trials.get(one.job.slot) is one
-
-    def _copy(self, one: _Copied) -> None:
-        """Copy the checkpoint of a trial if it is another one than was copied last."""
-        import ray
-
-        answer = one.member.call("checkpoint", one.job.slot, one.job.trial, one.version)
-        found: KeptCheckpoint | None = ray.get(answer, timeout=WITHIN_S)
-        if found is None:
-            return
-        with self._lock:
-            if self._runs(one):  # else its end has brought the newest
-                name = one.job.checkpoint.name
-                ray_agent.write(one.job.folder, {name: [found.data]})
-                one.version = found.version
+#: seconds between two looks at the nodes of the cluster
+LOOK_EVERY_S = 1.0
+#: seconds that an agent has to begin; one that has failed later has not failed to begin
+BEGIN_WITHIN_S, LASTED_S = 90.0, 30.0
+#: seconds between two copies of the checkpoint of a trial, and between those of two trials
+COPY_EVERY_S, COPIES_APART_S = 60.0, 0.5
+#: seconds that nodes have to give their first slots, and that an agent has to give files
+OPEN_WITHIN_S, FILES_WITHIN_S = 60.0, 600.0
+#: seconds that agents have in the end: to end their trials, to give their files, to delete theirs;
+#: and for which the end waits for the cluster's head
+END_WITHIN_S, LAST_FILES_WITHIN_S, LEAVE_WITHIN_S, ANSWER_WITHIN_S = 3.0, 4.0, 1.0, 2.0
+#: why trials end on a node that is drained, and why a slot is lost that others are to have
+LEAVING = "its node is about to leave the cluster"
+GIVEN_BACK = "it is not needed now, and left to others"
 
 
-class Corpora:
-    """Puts each corpus into Ray's object store once, and has each agent fetch it once."""
+class RayEngine(Engine):
+    """Slots on all nodes of a cluster, also on those that join while it is open.
 
-    def __init__(self) -> None:
-        #: what a corpus consists of in the object store by its digest, and the digest by folder
-        self._chunks: dict[str, dict[str, list[Any]]] = {}
-        self._digests: dict[Path, str] = {}
-
-    def send(self, member: Member, folder: Path | None) -> str | None:
-        """Have an agent fetch the folder that a trial reads; its digest, if there is one."""
-        import ray
-
-        if folder is None or not folder.is_dir():
-            return None
-        digest = self._digests.get(folder)
-        if digest is None:
-            digest = self._digests[folder] = ray_agent.digest(folder)
-        if digest not in self._chunks:
-            self._chunks[digest] = ray_agent.put(folder, ray.put)
-        if digest not in member.corpora:
-            member.corpora.add(digest)
-            member.call("fetch", digest, self._chunks[digest])
-        return digest
-
-    def forget(self) -> None:
-        """Let the object store delete them."""
-        self._chunks.clear()
-
-
-#: seconds for which a driver that had a slot too many asks for no more, doubled each further time
-CONTENT_S, CONTENT_AT_MOST_S = 30.0, 480.0
-
-
-class Share(Quota):
-    """What a driver may use of a cluster: it asks for no more slots than were of use to it."""
-
-    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """`file` is the quota; the demand is written beside it."""
-        super().__init__(file, clock)
-        #: what was asked for; None if it is all that there are
-        self._asked: int | None = None
-        #: until when no more is asked for, and for how long the next time
-        self._content_until, self._content_s = 0.0, CONTENT_S
-
-    def demand_of(self, count: int, slots: int) -> None:
-        """Note how many of the slots could be used; if all of them, perhaps more could be.
-
-        A slot costs an agent to be started, so one that was of no use is not asked for again soon.
-        """
-        now = self._clock()
-        if count < slots:
-            self._content_until = now + self._content_s
-            if self._asked is None:
-                self._content_s = min(CONTENT_AT_MOST_S, 2 * self._content_s)
-            self._ask(count)
-        elif now >= self._content_until:
-            self._ask(None)
-        elif self._asked is not None and slots > self._asked:  # they were of use after all
-            self._content_s = CONTENT_S
-            self._ask(None)
-
-    def _ask(self, count: int | None) -> None:
-        self._asked = count
-        self.demand(count)
-
-
-#: seconds that nodes have to give their first slots
-OPEN_WITHIN_S = 60.0
-#: seconds that an agent has to answer: what memory a GPU has, and with the files of a trial
-ANSWER_WITHIN_S, FILES_WITHIN_S = 5.0, 600.0
-#: seconds that agents have in the end: to end their trials, to give their files, to delete theirs
-END_WITHIN_S, LAST_FILES_WITHIN_S, CLEAR_WITHIN_S = 3.0, 4.0, 1.0
-
-
-class RayEngine(ClosesOnExit):
-    """Slots on all nodes of a cluster, also on those that join while it is open."""
+    A thread looks at the nodes; all else happens in calls of `wait`.
+    """
 
     def __init__(
         self, workers: int | None = None, per_gpu: int = 1, address: str | None = None
@@ -213,27 +147,32 @@ class RayEngine(ClosesOnExit):
             InputError: there is no cluster, or a node has other versions of what computes trials.
         """
         self.slots: tuple[Slot, ...] = ()
-        self._workers = workers
+        self._workers, self._per_gpu = workers, per_gpu
+        file = quota_file()
+        self._share = Share(file) if file else None
         self._versions = versions()
-        self._owners: dict[Slot, Member] = {}
-        self._devices: dict[Slot, Device] = {}
-        #: slots with a trial
-        self._running: set[Slot] = set()
-        #: those of them whose trial was told to end
-        self._stopping: set[Slot] = set()
-        self._checkpoints = Checkpoints()
+        self._places: dict[str, _Place] = {}
+        #: agents that live
+        self._members: list[_Member] = []
+        #: of each slot that there ever was
+        self._owners: dict[Slot, _Member] = {}
+        self._running: dict[Slot, _Running] = {}
+        self._numbers = itertools.count(1)
         #: folder of the trial that was started last on each slot
         self._folders: dict[Slot, Path] = {}
         #: slots whose last trial has files on its node that were not collected
         self._uncollected: set[Slot] = set()
-        self._corpora = Corpora()
+        self._corpora: dict[Path, SharedCorpus] = {}
         #: whether agents are to be warmed up, and for user code; None if not
         self._warm: bool | None = None
-        self._closed = False
+        #: whether slots are GPUs, and whether an agent has begun, from which on this stays
+        self._gpus = self._begun = False
+        #: the nodes by the last look, until `wait` has seen them; slots that are missing
+        self._seen: dict[str, Node] | None = None
+        self._missing_slots = 0
+        self._closed, self._closing = False, threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="ray nodes", daemon=True)
         ray_cluster.connect(address)
-        file = quota_file()
-        self._share = Share(file) if file else None
-        self._fleet = Fleet(workers, per_gpu, self._share.most if self._share else None)
         try:
             self._open()
         except BaseException:
@@ -241,26 +180,29 @@ class RayEngine(ClosesOnExit):
             raise
 
     def _open(self) -> None:
-        self._fleet.begin()
+        self._seen = ray_cluster.alive()
+        self._watcher.start()
         until = time.monotonic() + OPEN_WITHIN_S
         while time.monotonic() < until:
-            begun = all(member.hello for member in self._fleet.members)
-            if self.slots and begun and self._fleet.inbox.empty():
+            self.wait(0.1)
+            for place in self._places.values():
+                if place.refused:
+                    raise InputError(f"node {place.name}: {place.refused}")
+            if self.slots and all(member.hello for member in self._members):
                 return
-            with contextlib.suppress(queue.Empty):
-                member, item = said = self._fleet.inbox.get(timeout=0.1)
-                if isinstance(item, Gone) and item.for_good:
-                    raise InputError(f"node {member.node.name}: {item.reason}")
-                self._receive(said)
+
+    # what the driver calls
 
     def describe(self, slot: Slot) -> Device:
         """A GPU or the CPU of the slot's node."""
-        return self._devices[slot]
+        hello = self._owners[slot].hello
+        assert hello
+        return hello.device
 
+    @override
     def warm_up(self, *, user_code: bool = False) -> None:
-        """Start the process that workers are forked from on each node."""
         self._warm = user_code
-        for member in self._fleet.members:
+        for member in self._members:
             if member.hello:
                 member.call("warm_up", user_code)
 
@@ -280,7 +222,7 @@ class RayEngine(ClosesOnExit):
     def surplus(self) -> int:
         if self._share is None:
             return 0
-        return self._share.surplus(len(self._running - self._stopping))
+        return self._share.surplus(sum(not one.stopping for one in self._running.values()))
 
     @override
     def demand(self, count: int) -> None:
@@ -288,7 +230,7 @@ class RayEngine(ClosesOnExit):
             self._share.demand_of(count, len(self.slots))
 
     def start(self, job: Job) -> None:
-        """Send a trial to the agent of its slot, with its files, and its corpus if it is new."""
+        """Send a trial to the agent of its slot, with its files, and its corpus."""
         if self._closed:
             raise RuntimeError("the engine is closed")
         if job.slot in self._running:
@@ -296,131 +238,260 @@ class RayEngine(ClosesOnExit):
         if job.slot not in self.slots:
             raise RuntimeError(f"{job.slot} is lost")
         job.folder.mkdir(parents=True, exist_ok=True)
-        member = self._owners[job.slot]
-        self._running.add(job.slot)
+        number, every_s = next(self._numbers), max(COPY_EVERY_S, COPIES_APART_S * len(self.slots))
+        train = self._owners[job.slot].actor.train.options(
+            num_returns="streaming", concurrency_group=TRIALS
+        )
+        files, corpus = ray_agent.read(job.folder), self._shared(job.training.reads)
+        stream = train.remote(number, job, files, corpus, every_s)
+        self._running[job.slot] = _Running(number, job, stream)
         self._folders[job.slot] = job.folder
         self._uncollected.add(job.slot)
-        self._note_load()
-        if member.lost:
-            return  # its `SlotLost` is in the inbox
-        corpus = self._corpora.send(member, job.training.reads)
-        files = ray_agent.read(job.folder)
-        member.call_in_order("start", job, files, corpus)
-        self._checkpoints.begin(job, member)
 
-    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
-        """What agents have said; empty after `timeout_s` seconds."""
-        heard: list[tuple[Slot, Event]] = []
-        if self._closed:
-            return heard
-        with contextlib.suppress(queue.Empty):
-            heard += self._receive(self._fleet.inbox.get(timeout=timeout_s))
-            while True:
-                heard += self._receive(self._fleet.inbox.get_nowait())
-        return heard + self._give_back()
+    def _shared(self, folder: Path | None) -> SharedCorpus | None:
+        """The folder that a trial reads, which is put into Ray's object store once."""
+        import ray
 
-    def _give_back(self) -> list[tuple[Slot, Event]]:
-        """End agents with more slots than the service gives, once they have nothing to do."""
-        busy = self._running | self._uncollected
-        gone: list[Slot] = []
-        for member in self._fleet.surplus():
-            own = self._own(member)
-            if busy.isdisjoint(own) and self._fleet.release(member):
-                gone += [slot for slot in own if slot in self.slots]
-        self.slots = tuple(slot for slot in self.slots if slot not in gone)
-        return [(slot, SlotLost(GIVEN_BACK)) for slot in gone]
-
-    def _receive(self, said: Said) -> list[tuple[Slot, Event]]:
-        member, item = said
-        if isinstance(item, Gone):
-            return self._lose(member, item.reason)
-        if member.lost:
-            return []
-        if isinstance(item, Leaving):
-            return self._leave(member)
-        if isinstance(item, Hello):
-            return self._welcome(member, item)
-        return self._report(member, item)
-
-    def _welcome(self, member: Member, hello: Hello) -> list[tuple[Slot, Event]]:
-        """Slots of an agent that has begun."""
-        member.hello = hello
-        if why := different(hello.versions, self._versions):
-            self._fleet.give_up(member, why, for_good=True)
-        elif self._warm is not None:
-            member.call("warm_up", self._warm)
-        first = len(self._owners)
-        slots = [replace(slot, index=first + i) for i, slot in enumerate(hello.slots)]
-        self._owners |= dict.fromkeys(slots, member)
-        self._devices |= dict.fromkeys(slots, hello.device)
-        self.slots = (*self.slots, *slots)
-        self._note_load()
-        return [(slot, SlotAdded()) for slot in slots]
-
-    def _report(self, member: Member, report: Report | Offering) -> list[tuple[Slot, Event]]:
-        member.reports += 1
-        if report.number != member.reports:
-            expected = f"expected report {member.reports} of its agent, found {report.number}"
-            self._fleet.give_up(member, expected)
-            return []
-        if isinstance(report, Offering):
-            return [] if member.leaving else self._offer(member, report.offer)
-        heard: list[tuple[Slot, Event]] = [(report.slot, report.event)]
-        if isinstance(report.event, Ended | Paused):
-            self._free(report.slot)
-            self._note_load()
-            if report.slot not in self.slots:  # `_offer` has taken it away
-                heard += [(report.slot, _lost(member))]
-        return heard
-
-    def _offer(self, member: Member, offer: Offer) -> list[tuple[Slot, Event]]:
-        """Let trials begin on so many slots of an agent; others are lost once they are free."""
-        own = self._own(member)
-        free_first = sorted(own, key=self._running.__contains__)
-        offered = free_first[: offer.slots]
-        lost = [slot for slot in own if slot in self.slots and slot not in offered]
-        new = [slot for slot in offered if slot not in self.slots]
-        self.slots = (*(slot for slot in self.slots if slot not in lost), *new)
-        member.offer = offer
-        self._note_load()
-        return [
-            *((slot, _lost(member)) for slot in lost if slot not in self._running),
-            *((slot, SlotAdded()) for slot in new if slot not in self._running),
-        ]
-
-    def _own(self, member: Member) -> list[Slot]:
-        """All slots that an agent has had."""
-        return [slot for slot, owner in self._owners.items() if owner is member]
-
-    def _leave(self, member: Member) -> list[tuple[Slot, Event]]:
-        """End the trials on a node that is to leave while their files can still be had."""
-        for slot in self._own(member):
-            self.stop(slot, Ended(Outcome.LOST, LEAVING))
-        return self._offer(member, Offer(0, LEAVING))
-
-    def _lose(self, member: Member, reason: str) -> list[tuple[Slot, Event]]:
-        own = self._own(member)
-        gone = [slot for slot in own if slot in self.slots or slot in self._running]
-        self.slots = tuple(slot for slot in self.slots if slot not in gone)
-        for slot in gone:
-            self._free(slot)
-        self._note_load()
-        return [(slot, SlotLost(reason)) for slot in gone]
-
-    def _free(self, slot: Slot) -> None:
-        """Note that no trial runs on a slot any more."""
-        self._running.discard(slot)
-        self._stopping.discard(slot)
-        self._checkpoints.end(slot)
-
-    def _note_load(self) -> None:
-        self._fleet.busy = len(self._running) >= len(self.slots)
+        if folder is None or not folder.is_dir():
+            return None
+        if folder not in self._corpora:
+            files = ray_agent.read(folder)
+            self._corpora[folder] = SharedCorpus(ray_agent.digest(files), [ray.put(files)])
+        return self._corpora[folder]
 
     def stop(self, slot: Slot, ended: Ended | Paused) -> None:
         """Have the agent kill the worker on a slot; messages that were sent before still arrive."""
-        if slot in self._running and not self._owners[slot].lost:
-            self._stopping.add(slot)
-            self._owners[slot].call_in_order("stop", slot, ended)
+        if running := self._running.get(slot):
+            running.stopping = True
+            self._owners[slot].call("stop", running.number, ended, group=CONTROL)
+
+    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
+        """What agents have said; empty after `timeout_s` seconds."""
+        if self._closed:
+            return []
+        events = self._look()
+        for stream, source in self._ready(0.0 if events else timeout_s):
+            events += self._receive(stream, *source)
+        return events + self._give_back()
+
+    def _ready(self, timeout_s: float) -> list[tuple[Any, tuple[_Member, Slot | None]]]:
+        """Streams with something to say, or that have broken off, and whose they are."""
+        import ray
+
+        streams: dict[Any, tuple[_Member, Slot | None]] = {}
+        streams |= {member.stream: (member, None) for member in self._members}
+        streams |= {one.stream: (self._owners[at], at) for at, one in self._running.items()}
+        if not streams:
+            time.sleep(timeout_s)
+            return []
+        ready, _ = ray.wait([*streams], timeout=timeout_s)
+        if ready:
+            ready, _ = ray.wait([*streams], num_returns=len(streams), timeout=0)
+        return [(stream, streams[stream]) for stream in ready]
+
+    def _receive(self, stream: Any, member: _Member, slot: Slot | None) -> list[tuple[Slot, Event]]:
+        """What a stream says next: that of an agent, or of the trial on a slot."""
+        import ray
+
+        if member not in self._members:
+            return []  # it was lost by what another stream has said just now
+        try:
+            item = ray.get(next(stream))
+        except StopIteration:
+            return self._lose(member, "its agent has ended")
+        except Exception as error:
+            for_good = getattr(error, "actor_init_failed", False)
+            return self._lose(member, why_ended(error), for_good=for_good)
+        if slot is None:
+            return self._welcome(member, item)
+        return self._report(member, slot, item)
+
+    def _welcome(self, member: _Member, hello: Hello) -> list[tuple[Slot, Event]]:
+        """Slots of an agent that has begun."""
+        if why := different(hello.versions, self._versions):
+            return self._lose(member, why, for_good=True)
+        member.hello, self._begun = hello, True
+        if self._warm is not None:
+            member.call("warm_up", self._warm)
+        first = len(self._owners)
+        member.slots = [replace(slot, index=first + i) for i, slot in enumerate(hello.slots)]
+        self._owners |= dict.fromkeys(member.slots, member)
+        self.slots = (*self.slots, *member.slots)
+        return [(slot, SlotAdded()) for slot in member.slots]
+
+    def _report(
+        self, member: _Member, slot: Slot, item: Event | KeptCheckpoint
+    ) -> list[tuple[Slot, Event]]:
+        running = self._running[slot]
+        if isinstance(item, KeptCheckpoint):
+            with contextlib.suppress(OSError):  # of a full disk
+                ray_agent.write(running.job.folder, {running.job.checkpoint.name: item.data})
+            return []
+        running.began = running.began or isinstance(item, RoundDone | Progressed)
+        events: list[tuple[Slot, Event]] = []
+        if isinstance(item, Ended) and item.outcome is Outcome.LOST and item.unfinished:
+            member.place.faults.note(item.reason)
+            events += self._offer(member.place)  # before its end: the next would not begin, either
+            item = replace(item, unfinished=not running.began)
+        events.append((slot, item))
+        if isinstance(item, Ended | Paused):
+            del self._running[slot]
+            if slot not in self.slots:
+                events.append((slot, member.place.lost()))
+        return events
+
+    def _lose(
+        self, member: _Member, reason: str, *, for_good: bool = False
+    ) -> list[tuple[Slot, Event]]:
+        """Kill an agent; nothing that it says from now on counts.
+
+        `for_good`: its node gets no other.
+        """
+        import ray
+
+        with contextlib.suppress(Exception):
+            ray.kill(member.actor)
+        if for_good:
+            member.place.refused = reason
+        elif time.monotonic() - member.made < LASTED_S:
+            member.place.deaths.note(reason)
+        return self._drop(member, reason)
+
+    def _drop(self, member: _Member, reason: str) -> list[tuple[Slot, Event]]:
+        self._members.remove(member)
+        gone = [slot for slot in member.slots if slot in self.slots or slot in self._running]
+        self.slots = tuple(slot for slot in self.slots if slot not in gone)
+        for slot in gone:
+            self._running.pop(slot, None)
+        return [(slot, SlotLost(reason)) for slot in gone]
+
+    # nodes
+
+    def _watch(self) -> None:
+        """Look at the nodes now and then, and let autoscalers see how many slots are missing."""
+        demand = Demand()
+        while not self._closing.wait(LOOK_EVERY_S):
+            with contextlib.suppress(Exception):  # such as a head that does not answer just now
+                demand.show(self._missing_slots, KINDS[self._gpus])
+                self._seen = ray_cluster.alive()
+        with contextlib.suppress(Exception):
+            demand.show(0, KINDS[self._gpus])
+
+    def _look(self) -> list[tuple[Slot, Event]]:
+        """Find out which nodes have come or gone; make agents where there is room."""
+        events: list[tuple[Slot, Event]] = []
+        nodes, self._seen = self._seen, None
+        if nodes is not None:
+            for id, node in nodes.items():
+                place = self._places.setdefault(id, _Place(id, node.name))
+                if node.leaving and not place.leaving:
+                    self._leave(place)
+            for member in list(self._members):
+                if member.place.id not in nodes:
+                    events += self._lose(member, "its node has left the cluster")
+                elif not member.hello and time.monotonic() - member.made > BEGIN_WITHIN_S:
+                    why = f"its agent has not begun within {BEGIN_WITHIN_S:g} s"
+                    events += self._lose(member, why)
+        for place in self._places.values():
+            events += self._offer(place)
+        if nodes is not None:
+            self._make_agents(nodes)
+        return events
+
+    def _leave(self, place: _Place) -> None:
+        """End the trials on a node that is to leave while their files can still be had."""
+        place.leaving = True
+        for slot in self._slots_on(place):
+            self.stop(slot, Ended(Outcome.LOST, LEAVING))
+
+    def _slots_on(self, place: _Place) -> list[Slot]:
+        return [slot for one in self._members if one.place is place for slot in one.slots]
+
+    def _offer(self, place: _Place) -> list[tuple[Slot, Event]]:
+        """Let trials begin on so many slots of a node; others are lost once they are free."""
+        offer = Offer(0, LEAVING) if place.leaving else place.faults.offer
+        if offer.slots == place.offer.slots:
+            return []
+        place.offer = offer
+        own = self._slots_on(place)
+        offered = sorted(own, key=self._running.__contains__)[: offer.slots]
+        lost = [slot for slot in own if slot in self.slots and slot not in offered]
+        new = [slot for slot in offered if slot not in self.slots]
+        self.slots = (*(slot for slot in self.slots if slot not in lost), *new)
+        return [
+            *((slot, place.lost()) for slot in lost if slot not in self._running),
+            *((slot, SlotAdded()) for slot in new if slot not in self._running),
+        ]
+
+    def _make_agents(self, nodes: dict[str, Node]) -> None:
+        if not self._begun:  # until then, the node that had GPUs may have been a dying one
+            self._gpus = any(node.all_gpus for node in nodes.values())
+        waited_for = {one.place.id for one in self._members if not one.hello}
+        usable = [
+            node
+            for id, node in nodes.items()
+            if id not in waited_for and self._may_have_agents(self._places[id])
+        ]
+        singly = self._share is not None
+        for wanted in ray_cluster.wanted(
+            usable, self._missing(), self._per_gpu, gpus=self._gpus, singly=singly
+        ):
+            self._make(wanted)
+        missing = self._missing()
+        busy = len(self._running) >= len(self.slots)
+        self._missing_slots = int(busy) if missing is None else missing
+
+    def _may_have_agents(self, place: _Place) -> bool:
+        return place.stays and not place.refused and place.deaths.offer.slots != 0
+
+    def _make(self, wanted: Wanted) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        groups = {TRIALS: wanted.slots, CONTROL: 1, FILES: 2}
+        node = wanted.node
+        actor = (
+            ray.remote(concurrency_groups=groups)(Agent)
+            .options(
+                num_cpus=wanted.cpus,
+                num_gpus=wanted.gpus,
+                max_restarts=0,
+                max_task_retries=0,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
+            )
+            .remote(node.name, wanted.slots, on_gpus=wanted.gpus > 0)
+        )
+        stream = actor.run.options(num_returns="streaming").remote()
+        place = self._places[node.id]
+        self._members.append(_Member(place, wanted, actor, stream, time.monotonic()))
+
+    # how many slots
+
+    def _limit(self) -> float:
+        """How many slots there may be."""
+        return min(self._workers or math.inf, self._share.most() if self._share else math.inf)
+
+    def _count(self) -> int:
+        """How many slots there are, or will be, on nodes that stay and are not left out."""
+        return sum(one.wanted.slots for one in self._members if one.place.stays)
+
+    def _missing(self) -> int | None:
+        limit = self._limit()
+        return None if limit == math.inf else max(0, int(limit) - self._count())
+
+    def _give_back(self) -> list[tuple[Slot, Event]]:
+        """End agents with more slots than there may be, once they have nothing to do."""
+        events: list[tuple[Slot, Event]] = []
+        busy = self._uncollected.union(self._running)
+        newest = sorted(self._members, key=lambda one: (one.hello is not None, -one.made))
+        for member in newest:
+            fits = member.wanted.slots <= self._count() - self._limit()
+            if fits and member.place.stays and busy.isdisjoint(member.slots):
+                member.call("leave")
+                events += self._drop(member, GIVEN_BACK)
+        return events
+
+    # files
 
     def collect(self, slot: Slot) -> Path:
         """Copy the files of the slot's last trial from its node; the folder that they are in.
@@ -429,8 +500,9 @@ class RayEngine(ClosesOnExit):
         """
         if slot not in self._folders:
             raise LookupError(f"no trial was started on {slot}")
-        if slot in self._uncollected and not (self._closed or self._owners[slot].lost):
-            self._fetch_files({slot: self._owners[slot].call("collect", slot)}, FILES_WITHIN_S)
+        member = self._owners[slot]
+        if slot in self._uncollected and not self._closed and member in self._members:
+            self._fetch_files({slot: member.call("collect", slot)}, FILES_WITHIN_S)
         if slot in self._uncollected:  # what is here was written before it was started there
             files = TrialFiles(folder=self._folders[slot])
             for old in (files.weights, files.inputs):
@@ -449,7 +521,7 @@ class RayEngine(ClosesOnExit):
                 continue
             folder = self._folders[slot]
             if folder.is_dir():  # the driver has removed it if it needs nothing of it
-                ray_agent.write(folder, {name: [data] for name, data in files.items()})
+                ray_agent.write(folder, files)
             self._uncollected.discard(slot)
 
     @override
@@ -457,18 +529,20 @@ class RayEngine(ClosesOnExit):
         if self._closed:
             return
         self._closed = True
-        self._checkpoints.close()
-        self._fleet.stop_looking()
+        self._closing.set()
         try:
             self._end_agents()
         finally:
-            self._fleet.close()
-            self._corpora.forget()
+            self._kill_agents()
+            self._corpora.clear()
+            self._running.clear()
+            if self._watcher.is_alive():
+                self._watcher.join(ANSWER_WITHIN_S)
             ray_cluster.disconnect()
 
     def _end_agents(self) -> None:
         """End all trials, fetch the files that they leave, and have agents delete their own."""
-        members = [member for member in self._fleet.members if member.hello]
+        members = [member for member in self._members if member.hello]
         _wait([member.call("end", group=CONTROL) for member in members], END_WITHIN_S)
         answers = {
             slot: self._owners[slot].call("collect", slot)
@@ -477,19 +551,14 @@ class RayEngine(ClosesOnExit):
         }
         with contextlib.suppress(OSError):
             self._fetch_files(answers, LAST_FILES_WITHIN_S)
-        _wait([member.call("clear") for member in members], CLEAR_WITHIN_S)
+        _wait([member.call("leave") for member in members], LEAVE_WITHIN_S)
 
+    def _kill_agents(self) -> None:
+        import ray
 
-#: why trials end on a node that is drained
-LEAVING = "its node is about to leave the cluster"
-#: why a slot is lost that others are to have
-GIVEN_BACK = "it is not needed now, and left to others"
-
-
-def _lost(member: Member) -> SlotLost:
-    """What becomes of a slot that its agent does not offer; people are told of one of them."""
-    offer, member.offer = member.offer, replace(member.offer, told=True)
-    return SlotLost(offer.reason, offer.told)
+        for member in self._members:
+            with contextlib.suppress(Exception):
+                ray.kill(member.actor)
 
 
 def _wait(answers: list[Any], within_s: float) -> None:

@@ -14,82 +14,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent import futures
 from dataclasses import dataclass
 from typing import Any
 
 from lstm_sweep.models.errors import InputError, cut
 from lstm_sweep.search.process import scoped
 
-#: seconds until what has failed is tried again, at least and at most
-AGAIN_S, AGAIN_AT_MOST_S = 2.0, 60.0
-#: seconds without a failure after which the next one is the first again
-FORGOTTEN_AFTER_S = 600.0
-
-
-def delay_s(times: int) -> float:
-    """Seconds until what has failed so many times in a row is tried again."""
-    return min(AGAIN_AT_MOST_S, AGAIN_S * 2.0 ** min(times - 1, 99))
-
-
-@dataclass(frozen=True)
-class Offer:
-    """How many slots of an agent trials may begin on."""
-
-    #: None for all
-    slots: int | None = None
-    #: why not on all
-    reason: str = ""
-    #: whether people know that: it has been so shortly before, say
-    told: bool = False
-
-    def __bool__(self) -> bool:
-        """Whether there is any."""
-        return self.slots != 0
-
-
-#: trials may begin on all slots
-ALL = Offer()
-
-
-def left_out(reason: str, slots: int = 0, *, told: bool = False) -> Offer:
-    """No slots of a node, or fewer than it has, since trials could not begin on it."""
-    return Offer(slots, f"its node is left out for a while: {reason}", told)
-
-
-class Faults:
-    """Counts trials that could not begin on a node, or for which it had no room.
-
-    After one, none begins there for a while, and then, for as long again, on one slot at most: else
-    all that wait for a slot would be tried there at once.
-    """
-
-    def __init__(self) -> None:
-        self._times = 0
-        self._reason = ""
-        self._last = -math.inf
-
-    def note(self, reason: str) -> None:
-        """Count one; not those that were under way while the node is left out."""
-        if not self.offer:
-            return
-        now = time.monotonic()
-        self._times = 1 if now - self._last > FORGOTTEN_AFTER_S else self._times + 1
-        self._reason, self._last = reason, now
-
-    @property
-    def offer(self) -> Offer:
-        """On how many slots trials may begin now."""
-        if not self._times:
-            return ALL
-        passed, delay = time.monotonic() - self._last, delay_s(self._times)
-        if passed >= 2 * delay:
-            return ALL
-        tried_again = passed >= delay
-        return left_out(self._reason, int(tried_again), told=tried_again or self._times > 1)
-
-
 #: variable of Ray that it reads at its import
 NO_HANDLER = "RAY_DISABLE_FAILURE_SIGNAL_HANDLER"
+#: what slots are made of
+KINDS = ("CPU", "GPU")
 #: held while the connection is opened or closed; how many engines use it, if it is ours
 _lock = threading.Lock()
 _users: list[int] = []
@@ -105,10 +40,9 @@ class Node:
     #: CPUs and GPUs that nobody has taken in Ray
     cpus: int
     gpus: int
-    #: all of its GPUs
-    all_gpus: int = 0
-    #: all of its CPUs
+    #: all of its CPUs and GPUs
     all_cpus: int = 0
+    all_gpus: int = 0
     #: whether it is being drained: it will leave the cluster before long
     leaving: bool = False
 
@@ -156,28 +90,24 @@ def _init(ray: Any, address: str | None) -> None:
             f"{name} is '{cut(given)}': expected HOST:PORT of a cluster of which this "
             f"machine is a node, since trials report through Ray's own connections"
         )
-    failed: list[BaseException] = []
 
     def init() -> None:
-        try:
-            with _process_restored():
-                # `auto` reads RAY_ADDRESS
-                name = address or "auto"
-                ray.init(address=name, log_to_driver=False, logging_level=logging.CRITICAL)
-            _mute(ray)
-        except BaseException as error:
-            failed.append(error)
+        with _process_restored():
+            # `auto` reads RAY_ADDRESS
+            chosen = address or "auto"
+            ray.init(address=chosen, log_to_driver=False, logging_level=logging.CRITICAL)
+        _mute(ray)
 
-    thread = threading.Thread(target=init, name="ray.init")
-    thread.start()
-    thread.join()
-    if failed:
-        lines = str(failed[0]).strip().splitlines() or [type(failed[0]).__name__]
+    try:
+        with futures.ThreadPoolExecutor(1, "ray.init") as thread:
+            thread.submit(init).result()
+    except BaseException as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         why = " ".join(map(str.strip, lines))
         raise InputError(
             "--on ray: found no cluster that this machine can join as a driver "
             f"({cut(why, 300)}), expected a node of one, as `ray start` makes it"
-        ) from failed[0]
+        ) from error
 
 
 @contextlib.contextmanager
@@ -235,19 +165,13 @@ def alive() -> dict[str, Node]:
     free = state.available_resources_per_node()
     leaving = set(state.get_draining_nodes())
     found = [node for node in ray.nodes() if node["Alive"]]
-    names = names_of(found)
-    return {
-        node["NodeID"]: Node(
-            node["NodeID"],
-            names[node["NodeID"]],
-            int(free.get(node["NodeID"], {}).get("CPU", 0)),
-            int(free.get(node["NodeID"], {}).get("GPU", 0)),
-            int(node["Resources"].get("GPU", 0)),
-            int(node["Resources"].get("CPU", 0)),
-            node["NodeID"] in leaving,
-        )
-        for node in found
-    }
+    names, nodes = names_of(found), {}
+    for node in found:
+        id, every = node["NodeID"], node["Resources"]
+        cpus, gpus = (int(free.get(id, {}).get(kind, 0)) for kind in KINDS)
+        all_cpus, all_gpus = (int(every.get(kind, 0)) for kind in KINDS)
+        nodes[id] = Node(id, names[id], cpus, gpus, all_cpus, all_gpus, id in leaving)
+    return nodes
 
 
 def names_of(nodes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -263,10 +187,13 @@ def names_of(nodes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {id: f"{name}-{id[:6]}" if often[name] > 1 else name for id, name in names.items()}
 
 
-def wanted(nodes: Iterable[Node], missing: int | None, per_gpu: int, *, gpus: bool) -> list[Wanted]:
+def wanted(
+    nodes: Iterable[Node], missing: int | None, per_gpu: int, *, gpus: bool, singly: bool = False
+) -> list[Wanted]:
     """Agents that are to be made on nodes; they take `missing` slots, None for all that are free.
 
-    The slots are spread evenly over the nodes.
+    The slots are spread evenly over the nodes. With `singly` each agent is for one CPU or one GPU,
+    so that it can be ended alone.
     """
     rooms = {node: node.gpus * per_gpu if gpus else node.cpus for node in nodes}
     rooms = {node: room for node, room in rooms.items() if room > 0 and not node.leaving}
@@ -276,27 +203,41 @@ def wanted(nodes: Iterable[Node], missing: int | None, per_gpu: int, *, gpus: bo
         for node in open_nodes[: int(min(left, len(open_nodes)))]:
             given[node] += 1
             left -= 1
-    return [_agent(node, slots, per_gpu, gpus=gpus) for node, slots in given.items() if slots]
+    found = []
+    for node, slots in given.items():
+        cards = min(slots, node.gpus) if gpus else 0  # each GPU once, then each a second time
+        parts = (cards or slots) if singly else min(slots, 1)
+        cpus = min(node.cpus, slots)
+        found += [
+            Wanted(node, *(_part(whole, parts, index) for whole in (cpus, cards, slots)))
+            for index in range(parts)
+        ]
+    return found
 
 
-def _agent(node: Node, slots: int, per_gpu: int, *, gpus: bool) -> Wanted:
-    if not gpus:
-        return Wanted(node, slots, 0, slots)
-    cards = min(slots, node.gpus)  # each GPU once, then each a second time
-    return Wanted(node, min(node.cpus, slots), cards, slots)
+def _part(whole: int, parts: int, index: int) -> int:
+    return whole // parts + (index < whole % parts)
 
 
-def singly(wanted: Wanted) -> list[Wanted]:
-    """An agent as several small ones, each of which can be ended alone: for one CPU or one GPU."""
-    if not wanted.gpus:
-        return [Wanted(wanted.node, 1, 0, 1)] * wanted.slots
-    some, more = divmod(wanted.slots, wanted.gpus)
-    shares = [some + (index < more) for index in range(wanted.gpus)]
-    cpus = max(0, wanted.cpus)
-    return [
-        Wanted(wanted.node, cpus // wanted.gpus + (index < cpus % wanted.gpus), 1, share)
-        for index, share in enumerate(shares)
-    ]
+class Demand:
+    """Slots that are missing, as a placement group that nothing uses: autoscalers see that."""
+
+    def __init__(self) -> None:
+        self._group: Any = None
+        self._slots = 0
+
+    def show(self, slots: int, kind: str) -> None:
+        """So many are missing; once there is room for them, it is left free, and shown again."""
+        from ray.util import placement_group, placement_group_table, remove_placement_group
+
+        if self._group and placement_group_table(self._group).get("state") == "CREATED":
+            slots = 0
+        if slots == self._slots:
+            return
+        if self._group:
+            remove_placement_group(self._group)
+        self._group = placement_group([{kind: 1}] * slots, strategy="PACK") if slots else None
+        self._slots = slots
 
 
 def slots_of(nodes: Iterable[Node]) -> int:
@@ -304,6 +245,80 @@ def slots_of(nodes: Iterable[Node]) -> int:
     staying = [node for node in nodes if not node.leaving]
     gpus = sum(node.all_gpus for node in staying)
     return gpus or sum(node.all_cpus for node in staying)
+
+
+#: seconds until what has failed is tried again, at least and at most
+AGAIN_S, AGAIN_AT_MOST_S = 2.0, 60.0
+#: seconds without a failure after which the next one is the first again
+FORGOTTEN_AFTER_S = 600.0
+
+
+@dataclass(frozen=True)
+class Offer:
+    """On how many slots of a node trials may begin."""
+
+    #: None for all
+    slots: int | None = None
+    #: why not on all
+    reason: str = ""
+    #: whether people know that: it has been so shortly before, say
+    told: bool = False
+
+
+class Faults:
+    """Counts what has failed on a node: agents, or trials that could not begin or had no room.
+
+    After one, none begins there for a while, and then, for as long again, on one slot at most: else
+    all that wait for a slot would be tried there at once.
+    """
+
+    def __init__(self) -> None:
+        self._times = 0
+        self._reason = ""
+        self._last = -math.inf
+
+    def note(self, reason: str) -> None:
+        """Count one; not those that were under way while the node is left out."""
+        if self.offer.slots == 0:
+            return
+        now = time.monotonic()
+        self._times = 1 if now - self._last > FORGOTTEN_AFTER_S else self._times + 1
+        self._reason, self._last = reason, now
+
+    @property
+    def offer(self) -> Offer:
+        """On how many slots trials may begin now."""
+        delay = min(AGAIN_AT_MOST_S, AGAIN_S * 2.0 ** min(self._times - 1, 99))
+        passed = time.monotonic() - self._last
+        if passed >= 2 * delay:
+            return Offer()
+        again = passed >= delay
+        why = f"its node is left out for a while: {self._reason}"
+        return Offer(int(again), why, told=again or self._times > 1)
+
+
+#: what Ray says of an actor that has died, with a detail after it, and what that means
+ENDS = {
+    "the actor's node was terminated unexpectedly": "its node has died",
+    "Worker exit detail:": "its agent has died",
+    "The actor is dead because": "its agent has died",
+}
+
+
+def why_ended(error: Exception) -> str:
+    """Why an agent has ended, in a line."""
+    text = " ".join(str(error).split())
+    if getattr(error, "actor_init_failed", False):
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return f"its agent could not begin: {lines[-1].strip() if lines else type(error).__name__}"
+    if getattr(error, "preempted", False):
+        return "its node was preempted"
+    for said, meaning in ENDS.items():
+        _, found, after = text.partition(said)
+        if found:
+            detail = after.strip(" :.").partition(". ")[0]
+            return f"{meaning}: {cut(detail, 200)}" if detail else meaning
+    return f"its agent has ended: {cut(text, 200)}"
 
 
 #: seconds between two counts of slots

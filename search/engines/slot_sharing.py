@@ -27,8 +27,6 @@ VARIABLE = "LSTM_SWEEP_SLOTS"
 QUOTA = "LSTM_SWEEP_QUOTA"
 #: name of the folder within that for temporary files, which all users share
 FOLDER = "lstm-sweep-slots"
-#: seconds between two looks at the quota
-LOOK_S = 0.5
 #: suffixes of the files of slots, and of what a driver tells its service: how many slots it could
 #: use, and how many it has that it is to give back
 SLOT, DEMAND, SURPLUS = ".slot", ".demand", ".surplus"
@@ -63,10 +61,9 @@ class SlotSharing:
         names: Sequence[str],
         folder: Path | None,
         quota: Path | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._names, self._folder = list(names), folder
-        self._quota = Quota(quota, clock) if quota else None
+        self._quota = Quota(quota) if quota else None
         #: descriptors of the slots in use, by name
         self._held: dict[str, int] = {}
 
@@ -119,27 +116,19 @@ class SlotSharing:
 class Quota:
     """What a driver may use, by the file that its service writes, and what it says beside it."""
 
-    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """`file` is the quota."""
-        self._file, self._clock = file, clock
-        self._looked: float | None = None
-        self._most, self._why = 0, ""
+    def __init__(self, file: Path) -> None:
+        self._file = file
         #: what was said last in each file; None: nothing
         self._said: dict[str, int | None] = {}
         self._say(SURPLUS, None)  # an earlier driver of this sweep may have had too many
 
     def most(self) -> int:
         """How many slots may be used now."""
-        now = self._clock()
-        if self._looked is None or not 0 <= now - self._looked < LOOK_S:
-            self._looked = now
-            self._most, self._why = read_quota(self._file)
-        return self._most
+        return read_quota(self._file)[0]
 
     def why(self) -> str:
         """Why the sweep has no more slots."""
-        self.most()
-        return self._why or "the service gives it no more slots"
+        return read_quota(self._file)[1] or "the service gives it no more slots"
 
     def demand(self, count: int | None) -> None:
         """Say how many slots could be used; None: all that there are."""
@@ -161,6 +150,42 @@ class Quota:
                 file.unlink(missing_ok=True)
             else:
                 replace_text(file, str(count))
+
+
+#: seconds for which a driver that had a slot too many asks for no more, doubled each further time
+CONTENT_S, CONTENT_AT_MOST_S = 30.0, 480.0
+
+
+class Share(Quota):
+    """What a driver may use of a cluster: it asks for no more slots than were of use to it."""
+
+    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """`file` is the quota; the demand is written beside it."""
+        super().__init__(file)
+        self._clock = clock
+        #: what was asked for; None if it is all that there are
+        self._asked: int | None = None
+        #: until when no more is asked for, and for how long the next time
+        self._content_until, self._content_s = 0.0, CONTENT_S
+
+    def demand_of(self, count: int, slots: int) -> None:
+        """Note how many of the slots could be used; if all of them, perhaps more could be.
+
+        A slot costs an agent to be started, so one that was of no use is not asked for again soon.
+        """
+        now = self._clock()
+        asked: int | None = self._asked
+        if count < slots:
+            self._content_until = now + self._content_s
+            if self._asked is None:
+                self._content_s = min(CONTENT_AT_MOST_S, 2 * self._content_s)
+            asked = count
+        elif now >= self._content_until:
+            asked = None
+        elif self._asked is not None and slots > self._asked:  # they were of use after all
+            self._content_s, asked = CONTENT_S, None
+        self._asked = asked
+        self.demand(asked)
 
 
 def _locked(path: Path) -> int | None:
@@ -198,15 +223,24 @@ def _created(path: Path) -> int:
     return descriptor
 
 
-def read_quota(file: Path | None) -> tuple[int, str]:
+def read_quota(file: Path) -> tuple[int, str]:
     """The most slots that a driver may use, and why not more; a missing file allows all."""
-    if file is None:
-        return 1 << 30, ""
+    slots, why, _ = _stored(file) or (1 << 30, "", 0.0)
+    return slots, why
+
+
+def last_quota(file: Path) -> tuple[int, float] | None:
+    """The slots that a file allows, and since when, as `write_quota`; None if it is none."""
+    stored = _stored(file)
+    return stored and (stored[0], stored[2])
+
+
+def _stored(file: Path) -> tuple[int, str, float] | None:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        return int(found["slots"]), str(found["why"])
+        return int(found["slots"]), str(found["why"]), float(found["since"])
     except (OSError, ValueError, TypeError, KeyError):
-        return 1 << 30, ""
+        return None
 
 
 def write_quota(file: Path, slots: int, why: str, since: float) -> None:
@@ -218,12 +252,3 @@ def write_quota(file: Path, slots: int, why: str, since: float) -> None:
         OSError: it cannot be written.
     """
     replace_text(file, json.dumps({"slots": slots, "why": why, "since": since}))
-
-
-def last_quota(file: Path) -> tuple[int, float] | None:
-    """The slots that a file allows, and since when, as `write_quota`; None if it is none."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return int(found["slots"]), float(found["since"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -21,9 +21,10 @@ from tests.postgres import named, write_settings
 from tests.ray_cluster import RayCluster
 from tests.servers import served
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
-TRIALS = 20
+#: seconds for which anything is waited for; on a quiet machine nothing takes so long
+WITHIN_S = 600.0
 PASSWORD = "a password of the tests"
 
 
@@ -47,45 +48,67 @@ def runs_of(place: Place, sweep: str) -> list[dict[str, Any]]:
         client = MlflowClient()
         experiments = [found.experiment_id for found in client.search_experiments()]
         found = client.search_runs(experiments, f"tags.`sweep.name` = '{sweep}'", max_results=1000)
-    return [run.data.tags | {"status": run.info.status, "run": run.info.run_id} for run in found]
+    return [run.data.tags | {"status": run.info.status} for run in found]
+
+
+def trials_of(place: Place, sweep: str) -> list[dict[str, Any]]:
+    """The same of its trials alone."""
+    return [run for run in runs_of(place, sweep) if "sweep.trial" in run]
 
 
 def test_each_trial_finishes_once_though_a_node_joins_and_another_dies(
-    place: Place, ray_cluster: RayCluster, tmp_path: Path
+    place: Place, ray_cluster: RayCluster
 ) -> None:
+    """The sweep is stopped once all has happened, however long that takes."""
     spec = place.folder / "sweep.yaml"
-    spec.write_text(f"data: words.txt\ntrials: {TRIALS}\nconfirm_configs: 0\n", encoding="utf-8")
-    options = ("--name", "both", "--seed", "3", "--on", "ray", "--json", *TINY, "--epochs", "500")
-    ray_cluster.add("doomed")
-    process = place.start("launch", spec, *options)
-    wait_until(lambda: bool(running(place, "both", "doomed")), process)
-    ray_cluster.add("late")
-    try:
-        wait_until(lambda: bool(running(place, "both", "late")), process)
-        wait_until(lambda: finished(place, "both", "doomed") >= 1, process)
-        # a trial that it has just begun is lost with it
-        before = running(place, "both", "doomed")
-        wait_until(lambda: bool(running(place, "both", "doomed") - before), process)
-        ray_cluster.remove("doomed")
-        out, err = process.communicate(timeout=500)
-        assert process.wait() == 0, err
-    finally:
-        ray_cluster.remove("late")
-    check(place, "both", {"one", "two", "doomed", "late"})
-    result = json.loads(out)  # Ray prints nothing beside it
-    assert result["trials"] == {"complete": TRIALS}
+    spec.write_text("data: words.txt\ntrials: 2000\nconfirm_configs: 0\n", encoding="utf-8")
+    options = ("--name", "both", "--seed", "3", "--on", "ray", "--json", *TINY, "--epochs", "60")
+    with contextlib.ExitStack() as nodes:
+        nodes.callback(ray_cluster.remove, "doomed")
+        ray_cluster.add("doomed", num_cpus=1)
+        process = place.start("launch", spec, *options)
+
+        def wait(done: Callable[[list[dict[str, Any]]], object]) -> None:
+            wait_until(lambda: bool(done(trials_of(place, "both"))), process, WITHIN_S)
+
+        wait(lambda runs: ended(runs, "complete", "doomed"))
+        ray_cluster.add("late", num_cpus=1)
+        nodes.callback(ray_cluster.remove, "late")
+        while True:
+            wait(lambda runs: has_open(runs, "doomed"))
+            ray_cluster.remove("doomed")
+            wait(lambda runs: not has_open(runs, "doomed"))
+            if ended(trials_of(place, "both"), "lost"):
+                break
+            ray_cluster.add("doomed", num_cpus=1)  # it had died between two trials
+        others = ("one", "two", "late")
+        wait(lambda runs: all(ended(runs, "complete", node) for node in others))
+        wait(lambda runs: ended(runs, "lost") <= ended(runs, "complete"))
+        assert place.run("stop", "both").code == 0
+        out, err = process.communicate(timeout=WITHIN_S)
+    runs = trials_of(place, "both")
+    assert {(run["status"], run["sweep.outcome"]) for run in runs} <= {
+        ("FINISHED", "complete"), ("FAILED", "lost"), ("KILLED", "stopped"),
+    }  # fmt: skip
+    ends = Counter(run["sweep.trial"] for run in runs if run["sweep.outcome"] != "lost")
+    assert set(ends.values()) == {1}
+    lost = [run for run in runs if run["sweep.outcome"] == "lost"]
+    assert {run["sweep.node"] for run in lost} == {"doomed"}
+    assert json.loads(out)["state"] == "stopped", err  # Ray prints nothing beside it
 
 
 def test_a_sweep_that_is_stopped_leaves_nothing_and_goes_on(
     place: Place, ray_cluster: RayCluster
 ) -> None:
-    options = ("--name", "again", "--seed", "3", "--on", "ray", *TINY, "--epochs", "600")
+    options = ("--name", "again", "--seed", "3", "--on", "ray", *TINY, "--epochs", "200")
     arguments = ("launch", "--data", "words.txt", "--trials", "6", "--confirm-configs", "0")
     process = place.start(*arguments, *options)
-    wait_until(lambda: any(run.get("sweep.node") for run in runs_of(place, "again")), process)
-    wait_until(lambda: len(ray_cluster.agents("one")) > 3, process)
+    wait_until(
+        lambda: any(run.get("sweep.node") for run in runs_of(place, "again")), process, WITHIN_S
+    )
+    wait_until(lambda: len(ray_cluster.agents("one")) > 3, process, WITHIN_S)
     assert place.run("stop", "again").code == 0
-    process.communicate(timeout=60)
+    process.communicate(timeout=WITHIN_S)
     assert left(ray_cluster) == set()
     statuses = Counter(run["status"] for run in runs_of(place, "again"))
     assert set(statuses) <= {"KILLED", "FINISHED"}
@@ -110,7 +133,7 @@ def test_the_same_file_has_the_same_results_at_home_and_on_a_cluster(place: Plac
 
 def left(cluster: RayCluster) -> set[int]:
     """Processes of agents and workers on the nodes that stay, after they had time to end."""
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while True:
         found = set[int]().union(*(cluster.agents(name) for name in ("one", "two")))
         if not found or time.monotonic() > until:
@@ -118,29 +141,15 @@ def left(cluster: RayCluster) -> set[int]:
         time.sleep(0.2)
 
 
-def finished(place: Place, sweep: str, node: str) -> int:
-    """How many trials have finished on a node."""
-    done = [run for run in runs_of(place, sweep) if run["status"] == "FINISHED"]
-    return sum(run.get("sweep.node") == node for run in done)
+def ended(runs: list[dict[str, Any]], outcome: str, node: str | None = None) -> set[str]:
+    """Numbers of trials that have ended so, on a node if one is named."""
+    return {
+        run["sweep.trial"]
+        for run in runs
+        if run.get("sweep.outcome") == outcome and node in (None, run["sweep.node"])
+    }
 
 
-def running(place: Place, sweep: str, node: str) -> set[str]:
-    """IDs of the runs of trials that run on a node."""
-    open_runs = [run for run in runs_of(place, sweep) if run["status"] == "RUNNING"]
-    return {run["run"] for run in open_runs if run.get("sweep.node") == node}
-
-
-def check(place: Place, sweep: str, nodes: set[str]) -> None:
-    """Each trial has one run that has finished, on one of the nodes; others of it were lost."""
-    runs = [run for run in runs_of(place, sweep) if "sweep.trial" in run]
-    failed = {run["sweep.outcome"] for run in runs if run["status"] == "FAILED"}
-    assert failed <= {"lost"} and {run["status"] for run in runs} <= {"FINISHED", "FAILED"}
-    ends = Counter((int(run["sweep.trial"]), run["sweep.outcome"]) for run in runs)
-    complete = {number: count for (number, outcome), count in ends.items() if outcome == "complete"}
-    assert complete == dict.fromkeys(range(TRIALS), 1)
-    assert {outcome for _, outcome in ends} <= {"complete", "lost"}
-    assert {run["sweep.node"] for run in runs if run["sweep.outcome"] == "complete"} == nodes
-    lost = [run for run in runs if run["sweep.outcome"] == "lost"]
-    assert 1 <= len(lost) <= 4 and {run["sweep.node"] for run in lost} == {"doomed"}
-    parents = [run for run in runs_of(place, sweep) if "sweep.trial" not in run]
-    assert "RUNNING" not in {run["status"] for run in parents}
+def has_open(runs: list[dict[str, Any]], node: str) -> bool:
+    """Whether a trial runs on a node."""
+    return any(run["status"] == "RUNNING" and run.get("sweep.node") == node for run in runs)

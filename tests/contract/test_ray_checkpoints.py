@@ -45,7 +45,8 @@ def test_a_trial_whose_node_dies_goes_on_from_a_copy_of_its_checkpoint_with_the_
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ray, "EVERY_S", 0.3)
+    monkeypatch.setattr(ray, "COPY_EVERY_S", 0.3)
+    monkeypatch.setattr(ray, "COPIES_APART_S", 0.0)
     corpus = saved_corpus(tmp_path)
     with RayEngine() as engine:
         first, doomed = slot_of(engine, "one"), slot_of(engine, third)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
@@ -14,131 +18,194 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import ray as ray_engine
 from lstm_sweep.search.engines import ray_cluster
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
-from lstm_sweep.search.engines.ray import CONTENT_S, RayEngine, Share
-from lstm_sweep.search.engines.ray_agent import Hello, Offering, Report, versions
-from lstm_sweep.search.engines.ray_cluster import ALL, Node, Offer, Wanted
-from lstm_sweep.search.engines.ray_fleet import Fleet, Leaving, Member
+from lstm_sweep.search.engines.ray import LEAVING, RayEngine
+from lstm_sweep.search.engines.ray_agent import Hello, KeptCheckpoint, versions
+from lstm_sweep.search.engines.ray_cluster import AGAIN_S, Node
 from lstm_sweep.search.engines.slot_sharing import write_quota
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.values.device import Device
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, RoundDone, Slot, Trial
 
-NODE = Node("a", "one", cpus=2, gpus=0)
-
-
-@pytest.fixture
-def member(monkeypatch: pytest.MonkeyPatch) -> Member:
-    """An agent with two slots, whose methods do nothing."""
-    member = Member(Wanted(NODE, 2, 0, 2), mock.Mock(), 0.0)
-
-    class OneAgent(Fleet):
-        def begin(self) -> None:
-            self._members = [member]
-            slots = tuple(Slot(index, core=index, node="one") for index in range(2))
-            self.inbox.put((member, Hello(slots, Device(kind="cpu", node="one"), versions(), 1)))
-
-        def close(self) -> None:
-            """Nothing runs."""
-
-    monkeypatch.setattr(ray_engine, "Fleet", OneAgent)
-    monkeypatch.setattr(ray_cluster, "connect", lambda address: None)
-    monkeypatch.setattr(ray_cluster, "disconnect", lambda: None)
-    return member
+NODE = Node("a", "one", cpus=2, gpus=0, all_cpus=2)
 
 
-def job(slot: Slot, folder: Path) -> Job:
-    trial = Trial(sweep="s", number=slot.index, config=TrialConfig(), seed=0)
-    return Job(
-        trial=trial, slot=slot, training=CorpusTraining(folder / "no", Scoring(1, 0)), folder=folder
-    )
+class Stream:
+    """What an agent has said, and was not heard yet."""
 
+    def __init__(self, *items: object) -> None:
+        self.items = list(items)
 
-def heard(engine: RayEngine, *said: tuple[Member, Any]) -> list[tuple[Slot, Event]]:
-    for one in said:
-        engine._fleet.inbox.put(one)
-    return list(engine.wait(0.0))
-
-
-def test_a_trial_on_a_node_that_leaves_ends_before_its_slot_is_lost(
-    member: Member, tmp_path: Path
-) -> None:
-    engine = RayEngine()
-    slot, free = engine.slots
-    engine.start(job(slot, tmp_path))
-    member.leaving = True
-    [(where, event)] = heard(engine, (member, Leaving()))
-    assert where == free and isinstance(event, SlotLost)
-    ended = Ended(Outcome.LOST, "its node leaves")
-    assert [type(event) for _, event in heard(engine, (member, Report(1, slot, ended)))] == [
-        Ended, SlotLost,
-    ]  # fmt: skip
-
-
-def test_slots_of_a_node_that_is_left_out_are_lost_once_they_are_free_and_come_back(
-    member: Member, tmp_path: Path
-) -> None:
-    engine = RayEngine()
-    slot, free = engine.slots
-    engine.start(job(slot, tmp_path))
-    lost, told = (SlotLost("no room", told=told) for told in (False, True))
-    assert heard(engine, (member, Offering(1, Offer(0, "no room")))) == [(free, lost)]
-    assert engine.slots == ()
-    ended = Ended(Outcome.LOST, "no room", unfinished=True)
-    assert heard(engine, (member, Report(2, slot, ended))) == [(slot, ended), (slot, told)]
-    assert heard(engine, (member, Offering(3, Offer(1, "no room", told=True)))) == [
-        (slot, SlotAdded())
-    ]
-    engine.start(job(slot, tmp_path))
-    assert heard(engine, (member, Offering(4, Offer(0, "no room")))) == []  # the trial goes on
-    assert heard(engine, (member, Offering(5, ALL))) == [(free, SlotAdded())]
-    ended = Ended(Outcome.COMPLETE)
-    assert heard(engine, (member, Report(6, slot, ended))) == [(slot, ended)]
-    assert set(engine.slots) == {slot, free}
+    def __next__(self) -> object:
+        return self.items.pop(0)
 
 
 class NoAnswerError(Exception):
     """Stands in for errors of Ray."""
 
 
-@pytest.mark.parametrize("lost", ["", "its node has died"], ids=["no answer", "lost"])
-def test_a_network_of_an_earlier_stretch_is_not_taken_for_that_of_a_trial_that_has_ended(
-    member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+class Cluster:
+    """Stands in for Ray: a node on which an agent with two slots is made at once."""
+
+    exceptions = SimpleNamespace(RayError=NoAnswerError)
+
+    def __init__(self) -> None:
+        #: streams of the agents that were made, and of the trials that were started
+        self.agents: list[Stream] = []
+        self.trials: list[Stream] = []
+        self.called: list[str] = []
+        self.killed = 0
+
+    def make(self, engine: RayEngine, wanted: ray_cluster.Wanted) -> None:
+        slots = tuple(Slot(index, core=index, node="one") for index in range(wanted.slots))
+        self.agents.append(Stream(Hello(slots, Device(kind="cpu", node="one"), versions(), 1)))
+        actor = mock.Mock()
+        actor.train.options.return_value.remote = self._train
+        for name in ("stop", "leave", "collect", "end", "warm_up"):
+            noted = mock.Mock(side_effect=lambda *given, name=name: self.called.append(name))
+            getattr(actor, name).options.return_value.remote = noted
+        place = engine._places[wanted.node.id]
+        member = ray_engine._Member(place, wanted, actor, self.agents[-1], 0.0)
+        engine._members.append(member)
+
+    def _train(self, *given: object) -> Stream:
+        self.trials.append(Stream())
+        return self.trials[-1]
+
+    def wait(self, streams: list[Any], **more: object) -> tuple[list[Any], list[Any]]:
+        return [one for one in streams if isinstance(one, Stream) and one.items], []
+
+    def get(self, item: object, **more: object) -> object:
+        if item is None or isinstance(item, Exception):
+            raise item or NoAnswerError
+        return item
+
+    def kill(self, actor: object) -> None:
+        self.killed += 1
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    now = SimpleNamespace(s=1000.0)
+    monkeypatch.setattr(ray_cluster, "time", SimpleNamespace(monotonic=lambda: now.s))
+    return now
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, clock: Any) -> Cluster:
+    made = Cluster()
+    monkeypatch.setitem(sys.modules, "ray", made)
+    monkeypatch.setattr(RayEngine, "_make", lambda engine, wanted: made.make(engine, wanted))
+    monkeypatch.setattr(ray_engine, "LOOK_EVERY_S", 3600.0)
+    for name in ("connect", "disconnect"):
+        monkeypatch.setattr(ray_cluster, name, lambda *address: None)
+    monkeypatch.setattr(ray_cluster, "alive", lambda: {"a": NODE})
+    return made
+
+
+@pytest.fixture
+def engine(cluster: Cluster) -> Iterator[RayEngine]:
+    with RayEngine() as opened:
+        yield opened
+
+
+def job(slot: Slot, folder: Path) -> Job:
+    trial = Trial(sweep="s", number=slot.index, config=TrialConfig(), seed=0)
+    training = CorpusTraining(folder / "no", Scoring(1, 0))
+    return Job(trial=trial, slot=slot, training=training, folder=folder)
+
+
+def heard(engine: RayEngine, stream: Stream, *said: object) -> list[tuple[Slot, Event]]:
+    stream.items += said
+    found = list(engine.wait(0.0))
+    while stream.items:
+        found += engine.wait(0.0)
+    return found
+
+
+def test_a_trial_on_a_node_that_leaves_ends_before_its_slot_is_lost(
+    engine: RayEngine, cluster: Cluster, tmp_path: Path
 ) -> None:
-    ray = mock.Mock(**{"get.side_effect": NoAnswerError, "exceptions.RayError": NoAnswerError})
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    engine = RayEngine()
+    slot, free = engine.slots
+    engine.start(job(slot, tmp_path))
+    engine._seen = {"a": replace(NODE, leaving=True)}
+    assert list(engine.wait(0.0)) == [(free, SlotLost(LEAVING))]
+    assert cluster.called == ["stop"]
+    ended = Ended(Outcome.LOST, LEAVING)
+    assert heard(engine, cluster.trials[0], ended) == [
+        (slot, ended), (slot, SlotLost(LEAVING, told=True)),
+    ]  # fmt: skip
+
+
+def test_slots_of_a_node_without_room_are_lost_once_they_are_free_and_come_back(
+    engine: RayEngine, cluster: Cluster, clock: Any, tmp_path: Path
+) -> None:
+    slot, free = engine.slots
+    reason = "its node is left out for a while: no room"
+    lost, told = (SlotLost(reason, told=told) for told in (False, True))
+    ended = Ended(Outcome.LOST, "no room", unfinished=True)
+    engine.start(job(slot, tmp_path))
+    assert heard(engine, cluster.trials[0], ended) == [(free, lost), (slot, ended), (slot, told)]
+    assert engine.slots == ()
+    clock.s += AGAIN_S
+    assert list(engine.wait(0.0)) == [(slot, SlotAdded())]
+    engine.start(job(slot, tmp_path))
+    clock.s += AGAIN_S
+    assert list(engine.wait(0.0)) == [(free, SlotAdded())]
+    done = RoundDone(1, {})
+    counted = replace(ended, unfinished=False)  # it may have used up the room itself
+    assert heard(engine, cluster.trials[1], done, ended)[-2:] == [(slot, counted), (slot, told)]
+
+
+def test_an_agent_that_breaks_off_is_killed_and_its_slots_are_lost(
+    engine: RayEngine, cluster: Cluster, tmp_path: Path
+) -> None:
+    slot, free = engine.slots
+    engine.start(job(slot, tmp_path))
+    why = "The actor is dead because its node has died. Restarts: 0"
+    gone = SlotLost("its agent has died: its node has died")
+    assert heard(engine, cluster.trials[0], NoAnswerError(why)) == [(slot, gone), (free, gone)]
+    assert (engine.slots, cluster.killed) == ((), 1)
+    engine._seen = {"a": NODE}
+    added = [*engine.wait(0.0), *engine.wait(0.0)]
+    assert [event for _, event in added] == [SlotAdded()] * 2, "the node gets another agent"
+    assert not {slot, free} & set(engine.slots)
+    engine._seen = {}
+    assert [event for _, event in engine.wait(0.0)] == [
+        SlotLost("its node has left the cluster")
+    ] * 2
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["no answer", "lost"])
+def test_a_network_of_an_earlier_stretch_is_not_taken_for_that_of_a_trial_that_has_ended(
+    engine: RayEngine, cluster: Cluster, tmp_path: Path, dies: bool
+) -> None:
     slot, _ = engine.slots
     begun = job(slot, tmp_path)
     for file in (begun.weights, begun.inputs, begun.checkpoint):
         file.write_bytes(b"of round 3")
     engine.start(begun)
-    heard(engine, (member, Report(1, slot, Ended(Outcome.COMPLETE))))
-    member.lost = lost
+    heard(engine, cluster.trials[0], Ended(Outcome.COMPLETE))
+    if dies:
+        heard(engine, cluster.agents[0], NoAnswerError("gone"))
     assert engine.collect(slot) == tmp_path
     assert [file.name for file in tmp_path.iterdir()] == [begun.checkpoint.name]
 
 
-def test_reports_that_are_missing_end_an_agent(member: Member, tmp_path: Path) -> None:
-    engine = RayEngine()
-    slot, _ = engine.slots
-    engine.start(job(slot, tmp_path))
-    heard(engine, (member, Report(2, slot, Ended(Outcome.COMPLETE))))
-    assert member.lost == "expected report 1 of its agent, found 2"
+def test_the_newest_checkpoint_of_a_trial_that_runs_is_in_its_folder(
+    engine: RayEngine, cluster: Cluster, tmp_path: Path
+) -> None:
+    begun = job(engine.slots[0], tmp_path)
+    engine.start(begun)
+    kept = [KeptCheckpoint(np.frombuffer(text, np.uint8)) for text in (b"first", b"second")]
+    assert heard(engine, cluster.trials[0], *kept) == []
+    assert begun.checkpoint.read_bytes() == b"second"
 
 
 def test_slots_that_the_service_takes_back_are_left_once_their_trials_wait(
-    member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quota = tmp_path / "r.slots"
     monkeypatch.setenv("LSTM_SWEEP_QUOTA", str(quota))
-    monkeypatch.setattr("lstm_sweep.search.engines.slot_sharing.LOOK_S", 0.0)
-    ended = list[Member]()
-
-    def schedule(fleet: Fleet, call: Any) -> None:
-        ended.append(member)
-        call.close()
-
-    monkeypatch.setattr(Fleet, "_schedule", schedule)
     write_quota(quota, 2, "", 0.0)
     engine = RayEngine()
     slot, free = engine.slots
@@ -147,48 +214,14 @@ def test_slots_that_the_service_takes_back_are_left_once_their_trials_wait(
     write_quota(quota, 0, "waits: 2 sweeps share 1 slot", 0.0)
     assert engine.reserve(free) == engine.refusal() == "waits: 2 sweeps share 1 slot"
     assert engine.surplus() == 1
-    assert heard(engine) == [] and not ended  # a trial runs
+    left = SlotLost("it is not needed now, and left to others")
+    assert list(engine.wait(0.0)) == [(free, left)], "on the other one a trial runs"
     paused = Paused("makes room", preempted=True)
     engine.stop(slot, paused)
     assert engine.surplus() == 0
-    assert heard(engine, (member, Report(1, slot, paused))) == [(slot, paused)]
-    assert heard(engine) == [] and not ended  # its files were not fetched
+    assert heard(engine, cluster.trials[0], paused) == [(slot, paused)]
+    assert list(engine.wait(0.0)) == [], "its files were not fetched"
     engine._uncollected.clear()
-    assert {where for where, event in heard(engine) if isinstance(event, SlotLost)} == {slot, free}
-    assert (engine.slots, ended) == ((), [member])
-
-
-class Time:
-    """A clock that tests set."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def said(file: Path) -> str | None:
-    demand = file.with_suffix(".demand")
-    return demand.read_text() if demand.exists() else None
-
-
-def test_a_sweep_that_had_a_slot_too_many_asks_for_no_more_for_a_while(tmp_path: Path) -> None:
-    file, clock = tmp_path / "r.slots", Time()
-    share = Share(file, clock)
-    share.demand_of(2, 2)  # all are used: perhaps more could be
-    assert said(file) is None
-    share.demand_of(1, 2)
-    assert said(file) == "1"
-    share.demand_of(1, 1)
-    clock.now += CONTENT_S - 1
-    share.demand_of(1, 1)
-    assert said(file) == "1"
-    clock.now += 1
-    share.demand_of(1, 1)
-    assert said(file) is None
-    share.demand_of(1, 2)  # in vain again: now for twice as long
-    clock.now += CONTENT_S
-    share.demand_of(1, 1)
-    assert said(file) == "1"
-    share.demand_of(2, 2)  # slots that it still has are of use after all
-    assert said(file) is None
+    assert list(engine.wait(0.0)) == [(slot, left)]
+    assert (engine.slots, cluster.called) == ((), ["leave", "stop", "leave"])
+    engine.close()

@@ -1,3 +1,5 @@
+"""An agent without Ray and without workers, and what it keeps on its node."""
+
 from __future__ import annotations
 
 import errno
@@ -6,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,33 +20,43 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.engines import ray_agent, ray_cluster
+from lstm_sweep.search.engines import ray_agent
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.engines.ray_agent import (
     Agent,
     Bytes,
-    Hello,
-    Offering,
-    Report,
+    KeptCheckpoint,
     Scratch,
+    SharedCorpus,
     digest,
-    put,
+    read,
     write,
 )
-from lstm_sweep.search.engines.ray_cluster import AGAIN_S, ALL, Offer, left_out
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.values.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
 
 COMPLETE = Ended(Outcome.COMPLETE)
+CORPUS = SharedCorpus("abc", ["a reference"])
+
+
+def of(content: bytes) -> Bytes:
+    return np.frombuffer(content, np.uint8)
 
 
 class Local:
     """Stands in for `local`: trials end when they are stopped."""
 
+    started: list[Job]
+    fails: OSError | None
+
     def __init__(self, slots: tuple[Slot, ...]) -> None:
-        self.started: list[Job] = []
-        self.fails: OSError | None = None
         self._events: list[tuple[Slot, Event]] = []
+
+    def __enter__(self) -> Local:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing runs."""
 
     def start(self, job: Job) -> None:
         if self.fails:
@@ -57,17 +70,12 @@ class Local:
         events, self._events = self._events, []
         return events
 
-    def close(self) -> None:
-        self.closed = True
-
 
 @dataclass
 class Place:
-    """An agent with a slot, and what it has said."""
+    """An agent with a slot."""
 
     agent: Agent
-    local: Local
-    stream: Iterator[Hello | Report | Offering]
     slot: Slot
     folder: Path
 
@@ -76,36 +84,22 @@ class Place:
         training = CorpusTraining(Path("/of/the/driver"), Scoring(10, 0))
         return Job(trial=trial, slot=self.slot, training=training, folder=Path("/of/the/driver/0"))
 
-    def next(self) -> Report:
-        said = next(self.stream)
-        assert isinstance(said, Report)
-        return said
-
-    def offers(self, number: int, offer: Offer) -> None:
-        """Expect that it says so next."""
-        assert next(self.stream) == Offering(number, offer)
-
-
-@pytest.fixture(autouse=True)
-def without_parent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process of the tests does not end with the one that has started it."""
-    monkeypatch.setattr(ray_agent, "_end_with_parent", lambda parent: None)
+    def train(
+        self, number: int, files: dict[str, Bytes] | None = None, corpus: SharedCorpus | None = None
+    ) -> Iterator[Event | KeptCheckpoint]:
+        return self.agent.train(number, self.job(number), files or {}, corpus, 0.0)
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setattr(ray_agent, "_end_with_parent", lambda parent: None)
     monkeypatch.setattr(ray_agent, "LocalEngine", Local)
-    monkeypatch.setattr(ray_agent, "IDLE_S", 0.01)
+    monkeypatch.setattr(Local, "started", [], raising=False)
+    monkeypatch.setattr(Local, "fails", None, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     agent = Agent("node", 1, on_gpus=False, root=tmp_path / "scratch")
-    stream = agent.run()
-    hello = next(stream)
-    assert isinstance(hello, Hello)
-    local: Any = agent._engine
-    yield Place(agent, local, stream, hello.slots[0], tmp_path)
-    agent._closing = True
-    assert list(stream) == []
+    return Place(agent, next(agent.run()).slots[0], tmp_path)
 
 
 def test_an_agent_says_what_it_has_and_sees_no_gpu_that_it_was_not_given(place: Place) -> None:
@@ -115,117 +109,77 @@ def test_an_agent_says_what_it_has_and_sees_no_gpu_that_it_was_not_given(place: 
 
 
 def test_a_trial_runs_in_a_folder_of_the_agent_with_the_files_of_the_driver(place: Place) -> None:
-    checkpoint = np.frombuffer(b"state", np.uint8)
-    place.agent.start(1, place.job(), {"checkpoint.npz": checkpoint}, None)
-    place.agent.stop(2, place.slot, COMPLETE)
-    assert place.next() == Report(1, place.slot, COMPLETE)
-    [job] = place.local.started
+    place.agent.stop(1, COMPLETE)  # before it has come
+    place.agent.stop(1, Paused("the first call counts"))
+    assert [*place.train(1, {"checkpoint.npz": of(b"state")})] == [COMPLETE]
+    [job] = Local.started
     assert job.checkpoint.read_bytes() == b"state" and place.folder in job.folder.parents
     job.weights.write_bytes(b"weights")
     found = {name: bytes(data) for name, data in place.agent.collect(place.slot).items()}
     assert found == {"checkpoint.npz": b"state", "model.keras": b"weights"}
-    place.agent.start(3, place.job(1), {}, None)
-    place.agent.stop(4, place.slot, COMPLETE)
-    assert place.next().number == 2
+    place.agent.stop(2, COMPLETE)
+    assert [*place.train(2)] == [COMPLETE]
     assert not job.folder.exists() and place.agent.collect(place.slot) == {}
 
 
-def test_the_checkpoint_of_a_trial_is_given_once_for_each_version(place: Place) -> None:
-    begun, other = place.job(), place.job(1)
-    assert place.agent.checkpoint(place.slot, begun.trial, 0) is None
-    place.agent.start(1, begun, {"checkpoint.npz": np.frombuffer(b"state", np.uint8)}, None)
-    place.agent.stop(2, place.slot, COMPLETE)
-    place.next()
-    found = place.agent.checkpoint(place.slot, begun.trial, 0)
-    assert found and bytes(found.data) == b"state"
-    assert place.agent.checkpoint(place.slot, begun.trial, found.version) is None
-    assert place.agent.checkpoint(place.slot, other.trial, 0) is None
-    [job] = place.local.started
-    job.checkpoint.unlink()
-    assert place.agent.checkpoint(place.slot, begun.trial, 0) is None
-
-
-def test_calls_are_carried_out_in_the_order_of_their_numbers(place: Place) -> None:
-    place.agent.stop(4, place.slot, COMPLETE)
-    place.agent.start(3, place.job(1), {}, None)
-    place.agent.stop(2, place.slot, Paused("waits"))
-    place.agent.start(1, place.job(0), {}, None)
-    assert [place.next().event for _ in range(2)] == [Paused("waits"), COMPLETE]
-    assert [job.trial.number for job in place.local.started] == [0, 1]
+def test_the_checkpoint_of_a_trial_comes_once_for_each_version(place: Place) -> None:
+    stream = place.train(1)
+    threading.Timer(0.1, lambda: Local.started[0].checkpoint.write_bytes(b"first")).start()
+    kept = next(stream)
+    assert isinstance(kept, KeptCheckpoint) and bytes(kept.data) == b"first"
+    place.agent.stop(1, COMPLETE)
+    assert next(stream) == COMPLETE
 
 
 def test_a_trial_begins_once_its_corpus_has_come(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_agent, "COMPUTING_EVERY_S", 0.0)
-    place.agent.start(1, place.job(), {}, "abc")
-    assert place.next().event == Computing(), "or it would seem to hang"
-    assert place.local.started == []
-    place.agent._corpora["abc"] = place.folder / "corpus"
-    place.agent._begin_waiting()
-    place.agent.stop(2, place.slot, COMPLETE)
-    assert place.next().event == COMPLETE
-    [job] = place.local.started
-    assert job.training == replace(place.job().training, corpus=place.folder / "corpus")  # type: ignore[type-var]
+    came, full = threading.Event(), [True, False]
 
-
-def test_no_trial_begins_on_a_node_until_the_corpus_has_come_that_found_no_room(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    full, tried = threading.Event(), threading.Event()
-    full.set()
-
-    def write(chunks: Any, folder: Path) -> None:
-        if full.is_set():
-            tried.set()
+    def get(reference: object) -> dict[str, Bytes]:
+        if full.pop(0):
             raise OSError("No space left on device")
-        folder.mkdir()
+        assert came.wait(60)
+        return {"corpus.json": of(b"{}")}
 
-    monkeypatch.setattr(ray_agent, "_fetch", write)
-    monkeypatch.setattr(ray_agent, "delay_s", lambda times: 0.01)
-    fetching = threading.Thread(target=place.agent.fetch, args=("abc", {}))
-    fetching.start()
-    assert tried.wait(60)
-    place.agent.start(1, place.job(), {}, "abc")
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=get))
+    monkeypatch.setattr(ray_agent, "COMPUTING_EVERY_S", 0.01)
     reason = "its corpus did not come: OSError: No space left on device"
-    place.offers(1, left_out(reason))
-    assert place.next() == Report(2, place.slot, Ended(Outcome.LOST, reason, unfinished=True))
-    full.clear()
-    place.offers(3, ALL)
-    fetching.join()
-    place.agent.start(2, place.job(), {}, "abc")
-    place.agent._take_calls()
-    place.agent._begin_waiting()
-    assert len(place.local.started) == 1
+    assert [*place.train(1, corpus=CORPUS)][-1] == Ended(Outcome.LOST, reason, unfinished=True)
+    stream = place.train(2, corpus=CORPUS)
+    assert next(stream) == Computing(), "or it would seem to hang"
+    came.set()
+
+    def stop() -> None:
+        while not Local.started:
+            time.sleep(0.01)
+        place.agent.stop(2, COMPLETE)
+
+    threading.Thread(target=stop, daemon=True).start()
+    assert [*stream][-1] == COMPLETE
+    [job] = Local.started
+    wanted = place.folder / "scratch" / "corpora" / "abc"
+    assert job.training == replace(place.job().training, corpus=wanted)  # type: ignore[type-var]
 
 
-def test_a_node_on_which_no_worker_can_be_started_is_left_out_for_a_while(
+def test_a_trial_for_which_no_worker_can_be_started_has_not_begun(place: Place) -> None:
+    Local.fails = OSError("Cannot allocate memory")
+    reason = "no worker could be started: OSError: Cannot allocate memory"
+    assert [*place.train(1)] == [Ended(Outcome.LOST, reason, unfinished=True)]
+
+
+def test_an_agent_ends_its_trials_when_it_is_told_and_leaves_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(ray_cluster, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    place.local.fails = OSError("Cannot allocate memory")
-    place.agent.start(1, place.job(), {}, None)
-    reason = "no worker could be started: OSError: Cannot allocate memory"
-    place.offers(1, left_out(reason))
-    assert place.next().event == Ended(Outcome.LOST, reason, unfinished=True)
-    now[0] += AGAIN_S
-    place.offers(3, left_out(reason, 1, told=True))
-    now[0] += AGAIN_S
-    place.offers(4, ALL)
-
-
-def test_an_agent_ends_its_trials_when_it_is_told_and_leaves_nothing(place: Place) -> None:
-    place.agent.start(1, place.job(), {}, None)
-    place.agent.stop(2, place.slot, Paused("waits"))
-    place.next()
-    ending = threading.Thread(target=place.agent.end)
-    ending.start()
-    assert list(place.stream) == []
-    ending.join()
-    assert place.local.closed
-    place.agent.clear()
-    assert [*(place.folder / "scratch" / "agents").iterdir()] == []
+    exits: list[int] = []
+    monkeypatch.setattr(os, "_exit", exits.append)
+    trial = threading.Thread(target=list, args=(place.train(1),))
+    trial.start()
+    place.agent.end()
+    trial.join(60)
+    assert not trial.is_alive()
+    place.agent.leave()
+    assert [*(place.folder / "scratch" / "agents").iterdir()] == [] and exits == [0]
 
 
 def kept(root: Path) -> set[str]:
@@ -243,8 +197,15 @@ def refuse(folder: Path) -> None:
 
 def test_a_corpus_is_written_once_and_deleted_with_its_last_agent(tmp_path: Path) -> None:
     first, second = Scratch(tmp_path), Scratch(tmp_path)
+
+    def full(folder: Path) -> None:
+        folder.mkdir()
+        raise OSError("No space left")
+
+    with pytest.raises(OSError, match="No space left"):
+        first.corpus("abc", full)
     folder = first.corpus("abc", write_corpus)
-    assert (folder / "corpus.json").exists()
+    assert [file.name for file in folder.iterdir()] == ["corpus.json"]
     assert first.corpus("abc", refuse) == second.corpus("abc", refuse) == folder
     first.close()
     assert folder.exists() and not first.folder.exists()
@@ -252,20 +213,8 @@ def test_a_corpus_is_written_once_and_deleted_with_its_last_agent(tmp_path: Path
     assert kept(tmp_path) == set()
 
 
-def test_a_corpus_that_could_not_be_written_is_tried_again(tmp_path: Path) -> None:
-    def full(folder: Path) -> None:
-        folder.mkdir()
-        raise OSError("No space left")
-
-    scratch = Scratch(tmp_path)
-    with pytest.raises(OSError, match="No space left"):
-        scratch.corpus("abc", full)
-    assert (scratch.corpus("abc", write_corpus) / "corpus.json").exists()
-    assert [path.name for path in (tmp_path / "corpora" / "abc").iterdir()] == ["complete"]
-
-
 KILLED = """
-import os, sys
+import sys
 from pathlib import Path
 from lstm_sweep.search.engines.ray_agent import Scratch
 scratch = Scratch(Path(sys.argv[1]))
@@ -285,65 +234,32 @@ def test_the_next_agent_deletes_what_a_killed_one_has_left(tmp_path: Path) -> No
     folder = Path(killed.stdout.readline().strip())
     beside = Scratch(tmp_path)
     assert beside.take_cores(1, [0, 1]) == [1]
-    assert folder.exists() and kept(tmp_path) == {folder.name, beside.folder.name, "abc"}
+    beside.corpus("other", Path.mkdir)
+    assert kept(tmp_path) == {folder.name, beside.folder.name, "abc", "other"}
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
     after = Scratch(tmp_path)
-    assert kept(tmp_path) == {beside.folder.name, after.folder.name}
+    after.corpus("third", Path.mkdir)
+    assert kept(tmp_path) == {beside.folder.name, after.folder.name, "other", "third"}
     assert after.take_cores(2, [0, 1]) == [0, 1], "core 1 is taken, and shared"
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Files of several sizes, in chunks of 4 bytes."""
-    monkeypatch.setattr(ray_agent, "CHUNK", 4)
-    made = tmp_path / "made"
-    made.mkdir()
-    for name, text in {"empty": b"", "short": b"abc", "even": b"abcdefgh", "odd": b"abcde"}.items():
-        (made / name).write_bytes(text)
-    (made / "below").mkdir()
-    return made
+def test_files_travel_with_their_names_alone_and_appear_once_they_are_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = {"empty": of(b""), "odd": of(b"abcde"), "../out": of(b"abc")}
+    write(tmp_path / "there", sent)
+    found = {name: bytes(data) for name, data in read(tmp_path / "there").items()}
+    assert found == {"empty": b"", "odd": b"abcde", "out": b"abc"}
+    assert digest(read(tmp_path / "there")) == digest({k: of(v) for k, v in found.items()})
+    others = (found | {"odd": b"abcdf"}, {"other": b"abcde"}, {"odd": b"abcde"})
+    assert len({digest({k: of(v) for k, v in files.items()}) for files in others}) == 3
 
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
-
-
-def test_large_files_travel_in_chunks(folder: Path, tmp_path: Path) -> None:
-    stored: list[Bytes] = []
-
-    def store(chunk: Bytes) -> int:
-        stored.append(chunk)
-        return len(stored) - 1
-
-    references = put(folder, store)
-    assert {name: len(parts) for name, parts in references.items()} == {
-        "empty": 0, "short": 1, "even": 2, "odd": 2,
-    }  # fmt: skip
-    write(tmp_path / "there", {n: map(stored.__getitem__, refs) for n, refs in references.items()})
-    assert contents(tmp_path / "there") == contents(folder)
-
-
-def test_a_digest_is_of_names_and_contents(folder: Path) -> None:
-    before = digest(folder)
-    assert len(before) == 32 and before == digest(folder)
-    (folder / "odd").write_bytes(b"abcdf")
-    changed = digest(folder)
-    (folder / "odd").rename(folder / "other")
-    assert len({before, changed, digest(folder)}) == 3
-
-
-def test_a_name_leads_to_no_other_folder(tmp_path: Path) -> None:
-    write(tmp_path / "there", {"../out": [np.frombuffer(b"abc", np.uint8)]})
-    assert contents(tmp_path / "there") == {"out": b"abc"} and not (tmp_path / "out").exists()
-
-
-def test_a_file_that_does_not_come_to_its_end_does_not_appear(tmp_path: Path) -> None:
-    def parts() -> Iterator[Bytes]:
-        yield np.frombuffer(b"abc", np.uint8)
+    def fail(file: Path, data: Any) -> None:
+        file.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    (tmp_path / "file").write_bytes(b"earlier")
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OSError, match="No space left"):
-        write(tmp_path, {"file": parts()})
-    assert contents(tmp_path) == {"file": b"earlier"}
+        write(tmp_path / "there", {"odd": of(b"later")})
+    assert bytes(read(tmp_path / "there")["odd"]) == b"abcde"

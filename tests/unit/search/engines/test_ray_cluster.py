@@ -9,14 +9,11 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import ray_cluster
 from lstm_sweep.search.engines.ray_cluster import (
-    AGAIN_AT_MOST_S,
-    ALL,
     Faults,
     Node,
+    Offer,
     Wanted,
     connect,
-    delay_s,
-    left_out,
     names_of,
     slots_of,
     wanted,
@@ -43,6 +40,12 @@ def test_gpus_are_shared() -> None:
     assert wanted([A, CARDS], None, 2, gpus=True) == [Wanted(CARDS, 3, 2, 4)]
     assert wanted([CARDS], 1, 2, gpus=True) == [Wanted(CARDS, 1, 1, 1)]
     assert wanted([CARDS], 3, 2, gpus=True) == [Wanted(CARDS, 3, 2, 3)]
+
+
+def test_agents_that_can_be_ended_alone_have_one_cpu_or_one_gpu() -> None:
+    assert wanted([A], 2, 1, gpus=False, singly=True) == [Wanted(A, 1, 0, 1)] * 2
+    parts = [Wanted(CARDS, 2, 1, 2), Wanted(CARDS, 1, 1, 1)]
+    assert wanted([CARDS], 3, 2, gpus=True, singly=True) == parts
 
 
 def node(id: str, name: str, host: str = "host", address: str = "10.0.0.1") -> dict[str, Any]:
@@ -114,32 +117,28 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_delays_double_and_have_a_limit_however_often_something_fails() -> None:
-    assert [delay_s(times) for times in (1, 2, 3, 6, 7)] == [2.0, 4.0, 8.0, 60.0, 60.0]
-    assert delay_s(10_000) == AGAIN_AT_MOST_S
+def left_out(reason: str, slots: int = 0, *, told: bool = False) -> Offer:
+    return Offer(slots, f"its node is left out for a while: {reason}", told)
 
 
 def test_a_node_is_left_out_for_a_while_and_then_has_one_slot_for_as_long(clock: Clock) -> None:
     faults = Faults()
-    assert faults.offer == ALL
-    faults.note("no room")
+    assert faults.offer == Offer()
+    for _ in range(64):  # trials that fail at once count as one
+        faults.note("no room")
     assert faults.offer == left_out("no room")
     clock.now += 2.0
     assert faults.offer == left_out("no room", 1, told=True)
     clock.now += 2.0
-    assert faults.offer == ALL
+    assert faults.offer == Offer()
 
 
-def test_trials_that_fail_at_once_count_as_one_and_those_that_fail_later_do_not(
-    clock: Clock,
-) -> None:
+def test_delays_double_and_have_a_limit_however_often_something_fails(clock: Clock) -> None:
     faults = Faults()
-    for _ in range(64):
-        faults.note("no room")
-    clock.now += 2.0
-    assert faults.offer.slots == 1
-    faults.note("still none")
-    clock.now += 2.0
-    assert faults.offer == left_out("still none", told=True)
-    clock.now += 2.0
-    assert faults.offer.slots == 1
+    for delay in (2.0, 4.0, 8.0, 16.0, 32.0, *[60.0] * 2000):
+        faults.note("still none")
+        clock.now += delay - 0.1
+        assert faults.offer.slots == 0
+        clock.now += 0.1
+        assert faults.offer.slots == 1
+    assert faults.offer == left_out("still none", 1, told=True)

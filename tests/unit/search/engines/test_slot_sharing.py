@@ -11,10 +11,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from lstm_sweep.search.engines.slot_sharing import (
+    CONTENT_S,
     SURPLUS,
+    Share,
     SlotSharing,
     read_quota,
     shared_folder,
@@ -24,24 +24,9 @@ from lstm_sweep.search.engines.slot_sharing import (
 NAMES = ("core-0-0", "core-1-0")
 
 
-class Time:
-    """A clock that tests set; each reading is a second later."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        self.now += 1.0
-        return self.now
-
-
-@pytest.fixture
-def time() -> Time:
-    return Time()
-
-
-def driver(folder: Path, time: Time, quota: Path | None = None) -> SlotSharing:
+def driver(folder: Path, quota: Path | None = None) -> SlotSharing:
     """A driver that could use both slots."""
-    made = SlotSharing(NAMES, folder, quota, time)
+    made = SlotSharing(NAMES, folder, quota)
     made.demand(2)
     return made
 
@@ -55,9 +40,9 @@ def take_all(sharing: SlotSharing) -> list[str]:
 
 
 def test_a_second_driver_gets_what_the_first_has_left_and_waits_for_the_rest(
-    tmp_path: Path, time: Time
+    tmp_path: Path,
 ) -> None:
-    first, second = driver(tmp_path, time), driver(tmp_path, time)
+    first, second = driver(tmp_path), driver(tmp_path)
     assert first.take(NAMES[0]) == (NAMES[0], "")
     assert take_all(second) == [NAMES[1]]
     assert second.take(NAMES[0]) == ("", "other sweeps use all 2 slots of this machine")
@@ -68,7 +53,7 @@ def test_a_second_driver_gets_what_the_first_has_left_and_waits_for_the_rest(
     assert take_all(first) == list(NAMES)
 
 
-def test_locks_of_a_process_that_was_killed_hold_nobody_up(tmp_path: Path, time: Time) -> None:
+def test_locks_of_a_process_that_was_killed_hold_nobody_up(tmp_path: Path) -> None:
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -83,21 +68,19 @@ def test_locks_of_a_process_that_was_killed_hold_nobody_up(tmp_path: Path, time:
     )
     assert other.stdout
     assert other.stdout.readline() == "taken\n"
-    mine = driver(tmp_path, time)
+    mine = driver(tmp_path)
     assert mine.take(NAMES[0])[0] == ""
     os.kill(other.pid, signal.SIGKILL)
     other.communicate()
     assert take_all(mine) == list(NAMES)
 
 
-def test_other_users_may_open_the_files_of_one_whose_umask_forbids_it(
-    tmp_path: Path, time: Time
-) -> None:
+def test_other_users_may_open_the_files_of_one_whose_umask_forbids_it(tmp_path: Path) -> None:
     kept = os.umask(0o077)
     try:
         folder = shared_folder({"LSTM_SWEEP_SLOTS": str(tmp_path / "slots")})
         assert folder
-        assert take_all(driver(folder, time)) == list(NAMES)
+        assert take_all(driver(folder)) == list(NAMES)
     finally:
         os.umask(kept)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o1777
@@ -105,9 +88,9 @@ def test_other_users_may_open_the_files_of_one_whose_umask_forbids_it(
     assert modes == [0o644] * 2
 
 
-def test_an_quota_is_obeyed_and_a_broken_one_allows_all(tmp_path: Path, time: Time) -> None:
+def test_an_quota_is_obeyed_and_a_broken_one_allows_all(tmp_path: Path) -> None:
     file = tmp_path / "s.slots"
-    mine = driver(tmp_path, time, quota=file)
+    mine = driver(tmp_path, quota=file)
     assert file.with_suffix(".demand").read_text() == "2"
     assert len(take_all(mine)) == 2
     write_quota(file, 0, "waits: a higher priority", 0.0)
@@ -137,8 +120,35 @@ def test_drivers_that_start_at_the_same_time_share_a_folder_that_was_missing(
             assert [*pool.map(found, [str(folder)] * drivers)] == [folder] * drivers
 
 
-def test_a_link_in_place_of_a_slot_is_not_followed(tmp_path: Path, time: Time) -> None:
+def test_a_link_in_place_of_a_slot_is_not_followed(tmp_path: Path) -> None:
     target = tmp_path / "target"
     (tmp_path / f"{NAMES[0]}.slot").symlink_to(target)
-    assert driver(tmp_path, time).take(NAMES[0]) == (NAMES[0], "")
+    assert driver(tmp_path).take(NAMES[0]) == (NAMES[0], "")
     assert not target.exists()
+
+
+def said(file: Path) -> str | None:
+    demand = file.with_suffix(".demand")
+    return demand.read_text() if demand.exists() else None
+
+
+def test_a_sweep_that_had_a_slot_too_many_asks_for_no_more_for_a_while(tmp_path: Path) -> None:
+    file, now = tmp_path / "r.slots", [0.0]
+    share = Share(file, lambda: now[0])
+    share.demand_of(2, 2)  # all are used: perhaps more could be
+    assert said(file) is None
+    share.demand_of(1, 2)
+    assert said(file) == "1"
+    share.demand_of(1, 1)
+    now[0] += CONTENT_S - 1
+    share.demand_of(1, 1)
+    assert said(file) == "1"
+    now[0] += 1
+    share.demand_of(1, 1)
+    assert said(file) is None
+    share.demand_of(1, 2)  # in vain again: now for twice as long
+    now[0] += CONTENT_S
+    share.demand_of(1, 1)
+    assert said(file) == "1"
+    share.demand_of(2, 2)  # slots that it still has are of use after all
+    assert said(file) is None
