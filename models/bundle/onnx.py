@@ -31,7 +31,7 @@ GATES = (0, 3, 1, 2)
 
 Floats = NDArray[np.float32]
 #: name, kind and shape of an input or output
-Value = tuple[str, str, Sequence[str | int]]
+Value = tuple[str, str, Sequence[object]]
 
 
 def write(arrays: Sequence[Floats], config: TrialConfig, alphabet: int, folder: Path) -> list[str]:
@@ -86,7 +86,7 @@ class _Graph:
             else:  # [directions, batch, size] -> [batch, features]
                 features = self._reordered(f"h{number}_next", [1, 0, 2], [0, -1])
         self._dense(features)
-        given = [("symbols", "INT32", ["batch", self._config.sequence_length])]
+        given: list[Value] = [("symbols", "INT32", ["batch", self._config.sequence_length])]
         return self._made("next_symbol", given, [("logits", "FLOAT", ["batch", self._alphabet])])
 
     def by_step(self) -> Any:
@@ -106,9 +106,10 @@ class _Graph:
             ends = [f"{name}{number}_next" for number in numbers]
             self._add("Concat", ends, [f"{name}_next"], axis=0)
         shape = [self._config.layers, "batch", self._config.layer_size]
-        given = [("symbols", "INT32", ["batch", "time"]), *((n, "FLOAT", shape) for n in "hc")]
-        logits = ("logits", "FLOAT", ["batch", "time", self._alphabet])
-        made = [logits, *((f"{name}_next", "FLOAT", shape) for name in "hc")]
+        given: list[Value] = [("symbols", "INT32", ["batch", "time"])]
+        given += [(name, "FLOAT", shape) for name in "hc"]
+        made: list[Value] = [("logits", "FLOAT", ["batch", "time", self._alphabet])]
+        made += [(f"{name}_next", "FLOAT", shape) for name in "hc"]
         return self._made("next_symbol_step", given, made)
 
     def _constant(self, name: str, array: NDArray[Any]) -> str:

@@ -33,7 +33,7 @@ def another_node(ray_cluster: RayCluster) -> Iterator[str]:
 
 def slot_of(engine: RayEngine, node: str) -> Slot:
     """A slot on a node, which may have joined just now."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + WITHIN_S
     while not (found := [slot for slot in engine.slots if slot.node == node]):
         assert time.monotonic() < until, f"no slot on {node}"
         engine.wait(0.5)
@@ -60,7 +60,7 @@ def is_lost(slot: Slot, event: Event) -> bool:
 
 def left_of(pids: Iterable[int]) -> set[int]:
     """Processes that are still there after they had time to end; dead ones may be unreaped."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + WITHIN_S
     while True:
         left = {pid for pid in pids if runs(pid)}
         if not left or time.monotonic() > until:
