@@ -6,7 +6,9 @@
     sweep.trials()
     model = sweep.best.export("best-model")
 
-Nothing heavy is imported before it is used.
+Nothing heavy is imported before it is used. What cannot be, and a store that does not answer, is an
+`InputError`, whose message says what was found and what was expected; a store that fails later is a
+`StoreError`.
 """
 
 from __future__ import annotations
@@ -17,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lstm_sweep._launch import Service, SweepFields, connect, launch, prune, sweep, sweeps
     from lstm_sweep._model import Model, load
-    from lstm_sweep._sweep import Sweep
-    from lstm_sweep._trial import Rerun, Trial
+    from lstm_sweep._sweep import Rerun, Sweep, Trial
     from lstm_sweep.models.errors import InputError
     from lstm_sweep.search.actions.sweeps import SweepStatusReport
     from lstm_sweep.search.actions.trials import TrialComparison
@@ -30,26 +31,22 @@ __all__ = [
     "sweeps",
 ]  # fmt: skip
 
-_MODULES = {
-    "_launch": ("Service", "SweepFields", "connect", "launch", "prune", "sweep", "sweeps"),
-    "_model": ("Model", "load"),
-    "_sweep": ("Sweep",),
-    "_trial": ("Rerun", "Trial"),
-    "models.errors": ("InputError",),
-    "search.actions.sweeps": ("SweepStatusReport",),
-    "search.actions.trials": ("TrialComparison",),
-    "search.store.faults": ("StoreError",),
-}
+#: where public names are; all others are in `_launch`
+_PLACES = {
+    "Model": "_model", "load": "_model", "Rerun": "_sweep", "Sweep": "_sweep", "Trial": "_sweep",
+    "InputError": "models.errors", "SweepStatusReport": "search.actions.sweeps",
+    "TrialComparison": "search.actions.trials", "StoreError": "search.store.faults",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("lstm-sweep")
-    for module, names in _MODULES.items():
-        if name in names:
-            globals()[name] = getattr(importlib.import_module(f"lstm_sweep.{module}"), name)
-            return globals()[name]
-    raise AttributeError(f"module 'lstm_sweep' has no attribute '{name}'")
+    if name not in __all__:
+        raise AttributeError(f"module 'lstm_sweep' has no attribute '{name}'")
+    module = importlib.import_module(f"lstm_sweep.{_PLACES.get(name, '_launch')}")
+    globals()[name] = found = getattr(module, name)
+    return found
 
 
 def __dir__() -> list[str]:

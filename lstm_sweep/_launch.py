@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from lstm_sweep import _tables
-from lstm_sweep._progress import drive, observer_of
-from lstm_sweep._sweep import Sweep, how_to_go_on, warn_of_left_out
-from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep._sweep import (
+    PathLike,
+    Sweep,
+    drive,
+    how_to_go_on,
+    observer_of,
+    warn_of_left_out,
+)
+from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import path_text
 from lstm_sweep.search.values.spec import OPTIONS, SweepSpec, ray_address
 
@@ -33,9 +39,6 @@ def settings_of(store: StoreLike) -> Settings:
 
     In a folder, its `mlflow.yaml` is obeyed; without one, runs are in `mlflow.db` and their files
     in `mlartifacts` there. Relative paths start at the working folder.
-
-    Raises:
-        InputError: this is no folder and no address.
     """
     from lstm_sweep.search.store import settings
 
@@ -58,8 +61,6 @@ def settings_of(store: StoreLike) -> Settings:
     return settings.load(folder, {}, given="sqlite:///mlflow.db")
 
 
-#: a file or folder
-PathLike = str | os.PathLike[str]
 #: values of a field of a config: one, a list of them, `"low..high"`, or a mapping with `low`,
 #: `high`, `step` and `scale`
 Values = int | float | str | Sequence[int | float | str] | Mapping[str, int | float | str]
@@ -135,11 +136,6 @@ def launch(
         address: of the cluster of which this machine is a node, with `on="ray"`: `"auto"` or
             `"HEAD:6379"` (by default what the variable RAY_ADDRESS says)
         fields: what to search; see `SweepFields`
-
-    Raises:
-        InputError: a field is unknown or has a value that cannot be, or data or store cannot be
-            used; the message says what was expected
-        StoreError: the store has failed while the sweep ran
     """
     return _here(store)._run(fields, progress, address)
 
@@ -150,10 +146,6 @@ def sweep(name: str, *, store: StoreLike = None) -> Sweep:
     Args:
         name: as `sweeps` lists it
         store: as for `launch`
-
-    Raises:
-        InputError: there is none, or the store does not answer
-        StoreError: the store fails once it has answered
     """
     return _here(store).sweep(name)
 
@@ -165,10 +157,6 @@ def sweeps(*, store: StoreLike = None) -> pd.DataFrame:
 
     Args:
         store: as for `launch`
-
-    Raises:
-        InputError: the store does not answer
-        StoreError: the store fails once it has answered
     """
     return _here(store).sweeps()
 
@@ -190,10 +178,6 @@ def prune(
         keep_best: keep the run of each sweep, its baselines and its best trial, with their files
         dry_run: only say what would be deleted
         store: as for `launch`
-
-    Raises:
-        InputError: a value cannot be, or the store does not answer
-        StoreError: the store fails once it has answered
     """
     return _here(store).prune(older_than_days=older_than_days, keep_best=keep_best, dry_run=dry_run)
 
@@ -206,17 +190,9 @@ def _here(store: StoreLike) -> Service:
 
 
 def spec_of(fields: Mapping[str, Any]) -> SweepSpec:
-    """The spec that the arguments of `launch` describe.
-
-    Raises:
-        InputError: a name is unknown, or a value cannot be.
-    """
+    """The spec that the arguments of `launch` describe."""
     from lstm_sweep.spaces.space import from_mapping
 
-    known = list(SweepFields.__annotations__)
-    for name in fields:
-        if name not in known:
-            raise InputError(f"launch: {shown(name)} is no field: {one_of(name, known)}")
     given = {
         name: os.fspath(value) if isinstance(value, os.PathLike) else value
         for name, value in fields.items()
@@ -243,9 +219,6 @@ def connect(url: str, *, token: str | None = None) -> Service:
     Args:
         url: its address, such as `http://host:8000`
         token: for a service that wants one; by default what the variable LSTM_SWEEP_TOKEN says
-
-    Raises:
-        InputError: this is no address, or no token
     """
     from lstm_sweep.search.actions.connection import TOKEN, Connection, check_address
     from lstm_sweep.search.actions.remote import Remote

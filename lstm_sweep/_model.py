@@ -68,7 +68,6 @@ class Model:
         *,
         length: int = 400,
         temperature: float = 1.0,
-        count: None = None,
         seed: int = 0,
     ) -> str | list[int]: ...
 
@@ -101,10 +100,6 @@ class Model:
             temperature: 0 takes the likeliest symbol, 1 draws as the network predicts; up to 100
             count: so many sequences, 1 to 1,000, as a list; by default one, by itself
             seed: of the draws; the same seed gives the same sequences
-
-        Raises:
-            InputError: an argument is outside its limits, no symbol of the prompt is known, or the
-                network is one of a template
         """
         from lstm_sweep.search.actions.inference import GenerationRequest, generate
 
@@ -142,10 +137,6 @@ class Model:
             candidates: or, if this is given, if it is not among so many likeliest
             top: rows at most, 0 to 1,000,000
             ends: whether ends are judged; not if sessions may go on
-
-        Raises:
-            InputError: an argument is outside its limits, the model knows none of the symbols, or
-                its network is one of a template
         """
         from lstm_sweep.search.actions.inference import Rule, detect
 
@@ -160,9 +151,6 @@ def load(folder: str | os.PathLike[str]) -> Model:
 
     Args:
         folder: the folder
-
-    Raises:
-        InputError: there is no model, or it is damaged
     """
     from lstm_sweep.models.bundle import bundle
 

@@ -1,17 +1,23 @@
-"""`Sweep`: a sweep in a store, while it runs and when it has ended."""
+"""A sweep in a store, its trials, and what takes long: shown, and ended in order by Ctrl-C."""
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import os
+import sys
+import threading
 import warnings
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lstm_sweep import _tables
-from lstm_sweep._progress import drive, observer_of
-from lstm_sweep._trial import Trial
+from lstm_sweep._model import Model, load
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.field_checks import path_text
+from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.values.spec import ray_address
 
 if TYPE_CHECKING:
@@ -19,6 +25,12 @@ if TYPE_CHECKING:
 
     from lstm_sweep.search.actions.remote import Actions
     from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport
+    from lstm_sweep.search.actions.trials import TrialComparison
+    from lstm_sweep.search.driver.observer import Observer
+    from lstm_sweep.search.store.reader import TrialRecord
+
+#: a file or folder
+PathLike = str | os.PathLike[str]
 
 
 class Sweep:
@@ -56,9 +68,6 @@ class Sweep:
 
         Args:
             number: its number, or its ID, as in the index of `trials`
-
-        Raises:
-            InputError: the sweep has no such trial
         """
         reference = number if isinstance(number, str) else f"{self.name}/{number}"
         record = self._actions.show(reference).record
@@ -66,16 +75,13 @@ class Sweep:
             raise InputError(
                 f"trial {record.trial.id} is none of sweep '{self.name}', expected one that is"
             )
-        return Trial(record, self._actions)
+        return Trial._of(record, self._actions)
 
     @property
     def best(self) -> Trial:
         """The trial with the lowest validation loss of those that have ended.
 
         While the sweep runs, `status().best` may be another one, which has not.
-
-        Raises:
-            InputError: no trial has a result
         """
         best = self._actions.trials(self.name).best
         if best is None:
@@ -85,7 +91,7 @@ class Sweep:
                 f"sweep '{self.name}' has no trial with a result, expected one; it is "
                 f"{now.state}{why}"
             )
-        return Trial(best, self._actions)
+        return Trial._of(best, self._actions)
 
     @property
     def baselines(self) -> dict[str, float]:
@@ -96,7 +102,7 @@ class Sweep:
         """The state of the sweep, as its store has it."""
         return self._actions.status(self.name)
 
-    def report(self, to: str | os.PathLike[str] | None = None) -> str:
+    def report(self, to: PathLike | None = None) -> str:
         """The report of the sweep as it is now: an HTML page that loads nothing from elsewhere.
 
         It shows the best trial and how sure that is, the pictures behind it, what has failed, and
@@ -104,12 +110,8 @@ class Sweep:
 
         Args:
             to: a file to write the page to; a report that is there is replaced
-
-        Raises:
-            InputError: the file cannot be written, or something else is there
         """
-        given = path_text("to", to) if to is not None else None
-        return self._actions.report(self.name, given).html
+        return self._actions.report(self.name, _path("to", to)).html
 
     def resume(
         self,
@@ -121,7 +123,7 @@ class Sweep:
         on: str | None = None,
         max_failures: int | None = None,
         keep: int | None = None,
-        template: str | os.PathLike[str] | None = None,
+        template: PathLike | None = None,
         progress: bool | None = None,
         address: str | None = None,
     ) -> None:
@@ -141,25 +143,17 @@ class Sweep:
             template: your own file, if the sweep is over one that is not where it was
             progress: as for `launch`
             address: as for `launch`; `on="ray"` has to be given with it
-
-        Raises:
-            InputError: another process drives it, or its data or template are not what they were
         """
         given = {
             "trials": trials, "minutes": minutes, "workers": workers, "per_gpu": per_gpu, "on": on,
             "max_failures": max_failures, "keep": keep,
         }  # fmt: skip
         changes = {name: value for name, value in given.items() if value is not None}
-        own_file = path_text("template", template) if template is not None else None
-        cluster, observer = ray_address(address, on), observer_of(progress)
+        file, cluster = _path("template", template), ray_address(address, on)
+        observer = observer_of(progress)
         drive(
             lambda interrupts: self._actions.resume(
-                self.name,
-                changes,
-                template=own_file,
-                observer=observer,
-                interrupts=interrupts,
-                ray_address=cluster,
+                self.name, changes, None, file, observer, interrupts, cluster
             ),
             advice=how_to_go_on,
         )
@@ -177,11 +171,180 @@ class Sweep:
         """Delete the sweep for good: its runs, their files and logged models; the bytes of these.
 
         It has to have ended. Versions of registered models stay, with the files of their model.
-
-        Raises:
-            InputError: it runs, waits for a service, or one of its trials is trained again
         """
         return self._actions.delete(self.name).freed.bytes
+
+
+@dataclass(frozen=True, repr=False)
+class Trial:
+    """A trial as it stood in the store when it was asked for."""
+
+    #: `SWEEP/NUMBER`
+    id: str
+    #: number in its sweep, from 0
+    number: int
+    #: ID of its run in MLflow
+    run_id: str
+    #: MLflow's: `RUNNING`, `SCHEDULED` (it waits), `FINISHED`, `FAILED` or `KILLED`
+    status: str
+    #: how it has ended, such as `complete`, `pruned` or `diverged`; None if it goes on
+    outcome: str | None
+    #: why it has ended so, a sentence; empty if there is nothing to say
+    reason: str
+    #: part of the search: `ladder`, `search`, `confirm` or `rerun`
+    phase: str
+    #: what was trained: the fields of its config, or the hyperparameters of the template
+    config: dict[str, Any]
+    #: seed of weights, order and dropout
+    seed: int
+    #: lowest validation loss, nats; of a template what it has returned; None without one
+    val_loss: float | None
+    #: that loss in bits; None without one, and for a template
+    bits_per_symbol: float | None
+    #: epoch with the lowest validation loss, from 1; a fraction if epochs have rounds
+    best_epoch: float | None
+    #: epochs that were trained; a fraction if epochs have rounds
+    epochs: float
+    #: weights of the network; 0 if that is not known
+    parameters: int
+    _state: str
+    _actions: Actions
+
+    @classmethod
+    def _of(cls, record: TrialRecord, actions: Actions) -> Trial:
+        listed = record.to_dict() | {
+            "id": record.trial.id,
+            "number": record.trial.number,
+            "reason": record.reason,
+            "bits_per_symbol": record.trial.objective.bits_per_symbol(record.best_loss),
+            "_state": record.state,
+            "_actions": actions,
+        }
+        return cls(**{one.name: listed[one.name] for one in fields(cls)})
+
+    def __repr__(self) -> str:
+        loss = "no loss" if self.val_loss is None else f"val_loss {self.val_loss:.4f}"
+        return f"<Trial {self.id}: {self._state}, {loss}>"
+
+    def curve(self) -> pd.DataFrame:
+        """Its metrics: a row for each round, by epoch; NaN where a metric was not logged.
+
+        Where an epoch has one round, epochs are whole numbers from 1, else fractions.
+
+        Columns: `train_loss` and `val_loss` (nats), `val_accuracy`, `val_top5_accuracy`; for a
+        template what its `fit` reports.
+        """
+        return _curve(self.run_id, self._actions)
+
+    def compare(self, other: Trial | str) -> TrialComparison:
+        """Compare it with another trial: configs, curves, and which one is better.
+
+        Args:
+            other: a trial, or its ID or run ID
+        """
+        reference = other.run_id if isinstance(other, Trial) else other
+        return self._actions.compare(self.run_id, reference)
+
+    def export(
+        self,
+        to: PathLike,
+        *,
+        format: str = "keras",
+        unchecked: bool = False,
+        register: str | None = None,
+    ) -> Model:
+        """Write its network to a new folder that works without this package, and load it.
+
+        The folder appears only if a clean process with plain Keras predicts the same from it. The
+        test data are scored here, and nowhere else.
+
+        Args:
+            to: the folder
+            format: `keras`, or `savedmodel` for a TensorFlow SavedModel beside it, or `onnx` for
+                ONNX files beside it, which needs the extra `onnx`
+            unchecked: also the network of a template that cannot be checked, since it has layers
+                of your own, or the store has nothing that it was trained on
+            register: name of a registered model in MLflow, of which it becomes a version; the
+                alias `champion` goes to it if it beats the present one on the same targets
+
+        Raises:
+            InputError: the trial has no weights (a sweep keeps those of its best trials), its data
+                are not what they were, the folder is taken, the network cannot be checked, or not
+                be registered
+            StoreError: the folder is there, but the store has failed before it was registered
+        """
+        done = self._actions.export(
+            self.run_id, path_text("to", to), format, unchecked=unchecked, register=register
+        )
+        model = load(done.bundle)
+        model.version = done.version.version if done.version else None
+        return model
+
+    def rerun(
+        self,
+        *,
+        set: Mapping[str, int | float | str] | None = None,
+        on: str = "local",
+        template: PathLike | None = None,
+        progress: bool | None = None,
+    ) -> Rerun:
+        """Train it again in a new run, and compare every metric of every round.
+
+        Args:
+            set: other values for fields of its config, which make a variation
+            on: where it runs: `local`, `ray` on a cluster, or `inline` to debug
+            template: your own file, if it is about one that is not where it was
+            progress: as for `launch`
+        """
+        observer, file = observer_of(progress), _path("template", template)
+        done = drive(
+            lambda interrupts: self._actions.rerun(self.run_id, set, on, file, observer, interrupts)
+        ).to_dict()
+        return Rerun(run_id=done.pop("rerun_run_id"), **done, _actions=self._actions)
+
+
+@dataclass(frozen=True, repr=False)
+class Rerun:
+    """What has come out when a trial was trained again."""
+
+    #: ID of the trial
+    trial: str
+    #: ID of the new run in MLflow
+    run_id: str
+    #: `identical`, `within_tolerance` or `different`
+    verdict: str
+    #: epochs that both runs have
+    epochs_compared: float
+    #: largest absolute difference of two values of a metric; None if one of them is no number
+    max_difference: float | None
+    #: `epoch`, `metric`, `was` and `is` of the first difference; None without one
+    first_difference: dict[str, Any] | None
+    #: fields that were changed on purpose: `was` and `is`
+    variation: dict[str, dict[str, Any]]
+    #: packages with another version than then: `was` and `is`
+    changed_versions: dict[str, dict[str, str]]
+    #: kind of device, if it is another one: `was` and `is`
+    changed_device: dict[str, str] | None
+    #: how it has ended
+    outcome: str
+    _actions: Actions
+
+    def __repr__(self) -> str:
+        return f"<Rerun of {self.trial}: {self.verdict}, {self.epochs_compared:g} epochs compared>"
+
+    def curve(self) -> pd.DataFrame:
+        """Its metrics by epoch, as `Trial.curve` has those of the first run."""
+        return _curve(self.run_id, self._actions)
+
+
+def _curve(run_id: str, actions: Actions) -> pd.DataFrame:
+    found = actions.show(run_id)
+    rounds = found.record.trial.rounds_per_epoch
+    return _tables.curve(found.by_epoch, found.record.results, rounds)
+
+
+def _path(name: str, given: PathLike | None) -> str | None:
+    return None if given is None else path_text(name, given)
 
 
 def how_to_go_on(result: SweepResult) -> str:
@@ -197,3 +360,64 @@ def warn_of_left_out(sentences: Iterable[str]) -> None:
     """Warn of runs that cannot be read, and say why."""
     for sentence in sentences:
         warnings.warn(f"left out: {sentence}", stacklevel=3)
+
+
+def observer_of(progress: bool | None) -> Observer:
+    """What shows progress: a notebook's table, lines on standard error, or nothing.
+
+    `progress` None means that it is shown in a notebook alone; IPython in a terminal is none.
+    """
+    from lstm_sweep.search.driver.observer import SILENT
+
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    notebook = getattr(shell, "kernel", None) is not None
+    if not (notebook if progress is None else progress):
+        return SILENT
+    from lstm_sweep.search.cli.progress import Lines, NotebookTable
+    from lstm_sweep.search.cli.terminal import open_console
+
+    return NotebookTable() if notebook else Lines(open_console(stderr=True))
+
+
+Answer = TypeVar("Answer")
+
+#: seconds between two looks whether the caller is interrupted
+LOOK_S = 0.2
+
+
+def drive(
+    work: Callable[[Interrupts], Answer], advice: Callable[[Answer], str] | None = None
+) -> Answer:
+    """What `work` returns in a thread of its own.
+
+    If this thread is interrupted, `work` is asked to end and waited for, and then the interruption
+    is raised here, with a note of what `advice` makes of the answer, or of the result of a sweep
+    whose store has failed. A second one does not wait: what is open then, `Sweep.resume` closes.
+    """
+    request, answer = Interrupts(), Future[Answer]()
+
+    def run() -> None:
+        try:
+            answer.set_result(work(request))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    # with the context of the caller, by which a notebook knows the cell that output belongs to
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run,), name="lstm-sweep", daemon=True)
+    try:
+        thread.start()
+        while not wait([answer], LOOK_S).done:  # a wait without a timeout may not notice Ctrl-C
+            pass
+        return answer.result()
+    except BaseException as error:
+        request.request()
+        with contextlib.suppress(RuntimeError):  # it was not started
+            thread.join()
+        if advice and answer.done():
+            failure = answer.exception()
+            result = getattr(failure, "result", None) if failure else answer.result()
+            if result is not None:
+                error.add_note(advice(result))
+        raise

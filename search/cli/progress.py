@@ -1,11 +1,13 @@
-"""The progress of a sweep: a live table, plain lines, or lines of JSON."""
+"""The progress of a sweep: a live table, plain lines, lines of JSON, or a notebook's table."""
 
 from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from html import escape
 from typing import Any, TextIO
 
 from rich.console import Console, Group
@@ -23,8 +25,9 @@ from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.texts import duration, loss_text, time_left_text, trained_text
 from lstm_sweep.search.values.trial import Outcome, Phase
 
-#: seconds between two repaints of the live table, and between two lines `progress` of JSON
-REPAINT_S, PROGRESS_S = 0.25, 5.0
+#: seconds between two repaints of the live table, and of a notebook's, and between two lines
+#: `progress` of JSON
+REPAINT_S, UPDATE_S, PROGRESS_S = 0.25, 0.5, 5.0
 #: seconds without a line after which one says how the running trials stand, and of how many
 QUIET_S, STANDING = 30.0, 4
 #: what is said before the first trial waits
@@ -34,6 +37,8 @@ WAITING = (
 )
 #: lines of the live table that are no slots: its head, how many are hidden, and the summary
 LINES_AROUND = 4
+#: finished trials that a notebook lists
+LISTED = 5
 #: fields of every line
 COMMON = ("event", "time", "sweep")
 #: further fields of each kind of line, in order
@@ -153,24 +158,23 @@ class JsonLines:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._sweep: str | None = None
-        #: run, and number of rounds, of each trial that is known
-        self._seen: dict[int, tuple[str, int]] = {}
-        self._paused: set[int] = set()
-        self._told = float("-inf")
+        #: each trial as it was told last
+        self._told = dict[int, TrialProgress]()
+        self._progressed = float("-inf")
 
     def started(self, state: SweepState) -> None:
         self._sweep = state.name
         spec = state.spec
-        for progress in (*state.finished, *state.paused.values()):  # whose rounds are old
-            self._seen[progress.trial.number] = (progress.run_id, len(progress.rounds))
+        for one in (*state.finished, *state.paused.values()):  # whose rounds are old
+            self._told[one.trial.number] = replace(one, paused="")
         self._write("started", state.run_id, spec.trials, spec.minutes, len(state.slots))
 
     def update(self, state: SweepState) -> None:
         """Say which trials have begun, waited, gone on, or finished a round; now and then, all."""
         for progress in state.under_way:
             self._follow(progress)
-        if state.now - self._told >= PROGRESS_S:
-            self._told = state.now
+        if state.now - self._progressed >= PROGRESS_S:
+            self._progressed = state.now
             leader = state.leader
             best = leader and {"trial": leader.trial.id, "val_loss": leader.best_loss}
             self._write(
@@ -180,10 +184,9 @@ class JsonLines:
 
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
         """Say how a trial has ended, and its rounds that were not said yet."""
-        self._follow(progress)
-        self._paused.discard(progress.trial.number)
         ended = progress.ended
         assert ended
+        self._follow(progress)
         loss, seconds = progress.best_loss, round(progress.seconds, 3)
         trial, run = progress.trial.id, progress.run_id
         self._write("trial_ended", trial, run, str(ended.outcome), ended.reason, loss, seconds)
@@ -198,25 +201,25 @@ class JsonLines:
         self._write("ended", str(state.status), state.ending, done, best, seconds)
 
     def _follow(self, progress: TrialProgress) -> None:
-        trial, number = progress.trial, progress.trial.number
+        trial = progress.trial
         if not progress.run_id:  # it will be told when it has one
             return
-        run, known = self._seen.get(number, ("", 0))
-        if run != progress.run_id:
-            known = 0
+        before = self._told.get(trial.number)
+        waited = bool(before and before.paused)
+        if before is None or before.run_id != progress.run_id:
+            before = None
             self._write(
                 "trial_started", trial.id, progress.run_id, str(trial.phase), trial.attempt,
                 trial.rounds, trial.config.to_dict(),
             )  # fmt: skip
-        for done in range(known + 1, len(progress.rounds) + 1):
-            metrics, epoch = dict(progress.rounds[done - 1]), trial.epochs_after(done)
-            self._write("round", trial.id, done, trial.rounds, epoch, metrics)
-        self._seen[number] = (progress.run_id, len(progress.rounds))
-        if progress.paused and number not in self._paused:
-            self._paused.add(number)
+        known = len(before.rounds) if before else 0
+        for done, metrics in enumerate(progress.rounds[known:], start=known + 1):
+            epoch = trial.epochs_after(done)
+            self._write("round", trial.id, done, trial.rounds, epoch, dict(metrics))
+        self._told[trial.number] = progress
+        if progress.paused and not waited:
             self._write("trial_paused", trial.id, progress.paused)
-        elif number in self._paused and not progress.paused and not progress.ended:
-            self._paused.discard(number)
+        elif waited and not progress.paused and not progress.ended:
             self._write("trial_resumed", trial.id)
 
     def _write(self, event: str, *values: Any) -> None:
@@ -226,6 +229,85 @@ class JsonLines:
         line = dict(zip(names, (event, now, self._sweep, *values), strict=True))
         text = plain_json(json_text(line), self._stream.encoding)
         print(without_secrets(text), file=self._stream, flush=True)
+
+
+class NotebookTable:
+    """A table in the output of a notebook's cell, which is updated in place."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._lines = list[str]()
+        self._painted = float("-inf")
+
+    def started(self, state: SweepState) -> None:
+        self._paint(state)
+
+    def update(self, state: SweepState) -> None:
+        if state.now - self._painted >= UPDATE_S:
+            self._paint(state)
+
+    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+        """The next update shows it among the others."""
+
+    def said(self, text: str) -> None:
+        """Keep a line, which can be unfolded below the table."""
+        self._lines.append(without_secrets(text))
+
+    def ended(self, state: SweepState) -> None:
+        self._paint(state, ended=True)
+
+    def _paint(self, state: SweepState, *, ended: bool = False) -> None:
+        from IPython.display import display
+
+        self._painted = state.now
+        text = f"{state.name}: {result(state) if ended else summary(state)}"
+        shown = {"text/html": page(state, text, self._lines, ended=ended), "text/plain": text}
+        if self._handle is None:
+            self._handle = display(shown, raw=True, display_id=True)
+        else:
+            self._handle.update(shown, raw=True)
+
+
+def page(state: SweepState, text: str, lines: Iterable[str], *, ended: bool) -> str:
+    """A sweep as HTML: trials that run, the best ones, and baselines; `lines` are folded up."""
+    done, most = float(state.trials_done), state.spec.trials
+    if most is None:
+        done, most = state.seconds, round(state.seconds + (state.seconds_left or 0.0))
+    parts = [f"<div>{escape(text)}</div>"]
+    if not ended:
+        parts.append(f'<progress value="{done:.0f}" max="{most}" style="width:100%"></progress>')
+        parts.append(_html_table("running", [*state.running.values()]))
+        parts.append(_html_table("paused", [*state.paused.values()]))
+    best = "best" if ended else "best that have ended"
+    parts.append(_html_table(best, state.ranked[:LISTED]))
+    if state.baselines:
+        losses = (f"{name.replace('_', ' ')} {loss_text(x)}" for name, x in state.baselines.items())
+        parts.append(f"<div>baselines: {escape(', '.join(losses))}</div>")
+    if folded := "<br>".join(map(escape, lines)):
+        parts.append(f"<details><summary>details</summary>{folded}</details>")
+    return "".join(parts)
+
+
+def _html_table(title: str, trials: Sequence[TrialProgress]) -> str:
+    """Trials as a table with a head; nothing if there are none."""
+    if not trials:
+        return ""
+    rows = [
+        [
+            one.trial.id,
+            *one.trial.config.table_columns().values(),
+            trained_text(one),
+            loss_text(one.best_loss),
+        ]
+        for one in trials
+    ]
+    head = [title, *trials[0].trial.config.table_columns(), "epochs", "loss"]
+    body = "".join(_row("td", row) for row in rows)
+    return f"<table><thead>{_row('th', head)}</thead><tbody>{body}</tbody></table>"
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def running(state: SweepState, rows: int) -> Group:
@@ -259,12 +341,16 @@ def running(state: SweepState, rows: int) -> Group:
 
 def summary(state: SweepState) -> str:
     """How many trials have ended, the best one, and how long the sweep takes."""
-    of = "" if state.spec.trials is None else f" of {state.spec.trials}"
     paused = f"{len(state.paused)} paused, " if state.paused else ""
-    return (
-        f"{state.trials_done}{of} trials, {paused}{_best_text(state)}, "
-        f"{duration(state.seconds)} gone, {time_left_text(state.seconds_left)}"
-    )
+    gone, left = duration(state.seconds), time_left_text(state.seconds_left)
+    return f"{_done_of(state, ' of ')} trials, {paused}{_best_text(state)}, {gone} gone, {left}"
+
+
+def result(state: SweepState) -> str:
+    """How many trials have ended, the best one, and why the sweep has."""
+    best = state.best and f"best {state.best.trial.id} {loss_text(state.best_loss)}, "
+    how = f"{state.status} after {duration(state.seconds)}: {state.ending}"
+    return f"{_done_of(state, ' of ')} trials, {best or ''}{how}"
 
 
 def _named(progress: TrialProgress) -> str:
@@ -272,10 +358,10 @@ def _named(progress: TrialProgress) -> str:
     return progress.trial.id + ("" if phase is Phase.SEARCH else f" ({phase})")
 
 
-def _done_of(state: SweepState) -> str:
+def _done_of(state: SweepState, of: str = "/") -> str:
     """How many trials have ended, of how many if that is limited."""
     done, most = state.trials_done, state.spec.trials
-    return f"{done}" if most is None else f"{done}/{most}"
+    return f"{done}" if most is None else f"{done}{of}{most}"
 
 
 def _ended_text(progress: TrialProgress, state: SweepState) -> str:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 import lstm_sweep as ls
-from lstm_sweep._progress import drive
+from lstm_sweep._sweep import drive
 from lstm_sweep.search.process.signals import Interrupts
 
 

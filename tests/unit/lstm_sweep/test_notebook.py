@@ -12,9 +12,9 @@ from typing import Any
 import nbformat
 import pytest
 
-from lstm_sweep._progress import NotebookTable, observer_of, page
+from lstm_sweep._sweep import observer_of
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.cli.progress import Lines
+from lstm_sweep.search.cli.progress import Lines, NotebookTable, page
 from lstm_sweep.search.driver.observer import SILENT
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.values.progress import TrialProgress
@@ -105,9 +105,9 @@ def test_in_a_notebook_one_output_is_updated(cell: Cell) -> None:
 
 def test_paused_trials_are_listed() -> None:
     waiting = replace(running(1.8, number=3), paused="waits")
-    shown = page(replace(state(), paused={3: waiting}), [], ended=False)
+    shown = page(replace(state(), paused={3: waiting}), "", [], ended=False)
     assert "<th>paused</th>" in shown and "<td>docs/3</td>" in shown
-    assert "<th>paused</th>" not in page(state(), [], ended=False)
+    assert "<th>paused</th>" not in page(state(), "", [], ended=False)
 
 
 def test_the_table_has_what_runs_what_is_best_and_the_baselines(cell: Cell) -> None:
