@@ -20,7 +20,7 @@ from lstm_sweep._sweep import (
 )
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import path_text
-from lstm_sweep.search.values.spec import OPTIONS, SweepSpec, ray_address
+from lstm_sweep.search.values.spec import OPTIONS, TOKEN, SweepSpec, ray_address
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -220,7 +220,7 @@ def connect(url: str, *, token: str | None = None) -> Service:
         url: its address, such as `http://host:8000`
         token: for a service that wants one; by default what the variable LSTM_SWEEP_TOKEN says
     """
-    from lstm_sweep.search.actions.connection import TOKEN, Connection, check_address
+    from lstm_sweep.search.actions.connection import Connection, check_address
     from lstm_sweep.search.actions.remote import Remote
 
     def say(line: str) -> None:

@@ -25,6 +25,7 @@ from lstm_sweep.search.process.secrets import hide, without_secrets
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.values.spec import TOKEN
 from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import (
     RESULTS,
@@ -38,8 +39,6 @@ from lstm_sweep.search.values.trial import (
 from lstm_sweep.spaces.template.config import TemplateConfig
 
 API = "/api/v1"
-#: environment variables with the address of a service, and with a token for it
-SERVER, TOKEN = "LSTM_SWEEP_SERVER", "LSTM_SWEEP_TOKEN"
 #: seconds between two tries: the first wait, and the longest
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 5.0
 #: seconds for which a request is sent again while there is no answer

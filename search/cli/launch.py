@@ -11,7 +11,6 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.scoring import unknown_text
-from lstm_sweep.search.actions.connection import SERVER
 from lstm_sweep.search.actions.lifecycle import SweepFailedError
 from lstm_sweep.search.actions.references import Wanted
 from lstm_sweep.search.actions.remote import THERE, Actions, Remote, field_of
@@ -26,7 +25,14 @@ from lstm_sweep.search.process.signals import Interrupts, Shield, stop_within_s
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.values.progress import ranked
-from lstm_sweep.search.values.spec import CHANGEABLE, OPTIONS, ray_address, read_fields, read_spec
+from lstm_sweep.search.values.spec import (
+    CHANGEABLE,
+    OPTIONS,
+    SERVER,
+    ray_address,
+    read_fields,
+    read_spec,
+)
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.texts import budget_text, duration
 from lstm_sweep.spaces import presets

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lstm_sweep.models.errors import InputError, NoRoomError, plain
-from lstm_sweep.search.actions.connection import SERVER, TOKEN, Connection, check_address
 from lstm_sweep.search.cli.parsers import AT_HOME, MODULES, build_parser
 from lstm_sweep.search.cli.terminal import (
     BAD_INPUT,
@@ -27,6 +26,7 @@ from lstm_sweep.search.cli.terminal import (
 )
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.values.spec import SERVER, TOKEN
 
 if TYPE_CHECKING:
     from lstm_sweep.search.actions.remote import Actions
@@ -65,25 +65,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def actions_of(arguments: argparse.Namespace) -> Actions:
     """What the command of these arguments calls: here, or the service that `--server` names."""
-    if address := _address_of(arguments):
+    given, where = arguments.server, "--server"
+    if given is None:
+        given, where = os.environ.get(SERVER) or None, SERVER
+    if given is not None:
+        from lstm_sweep.search.actions.connection import Connection, check_address
         from lstm_sweep.search.actions.remote import Remote
 
         def tell(line: str) -> None:
             say(plain(without_secrets(line)))
 
+        address = check_address(given, where)
         return Remote(Connection(address, os.environ.get(TOKEN, ""), say=tell))
+    if getattr(arguments, "detach", False):
+        raise InputError("--detach is given without a service: expected --server URL with it")
     from lstm_sweep.search.actions.local import Local
 
     return Local()
-
-
-def _address_of(arguments: argparse.Namespace) -> str:
-    """The service that `--server` or the variable names; empty if the command runs here."""
-    given: str | None = arguments.server
-    if given is not None:
-        return check_address(given, "--server")
-    if found := os.environ.get(SERVER, ""):
-        return check_address(found, SERVER)
-    if getattr(arguments, "detach", False):
-        raise InputError("--detach is given without a service: expected --server URL with it")
-    return ""

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, NoReturn
 
 from lstm_sweep.models.errors import InputError, nearest, one_of, shown
-from lstm_sweep.search.actions.connection import SERVER
 from lstm_sweep.search.values import options as kinds
 from lstm_sweep.search.values.spec import (
     BUDGET,
@@ -23,6 +22,7 @@ from lstm_sweep.search.values.spec import (
     MOST_PLACES,
     NETWORKS,
     OPTIONS,
+    SERVER,
 )
 
 #: options that are named together, and the highest port

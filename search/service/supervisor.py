@@ -24,7 +24,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.connection import SERVER, TOKEN
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.lease import BROKEN_OFF, STALE_S, Holder
 from lstm_sweep.search.engines import slot_sharing
@@ -37,6 +36,7 @@ from lstm_sweep.search.service.reruns import Reruns
 from lstm_sweep.search.service.scheduler import QueuedJob, Turns, duration
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.spec import SERVER, TOKEN
 
 #: seconds before a driver that has died is started again, twice as many after each further death
 AGAIN_S, LONGEST_AGAIN_S = 2.0, 300.0

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lstm_sweep.spaces.template.template import Template
 
 
+#: environment variables with the address of a service, and with a token for it
+SERVER, TOKEN = "LSTM_SWEEP_SERVER", "LSTM_SWEEP_TOKEN"
 #: each engine, the default first, and where its trials run, for the help of `--on`
 ENGINES: Mapping[str, str] = {
     "local": "in processes of their own",

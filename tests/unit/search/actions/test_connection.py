@@ -10,7 +10,6 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.connection import (
-    TOKEN,
     Connection,
     Event,
     NoAnswerError,
@@ -18,6 +17,7 @@ from lstm_sweep.search.actions.connection import (
     parsed,
 )
 from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.values.spec import TOKEN
 
 #: answers that a path gives, one after the other: status, then content
 SCRIPTS = {

@@ -18,7 +18,6 @@ from unittest.mock import Mock
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.connection import SERVER, TOKEN
 from lstm_sweep.search.driver.lease import STALE_S, Holder
 from lstm_sweep.search.engines.slot_sharing import read_quota
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
@@ -37,6 +36,7 @@ from lstm_sweep.search.service.supervisor import (
     Supervisor,
     write_note,
 )
+from lstm_sweep.search.values.spec import SERVER, TOKEN
 from tests.drivers import child_of, let_drivers_idle
 
 RUN = "0" * 32
