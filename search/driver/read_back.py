@@ -79,10 +79,8 @@ def why_of(state: str, tags: Mapping[str, str]) -> str | None:
     return DRIVER_DIED if state == lease.BROKEN_OFF else tags.get(Tag.REASON)
 
 
-def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = None) -> Findings:
+def read_findings(store: Store, run: Any) -> Findings:
     """All that a report shows of the sweep with this run.
-
-    `matters` are the shares of the hyperparameters if they are known already (`importance`).
 
     Raises:
         BadRunError: the run itself cannot be read.
@@ -106,10 +104,9 @@ def read_findings(store: Store, run: Any, matters: Mapping[str, float] | None = 
         takes_epochs=kind.takes_epochs,
         about=_about(tags, spec, attempts),
     )
-    shares = _importance(run, found) if matters is None else matters
     best = found.best
     again = confirmed(found.trials, best.trial.config if best else None)
-    named = {shown_name(name): share for name, share in shares.items()}
+    named = {shown_name(name): share for name, share in _importance(run, found).items()}
     return replace(found, confirmed=tuple(again), importance=named)
 
 
@@ -165,12 +162,15 @@ def _about(tags: Tags, spec: Mapping[str, Any], records: Sequence[TrialRecord]) 
 
 
 def _importance(run: Any, found: Findings) -> dict[str, float]:
-    """Shares of the hyperparameters; none if the trials are too few or the space is not known."""
+    """Shares of the hyperparameters; none if the trials are too few or the space is not known.
+
+    Trials that diverged or did worse than the unigram baseline count with its loss.
+    """
     worst = found.baselines.get(UNIGRAM, math.inf)
     losses = {
         one.trial.config: min(math.inf if one.best_loss is None else one.best_loss, worst)
         for one in found.trials
-        if one.trial.phase is not Phase.CONFIRM and one.outcome
+        if one.trial.phase is not Phase.CONFIRM and one.ended and not one.ended.outcome.is_accident
     }
     finite = {config: loss for config, loss in losses.items() if math.isfinite(loss)}
     if len(finite) < importance.FEWEST_TRIALS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -14,7 +14,6 @@ from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.policy.ladder import LadderReport
-from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.report.findings import Findings
 from lstm_sweep.search.report.report_page import report_page
@@ -55,7 +54,7 @@ def describe(state: SweepState) -> str:
 
 
 def evidence(
-    state: SweepState, task: Task, importance: dict[str, float] | None = None
+    state: SweepState, task: Task, importance: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
     """Everything that the report draws, as plain values.
 
@@ -118,26 +117,23 @@ def log_best_model(
         said(f"the best model was not logged: {kind}{reason(error)}")
 
 
-def keep_result(
-    task: Task, store: Store, state: SweepState, policy: Policy | None, said: Callable[[str], None]
-) -> None:
+def keep_result(task: Task, store: Store, state: SweepState, said: Callable[[str], None]) -> None:
     """Keep numbers and a report that show why the best trial is the best.
 
     The sweep's run is closed, and another driver may already use its folder. What cannot be kept
     matters less than a sweep that has ended in order.
     """
-    importance = None
+    found = None
     try:
-        importance = policy.importance() if policy else None
-        found = evidence(state, task, importance)
-        store.keep_text(state.run_id, json_text(found, indent=1), "evidence.json")
-    except Exception as error:
-        said(f"no numbers were saved: {one_line(error)}")
-    try:
-        shown = read_findings(store, store.run(state.run_id), importance or {})
-        store.keep_text(state.run_id, page_of(shown), REPORT)
+        found = read_findings(store, store.run(state.run_id))
+        store.keep_text(state.run_id, page_of(found), REPORT)
     except Exception as error:
         said(f"no report was saved: {one_line(error)}")
+    try:
+        numbers = evidence(state, task, found.importance or None if found else None)
+        store.keep_text(state.run_id, json_text(numbers, indent=1), "evidence.json")
+    except Exception as error:
+        said(f"no numbers were saved: {one_line(error)}")
 
 
 def page_of(found: Findings) -> str:

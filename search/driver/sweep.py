@@ -290,7 +290,7 @@ class Sweep:
         def said(text: str) -> None:
             self._writer.tell(lambda: self._viewer.said(text))
 
-        keep_result(self._task, self._store, self.state, self._policy, said)
+        keep_result(self._task, self._store, self.state, said)
         log_best_model(self._task, self._store, self.state, said)
 
     def _close(self) -> None:

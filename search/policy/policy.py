@@ -108,10 +108,6 @@ class Policy:
         """Lines for people: what the search does not try any more, for want of memory."""
         return self._search.memory.lines()
 
-    def importance(self) -> dict[str, float] | None:
-        """Share of the variance of the loss by hyperparameter; None if the trials are too few."""
-        return self._search.importance()
-
     def report(self) -> SearchReport:
         """What was found out so far."""
         again = self.confirmation

@@ -6,14 +6,13 @@ Which trials are paused is decided by `Pausing`; which trials of templates are p
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
-from lstm_sweep.search.policy import halving, importance
+from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.confirmation import is_complete
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.halving import Extrapolation, Pausing
@@ -258,23 +257,6 @@ class SearchPhase:
         """
         losses = self._losses()
         return {int(number): float(losses[number]) for number in np.flatnonzero(~np.isnan(losses))}
-
-    def importance(self) -> dict[str, float] | None:
-        """Share of the variance of the loss by hyperparameter; None if the trials are too few.
-
-        Trials that diverged or did worse than the unigram baseline count with its loss.
-        """
-        losses, untrained = self.objective_values(), self._problem.untrained_loss
-        worst = math.inf if untrained is None else untrained
-        found = {
-            one.trial.config: min(losses.get(number, math.inf), worst)
-            for number, one in self._trials.items()
-            if one.trial.phase is not Phase.CONFIRM
-            and one.ended
-            and not one.ended.outcome.is_accident
-        }
-        finite = {config: loss for config, loss in found.items() if math.isfinite(loss)}
-        return importance.shares(self._problem.space, finite, self._plan.seed)
 
     # what is tried
 

@@ -42,7 +42,6 @@ def shown_name(name: str) -> str:
 
 
 def round_seconds(rounds: Iterable[Mapping[str, float]]) -> list[float]:
-    """Seconds of the rounds that have them."""
     return [one["round_seconds"] for one in rounds if "round_seconds" in one]
 
 
@@ -97,7 +96,6 @@ class TrialProgress:
 
     @cached_property
     def round_seconds(self) -> list[float]:
-        """Seconds that each round took."""
         return round_seconds(self.rounds)
 
     @cached_property
@@ -109,9 +107,8 @@ class TrialProgress:
     @cached_property
     def best_round(self) -> int | None:
         """Number of the round with the lowest validation loss."""
-        losses = enumerate(self.val_losses, start=1)
-        scored = ((loss, number) for number, loss in losses if loss is not None)
-        return min(scored, default=(None, None))[1]
+        scored = [(x, number) for number, x in enumerate(self.val_losses, 1) if x is not None]
+        return min(scored)[1] if scored else None
 
     @cached_property
     def best_loss(self) -> float | None:
@@ -122,12 +119,11 @@ class TrialProgress:
 
     @property
     def outcome(self) -> str:
-        """How it has ended, an `Outcome`; empty if it has not."""
+        """An `Outcome`; empty if it has not ended."""
         return self.ended.outcome if self.ended else ""
 
     @property
     def reason(self) -> str:
-        """Why it has ended so."""
         return self.ended.reason if self.ended else ""
 
     @property
@@ -189,27 +185,23 @@ class TrialProgress:
         return replace(self, latest=None, rounds=rounds, unlogged=unlogged, last=last)
 
     def with_end(self, ended: Ended, now: float) -> Self:
-        """Note how it has ended, and when."""
         seconds = self.seconds_by(now)
         return replace(self, ended=ended, seconds=seconds, paused="", preempted=False)
 
     def with_pause(self, paused: Paused, now: float) -> Self:
-        """Note that it waits, and from when on."""
-        seconds = self.seconds_by(now)
         return replace(
-            self, paused=paused.reason, preempted=paused.preempted, waited=True, seconds=seconds,
-            latest=None,
+            self, paused=paused.reason, preempted=paused.preempted, waited=True,
+            seconds=self.seconds_by(now), latest=None,
         )  # fmt: skip
 
     def with_slot(self, slot: Slot, job: Job, now: float) -> Self:
-        """Note that it goes on after it had waited."""
+        """It goes on after it had waited."""
         return replace(
             self, slot=slot, job=job, paused="", preempted=False, resumed=now, started=False
         )
 
     @property
     def stretch_began(self) -> float:
-        """When its last stretch on a slot began."""
         return self.began if self.resumed is None else self.resumed
 
     def seconds_by(self, now: float) -> float:

@@ -34,7 +34,6 @@ class Objective:
 
     @property
     def round_name(self) -> str:
-        """What the validation loss of a round is called."""
         return "validation loss" if self.returned else self.name
 
 
@@ -134,7 +133,6 @@ class Trial:
 
     @property
     def id(self) -> str:
-        """`SWEEP/NUMBER`."""
         return f"{self.sweep}/{self.number}"
 
     @property
@@ -152,7 +150,6 @@ class Trial:
         return epoch_text(number, self.rounds_per_epoch)
 
     def next_attempt(self) -> Self:
-        """The same trial, to be tried again."""
         return replace(self, attempt=self.attempt + 1)
 
 
@@ -208,22 +205,21 @@ class TrialFiles:
 
     @property
     def weights(self) -> Path:
-        """Where the best round's network is kept."""
+        """The network of the best round."""
         return self.folder / "model.keras"
 
     @property
     def inputs(self) -> Path:
-        """Where some of what a template's network was trained on is kept."""
+        """Some of what a template's network was trained on."""
         return self.folder / "inputs.npz"
 
     @property
     def checkpoint(self) -> Path:
-        """Where the training is kept while it goes on."""
         return self.folder / "checkpoint.npz"
 
     @property
     def log(self) -> Path:
-        """Where everything goes that libraries print."""
+        """Everything that libraries print."""
         return self.folder / "log.txt"
 
 
