@@ -108,44 +108,41 @@ def _check_as_read(store: Store, run: Any) -> None:
 
 def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
     """Read a sweep back whose lease this process holds."""
-    seconds = driven_s(run)
     children = store.runs({Tag.PARENT: run.info.run_id})
-    found = [child for child in children if child.data.tags.get(Tag.PHASE) in TRAINED]
-    records = [_trial_of(child, spec) for child in found]
+    trained = [one for one in children if one.data.tags.get(Tag.PHASE) in TRAINED]
+    baselines = [one for one in children if one.data.tags.get(Tag.PHASE) == Phase.BASELINE]
+    records = [_trial_of(one, spec) for one in trained]
     own, doubles = apart(records)
     known = _all_progress(store, run, own, keep=lease.keep)
     _all_progress(store, run, doubles, closing=True, keep=lease.keep)
-    paused = [progress for progress in known if progress.paused]
-    all_progress = [progress for progress in known if not progress.paused]
-    all_progress.sort(key=lambda one: (one.began + one.seconds, one.trial.number))
-    last = {c.trial.number: c for c in sorted(known, key=lambda c: c.trial.attempt)}
-    tried = [last[number] for number in sorted(last) if not last[number].paused]
-    again = [progress for progress in tried if goes_on(progress, all_progress)]
-    baselines = [run for run in children if run.data.tags.get(Tag.PHASE) == Phase.BASELINE]
+    over = [one for one in known if not one.paused]
+    over.sort(key=lambda one: (one.began + one.seconds, one.trial.number))
+    in_order = sorted(known, key=lambda one: (one.trial.number, one.trial.attempt))
+    last = {one.trial.number: one for one in in_order}.values()
     return ResumeState(
         run_id=run.info.run_id,
         lease=lease,
         spec=spec,
         prior=prior_of(Tags(run)),
         params=frozenset(run.data.params),
-        seconds=seconds,
+        seconds=driven_s(run),
         slot_seconds=slot_s(run),
         step=_last_step(store, run),
-        finished=[c for c in all_progress if not (c.ended and c.ended.unfinished)],
-        unfinished=[c for c in all_progress if c.ended and c.ended.unfinished],
-        again=[progress.trial.next_attempt() for progress in again],
-        paused=sorted(paused, key=lambda progress: progress.trial.number),
+        finished=[one for one in over if one.ended and not one.ended.unfinished],
+        unfinished=[one for one in over if one.ended and one.ended.unfinished],
+        again=[one.trial.next_attempt() for one in last if not one.paused and goes_on(one, over)],
+        paused=[one for one in in_order if one.paused],
         scheduled=frozenset(
             one.run_id for one in own if not one.ended and one.status == "SCHEDULED"
         ),
         weights={attempt_of(one.trial): one.run_id for one in records if one.has_weights},
         baselines=dict(
-            reader.read_baseline(run) for run in baselines if run.info.status == "FINISHED"
+            reader.read_baseline(one) for one in baselines if one.info.status == "FINISHED"
         ),
         begun_baselines={
-            reader.baseline_of(run): run.info.run_id
-            for run in baselines
-            if run.info.status != "FINISHED"
+            reader.baseline_of(one): one.info.run_id
+            for one in baselines
+            if one.info.status != "FINISHED"
         },
     )
 
@@ -160,10 +157,8 @@ def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
     check_stored(record, spec.space)
     if not set(record.trial.point) <= set(spec.space.varying):
         raise record.tags.bad(Tag.VALS, "a number for each hyperparameter that varies")
-    if record.trial.rounds_per_epoch != spec.settled_rounds_per_epoch():
-        raise record.tags.bad(
-            Tag.ROUNDS_PER_EPOCH, f"{spec.settled_rounds_per_epoch()}, as in the sweep's spec"
-        )
+    if record.trial.rounds_per_epoch != (settled := spec.settled_rounds_per_epoch()):
+        raise record.tags.bad(Tag.ROUNDS_PER_EPOCH, f"{settled}, as in the sweep's spec")
     if record.trial.steps is not None and record.trial.phase is not Phase.LADDER:
         raise record.tags.bad(Tag.STEPS, "none: the trial is not one of the ladder")
     if record.trial.most_rounds is not None and record.trial.phase is not Phase.CONFIRM:
@@ -187,9 +182,14 @@ def close(
     records = reader.readable_trials(trained, on_skipped)
     found = _all_progress(store, run, records, closing=True)
     state = STATUSES[why.reason]
-    tags = {Tag.STATE: str(state), Tag.REASON: why.text[: journal.LONGEST_REASON], Tag.LEASE: ""}
-    tags[Tag.STOP_REASON] = str(why.reason)
-    tags |= {Tag.SECONDS: f"{driven_s(run):.3f}", Tag.SLOT_SECONDS: f"{slot_s(run):.3f}"}
+    tags = {
+        Tag.STATE: str(state),
+        Tag.REASON: why.text[: journal.LONGEST_REASON],
+        Tag.STOP_REASON: str(why.reason),
+        Tag.LEASE: "",
+        Tag.SECONDS: f"{driven_s(run):.3f}",
+        Tag.SLOT_SECONDS: f"{slot_s(run):.3f}",
+    }
     # the best loss was logged as that of a trial that ran, and has no result now
     losses = [loss for progress in found if (loss := progress.ranked_loss) is not None]
     has_best = "best_val_loss" in run.data.metrics

@@ -41,23 +41,27 @@ def read_curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
 
 
 def written_curve(record: TrialRecord) -> list[dict[str, float]]:
-    """The same from the tags alone.
+    """The same from the tags alone; seconds of scoring are there if they were measured.
 
     Raises:
         BadRunError: they hold something else.
     """
-    rows = _written_curve(record.tags)
-    scoring = _written_scoring(record.tags, len(rows))
+    tags = record.tags
+    rows: list[list[float | None]] = tags.json(Tag.CURVE, list)
+    for row in rows:
+        known = isinstance(row, list) and len(row) == len(CURVE)
+        if not known or not all(isinstance(one, int | float | None) for one in row):
+            raise tags.bad(Tag.CURVE, f"{' and '.join(CURVE)} of each round")
+    scoring = tags.json(Tag.SCORING_SECONDS, list, json.dumps([None] * len(rows)))
+    if len(scoring) != len(rows) or not all(one is None or is_finite(one) for one in scoring):
+        raise tags.bad(Tag.SCORING_SECONDS, f"a number for each of {len(rows)} rounds")
     return [_round([*row, seconds]) for row, seconds in zip(rows, scoring, strict=True)]
 
 
 def _round(row: Iterable[float | None]) -> dict[str, float]:
     """The values of a round by their names, without what is not known."""
-    return {
-        name: value
-        for name, value in zip(NAMES, row, strict=True)
-        if value is not None and _counts(name, value)
-    }
+    named = zip(NAMES, row, strict=True)
+    return {name: value for name, value in named if value is not None and _counts(name, value)}
 
 
 def _counts(name: str, value: float) -> bool:
@@ -65,24 +69,6 @@ def _counts(name: str, value: float) -> bool:
     if name == "val_loss":
         return True
     return is_finite(value) and (value > 0 if name == "round_seconds" else value >= 0)
-
-
-def _written_curve(tags: Tags) -> list[list[float | None]]:
-    """The values of `CURVE` for each round in the tag of a run."""
-    found: list[list[float | None]] = tags.json(Tag.CURVE, list)
-    for values in found:
-        known = isinstance(values, list) and len(values) == len(CURVE)
-        if not known or not all(isinstance(one, int | float | None) for one in values):
-            raise tags.bad(Tag.CURVE, f"{' and '.join(CURVE)} of each round")
-    return found
-
-
-def _written_scoring(tags: Tags, rounds: int) -> list[float | None]:
-    """Seconds of scoring of each round in the tag of a run, if they were measured."""
-    found: list[float | None] = tags.json(Tag.SCORING_SECONDS, list, json.dumps([None] * rounds))
-    if len(found) != rounds or not all(one is None or is_finite(one) for one in found):
-        raise tags.bad(Tag.SCORING_SECONDS, f"a number for each of {rounds} rounds")
-    return found
 
 
 #: states of a run in MLflow that has not ended
@@ -117,18 +103,20 @@ LOSS = "best_val_loss"
 
 
 def best_loss_history(store: Store, run: Any, driven: float) -> tuple[tuple[float, float], ...]:
-    """When the best loss of a sweep fell, as of `driven_at`, and to what; both in order.
+    """When the best loss of a sweep fell, in seconds for which it was driven, and to what.
 
-    `run` is the sweep's run, `driven` the seconds for which it was driven. These are the values of
-    its own metric `LOSS`: the lowest loss of all its trials, those of the ladder and those
-    that confirm others among them, logged once a round has reached it, or, of templates, once a
-    trial has returned it. Empty if there is none yet.
+    `run` is the sweep's run, `driven` the seconds for which it was driven in all. These are the
+    values of its own metric `LOSS`: the lowest loss of all its trials, those of the ladder and
+    those that confirm others among them, logged once a round has reached it, or, of templates, once
+    a trial has returned it. A time is that since the beginning, and `driven` at most: after the
+    first break of a sweep that was resumed it may be too late, since the store does not have when a
+    sweep was driven, only for how long.
     """
     has_any = LOSS in run.data.metrics  # else the store is not asked
     logged = store.timeline(run.info.run_id, LOSS) if has_any else ()
-    found, last = list[tuple[float, float]](), 0.0
+    found, last, began = list[tuple[float, float]](), 0.0, began_s(run)
     for at, loss in gains(logged):
-        last = max(last, driven_at(at / 1000, run, driven))  # clocks of two machines may differ
+        last = max(last, min(at / 1000 - began, driven or math.inf))  # clocks may differ
         found.append((last, loss))
     return tuple(found)
 
@@ -156,17 +144,6 @@ def gains(logged: Iterable[tuple[int, int, float]]) -> list[tuple[int, float]]:
             best = loss
             found.append((at, loss))
     return found
-
-
-def driven_at(at: float, sweep: Any, driven: float) -> float:
-    """Seconds for which a sweep had been driven at a time, in seconds since 1970.
-
-    They are the time since it began, and `driven` at most, the seconds for which it was driven in
-    all. So a time is right for a sweep of one sitting, and before the first break of one that was
-    resumed; after that it may be too late, since the store does not have when a sweep was driven,
-    only for how long.
-    """
-    return min(max(0.0, at - began_s(sweep)), driven or math.inf)
 
 
 def began_s(sweep: Any) -> float:

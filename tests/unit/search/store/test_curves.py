@@ -10,7 +10,6 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.store.curves import (
     best_loss_history,
-    driven_at,
     gains,
     read_curve,
     with_rounds,
@@ -87,17 +86,12 @@ def test_gains_are_the_losses_that_were_best_and_stayed(
     assert gains(logged) == expected
 
 
-def test_seconds_count_from_the_beginning_and_end_with_the_time_driven() -> None:
-    sweep = sweep_begun(1_000_000)
-    assert [driven_at(at, sweep, 60.0) for at in (900, 1030, 5000)] == [0.0, 30.0, 60.0]
-    assert driven_at(5000, sweep, 0.0) == 4000.0  # nobody knows yet for how long it was driven
-
-
 def test_times_never_go_back() -> None:
     logged = ((0, 1_100_000, 2.0), (1, 1_050_000, 1.5), (1, 1_150_000, 1.2))
     store: Any = SimpleNamespace(timeline=lambda run_id, key: logged)
-    expected = ((100.0, 2.0), (100.0, 1.5), (120.0, 1.2))
-    assert best_loss_history(store, sweep_begun(1_000_000), 120.0) == expected
+    for driven, last in ((120.0, 120.0), (0.0, 150.0)):  # 0: nobody knows for how long yet
+        expected = ((100.0, 2.0), (100.0, 1.5), (last, 1.2))
+        assert best_loss_history(store, sweep_begun(1_000_000), driven) == expected
 
 
 @pytest.mark.parametrize(
