@@ -233,7 +233,6 @@ class _End:
 
 def _run(app: FastAPI, bind: BindAddress, end: _End, *, as_json: bool) -> int:
     """Answer requests until the end has begun."""
-    most = guard.connections_for(guard.raise_open_files())
     config = uvicorn.Config(
         app,
         host=str(bind.ip),
@@ -243,7 +242,7 @@ def _run(app: FastAPI, bind: BindAddress, end: _End, *, as_json: bool) -> int:
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
         proxy_headers=False,  # `resolve_forwarded` reads them
-        **guard.server_options(most),
+        **guard.server_options(guard.most_connections()),
     )
 
     class Server(uvicorn.Server):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -22,6 +21,8 @@ from lstm_sweep.search.actions.references import NAMED
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.cache import AGE_S, Cache, Key
 from lstm_sweep.search.values.documents import answered
+
+Item = TypeVar("Item")
 
 MEDIA = "application/problem+json"
 #: beginning of the names of problems
@@ -65,86 +66,78 @@ KINDS = {
 
 
 class ProblemError(Exception):
-    """A refusal of the HTTP side itself; `more` are further members of its document."""
+    """A refusal; `kind` is its name, which follows from its status if there is no better one."""
 
     def __init__(
-        self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any
+        self, status: int, detail: str, kind: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(detail)
         self.status, self.detail = status, detail
-        self.headers, self.more = headers or {}, more
+        self.kind = kind or KINDS.get(status, "request")
+        again = {"Retry-After": str(AGAIN_S[status])} if status in AGAIN_S else {}
+        self.headers = {**again, **(headers or {})}
+
+    def said(self, named: Callable[[str], str] = str) -> str:
+        """Its sentence; `named` puts what clients call their data in place of paths."""
+        return cut(escaped(without_secrets(named(self.detail))), LONGEST_DETAIL)
+
+    def response(self, named: Callable[[str], str] = str) -> Response:
+        """The problem document."""
+        document = {
+            "type": URN + self.kind,
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.said(named),
+        }
+        return Response(to_json(document), self.status, headers=self.headers, media_type=MEDIA)
 
 
-def response_of(
-    error: Exception, named: Callable[[str], str] = str, scope: Mapping[str, Any] | None = None
-) -> Response:
-    """The problem document of any error; 500 if it is unexpected.
-
-    `named` puts what clients call their data in place of paths in its sentence, and `scope` is the
-    request.
-    """
-    for name, kind in NAMED.items():
-        if isinstance(error, kind):
-            return _problem(ProblemError(STATUSES[name], named(str(error))), name)
+def refusal(error: Exception, scope: Mapping[str, Any] | None = None) -> ProblemError:
+    """What any error refuses a request by, which `scope` is of; 500 if it is unexpected."""
+    for kind, of in NAMED.items():
+        if isinstance(error, of):
+            return ProblemError(STATUSES[kind], str(error), kind)
     if isinstance(error, RequestValidationError):
-        error = _not_as_described(error)
-    elif isinstance(error, HTTPException):
-        error = _refused_by_starlette(error, scope or {})
-    elif not isinstance(error, ProblemError):
-        said = "something unexpected has happened, which the log of the service tells"
-        error = ProblemError(500, said)
-    error.detail = named(error.detail)
-    return _problem(error, KINDS.get(error.status, "request"))
+        return ProblemError(422, _not_as_described(error))
+    if isinstance(error, HTTPException):
+        place, method = (scope or {}).get("path", ""), (scope or {}).get("method", "")
+        details = {
+            404: f"{place}: expected a path that /api/v1/openapi.json describes",
+            405: f"{method} {place}: expected another method",
+            413: "the body of the request is too large",
+        }
+        detail = details.get(error.status_code, str(error.detail))
+        return ProblemError(error.status_code, detail, headers=error.headers)
+    if isinstance(error, ProblemError):
+        return error
+    return ProblemError(
+        500, "something unexpected has happened, which the log of the service tells"
+    )
 
 
-def _problem(error: ProblemError, name: str) -> Response:
-    document = {
-        "type": URN + name,
-        "title": HTTPStatus(error.status).phrase,
-        "status": error.status,
-        "detail": cut(escaped(without_secrets(error.detail)), LONGEST_DETAIL),
-        **error.more,
-    }
-    again = {"Retry-After": str(AGAIN_S[error.status])} if error.status in AGAIN_S else {}
-    content = json_text(document).encode("utf-8", "replace")
-    return Response(content, error.status, headers={**again, **error.headers}, media_type=MEDIA)
-
-
-def _refused_by_starlette(error: HTTPException, scope: Mapping[str, Any]) -> ProblemError:
-    """An unknown path, another method, or a body that is too large."""
-    path, method = scope.get("path", ""), scope.get("method", "")
-    detail = {
-        404: f"{path}: expected a path that /api/v1/openapi.json describes",
-        405: f"{method} {path}: expected another method",
-        413: "the body of the request is too large",
-    }.get(error.status_code, str(error.detail))
-    return ProblemError(error.status_code, detail, headers=error.headers)
-
-
-def _not_as_described(error: RequestValidationError) -> ProblemError:
+def _not_as_described(error: RequestValidationError) -> str:
     """The first of what is not as described in a query, header or body."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
     if first["type"] == "json_invalid":
-        said = f"the body is no JSON: {first['ctx']['error']}; expected a document"
-        return ProblemError(422, said)
+        return f"the body is no JSON: {first['ctx']['error']}; expected a document"
     found = "" if first["type"] == "missing" else f" is {cut(repr(first.get('input')))}"
-    return ProblemError(422, f"{place}{found}: {first['msg'][:1].lower()}{first['msg'][1:]}")
+    return f"{place}{found}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
-Item = TypeVar("Item")
+def to_json(document: Any) -> bytes:
+    """Values as JSON; what UTF-8 cannot hold is replaced by `?`."""
+    return json_text(answered(document)).encode("utf-8", "replace")
+
+
+def document(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Values as a response that is not remembered."""
+    return Response(to_json(content), status, headers=headers, media_type="application/json")
+
 
 #: threads that ask the store for answers at once, those of one user, those that change something,
 #: and those that read corpora
 READERS, OF_ONE_USER, WRITERS, CORPORA = 6, 2, 8, 2
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer as it is sent."""
-
-    content: bytes
-    etag: str
 
 
 class Answers:
@@ -164,30 +157,29 @@ class Answers:
         #: of users who ask just now
         self._users = WeakValueDictionary[str, CapacityLimiter]()
 
-    async def get(self, request: Request, key: Key, ask: Callable[[], Any]) -> Answer:
-        """The JSON of what `ask` returns, or has returned a moment ago for the same key.
+    async def get(self, request: Request, key: Key, ask: Callable[[], Item]) -> Item:
+        """What `ask` returns, or has returned a moment ago for the same key.
 
         Raises:
             Exception: as `ask`.
         """
-
-        def read() -> Answer:
-            return self._cache.get(
-                ("answer", *key),
-                lambda: _written(ask),
-                age_s=self._age_s,
-                lasts=False,
-            )
-
-        return await self.ask(request, read)
+        named = ("answer", *key)
+        return await self.ask(
+            request, lambda: self._cache.get(named, ask, age_s=self._age_s, lasts=False)
+        )
 
     async def reply(self, request: Request, key: Key, ask: Callable[[], Any]) -> Response:
-        """What `get` returns as a response; without content if the client says that it has it."""
-        answer = await self.get(request, key, ask)
-        headers = {"ETag": answer.etag, "Cache-Control": "no-cache"}
-        if request.headers.get("if-none-match") == answer.etag:
+        """What `get` returns, as JSON; without content if the client says that it has it."""
+
+        def write() -> tuple[bytes, str]:
+            content = to_json(ask())
+            return content, f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
+
+        content, etag = await self.get(request, key, write)
+        headers = {"ETag": etag, "Cache-Control": "no-cache"}
+        if request.headers.get("if-none-match") == etag:
             return Response(status_code=304, headers=headers)
-        return Response(answer.content, headers=headers, media_type="application/json")
+        return Response(content, headers=headers, media_type="application/json")
 
     async def ask(self, request: Request, call: Callable[[], Item]) -> Item:
         """What `call` returns, in one of the threads of the user; it is not remembered.
@@ -242,18 +234,3 @@ async def _gone(request: Request) -> None:
     """Return once the client has gone away."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _written(ask: Callable[[], Any]) -> Answer:
-    content = to_json(ask())
-    return Answer(content, f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"')
-
-
-def to_json(document: Any) -> bytes:
-    """Values as JSON; what UTF-8 cannot hold is replaced by `?`."""
-    return json_text(answered(document)).encode("utf-8", "replace")
-
-
-def document(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A document that is not remembered."""
-    return Response(to_json(content), status, headers=headers, media_type="application/json")

@@ -10,11 +10,9 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from lstm_sweep.search.service import answers
 from lstm_sweep.search.service.answers import MEDIA
 from lstm_sweep.search.service.auth import COOKIE
 from lstm_sweep.search.service.guard import OPEN, Guard
@@ -55,7 +53,7 @@ def create_app(service: Service, settings: HttpSettings) -> FastAPI:
     Raises:
         InputError: the file with the tokens cannot be used.
     """
-    site = Site.of(service, settings)
+    site = Site(service, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -64,11 +62,14 @@ def create_app(service: Service, settings: HttpSettings) -> FastAPI:
 
     app = FastAPI(
         title="lstm-sweep",
-        lifespan=lifespan,
+        version=operation.version(),
+        description=ABOUT,
+        openapi_tags=[{"name": name} for name in ("sweeps", "trials", "corpora", "service")],
+        openapi_url=f"{API}/openapi.json",
         docs_url=None,  # whose pages are loaded from elsewhere
         redoc_url=None,
-        openapi_url=None,
         redirect_slashes=False,
+        lifespan=lifespan,
     )
     app.state.site = site
     for router in ROUTERS:
@@ -76,14 +77,8 @@ def create_app(service: Service, settings: HttpSettings) -> FastAPI:
     for kind in (HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _leave_to_guard)
     app.add_middleware(Guard, site=site)
-    app.openapi = functools.cache(lambda: describe(app))  # type: ignore[method-assign]
-    written = functools.cache(lambda: answers.to_json(app.openapi()))
-
-    @app.get(f"{API}/openapi.json", include_in_schema=False)
-    async def openapi() -> Response:
-        """The description of the service."""
-        return Response(written(), media_type="application/json")
-
+    describe = app.openapi
+    app.openapi = functools.cache(lambda: _completed(describe()))  # type: ignore[method-assign]
     return app
 
 
@@ -91,12 +86,8 @@ async def _leave_to_guard(request: Request, error: Exception) -> Response:
     raise error
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
-    """The description of an app: each endpoint has all its statuses."""
-    found = get_openapi(
-        title="lstm-sweep", version=operation.version(), description=ABOUT, routes=app.routes,
-        tags=[{"name": name} for name in ("sweeps", "trials", "corpora", "service")],
-    )  # fmt: skip
+def _completed(found: dict[str, Any]) -> dict[str, Any]:
+    """The description of an app in which each endpoint has all its statuses."""
     components = found.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas["ProblemDocument"] = ProblemDocument.model_json_schema()

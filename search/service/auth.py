@@ -5,7 +5,6 @@ Tokens are kept hashed, in a file that only this user may read.
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import hashlib
 import hmac
@@ -16,7 +15,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,22 +50,17 @@ SESSION_S, MOST_SESSIONS = 12 * 3600.0, 20
 EXPECTED = "expected the header `Authorization: Bearer TOKEN`, or to log in at /login"
 #: headers that a proxy adds: who asks is elsewhere, though the proxy is here
 FORWARDED = ("x-forwarded-for", "forwarded")
-#: headers that have a meaning of their own, most of which clients send, and their beginnings
-OWN_HEADERS = frozenset(
-    {
-        "authorization", "cache-control", "cf-connecting-ip", "connection", "cookie", "date", "dnt",
-        "expect", "from", "host", "keep-alive", "last-event-id", "origin", "pragma", "priority",
-        "proxy-authorization", "proxy-connection", "range", "referer", "te", "trailer",
-        "transfer-encoding", "true-client-ip", "upgrade", "upgrade-insecure-requests",
-        "user-agent", "via", "x-client-ip", "x-forwarded-host", "x-forwarded-port",
-        "x-forwarded-proto", "x-real-ip", "x-request-id", "x-requested-with", *FORWARDED,
-    }
-)  # fmt: skip
-OWN_BEGINNINGS = ("accept", "access-control-", "content-", "if-", "lstm-sweep-", "sec-")
+#: headers that have a meaning of their own, most of which clients send themselves
+NO_NAMES = re.compile(
+    "(accept|access-control|cache|content|if|keep|last|lstm-sweep|proxy|sec|transfer|upgrade|"
+    "user-agent|x-client|x-real|x-request)(-.*)?|authorization|connection|cookie|date|dnt|expect|"
+    "forwarded|from|host|origin|pragma|priority|range|referer|te|trailer|true-client-ip|via|"
+    "cf-connecting-ip|x-forwarded-(for|host|port|proto)"
+)
 
 
 @dataclass(frozen=True)
-class User:
+class User(Document):
     """Who has sent a request."""
 
     name: str
@@ -157,15 +151,6 @@ class TokenFile:
                 f"{self.file}: expected tokens as `lstm-sweep token add` writes them"
             ) from None
 
-    def find(self, token: str) -> User | None:
-        """Whose token this is; None if it is nobody's."""
-        return self.user_with(_digest_of(token[:LONGEST_TOKEN]))
-
-    def user_with(self, digest: str) -> User | None:
-        """Whose token has this hash, if anybody's; all are compared, so it takes as long."""
-        own = [row for row in self.rows() if hmac.compare_digest(digest, row.digest)]
-        return User(own[0].name, own[0].role) if own else None
-
     def add(self, name: str, role: str) -> str:
         """Make a token, and return it; it is not kept."""
         if not USER_NAME.fullmatch(name):
@@ -203,53 +188,20 @@ class TokenFile:
             raise InputError(f"{self.file}: {error.strerror}, expected to write it") from None
 
 
-class Sessions:
-    """Browsers that have logged in with a token; they keep a random text in its place.
-
-    Sessions are in memory alone: after a restart of the service a browser logs in again.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        #: by the hash of a browser's text: until when it is kept, and the hash of its token; those
-        #: that were used last come last
-        self._found: dict[str, tuple[float, str]] = {}
-
-    def begin(self, digest: str) -> str:
-        """Begin a session of the token with this hash; the text by which it is found.
-
-        The oldest session of the token ends if it has too many; those of others are kept.
-        """
-        now = self._clock()
-        self._found = {key: kept for key, kept in self._found.items() if now < kept[0]}
-        own = [key for key, (_, of) in self._found.items() if of == digest]
-        for key in own[: max(0, len(own) - MOST_SESSIONS + 1)]:
-            del self._found[key]
-        session = secrets.token_urlsafe(RANDOM_BYTES)
-        self._found[_digest_of(session)] = (now + SESSION_S, digest)
-        return session
-
-    def digest_of(self, session: str) -> str:
-        """The hash of the token of a session, which is used now; empty if there is none."""
-        key = _digest_of(session)
-        until, digest = self._found.pop(key, (0.0, ""))
-        if self._clock() >= until:
-            return ""
-        self._found[key] = (self._clock() + SESSION_S, digest)
-        return digest
-
-    def end(self, session: str) -> None:
-        self._found.pop(_digest_of(session), None)
-
-
 class Login:
-    """Finds out who sends a request."""
+    """Finds out who sends a request; a browser sends a random text in place of its token.
+
+    Its sessions are in memory alone: after a restart of the service a browser logs in again.
+    Methods raise `ProblemError` 503 if the file of the tokens cannot be used.
+    """
 
     def __init__(self, settings: HttpSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.tokens = TokenFile(settings.folder)
-        self.sessions = Sessions(clock)
-        self._settings, self._logs = settings, Seldom(clock)
+        self._settings, self._clock, self._logs = settings, clock, Seldom(clock)
         self._here = User(_own_name(), Role.ADMIN)
+        #: by the hash of a browser's text: until when it is kept, and the hash of its token; those
+        #: that were used last come last
+        self._sessions: dict[str, tuple[float, str]] = {}
 
     def user_of(self, headers: Headers, *, by_proxy: bool = False) -> User:
         """Who sends a request with these headers; `by_proxy`: it came through the proxy.
@@ -258,21 +210,18 @@ class Login:
         let in whatever others do: tokens have 256 random bits, so no failure slows anybody down.
 
         Raises:
-            ProblemError: 401 without a login that is known, 403 for a name that can be none, 503 if
-                the file of the tokens cannot be used.
+            ProblemError: 401 without a login that is known, 403 for a name that can be none.
         """
-        with self._readable_tokens():
-            kind, _, given = headers.get("authorization", "").partition(" ")
-            token = given.strip() if kind.lower() == "bearer" else ""
-            if by_proxy and not token.startswith(PREFIX) and (name := self._name_in(headers)):
-                own = next((row for row in self.tokens.rows() if row.name == name), None)
-                return User(name, own.role if own else self._settings.user_role)
-            if kind:
-                return self._user_with(token)
-            session = cookie_of(headers)
-            digest = self.sessions.digest_of(session) if session else ""
-            if digest and (user := self.tokens.user_with(digest)):
-                return user
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        token = given.strip() if kind.lower() == "bearer" else ""
+        if by_proxy and not token.startswith(PREFIX) and (name := self._name_in(headers)):
+            own = [row.role for row in self._rows() if row.name == name]
+            return User(name, own[0] if own else self._settings.user_role)
+        if kind:
+            return self._user_with(token)
+        session = cookie_of(headers)
+        if session and (user := self._find(self._use(session))):
+            return user
         is_here = not any(name in headers for name in FORWARDED)
         if is_here and not self._settings.asks_login:
             return self._here
@@ -281,28 +230,50 @@ class Login:
     def begin_session(self, token: str) -> tuple[str, User]:
         """Log a browser in with a token: the text for its cookie, and whose it is.
 
+        The oldest session of the token ends if it has too many; those of others are kept.
+
         Raises:
-            ProblemError: 401 for an unknown token, 503 as of `user_of`.
+            ProblemError: 401 for an unknown token.
         """
-        with self._readable_tokens():
-            user = self._user_with(token)
-        return self.sessions.begin(_digest_of(token)), user
+        user, now, digest = self._user_with(token), self._clock(), _digest_of(token)
+        self._sessions = {key: kept for key, kept in self._sessions.items() if now < kept[0]}
+        own = [key for key, (_, of) in self._sessions.items() if of == digest]
+        for key in own[: max(0, len(own) - MOST_SESSIONS + 1)]:
+            del self._sessions[key]
+        session = secrets.token_urlsafe(RANDOM_BYTES)
+        self._sessions[_digest_of(session)] = (now + SESSION_S, digest)
+        return session, user
+
+    def end_session(self, session: str) -> None:
+        self._sessions.pop(_digest_of(session), None)
+
+    def _use(self, session: str) -> str:
+        """The hash of the token of a session, which is kept for longer; empty if there is none."""
+        key, now = _digest_of(session), self._clock()
+        until, digest = self._sessions.pop(key, (now, ""))
+        if now >= until:
+            return ""
+        self._sessions[key] = (now + SESSION_S, digest)
+        return digest
 
     def _user_with(self, token: str) -> User:
-        if user := self.tokens.find(token):
+        if user := self._find(_digest_of(token[:LONGEST_TOKEN])):
             return user
         raise _refused("the token is not known: expected one that `lstm-sweep token add` has made")
 
-    @contextlib.contextmanager
-    def _readable_tokens(self) -> Iterator[None]:
-        """Refuse anybody whom a token could let in if there are none; only the log says why."""
+    def _find(self, digest: str) -> User | None:
+        """Whose token has this hash, if anybody's; all are compared, so it takes as long."""
+        own = [row for row in self._rows() if hmac.compare_digest(digest, row.digest)]
+        return User(own[0].name, own[0].role) if own else None
+
+    def _rows(self) -> tuple[TokenRow, ...]:
+        """The tokens; if they cannot be read nobody is let in, and only the log says why."""
         try:
-            yield
+            return self.tokens.rows()
         except InputError as error:
             self._logs.error("tokens", str(error))
-            raise ProblemError(
-                503, "the tokens of the service cannot be read: its log says why"
-            ) from None
+            said = "the tokens of the service cannot be read: its log says why"
+            raise ProblemError(503, said) from None
 
     def _name_in(self, headers: Headers) -> str:
         """The name that the proxy gives; empty if it gives none.
@@ -373,13 +344,13 @@ def check_user_header(name: str) -> str:
     Raises:
         InputError: it can be none, or is one that clients send themselves.
     """
-    is_own = name.lower() in OWN_HEADERS or name.lower().startswith(OWN_BEGINNINGS)
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,99}", name) or is_own:
+    name = name.lower()
+    if not re.fullmatch("[a-z][a-z0-9-]{0,99}", name) or NO_NAMES.fullmatch(name):
         raise InputError(
             f"--user-header is {shown(name)}: expected the name of a header that the proxy sets, "
             f"such as Remote-User"
         )
-    return name.lower()
+    return name
 
 
 def cookie_of(headers: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ import ipaddress
 import os
 import resource
 import secrets
+import sys
 import threading
 import time
 import traceback
@@ -26,10 +27,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from lstm_sweep.models.errors import cut, shown
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.service.answers import ProblemError, response_of
+from lstm_sweep.search.service.answers import ProblemError, refusal
 from lstm_sweep.search.service.auth import User, resolve_forwarded
 from lstm_sweep.search.service.logs import Seldom, rotate
-from lstm_sweep.search.service.pages.views import LOGIN, for_browser
+from lstm_sweep.search.service.pages.views import LOGIN, refused
 from lstm_sweep.search.service.settings import API, Limits
 from lstm_sweep.search.service.site import Site
 
@@ -71,42 +72,30 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
-        began = time.monotonic()
-        sending = _Sending(send)
+        began, sending = time.monotonic(), _Sending(send)
         state = scope.setdefault("state", {})
         state["user"], mark = None, ""
         state["by_proxy"] = resolve_forwarded(scope, self._settings.proxies)
         try:
-            state["user"] = self._checked(scope)
+            state["user"] = self._user_of(scope)
             mark = self._begin(scope)
-            await self._app(scope, self._bounded(scope, receive), sending)
+            await self._app(scope, _bounded(scope, receive, self._settings.limits), sending)
         except Exception as error:
             await self._on_error(error, sending, scope, receive)
         took_s = time.monotonic() - began
         self._site.metrics.note(scope["method"], _route_of(scope), sending.status, took_s)
         self._note(scope, sending, mark)
 
-    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """`receive` with the limits of the body of a request."""
-        limits, most, within_s = self._settings.limits, None, None
-        if scope["state"]["user"] is None:
-            most, within_s = limits.anonymous_bytes, limits.anonymous_s
-        elif not scope["path"].startswith(UPLOADS):
-            most = limits.request_bytes
-        announced = Headers(scope=scope).get("content-length", "")
-        return _limited(receive, limits, announced=announced, most=most, within_s=within_s)
-
-    def _checked(self, scope: Scope) -> User | None:
+    def _user_of(self, scope: Scope) -> User | None:
         """Who sends a request; None if it needs no login.
 
         Raises:
             ProblemError: it is refused.
         """
         headers, changes = Headers(scope=scope), scope["method"] not in READING
-        self._check_host(headers)
+        _check_host(headers, self._settings.names)
         if changes:
             _check_origin(headers)
         if _is_open(scope["path"]):
@@ -118,30 +107,20 @@ class Guard:
             )
         return user
 
-    def _check_host(self, headers: Mapping[str, str]) -> None:
-        """Refuse a name that is not this service's: a browser may have been led here by it."""
-        host = _name_of(headers.get("host", ""))
-        if host in ("localhost", *self._settings.names) or _is_address(host):
-            return
-        raise ProblemError(
-            421,
-            f"the request is for the host {shown(host)}: expected the name of this service, "
-            f"to which allowed_hosts in mlflow.yaml adds others",
-        )
-
     async def _on_error(
         self, error: Exception, sending: _Sending, scope: Scope, receive: Receive
     ) -> None:
         """Answer an error; what is unexpected goes to the log."""
-        answer = response_of(error, self._site.names.named, scope)
-        if answer.status_code == 500 or sending.status:
+        problem = refusal(error, scope)
+        if problem.status == 500 or sending.status:
             key = f"{_route_of(scope)} {type(error).__name__}"
             said = "".join(traceback.format_exception(error))
             self._logs.error(key, without_secrets(said))
         if sending.status:
             raise ConnectionError("an answer has broken off")  # so that it is not taken as whole
         accepts = Headers(scope=scope).get("accept", "")
-        await for_browser(scope["path"], accepts, answer)(scope, receive, sending)
+        answer = refused(problem, scope["path"], accepts, self._site.names.named)
+        await answer(scope, receive, sending)
 
     def _begin(self, scope: Scope) -> str:
         """Note a change that is to be made; the mark of its two lines, empty if it is none.
@@ -165,11 +144,12 @@ class Guard:
 
     def _note(self, scope: Scope, sending: _Sending, mark: str) -> None:
         """Note what came of a change, a login or a download, or that a request was refused."""
-        state, status = scope["state"], sending.status
-        logs_in = state["user"] and scope["method"] not in READING and _is_open(scope["path"])
+        state, status, headers = scope["state"], sending.status, sending.headers
+        logs_in = scope["method"] not in READING and _is_open(scope["path"])
+        is_kept = headers.get("content-disposition", "").startswith("attachment") and status < 300
         try:
-            if mark or logs_in or (state["user"] and sending.is_download):
-                made, details = sending.location, state.get("details")
+            if mark or (state["user"] and (logs_in or is_kept)):
+                made, details = headers.get("location"), state.get("details")
                 self._audit.note(scope, status, id=mark, made=made, details=details)
             elif status in REFUSED:
                 self._audit.refuse(scope, status)
@@ -178,49 +158,46 @@ class Guard:
 
 
 class _Sending:
-    """Sends an answer with the headers of all answers, and remembers its status."""
+    """Sends an answer with the headers of all answers, and remembers how it has begun."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         #: 0 until the answer has begun
-        self.status = 0
-        self.location = ""
-        #: whether a file is sent that a browser keeps
-        self.is_download = False
+        self.status, self.headers = 0, MutableHeaders()
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = MutableHeaders(scope=message)
+            self.status, self.headers = message["status"], MutableHeaders(scope=message)
             for name, value in SECURITY.items():
-                headers.setdefault(name, value)
-            headers.setdefault("Cache-Control", "no-store")  # unless the endpoint says otherwise
-            self.location = headers.get("location", "")
-            kept = headers.get("content-disposition", "").startswith("attachment")
-            self.is_download = kept and self.status < 300
+                self.headers.setdefault(name, value)
+            self.headers.setdefault("Cache-Control", "no-store")  # unless it says otherwise
         await self._send(message)
 
 
-def _limited(
-    receive: Receive, limits: Limits, *, announced: str, most: int | None, within_s: float | None
-) -> Receive:
+def _bounded(scope: Scope, receive: Receive, limits: Limits) -> Receive:
     """`receive` that refuses a body that is too large or does not come.
 
-    All of it comes `within_s` seconds, or else at the least pace of the limits; no pause is longer
-    than they allow.
+    All of it comes at the least pace of the limits, or without a login within their seconds; no
+    pause is longer than they allow.
     """
+    most, within_s = limits.request_bytes, float("inf")
+    if scope["state"]["user"] is None:
+        most, within_s = limits.anonymous_bytes, limits.anonymous_s
+    elif scope["path"].startswith(UPLOADS):
+        most = sys.maxsize
+    announced = Headers(scope=scope).get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > most:
+        raise HTTPException(413)
     began, came, is_whole = time.monotonic(), 0, False
 
     async def counted() -> Message:
         nonlocal came, is_whole
         if is_whole:  # only whether the client goes away is still to be told
             return await receive()
-        if most is not None and announced.isdecimal() and int(announced[:20]) > most:
-            raise HTTPException(413)
-        whole_s = limits.silence_s + came / limits.bytes_per_s if within_s is None else within_s
-        left_s = began + whole_s - time.monotonic()
+        until = began + min(within_s, limits.silence_s + came / limits.bytes_per_s)
+        left_s = min(limits.silence_s, until - time.monotonic())
         try:
-            message = await asyncio.wait_for(receive(), max(0.0, min(limits.silence_s, left_s)))
+            message = await asyncio.wait_for(receive(), max(0.0, left_s))
         except TimeoutError:
             raise HTTPException(
                 408,
@@ -228,7 +205,7 @@ def _limited(
             ) from None
         came += len(message.get("body", b""))
         is_whole = not message.get("more_body", False)
-        if most is not None and came > most:
+        if came > most:
             raise HTTPException(413)
         return message
 
@@ -240,24 +217,28 @@ def _is_open(path: str) -> bool:
     return path in OPEN or path.startswith("/static/")
 
 
-def _name_of(host: str) -> str:
-    """A host of a URL or header without its port and brackets, in lower case."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if host.count(":") == 1 else host
-
-
 def _route_of(scope: Scope) -> str:
     """Path of the route of a request, without what it names; `other` if there is none."""
     return getattr(scope.get("route"), "path", "other")
 
 
-def _is_address(host: str) -> bool:
+def _check_host(headers: Mapping[str, str], names: tuple[str, ...]) -> None:
+    """Refuse a name that is not this service's: a browser may have been led here by it."""
+    host = headers.get("host", "").strip().lower()
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.rpartition(":")[0]
+    if host in ("localhost", *names):
+        return
     try:
-        return bool(ipaddress.ip_address(host))
+        ipaddress.ip_address(host)
     except ValueError:
-        return False
+        raise ProblemError(
+            421,
+            f"the request is for the host {shown(host)}: expected the name of this service, "
+            f"to which allowed_hosts in mlflow.yaml adds others",
+        ) from None
 
 
 def _check_origin(headers: Mapping[str, str]) -> None:
@@ -315,14 +296,26 @@ class Audit:
         `more` is said if it is not empty: the `id` of the two lines of a change, the path of what
         it has `made`, and the `details` that it gave.
         """
-        line = _line(scope, status) | {key: value for key, value in more.items() if value}
-        self._add(self.file, line)
+        self._add(self.file, scope, status, {key: value for key, value in more.items() if value})
 
     def refuse(self, scope: Scope, status: int) -> None:
         """Note a request that was refused."""
-        self._add(self.refusals, _line(scope, status))
+        self._add(self.refusals, scope, status, {})
 
-    def _add(self, file: Path, line: Mapping[str, Any]) -> None:
+    def _add(
+        self, file: Path, scope: Scope, status: int | None, more: Mapping[str, object]
+    ) -> None:
+        user, client = scope["state"]["user"], scope.get("client")
+        what = without_secrets(f"{scope['method']} {scope['path']}")
+        line: dict[str, Any] = {
+            "when": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "who": user.name if user else None,
+            "role": str(user.role) if user else None,
+            "from": str(client[0]) if client else "unknown",
+            "what": cut(what, LONGEST_WHAT),
+            "status": status,
+            **more,
+        }
         written = f"{json_text(line)}\n".encode("utf-8", "backslashreplace")
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
         with self._lock:
@@ -333,19 +326,6 @@ class Audit:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(number)
-
-
-def _line(scope: Scope, status: int | None) -> dict[str, Any]:
-    user, client = scope["state"]["user"], scope.get("client")
-    what = f"{scope['method']} {scope['path']}"
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "who": user.name if user else None,
-        "role": str(user.role) if user else None,
-        "from": str(client[0]) if client else "unknown",
-        "what": cut(without_secrets(what), LONGEST_WHAT),
-        "status": status,
-    }
 
 
 #: descriptors that the service asks for, and those that it keeps for files, drivers and the store
@@ -372,10 +352,9 @@ class BoundedProtocol(H11Protocol):
         """`all_open` are those that are open, of which there are at most `most`, oldest first."""
         super().__init__(*given, **more)
         self._most, self._open = most, all_open
-        #: since when no request is answered, and the last one before that
-        self._idle: tuple[float, object] | None = None
-        #: when its client has last read enough, and how many bytes were unread then
-        self._unread: tuple[float, int] | None = None
+        #: since when it reads or asks nothing, after which request, and how many bytes it had to
+        #: read then
+        self._held: tuple[float, object, int] | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Take its place; if there are too many, the one that has waited longest is ended.
@@ -394,7 +373,7 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def resume_writing(self) -> None:
-        self._unread = None  # most of it was read
+        self._held = None  # most of it was read
         super().resume_writing()
 
     def _is_asked(self) -> bool:
@@ -418,34 +397,28 @@ class BoundedProtocol(H11Protocol):
     def _is_late(self) -> bool:
         """Whether it is held for too long."""
         now, unread = self.loop.time(), self._left_to_read()
-        if not unread:
-            self._unread = None
-        elif self._unread is None:
-            self._unread = now, unread
-        elif now - self._unread[0] >= READ_S:
-            if self._unread[1] - unread < READ_BYTES:
-                return True
-            self._unread = now, unread
-        if unread or self._is_asked():
-            self._idle = None
+        if self._is_asked() and not unread:
+            self._held = None
             return False
-        if self._idle is None or self._idle[1] is not self.cycle:
-            self._idle = now, self.cycle
-        return now - self._idle[0] >= HEAD_S
+        after = READ_BYTES if unread else self.cycle
+        if self._held is None or self._held[1] is not after:
+            self._held = now, after, unread
+        since, _, before = self._held
+        if now - since < (READ_S if unread else HEAD_S):
+            return False
+        if before - unread >= READ_BYTES:
+            self._held = now, after, unread
+            return False
+        return True
 
 
-def raise_open_files() -> int:
-    """Raise the limit of descriptors as far as is allowed and of use; what it is then."""
+def most_connections() -> int:
+    """How many connections there may be; the limit of descriptors is raised as far as it may be."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        return most
-    return MOST_FILES if soft == resource.RLIM_INFINITY else soft
-
-
-def connections_for(files: int) -> int:
-    """How many connections there may be with so many descriptors."""
+    files, most = (MOST_FILES if n == resource.RLIM_INFINITY else n for n in (soft, hard))
+    if files < min(most, MOST_FILES):
+        files = min(most, MOST_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
     return max(16, min(MOST_CONNECTIONS, (files - KEPT_FILES) // 2))
 
 

@@ -22,17 +22,16 @@ from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepRow, SweepStatusReport
 from lstm_sweep.search.service.answers import URN
-from lstm_sweep.search.service.auth import LONGEST_TOKEN
+from lstm_sweep.search.service.auth import LONGEST_TOKEN, User
 from lstm_sweep.search.service.queue import PRIORITIES, QueuedSweep
 from lstm_sweep.search.service.reruns import Rerun
+from lstm_sweep.search.service.uploads import CORPUS_ID, LONGEST_CORPUS, UploadedCorpus
 from lstm_sweep.search.store.deletion import Freed
 from lstm_sweep.search.store.registry import LONGEST_NAME
 from lstm_sweep.search.values.documents import Document, fields_of
 from lstm_sweep.search.values.options import number
 from lstm_sweep.search.values.spec import CHANGEABLE, NAME, OPTIONS
 
-#: what names an uploaded corpus, and characters of the name that its client gives it
-CORPUS_ID, LONGEST_CORPUS = "[0-9a-f]{32}", 200
 SWEEP_PATTERN = f"^{NAME.pattern}$"
 #: what a client may choose as its token of a request
 KEY_PATTERN = "^[!-~]{1,200}$"
@@ -283,10 +282,6 @@ class ProblemDocument(BaseModel):
     title: str
     status: int
     detail: str = Field(description="what was given, what was expected, where; one line")
-    missing: list[str] | None = Field(
-        default=None, description="digests of files that are to be uploaded first"
-    )
-    offset: int | None = Field(default=None, description="bytes of an upload that are there")
 
 
 class Health(_Shown):
@@ -294,13 +289,6 @@ class Health(_Shown):
 
     status: Literal["ok"]
     version: str
-
-
-class UserShown(_Shown):
-    """Who asks."""
-
-    name: str
-    role: Literal["read", "run", "admin"]
 
 
 class Ready(_Shown):
@@ -384,33 +372,17 @@ class CorpusAnnounced(_Shown):
     is_there: bool
 
 
-class CorpusShown(_Shown):
-    """An uploaded corpus; `data` is what a sweep calls it."""
-
-    id: str
-    data: str
-    name: str
-    files: int
-    bytes: int
-    owner: str = Field(description="who has sent it first; empty if nobody had to log in")
-    disk_bytes: int = Field(description="bytes of the disk that it takes")
-
-
-class CorpusList(_Shown):
-    """Uploaded corpora, by name."""
-
-    corpora: list[CorpusShown]
-
-
 _NEXT: Any = str | None, NEXT_PAGE
 _LEFT_OUT: Any = list[str], Field(description="a sentence for each run that cannot be read")
 _LEFT: Any = int, Field(description="runs that the same request deletes next")
 _OWNER: Any = str | None, Field(description="null if it was launched without a service")
 
 #: answers that are made of values
-QUEUED, RERUN, SIZES, DRY_RUN, RESULT, STOPPED = map(
-    model_of, (QueuedSweep, Rerun, SizeReport, DryRun, SweepResult, StoppedSweep)
+QUEUED, RERUN, SIZES, DRY_RUN, RESULT, STOPPED, CORPUS, USER = map(
+    model_of,
+    (QueuedSweep, Rerun, SizeReport, DryRun, SweepResult, StoppedSweep, UploadedCorpus, User),
 )
+CORPORA = answer("CorpusList", corpora=rows_of(UploadedCorpus))
 QUEUE = answer("Queue", queue=rows_of(QueuedSweep), next_page=_NEXT)
 SWEEPS = answer("SweepList", sweeps=rows_of(SweepRow), left_out=_LEFT_OUT, next_page=_NEXT)
 STATUS = answer("SweepStatus", SweepStatusReport, owner=_OWNER)

@@ -7,8 +7,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Query, Request
@@ -23,12 +22,11 @@ from lstm_sweep.search.service.auth import Login, User, check_owner
 from lstm_sweep.search.service.bundles import Bundles
 from lstm_sweep.search.service.events import Feeds
 from lstm_sweep.search.service.logs import Metrics
-from lstm_sweep.search.service.schemas import CORPUS_ID, SWEEP_PATTERN, checked_settings
+from lstm_sweep.search.service.schemas import SWEEP_PATTERN, checked_settings
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import UPLOADS, HttpSettings
-from lstm_sweep.search.service.uploads import CORPUS, Uploads
+from lstm_sweep.search.service.uploads import CORPUS, CORPUS_ID, Uploads
 from lstm_sweep.search.store.cache import Cache, SharedSettings
-from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.presets import SPACES
@@ -103,9 +101,10 @@ class DataNames:
         return text
 
     def data_named(self, path: str) -> str:
-        """Data as a request names them; of such that lie elsewhere their own name alone."""
-        named = self.named(path)
-        return named.rstrip("/").rpartition("/")[2] if named.startswith("/") else named
+        """What users call data: uploads and what lies elsewhere by their own name alone."""
+        is_upload = path.startswith(str(self._uploads.folder_of("")))
+        named = path if is_upload else self.named(path)
+        return PurePath(path).name if named.startswith("/") else named
 
     def check_code(self) -> None:
         """Refuse templates, named by a request or by a run, where none is allowed."""
@@ -153,45 +152,25 @@ def _check_links(named: str, path: Path, root: Path) -> None:
                 )
 
 
-@dataclass(frozen=True)
 class Site:
-    """All that endpoints use."""
+    """All that endpoints use: the parts of a service with these settings, whose folder exists."""
 
-    service: Service
-    settings: HttpSettings
-    login: Login
-    answers: Answers
-    uploads: Uploads
-    names: DataNames
-    bundles: Bundles
-    feeds: Feeds
-    metrics: Metrics
-
-    @classmethod
-    def of(cls, service: Service, settings: HttpSettings) -> Site:
-        """The parts of a service with these settings; its folder exists.
+    def __init__(self, service: Service, settings: HttpSettings) -> None:
+        """Read what is there of the files of the service.
 
         Raises:
             InputError: the file with the tokens cannot be used.
         """
-        limits, folder = settings.limits, settings.folder
-        reads = service.reads
-        cache = reads.shared.cache if isinstance(reads, SharedSettings) else Cache(None)
-        answers = Answers(cache, settings.remembered_s)
-        uploads = Uploads(folder / UPLOADS, limits)
-        login = Login(settings)
-        login.tokens.rows()
-        return cls(
-            service=service,
-            settings=settings,
-            login=login,
-            answers=answers,
-            uploads=uploads,
-            names=DataNames(uploads, settings.data_roots, allow_code=settings.allow_code),
-            bundles=Bundles(folder / "bundles", service.settings.store, limits),
-            feeds=Feeds(service, answers, limits, look_every_s=settings.look_every_s),
-            metrics=Metrics(),
-        )
+        limits, folder, store = settings.limits, settings.folder, service.reads
+        cache = store.shared.cache if isinstance(store, SharedSettings) else Cache(None)
+        self.service, self.settings, self.store = service, settings, store
+        self.login, self.metrics = Login(settings), Metrics()
+        self.login.tokens.rows()
+        self.answers = Answers(cache, settings.remembered_s)
+        self.uploads = Uploads(folder / UPLOADS, limits)
+        self.names = DataNames(self.uploads, settings.data_roots, allow_code=settings.allow_code)
+        self.bundles = Bundles(folder / "bundles", service.settings.store, limits)
+        self.feeds = Feeds(service, self.answers, limits, look_every_s=settings.look_every_s)
 
     def check_may_train(self, tags: Tags) -> None:
         """Refuse to train what the run with these tags is about if that runs code of a user.
@@ -219,11 +198,6 @@ class Site:
             ProblemError: 401, the login is known no more.
         """
         return self.login.user_of(request.headers, by_proxy=request.state.by_proxy)
-
-    @property
-    def store(self) -> Settings:
-        """Where runs are read."""
-        return self.service.reads
 
 
 def note(request: Request, /, **details: object) -> None:

@@ -17,10 +17,10 @@ import shutil
 import tarfile
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from anyio import CapacityLimiter
 
@@ -29,8 +29,8 @@ from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.actions.transfers import corpus_id_of
 from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.service.answers import ProblemError
-from lstm_sweep.search.service.schemas import LONGEST_CORPUS
 from lstm_sweep.search.service.settings import API, Limits
+from lstm_sweep.search.values.documents import Document
 
 #: bytes of the disk that a file or folder takes at least, and of which its content takes whole ones
 BLOCK = 4096
@@ -44,17 +44,20 @@ LONGEST_NAME, LONGEST_PATH, MOST_PARTS = 255, 1_000, 20
 FREE_INODES = 10_000
 #: bytes of a header of a tar file, and of a path or attributes that stand in an entry of their own
 TAR_BLOCK, LONGEST_ATTRIBUTES = 512, 16 << 10
-#: what begins the name of a corpus in a request
-CORPUS = "corpus:"
+#: what names a corpus, and characters of the name that its client gives it
+CORPUS_ID, LONGEST_CORPUS = "[0-9a-f]{32}", 200
+#: what begins the name of a corpus in a request, and the file that says what it is
+CORPUS, ABOUT = "corpus:", "about.json"
 
 log = logging.getLogger("lstm_sweep.service")
 
 
 @dataclass(frozen=True)
-class UploadedCorpus:
-    """A corpus that was sent."""
+class UploadedCorpus(Document):
+    """An uploaded corpus."""
 
     id: str
+    #: name of its file or folder
     name: str
     files: int
     bytes: int
@@ -62,9 +65,8 @@ class UploadedCorpus:
     owner: str
     #: bytes of the disk that it takes
     disk_bytes: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"data": f"{CORPUS}{self.id}", **vars(self)}
+    #: what a sweep calls it
+    data: str
 
 
 class Uploads:
@@ -91,19 +93,19 @@ class Uploads:
         self._there = _read_corpora(self._corpora)
         self._receivers = list[Receiver]()
 
-    def announce(self, corpus_id: str, name: str, size: int, owner: str) -> UploadedCorpus | None:
-        """The corpus with this ID if it is there; else None, and there is room for it just now."""
+    def announce(self, corpus_id: str, name: str, size: int, owner: str) -> bool:
+        """Whether the corpus with this ID is there; if it is not, it would be taken just now."""
         check_name(name)
         with self._lock:
             if corpus_id in self._there:
-                return self._there[corpus_id]
+                return True
             self.check_size(size)
             self._check_count(owner)
-            self._check_room(_blocks(size))
-        return None
+            self._check_room(size)
+        return False
 
     def receive(self, name: str, owner: str, *, is_folder: bool) -> Receiver:
-        """Receive a corpus; whoever does it enters or closes the receiver."""
+        """Receive a corpus; whoever does it closes the receiver."""
         check_name(name)
         with self._lock:
             self._check_count(owner)
@@ -132,9 +134,9 @@ class Uploads:
         with self._lock:
             if corpus.id not in self._there:
                 self._check_count(receiver.owner)
-                replace_text(receiver.place / "about.json", json_text(vars(corpus)), lasting=True)
-                self._set_aside(corpus.id)
-                receiver.place.rename(self._corpora / corpus.id)
+                replace_text(receiver.place / ABOUT, json_text(corpus.to_dict()), lasting=True)
+                self._remove(corpus.id)  # one that could not be read at the start
+                receiver.place.rename(self.folder_of(corpus.id))
                 self._there[corpus.id] = corpus
             return self._there[corpus.id]
 
@@ -168,16 +170,15 @@ class Uploads:
 
     def delete(self, corpus_id: str) -> None:
         with self._lock:
-            gone = self._set_aside(corpus_id)
             self._there.pop(corpus_id, None)
-        if gone:
-            shutil.rmtree(gone, ignore_errors=True)
+            self._remove(corpus_id)
 
-    def _set_aside(self, corpus_id: str) -> Path | None:
-        """Where a folder is now, which the next start deletes; None: there is none."""
-        if not self.folder_of(corpus_id).exists():
-            return None
-        return self.folder_of(corpus_id).rename(tempfile.mkdtemp(dir=self._coming))
+    def _remove(self, corpus_id: str) -> None:
+        """Delete the folder of a corpus if it is there; the next start does what a kill leaves."""
+        aside = Path(tempfile.mkdtemp(dir=self._coming))
+        with contextlib.suppress(FileNotFoundError):
+            self.folder_of(corpus_id).rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def check_size(self, size: int) -> None:
         """Refuse a corpus that has too many bytes."""
@@ -187,14 +188,12 @@ class Uploads:
 
     def _check_count(self, owner: str) -> None:
         """Refuse one more corpus of a user."""
-        limits, there = self.limits, self._there.values()
-        own = sum(corpus.owner == owner for corpus in there)
-        if own >= limits.corpora_per_user or len(there) >= limits.corpora:
+        own, most = sum(one.owner == owner for one in self._there.values()), self.limits.corpora
+        if own >= most:
             raise ProblemError(
                 507,
-                f"there are {len(there):,} corpora, {own:,} of them yours: expected fewer than "
-                f"{limits.corpora:,}, and {limits.corpora_per_user:,} of yours; delete those that "
-                f"nobody needs",
+                f"there are {own:,} corpora of yours: expected fewer than {most:,}; delete those "
+                f"that nobody needs",
             )
 
     def _check_room(self, more: int) -> None:
@@ -225,23 +224,38 @@ class Receiver:
         self.name, self.owner = name, owner
         #: bytes of the disk that are reserved for it
         self.disk_bytes = NEW_BYTES
-        #: digests of files that are whole, by their path, and folders that they lie in
-        self._digests = dict[str, str]()
-        self._folders = set[str]()
-        #: the file that comes, and bytes of all
-        self._file: IO[bytes] | None = None
-        self._path, self._size, self._digest, self._bytes = "", 0, hashlib.sha256(), 0
+        #: digests of files that are whole, by their path, folders that they lie in, and bytes
+        self._digests, self._folders, self._bytes = dict[str, str](), set[str](), 0
         self._top = place / "content" / name if is_folder else place / "content"
         self._top.mkdir(mode=0o700, parents=True)
 
-    def __enter__(self) -> Receiver:
-        return self
+    def write(self, path: str, content: Iterable[bytes]) -> int:
+        """Write a file as it comes; how many bytes it had.
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        `path` is relative to the folder, or the name of that of one file.
+        """
+        self._check(path)
+        digest, size = hashlib.sha256(), 0
+        try:
+            (self._top / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with (self._top / path).open("xb") as file:
+                for block in content:
+                    size += len(block)
+                    self._uploads.check_size(self._bytes + size)
+                    self._uploads.reserve(self, len(block))
+                    digest.update(block)
+                    file.write(block)
+                file.flush()
+                os.fchmod(file.fileno(), 0o400)
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise ProblemError(507, f"the file cannot be written: {error.strerror}") from None
+        self._bytes += size
+        self._digests[path] = digest.hexdigest()
+        return size
 
-    def begin(self, path: str) -> None:
-        """Begin with a file; `path` is relative to the folder, or the name of that of one file."""
+    def _check(self, path: str) -> None:
+        """Refuse a path that can be none beside the others, and reserve what it takes."""
         parts, most = check_path(path), self._uploads.limits.files
         folders = {"/".join(parts[:count]) for count in range(1, len(parts))}
         if len(self._digests) >= most:
@@ -252,35 +266,9 @@ class Receiver:
             raise InputError(f"{shown(path)} is a file and a folder, expected one of them")
         if len(self._folders | folders) > most:
             raise InputError(f"there are over {most:,} folders, expected fewer")
-        self._uploads.reserve(self, BLOCK * (1 + len(folders - self._folders)))
+        # the last block of a file is a whole one
+        self._uploads.reserve(self, BLOCK * (2 + len(folders - self._folders)))
         self._folders |= folders
-        with _writing():
-            (self._top / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = (self._top / path).open("xb")
-        self._path, self._size, self._digest = path, 0, hashlib.sha256()
-
-    def write(self, block: bytes) -> None:
-        """Write what has come of the file that was begun."""
-        assert self._file
-        self._bytes += len(block)
-        self._uploads.check_size(self._bytes)
-        size = self._size + len(block)
-        self._uploads.reserve(self, _blocks(size) - _blocks(self._size))
-        self._size = size
-        self._digest.update(block)
-        with _writing():
-            self._file.write(block)
-
-    def end(self) -> None:
-        """End the file that was begun."""
-        assert self._file
-        with _writing():
-            self._file.flush()
-            os.fchmod(self._file.fileno(), 0o400)
-            os.fsync(self._file.fileno())
-            self._file.close()
-        self._file = None
-        self._digests[self._path] = self._digest.hexdigest()
 
     def finish(self, corpus_id: str | None = None) -> UploadedCorpus:
         """Take what has come as a corpus; `corpus_id` is that which its client has computed."""
@@ -292,17 +280,20 @@ class Receiver:
                 409,
                 f"corpus {corpus_id}: what was sent has the ID {found}, expected the same; it was "
                 f"deleted",
-                found=found,
             )
-        files, size = len(self._digests), self._bytes
-        made = UploadedCorpus(found, self.name, files, size, self.owner, self.disk_bytes)
-        return self._uploads.take(self, made)
+        corpus = UploadedCorpus(
+            id=found,
+            name=self.name,
+            files=len(self._digests),
+            bytes=self._bytes,
+            owner=self.owner,
+            disk_bytes=self.disk_bytes,
+            data=f"{CORPUS}{found}",
+        )
+        return self._uploads.take(self, corpus)
 
     def close(self) -> None:
         """Delete what has come, unless it was taken."""
-        if self._file:
-            with contextlib.suppress(OSError):
-                self._file.close()
         self._uploads.leave(self)
 
 
@@ -322,10 +313,8 @@ def unpack(read: Read, receiver: Receiver, most_files: int) -> None:
         ProblemError: there is no room for it.
     """
     for path, size in _files(read, most_files):
-        receiver.begin(path)
-        for at in range(0, size, READ_BYTES):
-            receiver.write(_part(read, min(READ_BYTES, size - at)))
-        receiver.end()
+        blocks = (min(READ_BYTES, size - at) for at in range(0, size, READ_BYTES))
+        receiver.write(path, (_part(read, block) for block in blocks))
         _part(read, -size % TAR_BLOCK)
 
 
@@ -447,28 +436,13 @@ def check_free(folder: Path, wanted: int, limits: Limits) -> None:
         raise ProblemError(507, f"the disk has room for {disk.f_favail:,} files, expected more")
 
 
-def _blocks(size: int) -> int:
-    """Bytes of the disk that so many bytes of content take."""
-    return -(-size // BLOCK) * BLOCK
-
-
-@contextlib.contextmanager
-def _writing() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ProblemError(507, f"the file cannot be written: {error.strerror}") from None
-
-
 def _read_corpora(folder: Path) -> dict[str, UploadedCorpus]:
-    """The corpora in a folder; one without about.json is deleted, others are kept."""
+    """The corpora in a folder; those that cannot be read are left alone."""
     found, names = {}, [one.name for one in dataclasses.fields(UploadedCorpus)]
     for place in folder.iterdir():
         try:
-            about = json.loads((place / "about.json").read_text(encoding="utf-8"))
+            about = json.loads((place / ABOUT).read_text(encoding="utf-8"))
             found[place.name] = UploadedCorpus(**{name: about[name] for name in names})
-        except FileNotFoundError:
-            shutil.rmtree(place, ignore_errors=True)
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.error("%s: it is left out of the corpora: %s", place, error)
     return found

@@ -15,35 +15,29 @@ from urllib.parse import parse_qsl, quote
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
-from typing_extensions import override
 from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import (
+    Data,
+    Epilogue,
+    Event,
+    Field,
+    File,
+    MultipartDecoder,
+    NeedData,
+)
 
 from lstm_sweep.models.data.source import SAMPLES
-from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.actions.references import store_of_trial
-from lstm_sweep.search.service import answers
-from lstm_sweep.search.service.answers import ProblemError
-from lstm_sweep.search.service.auth import LONGEST_TOKEN, User, check_may_prioritise
-from lstm_sweep.search.service.pages.views import (
-    LOGIN,
-    REFUSALS,
-    Looks,
-    moved,
-    page,
-    rendered,
-)
-from lstm_sweep.search.service.queue import check_priority
-from lstm_sweep.search.service.reruns import Wanted
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.service.answers import ProblemError, refusal
+from lstm_sweep.search.service.auth import User
+from lstm_sweep.search.service.pages.views import LOGIN, moved, page, reference_of, rendered
+from lstm_sweep.search.service.routes import sweeps, trials
 from lstm_sweep.search.service.routes.corpora import SentBody
-from lstm_sweep.search.service.routes.operation import begin_session, end_session
-from lstm_sweep.search.service.routes.sweeps import changed, dry_run_of, submitted
-from lstm_sweep.search.service.routes.trials import make
-from lstm_sweep.search.service.schemas import ExportSubmission, TokenSubmission
-from lstm_sweep.search.service.site import Number, Site, SweepName, TheSite, TheUser, note
+from lstm_sweep.search.service.routes.operation import logged_in, logged_out
+from lstm_sweep.search.service.schemas import Changes, ExportSubmission, Priority
+from lstm_sweep.search.service.site import Number, Site, SweepName, TheSite, TheUser
 from lstm_sweep.search.service.uploads import Receiver, Uploads
-from lstm_sweep.search.store import reader
 from lstm_sweep.search.values.spec import OPTIONS
 from lstm_sweep.search.values.texts import DEFAULT_MINUTES
 
@@ -74,7 +68,8 @@ def _form(
     filled = empty | chosen | usual | dict(given)
     return rendered(
         "launch.html",
-        Looks.of(site, user),
+        site,
+        user,
         samples=list(SAMPLES),
         corpora=site.uploads.corpora(),
         space=OPTIONS["space"],
@@ -99,114 +94,78 @@ async def launch_form(request: Request, site: TheSite, user: TheUser) -> Respons
 async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
     """Queue a sweep on files, a sample, or data of the service, or say what it would do."""
     sent = SentForm(site.uploads, user.name, SentBody(request, site.settings.limits))
-    fields = dict[str, str]()
+    lines, said, status = list[str](), "", 200
     try:
         receive = partial(sent.receive, request.headers.get("content-type", ""))
-        fields = await to_thread.run_sync(receive, limiter=site.uploads.limiter)
+        await to_thread.run_sync(receive, limiter=site.uploads.limiter)
         if sent.error:
             raise sent.error
-        if (place := fields.get("place", "").strip()) and not sent.has_files:
-            fields["data"] = f"server:{place}"
-        if fields.get("only") == "dry-run":
-            lines = await site.answers.read_corpus(partial(_dry_run, site, fields))
-            return page(
-                await site.answers.ask(request, partial(_form, site, user, fields, dry_run=lines))
-            )
-        name = await site.answers.change(partial(_submit, site, user, fields))
-    except REFUSALS as error:
-        status = answers.response_of(error).status_code
-        said = error.detail if isinstance(error, ProblemError) else str(error)
-        form = partial(_form, site, user, fields, said)
-        return page(await site.answers.ask(request, form), status)
-    return moved(f"/sweeps/{quote(name)}")
+        if (place := sent.fields.get("place", "").strip()) and not sent.has_files:
+            sent.fields["data"] = f"server:{place}"
+        filled = filled_in(sent.fields)
+        wanted = {name: filled[name] for name in FIELDS if name in filled}
+        if sent.fields.get("only") != "dry-run":
+            wanted["priority"], key = filled.get("priority", 0), sent.fields.get("key") or None
+            submit = partial(sweeps.submitted, site, user, wanted, key)
+            return moved(f"/sweeps/{quote(await site.answers.change(submit))}")
+        found = await site.answers.read_corpus(partial(sweeps.dry_run_of, site, wanted))
+        lines = list(found.lines())[1:-1]  # that nothing is begun is said beside them
+    except Exception as error:
+        problem = refusal(error)
+        if problem.status == 500:
+            raise
+        said, status = problem.detail, problem.status
+    form = partial(_form, site, user, sent.fields, said, lines)
+    return page(await site.answers.ask(request, form), status)
 
 
-def _dry_run(site: Site, given: Mapping[str, str]) -> list[str]:
-    """What the sweep of a form would do, in lines; that nothing is begun is said beside them."""
-    found = dry_run_of(site, _fields(filled_in(given)))
-    return list(found.lines())[1:-1]
-
-
-def _fields(filled: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: filled[name] for name in FIELDS if name in filled}
-
-
-def _submit(site: Site, user: User, given: Mapping[str, str]) -> str:
-    filled = filled_in(given)
-    fields = _fields(filled) | {"priority": filled.get("priority", 0)}
-    return submitted(site, user, fields, given.get("key") or None)
-
-
-async def _changed(site: Site, user: User, sweep: str, call: Any) -> Response:
-    await changed(site, user, sweep, call)
+def _to(sweep: str) -> Response:
     return moved(f"/sweeps/{quote(sweep)}")
 
 
 @router.post("/sweeps/{sweep}/pause")
-async def pause(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
+async def pause(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
     """Let a sweep wait until it is resumed."""
-    return await _changed(site, user, sweep, partial(site.service.pause, sweep))
+    await sweeps.pause(sweep, site, user, request)
+    return _to(sweep)
 
 
 @router.post("/sweeps/{sweep}/stop")
-async def stop(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
+async def stop(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
     """End a sweep."""
-    return await _changed(site, user, sweep, partial(site.service.stop, sweep))
+    await sweeps.stop(sweep, site, user, request)
+    return _to(sweep)
 
 
 @router.post("/sweeps/{sweep}/resume")
 async def resume(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
     """Go on with a sweep, also with more trials."""
-    changes = filled_in(await fields_of(request))
-    for name in changes:
-        if name not in ("trials", "minutes"):
-            raise InputError(f"{shown(name)} is no field: possible: trials, minutes")
-    note(request, **{name: shown(value) for name, value in changes.items()})
-
-    def call() -> None:
-        with site.uploads.naming:
-            site.service.resume(sweep, changes, owner=user.name)
-
-    return await _changed(site, user, sweep, call)
+    changes = Changes(**filled_in(await fields_of(request)))
+    await sweeps.resume(sweep, site, user, request, changes)
+    return _to(sweep)
 
 
 @router.post("/sweeps/{sweep}/priority")
 async def prioritise(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
     """Give a sweep another priority."""
-    priority: Any = filled_in(await fields_of(request)).get("priority")
-    check_priority(priority)
-    check_may_prioritise(user, priority)
-    note(request, priority=priority)
-    return await _changed(site, user, sweep, partial(site.service.prioritise, sweep, priority))
+    priority = Priority(**filled_in(await fields_of(request)))
+    await sweeps.prioritise(sweep, priority, site, user, request)
+    return _to(sweep)
 
 
 @router.post("/sweeps/{sweep}/trials/{number}/rerun")
 async def rerun(sweep: SweepName, number: Number, site: TheSite, user: TheUser) -> Response:
     """Train a trial again."""
-
-    def change() -> str:
-        reference = f"{sweep}/{number}"
-        record = reader.find_trial(store_of_trial(reference, site.store), reference)
-        wanted = Wanted(record.trial.id, record.run_id)
-        return site.service.rerun(wanted, owner=user.name).id
-
-    return moved(f"/reruns/{await site.answers.change(change)}")
+    made = await trials.rerun(sweep, number, site, user)
+    return moved(f"/reruns/{made.headers['location'].rpartition('/')[2]}")
 
 
 @router.post("/sweeps/{sweep}/export")
-async def export(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
-    """Make the bundle of the best trial, and lead to it."""
-    await make(sweep, ExportSubmission(), site, user, request)
-    return moved(f"/sweeps/{quote(sweep)}/export")
-
-
 @router.post("/sweeps/{sweep}/trials/{number}/export")
-async def export_one(
-    sweep: SweepName, number: Number, request: Request, site: TheSite, user: TheUser
-) -> Response:
-    """Make the bundle of a trial, and lead to it."""
-    await make(f"{sweep}/{number}", ExportSubmission(), site, user, request)
-    return moved(f"/sweeps/{quote(sweep)}/trials/{number}/export")
+async def export(request: Request, site: TheSite, user: TheUser) -> Response:
+    """Make the bundle of a trial, or of the best one of a sweep, and lead to it."""
+    await trials.make(reference_of(request), ExportSubmission(), site, user, request)
+    return moved(request.url.path)
 
 
 @router.get(LOGIN)
@@ -220,28 +179,19 @@ async def login(request: Request, site: TheSite) -> Response:
     """Begin the session of a browser."""
     token = (await fields_of(request)).get("token", "").strip()
     try:
-        if not 0 < len(token) <= LONGEST_TOKEN:
-            raise ProblemError(422, "the token is empty or too long: expected that of a user")
-        session = await begin_session(TokenSubmission(token=token), request, site)
+        return logged_in(moved("/"), token, request, site)
     except ProblemError as error:
         return page(rendered("login.html", said=error.detail), error.status)
-    answer = moved("/")
-    answer.headers["set-cookie"] = session.headers["set-cookie"]
-    return answer
 
 
 @router.post("/logout")
 async def logout(request: Request, site: TheSite) -> Response:
     """End the session of a browser."""
-    answer = moved(LOGIN)
-    answer.headers["set-cookie"] = (await end_session(request, site)).headers["set-cookie"]
-    return answer
+    return logged_out(moved(LOGIN), request, site)
 
 
-#: bytes of all fields of a form, and parts that it has, at most
+#: bytes of a field of a form, and parts that it has, at most
 FIELD_BYTES, PARTS = 64 << 10, 100
-#: bytes of the end of a form beside its boundary: two dashes before and after it, two line ends
-MARKS = 8
 
 
 async def fields_of(request: Request) -> dict[str, str]:
@@ -270,39 +220,30 @@ def _value(name: str, text: str) -> Any:
     if name == "set":  # a field a line
         return [line.strip() for line in text.splitlines() if line.strip()]
     if name == "priority":
-        return _priority(text)
+        with contextlib.suppress(ValueError):
+            return int(text)
     return OPTIONS[name].kind.read(f"request: {name}", text) if name in OPTIONS else text
-
-
-def _priority(text: str) -> int | str:
-    """A priority; what is none stays a text, which is refused."""
-    try:
-        return int(text)
-    except ValueError:
-        return text
 
 
 #: the field of several files, which are the sessions of a corpus
 FILES = "files"
-#: bytes of a form that are read at once, fewer than its fields may have
+#: bytes of a form that are read at once, fewer than a field may have
 READ_BYTES = 32 << 10
 
 
-class SentForm(MultiPartParser):
+class SentForm:
     """A form whose files become a corpus as they come, in a thread.
 
-    It is also what werkzeug reads the form from, and writes each file to. Why a file is refused is
-    said once all was read: so the fields are known by then.
+    Why a file is refused is said once all was read: so the fields are known by then.
     """
 
     def __init__(self, uploads: Uploads, owner: str, body: SentBody) -> None:
-        super().__init__(None, FIELD_BYTES, None, READ_BYTES, PARTS)
         self._uploads, self._owner, self._body = uploads, owner, body
-        #: what was read and not handed out, and how much of the form's end is handed out at once
-        self._held, self._tail = b"", 0
         self._receiver: Receiver | None = None
-        #: the file that comes, its field, and bytes of it
-        self._name, self._field, self._size = "", "", 0
+        #: the field of the files
+        self._field = ""
+        #: what was sent; if there are files that are not refused, `data` names their corpus
+        self.fields = dict[str, str]()
         #: why a file is refused
         self.error: InputError | ProblemError | None = None
 
@@ -311,24 +252,27 @@ class SentForm(MultiPartParser):
         """Whether files were sent."""
         return self._receiver is not None
 
-    def receive(self, content_type: str) -> dict[str, str]:
-        """The fields of the form; if it has files that are not refused, `data` names their corpus.
+    def receive(self, content_type: str) -> None:
+        """Receive the fields and files of the form.
 
         Raises:
             ProblemError: it is no form, is too large, or does not come.
         """
         kind, options = parse_options_header(content_type)
-        boundary = options.get("boundary", "")
+        boundary = options.get("boundary", "").encode()
         if kind != "multipart/form-data" or not boundary:
             raise ProblemError(415, "the body is no form with a file: expected multipart/form-data")
-        self._tail = len(boundary) + MARKS
-        stream: Any = self
+        events = self._events(boundary)
         try:
-            fields = dict(self.parse(stream, boundary.encode(), None)[0])
+            for event in events:
+                if isinstance(event, Field):
+                    content = b"".join(_content(events, FIELD_BYTES))
+                    self.fields.setdefault(event.name, content.decode("utf-8", "replace"))
+                elif isinstance(event, File):
+                    self._take(event, _content(events))
             if self._receiver and not self.error:
                 with self._refusing():
-                    fields["data"] = f"corpus:{self._receiver.finish().id}"
-            return fields
+                    self.fields["data"] = f"corpus:{self._receiver.finish().id}"
         except RequestEntityTooLarge:
             much = f"over {PARTS} parts, or a field or headers of over {FIELD_BYTES:,} bytes"
             raise ProblemError(413, f"the form has {much}, expected less") from None
@@ -338,52 +282,38 @@ class SentForm(MultiPartParser):
             if self._receiver:
                 self._receiver.close()
 
-    def read(self, size: int) -> bytes:
-        """The next part of the form; its last bytes come in one.
+    def _events(self, boundary: bytes) -> Iterator[Event]:
+        decoder = MultipartDecoder(boundary, FIELD_BYTES, max_parts=PARTS)
+        while True:
+            block = self._body.read(READ_BYTES)
+            decoder.receive_data(block or None)
+            # of one byte behind a boundary werkzeug cannot tell that the content has ended
+            while block and decoder.buffer.endswith(b"--" + boundary, 0, len(decoder.buffer) - 1):
+                block = self._body.read(1)
+                decoder.receive_data(block or None)
+            while not isinstance(event := decoder.next_event(), NeedData):
+                yield event
+                if isinstance(event, Epilogue):
+                    return
 
-        If werkzeug were given the end of the form in two parts, it might take some of that for
-        content of the last file.
-        """
-        wanted = size + self._tail
-        self._held += self._body.read(wanted - len(self._held))
-        end = size if len(self._held) == wanted else wanted
-        part, self._held = self._held[:end], self._held[end:]
-        return part
-
-    @override
-    def start_file_streaming(self, event: Any, total_content_length: int | None) -> Any:
-        """Begin with a file; a field for one that was left empty sends one without a name."""
-        is_folder, before = event.name == FILES, self._field
-        name = PurePath((event.filename or "").replace("\\", "/")).name or "data"
-        self._name, self._size = "", 0
-        if event.filename and not self.error:
+    def _take(self, file: File, content: Iterator[bytes]) -> None:
+        """Take a file, and pass over what is left of it if it is refused."""
+        if file.filename and not self.error:
             with self._refusing():
-                if before and (before, event.name) != (FILES, FILES):
-                    raise InputError(
-                        "the form has a file beside others: expected one, or several sessions"
-                    )
-                if not self._receiver:
-                    corpus = "sessions" if is_folder else name
-                    self._receiver = self._uploads.receive(corpus, self._owner, is_folder=is_folder)
-                self._receiver.begin(name)
-                self._name, self._field = event.filename, event.name
-        return self
+                self._receive(file, content)
+        for _ in content:
+            pass
 
-    def write(self, data: bytes) -> None:
-        """Take what comes of a file."""
-        if self._name and self._receiver and data:
-            self._size += len(data)
-            with self._refusing():
-                self._receiver.write(data)
-
-    def seek(self, place: int) -> None:
-        """End the file that has come."""
-        if self._name and self._receiver:
-            with self._refusing():
-                if not self._size:
-                    raise InputError(f"file '{self._name}': it is empty, expected a text")
-                self._receiver.end()
-            self._name = ""
+    def _receive(self, file: File, content: Iterator[bytes]) -> None:
+        is_folder = file.name == FILES
+        name = PurePath(file.filename.replace("\\", "/")).name or "data"
+        if self._field and (self._field, file.name) != (FILES, FILES):
+            raise InputError("the form has a file beside others: expected one, or several sessions")
+        if not self._receiver:
+            corpus, self._field = "sessions" if is_folder else name, file.name
+            self._receiver = self._uploads.receive(corpus, self._owner, is_folder=is_folder)
+        if not self._receiver.write(name, content):
+            raise InputError(f"file '{file.filename}': it is empty, expected a text")
 
     @contextlib.contextmanager
     def _refusing(self) -> Iterator[None]:
@@ -391,4 +321,17 @@ class SentForm(MultiPartParser):
         try:
             yield
         except (InputError, ProblemError) as error:
-            self.error, self._name = error, ""
+            self.error = error
+
+
+def _content(events: Iterator[Event], most: float = float("inf")) -> Iterator[bytes]:
+    """What a part of a form has in it; its events are the next ones."""
+    size = 0
+    for event in events:
+        if isinstance(event, Data):
+            size += len(event.data)
+            if size > most:
+                raise RequestEntityTooLarge
+            yield event.data
+            if not event.more_data:
+                return

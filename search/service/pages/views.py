@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import ipaddress
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path, PurePath
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse
-from starlette.responses import Response as PlainResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.actions.references import NAMED, store_of_sweep
+from lstm_sweep.search.actions.references import store_of_sweep
 from lstm_sweep.search.actions.sweeps import SweepRow
 from lstm_sweep.search.actions.trials import OTHER_DATA
 from lstm_sweep.search.driver.read_back import read_findings
@@ -30,13 +29,12 @@ from lstm_sweep.search.report.svg import NOT_XML, Figure, Table, duration, escap
 from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.queue import QueuedSweep
-from lstm_sweep.search.service.reruns import Rerun
 from lstm_sweep.search.service.routes.sweeps import report as report_of
 from lstm_sweep.search.service.routes.trials import found_bundle
-from lstm_sweep.search.service.site import SWEEPS, Number, Page, Site, SweepName, TheSite, TheUser
+from lstm_sweep.search.service.settings import Role
+from lstm_sweep.search.service.site import SWEEPS, Number, Page, Site, SweepName, TheSite
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Key
-from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.texts import time_left_text
 
@@ -45,31 +43,8 @@ HERE = Path(__file__).parent
 LOGIN = "/login"
 #: headings of refusals whose names in HTTP say little to people
 TITLES = {403: "Not allowed", 409: "Not possible now", 422: "Not possible"}
-#: what is refused with a sentence
-REFUSALS: tuple[type[Exception], ...] = (ProblemError, *NAMED.values())
-
-
-class Looks(NamedTuple):
-    """What a page shows depends on: what the user may do, and whether they have logged in."""
-
-    #: may change something
-    may_run: bool = False
-    #: has logged in here and not at a proxy, and can log out
-    logged_in: bool = False
-    #: may change what is others', and may go before them
-    is_admin: bool = False
-    #: whose sweeps the user may change, where the page depends on that
-    name: str = ""
-
-    @classmethod
-    def of(cls, site: Site, user: User) -> Looks:
-        """What a page shows to all like this user."""
-        logged_in = site.settings.asks_login and not site.settings.user_header
-        return cls(user.may_run, logged_in, user.is_admin)
-
-    def may_change(self, owner: str | None) -> bool:
-        """Whether what changes a sweep of this owner is shown."""
-        return self.is_admin or (self.may_run and bool(owner) and owner == self.name)
+#: who has not logged in
+NOBODY = User("", Role.READ)
 
 
 @functools.cache
@@ -96,14 +71,16 @@ def _allowed(value: object) -> object:
     return NOT_XML.sub("\ufffd", without_secrets(str(value))) if plain else value
 
 
-def rendered(template: str, looks: Looks | None = None, **values: Any) -> str:
-    """A page as HTML, for who looks at it; texts of `values` are without secrets."""
-    return str(_templates().get_template(template).render(looks=looks or Looks(), **values))
+def rendered(template: str, site: Site | None = None, user: User = NOBODY, **values: Any) -> str:
+    """A page as HTML, for a user of a site; texts of `values` are without secrets."""
+    # who has logged in at a proxy cannot log out here
+    logged_in = bool(site and site.settings.asks_login and not site.settings.user_header)
+    return str(_templates().get_template(template).render(user=user, logged_in=logged_in, **values))
 
 
-def page(html: str, status: int = 200) -> Response:
+def page(html: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A page as a response."""
-    return HTMLResponse(html.encode("utf-8", "replace"), status)
+    return HTMLResponse(html.encode("utf-8", "replace"), status, headers)
 
 
 def moved(to: str) -> Response:
@@ -111,34 +88,27 @@ def moved(to: str) -> Response:
     return RedirectResponse(to, 303)
 
 
-def refused(problem: Response) -> Response:
-    """A problem document as a page."""
-    document = json.loads(bytes(problem.body))
-    title = TITLES.get(problem.status_code, document["title"].capitalize())
-    shown = page(
-        rendered("refused.html", title=title, detail=document["detail"]),
-        problem.status_code,
-    )
-    if "retry-after" in problem.headers:
-        shown.headers["Retry-After"] = problem.headers["retry-after"]
-    return shown
-
-
-def for_browser(path: str, accepts: str, problem: Response) -> Response:
-    """What the guard's refusal of a request is to whoever accepts HTML; without a login: its page.
+def refused(
+    problem: ProblemError, path: str, accepts: str, named: Callable[[str], str]
+) -> Response:
+    """A refusal of a request, a page for whoever accepts HTML; without a login that where it is.
 
     Programs, and requests of scripts, get the problem document itself.
     """
     if "text/html" not in accepts or path.startswith("/api/"):
-        return problem
-    return moved(LOGIN) if problem.status_code == 401 else refused(problem)
+        return problem.response(named)
+    if problem.status == 401:
+        return moved(LOGIN)
+    title = TITLES.get(problem.status, HTTPStatus(problem.status).phrase.capitalize())
+    html = rendered("refused.html", title=title, detail=problem.said(named))
+    return page(html, problem.status, problem.headers)
 
 
 router = APIRouter(include_in_schema=False)
 
 #: sweeps on a page, and that are compared at once
 ON_A_PAGE, COMPARED = SWEEPS, 8
-STATIC = {"page.js": "text/javascript", "page.css": "text/css"}
+STATIC = {"page.js": "text/javascript", "page.css": "text/css", "style.css": "text/css"}
 #: by what trials are sorted, and how a column gets its key
 ORDERS: dict[str, Callable[[TrialProgress], Any]] = {
     "trial": lambda one: one.trial.number,
@@ -152,50 +122,54 @@ ORDERS: dict[str, Callable[[TrialProgress], Any]] = {
 UNDER_WAY = ("queued", "running", "paused")
 
 
-async def kept(
-    request: Request, site: Site, key: Key, ask: Callable[[Looks], str], *, is_owned: bool = False
+async def show(
+    template: str,
+    request: Request,
+    site: Site,
+    key: Key,
+    ask: Callable[[], Mapping[str, Any]],
+    *,
+    is_owned: bool = False,
 ) -> Response:
-    """A page, which is made once for all like the user who ask for it within a moment.
+    """A page, which is made once for all with the role of the user who ask for it within a moment.
 
     `is_owned`: whoever may run sweeps sees of it what is for owners alone, so it is made for each.
     """
     user: User = request.state.user
-    looks = Looks.of(site, user)
-    if is_owned and user.may_run and not user.is_admin:
-        looks = looks._replace(name=user.name)
-    answer = await site.answers.get(request, ("page", looks, *key), lambda: ask(looks))
-    return page(json.loads(answer.content))
-
-
-@router.get("/static/style.css")
-async def drawing_style() -> Response:
-    """The style of reports and drawings."""
-    return PlainResponse(style(), media_type="text/css", headers={"Cache-Control": "no-cache"})
+    if not is_owned or user.role is not Role.RUN:
+        user = User("", user.role)
+    html = await site.answers.get(
+        request, ("page", template, user, *key), lambda: rendered(template, site, user, **ask())
+    )
+    return page(html)
 
 
 @router.get("/static/{name}")
 async def static(name: str) -> Response:
-    """The script and the style of the pages."""
+    """The script and the style of the pages, and the style of reports and drawings."""
     if name not in STATIC:
         raise ProblemError(404, "there is no such file")
-    headers = {"Cache-Control": "no-cache"}
-    return FileResponse(HERE / "static" / name, media_type=STATIC[name], headers=headers)
+    file = HERE / "static" / name
+    text = style() if name == "style.css" else file.read_text(encoding="utf-8")
+    return Response(text, media_type=STATIC[name], headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/")
 async def sweeps(request: Request, site: TheSite, page: Page = "") -> Response:
     """Some of the sweeps, the newest first."""
 
-    def ask(looks: Looks) -> str:
+    def ask() -> Mapping[str, Any]:
         listing = site.service.sweeps(ON_A_PAGE, page)
         queue = {one.sweep: one for one in site.service.queue()}
-        return rendered(
-            "sweeps.html", looks, rows=[_listed(row, queue.get(row.sweep)) for row in listing],
-            page=page, next_page=listing.next_page, left_out=listing.left_out,
-            ready=site.service.ready(),
-        )  # fmt: skip
+        return {
+            "rows": [_listed(row, queue.get(row.sweep)) for row in listing],
+            "page": page,
+            "next_page": listing.next_page,
+            "left_out": listing.left_out,
+            "ready": site.service.ready(),
+        }
 
-    return await kept(request, site, ("sweeps", page), ask)
+    return await show("sweeps.html", request, site, (page,), ask)
 
 
 def _listed(row: SweepRow, queued: QueuedSweep | None) -> dict[str, Any]:
@@ -209,11 +183,13 @@ def _listed(row: SweepRow, queued: QueuedSweep | None) -> dict[str, Any]:
     }
 
 
-def _findings(store: Store, run: Any) -> Findings:
-    """A sweep as it is stored; of the path of its data only the name is shown."""
+def _read(site: Site, sweep: str) -> tuple[Findings, str]:
+    """A sweep as it is stored, and where MLflow shows it; of its data only the name is shown."""
+    store = store_of_sweep(sweep, site.store)
+    run = reader.existing_sweep(store, sweep)
     found = read_findings(store, run)
     data = PurePath(found.about.get("data", "")).name
-    return dataclasses.replace(found, about={**found.about, "data": data})
+    return replace(found, about={**found.about, "data": data}), store.page(run.info.run_id)
 
 
 @router.get("/sweeps/{sweep}")
@@ -229,40 +205,39 @@ async def sweep_page(
         raise InputError(f"sort is '{sort[:40]}': possible: {', '.join(ORDERS)}")
     mlflow = mlflow_for(site, request)
 
-    def ask(looks: Looks) -> str:
-        store = store_of_sweep(sweep, site.store)
-        run = reader.existing_sweep(store, sweep)
-        found = _findings(store, run)
+    def ask() -> Mapping[str, Any]:
+        found, place = _read(site, sweep)
         status = site.service.status(sweep)
-        return rendered(
-            "one_sweep.html",
-            looks,
-            found=found,
-            status=status,
-            owner=site.service.owner(sweep),
-            queued=next((one for one in site.service.queue() if one.sweep == sweep), None),
-            headline=report_page.headline(found),
-            sentences=[*report_page.comparisons(found), *report_page.certainty(found)],
-            figures=_drawn(found),
-            trials=ordered(found, sort, down),
-            orders=list(ORDERS),
-            sort=sort,
-            down=down,
-            mlflow=mlflow,
-            run_page=escaped(mlflow + store.page(run.info.run_id)),
-            under_way=status.state in UNDER_WAY,
-        )
+        return {
+            "found": found,
+            "status": status,
+            "owner": site.service.owner(sweep),
+            "queued": next((one for one in site.service.queue() if one.sweep == sweep), None),
+            "headline": report_page.headline(found),
+            "sentences": [*report_page.comparisons(found), *report_page.certainty(found)],
+            "figures": [one for part in PARTS for one in part(found)],
+            "trials": ordered(found, sort, down),
+            "orders": list(ORDERS),
+            "sort": sort,
+            "down": down,
+            "mlflow": mlflow,
+            "run_page": escaped(mlflow + place),
+            "under_way": status.state in UNDER_WAY,
+        }
 
-    key = ("sweep", sweep, sort, down, mlflow)
-    return await kept(request, site, key, ask, is_owned=True)
+    key = (sweep, sort, down, mlflow)
+    return await show("one_sweep.html", request, site, key, ask, is_owned=True)
 
 
-def _drawn(found: Findings) -> list[Figure]:
-    parts = (
-        figures.curves, figures.losses, figures.ladder, figures.spread, figures.importance,
-        figures.over_time,
-    )  # fmt: skip
-    return [one for part in parts for one in part(found)]
+#: what is drawn of a sweep
+PARTS = (
+    figures.curves,
+    figures.losses,
+    figures.ladder,
+    figures.spread,
+    figures.importance,
+    figures.over_time,
+)
 
 
 def ordered(found: Findings, sort: str, down: bool) -> list[TrialProgress]:
@@ -294,21 +269,23 @@ async def trial_page(sweep: SweepName, number: Number, request: Request, site: T
     """One trial, round by round."""
     mlflow = mlflow_for(site, request)
 
-    def ask(looks: Looks) -> str:
-        details = Local(site.store).show(f"{sweep}/{number}")
-        store = store_of_sweep(sweep, site.store)
-        found = _findings(store, reader.existing_sweep(store, sweep))
-        shown = details.to_dict()
-        return rendered(
-            "trial.html", looks, trial=shown, sweep=sweep, number=number, mlflow=mlflow,
-            state=details.record.state,
-            run_page=escaped(mlflow + store.page(shown["run_id"])),
-            metrics=sorted({name for row in details.by_epoch for name in row} - {"epoch"}),
-            finding=next((one for one in found.trials if one.trial.number == number), None),
-            figures=list(figures.curve_of(found, number)), loss_name=found.objective.name,
-        )  # fmt: skip
+    def ask() -> Mapping[str, Any]:
+        details, (found, _) = Local(site.store).show(f"{sweep}/{number}"), _read(site, sweep)
+        place = store_of_sweep(sweep, site.store).page(details.record.run_id)
+        return {
+            "trial": details.to_dict(),
+            "sweep": sweep,
+            "number": number,
+            "mlflow": mlflow,
+            "state": details.record.state,
+            "run_page": escaped(mlflow + place),
+            "metrics": sorted({name for row in details.by_epoch for name in row} - {"epoch"}),
+            "finding": next((one for one in found.trials if one.trial.number == number), None),
+            "figures": list(figures.curve_of(found, number)),
+            "loss_name": found.objective.name,
+        }
 
-    return await kept(request, site, ("trial", sweep, number, mlflow), ask)
+    return await show("trial.html", request, site, (sweep, number, mlflow), ask)
 
 
 @router.get("/sweeps/{sweep}/report")
@@ -318,15 +295,15 @@ async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
 
 
 @router.get("/sweeps/{sweep}/export")
-async def export(sweep: SweepName, site: TheSite) -> Response:
-    """The bundle of the best trial, if it was made."""
-    return await found_bundle(sweep, site)
-
-
 @router.get("/sweeps/{sweep}/trials/{number}/export")
-async def export_one(sweep: SweepName, number: Number, site: TheSite) -> Response:
-    """The bundle of a trial, if it was made."""
-    return await found_bundle(f"{sweep}/{number}", site)
+async def export(request: Request, site: TheSite) -> Response:
+    """The bundle of a trial, or of the best one of a sweep, if it was made."""
+    return await found_bundle(reference_of(request), site)
+
+
+def reference_of(request: Request) -> str:
+    """The sweep, or the trial as `SWEEP/NUMBER`, that the path of a page names."""
+    return "/".join(request.path_params.values())
 
 
 @router.get("/compare")
@@ -339,19 +316,18 @@ async def compare(
         chosen = "1 sweep is" if len(names) == 1 else f"{len(names)} sweeps are"
         raise InputError(f"{chosen} chosen: expected 2 to {COMPARED} to compare")
 
-    def ask(looks: Looks) -> str:
-        found = []
-        for name in names:
-            store = store_of_sweep(name, site.store)
-            found.append(_findings(store, reader.existing_sweep(store, name)))
+    def ask() -> Mapping[str, Any]:
+        found = [_read(site, name)[0] for name in names]
         leaders = [one.leader for one in found if one.leader]
         fields = dict.fromkeys(name for one in leaders for name in one.hyperparameters)
-        return rendered(
-            "compare.html", looks, found=found, fields=list(fields), figures=beside(found),
-            apart="" if comparable(found) else OTHER_DATA,
-        )  # fmt: skip
+        return {
+            "found": found,
+            "fields": list(fields),
+            "figures": beside(found),
+            "apart": "" if comparable(found) else OTHER_DATA,
+        }
 
-    return await kept(request, site, ("compare", *names), ask)
+    return await show("compare.html", request, site, names, ask)
 
 
 def comparable(found: Sequence[Findings]) -> bool:
@@ -380,14 +356,13 @@ def beside(found: Sequence[Findings]) -> list[Figure]:
 
 
 @router.get("/reruns/{rerun}")
-async def rerun_page(rerun: str, request: Request, site: TheSite, user: TheUser) -> Response:
+async def rerun_page(rerun: str, request: Request, site: TheSite) -> Response:
     """Whether a rerun has ended, and what it has found."""
-    found: Rerun = await site.answers.ask(request, lambda: site.service.rerun_status(rerun))
-    looks = Looks.of(site, user)
-    return page(rendered("rerun.html", looks, rerun=found, trial_path=path_of(found.trial)))
 
+    def ask() -> Mapping[str, Any]:
+        found = site.service.rerun_status(rerun)
+        sweep, _, number = found.trial.rpartition("/")
+        path = f"/sweeps/{quote(sweep)}/trials/{quote(number)}"
+        return {"rerun": found, "trial_path": path}
 
-def path_of(trial: str) -> str:
-    """Path of the page of a trial by its `SWEEP/NUMBER`."""
-    sweep, _, number = trial.rpartition("/")
-    return f"/sweeps/{quote(sweep)}/trials/{quote(number)}"
+    return await show("rerun.html", request, site, (rerun,), ask)

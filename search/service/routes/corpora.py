@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from contextlib import closing, suppress
 from functools import partial
 from os.path import realpath
 from typing import Annotated
@@ -20,10 +20,17 @@ from lstm_sweep.search.service import answers
 from lstm_sweep.search.service import schemas as shows
 from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.auth import check_owner
-from lstm_sweep.search.service.schemas import CORPUS_ID, LONGEST_CORPUS, CorpusAnnouncement
+from lstm_sweep.search.service.schemas import CorpusAnnouncement
 from lstm_sweep.search.service.settings import API, Limits
 from lstm_sweep.search.service.site import TheSite, TheUser, refusals
-from lstm_sweep.search.service.uploads import READ_BYTES, UploadedCorpus, unpack
+from lstm_sweep.search.service.uploads import (
+    CORPUS,
+    CORPUS_ID,
+    LONGEST_CORPUS,
+    READ_BYTES,
+    UploadedCorpus,
+    unpack,
+)
 
 router = APIRouter(prefix=API, tags=["corpora"])
 
@@ -61,9 +68,8 @@ NO_ROOM = {507: "the disk is full, or too much was uploaded"}
 async def announce(body: CorpusAnnouncement, site: TheSite, user: TheUser) -> Response:
     """Whether a corpus is there; if it is not, whether it may be sent and has room."""
     ask = partial(site.uploads.announce, body.id, body.name, body.bytes, user.name)
-    found = await site.answers.read(ask)
-    shown = {"id": body.id, "data": f"corpus:{body.id}", "is_there": found is not None}
-    return answers.document(shown)
+    is_there = await site.answers.read(ask)
+    return answers.document({"id": body.id, "data": CORPUS + body.id, "is_there": is_there})
 
 
 @router.put(
@@ -71,7 +77,7 @@ async def announce(body: CorpusAnnouncement, site: TheSite, user: TheUser) -> Re
     status_code=201,
     summary="Send a corpus",
     responses={
-        201: {"model": shows.CorpusShown},
+        201: {"model": shows.CORPUS},
         **refusals(
             {
                 408: "it does not come, or takes too long",
@@ -105,14 +111,11 @@ async def send(
     uploads, body = site.uploads, SentBody(request, site.settings.limits)
 
     def receive() -> UploadedCorpus:
-        with uploads.receive(name, user.name, is_folder=kind == TAR) as receiver:
+        with closing(uploads.receive(name, user.name, is_folder=kind == TAR)) as receiver:
             if kind == TAR:
                 unpack(body.read, receiver, uploads.limits.files)
             else:
-                receiver.begin(name)
-                while block := body.read(READ_BYTES):
-                    receiver.write(block)
-                receiver.end()
+                receiver.write(name, iter(partial(body.read, READ_BYTES), b""))
             return receiver.finish(corpus)
 
     try:
@@ -120,7 +123,7 @@ async def send(
     except Exception:
         await body.pass_over()
         raise
-    return answers.document(made.to_dict(), 201)
+    return answers.document(made, 201)
 
 
 class SentBody:
@@ -162,7 +165,7 @@ class SentBody:
     async def pass_over(self) -> None:
         """Read what is left of a body that is refused, if that is not much."""
         came = 0
-        with contextlib.suppress(TimeoutError, ClientDisconnect, HTTPException):
+        with suppress(TimeoutError, ClientDisconnect, HTTPException):
             async with asyncio.timeout(READ_AFTER_REFUSAL_S):
                 async for part in self._stream:
                     came += len(part)
@@ -170,22 +173,22 @@ class SentBody:
                         return
 
 
-@router.get("/corpora", summary="List corpora", responses={200: {"model": shows.CorpusList}})
+@router.get("/corpora", summary="List corpora", responses={200: {"model": shows.CORPORA}})
 async def corpora(request: Request, site: TheSite) -> Response:
     """Corpora that were uploaded, by name."""
     found = await site.answers.ask(request, site.uploads.corpora)
-    return answers.document({"corpora": [one.to_dict() for one in found]})
+    return answers.document({"corpora": found})
 
 
 @router.get(
     "/corpora/{corpus}",
     summary="Show a corpus",
-    responses={200: {"model": shows.CorpusShown}, **refusals(NONE)},
+    responses={200: {"model": shows.CORPUS}, **refusals(NONE)},
 )
 async def corpus_shown(corpus: CorpusId, request: Request, site: TheSite) -> Response:
     """One corpus."""
     found = await site.answers.ask(request, partial(site.uploads.corpus, corpus))
-    return answers.document(found.to_dict())
+    return answers.document(found)
 
 
 @router.delete(

@@ -99,29 +99,36 @@ async def metrics(site: TheSite) -> Response:
 )
 async def begin_session(body: TokenSubmission, request: Request, site: TheSite) -> Response:
     """Begin a session: its cookie, in place of the token, is for pages of this service alone."""
-    session, request.state.user = site.login.begin_session(body.token)
-    response = Response(status_code=204)
-    response.set_cookie(
+    return logged_in(Response(status_code=204), body.token, request, site)
+
+
+def logged_in(answer: Response, token: str, request: Request, site: Site) -> Response:
+    """An answer with the cookie of a new session."""
+    session, request.state.user = site.login.begin_session(token)
+    answer.set_cookie(
         COOKIE,
         session,
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",
-        path="/",
     )
-    return response
+    return answer
 
 
 @router.delete(f"{API}/session", status_code=204, summary="Log a browser out")
 async def end_session(request: Request, site: TheSite) -> Response:
     """End the session of a browser."""
-    site.login.sessions.end(cookie_of(request.headers))
-    response = Response(status_code=204)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict", path="/")
-    return response
+    return logged_out(Response(status_code=204), request, site)
 
 
-@router.get(f"{API}/user", summary="Who am I?", responses={200: {"model": shows.UserShown}})
+def logged_out(answer: Response, request: Request, site: Site) -> Response:
+    """An answer that takes the cookie of a session away, which ends."""
+    site.login.end_session(cookie_of(request.headers))
+    answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return answer
+
+
+@router.get(f"{API}/user", summary="Who am I?", responses={200: {"model": shows.USER}})
 async def who(user: TheUser) -> Response:
     """Who asks, and the role; a proxy asks this for whoever wants pages that lie beside these."""
-    return answers.document({"name": user.name, "role": user.role})
+    return answers.document(user)

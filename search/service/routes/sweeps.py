@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.strict_json import plain
 from lstm_sweep.search.actions.dry_run import DryRun
 from lstm_sweep.search.actions.lifecycle import changes_of, named_changes
 from lstm_sweep.search.actions.local import Local
@@ -364,15 +365,15 @@ POLICY = (
 async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """A page on a sweep as it is now, be it finished or not: its result, and why."""
 
-    def ask() -> dict[str, Any]:
+    def ask() -> dict[str, str]:
         found = Local(site.store).report(sweep)
         about = found.to_dict() | {"headline": found.headline}
         del about["report"]
-        return {"html": site.names.named(found.html), "about": about}
+        return {"html": site.names.named(found.html), "about": json.dumps(plain(about))}
 
-    found = json.loads((await site.answers.get(request, ("report", sweep), ask)).content)
+    found = await site.answers.get(request, ("report", sweep), ask)
     headers = {
-        RESULT: json.dumps(found["about"]),
+        RESULT: found["about"],
         "Content-Security-Policy": POLICY,
         "Cache-Control": "no-cache",
     }

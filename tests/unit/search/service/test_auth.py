@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.service.auth import PREFIX, TokenFile
+from lstm_sweep.search.service.answers import ProblemError
+from lstm_sweep.search.service.auth import PREFIX, Login, TokenFile
+from lstm_sweep.search.service.settings import HttpSettings
 from tests.service_app import API, SPACE, Place, use_scripted_engines
 from tests.unit.search.service.pages.site import browser
 
@@ -138,11 +140,11 @@ def test_the_file_has_no_token_and_nobody_else_may_read_it(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("near", ["", "x", PREFIX, "a" * 100_000, "\ud800", "ÿ"])
 def test_what_is_no_token_is_nobodys(tmp_path: Path, near: str) -> None:
-    tokens = TokenFile(tmp_path)
-    token = tokens.add("ann", "run")
-    assert tokens.find(near) is None
-    assert tokens.find(token[:-1]) is None
-    assert tokens.find(f"{token} ") is None
+    login = Login(HttpSettings(folder=tmp_path))
+    token = login.tokens.add("ann", "run")
+    for wrong in (near, token[:-1], f"{token} "):
+        with pytest.raises(ProblemError, match="the token is not known"):
+            login.begin_session(wrong)
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,7 @@ def test_uploads_are_named_also_if_a_message_cuts_their_paths(
     names: DataNames, uploads: Uploads, root: Path
 ) -> None:
     receiver = uploads.receive("n" * 150, "ann", is_folder=True)
-    receiver.begin("words.txt")
-    receiver.write(b"sun moon " * 100)
-    receiver.end()
+    receiver.write("words.txt", [b"sun moon " * 100])
     corpus = receiver.finish()
     receiver.close()
     path = str(uploads.path_of(corpus.id))
@@ -95,6 +93,7 @@ def test_uploads_are_named_also_if_a_message_cuts_their_paths(
     named = f"'corpus:{corpus.id}' or 'server:logs/a.txt'"
     assert names.named(f"'{path}' or '{elsewhere}'") == named
     assert names.data_named(elsewhere) == "server:logs/a.txt"
+    assert names.data_named(path) == "n" * 150
     assert names.data_named("/home/ann/tunes") == "tunes"
     assert names.data_named("python-docs") == "python-docs"
     assert names.named(f"data {shown(path)}: is none") == f"data 'corpus:{corpus.id}': is none"

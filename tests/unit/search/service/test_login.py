@@ -52,7 +52,7 @@ def test_a_session_is_the_tokens_until_it_is_ended_revoked_or_unused(tmp_path: P
     for now[0] in (0.0, SESSION_S - 1, 2 * SESSION_S - 3):
         assert user_of(login, cookie(first)) == User("ann", Role.RUN)
     assert user_of(login, cookie(second)) == user_of(login, cookie(other)) == 401  # not used
-    login.sessions.end(first)
+    login.end_session(first)
     assert user_of(login, cookie(first)) == 401
     again, _ = login.begin_session(ann)
     tokens.revoke("ann")

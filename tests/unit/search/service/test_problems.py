@@ -12,7 +12,7 @@ from lstm_sweep.search.actions.references import (
     SweepExistsError,
     SweepRunsError,
 )
-from lstm_sweep.search.service.answers import ProblemError, response_of
+from lstm_sweep.search.service.answers import ProblemError, refusal
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError, StoreError
 
 
@@ -33,7 +33,7 @@ from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError, StoreErr
     ],
 )
 def test_each_error_has_a_status(error: Exception, status: int, name: str) -> None:
-    answer = response_of(error)
+    answer = refusal(error).response()
     found = json.loads(bytes(answer.body))
     assert (answer.status_code, answer.media_type) == (status, "application/problem+json")
     assert found["type"] == f"urn:lstm-sweep:problem:{name}"
@@ -43,5 +43,5 @@ def test_each_error_has_a_status(error: Exception, status: int, name: str) -> No
 
 def test_the_sentence_is_that_of_the_command_line_without_secrets() -> None:
     error = InputError("--size-rule is 'x', see https://me:hunter2@host/\x1b[31m")
-    found = json.loads(bytes(response_of(error).body))
+    found = json.loads(bytes(refusal(error).response().body))
     assert found["detail"] == "--size-rule is 'x', see https://me:***@host/\\x1b[31m"

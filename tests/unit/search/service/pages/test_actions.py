@@ -132,14 +132,17 @@ def test_a_file_is_the_same_however_its_form_is_cut_into_blocks(
     client: TestClient, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = '--b7\r\nContent-Disposition: form-data; name="file"; filename="x.txt"\r\n\r\n'
-    form = f"{head}a\r\n--b and\n--\r\n--b7--{end}".encode()
+    field = 'Content-Disposition: form-data; name="name"\r\n\r\nmine'
+    form = f"{head}a\r\n--b and\n--\r\n--b7\r\n{field}\r\n--b7--{end}".encode()
     app: Any = client.app
     uploads = app.state.site.uploads
     for size in range(1, len(form)):
         monkeypatch.setattr(actions, "READ_BYTES", size)
         body: Any = io.BytesIO(form)
-        fields = SentForm(uploads, "ann", body).receive("multipart/form-data; boundary=b7")
-        path = uploads.path_of(fields["data"].removeprefix("corpus:"))
+        sent = SentForm(uploads, "ann", body)
+        sent.receive("multipart/form-data; boundary=b7")
+        assert sent.fields["name"] == "mine"
+        path = uploads.path_of(sent.fields["data"].removeprefix("corpus:"))
         assert (path.name, path.read_bytes()) == ("x.txt", b"a\r\n--b and\n--")
     assert not list((app.state.site.settings.folder / "uploads" / "coming").iterdir())
 
