@@ -154,11 +154,12 @@ def train_again(
     lease = Lease(store, "")
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
         task.save(Path(scratch))
-        job = task.job(trial, slot, Path(scratch))
+        folder = Path(scratch)
+        job = Job(trial=trial, slot=slot, folder=folder / "trial", training=task.training(folder))
         again = _Again(
             record=record, was=was, engine=engine, journal=runs, interrupts=interrupts,
             viewer=viewer, cut=None if variation else _cut(record, was),
-            progress=TrialProgress(trial, "", slot, job),
+            progress=TrialProgress(trial, "", slot),
         )  # fmt: skip
         try:
             own = {Tag.RERUN_OF: record.run_id} | lease.tag
@@ -289,7 +290,7 @@ class _Again:
         watch = Watch(self.progress.began)
         if not self.progress.ended:
             self.engine.start(job)
-            self.progress = replace(self.progress, started=True)
+            self.progress = replace(self.progress, job=job)
         while not self.progress.ended:
             self._receive_events(watch)
             running = [] if self.progress.ended else [self.progress]
@@ -335,7 +336,7 @@ class _Again:
             comparison = _compare(self.record, self.was, self.progress)
             try:
                 writer.again()
-                if self.progress.started:
+                if self.progress.job:
                     files = TrialFiles(folder=self.engine.collect(self.progress.slot))
                     keep_reported(files.weights, len(self.progress.rounds))
                 keep = files is not None and files.weights.exists()

@@ -62,7 +62,7 @@ from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.progress import TrialProgress, ranked
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Job, Slot, Trial
+from lstm_sweep.search.values.trial import Training, Trial
 
 if TYPE_CHECKING:
     from lstm_sweep.models.cpu.program_types import StreamPredictor
@@ -412,9 +412,8 @@ class CorpusTask(Task):
         self.corpus.save(folder / "corpus")
 
     @override
-    def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
-        training = CorpusTraining(folder / "corpus", self.scoring)
-        return Job(trial=trial, slot=slot, folder=folder / str(trial.number), training=training)
+    def training(self, folder: Path) -> Training:
+        return CorpusTraining(folder / "corpus", self.scoring)
 
     @override
     def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:

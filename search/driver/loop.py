@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from lstm_sweep.models.config import values_text
 from lstm_sweep.models.network.checkpoint import keep_reported
-from lstm_sweep.search.driver import health, resume
-from lstm_sweep.search.driver.dispatch import LoopParts, Placing, Preemption, needing_room
+from lstm_sweep.search.driver import health, resume, transitions
 from lstm_sweep.search.driver.health import Watch
+from lstm_sweep.search.driver.observer import Viewer
 from lstm_sweep.search.driver.resume import ResumeState
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.driver.transitions import (
-    EndEstimated,
-    ProgressReported,
-    Resumed,
-    RoundReported,
-    RunCreated,
-    SlotCame,
-    SlotGone,
-    SweepClosing,
-    TrialClosed,
-    TrialEnded,
-    TrialPaused,
-    TrialQueuedAgain,
-)
+from lstm_sweep.search.driver.task import Task
+from lstm_sweep.search.driver.transitions import History
 from lstm_sweep.search.engines import base as engines
+from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.halving import pruned
+from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.stopping import out_of_time
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
-from lstm_sweep.search.store.journal import Attempt, attempt_of
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.journal import Attempt, Journal, attempt_of
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.stop_reason import Stop, StopReason
 from lstm_sweep.search.values.trial import (
     Computing,
     Ended,
+    Job,
     Message,
     Outcome,
     Paused,
@@ -50,57 +46,85 @@ from lstm_sweep.search.values.trial import (
 
 #: longest wait for an event of the engine, seconds
 TICK_S = 0.25
+#: seconds for which trials are started before messages are received
+TURN_S = 0.03
 #: seconds between two looks for trials that hang
 LOOK_S = 0.2
 #: seconds between two estimates of the end, at least, and the share of the time that they take
 ESTIMATE_S, ESTIMATE_SHARE = 1.0, 0.01
+#: seconds for which a trial keeps a slot that another sweep needs, if no checkpoint is written
+#: meanwhile; twice as many each time that it had to go without one
+KEEPS_S = 1_800.0
 
 
+@contextmanager
+def needing_room(where: str) -> Iterator[None]:
+    """Write files on this machine.
+
+    Raises:
+        StoreError: they cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise StoreError(f"{where}: {why}, expected room to work") from error
+
+
+@dataclass(kw_only=True)
 class Loop:
     """Runs the trials of a sweep that has begun, from the first to the last."""
 
-    def __init__(self, parts: LoopParts) -> None:
-        self._parts, self._history = parts, parts.history
-        self._watch = Watch(self._state.now, parts.silent_s)
-        self._preemption = Preemption(parts.engine)
-        self._placing = Placing(parts, self._conclude)
+    history: History
+    task: Task
+    policy: Policy
+    engine: Engine
+    journal: Journal
+    viewer: Viewer
+    #: the sweep's folder on this machine, with what workers need in it
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self._writer, self._interrupts = self.journal.writer, self.journal.writer.interrupts
+        self._watch = Watch(self._state.now)
+        self._preemption = Preemption(self.engine)
         #: attempts whose weights are in the store, or will be
         self._kept = set[Attempt]()
         #: trials that have ended before they got a run, of which nobody was shown the end
         self._unshown: dict[Attempt, TrialProgress] = {}
+        #: how trials that run were told to end or to wait, by their number
+        self._told: dict[int, Ended | Paused] = {}
+        #: lines that were shown on networks that are left out for want of memory
+        self._left_out = set[str]()
+        #: why a slot could not be had that a trial waits for, and what people were told of it
+        self._refused = self._waits = ""
+        #: where a trial is about to be started
+        self._starting: Slot | None = None
         #: whether the best loss may be another one than was logged last
         self._is_news = False
         #: when trials that hang were looked for last, and when to estimate the end next
         self._looked = self._next_estimate = -math.inf
-        #: how trials that run were told to end or to wait, by their number
-        self._told: dict[int, Ended | Paused] = {}
-        #: lines that were shown on networks that are left out for want of memory
-        self._left_out: set[str] = set()
 
     @property
     def _state(self) -> SweepState:
-        return self._history.state
+        return self.history.state
 
     def take_up(self, past: ResumeState) -> None:
         """Restore the trials of the earlier driver: those that have ended, and those that go on."""
-        parts = self._parts
-        state = self._history.apply(
-            Resumed(past.finished, past.again, past.unfinished, past.paused)
-        )
-        spec, old_spec = parts.spec, past.spec
+        state = self._state
         extended = any(
-            resume.raised(getattr(old_spec, limit), getattr(spec, limit))
+            resume.raised(getattr(past.spec, limit), getattr(state.spec, limit))
             for limit in ("minutes", "trials")
         )
         paused = list(state.paused.values())
-        parts.policy.restore(state.finished, state.waiting, paused, extended=extended)
-        parts.journal.runs |= past.weights
+        self.policy.restore(state.finished, state.waiting, paused, extended=extended)
+        self.journal.runs |= past.weights
         for progress in paused:
-            parts.journal.take_up(progress)
+            self.journal.take_up(progress)
         self._kept |= past.weights.keys()
         self._drop_displaced()
         for progress in (one for one in past.paused if one.run_id not in past.scheduled):
-            parts.journal.wait_again(progress)
+            self.journal.wait_again(progress)
 
     def run(self) -> None:
         """Run trials until none is left to try.
@@ -113,52 +137,248 @@ class Loop:
 
     def _turn(self) -> bool:
         """Start trials, and decide on what others report; return whether to go on."""
-        parts = self._parts
-        self._check_interrupted()
-        with parts.interrupts.hold():
-            full = self._placing.fill()
+        if number := self._interrupts.signal_number:
+            raise Interrupted(number)
+        with self._interrupts.hold():
+            full = self._start_trials()
             idle = full and not self._state.running
-            behind = idle and parts.writer.is_behind
-            over = idle and not behind and not self._placing.waits_for_a_slot()
-            parts.clock.hold(held=idle and not over and bool(self._placing.refused))
+            behind = idle and self._writer.is_behind
+            over = idle and not behind and not self._waits_for_a_slot()
+            self.history.clock.hold(held=idle and not over and bool(self._refused))
             self._preemption.look(self._state)
-            parts.writer.look()
+            self._writer.look()
         if over:
             return False
         if behind:
-            parts.writer.breathe(TICK_S)
-        events = parts.engine.wait(TICK_S if full and not behind else 0.0)
-        with parts.interrupts.hold():
+            self._writer.breathe(TICK_S)
+        events = self.engine.wait(TICK_S if full and not behind else 0.0)
+        with self._interrupts.hold():
             for slot, event in events:
                 self._receive(slot, event)
             self._log_news()
             self._stop_hung()
-            self._stop_overdue()
+            for one, ended in self.policy.overdue(self._state.seconds):
+                self._tell(one, ended)
         self._check_deadline()
         self._estimate_end()
-        parts.viewer.update(self._state)
+        self.viewer.update(self._state)
         return True
 
-    def _check_interrupted(self) -> None:
-        if number := self._parts.interrupts.signal_number:
-            raise Interrupted(number)
+    # trials start
 
-    def break_off(self) -> None:
-        """Close the runs of running trials, whose workers have ended already, as stopped."""
+    def _start_trials(self) -> bool:
+        """Start trials on free slots; return whether it is done, and not to go on in a moment."""
+        try:
+            return self._fill_slots()
+        finally:
+            self.engine.release()
+
+    def _fill_slots(self) -> bool:
         state = self._state
-        stopped = _ended_with(state.stop, state)
-        with self._parts.journal.side_by_side():
-            for progress in state.running.values():
-                self._conclude(progress, stopped)
-            for progress in state.paused.values():
-                goes_on = state.broken_off or progress.preempted
-                self._conclude(progress, stopped if goes_on else pruned(progress.paused))
+        if len(state.running) >= len(state.slots) or state.closing:
+            why = "" if state.slots or state.closing else self.engine.refusal()
+            self._note_demand(len(state.slots), why)
+            return True
+        usable = set(self.engine.slots)
+        until = self.history.tick() + TURN_S
+        for slot in state.slots:
+            if slot in self._state.running or slot not in usable or self._state.closing:
+                continue
+            if self._writer.is_behind:
+                break
+            why = self.engine.reserve(slot)
+            if not why:
+                self._know_reserved()
+            trial = self._next()
+            if trial is None:
+                self._note_demand(len(self._state.running))
+                return True
+            if why:
+                self._note_demand(len(state.slots), why)
+                return True
+            self._start(trial, slot)
+            if self.history.tick() > until:
+                return False
+        self._note_demand(len(state.slots))
+        return True
+
+    def _note_demand(self, demand: int, why: str = "") -> None:
+        """Note how many trials could run at once, and why there is no further slot, if so."""
+        self._refused = why
+        running = len(self._state.running)
+        if why:
+            self.history.learn(allowed=running)
+        if running:
+            self._say_waits("")
+        self.engine.demand(demand)
+        self.policy.slots = max(1, self._state.usable)
+
+    def _know_reserved(self) -> None:
+        """Know that there is a slot beside those of the trials that run."""
+        allowed, count = self._state.allowed, len(self._state.running) + 1
+        if allowed is not None and count > allowed:
+            self.history.learn(allowed=count)
+
+    def _next(self) -> Trial | None:
+        """The trial to run next, which is then waiting, or is paused; None if there is none now.
+
+        Paused trials that will not go on are ended before.
+        """
+        policy = self.policy
+        policy.slots = max(1, self._state.usable)
+        if preempted := self._state.preempted:
+            return self._state.paused[preempted[0]].trial
+        if not self._state.waiting:
+            trial = policy.next(self._state.seconds)
+            while trial is None and (dropped := policy.dropped()):
+                for one, ended in dropped:
+                    self._conclude(self._state.paused[one.trial.number], ended)
+                trial = policy.next(self._state.seconds)
+            if policy.stop and not self._state.search_ended:
+                self.history.learn(search_ended=policy.stop)
+            if trial is None or trial.number in self._state.paused:
+                return trial
+            self.history.apply(transitions.trial_proposed, trial)
+        return self._state.waiting[0]
+
+    def _waits_for_a_slot(self) -> bool:
+        """Whether there is a trial to start, but no slot."""
+        there = set(self._state.slots).intersection(self.engine.slots) and not self._refused
+        if there or self._state.closing or self._next() is None:
+            self._say_waits("")
+            return False
+        none = "no slot is left: waiting for one"
+        self._say_waits(f"waiting for a slot: {self._refused}" if self._refused else none)
+        return True
+
+    def _say_waits(self, why: str) -> None:
+        """Say for which slots the sweep waits, also to whoever asks the store; empty for none."""
+        if self._waits == why:
+            return
+        self._waits = why
+        self.journal.log_tags({Tag.WAITS: why})
+        if why:
+            self.viewer.said(why)
+
+    def _start(self, trial: Trial, slot: Slot) -> None:
+        """Start a trial on a slot, or let it go on that was paused."""
+        paused, folder = self._state.paused.get(trial.number), self.folder / str(trial.number)
+        training = self.task.training(self.folder)
+        job = Job(trial=trial, slot=slot, folder=folder, training=training)
+        if paused and paused.best_loss is not None:
+            job = replace(job, best_loss=paused.best_loss)
+        with needing_room(f"folder {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.history.tick()
+        device = self.engine.describe(slot)
+        self.history.apply(transitions.trial_started, job)
+        self._starting = slot
+        if paused:
+            self.journal.resume_trial(paused, device)
+        else:
+            params, remarks = self.task.params(trial.config), self.task.remarks(trial.config)
+            self.journal.open_trial(trial, device, params, remarks)
+        self.policy.begin(self._state.running[slot])
+        self._writer.check()  # no worker is started once the store has failed
+        self.engine.start(job)
+        self._starting = None
 
     def name_run(self, trial: Trial, run_id: str) -> None:
         """Know the run of a trial."""
-        state = self._history.apply(RunCreated(trial, run_id))
+        state = self.history.apply(transitions.run_created, trial, run_id)
         if progress := self._unshown.pop(attempt_of(trial), None):
-            self._parts.viewer.trial_ended(replace(progress, run_id=run_id), state)
+            self.viewer.trial_ended(replace(progress, run_id=run_id), state)
+
+    # trials report
+
+    def _receive(self, slot: Slot, event: engines.Event) -> None:
+        self.history.tick()
+        if isinstance(event, engines.SlotAdded):
+            self.history.apply(transitions.slot_came, slot)
+        elif isinstance(event, engines.SlotLost):
+            if slot in self._state.running:
+                self._receive_message(slot, Ended(Outcome.LOST, event.reason))
+            self.history.apply(transitions.slot_gone, slot)
+            if not event.told:
+                self.viewer.said(f"{slot} is lost: {event.reason}")
+        else:
+            self._receive_message(slot, event)
+
+    def _receive_message(self, slot: Slot, message: Message) -> None:
+        progress = self._state.running[slot]
+        self._watch.receive(progress, message, self._state.now)
+        match message:
+            case Computing():
+                pass
+            case Progressed():
+                self.history.apply(transitions.progress_reported, slot, message)
+            case RoundDone():
+                state = self.history.apply(transitions.round_reported, slot, message)
+                if message.number > len(progress.rounds):  # else it had them before it was paused
+                    self._judge(state.running[slot], repeated=message.repeated)
+                    self._preemption.receive(self._state.running[slot], message, self._state)
+            case Paused():
+                self._pause(progress, message)
+            case Ended():
+                self._conclude(progress, message)
+
+    def _judge(self, progress: TrialProgress, *, repeated: bool) -> None:
+        """Stop the trial if the policy ends it (pruned, patience, ladder); log its round.
+
+        That of a trial that is stopped is logged when it waits or ends.
+        """
+        if repeated:  # an earlier attempt of this trial was judged at this round, and went on
+            self.journal.log_round(progress, soon=False)
+            self.policy.note(progress)
+            return
+        verdict = self.policy.judge(progress)
+        if verdict:
+            self._tell(progress, verdict)
+        if not progress.unlogged:
+            self.journal.log_round(progress, soon=not verdict)
+            self._is_news = self._is_news or self.journal.is_news(progress.best_loss)
+
+    def _log_news(self) -> None:
+        """Log the best loss if a round may have changed it."""
+        if self._is_news:
+            self._is_news, state = False, self._state
+            self.journal.follow(state.trials_done, state.leading_loss, new_best=False)
+
+    def _pause(self, progress: TrialProgress, paused: Paused) -> None:
+        """Free the slot of a trial that may go on later; it has ended if it has no round left."""
+        told = self._told.pop(progress.trial.number, paused)
+        if paused.preempted and isinstance(told, Ended):
+            self._conclude(progress, told)
+            return
+        if progress.last:
+            self._conclude(progress, Ended(Outcome.COMPLETE))
+            return
+        paused = told if isinstance(told, Paused) else paused
+        self._collect(progress)
+        self.history.tick()
+        state = self.history.apply(transitions.trial_paused, progress.slot, paused)
+        progress = state.paused[progress.trial.number]
+        if not progress.preempted:
+            self.policy.pause(progress)
+        self.journal.pause_trial(progress)
+
+    def _tell(self, one: TrialProgress, verdict: Ended | Paused) -> None:
+        """Let a trial end or wait that runs, or that makes room just now, and then ends at once."""
+        waiting = self._state.paused.get(one.trial.number)
+        if waiting and isinstance(verdict, Ended):
+            self._conclude(waiting, verdict)
+            return
+        self._told[one.trial.number] = verdict
+        self.engine.stop(one.slot, verdict)
+
+    def _stop_hung(self) -> None:
+        """Stop trials that have sent no message for too long."""
+        now = self.history.tick()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        for progress, ended in self._watch.look(self._state.running.values(), now):
+            self.engine.stop(progress.slot, ended)
 
     def _check_deadline(self) -> None:
         state = self._state
@@ -170,162 +390,70 @@ class Loop:
         state = self._state
         if state.now < self._next_estimate:
             return
-        left = self._parts.policy.expected_left(state.seconds)
-        self._history.apply(EndEstimated(None if left is None else state.now + left))
-        took = self._history.tick() - state.now
+        left = self.policy.expected_left(state.seconds)
+        self.history.learn(expected_end=None if left is None else state.now + left)
+        took = self.history.tick() - state.now
         self._next_estimate = state.now + max(ESTIMATE_S, took / ESTIMATE_SHARE)
 
-    def _receive(self, slot: Slot, event: engines.Event) -> None:
-        self._history.tick()
-        if isinstance(event, engines.SlotAdded):
-            self._history.apply(SlotCame(slot))
-        elif isinstance(event, engines.SlotLost):
-            if slot in self._state.running:
-                self._receive_message(slot, Ended(Outcome.LOST, event.reason))
-            self._history.apply(SlotGone(slot))
-            if not event.told:
-                self._parts.viewer.said(f"{slot} is lost: {event.reason}")
-        else:
-            self._receive_message(slot, event)
-
-    def _receive_message(self, slot: Slot, message: Message) -> None:
-        self._watch.receive(self._state.running[slot], message, self._state.now)
-        if isinstance(message, Computing):
-            return
-        if isinstance(message, Progressed):
-            self._history.apply(ProgressReported(slot, message))
-        elif isinstance(message, Paused):
-            self._pause(slot, message)
-        elif isinstance(message, RoundDone):
-            known = message.number <= len(self._state.running[slot].rounds)
-            self._history.apply(RoundReported(slot, message))
-            if not known:  # a trial that was paused reports its rounds once more
-                self._judge(self._state.running[slot], repeated=message.repeated)
-                self._preemption.receive(self._state.running[slot], message, self._state)
-        else:
-            self._conclude(self._state.running[slot], message)
-
-    def _judge(self, progress: TrialProgress, *, repeated: bool) -> None:
-        """Stop the trial if the policy ends it (pruned, patience, ladder); log its round.
-
-        That of a trial that is stopped is logged when it waits or ends.
-        """
-        parts = self._parts
-        if repeated:  # an earlier attempt of this trial was judged at this round, and went on
-            parts.journal.log_round(progress, soon=False)
-            parts.policy.note(progress)
-            return
-        verdict = parts.policy.judge(progress)
-        if verdict:
-            self._tell(progress, verdict)
-        if not progress.unlogged:
-            parts.journal.log_round(progress, soon=not verdict)
-            self._is_news = self._is_news or parts.journal.is_news(progress.best_loss)
-
-    def _log_news(self) -> None:
-        """Log the best loss if a round may have changed it."""
-        if self._is_news:
-            self._is_news, state = False, self._state
-            self._parts.journal.follow(state.trials_done, state.leading_loss, new_best=False)
-
-    def _pause(self, slot: Slot, paused: Paused) -> None:
-        """Free the slot of a trial that may go on later; it has ended if it has no round left."""
-        progress = self._state.running[slot]
-        told = self._told.pop(progress.trial.number, paused)
-        if paused.preempted and isinstance(told, Ended):
-            self._conclude(progress, told)
-            return
-        if progress.last:
-            self._conclude(progress, Ended(Outcome.COMPLETE))
-            return
-        paused = told if isinstance(told, Paused) else paused
-        self._collect(progress)
-        self._history.tick()
-        state = self._history.apply(TrialPaused(slot, paused))
-        progress = state.paused[progress.trial.number]
-        if not progress.preempted:
-            self._parts.policy.pause(progress)
-        self._parts.journal.pause_trial(progress)
-
-    def _tell(self, one: TrialProgress, verdict: Ended | Paused) -> None:
-        """Let a trial end or wait that runs, or that makes room just now, and then ends at once."""
-        waiting = self._state.paused.get(one.trial.number)
-        if waiting and isinstance(verdict, Ended):
-            self._conclude(waiting, verdict)
-            return
-        self._told[one.trial.number] = verdict
-        self._parts.engine.stop(one.slot, verdict)
-
-    def _stop_hung(self) -> None:
-        """Stop trials that have sent no message for too long."""
-        now = self._history.tick()
-        if now - self._looked < LOOK_S:
-            return
-        self._looked = now
-        for progress, ended in self._watch.look(self._state.running.values(), now):
-            self._parts.engine.stop(progress.slot, ended)
-
-    def _stop_overdue(self) -> None:
-        """Stop trials of the search when the time for confirmation begins."""
-        for one, ended in self._parts.policy.overdue(self._state.seconds):
-            self._tell(one, ended)
+    # trials end
 
     def end(self, why: Stop) -> None:
         """Start no more trials, and stop those that run."""
-        state = self._history.apply(SweepClosing(why))
+        state = self.history.learn(closed=why)
         for slot in state.running:
-            self._parts.engine.stop(slot, _ended_with(why, state))
+            self.engine.stop(slot, _ended_with(why, state))
+
+    def break_off(self) -> None:
+        """Close the runs of running trials, whose workers have ended already, as stopped."""
+        state = self._state
+        stopped = _ended_with(state.stop, state)
+        with self.journal.side_by_side():
+            for progress in state.running.values():
+                self._conclude(progress, stopped)
+            for progress in state.paused.values():
+                goes_on = state.broken_off or progress.preempted
+                self._conclude(progress, stopped if goes_on else pruned(progress.paused))
 
     def _conclude(self, progress: TrialProgress, ended: Ended) -> None:
-        """Close the run of a trial that has ended; try it again, or let the policy learn from it.
+        """Have it written how a trial has ended; try it again, or let the policy learn from it.
 
-        If an earlier call has failed while it collected its files, the outcome of that call stays.
+        Its weights are kept if it is among the best, and its folder for another attempt.
         """
-        self._history.tick()
+        before, now = self._state, self.history.tick()
         self._told.pop(progress.trial.number, None)
-        if not progress.ended:
-            ended = replace(ended, reason=without_secrets(ended.reason))
-            number = progress.trial.number
-            state = self._history.apply(TrialEnded(number, ended))
-            progress = state.open_trial(number) or progress
-        again = resume.goes_on(progress, itertools.chain(self._state.finished, [progress]))
-        self._close(progress, needed=again)
-        if again and not self._state.closing:
-            self._parts.policy.lose(progress)
-            self._history.apply(TrialQueuedAgain(progress.trial.number))
+        ended = replace(ended, reason=without_secrets(ended.reason))
+        files = self._collect(progress)
+        progress = progress.with_end(ended, now)
+        again = resume.goes_on(progress, itertools.chain(before.finished, [progress]))
+        among_best = before.is_among_best(progress, before.spec.keep)
+        keep = among_best and files is not None and files.weights.exists()
+        if among_best and files and not keep:
+            self._name_without_weights(progress)
+        remove = None if again else self.folder / str(progress.trial.number)
+        self.journal.close_trial(progress, files, keep=keep, remove=remove)
+        tried = again and not before.closing
+        number = progress.trial.number
+        state = self.history.apply(transitions.trial_ended, number, ended, again=tried)
+        if keep:
+            self._kept.add(attempt_of(progress.trial))
+        self._drop_displaced()
+        # it is logged once, at the end of all, after a signal; and to find the best of thousands of
+        # trials under way takes long
+        is_best = state.best is not before.best
+        if not self._interrupts.signal_number and (
+            is_best or self.journal.was_news(progress.best_loss)
+        ):
+            self.journal.follow(state.trials_done, state.leading_loss, new_best=is_best)
+        if tried:
+            self.policy.lose(progress)
         else:
             self._learn(progress)
         if not self._state.closing:
             self._look_for_failure(progress)
         if progress.run_id:
-            self._parts.viewer.trial_ended(progress, self._state)
+            self.viewer.trial_ended(progress, self._state)
         else:
             self._unshown[attempt_of(progress.trial)] = progress
-
-    def _close(self, progress: TrialProgress, *, needed: bool) -> None:
-        """Have it written how a trial has ended, with its weights if it is among the best.
-
-        Its folder is kept if it is `needed` for another attempt.
-        """
-        parts, state = self._parts, self._state
-        best_before = state.best
-        files = self._collect(progress)
-        among_best = state.is_among_best(progress, parts.spec.keep)
-        keep = among_best and files is not None and files.weights.exists()
-        if among_best and files is not None and not keep:
-            self._name_without_weights(progress)
-        remove = progress.job.folder if progress.job and not needed else None
-        parts.journal.close_trial(progress, files, keep=keep, remove=remove)
-        state = self._history.apply(TrialClosed(progress.trial.number))
-        if keep:
-            self._kept.add(attempt_of(progress.trial))
-        self._drop_displaced()
-        is_best = state.best is not best_before
-        if parts.interrupts.signal_number:
-            return  # it is logged once, at the end of all
-        # to find the best of thousands of trials under way takes long
-        if is_best or parts.journal.was_news(progress.best_loss):
-            parts.journal.follow(state.trials_done, state.leading_loss, new_best=is_best)
 
     def _name_without_weights(self, progress: TrialProgress) -> None:
         """Tell people of a trial that has lost its weights, which a resume would not bring back."""
@@ -333,46 +461,41 @@ class Loop:
         if not (goes_on or progress.trial.objective.returned):
             why = f"its files could not be had from {progress.slot}"
             text = f"{progress.trial.id} has no weights: {why}; its rerun has them"
-            self._parts.viewer.said(text)
+            self.viewer.said(text)
 
     def _collect(self, progress: TrialProgress) -> TrialFiles | None:
-        """Files that a trial has written; None if no worker was started for it."""
-        parts, number = self._parts, progress.trial.number
-        if number in self._state.paused:  # they were collected when it was paused
-            folder = parts.folder / str(number)
+        """Files that a trial has written; None if there are none."""
+        folder = self.folder / str(progress.trial.number)
+        if progress.trial.number in self._state.paused or progress.slot == self._starting:
+            # they were collected when it was paused, if it was
             return TrialFiles(folder=folder) if folder.exists() else None
-        if not progress.job:
-            return None
-        if not progress.started:  # if it has waited, it has written files before
-            folder = progress.job.folder
-            return TrialFiles(folder=folder) if progress.waited and folder.exists() else None
-        with needing_room(f"folder {progress.job.folder}"):
-            files = TrialFiles(folder=parts.engine.collect(progress.slot))
+        with needing_room(f"folder {folder}"):
+            files = TrialFiles(folder=self.engine.collect(progress.slot))
             keep_reported(files.weights, len(progress.rounds))
             return files
 
     def _drop_displaced(self) -> None:
         """Delete stored weights of trials that are no longer among the best."""
-        parts, state = self._parts, self._state
-        best = {attempt_of(one.trial) for one in state.ranked[: parts.spec.keep]}
+        state = self._state
+        best = {attempt_of(one.trial) for one in state.ranked[: state.spec.keep]}
         for attempt in self._kept - best:
             if attempt[0] not in state.paused:
-                parts.journal.drop_weights(attempt)
+                self.journal.drop_weights(attempt)
                 self._kept.discard(attempt)
 
     def _learn(self, progress: TrialProgress) -> None:
         """Tell the policy that a trial has ended; stop the trials that it needs no more."""
-        policy = self._parts.policy
+        policy = self.policy
         climbing = policy.ladder is None
         for other, ended in policy.end(progress):
             self._tell(other, ended)
         if climbing and (decision := policy.ladder):
             kept = values_text(policy.space[policy.space.rate or ""].describe())
-            self._parts.viewer.said(f"ladder: {decision.reason}; the search tries rates {kept}")
+            self.viewer.said(f"ladder: {decision.reason}; the search tries rates {kept}")
         for line in policy.left_out():
             if line not in self._left_out:
                 self._left_out.add(line)
-                self._parts.viewer.said(line)
+                self.viewer.said(line)
 
     def _look_for_failure(self, progress: TrialProgress) -> None:
         """Close the sweep if its trials keep failing, or if there is no room for files here.
@@ -382,12 +505,10 @@ class Loop:
         assert progress.ended
         if progress.ended.outcome.ranks and not progress.ended.unfinished:
             return
+        state = self._state
         if progress.ended.unfinished and progress.slot.node is None:
-            folder = self._parts.folder
-            self.end(Stop(StopReason.NO_ROOM, f"{progress.ended.reason} in {folder}"))
-        elif why := health.failing(
-            self._state.final, self._parts.spec.max_failures, self._state.under_way
-        ):
+            self.end(Stop(StopReason.NO_ROOM, f"{progress.ended.reason} in {self.folder}"))
+        elif why := health.failing(state.final, state.spec.max_failures, state.under_way):
             self.end(Stop(StopReason.FAILURES, why))
 
 
@@ -395,3 +516,55 @@ def _ended_with(why: Stop, state: SweepState) -> Ended:
     """How a trial ends that runs while its sweep ends: its time is over, or it goes on later."""
     outcome = Outcome.STOPPED if state.broken_off else Outcome.OUT_OF_TIME
     return Ended(outcome, why.text, state.broken_off)
+
+
+class Preemption:
+    """Lets trials of one sweep wait while there are more than it may have slots.
+
+    A trial gives its slot up as soon as it has a checkpoint of the round that it was in, so it goes
+    on where it was. Without that, one whose start and round take longer than others let it have a
+    slot would begin the same round again and again. One whose round takes longer than `KEEPS_S` is
+    paused within it, and keeps its slot for twice as long the next time: so each gets on, and
+    others wait at most twice as long as it takes to begin and to finish a round. A trial that runs
+    code of the user has no checkpoint: it keeps its slot until it ends.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        #: since when there are too many trials, in seconds of the driver's clock
+        self._since: float | None = None
+        #: for how long each trial keeps its slot that had to wait without a checkpoint
+        self._keeps_s: dict[int, float] = {}
+
+    def receive(self, progress: TrialProgress, done: RoundDone, state: SweepState) -> None:
+        """Let a trial wait that has just finished a round, if its slot is needed."""
+        may = done.saved and not progress.last and _may_wait(progress)
+        if may and not state.closing and self._engine.surplus():
+            self._preempt(progress)
+
+    def look(self, state: SweepState) -> None:
+        """Let trials wait that have kept their slots for too long, the last that began first."""
+        surplus = 0 if state.closing else self._engine.surplus()
+        if not surplus:
+            self._since = None
+            return
+        self._since = state.now if self._since is None else self._since
+        kept = state.now - self._since
+        late = [
+            one
+            for one in state.running.values()
+            if _may_wait(one) and kept > self._keeps_s.get(one.trial.number, KEEPS_S)
+        ]
+        for progress in sorted(late, key=lambda one: -one.stretch_began)[:surplus]:
+            number = progress.trial.number
+            self._keeps_s[number] = 2 * self._keeps_s.get(number, KEEPS_S)
+            self._preempt(progress)
+
+    def _preempt(self, progress: TrialProgress) -> None:
+        epoch = progress.trial.epoch_text(len(progress.rounds))
+        waits = Paused(f"at epoch {epoch}: makes room", preempted=True)
+        self._engine.stop(progress.slot, waits)
+
+
+def _may_wait(progress: TrialProgress) -> bool:
+    return bool(progress.job and not progress.job.training.runs_user_code)

@@ -25,7 +25,7 @@ PAUSED = Stop(StopReason.PAUSED, "paused on request")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SweepState(Sweep):
-    """A sweep as its driver knows it; `transitions.after` gives the next state."""
+    """A sweep as its driver knows it; each event of `transitions` gives the next state."""
 
     spec: SweepSpec
     slots: tuple[Slot, ...]

@@ -7,25 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.driver import health, lease, result_files
-from lstm_sweep.search.driver.dispatch import LoopParts, needing_room
+from lstm_sweep.search.driver import lease, result_files
 from lstm_sweep.search.driver.lease import Lease, LeaseLostError, reserve_name
-from lstm_sweep.search.driver.loop import Loop
+from lstm_sweep.search.driver.loop import Loop, needing_room
 from lstm_sweep.search.driver.observer import SILENT, Observer, Viewer
 from lstm_sweep.search.driver.read_back import time_tags
 from lstm_sweep.search.driver.result_files import keep_result, log_best_model, one_line
 from lstm_sweep.search.driver.resume import ResumeState
 from lstm_sweep.search.driver.state import INTERRUPTED, ON_REQUEST, PAUSED, SweepState
 from lstm_sweep.search.driver.task import Task
-from lstm_sweep.search.driver.transitions import (
-    BaselineScored,
-    History,
-    RunOpened,
-    RunsLeftOpen,
-    SearchReported,
-    SweepClock,
-    SweepClosing,
-)
+from lstm_sweep.search.driver.transitions import History, resumed
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import EarlierBest
@@ -60,14 +51,12 @@ class Sweep:
         interrupts: Interrupts | None = None,
         past: ResumeState | None = None,
         prior: Sequence[EarlierBest] = (),
-        silent_s: float = health.SILENT_S,
         clock: Callable[[], float] = time.monotonic,
         writer: type[Writer] = Writer,
     ) -> None:
         spec = task.settled(spec)
         self._spec, self._task, self._store = spec, task, store
-        self._engine, self._clock = engine, SweepClock(clock)
-        self._past, self._silent_s = past, silent_s
+        self._engine, self._past = engine, past
         self._prior = past.prior if past else tuple(prior)
         self._interrupts, self._viewer = interrupts or Interrupts(), Viewer(observer)
         self._writer = writer(store, self._interrupts, self._viewer.said)
@@ -82,21 +71,22 @@ class Sweep:
         self._lost = False
         #: why not all was written at the end
         self._unwritten: StoreError | None = None
-        began = self._clock() - (past.seconds if past else 0.0)
+        now = clock()
+        began = now - (past.seconds if past else 0.0)
         state = SweepState(
             name=name,
             spec=spec,
             slots=engine.slots,
+            baselines=past.baselines if past else {},
             unknown_share=task.unknown_share,
-            now=self._clock(),
+            now=now,
             began=began,
             slot_seconds=past.slot_seconds if past else 0.0,
             deadline=None if spec.minutes is None else began + 60 * spec.minutes,
-            # what is left of them is kept, whatever happens before they are taken up
-            waiting=tuple(past.again) if past else (),
-            paused={one.trial.number: one for one in past.paused} if past else {},
         )
-        self._history = History(state, self._clock)
+        if past:
+            state = resumed(state, past.finished, past.again, past.unfinished, past.paused)
+        self._history = History(state, clock)
 
     @property
     def state(self) -> SweepState:
@@ -129,12 +119,12 @@ class Sweep:
             self._loop.run()
         except KeyboardInterrupt as interrupt:
             self._lost = isinstance(interrupt.__cause__, LeaseLostError)
-            self._history.apply(SweepClosing(INTERRUPTED))
+            self._history.learn(closed=INTERRUPTED)
             raise
         except BaseException as error:
             self._lost = isinstance(error, LeaseLostError)
             why = Stop(StopReason.FAILED, str(error) or type(error).__name__)
-            self._history.apply(SweepClosing(why))
+            self._history.learn(closed=why)
             raise
         finally:
             with self._interrupts.hold(to_the_end=True):
@@ -147,7 +137,7 @@ class Sweep:
         tags = {Tag.NAME: self.state.name} | self._task.tags()
         with self._interrupts.hold():
             run_id = self._writer.ask(lambda: self._renew(past) if past else self._create(tags))
-            self._history.apply(RunOpened(run_id))
+            self._history.learn(run_id=run_id)
             self._writer.regularly(self._beat, lease.BEAT_S)
             step = past.step if past else None
             self._journal = journal = Journal(
@@ -161,12 +151,10 @@ class Sweep:
         self._folder = folder = self._open_folder()
         self._score_baselines(journal)
         self._policy = policy = self._new_policy()
-        parts = LoopParts(
-            spec=spec, task=self._task, history=self._history, policy=policy, engine=self._engine,
-            writer=self._writer, journal=journal, interrupts=self._interrupts,
-            viewer=self._viewer, clock=self._clock, folder=folder, silent_s=self._silent_s,
+        return Loop(
+            history=self._history, task=self._task, policy=policy, engine=self._engine,
+            journal=journal, viewer=self._viewer, folder=folder,
         )  # fmt: skip
-        return Loop(parts)
 
     def _create(self, tags: dict[str, str]) -> str:
         """Make the sweep's run, which holds the lease from the beginning."""
@@ -245,14 +233,12 @@ class Sweep:
     def _score_baselines(self, journal: Journal) -> None:
         """Score and log the baselines that the store does not have."""
         past = self._past
-        known = past.baselines if past else {}
-        begun = past.begun_baselines if past else {}
-        for name, loss in known.items():
-            self._history.apply(BaselineScored(name, loss))
+        known, begun = self.state.baselines, past.begun_baselines if past else {}
         for score in self._task.baselines(known):
             journal.log_baseline(score, begun.get(score.name))
             self._writer.look()
-            self._history.apply(BaselineScored(score.name, score.metrics["loss"]))
+            scored = {**self.state.baselines, score.name: score.metrics["loss"]}
+            self._history.learn(baselines=scored)
 
     def _new_policy(self) -> Policy:
         """The policy for the sweep's plan, data and slots; it knows no trial yet."""
@@ -308,9 +294,9 @@ class Sweep:
             self._writer.close()
             self._unwritten = fault
             self._lost = self._lost or isinstance(fault, LeaseLostError)
-            self._history.apply(RunsLeftOpen())
+            self._history.learn(left_open=True)
             if not self.state.closing:
-                self._history.apply(SweepClosing(Stop(StopReason.FAILED, str(fault))))
+                self._history.learn(closed=Stop(StopReason.FAILED, str(fault)))
             self._viewer.said(f"runs were left open: {fault}")
 
     def _close_runs(self, journal: Journal) -> None:
@@ -357,14 +343,15 @@ class Sweep:
         why = one_line(error)
         self._viewer.said(f"runs of trials were left open: {why}")
         if self.state.stop.reason is not StopReason.FAILED:
-            self._history.apply(SweepClosing(Stop(StopReason.FAILED, why)))
+            self._history.learn(closed=Stop(StopReason.FAILED, why))
 
     def _report(self) -> None:
         """Put the report of the search into the state, if there can be one."""
         if self._policy is None or self.state.report:
             return
         try:
-            self._history.apply(SearchReported(self._policy.report()))
+            found = self._policy.report()
+            self._history.learn(report=found, confirmed=found.confirmed, unconfirmed=found.omitted)
         except Exception as error:
             self._viewer.said(f"the search is not reported: {one_line(error)}")
 

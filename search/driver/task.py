@@ -21,7 +21,7 @@ from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Job, Objective, Slot, Trial
+from lstm_sweep.search.values.trial import Objective, Training
 
 #: largest difference between two logits that counts as the same prediction
 PARITY_TOLERANCE = 1e-4
@@ -200,8 +200,8 @@ class Task(ABC):
         """Write what workers need to the sweep's folder."""
 
     @abstractmethod
-    def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
-        """All that a worker needs for a trial, in the sweep's folder."""
+    def training(self, folder: Path) -> Training:
+        """What a worker does for a trial, with what was saved in the sweep's folder."""
 
     # what its trials are compared with
 

@@ -37,7 +37,7 @@ from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Job, Slot, Trial
+from lstm_sweep.search.values.trial import Training
 from lstm_sweep.spaces.template.config import shown_label
 from lstm_sweep.spaces.template.template import Template
 
@@ -190,9 +190,8 @@ class TemplateTask(Task):
         ]
 
     @override
-    def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
-        training = TemplateTraining(self.template)
-        return Job(trial=trial, slot=slot, folder=folder / str(trial.number), training=training)
+    def training(self, folder: Path) -> Training:
+        return TemplateTraining(self.template)
 
     @classmethod
     @override

@@ -1,4 +1,7 @@
-"""What can happen to a sweep, and its state after it; `History` holds the state."""
+"""What can happen to a sweep: each event is a function from its state to the next one.
+
+`History` holds the state, and nothing else replaces it. Times are seconds of the driver's clock.
+"""
 
 from __future__ import annotations
 
@@ -6,335 +9,82 @@ import bisect
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import singledispatch
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack
 
 from lstm_sweep.search.driver.state import SweepState, rank
 from lstm_sweep.search.policy.policy import SearchReport
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.stop_reason import Stop
+from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Ended, Job, Paused, Progressed, RoundDone, Slot, Trial
 
-
-@dataclass(frozen=True)
-class Ticked:
-    """Time has passed; seconds of the driver's clock."""
-
-    now: float
-
-
-@dataclass(frozen=True)
-class RunOpened:
-    """The sweep's own run is there."""
-
-    run_id: str
-
-
-@dataclass(frozen=True)
-class BaselineScored:
-    """The loss of a baseline is known, nats."""
-
-    name: str
-    loss: float
-
-
-@dataclass(frozen=True)
-class Resumed:
-    """The trials of a sweep that was broken off are known.
-
-    Their times are seconds since the sweep began.
-    """
-
-    #: in order of their ends; of those tried several times, each attempt
-    finished: Sequence[TrialProgress]
-    #: trials to be tried again, the first first
-    waiting: Sequence[Trial]
-    #: attempts that earlier drivers left unfinished
-    unfinished: Sequence[TrialProgress] = ()
-    #: trials that had no slot, and may go on
-    paused: Sequence[TrialProgress] = ()
-
-
-@dataclass(frozen=True)
-class SlotCame:
-    """There is another slot, and it is free."""
-
-    slot: Slot
-
-
-@dataclass(frozen=True)
-class SlotGone:
-    """There is a slot less; the trial on it has ended before."""
-
-    slot: Slot
-
-
-@dataclass(frozen=True)
-class SlotsAllowed:
-    """So many of the slots may be used at once, since other sweeps have the rest; None: all."""
-
-    count: int | None
-
-
-@dataclass(frozen=True)
-class TrialProposed:
-    """A new trial waits for its run."""
-
-    trial: Trial
-
-
-@dataclass(frozen=True)
-class TrialPlaced:
-    """A slot is given to a trial that waited; its run is made meanwhile."""
-
-    trial: Trial
-    slot: Slot
-    job: Job
-
-
-@dataclass(frozen=True)
-class RunCreated:
-    """A trial, which may have ended, has a run."""
-
-    trial: Trial
-    run_id: str
-
-
-@dataclass(frozen=True)
-class TrialStarted:
-    """A worker was started for the trial on a slot."""
-
-    slot: Slot
-
-
-@dataclass(frozen=True)
-class ProgressReported:
-    """The trial on a slot is part way through a round."""
-
-    slot: Slot
-    progress: Progressed
-
-
-@dataclass(frozen=True)
-class RoundReported:
-    """The trial on a slot has finished a round."""
-
-    slot: Slot
-    done: RoundDone
-
-
-@dataclass(frozen=True)
-class TrialPaused:
-    """The trial on a slot waits with its checkpoint, and the slot is free."""
-
-    slot: Slot
-    paused: Paused
-
-
-@dataclass(frozen=True)
-class TrialResumed:
-    """A trial that was paused goes on, on a slot."""
-
-    number: int
-    slot: Slot
-    job: Job
-
-
-@dataclass(frozen=True)
-class TrialEnded:
-    """A trial that ran or was paused has ended; it is under way until its run is closed."""
-
-    number: int
-    ended: Ended
-
-
-@dataclass(frozen=True)
-class TrialClosed:
-    """The run of a trial that has ended is closed."""
-
-    number: int
-
-
-@dataclass(frozen=True)
-class TrialQueuedAgain:
-    """A trial whose last attempt has ended waits for its next one."""
-
-    number: int
-
-
-@dataclass(frozen=True)
-class SearchEnded:
-    """The policy begins no more trials."""
-
-    why: Stop
-
-
-@dataclass(frozen=True)
-class EndEstimated:
-    """When the sweep is expected to end, in seconds of the driver's clock; None if nobody knows."""
-
-    at: float | None
-
-
-@dataclass(frozen=True)
-class SearchReported:
-    """What the search has found out by the sweep's end."""
-
-    report: SearchReport
-
-
-@dataclass(frozen=True)
-class SweepClosing:
-    """The sweep is ended before it is done."""
-
-    why: Stop
-
-
-@dataclass(frozen=True)
-class RunsLeftOpen:
-    """The store did not answer at the end, so that runs may be open."""
-
-
-Event = (
-    Ticked
-    | RunOpened
-    | BaselineScored
-    | Resumed
-    | SlotCame
-    | SlotGone
-    | SlotsAllowed
-    | TrialProposed
-    | TrialPlaced
-    | RunCreated
-    | TrialStarted
-    | ProgressReported
-    | RoundReported
-    | TrialPaused
-    | TrialResumed
-    | TrialEnded
-    | TrialClosed
-    | TrialQueuedAgain
-    | SearchEnded
-    | EndEstimated
-    | SearchReported
-    | SweepClosing
-    | RunsLeftOpen
-)
-
-
 Key = TypeVar("Key")
+More = ParamSpec("More")
 
 
 class InvalidTransitionError(Exception):
     """An event that cannot happen in the state in which it was told."""
 
 
-def after(state: SweepState, event: Event) -> SweepState:
-    """The state once something has happened.
-
-    Raises:
-        InvalidTransitionError: it cannot happen in this state.
-    """
-    return _after(event, state)
+def _refuse(why: str) -> NoReturn:
+    raise InvalidTransitionError(why)
 
 
-@singledispatch
-def _after(event: Event, state: SweepState) -> SweepState:
-    raise TypeError(f"{event!r} is no event of a sweep")
+def time_passed(state: SweepState, now: float) -> SweepState:
+    """It is `now`."""
+    passed = state.usable * (now - state.now)
+    return replace(state, now=now, slot_seconds=state.slot_seconds + passed)
 
 
-@_after.register
-def _(event: Ticked, state: SweepState) -> SweepState:
-    passed = state.usable * (event.now - state.now)
-    return replace(state, now=event.now, slot_seconds=state.slot_seconds + passed)
+def slot_came(state: SweepState, slot: Slot) -> SweepState:
+    """There is another slot, and it is free."""
+    if slot in state.slots:
+        _refuse(f"{slot} is there already")
+    return replace(state, slots=(*state.slots, slot))
 
 
-@_after.register
-def _(event: RunOpened, state: SweepState) -> SweepState:
-    _check(not state.run_id, f"the sweep has run {state.run_id}")
-    return replace(state, run_id=event.run_id)
+def slot_gone(state: SweepState, slot: Slot) -> SweepState:
+    """There is a slot less; the trial on it has ended before."""
+    _check_free(state, slot)
+    return replace(state, slots=tuple(other for other in state.slots if other != slot))
 
 
-@_after.register
-def _(event: BaselineScored, state: SweepState) -> SweepState:
-    return replace(state, baselines={**state.baselines, event.name: event.loss})
+def trial_proposed(state: SweepState, trial: Trial) -> SweepState:
+    """A new trial waits for a slot."""
+    number = trial.number
+    waits = any(other.number == number for other in state.waiting)
+    if waits or number in state.ends or state.open_trial(number):
+        _refuse(f"trial {number} is known already")
+    return replace(state, waiting=(*state.waiting, trial))
 
 
-@_after.register
-def _(event: Resumed, state: SweepState) -> SweepState:
-    _check(not state.running and not state.finished, "trials have been run")
-    finished = [replace(one, began=one.began + state.began) for one in event.finished]
-    _check(all(one.ended for one in finished), "a trial has not ended")
-    paused = {one.trial.number: replace(one, began=one.began + state.began) for one in event.paused}
-    state = replace(
-        state,
-        waiting=tuple(event.waiting),
-        unfinished=tuple(event.unfinished),
-        paused=paused,
-        preempted=tuple(number for number, one in paused.items() if one.preempted),
-    )
-    known = [*finished, *paused.values()]
-    for progress in sorted(known, key=lambda one: one.began + one.seconds):
-        loss = progress.ranked_loss if progress.ended else progress.best_loss
-        if loss is not None:
-            state = _with_loss(state, loss, progress.began + progress.seconds)
-    ranked = sorted((one for one in finished if one.ranked_loss is not None), key=rank)
-    ends = {one.trial.number: one for one in finished}
-    return replace(state, finished=tuple(finished), ranked=tuple(ranked), ends=ends)
+def trial_started(state: SweepState, job: Job) -> SweepState:
+    """A trial that waited, or was paused, is trained on a slot; its run is made meanwhile."""
+    trial, slot = job.trial, job.slot
+    _check_free(state, slot)
+    if paused := state.paused.get(trial.number):
+        state = _without_paused(state, trial.number)
+        return _with_running(state, paused.with_slot(slot, job, state.now))
+    if trial not in state.waiting:
+        _refuse(f"trial {trial.number} does not wait")
+    waiting = tuple(other for other in state.waiting if other != trial)
+    begun = TrialProgress(trial, "", slot, job, began=state.now)
+    return _with_running(replace(state, waiting=waiting), begun)
 
 
-@_after.register
-def _(event: SlotCame, state: SweepState) -> SweepState:
-    _check(event.slot not in state.slots, f"{event.slot} is there already")
-    return replace(state, slots=(*state.slots, event.slot))
-
-
-@_after.register
-def _(event: SlotGone, state: SweepState) -> SweepState:
-    _check(event.slot in state.slots, f"there is no {event.slot}")
-    _check(event.slot not in state.running, f"a trial runs on {event.slot}")
-    return replace(state, slots=tuple(slot for slot in state.slots if slot != event.slot))
-
-
-@_after.register
-def _(event: SlotsAllowed, state: SweepState) -> SweepState:
-    return replace(state, allowed=event.count)
-
-
-@_after.register
-def _(event: TrialProposed, state: SweepState) -> SweepState:
-    number = event.trial.number
-    waits = any(trial.number == number for trial in state.waiting)
-    known = waits or number in state.ends or state.open_trial(number)
-    _check(not known, f"trial {number} is known already")
-    return replace(state, waiting=(*state.waiting, event.trial))
-
-
-@_after.register
-def _(event: TrialPlaced, state: SweepState) -> SweepState:
-    _check(event.trial in state.waiting, f"trial {event.trial.number} does not wait")
-    _check(event.slot in state.slots, f"there is no {event.slot}")
-    _check(event.slot not in state.running, f"{event.slot} is taken")
-    waiting = tuple(trial for trial in state.waiting if trial != event.trial)
-    placed = TrialProgress(event.trial, "", event.slot, event.job, began=state.now)
-    return replace(state, waiting=waiting, running={**state.running, event.slot: placed})
-
-
-@_after.register
-def _(event: RunCreated, state: SweepState) -> SweepState:
-    number = event.trial.number
-    progress = state.open_trial(number)
-    if progress and progress.trial == event.trial:
-        progress = replace(progress, run_id=event.run_id)
-        if number in state.paused:
-            return replace(state, paused={**state.paused, number: progress})
+def run_created(state: SweepState, trial: Trial, run_id: str) -> SweepState:
+    """A trial, which may have ended, has a run."""
+    progress = state.open_trial(trial.number)
+    if progress and progress.trial == trial:
+        progress = replace(progress, run_id=run_id)
+        if trial.number in state.paused:
+            return replace(state, paused={**state.paused, trial.number: progress})
         return _with_running(state, progress)
-    ended = next((one for one in reversed(state.finished) if one.trial == event.trial), None)
-    _check(ended, f"trial {number} is not known")
-
-    assert ended
-    named = {id(ended): replace(ended, run_id=event.run_id)}
+    ended = next((one for one in reversed(state.finished) if one.trial == trial), None)
+    if ended is None:
+        _refuse(f"trial {trial.number} is not known")
+    named = {id(ended): replace(ended, run_id=run_id)}
     return replace(
         state,
         finished=tuple(named.get(id(one), one) for one in state.finished),
@@ -343,125 +93,95 @@ def _(event: RunCreated, state: SweepState) -> SweepState:
     )
 
 
-@_after.register
-def _(event: TrialStarted, state: SweepState) -> SweepState:
-    progress = _under_way(state, event.slot)
-    _check(not progress.started, f"trial {progress.trial.number} is started already")
-    return _with_running(state, replace(progress, started=True))
+def progress_reported(state: SweepState, slot: Slot, progress: Progressed) -> SweepState:
+    """The trial on a slot is part way through a round."""
+    return _with_running(state, replace(_on(state, slot), latest=progress))
 
 
-@_after.register
-def _(event: ProgressReported, state: SweepState) -> SweepState:
-    progress = _reporting(state, event.slot)
-    return _with_running(state, replace(progress, latest=event.progress))
-
-
-@_after.register
-def _(event: RoundReported, state: SweepState) -> SweepState:
-    progress = _reporting(state, event.slot).with_round(event.done)
+def round_reported(state: SweepState, slot: Slot, done: RoundDone) -> SweepState:
+    """The trial on a slot has finished a round."""
+    progress = _on(state, slot).with_round(done)
     state = _with_running(state, progress)
-    if progress.best_loss is None:
-        return state
-    return _with_loss(state, progress.best_loss, state.now)
+    return state if progress.best_loss is None else _with_loss(state, progress.best_loss, state.now)
 
 
-@_after.register
-def _(event: TrialPaused, state: SweepState) -> SweepState:
-    progress = _reporting(state, event.slot).with_pause(event.paused, state.now)
-    running = _without(state.running, event.slot)
+def trial_paused(state: SweepState, slot: Slot, paused: Paused) -> SweepState:
+    """The trial on a slot waits with its checkpoint, and the slot is free."""
+    progress = _on(state, slot).with_pause(paused, state.now)
     number = progress.trial.number
-    preempted = (*state.preempted, number) if progress.preempted else state.preempted
-    paused = {**state.paused, number: progress}
-    return replace(state, running=running, paused=paused, preempted=preempted)
+    return replace(
+        state,
+        running=_without(state.running, slot),
+        paused={**state.paused, number: progress},
+        preempted=(*state.preempted, number) if progress.preempted else state.preempted,
+    )
 
 
-@_after.register
-def _(event: TrialResumed, state: SweepState) -> SweepState:
-    progress = state.paused.get(event.number)
-    _check(progress and not progress.ended, f"trial {event.number} is not paused")
-    _check(event.slot in state.slots, f"there is no {event.slot}")
-    _check(event.slot not in state.running, f"{event.slot} is taken")
-    assert progress
-    paused = _without(state.paused, event.number)
-    resumed = progress.with_slot(event.slot, event.job, state.now)
-    preempted = _but(state.preempted, event.number)
-    return _with_running(replace(state, paused=paused, preempted=preempted), resumed)
-
-
-@_after.register
-def _(event: TrialEnded, state: SweepState) -> SweepState:
-    progress = state.open_trial(event.number)
-    _check(progress, f"trial {event.number} is not under way")
-    assert progress
-    _check(not progress.ended, f"trial {event.number} has ended already")
-    was_paused = bool(progress.paused)
-    progress = progress.with_end(event.ended, state.now)
-    if was_paused:
-        paused = {**state.paused, event.number: progress}
-        state = replace(state, paused=paused, preempted=_but(state.preempted, event.number))
-    else:
-        state = _with_running(state, progress)
-    if progress.ranked_loss is None:
-        return _without_losses(state)
-    return _with_loss(state, progress.ranked_loss, state.now)
-
-
-@_after.register
-def _(event: TrialClosed, state: SweepState) -> SweepState:
-    progress = state.open_trial(event.number)
-    _check(progress is not None and progress.ended, f"trial {event.number} has not ended")
-    assert progress
-    if event.number in state.paused:
-        state = replace(state, paused=_without(state.paused, event.number))
+def trial_ended(state: SweepState, number: int, ended: Ended, *, again: bool = False) -> SweepState:
+    """A trial that ran or was paused has ended; if it is tried `again`, its next attempt waits."""
+    progress = state.open_trial(number)
+    if progress is None:
+        _refuse(f"trial {number} is not under way")
+    if progress.paused:
+        state = _without_paused(state, number)
     else:
         state = replace(state, running=_without(state.running, progress.slot))
-    return _with_finished(state, progress)
+    progress = progress.with_end(ended, state.now)
+    if again:
+        state = replace(state, waiting=(*state.waiting, progress.trial.next_attempt()))
+    ends = {**state.ends, number: progress}
+    state = replace(state, finished=(*state.finished, progress), ends=ends)
+    if progress.ranked_loss is None:
+        return _without_losses(state)
+    place = bisect.bisect(state.ranked, rank(progress), key=rank)
+    ranked = (*state.ranked[:place], progress, *state.ranked[place:])
+    return _with_loss(replace(state, ranked=ranked), progress.ranked_loss, state.now)
 
 
-@_after.register
-def _(event: TrialQueuedAgain, state: SweepState) -> SweepState:
-    attempts = [one.trial for one in state.finished if one.trial.number == event.number]
-    _check(attempts, f"trial {event.number} has not ended")
-    under_way = (progress.trial for progress in state.under_way)
-    open_now = [*state.waiting, *under_way]
-    _check(
-        all(trial.number != event.number for trial in open_now),
-        f"trial {event.number} is to be tried already",
+def resumed(
+    state: SweepState,
+    finished: Sequence[TrialProgress],
+    waiting: Sequence[Trial],
+    unfinished: Sequence[TrialProgress] = (),
+    paused: Sequence[TrialProgress] = (),
+) -> SweepState:
+    """The trials of a sweep that was broken off are known; their times are since it began.
+
+    `finished` are in order of their ends, of trials that were tried several times each attempt;
+    `waiting` are to be tried again, the first first; `unfinished` are attempts that earlier drivers
+    have left so; and those that are `paused` had no slot.
+    """
+    if state.running or state.finished:
+        _refuse("trials have been run")
+    done = [replace(one, began=one.began + state.began) for one in finished]
+    waits = {one.trial.number: replace(one, began=one.began + state.began) for one in paused}
+    for progress in sorted([*done, *waits.values()], key=lambda one: one.began + one.seconds):
+        loss = progress.ranked_loss if progress.ended else progress.best_loss
+        if loss is not None:
+            state = _with_loss(state, loss, progress.began + progress.seconds)
+    return replace(
+        state,
+        waiting=tuple(waiting),
+        unfinished=tuple(unfinished),
+        paused=waits,
+        preempted=tuple(number for number, one in waits.items() if one.preempted),
+        finished=tuple(done),
+        ranked=tuple(sorted((one for one in done if one.ranked_loss is not None), key=rank)),
+        ends={one.trial.number: one for one in done},
     )
-    last: Trial = max(attempts, key=lambda trial: trial.attempt)
-    return replace(state, waiting=(*state.waiting, last.next_attempt()))
 
 
-@_after.register
-def _(event: SearchEnded, state: SweepState) -> SweepState:
-    _check(state.search_ended is None, "the search has ended already")
-    return replace(state, search_ended=event.why)
+def _check_free(state: SweepState, slot: Slot) -> None:
+    if slot not in state.slots:
+        _refuse(f"there is no {slot}")
+    if slot in state.running:
+        _refuse(f"a trial runs on {slot}")
 
 
-@_after.register
-def _(event: EndEstimated, state: SweepState) -> SweepState:
-    return replace(state, expected_end=event.at)
-
-
-@_after.register
-def _(event: SearchReported, state: SweepState) -> SweepState:
-    found = event.report
-    return replace(state, report=found, confirmed=found.confirmed, unconfirmed=found.omitted)
-
-
-@_after.register
-def _(event: SweepClosing, state: SweepState) -> SweepState:
-    return replace(state, closed=event.why)
-
-
-@_after.register
-def _(event: RunsLeftOpen, state: SweepState) -> SweepState:
-    return replace(state, left_open=True)
-
-
-def _check(holds: object, why: str) -> None:
-    if not holds:
-        raise InvalidTransitionError(why)
+def _on(state: SweepState, slot: Slot) -> TrialProgress:
+    """The trial on a slot."""
+    progress = state.running.get(slot)
+    return progress or _refuse(f"no trial runs on {slot}")
 
 
 def _without(trials: Mapping[Key, TrialProgress], key: Key) -> dict[Key, TrialProgress]:
@@ -470,45 +190,17 @@ def _without(trials: Mapping[Key, TrialProgress], key: Key) -> dict[Key, TrialPr
     return left
 
 
-def _but(numbers: tuple[int, ...], number: int) -> tuple[int, ...]:
-    return tuple(other for other in numbers if other != number)
-
-
-def _under_way(state: SweepState, slot: Slot) -> TrialProgress:
-    """The trial on a slot, which has not ended."""
-    progress = state.running.get(slot)
-    if progress is None:
-        raise InvalidTransitionError(f"no trial runs on {slot}")
-    _check(not progress.ended, f"trial {progress.trial.number} has ended already")
-    return progress
-
-
-def _reporting(state: SweepState, slot: Slot) -> TrialProgress:
-    """The trial on a slot, which has a worker that can report."""
-    progress = _under_way(state, slot)
-    _check(progress.started, f"trial {progress.trial.number} was not started")
-    return progress
+def _without_paused(state: SweepState, number: int) -> SweepState:
+    preempted = tuple(other for other in state.preempted if other != number)
+    return replace(state, paused=_without(state.paused, number), preempted=preempted)
 
 
 def _with_running(state: SweepState, progress: TrialProgress) -> SweepState:
     return replace(state, running={**state.running, progress.slot: progress})
 
 
-def _with_finished(state: SweepState, progress: TrialProgress) -> SweepState:
-    ranked = state.ranked
-    if progress.ranked_loss is not None:
-        place = bisect.bisect(ranked, rank(progress), key=rank)
-        ranked = (*ranked[:place], progress, *ranked[place:])
-    return replace(
-        state,
-        finished=(*state.finished, progress),
-        ranked=ranked,
-        ends={**state.ends, progress.trial.number: progress},
-    )
-
-
 def _with_loss(state: SweepState, loss: float, at: float) -> SweepState:
-    """Note a validation loss, nats, of a round that was done at a time of the driver's clock."""
+    """Note a validation loss, nats, of a round that was done at this time."""
     if state.best_over_time and loss >= state.best_over_time[-1][1]:
         return state
     best_over_time = (*state.best_over_time, (at - state.began, loss))
@@ -527,12 +219,6 @@ def _without_losses(state: SweepState) -> SweepState:
     return state if best is None else _with_loss(state, best, state.now)
 
 
-#: number of earlier events listed in the message of an `InvalidTransitionError`
-EVENTS_LISTED = 30
-#: kinds of events that come several times a second, and are not listed
-FREQUENT = (Ticked, ProgressReported)
-
-
 class SweepClock:
     """Seconds of a clock, without those for which it was held: a sweep without slots does not age.
 
@@ -542,15 +228,15 @@ class SweepClock:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         #: seconds for which it was held, by the last call
-        self.held = 0.0
+        self._held_s = 0.0
         self._held_at: float | None = None
 
     def __call__(self) -> float:
         """Seconds of the clock without those for which it was held."""
         now = self._clock()
         if self._held_at is not None:
-            self.held = now - self._held_at
-        return now - self.held
+            self._held_s = now - self._held_at
+        return now - self._held_s
 
     def hold(self, *, held: bool) -> None:
         """Stop the clock, or let it go on."""
@@ -559,33 +245,60 @@ class SweepClock:
             self._held_at = now if held else None
 
 
+class Facts(TypedDict, total=False):
+    """What is learned of a sweep as a whole: fields of its state."""
+
+    run_id: str
+    baselines: Mapping[str, float]
+    allowed: int | None
+    expected_end: float | None
+    search_ended: Stop
+    report: SearchReport
+    confirmed: tuple[Confirmed, ...]
+    unconfirmed: str
+    closed: Stop
+    left_open: bool
+
+
+#: number of earlier events listed in the message of an `InvalidTransitionError`
+EVENTS_LISTED = 30
+
+
 class History:
-    """Holds the state of a sweep; nothing but `apply` changes it."""
+    """Holds the state of a sweep, an immutable value, and replaces it as something happens."""
 
     def __init__(self, state: SweepState, clock: Callable[[], float]) -> None:
-        self._state, self._clock = state, clock
-        self._events: deque[Event] = deque(maxlen=EVENTS_LISTED)
+        self.state, self.clock = state, SweepClock(clock)
+        #: the last events: function, arguments
+        self._events: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=EVENTS_LISTED)
 
-    @property
-    def state(self) -> SweepState:
-        """The current state, an immutable value."""
-        return self._state
-
-    def apply(self, event: Event) -> SweepState:
+    def apply(
+        self,
+        event: Callable[Concatenate[SweepState, More], SweepState],
+        *args: More.args,
+        **options: More.kwargs,
+    ) -> SweepState:
         """Apply an event; return the state that follows.
 
         Raises:
             InvalidTransitionError: it cannot happen in this state. The last events are listed.
         """
         try:
-            self._state = after(self._state, event)
+            self.state = event(self.state, *args, **options)
         except InvalidTransitionError as error:
-            listed = "".join(f"\n  {earlier}" for earlier in self._events)
-            raise InvalidTransitionError(f"{error}: {event}; before that:{listed}") from None
-        if not isinstance(event, FREQUENT):
-            self._events.append(event)
-        return self._state
+            before = "".join(f"\n  {name}{given}" for name, given in self._events)
+            text = f"{error}: {event.__name__}{args}; before that:{before}"
+            raise InvalidTransitionError(text) from None
+        if event is not progress_reported:  # it comes several times a second
+            self._events.append((event.__name__, args))
+        return self.state
+
+    def learn(self, **facts: Unpack[Facts]) -> SweepState:
+        """Note facts of the sweep as a whole; return the state that follows."""
+        self.state = replace(self.state, **facts)
+        return self.state
 
     def tick(self) -> float:
         """Read the clock into the state; return what it shows."""
-        return self.apply(Ticked(self._clock())).now
+        self.state = time_passed(self.state, self.clock())
+        return self.state.now

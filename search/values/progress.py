@@ -78,8 +78,6 @@ class TrialProgress:
     preempted: bool = False
     #: whether it has waited
     waited: bool = False
-    #: whether a worker was started for it
-    started: bool = False
     #: of its network; 0 if that is not known
     parameters: int = 0
 
@@ -196,9 +194,7 @@ class TrialProgress:
 
     def with_slot(self, slot: Slot, job: Job, now: float) -> Self:
         """It goes on after it had waited."""
-        return replace(
-            self, slot=slot, job=job, paused="", preempted=False, resumed=now, started=False
-        )
+        return replace(self, slot=slot, job=job, paused="", preempted=False, resumed=now)
 
     @property
     def stretch_began(self) -> float:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.transitions import (
-    Event,
-    RoundReported,
-    TrialClosed,
-    TrialEnded,
-    TrialPaused,
-    TrialPlaced,
-    TrialProposed,
-    TrialResumed,
-    TrialStarted,
-    after,
+    round_reported,
+    trial_ended,
+    trial_paused,
+    trial_proposed,
+    trial_started,
 )
-from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone, Slot, Trial
+from tests.states import job_of
+
+#: a function of `transitions`, and what it is given beside the state
+Event = tuple[Any, ...]
 
 A, B, C = (Slot(index, core=index) for index in range(3))
 NEW = SweepState(name="s", spec=SweepSpec(trials=9), slots=(A, B), began=100.0, now=100.0)
@@ -35,38 +33,35 @@ def trial(number: int, attempt: int = 1) -> Trial:
     )
 
 
-def placed(number: int, slot: Slot, attempt: int = 1) -> TrialPlaced:
-    one, here = trial(number, attempt), Path("/none")
-    job = Job(trial=one, slot=slot, training=CorpusTraining(here, Scoring(1, 0)), folder=here)
-    return TrialPlaced(one, slot, job)
+def started(number: int, slot: Slot, attempt: int = 1) -> Event:
+    return trial_started, job_of(trial(number, attempt), slot)
 
 
 def begun(number: int, slot: Slot) -> list[Event]:
     """A new trial that is trained on a slot."""
-    return [TrialProposed(trial(number)), placed(number, slot), TrialStarted(slot)]
+    return [(trial_proposed, trial(number)), started(number, slot)]
 
 
-def epoch(slot: Slot, number: int, loss: float) -> RoundReported:
-    return RoundReported(slot, RoundDone(number, {"val_loss": loss}))
+def epoch(slot: Slot, number: int, loss: float) -> Event:
+    return round_reported, slot, RoundDone(number, {"val_loss": loss})
 
 
-def over(number: int, ended: Ended = DONE) -> list[Event]:
-    """A trial has ended, and its run is closed."""
-    return [TrialEnded(number, ended), TrialClosed(number)]
+def over(number: int, ended: Ended = DONE) -> Event:
+    return trial_ended, number, ended
 
 
-def pause(slot: Slot, *, preempted: bool = False) -> TrialPaused:
-    return TrialPaused(slot, Paused("waits", preempted=preempted))
+def again(number: int) -> Event:
+    """A trial has ended, and is to be tried once more."""
+    return partial(trial_ended, again=True), number, LOST
 
 
-def resume(number: int, slot: Slot) -> list[Event]:
-    """A trial that was paused is trained on a slot."""
-    return [TrialResumed(number, slot, placed(number, slot).job), TrialStarted(slot)]
+def pause(slot: Slot, *, preempted: bool = False) -> Event:
+    return trial_paused, slot, Paused("waits", preempted=preempted)
 
 
 def state_after(*events: Event, state: SweepState = NEW) -> SweepState:
-    for event in events:
-        state = after(state, event)
+    for event, *arguments in events:
+        state = event(state, *arguments)
     return state
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.driver.dispatch import TURN_S
+from lstm_sweep.search.driver.loop import TURN_S
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.store import writer
 from lstm_sweep.search.store.memory import MemoryStore

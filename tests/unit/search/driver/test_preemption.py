@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.driver.dispatch import KEEPS_S, Preemption
+from lstm_sweep.search.driver.loop import KEEPS_S, Preemption
 from lstm_sweep.search.engines.trainings import CorpusTraining
 from lstm_sweep.search.service.scheduler import TURN_S, QueuedJob, Turns
 from lstm_sweep.search.values.progress import TrialProgress
@@ -27,7 +27,7 @@ def progress(now: float) -> TrialProgress:
     here, config = Path(), TrialConfig(epochs=1_000)
     trial = Trial(sweep="s", number=0, config=config, seed=0)
     job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(here, Scoring(1, 0)), folder=here)
-    return TrialProgress(trial, "r", Slot(0), job, began=now, started=True)
+    return TrialProgress(trial, "r", Slot(0), job, began=now)
 
 
 @dataclass

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,6 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.driver.state import INTERRUPTED, ON_REQUEST, SweepState
-from lstm_sweep.search.driver.transitions import SweepClosing, after
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
@@ -97,7 +97,7 @@ OVER = Stop(StopReason.MINUTES, "5 minutes are over")
 def test_a_sweep_that_was_closed_says_how_and_why(
     why: Stop, status: SweepStatus, ending: str, broken_off: bool
 ) -> None:
-    found = after(state(), SweepClosing(why))
+    found = replace(state(), closed=why)
     assert (found.status, found.ending, found.broken_off) == (status, ending, broken_off)
     assert SweepResult.of(found).to_dict()["state"] == str(status)
 
@@ -113,5 +113,5 @@ def test_trials_that_may_be_tried_again_keep_their_folder_unless_the_sweep_is_do
     good = progress(1, Outcome.COMPLETE, 1.0)
     found = state(progress(0, Outcome.LOST), good, running=[progress(2)])
     assert found.going_on == set()
-    found = after(found, SweepClosing(INTERRUPTED))
+    found = replace(found, closed=INTERRUPTED)
     assert found.going_on == {"0", "2"}

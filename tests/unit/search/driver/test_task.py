@@ -27,7 +27,7 @@ from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import SweepStatus
-from lstm_sweep.search.values.trial import RESULTS, Job, Objective, Slot, Trial
+from lstm_sweep.search.values.trial import RESULTS, Job, Objective
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.template.config import TemplateConfig, TemplateSpace
 from tests.fakes import ScriptedEngine
@@ -123,9 +123,8 @@ class TreeTask(Task):
         return {self.runs.tag: "iris", Tag.SCHEMA: str(SCHEMA)}
 
     @override
-    def job(self, trial: Trial, slot: Slot, folder: Path) -> Job:
-        folder = folder / str(trial.number)
-        return Job(trial=trial, slot=slot, folder=folder, training=TreeTraining())
+    def training(self, folder: Path) -> TreeTraining:
+        return TreeTraining()
 
     @override
     def admits(self, config: Config) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.driver.read_back import stored_time
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.driver.transitions import Resumed, after
+from lstm_sweep.search.driver.transitions import resumed
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
@@ -47,7 +47,7 @@ def spent_by(
     """Where the time of a sweep with these attempts went; it had slots for 100 seconds."""
     given: dict[str, Any] = {"slot_seconds": 100.0} | changes
     new = SweepState(name="s", spec=SweepSpec(), slots=SLOTS, **given)
-    return after(new, Resumed(finished, (), unfinished)).time_spent
+    return resumed(new, finished, (), unfinished).time_spent
 
 
 def shares(spent: TimeSpent) -> dict[str, float]:
