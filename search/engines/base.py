@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lstm_sweep.search.engines.slot_sharing import Quota
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.trial import Ended, Job, Message, Paused, Slot
 
@@ -39,11 +40,13 @@ class Engine(ABC):
     slot is lost, its last event is a `SlotLost` instead.
 
     An engine is a context manager that closes it. One that shares slots with other sweeps overrides
-    `reserve`, `release`, `refusal`, `surplus` and `demand`, or those of them that say anything.
+    `reserve` and `release`; one with a quota has that, and overrides `staying`.
     """
 
     #: all slots, as of the last call of `wait`
     slots: tuple[Slot, ...]
+    #: what a service lets the sweep use; None: all slots
+    quota: Quota | None = None
 
     @abstractmethod
     def describe(self, slot: Slot) -> Device:
@@ -68,14 +71,20 @@ class Engine(ABC):
 
     def refusal(self) -> str:
         """Why it may have no slot at all now, if other sweeps have all; empty if it may."""
-        return ""
+        return "" if self.quota is None or self.quota.most() else self.quota.why()
 
     def surplus(self) -> int:
         """How many of the trials that run are to make room for other sweeps."""
+        return self.quota.surplus(self.staying()) if self.quota else 0
+
+    def staying(self) -> int:
+        """How many trials run that were not told to stop."""
         return 0
 
-    def demand(self, count: int) -> None:  # noqa: B027
+    def demand(self, count: int) -> None:
         """Note how many trials could run at once now; other sweeps may have further slots."""
+        if self.quota:
+            self.quota.demand(count, len(self.slots))
 
     @abstractmethod
     def start(self, job: Job) -> None:

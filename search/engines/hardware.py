@@ -23,12 +23,16 @@ WITHIN_S = 60.0
 ADVICE = "expected one that works; CUDA_VISIBLE_DEVICES=-1 leaves GPUs out, =0 takes the first one"
 
 
-def gpu_indices() -> list[str]:
-    """Indices of all GPUs, as CUDA_VISIBLE_DEVICES takes them; none if there is no driver.
+def find_gpus() -> list[str]:
+    """NVIDIA GPUs that this process may use, by number or UUID, without loading CUDA.
 
     Raises:
         InputError: the driver does not work.
     """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        named = [part.strip() for part in visible.split(",")]
+        return [name for name in named if name and name != "-1"]
     return _ask(lambda nvml: list(map(str, range(nvml.nvmlDeviceGetCount())))) or []
 
 

@@ -22,7 +22,11 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.field_checks import check_kind
 from lstm_sweep.search.engines import hardware, worker
 from lstm_sweep.search.engines.base import Engine, Event
-from lstm_sweep.search.engines.slot_sharing import SlotSharing, quota_file, shared_folder
+from lstm_sweep.search.engines.slot_sharing import (
+    Quota,
+    SlotSharing,
+    shared_folder,
+)
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.signals import signal_name
 from lstm_sweep.search.values.device import Device
@@ -112,9 +116,14 @@ class _Running:
 class LocalEngine(Engine):
     """Runs one worker process on each slot."""
 
-    def __init__(self, slots: tuple[Slot, ...], sharing: SlotSharing | None = None) -> None:
+    def __init__(
+        self,
+        slots: tuple[Slot, ...],
+        sharing: SlotSharing | None = None,
+        quota: Quota | None = None,
+    ) -> None:
         """With `sharing`, slots are taken as they are needed, and as other sweeps leave some."""
-        self.slots, self._sharing = slots, sharing
+        self.slots, self._sharing, self.quota = slots, sharing, quota
         #: where the trial of a reserved slot will run: the name of a slot of this machine
         self._reserved: dict[Slot, str] = {}
         self._running: dict[Slot, _Running] = {}
@@ -134,10 +143,14 @@ class LocalEngine(Engine):
 
     @override
     def reserve(self, slot: Slot) -> str:
-        if self._sharing is None or slot in self._reserved:
+        if slot in self._reserved:
             return ""
-        name, self._refused = self._sharing.take(place_of(slot))
-        if name:
+        name, self._refused = "", ""
+        if self.quota and len(self._running) + len(self._reserved) >= self.quota.most():
+            self._refused = self.quota.why()
+        elif self._sharing:
+            name, self._refused = self._sharing.take(place_of(slot))
+        if not self._refused:
             self._reserved[slot] = name
         return self._refused
 
@@ -147,16 +160,8 @@ class LocalEngine(Engine):
             self._give_back(self._reserved.popitem()[1])
 
     @override
-    def surplus(self) -> int:
-        if self._sharing is None:
-            return 0
-        staying = sum(running.stopped is None for running in self._running.values())
-        return self._sharing.surplus(staying)
-
-    @override
-    def demand(self, count: int) -> None:
-        if self._sharing:
-            self._sharing.demand(count)
+    def staying(self) -> int:
+        return sum(running.stopped is None for running in self._running.values())
 
     def start(self, job: Job) -> None:
         """Fork a worker for `job` on its slot."""
@@ -272,7 +277,7 @@ def find_slots(workers: int | None = None, per_gpu: int = 1) -> tuple[Slot, ...]
         check_kind(option, number, whole=True)
         if number < 1:
             raise InputError(f"{option} is {shown(number)}: expected at least 1")
-    cards = find_gpus() * per_gpu  # each GPU once, then each a second time
+    cards = hardware.find_gpus() * per_gpu  # each GPU once, then each a second time
     cores = hardware.cores()
     count = workers or len(cards or cores)
     if cards:
@@ -302,26 +307,13 @@ def open_local(workers: int | None, per_gpu: int) -> LocalEngine:
     slots, every = find_slots(workers, per_gpu), find_slots(None, per_gpu)
     if every[0].gpu is None and not hardware.pins():  # others with as little time count as we do
         every = tuple(Slot(index, core=core) for index, core in enumerate(hardware.all_cores()))
-    folder, quota = shared_folder(), quota_file()
-    if folder is None and quota is None:
-        return LocalEngine(slots)
+    folder, quota = shared_folder(), Quota.given()
+    if folder is None:
+        return LocalEngine(slots, None, quota)
     counts = Counter[str | int | None]()
     places = []
     for slot in every if len(slots) <= len(every) else slots:
         which = slot.core if slot.gpu is None else slot.gpu
         places.append(place_of(slot, counts[which]))
         counts[which] += 1
-    return LocalEngine(slots, SlotSharing(places, folder, quota))
-
-
-def find_gpus() -> list[str]:
-    """NVIDIA GPUs that this process may use, by number or UUID, without loading CUDA.
-
-    Raises:
-        InputError: the driver does not work.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        named = [part.strip() for part in visible.split(",")]
-        return [name for name in named if name and name != "-1"]
-    return hardware.gpu_indices()
+    return LocalEngine(slots, SlotSharing(places, folder), quota)

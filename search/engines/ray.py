@@ -42,7 +42,7 @@ from lstm_sweep.search.engines.ray_cluster import (
     Wanted,
     why_ended,
 )
-from lstm_sweep.search.engines.slot_sharing import Share, quota_file
+from lstm_sweep.search.engines.slot_sharing import Share
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.trial import (
     Ended,
@@ -148,8 +148,7 @@ class RayEngine(Engine):
         """
         self.slots: tuple[Slot, ...] = ()
         self._workers, self._per_gpu = workers, per_gpu
-        file = quota_file()
-        self._share = Share(file) if file else None
+        self.quota = Share.given()
         self._versions = versions()
         self._places: dict[str, _Place] = {}
         #: agents that live
@@ -210,24 +209,13 @@ class RayEngine(Engine):
     def reserve(self, slot: Slot) -> str:
         if self._workers is not None and len(self._running) >= self._workers:
             return "all workers have a trial"  # those on a node that was left out were replaced
-        if self._share is None or len(self._running) < self._share.most():
+        if self.quota is None or len(self._running) < self.quota.most():
             return ""
-        return self._share.why()
+        return self.quota.why()
 
     @override
-    def refusal(self) -> str:
-        return "" if self._share is None or self._share.most() else self._share.why()
-
-    @override
-    def surplus(self) -> int:
-        if self._share is None:
-            return 0
-        return self._share.surplus(sum(not one.stopping for one in self._running.values()))
-
-    @override
-    def demand(self, count: int) -> None:
-        if self._share:
-            self._share.demand_of(count, len(self.slots))
+    def staying(self) -> int:
+        return sum(not one.stopping for one in self._running.values())
 
     def start(self, job: Job) -> None:
         """Send a trial to the agent of its slot, with its files, and its corpus."""
@@ -432,7 +420,7 @@ class RayEngine(Engine):
             for id, node in nodes.items()
             if id not in waited_for and self._may_have_agents(self._places[id])
         ]
-        singly = self._share is not None
+        singly = self.quota is not None
         for wanted in ray_cluster.wanted(
             usable, self._missing(), self._per_gpu, gpus=self._gpus, singly=singly
         ):
@@ -469,7 +457,7 @@ class RayEngine(Engine):
 
     def _limit(self) -> float:
         """How many slots there may be."""
-        return min(self._workers or math.inf, self._share.most() if self._share else math.inf)
+        return min(self._workers or math.inf, self.quota.most() if self.quota else math.inf)
 
     def _count(self) -> int:
         """How many slots there are, or will be, on nodes that stay and are not left out."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.search.engines import hardware
 from lstm_sweep.search.engines.base import Event
-from lstm_sweep.search.engines.local import LocalEngine, find_gpus
+from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.engines.slot_sharing import SlotSharing
 from lstm_sweep.search.process import forkserver, workdir
 from lstm_sweep.search.process.files import locked
@@ -237,7 +237,7 @@ class Agent:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         self._scratch = Scratch(root)
         if on_gpus:
-            cards = find_gpus()
+            cards = hardware.find_gpus()
             own = [Slot(i, gpu=cards[i % len(cards)], node=node) for i in range(slots)]
         else:
             cores = self._scratch.take_cores(slots, hardware.cores())

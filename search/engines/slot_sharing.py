@@ -18,6 +18,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
+
+from typing_extensions import override
 
 from lstm_sweep.search.process.files import replace_text
 
@@ -47,35 +50,16 @@ def shared_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
     return None
 
 
-def quota_file(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The file with the quota of this driver; None without a service."""
-    given = environment.get(QUOTA)
-    return Path(given) if given else None
-
-
 class SlotSharing:
     """The slots that one driver uses of those of its machine; `names` are all of these."""
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        folder: Path | None,
-        quota: Path | None = None,
-    ) -> None:
+    def __init__(self, names: Sequence[str], folder: Path) -> None:
         self._names, self._folder = list(names), folder
-        self._quota = Quota(quota) if quota else None
         #: descriptors of the slots in use, by name
         self._held: dict[str, int] = {}
 
-    @property
-    def held(self) -> int:
-        """How many slots are in use."""
-        return len(self._held)
-
     def take(self, preferred: str) -> tuple[str, str]:
         """Lock a slot: its name, and why there is none; one of the two is empty."""
-        if self._quota and self.held >= self._quota.most():
-            return "", self._quota.why()
         for name in sorted(self._names, key=lambda name: name != preferred):
             if name not in self._held and (lock := self._lock(name)) is not None:
                 self._held[name] = lock
@@ -88,15 +72,6 @@ class SlotSharing:
         """Unlock a slot."""
         os.close(self._held.pop(name))
 
-    def demand(self, count: int) -> None:
-        """Say how many slots could be used."""
-        if self._quota:
-            self._quota.demand(count)
-
-    def surplus(self, used: int) -> int:
-        """How many of the slots in use are to be given back."""
-        return self._quota.surplus(used) if self._quota else 0
-
     def close(self) -> None:
         """Unlock everything."""
         for name in list(self._held):
@@ -107,9 +82,8 @@ class SlotSharing:
 
         A slot whose file cannot be opened is not shared.
         """
-        if self._folder is not None:
-            with contextlib.suppress(OSError):
-                return _locked(self._folder / f"{name.replace('/', '_')}{SLOT}")
+        with contextlib.suppress(OSError):
+            return _locked(self._folder / f"{name.replace('/', '_')}{SLOT}")
         return os.open(os.devnull, os.O_RDONLY)
 
 
@@ -122,6 +96,12 @@ class Quota:
         self._said: dict[str, int | None] = {}
         self._say(SURPLUS, None)  # an earlier driver of this sweep may have had too many
 
+    @classmethod
+    def given(cls) -> Self | None:
+        """That of this driver, as its service names it; None without a service."""
+        file = os.environ.get(QUOTA)
+        return cls(Path(file)) if file else None
+
     def most(self) -> int:
         """How many slots may be used now."""
         return read_quota(self._file)[0]
@@ -130,8 +110,8 @@ class Quota:
         """Why the sweep has no more slots."""
         return read_quota(self._file)[1] or "the service gives it no more slots"
 
-    def demand(self, count: int | None) -> None:
-        """Say how many slots could be used; None: all that there are."""
+    def demand(self, count: int, slots: int) -> None:
+        """Say how many slots could be used; `slots` are those that there are for the sweep now."""
         self._say(DEMAND, count)
 
     def surplus(self, used: int) -> int:
@@ -141,6 +121,7 @@ class Quota:
         return count
 
     def _say(self, suffix: str, count: int | None) -> None:
+        """Write a number beside the quota; None: all that there are, or nothing."""
         if suffix in self._said and self._said[suffix] == count:
             return
         self._said[suffix] = count
@@ -168,8 +149,9 @@ class Share(Quota):
         #: until when no more is asked for, and for how long the next time
         self._content_until, self._content_s = 0.0, CONTENT_S
 
-    def demand_of(self, count: int, slots: int) -> None:
-        """Note how many of the slots could be used; if all of them, perhaps more could be.
+    @override
+    def demand(self, count: int, slots: int) -> None:
+        """Say how many of the slots could be used; if all of them, perhaps more could be.
 
         A slot costs an agent to be started, so one that was of no use is not asked for again soon.
         """
@@ -185,7 +167,7 @@ class Share(Quota):
         elif self._asked is not None and slots > self._asked:  # they were of use after all
             self._content_s, asked = CONTENT_S, None
         self._asked = asked
-        self.demand(asked)
+        self._say(DEMAND, asked)
 
 
 def _locked(path: Path) -> int | None:

@@ -20,7 +20,8 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.export import write_bundle
-from lstm_sweep.search.engines.local import LocalEngine, find_gpus
+from lstm_sweep.search.engines.hardware import find_gpus
+from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.process.forkserver import call, stream
 from lstm_sweep.search.process.signals import SIGNALS
 from lstm_sweep.search.store import reader

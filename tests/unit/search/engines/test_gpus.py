@@ -11,7 +11,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import hardware
-from lstm_sweep.search.engines.local import find_gpus
+from lstm_sweep.search.engines.hardware import find_gpus
 from tests.nvml import Gpu, replace_nvml
 
 

@@ -11,24 +11,25 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.engines.slot_sharing import (
     CONTENT_S,
     SURPLUS,
+    Quota,
     Share,
     SlotSharing,
     read_quota,
     shared_folder,
     write_quota,
 )
+from lstm_sweep.search.values.trial import Slot
 
 NAMES = ("core-0-0", "core-1-0")
 
 
-def driver(folder: Path, quota: Path | None = None) -> SlotSharing:
+def driver(folder: Path) -> SlotSharing:
     """A driver that could use both slots."""
-    made = SlotSharing(NAMES, folder, quota)
-    made.demand(2)
-    return made
+    return SlotSharing(NAMES, folder)
 
 
 def take_all(sharing: SlotSharing) -> list[str]:
@@ -46,7 +47,6 @@ def test_a_second_driver_gets_what_the_first_has_left_and_waits_for_the_rest(
     assert first.take(NAMES[0]) == (NAMES[0], "")
     assert take_all(second) == [NAMES[1]]
     assert second.take(NAMES[0]) == ("", "other sweeps use all 2 slots of this machine")
-    assert (first.surplus(1), second.surplus(1)) == (0, 0)
     first.give_back(NAMES[0])
     assert take_all(second) == [NAMES[0]]
     second.close()
@@ -88,20 +88,22 @@ def test_other_users_may_open_the_files_of_one_whose_umask_forbids_it(tmp_path: 
     assert modes == [0o644] * 2
 
 
-def test_an_quota_is_obeyed_and_a_broken_one_allows_all(tmp_path: Path) -> None:
-    file = tmp_path / "s.slots"
-    mine = driver(tmp_path, quota=file)
-    assert file.with_suffix(".demand").read_text() == "2"
-    assert len(take_all(mine)) == 2
-    write_quota(file, 0, "waits: a higher priority", 0.0)
-    assert mine.surplus(mine.held) == 2
-    assert file.with_suffix(SURPLUS).read_text() == "2"
-    mine.give_back(NAMES[0])
-    assert mine.take(NAMES[0]) == ("", "waits: a higher priority")
-    file.write_text("{")
-    assert read_quota(file)[0] > 2
-    assert mine.surplus(mine.held) == 0
-    assert not file.with_suffix(SURPLUS).exists()
+def test_a_quota_is_obeyed_and_a_broken_one_allows_all(tmp_path: Path) -> None:
+    file, slots = tmp_path / "s.slots", tuple(Slot(index, core=index) for index in range(2))
+    sharing = SlotSharing(NAMES, tmp_path)
+    with LocalEngine(slots, sharing, Quota(file)) as engine:
+        engine.demand(2)
+        assert file.with_suffix(".demand").read_text() == "2"
+        assert [engine.reserve(slot) for slot in slots] == ["", ""]
+        engine.release()
+        write_quota(file, 1, "waits: a higher priority", 0.0)
+        assert [engine.reserve(slot) for slot in slots] == ["", "waits: a higher priority"]
+        assert engine.quota and (engine.quota.surplus(2), engine.refusal()) == (1, "")
+        assert file.with_suffix(SURPLUS).read_text() == "1"
+        file.write_text("{")
+        assert read_quota(file)[0] > 2
+        assert (engine.reserve(slots[1]), engine.surplus()) == ("", 0)
+        assert not file.with_suffix(SURPLUS).exists()
 
 
 def test_drivers_that_start_at_the_same_time_share_a_folder_that_was_missing(
@@ -135,20 +137,20 @@ def said(file: Path) -> str | None:
 def test_a_sweep_that_had_a_slot_too_many_asks_for_no_more_for_a_while(tmp_path: Path) -> None:
     file, now = tmp_path / "r.slots", [0.0]
     share = Share(file, lambda: now[0])
-    share.demand_of(2, 2)  # all are used: perhaps more could be
+    share.demand(2, 2)  # all are used: perhaps more could be
     assert said(file) is None
-    share.demand_of(1, 2)
+    share.demand(1, 2)
     assert said(file) == "1"
-    share.demand_of(1, 1)
+    share.demand(1, 1)
     now[0] += CONTENT_S - 1
-    share.demand_of(1, 1)
+    share.demand(1, 1)
     assert said(file) == "1"
     now[0] += 1
-    share.demand_of(1, 1)
+    share.demand(1, 1)
     assert said(file) is None
-    share.demand_of(1, 2)  # in vain again: now for twice as long
+    share.demand(1, 2)  # in vain again: now for twice as long
     now[0] += CONTENT_S
-    share.demand_of(1, 1)
+    share.demand(1, 1)
     assert said(file) == "1"
-    share.demand_of(2, 2)  # slots that it still has are of use after all
+    share.demand(2, 2)  # slots that it still has are of use after all
     assert said(file) is None
