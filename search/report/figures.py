@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.size import ENOUGH_SYMBOLS, SizeRule
 from lstm_sweep.search.report.charts import (
     Band,
     Bar,
-    Curve,
     Dot,
-    Dots,
-    Point,
-    Seeds,
     bars,
     best_over_time,
     learning_curves,
@@ -23,7 +20,7 @@ from lstm_sweep.search.report.charts import (
     seeds,
 )
 from lstm_sweep.search.report.findings import Findings, by_name
-from lstm_sweep.search.report.svg import Figure, Level, Table, duration, figure, short
+from lstm_sweep.search.report.svg import Figure, Markup, Table, duration, figure, short
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Phase
@@ -40,44 +37,37 @@ def losses(found: Findings) -> Iterator[Figure]:
     best = found.leader
     if best is None or best.best_loss is None or not found.baselines or best.best_loss < 0:
         return
-    others = ((by_name(name), x) for name, x in found.baselines.items())
-    rows = [(best.trial.id, best.best_loss), *others]
-    drawn = [Bar(name, x, f"{x:.4f}", strong=name == best.trial.id) for name, x in rows]
-    floor, in_nats = found.entropy, found.objective.nats_per_symbol
+    own, in_nats, floor = best.best_loss, found.objective.nats_per_symbol, found.entropy
+    rows = {best.trial.id: own, **{by_name(name): x for name, x in found.baselines.items()}}
+    drawn = [Bar(name, x, f"{x:.4f}", strong=name == best.trial.id) for name, x in rows.items()]
     caption = "Shorter is better."
     if floor is not None:
         caption += f" The line is the entropy of the data, {floor:.4f} nats: no model can pass it."
-        rows.append(("entropy of the data", floor))
+        rows["entropy of the data"] = floor
     cells = [
-        [
-            name,
-            f"{x:.4f}",
-            f"{bits(x):.4f}" if in_nats else "",
-            f"{x - best.best_loss:+.4f}",
-        ]
-        for name, x in rows
+        [name, f"{x:.4f}", f"{bits(x):.4f}" if in_nats else "", f"{x - own:+.4f}"]
+        for name, x in rows.items()
     ]
     headings = ["model", found.objective.name, "bits per symbol", "more than the best trial"]
-    yield figure(
-        "Against the baselines",
-        lambda size: bars(drawn, title="losses of models", limit=floor, size=size),
-        caption,
-        Table(headings, cells),
-    )
+    draw = partial(bars, drawn, title="losses of models", limit=floor)
+    yield figure("Against the baselines", draw, caption, Table(headings, cells))
 
 
 def spread(found: Findings) -> Iterator[Figure]:
     """Losses of the confirmed configs over seeds."""
     if not found.confirmed:
         return
-    rows = [Seeds(one.trial, one.first_loss, one.losses, _verdict(one)) for one in found.confirmed]
-    cells = [_confirmed_row(one) for one in found.confirmed]
     yield figure(
         "How sure this is",
-        lambda size: seeds(rows, x_label=found.objective.name, size=size),
+        partial(
+            seeds, [(one, _verdict(one)) for one in found.confirmed], x_label=found.objective.name
+        ),
         "The best configs, trained again with further seeds. The first run counts in neither mean "
         "nor standard deviation: it was chosen for its low loss, so it tends to be too good.",
-        Table(["config of", "first run", "mean", "standard deviation", "losses", "verdict"], cells),
+        Table(
+            ["config of", "first run", "mean", "standard deviation", "losses", "verdict"],
+            [_confirmed_row(one) for one in found.confirmed],
+        ),
     )
 
 
@@ -101,20 +91,13 @@ def _verdict(one: Confirmed) -> str:
 
 def curves(found: Findings) -> Iterator[Figure]:
     """Learning curves of all trials."""
-    drawn = [one for one in found.trials if any(loss is not None for _, loss in one.curve)]
+    drawn = _with_curves(found)
     if not drawn:
         return
     front = [one for one in found.front if one in drawn][:NAMED]
-    open_ones = [one for one in drawn if one not in front]
     yield figure(
         "Learning curves",
-        lambda size: learning_curves(
-            [Curve(_name(one), one.curve) for one in front],
-            [Curve(one.trial.id, one.curve) for one in open_ones],
-            _levels_of_rounds(found),
-            y_label=found.objective.round_name,
-            size=size,
-        ),
+        _draw_curves(front, drawn, found),
         f"{_measure(found)} of {len(drawn)} trials after each round; the {len(front)} best are "
         f"named. Trials that fell behind were ended early, so their curves are short.",
         _trials_table(found),
@@ -123,20 +106,34 @@ def curves(found: Findings) -> Iterator[Figure]:
 
 def curve_of(found: Findings, number: int) -> Iterator[Figure]:
     """The learning curve of one trial before those of the others."""
-    drawn = [one for one in found.trials if any(loss is not None for _, loss in one.curve)]
-    trial = next((one for one in drawn if one.trial.number == number), None)
-    if trial is None:
-        return
-    others = [Curve(one.trial.id, one.curve) for one in drawn if one is not trial]
-    levels, name = _levels_of_rounds(found), found.objective.round_name
-    cells = [[f"{epochs:g}", _text(loss, ".4f")] for epochs, loss in trial.curve]
-    yield figure(
-        "Learning curve",
-        lambda size: learning_curves(
-            [Curve(_name(trial), trial.curve)], others, levels, y_label=name, size=size
-        ),
-        f"{_measure(found)} after each round; the other trials of the sweep are grey.",
-        Table(["epoch", name], cells),
+    drawn = _with_curves(found)
+    for trial in (one for one in drawn if one.trial.number == number):
+        yield figure(
+            "Learning curve",
+            _draw_curves([trial], drawn, found),
+            f"{_measure(found)} after each round; the other trials of the sweep are grey.",
+            Table(
+                ["epoch", found.objective.round_name],
+                [[f"{epochs:g}", _text(loss, ".4f")] for epochs, loss in trial.curve],
+            ),
+        )
+
+
+def _with_curves(found: Findings) -> list[TrialProgress]:
+    return [one for one in found.trials if any(loss is not None for _, loss in one.curve)]
+
+
+def _draw_curves(
+    named: Sequence[TrialProgress], drawn: Sequence[TrialProgress], found: Findings
+) -> partial[Markup]:
+    """Learning curves of the trials that are drawn; levels only if they are of the same measure."""
+    measure = found.objective.round_name
+    return partial(
+        learning_curves,
+        {_name(one): one.curve for one in named},
+        [one.curve for one in drawn if one not in named],
+        _levels(found) if measure == found.objective.name else {},
+        y_label=measure,
     )
 
 
@@ -169,14 +166,9 @@ def _trials_table(found: Findings) -> Table:
     return Table(headings, cells, note)
 
 
-def _levels(found: Findings) -> list[Level]:
-    levels = [Level(by_name(name), loss) for name, loss in found.baselines.items()]
-    return levels + ([Level("entropy", found.entropy)] if found.entropy is not None else [])
-
-
-def _levels_of_rounds(found: Findings) -> list[Level]:
-    """The levels that losses of rounds can be compared with."""
-    return _levels(found) if found.objective.round_name == found.objective.name else []
+def _levels(found: Findings) -> dict[str, float]:
+    levels = {by_name(name): loss for name, loss in found.baselines.items()}
+    return levels if found.entropy is None else levels | {"entropy": found.entropy}
 
 
 def _measure(found: Findings) -> str:
@@ -187,36 +179,32 @@ def _measure(found: Findings) -> str:
 
 def ladder(found: Findings) -> Iterator[Figure]:
     """Learning rates from high to low."""
-    steps = [(one, _rate(one, found)) for one in found.trials if one.trial.phase == Phase.LADDER]
-    known = [(one, rate) for one, rate in steps if rate is not None and rate > 0]
-    if not known or not any(one.best_loss is not None for one, _ in known):
+    steps = [one for one in found.trials if one.trial.phase == Phase.LADDER]
+    rated = [(one, one.hyperparameters.get(found.rate or "")) for one in steps]
+    known = [(one, float(r)) for one, r in rated if isinstance(r, int | float) and r > 0]
+    scored = [(one.best_loss, rate) for one, rate in known if one.best_loss is not None]
+    if not scored:
         return
     dots = [Dot(rate, _loss(one), f"{one.trial.id}\n{by_name(one.state)}") for one, rate in known]
-    best = min(
-        (step for step in known if step[0].best_loss is not None),
-        key=lambda step: step[0].best_loss or 0.0,
-    )
+    best = min(scored, key=lambda step: step[0])[1]
     cells = [
         [one.trial.id, f"{rate:g}", _text(one.best_loss, ".4f"), by_name(one.state), one.reason]
         for one, rate in known
     ]
     yield figure(
         "The ladder of learning rates",
-        lambda size: scatter(
-            [Dots("trials of the ladder", dots, joined=True)],
+        partial(
+            scatter,
+            {"trials of the ladder": dots},
+            {},
             x_label="learning rate",
             y_label=found.objective.name,
-            size=size,
+            joined=True,
         ),
-        f"Rates were tried on a small network from the highest down. The best was {best[1]:g}; the "
+        f"Rates were tried on a small network from the highest down. The best was {best:g}; the "
         f"search went on around it.",
         Table(["trial", "learning rate", "loss", "outcome", "reason"], cells),
     )
-
-
-def _rate(one: TrialProgress, found: Findings) -> float | None:
-    value = one.hyperparameters.get(found.rate or "")
-    return None if value is None or isinstance(value, str) else float(value)
 
 
 def _loss(one: TrialProgress) -> float | None:
@@ -226,22 +214,18 @@ def _loss(one: TrialProgress) -> float | None:
 
 def over_time(found: Findings) -> Iterator[Figure]:
     """Best loss over time, that of trials which have not ended, too."""
-    points, falls = found.over_time, found.best_over_time
+    falls = found.best_over_time
     if not falls:
         return
-    by, unit = next(
-        ((by, unit) for by, unit in ((3600, "hours"), (60, "minutes")) if found.seconds > 2 * by),
-        (1, "seconds"),
-    )
-    scaled = [(seconds / by, loss) for seconds, loss in points]
+    units = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
+    by, unit = next(one for one in units if found.seconds > 2 * one[0] or one[0] == 1)
+    scaled = [(seconds / by, loss) for seconds, loss in found.over_time]
     who = f", by {one.trial.id}, which has not ended" if (one := found.open_gainer) else ""
     cells = [[duration(s), f"{x:.4f}"] for s, x in falls[-MOST_ROWS:]]
     note = f"The last {MOST_ROWS} of {len(falls)} gains." if len(falls) > MOST_ROWS else ""
     yield figure(
         "The best loss over time",
-        lambda size: best_over_time(
-            scaled, _levels(found), unit=unit, y_label=found.objective.name, size=size
-        ),
+        partial(best_over_time, scaled, _levels(found), unit=unit, y_label=found.objective.name),
         f"The last gain came after {duration(falls[-1][0])} of {duration(found.seconds)}{who}.",
         Table(["after", "best loss"], cells, note),
     )
@@ -262,32 +246,21 @@ def parameters(found: Findings) -> Iterator[Figure]:
         if symbols <= ENOUGH_SYMBOLS:
             few, most, many = *map("{:g}".format, found.size_rule), f"each of the {many}"
         caption += f" The size rule allows {few} to {most} parameters for {many} training symbols."
-    groups = [
-        Dots(
-            name,
-            [
-                Dot(one.parameters or 0, _loss(one), f"{_name(one)}\n{one.parameters:,} parameters")
-                for one in sized
-                if one.trial.phase == phase
-            ],
-        )
+    groups = {
+        name: [
+            Dot(one.parameters, _loss(one), f"{_name(one)}\n{one.parameters:,} parameters")
+            for one in sized
+            if one.trial.phase == phase
+        ]
         for phase, name in PHASES.items()
-    ]
-    smallest = min(one.parameters or 0 for one in sized)
-    largest = max(one.parameters or 0 for one in sized)
-    caption += f" Networks have {smallest:,} to {largest:,} parameters"
-    best = found.leader
+    }
+    sizes, best = [one.parameters for one in sized], found.leader
+    caption += f" Networks have {min(sizes):,} to {max(sizes):,} parameters"
     caption += f", the best one {best.parameters:,}." if best and best.parameters else "."
+    name = found.objective.name
     yield figure(
         "Parameters and loss",
-        lambda size: scatter(
-            groups,
-            _levels(found),
-            band,
-            x_label="parameters",
-            y_label=found.objective.name,
-            size=size,
-        ),
+        partial(scatter, groups, _levels(found), band, x_label="parameters", y_label=name),
         caption,
         _trials_table(found),
     )
@@ -295,28 +268,23 @@ def parameters(found: Findings) -> Iterator[Figure]:
 
 def coordinates(found: Findings) -> Iterator[Figure]:
     """Which values the good trials have."""
-    points = [
-        Point(one.trial.id, one.hyperparameters, one.best_loss)
-        for one in found.ranked
-        if one.best_loss is not None and one.trial.phase != Phase.CONFIRM
-    ]
-    if len(points) < 2 or not found.axes:
+    ranked = [one for one in found.ranked if one.trial.phase != Phase.CONFIRM]
+    if len(ranked) < 2 or not found.axes:
         return
-    best = points[:NAMED]
-    headings = ["trial", "loss", *(axis.name for axis in found.axes)]
+    names = [axis.name for axis in found.axes]
+    values = [[one.hyperparameters.get(name) for name in names] for one in ranked]
     cells = [
-        [one.name, f"{one.loss:.4f}"] + [_value(one.values.get(axis.name)) for axis in found.axes]
-        for one in points[:MOST_ROWS]
+        [one.trial.id, _text(one.best_loss, ".4f"), *map(_value, row)]
+        for one, row in zip(ranked[:MOST_ROWS], values, strict=False)
     ]
-    note = f"The best {MOST_ROWS} of {len(points)}." if len(points) > MOST_ROWS else ""
-    ranges = "; ".join(
-        f"{axis.name} {_range([one.values.get(axis.name) for one in best])}" for axis in found.axes
-    )
+    note = f"The best {MOST_ROWS} of {len(ranked)}." if len(ranked) > MOST_ROWS else ""
+    best = zip(names, zip(*values[:NAMED], strict=True), strict=True)
+    ranges = "; ".join(f"{name} {_range(column)}" for name, column in best)
     yield figure(
         "Hyperparameters of the good trials",
-        lambda size: parallel(found.axes, points, loss_label=found.objective.name, size=size),
-        f"A line is a trial. The best {len(best)} have: {ranges}.",
-        Table(headings, cells, note),
+        partial(parallel, found.axes, ranked, loss_label=found.objective.name),
+        f"A line is a trial. The best {len(values[:NAMED])} have: {ranges}.",
+        Table(["trial", "loss", *names], cells, note),
     )
 
 
@@ -342,7 +310,7 @@ def importance(found: Findings) -> Iterator[Figure]:
     first = next(iter(shares))
     yield figure(
         "What matters",
-        lambda size: bars(rows, title="share of the variance of the loss", size=size),
+        partial(bars, rows, title="share of the variance of the loss"),
         f"Share of the variance of the loss that each hyperparameter explains over the whole space "
         f"(functional ANOVA): {first} explains most, {shares[first]:.0%}.",
         Table(["hyperparameter", "share"], [[name, f"{x:.1%}"] for name, x in shares.items()]),
@@ -351,22 +319,19 @@ def importance(found: Findings) -> Iterator[Figure]:
 
 def time(found: Findings) -> Iterator[Figure]:
     """Where the time of the slots went."""
-    total = sum(found.time_shares.values())
+    spent = {name: seconds for name, seconds in found.time_shares.items() if seconds > 0}
+    total = sum(spent.values())
     if total <= 0:
         return
-    rows = [
-        Bar(name, seconds, f"{seconds / total:.0%}, {duration(seconds)}")
-        for name, seconds in found.time_shares.items()
-        if seconds > 0
-    ]
+    rows = [Bar(name, s, f"{s / total:.0%}, {duration(s)}") for name, s in spent.items()]
     most = max(rows, key=lambda row: row.value)
     yield figure(
         "Where the time went",
-        lambda size: bars(rows, title="time of slots", size=size),
+        partial(bars, rows, title="time of slots"),
         f"Time of all slots together, {duration(total)}: most of it, {most.text}, went to "
         f"{most.name}.",
         Table(
             ["used for", "time", "share"],
-            [[row.name, duration(row.value), f"{row.value / total:.1%}"] for row in rows],
+            [[name, duration(s), f"{s / total:.1%}"] for name, s in spent.items()],
         ),
     )

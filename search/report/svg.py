@@ -7,9 +7,11 @@ import itertools
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from lstm_sweep.search.values import texts
 
 #: steps between two ticks, times a power of ten
 STEPS = (1, 2, 5, 10)
@@ -149,8 +151,10 @@ class Markup(str):
         return str(self)
 
 
-@dataclass(frozen=True)
-class Size:
+NOTHING = Markup("")
+
+
+class Size(NamedTuple):
     """Width and height of a drawing in px of its own coordinates."""
 
     width: float
@@ -222,9 +226,10 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
-def path(points: Iterable[tuple[float, float]], class_: str) -> Markup:
-    """A line through points; empty without any."""
-    return Markup("") if not (d := drawn(points)) else element("path", d=d, class_=class_)
+def path(points: Iterable[tuple[float, float]], class_: str, tip: str = "") -> Markup:
+    """A line through points, with a text that a pointer over it shows; empty without any point."""
+    title = (element("title", tip),) if tip else ()
+    return element("path", *title, d=d, class_=class_) if (d := drawn(points)) else NOTHING
 
 
 def drawn(points: Iterable[tuple[float, float]]) -> str:
@@ -272,20 +277,15 @@ class Figure:
 
 
 def duration(seconds: float) -> str:
-    """A time for people, which no line break divides: `42 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        text = f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    elif whole < 3600:
-        text = f"{whole // 60} min {whole % 60:02d} s"
-    else:
-        text = f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    """A time for people, which no line break divides: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
+    short = round(seconds) < 60 and seconds < 10
+    text = f"{seconds:.1f} s" if short else texts.duration(seconds)
     return text.replace(" ", "\u00a0")
 
 
-def figure(title: str, draw: Callable[[Size], Markup], caption: str, table: Table) -> Figure:
+def figure(title: str, draw: Callable[..., Markup], caption: str, table: Table) -> Figure:
     """A figure whose picture is drawn for both sizes."""
-    return Figure(title, draw(WIDE), draw(NARROW), caption, table)
+    return Figure(title, draw(size=WIDE), draw(size=NARROW), caption, table)
 
 
 #: px around the place for points
@@ -310,21 +310,10 @@ CORNERS: dict[str, list[tuple[float, float]]] = {
 Line = Sequence[tuple[float, float]]
 
 
-@dataclass(frozen=True)
-class Level:
-    """A horizontal line with a name, such as the loss of a baseline."""
-
-    name: str
-    value: float
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A line of a legend: the class of its series, the shape of its mark, and what it means."""
-
-    class_: str
-    shape: str
-    text: str
+#: horizontal lines by their names, such as the losses of baselines
+Levels = Mapping[str, float]
+#: a line of a legend: the class of its series, the shape of its mark, and what it means
+Entry = tuple[str, str, str]
 
 
 class Box(NamedTuple):
@@ -382,17 +371,17 @@ class Frame:
             class_="label",
         )  # fmt: skip
 
-    def levels(self, levels: Sequence[Level], lines: Iterable[Line] = ()) -> tuple[Markup, Markup]:
+    def levels(self, levels: Levels, lines: Iterable[Line] = ()) -> tuple[Markup, Markup]:
         """Horizontal lines, and their names, which hide as little of what `lines` draw as may be.
 
         A name stands above or below its level, at the right end, at the left or between them.
         """
         covered = [place for line in lines for place in _along(line)]
         drawn, names, taken = list[Markup](), list[Markup](), list[Box]()
-        for level in sorted(levels, key=lambda one: -one.value):
-            if not self.y.low <= level.value <= self.y.high:
+        for level, value in sorted(levels.items(), key=lambda item: -item[1]):
+            if not self.y.low <= value <= self.y.high:
                 continue
-            name, y = f"{level.name} {level.value:.3f}", self.y(level.value)
+            name, y = f"{level} {value:.3f}", self.y(value)
             boxes = self._boxes(len(name) * CHARACTER, y)
             best = min(boxes, key=lambda box: (box.overlaps(taken), box.holds(covered)))
             taken.append(best)
@@ -434,14 +423,14 @@ def _along(line: Line) -> Iterable[tuple[float, float]]:
             yield x0 + (x1 - x0) * part / count, y0 + (y1 - y0) * part / count
 
 
-def nearest(levels: Sequence[Level]) -> list[float]:
+def nearest(levels: Levels) -> list[float]:
     """The two lowest levels, which a frame has to show; a high one would leave the rest flat."""
-    return sorted(level.value for level in levels)[:2]
+    return sorted(levels.values())[:2]
 
 
-def with_room(y: Scale, levels: Sequence[Level]) -> Scale:
+def with_room(y: Scale, levels: Levels) -> Scale:
     """A scale of heights that has room for a name below its lowest level."""
-    shown = [level.value for level in levels if y.low <= level.value <= y.high]
+    shown = [value for value in levels.values() if y.low <= value <= y.high]
     share = ROW / abs(y.begin - y.end)
     low = (min(shown, default=y.high) - share * y.high) / (1 - share)
     return replace(y, low=low) if math.isfinite(low) and low < y.low else y
@@ -454,18 +443,18 @@ def places(size: Size) -> tuple[float, float, float, float]:
 
 def legend(entries: Sequence[Entry], size: Size) -> tuple[Markup, float]:
     """A legend below the frame, and its height in px; two columns where there is room."""
-    longest = max((len(entry.text) for entry in entries), default=0) * CHARACTER + 30
+    longest = max((len(meaning) for *_, meaning in entries), default=0) * CHARACTER + 30
     left = LEFT if size.width >= WIDE.width else LEFT_NARROW
     columns = 2 if len(entries) > 1 and longest <= (size.width - left) / 2 else 1
     rows = -(-len(entries) // columns)
     width = (size.width - left) / columns
     parts = list[Markup]()
-    for index, entry in enumerate(entries):
+    for index, (class_, shape, meaning) in enumerate(entries):
         x, y = left + (index // rows) * width, size.height + 10 + (index % rows) * ROW
         parts += [
-            line(x - 8, y - 4, x + 8, y - 4, f"stroke {entry.class_}"),
-            mark(entry.shape, x, y - 4, entry.class_),
-            text(fitted(entry.text, width - 18), x + 14, y),
+            line(x - 8, y - 4, x + 8, y - 4, f"stroke {class_}"),
+            mark(shape, x, y - 4, class_),
+            text(fitted(meaning, width - 18), x + 14, y),
         ]
     return joined(parts), rows * ROW + (6 if rows else 0)
 
