@@ -6,9 +6,8 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lstm_sweep.models.config import Limit
 from lstm_sweep.models.scoring import bits
@@ -16,7 +15,7 @@ from lstm_sweep.search.process.files import REPORT_MARK
 from lstm_sweep.search.report import figures
 from lstm_sweep.search.report.charts import Axis
 from lstm_sweep.search.report.findings import Findings, by_name
-from lstm_sweep.search.report.svg import NOT_XML, Figure, Markup, Table, duration, short
+from lstm_sweep.search.report.svg import NOT_XML, Markup, Table, duration, short
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Outcome, Phase
@@ -39,30 +38,23 @@ def headline(found: Findings) -> str:
     return f"{who} is best{so_far}: {loss_text(best.best_loss, found)}"
 
 
-def origin(found: Findings) -> str:
-    """Which trial the best one repeats with another seed; empty if it repeats none."""
-    best = found.leader
-    if best is None or best.trial.phase != Phase.CONFIRM:
-        return ""
-    others = (one.trial for one in found.trials if one.trial.phase != best.trial.phase)
-    same = (trial for trial in others if trial.config == best.trial.config)
-    first = next(same, None)
-    return f"It trains the config of {first.id} again with another seed." if first else ""
-
-
 def comparisons(found: Findings) -> list[str]:
     """How far the best trial is from the baselines, and from the entropy."""
     best = found.leader
     if best is None or best.best_loss is None:
         return []
-    said = [text] if (text := origin(found)) else []
+    said = list[str]()
+    if best.trial.phase == Phase.CONFIRM:
+        others = (one.trial for one in found.trials if one.trial.phase != Phase.CONFIRM)
+        first = next((trial.id for trial in others if trial.config == best.trial.config), None)
+        said += [f"It trains the config of {first} again with another seed."] if first else []
     if found.baselines:
         name, loss = min(found.baselines.items(), key=lambda item: item[1])
         gain = loss - best.best_loss
-        word = "below" if gain > 0 else "above"
+        targets = " ".join([*filter(None, [found.about.get("validation targets")]), "validation"])
         said.append(
-            f"That is {abs(gain):.4f} nats {word} {by_name(name)} ({loss:.4f}), the best of the "
-            f"baselines, on the same {_targets(found)}."
+            f"That is {abs(gain):.4f} nats {'below' if gain > 0 else 'above'} {by_name(name)} "
+            f"({loss:.4f}), the best of the baselines, on the same {targets} targets."
         )
     if unknown := found.about.get("unknown symbols"):
         said.append(f"{unknown}.")
@@ -82,11 +74,6 @@ def comparisons(found: Findings) -> list[str]:
     return said
 
 
-def _targets(found: Findings) -> str:
-    targets = found.about.get("validation targets")
-    return f"{targets} validation targets" if targets else "validation targets"
-
-
 def certainty(found: Findings) -> list[str]:
     """How sure the result is: the spread over seeds, and whether the leader can be told apart."""
     best = found.leader
@@ -99,33 +86,28 @@ def certainty(found: Findings) -> list[str]:
             *([f"{found.unconfirmed}."] if found.unconfirmed else []),
         ]
     own = next((one for one in found.confirmed if one.is_best), None)
-    said = _unconfirmed(found, best) if own is None else _of_best(own)
-    return [*said, *(_told(one, own) for one in found.confirmed if one is not own)]
-
-
-def _unconfirmed(found: Findings, best: TrialProgress) -> list[str]:
-    text = f"of the config of the best trial, {best.trial.id}, has ended"
-    if not found.is_over:
-        return [f"No further run {text} yet."]
-    return [f"No further run {text}, so it is not known how much of its lead is chance."]
-
-
-def _of_best(own: Confirmed) -> list[str]:
+    others = [_told(one, own) for one in found.confirmed if one is not own]
+    if own is None:
+        text = f"No further run of the config of the best trial, {best.trial.id}, has ended"
+        chance = (
+            ", so it is not known how much of its lead is chance." if found.is_over else " yet."
+        )
+        return [text + chance, *others]
     seeds = len(own.losses)
     over = f"{seeds} further seed{'s' if seeds != 1 else ''}"
-    said = [
+    return [
         f"Its config, that of {own.trial}, trained again with other seeds, has {own.short} over "
-        f"{over} (first run: {own.first_loss:.4f})."
+        f"{over} (first run: {own.first_loss:.4f}).",
+        *(["One further seed shows no spread."] if seeds == 1 else []),
+        *others,
     ]
-    return [*said, "One further seed shows no spread."] if seeds == 1 else said
 
 
 def _told(other: Confirmed, own: Confirmed | None) -> str:
     """How a config does against that of the best trial."""
     if own is None:
-        return (
-            f"{other.trial}, trained again, has {other.short} (first run: {other.first_loss:.4f})."
-        )
+        first = f"first run: {other.first_loss:.4f}"
+        return f"{other.trial}, trained again, has {other.short} ({first})."
     if other.p is None:
         return f"Whether {other.trial} ({other.short}) is as good cannot be told from so few seeds."
     return f"{other.trial} ({other.short}) is {other.verdict}: p = {other.p:.2g}."
@@ -145,8 +127,7 @@ FAILING = 0.1
 CLOSE = 0.02
 
 
-@dataclass(frozen=True)
-class Advice:
+class Advice(NamedTuple):
     """What to try, why, and the command for it if there is one."""
 
     text: str
@@ -189,10 +170,20 @@ def _weak(found: Findings) -> Iterator[Advice]:
 
 
 def _bounds(found: Findings) -> Iterator[Advice]:
+    best = best_configs(found)
     for axis in found.axes:
-        for end in _touched(axis, found):
-            value = axis.high if end == "upper" else axis.low
-            limit = found.limits.get(axis.name)
+        limit = found.limits.get(axis.name)
+        places = [axis.place(one.hyperparameters.get(axis.name), 0.0, 1.0) for one in best]
+        shares = [place for place in places if place is not None]
+        if axis.words or axis.low >= axis.high or len(shares) < TOUCHING:
+            continue
+        for end, value, away in (
+            ("lower", axis.low, shares),
+            ("upper", axis.high, [1 - share for share in shares]),
+        ):
+            near = [share <= NEAR for share in away]
+            if not near[0] or sum(near) < TOUCHING or _is_hard(axis, end, limit):
+                continue
             yield Advice(
                 f"The best configs touch the {end} bound of {axis.name}, {short(value)}: the best "
                 f"value may lie beyond it. Let it vary further"
@@ -203,32 +194,10 @@ def _bounds(found: Findings) -> Iterator[Advice]:
 
 def best_configs(found: Findings) -> list[TrialProgress]:
     """The best trials with different configs."""
-    seen, kept = set[str](), list[TrialProgress]()
+    first = dict[str, TrialProgress]()
     for one in found.ranked:
-        if (key := repr(sorted(one.hyperparameters.items()))) not in seen:
-            seen.add(key)
-            kept.append(one)
-    return kept[:LOOKED_AT]
-
-
-def _touched(axis: Axis, found: Findings) -> Iterator[str]:
-    """The bounds of a hyperparameter that the best configs touch."""
-    best = best_configs(found)
-    values = [one.hyperparameters.get(axis.name) for one in best]
-    shares = [place for value in values if (place := axis.place(value, 0.0, 1.0)) is not None]
-    if axis.words or axis.low >= axis.high or len(shares) < TOUCHING:
-        return
-    near = {
-        "lower": [share <= NEAR for share in shares],
-        "upper": [share >= 1 - NEAR for share in shares],
-    }
-    for end, hits in near.items():
-        if (
-            hits[0]
-            and sum(hits) >= TOUCHING
-            and not _is_hard(axis, end, found.limits.get(axis.name))
-        ):
-            yield end
+        first.setdefault(repr(sorted(one.hyperparameters.items())), one)
+    return [*first.values()][:LOOKED_AT]
 
 
 def _is_hard(axis: Axis, end: str, limit: Limit | None) -> bool:
@@ -240,14 +209,13 @@ def _is_hard(axis: Axis, end: str, limit: Limit | None) -> bool:
 
 def _further(axis: Axis, end: str, limit: Limit) -> str:
     """The range of an axis with more beyond one of its bounds, as `--set` takes it."""
-    more = (axis.high - axis.low) / 2
+    low, high, more = axis.low, axis.high, (axis.high - axis.low) / 2
     if axis.is_whole:
         more = max(1.0, math.ceil(more))
-    low, high = axis.low, axis.high
     if end == "lower":
-        low = max(axis.low / 2 if axis.log else axis.low - more, limit.low)
+        low = max(low / 2 if axis.log else low - more, limit.low)
     else:
-        high = min(axis.high * 2 if axis.log else axis.high + more, limit.high)
+        high = min(high * 2 if axis.log else high + more, limit.high)
     if axis.is_whole:
         return f"{max(1, math.ceil(low))}..{math.floor(high)}"
     return f"{low:.4g}..{high:.4g}"
@@ -333,16 +301,13 @@ def _close(found: Findings) -> Iterator[Advice]:
 
 
 HERE = Path(__file__).parent
+#: what shows how a result came about
+DETAILS = (
+    figures.curves, figures.ladder, figures.over_time, figures.parameters, figures.coordinates,
+    figures.importance, figures.time,
+)  # fmt: skip
 #: attempts that are listed of each way to fail, and characters of a reason
 LISTED, LONGEST = 5, 200
-
-
-@dataclass(frozen=True)
-class Command:
-    """Something to type, and what for."""
-
-    purpose: str
-    text: str
 
 
 def style() -> str:
@@ -373,10 +338,10 @@ def report_page(found: Findings, written: str) -> str:
         config=_config(found),
         state=_state(found),
         answers=[*figures.losses(found), *figures.spread(found)],
-        details=_details(found),
+        details=[one for draw in DETAILS for one in draw(found)],
         failures=failures(found),
         advice=advice(found),
-        commands=commands(found),
+        commands=_commands(found),
         about={"run": found.run_id, **found.about},
         written=written,
     )
@@ -389,14 +354,6 @@ def _allowed(value: object) -> object:
     return NOT_XML.sub("\ufffd", str(value)) if plain else value
 
 
-def _details(found: Findings) -> list[Figure]:
-    parts = (
-        figures.curves, figures.ladder, figures.over_time, figures.parameters,
-        figures.coordinates, figures.importance, figures.time,
-    )  # fmt: skip
-    return [one for part in parts for one in part(found)]
-
-
 def _config(found: Findings) -> list[tuple[str, str]]:
     """The config of the best trial."""
     config = found.leader.hyperparameters if found.leader else {}
@@ -405,10 +362,7 @@ def _config(found: Findings) -> list[tuple[str, str]]:
 
 def _state(found: Findings) -> str:
     """How the sweep has ended, or that it has not, and what it has done."""
-    counts: dict[str, int] = {}
-    for one in found.trials:
-        counts[by_name(one.state)] = counts.get(by_name(one.state), 0) + 1
-    total = len(found.trials)
+    counts, total = Counter(by_name(one.state) for one in found.trials), len(found.trials)
     parts = ", ".join(f"{count} {word}" for word, count in counts.items())
     trials = f"{total} trial{'s' if total != 1 else ''}" + (f" ({parts})" if parts else "")
     why = f": {found.why}" if found.why else ""
@@ -445,26 +399,20 @@ def _kind(kind: Outcome, failed: Sequence[TrialProgress]) -> list[str]:
     ]
 
 
-def commands(found: Findings) -> list[Command]:
-    """What to type to use the result, to repeat it, and to look further."""
-    return list(_commands(found))
-
-
-def _commands(found: Findings) -> Iterator[Command]:
-    best, name = found.best, found.name
-    if best:
-        of_ended = " that has ended" if found.open_leader else ""
-        yield Command(
-            f"the best network{of_ended}, as a folder of its own",
-            f"lstm-sweep export {name} --to {name}-best",
+def _commands(found: Findings) -> dict[str, str]:
+    """What to type to use the result, to repeat it, and to look further, by what it is for."""
+    name, typed = found.name, dict[str, str]()
+    if best := found.best:
+        ended = " that has ended" if found.open_leader else ""
+        typed[f"the best network{ended}, as a folder of its own"] = (
+            f"export {name} --to {name}-best"
         )
-        yield Command(
-            f"train the best trial{of_ended} again, and compare each round",
-            f"lstm-sweep rerun {best.trial.id}",
+        typed[f"train the best trial{ended} again, and compare each round"] = (
+            f"rerun {best.trial.id}"
         )
     if leader := found.leader:
-        yield Command("the best trial, round by round", f"lstm-sweep show {leader.trial.id}")
+        typed["the best trial, round by round"] = f"show {leader.trial.id}"
     if found.goes_on:
-        yield Command("go on with the sweep", f"lstm-sweep resume {name}")
-    yield Command("all trials", f"lstm-sweep trials {name}")
-    yield Command("this page anew", f"lstm-sweep report {name}")
+        typed["go on with the sweep"] = f"resume {name}"
+    typed |= {"all trials": f"trials {name}", "this page anew": f"report {name}"}
+    return {purpose: f"lstm-sweep {text}" for purpose, text in typed.items()}
