@@ -6,11 +6,11 @@ A stream begins with a snapshot, also if it is opened again; then come numbered 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from lstm_sweep.models.strict_json import json_text
@@ -42,8 +42,9 @@ PING = b": ping\n\n"
 RETRY = b"retry: 2000\n\n"
 #: ID of the event that says that a sweep has ended
 END = "end"
-#: what is left out of a comparison of two states: it changes at each look
-UNSTEADY = ("eta_seconds",)
+
+#: what differs in a state at each look
+_UNSTEADY = {"eta_seconds": None}
 
 log = logging.getLogger("lstm_sweep.service")
 
@@ -69,8 +70,10 @@ class SweepView:
 
     trials: Mapping[int, TrialView]
     #: what `status --json` prints
-    status: Mapping[str, Any]
+    status: dict[str, Any]
     is_under_way: bool
+    #: seconds of a processor that the look has cost
+    cost_s: float = 0.0
 
 
 def look(service: Service, name: str, before: SweepView | None) -> tuple[SweepView, list[bytes]]:
@@ -80,6 +83,7 @@ def look(service: Service, name: str, before: SweepView | None) -> tuple[SweepVi
         NoSuchRunError: there is none.
         StoreError: the store does not answer.
     """
+    began = time.thread_time()
     store, report = store_of_sweep(name, service.reads), service.status(name)
     status, events, trials = report.to_dict(), list[bytes](), dict[int, TrialView]()
     if before and before.status["run_id"] != status["run_id"]:
@@ -87,9 +91,10 @@ def look(service: Service, name: str, before: SweepView | None) -> tuple[SweepVi
     for record in reader.trials(store, name):
         had = before.trials.get(record.trial.number) if before else None
         trials[record.trial.number] = _seen(store, record, had, events)
-    if before and _steady(before.status) != _steady(status):
+    if before and before.status | _UNSTEADY != status | _UNSTEADY:
         events.append(_event("status", status))
-    return SweepView(trials, status, report.is_under_way), events
+    cost_s = time.thread_time() - began
+    return SweepView(trials, status, report.is_under_way, cost_s), events
 
 
 def _seen(
@@ -129,10 +134,6 @@ def _losses(store: Store, record: TrialRecord) -> list[float | None]:
     return [found.get(number) for number in range(1, max(found, default=0) + 1)]
 
 
-def _steady(status: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in status.items() if name not in UNSTEADY}
-
-
 def _json(document: object) -> bytes:
     return json_text(document).encode("utf-8", "replace")
 
@@ -160,52 +161,47 @@ def snapshot(view: SweepView, number: int) -> Iterator[bytes]:
 class Listener:
     """A client that listens to a sweep."""
 
-    name: str
     user: str
     feed: Feed
-    #: events that it has to be told
-    news: list[bytes] = field(default_factory=list)
-    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    #: events that it has to be told; an empty one is the last
+    news: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     #: whether it is told nothing more
     is_over: bool = False
+
+    def tell(self, event: bytes) -> None:
+        """Tell it an event, or that there is none any more; who does not read is told no more."""
+        if not self.is_over:
+            self.is_over = not event or self.news.qsize() >= MOST_BEHIND
+            self.news.put_nowait(b"" if self.is_over else event)
 
 
 class Feed:
     """What is known of one sweep, and who listens to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.view: SweepView | None = None
         self.listeners = set[Listener]()
         #: number of the last event
         self.number = 0
-        #: seconds of a processor that the last look has cost
-        self.cost_s = 0.0
         self.lock = asyncio.Lock()
         self.task: asyncio.Task[None] | None = None
 
     def take(self, view: SweepView, events: list[bytes]) -> None:
         """Take up what was seen of the sweep, and tell all who listen what has happened."""
         if self.view and self.view.status["run_id"] != view.status["run_id"]:
-            self._end()  # another sweep has the name now: who listens has to begin anew
+            self._tell(b"")  # another sweep has the name now: who listens has to begin anew
         self.view = view
         for event in events:
             self.number += 1
             self._tell(event + b"id: %d\n\n" % self.number)
         if not view.is_under_way:
             self._tell(end_of(view))
-            self._end()
+            self._tell(b"")
 
     def _tell(self, event: bytes) -> None:
         for one in self.listeners:
-            one.is_over |= len(one.news) >= MOST_BEHIND  # it does not read
-            if not one.is_over:
-                one.news.append(event)
-                one.woken.set()
-
-    def _end(self) -> None:
-        for one in self.listeners:
-            one.is_over = True
-            one.woken.set()
+            one.tell(event)
 
 
 def end_of(view: SweepView) -> bytes:
@@ -238,19 +234,19 @@ class Feeds:
             InputError: there is no such sweep.
         """
         most, all_most = self._limits.streams_per_user, self._limits.streams
-        every = [one for feed in self._feeds.values() for one in feed.listeners]
-        if user and sum(one.user == user for one in every) >= most:
+        every = [one.user for feed in self._feeds.values() for one in feed.listeners]
+        if user and every.count(user) >= most:
             raise ProblemError(429, f"user {user} has {most} streams open, expected at most {most}")
         if len(every) >= all_most or self.closing:
             raise ProblemError(503, f"{len(every)} streams are open, expected at most {all_most}")
-        feed = self._feeds.setdefault(name, Feed())
-        listener = Listener(name, user, feed)
+        feed = self._feeds.setdefault(name, Feed(name))
+        listener = Listener(user, feed)
         feed.listeners.add(listener)
         try:
             async with feed.lock:
                 if feed.task is None:
-                    await self._look(name, feed)
-                    feed.task = asyncio.create_task(self._keep_looking(name, feed))
+                    await self._look(feed)
+                    feed.task = asyncio.create_task(self._keep_looking(feed))
         except BaseException:
             self.close(listener)
             raise
@@ -263,29 +259,22 @@ class Feeds:
         if not feed.listeners:
             if feed.task:
                 feed.task.cancel()
-            self._feeds.pop(listener.name, None)
+            self._feeds.pop(feed.name, None)
 
-    async def _keep_looking(self, name: str, feed: Feed) -> None:
+    async def _keep_looking(self, feed: Feed) -> None:
         while not self.closing:
-            seldom = min(feed.cost_s / SHARE, MOST_SELDOM_S)
+            seldom = min(feed.view.cost_s / SHARE, MOST_SELDOM_S) if feed.view else 0.0
             await asyncio.sleep(max(self._look_every_s, seldom))
             try:
-                await self._look(name, feed)
+                await self._look(feed)
             except Exception as error:  # it is looked again
                 log.error("events: %s", without_secrets(str(error)))
 
-    async def _look(self, name: str, feed: Feed) -> None:
+    async def _look(self, feed: Feed) -> None:
         """Look at a sweep; whoever asks because of what has happened gets no answer from before."""
-
-        def timed() -> tuple[SweepView, list[bytes], float]:
-            began = time.thread_time()
-            view, events = look(self._service, name, feed.view)
-            return view, events, time.thread_time() - began
-
-        view, events, feed.cost_s = await self._answers.read(timed)
-        if not view.is_under_way or (
-            feed.view and feed.view.status["state"] != view.status["state"]
-        ):
+        before = feed.view
+        view, events = await self._answers.read(partial(look, self._service, feed.name, before))
+        if not view.is_under_way or (before and before.status["state"] != view.status["state"]):
             self._answers.forget()
         feed.take(view, events)
 
@@ -297,7 +286,7 @@ class Feeds:
         It also ends once a client may listen no more, or does not read what it is told.
         """
         view, number = listener.feed.view, listener.feed.number
-        listener.news.clear()
+        listener.news = asyncio.Queue()  # what was told before is in the view
         assert view
         asked = spoke = time.monotonic()
         yield RETRY
@@ -305,23 +294,25 @@ class Feeds:
             yield part
         if not view.is_under_way:
             yield end_of(view)
+        if listener.is_over or not view.is_under_way:
             return
         while not self.closing:
-            if listener.news:
-                part, spoke = b"".join(listener.news), time.monotonic()
-                listener.news.clear()
-                yield part
-                continue
-            if listener.is_over:
+            event = await _next(listener)
+            if event == b"":
                 return
-            listener.woken.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(listener.woken.wait(), min(CLOSING_S, PING_S))
             now = time.monotonic()
-            if now - spoke >= PING_S:
+            if event or now - spoke >= PING_S:
                 spoke = now
-                yield PING
+                yield event or PING
             if now - asked >= ALLOWED_S:
                 asked = now
                 if not await is_allowed():
                     return
+
+
+async def _next(listener: Listener) -> bytes | None:
+    """What it is to be told next; None if that takes longer than a moment."""
+    try:
+        return await asyncio.wait_for(listener.news.get(), min(CLOSING_S, PING_S))
+    except TimeoutError:
+        return None
