@@ -104,7 +104,7 @@ class ImmediateService(Service):
 
     def rerun(self, wanted: Wanted, *, owner: str) -> Rerun:
         """Train a trial again at once."""
-        rerun_id = self._reruns.submit(wanted, owner).run_id
+        rerun_id = self._reruns.submit(wanted, owner)
         if self.program:
             command = [*self.program, *self._reruns.command(rerun_id)]
             out, errors = self._reruns.open(rerun_id)

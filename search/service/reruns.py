@@ -71,8 +71,8 @@ class Reruns:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._drop_old()
 
-    def submit(self, wanted: Wanted, owner: str) -> QueuedJob:
-        """Queue a rerun of a trial; one call at a time."""
+    def submit(self, wanted: Wanted, owner: str) -> str:
+        """Queue a rerun of a trial, one call at a time; its ID."""
         given = [f"set={name}={value}" for name, value in wanted.changes.items()]
         given += [f"template={wanted.template}"] if wanted.template else []
         command = ["rerun", wanted.run_id, "--json", *(f"--{one}" for one in given)]
@@ -84,7 +84,7 @@ class Reruns:
         scratch.mkdir(mode=0o700)
         replace_text(scratch / "asked.json", json_text(about), lasting=True)
         scratch.rename(self._folder / new)
-        return self._job(new, "queued")
+        return new
 
     def queue(self) -> list[QueuedJob]:
         """Those that wait or run, oldest first."""
@@ -92,19 +92,21 @@ class Reruns:
         for rerun_id in sorted(place.name for place in self._folder.iterdir()):
             if self.has(rerun_id) and not (self._folder / rerun_id / "code").exists():
                 with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # a broken one
-                    state = self.get(rerun_id).state
-                    if state in ("queued", "running"):
-                        found.append(self._job(rerun_id, state))
-                    else:  # it has ended while no service was there
+                    state, asked = self.get(rerun_id).state, self._asked(rerun_id)
+                    if state not in ("queued", "running"):  # it has ended with no service there
                         self.note_end(rerun_id, None)
+                        continue
+                    found.append(
+                        QueuedJob(
+                            name=asked["trial"],
+                            run_id=rerun_id,
+                            owner=asked["owner"],
+                            submitted=asked["submitted"],
+                            state=state,
+                            is_rerun=True,
+                        )
+                    )
         return found
-
-    def _job(self, rerun_id: str, state: str) -> QueuedJob:
-        asked = self._asked(rerun_id)
-        return QueuedJob(
-            name=asked["trial"], run_id=rerun_id, owner=asked["owner"],
-            submitted=asked["submitted"], state=state, is_rerun=True,
-        )  # fmt: skip
 
     def get(self, rerun_id: str) -> Rerun:
         """A rerun.

@@ -15,7 +15,7 @@ from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.lifecycle import StoppedSweep, refuse_driven
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import QueueFullError, ServiceEndsError, SweepRunsError
-from lstm_sweep.search.actions.sweeps import BROKEN_OFF, SweepPage, SweepStatusReport
+from lstm_sweep.search.actions.sweeps import SweepPage, SweepStatusReport
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service import queue
@@ -41,8 +41,6 @@ LOOK_EVERY_S, MOST_SELDOM_S, LOOK_SHARE = 1.0, 5.0, 0.02
 LATE_S = 30.0
 #: seconds for which a request deletes runs
 DELETING_S = 20.0
-#: states in the store of sweeps in the queue that have not ended
-GOES_ON = (*UNDER_WAY, BROKEN_OFF)
 #: errors of the store and of files, whose texts say all
 EXPECTED = (InputError, StoreError, OSError)
 
@@ -91,8 +89,6 @@ class Service:
         self._logs = Seldom()
         #: what ends the program once another service has taken the queue over
         self.on_lost: Callable[[], None] = lambda: None
-        #: set if a look at the queue is wanted at once
-        self._wanted = threading.Event()
 
     # what is asked
 
@@ -104,25 +100,19 @@ class Service:
         A second call of the owner with the same token queues nothing, and returns the same name.
         Without a name the spec is given that of its data and a number.
         """
-        with self._alone():
+        with self._changing():
             self._check_room(owner)
-            name, run_id = queue.submit(
+            name, _ = queue.submit(
                 self._store, spec, owner=owner, client_token=client_token, priority=priority
             )
-            self._shared.forget()
-            with contextlib.suppress(StoreError):  # else the next look finds it
-                run = self._store.run(run_id)
-                for job in queue.read([run] if queue.is_queued(self._store, run) else []):
-                    self._enter(job)
             return name
 
     def rerun(self, wanted: Wanted, *, owner: str) -> Rerun:
         """Queue a rerun of a trial."""
-        with self._alone():
+        with self._changing():
             self._check_room(owner)
-            job = self._supervisor.reruns.submit(wanted, owner)
-            self._enter(job)
-        return self.rerun_status(job.run_id)
+            rerun_id = self._supervisor.reruns.submit(wanted, owner)
+        return self.rerun_status(rerun_id)
 
     def _check_room(self, owner: str) -> None:
         """Refuse what a user has too much of in the queue."""
@@ -134,12 +124,6 @@ class Service:
                 f"user {owner} has {len(own)} {what} queued, expected at most {most}"
             )
 
-    def _enter(self, job: QueuedJob) -> None:
-        """Take up what was queued just now; it need not wait for a look if a slot is free."""
-        self._supervisor.enter(job)
-        if self._supervisor.has_free_slots:
-            self._wanted.set()
-
     def rerun_status(self, rerun_id: str) -> Rerun:
         """A rerun, why it waits, and what it has found."""
         found = self._supervisor.reruns.get(rerun_id)
@@ -149,13 +133,8 @@ class Service:
 
     def sweeps(self, limit: int = 20, page: str = "") -> SweepPage:
         """Some sweeps of the store, as `Local.sweeps`, with states as of `status`."""
-        found, queued = Local(self.reads).sweeps(limit=limit, page=page), self._supervisor
-        rows = [
-            replace(row, state=queued.state(job, row.state))
-            if (job := queued.queued(row.run_id))
-            else row
-            for row in found
-        ]
+        found, told = Local(self.reads).sweeps(limit=limit, page=page), self._supervisor.told
+        rows = [replace(row, state=told(row.run_id, row.state)[0]) for row in found]
         return replace(found, rows=tuple(rows))
 
     def queue(self) -> tuple[QueuedSweep, ...]:
@@ -165,14 +144,10 @@ class Service:
     def status(self, name: str) -> SweepStatusReport:
         """The state of a sweep, as `Local.status`; `why` also says for what it waits."""
         report = Local(self.reads).status(name)
-        job = self._supervisor.queued(report.run_id)
-        if job is None and report.state == "queued":
+        if report.state == "queued" and not self._supervisor.queued(report.run_id):
             return replace(report, why=queue.NOT_SIGNED)
-        if job is None or report.state not in GOES_ON:
-            return report
-        state = self._supervisor.state(job, report.state)
-        why = self._supervisor.why(job.run_id, state) or report.why
-        return replace(report, state=state, why=why)
+        state, why = self._supervisor.told(report.run_id, report.state)
+        return replace(report, state=state, why=why or report.why)
 
     def pause(self, name: str) -> SweepStatusReport:
         """Let a sweep wait with its trials checkpointed until `resume`; its state from then on."""
@@ -273,7 +248,6 @@ class Service:
     def drain(self) -> None:
         """End drivers with their trials checkpointed; it waits for no look at the queue."""
         self._ends.set()
-        self._wanted.set()
         self._supervisor.close()
         self._queue_lease.release()
 
@@ -285,9 +259,7 @@ class Service:
 
     def _watch(self) -> None:
         cost_s = 0.0
-        while not self._ends.is_set():
-            self._wanted.wait(max(LOOK_EVERY_S, min(cost_s / LOOK_SHARE, MOST_SELDOM_S)))
-            self._wanted.clear()
+        while not self._ends.wait(max(LOOK_EVERY_S, min(cost_s / LOOK_SHARE, MOST_SELDOM_S))):
             began = time.thread_time()
             self._try_to_look()
             cost_s = time.thread_time() - began

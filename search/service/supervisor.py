@@ -64,8 +64,6 @@ HANGS_S, WITHOUT_LEASE_S = 90.0, 1800.0
 UNSEEN_S = 10.0
 #: states of sweeps that have a driver, or are to get one
 UNDER_WAY = ("queued", "running", "interrupted")
-#: why a job has no slot until slots are shared out again
-JUST_NOW = "was queued just now"
 #: modules: the driver of a sweep, the program with its commands, and what counts a cluster's slots
 DRIVER, PROGRAM = "lstm_sweep.search.service.driver", "lstm_sweep.search.cli"
 COUNT = "lstm_sweep.search.engines.ray_cluster"
@@ -150,24 +148,16 @@ class Supervisor:
         order = dict.fromkeys([*self.turns.quotas, *self.processes])
         return [job for run_id in order if (job := self.queued(run_id))]
 
-    @property
-    def has_free_slots(self) -> bool:
-        """Whether nobody has some of the slots, as far as the last look has shared them out."""
-        return sum(quota.slots for quota in list(self.turns.quotas.values())) < self.slots
+    def told(self, run_id: str, stored: str) -> tuple[str, str | None]:
+        """The state of a sweep by that in the store, and why, if it is in the queue.
 
-    def enter(self, job: QueuedJob) -> None:
-        """Take up what was queued just now; the next look gives it its place."""
-        self._process(job.run_id).job = job
-
-    def state(self, job: QueuedJob, stored: str) -> str:
-        """The state of a sweep in the queue, by that in the store.
-
-        That is how an earlier driver has ended until the next one begins: meanwhile it waits.
+        The store has how an earlier driver has ended until the next one begins: meanwhile it waits.
         """
-        if stored not in (*UNDER_WAY, BROKEN_OFF):
-            return stored
-        waits = stored != "running" or not self.turns.held(job.run_id)
-        return "queued" if waits or self._process(job.run_id).pid is None else "running"
+        if not self.queued(run_id) or stored not in (*UNDER_WAY, BROKEN_OFF):
+            return stored, None
+        waits = stored != "running" or not self.turns.held(run_id)
+        state = "queued" if waits or self._process(run_id).pid is None else "running"
+        return state, self.why(run_id, state)
 
     def why(self, run_id: str, state: str) -> str | None:
         """Why a job in this state has no process, or not all slots that it could use."""
@@ -177,11 +167,9 @@ class Supervisor:
             text = f"its driver has died, and is started again in {duration(wait)}{more}"
             return without_secrets(text)
         quota = self.turns.quotas.get(run_id)
-        if quota is None:
-            return JUST_NOW
-        if quota.slots and state == "queued":
+        if quota and quota.slots and state == "queued":
             return "its driver is being started"
-        return quota.sentence or None
+        return (quota and quota.sentence) or None
 
     def shown(self, job: QueuedJob) -> QueuedSweep:
         """What is said of a job."""
@@ -196,7 +184,7 @@ class Supervisor:
             slots=slots,
             wanted=max(slots, demand or self._most(job)),
             driver=self._process(job.run_id).pid or None,
-            why=self.why(job.run_id, self.state(job, job.state)) or "",
+            why=self.why(job.run_id, self.told(job.run_id, job.state)[0]) or "",
         )
 
     # what the service asks at each look
@@ -205,7 +193,7 @@ class Supervisor:
         """See which processes live, share out the slots, and start and end processes."""
         now, jobs = self._clock(), [*sweeps, *self.reruns.queue()]
         for job in jobs:
-            self.enter(job)
+            self._process(job.run_id).job = job
         for run_id in self.processes.keys() - {job.run_id for job in jobs}:
             self.processes[run_id].job = None
             if not self.pid(run_id):

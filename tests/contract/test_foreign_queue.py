@@ -211,6 +211,7 @@ def test_what_somebody_has_changed_is_not_driven_until_it_is_queued_again(
     data.with_name("secret.txt").write_bytes(data.read_bytes())
     name = service.submit(spec_of(data, "s"), owner="ann", priority=3)
     run = reader.existing_sweep(store, name)
+    service._supervisor.end([run.info.run_id])
     new = change(store, run, data)
     store.log(run.info.run_id, tags=new)
     name = new.get(Tag.NAME, name)

@@ -85,11 +85,6 @@ def waits(world: World) -> str:
     return run_id
 
 
-def was_just_queued(world: World) -> str:
-    """A sweep was queued, and nobody has looked at it."""
-    return world.submit("ann")
-
-
 def starts(world: World) -> str:
     """A sweep has a driver that has not begun."""
     run_id = world.submit("ann")
@@ -148,7 +143,6 @@ def kill_process(world: World, run_id: str) -> None:
 #: states, and whether the sweep or rerun has a process by the look after a kill
 STATES: list[tuple[Callable[[World], str], bool]] = [
     (waits, False),
-    (was_just_queued, True),
     (starts, True),
     (runs, True),
     (starts_again, True),
@@ -160,7 +154,7 @@ CASES = [
     (state, drives, is_killed, kills_process)
     for state, drives in STATES
     for is_killed, kills_process in ((True, False), (False, True), (True, True))
-    if not kills_process or (drives and state is not was_just_queued)
+    if drives or not kills_process
 ]
 
 
@@ -200,8 +194,7 @@ def test_after_a_kill_the_queue_is_as_it_was_and_each_sweep_has_one_driver(
         assert not is_killed or world.service._supervisor.processes[run_id].child is None
     else:
         assert bool(after) == drives and (not after or after != before)
-    if state is not was_just_queued:
-        assert world.slots() == slots
+    assert world.slots() == slots
 
 
 @pytest.mark.parametrize("is_killed", [False, True])

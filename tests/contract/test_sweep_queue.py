@@ -19,7 +19,6 @@ from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
-from lstm_sweep.search.service.supervisor import JUST_NOW
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.tags import Tag
@@ -149,26 +148,19 @@ def test_a_sweep_that_has_just_ended_takes_no_priority(
     service: Service, store: Store, data: Path
 ) -> None:
     service.submit(spec_of(data, "a"), owner="ann")
-    store.log(reader.existing_sweep(store, "a").info.run_id, tags={Tag.STATE: "finished"})
+    run_id = reader.existing_sweep(store, "a").info.run_id
+    store.log(run_id, tags={Tag.STATE: "finished"})
+    service._supervisor.end([run_id])
     for _ in "ab":
         with pytest.raises(InputError, match="sweep 'a' is not queued"):
             service.prioritise("a", 5)
 
 
-def test_what_was_just_queued_takes_nobodys_slot_until_the_next_look(
-    service: Service, data: Path
-) -> None:
+def test_what_is_queued_gets_its_place_at_once(service: Service, data: Path) -> None:
     service.submit(spec_of(data, "a"), owner="ann")
-    assert slots_of(service) == {"a": 0}
-    assert service.status("a").why == JUST_NOW
-    assert service._wanted.is_set()
-    service._look()
-    service._wanted.clear()
+    assert slots_of(service) == {"a": 2}
     for name, priority in (("b", 0), ("c", 0), ("d", 1)):
         service.submit(spec_of(data, name), owner="bob", priority=priority)
-    assert slots_of(service) == {"a": 2, "b": 0, "c": 0, "d": 0}
-    assert not service._wanted.is_set()
-    service._look()
     assert slots_of(service) == {"d": 2, "a": 0, "b": 0, "c": 0}
     assert service.status("c").why == "waits: 1 sweep has a higher priority"
     service.pause("b")

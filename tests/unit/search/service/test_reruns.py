@@ -23,12 +23,12 @@ def runs(rerun_id: str) -> bool:
 
 @pytest.mark.parametrize("broken", ["", '{"trial": "s/'])
 def test_a_submission_that_was_cut_off_stops_no_other_rerun(tmp_path: Path, broken: str) -> None:
-    cut_off, whole = (Reruns(tmp_path, runs).submit(WANTED, "ann").run_id for _ in "ab")
+    cut_off, whole = (Reruns(tmp_path, runs).submit(WANTED, "ann") for _ in "ab")
     (tmp_path / cut_off / "asked.json").write_text(broken)
     reruns = Reruns(tmp_path, runs)
     assert [one.run_id for one in reruns.queue()] == [whole]
     assert reruns.get(whole).state == "queued"
-    later = reruns.submit(WANTED, "ann").run_id
+    later = reruns.submit(WANTED, "ann")
     (tmp_path / later / "asked.json").write_text(broken)
     assert [one.run_id for one in reruns.queue()] == [whole]
     with pytest.raises(NoSuchRunError, match="there is none"):
@@ -46,13 +46,13 @@ def test_what_is_asked_for_is_on_the_disk_before_it_is_answered(
 
 def test_what_has_ended_is_dropped_in_the_end_while_the_service_runs(tmp_path: Path) -> None:
     reruns = Reruns(tmp_path, runs)
-    ended = reruns.submit(WANTED, "ann").run_id
+    ended = reruns.submit(WANTED, "ann")
     for file in reruns.open(ended):
         file.close()
     reruns.note_end(ended, 0)
     assert reruns.queue() == []
     os.utime(tmp_path / ended, (0, 0))
-    later = reruns.submit(WANTED, "ann").run_id
+    later = reruns.submit(WANTED, "ann")
     assert [one.name for one in tmp_path.iterdir()] == [later]
 
 
@@ -83,7 +83,7 @@ def test_a_rerun_runs_once_on_a_slot_that_it_keeps_and_its_end_is_noted(
     wait = f'echo "$@" > {tmp_path}/told; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done'
     made, clock = supervised(tmp_path, f"{wait}; {script}", monkeypatch)
     reruns = made.reruns
-    one = reruns.submit(WANTED, "ann").run_id
+    one = reruns.submit(WANTED, "ann")
     assert reruns.get(one).state == "queued"
     made.look([])
     assert reruns.get(one).state == "running"
@@ -110,7 +110,7 @@ def test_a_rerun_runs_once_on_a_slot_that_it_keeps_and_its_end_is_noted(
 def test_a_rerun_that_has_ended_while_no_service_was_there_is_found_so(tmp_path: Path) -> None:
     with_process = set[str]()
     reruns = Reruns(tmp_path, with_process.__contains__)
-    one = reruns.submit(WANTED, "ann").run_id
+    one = reruns.submit(WANTED, "ann")
     with_process.add(one)
     out, errors = reruns.open(one)
     with out, errors:
