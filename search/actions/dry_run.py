@@ -19,13 +19,13 @@ from lstm_sweep.models.size import SizeRule, parameters_of
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.references import Here, Wanted, read_here
 from lstm_sweep.search.driver.preflight import check_space
-from lstm_sweep.search.driver.task import KnownCosts, Task
+from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.driver.tasks import task_kind
 from lstm_sweep.search.engines.base import devices
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.confirmation import SHARE
 from lstm_sweep.search.policy.cost import Costs
-from lstm_sweep.search.policy.problem import EarlierBest, described
+from lstm_sweep.search.policy.problem import EarlierBest, SearchProblem, described
 from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.documents import SAID, Document, rounded
 from lstm_sweep.search.values.spec import SweepSpec
@@ -196,7 +196,8 @@ class Estimate:
     """What a sweep takes, by the predicted costs of drawn configs."""
 
     spec: SweepSpec
-    known: KnownCosts
+    task: Task
+    problem: SearchProblem
     costs: Costs
     #: configs that may be tried, and the share of draws that may not
     drawn: list[Config]
@@ -205,27 +206,27 @@ class Estimate:
     @classmethod
     def of(cls, task: Task, spec: SweepSpec) -> Self | None:
         """None if costs are not known beforehand."""
-        if (known := task.known_costs(spec)) is None:
+        if (problem := task.costed_problem(spec)) is None:
             return None
         rng = np.random.default_rng(spec.seed)
         drawn = [spec.space.sample(rng) for _ in range(DRAWS)]
         admitted = [config for config in drawn if task.admits(config)]
         refused = 1 - len(admitted) / DRAWS
-        return cls(spec, known, known.problem.costs(), admitted[:ADMITTED], refused)
+        return cls(spec, task, problem, problem.costs(), admitted[:ADMITTED], refused)
 
     def typical(self) -> TypicalTrial:
         """The drawn config of the median cost."""
         config = sorted(self.drawn, key=self.costs.round_seconds)[len(self.drawn) // 2]
         return TypicalTrial(
             config,
-            self.known.parameters(config),
-            self.costs.trial_seconds(config, self.known.problem.rounds),
-            self.known.memory(config),
+            self.task.parameters_of(config) or 0,
+            self.costs.trial_seconds(config, self.problem.rounds),
+            self.task.memory_of(config),
         )
 
     def first_result_s(self) -> float:
         """Seconds until a trial has a loss: one of the ladder, or the first at its first rung."""
-        spec, problem, costs = self.spec, self.known.problem, self.costs
+        spec, problem, costs = self.spec, self.problem, self.costs
         rates = ladder.rates_of(spec.space) if spec.ladder else ()
         if not rates or ladder.is_left_out(rates, spec.plan().trials) or problem.smallest is None:
             return min(costs.trial_seconds(config, problem.first_rung) for config in self.drawn)
@@ -242,7 +243,7 @@ class Estimate:
         trial takes as long as the middle one does: a few large networks raise the mean far above
         it.
         """
-        spec, problem, limit = self.spec, self.known.problem, limit_s(self.spec)
+        spec, problem, limit = self.spec, self.problem, limit_s(self.spec)
         most = spec.plan().trials
         average = statistics.median_high if most == 1 else statistics.mean
         halving = spec.halving and problem.pausable

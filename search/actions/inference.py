@@ -23,7 +23,6 @@ from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.field_checks import check_kind, check_range, check_switch, check_text
 from lstm_sweep.search.driver.task import backend_free_of_gpu
 from lstm_sweep.search.process import forkserver
-from lstm_sweep.search.process.scoped import silenced
 
 #: limits of what may be asked for
 MOST_SYMBOLS, MOST_ROWS, MOST_TEMPERATURE, MOST_SEED = 1_000_000, 1_000, 100.0, 2**31 - 1
@@ -152,11 +151,10 @@ def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Predictor:
     """
     backend_free_of_gpu()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # it has a word for each odd shape
-    with silenced():
-        from lstm_sweep.models import backend
+    from lstm_sweep.models import backend
 
-        backend.prepare(gpu=False, seed=seed)
-        return bundles.predictor(folder, bundle)
+    backend.prepare(gpu=False, seed=seed)
+    return bundles.predictor(folder, bundle)
 
 
 def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:

@@ -22,7 +22,6 @@ from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.bundle.served_model import NUMBERS
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
-from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Corpus, excerpt
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring, scoring_windows
@@ -40,7 +39,6 @@ from lstm_sweep.search.driver.preflight import (
     settled_spec,
 )
 from lstm_sweep.search.driver.task import (
-    KnownCosts,
     Task,
     WriteBundle,
     backend_free_of_gpu,
@@ -52,7 +50,6 @@ from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest, SearchProblem
 from lstm_sweep.search.process import forkserver
-from lstm_sweep.search.process.scoped import silenced
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.journal import SCHEMA, WEIGHTS, Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
@@ -62,7 +59,7 @@ from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.progress import TrialProgress, ranked
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Training, Trial
+from lstm_sweep.search.values.trial import Training
 
 if TYPE_CHECKING:
     from lstm_sweep.models.cpu.program_types import StreamPredictor
@@ -75,13 +72,18 @@ def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
         InputError: they are gone, or are not what they were.
     """
     corpus = corpora.load(source)
-    expected = record.tags.text(Tag.CORPUS_DIGEST)
-    if corpus.digest == expected:
-        return corpus
-    raise InputError(
-        f"data '{source.data}' have changed since trial {record.trial.id}: found digest "
-        f"{corpus.digest}, expected {expected}"
-    )
+    check_same(corpus, source, record.tags, f"trial {record.trial.id}")
+    return corpus
+
+
+def check_same(corpus: Corpus, source: Source, tags: Tags, since: str) -> None:
+    """Refuse data that are not what they were when a run with these tags began."""
+    expected = tags.text(Tag.CORPUS_DIGEST)
+    if corpus.digest != expected:
+        raise InputError(
+            f"data '{source.data}' have changed since {since}: found digest {corpus.digest}, "
+            f"expected {expected}"
+        )
 
 
 #: sweeps that are looked at, the newest, and trials of each, those with the lowest losses
@@ -113,47 +115,6 @@ def earlier_best(store: Store, corpus_digest: str) -> tuple[EarlierBest, ...]:
 DATA = "network"
 
 
-def log_network(store: MlflowStore, run_id: str, trial: Trial, alphabet: Alphabet) -> str:
-    """Make a logged model of a run with stored weights, unless there is one; return its ID.
-
-    TensorFlow is not imported for that.
-    """
-    if known := registry.logged_model_of(store, run_id):
-        return known
-    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
-        data = Path(scratch) / DATA
-        data.mkdir()
-        weights = store.fetch(run_id, f"{WEIGHTS}/{bundle.MODEL}", Path(scratch))
-        weights.rename(data / bundle.MODEL)
-        bundle.write_json(data / bundle.ALPHABET, alphabet.to_dict())
-        bundle.write_json(data / bundle.CONFIG, trial.config.to_dict())
-        return registry.log_model(store, run_id, trial.id, _writer(store, data, alphabet))
-
-
-def checked_writer(store: Store, folder: Path) -> WriteModel:
-    """What writes the model of the network in a bundle."""
-    _, content = bundle.read(str(folder))
-
-    def write(to: Path, about: Any) -> None:
-        data = to.parent / DATA
-        data.mkdir()
-        for name in (bundle.MODEL, bundle.ALPHABET, bundle.CONFIG):
-            shutil.copyfile(folder / name, data / name)
-        _writer(store, data, content.alphabet)(to, about)
-
-    return write
-
-
-def _writer(store: Store, data: Path, alphabet: Alphabet) -> WriteModel:
-    """What writes the model of the network whose files are in folder `data`."""
-    settings = store.settings
-
-    def write(folder: Path, about: Any) -> None:
-        registry.write_symbols_model(settings, data, folder, alphabet, about)
-
-    return write
-
-
 #: test targets that are scored at least, or all there are: since that is done only once, by an
 #: export, they need not be as few as the validation targets that are scored after each round
 TEST_TARGETS = 10_000
@@ -169,84 +130,71 @@ def parity_windows(length: int, alphabet: int) -> int:
     return max(FEWEST_WINDOWS, min(PARITY_WINDOWS, NUMBERS // (length * alphabet)))
 
 
-def lstm_bundle_writer(
-    store: Store, record: TrialRecord, corpus: Corpus, scoring: Scoring
-) -> WriteBundle:
-    """What writes the bundle of an LSTM; the test split of its corpus is scored then."""
-
-    def write(folder: Path, format: str) -> dict[str, Any]:
-        weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
-        return forkserver.call(_write, record, weights, corpus, scoring, folder, format)
-
-    return write
-
-
 def _write(
     record: TrialRecord, weights: Path, corpus: Corpus, scoring: Scoring, folder: Path, format: str
 ) -> dict[str, Any]:
     """Write a network of ours and check it, in a process of its own."""
     config = as_lstm_config(record.trial.config)
     backend_free_of_gpu()
-    with silenced():
-        from lstm_sweep.models import backend
-        from lstm_sweep.models.bundle import bundle, clean_process
-        from lstm_sweep.models.network import evaluation
-        from lstm_sweep.models.network.program import predictor_of, program_of
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.bundle import bundle, clean_process
+    from lstm_sweep.models.network import evaluation
+    from lstm_sweep.models.network.program import predictor_of, program_of
 
-        backend.prepare(gpu=False, seed=record.trial.seed)
-        try:
-            bundle.check_size(weights, config, len(corpus.alphabet))
-            networks = bundle.networks_of(weights, config, len(corpus.alphabet))
-        except InputError as error:
-            raise InputError(
-                f"trial {record.trial.id}: its network is not loaded: {error}; expected one that "
-                f"lstm-sweep has trained"
-            ) from None
-        model = networks.scored
-        targets = scoring.drawn(corpus.test, at_least=TEST_TARGETS)
-        if config.carried or scoring.share_windows:
-            predictor = predictor_of(program_of(networks, config, seed=0), config)
-        else:
-            predictor = model.predict_on_batch
-        test = evaluation.evaluate(
-            predictor, config, corpus, corpus.test, targets, share_windows=scoring.share_windows
-        )
-        share = corpus.unknown_share(corpus.test)
-        metrics = {
-            "trial": record.trial.id,
-            "run_id": record.run_id,
-            "val_loss": record.best_loss,
-            "best_epoch": record.best_epoch,
-            "test_loss": test["loss"],
-            "test_accuracy": test["accuracy"],
-            "test_top5_accuracy": test["top5_accuracy"],
-            "test_bits_per_symbol": bits(test["loss"]),
-            "test_unknown_share": share,
-            "corpus_digest": corpus.digest,
-            "parameters": record.parameters,
-        }
-        content = bundle.Bundle(record.trial.id, config, corpus.alphabet, metrics)
-        bundle.write(model, content, folder, format)
-        length = config.sequence_length
-        most = parity_windows(length, len(corpus.alphabet))
-        compared = targets[:: max(1, len(targets) // most)][:most]
-        windows, _ = next(scoring_windows(corpus.test, compared, length, len(compared)))
-        further: dict[str, Any] = {"test_unknown_share": share} if share else {}
-        if format == "onnx":
-            files = onnx_files(model, content, windows, folder)
-            further["files"] = files
-            difference = max(one["max_difference"] for one in files.values())
-        else:
-            here = np.asarray(model.predict_on_batch(windows))
-            [theirs] = clean_process.outputs(folder, format, [windows])
-            difference = float(np.abs(here - theirs).max())
-            if config.carried:
-                codes = np.ascontiguousarray(windows[:PARITY_STREAMS])
-                stream = cast("StreamPredictor", predictor)
-                last, _ = stream(codes, (length - 1) * len(codes) + np.arange(len(codes)), None)
-                [theirs] = clean_process.outputs(folder, "by_symbol", [codes])
-                further["by_symbol"] = len(codes)
-                difference = max(difference, float(np.abs(last - theirs).max()))
+    backend.prepare(gpu=False, seed=record.trial.seed)
+    try:
+        bundle.check_size(weights, config, len(corpus.alphabet))
+        networks = bundle.networks_of(weights, config, len(corpus.alphabet))
+    except InputError as error:
+        raise InputError(
+            f"trial {record.trial.id}: its network is not loaded: {error}; expected one that "
+            f"lstm-sweep has trained"
+        ) from None
+    model = networks.scored
+    targets = scoring.drawn(corpus.test, at_least=TEST_TARGETS)
+    if config.carried or scoring.share_windows:
+        predictor = predictor_of(program_of(networks, config, seed=0), config)
+    else:
+        predictor = model.predict_on_batch
+    test = evaluation.evaluate(
+        predictor, config, corpus, corpus.test, targets, share_windows=scoring.share_windows
+    )
+    share = corpus.unknown_share(corpus.test)
+    metrics = {
+        "trial": record.trial.id,
+        "run_id": record.run_id,
+        "val_loss": record.best_loss,
+        "best_epoch": record.best_epoch,
+        "test_loss": test["loss"],
+        "test_accuracy": test["accuracy"],
+        "test_top5_accuracy": test["top5_accuracy"],
+        "test_bits_per_symbol": bits(test["loss"]),
+        "test_unknown_share": share,
+        "corpus_digest": corpus.digest,
+        "parameters": record.parameters,
+    }
+    content = bundle.Bundle(record.trial.id, config, corpus.alphabet, metrics)
+    bundle.write(model, content, folder, format)
+    length = config.sequence_length
+    most = parity_windows(length, len(corpus.alphabet))
+    compared = targets[:: max(1, len(targets) // most)][:most]
+    windows, _ = next(scoring_windows(corpus.test, compared, length, len(compared)))
+    further: dict[str, Any] = {"test_unknown_share": share} if share else {}
+    if format == "onnx":
+        files = onnx_files(model, content, windows, folder)
+        further["files"] = files
+        difference = max(one["max_difference"] for one in files.values())
+    else:
+        here = np.asarray(model.predict_on_batch(windows))
+        [theirs] = clean_process.outputs(folder, format, [windows])
+        difference = float(np.abs(here - theirs).max())
+        if config.carried:
+            codes = np.ascontiguousarray(windows[:PARITY_STREAMS])
+            stream = cast("StreamPredictor", predictor)
+            last, _ = stream(codes, (length - 1) * len(codes) + np.arange(len(codes)), None)
+            [theirs] = clean_process.outputs(folder, "by_symbol", [codes])
+            further["by_symbol"] = len(codes)
+            difference = max(difference, float(np.abs(last - theirs).max()))
     check_parity(difference)
     return {
         "format": format,
@@ -331,12 +279,6 @@ class CorpusTask(Task):
 
     @classmethod
     @override
-    def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
-        own_templates.read(tags, file)  # there must be none
-        return reader.read_spec(run)
-
-    @classmethod
-    @override
     def of_trial(
         cls, record: TrialRecord, config: Config, file: str | None, device: Device
     ) -> Self:
@@ -352,12 +294,7 @@ class CorpusTask(Task):
 
     @override
     def check_unchanged(self, sweep: str, tags: Tags) -> None:
-        expected = tags.text(Tag.CORPUS_DIGEST)
-        if self.corpus.digest != expected:
-            raise InputError(
-                f"data '{self.origin.data}' have changed since sweep '{sweep}' began: found "
-                f"digest {self.corpus.digest}, expected {expected}"
-            )
+        check_same(self.corpus, self.origin, tags, f"sweep '{sweep}' began")
 
     @property
     @override
@@ -457,11 +394,11 @@ class CorpusTask(Task):
         )
 
     @override
-    def known_costs(self, spec: SweepSpec) -> KnownCosts:
-        problem = self.problem(spec, {UNIGRAM: ANY_LOSS})
-        return KnownCosts(problem, self.parameters_of, self._memory_of)
+    def costed_problem(self, spec: SweepSpec) -> SearchProblem:
+        return self.problem(spec, {UNIGRAM: ANY_LOSS})
 
-    def _memory_of(self, config: Config) -> int:
+    @override
+    def memory_of(self, config: Config) -> int:
         return NUMBER * step_numbers(as_lstm_config(config), len(self.corpus.alphabet))
 
     @property
@@ -483,7 +420,21 @@ class CorpusTask(Task):
 
     @override
     def log_model(self, store: MlflowStore, progress: TrialProgress) -> None:
-        log_network(store, progress.run_id, progress.trial, self.corpus.alphabet)
+        run_id, trial, alphabet = progress.run_id, progress.trial, self.corpus.alphabet
+        if registry.logged_model_of(store, run_id):
+            return
+        with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+            data = Path(scratch) / DATA
+            data.mkdir()
+            weights = store.fetch(run_id, f"{WEIGHTS}/{bundle.MODEL}", Path(scratch))
+            weights.rename(data / bundle.MODEL)
+            bundle.write_json(data / bundle.ALPHABET, alphabet.to_dict())
+            bundle.write_json(data / bundle.CONFIG, trial.config.to_dict())
+
+            def write(folder: Path, about: Any) -> None:
+                registry.write_symbols_model(store.settings, data, folder, alphabet, about)
+
+            registry.log_model(store, run_id, trial.id, write)
 
     @classmethod
     @override
@@ -502,14 +453,29 @@ class CorpusTask(Task):
     @override
     def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
         source, scoring = reader.read_source(record)
-        return lstm_bundle_writer(store, record, load_same_corpus(source, record), scoring)
+        corpus = load_same_corpus(source, record)
+
+        def write(folder: Path, format: str) -> dict[str, Any]:
+            weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
+            return forkserver.call(_write, record, weights, corpus, scoring, folder, format)
+
+        return write
 
     @classmethod
     @override
     def model_writer(
-        cls, store: Store, record: TrialRecord, bundle: Path, scratch: Path
+        cls, store: Store, record: TrialRecord, folder: Path, scratch: Path
     ) -> WriteModel:
-        return checked_writer(store, bundle)
+        _, content = bundle.read(str(folder))
+
+        def write(to: Path, about: Any) -> None:
+            data = to.parent / DATA
+            data.mkdir()
+            for name in (bundle.MODEL, bundle.ALPHABET, bundle.CONFIG):
+                shutil.copyfile(folder / name, data / name)
+            registry.write_symbols_model(store.settings, data, to, content.alphabet, about)
+
+        return write
 
     @classmethod
     @override

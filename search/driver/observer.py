@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
-from typing_extensions import override
-
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.values.progress import TrialProgress
 
@@ -31,26 +29,21 @@ class Observer(Protocol):
         """The sweep has ended, with or without success; the last call of all."""
 
 
-class Silent(Observer):
+class Silent:
     """An observer that shows nothing."""
 
-    @override
     def started(self, state: SweepState) -> None:
         pass
 
-    @override
     def update(self, state: SweepState) -> None:
         pass
 
-    @override
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
         pass
 
-    @override
     def said(self, text: str) -> None:
         pass
 
-    @override
     def ended(self, state: SweepState) -> None:
         pass
 
@@ -66,23 +59,18 @@ class Viewer:
         self._has_reader = True
 
     def started(self, state: SweepState) -> None:
-        """The sweep's run is there, and its trials begin."""
         self._show(lambda: self._observer.started(state))
 
     def update(self, state: SweepState) -> None:
-        """Something has changed, or a quarter of a second has passed."""
         self._show(lambda: self._observer.update(state))
 
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
-        """A trial has ended."""
         self._show(lambda: self._observer.trial_ended(progress, state))
 
     def said(self, text: str) -> None:
-        """A line for people."""
         self._show(lambda: self._observer.said(text))
 
     def ended(self, state: SweepState) -> None:
-        """The sweep has ended; forwarded also after a broken pipe."""
         with contextlib.suppress(OSError, SystemExit):
             self._observer.ended(state)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.driver import own_templates
 from lstm_sweep.search.policy.problem import EarlierBest, SearchProblem
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
@@ -68,18 +69,6 @@ EXPECTED = "expected a trial of a kind of sweep whose networks can be"
 WriteBundle = Callable[[Path, str], dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class KnownCosts:
-    """What is known before a sweep of what its trials cost."""
-
-    #: what is searched, with what predicts the seconds of trials
-    problem: SearchProblem
-    #: parameters of a network
-    parameters: Callable[[Config], int]
-    #: bytes of its arrays in training
-    memory: Callable[[Config], int]
-
-
 class Task(ABC):
     """What a sweep trains.
 
@@ -128,7 +117,6 @@ class Task(ABC):
         return task.tags()
 
     @classmethod
-    @abstractmethod
     def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
         """The spec of a sweep from its own run.
 
@@ -138,6 +126,7 @@ class Task(ABC):
         Raises:
             InputError: the run holds none, or the file is not the one that it is about.
         """
+        return reader.read_spec(run, own_templates.read(tags, file))
 
     @classmethod
     @abstractmethod
@@ -234,9 +223,13 @@ class Task(ABC):
 
     # what is known of its networks
 
-    def known_costs(self, spec: SweepSpec) -> KnownCosts | None:
-        """What a dry run tells of its trials; None if they must be trained first."""
+    def costed_problem(self, spec: SweepSpec) -> SearchProblem | None:
+        """The problem with what predicts the seconds of trials; None if they must run first."""
         return None
+
+    def memory_of(self, config: Config) -> int:
+        """Bytes of a network's arrays in training, if costs are known."""
+        return 0
 
     @property
     def training_symbols(self) -> int:
@@ -282,9 +275,9 @@ class Task(ABC):
 
     @classmethod
     def model_writer(
-        cls, store: Store, record: TrialRecord, bundle: Path, scratch: Path
+        cls, store: Store, record: TrialRecord, folder: Path, scratch: Path
     ) -> WriteModel:
-        """What writes the MLflow model of a trial's network, from its checked bundle.
+        """What writes the MLflow model of a trial's network, from its checked bundle in `folder`.
 
         `scratch` is the folder that the bundle was written in, with all else that its writer left.
 

@@ -27,13 +27,12 @@ from lstm_sweep.search.driver.task import (
 )
 from lstm_sweep.search.engines.trainings import TemplateTraining
 from lstm_sweep.search.process import forkserver
-from lstm_sweep.search.process.scoped import silenced
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import reason
 from lstm_sweep.search.store.journal import SCHEMA, WEIGHTS, Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel, write_arrays_model
-from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
@@ -43,39 +42,6 @@ from lstm_sweep.spaces.template.template import Template
 
 #: inputs that were kept, and what the network makes of them; it lies beside the bundle
 SAMPLE = "sample.npz"
-
-
-def template_bundle_writer(store: Store, record: TrialRecord) -> WriteBundle:
-    """What writes the bundle of a template's network; its data are not known here."""
-
-    def write(folder: Path, format: str) -> dict[str, Any]:
-        if format == "onnx":
-            raise InputError(
-                f"trial {record.trial.id} is one of a template, of which no ONNX files are "
-                "written: expected --format keras or --format savedmodel"
-            )
-        weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
-        kept = record.tags.get(Tag.INPUTS) == "kept"
-        seen = store.fetch(record.run_id, f"{WEIGHTS}/inputs.npz", folder.parent) if kept else None
-        return forkserver.call(_write, record, weights, seen, folder, format, user_code=True)
-
-    return write
-
-
-def template_model_writer(store: Store, folder: Path, scratch: Path) -> WriteModel:
-    """What writes the MLflow model of a checked bundle, whose sample is in folder `scratch`."""
-
-    def write(to: Path, about: Any) -> None:
-        data = to.parent / "network"
-        data.mkdir()
-        for name in (MODEL, CONFIG):
-            shutil.copyfile(folder / name, data / name)
-        with np.load(scratch / SAMPLE, allow_pickle=False) as arrays:
-            inputs = {name[3:]: array for name, array in arrays.items() if name[:3] == "in/"}
-            outputs = [array for name, array in arrays.items() if name[:3] == "out"]
-        write_arrays_model(store.settings, data, to, inputs, outputs, about)
-
-    return write
 
 
 def _write(
@@ -88,35 +54,34 @@ def _write(
     metrics = {"trial": record.trial.id, "run_id": record.run_id, "loss": record.best_loss}
     difference, rows, unknown = None, 0, ""
     backend_free_of_gpu()
-    with silenced():
-        import keras
+    import keras
 
-        from lstm_sweep.models import backend
-        from lstm_sweep.models.bundle import bundle, clean_process
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.bundle import bundle, clean_process
 
-        backend.prepare(gpu=False, seed=record.trial.seed)
-        try:
-            model = keras.models.load_model(weights, safe_mode=True)
-        except Exception as error:
-            if format != "keras":
-                raise InputError(
-                    f"trial {record.trial.id}: its network is not loaded: {reason(error)}; "
-                    "expected layers of Keras alone, or --format keras"
-                ) from None
-            model, unknown = None, f"its network is not loaded ({reason(error)})"
-        config = record.trial.config.to_dict()
-        bundle.write_template_bundle(model, weights, config, metrics, folder, format)
-        if model and seen:
-            given = bundle.inputs_of(model, seen)
-            here = keras.tree.flatten(model.predict_on_batch(given if len(given) > 1 else given[0]))
-            theirs = clean_process.outputs(folder, format, given)
-            pairs = zip(here, theirs, strict=True)
-            difference = max(float(np.abs(np.asarray(a) - b).max()) for a, b in pairs)
-            rows = len(given[0])
-            names = [tensor.name for tensor in model.inputs]
-            sample = {f"in/{name}": array for name, array in zip(names, given, strict=True)}
-            sample |= {f"out{number}": np.asarray(part) for number, part in enumerate(here)}
-            np.savez(folder.parent / SAMPLE, allow_pickle=False, **sample)
+    backend.prepare(gpu=False, seed=record.trial.seed)
+    try:
+        model = keras.models.load_model(weights, safe_mode=True)
+    except Exception as error:
+        if format != "keras":
+            raise InputError(
+                f"trial {record.trial.id}: its network is not loaded: {reason(error)}; "
+                "expected layers of Keras alone, or --format keras"
+            ) from None
+        model, unknown = None, f"its network is not loaded ({reason(error)})"
+    config = record.trial.config.to_dict()
+    bundle.write_template_bundle(model, weights, config, metrics, folder, format)
+    if model and seen:
+        given = bundle.inputs_of(model, seen)
+        here = keras.tree.flatten(model.predict_on_batch(given if len(given) > 1 else given[0]))
+        theirs = clean_process.outputs(folder, format, given)
+        pairs = zip(here, theirs, strict=True)
+        difference = max(float(np.abs(np.asarray(a) - b).max()) for a, b in pairs)
+        rows = len(given[0])
+        names = [tensor.name for tensor in model.inputs]
+        sample = {f"in/{name}": array for name, array in zip(names, given, strict=True)}
+        sample |= {f"out{number}": np.asarray(part) for number, part in enumerate(here)}
+        np.savez(folder.parent / SAMPLE, allow_pickle=False, **sample)
     if difference is not None:
         check_parity(difference)
     parity = {"max_difference": difference, "windows": rows}
@@ -149,11 +114,6 @@ class TemplateTask(Task):
     def open(cls, spec: SweepSpec) -> Self:
         assert spec.template
         return cls(spec.template)
-
-    @classmethod
-    @override
-    def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
-        return reader.read_spec(run, own_templates.read(tags, file))
 
     @classmethod
     @override
@@ -218,14 +178,37 @@ class TemplateTask(Task):
         # its sweep may say that it is not about a template, whose parity would be checked
         if parent is None or reader.written_spec(parent).get("template_digest") != digest:
             raise record.tags.bad(Tag.TEMPLATE, "the template of its sweep, or no such tag")
-        return template_bundle_writer(store, record)
+
+        def write(folder: Path, format: str) -> dict[str, Any]:
+            if format == "onnx":
+                raise InputError(
+                    f"trial {record.trial.id} is one of a template, of which no ONNX files are "
+                    "written: expected --format keras or --format savedmodel"
+                )
+            weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
+            seen = None
+            if record.tags.get(Tag.INPUTS) == "kept":
+                seen = store.fetch(record.run_id, f"{WEIGHTS}/inputs.npz", folder.parent)
+            return forkserver.call(_write, record, weights, seen, folder, format, user_code=True)
+
+        return write
 
     @classmethod
     @override
     def model_writer(
-        cls, store: Store, record: TrialRecord, bundle: Path, scratch: Path
+        cls, store: Store, record: TrialRecord, folder: Path, scratch: Path
     ) -> WriteModel:
-        return template_model_writer(store, bundle, scratch)
+        def write(to: Path, about: Any) -> None:
+            data = to.parent / "network"
+            data.mkdir()
+            for name in (MODEL, CONFIG):
+                shutil.copyfile(folder / name, data / name)
+            with np.load(scratch / SAMPLE, allow_pickle=False) as arrays:
+                inputs = {name[3:]: array for name, array in arrays.items() if name[:3] == "in/"}
+                outputs = [array for name, array in arrays.items() if name[:3] == "out"]
+            write_arrays_model(store.settings, data, to, inputs, outputs, about)
+
+        return write
 
     @classmethod
     @override

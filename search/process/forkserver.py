@@ -31,7 +31,7 @@ from multiprocessing import (
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from typing_extensions import override
 
@@ -58,17 +58,28 @@ _context = multiprocessing.get_context("forkserver")
 _lock = threading.RLock()
 
 
+class _Process(context.ForkServerProcess):
+    """A process that is forked from one of the forkservers."""
+
+    #: whether it runs the user's code
+    user_code = False
+
+    @staticmethod
+    @override
+    def _Popen(process_obj: BaseProcess) -> _Popen:
+        return _Popen(process_obj)
+
+
 class _Popen(popen_forkserver.Popen):
-    """A process in which the script of this program is not run again.
+    """Starts a process in which the script of this program is not run again.
 
     Python's own runs it, for functions that are defined in it. A script that calls this package
     outside of `if __name__ == "__main__"` would then do so in each worker.
     """
 
-    server: ClassVar[forkserver.ForkServer] = _lean
     _fds: list[int]
 
-    def _launch(self, process_obj: BaseProcess) -> None:
+    def _launch(self, process_obj: _Process) -> None:
         """As Python's own, without what would run the script."""
         data = spawn.get_preparation_data(process_obj.name)
         data = {key: value for key, value in data.items() if not key.startswith("init_main")}
@@ -79,40 +90,13 @@ class _Popen(popen_forkserver.Popen):
             reduction.dump(process_obj, buffer)
         finally:
             context.set_spawning_popen(None)
-        self.sentinel, pipe = self.server.connect_to_new_process(self._fds)
-        self.finalizer = util.Finalize(self, _close, (os.dup(pipe), self.sentinel))
+        server = _server_of(process_obj.user_code)
+        self.sentinel, pipe = server.connect_to_new_process(self._fds)
+        ends = os.dup(pipe), self.sentinel
+        self.finalizer = util.Finalize(self, util.close_fds, ends)  # type: ignore[attr-defined]
         with os.fdopen(pipe, "wb") as file:
             file.write(buffer.getbuffer())
         self.pid = forkserver.read_signed(self.sentinel)
-
-
-class _UserPopen(_Popen):
-    """One that runs the user's code."""
-
-    server = _whole
-
-
-def _close(*descriptors: int) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
-
-
-class _Process(context.ForkServerProcess):
-    """A process that is forked from the forkserver."""
-
-    @staticmethod
-    @override
-    def _Popen(process_obj: BaseProcess) -> _Popen:
-        return _Popen(process_obj)
-
-
-class _UserProcess(context.ForkServerProcess):
-    """The same for the user's code."""
-
-    @staticmethod
-    @override
-    def _Popen(process_obj: BaseProcess) -> _Popen:
-        return _UserPopen(process_obj)
 
 
 def warm_up(*, user_code: bool = False) -> None:
@@ -120,21 +104,12 @@ def warm_up(*, user_code: bool = False) -> None:
 
     With `user_code`, all of Keras is imported, since the user's code is going to use it.
     """
-    server = _server_of(user_code)
-    with _lock:
-        if not _is_running(server):
-            with variable(SAFE_PATH, "1"):
-                server.ensure_running()
+    with _lock, variable(SAFE_PATH, "1"):
+        _server_of(user_code).ensure_running()
 
 
 def _server_of(user_code: bool) -> forkserver.ForkServer:
     return _whole if user_code else _lean
-
-
-def pid_of(*, user_code: bool = False) -> int | None:
-    """The forkserver's process; None before it is started."""
-    pid: int | None = getattr(_server_of(user_code), "_forkserver_pid", None)
-    return pid
 
 
 def fork(
@@ -150,8 +125,8 @@ def fork(
     until = math.inf
     while True:
         ours, theirs = _context.Pipe()
-        kind = _UserProcess if user_code else _Process
-        process = kind(target=target, args=(*arguments, theirs), daemon=True)
+        process = _Process(target=target, args=(*arguments, theirs), daemon=True)
+        process.user_code = user_code
         try:
             with _lock:
                 warm_up(user_code=user_code)
@@ -172,16 +147,6 @@ def exit_code(process: BaseProcess, within_s: float | None) -> int | None:
     connection.wait([process.sentinel], within_s)
     with _lock:
         return process.exitcode
-
-
-def _is_running(server: forkserver.ForkServer) -> bool:
-    pid = getattr(server, "_forkserver_pid", None)
-    if pid is None or not hasattr(os, "waitid"):
-        return False
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    except ChildProcessError:
-        return False
 
 
 Answer = TypeVar("Answer")
@@ -253,10 +218,7 @@ def _serve(
     pipe: Connection,
 ) -> None:
     """Send each value that a function yields, and then its end or its error."""
-    for number in (
-        signal.SIGINT,
-        signal.SIGHUP,
-    ):  # sent to the whole group
+    for number in (signal.SIGINT, signal.SIGHUP):  # they are sent to the whole group
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     take_secrets(os.environ)

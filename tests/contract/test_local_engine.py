@@ -171,7 +171,7 @@ def test_a_pipe_cut_in_the_middle_of_a_message_means_that_the_trial_is_lost(
 
 
 def _forkserver() -> int:
-    pid = forkserver.pid_of()
+    pid = forkserver._lean._forkserver_pid  # type: ignore[attr-defined]
     assert isinstance(pid, int)
     return pid
 
