@@ -28,8 +28,8 @@ LOSSES = {0: [3.0], 1: [2.6], 2: [2.9]}
 SPEC: dict[str, Any] = PLAIN | {"trials": 3, "epochs": 1, "name": "s"}
 FAILURES = (StoreError, SweepFailedError)
 
-#: `make test` lets each seventh request fail
-STEPS = pytest.mark.parametrize("step", [7, *in_full(1)])
+#: `make test` lets each thirteenth request fail
+STEPS = pytest.mark.parametrize("step", [13, *in_full(1)])
 
 
 class Requests:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import outside, write_text
+from tests.conftest import in_full, outside, write_text
 
 #: uses what the Keras of networks of ours does without
 TEMPLATE = """
@@ -88,7 +88,7 @@ print([forkserver.call(sees_pandas, user_code=one == "template") for one in sys.
 """
 
 
-@pytest.mark.parametrize("first", ["corpus", "template"])
+@pytest.mark.parametrize("first", ["corpus", *in_full("template")])
 def test_only_user_code_has_the_whole_of_keras_whichever_comes_first(
     tmp_path: Path, first: str
 ) -> None:
