@@ -31,7 +31,6 @@ from lstm_sweep.models.size import SizeRule, Verdict, parameters, step_numbers
 from lstm_sweep.search.driver import own_templates
 from lstm_sweep.search.driver.preflight import (
     check_instructions,
-    check_precision,
     check_room,
     check_space,
     ladder_notes,
@@ -258,7 +257,7 @@ class CorpusTask(Task):
     @classmethod
     @override
     def check_devices(cls, spec: SweepSpec, devices: Iterable[Device]) -> None:
-        check_precision(spec, devices)
+        check_instructions(spec.space["precision"].values() or [], devices)
 
     @classmethod
     @override

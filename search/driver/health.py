@@ -55,18 +55,14 @@ class Reports:
 
 
 def hung(
-    progress: TrialProgress,
-    reports: Reports,
-    now: float,
-    longest_start_s: float | None = None,
-    least_s: float = SILENT_S,
+    progress: TrialProgress, reports: Reports, now: float, longest_start_s: float = 0.0
 ) -> str:
     """Why a trial has hung; "" if it has not.
 
-    `longest_start_s` is the longest time to a first report in this sweep; None if there was none.
+    `longest_start_s` is the longest time to a first report in this sweep.
     """
     idle, silent = now - max(reports.last, reports.computed), now - reports.last
-    usual = SILENT_FACTOR * max(reports.longest_s, longest_start_s or 0.0)
+    usual = SILENT_FACTOR * max(reports.longest_s, longest_start_s)
     own_code = progress.trial.objective.returned
     over = own_code and progress.last  # of what it does then nothing is heard
     trained = SILENT_FACTOR * (reports.last - progress.stretch_began) if over else 0.0
@@ -76,8 +72,8 @@ def hung(
     if over:
         return ""
     if reports.begun:
-        limit = max(SILENT_ROUNDS * _round_seconds(progress, reports), least_s)
-        why = f" ({SILENT_ROUNDS:g} of its rounds, {least_s:.0f} s at the least)"
+        limit = max(SILENT_ROUNDS * _round_seconds(progress, reports), SILENT_S)
+        why = f" ({SILENT_ROUNDS:g} of its rounds, {SILENT_S:.0f} s at the least)"
     else:
         limit, why = max(IDLE_S, usual), ""
     if idle <= limit:
@@ -147,13 +143,12 @@ PAUSE_S = 5.0
 class Watch:
     """Remembers when trials have sent messages; times are seconds of the driver's clock."""
 
-    def __init__(self, now: float, least_s: float = SILENT_S) -> None:
-        self._least_s = least_s
+    def __init__(self, now: float) -> None:
         self._looked = now
         #: what was heard of trials on their slots
         self._reports: dict[Attempt, Reports] = {}
-        #: the longest time that a trial took to its first report; None before any was seen
-        self._longest_start: float | None = None
+        #: the longest time that a trial took to its first report
+        self._longest_start = 0.0
 
     def receive(self, progress: TrialProgress, message: Message, now: float) -> None:
         """Note that a trial has sent a message."""
@@ -164,7 +159,7 @@ class Watch:
         failed = isinstance(message, Ended) and message.outcome is not Outcome.COMPLETE
         silent = now - reports.last
         if not (reports.begun or failed):
-            self._longest_start = max(self._longest_start or 0.0, silent)
+            self._longest_start = max(self._longest_start, silent)
         reports.begun, reports.last = True, now
         reports.longest_s = max(reports.longest_s, silent)
         if isinstance(message, Progressed) and not reports.first_progress:
@@ -184,13 +179,12 @@ class Watch:
                 reports.last = min(now, reports.last + pause)
                 reports.computed = min(now, reports.computed + pause)
             return []
-        hanging = ((progress, self._hung(progress, now)) for progress in all_progress)
+        hanging = (
+            (one, hung(one, self._reports_of(one), now, self._longest_start))
+            for one in all_progress
+        )
         return [(progress, Ended(Outcome.HUNG, why)) for progress, why in hanging if why]
 
     def _reports_of(self, progress: TrialProgress) -> Reports:
         began = progress.stretch_began
         return self._reports.setdefault(attempt_of(progress.trial), Reports(began, began))
-
-    def _hung(self, progress: TrialProgress, now: float) -> str:
-        reports = self._reports_of(progress)
-        return hung(progress, reports, now, self._longest_start, self._least_s)

@@ -86,16 +86,12 @@ class Holder:
         return f"process {self.pid} on {self.host}"
 
 
-def holder(tags: dict[str, str]) -> Holder | None:
+def holder(tags: Mapping[str, str]) -> Holder | None:
     """The driver in the tags of a sweep; None if there is none, or it has released its lease."""
     text = tags.get(Tag.LEASE)
     try:
         found = Holder(**json.loads(text)) if text else None
-    except (
-        ValueError,
-        TypeError,
-        RecursionError,
-    ):  # of another version or program
+    except (ValueError, TypeError, RecursionError):  # of another version or program
         return None
     return found if found and found.is_sound else None
 

@@ -226,8 +226,8 @@ class Loop:
         """
         policy = self.policy
         policy.slots = max(1, self._state.usable)
-        if preempted := self._state.preempted:
-            return self._state.paused[preempted[0]].trial
+        if preempted := next(self._state.preempted, None):
+            return preempted.trial
         if not self._state.waiting:
             trial = policy.next(self._state.seconds)
             while trial is None and (dropped := policy.dropped()):

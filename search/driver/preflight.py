@@ -48,7 +48,11 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
         InputError: the rule rejects nearly all, or a window does not fit a split, or no network
             can carry its state.
     """
-    check_state(spec.space)
+    if "carried" in spec.space["state"] and "uni" not in spec.space["direction"]:
+        raise InputError(
+            "state is carried and direction is bi, which reads each window from its end, too: "
+            "expected state reset, or direction uni"
+        )
     corpus.check_windows(int(spec.space.largest("sequence_length")))
     rng = np.random.default_rng(spec.seed)
     rule, size, symbols = spec.rule(), len(corpus.alphabet), len(corpus.train)
@@ -65,28 +69,6 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
             "by --set, or --size-rule warn"
         )
     return passed
-
-
-def check_state(space: Space) -> None:
-    """Refuse a space that asks for a carried state, and has no network that could carry it.
-
-    Raises:
-        InputError: all of its networks are bidirectional.
-    """
-    if "carried" in space["state"] and "uni" not in space["direction"]:
-        raise InputError(
-            "state is carried and direction is bi, which reads each window from its end, too: "
-            "expected state reset, or direction uni"
-        )
-
-
-def check_precision(spec: SweepSpec, devices: Iterable[Device]) -> None:
-    """Refuse a space with a precision that one of the devices cannot compute with.
-
-    Raises:
-        InputError: as of `check_instructions`.
-    """
-    check_instructions(spec.space["precision"].values() or [], devices)
 
 
 def check_instructions(wanted: Collection[object], devices: Iterable[Device]) -> None:
@@ -194,18 +176,9 @@ def check_room(config: TrialConfig, alphabet: int, device: Device) -> None:
         )
 
 
-#: symbols of a session of event ids in the mean, at least, where most windows lie within a session
+#: symbols of a session of event ids in the mean, at least, where most windows lie within a session:
+#: those that show where one begins share no targets (`windows.shared_windows`)
 LONG_SESSION = 100
-
-
-def has_sharing_windows(corpus: Corpus) -> bool:
-    """Whether scoring targets side by side have windows that may share them, in the main.
-
-    In an event log of short sessions most windows show where their session begins, and do not
-    (`windows.shared_windows`).
-    """
-    split = corpus.validation
-    return corpus.alphabet.is_text or len(split) >= LONG_SESSION * len(split.starts)
 
 
 def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
@@ -216,10 +189,10 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
     """
     if not isinstance(spec.ends, bool):
         spec = dataclasses.replace(spec, ends=corpus.alphabet.ends)
-    adjacent = spec.adjacent_targets
+    adjacent, split = spec.adjacent_targets, corpus.validation
     if not isinstance(adjacent, int):
         adjacent = usual_adjacent(
-            sharing=has_sharing_windows(corpus),
+            sharing=corpus.alphabet.is_text or len(split) >= LONG_SESSION * len(split.starts),
             carried=all_carried(spec.space),
             targets=spec.targets if isinstance(spec.targets, int) else None,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from typing_extensions import override
@@ -35,8 +35,6 @@ class SweepState(Sweep):
     deadline: float | None = None
     #: when the sweep is expected to end, in seconds of the driver's clock; None if nobody knows
     expected_end: float | None = None
-    #: those of `paused` that wait since other sweeps needed their slots, by number, the first first
-    preempted: tuple[int, ...] = ()
     #: the last of `finished` of each trial, by number
     ends: Mapping[int, TrialProgress] = field(default_factory=dict)
     #: trials that wait for their run: those to be tried again, and one that is new
@@ -56,6 +54,11 @@ class SweepState(Sweep):
         if self.allowed is None:
             return len(self.slots)
         return min(len(self.slots), max(self.allowed, len(self.running)))
+
+    @property
+    def preempted(self) -> Iterator[TrialProgress]:
+        """Trials that wait since other sweeps needed their slots, the first first."""
+        return (progress for progress in self.paused.values() if progress.preempted)
 
     @property
     def closing(self) -> str:

@@ -64,7 +64,7 @@ def trial_started(state: SweepState, job: Job) -> SweepState:
     trial, slot = job.trial, job.slot
     _check_free(state, slot)
     if paused := state.paused.get(trial.number):
-        state = _without_paused(state, trial.number)
+        state = replace(state, paused=_without(state.paused, trial.number))
         return _with_running(state, paused.with_slot(slot, job, state.now))
     if trial not in state.waiting:
         _refuse(f"trial {trial.number} does not wait")
@@ -108,13 +108,8 @@ def round_reported(state: SweepState, slot: Slot, done: RoundDone) -> SweepState
 def trial_paused(state: SweepState, slot: Slot, paused: Paused) -> SweepState:
     """The trial on a slot waits with its checkpoint, and the slot is free."""
     progress = _on(state, slot).with_pause(paused, state.now)
-    number = progress.trial.number
-    return replace(
-        state,
-        running=_without(state.running, slot),
-        paused={**state.paused, number: progress},
-        preempted=(*state.preempted, number) if progress.preempted else state.preempted,
-    )
+    paused_now = {**state.paused, progress.trial.number: progress}
+    return replace(state, running=_without(state.running, slot), paused=paused_now)
 
 
 def trial_ended(state: SweepState, number: int, ended: Ended, *, again: bool = False) -> SweepState:
@@ -123,7 +118,7 @@ def trial_ended(state: SweepState, number: int, ended: Ended, *, again: bool = F
     if progress is None:
         _refuse(f"trial {number} is not under way")
     if progress.paused:
-        state = _without_paused(state, number)
+        state = replace(state, paused=_without(state.paused, number))
     else:
         state = replace(state, running=_without(state.running, progress.slot))
     progress = progress.with_end(ended, state.now)
@@ -164,7 +159,6 @@ def resumed(
         waiting=tuple(waiting),
         unfinished=tuple(unfinished),
         paused=waits,
-        preempted=tuple(number for number, one in waits.items() if one.preempted),
         finished=tuple(done),
         ranked=tuple(sorted((one for one in done if one.ranked_loss is not None), key=rank)),
         ends={one.trial.number: one for one in done},
@@ -188,11 +182,6 @@ def _without(trials: Mapping[Key, TrialProgress], key: Key) -> dict[Key, TrialPr
     left = dict(trials)
     del left[key]
     return left
-
-
-def _without_paused(state: SweepState, number: int) -> SweepState:
-    preempted = tuple(other for other in state.preempted if other != number)
-    return replace(state, paused=_without(state.paused, number), preempted=preempted)
 
 
 def _with_running(state: SweepState, progress: TrialProgress) -> SweepState:

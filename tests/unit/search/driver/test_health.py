@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.driver import health
 from lstm_sweep.search.driver.health import Reports, Watch, failing, hung
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import (
@@ -73,23 +74,23 @@ def test_a_trial_is_hung_that_is_silent_for_several_of_its_epochs(
 @pytest.mark.parametrize(
     "longest, template, idle, took, why",
     [
-        (None, False, 899, 3_599, ""),
-        (None, False, 901, 901, "nothing computed for 901 s, expected less than 900 s"),
+        (0.0, False, 899, 3_599, ""),
+        (0.0, False, 901, 901, "nothing computed for 901 s, expected less than 900 s"),
         (20.0, False, 901, 901, "nothing computed for 901 s, expected less than 900 s"),
         (200.0, False, 1_999, 1_999, ""),  # ten times the longest start that was seen
         (200.0, False, 2_001, 2_001, "nothing computed for 2001 s, expected less than 2000 s"),
-        (None, False, 10, 3_601, "no report for 3601 s, expected one within 3600 s"),
+        (0.0, False, 10, 3_601, "no report for 3601 s, expected one within 3600 s"),
         (20.0, False, 10, 3_599, ""),
         (500.0, False, 10, 4_999, ""),
         (500.0, False, 10, 5_001, "no report for 5001 s, expected one within 5000 s"),
-        (None, True, 10, 86_399, ""),  # a template that trains by itself may never report
-        (None, True, 10, 86_401, "no report for 86401 s, expected one within 86400 s"),
+        (0.0, True, 10, 86_399, ""),  # a template that trains by itself may never report
+        (0.0, True, 10, 86_401, "no report for 86401 s, expected one within 86400 s"),
         (20.0, True, 10, 86_399, ""),
-        (None, True, 901, 901, "nothing computed for 901 s, expected less than 900 s"),
+        (0.0, True, 901, 901, "nothing computed for 901 s, expected less than 900 s"),
     ],
 )
 def test_a_trial_that_has_not_reported_is_hung_if_it_computes_nothing_or_for_much_too_long(
-    longest: float | None, template: bool, idle: float, took: float, why: str
+    longest: float, template: bool, idle: float, took: float, why: str
 ) -> None:
     trial = progress()
     if template:
@@ -185,8 +186,9 @@ def test_a_slow_machine_is_known_by_its_starts() -> None:
     assert len(reasons(watch, second, 4_401.0)) == 1
 
 
-def test_a_driver_that_could_not_look_blames_nobody() -> None:
-    watch, silent, heard = Watch(0.0, least_s=3.0), watched(), watched(number=1)
+def test_a_driver_that_could_not_look_blames_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "SILENT_S", 3.0)
+    watch, silent, heard = Watch(0.0), watched(), watched(number=1)
     done = RoundDone(1, {"round_seconds": 0.1})
     watch.receive(heard, done, 1.0)
     heard = heard.with_round(done)

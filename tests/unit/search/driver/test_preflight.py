@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 
@@ -54,10 +55,10 @@ def test_a_precision_needs_the_instructions_for_it(
     precision: object, devices: list[Device], problem: str | None
 ) -> None:
     if problem is None:
-        preflight.check_precision(spec_with(precision), devices)
+        CorpusTask.check_devices(spec_with(precision), devices)
         return
     with pytest.raises(InputError, match=problem):
-        preflight.check_precision(spec_with(precision), devices)
+        CorpusTask.check_devices(spec_with(precision), devices)
 
 
 def test_a_network_fits_into_the_memory_of_the_device_that_trains_it() -> None:
@@ -71,10 +72,12 @@ def test_a_network_fits_into_the_memory_of_the_device_that_trains_it() -> None:
 
 
 def test_a_state_is_carried_by_unidirectional_networks_alone() -> None:
-    for fields in ({"state": "carried"}, {"state": ["reset", "carried"], "direction": "uni, bi"}):
-        preflight.check_state(from_mapping(fields, "test"))
-    with pytest.raises(InputError, match="state is carried and direction is bi"):
-        preflight.check_state(from_mapping({"state": "carried", "direction": "bi"}, "test"))
+    for direction in ("uni", "bi"):
+        fields = {"state": ["reset", "carried"], "direction": direction, "sequence_length": 8}
+        spec = SweepSpec(space=from_mapping(fields, "test"), size_rule="off")
+        refused = pytest.raises(InputError, match="state is carried and direction is bi")
+        with refused if direction == "bi" else contextlib.nullcontext():
+            preflight.check_space(spec, corpus_of(10_000))
 
 
 def corpus_of(symbols: int) -> Corpus:
