@@ -12,19 +12,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli.parsers import build_parser
 from lstm_sweep.search.store.settings import load
-from tests.unit.containers import COMPOSE, DOCKER, ROOT, S3, SERVICES, readme, stages
+from tests.postgres import do_without
+from tests.unit.containers import COMPOSE, DOCKER, GPU, ROOT, S3, SERVICES, readme, stages
 
 SECRET = re.compile(r"PASS|SECRET|TOKEN|KEY|LOGIN")
-#: what a value takes from the environment: a variable, and what follows if there is none
-VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::([-?])([^}]*))?\}")
 #: a program that prints the password it was given
 PRINTED = "import os; print(os.environ['PGPASSWORD']); assert 'SSL_CERT' not in os.environ"
 Parse = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -32,7 +29,7 @@ Parse = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="module")
 def parse() -> Parse:
-    """Compose itself, which needs no engine to read files; a plain reading where there is none."""
+    """Compose itself, which needs no engine to read files."""
     known = [["docker-compose"], ["docker", "compose"]]
     there = [
         command
@@ -41,7 +38,7 @@ def parse() -> Parse:
         and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0
     ]
     if not there:
-        return plain_reading
+        do_without("compose", "there is no Compose, expected `docker compose`")
 
     def parse(*files: str, **environment: str) -> subprocess.CompletedProcess[str]:
         named = [part for file in files for part in ("-f", str(DOCKER / file))]
@@ -55,57 +52,6 @@ def parse() -> Parse:
         )
 
     return parse
-
-
-def plain_reading(*files: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What Compose makes of the files of this folder, which use little of what it knows."""
-    read: dict[str, Any] = {}
-    for file in files:
-        read = merged(read, yaml.safe_load((DOCKER / file).read_text(encoding="utf-8")))
-    command = ["compose", *files]
-    try:
-        read = with_variables(read, environment)
-    except ValueError as error:
-        return subprocess.CompletedProcess(command, 1, "", str(error))
-    for service in read["services"].values():
-        if "build" in service:
-            service["build"]["context"] = str((DOCKER / service["build"]["context"]).resolve())
-        if "ports" in service:
-            parts = [port.split(":") for port in service["ports"]]
-            service["ports"] = [{"host_ip": ip, "published": port} for ip, port, _ in parts]
-        given = {name: environment.get(name) for name in service["environment"]}
-        said = {name: value for name, value in service["environment"].items() if value is not None}
-        service["environment"] = {k: v for k, v in (given | said).items() if v is not None}
-    return subprocess.CompletedProcess(command, 0, json.dumps(read), "")
-
-
-def merged(below: Any, above: Any) -> Any:
-    """A file, and one that is named after it: what both say is said by the second."""
-    if isinstance(below, dict) and isinstance(above, dict):
-        return below | {key: merged(below.get(key), value) for key, value in above.items()}
-    return below + above if isinstance(below, list) and isinstance(above, list) else above
-
-
-def with_variables(value: Any, environment: dict[str, str]) -> Any:
-    """A value of a file with its variables filled in.
-
-    Raises:
-        ValueError: one has no value that must have one.
-    """
-    if isinstance(value, dict):
-        return {key: with_variables(one, environment) for key, one in value.items()}
-    if isinstance(value, list):
-        return [with_variables(one, environment) for one in value]
-
-    def filled(found: re.Match[str]) -> str:
-        name, kind, text = found.groups()
-        if given := environment.get(name, ""):
-            return given
-        if kind == "?":
-            raise ValueError(f"required variable {name} is missing a value: {text}")
-        return text or ""
-
-    return VARIABLE.sub(filled, value) if isinstance(value, str) else value
 
 
 @pytest.mark.parametrize("overlays", [[], ["gpu"], ["s3"], ["s3", "gpu"]], ids="+".join)
@@ -146,6 +92,15 @@ def test_a_server_alone_must_answer_to_be_well(line: str, at: str | None) -> Non
     healthy = runpy.run_path(str(DOCKER / "healthy.py"))
     addresses = [f"http://127.0.0.1:{at}"] if at else []
     assert healthy["addresses"](line.split(" ")) == addresses
+
+
+def test_overlays_give_what_trains_the_cards_and_mlflow_alone_the_bucket() -> None:
+    on_gpu = {name for name, one in GPU["services"].items() if one["build"]["target"] == "gpu"}
+    assert on_gpu == {"service", "sweep", "ray-worker"}
+    for name, service in GPU["services"].items():
+        assert SERVICES[name]["image"] == "lstm-sweep:cpu" and service["image"] == "lstm-sweep:gpu"
+        assert service["deploy"]["resources"]["reservations"]["devices"][0]["driver"] == "nvidia"
+    assert set(S3["services"]) == {"mlflow"}
 
 
 def test_no_port_is_open_to_other_machines() -> None:
