@@ -18,7 +18,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import open_engine, ray, ray_agent
 from lstm_sweep.search.engines.base import SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray import LEAVING, RayEngine
-from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone
+from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
 from tests.contract.engine_jobs import ENDLESS, job, listen, losses, saved_corpus
 from tests.contract.ray_nodes import (
     LONG,
@@ -96,7 +96,7 @@ def test_an_agent_that_is_killed_loses_its_slots_and_the_node_gets_another(
 
 
 @pytest.mark.parametrize("killed", ["its raylet", "all at once"])
-def test_nothing_of_a_node_that_is_killed_stays(
+def test_nothing_of_a_node_that_is_killed_stays_and_one_of_its_name_is_another(
     killed: str, ray_cluster: RayCluster, third: str, corpus: Path, tmp_path: Path
 ) -> None:
     with RayEngine() as engine:
@@ -116,6 +116,14 @@ def test_nothing_of_a_node_that_is_killed_stays(
         assert engine.collect(slot).is_dir()
         with pytest.raises(RuntimeError, match="lost"):
             engine.start(job(corpus, tmp_path, slot))
+        ray_cluster.remove(third)
+        ray_cluster.add(third, num_cpus=1)
+        heard = hear(engine, lambda slot, event: isinstance(event, SlotAdded))
+        new = heard[-1][0]
+        assert (new.node or "").startswith(third) and new != slot and slot not in engine.slots
+        engine.start(job(corpus, tmp_path / "new", new))
+        messages = listen(engine)
+        assert set(messages) == {new} and messages[new][-1] == Ended(Outcome.COMPLETE)
 
 
 def test_a_node_that_joins_is_used(
@@ -134,26 +142,6 @@ def test_a_node_that_joins_is_used(
         assert engine.describe(slot).node == "late"
     finally:
         ray_cluster.remove("late")
-
-
-def test_a_node_that_comes_back_under_the_name_of_a_dead_one_is_another_node(
-    ray_cluster: RayCluster, third: str, corpus: Path, tmp_path: Path
-) -> None:
-    with RayEngine() as engine:
-        slot = slot_of(engine, third)
-        engine.start(job(corpus, tmp_path / "dead", slot, ENDLESS))
-        hear(engine, is_round)
-        for pid in family(ray_cluster.raylet(third)):
-            os.kill(pid, signal.SIGKILL)
-        hear(engine, is_lost)
-        ray_cluster.remove(third)
-        ray_cluster.add(third, num_cpus=1)
-        heard = hear(engine, lambda slot, event: isinstance(event, SlotAdded))
-        new = heard[-1][0]
-        assert (new.node or "").startswith(third) and new != slot and slot not in engine.slots
-        engine.start(job(corpus, tmp_path / "new", new))
-        messages = listen(engine)
-        assert set(messages) == {new} and messages[new][-1] == Ended(Outcome.COMPLETE)
 
 
 def test_a_node_that_was_cut_off_does_not_come_back_with_its_trial(
@@ -316,18 +304,3 @@ def see(cluster: RayCluster, wanted: Callable[[str], bool]) -> None:
     while not wanted(status := cluster.status()):
         assert time.monotonic() < until, status
         time.sleep(1)
-
-
-def test_a_paused_trial_goes_on_on_another_node(
-    engine: RayEngine, corpus: Path, tmp_path: Path
-) -> None:
-    first, second = slot_of(engine, "one"), slot_of(engine, "two")
-    engine.start(replace(job(corpus, tmp_path, first, LONG), checkpoint_every_s=0.0))
-    hear(engine, lambda slot, event: getattr(event, "number", 0) >= 5)
-    engine.stop(first, Paused("waits"))
-    hear(engine, lambda slot, event: event == Paused("waits"))
-    engine.collect(first)
-    engine.start(replace(job(corpus, tmp_path, first, LONG), slot=second))
-    messages = listen(engine)[second]
-    assert messages[-1] == Ended(Outcome.COMPLETE)
-    assert isinstance(messages[0], RoundDone) and messages[0].repeated
