@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -193,18 +192,10 @@ KERAS = "model.keras"
 MOST_CALLS, TIMED_S = 20, 0.5
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What was found of one file; times are the shortest of several calls, with one thread."""
-
-    bytes: int
-    #: largest difference of a logit to the Keras network; 0 of that itself
-    max_difference: float
-    #: milliseconds for one window, and for all that were compared; None of a step
-    window_ms: float | None
-    windows_ms: float | None
-    #: milliseconds for one symbol more of one sequence; None of whole windows
-    symbol_ms: float | None = None
+#: of one file: `bytes`, `max_difference`, the largest difference of a logit to the Keras network,
+#: and the shortest of several calls with one thread, in milliseconds: `window_ms` for one window,
+#: `windows_ms` for all that were compared, `symbol_ms` for one symbol more of one sequence
+Measured = dict[str, Any]
 
 
 def check(
@@ -212,27 +203,31 @@ def check(
 ) -> dict[str, Measured]:
     """Compare and time the files of a bundle, in a clean process with ONNX Runtime.
 
-    `predict` is the Keras network. `windows` are `<int32>[windows, length]`.
+    `predict` is the Keras network. `windows` are `<int32>[windows, length]`. What is found is what
+    `export --json` prints.
 
     Raises:
         RuntimeError: that process could not load the files or predict.
     """
     expected = np.asarray(predict(windows))
     one, every = (shortest(lambda: predict(windows[:count])) for count in (1, len(windows)))  # noqa: B023
-    found = {KERAS: Measured(_size(folder / KERAS), 0.0, one, every)}
     whole, times, *step = clean_process.outputs(folder, "onnx", [windows])
-    found[WINDOWS] = Measured(
-        _size(folder / WINDOWS), _difference(whole, expected), float(times[0]), float(times[1])
-    )
+    found = {
+        KERAS: {"max_difference": 0.0, "window_ms": one, "windows_ms": every},
+        WINDOWS: {
+            "max_difference": _difference(whole, expected),
+            "window_ms": float(times[0]),
+            "windows_ms": float(times[1]),
+        },
+    }
     if step:
-        found[STEP] = Measured(
-            _size(folder / STEP), _difference(step[0], expected), None, None, float(times[2])
-        )
-    return found
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size
+        difference = _difference(step[0], expected)
+        found[STEP] = {"max_difference": difference, "symbol_ms": float(times[2])}
+    return {
+        name: {"bytes": (folder / name).stat().st_size}
+        | {key: round(value, 4) if key.endswith("_ms") else value for key, value in one.items()}
+        for name, one in found.items()
+    }
 
 
 def _difference(one: NDArray[Any], other: NDArray[Any]) -> float:
@@ -250,18 +245,6 @@ def shortest(call: Callable[[], object]) -> float:
     return min(times)
 
 
-def to_dict(found: Mapping[str, Measured]) -> dict[str, dict[str, Any]]:
-    """The comparison as `export --json` prints it; what does not apply is left out."""
-    return {
-        name: {
-            key: round(value, 4) if key.endswith("_ms") else value
-            for key, value in asdict(one).items()
-            if value is not None
-        }
-        for name, one in found.items()
-    }
-
-
 def readme(
     found: Mapping[str, Measured], windows: int, past: str, length: int, *, carried: bool
 ) -> str:
@@ -277,9 +260,9 @@ def readme(
 
 
 def _row(name: str, one: Measured) -> str:
-    times = [one.window_ms, one.windows_ms, one.symbol_ms]
+    times = [one.get(f"{kind}_ms") for kind in ("window", "windows", "symbol")]
     cells = ["-" if value is None else f"{value:.3g}" for value in times]
-    return f"| `{name}` | {one.bytes:,} | {' | '.join(cells)} | {one.max_difference:.2g} |"
+    return f"| `{name}` | {one['bytes']:,} | {' | '.join(cells)} | {one['max_difference']:.2g} |"
 
 
 STEP_TEXT = """\

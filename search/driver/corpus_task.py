@@ -225,7 +225,7 @@ def onnx_files(
     with (folder / "README.md").open("a", encoding="utf-8") as file:
         text = onnx.readme(found, len(windows), past, length, carried=config.carried)
         file.write(text)
-    return onnx.to_dict(found)
+    return found
 
 
 #: the baseline that knows nothing but how frequent each symbol is
