@@ -169,7 +169,7 @@ class Site:
         command = ["serve", "--json", "--port", self._port, "--slots", str(self._slots)]
         command += ["--data-root", str(self.folder)]
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lstm_sweep.search.cli", *command, *options],
+            [sys.executable, "-P", "-m", "lstm_sweep", *command, *options],
             cwd=self.folder,
             env=os.environ | {"LSTM_SWEEP_SLOTS": str(self.folder / "slots")},
             stdout=subprocess.PIPE,

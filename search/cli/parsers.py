@@ -309,8 +309,7 @@ MODULES = {
     "sweeps": ("sweeps", "status", "stop", "pause", "ui", "delete", "prune"),
     "trials": ("trials", "show", "report", "compare", "size"),
     "models": ("rerun", "export", "generate", "detect"),
-    "serve": ("serve",),
-    "token": ("token",),
+    "serve": ("serve", "token"),
 }
 #: those that no service does for somebody else
 AT_HOME = ("generate", "detect", "ui", "token", "serve")

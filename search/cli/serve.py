@@ -1,4 +1,4 @@
-"""`serve`: the service, its HTTP side and MLflow's server, until they are told to end."""
+"""`serve`: the service, its HTTP side and MLflow's server, until they end; `token`: its users."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from rich.table import Table
 
 from lstm_sweep.models.data.source import open_only_below
-from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.cli.terminal import DONE
+from lstm_sweep.models.errors import InputError, plain, shown
+from lstm_sweep.search.cli.terminal import DONE, Answer
 from lstm_sweep.search.process.signals import SERVICE_STOP_S, SIGNALS, service_stop_s
 from lstm_sweep.search.service import guard
 from lstm_sweep.search.service.app import create_app
-from lstm_sweep.search.service.auth import check_user_header, parse_proxies
+from lstm_sweep.search.service.auth import TokenFile, check_user_header, parse_proxies
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import (
     UPLOADS,
@@ -275,17 +275,32 @@ def _run(app: FastAPI, bind: BindAddress, end: _End, *, as_json: bool) -> int:
 def _announce(http: HttpSettings, bind: BindAddress, *, as_json: bool) -> None:
     """Say where the service is."""
     auth = "token or proxy" if http.user_header else "token"
-    told: dict[str, Any] = {
-        "url": bind.address,
-        "mlflow_url": http.mlflow_page,
-        "auth": auth if http.asks_login else None,
-    }
+    asked = auth if http.asks_login else None
     if as_json:
+        told = {"url": bind.address, "mlflow_url": http.mlflow_page, "auth": asked}
         print(json.dumps(told), flush=True)
         return
-    print(f"service: {told['url']}", flush=True)
-    if told["mlflow_url"]:
-        print(f"MLflow: {told['mlflow_url']}", flush=True)
-    if told["auth"]:
+    print(f"service: {bind.address}", flush=True)
+    if http.mlflow_page:
+        print(f"MLflow: {http.mlflow_page}", flush=True)
+    if asked:
         print("requests need a token: lstm-sweep token add NAME --role run", flush=True)
     print("Ctrl-C ends it; sweeps go on when it is started again", file=sys.stderr, flush=True)
+
+
+def token(arguments: Namespace) -> Answer:
+    """Make, list or revoke tokens of the service on a store."""
+    here = Path.cwd()
+    file = TokenFile(service_folder(load(here, given=arguments.store or ""), here))
+    if arguments.action == "add":
+        made = file.add(arguments.name, arguments.role)
+        return Answer({"name": arguments.name, "role": arguments.role, "token": made}, [made])
+    if arguments.action == "revoke":
+        row = file.revoke(arguments.name)
+        return Answer(row.to_dict(), [f"token '{row.name}' is refused from now on"])
+    rows = file.rows()
+    table = Table("name", "role", "made")
+    for row in rows:
+        table.add_row(plain(row.name), row.role, plain(row.created))
+    none = f"no tokens in {file.file}; lstm-sweep token add NAME --role run makes one"
+    return Answer([row.to_dict() for row in rows], [table if rows else none])

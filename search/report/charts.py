@@ -16,7 +16,6 @@ from lstm_sweep.search.report.svg import (
     Entry,
     Frame,
     Levels,
-    Line,
     Markup,
     Scale,
     Size,
@@ -138,12 +137,11 @@ def learning_curves(
     if grey:
         several = "s" if len(others) > 1 else ""
         entries.append(("other", "circle", f"{len(others)} other trial{several}"))
-    lines = [_corners(frame, points) for points in best.values()]
     parts = frame.inside(*behind, *reversed(coloured))
-    return _framed(frame, title, [parts], entries, levels, lines)
+    return _framed(frame, title, [parts], entries, levels)
 
 
-def _corners(frame: Frame, points: Sequence[tuple[float, float]]) -> Line:
+def _corners(frame: Frame, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """The places of points; of a loss above the frame, a place above it."""
     above = frame.y.end - 20
     return [(frame.x(a), frame.y(b) if b <= frame.y.high else above) for a, b in points]
@@ -172,9 +170,8 @@ def best_over_time(
         for a, b in thinned(falls, MOST_STEPS)
         if b <= y.high
     ]
-    line = _corners(frame, steps)
-    parts = frame.inside(svg.path(line, "stroke s0"), *marks)
-    return _framed(frame, title, [parts], [], levels, [line])
+    parts = frame.inside(svg.path(_corners(frame, steps), "stroke s0"), *marks)
+    return _framed(frame, title, [parts], [], levels)
 
 
 def _framed(
@@ -183,13 +180,12 @@ def _framed(
     parts: Sequence[Markup],
     entries: Sequence[Entry],
     levels: Levels,
-    lines: Sequence[Line],
     behind: Markup = svg.NOTHING,
 ) -> Markup:
-    """A drawing of parts within a frame, with its legend below; names hide little of `lines`."""
+    """A drawing of parts within a frame, with its legend below."""
     below, height = legend(entries, frame.size)
     whole = Size(frame.size.width, frame.size.height + height)
-    drawn, names = frame.levels(levels, lines)
+    drawn, names = frame.levels(levels)
     return svg.picture(whole, title, behind, frame.axes(), drawn, *parts, names, below)
 
 
@@ -237,7 +233,7 @@ def scatter(
     if x is None or y is None or not points:
         return svg.nothing(size, title)
     frame = Frame(size, x, y, x_label, y_label)
-    seen = [(x(a), y(b)) for a, b in finite if b <= y.high]
+    seen = [b for _, b in finite if b <= y.high]
     shapes = [*zip((f"s{n}" for n in itertools.count()), itertools.cycle(SHAPES), groups)]
     entries = [entry for entry in shapes if groups[entry[2]]]
     if len(seen) < len(points):
@@ -259,7 +255,7 @@ def scatter(
             else:
                 marks.append(mark("cross", x(dot.x), y.end + 5, "failed", dot.tip))
         parts += [svg.path(line if joined else [], f"stroke {class_}"), *marks]
-    return _framed(frame, title, parts, entries, levels, [[place] for place in seen], behind)
+    return _framed(frame, title, parts, entries, levels, behind)
 
 
 #: px of a row of `seeds`

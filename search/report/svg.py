@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import itertools
 import math
 import re
 import statistics
@@ -296,8 +295,6 @@ LEFT_NARROW = 20.0
 ROW = 17.0
 #: px between two ticks, at least
 APART_X, APART_Y = 70.0, 36.0
-#: px from one place on a line to the next, at which names are kept from hiding it
-STEP = 5.0
 #: marks that tell series apart without colour, and the corners of those that have some
 SHAPES = ("circle", "square", "triangle", "diamond", "cross")
 CORNERS: dict[str, list[tuple[float, float]]] = {
@@ -306,33 +303,12 @@ CORNERS: dict[str, list[tuple[float, float]]] = {
     "diamond": [(0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)],
     "cross": [(-1, -1), (1, 1), (0, 0), (-1, 1), (1, -1), (0, 0)],
 }
-#: the corners of a line in px
-Line = Sequence[tuple[float, float]]
 
 
 #: horizontal lines by their names, such as the losses of baselines
 Levels = Mapping[str, float]
 #: a line of a legend: the class of its series, the shape of its mark, and what it means
 Entry = tuple[str, str, str]
-
-
-class Box(NamedTuple):
-    """A rectangle in px."""
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-
-    def overlaps(self, others: Iterable[Box]) -> bool:
-        return any(
-            self.x0 < one.x1 and one.x0 < self.x1 and self.y0 < one.y1 and one.y0 < self.y1
-            for one in others
-        )
-
-    def holds(self, places: Iterable[tuple[float, float]]) -> int:
-        """How many of the places are within it."""
-        return sum(self.x0 <= x <= self.x1 and self.y0 <= y <= self.y1 for x, y in places)
 
 
 @dataclass(frozen=True)
@@ -371,31 +347,35 @@ class Frame:
             class_="label",
         )  # fmt: skip
 
-    def levels(self, levels: Levels, lines: Iterable[Line] = ()) -> tuple[Markup, Markup]:
-        """Horizontal lines, and their names, which hide as little of what `lines` draw as may be.
+    def levels(self, levels: Levels) -> tuple[Markup, Markup]:
+        """Horizontal lines, and their names, none of which hides another.
 
         A name stands above or below its level, at the right end, at the left or between them.
         """
-        covered = [place for line in lines for place in _along(line)]
-        drawn, names, taken = list[Markup](), list[Markup](), list[Box]()
+        drawn, names, taken = list[Markup](), list[Markup](), list[tuple[float, float, float]]()
         for level, value in sorted(levels.items(), key=lambda item: -item[1]):
             if not self.y.low <= value <= self.y.high:
                 continue
             name, y = f"{level} {value:.3f}", self.y(value)
-            boxes = self._boxes(len(name) * CHARACTER, y)
-            best = min(boxes, key=lambda box: (box.overlaps(taken), box.holds(covered)))
-            taken.append(best)
+            width = len(name) * CHARACTER
+            left, right = self.x.begin + 4 + width, self.x.end - 2
+            rows = [y - 4] + [
+                row for row in (y + ROW - 4, y + 2 * ROW - 7) if row <= self.y.begin - 4
+            ]
+            spots = [(right + share * (left - right), row) for row in rows for share in (0, 1, 0.5)]
+            free = (
+                (end, row)
+                for end, row in spots
+                if all(
+                    end <= x0 or x1 <= end - width or abs(row - bottom) >= ROW - 3
+                    for x0, x1, bottom in taken
+                )
+            )
+            end, row = next(free, spots[0])
+            taken.append((end - width, end, row))
             drawn.append(line(self.x.begin, y, self.x.end, y, "level"))
-            names.append(text(name, best.x1, best.y1 - 3, anchor="end", class_="halo"))
+            names.append(text(name, end, row, anchor="end", class_="halo"))
         return joined(drawn), joined(names)
-
-    def _boxes(self, width: float, y: float) -> Iterable[Box]:
-        """Where the name of a level at `y` may stand, the usual place first."""
-        left, right = self.x.begin + 4 + width, self.x.end - 2
-        ends = [right + share * (left - right) for share in (0, 1, 0.25, 0.5, 0.75)]
-        rows = [y - 1, y + ROW - 1, y + 2 * ROW - 4]
-        for bottom in [row for row in rows if row <= self.y.begin - 1] or rows[:1]:
-            yield from (Box(end - width, bottom - ROW + 3, end, bottom) for end in ends)
 
     def inside(self, *children: Markup) -> Markup:
         """Children of which only what is within the frame is seen."""
@@ -412,15 +392,6 @@ def tick_name(tick: float, x: float, y: float, width: float) -> Markup:
     name = short(tick)
     half = len(name) * CHARACTER / 2 + 1
     return text(name, max(half, min(x, width - half)), y, anchor="middle")
-
-
-def _along(line: Line) -> Iterable[tuple[float, float]]:
-    """Places on a line, its corners among them."""
-    yield from line[:1]
-    for (x0, y0), (x1, y1) in itertools.pairwise(line):
-        count = max(1, math.ceil(max(abs(x1 - x0), abs(y1 - y0)) / STEP))
-        for part in range(1, count + 1):
-            yield x0 + (x1 - x0) * part / count, y0 + (y1 - y0) * part / count
 
 
 def nearest(levels: Levels) -> list[float]:

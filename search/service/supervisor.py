@@ -65,7 +65,7 @@ UNSEEN_S = 10.0
 #: states of sweeps that have a driver, or are to get one
 UNDER_WAY = ("queued", "running", "interrupted")
 #: modules: the driver of a sweep, the program with its commands, and what counts a cluster's slots
-DRIVER, PROGRAM = "lstm_sweep.search.service.driver", "lstm_sweep.search.cli"
+DRIVER, PROGRAM = "lstm_sweep.search.service.driver", "lstm_sweep"
 COUNT = "lstm_sweep.search.engines.ray_cluster"
 #: seconds until the process that counts slots is started again, and that it has to say a number
 COUNT_AGAIN_S, COUNTED_WITHIN_S = 5.0, 180.0

@@ -46,7 +46,7 @@ class Laptop:
     def run(self, *command: str) -> str:
         """What a command prints that ends well."""
         done = subprocess.run(
-            [sys.executable, "-m", "lstm_sweep.search.cli", *command],
+            [sys.executable, "-m", "lstm_sweep", *command],
             cwd=self.folder, capture_output=True, text=True, check=False, timeout=400,
             env={"PYTHONPATH": str(ROOT), "LSTM_SWEEP_SERVER": self.address},
         )  # fmt: skip
