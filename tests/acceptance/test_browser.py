@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,7 +17,6 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page
 
 from tests import browser as browsers
-from tests.acceptance.test_serve import driver_processes
 from tests.browser import CONTRAST, FAINT, HUE_ALONE, WITHIN_S, Tab
 from tests.conftest import run_program, start_program
 
@@ -60,7 +60,9 @@ def site(workplace: Callable[[str], Path], browser: Browser) -> Iterator[Site]:
     finally:
         service.send_signal(signal.SIGTERM)
         ended = service.wait(30)
-        for pid in driver_processes(folder):
+        asked = ["pgrep", "-f", f"service.driver .*{folder}"]
+        found = subprocess.run(asked, capture_output=True, text=True, check=False)
+        for pid in map(int, found.stdout.split()):
             os.kill(pid, signal.SIGKILL)
     assert ended == 0
 

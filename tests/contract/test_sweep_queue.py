@@ -1,4 +1,4 @@
-"""The queue of a service in an SQLite store; drivers end at once, or are left out."""
+"""The queue of a service in an SQLite store; drivers do nothing, and tests write in their place."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +14,49 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.actions.lifecycle import changes_of
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.actions.references import QueueFullError, ServiceEndsError, SweepExistsError
+from lstm_sweep.search.actions.references import (
+    QueueFullError,
+    ServiceEndsError,
+    SweepExistsError,
+    SweepRunsError,
+)
 from lstm_sweep.search.driver.lease import Lease
+from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.cache import AGE_S
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import RoundDone
 from tests.contract.sittings import go_on
-from tests.drivers import let_drivers_idle
+from tests.drivers import child_of, let_drivers_idle
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, tiny_spec
 
+STARTING = "its driver is being started"
+
 
 class Time:
-    """A clock that tests set."""
+    """A clock by which the store is read anew each time."""
 
     now = 1000.0
 
     def __call__(self) -> float:
+        self.now += AGE_S
         return self.now
 
 
 @pytest.fixture
-def clock() -> Time:
-    return Time()
-
-
-@pytest.fixture
-def folder(workplace: Callable[[str], Path]) -> Path:
-    return workplace("queue")
+def folder(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = workplace("queue")
+    let_drivers_idle(folder, monkeypatch)
+    return folder
 
 
 @pytest.fixture
@@ -56,25 +65,47 @@ def store(folder: Path) -> Store:
 
 
 @pytest.fixture
-def service(
-    folder: Path, store: Store, clock: Time, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Service]:
-    """A service with two slots whose drivers do nothing."""
-    let_drivers_idle(folder, monkeypatch)
-    made = opened(folder, store, clock)
+def service(folder: Path, store: Store) -> Iterator[Service]:
+    """A service with two slots."""
+    made = opened(folder, store)
     yield made
     made.drain()
 
 
-def opened(folder: Path, store: Store, clock: Time, **more: Any) -> Service:
+@pytest.fixture
+def with_s(service: Service, data: Path) -> Service:
+    """A service with the sweep `s`, whose driver was started."""
+    service.submit(spec_of(data, "s"), owner="ann")
+    assert service.queue()[0].driver
+    return service
+
+
+def opened(folder: Path, store: Store, **more: Any) -> Service:
     """A service on this store."""
     state = folder / "state"
     given = {"store": store.settings, "folder": folder, "state": state, "slots": 2}
-    return Service(ServiceSettings(**{**given, **more}), clock)
+    return Service(ServiceSettings(**{**given, **more}), Time())
 
 
 def spec_of(data: Path, name: str | None = None, **more: Any) -> SweepSpec:
     return tiny_spec(data=str(data), name=name, **{"trials": 3, **PLAIN, **more})
+
+
+def run_of(store: Store, name: str = "s") -> str:
+    return str(reader.existing_sweep(store, name).info.run_id)
+
+
+def slots_of(service: Service) -> dict[str, int]:
+    """How many slots each sweep was given, in the order of the queue."""
+    return {one.sweep: one.slots for one in service.queue()}
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_the_same_token_queues_one_sweep_and_another_spec_is_refused(
@@ -88,10 +119,8 @@ def test_the_same_token_queues_one_sweep_and_another_spec_is_refused(
     assert len(service.sweeps()) == 2
 
 
-def test_names_priorities_and_limits_are_checked(
-    folder: Path, store: Store, clock: Time, data: Path
-) -> None:
-    service = opened(folder, store, clock, most_queued_per_user=1)
+def test_names_priorities_and_limits_are_checked(folder: Path, store: Store, data: Path) -> None:
+    service = opened(folder, store, most_queued_per_user=1)
     service.submit(spec_of(data, "s"), owner="ann")
     with pytest.raises(SweepExistsError, match="it is queued"):
         service.submit(spec_of(data, "s"), owner="bob")
@@ -104,7 +133,7 @@ def test_names_priorities_and_limits_are_checked(
     with pytest.raises(
         InputError, match=rf"another service, process {os.getpid()} on .* keeps the queue"
     ):
-        opened(folder, store, clock)
+        opened(folder, store)
     service.drain()
     with pytest.raises(ServiceEndsError):
         service.submit(spec_of(data, "t"), owner="bob")
@@ -112,7 +141,7 @@ def test_names_priorities_and_limits_are_checked(
 
 
 def test_a_sweep_whose_submission_was_killed_half_way_is_entered(
-    service: Service, store: Store, data: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*arguments: Any) -> str:
         raise KeyboardInterrupt
@@ -144,16 +173,12 @@ def test_a_look_at_the_queue_while_a_driver_begins_changes_nothing(
     assert set(statuses) == {"RUNNING"}
 
 
-def test_a_sweep_that_has_just_ended_takes_no_priority(
-    service: Service, store: Store, data: Path
-) -> None:
-    service.submit(spec_of(data, "a"), owner="ann")
-    run_id = reader.existing_sweep(store, "a").info.run_id
-    store.log(run_id, tags={Tag.STATE: "finished"})
-    service._supervisor.end([run_id])
+def test_a_sweep_that_has_just_ended_takes_no_priority(with_s: Service, store: Store) -> None:
+    store.log(run_of(store), tags={Tag.STATE: "finished"})
+    with_s._supervisor.end([run_of(store)])
     for _ in "ab":
-        with pytest.raises(InputError, match="sweep 'a' is not queued"):
-            service.prioritise("a", 5)
+        with pytest.raises(InputError, match="sweep 's' is not queued"):
+            with_s.prioritise("s", 5)
 
 
 def test_what_is_queued_gets_its_place_at_once(service: Service, data: Path) -> None:
@@ -169,14 +194,9 @@ def test_what_is_queued_gets_its_place_at_once(service: Service, data: Path) -> 
     assert slots_of(service) == {"d": 2, "a": 0, "b": 0, "c": 0}
 
 
-def slots_of(service: Service) -> dict[str, int]:
-    """How many slots each sweep was given, in the order of the queue."""
-    return {one.sweep: one.slots for one in service.queue()}
-
-
 def test_a_driver_that_begins_is_asked_to_end_until_it_does(store: Store, data: Path) -> None:
     queue.submit(store, spec_of(data, "s"), owner="ann")
-    run_id = reader.existing_sweep(store, "s").info.run_id
+    run_id = run_of(store)
     driver = Lease(store, run_id)
     driver.take()
     with ThreadPoolExecutor() as pool:
@@ -192,9 +212,147 @@ def test_a_driver_that_begins_is_asked_to_end_until_it_does(store: Store, data: 
     driver.release()
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for what another thread does."""
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+# between two drivers
+
+
+def leave_interrupted(store: Store) -> None:
+    """Leave the sweep as a driver does that was ended."""
+    store.log(run_of(store), tags={Tag.STATE: "interrupted", Tag.REASON: "interrupted"})
+    store.finish(run_of(store), "KILLED")
+
+
+def leave_broken_off(store: Store) -> None:
+    """Leave the sweep as a driver does that was killed."""
+    store.log(run_of(store), tags={Tag.STATE: "running"})
+    store.reopen(run_of(store))
+
+
+def take_lease(service: Service, store: Store) -> None:
+    """Take the lease as the process does that was started as the driver."""
+    pid = service.queue()[0].driver
+    assert pid
+    lease = Lease(store, run_of(store))
+    lease.mine = replace(lease.mine, pid=pid, born=start_ticks(pid))
+    lease.take()
+
+
+def waiting_changes(store: Store) -> dict[str, Any]:
+    [one] = queue.read(queue.queued_runs(store))
+    return dict(one.changes)
+
+
+@pytest.mark.parametrize("leave", [leave_interrupted, leave_broken_off])
+def test_a_sweep_is_queued_until_its_next_driver_has_begun(
+    with_s: Service, store: Store, leave: Callable[[Store], None]
+) -> None:
+    leave(store)
+    report = with_s.status("s")
+    assert (report.state, report.why, report.is_under_way) == ("queued", STARTING, True)
+    assert [row.state for row in with_s.sweeps()] == ["queued"]
+    assert with_s.queue()[0].why == STARTING
+    driver = Lease(store, run_of(store))
+    driver.take()
+    leave_broken_off(store)
+    assert with_s.status("s").state == "running"
+    assert [row.state for row in with_s.sweeps()] == ["running"]
+    driver.release()
+    store.log(run_of(store), tags={Tag.STATE: "finished", Tag.LEASE: ""})
+    assert with_s.status("s").state == "finished"
+    assert [row.state for row in with_s.sweeps()] == ["finished"]
+
+
+@pytest.mark.parametrize("leave", [leave_interrupted, leave_broken_off])
+def test_a_sweep_whose_driver_is_being_started_again_is_paused_and_stopped(
+    with_s: Service, store: Store, leave: Callable[[Store], None]
+) -> None:
+    leave(store)
+    assert with_s.pause("s").state == "paused"
+    assert reader.existing_sweep(store, "s").info.status == "SCHEDULED"
+    assert with_s.resume("s").state == "queued"
+    leave(store)
+    assert with_s.stop("s").state == "stopped"
+    assert with_s.status("s").why == "stopped on request"
+    assert with_s.queue() == ()
+
+
+def test_a_sweep_whose_driver_is_about_to_begin_is_paused(with_s: Service, store: Store) -> None:
+    leave_interrupted(store)
+    take_lease(with_s, store)
+    with_s._look()
+    assert with_s.status("s").state == "queued"
+    assert with_s.pause("s").state == "paused"
+    assert with_s._supervisor.pid(run_of(store)) is None
+
+
+@pytest.mark.parametrize("how, state", [("pause", "paused"), ("stop", "stopped")])
+def test_asked_twice_at_once_a_driver_that_has_begun_ends_by_itself(
+    with_s: Service, store: Store, how: str, state: str
+) -> None:
+    take_lease(with_s, store)
+    leave_broken_off(store)
+    run_id = run_of(store)
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(getattr(with_s, how), "s") for _ in "abcd"]
+        until(lambda: Tag.STOP in store.tags(run_id))
+        time.sleep(0.5)
+        assert with_s._supervisor.pid(run_id), "nobody has ended it"
+        store.log(run_id, tags={Tag.STATE: state, Tag.LEASE: ""})
+        store.reopen(run_id, "SCHEDULED") if how == "pause" else store.finish(run_id, "KILLED")
+        store.drop_tag(run_id, Tag.STOP)
+        assert {one.result(60).state for one in asked} == {state}
+    assert with_s._supervisor.pid(run_id)
+
+
+def test_a_paused_sweep_that_is_resumed_at_once_has_no_driver_that_has_died(
+    with_s: Service, store: Store
+) -> None:
+    driver = child_of(with_s._supervisor, run_of(store))
+    with_s.pause("s")
+    assert driver.wait(10) < 0
+    assert with_s.resume("s").why == STARTING
+    with_s._look()
+    report = with_s.status("s")
+    assert (report.state, report.why) == ("queued", STARTING)
+    assert with_s._supervisor.pid(run_of(store)) not in (None, driver.pid)
+
+
+def test_a_sweep_that_runs_goes_on_unless_what_is_asked_for_would_change_it(
+    with_s: Service, store: Store
+) -> None:
+    with_s.resume("s", {"trials": 60})
+    take_lease(with_s, store)
+    leave_broken_off(store)
+    assert with_s.resume("s", {"trials": 60}).is_under_way
+    assert with_s.resume("s").is_under_way
+    with pytest.raises(SweepRunsError, match="sweep 's' runs: process"):
+        with_s.resume("s", {"trials": 61})
+    assert waiting_changes(store) == {"trials": 60}
+
+
+def test_what_a_sweep_has_failed_with_is_not_tried_again(with_s: Service, store: Store) -> None:
+    with_s.resume("s", {"workers": 7})
+    queue.give_up(store, run_of(store), "it cannot be driven")
+    with_s.resume("s")
+    assert waiting_changes(store) == {}
+
+
+def test_a_driver_that_has_not_begun_is_started_anew_with_what_is_changed(
+    with_s: Service, store: Store
+) -> None:
+    before = with_s.queue()[0].driver
+    assert with_s.resume("s", {"trials": 60}).state == "queued"
+    assert waiting_changes(store) == {"trials": 60}
+    with_s._look()
+    assert with_s._supervisor.pid(run_of(store)) not in (None, before)
+
+
+def test_what_a_sweep_waits_with_stays_if_it_is_paused_and_resumed(
+    with_s: Service, store: Store, data: Path
+) -> None:
+    for changes in ({"trials": 60}, {}, {"minutes": 5}):
+        with_s.pause("s")
+        with_s.resume("s", changes)
+    assert waiting_changes(store) == {"trials": 60, "minutes": 5}
+    began_with = spec_of(data)
+    with_s.resume("s", changes_of(Local(store.settings), "s", {"keep": 2}, spec=began_with))
+    assert waiting_changes(store) == {"trials": 60, "minutes": 5, "keep": 2}
