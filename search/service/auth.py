@@ -132,20 +132,18 @@ class TokenFile:
             found = self.file.lstat()
             own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
             if not own or stat.S_IMODE(found.st_mode) & 0o077:
-                raise InputError(
-                    f"{self.file}: expected a file that nobody but you may read (0600)"
-                )
-            written = json.loads(self.file.read_text(encoding="utf-8"))
-            return tuple(
-                TokenRow(row["name"], Role(row["role"]), row["sha256"], row["created"])
-                for row in written["tokens"]
-            )
+                said = "expected a file that nobody but you may read (0600)"
+                raise InputError(f"{self.file}: {said}")
+            text = self.file.read_bytes()
         except FileNotFoundError:
             return ()
         except OSError as error:
             raise InputError(f"{self.file}: {error.strerror}, expected to read it") from None
-        except InputError:
-            raise
+        try:
+            return tuple(
+                TokenRow(row["name"], Role(row["role"]), row["sha256"], row["created"])
+                for row in json.loads(text)["tokens"]
+            )
         except (ValueError, TypeError, KeyError, RecursionError):
             raise InputError(
                 f"{self.file}: expected tokens as `lstm-sweep token add` writes them"

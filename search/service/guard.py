@@ -8,7 +8,6 @@ import ipaddress
 import os
 import resource
 import secrets
-import sys
 import threading
 import time
 import traceback
@@ -46,8 +45,8 @@ OPEN = frozenset(
         "/logout",
     }
 )
-#: beginnings of paths whose bodies have limits of their own
-UPLOADS = (f"{API}/corpora/", "/launch")
+#: beginnings of paths whose bodies are corpora, and bytes that these have beside their files
+UPLOADS, TAR_BYTES = (f"{API}/corpora/", "/launch"), 256 << 20
 #: of each answer: nothing is loaded from elsewhere, framed, guessed or kept by proxies
 SECURITY = {
     "Content-Security-Policy": (
@@ -177,14 +176,14 @@ class _Sending:
 def _bounded(scope: Scope, receive: Receive, limits: Limits) -> Receive:
     """`receive` that refuses a body that is too large or does not come.
 
-    All of it comes at the least pace of the limits, or without a login within their seconds; no
-    pause is longer than they allow.
+    All of it comes at the least pace of the limits, and within their seconds; no pause is longer
+    than they allow.
     """
-    most, within_s = limits.request_bytes, float("inf")
+    most, within_s = limits.request_bytes, limits.upload_s
     if scope["state"]["user"] is None:
         most, within_s = limits.anonymous_bytes, limits.anonymous_s
     elif scope["path"].startswith(UPLOADS):
-        most = sys.maxsize
+        most = limits.corpus_bytes + TAR_BYTES
     announced = Headers(scope=scope).get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > most:
         raise HTTPException(413)

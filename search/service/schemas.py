@@ -21,6 +21,7 @@ from lstm_sweep.models.field_checks import LARGEST
 from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepRow, SweepStatusReport
+from lstm_sweep.search.actions.trials import TrialComparison, TrialDetails
 from lstm_sweep.search.service.answers import URN
 from lstm_sweep.search.service.auth import LONGEST_TOKEN, User
 from lstm_sweep.search.service.queue import PRIORITIES, QueuedSweep
@@ -251,6 +252,8 @@ def _shown_as(kind: Any) -> Any:
         return model_of(kind)  # type: ignore[arg-type]
     if kind is datetime:
         return str
+    if kind is TrialDetails:
+        return TrialShown
     if kind is Config or dataclasses.is_dataclass(kind):
         return dict[str, Any]
     origin: Any = get_origin(kind)
@@ -378,10 +381,11 @@ _LEFT: Any = int, Field(description="runs that the same request deletes next")
 _OWNER: Any = str | None, Field(description="null if it was launched without a service")
 
 #: answers that are made of values
-QUEUED, RERUN, SIZES, DRY_RUN, RESULT, STOPPED, CORPUS, USER = map(
+QUEUED, RERUN, SIZES, DRY_RUN, RESULT, STOPPED, COMPARED, CORPUS, USER = map(
     model_of,
-    (QueuedSweep, Rerun, SizeReport, DryRun, SweepResult, StoppedSweep, UploadedCorpus, User),
-)
+    (QueuedSweep, Rerun, SizeReport, DryRun, SweepResult, StoppedSweep, TrialComparison,
+     UploadedCorpus, User),
+)  # fmt: skip
 CORPORA = answer("CorpusList", corpora=rows_of(UploadedCorpus))
 QUEUE = answer("Queue", queue=rows_of(QueuedSweep), next_page=_NEXT)
 SWEEPS = answer("SweepList", sweeps=rows_of(SweepRow), left_out=_LEFT_OUT, next_page=_NEXT)
@@ -397,13 +401,3 @@ PAUSED = answer(
 DELETED = answer("SweepDeleted", Freed, sweep=(str, ...), keeps_best=(bool, ...), left=_LEFT)
 _SWEEPS_DELETED: Any = list[DELETED]  # type: ignore[valid-type]
 PRUNED = answer("StorePruned", Freed, sweeps=(_SWEEPS_DELETED, ...), left_out=_LEFT_OUT, left=_LEFT)
-COMPARED = answer(
-    "TrialsCompared",
-    first=(TrialShown, ...),
-    second=(TrialShown, ...),
-    differences=(dict[str, list[Any]], Field(description="fields that differ: first, second")),
-    difference=(float | None, Field(description="loss of the second less that of the first")),
-    spread=(float | None, Field(description="standard deviation over seeds, nats")),
-    verdict=(str, ...),
-    sweeps=rows_of(SweepRow),
-)

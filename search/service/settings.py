@@ -93,7 +93,7 @@ class Limits:
     anonymous_bytes: int = 64 << 10
     anonymous_s: float = 30.0
     #: seconds between two parts of any other body, bytes of it that come each second at least, and
-    #: seconds for all of an upload
+    #: seconds for all of it
     silence_s: float = 60.0
     bytes_per_s: float = 1_000.0
     upload_s: float = 24 * 3600.0

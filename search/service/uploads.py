@@ -388,10 +388,6 @@ def _attributes(read: Read, kind: bytes, size: int) -> dict[str, Any]:
 
 def check_name(name: str) -> None:
     """Refuse what can be no name of a corpus."""
-    if len(name) > LONGEST_CORPUS:
-        raise InputError(
-            f"name {shown(name)} has {len(name)} characters, expected at most {LONGEST_CORPUS}"
-        )
     _check_part(name, f"name is {shown(name)}")
 
 

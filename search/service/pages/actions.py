@@ -86,14 +86,13 @@ def _form(
 
 @router.get("/launch")
 async def launch_form(request: Request, site: TheSite, user: TheUser) -> Response:
-    """The form that launches a sweep."""
     return page(await site.answers.ask(request, partial(_form, site, user, {})))
 
 
 @router.post("/launch")
 async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
     """Queue a sweep on files, a sample, or data of the service, or say what it would do."""
-    sent = SentForm(site.uploads, user.name, SentBody(request, site.settings.limits))
+    sent = SentForm(site.uploads, user.name, SentBody(request))
     lines, said, status = list[str](), "", 200
     try:
         receive = partial(sent.receive, request.headers.get("content-type", ""))
@@ -125,21 +124,18 @@ def _to(sweep: str) -> Response:
 
 @router.post("/sweeps/{sweep}/pause")
 async def pause(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
-    """Let a sweep wait until it is resumed."""
     await sweeps.pause(sweep, site, user, request)
     return _to(sweep)
 
 
 @router.post("/sweeps/{sweep}/stop")
 async def stop(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
-    """End a sweep."""
     await sweeps.stop(sweep, site, user, request)
     return _to(sweep)
 
 
 @router.post("/sweeps/{sweep}/resume")
 async def resume(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
-    """Go on with a sweep, also with more trials."""
     changes = Changes(**filled_in(await fields_of(request)))
     await sweeps.resume(sweep, site, user, request, changes)
     return _to(sweep)
@@ -147,7 +143,6 @@ async def resume(sweep: SweepName, request: Request, site: TheSite, user: TheUse
 
 @router.post("/sweeps/{sweep}/priority")
 async def prioritise(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
-    """Give a sweep another priority."""
     priority = Priority(**filled_in(await fields_of(request)))
     await sweeps.prioritise(sweep, priority, site, user, request)
     return _to(sweep)
@@ -155,7 +150,6 @@ async def prioritise(sweep: SweepName, request: Request, site: TheSite, user: Th
 
 @router.post("/sweeps/{sweep}/trials/{number}/rerun")
 async def rerun(sweep: SweepName, number: Number, site: TheSite, user: TheUser) -> Response:
-    """Train a trial again."""
     made = await trials.rerun(sweep, number, site, user)
     return moved(f"/reruns/{made.headers['location'].rpartition('/')[2]}")
 
@@ -170,13 +164,11 @@ async def export(request: Request, site: TheSite, user: TheUser) -> Response:
 
 @router.get(LOGIN)
 async def login_form() -> Response:
-    """The page on which a token is entered."""
     return page(rendered("login.html", said=""))
 
 
 @router.post(LOGIN)
 async def login(request: Request, site: TheSite) -> Response:
-    """Begin the session of a browser."""
     token = (await fields_of(request)).get("token", "").strip()
     try:
         return logged_in(moved("/"), token, request, site)
@@ -186,7 +178,6 @@ async def login(request: Request, site: TheSite) -> Response:
 
 @router.post("/logout")
 async def logout(request: Request, site: TheSite) -> Response:
-    """End the session of a browser."""
     return logged_out(moved(LOGIN), request, site)
 
 
@@ -249,7 +240,6 @@ class SentForm:
 
     @property
     def has_files(self) -> bool:
-        """Whether files were sent."""
         return self._receiver is not None
 
     def receive(self, content_type: str) -> None:

@@ -79,7 +79,6 @@ def rendered(template: str, site: Site | None = None, user: User = NOBODY, **val
 
 
 def page(html: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A page as a response."""
     return HTMLResponse(html.encode("utf-8", "replace"), status, headers)
 
 
@@ -146,7 +145,6 @@ async def show(
 
 @router.get("/static/{name}")
 async def static(name: str) -> Response:
-    """The script and the style of the pages, and the style of reports and drawings."""
     if name not in STATIC:
         raise ProblemError(404, "there is no such file")
     file = HERE / "static" / name
@@ -156,8 +154,6 @@ async def static(name: str) -> Response:
 
 @router.get("/")
 async def sweeps(request: Request, site: TheSite, page: Page = "") -> Response:
-    """Some of the sweeps, the newest first."""
-
     def ask() -> Mapping[str, Any]:
         listing = site.service.sweeps(ON_A_PAGE, page)
         queue = {one.sweep: one for one in site.service.queue()}
@@ -200,7 +196,6 @@ async def sweep_page(
     sort: str = "",
     down: bool = False,
 ) -> Response:
-    """One sweep: its state, drawings and trials."""
     if sort not in ("", *ORDERS):
         raise InputError(f"sort is '{sort[:40]}': possible: {', '.join(ORDERS)}")
     mlflow = mlflow_for(site, request)
@@ -266,7 +261,6 @@ def _is_loopback(host: str) -> bool:
 
 @router.get("/sweeps/{sweep}/trials/{number}")
 async def trial_page(sweep: SweepName, number: Number, request: Request, site: TheSite) -> Response:
-    """One trial, round by round."""
     mlflow = mlflow_for(site, request)
 
     def ask() -> Mapping[str, Any]:
@@ -290,7 +284,6 @@ async def trial_page(sweep: SweepName, number: Number, request: Request, site: T
 
 @router.get("/sweeps/{sweep}/report")
 async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
-    """The report of a sweep as it is now."""
     return await report_of(sweep, request, site)
 
 
@@ -310,7 +303,6 @@ def reference_of(request: Request) -> str:
 async def compare(
     request: Request, site: TheSite, sweep: Annotated[list[str] | None, Query()] = None
 ) -> Response:
-    """Several sweeps beside each other."""
     names = tuple(dict.fromkeys(sweep or ()))
     if not 2 <= len(names) <= COMPARED:
         chosen = "1 sweep is" if len(names) == 1 else f"{len(names)} sweeps are"
@@ -357,8 +349,6 @@ def beside(found: Sequence[Findings]) -> list[Figure]:
 
 @router.get("/reruns/{rerun}")
 async def rerun_page(rerun: str, request: Request, site: TheSite) -> Response:
-    """Whether a rerun has ended, and what it has found."""
-
     def ask() -> Mapping[str, Any]:
         found = site.service.rerun_status(rerun)
         sweep, _, number = found.trial.rpartition("/")

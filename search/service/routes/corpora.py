@@ -21,8 +21,8 @@ from lstm_sweep.search.service import schemas as shows
 from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.auth import check_owner
 from lstm_sweep.search.service.schemas import CorpusAnnouncement
-from lstm_sweep.search.service.settings import API, Limits
-from lstm_sweep.search.service.site import TheSite, TheUser, refusals
+from lstm_sweep.search.service.settings import API
+from lstm_sweep.search.service.site import TheSite, TheUser, refusals, responses
 from lstm_sweep.search.service.uploads import (
     CORPUS,
     CORPUS_ID,
@@ -34,15 +34,10 @@ from lstm_sweep.search.service.uploads import (
 
 router = APIRouter(prefix=API, tags=["corpora"])
 
-#: bytes of a tar file beside the content of its files
-TAR_BYTES = 256 << 20
 #: bytes that are read of a body that is refused, so that the client reads the refusal, and seconds
 READ_AFTER_REFUSAL, READ_AFTER_REFUSAL_S = 64 << 20, 30.0
 
 CorpusId = Annotated[
-    str, Path(description="ID of a corpus", json_schema_extra={"pattern": f"^{CORPUS_ID}$"})
-]
-NewId = Annotated[
     str,
     Path(
         description="ID of a corpus: of its name and the digests of its files",
@@ -53,17 +48,22 @@ Name = Annotated[
     str,
     Query(min_length=1, max_length=LONGEST_CORPUS, description="name of the file or folder"),
 ]
+#: refusals: when, by status
 NONE = {404: "there is no such corpus"}
-NO_ROOM = {507: "the disk is full, or too much was uploaded"}
+TOO_MUCH = {413: "it is too large", 507: "the disk is full, or too much was uploaded"}
+SENDING = TOO_MUCH | {
+    408: "it does not come, or takes too long",
+    409: "what has come has another ID",
+    415: "the body has another type",
+    429: "too many corpora are sent just now",
+}
+BODY = {"schema": {"type": "string", "format": "binary"}}
 
 
 @router.post(
     "/corpora",
     summary="Announce a corpus",
-    responses={
-        200: {"model": shows.CorpusAnnounced},
-        **refusals({413: "it is too large", **NO_ROOM}),
-    },
+    responses=responses(shows.CorpusAnnounced, TOO_MUCH),
 )
 async def announce(body: CorpusAnnouncement, site: TheSite, user: TheUser) -> Response:
     """Whether a corpus is there; if it is not, whether it may be sent and has room."""
@@ -76,31 +76,11 @@ async def announce(body: CorpusAnnouncement, site: TheSite, user: TheUser) -> Re
     "/corpora/{corpus}",
     status_code=201,
     summary="Send a corpus",
-    responses={
-        201: {"model": shows.CORPUS},
-        **refusals(
-            {
-                408: "it does not come, or takes too long",
-                409: "what has come has another ID",
-                413: "it is too large",
-                415: "the body has another type",
-                429: "too many corpora are sent just now",
-                **NO_ROOM,
-            }
-        ),
-    },
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                OCTETS: {"schema": {"type": "string", "format": "binary"}},
-                TAR: {"schema": {"type": "string", "format": "binary"}},
-            },
-        }
-    },
+    responses=responses(shows.CORPUS, SENDING, 201),
+    openapi_extra={"requestBody": {"required": True, "content": {OCTETS: BODY, TAR: BODY}}},
 )
 async def send(
-    corpus: NewId, name: Name, request: Request, site: TheSite, user: TheUser
+    corpus: CorpusId, name: Name, request: Request, site: TheSite, user: TheUser
 ) -> Response:
     """Send a file as it is, or a folder as a tar file; if it breaks off, nothing of it stays."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -108,7 +88,7 @@ async def send(
         raise ProblemError(
             415, f"the body is no {OCTETS} and no {TAR}, expected a file or a tar file"
         )
-    uploads, body = site.uploads, SentBody(request, site.settings.limits)
+    uploads, body = site.uploads, SentBody(request)
 
     def receive() -> UploadedCorpus:
         with closing(uploads.receive(name, user.name, is_folder=kind == TAR)) as receiver:
@@ -129,16 +109,15 @@ async def send(
 class SentBody:
     """The body of a request as a file, which a thread reads as it comes."""
 
-    def __init__(self, request: Request, limits: Limits) -> None:
-        self._stream, self._limits = request.stream(), limits
-        self._until = asyncio.get_running_loop().time() + limits.upload_s
-        self._held, self._came = bytearray(), 0
+    def __init__(self, request: Request) -> None:
+        self._stream, self._held = request.stream(), bytearray()
 
     def read(self, size: int) -> bytes:
         """So many bytes, or as many as are left.
 
         Raises:
-            ProblemError: it is too large, breaks off, or takes too long.
+            ProblemError: it breaks off.
+            HTTPException: it is too large, or takes too long.
         """
         while len(self._held) < size and (part := from_thread.run(self._part)):
             self._held += part
@@ -148,19 +127,9 @@ class SentBody:
 
     async def _part(self) -> bytes:
         try:
-            async with asyncio.timeout_at(self._until):
-                part = await anext(self._stream, b"")
-        except TimeoutError:
-            hours = self._limits.upload_s / 3600
-            raise ProblemError(
-                408, f"it has not come within {hours:g} hours, expected all of it"
-            ) from None
+            return await anext(self._stream, b"")
         except ClientDisconnect:
             raise ProblemError(400, "the connection has broken, expected all of it") from None
-        self._came += len(part)
-        if self._came > self._limits.corpus_bytes + TAR_BYTES:
-            raise ProblemError(413, f"the body has over {self._came:,} bytes, expected fewer")
-        return part
 
     async def pass_over(self) -> None:
         """Read what is left of a body that is refused, if that is not much."""
@@ -173,18 +142,14 @@ class SentBody:
                         return
 
 
-@router.get("/corpora", summary="List corpora", responses={200: {"model": shows.CORPORA}})
+@router.get("/corpora", summary="List corpora", responses=responses(shows.CORPORA))
 async def corpora(request: Request, site: TheSite) -> Response:
     """Corpora that were uploaded, by name."""
     found = await site.answers.ask(request, site.uploads.corpora)
     return answers.document({"corpora": found})
 
 
-@router.get(
-    "/corpora/{corpus}",
-    summary="Show a corpus",
-    responses={200: {"model": shows.CORPUS}, **refusals(NONE)},
-)
+@router.get("/corpora/{corpus}", summary="Show a corpus", responses=responses(shows.CORPUS, NONE))
 async def corpus_shown(corpus: CorpusId, request: Request, site: TheSite) -> Response:
     """One corpus."""
     found = await site.answers.ask(request, partial(site.uploads.corpus, corpus))

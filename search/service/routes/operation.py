@@ -15,7 +15,7 @@ from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.auth import COOKIE, cookie_of
 from lstm_sweep.search.service.schemas import TokenSubmission
 from lstm_sweep.search.service.settings import API
-from lstm_sweep.search.service.site import Site, TheSite, TheUser, refusals
+from lstm_sweep.search.service.site import Site, TheSite, TheUser, refusals, responses
 
 router = APIRouter(tags=["service"])
 
@@ -28,7 +28,7 @@ def version() -> str:
     return version_of("lstm-sweep")
 
 
-@router.get(f"{API}/health", summary="Is it there?", responses={200: {"model": shows.Health}})
+@router.get(f"{API}/health", summary="Is it there?", responses=responses(shows.Health))
 async def health() -> Response:
     """The service answers; without a login, and whatever the store does."""
     return answers.document({"status": "ok", "version": version()})
@@ -37,10 +37,9 @@ async def health() -> Response:
 @router.get(
     f"{API}/ready",
     summary="Does it take sweeps?",
-    responses={
-        200: {"model": shows.Ready},
-        **refusals({503: "it takes no sweeps just now; the log of the service says why"}),
-    },
+    responses=responses(
+        shows.Ready, {503: "it takes no sweeps just now; the log of the service says why"}
+    ),
 )
 async def ready(request: Request, site: TheSite) -> Response:
     """The service takes sweeps, and its store answers; without a login, so it names nothing."""
@@ -128,7 +127,7 @@ def logged_out(answer: Response, request: Request, site: Site) -> Response:
     return answer
 
 
-@router.get(f"{API}/user", summary="Who am I?", responses={200: {"model": shows.USER}})
+@router.get(f"{API}/user", summary="Who am I?", responses=responses(shows.USER))
 async def who(user: TheUser) -> Response:
     """Who asks, and the role; a proxy asks this for whoever wants pages that lie beside these."""
     return answers.document(user)
