@@ -1,29 +1,37 @@
-"""The HTTP side of a service, as an ASGI app, and its description (OpenAPI)."""
+"""The HTTP side of a service, as an ASGI app: its own endpoints, and its description (OpenAPI)."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from lstm_sweep.search.service.answers import MEDIA
+from lstm_sweep.search.service import answers
+from lstm_sweep.search.service import schemas as shows
+from lstm_sweep.search.service.answers import MEDIA, ProblemError
 from lstm_sweep.search.service.auth import COOKIE
 from lstm_sweep.search.service.guard import OPEN, Guard
 from lstm_sweep.search.service.pages import actions, views
-from lstm_sweep.search.service.routes import corpora, operation, sweeps, trials
-from lstm_sweep.search.service.schemas import ProblemDocument
+from lstm_sweep.search.service.routes import corpora, sweeps, trials
+from lstm_sweep.search.service.schemas import ProblemDocument, TokenSubmission
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import API, HttpSettings
-from lstm_sweep.search.service.site import Site
+from lstm_sweep.search.service.site import Site, TheSite, TheUser, refusals, responses
 
-ROUTERS = tuple(one.router for one in (sweeps, trials, corpora, operation, views, actions))
+VERSION = version("lstm-sweep")
+#: what is asked of the service itself
+own = APIRouter(tags=["service"])
+ROUTERS = (sweeps.router, trials.router, corpora.router, own, views.router, actions.router)
 #: what any request may be refused by
 ALWAYS = {
     421: "the request is for a host name that is not this service's",
@@ -62,7 +70,7 @@ def create_app(service: Service, settings: HttpSettings) -> FastAPI:
 
     app = FastAPI(
         title="lstm-sweep",
-        version=operation.version(),
+        version=VERSION,
         description=ABOUT,
         openapi_tags=[{"name": name} for name in ("sweeps", "trials", "corpora", "service")],
         openapi_url=f"{API}/openapi.json",
@@ -124,3 +132,88 @@ def _complete(path: str, method: str, described: dict[str, Any]) -> None:
         if status.isdecimal() and int(status) >= HTTPStatus.BAD_REQUEST:
             schema = {"$ref": "#/components/schemas/ProblemDocument"}
             response["content"] = {MEDIA: {"schema": schema}}
+
+
+@own.get(f"{API}/health", summary="Is it there?", responses=responses(shows.Health))
+async def health() -> Response:
+    """The service answers; without a login, and whatever the store does."""
+    return answers.document({"status": "ok", "version": VERSION})
+
+
+@own.get(
+    f"{API}/ready",
+    summary="Does it take sweeps?",
+    responses=responses(
+        shows.Ready, {503: "it takes no sweeps just now; the log of the service says why"}
+    ),
+)
+async def ready(request: Request, site: TheSite) -> Response:
+    """The service takes sweeps, and its store answers; without a login, so it names nothing."""
+
+    def ask() -> dict[str, Any]:
+        if site.service.ready():
+            raise ProblemError(503, "no sweeps are taken just now: the log of the service says why")
+        found = _figures(site)
+        return {
+            "status": "ready",
+            "takes_code": site.settings.allow_code,
+            **found["sweeps"],
+            "slots_held": found["slots"]["held"],
+        }
+
+    return await site.answers.reply(request, ("ready",), ask)
+
+
+def _figures(site: Site) -> dict[str, Any]:
+    """What the service does just now, as `logs.FIGURES` says."""
+    service, queue, now = site.service, site.service.queue(), datetime.now(UTC)
+    running = sum(bool(one.slots) for one in queue)
+    waits = [(now - one.submitted).total_seconds() for one in queue if not one.slots]
+    return {
+        "sweeps": {"running": running, "queued": len(queue) - running},
+        "slots": {
+            "held": sum(one.slots for one in queue),
+            "wanted": sum(one.wanted for one in queue),
+        },
+        "listeners": site.feeds.listeners,
+        "oldest_wait_seconds": max([0.0, *waits]),
+        "driver_deaths": service.figures.driver_deaths,
+        "failed_looks": service.figures.failed_looks,
+        "store_seconds": service.figures.store_s,
+        "ready": not service.ready(),
+    }
+
+
+@own.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(site: TheSite) -> Response:
+    """Requests, sweeps by state, slots and listeners."""
+    text = await site.answers.read(lambda: site.metrics.text(_figures(site)))
+    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+@own.post(
+    f"{API}/session",
+    status_code=204,
+    summary="Log a browser in",
+    responses=refusals({401: "the token is not known"}),
+)
+async def begin_session(body: TokenSubmission, request: Request, site: TheSite) -> Response:
+    """Begin a session: its cookie, in place of the token, is for pages of this service alone."""
+    return site.login.enter(Response(status_code=204), request, body.token)
+
+
+@own.delete(f"{API}/session", status_code=204, summary="Log a browser out")
+async def end_session(request: Request, site: TheSite) -> Response:
+    """End the session of a browser."""
+    return site.login.leave(Response(status_code=204), request)
+
+
+@own.get(f"{API}/user", summary="Who am I?", responses=responses(shows.USER))
+async def who(user: TheUser) -> Response:
+    """Who asks, and the role; a proxy asks this for whoever wants pages that lie beside these."""
+    return answers.document(user)

@@ -21,7 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from starlette.datastructures import Headers
-from starlette.requests import cookie_parser
+from starlette.requests import Request, cookie_parser
+from starlette.responses import Response
 from starlette.types import Scope
 
 from lstm_sweep.models.errors import InputError, one_of, shown
@@ -244,6 +245,19 @@ class Login:
 
     def end_session(self, session: str) -> None:
         self._sessions.pop(_digest_of(session), None)
+
+    def enter(self, answer: Response, request: Request, token: str) -> Response:
+        """An answer with the cookie of a new session; as `begin_session`."""
+        session, request.state.user = self.begin_session(token)
+        secure = request.url.scheme == "https"
+        answer.set_cookie(COOKIE, session, httponly=True, samesite="strict", secure=secure)
+        return answer
+
+    def leave(self, answer: Response, request: Request) -> Response:
+        """An answer that takes the cookie of a session away, which ends."""
+        self.end_session(cookie_of(request.headers))
+        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return answer
 
     def _use(self, session: str) -> str:
         """The hash of the token of a session, which is kept for longer; empty if there is none."""

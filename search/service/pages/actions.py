@@ -34,7 +34,6 @@ from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.pages.views import LOGIN, moved, page, reference_of, rendered
 from lstm_sweep.search.service.routes import sweeps, trials
 from lstm_sweep.search.service.routes.corpora import SentBody
-from lstm_sweep.search.service.routes.operation import logged_in, logged_out
 from lstm_sweep.search.service.schemas import Changes, ExportSubmission, Priority
 from lstm_sweep.search.service.site import Number, Site, SweepName, TheSite, TheUser
 from lstm_sweep.search.service.uploads import Receiver, Uploads
@@ -171,14 +170,14 @@ async def login_form() -> Response:
 async def login(request: Request, site: TheSite) -> Response:
     token = (await fields_of(request)).get("token", "").strip()
     try:
-        return logged_in(moved("/"), token, request, site)
+        return site.login.enter(moved("/"), request, token)
     except ProblemError as error:
         return page(rendered("login.html", said=error.detail), error.status)
 
 
 @router.post("/logout")
 async def logout(request: Request, site: TheSite) -> Response:
-    return logged_out(moved(LOGIN), request, site)
+    return site.login.leave(moved(LOGIN), request)
 
 
 #: bytes of a field of a form, and parts that it has, at most

@@ -18,14 +18,16 @@ from tests.unit.search.service.pages.site import Elements, browser, check
 HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
 
 
-@pytest.fixture
-def place(workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    use_scripted_engines(monkeypatch)
-    made = Place.in_folder(
-        workplace("sweeps"), data_roots=(data.parent,), mlflow_page="http://127.0.0.1:5000"
-    )
-    made.launch(data, "s", trials=3)
-    return made
+@pytest.fixture(scope="module")
+def place(workplace: Callable[[str], Path], data: Path) -> Iterator[Place]:
+    """A service with a sweep of three trials, which tests leave as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_scripted_engines(patch)
+        made = Place.in_folder(
+            workplace("sweeps"), data_roots=(data.parent,), mlflow_page="http://127.0.0.1:5000"
+        )
+        made.launch(data, "s", trials=3)
+        yield made
 
 
 @pytest.fixture
@@ -79,6 +81,8 @@ def test_the_page_of_a_trial_says_what_it_does_and_follows_it_until_it_has_ended
     for status, state in (("RUNNING", "running"), ("SCHEDULED", "paused")):
         store.client.update_run(run_id, status=status)
         assert followed() == (f"badge {state}", "5", ["state", "result", "rounds"])
+    store.client.update_run(run_id, status="FINISHED")
+    store.client.set_tag(run_id, Tag.OUTCOME, "complete")
 
 
 def test_a_sweep_leads_to_its_report_which_shows_what_the_command_writes(
@@ -117,6 +121,7 @@ def test_what_is_not_there_is_a_sentence(client: TestClient, path: str, status: 
 def test_hostile_names_are_escaped(place: Place, client: TestClient) -> None:
     store = MlflowStore(place.service.settings.store)
     run_id = Local(place.service.settings.store).status("s").run_id
+    reason = store.tags(run_id).get(Tag.REASON, "")
     store.client.set_tag(run_id, Tag.REASON, HOSTILE)
     place.service.owners["s"] = HOSTILE
     shown = client.get("/sweeps/s").text
@@ -124,6 +129,7 @@ def test_hostile_names_are_escaped(place: Place, client: TestClient) -> None:
     assert "&lt;script&gt;alert" in shown
     assert "<img" not in client.get("/").text
     check(shown.replace("http://127.0.0.1:5000", ""))
+    store.client.set_tag(run_id, Tag.REASON, reason)
 
 
 def test_sweeps_are_compared(place: Place, client: TestClient, data: Path) -> None:
