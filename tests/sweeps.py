@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.sweep import Sweep
+from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.store.writer import Writer
@@ -43,6 +45,12 @@ def store_in(folder: Path) -> MlflowStore:
     """The SQLite store of a folder."""
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     return MlflowStore(Settings(uri, (folder / "artifacts").as_uri(), "test", "test"))
+
+
+def local(store: Store) -> Local:
+    """What can be done in a store, be it in memory."""
+    shared = cast("SharedStore", store)
+    return Local(SharedSettings(**vars(store.settings), shared=shared))
 
 
 class InlineWriter(Writer):

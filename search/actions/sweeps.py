@@ -62,7 +62,6 @@ class BestTrial(Document):
 
     @classmethod
     def of(cls, best: TrialProgress | None) -> BestTrial | None:
-        """The best trial of a sweep; None if it has none."""
         if best is None or (loss := best.best_loss) is None:
             return None
         in_bits = best.trial.objective.bits_per_symbol(loss)
@@ -114,8 +113,9 @@ class SweepResult(Document):
     @classmethod
     def of(cls, sweep: Sweep) -> SweepResult:
         """The result of a sweep that was read back, or driven here."""
-        left_open = isinstance(sweep, SweepState) and sweep.left_open
-        sweep = sweep.as_ended() if isinstance(sweep, SweepState) else sweep
+        left_open = False
+        if isinstance(sweep, SweepState):
+            sweep, left_open = sweep.as_ended(), sweep.left_open
         has_ended = sweep.state in list(SweepStatus)
         still = [] if sweep.state == SweepStatus.PAUSED else OPEN
         return cls(

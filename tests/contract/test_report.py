@@ -11,7 +11,6 @@ import pytest
 import lstm_sweep
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweeps import SweepReport, stored_result
 from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.driver.resume import close
@@ -19,40 +18,40 @@ from lstm_sweep.search.policy import importance
 from lstm_sweep.search.report.findings import Findings
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
 from tests.conftest import run_here
 from tests.contract.four_trials import Listening
 from tests.fakes import ScriptedEngine
-from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import PLAIN, local, store_in, sweep_of, tiny_spec
 
 AGAIN: dict[str, Any] = {"confirm_configs": 2, "confirm_seeds": 2, "halving": False}
 
 
 @pytest.fixture
-def store(workplace: Callable[[str], Path]) -> MlflowStore:
-    return store_in(workplace("store"))
+def store() -> MemoryStore:
+    return MemoryStore()
 
 
-def findings(store: MlflowStore) -> Findings:
+def findings(store: MemoryStore) -> Findings:
     return read_findings(store, reader.existing_sweep(store, "s"))
 
 
-def stored(store: MlflowStore, run_id: str, folder: Path) -> str:
+def stored(store: MemoryStore, run_id: str, folder: Path) -> str:
     """The report among the files of a run."""
     return store.fetch(run_id, "report.html", folder).read_text(encoding="utf-8")
 
 
 def test_a_sweep_keeps_the_report_that_the_store_gives_later(
-    store: MlflowStore, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = {n: [2.0 - n / 100, 1.5 - n / 100] for n in range(12)}
     bad = {1: Ended(Outcome.OUT_OF_MEMORY, "no room for <b>")}
     spec = tiny_spec(trials=10, early_stopping=0, **AGAIN)
     state = sweep_of(store, corpus, ScriptedEngine(losses, endings=bad), spec).run()
     page = stored(store, state.run_id, tmp_path)
-    again = Local(store.settings).report("s")
+    again = local(store).report("s")
     cut = page.index("<footer>")
     assert page[:cut] == again.html[:cut]
     found = findings(store)
@@ -77,7 +76,7 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
 
 
 def test_a_sweep_of_few_trials_says_why_none_was_trained_again(
-    store: MlflowStore, corpus: Corpus
+    store: MemoryStore, corpus: Corpus
 ) -> None:
     losses = {n: [2.0 - n / 10, 1.5 - n / 10] for n in range(3)}
     engine = ScriptedEngine(losses)
@@ -86,14 +85,14 @@ def test_a_sweep_of_few_trials_says_why_none_was_trained_again(
     assert state.report and state.report.omitted == why
     run = store.run(state.run_id)
     assert stored_result(store, run).omitted == why
-    found = Local(store.settings).report("s")
+    found = local(store).report("s")
     assert f"{why}." in found.html
     close(store, run, lambda error: None)  # as after its driver was killed in another sitting
     assert stored_result(store, store.run(state.run_id)).omitted == ""
 
 
 def test_a_trial_whose_driver_died_took_as_long_as_its_rounds(
-    store: MlflowStore, corpus: Corpus
+    store: MemoryStore, corpus: Corpus
 ) -> None:
     spec = tiny_spec(trials=1, **PLAIN)
     state = sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), spec).run()
@@ -101,17 +100,17 @@ def test_a_trial_whose_driver_died_took_as_long_as_its_rounds(
     died = {"sweep.outcome": "lost", "sweep.driver_died": "yes", "sweep.unfinished": "yes"}
     store.log(trial.run_id, tags=died | {"sweep.curve": "[[3.0, 4.0], [2.0, 3.5]]"})
     a_day_later = store.run(trial.run_id).info.start_time + 86_400_000
-    store.client.set_terminated(trial.run_id, "KILLED", end_time=a_day_later)
+    store.finish(trial.run_id, "KILLED", a_day_later)
     [found] = findings(store).trials
     assert found.seconds == 7.5
 
 
-def test_a_round_of_a_trial_that_runs_is_a_gain(store: MlflowStore, corpus: Corpus) -> None:
+def test_a_round_of_a_trial_that_runs_is_a_gain(store: MemoryStore, corpus: Corpus) -> None:
     pages, seen = list[SweepReport](), list[Findings]()
 
     def look(message: RoundDone) -> None:
         if message.number == 3:
-            pages.append(Local(store.settings).report("s"))
+            pages.append(local(store).report("s"))
             seen.append(findings(store))
 
     losses = {0: [3.0, 2.0, 2.1], 1: [1.5, 1.0, 1.2]}
@@ -129,11 +128,11 @@ def test_a_round_of_a_trial_that_runs_is_a_gain(store: MlflowStore, corpus: Corp
     assert first.seconds > 0, "scripted rounds of a trial that runs say no seconds"
     assert live.time_spent.best == 0 and live.time_spent.beaten == first.seconds
     assert end.time and end.time.best > 0
-    html = Local(store.settings).report("s").html
+    html = local(store).report("s").html
     assert ", by s/1, which has not ended" in page.html and "not ended" not in html
 
 
-def test_a_gain_is_when_its_round_was_reported(store: MlflowStore, corpus: Corpus) -> None:
+def test_a_gain_is_when_its_round_was_reported(store: MemoryStore, corpus: Corpus) -> None:
     spec, losses = tiny_spec(trials=2, **PLAIN), {0: [3.0, 2.0], 1: [2.5, 1.5]}
     state = sweep_of(store, corpus, ScriptedEngine(losses), spec).run()
     began = store.run(state.run_id).info.start_time
@@ -141,13 +140,14 @@ def test_a_gain_is_when_its_round_was_reported(store: MlflowStore, corpus: Corpu
     # as if its driver had died 600 s after the beginning, and the second trial gained after 40 s
     store.log(state.run_id, tags={"sweep.state": "running", "sweep.seconds": "600"})
     store.log(second, tags={"sweep.outcome": "", "sweep.curve": ""})
-    store.client.update_run(second, status="RUNNING")
-    store.client.set_terminated(first, end_time=began + 90_000)
+    store.reopen(second)
+    store.finish(first, "FINISHED", began + 90_000)
     for seconds, loss in ((20, 1.25), (40, 1.0), (41, 1.0)):
-        store.client.log_metric(state.run_id, "best_val_loss", loss, began + seconds * 1000, 2)
-    for name in ("val_loss", "best_val_loss"):
-        store.client.log_metric(second, name, 1.0, began + 40_000, 3)
-    report = Local(store.settings).report("s")
+        at_ms = began + seconds * 1000
+        store.log(state.run_id, metrics={"best_val_loss": loss}, step=2, at_ms=at_ms)
+    lowest = {"val_loss": 1.0, "best_val_loss": 1.0}
+    store.log(second, metrics=lowest, step=3, at_ms=began + 40_000)
+    report = local(store).report("s")
     assert findings(store).best_over_time[-2:] == ((20.0, 1.25), (40.0, 1.0))
     assert findings(store).over_time[-1] == (600.0, 1.0)
     said = report.html.replace("\xa0", " ")
@@ -155,7 +155,7 @@ def test_a_gain_is_when_its_round_was_reported(store: MlflowStore, corpus: Corpu
 
 
 def test_a_sweep_that_failed_whole_has_a_report(
-    store: MlflowStore, corpus: Corpus, tmp_path: Path
+    store: MemoryStore, corpus: Corpus, tmp_path: Path
 ) -> None:
     bad = {n: Ended(Outcome.ERROR, f"ValueError: {n}") for n in range(9)}
     engine = ScriptedEngine({n: [] for n in range(9)}, endings=bad)
@@ -167,7 +167,7 @@ def test_a_sweep_that_failed_whole_has_a_report(
 
 
 def test_a_report_that_cannot_be_stored_costs_nothing_else(
-    store: MlflowStore, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep = store.keep_text
 
@@ -186,7 +186,7 @@ def test_a_report_that_cannot_be_stored_costs_nothing_else(
     assert not state.left_open
 
 
-def test_what_cannot_be_read_is_left_out(store: MlflowStore, corpus: Corpus) -> None:
+def test_what_cannot_be_read_is_left_out(store: MemoryStore, corpus: Corpus) -> None:
     spec = tiny_spec(trials=3, **PLAIN)
     losses = {n: [3.0, 2.0 - n / 10] for n in range(3)}
     state = sweep_of(store, corpus, ScriptedEngine(losses), spec).run()
@@ -197,7 +197,7 @@ def test_what_cannot_be_read_is_left_out(store: MlflowStore, corpus: Corpus) -> 
     store.log(state.run_id, tags=odd)
     found = findings(store)
     assert len(found.left_out) == 1
-    assert "1 runs could not be read" in Local(store.settings).report("s").html
+    assert "1 runs could not be read" in local(store).report("s").html
     assert found.best and found.best.trial.id == other.trial.id
     assert found.best.curve == [] and found.axes == ()
 
@@ -241,9 +241,9 @@ def test_the_command_writes_a_file_and_replaces_only_reports(
     ],
 )
 def test_a_file_that_cannot_be_is_refused_before_anything_is_read(
-    store: MlflowStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, why: str
+    store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, why: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as refused:
-        Local(store.settings).report("s", to=to)
+        local(store).report("s", to=to)
     assert why in str(refused.value) and "a report to replace" in str(refused.value)

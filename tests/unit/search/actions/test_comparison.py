@@ -1,26 +1,25 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.trial import Ended, Outcome
 from tests.fakes import ScriptedEngine
-from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import PLAIN, local, sweep_of, tiny_spec
 
 CURVES = {0: [2.5, 2.0], 1: [2.4, 2.25], 2: [2.4]}
 
 
 @pytest.fixture(scope="module")
-def store(workplace: Callable[[str], Path], corpus: Corpus, data: Path) -> Store:
+def store(corpus: Corpus, data: Path) -> Store:
     """A store with a sweep of three trials, the last of which has failed."""
-    store = store_in(workplace("comparison"))
+    store = MemoryStore()
     spec = tiny_spec(data=str(data), trials=3, epochs=2, **PLAIN)
     endings = {2: Ended(Outcome.ERROR, "no luck")}
     sweep_of(store, corpus, ScriptedEngine(CURVES, endings=endings), spec).run()
@@ -28,7 +27,7 @@ def store(workplace: Callable[[str], Path], corpus: Corpus, data: Path) -> Store
 
 
 def test_two_trials_are_compared_by_configs_curves_and_losses(store: Store) -> None:
-    found = Local(store.settings).compare("s/0", "s/1")
+    found = local(store).compare("s/0", "s/1")
     assert found.difference == pytest.approx(0.25)
     assert found.verdict.startswith("s/0 is 0.2500 better than s/1; what seeds change is not known")
     mine, its = (one.record.trial.config.to_dict() for one in (found.first, found.second))
@@ -36,7 +35,7 @@ def test_two_trials_are_compared_by_configs_curves_and_losses(store: Store) -> N
         name: (mine[name], its[name]) for name in mine if mine[name] != its[name]
     }
     assert [row["val_loss"] for row in found.second.by_epoch] == [2.4, 2.25]
-    swapped = Local(store.settings).compare("s/1", "s/0")
+    swapped = local(store).compare("s/1", "s/0")
     assert swapped.difference == pytest.approx(-0.25) and swapped.verdict == found.verdict
     assert list(found.to_dict()) == [
         "first", "second", "differences", "difference", "spread", "verdict", "sweeps",
@@ -44,10 +43,10 @@ def test_two_trials_are_compared_by_configs_curves_and_losses(store: Store) -> N
 
 
 def test_a_trial_of_other_data_is_not_compared(store: Store) -> None:
-    run_id = Local(store.settings).show("s/1").record.run_id
+    run_id = local(store).show("s/1").record.run_id
     was = store.tags(run_id)[Tag.CORPUS_DIGEST]
     store.log(run_id, tags={Tag.CORPUS_DIGEST: "0" * 32})
-    found = Local(store.settings).compare("s/0", "s/1")
+    found = local(store).compare("s/0", "s/1")
     store.log(run_id, tags={Tag.CORPUS_DIGEST: was})
     assert found.difference is None and "other data" in found.verdict
 
@@ -62,9 +61,9 @@ def test_trials_of_sweeps_with_other_seeds_are_compared_if_they_have_the_same_ta
     ):
         spec = tiny_spec(data=str(data), trials=1, epochs=1, **PLAIN, **seeds)
         sweep_of(store, corpus, ScriptedEngine({0: [2.5]}), spec, name=name).run()
-    assert Local(store.settings).compare("s/0", "t/0").difference == pytest.approx(0.5)
+    assert local(store).compare("s/0", "t/0").difference == pytest.approx(0.5)
     for trial in ("u/0", "v/0"):
-        other = Local(store.settings).compare("s/0", trial)
+        other = local(store).compare("s/0", trial)
         assert other.difference is None and "other targets" in other.verdict
 
 
@@ -85,8 +84,8 @@ def test_of_a_sweep_its_best_trial_is_compared(
     if not reader.find_sweep(store, "beef"):
         spec = tiny_spec(data=str(data), trials=1, epochs=1, **PLAIN)
         sweep_of(store, corpus, ScriptedEngine({0: [2.5]}), spec, name="beef").run()
-    found = Local(store.settings).compare(first, second)
+    found = local(store).compare(first, second)
     assert (found.first.record.trial.id, found.second.record.trial.id) == trials
-    expected = {row.sweep: row for row in Local(store.settings).sweeps()}
+    expected = {row.sweep: row for row in local(store).sweeps()}
     assert list(found.sweeps) == [expected[name] for name in named]
     assert found.difference is not None

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.cli.sweeps import status_line
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
 from tests.fakes import ScriptedEngine
-from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import PLAIN, local, sweep_of, tiny_spec
 
 #: the second trial is the best after its first round, and after its third
 CURVES = {0: [2.5, 2.6, 2.7], 1: [2.4, 2.45, 2.3]}
@@ -27,8 +27,8 @@ FAILED = {1: Ended(Outcome.ERROR, "no luck")}
 
 
 @pytest.fixture
-def store(workplace: Callable[[str], Path]) -> Store:
-    return store_in(workplace("status"))
+def store() -> Store:
+    return MemoryStore()
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def died(made: Sweep) -> None:
 
 def listed(store: Store) -> float | None:
     """The best loss in the list of sweeps."""
-    [row] = Local(store.settings).sweeps()
+    [row] = local(store).sweeps()
     return row.best_val_loss
 
 
@@ -67,7 +67,7 @@ def test_a_trial_that_runs_counts_and_is_marked(store: Store, sweep: Callable[..
     seen = list[tuple[Any, ...]]()
 
     def watch(message: RoundDone) -> None:  # before the round is told
-        report = Local(store.settings).status("s")
+        report = local(store).status("s")
         best = report.best
         seen.append((best and (best.trial, best.val_loss, best.running), listed(store)))
         if best and best.running:
@@ -80,7 +80,7 @@ def test_a_trial_that_runs_counts_and_is_marked(store: Store, sweep: Callable[..
         (None, None), (first, 2.5), (first, 2.5),
         (("s/0", 2.5, False), 2.5), (second, 2.4), (second, 2.4),
     ]  # fmt: skip
-    ended = Local(store.settings).status("s")
+    ended = local(store).status("s")
     assert ended.best and (ended.best.trial, ended.best.val_loss) == ("s/1", 2.3)
     assert ended.to_dict()["best"]["running"] is False and "(not ended)" not in status_line(ended)
     assert listed(store) == 2.3
@@ -89,7 +89,7 @@ def test_a_trial_that_runs_counts_and_is_marked(store: Store, sweep: Callable[..
 def test_a_trial_that_has_failed_counts_no_more(store: Store, sweep: Callable[..., Sweep]) -> None:
     sweep(endings=FAILED).run()
     assert listed(store) == 2.5
-    best = Local(store.settings).status("s").best
+    best = local(store).status("s").best
     assert best and (best.trial, best.running) == ("s/0", False)
 
 
@@ -105,9 +105,9 @@ def test_a_sweep_that_was_broken_off_and_put_in_order_counts_trials_that_have_en
 
     died(sweep(watch=die))
     assert listed(store) == 2.4
-    best = Local(store.settings).status("s").best
+    best = local(store).status("s").best
     assert best and best.trial == "s/0"  # nobody drives the other one
-    Local(store.settings).stop("s")
+    local(store).stop("s")
     assert listed(store) == 2.5
 
 
