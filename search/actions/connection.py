@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from types import MappingProxyType, NoneType, UnionType
 from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 from urllib.parse import quote, urlencode, urlsplit
@@ -60,7 +61,7 @@ class NoAnswerError(StoreError):
 class RefusedError(InputError):
     """A service refuses a request; the sentence is its own."""
 
-    def __init__(self, detail: str, status: int) -> None:
+    def __init__(self, detail: str, status: int = 400) -> None:
         super().__init__(detail)
         #: of HTTP
         self.status = status
@@ -68,9 +69,8 @@ class RefusedError(InputError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service answers."""
+    """What a service answers; names of headers are in small letters."""
 
-    status: int
     headers: Mapping[str, str]
     content: bytes
 
@@ -147,7 +147,7 @@ class Connection:
             RefusedError: the service refuses.
             NoAnswerError: it does not answer for a while.
         """
-        return self._patiently("GET", _path(path, query), None, {"Accept": accept})
+        return self.send("GET", *path, accept=accept, query=query)
 
     def send(
         self,
@@ -165,21 +165,28 @@ class Connection:
             RefusedError: the service refuses.
             NoAnswerError: it does not answer for a while, or `once` and the connection breaks.
         """
-        headers = {"Accept": accept, "Content-Type": "application/json"}
-        if key:
-            headers["Idempotency-Key"] = key
-        body = b"" if document is None else json.dumps(document).encode()
-        if once:
-            return self._read(method, _path(path, query), body, headers)
-        return self._patiently(method, _path(path, query), body, headers)
+        headers = {"Accept": accept} | ({"Idempotency-Key": key} if key else {})
+        body = None
+        if method != "GET":
+            headers["Content-Type"] = "application/json"
+            body = b"" if document is None else json.dumps(document).encode()
+        until, wait, is_told = self.clock() + self.patience_s, FIRST_WAIT_S, False
+        while True:
+            try:
+                return self._read(method, _path(path, query), body, headers)
+            except NoAnswerError as error:
+                if once or self.clock() + wait > until:
+                    raise
+                if not is_told:
+                    lasting = math.isinf(self.patience_s)
+                    long = "until it answers" if lasting else f"for {self.patience_s:g} s"
+                    self.say(f"{error}; asking again {long}")
+                    is_told = True
+            self.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_S)
 
     def put(
-        self,
-        *path: str,
-        body: Iterable[bytes],
-        size: int,
-        kind: str,
-        query: Mapping[str, str],
+        self, *path: str, body: Iterable[bytes], size: int, kind: str, query: Mapping[str, str]
     ) -> Any:
         """Send `size` bytes of a media type as they are; the document that comes back.
 
@@ -201,32 +208,13 @@ class Connection:
         """
         return self._open("GET", _path(path, query), None, headers)
 
-    def _patiently(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
-    ) -> Answer:
-        until, wait = self.clock() + self.patience_s, FIRST_WAIT_S
-        said = False
-        while True:
-            try:
-                return self._read(method, path, body, headers)
-            except NoAnswerError as error:
-                if self.clock() + wait > until:
-                    raise
-                if not said:
-                    lasting = math.isinf(self.patience_s)
-                    long = "until it answers" if lasting else f"for {self.patience_s:g} s"
-                    self.say(f"{error}; asking again {long}")
-                    said = True
-            self.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT_S)
-
     def _read(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Answer:
         with self._open(method, path, body, headers) as response:
             try:
                 content = response.read()
             except BROKEN as error:
                 raise self.no_answer(error) from None
-            return Answer(response.status, dict(response.headers.items()), content)
+            return Answer({name.lower(): one for name, one in response.headers.items()}, content)
 
     def _open(
         self, method: str, path: str, body: Any, headers: Mapping[str, str]
@@ -260,18 +248,20 @@ class Connection:
             content = error.read()
         except BROKEN as broken:
             return self.no_answer(broken)
-        problem = _problem(content)
-        if problem is None:
+        try:
+            problem = json.loads(content)
+            detail = problem["detail"]
+        except (ValueError, LookupError, TypeError):
+            problem, detail = {}, None
+        if error.code in BUSY:
+            said = f"no answer from {self.address}: status {error.code}"
+            return NoAnswerError(f"{self.address}: {cut(str(detail), 600)}" if detail else said)
+        if not isinstance(detail, str):
             text = " ".join(content.decode("utf-8", "replace").split())[:LONGEST_REFUSAL]
-            if error.code in BUSY:
-                return NoAnswerError(f"no answer from {self.address}: status {error.code}")
             return InputError(
                 f"{self.address} answers with status {error.code}: {shown(text)}, expected a "
                 f"service of lstm-sweep there"
             )
-        detail = str(problem["detail"])
-        if error.code in BUSY:
-            return NoAnswerError(f"{self.address}: {cut(detail, 600)}")
         if error.code == 401 and TOKEN not in detail:
             detail = f"{detail} (in {TOKEN})"
         known = NAMED.get(str(problem.get("type")).rpartition(":")[2])
@@ -285,14 +275,6 @@ def _path(parts: tuple[str, ...], query: Mapping[str, Any]) -> str:
     given = {name: value for name, value in query.items() if value is not None}
     path = "/".join([API, *(quote(part, safe="") for part in parts)])
     return f"{path}?{urlencode(given)}" if given else path
-
-
-def _problem(content: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(content)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) and isinstance(found.get("detail"), str) else None
 
 
 #: seconds before a stream that has broken is opened again
@@ -390,10 +372,9 @@ def _read(kind: Any, given: Any) -> Any:
     if hasattr(kind, "from_dict"):
         return kind.from_dict(given)
     if dataclasses.is_dataclass(kind):
-        assert isinstance(kind, type)
-        hints = _hints(kind)
-        known = [one.name for one in dataclasses.fields(kind) if one.name in given]
-        return kind(**{name: _read(hints[name], given[name]) for name in known})
+        return _fields(kind, given)
+    if issubclass(kind, Enum):
+        return kind(given)
     # a whole number stays one where a fraction may be, as in what is printed
     if not isinstance(given, int | float if kind is float else kind):
         raise TypeError(f"{given!r} is no {kind}")
@@ -409,9 +390,13 @@ def _read_generic(origin: Any, kinds: tuple[Any, ...], given: Any) -> Any:
     if origin is tuple:
         each = [kinds[0]] * len(given) if kinds[-1] is Ellipsis else kinds
         return tuple(_read(kind, one) for kind, one in zip(each, given, strict=True))
-    if issubclass(origin, Mapping):
-        return {name: _read(kinds[1], one) for name, one in given.items()}
-    raise TypeError(f"{origin} is no kind of value that is sent")
+    return {_read(kinds[0], name): _read(kinds[1], one) for name, one in given.items()}
+
+
+def _fields(kind: Any, given: Mapping[str, Any]) -> Any:
+    hints = _hints(kind)
+    known = [one.name for one in dataclasses.fields(kind) if one.name in given]
+    return kind(**{name: _read(hints[name], given[name]) for name in known})
 
 
 def _config(values: Mapping[str, Any]) -> Config:
@@ -457,16 +442,8 @@ def _details(given: Mapping[str, Any]) -> TrialDetails:
     return TrialDetails(_trial(given), tuple(given["by_epoch"]))
 
 
-def _confirmed(given: Mapping[str, Any]) -> Confirmed:
-    return Confirmed(
-        trial=given["trial"],
-        first_loss=given["first_loss"],
-        losses=tuple(given["losses"]),
-        failed={Outcome(word): count for word, count in given["failed"].items()},
-        is_best=given["verdict"] == "the best",
-        above=given["above"],
-        p=given["p"],
-    )
+def _confirmed(given: dict[str, Any]) -> Any:
+    return _fields(Confirmed, given | {"is_best": given["verdict"] == "the best"})
 
 
 #: readers of values whose documents have other fields than they

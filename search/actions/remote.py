@@ -124,7 +124,7 @@ class Remote:
         path = _sweep(name)
         file = None if to is None else new_report(to)
         answer = self.service.get(*path, "report", accept="text/html")
-        about = _said(answer.headers, REPORT)
+        about: dict[str, Any] = json.loads(answer.headers[REPORT])
         html = answer.content.decode("utf-8", "replace")
         if file:
             write_report(file, html)
@@ -209,30 +209,28 @@ class Remote:
 
     def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
         """Delete a sweep; each request deletes as much as it has time for."""
-        path, query = _sweep(name), {"dry_run": dry_run}
-
-        def ask() -> Deleted:
-            found = self.service.send("DELETE", *path, query=query).document()
-            return self._value(Deleted, found)
-
-        found = ask()
-        while found.left and not dry_run:
+        path, query, done = _sweep(name), {"dry_run": dry_run}, None
+        while True:
             try:
-                then = ask()
-            except NoSuchRunError:  # the rest was deleted although its answer was lost
-                return replace(found, left=0)
-            found = replace(then, freed=found.freed + then.freed)
-        return found
+                answer = self.service.send("DELETE", *path, query=query)
+            except NoSuchRunError:
+                if done is None:
+                    raise
+                return replace(done, left=0)  # the rest was deleted although its answer was lost
+            done = _joined(done, self._value(Deleted, answer.document()))
+            if not done.left:
+                return done
 
     def prune(
         self, older_than_s: float, *, keep_best: bool = False, dry_run: bool = False
     ) -> Pruned:
         body = {"older_than_seconds": older_than_s, "keep_best": keep_best, "dry_run": dry_run}
-        found = self._post(Pruned, "prune", document=body)
-        while found.left and not dry_run:
-            then = self._post(Pruned, "prune", document=body)
-            found = Pruned(_joined(found.sweeps, then.sweeps), then.left_out)
-        return found
+        done = dict[str, Deleted]()
+        while True:
+            some = self._post(Pruned, "prune", document=body)
+            done |= {one.sweep: _joined(done.get(one.sweep), one) for one in some.sweeps}
+            if not some.left:
+                return Pruned(tuple(done.values()), some.left_out)
 
     def rerun(
         self,
@@ -326,12 +324,7 @@ class Remote:
         try:
             yield sent
         except InputError as error:
-            by_path = isinstance(error, DifferentSearchError)  # which compares files by their path
-            text = (sent.with_paths if by_path else sent.named)(str(error))
-            text = text.removeprefix("request: ")
-            if text == str(error):
-                raise
-            raise type(error)(text) from None
+            raise sent.told(error) from None
 
     def _to_the_end(
         self, made: SweepStatusReport, spec: SweepSpec, observer: Observer
@@ -393,7 +386,8 @@ class Remote:
             ) from None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        return _said(headers, EXPORT)
+        found: dict[str, Any] = json.loads(headers[EXPORT])
+        return found
 
 
 #: what commands and the Python API call
@@ -414,11 +408,13 @@ class _Sent:
             text = text.replace(there, path)
         return text
 
-    def named(self, text: str) -> str:
-        """A text of the service with files named as they were given."""
-        for there, _, given in self._sent:
-            text = text.replace(there, given)
-        return text
+    def told(self, error: InputError) -> InputError:
+        """A refusal of the service that speaks of files as one at home does."""
+        by_path = isinstance(error, DifferentSearchError)  # which compares files by their path
+        text = str(error).removeprefix("request: ")
+        for there, path, given in self._sent:
+            text = text.replace(there, path if by_path else given)
+        return error if text == str(error) else type(error)(text)
 
     def fields(self, spec: Wanted) -> dict[str, Any]:
         """The fields of a submission, whose data or template are sent unless they are there."""
@@ -470,23 +466,11 @@ def _trial(reference: str) -> tuple[str, ...]:
     return ("sweeps", sweep, "trials", number) if slash else ("runs", reference)
 
 
-def _said(headers: Mapping[str, str], name: str) -> dict[str, Any]:
-    """The JSON in a header."""
-    found: dict[str, Any] = json.loads(
-        next(value for key, value in headers.items() if key.lower() == name)
-    )
-    return found
-
-
 def _refuse_address(given: str | None) -> None:
     if given is not None:
         raise InputError("--address is given with a service: expected a command without it")
 
 
-def _joined(first: tuple[Deleted, ...], then: tuple[Deleted, ...]) -> tuple[Deleted, ...]:
-    """Sweeps of two answers; one that is in both was deleted by both."""
-    found = {one.sweep: one for one in first}
-    for one in then:
-        before = found.get(one.sweep)
-        found[one.sweep] = replace(one, freed=before.freed + one.freed) if before else one
-    return tuple(found.values())
+def _joined(before: Deleted | None, then: Deleted) -> Deleted:
+    """What two requests have deleted of a sweep."""
+    return replace(then, freed=before.freed + then.freed) if before else then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -53,6 +54,10 @@ class Watched:
         """`read` reads a value of a class from an event."""
         self._observer, self._read, self._clock = Viewer(observer), read, clock
         self._state = SweepState(name=name, spec=spec, slots=(), now=clock(), began=clock())
+        #: trials that run or are paused, and those that have ended in the order of their ends, by
+        #: number; and of these the ones with a loss that competes, the best first
+        self._open, self._ended = dict[int, TrialProgress](), dict[int, TrialProgress]()
+        self._ranked = list[TrialProgress]()
         #: what has happened before the state of the sweep was told
         self._before: list[Event] | None = []
         self._waits = ""
@@ -69,33 +74,33 @@ class Watched:
         if status := status_in(event):
             self._status(self._read(SweepStatusReport, status))
         if self._before is None:
-            self._observer.update(self._state)
-
-    def _take(self, event: Event) -> None:
-        if event.name == "round":
-            self._round(event.data)
-        elif event.name == "trial":
-            self._trial(self._read(TrialRecord, event.data))
-        elif event.name == "snapshot":
-            for trial in event.data["trials"]:
-                record = self._read(TrialRecord, trial)
-                if self._is_news(record):
-                    self._trial(record, tuple({"val_loss": loss} for loss in trial["losses"]))
+            self._observer.update(self._sweep())
 
     def end(self, result: SweepResult) -> None:
         """Show the result of the sweep."""
         status = SweepStatus(result.state) if result.has_ended else SweepStatus.INTERRUPTED
         closed = Stop(REASONS.get(status, StopReason.TRIALS), result.why)
-        began = self._clock() - result.seconds
+        now = self._clock()
         self._start()
-        self._state = replace(self._state, now=self._clock(), began=began, closed=closed)
-        self._observer.ended(self._state)
+        self._state = replace(self._state, now=now, began=now - result.seconds, closed=closed)
+        self._observer.ended(self._sweep())
+
+    def _sweep(self) -> SweepState:
+        """The sweep as it is known now."""
+        return replace(
+            self._state,
+            running={one.slot: one for one in self._open.values() if not one.paused},
+            paused={number: one for number, one in self._open.items() if one.paused},
+            finished=tuple(self._ended.values()),
+            ends=dict(self._ended),
+            ranked=tuple(self._ranked),
+        )
 
     def _start(self) -> None:
         """Show that the sweep runs, and what has happened in it before."""
         if self._before is not None:
             before, self._before = self._before, None
-            self._observer.started(self._state)
+            self._observer.started(self._sweep())
             for event in before:
                 self._take(event)
 
@@ -106,102 +111,72 @@ class Watched:
                 why = f" ({self._waits})" if self._waits else ""
                 self._observer.said(f"sweep {self._state.name}: queued{why}")
             return
-        slots = self._slots(found.slots or 0)
         left, now = found.eta_seconds, self._state.now
-        self._state = replace(
-            self._state,
-            run_id=found.run_id,
-            slots=slots,
-            expected_end=None if left is None else now + left,
-        )
+        expected_end = None if left is None else now + left
+        self._add_slots(found.slots or 0)
+        self._state = replace(self._state, run_id=found.run_id, expected_end=expected_end)
         if self._before is not None and found.started:
             gone = (datetime.now(UTC) - found.started).total_seconds()
             self._state = replace(self._state, began=now - max(0.0, gone))
         self._start()
 
-    def _slots(self, count: int) -> tuple[Slot, ...]:
-        """So many slots at least, the known ones first."""
-        known = self._state.slots
-        return (*known, *map(RemoteSlot, range(len(known), count)))
+    def _add_slots(self, count: int) -> None:
+        """Have so many slots at least."""
+        slots = self._state.slots
+        slots = (*slots, *map(RemoteSlot, range(len(slots), count)))
+        self._state = replace(self._state, slots=slots)
 
-    def _is_news(self, record: TrialRecord) -> bool:
-        """Whether a trial has not ended as it is known here."""
-        known = self._state.ends.get(record.trial.number)
-        return known is None or known.trial.attempt != record.trial.attempt
+    def _take(self, event: Event) -> None:
+        if event.name == "round":
+            self._round(event.data)
+        elif event.name == "trial":
+            self._trial(self._read(TrialRecord, event.data))
+        elif event.name == "snapshot":
+            for trial in event.data["trials"]:
+                record = self._read(TrialRecord, trial)
+                ended = self._ended.get(record.trial.number)
+                if ended is None or ended.trial.attempt != record.trial.attempt:
+                    self._trial(record, tuple({"val_loss": loss} for loss in trial["losses"]))
 
     def _trial(self, record: TrialRecord, rounds: Sequence[dict[str, float]] = ()) -> None:
-        number, slot, before = record.trial.number, self._slot_of(record), self._known(record)
-        self._forget(number)
-        rounds = rounds or (before.rounds if before else self._early.pop(number, ()))
+        """Note how a trial stands now."""
+        number, known = record.trial.number, self._open.pop(record.trial.number, None)
+        if ended := self._ended.pop(number, None):  # it was tried again
+            self._ranked = [one for one in self._ranked if one is not ended]
+        before = known if known and known.trial.attempt == record.trial.attempt else None
         progress = TrialProgress(
-            record.trial, record.run_id, slot, None, rounds,
+            record.trial,
+            record.run_id,
+            slot=known.slot if known and not known.paused else self._free_slot(),
+            rounds=rounds or (before.rounds if before else self._early.pop(number, ())),
             began=before.began if before else self._state.now,
             waited=bool(before and before.waited),
-        )  # fmt: skip
-        if record.state == "paused":
-            why = f"after epoch {record.trial.epoch_text(len(rounds))}"
-            waiting = replace(progress, paused=why, waited=True)
-            self._state = replace(self._state, paused={**self._state.paused, number: waiting})
-        elif record.state == "running":
-            running = {**self._state.running, slot: progress}
-            self._state = replace(self._state, running=running, slots=self._slots(slot.index + 1))
-        else:
-            self._ended(progress, record)
-
-    def _ended(self, progress: TrialProgress, record: TrialRecord) -> None:
-        state = self._state
-        progress = replace(progress, ended=record.ended, seconds=record.seconds)
-        number = record.trial.number
-        ranked = state.ranked
-        if progress.ranked_loss is not None:
-            ranked = tuple(sorted((*ranked, progress), key=rank))
-        self._state = replace(
-            state,
-            finished=(*state.finished, progress),
-            ends={**state.ends, number: progress},
-            ranked=ranked,
         )
-        self._observer.trial_ended(progress, self._state)
+        if record.state == "running":
+            self._open[number] = progress
+            self._add_slots(progress.slot.index + 1)
+        elif record.state == "paused":
+            why = f"after epoch {record.trial.epoch_text(len(progress.rounds))}"
+            self._open[number] = replace(progress, paused=why, waited=True)
+        else:
+            progress = replace(progress, ended=record.ended, seconds=record.seconds)
+            self._ended[number] = progress
+            if progress.ranked_loss is not None:
+                bisect.insort(self._ranked, progress, key=rank)
+            self._observer.trial_ended(progress, self._sweep())
+
+    def _free_slot(self) -> Slot:
+        used = {one.slot for one in self._open.values() if not one.paused}
+        free = (slot for slot in self._state.slots if slot not in used)
+        return next(free, RemoteSlot(len(self._state.slots)))
 
     def _round(self, data: Mapping[str, Any]) -> None:
         done, number = {"val_loss": data["val_loss"]}, data["number"]
-        for slot, progress in self._state.running.items():
-            if progress.trial.number == number and progress.trial.attempt == data["attempt"]:
-                changed = replace(progress, rounds=(*progress.rounds, done))
-                self._state = replace(self._state, running={**self._state.running, slot: changed})
-                return
-        if paused := self._state.paused.get(number):
-            changed = replace(paused, rounds=(*paused.rounds, done))
-            self._state = replace(self._state, paused={**self._state.paused, number: changed})
+        known = self._open.get(number)
+        if known and (known.paused or known.trial.attempt == data["attempt"]):
+            self._open[number] = replace(known, rounds=(*known.rounds, done))
         else:
             self._early[number] = (*self._early.get(number, ()), done)
-
-    def _known(self, record: TrialRecord) -> TrialProgress | None:
-        """What is known of the attempt of a trial that has not ended."""
-        known = self._state.open_trial(record.trial.number)
-        return known if known and known.trial.attempt == record.trial.attempt else None
-
-    def _slot_of(self, record: TrialRecord) -> Slot:
-        """The slot of a trial, or one that is free."""
-        for slot, progress in self._state.running.items():
-            if progress.trial.number == record.trial.number:
-                return slot
-        free = (slot for slot in self._state.slots if slot not in self._state.running)
-        return next(free, RemoteSlot(len(self._state.slots)))
-
-    def _forget(self, number: int) -> None:
-        """Take a trial out, which is told of anew."""
-        state = self._state
-        running = {s: one for s, one in state.running.items() if one.trial.number != number}
-        paused = {n: one for n, one in state.paused.items() if n != number}
-        self._state = replace(state, running=running, paused=paused)
-        if ended := state.ends.get(number):
-            self._state = replace(
-                self._state,
-                finished=tuple(one for one in state.finished if one is not ended),
-                ends={n: one for n, one in state.ends.items() if n != number},
-                ranked=tuple(one for one in state.ranked if one is not ended),
-            )
 
 
 def status_in(event: Event) -> Mapping[str, Any] | None:

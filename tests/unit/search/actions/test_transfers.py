@@ -38,10 +38,10 @@ class Fake(Connection):
 
     def send(self, method: str, *path: str, document: Any = None, **more: Any) -> Answer:
         self.announced.append(document)
-        return Answer(200, {}, json_text({"is_there": self.has_it}).encode())
+        return Answer({}, json_text({"is_there": self.has_it}).encode())
 
     def get(self, *path: str, **more: Any) -> Answer:
-        return Answer(200, {}, b"{}")
+        return Answer({}, b"{}")
 
     def put(self, *path: str, body: Iterable[bytes], size: int, **more: Any) -> Any:
         if self.breaks:
