@@ -277,7 +277,7 @@ def _path(parts: tuple[str, ...], query: Mapping[str, Any]) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
-#: seconds before a stream that has broken is opened again
+#: seconds before what takes long, and has broken, is asked for again
 AGAIN_S = 2.0
 
 

@@ -27,8 +27,7 @@ from lstm_sweep.search.values.trial import Phase
 #: values of `Tag.PRUNED`
 ALL, BEST = "all", "best"
 #: states of a sweep that has ended
-ENDED = frozenset({SweepStatus.FINISHED, SweepStatus.FAILED, SweepStatus.STOPPED,
-                   SweepStatus.INTERRUPTED})  # fmt: skip
+ENDED = frozenset(SweepStatus) - {SweepStatus.PAUSED}
 
 
 @dataclass(frozen=True)
@@ -211,7 +210,8 @@ def _delete(
     """Delete the runs of a sweep, its own at the very end."""
     do = deletion.size if dry_run else deletion.delete
     name, freed = run.data.tags[Tag.NAME], Freed()
-    runs = _runs_beside_best(store, run) if keep_best else [*_children(store, run), run]
+    children = store.runs({Tag.PARENT: run.info.run_id})
+    runs = _runs_beside_best(store, run) if keep_best else [*children, run]
     for number, one in enumerate(runs):
         if is_over() and not dry_run:
             return Deleted(name, keep_best, freed, len(runs) - number)
@@ -219,13 +219,10 @@ def _delete(
     return Deleted(name, keep_best, freed)
 
 
-def _children(store: Store, run: Any) -> list[Any]:
-    return store.runs({Tag.PARENT: run.info.run_id})
-
-
 def _runs_beside_best(store: Store, run: Any) -> list[Any]:
     """The runs of a sweep but for its own, its baselines and its best trial."""
     best_first = ranked(reader.trials(store, run.data.tags[Tag.NAME]))
     kept = {one.run_id for one in best_first[:1]}
-    trials = (one for one in _children(store, run) if Tag.BASELINE not in one.data.tags)
+    children = store.runs({Tag.PARENT: run.info.run_id})
+    trials = (one for one in children if Tag.BASELINE not in one.data.tags)
     return [one for one in trials if one.info.run_id not in kept]

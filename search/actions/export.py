@@ -145,40 +145,29 @@ def register(
         InputError: that fails; the message says that the bundle is there.
         StoreError: so it does, by the store's fault.
     """
+    there = f"the bundle is in {bundle}, but no model was registered"
+    known = (Tag.CORPUS_DIGEST, Tag.SCORING)
+    tags = {Tag.NAME: record.trial.sweep, Tag.TRIAL: str(record.trial.number)}
+    if record.best_loss is not None:
+        tags[Tag.MODEL_LOSS] = repr(record.best_loss)
+    tags |= {tag: record.tags[tag] for tag in known if tag in record.tags}
+    test = written["test_loss"]
+    tested = "" if test is None else f", test loss {test:.4f}"
+    about = f"lstm-sweep trial {record.trial.id}: loss {record.best_loss:.4f}{tested}"
     try:
         model_id = registry.logged_model_of(store, record.run_id)
         if model_id is None:
             write = task_kind_of_run(record.tags).model_writer(store, record, bundle, scratch)
             model_id = registry.log_model(store, record.run_id, record.trial.id, write)
-        about = _description(record, written)
-        return registry.register(store, name, model_id, record.run_id, _tags(record), about)
+        return registry.register(store, name, model_id, record.run_id, tags, about)
     except StoreError as error:
-        raise StoreError(f"{_there(bundle)}: {error}") from error
+        raise StoreError(f"{there}: {error}") from error
     except InputError as error:
-        raise InputError(f"{_there(bundle)}: {error}") from None
+        raise InputError(f"{there}: {error}") from None
     except Exception as error:
         raise InputError(
-            f"{_there(bundle)}: {reason(error)}, expected a store that takes '{name}'"
+            f"{there}: {reason(error)}, expected a store that takes '{name}'"
         ) from error
-
-
-def _there(bundle: Path) -> str:
-    return f"the bundle is in {bundle}, but no model was registered"
-
-
-def _tags(record: TrialRecord) -> dict[str, str]:
-    """What a version says of itself, by which it is compared with others."""
-    tags = {Tag.NAME: record.trial.sweep, Tag.TRIAL: str(record.trial.number)}
-    if record.best_loss is not None:
-        tags[Tag.MODEL_LOSS] = repr(record.best_loss)
-    known = (Tag.CORPUS_DIGEST, Tag.SCORING)
-    return tags | {tag: record.tags[tag] for tag in known if tag in record.tags}
-
-
-def _description(record: TrialRecord, written: Mapping[str, Any]) -> str:
-    test = written["test_loss"]
-    tested = "" if test is None else f", test loss {test:.4f}"
-    return f"lstm-sweep trial {record.trial.id}: loss {record.best_loss:.4f}{tested}"
 
 
 def choose(store: MlflowStore, reference: str) -> TrialRecord:
@@ -227,17 +216,15 @@ def write_bundle(
     scratch = scratch_beside(to)
     try:
         result = write(scratch / "bundle", format)
-        checked = result["parity"]["windows"] > 0
-        if model is not None and not checked:
-            raise InputError(
-                f"trial {record.trial.id}: {unchecked_reason(result)}, so it cannot be served: "
-                "expected no --register"
-            )
-        if not (checked or unchecked):
-            raise InputError(
-                f"trial {record.trial.id}: {unchecked_reason(result)}, so its bundle is not "
-                "checked: expected --unchecked, to export it all the same"
-            )
+        if not result["parity"]["windows"]:
+            why = f"trial {record.trial.id}: {unchecked_reason(result)}"
+            if model is not None:
+                raise InputError(f"{why}, so it cannot be served: expected no --register")
+            if not unchecked:
+                raise InputError(
+                    f"{why}, so its bundle is not checked: expected --unchecked, to export it all "
+                    f"the same"
+                )
         become(scratch / "bundle", to)
         if model is not None:
             version = register(store, record, model, to, scratch, result)

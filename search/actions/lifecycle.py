@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import filecmp
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lstm_sweep.models.data.reader import BLOCK_BYTES
-from lstm_sweep.models.data.source import file_groups, open_data
+from lstm_sweep.models.data.source import file_groups
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.deletion import check_not_deleted
@@ -26,13 +26,12 @@ from lstm_sweep.search.actions.references import (
 from lstm_sweep.search.actions.sweeps import SweepResult, stored_result
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.observer import SILENT, Observer
-from lstm_sweep.search.driver.resume import DIED, ResumeState, close, how_to_go_on, rebuild, spent
+from lstm_sweep.search.driver.resume import DIED, close, how_to_go_on, rebuild, spent
 from lstm_sweep.search.driver.state import ON_REQUEST, PAUSED
 from lstm_sweep.search.driver.sweep import NameTakenError, Sweep
-from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.driver.tasks import task_kind, task_kind_of_run
-from lstm_sweep.search.engines.base import Engine, devices
-from lstm_sweep.search.policy.problem import EarlierBest, described
+from lstm_sweep.search.engines.base import devices
+from lstm_sweep.search.policy.problem import described
 from lstm_sweep.search.process.signals import Interrupted, Interrupts
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
@@ -66,60 +65,24 @@ class StoppedSweep(Document):
     left_out: tuple[str, ...] = dataclasses.field(default=(), metadata=SAID)
 
 
-@dataclass(frozen=True)
-class _Drive:
-    """All that a sweep needs to be driven, but for its name."""
+def _run(sweep: Sweep, observer: Observer, said: Sequence[str]) -> SweepResult:
+    """Drive a sweep to its end, or until an end is wanted; `said` is what people should know.
 
-    spec: SweepSpec
-    task: Task
-    store: Store
-    engine: Engine
-    observer: Observer
-    interrupts: Interrupts | None
-    #: what people should know before it begins
-    notes: list[str]
-    prior: Sequence[EarlierBest] = ()
-
-    def run(self, name: str, past: ResumeState | None = None) -> SweepResult:
-        """Drive it to its end, or until an end is wanted.
-
-        Raises:
-            SweepFailedError: the store has failed since the sweep has begun.
-            StoreError: it has failed before, or another process has taken the sweep over.
-        """
-        self._announce(name, len(self.engine.slots), past)
-        sweep = Sweep(
-            self.spec,
-            name=name,
-            task=self.task,
-            store=self.store,
-            engine=self.engine,
-            observer=self.observer,
-            interrupts=self.interrupts,
-            past=past,
-            prior=self.prior,
-        )
-        try:
-            sweep.run()
-        except Interrupted:
-            pass
-        except StoreError as error:
-            if isinstance(error, lease.LeaseLostError) or not sweep.state.run_id:
-                raise
-            raise SweepFailedError(str(error), SweepResult.of(sweep.state)) from error
-        return SweepResult.of(sweep.state)
-
-    def _announce(self, name: str, slots: int, past: ResumeState | None) -> None:
-        said = self.observer.said
-        gone = past.seconds if past else 0.0
-        takes = announcement(self.spec, self.task, slots, gone)
-        said(f"sweep {name}: {takes}")
-        for line in self.notes:
-            said(line)
-        said(f"store: {self.store.settings}")
-        if past:
-            ended = len({progress.trial.number for progress in past.finished})
-            said(f"resumed: {ended} trials have ended, {len(past.again)} are tried again")
+    Raises:
+        SweepFailedError: the store has failed since the sweep has begun.
+        StoreError: it has failed before, or another process has taken the sweep over.
+    """
+    for line in said:
+        observer.said(line)
+    try:
+        sweep.run()
+    except Interrupted:
+        pass
+    except StoreError as error:
+        if isinstance(error, lease.LeaseLostError) or not sweep.state.run_id:
+            raise
+        raise SweepFailedError(str(error), SweepResult.of(sweep.state)) from error
+    return SweepResult.of(sweep.state)
 
 
 def launch(
@@ -157,16 +120,22 @@ def launch(
             references.check_free(store, spec.name)
         prior = task.prior(spec, store)
         notes += described(prior)
-        drive = _Drive(spec, task, store, engine, observer, interrupts, notes, prior)
-        return drive.run(spec.name) if spec.name else _launch_unnamed(drive)
+        said = [*notes, f"store: {store.settings}"]
 
+        def drive(name: str) -> SweepResult:
+            sweep = Sweep(
+                spec, name=name, task=task, store=store, engine=engine, observer=observer,
+                interrupts=interrupts, prior=prior,
+            )  # fmt: skip
+            takes = announcement(spec, task, len(engine.slots))
+            return _run(sweep, observer, [f"sweep {name}: {takes}", *said])
 
-def _launch_unnamed(drive: _Drive) -> SweepResult:
-    """Run a sweep that is named after its data."""
-    while True:
-        name = references.free_name(drive.store, drive.task.dataset.name)
-        with contextlib.suppress(NameTakenError):  # by another launch, at this very moment
-            return drive.run(name)
+        if spec.name:
+            return drive(spec.name)
+        while True:  # it is named after its data
+            name = references.free_name(store, task.dataset.name)
+            with contextlib.suppress(NameTakenError):  # by another launch, at this very moment
+                return drive(name)
 
 
 def resume(
@@ -249,7 +218,19 @@ def go_on(
                 prior = task.prior(now, store)
                 past = dataclasses.replace(past, spec=now, prior=prior, is_new=True)
                 notes += described(prior)
-            return _Drive(now, task, store, engine, observer, interrupts, notes).run(name, past)
+            ended = len({progress.trial.number for progress in past.finished})
+            takes = announcement(now, task, len(engine.slots), past.seconds)
+            said = [
+                f"sweep {name}: {takes}",
+                *notes,
+                f"store: {store.settings}",
+                f"resumed: {ended} trials have ended, {len(past.again)} are tried again",
+            ]
+            sweep = Sweep(
+                now, name=name, task=task, store=store, engine=engine, observer=observer,
+                interrupts=interrupts, past=past,
+            )  # fmt: skip
+            return _run(sweep, observer, said)
         finally:  # this process may live on, and is not to count as the sweep's driver
             past.lease.release()
 
@@ -362,24 +343,15 @@ def _same_files(one: str, other: str) -> bool:
     if one == other or not (Path(one).is_absolute() and Path(other).is_absolute()):
         return one == other
     try:
-        found = [
+        mine, its = (
             {file.relative_to(path): file for files in file_groups(path).values() for file in files}
             for path in (Path(one), Path(other))
-        ]
-        return found[0].keys() == found[1].keys() and all(
-            _same_content(file, found[1][name]) for name, file in found[0].items()
+        )
+        return mine.keys() == its.keys() and all(
+            filecmp.cmp(file, its[name], shallow=False) for name, file in mine.items()
         )
     except (InputError, OSError):  # they are not there any more
         return False
-
-
-def _same_content(one: Path, other: Path) -> bool:
-    """Whether two files of data hold the same bytes."""
-    with open_data(one) as first, open_data(other) as second:
-        while block := first.read(BLOCK_BYTES):
-            if second.read(BLOCK_BYTES) != block:
-                return False
-        return not second.read(1)
 
 
 def changes_of(

@@ -14,7 +14,13 @@ from typing import Any, TypeAlias, TypeVar
 from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions import connection
-from lstm_sweep.search.actions.connection import Connection, NoAnswerError, RefusedError, events
+from lstm_sweep.search.actions.connection import (
+    AGAIN_S,
+    Connection,
+    NoAnswerError,
+    RefusedError,
+    events,
+)
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.export import Exported
@@ -38,7 +44,7 @@ from lstm_sweep.search.actions.sweeps import (
     SweepTrials,
     check_rows,
 )
-from lstm_sweep.search.actions.transfers import AGAIN_S, download, send_data, unpack
+from lstm_sweep.search.actions.transfers import download, send_data, unpack
 from lstm_sweep.search.actions.trials import TrialComparison, TrialDetails
 from lstm_sweep.search.actions.watched import Watched, status_in
 from lstm_sweep.search.driver.observer import SILENT, Observer

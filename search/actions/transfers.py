@@ -14,14 +14,19 @@ from typing import TypeVar
 
 from lstm_sweep.models.data.source import existing, file_groups
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.actions.connection import BROKEN, Connection, NoAnswerError, RefusedError
+from lstm_sweep.search.actions.connection import (
+    AGAIN_S,
+    BROKEN,
+    Connection,
+    NoAnswerError,
+    RefusedError,
+)
 
 Value = TypeVar("Value")
 #: bytes that are read at once
 READ_BYTES = 1 << 20
-#: how often data are sent, and a file is fetched, from the beginning if the connection breaks; and
-#: seconds before that
-TRIES, AGAIN_S = 5, 2.0
+#: how often data are sent, and a file is fetched, from the beginning if the connection breaks
+TRIES = 5
 #: media types of a file and of a folder that is sent
 OCTETS, TAR = "application/octet-stream", "application/x-tar"
 #: bytes of a block of a tar file, and of its end

@@ -16,7 +16,7 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import lifecycle, references
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.actions.references import DifferentSearchError, SweepRunsError
+from lstm_sweep.search.actions.references import SweepRunsError
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport
 from lstm_sweep.search.driver.observer import Silent
 from lstm_sweep.search.driver.state import SweepState
@@ -191,17 +191,6 @@ def test_a_finished_sweep_is_left_alone_and_told_from_the_store(place: Place) ->
     assert not more.unchanged and sum(more.trials.values()) > 8
 
 
-def test_a_sweep_is_resumed_with_the_search_that_it_began_with(place: Place) -> None:
-    place.launch()
-    other = place.spec(seed=4, trials=9)
-    with pytest.raises(DifferentSearchError, match="seed was 0, is 4; expected the same search"):
-        Local(place.settings).resume("s", {}, spec=other)
-    with pytest.raises(InputError, match=r"^'seed' may not change: "):
-        Local(place.settings).resume("s", {"seed": 4})
-    more = Local(place.settings).resume("s", {"trials": 4}, spec=place.spec(trials=9))
-    assert dict(more.trials) == {"complete": 4}
-
-
 @pytest.mark.usefixtures("inline_writer")
 def test_a_sweep_that_runs_is_told_as_such_and_refused_to_others(place: Place) -> None:
     seen = list[SweepStatusReport]()
@@ -277,6 +266,3 @@ def test_what_there_is_not_is_an_error_and_makes_no_store(tmp_path: Path) -> Non
         with pytest.raises(InputError, match="no store at"):
             ask()
     assert list(tmp_path.iterdir()) == []
-
-
-# --- size -----------------------------------------------------------------------------------------
