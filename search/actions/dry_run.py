@@ -140,7 +140,7 @@ def dry_run(here: Here, spec: Wanted, most_slots: int | None = None) -> DryRun:
         kind.check_devices(spec, found)
         task = kind.open(spec)
         spec = task.settled(spec)
-        notes = task.notes(spec, found)
+        notes = task.notes(spec)
     file = here.settings.database_file
     prior: Sequence[EarlierBest] = ()
     if file is None or file.exists():

@@ -110,7 +110,7 @@ def launch(
         kind.check_devices(spec, devices(engine))
         task = kind.open(spec)
         spec = task.settled(spec)
-        notes = task.notes(spec, devices(engine))
+        notes = task.notes(spec)
         task.remember()
         # Keras is imported over there while MLflow is imported here
         engine.warm_up(user_code=task.runs_user_code)
@@ -209,7 +209,7 @@ def go_on(
             task.check_unchanged(name, tags)
         if driver := lease.find_driver(store, run.info.run_id):
             refuse_driven(name, driver)
-        notes = task.notes(now, devices(engine))
+        notes = task.notes(now)
         store.prepare()
         engine.warm_up(user_code=task.runs_user_code)
         past = rebuild(store, run, was)

@@ -315,7 +315,7 @@ class CorpusTask(Task):
         return self.corpus.unknown_share(self.corpus.validation)
 
     @override
-    def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
+    def notes(self, spec: SweepSpec) -> list[str]:
         corpus = self.corpus
         parts = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits().items())
         passed = check_space(spec, corpus)

@@ -63,7 +63,7 @@ def evidence(
     report = state.report
     return {
         "sweep": state.name,
-        "loss": task.objective.name,
+        "loss": task.runs.objective.name,
         "training_symbols": task.training_symbols,
         "size_rule": [state.spec.size_low, state.spec.size_high],
         "baselines": state.baselines,

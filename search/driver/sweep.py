@@ -136,7 +136,7 @@ class Sweep:
         spec, past = self._spec, self._past
         tags = {Tag.NAME: self.state.name} | self._task.tags()
         with self._interrupts.hold():
-            run_id = self._writer.ask(lambda: self._renew(past) if past else self._create(tags))
+            run_id = self._writer.ask(lambda: self._open_run(tags))
             self._history.learn(run_id=run_id)
             self._writer.regularly(self._beat, lease.BEAT_S)
             step = past.step if past else None
@@ -146,18 +146,25 @@ class Sweep:
             if past:
                 self._writer.put(lambda: self._reopen(past, tags if past.is_new else {}))
             journal.describe(spec, self.state.name, past.params if past else frozenset())
-        if not past or past.is_unclaimed:
-            self._claim_name()
+        name = self.state.name
+        is_new = not past or past.is_unclaimed
+        if is_new and not self._writer.ask(lambda: reserve_name(self._store, name, run_id)):
+            raise NameTakenError(f"sweep '{name}' was begun by another at the same time")
         self._folder = folder = self._open_folder()
         self._score_baselines(journal)
-        self._policy = policy = self._new_policy()
+        problem = self._task.problem(spec, self.state.baselines, self._prior)
+        slots = max(1, len(self._engine.slots))
+        self._policy = policy = Policy(spec.plan(), problem, sweep=name, slots=slots)
         return Loop(
             history=self._history, task=self._task, policy=policy, engine=self._engine,
             journal=journal, viewer=self._viewer, folder=folder,
         )  # fmt: skip
 
-    def _create(self, tags: dict[str, str]) -> str:
-        """Make the sweep's run, which holds the lease from the beginning."""
+    def _open_run(self, tags: dict[str, str]) -> str:
+        """Make the sweep's run, which holds the lease, or take the lease of an earlier driver."""
+        if self._past:
+            self._lease.beat(self._past.seconds)
+            return self._past.run_id
         own = {
             Tag.ROLE: "sweep",
             Tag.SEED: str(self._spec.seed),
@@ -168,21 +175,6 @@ class Sweep:
         run_id = self._store.create_run(self.state.name, tags | own | self._lease.tag)
         self._lease.run_id = run_id
         return run_id
-
-    def _claim_name(self) -> None:
-        """Give way to another sweep of this name that was begun at the same time.
-
-        Raises:
-            NameTakenError: there is one; this sweep's run is none any more.
-        """
-        name, run_id = self.state.name, self.state.run_id
-        if not self._writer.ask(lambda: reserve_name(self._store, name, run_id)):
-            raise NameTakenError(f"sweep '{name}' was begun by another at the same time")
-
-    def _renew(self, past: ResumeState) -> str:
-        """Make sure that no other process goes on with a sweep that was broken off."""
-        self._lease.beat(past.seconds)
-        return past.run_id
 
     def _beat(self) -> None:
         """Renew the lease, which says whether the sweep is to end; called by the writer."""
@@ -240,12 +232,6 @@ class Sweep:
             scored = {**self.state.baselines, score.name: score.metrics["loss"]}
             self._history.learn(baselines=scored)
 
-    def _new_policy(self) -> Policy:
-        """The policy for the sweep's plan, data and slots; it knows no trial yet."""
-        problem = self._task.problem(self._spec, self.state.baselines, self._prior)
-        slots = max(1, len(self._engine.slots))
-        return Policy(self._spec.plan(), problem, sweep=self.state.name, slots=slots)
-
     def _finish(self) -> None:
         """End workers, close every run, delete files; report and logged model come last.
 
@@ -257,18 +243,15 @@ class Sweep:
             self._lease.release()
             self._report()
             if self._folder and not self._lost:
-                workdir.clear(self._folder, self._going_on())
+                unclosed = self._journal.unclosed if self._journal else set()
+                kept = {str(number) for number, _ in unclosed}
+                workdir.clear(self._folder, self.state.going_on | kept)
         is_closed = self._folder and not (self._lost or self.state.left_open)
         if is_closed and not self._interrupts.signal_number:
             try:
                 self._writer.ask(self._keep_result)
             except StoreError as error:
                 self._viewer.said(f"no report was saved: {one_line(error)}")
-
-    def _going_on(self) -> set[str]:
-        """Numbers of the trials that go on when the sweep does, as far as the store knows."""
-        unclosed = self._journal.unclosed if self._journal else set()
-        return self.state.going_on | {str(number) for number, _ in unclosed}
 
     def _keep_result(self) -> None:
         """Keep a report and the best network; called by the writer."""

@@ -22,7 +22,7 @@ from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Objective, Training
+from lstm_sweep.search.values.trial import Training
 
 #: largest difference between two logits that counts as the same prediction
 PARITY_TOLERANCE = 1e-4
@@ -161,17 +161,12 @@ class Task(ABC):
     def dataset(self) -> Dataset:
         """Name, fingerprint and source of the data."""
 
-    @property
-    def objective(self) -> Objective:
-        """What trials of the task are compared by."""
-        return self.runs.objective
-
     @abstractmethod
     def tags(self) -> dict[str, str]:
         """Tags of each run of the sweep."""
 
-    def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
-        """Lines that the user should read before the sweep begins on these devices.
+    def notes(self, spec: SweepSpec) -> list[str]:
+        """Lines that the user should read before the sweep begins.
 
         Raises:
             InputError: the space of the spec does not fit.
@@ -219,7 +214,7 @@ class Task(ABC):
         prior: Sequence[EarlierBest] = (),
     ) -> SearchProblem:
         """What a search knows of the task; `baselines` are the losses of all baselines."""
-        return SearchProblem(space=spec.space, objective=self.objective, admits=self.admits)
+        return SearchProblem(space=spec.space, objective=self.runs.objective, admits=self.admits)
 
     # what is known of its networks
 

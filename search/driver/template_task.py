@@ -140,7 +140,7 @@ class TemplateTask(Task):
         return {Tag.TEMPLATE: json.dumps(written), Tag.SCHEMA: str(SCHEMA)}
 
     @override
-    def notes(self, spec: SweepSpec, devices: Iterable[Device]) -> list[str]:
+    def notes(self, spec: SweepSpec) -> list[str]:
         varying = ", ".join(map(shown_label, spec.space.varying))
         return [
             f"template: {self.template.path}, which runs with the rights of whoever trains it",

@@ -33,7 +33,7 @@ def test_the_share_of_unknown_symbols_stands_in_each_run_and_none_is_a_target(
     assert task.tags()[Tag.UNKNOWN_SHARE] == "0.25"
     assert task.data_size.targets == 300 == len(task.scoring.drawn(task.corpus.validation))
     text = "25.00% of the validation symbols are not in the training data, nor scored"
-    assert f"corpus: {text}" in task.notes(SweepSpec(data=str(tmp_path), size_rule="off"), ())
+    assert f"corpus: {text}" in task.notes(SweepSpec(data=str(tmp_path), size_rule="off"))
     state = SweepState(name="s", spec=SweepSpec(), slots=(), unknown_share=task.unknown_share)
     assert SweepResult.of(state).to_dict()["unknown_share"] == 0.25
 
