@@ -17,6 +17,7 @@ from lstm_sweep.search.report.svg import (
     Frame,
     Levels,
     Markup,
+    Place,
     Scale,
     Size,
     legend,
@@ -138,10 +139,11 @@ def learning_curves(
         several = "s" if len(others) > 1 else ""
         entries.append(("other", "circle", f"{len(others)} other trial{several}"))
     parts = frame.inside(*behind, *reversed(coloured))
-    return _framed(frame, title, [parts], entries, levels)
+    corners = [place for points in best.values() for place in _corners(frame, points)]
+    return _framed(frame, title, [parts], entries, levels, corners)
 
 
-def _corners(frame: Frame, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _corners(frame: Frame, points: Sequence[tuple[float, float]]) -> list[Place]:
     """The places of points; of a loss above the frame, a place above it."""
     above = frame.y.end - 20
     return [(frame.x(a), frame.y(b) if b <= frame.y.high else above) for a, b in points]
@@ -170,8 +172,9 @@ def best_over_time(
         for a, b in thinned(falls, MOST_STEPS)
         if b <= y.high
     ]
-    parts = frame.inside(svg.path(_corners(frame, steps), "stroke s0"), *marks)
-    return _framed(frame, title, [parts], [], levels)
+    corners = _corners(frame, steps)
+    parts = frame.inside(svg.path(corners, "stroke s0"), *marks)
+    return _framed(frame, title, [parts], [], levels, corners)
 
 
 def _framed(
@@ -180,12 +183,13 @@ def _framed(
     parts: Sequence[Markup],
     entries: Sequence[Entry],
     levels: Levels,
+    places: Sequence[Place],
     behind: Markup = svg.NOTHING,
 ) -> Markup:
-    """A drawing of parts within a frame, with its legend below."""
+    """A drawing of parts within a frame, with its legend below; names hide few of the places."""
     below, height = legend(entries, frame.size)
     whole = Size(frame.size.width, frame.size.height + height)
-    drawn, names = frame.levels(levels)
+    drawn, names = frame.levels(levels, places)
     return svg.picture(whole, title, behind, frame.axes(), drawn, *parts, names, below)
 
 
@@ -233,7 +237,7 @@ def scatter(
     if x is None or y is None or not points:
         return svg.nothing(size, title)
     frame = Frame(size, x, y, x_label, y_label)
-    seen = [b for _, b in finite if b <= y.high]
+    seen = [(x(a), y(b)) for a, b in finite if b <= y.high]
     shapes = [*zip((f"s{n}" for n in itertools.count()), itertools.cycle(SHAPES), groups)]
     entries = [entry for entry in shapes if groups[entry[2]]]
     if len(seen) < len(points):
@@ -255,7 +259,7 @@ def scatter(
             else:
                 marks.append(mark("cross", x(dot.x), y.end + 5, "failed", dot.tip))
         parts += [svg.path(line if joined else [], f"stroke {class_}"), *marks]
-    return _framed(frame, title, parts, entries, levels, behind)
+    return _framed(frame, title, parts, entries, levels, seen, behind)
 
 
 #: px of a row of `seeds`

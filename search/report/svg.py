@@ -307,6 +307,8 @@ CORNERS: dict[str, list[tuple[float, float]]] = {
 
 #: horizontal lines by their names, such as the losses of baselines
 Levels = Mapping[str, float]
+#: x and y in px
+Place = tuple[float, float]
 #: a line of a legend: the class of its series, the shape of its mark, and what it means
 Entry = tuple[str, str, str]
 
@@ -347,8 +349,8 @@ class Frame:
             class_="label",
         )  # fmt: skip
 
-    def levels(self, levels: Levels) -> tuple[Markup, Markup]:
-        """Horizontal lines, and their names, none of which hides another.
+    def levels(self, levels: Levels, places: Sequence[Place]) -> tuple[Markup, Markup]:
+        """Horizontal lines, and their names, which hide no other and as few `places` as may be.
 
         A name stands above or below its level, at the right end, at the left or between them.
         """
@@ -359,19 +361,23 @@ class Frame:
             name, y = f"{level} {value:.3f}", self.y(value)
             width = len(name) * CHARACTER
             left, right = self.x.begin + 4 + width, self.x.end - 2
-            rows = [y - 4] + [
-                row for row in (y + ROW - 4, y + 2 * ROW - 7) if row <= self.y.begin - 4
+            below = (row for row in (y + ROW - 4, y + 2 * ROW - 7) if row <= self.y.begin - 4)
+            spots = [
+                (right + share * (left - right), row)
+                for row in (y - 4, *below)
+                for share in (0, 1, 0.5)
             ]
-            spots = [(right + share * (left - right), row) for row in rows for share in (0, 1, 0.5)]
-            free = (
-                (end, row)
-                for end, row in spots
-                if all(
-                    end <= x0 or x1 <= end - width or abs(row - bottom) >= ROW - 3
-                    for x0, x1, bottom in taken
+
+            def hidden(spot: Place, width: float = width) -> tuple[bool, int]:
+                end, row = spot
+                others = any(
+                    end > x0 and x1 > end - width and abs(row - other) < ROW - 3
+                    for x0, x1, other in taken
                 )
-            )
-            end, row = next(free, spots[0])
+                inside = [end - width <= x <= end and row - ROW <= y <= row + 3 for x, y in places]
+                return others, sum(inside)
+
+            end, row = min(spots, key=hidden)
             taken.append((end - width, end, row))
             drawn.append(line(self.x.begin, y, self.x.end, y, "level"))
             names.append(text(name, end, row, anchor="end", class_="halo"))
