@@ -1,6 +1,6 @@
 """Writes the generated parts of docs/commands.md and docs/python.md.
 
-They come from the parser of the command line, and from docstrings.
+They come from the table of commands, and from docstrings.
 
     python docs/generate.py            rewrites them
     python docs/generate.py --check    changes nothing; exit code 1 if a part is out of date
@@ -16,18 +16,18 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
 import lstm_sweep
-from lstm_sweep.search.cli.parsers import build_parser
+from lstm_sweep.search.cli.parsers import COMMANDS, DETACH, MODULES, Argument, Command
 
 DOCS = Path(__file__).resolve().parent
 PART = re.compile(r"(<!-- generated: (?P<name>.+?) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 #: options of many commands, which are described once
-COMMON = ("--help", "--help-all", "--json", "--server")
+COMMON = ("--help-all", "--json")
 #: meanings of arguments whose help is empty, by their form
 MEANINGS = {
     "NAME": "a sweep",
@@ -37,33 +37,63 @@ MEANINGS = {
 }
 
 
-def commands(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Names and descriptions of all commands, those of sub-commands such as `token add` too."""
-    for name, command in _subparsers(parser).items():
-        inner = _subparsers(command)
-        if inner:
-            yield from commands(command, f"{prefix}{name} ")
-        else:
-            yield prefix + name, _summary(parser, name)
-
-
 def command_parts() -> dict[str, str]:
     """The parts of commands.md, by their names: a list of all commands, and each of them.
 
     Raises:
         ValueError: an argument has neither help nor an entry in `MEANINGS`.
     """
-    parser = build_parser()
-    found = dict(commands(parser))
-    rows = [(f"[`{name}`](#{name.replace(' ', '-')})", text) for name, text in found.items()]
+    found = dict(commands(COMMANDS))
+    rows = [(f"[`{name}`](#{name.replace(' ', '-')})", one.help) for name, one in found.items()]
     texts = {"commands": _list(rows)}
-    for name in found:
-        command: argparse.ArgumentParser = parser
-        for word in name.split():
-            command = _subparsers(command)[word]
-        rows = [(f"`{_form(a)}`", _meaning(command, a)) for a in _own(command)]
-        texts[name] = f"Usage: `{_usage(name, command)}`\n" + (f"\n{_list(rows)}" if rows else "")
+    for name, command in found.items():
+        detached = (DETACH,) if name in MODULES["launch"] else ()
+        own = [a for a in (*command.arguments, *detached) if a.names[0] not in COMMON]
+        rows = [(f"`{_form(a)}`", _meaning(name, a)) for a in own]
+        texts[name] = f"Usage: `{_usage(name, own)}`\n" + (f"\n{_list(rows)}" if rows else "")
     return {name: f"\n{text}\n" for name, text in texts.items()}
+
+
+def commands(table: Mapping[str, Command], prefix: str = "") -> Iterator[tuple[str, Command]]:
+    """All commands by their names, those of commands such as `token add` too."""
+    for name, one in table.items():
+        if one.actions:
+            yield from commands(one.actions, f"{prefix}{name} ")
+        else:
+            yield prefix + name, one
+
+
+def _meaning(command: str, argument: Argument) -> str:
+    form = _form(argument)
+    if text := argument.how.get("help") or MEANINGS.get(form):
+        return str(text)
+    raise ValueError(f"{command}: {form} has no help, expected one")
+
+
+def _form(argument: Argument) -> str:
+    """An argument as it is typed, such as `--top N`."""
+    typed, how = argument.names[-1], argument.how
+    name = how.get("metavar") or "|".join(how.get("choices", ()))
+    if not typed.startswith("-"):
+        return name
+    return typed if how.get("action", "append") != "append" else f"{typed} {name}"
+
+
+def _usage(name: str, own: Sequence[Argument]) -> str:
+    def is_option(one: Argument) -> bool:
+        return one.names[0].startswith("-") and not one.how.get("required")
+
+    given = [
+        f"[{_form(one)}]" if one.how.get("nargs") == "?" else _form(one)
+        for one in sorted(own, key=lambda one: one.how.get("nargs") == "?")
+        if not is_option(one)
+    ]
+    options = ["[OPTION ...]"] if any(map(is_option, own)) else []
+    return " ".join(["lstm-sweep", name, *given, *options])
+
+
+def _list(rows: list[tuple[str, str]]) -> str:
+    return "".join(f"- {first}: {second}\n" if second else f"- {first}\n" for first, second in rows)
 
 
 def python_parts() -> dict[str, str]:
@@ -131,59 +161,6 @@ def main() -> int:
             file.write_text(text, encoding="utf-8")
             print(f"{page}: rewritten: {', '.join(stale)}")
     return code
-
-
-# --- commands -------------------------------------------------------------------------------------
-
-
-def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    found = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-    return dict(found[0].choices) if found else {}
-
-
-def _summary(parser: argparse.ArgumentParser, name: str) -> str:
-    """What the list of commands in the help says of one."""
-    [group] = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-    return next((a.help or "" for a in group._choices_actions if a.dest == name), "")
-
-
-def _own(command: argparse.ArgumentParser) -> list[argparse.Action]:
-    """Arguments of a command without those that are described once."""
-    hidden = argparse.SUPPRESS
-    return [
-        a for a in command._actions if a.help != hidden and not set(a.option_strings) & set(COMMON)
-    ]
-
-
-def _meaning(command: argparse.ArgumentParser, action: argparse.Action) -> str:
-    if action.help:
-        return command._get_formatter()._expand_help(action)
-    form = _form(action)
-    if form not in MEANINGS:
-        raise ValueError(f"{command.prog}: {form} has no help, expected one")
-    return MEANINGS[form]
-
-
-def _form(action: argparse.Action) -> str:
-    """An argument as it is typed, such as `--top N`."""
-    name = action.metavar
-    if not isinstance(name, str):
-        name = "|".join(map(str, action.choices)) if action.choices else action.dest.upper()
-    if not action.option_strings:
-        return name
-    return action.option_strings[-1] + ("" if action.nargs == 0 else f" {name}")
-
-
-def _usage(name: str, command: argparse.ArgumentParser) -> str:
-    own = _own(command)
-    needed = [_form(a) for a in own if a.required]
-    optional = [f"[{_form(a)}]" for a in own if not a.required and not a.option_strings]
-    options = ["[OPTION ...]"] if any(not a.required and a.option_strings for a in own) else []
-    return " ".join(["lstm-sweep", name, *needed, *optional, *options])
-
-
-def _list(rows: list[tuple[str, str]]) -> str:
-    return "".join(f"- {first}: {second}\n" if second else f"- {first}\n" for first, second in rows)
 
 
 # --- the package ----------------------------------------------------------------------------------
