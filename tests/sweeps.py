@@ -61,6 +61,7 @@ class InlineWriter(Writer):
             self._step()
             if self._away:
                 break
+        self._write_regular()
 
 
 class LateWriter(Writer):
@@ -72,6 +73,7 @@ class LateWriter(Writer):
     def _await(self, is_done: Callable[[], bool]) -> None:
         while self._next():
             self._step()
+        self._write_regular()
         super()._await(is_done)
 
 

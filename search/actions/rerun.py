@@ -27,7 +27,7 @@ from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost, d
 from lstm_sweep.search.process.signals import Interrupted, Interrupts
 from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.faults import StoreError, reason
-from lstm_sweep.search.store.journal import Journal, attempt_of, versions
+from lstm_sweep.search.store.journal import Journal, versions
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -253,7 +253,7 @@ class _Again:
     @property
     def run_id(self) -> str:
         """Its new run; empty if it has none."""
-        return self.journal.runs.get(attempt_of(self.progress.trial), "")
+        return self.journal.run_of(self.progress.trial)
 
     def run(self, job: Job) -> Comparison:
         """Train it to its end, and close its run.

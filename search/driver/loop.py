@@ -118,9 +118,9 @@ class Loop:
         )
         paused = list(state.paused.values())
         self.policy.restore(state.finished, state.waiting, paused, extended=extended)
-        self.journal.runs |= past.weights
+        self.journal.know(past.weights)
         for progress in paused:
-            self.journal.take_up(progress)
+            self.journal.know({attempt_of(progress.trial): progress.run_id})
         self._kept |= past.weights.keys()
         self._drop_displaced()
         for progress in (one for one in past.paused if one.run_id not in past.scheduled):
@@ -407,12 +407,11 @@ class Loop:
         """Close the runs of running trials, whose workers have ended already, as stopped."""
         state = self._state
         stopped = _ended_with(state.stop, state)
-        with self.journal.side_by_side():
-            for progress in state.running.values():
-                self._conclude(progress, stopped)
-            for progress in state.paused.values():
-                goes_on = state.broken_off or progress.preempted
-                self._conclude(progress, stopped if goes_on else pruned(progress.paused))
+        for progress in state.running.values():
+            self._conclude(progress, stopped)
+        for progress in state.paused.values():
+            goes_on = state.broken_off or progress.preempted
+            self._conclude(progress, stopped if goes_on else pruned(progress.paused))
 
     def _conclude(self, progress: TrialProgress, ended: Ended) -> None:
         """Have it written how a trial has ended; try it again, or let the policy learn from it.
@@ -441,7 +440,7 @@ class Loop:
         # trials under way takes long
         is_best = state.best is not before.best
         if not self._interrupts.signal_number and (
-            is_best or self.journal.was_news(progress.best_loss)
+            is_best or self.journal.is_news(progress.best_loss)
         ):
             self.journal.follow(state.trials_done, state.leading_loss, new_best=is_best)
         if tried:

@@ -7,15 +7,17 @@ that is needed to repeat the trial.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
 import platform
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from functools import cache, partial
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.base import TAG_LENGTH, now_ms
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, device_tags
-from lstm_sweep.search.store.writer import Write, Writer, write_all
+from lstm_sweep.search.store.writer import Write, Writer
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.progress import TrialProgress, comparable
 from lstm_sweep.search.values.spec import SweepSpec
@@ -65,21 +67,21 @@ def written_reason(ended: Ended) -> str:
 
 def end_tags(progress: TrialProgress, ended: Ended) -> dict[str, str]:
     """How a trial has ended, and its rounds, from which a sweep is resumed."""
-    tags = {Tag.OUTCOME: str(ended.outcome), Tag.REASON: written_reason(ended)}
+    tags: dict[str, str] = {Tag.OUTCOME: str(ended.outcome), Tag.REASON: written_reason(ended)}
     if ended.unfinished:
         tags[Tag.UNFINISHED] = "yes"
     if progress.waited:
         tags[Tag.SECONDS] = f"{progress.seconds:.3f}"
         if not ended.unfinished:
             tags[Tag.PAUSED] = ""
-    curve = json_text([[one.get(name) for name in CURVE] for one in progress.rounds])
-    if len(curve) <= TAG_LENGTH:
-        tags[Tag.CURVE] = curve
-    scoring = [one.get("scoring_seconds") for one in progress.rounds]
-    measured = [None if seconds is None else round(seconds, 3) for seconds in scoring]
-    if any(scoring) and len(text := json_text(measured)) <= TAG_LENGTH:
-        tags[Tag.SCORING_SECONDS] = text
-    return {str(name): text for name, text in tags.items()}
+    measured = [one.get("scoring_seconds") for one in progress.rounds]
+    scoring = [None if seconds is None else round(seconds, 3) for seconds in measured]
+    curve = [[one.get(name) for name in CURVE] for one in progress.rounds]
+    for name, values in ((Tag.CURVE, curve), (Tag.SCORING_SECONDS, scoring)):
+        is_worth_it = name == Tag.CURVE or any(measured)
+        if is_worth_it and len(text := json_text(values)) <= TAG_LENGTH:
+            tags[name] = text
+    return tags
 
 
 def lost_with_driver(ended: Ended) -> dict[str, str]:
@@ -113,12 +115,6 @@ def round_metrics(progress: TrialProgress) -> dict[str, float]:
     if in_bits is not None:
         found["bits_per_symbol"] = in_bits
     return found
-
-
-def result(progress: TrialProgress) -> dict[str, float] | None:
-    """The loss that a trial has returned, as a metric; None without a finite loss."""
-    loss = comparable(progress.ended.loss) if progress.ended else None
-    return None if loss is None else {"best_val_loss": loss}
 
 
 WEIGHTS = "model"
@@ -172,6 +168,23 @@ def attempt_of(trial: Trial) -> Attempt:
     return trial.number, trial.attempt
 
 
+@dataclass
+class _Run:
+    """A run, and what waits to be logged there."""
+
+    #: empty if it has none, or none yet
+    run_id: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    #: metrics of rounds
+    steps: dict[int, dict[str, float]] = field(default_factory=dict)
+    #: whether a write waits that logs these
+    is_queued: bool = False
+    #: whether its end waits, with which these are logged once an end of the sweep is wanted
+    is_ending: bool = False
+    #: whether it was begun or ended here, and its end is not written yet
+    is_open: bool = False
+
+
 class Journal:
     """Writes the runs of one sweep, in the order in which its methods are called.
 
@@ -194,32 +207,30 @@ class Journal:
         """
         self.writer, self._store = writer, writer.store
         #: the parent run
-        self.run_id = run_id
+        self.run_id, self._sweep = run_id, _Run(run_id)
         self._dataset, self._created = dataset, created
         self._step = step or 0
         #: the best loss that was logged last; NaN if it is to be logged whatever it is
         self._best_loss = None if step is None else math.nan
-        #: logs the latest progress, and whether a write waits that does so
-        self._latest: Write = lambda: None
-        self._is_latest_queued = False
         #: when the last run was created: runs are listed in the order of these times
         self._created_ms = 0
-        #: run of each attempt at a trial that has one
-        self.runs: dict[Attempt, str] = {}
-        #: attempts whose ends are not written yet
-        self.unclosed = set[Attempt]()
-        #: metrics of rounds that are to be logged, by the round
-        self._held: dict[Attempt, dict[int, dict[str, float]]] = {}
-        #: params that are to be logged
-        self._params: dict[Attempt, dict[str, Any]] = {}
-        #: attempts whose end waits, with which what is held is logged once an end is wanted
-        self._ending = set[Attempt]()
-        #: ends of trials that are to be written side by side; None if each is a write by itself
-        self._beside: list[Write] | None = None
-        #: attempts of which a write waits that logs what is held
-        self._queued = set[Attempt]()
+        self._runs = defaultdict[Attempt, _Run](_Run)
         #: tags that all runs of the sweep have: data, versions
         self._common = tags | {f"{Tag.VERSION}{name}": text for name, text in versions().items()}
+
+    @property
+    def unclosed(self) -> set[Attempt]:
+        """Attempts that were begun or ended here, and whose ends are not written yet."""
+        return {attempt for attempt, run in self._runs.items() if run.is_open}
+
+    def run_of(self, trial: Trial) -> str:
+        """The run of an attempt; empty if it has none."""
+        return self._runs[attempt_of(trial)].run_id
+
+    def know(self, runs: Mapping[Attempt, str]) -> None:
+        """Know the runs of attempts of earlier drivers."""
+        for attempt, run_id in runs.items():
+            self._runs[attempt].run_id = run_id
 
     def describe(self, spec: SweepSpec, name: str, known: frozenset[str] = frozenset()) -> None:
         """Write the spec and the data of the sweep; params in `known` are already written."""
@@ -239,7 +250,6 @@ class Journal:
         self.writer.put(write)
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
-        """Log tags of the sweep."""
         self.writer.put(partial(self._store.log, self.run_id, tags=dict(tags)))
 
     def log_progress(self, trials: int, best_loss: float | None) -> None:
@@ -253,32 +263,20 @@ class Journal:
         if best_loss is not None or self._best_loss is not None:
             metrics["best_val_loss"] = math.nan if best_loss is None else best_loss
         self._step, self._best_loss = max(self._step, trials), best_loss
-        log = partial(self._store.log, self.run_id)
-        self._latest = partial(log, metrics=metrics, step=self._step, at_ms=now_ms())
-        if not self._is_latest_queued:
-            self._is_latest_queued = True
-            self.writer.put(self._log_latest)
-
-    def _log_latest(self) -> None:
-        """Log the latest progress; what was to be logged while this waited is part of it."""
-        self._is_latest_queued = False  # from here on, what is newer needs another write
-        self._latest()
-
-    def is_news(self, loss: float | None) -> bool:
-        """Whether the best loss may be another one than was logged last, now that there is this."""
-        logged = self._best_loss
-        if loss is None:
-            return logged is not None and math.isnan(logged)
-        return logged is None or not loss >= logged
-
-    def was_news(self, loss: float | None) -> bool:
-        """The same now that a trial with this loss has ended, so that it may count no more."""
-        return loss == self._best_loss or self.is_news(loss)
+        self._sweep.steps[self._step] = metrics
+        self._log_soon(self._sweep)
 
     def follow(self, trials: int, best_loss: float | None, *, new_best: bool) -> None:
         """Do the same if the best loss is another one than was logged last, or if `new_best`."""
         if new_best or best_loss != self._best_loss:
             self.log_progress(trials, best_loss)
+
+    def is_news(self, loss: float | None) -> bool:
+        """Whether the best loss may be another one now that a trial has this loss, or had it."""
+        logged = self._best_loss
+        if loss is None:
+            return logged is not None and math.isnan(logged)
+        return logged is None or not loss > logged
 
     def close_sweep(
         self,
@@ -323,163 +321,126 @@ class Journal:
         """
         own = {
             Tag.NAME: trial.sweep,
-            Tag.TRIAL: str(trial.number),
-            Tag.ATTEMPT: str(trial.attempt),
-            Tag.PHASE: str(trial.phase),
+            Tag.TRIAL: trial.number,
+            Tag.ATTEMPT: trial.attempt,
+            Tag.PHASE: trial.phase,
             Tag.VALS: json.dumps(trial.point),
-            Tag.SEED: str(trial.seed),
+            Tag.SEED: trial.seed,
             Tag.CONFIG: json.dumps(trial.config.to_dict()),
+            Tag.ROUNDS_PER_EPOCH: trial.rounds_per_epoch if trial.rounds_per_epoch > 1 else None,
+            Tag.STEPS: trial.steps,
+            Tag.MOST_ROUNDS: trial.most_rounds,
         }
-        if trial.rounds_per_epoch > 1:
-            own[Tag.ROUNDS_PER_EPOCH] = str(trial.rounds_per_epoch)
-        if trial.steps is not None:
-            own[Tag.STEPS] = str(trial.steps)
-        if trial.most_rounds is not None:
-            own[Tag.MOST_ROUNDS] = str(trial.most_rounds)
-        own |= device_tags(device)
+        written = {name: str(value) for name, value in own.items() if value is not None}
         name = trial.id + (f" (attempt {trial.attempt})" if trial.attempt > 1 else "")
         name += " (rerun)" if trial.phase is Phase.RERUN else ""
-        create = self._creation(name, {**own, **(tags or {})})
-        attempt = attempt_of(trial)
+        run = self._runs[attempt_of(trial)]
+        run.is_open, run.params = True, {**trial.config.to_dict(), **known}
+        self._create(
+            run,
+            name,
+            {**written, **device_tags(device), **(tags or {})},
+            lambda: self._created(trial, run.run_id),
+        )
+        self._log_soon(run)
+
+    def _create(
+        self,
+        run: _Run,
+        name: str,
+        tags: Mapping[str, str],
+        created: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Create a child run, once, however often an answer is lost."""
+        own = {**self._common, **tags, Tag.CREATION: uuid.uuid4().hex}
+        self._created_ms = at_ms = max(self._created_ms + 1, now_ms())
 
         def write() -> None:
-            self.runs[attempt] = run_id = create()
-            self.writer.tell(partial(self._created, trial, run_id))
+            run.run_id = self._store.create_run(name, own, self.run_id, at_ms)
+            self.writer.tell(created)
 
-        self.unclosed.add(attempt)
-        self._held[attempt] = {}
-        self._params[attempt] = {**trial.config.to_dict(), **known}
         self.writer.put(write)
-        self._log_soon(attempt)
-
-    def _creation(self, name: str, tags: Mapping[str, str]) -> Callable[[], str]:
-        """What creates a child run, once, however often it is called after answers were lost."""
-        own = {**self._common, **tags, Tag.CREATION: uuid.uuid4().hex}
-        self._created_ms = max(self._created_ms + 1, now_ms())
-        return cache(partial(self._store.create_run, name, own, self.run_id, self._created_ms))
-
-    def take_up(self, progress: TrialProgress) -> None:
-        """Know the run of a trial that was begun by an earlier driver."""
-        attempt = attempt_of(progress.trial)
-        self.runs[attempt] = progress.run_id
-        self._held[attempt] = {}
 
     def log_round(self, progress: TrialProgress, *, soon: bool = True) -> None:
         """Log the last round, and the best one so far.
 
         Not `soon`, it is logged with the next one, or when the trial waits or ends.
         """
-        attempt = attempt_of(progress.trial)
-        held = self._held[attempt]
-        held[len(progress.rounds)] = round_metrics(progress)
-        if soon or len(held) >= MOST_HELD:
-            self._log_soon(attempt)
+        run = self._runs[attempt_of(progress.trial)]
+        run.steps[len(progress.rounds)] = round_metrics(progress)
+        if soon or len(run.steps) >= MOST_HELD:
+            self._log_soon(run)
 
-    def _log_soon(self, attempt: Attempt) -> None:
-        """Let what is held of a trial be logged, unless that waits to be done already."""
-        if attempt in self._queued:
+    def _log_soon(self, run: _Run) -> None:
+        """Let what waits of a run be logged, unless a write waits that does it."""
+        if run.is_queued:
             return
-        at_ms = now_ms()
+        run.is_queued, at_ms = True, now_ms()
 
-        def write(run_id: str) -> None:
-            self._queued.discard(attempt)
-            if not (attempt in self._ending and self.writer.interrupts.signal_number):
-                self._log_held(attempt, run_id, at_ms)
+        def write() -> None:
+            run.is_queued = False
+            if not (run.is_ending and self.writer.interrupts.signal_number):
+                self._log(run, at_ms)
 
-        self._queued.add(attempt)
-        self._put(attempt, write)
+        self._put(run, write)
 
-    def _put(
-        self, attempt: Attempt, write: Callable[[str], None], beside: list[Write] | None = None
-    ) -> None:
-        """Let something be written into the run of a trial, if that could be created.
-
-        It is a write by itself, or one of those that are made `beside` each other.
-        """
+    def _put(self, run: _Run, write: Write, *, is_end: bool = False) -> None:
+        """Let something be written into a run, if that could be created."""
 
         def with_run() -> None:
-            if run_id := self.runs.get(attempt):
-                write(run_id)
+            if run.run_id:
+                write()
 
-        if beside is None:
-            self.writer.put(with_run)
-        else:
-            beside.append(with_run)
+        self.writer.put(with_run, beside=is_end)
 
-    def _log_held(
-        self,
-        attempt: Attempt,
-        run_id: str,
-        at_ms: int,
-        tags: Mapping[str, str] | None = None,
-        step: int = 0,
-        metrics: Mapping[str, float] | None = None,
-    ) -> None:
-        """Log what is held of a trial, in one request with tags, and with metrics of a step.
-
-        There are more if there are too many rounds. What is held meanwhile stays.
-        """
-        params = self._params.pop(attempt, None)
-        held = dict(self._held[attempt])
-        if metrics:
-            held[step] = {**held.get(step, {}), **metrics}
+    def _log(self, run: _Run, at_ms: int, tags: Mapping[str, str] | None = None) -> None:
+        """Log what waits of a run with tags: in one request, unless there are too many rounds."""
+        params, run.params = run.params, {}
+        steps = {number: run.steps.pop(number) for number in sorted(run.steps)}
         try:
-            while len(held) > MOST_HELD:
-                some = sorted(held)[:MOST_HELD]
-                earlier = {number: held.pop(number) for number in some}
-                self._store.log(run_id, steps=earlier, at_ms=at_ms)
-                self._forget(attempt, some)
-            if held or tags or params:
-                *before, last = sorted(held) or [step]
-                earlier = {number: held[number] for number in before}
-                self._store.log(
-                    run_id, metrics=held.get(last), params=params, tags=tags, step=last,
-                    steps=earlier, at_ms=at_ms,
-                )  # fmt: skip
-        except StoreError:  # else they are what the store refuses
-            if params:
-                self._params[attempt] = params
+            while steps or params or tags:
+                some = dict(itertools.islice(steps.items(), MOST_HELD))
+                last = tags if len(some) == len(steps) else None
+                self._store.log(run.run_id, steps=some, params=params, tags=last, at_ms=at_ms)
+                params, tags = {}, None if last else tags
+                steps = {number: steps[number] for number in steps if number not in some}
+        except BaseException as error:
+            for number, metrics in steps.items():
+                run.steps.setdefault(number, metrics)
+            if isinstance(error, StoreError):  # else they are what the store refuses
+                run.params = params
             raise
-        self._forget(attempt, held)
-
-    def _forget(self, attempt: Attempt, rounds: Iterable[int]) -> None:
-        """Hold rounds no longer that are logged."""
-        for number in rounds:
-            self._held[attempt].pop(number, None)
 
     def pause_trial(self, progress: TrialProgress) -> None:
-        """Log that a trial waits for a slot, and its rounds that are held."""
+        """Log that a trial waits for a slot, and its rounds that wait to be logged."""
         waits = Tag.MAKES_ROOM if progress.preempted else Tag.PAUSED
         tags = {waits: progress.paused, Tag.SECONDS: f"{progress.seconds:.3f}"}
-        attempt, at_ms = attempt_of(progress.trial), now_ms()
-
-        def write(run_id: str) -> None:
-            self._log_held(attempt, run_id, at_ms, tags)
-            self._store.reopen(run_id, "SCHEDULED")
-
-        self._put(attempt, write)
+        self._change(progress.trial, tags, "SCHEDULED")
 
     def wait_again(self, progress: TrialProgress) -> None:
         """Log that a trial which was paused when its sweep was broken off still waits."""
-        of_its_end = (Tag.OUTCOME, Tag.REASON, Tag.CURVE, Tag.DRIVER_DIED)
-        tags = dict.fromkeys(of_its_end, "")
-
-        def write(run_id: str) -> None:
-            self._store.log(run_id, tags=tags | {Tag.PAUSED: progress.paused})
-            self._store.drop_tag(run_id, Tag.UNFINISHED)
-            self._store.reopen(run_id, "SCHEDULED")
-
-        self._put(attempt_of(progress.trial), write)
+        tags = dict.fromkeys((Tag.OUTCOME, Tag.REASON, Tag.CURVE, Tag.DRIVER_DIED), "")
+        paused = {Tag.PAUSED: progress.paused}
+        self._change(progress.trial, tags | paused, "SCHEDULED", drop=Tag.UNFINISHED)
 
     def resume_trial(self, progress: TrialProgress, device: Device) -> None:
         """Log that a trial that was paused goes on, perhaps on another device."""
         waits = Tag.MAKES_ROOM if progress.preempted else Tag.PAUSED
+        self._change(progress.trial, {waits: "", **device_tags(device)}, "RUNNING")
 
-        def write(run_id: str) -> None:
-            self._store.log(run_id, tags={waits: "", **device_tags(device)})
-            self._store.reopen(run_id)
+    def _change(
+        self, trial: Trial, tags: Mapping[str, str], status: str, *, drop: str | None = None
+    ) -> None:
+        """Let a trial have a status that is not final, and these tags, without one to `drop`."""
+        run, at_ms = self._runs[attempt_of(trial)], now_ms()
 
-        self._put(attempt_of(progress.trial), write)
+        def write() -> None:
+            self._log(run, at_ms, tags)
+            if drop:
+                self._store.drop_tag(run.run_id, drop)
+            self._store.reopen(run.run_id, status)
+
+        self._put(run, write)
 
     def close_trial(
         self,
@@ -496,46 +457,37 @@ class Journal:
         not logged yet are part of the same request, and so are `more` tags. `remove` is a folder
         that is needed until then.
         """
-        ended, attempt = progress.ended, attempt_of(progress.trial)
+        ended, run = progress.ended, self._runs[attempt_of(progress.trial)]
         assert ended
-        last = round_metrics(progress) if progress.unlogged else result(progress)
+        if progress.unlogged:
+            result = round_metrics(progress)
+        else:
+            loss = comparable(ended.loss)
+            result = {} if loss is None else {"best_val_loss": loss}
         tags = end_tags(progress, ended) | dict(more or {})
         status = ended.outcome.status(has_result=progress.best_loss is not None)
         # the next attempt writes to the same file
         failed = not ended.outcome.ranks and files and files.log.exists()
         log, at_ms = end_of(files.log) if failed and files else "", now_ms()
 
-        def write(run_id: str) -> None:
-            kept = self._keep_weights(run_id, progress, files) if keep and files else {}
+        def write() -> None:
+            kept = self._keep_weights(run, progress, files) if keep and files else {}
             if log and files:
-                self._store.keep_text(run_id, log, files.log.name)
-            self._log_held(attempt, run_id, at_ms, tags | kept, len(progress.rounds), last)
-            self._store.finish(run_id, status, at_ms)
-            self.unclosed.discard(attempt)
-            self._ending.discard(attempt)
-            self._held.pop(attempt, None)
+                self._store.keep_text(run.run_id, log, files.log.name)
+            if result:
+                last = len(progress.rounds)
+                run.steps[last] = run.steps.get(last, {}) | result
+            self._log(run, at_ms, tags | kept)
+            self._store.finish(run.run_id, status, at_ms)
+            run.is_open = run.is_ending = False
             if remove:
                 shutil.rmtree(remove, ignore_errors=True)
 
-        self.unclosed.add(attempt)
-        self._ending.add(attempt)
-        self._put(attempt, write, self._beside)
-
-    @contextlib.contextmanager
-    def side_by_side(self) -> Iterator[None]:
-        """Within, the ends of trials are written several at a time if the store is a server."""
-        if not self._store.settings.is_server:
-            yield
-            return
-        self._beside = waiting = list[Write]()
-        try:
-            yield
-        finally:
-            self._beside = None
-            self.writer.put(partial(write_all, waiting))
+        run.is_open = run.is_ending = True
+        self._put(run, write, is_end=True)
 
     def _keep_weights(
-        self, run_id: str, progress: TrialProgress, files: TrialFiles
+        self, run: _Run, progress: TrialProgress, files: TrialFiles
     ) -> dict[str, str]:
         """Store the best network of a trial, if there is time for it; the tags that say so."""
         if self.writer.is_short_of_time:
@@ -543,10 +495,10 @@ class Journal:
         kept: dict[str, str] = {Tag.WEIGHTS: "kept"}
         config = json.dumps(progress.trial.config.to_dict(), indent=2)
         try:
-            self._store.keep_file(run_id, files.weights, WEIGHTS)
-            self._store.keep_text(run_id, config, f"{WEIGHTS}/config.json")
+            self._store.keep_file(run.run_id, files.weights, WEIGHTS)
+            self._store.keep_text(run.run_id, config, f"{WEIGHTS}/config.json")
             if files.inputs.exists():
-                self._store.keep_file(run_id, files.inputs, WEIGHTS)
+                self._store.keep_file(run.run_id, files.inputs, WEIGHTS)
                 kept[Tag.INPUTS] = "kept"
         except StoreError:
             if not self.writer.interrupts.signal_number:
@@ -556,30 +508,28 @@ class Journal:
 
     def drop_weights(self, attempt: Attempt) -> None:
         """Delete the network of a trial that is no longer among the best."""
+        run = self._runs[attempt]
 
-        def write(run_id: str) -> None:
-            self._store.drop_folder(run_id, WEIGHTS)
-            self._store.log(run_id, tags={Tag.WEIGHTS: "dropped"})
+        def write() -> None:
+            self._store.drop_folder(run.run_id, WEIGHTS)
+            self._store.log(run.run_id, tags={Tag.WEIGHTS: "dropped"})
 
-        self._put(attempt, write)
+        self._put(run, write)
 
     def log_baseline(self, score: BaselineScore, run_id: str | None = None) -> None:
         """Log a baseline as a child run: `run_id` if it was begun before, or a new one."""
-        tags = {Tag.PHASE: str(Phase.BASELINE), Tag.BASELINE: score.name}
-        create = self._creation(f"{self._common[Tag.NAME]}/{score.name}", tags)
-        loss, at_ms = score.metrics["loss"], now_ms()
+        run, loss, at_ms = _Run(run_id or ""), score.metrics["loss"], now_ms()
+        params = {"baseline": score.name, **asdict(score.model)}
+        metrics = {f"val_{name}": value for name, value in score.metrics.items()}
+        metrics |= {"best_val_loss": loss, "bits_per_symbol": bits(loss)}
+        if not run_id:
+            tags = {Tag.PHASE: str(Phase.BASELINE), Tag.BASELINE: score.name}
+            self._create(run, f"{self._common[Tag.NAME]}/{score.name}", tags)
 
         def write() -> None:
-            own = run_id or create()
-            self._store.log(
-                own,
-                params={"baseline": score.name, **asdict(score.model)},
-                metrics={f"val_{name}": value for name, value in score.metrics.items()}
-                | {"best_val_loss": loss, "bits_per_symbol": bits(loss)},
-                at_ms=at_ms,
-            )
+            self._store.log(run.run_id, params=params, metrics=metrics, at_ms=at_ms)
             # beside the best loss of the sweep, so that a list of sweeps needs no other run
             self._store.log(self.run_id, metrics={f"{BASELINE}{score.name}": loss}, at_ms=at_ms)
-            self._store.finish(own, "FINISHED", at_ms)
+            self._store.finish(run.run_id, "FINISHED", at_ms)
 
-        self.writer.put(write)
+        self._put(run, write)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from lstm_sweep.search.process.signals import GIVE_UP_S, SHARE_USED, Interrupted, Interrupts
 from lstm_sweep.search.store.base import Store
-from lstm_sweep.search.store.faults import (
-    AGAIN,
-    NoAnswerError,
-    StoreError,
-)
+from lstm_sweep.search.store.faults import AGAIN, NoAnswerError, StoreError
 
 #: writes that may wait before no further trial is begun, and seconds for which one may: a driver
 #: that is killed loses what was not written
@@ -27,12 +24,25 @@ MOST_WAITING, MOST_WAITING_S = 100, 10.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
 #: seconds between two looks of whoever waits for what is written
 LOOK_S = 0.05
-#: seconds that threads with nothing to write have to end
-IDLE_WITHIN_S = 2.0
+#: writes that are made beside each other
+AT_ONCE = 8
 
 Answer = TypeVar("Answer")
 #: one or more requests that may be made again, as after an answer that was lost
 Write = Callable[[], object]
+
+
+@dataclass(eq=False)
+class _Entry:
+    write: Write
+    #: whether it may be made at the same time as those next to it that may, too
+    beside: bool
+    put_at: float
+    #: how it has failed
+    error: BaseException | None = None
+
+    def make(self) -> None:
+        self.error = _error_of(self.write)
 
 
 class Writer:
@@ -46,33 +56,33 @@ class Writer:
     def __init__(self, store: Store, interrupts: Interrupts, said: Callable[[str], None]) -> None:
         """`said` is told that the store does not answer."""
         self.store, self.interrupts, self._said = store, interrupts, said
-        #: writes in order, and when each was put
-        self._queue: deque[tuple[Write, float]] = deque()
+        self._queue: deque[_Entry] = deque()
         #: what is to be called in the thread that looks
         self._told: deque[Callable[[], None]] = deque()
-        #: held while one of these is changed for which the thread waits
+        #: held while one of these is changed for which a thread waits
         self._changed = threading.Condition()
-        #: how a write has failed, and which
+        #: how a write has failed, and which of the queue
         self._fault: BaseException | None = None
-        self._failed: Write | None = None
+        self._failed: _Entry | None = None
         self._closed = False
         #: what is written every so many seconds beside the queue, and when it is due
         self._regular: Write | None = None
-        self._every_s, self._due = 0.0, math.inf
+        self._every_s, self._due = math.inf, math.inf
+        #: held while that is written
+        self._regular_lock = threading.RLock()
         #: why the store does not answer; empty if it does
         self._away = ""
         self._wait_s = FIRST_WAIT_S
-        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
-        #: writes what is regular and overdue, since a write of the queue takes long
-        self._helper = threading.Thread(target=self._help, name="writer, overdue", daemon=True)
-        #: held while what is regular is written
-        self._regular_lock = threading.RLock()
+        self._threads = [
+            threading.Thread(target=work, name="writer", daemon=True)
+            for work in (self._work, self._work_regularly)
+        ]
 
     @property
     def is_behind(self) -> bool:
         """Whether so much waits that nothing should be begun of which more is to be written."""
         with self._changed:
-            first = self._queue[0][1] if self._queue else math.inf
+            first = self._queue[0].put_at if self._queue else math.inf
         late = time.monotonic() - first > MOST_WAITING_S
         return bool(self._away or self._fault) or late or len(self._queue) > MOST_WAITING
 
@@ -81,10 +91,13 @@ class Writer:
         """Whether an end is wanted, and has no time for what it can do without."""
         return self.interrupts.has_used(SHARE_USED)
 
-    def put(self, write: Write) -> None:
-        """Let something be written after all that was put before."""
+    def put(self, write: Write, *, beside: bool = False) -> None:
+        """Let something be written after all that was put before.
+
+        What is next to each other and may be written `beside` each other is, by a server.
+        """
         with self._changed:
-            self._queue.append((write, time.monotonic()))
+            self._queue.append(_Entry(write, beside, time.monotonic()))
             self._changed.notify_all()
         self._go_on()
 
@@ -161,7 +174,7 @@ class Writer:
     def again(self, *, without_first: bool = False) -> None:
         """Go on after a write has failed: with it, or without it."""
         with self._changed:
-            if without_first and self._queue and self._queue[0][0] is self._failed:
+            if without_first and self._queue and self._queue[0] is self._failed:
                 self._queue.popleft()
             self._fault = self._failed = None
             self._changed.notify_all()
@@ -172,9 +185,6 @@ class Writer:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        for thread in () if self._queue else (self._thread, self._helper):
-            if thread.ident and thread is not threading.current_thread():
-                thread.join(IDLE_WITHIN_S)
 
     def _await(self, is_done: Callable[[], bool]) -> None:
         while not is_done():
@@ -197,119 +207,88 @@ class Writer:
             raise StoreError(f"store {self.store.settings} does not answer: {why}; {AGAIN}")
 
     def _go_on(self) -> None:
-        """Have the thread work."""
-        if not self._thread.ident:
-            self._thread.start()
-            self._helper.start()
-
-    @property
-    def _due_at(self) -> float:
-        """When the regular write is due; it has time once an end is wanted, which has none."""
-        return self._due + (2 * self._every_s if self.interrupts.signal_number else 0.0)
+        """Have the threads work."""
+        if not self._threads[0].ident:
+            for thread in self._threads:
+                thread.start()
 
     def _next(self) -> bool:
         """Whether there is something to write now."""
-        if self._closed or self._fault:
-            return False
-        return bool(self._queue) or time.monotonic() >= self._due_at
+        return bool(self._queue) and not (self._closed or self._fault)
 
     def _work(self) -> None:
         while not self._closed:
             with self._changed:
-                idle = self._fault or self._due == math.inf
-                left = None if idle else max(0.0, self._due_at - time.monotonic())
-                self._changed.wait_for(lambda: self._closed or self._next(), left)
-            self._step()
+                self._changed.wait_for(lambda: self._closed or self._next())
+            if self._next():
+                self._step()
 
     def _step(self) -> None:
-        """Make the first write of the queue, or the regular one if it is due."""
+        """Make the first write of the queue, or the first ones beside each other."""
+        most = AT_ONCE if self.store.settings.is_server else 1
         with self._changed:
-            if self._closed or self._fault:
-                return
-            regular = self._regular if time.monotonic() >= self._due_at else None
-            if not (regular or self._queue):
-                return
-            write = regular or self._queue[0][0]
-        try:
-            if regular:
-                with self._regular_lock:
-                    if regular is self._regular:  # it was not taken back since
-                        regular()
-            else:
-                write()
-        except NoAnswerError as error:
-            self._wait(error.why)
-            return
-        except BaseException as error:
-            with self._changed:
-                self._fault, self._failed = error, write
-                self._changed.notify_all()
-            return
+            first = list(itertools.islice(self._queue, most))
+        entries = list(itertools.takewhile(lambda entry: entry.beside, first)) or first[:1]
+        # no thread keeps the program from ending, as one of a pool would whose request hangs
+        others = [threading.Thread(target=entry.make, daemon=True) for entry in entries[1:]]
+        for thread in others:
+            thread.start()
+        entries[0].make()
+        for thread in others:
+            thread.join()
         with self._changed:
-            self._away, self._wait_s = "", FIRST_WAIT_S
-            if not regular:
-                self._queue.popleft()
-            elif regular is self._regular:
-                self._due = time.monotonic() + self._every_s
-            self._changed.notify_all()
+            for entry in entries:
+                if not entry.error:
+                    self._queue.remove(entry)
+            self._failed = next((entry for entry in entries if entry.error), None)
+            self._note(self._failed.error if self._failed else None)
 
-    def _help(self) -> None:
-        """Write what is regular once it is overdue by as long as the time between two of it."""
+    def _work_regularly(self) -> None:
         while not self._closed:
             with self._changed:
-                late = self._due_at + self._every_s
-                left = None if late == math.inf else max(0.0, late - time.monotonic())
-                if left != 0.0:
-                    self._changed.wait(left)
+                due_in = math.inf if self._fault else self._due_in
+                if due_in > 0:
+                    self._changed.wait(None if due_in == math.inf else due_in)
                     continue
-            with self._regular_lock:
-                if not self._regular or time.monotonic() < self._due_at:
-                    continue
-                self._due = time.monotonic() + self._every_s
-                try:
-                    self._regular()
-                except NoAnswerError:
-                    pass  # the write that takes long notices it, too
-                except BaseException as error:
-                    with self._changed:
-                        self._fault = self._fault or error
-                        self._changed.notify_all()
+            self._write_regular()
 
-    def _wait(self, why: str) -> None:
-        """Wait for a while, since the store does not answer."""
-        self._away = why
-        self.tell(partial(self._said, f"the store does not answer, waiting: {why}"))
+    @property
+    def _due_in(self) -> float:
+        """Seconds until the regular write is due; it has time once an end is wanted."""
+        late = 2 * self._every_s if self.interrupts.signal_number else 0.0
+        return self._due + late - time.monotonic()
+
+    def _write_regular(self) -> None:
+        """Write what is regular if it is due; what waits in the queue notices an outage itself."""
+        with self._regular_lock:
+            if not self._regular or self._due_in > 0:
+                return
+            error = _error_of(self._regular)
+            lasts = bool(error) and not isinstance(error, NoAnswerError)
+            is_noted = lasts or not self._queue
+            if not error or not is_noted:
+                self._due = time.monotonic() + self._every_s
+        if is_noted:
+            self._note(error)
+
+    def _note(self, error: BaseException | None) -> None:
+        """Note how a write has ended; wait for a while if the store does not answer."""
         with self._changed:
+            if not isinstance(error, NoAnswerError):
+                self._away, self._wait_s = "", FIRST_WAIT_S
+                self._fault = self._fault or error
+                self._changed.notify_all()
+                return
+            self._away = error.why
+            self.tell(partial(self._said, f"the store does not answer, waiting: {error.why}"))
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closed, self._wait_s)
-        self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+            self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
 
 
-#: writes that are made at a time by `write_all`
-AT_ONCE = 8
-
-
-def write_all(waiting: list[Write]) -> None:
-    """Make writes side by side; those that fail wait on, and the first error is raised.
-
-    No thread keeps the program from ending, as one of a pool would whose request hangs.
-    """
-    left, failed = deque(waiting), list[tuple[Write, BaseException]]()
-
-    def work() -> None:
-        with contextlib.suppress(IndexError):
-            while True:
-                write = left.popleft()
-                try:
-                    write()
-                except BaseException as error:
-                    failed.append((write, error))
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in waiting[:AT_ONCE]]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    waiting[:] = [write for write, _ in failed]
-    if failed:
-        raise failed[0][1]
+def _error_of(write: Write) -> BaseException | None:
+    try:
+        write()
+    except BaseException as error:
+        return error
+    return None

@@ -166,7 +166,7 @@ def test_a_store_that_is_mute_when_an_end_is_wanted_is_not_waited_for(
     with pytest.raises(Interrupted), up:
         sweep.run()
     mute.set()
-    sweep._writer._thread.join()
+    sweep._writer._threads[0].join()
     assert any("runs were left open" in text for text in display.told)
 
 

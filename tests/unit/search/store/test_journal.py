@@ -153,7 +153,7 @@ def test_no_request_has_more_rounds_than_a_store_takes(opened: Opened) -> None:
 
 def test_what_the_store_refuses_does_not_keep_a_run_from_being_closed(opened: Opened) -> None:
     opened.writer.drain()
-    opened.journal._params[0, 1] = {"parameters": 13}  # which cannot be changed
+    opened.journal._runs[0, 1].params = {"parameters": 13}  # which cannot be changed
     opened.journal.log_round(opened.after(1))
     opened.journal.close_trial(opened.after(1, Ended(Outcome.LOST)), None, keep=False)
     with pytest.raises(ValueError):
