@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import tempfile
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.store.faults import StoreError, steady_clock
+from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.signatures import Signer
 from lstm_sweep.search.store.tags import Tag
@@ -25,9 +26,13 @@ NEWEST, OLDEST = "newest first", "oldest first"
 
 #: a value of a metric: its name, the value, when it was measured in ms since 1970, and its step
 Point = tuple[str, float, int, int]
+#: between this process's clock, which nobody sets, and seconds since 1970
+_OFFSET_S = time.time() - time.monotonic()
 
 
-now_ms = steady_clock()
+def now_ms() -> int:
+    """Ms since 1970, by a clock that ignores later changes of the system's clock."""
+    return int(1000 * (_OFFSET_S + time.monotonic()))
 
 
 class Store(ABC):

@@ -11,6 +11,7 @@ import contextlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 from lstm_sweep.search.store import experiment
@@ -53,9 +54,8 @@ def size(store: MlflowStore, run_id: str) -> Freed:
         BadRunError: its files are not where its experiment has them.
     """
     models, kept = _models(store, run_id)
-    places = [place for _, place in models]
-    found = [store.ask(lambda: size_of(store.files_at(place))) for place in places]  # noqa: B023
-    return Freed(1, store.bytes_of(run_id) + sum(found), 0, kept)
+    found = sum(store.ask(partial(_size_at, store, place)) for _, place in models)
+    return Freed(1, store.bytes_of(run_id) + found, 0, kept)
 
 
 def delete(store: MlflowStore, run_id: str) -> Freed:
@@ -66,12 +66,12 @@ def delete(store: MlflowStore, run_id: str) -> Freed:
     Raises:
         BadRunError: its files are not where its experiment has them; nothing is deleted.
     """
-    run_place = store.ask(lambda: store.experiment.place_of(run_id))
+    run_place = store.ask(partial(store.experiment.place_of, run_id))
     (models, kept), freed = _models(store, run_id), 0
     for model_id, place in models:
-        freed += _delete_files(store, place)
+        freed += store.ask(partial(_delete_files, store, place))
         _purge(store, "logged_model", model_id)
-    freed += _delete_files(store, run_place)
+    freed += store.ask(partial(_delete_files, store, run_place))
     is_purged = _purge(store, "run", run_id)
     return Freed(1, freed, int(not is_purged), kept)
 
@@ -80,44 +80,35 @@ def _models(store: MlflowStore, run_id: str) -> tuple[list[tuple[str, str]], tup
     """The logged models of a run that have no versions, with their places; all versions."""
     free, kept = list[tuple[str, str]](), list[str]()
     for model in logged_models(store, run_id):
-        place = store.ask(lambda: store.experiment.place_of_model(model))  # noqa: B023
-        versions = _versions(store, model.model_id, place)
-        kept += versions
+        model_id, versions = str(model.model_id), list[Any]()
+        place = store.ask(partial(store.experiment.place_of_model, model))
+        for source in (place, f"models:/{model_id}"):
+            search = partial(store.client.search_model_versions, f"source_path = {quoted(source)}")
+            versions += store.ask(search)
+        kept += [f"version {one.version} of {one.name}" for one in versions]
         if not versions:
-            free.append((str(model.model_id), place))
+            free.append((model_id, place))
     return free, tuple(kept)
 
 
-def _versions(store: MlflowStore, model_id: str, place: str) -> list[str]:
-    """Versions of registered models that a logged model with its files at `place` is."""
-    found = list[str]()
-    for source in (place, f"models:/{model_id}"):
-        given = f"source_path = {quoted(source)}"
-        versions = store.ask(lambda: store.client.search_model_versions(given))  # noqa: B023
-        found += [f"version {one.version} of {one.name}" for one in versions]
-    return found
+def _size_at(store: MlflowStore, place: str) -> int:
+    return size_of(store.files_at(place))
 
 
 def _delete_files(store: MlflowStore, place: str) -> int:
     """Delete all files at a place; how many bytes they had."""
-
-    def delete_all() -> int:
-        repository = store.files_at(place)
-        found = size_of(repository)
-        if (folder := experiment.folder_of(place)) is None:
-            repository.delete_artifacts()
-        elif folder.exists():
-            shutil.rmtree(folder)
-            with contextlib.suppress(OSError):
-                folder.parent.rmdir()  # that of the run or the model, if it has nothing else
-        return found
-
-    return int(store.ask(delete_all))
+    found = _size_at(store, place)
+    if (folder := experiment.folder_of(place)) is None:
+        store.files_at(place).delete_artifacts()
+    elif folder.exists():
+        shutil.rmtree(folder)
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()  # that of the run or the model, if it has nothing else
+    return found
 
 
 def _purge(store: MlflowStore, kind: str, name: str) -> bool:
     """Delete a run or a model; whether the database has nothing of it any more."""
     for_good = getattr(store.backend, f"_hard_delete_{kind}", None)
-    delete = for_good or getattr(store.client, f"delete_{kind}")
-    store.ask(lambda: delete(name))
+    store.ask(partial(for_good or getattr(store.client, f"delete_{kind}"), name))
     return for_good is not None

@@ -195,6 +195,33 @@ AXES = (
 LOSS = "best_val_loss"
 
 
+def _id(name: str) -> str:
+    return f"lstm-sweep-{name.lower().replace(' ', '-')}"
+
+
+#: a chart of a metric, without the metric and what it is drawn over
+LINE = {
+    "type": "LINE",
+    "metricSectionId": _id(CURVES),
+    "useGlobalXaxisKey": False,  # the page has one choice of an axis for all charts
+    "xAxisScaleType": "linear",
+    "yAxisKey": "metric",
+    "yAxisExpressions": [],
+    "scaleType": "linear",
+    "range": {},
+    "lineSmoothness": 0,
+    "useGlobalLineSmoothing": True,
+    "ignoreOutliers": False,
+}
+PARALLEL = {
+    "type": "PARALLEL",
+    "metricSectionId": _id(CONFIGS),
+    "selectedParams": AXES,
+    "selectedMetrics": (LOSS,),
+    "showAllRuns": True,
+}
+
+
 def charts() -> dict[str, Any]:
     """The part of a view with the charts: learning curves come first."""
     sections = [
@@ -202,48 +229,19 @@ def charts() -> dict[str, Any]:
         | ({"columns": COLUMNS[name], "cardHeight": HEIGHT} if name in COLUMNS else {})
         for name in (*COLUMNS, *OTHERS)
     ]
-    cards = [_line(metric, over) for metric, over in LINES] + [_parallel()]
+    cards = [
+        LINE
+        | {"metricKey": metric, "selectedMetricKeys": [metric]}
+        | {"xAxisKey": "metric" if over else "step", "selectedXAxisMetricKey": over}
+        for metric, over in LINES
+    ]
     return {
         "compareRunSections": sections,
         "compareRunCharts": [
             {"uuid": f"{_id('chart')}-{number}", "deleted": False, "isGenerated": False} | card
-            for number, card in enumerate(cards, start=1)
+            for number, card in enumerate([*cards, PARALLEL], start=1)
         ],
     }
-
-
-def _line(metric: str, over: str) -> dict[str, Any]:
-    return {
-        "type": "LINE",
-        "metricSectionId": _id(CURVES),
-        "metricKey": metric,
-        "selectedMetricKeys": [metric],
-        "xAxisKey": "metric" if over else "step",
-        "selectedXAxisMetricKey": over,
-        "useGlobalXaxisKey": False,  # the page has one choice of an axis for all charts
-        "xAxisScaleType": "linear",
-        "yAxisKey": "metric",
-        "yAxisExpressions": [],
-        "scaleType": "linear",
-        "range": {},
-        "lineSmoothness": 0,
-        "useGlobalLineSmoothing": True,
-        "ignoreOutliers": False,
-    }
-
-
-def _parallel() -> dict[str, Any]:
-    return {
-        "type": "PARALLEL",
-        "metricSectionId": _id(CONFIGS),
-        "selectedParams": list(AXES),
-        "selectedMetrics": [LOSS],
-        "showAllRuns": True,
-    }
-
-
-def _id(name: str) -> str:
-    return f"lstm-sweep-{name.lower().replace(' ', '-')}"
 
 
 #: key of the view in addresses

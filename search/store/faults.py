@@ -1,8 +1,7 @@
-"""Failures of the store: which ones are worth a retry, and how they are reported."""
+"""Failures of the store: which are worth a retry, and how they are reported."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,20 +13,14 @@ Answer = TypeVar("Answer")
 
 #: characters of a reason; messages with the timeout of a request have about 380
 LONGEST_REASON = 400
-#: errors of the operating system that end once the server is back
-TRANSIENT = (ConnectionError, TimeoutError)
-#: names of the exceptions by which libraries report that no server answers
-TRANSIENT_NAMES = {
-    "ConnectionError",
-    "ConnectTimeout",
-    "ReadTimeout",
-    "Timeout",
-    "OperationalError",
-}
-#: texts of MLflow's client for a missing answer, and of a database that another process uses
-TRANSIENT_PHRASES = ("API request to", "database is locked")
 #: what to do about a store that does not answer
 AGAIN = "expected one that does: try again when it runs"
+#: names of exceptions by which libraries report that no server answers
+TRANSIENT_NAMES = {
+    "ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "OperationalError",
+}  # fmt: skip
+#: texts of MLflow's client for a missing answer, and of a database that another process uses
+TRANSIENT_PHRASES = ("API request to", "database is locked")
 #: HTTP status of a server that is overloaded, starting or failing
 TRANSIENT_STATUS = (429, 500, 502, 503, 504)
 #: HTTP status of a server that rejects this user or this request
@@ -60,35 +53,27 @@ class NoAnswerError(StoreError):
 
 def refused(error: BaseException) -> str:
     """Why a server rejects this user or request; "" if it does not."""
-    for cause in causes(error):
-        if why := REFUSED.get(_status(cause) or 0):
-            return why
-    return ""
+    found = (REFUSED.get(_status(cause), "") for cause in causes(error))
+    return next(filter(None, found), "")
 
 
-def is_transient(error: BaseException) -> bool:
-    """Whether the same request may succeed later without anybody's help."""
-    if permanent_reason(error) or refused(error):
-        return False
-    return any(_is_transient(cause) for cause in causes(error))
+def _status(cause: BaseException) -> int:
+    """HTTP status of a server's answer; 0 if the error carries none."""
+    status: int = getattr(getattr(cause, "response", None), "status_code", None) or 0
+    if not status and hasattr(cause, "get_http_status_code"):
+        status = cause.get_http_status_code()
+        return 0 if status == 500 else status  # MLflow gives it to errors of this process too
+    return status
 
 
 def _is_transient(cause: BaseException) -> bool:
-    if isinstance(cause, TRANSIENT) or type(cause).__name__ in TRANSIENT_NAMES:
-        return True
-    if _status(cause) in TRANSIENT_STATUS:
-        return True
-    return any(phrase in str(cause) for phrase in TRANSIENT_PHRASES)
-
-
-def _status(cause: BaseException) -> int | None:
-    """HTTP status of a server's answer; None if the error carries none."""
-    status: int | None = getattr(getattr(cause, "response", None), "status_code", None)
-    if status is None and hasattr(cause, "get_http_status_code"):
-        status = cause.get_http_status_code()
-        if status == 500:  # MLflow gives it to errors of this process too
-            status = None
-    return status
+    """Whether the same request may succeed later without anybody's help."""
+    return (
+        isinstance(cause, ConnectionError | TimeoutError)
+        or type(cause).__name__ in TRANSIENT_NAMES
+        or _status(cause) in TRANSIENT_STATUS
+        or any(phrase in str(cause) for phrase in TRANSIENT_PHRASES)
+    )
 
 
 def reason(error: BaseException) -> str:
@@ -108,23 +93,6 @@ def reported(call: Callable[[], Answer], store: str) -> Answer:
     except Exception as error:
         if why := permanent_reason(error) or refused(error):
             raise StoreError(f"store {store}: {why} ({reason(error)})") from error
-        if not is_transient(error):
-            raise
-        raise NoAnswerError(store, reason(error)) from error
-
-
-def once_more(ask: Callable[[], Answer]) -> Answer:
-    """Call `ask`, and once more if it fails.
-
-    What MLflow looks for, and makes if it is missing, another process may make in between.
-    """
-    try:
-        return ask()
-    except Exception:
-        return ask()
-
-
-def steady_clock() -> Callable[[], int]:
-    """A clock in ms since 1970 that ignores later changes of the system's clock."""
-    offset = time.time() - time.monotonic()
-    return lambda: int(1000 * (offset + time.monotonic()))
+        if any(map(_is_transient, causes(error))):
+            raise NoAnswerError(store, reason(error)) from error
+        raise

@@ -11,6 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,39 +43,32 @@ def write_symbols_model(
     """
     import pandas as pd
     from mlflow.models import ModelSignature
-    from mlflow.types.schema import (
-        AnyType,
-        Array,
-        ColSpec,
-        DataType,
-        Object,
-        ParamSchema,
-        ParamSpec,
-        Property,
-        Schema,
-    )
+    from mlflow.types import schema as types
 
-    text, number, column = DataType.string, DataType.double, column_of(alphabet)
-    symbol: Any = text if alphabet.is_text else DataType.long
-    sessions = text if alphabet.is_text else Array(symbol)
-    ranked = Object(
+    text, number, column = types.DataType.string, types.DataType.double, column_of(alphabet)
+    symbol: Any = text if alphabet.is_text else types.DataType.long
+    sessions = text if alphabet.is_text else types.Array(symbol)
+    ranked = types.Object(
         [
             # with ends an id, or the text `<end>`
-            Property("symbol", AnyType() if alphabet.ends else symbol),
-            Property("probability", number),
+            types.Property("symbol", types.AnyType() if alphabet.ends else symbol),
+            types.Property("probability", number),
         ]
     )
     outputs = [
-        ColSpec(Array(ranked), "next"),
-        ColSpec(Array(number), "surprise", required=False),
-        *([ColSpec(number, "end_surprise", required=False)] if alphabet.ends else []),
-        ColSpec(sessions, "continuation", required=False),
+        types.ColSpec(types.Array(ranked), "next"),
+        types.ColSpec(types.Array(number), "surprise", required=False),
+        *([types.ColSpec(number, "end_surprise", required=False)] if alphabet.ends else []),
+        types.ColSpec(sessions, "continuation", required=False),
     ]
-    defaults = served_model.DEFAULTS.items()
+    parameters = [
+        types.ParamSpec(name, PARAMETERS[type(value)], value)
+        for name, value in served_model.DEFAULTS.items()
+    ]
     signature = ModelSignature(
-        Schema([ColSpec(sessions, column)]),
-        Schema(outputs),
-        ParamSchema([ParamSpec(name, PARAMETERS[type(value)], value) for name, value in defaults]),
+        types.Schema([types.ColSpec(sessions, column)]),
+        types.Schema(outputs),
+        types.ParamSchema(parameters),
     )
     example = pd.DataFrame({column: [example_session(alphabet)]})
     _write(settings, data, folder, about, signature, example)
@@ -210,16 +204,15 @@ def check_name(name: object) -> str:
 
 def logged_models(store: MlflowStore, run_id: str) -> list[Any]:
     """The logged models of a run, also those that are not whole."""
-    found, token = list[Any](), None
-    while True:
-        page = store.ask(
-            lambda: store.client.search_logged_models(
-                [store.experiment.id], f"source_run_id = '{run_id}'", page_token=token
-            )
-        )
+    search = partial(
+        store.client.search_logged_models, [store.experiment.id], f"source_run_id = '{run_id}'"
+    )
+    page = store.ask(search)
+    found = list(page)
+    while page.token:
+        page = store.ask(partial(search, page_token=page.token))
         found += page
-        if not (token := page.token):
-            return found
+    return found
 
 
 def logged_model_of(store: MlflowStore, run_id: str) -> str | None:
@@ -234,7 +227,7 @@ def log_model(store: MlflowStore, run_id: str, name: str, write: WriteModel) -> 
 
     It has the run's params, and the last values of its most important metrics.
     """
-    from mlflow.entities import LoggedModelOutput
+    from mlflow.entities import LoggedModelOutput, Metric
     from mlflow.models import Model
 
     client, run = store.client, store.ask(lambda: store.client.get_run(run_id))
@@ -256,26 +249,16 @@ def log_model(store: MlflowStore, run_id: str, name: str, write: WriteModel) -> 
         status = "READY"
     finally:
         store.ask(lambda: client.finalize_logged_model(model_id, status))
-    points = _last_points(store, run_id, model_id)
-    output = LoggedModelOutput(model_id, max((point.step for point in points), default=0))
-    store.ask(lambda: client.log_batch(run_id, points))
+    # the same points as of the run, which MLflow keeps once
+    last = {key: max(points) for key in METRICS if (points := store.timeline(run_id, key))}
+    metrics = [
+        Metric(key, value, at, step, model_id, run_id=run_id)
+        for key, (step, at, value) in last.items()
+    ]
+    output = LoggedModelOutput(model_id, max((step for step, *_ in last.values()), default=0))
+    store.ask(lambda: client.log_batch(run_id, metrics))
     store.ask(lambda: client.log_outputs(run_id, [output]))
     return model_id
-
-
-def _last_points(store: MlflowStore, run_id: str, model_id: str) -> list[Any]:
-    """The last point of each metric in `METRICS`, as one of a logged model.
-
-    It is the same point of the run, which MLflow keeps once.
-    """
-    from mlflow.entities import Metric
-
-    points = []
-    for key in METRICS:
-        if history := store.timeline(run_id, key):
-            step, at, value = max(history)
-            points.append(Metric(key, value, at, step, model_id, run_id=run_id))
-    return points
 
 
 def register(
@@ -317,18 +300,12 @@ def _aliases(store: MlflowStore, name: str, about: str) -> dict[str, str]:
     """Versions of a registered model by their aliases; it is made if it is missing."""
     from mlflow.exceptions import MlflowException
 
-    client = store.client
     try:
-        return dict(store.ask(lambda: client.get_registered_model(name)).aliases)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-    try:
-        store.ask(lambda: client.create_registered_model(name, description=about))
+        store.ask(partial(store.client.create_registered_model, name, description=about))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    return {}
+    return dict(store.ask(partial(store.client.get_registered_model, name)).aliases)
 
 
 def compare(champion: int, theirs: Mapping[str, str], ours: Mapping[str, str]) -> tuple[bool, str]:

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -26,10 +26,6 @@ from lstm_sweep.search.process import secrets
 from lstm_sweep.search.process.workdir import PROGRAM
 
 FILE = "mlflow.yaml"
-KEYS = (
-    "tracking_uri", "artifacts", "experiment", "allowed_hosts", "request_timeout_s",
-    "server_processes",
-)  # fmt: skip
 SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
 #: settings that are whole numbers: what they are, and the largest; a server process takes 260 MB
 WHOLE = {"request_timeout_s": ("whole seconds", 3600), "server_processes": ("a whole number", 64)}
@@ -66,10 +62,23 @@ class Settings:
 
     @property
     def mlflow_uri(self) -> str:
-        """Address of the store for MLflow; SQLAlchemy's default driver depends on its version."""
+        """Address of the store for MLflow: with a driver, and a time limit for PostgreSQL."""
         kind, colon, rest = self.tracking_uri.partition("://")
-        driver = DRIVERS.get(kind)
-        return f"{kind}+{driver}{colon}{rest}" if driver else self.tracking_uri
+        driver = DRIVERS.get(kind)  # SQLAlchemy's default depends on its version
+        uri = f"{kind}+{driver}{colon}{rest}" if driver else self.tracking_uri
+        has_limit = "connect_timeout=" in uri or "PGCONNECT_TIMEOUT" in os.environ
+        if has_limit or not uri.startswith("postgresql+psycopg"):
+            return uri
+        return f"{uri}{'&' if '?' in uri else '?'}connect_timeout={self.request_timeout_s}"
+
+    @property
+    def lacks(self) -> str:
+        """Which driver of a database is missing, and how to install it; else ""."""
+        kind = scheme(self.tracking_uri)
+        if kind not in DRIVERS:
+            return ""
+        driver = self.tracking_uri.partition("://")[0].partition("+")[2] or DRIVERS[kind]
+        return missing(MODULES.get(driver, driver))
 
     @property
     def address(self) -> str:
@@ -92,8 +101,10 @@ class Settings:
         return next((at for at in file.parent.parents if (at / file.name).is_file()), None)
 
     def __str__(self) -> str:
-        where = str(self.database_file or without_password(self.tracking_uri))
-        return f"{where} ({self.origin})"
+        return f"{self.database_file or without_password(self.tracking_uri)} ({self.origin})"
+
+
+KEYS = tuple(field.name for field in fields(Settings) if field.name != "origin")
 
 
 def load(folder: Path, environment: Mapping[str, str] = os.environ, *, given: str = "") -> Settings:
@@ -176,7 +187,7 @@ def _hosts(value: object, file: Path) -> tuple[str, ...]:
     for host in value:
         if not isinstance(host, str) or not _is_host(host):
             raise InputError(f"{file}: allowed_hosts has {shown(host)}, {expected}")
-    return tuple(dict.fromkeys(host.lower() for host in value))
+    return tuple(dict.fromkeys(map(str.lower, value)))
 
 
 def _is_host(host: str) -> bool:
@@ -242,28 +253,9 @@ def holds_password(uri: str) -> bool:
     if scheme(uri) in ("sqlite", "file"):  # a path, which may contain any character
         return False
     name, password, _ = secrets.login(uri)
-    options = parse_qsl(uri.partition("?")[2])
-    return (
-        bool(password)
-        or (bool(name) and uri.startswith("http"))
-        or any(secrets.SECRET_OPTION.search(key.lower()) for key, _ in options)
-    )
-
-
-def with_timeout(uri: str, seconds: int) -> str:
-    """The address with a time limit for connecting to PostgreSQL, unless it has one."""
-    if not uri.startswith("postgresql+psycopg") or "connect_timeout=" in uri:
-        return uri
-    return f"{uri}{'&' if '?' in uri else '?'}connect_timeout={seconds}"
-
-
-def lacking(uri: str) -> str:
-    """Which driver of a database is missing, and how to install it; else ""."""
-    kind = scheme(uri)
-    if kind not in DRIVERS:
-        return ""
-    driver = uri.partition("://")[0].partition("+")[2] or DRIVERS[kind]
-    return missing(MODULES.get(driver, driver))
+    options = (key.lower() for key, _ in parse_qsl(uri.partition("?")[2]))
+    is_token = bool(name) and uri.startswith("http")
+    return bool(password) or is_token or any(map(secrets.SECRET_OPTION.search, options))
 
 
 def missing(module: str) -> str:
@@ -311,18 +303,13 @@ def _check_owner(file: Path) -> None:
 
     The file, a link to it and its folder must belong to this user or to root, and the file must
     not be writable by everybody.
-
-    Raises:
-        InputError: another user owns one of them, or the file is writable by everybody.
-        OSError: there is no such file.
     """
     expected = (
         f"expected one of your own: copy it to your working folder, or set {NAMED} to its path, "
         f"if you trust it"
     )
     status = file.stat()
-    owners = [("file", file.lstat()), ("file", status), ("folder", file.parent.stat())]
-    for kind, owned in owners:
+    for kind, owned in (("file", file.lstat()), ("file", status), ("folder", file.parent.stat())):
         if owned.st_uid not in (os.geteuid(), 0):
             raise InputError(
                 f"{file}: the {kind} belongs to another user, number {owned.st_uid}, {expected}"
@@ -332,13 +319,9 @@ def _check_owner(file: Path) -> None:
 
 
 def _check_server(key: str, uri: str, file: Path, environment: Mapping[str, str]) -> None:
-    """Refuse to send a password to a server that only the settings file names.
+    """Refuse to send a password to a server that the settings file and no list of the user names.
 
     The file may come from somebody else, for example in a cloned repository.
-
-    Raises:
-        InputError: a password is set for servers of this kind, and the user's own list of servers
-            does not contain this one.
     """
     sent = SENT.get(scheme(uri), ())
     secret = next((name for name in sent if environment.get(name)), "")
@@ -349,14 +332,12 @@ def _check_server(key: str, uri: str, file: Path, environment: Mapping[str, str]
     approved, lines = platformdirs.user_config_path(PROGRAM, appauthor=False) / "servers", ""
     with contextlib.suppress(OSError):
         lines = approved.read_text(encoding="utf-8", errors="replace")
-    if not secret or _plain(uri) in map(_plain, lines.splitlines()):
+    if not secret or uri.strip().rstrip("/") in {
+        line.strip().rstrip("/") for line in lines.splitlines()
+    }:
         return
     raise InputError(
         f"{file}: {key} is {without_password(uri)}, which would be sent your password "
         f"({secret}), and which only this file names; if you trust it, add the address to "
         f"{approved}, or set MLFLOW_TRACKING_URI to it, or {NAMED} to this file"
     )
-
-
-def _plain(uri: str) -> str:
-    return uri.strip().rstrip("/")

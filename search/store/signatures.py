@@ -16,7 +16,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,19 @@ class Signer:
 
     def of_spec(self, run_id: str, tags: Mapping[str, str]) -> dict[str, str]:
         """The tag that signs what is driven, of a run that has these tags."""
-        return {Tag.SPEC_SIGNATURE: self._signed(run_id, _spec_tags(tags))}
+        parts = (name for name in tags if name.startswith(Tag.SPEC))
+        return {Tag.SPEC_SIGNATURE: self._signature(run_id, tags, (*parts, *WHAT))}
 
     def of_place(self, run_id: str, tags: Mapping[str, str]) -> dict[str, str]:
         """The tag that signs the place in the queue, of a run that has these tags."""
-        return {Tag.QUEUE_SIGNATURE: self._signed(run_id, _those(tags, WHEN))}
+        return {Tag.QUEUE_SIGNATURE: self._signature(run_id, tags, WHEN)}
+
+    def _signature(self, run_id: str, tags: Mapping[str, str], names: Iterable[str]) -> str:
+        """Of some tags; one that is empty is as good as one that is missing."""
+        signed = sorted((name, tags[name]) for name in names if tags.get(name))
+        return hmac.new(
+            self._key, json.dumps([run_id, signed]).encode(), hashlib.sha256
+        ).hexdigest()
 
     def knows_spec(self, run: Any) -> bool:
         """Whether what is driven is as it was signed."""
@@ -76,17 +84,3 @@ class Signer:
         tags = run.data.tags
         [(name, signature)] = sign(str(run.info.run_id), tags).items()
         return hmac.compare_digest(tags.get(name, "").encode(), signature.encode())
-
-    def _signed(self, run_id: str, what: Mapping[str, str]) -> str:
-        text = json.dumps([run_id, sorted(what.items())])
-        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
-
-
-def _spec_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    parts = {name: tags[name] for name in tags if name.startswith(Tag.SPEC) and tags[name]}
-    return parts | _those(tags, WHAT)
-
-
-def _those(tags: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
-    """Some tags; one that is empty is as good as one that is missing."""
-    return {name: tags[name] for name in names if tags.get(name)}

@@ -43,11 +43,8 @@ class Tag:
     CREATION = "sweep.creation"
     #: validation loss and seconds of each round, as JSON
     CURVE = "sweep.curve"
-    #: source of the data and how they are read, as JSON
     DATA = "sweep.data"
-    #: what a run used its data for; a tag of the data
     DATA_CONTEXT = "mlflow.data.context"
-    #: kind of device that a trial was trained on
     DEVICE = "sweep.device"
     #: `yes` if an attempt of a trial has ended with the program that drove its sweep
     DRIVER_DIED = "sweep.driver_died"
@@ -63,14 +60,12 @@ class Tag:
     LEASE = "sweep.lease"
     #: lowest validation loss of a model, nats; a tag of a version in the registry
     MODEL_LOSS = "sweep.model_loss"
-    #: summary of a sweep, which the MLflow UI shows at the top of its page
     NOTE = "mlflow.note.content"
     NAME = "sweep.name"
     #: node of a cluster that a trial was trained on, the last one if it was on several
     NODE = "sweep.node"
     OUTCOME = "sweep.outcome"
     OWNER = "sweep.owner"
-    #: run of the sweep that a run belongs to
     PARENT = "mlflow.parentRunId"
     #: why a trial that the search does not pause waits for a slot; empty or missing if it does not
     MAKES_ROOM = "sweep.makes_room"
@@ -85,11 +80,9 @@ class Tag:
     #: set before a sweep is deleted (`all`) or all of it but its best trial (`best`): it goes on
     #: no more
     PRUNED = "sweep.pruned"
-    #: `yes` as long as a service is to drive a sweep
     QUEUED = "sweep.queued"
     #: signature of a service: for whom, when and with which priority it drives a sweep
     QUEUE_SIGNATURE = "sweep.queue_signature"
-    #: why a trial or a sweep has ended, for people
     REASON = "sweep.reason"
     RERUN_OF = "sweep.rerun_of"
     #: rounds into which each epoch of a trial is divided; 1 if missing
@@ -98,7 +91,6 @@ class Tag:
     ROLE = "sweep.role"
     #: version of the layout of runs; 0 if missing
     SCHEMA = "sweep.schema"
-    #: number and seed of the validation targets, as JSON
     SCORING = "sweep.scoring"
     #: seconds of scoring of each round, to a millisecond, as JSON
     SCORING_SECONDS = "sweep.scoring_seconds"
@@ -107,9 +99,7 @@ class Tag:
     SEED = "sweep.seed"
     #: steps of the optimizer after which a trial ends; missing: after all epochs
     STEPS = "sweep.steps"
-    #: why a config violates the size rule
     SIZE_RULE = "sweep.size_rule"
-    #: trials that can run at once where a sweep was driven last
     SLOTS = "sweep.slots"
     #: seconds for which a sweep had slots, all slots together, up to when `SECONDS` was written
     SLOT_SECONDS = "sweep.slot_seconds"
@@ -126,13 +116,9 @@ class Tag:
     #: when a sweep was queued, seconds since 1970
     SUBMITTED = "sweep.submitted"
     SUBMITTED_DIGEST = "sweep.submitted_digest"
-    #: set by `stop` and `pause` to end a sweep
     STOP = "sweep.stop"
-    #: `StopReason` of a sweep that has ended
     STOP_REASON = "sweep.stop_reason"
-    #: path and digest of the template
     TEMPLATE = "sweep.template"
-    #: where the time of a sweep went, as JSON
     TIME = "sweep.time"
     TRIAL = "sweep.trial"
     #: why the best config of a sweep was not trained again; empty or missing if it was
@@ -142,7 +128,6 @@ class Tag:
     #: share of the validation symbols that training data do not have; missing: none
     UNKNOWN_SHARE = "sweep.unknown_share"
     USER = "mlflow.user"
-    #: Hyperopt point of a config, as JSON
     VALS = "sweep.vals"
     VERDICT = "sweep.verdict"
     #: prefix of the tags of an experiment with shared views of its page, followed by their key

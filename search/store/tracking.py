@@ -25,7 +25,6 @@ from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.files import locked
-from lstm_sweep.search.store import faults
 from lstm_sweep.search.store.base import NEWEST, OLDEST, Point, has_beginning, no_page, quoted
 from lstm_sweep.search.store.base import Store as Store
 from lstm_sweep.search.store.experiment import (
@@ -35,7 +34,7 @@ from lstm_sweep.search.store.experiment import (
     read_any_text,
 )
 from lstm_sweep.search.store.faults import reason, refused, reported
-from lstm_sweep.search.store.settings import Settings, lacking, with_timeout
+from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 
 #: the mounts of this process, as proc_pid_mountinfo(5) describes them
@@ -88,7 +87,7 @@ class MlflowStore(Store):
         Raises:
             InputError: the store cannot be reached, or its experiment is deleted.
         """
-        if why := lacking(settings.tracking_uri):
+        if why := settings.lacks:
             raise InputError(f"store {settings}: {why}")
         mlflow = load_mlflow()
         super().__init__(settings)
@@ -97,8 +96,6 @@ class MlflowStore(Store):
         #: creations of runs of which nobody knows whether they have succeeded
         self._unsure = set[str]()
         file, uri = settings.database_file, settings.mlflow_uri
-        if "PGCONNECT_TIMEOUT" not in os.environ:
-            uri = with_timeout(uri, settings.request_timeout_s)
         try:
             # MLflow fails if two processes create the tables of an SQLite file
             with locked(file.parent) if file else nullcontext(), applied(settings):
@@ -192,7 +189,14 @@ class MlflowStore(Store):
         dataset = Dataset(name, digest, "local", json.dumps({"uri": source}))
         inputs = [DatasetInput(dataset, [InputTag(Tag.DATA_CONTEXT, "training")])]
         log = partial(self.client.log_inputs, run_id, datasets=inputs)
-        self.ask(lambda: faults.once_more(log))
+
+        def log_twice() -> None:
+            try:
+                log()
+            except Exception:  # another process has made what was missing when MLflow looked
+                log()
+
+        self.ask(log_twice)
 
     @override
     def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None:

@@ -11,9 +11,7 @@ from lstm_sweep.search.process import secrets
 from lstm_sweep.search.store.settings import (
     Settings,
     holds_password,
-    lacking,
     load,
-    with_timeout,
 )
 
 POSSIBLE = "tracking_uri, artifacts, experiment, allowed_hosts, request_timeout_s, server_processes"
@@ -230,23 +228,6 @@ HTTP, POSTGRES, SQLITE = "http://host:5000", "postgresql://host/runs", "sqlite:/
 
 
 @pytest.mark.parametrize(
-    "uri, given",
-    [
-        ("postgresql+psycopg2://me@host/runs", "postgresql+psycopg2://me@host/runs?{}"),
-        ("postgresql+psycopg://host/runs?sslmode=require", "{0}&{1}"),
-        ("postgresql+psycopg2://host/runs?connect_timeout=5", "{0}"),
-        ("sqlite:////runs.db", "{0}"),
-        ("mysql+mysqldb://host/runs", "{0}"),
-        ("http://host:5000", "{0}"),
-    ],
-)
-def test_only_postgresql_is_given_a_limit_that_it_does_not_have(uri: str, given: str) -> None:
-    limit = "connect_timeout=7"
-    expected = given.format(uri, limit) if "{0}" in given else given.format(limit)
-    assert with_timeout(uri, 7) == expected
-
-
-@pytest.mark.parametrize(
     ("uri", "package"),
     [
         (POSTGRES, "psycopg2, expected: pip install lstm-sweep[server]"),
@@ -260,7 +241,7 @@ def test_a_database_without_its_driver_is_named(
     uri: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    why = lacking(uri)
+    why = Settings(uri, None, "test", "test").lacks
     assert package in why and bool(why) == bool(package)
 
 
@@ -283,16 +264,31 @@ def test_an_option_that_is_secret_is_refused_and_hidden_alike(
     assert secrets.without_secrets(text) == (f"***, {text[9:]}" if is_secret else text)
 
 
+LIMIT = "connect_timeout=7"
+
+
 @pytest.mark.parametrize(
     ("uri", "given"),
     [
-        (POSTGRES, "postgresql+psycopg2://host/runs"),
-        ("postgresql://me:a@b@host/runs?a=b://c", "postgresql+psycopg2://me:a@b@host/runs?a=b://c"),
-        ("postgresql+psycopg://host/runs", "postgresql+psycopg://host/runs"),
+        (POSTGRES, f"postgresql+psycopg2://host/runs?{LIMIT}"),
+        (
+            "postgresql://me:a@b@host/runs?a=b://c",
+            f"postgresql+psycopg2://me:a@b@host/runs?a=b://c&{LIMIT}",
+        ),
+        ("postgresql+psycopg://host/runs", f"postgresql+psycopg://host/runs?{LIMIT}"),
+        (
+            "postgresql://host/runs?connect_timeout=5",
+            "postgresql+psycopg2://host/runs?connect_timeout=5",
+        ),
         ("mysql://host/runs", "mysql+mysqldb://host/runs"),
         (SQLITE, SQLITE),
         (HTTP, HTTP),
     ],
 )
-def test_mlflow_is_given_the_driver_that_is_looked_for(uri: str, given: str) -> None:
-    assert Settings(uri, None, "test", "test").mlflow_uri == given
+def test_mlflow_is_given_the_driver_that_is_looked_for_and_postgresql_a_limit(
+    uri: str, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(uri, None, "test", "test", request_timeout_s=7)
+    assert settings.mlflow_uri == given
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "3")
+    assert LIMIT not in settings.mlflow_uri
