@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
-from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import store_in, sweep_of, tiny_spec
 
 
 @pytest.fixture
@@ -201,60 +200,6 @@ def test_a_name_whose_sweep_was_deleted_begins_anew(
     assert reader.trials(mlflow_store, "s") == []
     sweep_of(mlflow_store, corpus, ScriptedEngine({0: [2.0]}), tiny_spec(trials=1, epochs=1)).run()
     assert [record.best_loss for record in reader.trials(mlflow_store, "s")] == [2.0]
-
-
-def test_what_runs_at_the_deadline_is_ended_with_its_best_epoch(
-    memory: MemoryStore, corpus: Corpus
-) -> None:
-    clock = iter(float(second) for second in range(10_000))
-    spec = tiny_spec(trials=3, minutes=0.5, epochs=1000, early_stopping=0)
-    engine = ScriptedEngine({n: [3.0 - n] * 1000 for n in range(3)})
-    state = sweep_of(memory, corpus, engine, spec, clock=lambda: next(clock)).run()
-    assert state.counts == {"out_of_time": 1}
-    assert state.best is not None
-    assert state.best.ranked_loss == 3.0
-    assert state.closing == "the 0.5 minutes are over"
-
-
-class _Counting:
-    """An MLflow client that counts what it is asked to write of each run."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self.calls: Counter[str] = Counter()
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-        if name not in ("log_batch", "set_terminated"):
-            return method
-
-        def counted(run_id: str, *args: Any, **kwargs: Any) -> Any:
-            self.calls[run_id] += 1
-            return method(run_id, *args, **kwargs)
-
-        return counted
-
-
-def test_a_trial_takes_few_calls_and_at_most_one_for_each_epoch(
-    mlflow_store: MlflowStore, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lstm_sweep.search.driver.lease.BEAT_S", math.inf)
-    monkeypatch.setattr("lstm_sweep.search.driver.lease.BEAT_S", 3600.0)
-    own = {}
-    for trials in (2, 12):
-        counting = _Counting(mlflow_store.client)
-        mlflow_store.client = counting
-        engine = ScriptedEngine({n: [2.0 + n, 2.1 + n, 2.2 + n] for n in range(trials)})
-        spec = tiny_spec(trials=trials, epochs=3, keep=1, **PLAIN)
-        state = sweep_of(mlflow_store, corpus, engine, spec, name=f"s-{trials}").run()
-        mlflow_store.client = counting._client
-        calls = [counting.calls[trial.run_id] for trial in state.ends.values()]
-        assert len(calls) == trials
-        # its config, each round, the status, and weights that are dropped, besides its creation;
-        # what comes while a server answers is written together
-        assert max(calls) <= 1 + 3 + 1 + 1
-        own[trials] = counting.calls[state.run_id]
-    assert own[12] == own[2]
 
 
 def test_a_real_trial_runs_inline_through_the_whole_loop(

@@ -144,27 +144,26 @@ def test_a_server_ends_with_its_own_processes_and_is_not_started_after_that(
     assert not note.exists()
 
 
-@pytest.mark.parametrize("text", ["sleep 600", "trap '' TERM; while :; do sleep 0.1; done"])
-def test_one_whose_service_was_killed_is_ended(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("program", "note", "is_ended"),
+    [
+        ("sleep 600", "{pid} {started}", True),
+        ("trap '' TERM; while :; do sleep 0.1; done", "{pid} {started}", True),
+        *(("sleep 600", note, False) for note in ("{pid} 1", "{pid}", "", "no number")),
+    ],
+)
+def test_one_whose_service_was_killed_is_ended_and_no_other_process(
+    program: str, note: str, is_ended: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mlflow_server, "END_WITHIN_S", 0.5)
-    orphan = subprocess.Popen(["sh", "-c", text], start_new_session=True)
-    note = tmp_path / "note"
-    note.write_text(f"{orphan.pid} {start_ticks(orphan.pid)}")
-    mlflow_server._end_orphan(note)
-    assert orphan.wait(10) in (-signal.SIGTERM, -signal.SIGKILL)
-
-
-@pytest.mark.parametrize("text", ["{pid} 1", "{pid}", "", "no number"])
-def test_a_process_that_is_another_one_is_spared(tmp_path: Path, text: str) -> None:
-    other = subprocess.Popen(["sleep", "600"], start_new_session=True)
-    note = tmp_path / "note"
-    note.write_text(text.format(pid=other.pid))
-    mlflow_server._end_orphan(note)
-    assert other.poll() is None
-    other.kill()
-    other.wait()
+    process = subprocess.Popen(["sh", "-c", program], start_new_session=True)
+    started = start_ticks(process.pid)
+    (tmp_path / "note").write_text(note.format(pid=process.pid, started=started))
+    mlflow_server._end_orphan(tmp_path / "note")
+    if not is_ended:
+        assert process.poll() is None
+        process.kill()
+    assert process.wait(10) in (-signal.SIGTERM, -signal.SIGKILL)
 
 
 def test_the_server_has_no_password_that_a_run_could_lead_elsewhere(

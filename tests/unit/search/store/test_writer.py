@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from lstm_sweep.search.process.signals import Interrupted, Interrupts, Shield
 from lstm_sweep.search.store import writer
 from lstm_sweep.search.store.faults import NoAnswerError, StoreError
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.store.writer import Writer
+from lstm_sweep.search.store.writer import AT_ONCE, Writer
 
 AWAY = NoAnswerError("memory", "nobody there")
 
@@ -94,31 +95,18 @@ def test_what_is_asked_for_comes_after_all_that_was_put_and_its_error_is_its_own
     writes.close()
 
 
-def test_what_is_regular_is_written_between_and_when_nothing_else_is() -> None:
-    writes, beats = writer_of(), list[int]()
-    writes.regularly(lambda: beats.append(1), 0.01)
-    until = time.monotonic() + 60
-    while len(beats) < 3 and time.monotonic() < until:
-        writes.ask(lambda: time.sleep(0.005))
-    known = len(beats)
-    while len(beats) < known + 2 and time.monotonic() < until:
-        time.sleep(0.01)
-    writes.ask(lambda: writes.regularly(None))
-    known = len(beats)
-    time.sleep(0.05)
-    writes.close()
-    assert 3 <= known == len(beats)
-
-
-def test_what_is_regular_goes_on_while_a_write_takes_long_and_not_after_its_end() -> None:
+def test_what_is_regular_is_written_also_while_a_write_takes_long_and_not_after_its_end() -> None:
     writes, beats, enough = writer_of(), list[int](), threading.Event()
 
     def beat() -> None:
         beats.append(1)
-        if len(beats) > 2:
+        if len(beats) % 3 == 0:
             enough.set()
 
     writes.regularly(beat, 0.01)
+    writes.look()
+    assert enough.wait(60), "nothing else is written"
+    enough.clear()
     assert writes.ask(lambda: enough.wait(60)), "a large file holds it up"
     writes.ask(lambda: writes.regularly(None))
     known = len(beats)
@@ -214,3 +202,25 @@ def test_what_is_regular_may_begin_and_end_at_any_moment() -> None:
     writes.drain()
     writes.close()
     assert made[count:] == ["last"]
+
+
+def test_a_server_is_written_to_side_by_side_where_that_may_be_and_all_else_in_order() -> None:
+    writes, made, together = writer_of(), list[str](), threading.Barrier(AT_ONCE)
+    writes.store.settings = replace(writes.store.settings, tracking_uri="http://host")
+
+    def meet() -> None:
+        together.wait(60)
+        made.append("met")
+
+    go = threading.Event()
+    writes.put(lambda: go.wait(60))
+    for number in range(AT_ONCE):
+        errors: list[Exception] = [AWAY] if number == 2 else []
+        writes.put(failing(errors, lambda: made.append("met")), beside=True)
+    writes.put(lambda: made.append("next"))
+    for _ in range(AT_ONCE):
+        writes.put(meet, beside=True)
+    go.set()
+    writes.drain()
+    writes.close()
+    assert made == [*["met"] * AT_ONCE, "next", *["met"] * AT_ONCE]
