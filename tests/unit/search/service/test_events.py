@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,13 +45,14 @@ from tests.service_app import API, Place, use_scripted_engines
 ALL = Counter({"trial_started": 3, "round": 6, "trial_ended": 3})
 
 
-@pytest.fixture
-def place(workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+@pytest.fixture(scope="module")
+def place(workplace: Callable[[str], Path], data: Path) -> Iterator[Place]:
     """A service with a sweep `s` of three trials, which has ended."""
-    use_scripted_engines(monkeypatch)
-    place = Place.in_folder(workplace("events"))
-    place.launch(data)
-    return place
+    with pytest.MonkeyPatch.context() as patch:
+        use_scripted_engines(patch)
+        made = Place.in_folder(workplace("events"))
+        made.launch(data)
+        yield made
 
 
 async def allowed() -> bool:
@@ -148,27 +150,20 @@ class Broken(Connection):
         super().__init__("http://localhost", sleep=lambda seconds: None)
         self._place, self._left = place, [lines]
 
+    @contextlib.contextmanager
     def open(self, *path: str, headers: Mapping[str, str], **query: Any) -> Any:
         """The lines that a service sends which has just been started."""
         status, text = text_of(self._place, headers.get("Last-Event-ID", ""))
         lines = text.encode().splitlines(keepends=True)
-        return Lines(status, lines[: self._left.pop() if self._left else None])
+        yield Lines(lines[: self._left.pop() if self._left else None], status)
 
 
-class Lines:
+class Lines(list[bytes]):
     """A response that is read line by line."""
 
-    def __init__(self, status: int, lines: list[bytes]) -> None:
-        self.status, self._lines = status, lines
-
-    def __enter__(self) -> Lines:
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        pass
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._lines)
+    def __init__(self, lines: list[bytes], status: int) -> None:
+        super().__init__(lines)
+        self.status = status
 
 
 def test_wherever_a_stream_breaks_each_round_and_each_end_is_told_once(
@@ -245,21 +240,7 @@ def test_streams_end_when_the_service_does_and_when_a_login_is_gone(
     asyncio.run(run())
 
 
-def test_a_token_that_was_revoked_is_told_no_more(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Request:
-        headers = Headers({"authorization": "Bearer no-token"})
-        state = type("State", (), {"by_proxy": False})
-
-    with place.client() as client:
-        site: Any = client.app.state.site  # type: ignore[attr-defined]
-        user = User("ann", Role.READ)
-        asked: Any = Request
-        assert not asyncio.run(route._is_allowed(asked, site, user))
-
-
-def test_a_client_that_reads_nothing_is_ended(
+def test_a_client_that_reads_nothing_is_ended_and_a_token_that_was_revoked_is_told_no_more(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(route, "SLOW_S", 0.05)
@@ -270,9 +251,11 @@ def test_a_client_that_reads_nothing_is_ended(
     async def run() -> None:
         with place.client() as client:
             site: Any = client.app.state.site  # type: ignore[attr-defined]
-            listener = await site.feeds.open("s")
-            request: Any = type("Request", (), {"state": type("State", (), {"user": None})})
-            stream = route.EventStream(site, listener, request)
+            state = SimpleNamespace(user=User("ann", Role.READ), by_proxy=False)
+            headers = Headers({"authorization": "Bearer no-token"})
+            request: Any = SimpleNamespace(state=state, headers=headers)
+            assert not await route._is_allowed(request, site, state.user)
+            stream = route.EventStream(site, await site.feeds.open("s"), request)
             scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
             await asyncio.wait_for(stream(scope, never, never), 30)
             assert site.feeds.listeners == 0
