@@ -25,7 +25,7 @@ from benchmarks.tiny import resident_mb, store_in, with_environment, words
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.corpus_task import CorpusTask
-from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.engines.local import LocalEngine, find_slots
@@ -81,7 +81,7 @@ class Check:
 
 
 @dataclass
-class Watch(Silent):
+class Watch(Observer):
     """An observer that shows nothing and measures the driver after some trials."""
 
     marks: tuple[int, ...]

@@ -9,7 +9,7 @@ from typing import Any, cast
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver.corpus_task import CorpusTask
-from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.settings import Settings
@@ -79,6 +79,6 @@ class LateWriter(Writer):
 
 def sweep_of(store: Store, corpus: Corpus, engine: Any, spec: SweepSpec, **more: Any) -> Sweep:
     """A sweep, called `s`, without an observer and a thread that writes, unless they are given."""
-    arguments = {"name": "s", "observer": Silent(), "writer": InlineWriter, **more}
+    arguments = {"name": "s", "observer": Observer(), "writer": InlineWriter, **more}
     task = CorpusTask.of(spec, corpus)
     return Sweep(spec, task=task, store=store, engine=engine, **arguments)

@@ -67,7 +67,7 @@ def observer_of(kind: str, console: Console) -> Observer:
     return LiveTable(console) if table else Lines(console)
 
 
-class Lines:
+class Lines(Observer):
     """Plain lines, for logs and pipes: one for each trial, when it waits or ends."""
 
     def __init__(self, console: Console) -> None:
@@ -152,7 +152,7 @@ class LiveTable(Lines):
             self._live.update(running(state, rows), refresh=True)
 
 
-class JsonLines:
+class JsonLines(Observer):
     """Lines of JSON on standard error, for programs: one for each thing that happens."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -231,7 +231,7 @@ class JsonLines:
         print(without_secrets(text), file=self._stream, flush=True)
 
 
-class NotebookTable:
+class NotebookTable(Observer):
     """A table in the output of a notebook's cell, which is updated in place."""
 
     def __init__(self) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Protocol
 
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.values.progress import TrialProgress
 
 
-class Observer(Protocol):
-    """Called in the driver's thread when something happens; only reads what it is given."""
+class Observer:
+    """Called in the driver's thread when something happens, to read it; this one shows nothing."""
 
     def started(self, state: SweepState) -> None:
         """The sweep's run is there, and its trials begin."""
@@ -29,26 +28,7 @@ class Observer(Protocol):
         """The sweep has ended, with or without success; the last call of all."""
 
 
-class Silent:
-    """An observer that shows nothing."""
-
-    def started(self, state: SweepState) -> None:
-        pass
-
-    def update(self, state: SweepState) -> None:
-        pass
-
-    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
-        pass
-
-    def said(self, text: str) -> None:
-        pass
-
-    def ended(self, state: SweepState) -> None:
-        pass
-
-
-SILENT = Silent()
+SILENT = Observer()
 
 
 class Viewer:

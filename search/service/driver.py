@@ -16,7 +16,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, NoRoomError
-from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted, Shield, stop_within_s
@@ -28,7 +28,7 @@ from lstm_sweep.search.values.progress import TrialProgress
 DONE, FAILED = 0, 1
 
 
-class Log(Silent):
+class Log(Observer):
     """Writes lines with the time, and notes how far the sweep is in the file that is locked."""
 
     def __init__(self, file: Path) -> None:

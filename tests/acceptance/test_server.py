@@ -11,7 +11,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.corpus_task import CorpusTask
-from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import MlflowStore
@@ -34,7 +34,7 @@ def test_it_shows_files_that_it_keeps_and_files_of_who_writes_to_the_database(
             store = MlflowStore(Settings(address, own, experiment, "test"))
             sweep = Sweep(
                 spec, name="t", task=CorpusTask.of(spec, corpus), store=store,
-                engine=ScriptedEngine(LOSSES), observer=Silent(),
+                engine=ScriptedEngine(LOSSES), observer=Observer(),
             )  # fmt: skip
             runs.append(sweep.run().run_id)
             assert store.fetch(runs[-1], "sweep.yaml", tmp_path).exists()

@@ -7,7 +7,7 @@ from typing import Any
 
 from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tracking import MlflowStore, Store
@@ -15,7 +15,7 @@ from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 
-class Listening(Silent):
+class Listening(Observer):
     """A display that remembers what it was told."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import export, references, rerun, sweeps
 from lstm_sweep.search.driver import lease, own_templates, resume
 from lstm_sweep.search.driver.corpus_task import CorpusTask, earlier_best
-from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store import reader, server
 from lstm_sweep.search.store.faults import BadRunError
@@ -54,7 +54,7 @@ class Stored:
         self.spec = tiny_spec(data=data, trials=2, name="good", **PLAIN)
         Sweep(
             self.spec, name="good", task=CorpusTask.open(self.spec), store=self.store,
-            engine=ScriptedEngine(LOSSES), observer=Silent(),
+            engine=ScriptedEngine(LOSSES), observer=Observer(),
         ).run()  # fmt: skip
         self.database = sqlite3.connect(folder / "mlflow.db")
         self.database.execute("PRAGMA synchronous=OFF")

@@ -15,7 +15,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.driver.corpus_task import CorpusTask
-from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.driver.template_task import TemplateTask
 from lstm_sweep.search.store.memory import MemoryStore
@@ -91,7 +91,7 @@ def template_spec(folder: Path) -> SweepSpec:
 
 
 def sweep_of(spec: SweepSpec, corpus: Corpus | None, engine: Any, **more: Any) -> Sweep:
-    arguments = {"store": MemoryStore(), "observer": Silent(), "writer": InlineWriter, **more}
+    arguments = {"store": MemoryStore(), "observer": Observer(), "writer": InlineWriter, **more}
     task = CorpusTask.of(spec, corpus) if corpus else TemplateTask.open(spec)
     return Sweep(spec, name="s", task=task, engine=engine, **arguments)
 

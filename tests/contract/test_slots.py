@@ -11,7 +11,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.corpus_task import CorpusTask
-from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
 from lstm_sweep.search.store import writer
@@ -30,7 +30,7 @@ GONE = SlotLost("its node has left the cluster")
 Changes = dict[int, list[tuple[Slot, SlotAdded | SlotLost]]]
 
 
-class Told(Silent):
+class Told(Observer):
     """Keeps what is said."""
 
     def __init__(self) -> None:
@@ -97,18 +97,19 @@ def test_slots_may_be_lost_while_the_store_is_away(
     monkeypatch: pytest.MonkeyPatch,
     back: bool,
 ) -> None:
-    heard, create_run = threading.Event(), store.create_run
+    asked, heard, create_run = threading.Event(), threading.Event(), store.create_run
     monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.05)
 
     class Cluster(ScriptedCluster):
         def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
             events = super().wait(timeout_s)
-            if self._waits > 3:
+            if self._waits > 3 and asked.wait(60):
                 heard.set()
             return events
 
     def create_later(name: str, tags: Mapping[str, str], *more: Any) -> str:
         if tags.get(Tag.TRIAL) == "1" and not heard.is_set():
+            asked.set()
             raise NoAnswerError("memory", "nobody there")
         return create_run(name, tags, *more)
 

@@ -15,7 +15,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.engines.inline import InlineEngine
 from lstm_sweep.search.store import experiment, reader
 from lstm_sweep.search.store.memory import MemoryStore
@@ -173,7 +173,7 @@ def test_only_the_best_few_keep_their_weights(store: Store, corpus: Corpus) -> N
         assert (store.bytes_of(record.run_id) > 0) is (record.trial.number in kept)
 
 
-class _Unread(Silent):
+class _Unread(Observer):
     """A display whose output is closed by its reader."""
 
     def trial_ended(self, progress: Any, state: Any) -> None:

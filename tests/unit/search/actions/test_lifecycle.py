@@ -18,7 +18,7 @@ from lstm_sweep.search.actions import lifecycle, references
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import SweepRunsError
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport
-from lstm_sweep.search.driver.observer import Silent
+from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.engines.base import SlotAdded
@@ -94,7 +94,7 @@ def place(workplace: Callable[[str], Path], data: Path, engines: list[dict[str, 
     return Place(load(workplace("api"), {}), data)
 
 
-class Watching(Silent):
+class Watching(Observer):
     """Notes what it is told; `do` is called with each trial that has ended."""
 
     def __init__(self, do: Callable[[], object] = lambda: None) -> None:
