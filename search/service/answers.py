@@ -158,11 +158,7 @@ class Answers:
         self._users = WeakValueDictionary[str, CapacityLimiter]()
 
     async def get(self, request: Request, key: Key, ask: Callable[[], Item]) -> Item:
-        """What `ask` returns, or has returned a moment ago for the same key.
-
-        Raises:
-            Exception: as `ask`.
-        """
+        """What `ask` returns, or has returned a moment ago for the same key."""
         named = ("answer", *key)
         return await self.ask(
             request, lambda: self._cache.get(named, ask, age_s=self._age_s, lasts=False)

@@ -30,8 +30,8 @@ from lstm_sweep.search.service.site import Site, TheSite, TheUser, refusals, res
 
 VERSION = version("lstm-sweep")
 #: what is asked of the service itself
-own = APIRouter(tags=["service"])
-ROUTERS = (sweeps.router, trials.router, corpora.router, own, views.router, actions.router)
+router = APIRouter(tags=["service"])
+ROUTERS = (sweeps.router, trials.router, corpora.router, router, views.router, actions.router)
 #: what any request may be refused by
 ALWAYS = {
     421: "the request is for a host name that is not this service's",
@@ -134,13 +134,13 @@ def _complete(path: str, method: str, described: dict[str, Any]) -> None:
             response["content"] = {MEDIA: {"schema": schema}}
 
 
-@own.get(f"{API}/health", summary="Is it there?", responses=responses(shows.Health))
+@router.get(f"{API}/health", summary="Is it there?", responses=responses(shows.Health))
 async def health() -> Response:
     """The service answers; without a login, and whatever the store does."""
     return answers.document({"status": "ok", "version": VERSION})
 
 
-@own.get(
+@router.get(
     f"{API}/ready",
     summary="Does it take sweeps?",
     responses=responses(
@@ -184,7 +184,7 @@ def _figures(site: Site) -> dict[str, Any]:
     }
 
 
-@own.get(
+@router.get(
     "/metrics",
     summary="Figures for Prometheus",
     response_class=Response,
@@ -196,7 +196,7 @@ async def metrics(site: TheSite) -> Response:
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-@own.post(
+@router.post(
     f"{API}/session",
     status_code=204,
     summary="Log a browser in",
@@ -207,13 +207,13 @@ async def begin_session(body: TokenSubmission, request: Request, site: TheSite) 
     return site.login.enter(Response(status_code=204), request, body.token)
 
 
-@own.delete(f"{API}/session", status_code=204, summary="Log a browser out")
+@router.delete(f"{API}/session", status_code=204, summary="Log a browser out")
 async def end_session(request: Request, site: TheSite) -> Response:
     """End the session of a browser."""
     return site.login.leave(Response(status_code=204), request)
 
 
-@own.get(f"{API}/user", summary="Who am I?", responses=responses(shows.USER))
+@router.get(f"{API}/user", summary="Who am I?", responses=responses(shows.USER))
 async def who(user: TheUser) -> Response:
     """Who asks, and the role; a proxy asks this for whoever wants pages that lie beside these."""
     return answers.document(user)

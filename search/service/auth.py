@@ -288,11 +288,7 @@ class Login:
             raise ProblemError(503, said) from None
 
     def _name_in(self, headers: Headers) -> str:
-        """The name that the proxy gives; empty if it gives none.
-
-        Raises:
-            ProblemError: 403, it can be no name, or one of several may be the client's.
-        """
+        """The name that the proxy gives, not one of several; empty if it gives none."""
         header = self._settings.user_header
         names = [name for name in headers.getlist(header) if name] if header else []
         if len(names) > 1:

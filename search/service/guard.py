@@ -88,11 +88,7 @@ class Guard:
         self._note(scope, sending, mark)
 
     def _user_of(self, scope: Scope) -> User | None:
-        """Who sends a request; None if it needs no login.
-
-        Raises:
-            ProblemError: it is refused.
-        """
+        """Who sends a request that is not refused; None if it needs no login."""
         headers, changes = Headers(scope=scope), scope["method"] not in READING
         _check_host(headers, self._settings.names)
         if changes:
@@ -122,11 +118,7 @@ class Guard:
         await answer(scope, receive, sending)
 
     def _begin(self, scope: Scope) -> str:
-        """Note a change that is to be made; the mark of its two lines, empty if it is none.
-
-        Raises:
-            ProblemError: it cannot be noted, and so it is not made.
-        """
+        """Note a change that is to be made; the mark of its two lines, empty if it is none."""
         if scope["state"]["user"] is None or scope["method"] in READING:
             return ""
         mark = secrets.token_hex(8)

@@ -112,7 +112,7 @@ async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
         problem = refusal(error)
         if problem.status == 500:
             raise
-        said, status = problem.detail, problem.status
+        said, status = problem.said(site.names.named), problem.status
     form = partial(_form, site, user, sent.fields, said, lines)
     return page(await site.answers.ask(request, form), status)
 
