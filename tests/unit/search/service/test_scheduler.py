@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.service.scheduler import QueuedJob, allot
+from lstm_sweep.search.service.scheduler import TURN_S, QueuedJob, Turns, allot
 
-TURN_S, STEP_S = 300.0, 10.0
+STEP_S = 10.0
 
 
 def sweep(name: str, **fields: object) -> QueuedJob:
@@ -125,44 +125,35 @@ def test_random_loads_leave_no_slot_idle_share_evenly_and_starve_nobody(
     most_per_user: int | None,
     with_priorities: bool,
 ) -> None:
-    waiting = []
-    for number, (at, work, wanted, owner, priority) in enumerate(drawn):
-        one = QueuedJob(
-            run_id=f"s{number}", owner=owner, priority=priority if with_priorities else 0,
-            submitted=float(at), since=float(at), held=0, wanted=wanted, owner_since=float(at),
-        )  # fmt: skip
-        waiting.append(Load(one, float(work)))
-    now, done = 0.0, list[Load]()
-    owners = dict[tuple[str, int], tuple[bool, float]]()
-
-    def note_owners() -> None:
-        """Keep since when users have slots or none, as a service does."""
-        for key in {(load.one.owner, load.one.priority) for load in here}:
-            own = [load for load in here if (load.one.owner, load.one.priority) == key]
-            holds = any(load.one.held for load in own)
-            had, since = owners.get(key, (holds, now))
-            owners[key] = (holds, since if had == holds else now)
-            for load in own:
-                load.one = replace(load.one, owner_since=owners[key][1])
-
+    waiting = [
+        Load(
+            QueuedJob(
+                run_id=f"s{number}", owner=owner, priority=priority if with_priorities else 0,
+                submitted=float(at), wanted=wanted,
+            ),
+            float(work),
+        )
+        for number, (at, work, wanted, owner, priority) in enumerate(drawn)
+    ]  # fmt: skip
+    now, done, turns = 0.0, list[Load](), Turns()
     while waiting:
         here = [load for load in waiting if load.one.submitted <= now]
-        note_owners()
-        found = allot(
-            [load.one for load in here], slots, now, most_per_user=most_per_user, turn_s=TURN_S
+        for load in here:
+            if load.one.run_id not in turns.since:
+                turns.remember(load.one.run_id, now, None)
+        found = turns.share_out(
+            [load.one for load in here], [], slots, now, most_per_user=most_per_user
         )
         given_to = {one.run_id: one.slots for one in found}
         _check(here, given_to, slots, most_per_user)
         for load in here:
-            share, held = given_to[load.one.run_id], load.one.held
-            if not share and not held:
-                load.longest_wait = max(load.longest_wait, now - load.one.since)
-            since = now if bool(share) != bool(held) else load.one.since
-            load.one = replace(load.one, held=share, since=since)
-            load.work -= share * STEP_S
-        note_owners()
-        done += [load for load in waiting if load.work <= 0]
-        waiting = [load for load in waiting if load.work > 0]
+            if not given_to[load.one.run_id]:
+                load.longest_wait = max(load.longest_wait, now - turns.since[load.one.run_id])
+            load.work -= given_to[load.one.run_id] * STEP_S
+        for load in [load for load in waiting if load.work <= 0]:
+            done.append(load)
+            waiting.remove(load)
+            turns.forget(load.one.run_id)
         now += STEP_S
     assert now <= 2_000 + sum(work for _, work, *_ in drawn) + STEP_S * (len(drawn) + 1)
     if most_per_user is None and not with_priorities:
