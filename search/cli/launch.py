@@ -61,14 +61,13 @@ def launch(arguments: Namespace, actions: Actions) -> Answer:
     return _drive(
         lambda observer, interrupts: actions.launch(spec, observer, interrupts, address),
         actions,
-        arguments.progress,
-        as_json=arguments.json,
+        arguments,
     )
 
 
 def resume(arguments: Namespace, actions: Actions) -> Answer:
     """Go on with a sweep that was broken off."""
-    file, changes = _spec_file(arguments.spec), _given(arguments, CHANGEABLE)
+    file, changes = arguments.spec, _given(arguments, CHANGEABLE)
     address = ray_address(arguments.address, arguments.on)
     spec = None
     if file is not None:
@@ -84,17 +83,15 @@ def resume(arguments: Namespace, actions: Actions) -> Answer:
             name, changes, spec, template, observer, interrupts, address
         ),
         actions,
-        arguments.progress,
-        as_json=arguments.json,
+        arguments,
     )
 
 
 def wanted(arguments: Namespace, actions: Actions) -> Wanted:
     """What the options of `launch` and `size` describe."""
-    own = {"spec": None, "epochs": None} | vars(arguments)  # `size` has no such options
-    epochs = [] if own["epochs"] is None else [f"epochs={own['epochs']}"]
-    given = _given(arguments, OPTIONS)
-    return _wanted(actions, _spec_file(own["spec"]), given, [*arguments.settings, *epochs])
+    file, epochs = (getattr(arguments, name, None) for name in ("spec", "epochs"))  # not of `size`
+    settings = [*arguments.settings, *([] if epochs is None else [f"epochs={epochs}"])]
+    return _wanted(actions, file, _given(arguments, OPTIONS), settings)
 
 
 def _wanted(
@@ -116,12 +113,6 @@ def _given(arguments: Namespace, names: Iterable[str]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _spec_file(given: str | None) -> Path | None:
-    if given == "":
-        raise InputError("SWEEP.yaml is '': expected the path of a YAML file")
-    return None if given is None else Path(given)
-
-
 def _made(made: SweepStatusReport, takes: str = "") -> Answer:
     """Say that a service has a sweep, which nobody waits for."""
     follow = f"lstm-sweep status {made.sweep} --follow follows it, and says when it ends"
@@ -129,15 +120,11 @@ def _made(made: SweepStatusReport, takes: str = "") -> Answer:
 
 
 def _drive(
-    call: Callable[[Observer, Interrupts], SweepResult],
-    actions: Actions,
-    progress: str,
-    *,
-    as_json: bool,
+    call: Callable[[Observer, Interrupts], SweepResult], actions: Actions, arguments: Namespace
 ) -> Answer:
     """Run a sweep and show its progress; its result."""
     shield = Shield(stop_within_s())
-    observer = observer_of(progress, open_console(stderr=True))
+    observer = observer_of(arguments.progress, open_console(stderr=True))
     with shield.up():
         try:
             result = call(observer, shield)
@@ -148,7 +135,7 @@ def _drive(
                 observer.take_away()
     if result.unchanged:
         return Answer(result.to_dict(), [f"sweep {result.sweep}: {plain(result.unchanged)}"])
-    best = () if result.left_open or as_json else _best_trials(result, actions)
+    best = () if result.left_open or arguments.json else _best_trials(result, actions)
     code, why = _judged(result)
     if result.state == SweepStatus.INTERRUPTED:
         code = 128 + (shield.signal_number or signal.SIGINT)

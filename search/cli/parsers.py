@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 from lstm_sweep.models.errors import InputError, nearest, one_of, shown
@@ -167,8 +168,15 @@ def _amount(text: str, units: Mapping[str, float], digits: int) -> float:
     return float(found[1]) * units[found[2]]
 
 
+def _file(text: str) -> Path:
+    if not text:
+        raise ValueError(text)
+    return Path(text)
+
+
 BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 SECONDS = {"h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
+sweep_file = _kind("the path of a YAML file", _file)
 whole = _kind("a whole number", int)
 number = _kind("a number", float)
 switch = _kind("on or off", {"on": True, "off": False}.__getitem__)
@@ -316,7 +324,7 @@ AT_HOME = ("generate", "detect", "ui", "token", "serve")
 COMMANDS = {
     "launch": Command(
         "run a sweep",
-        _takes("spec", "SWEEP.yaml", "a sweep written in a file", nargs="?"),
+        _takes("spec", "SWEEP.yaml", "a sweep written in a file", sweep_file, nargs="?"),
         *_options(OPTIONS),
         *(SET, EPOCHS, CLUSTER),
         _flag("--dry-run", "only say what it would do, and what that takes"),
@@ -326,7 +334,7 @@ COMMANDS = {
     "resume": Command(
         "go on with a sweep that was broken off",
         SWEEP,
-        _takes("spec", "SWEEP.yaml", "checked against what it was", nargs="?"),
+        _takes("spec", "SWEEP.yaml", "checked against what it was", sweep_file, nargs="?"),
         *_options(CHANGEABLE, keeps=True),
         *(CLUSTER, TEMPLATE),
         *PROGRESS,
