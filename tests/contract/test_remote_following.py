@@ -55,7 +55,7 @@ def place(workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.Monk
 @contextmanager
 def client(*command: str, server: str) -> Iterator[subprocess.Popen[str]]:
     """A command by a service in a process of its own, which is killed if it has not ended."""
-    program = [sys.executable, "-m", "lstm_sweep.search.cli"]
+    program = [sys.executable, "-m", "lstm_sweep"]
     process = subprocess.Popen(
         [*program, *command, "--server", server],
         stdout=subprocess.PIPE,
