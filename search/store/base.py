@@ -147,11 +147,9 @@ class Store(ABC):
         """Log the data of a run; `digest` is ours, over all symbols."""
 
     @abstractmethod
-    def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
-        """Store a file as an artifact of a run."""
+    def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None: ...
 
     def keep_text(self, run_id: str, text: str, name: str) -> None:
-        """Store a text as an artifact of a run."""
         folder, _, last = name.rpartition("/")
         with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
             file = Path(scratch) / last
@@ -159,8 +157,7 @@ class Store(ABC):
             self.keep_file(run_id, file, folder or None)
 
     @abstractmethod
-    def drop_folder(self, run_id: str, name: str) -> None:
-        """Delete a folder of artifacts if there is one."""
+    def drop_folder(self, run_id: str, name: str) -> None: ...
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -169,8 +166,7 @@ class Store(ABC):
         """The run with an ID; None if there is none."""
 
     @abstractmethod
-    def tags(self, run_id: str) -> dict[str, str]:
-        """All tags of a run."""
+    def tags(self, run_id: str) -> dict[str, str]: ...
 
     @abstractmethod
     def select(
@@ -206,7 +202,6 @@ class Store(ABC):
         return self.select(tags, most, token)
 
     def history(self, run_id: str, key: str) -> dict[int, float]:
-        """Values of a metric by step."""
         return {step: value for step, _, value in self.timeline(run_id, key)}
 
     @abstractmethod
@@ -251,7 +246,6 @@ def quoted(value: str) -> str:
 
 
 def no_page(token: str) -> InputError:
-    """The error for the name of a page that no answer has named."""
     return InputError(f"page is {shown(token)}: expected what an answer has named as its next page")
 
 

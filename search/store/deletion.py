@@ -43,7 +43,6 @@ class Freed(Document):
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        """What was deleted from a document with the fields of `to_dict`."""
         return cls(given["runs"], given["bytes"], given["marked"], tuple(given["kept"]))
 
 

@@ -223,7 +223,6 @@ PARALLEL = {
 
 
 def charts() -> dict[str, Any]:
-    """The part of a view with the charts: learning curves come first."""
     sections = [
         {"uuid": _id(name), "name": name, "display": name != OTHERS[-1], "isReordered": False}
         | ({"columns": COLUMNS[name], "cardHeight": HEIGHT} if name in COLUMNS else {})
@@ -310,7 +309,6 @@ class Experiment:
 
     @property
     def _location(self) -> str:
-        """Place of the files of an experiment that exists."""
         return str(self._found.artifact_location)
 
     def _find(self) -> Any:
@@ -331,17 +329,16 @@ class Experiment:
         """
         settings = self._settings
         if self.id is None:
-            location = settings.artifacts or ""
-            is_table = not settings.is_server and settings.database_file is None
-            if is_table and len(location) > LONGEST_PLACE:
+            place, is_file = settings.artifacts, settings.is_server or settings.database_file
+            if place and len(place) > LONGEST_PLACE and not is_file:
                 raise InputError(
-                    f"artifacts is {location} with {len(location)} characters, expected at most "
+                    f"artifacts is {place} with {len(place)} characters, expected at most "
                     f"{LONGEST_PLACE}, for the database holds no more"
                 )
             kind = {Tag.EXPERIMENT_KIND: "custom_model_development"}
             try:
                 self._client.create_experiment(
-                    settings.experiment, artifact_location=settings.artifacts, tags=kind
+                    settings.experiment, artifact_location=place, tags=kind
                 )
             except Exception:
                 if self.id is None:
@@ -395,27 +392,19 @@ class Experiment:
         """
         self.check_reach()
         named = self._client.get_run(run_id).info.artifact_uri
-        return self._own_place("run", run_id, named, f"{run_id}/artifacts")
+        return self._own_place("run", run_id, named, "")
 
     def place_of_model(self, model: Any) -> str:
-        """Place of the files of a logged model, which is within that of the experiment.
-
-        Raises:
-            BadRunError: the model is of another experiment, or names another place.
-            InputError: the place cannot be accessed.
-        """
+        """The same of the files of a logged model."""
         self.check_reach()
-        model_id = str(model.model_id)
-        return self._own_place(
-            "model", model_id, str(model.artifact_location), f"models/{model_id}/artifacts"
-        )
+        return self._own_place("model", str(model.model_id), model.artifact_location, "models/")
 
-    def _own_place(self, kind: str, name: str, named: str, folder: str) -> str:
+    def _own_place(self, kind: str, name: str, named: str, above: str) -> str:
         if not re.fullmatch("[0-9A-Za-z-]+", name):
             raise InputError(
                 f"the store returned {kind} ID {shown(name)}, expected letters and digits"
             )
-        expected = within(self._location, folder)
+        expected = within(self._location, f"{above}{name}/artifacts")
         if named != expected:
             raise BadRunError(
                 f"{kind} {name}: its files are at {shown(named)}, expected {shown(expected)}, "

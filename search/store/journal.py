@@ -91,7 +91,6 @@ def lost_with_driver(ended: Ended) -> dict[str, str]:
 
 
 def was_lost_with_driver(tags: Mapping[str, str]) -> bool:
-    """Whether an attempt with these tags ended with its driver."""
     return tags.get(Tag.DRIVER_DIED) == "yes"
 
 
@@ -164,7 +163,6 @@ Attempt = tuple[int, int]
 
 
 def attempt_of(trial: Trial) -> Attempt:
-    """By what a trial is known before it has a run."""
     return trial.number, trial.attempt
 
 
@@ -228,7 +226,6 @@ class Journal:
         return self._runs[attempt_of(trial)].run_id
 
     def know(self, runs: Mapping[Attempt, str]) -> None:
-        """Know the runs of attempts of earlier drivers."""
         for attempt, run_id in runs.items():
             self._runs[attempt].run_id = run_id
 
@@ -507,7 +504,6 @@ class Journal:
         return kept
 
     def drop_weights(self, attempt: Attempt) -> None:
-        """Delete the network of a trial that is no longer among the best."""
         run = self._runs[attempt]
 
         def write() -> None:

@@ -201,7 +201,6 @@ class MemoryStore(Store):
             return tuple(self._of(run_id).timelines.get(key, ()))
 
     def files(self, run_id: str, folder: str | None = None) -> list[str]:
-        """Names of the artifacts of a run, or of those in a folder."""
         inside = f"{folder}/" if folder else ""
         with self._lock:
             return [name for name in self._of(run_id).files if name.startswith(inside)]

@@ -123,7 +123,6 @@ def _write(
 
 
 def column_of(alphabet: Alphabet) -> str:
-    """Name of the column of a request that has the sessions."""
     return "text" if alphabet.is_text else "ids"
 
 
@@ -171,7 +170,6 @@ class Version:
 
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> Version:
-        """A version from what `to_dict` has made."""
         return cls(**{name: value for name, value in written.items() if name != "uri"})
 
     def to_dict(self) -> dict[str, Any]:

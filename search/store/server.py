@@ -62,12 +62,10 @@ class BindAddress:
 
     @property
     def is_open(self) -> bool:
-        """Whether other machines can connect."""
         return not self.ip.is_loopback
 
     @property
     def address(self) -> str:
-        """URL to show to the user."""
         return f"http://{self.names[0]}:{self.port}"
 
     @property
@@ -83,15 +81,14 @@ class BindAddress:
         MLflow's default accepts every private address. Its own pages have to be listed as origins
         of requests, since it accepts only those of `localhost` by default.
         """
-        hosts = [f"{name}:{self.port}" for name in self.names]
+        own = [f"{name}:{self.port}" for name in self.names]
         if self.port == 80:  # which browsers leave out
-            hosts += self.names
+            own += self.names
         further = _at_any_port(self.further)
-        origins = [f"http://{host}" for host in hosts]
+        tunnels = not self.is_open or self.ip.is_unspecified  # SSH tunnels have other ports
+        hosts = [*own, *further, *(_at_any_port(LOOPBACK) if tunnels else ())]
+        origins = [f"http://{host}" for host in own]
         origins += [f"{kind}://{name}" for name in further for kind in ("http", "https")]
-        hosts += further
-        if not self.is_open or self.ip.is_unspecified:  # SSH tunnels have other ports
-            hosts += _at_any_port(LOOPBACK)
         return [
             *("--host", str(self.ip), "--port", str(self.port)),
             *("--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(origins)),
@@ -100,15 +97,13 @@ class BindAddress:
 
 @dataclass(frozen=True)
 class Pages:
-    """Where a browser finds the runs of a store."""
+    """URLs of a store's server, of its list of runs, and of the run of the newest sweep."""
 
-    #: URL of the server
     address: str
-    #: URL of all runs
     runs: str
-    #: name of the newest sweep and URL of its run; None without sweeps
-    name: str | None
-    sweep: str | None
+    #: name of the newest sweep; None without sweeps
+    name: str | None = None
+    sweep: str | None = None
 
 
 class MlflowServer:
@@ -140,8 +135,8 @@ class MlflowServer:
                 start_new_session=True,
             )
             if self._note:
+                text = f"{process.pid} {start_ticks(process.pid)}"
                 with contextlib.suppress(OSError):
-                    text = f"{process.pid} {start_ticks(process.pid)}"
                     self._note.write_text(text, encoding="ascii")
 
     @property
@@ -185,7 +180,6 @@ class MlflowServer:
         raise InputError(f"MLflow does not answer at {self._bind.local_address}")
 
     def wait(self) -> int:
-        """Wait until it has ended; its exit code."""
         assert self._process
         return self._process.wait()
 
@@ -339,6 +333,6 @@ def pages_of(store: Store, address: str) -> Pages:
     sweeps, _ = reader.newest_sweeps(store, LOOKED_AT)
     runs = f"{address}{store.page()}"
     if not sweeps:
-        return Pages(address, runs, None, None)
+        return Pages(address, runs)
     page = f"{address}{store.page(sweeps[0].info.run_id)}"
     return Pages(address, runs, sweeps[0].data.tags[Tag.NAME], page)

@@ -57,7 +57,6 @@ class Settings:
 
     @property
     def is_server(self) -> bool:
-        """Whether runs are stored by a tracking server."""
         return self.tracking_uri.startswith(("http://", "https://"))
 
     @property
@@ -160,7 +159,6 @@ def _read(file: Path, *, is_named: bool) -> dict[str, Any]:
 
 
 def _checked(key: object, value: Any, file: Path) -> Any:
-    """The checked value of a setting."""
     if key not in KEYS:
         raise InputError(f"{file}: '{key}' is no setting: {one_of(str(key), list(KEYS))}")
     if key == "allowed_hosts":
@@ -288,7 +286,6 @@ CREDENTIALS = Path("~/.mlflow/credentials")
 
 
 def _refuse_password(uri: str, what: str) -> None:
-    """Refuse an address with a password where others may read it."""
     if not holds_password(uri):
         return
     secrets.hide_address(uri)

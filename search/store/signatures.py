@@ -62,7 +62,6 @@ class Signer:
         return {Tag.SPEC_SIGNATURE: self._signature(run_id, tags, (*parts, *WHAT))}
 
     def of_place(self, run_id: str, tags: Mapping[str, str]) -> dict[str, str]:
-        """The tag that signs the place in the queue, of a run that has these tags."""
         return {Tag.QUEUE_SIGNATURE: self._signature(run_id, tags, WHEN)}
 
     def _signature(self, run_id: str, tags: Mapping[str, str], names: Iterable[str]) -> str:
@@ -73,7 +72,6 @@ class Signer:
         ).hexdigest()
 
     def knows_spec(self, run: Any) -> bool:
-        """Whether what is driven is as it was signed."""
         return self._knows(run, self.of_spec)
 
     def knows_place(self, run: Any) -> bool:

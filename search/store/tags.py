@@ -232,7 +232,6 @@ def is_finite(value: object) -> bool:
 
 
 def point_of(tags: Tags) -> dict[str, float]:
-    """The Hyperopt point of a trial's config."""
     point: dict[str, float] = tags.json(Tag.VALS, dict, "{}")
     if not all(map(is_finite, point.values())):
         raise tags.bad(Tag.VALS, "a number for each hyperparameter")
@@ -252,13 +251,11 @@ def count(metrics: Mapping[str, float], name: str) -> int:
 
 
 def device_tags(device: Device) -> dict[str, str]:
-    """Tags of a trial about what it is trained on."""
     node = {} if device.node is None else {Tag.NODE: device.node}
     return {Tag.DEVICE: device.kind, **node}
 
 
 def source_of(tags: Tags) -> Source:
-    """The source of the data of a run."""
     given = tags.json(Tag.DATA, dict)
     split = given.get("split")
     if not (isinstance(given.get("data"), str) and isinstance(split, list)):
@@ -277,14 +274,12 @@ def source_of(tags: Tags) -> Source:
 
 
 def scoring_tag(scoring: Scoring) -> str:
-    """The tag about the validation targets of a run; `scoring_of` reads it."""
     return json.dumps(
         {"targets": scoring.targets, "seed": scoring.seed, "adjacent": scoring.adjacent}
     )
 
 
 def scoring_of(tags: Tags) -> Scoring:
-    """The validation targets of a run."""
     given = tags.json(Tag.SCORING, dict)
     counts = [given.get("targets"), given.get("seed"), given.get("adjacent")]
     try:
@@ -303,7 +298,6 @@ def prior_tag(prior: Sequence[EarlierBest]) -> dict[str, str]:
 
 
 def prior_of(tags: Tags) -> tuple[EarlierBest, ...]:
-    """The trials that a sweep was begun with."""
     written = tags.json(Tag.PRIOR, list, "[]")
     pairs = (isinstance(one, list) and list(map(type, one)) == [str, dict] for one in written)
     if len(written) > MOST_EARLIER or not all(pairs):

@@ -300,14 +300,12 @@ class MlflowStore(Store):
         return self.files_at(place)
 
     def files_at(self, place: str) -> Any:
-        """MLflow's repository of the files at a place that belongs to the experiment."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         return get_artifact_repository(place, tracking_uri=self.settings.mlflow_uri)
 
     @property
     def backend(self) -> Any:
-        """What MLflow's client asks: a database, or a tracking server."""
         return self.client._tracking_client.store
 
     @override

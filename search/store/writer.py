@@ -133,7 +133,6 @@ class Writer:
         return answer.result()
 
     def tell(self, call: Callable[[], None]) -> None:
-        """Have something called in the thread that looks."""
         self._told.append(call)
 
     def look(self) -> None:
@@ -207,13 +206,11 @@ class Writer:
             raise StoreError(f"store {self.store.settings} does not answer: {why}; {AGAIN}")
 
     def _go_on(self) -> None:
-        """Have the threads work."""
         if not self._threads[0].ident:
             for thread in self._threads:
                 thread.start()
 
     def _next(self) -> bool:
-        """Whether there is something to write now."""
         return bool(self._queue) and not (self._closed or self._fault)
 
     def _work(self) -> None:
