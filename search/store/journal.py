@@ -74,14 +74,12 @@ def end_tags(progress: TrialProgress, ended: Ended) -> dict[str, str]:
         tags[Tag.SECONDS] = f"{progress.seconds:.3f}"
         if not ended.unfinished:
             tags[Tag.PAUSED] = ""
-    measured = [one.get("scoring_seconds") for one in progress.rounds]
-    scoring = [None if seconds is None else round(seconds, 3) for seconds in measured]
-    curve = [[one.get(name) for name in CURVE] for one in progress.rounds]
-    for name, values in ((Tag.CURVE, curve), (Tag.SCORING_SECONDS, scoring)):
-        is_worth_it = name == Tag.CURVE or any(measured)
-        if is_worth_it and len(text := json_text(values)) <= TAG_LENGTH:
-            tags[name] = text
-    return tags
+    texts = {Tag.CURVE: json_text([[one.get(name) for name in CURVE] for one in progress.rounds])}
+    scoring = [one.get("scoring_seconds") for one in progress.rounds]
+    if any(scoring):
+        measured = [None if seconds is None else round(seconds, 3) for seconds in scoring]
+        texts[Tag.SCORING_SECONDS] = json_text(measured)
+    return tags | {name: text for name, text in texts.items() if len(text) <= TAG_LENGTH}
 
 
 def lost_with_driver(ended: Ended) -> dict[str, str]:

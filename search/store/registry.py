@@ -6,7 +6,6 @@ the runs.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -314,7 +313,7 @@ def compare(champion: int, theirs: Mapping[str, str], ours: Mapping[str, str]) -
             return False, f"not compared with {named}: what it was scored on is not known"
         if tag not in theirs:
             return False, f"not compared with {named}: what that was scored on is not known"
-        if _plain(ours[tag]) != _plain(theirs[tag]):
+        if ours[tag] != theirs[tag]:
             return False, f"not compared with {named}: that was scored on other {what}"
     try:
         own, other = float(ours[Tag.MODEL_LOSS]), float(theirs[Tag.MODEL_LOSS])
@@ -325,11 +324,3 @@ def compare(champion: int, theirs: Mapping[str, str], ours: Mapping[str, str]) -
     if own < other:
         return True, f"its loss {own:.4f} is below {other:.4f} of {named}"
     return False, f"its loss {own:.4f} is not below {other:.4f} of {named}"
-
-
-def _plain(text: str) -> Any:
-    """The value of a tag, whatever spaces its JSON has."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
