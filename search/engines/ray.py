@@ -470,11 +470,13 @@ class RayEngine(Engine):
     def _give_back(self) -> list[tuple[Slot, Event]]:
         """End agents with more slots than there may be, once they have nothing to do."""
         events: list[tuple[Slot, Event]] = []
+        excess = self._count() - self._limit()
         busy = self._uncollected.union(self._running)
         newest = sorted(self._members, key=lambda one: (one.hello is not None, -one.made))
-        for member in newest:
-            fits = member.wanted.slots <= self._count() - self._limit()
-            if fits and member.place.stays and busy.isdisjoint(member.slots):
+        for member in newest if excess > 0 else ():
+            slots = member.wanted.slots
+            if slots <= excess and member.place.stays and busy.isdisjoint(member.slots):
+                excess -= slots
                 member.call("leave")
                 events += self._drop(member, GIVEN_BACK)
         return events
@@ -522,8 +524,7 @@ class RayEngine(Engine):
             self._end_agents()
         finally:
             self._kill_agents()
-            self._corpora.clear()
-            self._running.clear()
+            self._let_go()
             if self._watcher.is_alive():
                 self._watcher.join(ANSWER_WITHIN_S)
             ray_cluster.disconnect()
@@ -547,6 +548,13 @@ class RayEngine(Engine):
         for member in self._members:
             with contextlib.suppress(Exception):
                 ray.kill(member.actor)
+
+    def _let_go(self) -> None:
+        """Keep nothing that is Ray's beyond the connection."""
+        self._corpora.clear()
+        self._running.clear()
+        for member in (*self._members, *self._owners.values()):
+            member.stream = member.actor = None
 
 
 def _wait(answers: list[Any], within_s: float) -> None:

@@ -17,7 +17,7 @@ from tests.ray_cluster import RayCluster
 #: seconds for which anything is waited for; nothing takes so long
 WITHIN_S = 120.0
 #: so long that a trial can be interrupted
-LONG = CONFIG.evolve(epochs=40, layer_size=24)
+LONG = CONFIG.evolve(epochs=80, layer_size=24)
 
 NUMBERS = itertools.count()
 

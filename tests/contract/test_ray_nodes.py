@@ -62,7 +62,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_on_another_node_with_the_same_bi
     whole = losses(listen(engine)[first])
     begun = job(corpus, tmp_path / "parts", first, LONG)
     engine.start(replace(begun, checkpoint_every_s=0.0))
-    heard = hear(engine, lambda slot, event: getattr(event, "number", 0) >= 5)
+    heard = hear(engine, is_round)
     os.kill(max(family(agent_of(engine, first))), signal.SIGKILL)
     heard += hear(engine, lambda slot, event: isinstance(event, Ended))
     assert heard[-1][1] == Ended(Outcome.LOST, "its worker was killed by SIGKILL")
@@ -71,7 +71,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_on_another_node_with_the_same_bi
     engine.start(replace(begun, slot=second))
     messages = listen(engine)[second]
     assert any(isinstance(one, RoundDone) and one.repeated for one in messages)
-    assert losses(messages) == whole and len(whole) == 40
+    assert losses(messages) == whole and len(whole) == LONG.epochs
 
 
 def test_an_agent_that_is_killed_loses_its_slots_and_the_node_gets_another(
