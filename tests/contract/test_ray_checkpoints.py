@@ -54,7 +54,7 @@ def test_a_trial_whose_node_dies_goes_on_from_a_copy_of_its_checkpoint_with_the_
         whole = losses(listen(engine)[first])
         begun = replace(job(corpus, tmp_path / "parts", doomed, LONG), checkpoint_every_s=0.0)
         engine.start(begun)
-        hear(engine, lambda slot, event: rounds_in(begun.checkpoint) >= 1)
+        hear(engine, lambda slot, event: rounds_in(begun.checkpoint) >= 3)
         os.kill(
             ray_cluster.raylet(third) if killed == "its raylet" else agent_of(engine, doomed),
             signal.SIGKILL,
