@@ -151,7 +151,9 @@ class Broken(Connection):
         self._place, self._left = place, [lines]
 
     @contextlib.contextmanager
-    def open(self, *path: str, headers: Mapping[str, str], **query: Any) -> Any:
+    def open(  # type: ignore[override]
+        self, *path: str, headers: Mapping[str, str], **query: Any
+    ) -> Iterator[Lines]:
         """The lines that a service sends which has just been started."""
         status, text = text_of(self._place, headers.get("Last-Event-ID", ""))
         lines = text.encode().splitlines(keepends=True)
