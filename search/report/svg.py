@@ -277,8 +277,7 @@ class Figure:
 
 def duration(seconds: float) -> str:
     """A time for people, which no line break divides: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
-    short = round(seconds) < 60 and seconds < 10
-    text = f"{seconds:.1f} s" if short else texts.duration(seconds)
+    text = f"{seconds:.1f} s" if seconds < 10 else texts.duration(seconds)
     return text.replace(" ", "\u00a0")
 
 

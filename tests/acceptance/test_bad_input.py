@@ -214,7 +214,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     (["generate", "x", "--temperature", "warm"], ["--temperature", "'warm'", "a number"]),
     (["generate", "x", "--count", "0"], ["--count is 0", "1 to 1,000"]),
     (["generate", "x", "--seed", "-1"], ["--seed is -1", "0 to"]),
-    (["ui", "--port", "0"], ["--port is 0", "1 to 65535"]),
+    (["ui", "--port", "0"], ["--port is 0", "expected a whole number from 1"]),
     (["ui", "--port", "65536"], ["--port is 65536", "1 to 65535"]),
     (["ui", "--port", "http"], ["--port", "'http'", "a whole number"]),
     (["sweeps", "x"], ["'x'", "possible: -h, --limit, --all, --server, --json"]),
