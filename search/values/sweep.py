@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -247,17 +248,24 @@ class Sweep:
 
         Those are only there while a sweep goes on: what a driver has left open is no result else.
         """
-        return [*self.ranked] if self.is_over else self._with_open(self.ranked)
+        return [*self.ranked] if self.is_over else self._with(self.under_way, self.ranked)
 
-    @property
+    @cached_property
     def leader(self) -> TrialProgress | None:
         """The trial with the lowest loss so far; it may go on still."""
-        best = self.ranked[:1]
-        return next(iter(best if self.is_over else self._with_open(best)), None)
+        if self.is_over:
+            return self.best
+        # of trials under way, which may be many, few are as good as the best one
+        best = math.inf if self.best_loss is None else self.best_loss
+        losses = ((one, one.best_loss) for one in self.under_way)
+        near = (one for one, loss in losses if loss is not None and loss <= best)
+        return next(iter(self._with(near, self.ranked[:1])), None)
 
-    def _with_open(self, best: Iterable[TrialProgress]) -> list[TrialProgress]:
-        going = (one for one in self.under_way if self.state == "running" or one.state == "paused")
-        return ranked([*best, *going], of_running=True)
+    def _with(
+        self, under_way: Iterable[TrialProgress], others: Iterable[TrialProgress]
+    ) -> list[TrialProgress]:
+        going = (one for one in under_way if self.state == "running" or one.state == "paused")
+        return ranked([*others, *going], of_running=True)
 
     @property
     def best_first(self) -> list[TrialProgress]:
