@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from lstm_sweep._sweep import (
     warn_of_left_out,
 )
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.field_checks import path_text
+from lstm_sweep.models.field_checks import is_number, path_text
 from lstm_sweep.search.values.spec import OPTIONS, TOKEN, SweepSpec, ray_address
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def sweep(name: str, *, store: StoreLike = None) -> Sweep:
 
 
 def sweeps(*, store: StoreLike = None) -> pd.DataFrame:
-    """All sweeps, oldest first: a row for each, by its name.
+    """All sweeps, the newest first: a row for each, by its name.
 
     Columns: `run_id` of MLflow, `state`, `trials_done`, `best_val_loss` (nats) and `data`.
 
@@ -274,9 +275,9 @@ class Service:
         self, *, older_than_days: float, keep_best: bool = False, dry_run: bool = False
     ) -> pd.DataFrame:
         """Delete sweeps of yours that ended long ago; as `lstm_sweep.prune`."""
-        if isinstance(older_than_days, bool) or not isinstance(older_than_days, int | float):
+        if not (is_number(older_than_days) and 0 <= older_than_days < math.inf):
             found = shown(older_than_days)
-            raise InputError(f"prune: older_than_days is {found}: expected a number of days")
+            raise InputError(f"prune: older_than_days is {found}: expected a number of days from 0")
         seconds = older_than_days * 24 * 3600
         listing = self._actions.prune(seconds, keep_best=keep_best, dry_run=dry_run)
         warn_of_left_out(listing.left_out)

@@ -138,7 +138,7 @@ def prune(
             found.append(_delete(store, run, is_over, keep_best=keep_best, dry_run=dry_run))
         except (BadRunError, SweepRunsError) as error:
             left_out.append(str(error))
-        if is_over():
+        if found and found[-1].left:
             break
     return Pruned(tuple(found), tuple(left_out))
 
@@ -207,13 +207,13 @@ def _is_rerun(run: Any) -> bool:
 def _delete(
     store: MlflowStore, run: Any, is_over: Callable[[], bool], *, keep_best: bool, dry_run: bool
 ) -> Deleted:
-    """Delete the runs of a sweep, its own at the very end."""
+    """Delete the runs of a sweep, its own at the very end: one at least, also if time is over."""
     do = deletion.size if dry_run else deletion.delete
     name, freed = run.data.tags[Tag.NAME], Freed()
     children = store.runs({Tag.PARENT: run.info.run_id})
     runs = _runs_beside_best(store, run) if keep_best else [*children, run]
     for number, one in enumerate(runs):
-        if is_over() and not dry_run:
+        if number and is_over() and not dry_run:
             return Deleted(name, keep_best, freed, len(runs) - number)
         freed += do(store, one.info.run_id)
     return Deleted(name, keep_best, freed)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import lstm_sweep
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import cli
@@ -205,6 +206,34 @@ def test_prune_takes_what_ended_long_ago(store: MlflowStore, corpus: Corpus) -> 
     assert prune(is_meant=lambda run: run.data.tags.get(Tag.OWNER) == "ann") == ["t"]
     assert prune() == ["s"]
     assert reader.sweeps(store) == []
+
+
+def test_a_prune_whose_time_is_over_says_what_is_left_and_always_gets_on(
+    store: MlflowStore, corpus: Corpus
+) -> None:
+    for name in ("s", "t"):
+        sweep(store, corpus, name)
+
+    def clock() -> float:
+        return float(reader.find_sweep(store, "s") is None)
+
+    found = Local(store.settings).prune(older_than_s=0, within_s=0.5, clock=clock)
+    assert [one.sweep for one in found.sweeps] == ["s", "t"] and found.left > 0
+    for left in reversed(range(found.left)):
+        assert Local(store.settings).prune(older_than_s=0, within_s=0).left == left
+    assert reader.sweeps(store) == []
+
+
+@pytest.mark.parametrize("days", [-1, float("nan"), float("inf"), True, "1"])
+def test_what_is_no_age_deletes_nothing(
+    days: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prune(*given: Any, **more: Any) -> Any:
+        raise AssertionError("it was asked to delete")
+
+    monkeypatch.setattr(Local, "prune", prune)
+    with pytest.raises(InputError, match="expected a number of days from 0"):
+        lstm_sweep.prune(older_than_days=days, store=tmp_path)
 
 
 def test_the_best_trial_may_stay(store: MlflowStore, corpus: Corpus) -> None:
