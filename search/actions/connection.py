@@ -73,10 +73,22 @@ class Answer:
 
     headers: Mapping[str, str]
     content: bytes
+    #: of who has answered
+    address: str = ""
 
     def document(self) -> Any:
-        """The content, parsed as JSON."""
-        return json.loads(self.content)
+        """The object that the content is, as JSON.
+
+        Raises:
+            InputError: it is none, as the page of another server.
+        """
+        try:
+            found = json.loads(self.content)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise _no_service(self.address, "with no JSON object", self.content)
+        return found
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -214,7 +226,8 @@ class Connection:
                 content = response.read()
             except BROKEN as error:
                 raise self.no_answer(error) from None
-            return Answer({name.lower(): one for name, one in response.headers.items()}, content)
+            headers = {name.lower(): one for name, one in response.headers.items()}
+            return Answer(headers, content, self.address)
 
     def _open(
         self, method: str, path: str, body: Any, headers: Mapping[str, str]
@@ -229,7 +242,9 @@ class Connection:
         except urllib.error.HTTPError as error:
             with error:
                 raise self._refusal(error) from None
-        except ValueError:  # a host or path that no request can have
+        except InputError:  # of whoever reads what is sent
+            raise
+        except (ValueError, http.client.InvalidURL):  # a host or path that no request can have
             raise InputError(
                 f"{shown(self.address)} cannot be asked: expected the address of a service"
             ) from None
@@ -257,17 +272,21 @@ class Connection:
             said = f"no answer from {self.address}: status {error.code}"
             return NoAnswerError(f"{self.address}: {cut(str(detail), 600)}" if detail else said)
         if not isinstance(detail, str):
-            text = " ".join(content.decode("utf-8", "replace").split())[:LONGEST_REFUSAL]
-            return InputError(
-                f"{self.address} answers with status {error.code}: {shown(text)}, expected a "
-                f"service of lstm-sweep there"
-            )
+            return _no_service(self.address, f"with status {error.code}", content)
         if error.code == 401 and TOKEN not in detail:
             detail = f"{detail} (in {TOKEN})"
         known = NAMED.get(str(problem.get("type")).rpartition(":")[2])
         if known and issubclass(known, InputError):
             return known(detail)
         return RefusedError(detail, error.code)
+
+
+def _no_service(address: str, how: str, content: bytes) -> InputError:
+    """What is raised of an answer that a service of lstm-sweep does not give."""
+    text = " ".join(content.decode("utf-8", "replace").split())[:LONGEST_REFUSAL]
+    return InputError(
+        f"{address} answers {how}: {shown(text)}, expected a service of lstm-sweep there"
+    )
 
 
 def _path(parts: tuple[str, ...], query: Mapping[str, Any]) -> str:

@@ -124,13 +124,16 @@ class Remote:
         return self._get(TrialDetails, *_trial(reference))
 
     def compare(self, first: str, other: str) -> TrialComparison:
+        for reference in (first, other):
+            check_sweep_or_trial(reference)
         return self._get(TrialComparison, "compare", first=first, other=other)
 
     def report(self, name: str, to: str | None = None) -> SweepReport:
         path = _sweep(name)
         file = None if to is None else new_report(to)
         answer = self.service.get(*path, "report", accept="text/html")
-        about: dict[str, Any] = json.loads(answer.headers[REPORT])
+        with self._understood(REPORT):
+            about: dict[str, Any] = json.loads(answer.headers[REPORT])
         html = answer.content.decode("utf-8", "replace")
         if file:
             write_report(file, html)
@@ -254,7 +257,9 @@ class Remote:
             if template is not None:
                 body["template"] = sent.template(template)
             found = self.service.send("POST", *path, document=body, once=True).document()
-        observer.said(f"training {found['trial']} again (run {found['run_id']})")
+        with self._understood("a rerun"):
+            said = f"training {found['trial']} again (run {found['run_id']})"
+        observer.said(said)
         try:
             found = self._ended(found)
         except KeyboardInterrupt:
@@ -295,12 +300,18 @@ class Remote:
         return replace(self, service=self.service.lasting())
 
     def _value(self, kind: type[Value], document: Any) -> Value:
-        try:
+        with self._understood(kind.__name__):
             return connection.read_value(kind, document)
+
+    @contextlib.contextmanager
+    def _understood(self, what: str) -> Iterator[None]:
+        """Refuse an answer that does not say `what` is wanted of it."""
+        try:
+            yield
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise InputError(
                 f"{self} answers otherwise than this version expects "
-                f"({kind.__name__}: {shown(str(error))}): expected a service of the same version"
+                f"({what}: {shown(str(error))}): expected a service of the same version"
             ) from None
 
     def _get(self, kind: type[Value], *path: str, **query: Any) -> Value:
@@ -317,9 +328,10 @@ class Remote:
         while True:
             limit = LARGEST if most is None else min(most - len(found), LARGEST)
             some = self.service.get(*path, limit=limit, page=page).document()
-            found += [self._value(kind, row) for row in some[rows]]
-            left_out += (one for one in some["left_out"] if one not in left_out)
-            page = some["next_page"]
+            with self._understood(rows):
+                found += [connection.read_value(kind, row) for row in some[rows]]
+                left_out += [one for one in some["left_out"] if one not in left_out]
+                page = some["next_page"]
             if page is None or (most is not None and len(found) >= most):
                 return tuple(found), some | {"left_out": tuple(left_out)}
 

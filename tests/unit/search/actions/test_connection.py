@@ -16,6 +16,7 @@ from lstm_sweep.search.actions.connection import (
     check_address,
     parsed,
 )
+from lstm_sweep.search.actions.remote import Remote
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.values.spec import TOKEN
 
@@ -24,6 +25,8 @@ SCRIPTS = {
     "/api/v1/busy": [(503, b""), (502, b""), (200, b'{"found": 1}')],
     "/api/v1/down": [(503, b"")] * 100,
     "/api/v1/elsewhere": [(302, b"")],
+    "/api/v1/page": [(200, b"<html>log in</html>")],
+    "/api/v1/list": [(200, b"[]")],
 }
 
 
@@ -96,6 +99,28 @@ def test_no_redirect_is_followed_with_the_token(server: ScriptedServer) -> None:
     with pytest.raises(InputError, match="status 302"):
         connection_to(server, []).get("elsewhere")
     assert [path for path, _ in server.asked] == ["/api/v1/elsewhere"]
+
+
+@pytest.mark.parametrize("path", ["page", "list"])
+def test_what_another_server_answers_is_shown_in_a_line(server: ScriptedServer, path: str) -> None:
+    answer = connection_to(server, []).get(path)
+    with pytest.raises(InputError, match=r"^http://127.* with no JSON object: .*, expected a serv"):
+        answer.document()
+    with pytest.raises(InputError, match=r"^http://127.* otherwise .* expected a service of"):
+        Remote(connection_to(server, [])).sweeps()
+
+
+def test_what_can_be_no_host_is_refused_at_once() -> None:
+    slept = list[float]()
+    with pytest.raises(InputError, match="cannot be asked"):
+        Connection("http://a b:80", sleep=slept.append).get("health")
+    assert not slept
+
+
+def test_what_names_no_trial_is_compared_with_nothing(server: ScriptedServer) -> None:
+    with pytest.raises(InputError, match="expected SWEEP/NUMBER"):
+        Remote(connection_to(server, [])).compare("s/1", "\udcff")
+    assert server.asked == []
 
 
 def test_a_token_may_stand_on_a_line_and_is_not_shown(server: ScriptedServer) -> None:
