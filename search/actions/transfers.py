@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -37,7 +38,15 @@ DIGEST = "repr-digest"
 LONGEST_DOWNLOAD, MOST_FILES, MOST_UNPACKED = 16 << 30, 10_000, 32 << 30
 #: whatever `zipfile` raises if a file is none, not whole, or packed in a way that it does not know
 #: (a kind of `RuntimeError`)
-BAD = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError, IndexError)
+BAD = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    IndexError,
+)
 
 
 def _tried(connection: Connection, what: str, call: Callable[[], Value]) -> Value:
@@ -85,13 +94,16 @@ class _File:
     def content(self) -> Iterator[bytes]:
         """As many bytes as it had."""
         left = self.size
-        with self.path.open("rb") as file:
-            while left:
-                block = file.read(min(READ_BYTES, left))
-                if not block:
-                    raise _changed(self.path)
-                left -= len(block)
-                yield block
+        try:
+            with self.path.open("rb") as file:
+                while left:
+                    block = file.read(min(READ_BYTES, left))
+                    if not block:
+                        raise _changed(self.path)
+                    left -= len(block)
+                    yield block
+        except OSError:  # urllib would take it for a connection that breaks
+            raise _changed(self.path) from None
 
     def in_tar(self) -> tuple[bytes, bytes]:
         """What stands before and after it in a tar file."""
@@ -124,7 +136,7 @@ def send_data(connection: Connection, data: str) -> str:
     announced = {"id": corpus_id, "name": path.name, "bytes": size}
 
     def send() -> None:
-        if not connection.send("POST", "corpora", document=announced).document()["is_there"]:
+        if not connection.send("POST", "corpora", document=announced).document().get("is_there"):
             connection.say(f"sending {path.name}, {size:,} bytes")
             _send(connection, path, files, corpus_id)
 
@@ -153,8 +165,6 @@ def _send(connection: Connection, path: Path, files: list[_File], corpus_id: str
         if error.status == 409:
             raise _changed(path) from None
         raise
-    except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}, expected a readable file") from None
 
 
 def _tar(files: list[_File]) -> Iterator[bytes]:
@@ -193,9 +203,10 @@ def download(
         with to.open("wb") as file, connection.open(*path, headers=plain, **query) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             expected = int(headers.get("content-length", "-1"))
-            if expected > most:
+            if not 0 <= expected <= most:
+                said = "does not say how many" if expected < 0 else f"sends {expected:,}"
                 raise InputError(
-                    f"{connection.address}: it sends {expected:,} bytes, expected at most {most:,}"
+                    f"{connection.address}: it {said} bytes, expected at most {most:,}"
                 )
             while received != expected:
                 try:
@@ -247,7 +258,7 @@ def unpack(file: Path, to: Path, *, most_bytes: int = MOST_UNPACKED) -> Path:
             f"the bundle cannot be unpacked to {to.parent}: {error.strerror or error}, expected a "
             f"folder to write to"
         ) from None
-    folders = list(to.iterdir()) if to.exists() else []
+    folders = list(to.iterdir()) if to.is_dir() else []
     if len(folders) != 1 or not folders[0].is_dir():
         raise InputError(f"the bundle has {len(folders)} files or folders, expected one folder")
     return folders[0]

@@ -99,6 +99,21 @@ def test_a_file_that_shrinks_while_it_is_sent_is_named(folder: Path) -> None:
         send_data(Shrinking(), str(folder))
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_file_that_changes_is_named_whatever_it_is_sent_by(
+    server: BreakingServer, folder: Path, is_gone: bool
+) -> None:
+    file = folder / "a" / "a.txt"
+    [sent] = transfers._files(file)
+    if is_gone:
+        file.unlink()
+    else:
+        file.write_text("")
+    service = Connection(f"http://127.0.0.1:{server.server_address[1]}")
+    with pytest.raises(InputError, match=r"a\.txt: it has changed while"):
+        service.put("corpora", "1", body=sent.content(), size=sent.size, kind="a/b", query={})
+
+
 class Breaking(BaseHTTPRequestHandler):
     """Sends at most so many bytes of a file."""
 
@@ -113,7 +128,8 @@ class Breaking(BaseHTTPRequestHandler):
             return
         most = server.most.pop(0)
         self.send_response(200)
-        self.send_header("Content-Length", str(len(CONTENT)))
+        if server.says_length:
+            self.send_header("Content-Length", str(len(CONTENT)))
         if server.claimed:
             digest = base64.b64encode(hashlib.sha256(server.claimed).digest()).decode()
             self.send_header("Repr-Digest", f"sha-256=:{digest}:")
@@ -132,6 +148,7 @@ class BreakingServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Breaking)
         #: of what the digest is said to be, and bytes that are sent at each request
         self.claimed, self.most = CONTENT, [4_000, 0, 1 << 20]
+        self.says_length = True
 
 
 @pytest.fixture
@@ -176,6 +193,14 @@ def test_what_comes_must_be_what_the_digest_says_and_no_more_than_may_be(
     server.claimed = claimed
     with pytest.raises(InputError, match=said):
         fetched(server, tmp_path, most)
+
+
+def test_an_answer_that_may_go_on_for_ever_is_not_fetched(
+    server: BreakingServer, tmp_path: Path
+) -> None:
+    server.says_length = False
+    with pytest.raises(InputError, match="does not say how many bytes, expected at most 1,048,576"):
+        fetched(server, tmp_path)
 
 
 def zipped(file: Path, entries: list[tuple[str, bytes, int]]) -> Path:
@@ -249,3 +274,19 @@ def test_what_is_no_whole_zip_file_is_refused(tmp_path: Path) -> None:
         (tmp_path / "bad").write_bytes(content)
         with pytest.raises(InputError, match="no whole zip file"):
             unpack(tmp_path / "bad", tmp_path / f"to-{len(content)}")
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_is_packed_otherwise_and_damaged_is_refused(tmp_path: Path, kind: int) -> None:
+    with zipfile.ZipFile(tmp_path / "z", "w", kind) as packed:
+        packed.writestr("s-1/a", bytes(range(256)) * 40)
+    whole = (tmp_path / "z").read_bytes()
+    for at in range(60, 80):
+        (tmp_path / "z").write_bytes(whole[:at] + b"xxxx" + whole[at + 4 :])
+        with pytest.raises(InputError, match="the bundle"):
+            unpack(tmp_path / "z", tmp_path / f"to-{at}")
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected one folder"):
+        unpack(zipped(tmp_path / "z", [("..", b"1", FILE)]), tmp_path / "to")
