@@ -173,8 +173,9 @@ class _Run:
     params: dict[str, Any] = field(default_factory=dict)
     #: metrics of rounds
     steps: dict[int, dict[str, float]] = field(default_factory=dict)
-    #: whether a write waits that logs these
+    #: whether a write waits that logs these, and when the last of them were measured
     is_queued: bool = False
+    at_ms: int = 0
     #: whether its end waits, with which these are logged once an end of the sweep is wanted
     is_ending: bool = False
     #: whether it was begun or ended here, and its end is not written yet
@@ -368,14 +369,15 @@ class Journal:
 
     def _log_soon(self, run: _Run) -> None:
         """Let what waits of a run be logged, unless a write waits that does it."""
+        run.at_ms = now_ms()
         if run.is_queued:
             return
-        run.is_queued, at_ms = True, now_ms()
+        run.is_queued = True
 
         def write() -> None:
             run.is_queued = False
             if not (run.is_ending and self.writer.interrupts.signal_number):
-                self._log(run, at_ms)
+                self._log(run, run.at_ms)
 
         self._put(run, write)
 

@@ -144,6 +144,18 @@ def test_rounds_that_wait_are_logged_in_one_request_with_params(opened: Opened) 
     assert (data.params["parameters"], opened.run.info.status) == ("12", "FINISHED")
 
 
+def test_no_loss_that_waits_is_dated_before_it_was_there(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for now, loss in ((1_000, 2.0), (2_000, 1.5), (3_000, 1.25)):
+        monkeypatch.setattr(journal, "now_ms", lambda now=now: now)
+        opened.journal.log_progress(now // 1_000, loss)
+    opened.writer.drain()
+    points = opened.store.timeline(opened.journal.run_id, "best_val_loss")
+    assert [step for step, _, _ in points] == [1, 2, 3]
+    assert all(at_ms >= 1_000 * step for step, at_ms, _ in points)
+
+
 def test_no_request_has_more_rounds_than_a_store_takes(opened: Opened) -> None:
     for rounds in range(1, 2 * MOST_HELD + 2):
         opened.journal.log_round(opened.after(rounds))
