@@ -6,7 +6,6 @@ A stream begins with a snapshot, also if it is opened again; then come numbered 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,12 +14,15 @@ from typing import Any
 
 from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.actions.references import store_of_sweep
+from lstm_sweep.search.actions.sweeps import SweepStatusReport
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.answers import Answers, ProblemError
+from lstm_sweep.search.service.logs import Seldom
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import Limits
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.curves import written_curve
+from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
@@ -45,8 +47,6 @@ END = "end"
 
 #: what differs in a state at each look
 _UNSTEADY = {"eta_seconds": None}
-
-log = logging.getLogger("lstm_sweep.service")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,13 @@ class SweepView:
     cost_s: float = 0.0
 
 
-def look(service: Service, name: str, before: SweepView | None) -> tuple[SweepView, list[bytes]]:
+#: a state as clients are told it
+Told = Callable[[SweepStatusReport], SweepStatusReport]
+
+
+def look(
+    service: Service, name: str, before: SweepView | None, told: Told
+) -> tuple[SweepView, list[bytes]]:
     """Read a sweep; what is seen of it now, and events of what has happened since `before`.
 
     Raises:
@@ -84,7 +90,7 @@ def look(service: Service, name: str, before: SweepView | None) -> tuple[SweepVi
         StoreError: the store does not answer.
     """
     began = time.thread_time()
-    store, report = store_of_sweep(name, service.reads), service.status(name)
+    store, report = store_of_sweep(name, service.reads), told(service.status(name))
     status, events, trials = report.to_dict(), list[bytes](), dict[int, TrialView]()
     if before and before.status["run_id"] != status["run_id"]:
         before = None
@@ -190,14 +196,18 @@ class Feed:
     def take(self, view: SweepView, events: list[bytes]) -> None:
         """Take up what was seen of the sweep, and tell all who listen what has happened."""
         if self.view and self.view.status["run_id"] != view.status["run_id"]:
-            self._tell(b"")  # another sweep has the name now: who listens has to begin anew
+            self.end()  # another sweep has the name now: who listens has to begin anew
         self.view = view
         for event in events:
             self.number += 1
             self._tell(event + b"id: %d\n\n" % self.number)
         if not view.is_under_way:
             self._tell(end_of(view))
-            self._tell(b"")
+            self.end()
+
+    def end(self) -> None:
+        """End all streams."""
+        self._tell(b"")
 
     def _tell(self, event: bytes) -> None:
         for one in self.listeners:
@@ -213,10 +223,16 @@ class Feeds:
     """The feeds of all sweeps that somebody listens to."""
 
     def __init__(
-        self, service: Service, answers: Answers, limits: Limits, *, look_every_s: float
+        self,
+        service: Service,
+        answers: Answers,
+        limits: Limits,
+        *,
+        told: Told,
+        look_every_s: float,
     ) -> None:
         self._service, self._answers, self._limits = service, answers, limits
-        self._look_every_s = look_every_s
+        self._told, self._look_every_s, self._logs = told, look_every_s, Seldom()
         self._feeds: dict[str, Feed] = {}
         #: set once the service ends: streams end within `CLOSING_S`
         self.closing = False
@@ -267,13 +283,16 @@ class Feeds:
             await asyncio.sleep(max(self._look_every_s, seldom))
             try:
                 await self._look(feed)
+            except NoSuchRunError:  # it was deleted
+                feed.end()
             except Exception as error:  # it is looked again
-                log.error("events: %s", without_secrets(str(error)))
+                self._logs.error("events", f"events: {without_secrets(str(error))}")
 
     async def _look(self, feed: Feed) -> None:
         """Look at a sweep; whoever asks because of what has happened gets no answer from before."""
         before = feed.view
-        view, events = await self._answers.read(partial(look, self._service, feed.name, before))
+        call = partial(look, self._service, feed.name, before, self._told)
+        view, events = await self._answers.read(call)
         if not view.is_under_way or (before and before.status["state"] != view.status["state"]):
             self._answers.forget()
         feed.take(view, events)

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Query, Request
 from fastapi import Path as InPath
@@ -16,12 +16,15 @@ from fastapi import Path as InPath
 from lstm_sweep.models.data.source import SAMPLES, existing, file_groups
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.paths import resolved, why_not
+from lstm_sweep.search.actions.sweeps import SweepResult, SweepRow, SweepStatusReport
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.service.answers import Answers, ProblemError
 from lstm_sweep.search.service.auth import Login, User, check_owner
 from lstm_sweep.search.service.bundles import Bundles
 from lstm_sweep.search.service.events import Feeds
 from lstm_sweep.search.service.logs import Metrics
+from lstm_sweep.search.service.queue import QueuedSweep
+from lstm_sweep.search.service.reruns import Rerun
 from lstm_sweep.search.service.schemas import SWEEP_PATTERN, checked_settings
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import UPLOADS, HttpSettings
@@ -31,6 +34,9 @@ from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.presets import SPACES
 from lstm_sweep.spaces.space import with_settings
+
+#: what has a reason
+Told = TypeVar("Told", SweepStatusReport, SweepResult, SweepRow, QueuedSweep, Rerun)
 
 #: what begins the name of data of the service itself
 SERVER = "server:"
@@ -96,9 +102,14 @@ class DataNames:
                 path = str(self._uploads.path_of(corpus))
                 for written in (path, cut(path)):
                     text = text.replace(written, f"{CORPUS}{corpus}")
+        text = text.replace(f"{self._uploads.folder_of('')}/", CORPUS)  # of one that was deleted
         for root in sorted(map(str, self._roots), key=len, reverse=True):
             text = text.replace(f"{root}/", SERVER).replace(root, SERVER)
         return text
+
+    def told(self, found: Told) -> Told:
+        """A document whose reason (`why`) has no path of the machine, as `named`."""
+        return dataclasses.replace(found, why=found.why and self.named(found.why))
 
     def data_named(self, path: str) -> str:
         """What users call data: uploads and what lies elsewhere by their own name alone."""
@@ -170,7 +181,13 @@ class Site:
         self.uploads = Uploads(folder / UPLOADS, limits)
         self.names = DataNames(self.uploads, settings.data_roots, allow_code=settings.allow_code)
         self.bundles = Bundles(folder / "bundles", service.settings.store, limits)
-        self.feeds = Feeds(service, self.answers, limits, look_every_s=settings.look_every_s)
+        self.feeds = Feeds(
+            service,
+            self.answers,
+            limits,
+            told=self.names.told,
+            look_every_s=settings.look_every_s,
+        )
 
     def check_may_train(self, tags: Tags) -> None:
         """Refuse to train what the run with these tags is about if that runs code of a user.

@@ -156,9 +156,12 @@ async def static(name: str) -> Response:
 async def sweeps(request: Request, site: TheSite, page: Page = "") -> Response:
     def ask() -> Mapping[str, Any]:
         listing = site.service.sweeps(ON_A_PAGE, page)
-        queue = {one.sweep: one for one in site.service.queue()}
+        queue, told = {one.sweep: one for one in site.service.queue()}, site.names.told
         return {
-            "rows": [_listed(row, queue.get(row.sweep)) for row in listing],
+            "rows": [
+                _listed(told(row), told(one) if (one := queue.get(row.sweep)) else None)
+                for row in listing
+            ],
             "page": page,
             "next_page": listing.next_page,
             "left_out": listing.left_out,
@@ -202,7 +205,7 @@ async def sweep_page(
 
     def ask() -> Mapping[str, Any]:
         found, place = _read(site, sweep)
-        status = site.service.status(sweep)
+        status = site.names.told(site.service.status(sweep))
         return {
             "found": found,
             "status": status,
@@ -350,7 +353,7 @@ def beside(found: Sequence[Findings]) -> list[Figure]:
 @router.get("/reruns/{rerun}")
 async def rerun_page(rerun: str, request: Request, site: TheSite) -> Response:
     def ask() -> Mapping[str, Any]:
-        found = site.service.rerun_status(rerun)
+        found = site.names.told(site.service.rerun_status(rerun))
         sweep, _, number = found.trial.rpartition("/")
         path = f"/sweeps/{quote(sweep)}/trials/{quote(number)}"
         return {"rerun": found, "trial_path": path}

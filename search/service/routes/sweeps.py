@@ -74,9 +74,8 @@ Key = Annotated[
 
 def status_of(site: Site, name: str) -> dict[str, Any]:
     """The state of a sweep, and who has submitted it."""
-    found = site.service.status(name)
-    why = found.why and site.names.named(found.why)
-    return found.document() | {"why": why, "owner": site.service.owner(name)}
+    found = site.names.told(site.service.status(name))
+    return found.document() | {"owner": site.service.owner(name)}
 
 
 def submitted(site: Site, user: User, fields: dict[str, Any], key: str | None) -> str:
@@ -135,7 +134,7 @@ async def queue(request: Request, site: TheSite, limit: Limit = ROWS, page: Page
 
     def ask() -> dict[str, Any]:
         some, next_page = page_of(site.service.queue(), limit, page)
-        return {"queue": some, "next_page": next_page or None}
+        return {"queue": [*map(site.names.told, some)], "next_page": next_page or None}
 
     return await site.answers.reply(request, ("queue", limit, page), ask)
 
@@ -159,8 +158,7 @@ async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The result of a sweep as `launch` prints it, or its state and best trials until it ends."""
 
     def ask() -> SweepResult:
-        found = Local(site.store).result(sweep)
-        return replace(found, why=site.names.named(found.why))
+        return site.names.told(Local(site.store).result(sweep))
 
     return await site.answers.reply(request, ("result", sweep), ask)
 
@@ -179,7 +177,7 @@ async def prioritise(
     check_may_prioritise(user, priority)
     note(request, priority=priority)
     call = partial(site.service.prioritise, sweep, priority)
-    return answers.document(await changed(site, user, sweep, call))
+    return answers.document(site.names.told(await changed(site, user, sweep, call)))
 
 
 @router.post(

@@ -162,7 +162,8 @@ async def _rerun(reference: str, body: RerunSubmission | None, site: Site, user:
         return site.service.rerun(wanted, owner=user.name)
 
     made = await site.answers.change(change)
-    return answers.document(made, 202, {"Location": f"{API}/reruns/{made.id}"})
+    location = {"Location": f"{API}/reruns/{made.id}"}
+    return answers.document(site.names.told(made), 202, location)
 
 
 def _check_fields(changes: object) -> None:
@@ -217,7 +218,7 @@ async def rerun_of_run(
 async def rerun_shown(rerun: RerunId, request: Request, site: TheSite) -> Response:
     """Whether a rerun has ended, and what it has found."""
     found = await site.answers.ask(request, partial(site.service.rerun_status, rerun))
-    return answers.document(found)
+    return answers.document(site.names.told(found))
 
 
 #: header with what `export --json` prints, but for the folder; ASCII

@@ -97,6 +97,8 @@ def test_uploads_are_named_also_if_a_message_cuts_their_paths(
     assert names.data_named("/home/ann/tunes") == "tunes"
     assert names.data_named("python-docs") == "python-docs"
     assert names.named(f"data {shown(path)}: is none") == f"data 'corpus:{corpus.id}': is none"
+    uploads.delete(corpus.id)
+    assert names.named(path) == f"corpus:{corpus.id}/content/{'n' * 150}"
 
 
 def test_code_is_refused_unless_it_is_allowed(names: DataNames, tmp_path: Path, root: Path) -> None:

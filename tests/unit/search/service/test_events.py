@@ -60,7 +60,13 @@ async def allowed() -> bool:
 
 
 def feeds_of(place: Place, **limits: int) -> Feeds:
-    return Feeds(place.service, Answers(Cache(None), 0.0), Limits(**limits), look_every_s=0.05)
+    return Feeds(
+        place.service,
+        Answers(Cache(None), 0.0),
+        Limits(**limits),
+        told=lambda report: report,
+        look_every_s=0.05,
+    )
 
 
 def read(parts: list[bytes]) -> list[Event]:
@@ -263,6 +269,27 @@ def test_a_client_that_reads_nothing_is_ended_and_a_token_that_was_revoked_is_to
             assert site.feeds.listeners == 0
 
     asyncio.run(run())
+
+
+def test_streams_of_a_sweep_that_was_deleted_end(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "look", found := Looks([view_of(1), view_of(1)]))
+
+    async def run() -> None:
+        told = await asyncio.wait_for(listen(feeds_of(place)), 30)
+        assert [one.name for one in told] == ["snapshot"] and not found
+
+    asyncio.run(run())
+
+
+class Looks(list[SweepView]):
+    """What is seen of a sweep, until it is deleted."""
+
+    def __call__(self, *_: Any) -> tuple[SweepView, list[bytes]]:
+        if not self:
+            raise NoSuchRunError("sweep 's': no such sweep")
+        return self.pop(), []
 
 
 def test_only_so_many_may_listen_and_an_unknown_sweep_is_not_listened_to(place: Place) -> None:

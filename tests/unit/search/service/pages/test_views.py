@@ -12,7 +12,7 @@ from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
-from tests.service_app import Place, use_scripted_engines
+from tests.service_app import API, Place, use_scripted_engines
 from tests.unit.search.service.pages.site import Elements, browser, check
 
 HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
@@ -63,6 +63,20 @@ def test_a_sweep_is_shown_with_its_losses_and_trials(
     [loss] = [one.best_loss for one in found if one.trial.number == 1]
     alone = client.get("/sweeps/s/trials/1").text
     assert f"<strong>{loss:.4f}</strong>" in alone and "Learning curve" in alone
+
+
+def test_reasons_name_data_as_users_do_wherever_they_stand(
+    place: Place, client: TestClient, data: Path
+) -> None:
+    store = MlflowStore(place.service.settings.store)
+    run_id, had = place.service.status("s").run_id, store.tags(place.service.status("s").run_id)
+    store.log(run_id, tags={Tag.REASON: f"data '{data}' are gone"})
+    try:
+        for path in ("/", *(f"{of}/sweeps/s{of and '/events'}" for of in ("", API))):
+            text = client.get(path).text
+            assert f"server:{data.name}" in text and str(data) not in text, path
+    finally:
+        store.log(run_id, tags={Tag.REASON: had[Tag.REASON]})
 
 
 def test_the_page_of_a_trial_says_what_it_does_and_follows_it_until_it_has_ended(
