@@ -98,6 +98,8 @@ class Loop:
         self._left_out = set[str]()
         #: why a slot could not be had that a trial waits for, and what people were told of it
         self._refused = self._waits = ""
+        #: whether no further trial was started since too much waited to be written
+        self._behind = False
         #: where a trial is about to be started
         self._starting: Slot | None = None
         #: whether the best loss may be another one than was logged last
@@ -142,7 +144,7 @@ class Loop:
         with self._interrupts.hold():
             full = self._start_trials()
             idle = full and not self._state.running
-            behind = idle and self._writer.is_behind
+            behind = idle and (self._behind or self._writer.is_behind)
             over = idle and not behind and not self._waits_for_a_slot()
             self.history.clock.hold(held=idle and not over and bool(self._refused))
             self._preemption.look(self._state)
@@ -174,7 +176,7 @@ class Loop:
             self.engine.release()
 
     def _fill_slots(self) -> bool:
-        state = self._state
+        state, self._behind = self._state, False
         if len(state.running) >= len(state.slots) or state.closing:
             why = "" if state.slots or state.closing else self.engine.refusal()
             self._note_demand(len(state.slots), why)
@@ -185,6 +187,7 @@ class Loop:
             if slot in self._state.running or slot not in usable or self._state.closing:
                 continue
             if self._writer.is_behind:
+                self._behind = True
                 break
             why = self.engine.reserve(slot)
             if not why:
@@ -366,7 +369,8 @@ class Loop:
         """Let a trial end or wait that runs, or that makes room just now, and then ends at once."""
         waiting = self._state.paused.get(one.trial.number)
         if waiting and isinstance(verdict, Ended):
-            self._conclude(waiting, verdict)
+            if not self._state.closing:  # all that wait are closed at the end
+                self._conclude(waiting, verdict)
             return
         self._told[one.trial.number] = verdict
         self.engine.stop(one.slot, verdict)

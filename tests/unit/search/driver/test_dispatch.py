@@ -12,8 +12,8 @@ from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.store import writer
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.values.trial import Slot
-from tests.fakes import ScriptedCluster
-from tests.sweeps import LOSSES, PLAIN, LateWriter, sweep_of, tiny_spec
+from tests.fakes import ScriptedCluster, ScriptedEngine
+from tests.sweeps import LOSSES, PLAIN, InlineWriter, LateWriter, sweep_of, tiny_spec
 
 SLOTS = tuple(Slot(index, core=index) for index in range(7))
 
@@ -54,3 +54,19 @@ def test_no_trial_is_begun_while_too_much_waits_to_be_written(
     state = sweep_of(store, corpus, engine, spec, writer=Behind).run()
     assert state.counts == {"complete": 7}
     assert engine.busiest < 7
+
+
+def test_a_sweep_goes_on_if_all_is_written_just_after_no_trial_was_begun_for_it(
+    corpus: Corpus, data: Path
+) -> None:
+    class CatchingUp(InlineWriter):
+        looks = itertools.count()
+
+        @property
+        def is_behind(self) -> bool:
+            return next(self.looks) == 0
+
+    spec = tiny_spec(data=str(data), trials=4, **PLAIN)
+    engine = ScriptedEngine(LOSSES)
+    state = sweep_of(MemoryStore(), corpus, engine, spec, writer=CatchingUp).run()
+    assert state.counts == {"complete": 4}
