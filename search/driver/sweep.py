@@ -186,7 +186,7 @@ class Sweep:
             self._writer.tell(self._end_as_asked)
 
     def _end_as_asked(self) -> None:
-        if self._loop and not self.state.closing:
+        if self._loop and not (self.state.closing or self._interrupts.ending):
             self._loop.end(PAUSED if self._lease.asked == lease.PAUSE else ON_REQUEST)
 
     def _created(self, trial: Trial, run_id: str) -> None:
@@ -284,6 +284,8 @@ class Sweep:
 
     def _close_runs(self, journal: Journal) -> None:
         """Close the runs of trials and then the sweep's own, which ends the lease."""
+        if isinstance(fault := self._writer.fault, LeaseLostError):
+            raise fault
         self._writer.again()
         self._close_trials(journal)
         self._report()

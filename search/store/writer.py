@@ -87,6 +87,11 @@ class Writer:
         return bool(self._away or self._fault) or late or len(self._queue) > MOST_WAITING
 
     @property
+    def fault(self) -> BaseException | None:
+        """How a write has failed for good; None if none has."""
+        return self._fault
+
+    @property
     def is_short_of_time(self) -> bool:
         """Whether an end is wanted, and has no time for what it can do without."""
         return self.interrupts.has_used(SHARE_USED)
@@ -218,6 +223,8 @@ class Writer:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._next())
             if self._next():
+                self._write_regular()  # whoever has lost its lease writes nothing more
+            if self._next():
                 self._step()
 
     def _step(self) -> None:
@@ -263,7 +270,7 @@ class Writer:
             error = _error_of(self._regular)
             lasts = bool(error) and not isinstance(error, NoAnswerError)
             is_noted = lasts or not self._queue
-            if not error or not is_noted:
+            if not (is_noted and isinstance(error, StoreError)):
                 self._due = time.monotonic() + self._every_s
         if is_noted:
             self._note(error)

@@ -17,8 +17,10 @@ from lstm_sweep.search.driver.lease import Lease, LeaseLostError
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.sweep import Sweep
+from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.writer import Writer
 from tests.contract.sittings import after, runner
 from tests.fakes import ScriptedEngine
@@ -52,6 +54,43 @@ def test_a_second_driver_takes_over_and_the_first_one_writes_no_more(
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("RUNNING", "running")
     last = reader.trials(store, "s")[-1]
     assert (last.status, last.outcome) == ("RUNNING", "")
+
+
+def test_a_sweep_that_was_taken_over_just_before_it_is_interrupted_is_left_to_the_other(
+    store: MemoryStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 0.4)
+    interrupts = Interrupts()
+
+    def take_over() -> None:
+        Lease(store, reader.sweeps(store)[0].info.run_id).take()
+        until = time.monotonic() + 60
+        while not sweep._writer.fault and time.monotonic() < until:
+            time.sleep(0.01)
+        interrupts.request()
+
+    engine = ScriptedEngine(LOSSES, watch=after(3, take_over))
+    spec = tiny_spec(data=str(data), trials=4, **PLAIN)
+    sweep = sweep_of(store, corpus, engine, spec, writer=Writer, interrupts=interrupts)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run()
+    [parent] = reader.sweeps(store)
+    assert (parent.info.status, parent.data.tags["sweep.state"]) == ("RUNNING", "running")
+    assert lease.holder(parent.data.tags)
+
+
+def test_a_sweep_that_is_done_is_not_stopped_while_its_runs_are_closed(
+    store: MemoryStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(sweep: Sweep, *more: Any) -> None:
+        store.log(sweep.state.run_id, tags={Tag.STOP: lease.PAUSE})
+        sweep._beat()
+
+    monkeypatch.setattr(Sweep, "_close_trials", wrapped(Sweep._close_trials, asked))
+    spec = tiny_spec(data=str(data), trials=1, **PLAIN)
+    sweep_of(store, corpus, ScriptedEngine(LOSSES), spec).run()
+    [parent] = reader.sweeps(store)
+    assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
 
 
 def test_of_two_that_go_on_with_a_sweep_the_second_is_refused(

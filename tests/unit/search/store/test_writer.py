@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -202,6 +203,48 @@ def test_what_is_regular_may_begin_and_end_at_any_moment() -> None:
     writes.drain()
     writes.close()
     assert made[count:] == ["last"]
+
+
+def test_what_waits_is_not_written_once_what_is_regular_is_refused_again() -> None:
+    writes, made = writer_of(), list[str]()
+
+    def refuse() -> None:
+        time.sleep(0.02)
+        raise StoreError("lost")
+
+    writes.regularly(refuse, 0.01)
+    until = time.monotonic() + 60
+    while not writes.fault and time.monotonic() < until:
+        with contextlib.suppress(StoreError):
+            writes.look()
+    writes.put(lambda: made.append("never"))
+    writes.again()
+    with pytest.raises(StoreError, match="lost"):
+        writes.drain()
+    writes.close()
+    assert made == []
+
+
+def test_what_is_regular_holds_nothing_up_that_fails_for_a_reason_of_its_own() -> None:
+    writes, made = writer_of(), list[int]()
+
+    def fail() -> None:
+        raise ValueError("the run was deleted")
+
+    writes.regularly(fail, 0.05)
+    until = time.monotonic() + 60
+    while not writes.fault and time.monotonic() < until:
+        with contextlib.suppress(ValueError):
+            writes.look()
+    writes.regularly(fail, 60.0)
+    writes._due = 0.0
+    writes.put(lambda: made.append(1))
+    for _ in range(3):
+        with contextlib.suppress(ValueError):
+            writes.again(without_first=True)
+            writes.drain()
+    writes.close()
+    assert made == [1]
 
 
 def test_a_server_is_written_to_side_by_side_where_that_may_be_and_all_else_in_order() -> None:
