@@ -91,8 +91,8 @@ def read(given: str) -> tuple[Path, Bundle]:
 def read_any(given: str) -> tuple[Path, Bundle | TemplateBundle]:
     """As `read`, also of the bundle of a template, which has a config but no alphabet."""
     folder = _folder(given)
-    of_template = not (folder / ALPHABET).exists() and (folder / CONFIG).exists()
     with _named(f"bundle {shown(given)}"):
+        of_template = not (folder / ALPHABET).exists() and (folder / CONFIG).exists()
         fields = _read_json(folder / CONFIG)
         if of_template:
             metrics = _read_json(folder / METRICS)

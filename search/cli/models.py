@@ -127,8 +127,10 @@ def program_here() -> str:
     """The program as one has to type it here."""
     if shutil.which("lstm-sweep"):
         return "lstm-sweep"
-    path = Path(sys.argv[0]).absolute()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    path, here = Path(sys.argv[0]).absolute(), Path.cwd()
+    if path.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m {PROGRAM.replace('-', '_')}"
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def registered_lines(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import Alphabet
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.network import lstm
 from lstm_sweep.search.cli import main
 
@@ -261,6 +263,17 @@ def test_a_wrong_bundle_gets_one_clear_line(
     for part in named:
         assert part in line
     assert sorted(folder.parent.rglob("*")) == before
+
+
+def test_a_bundle_that_others_keep_to_themselves_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(InputError, match=r"bundle .*: alphabet.json: Permission denied, expected"):
+        bundle.read(str(folder))
 
 
 def test_a_bundle_cannot_run_code(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

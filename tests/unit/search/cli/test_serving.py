@@ -36,6 +36,20 @@ def settings(uri: str, origin: str = "no mlflow.yaml here or above") -> Settings
     return Settings(uri, None, "test", origin)
 
 
+def test_the_program_is_named_as_it_can_be_typed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for argv, typed in (
+        ("/x/lstm_sweep/__main__.py", f"{shlex.quote(sys.executable)} -m lstm_sweep"),
+        (str(tmp_path / "bin" / "lstm-sweep"), "bin/lstm-sweep"),
+        ("/a b/lstm-sweep", "'/a b/lstm-sweep'"),
+    ):
+        monkeypatch.setattr(sys, "argv", [argv])
+        assert models.program_here() == typed
+
+
 @pytest.fixture
 def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment that is activated."""
