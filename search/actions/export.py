@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.field_checks import check_switch, check_word, path_text
-from lstm_sweep.search.actions.references import Here, check_sweep_or_trial, existing_store
+from lstm_sweep.search.actions.references import RUN_ID, Here, check_sweep_or_trial, existing_store
 from lstm_sweep.search.driver.task import unchecked_reason
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.process.files import become, new_folder, scratch_beside
@@ -176,7 +176,9 @@ def choose(store: MlflowStore, reference: str) -> TrialRecord:
     Raises:
         InputError: there is no such sweep or trial, or it has no weights.
     """
-    if reader.find_sweep(store, reference):
+    may_be_trial = "/" in reference or RUN_ID.fullmatch(reference)
+    if not may_be_trial or reader.find_sweep(store, reference):
+        reader.existing_sweep(store, reference)
         best_first = ranked(reader.trials(store, reference))
         if not best_first:
             raise InputError(f"sweep '{reference}' has no trial with a result, expected one")
