@@ -20,9 +20,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, to_thread
 
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.strict_json import json_text
@@ -48,6 +49,8 @@ TAR_BLOCK, LONGEST_ATTRIBUTES = 512, 16 << 10
 CORPUS_ID, LONGEST_CORPUS = "[0-9a-f]{32}", 200
 #: what begins the name of a corpus in a request, and the file that says what it is
 CORPUS, ABOUT = "corpus:", "about.json"
+
+Item = TypeVar("Item")
 
 log = logging.getLogger("lstm_sweep.service")
 
@@ -81,8 +84,9 @@ class Uploads:
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self.limits = limits
-        #: of threads that receive a corpus; one more is there to be refused
-        self.limiter = CapacityLimiter(limits.coming + 1)
+        #: of threads that receive a body, and those of one user; one more is there to be refused
+        self._limiter = CapacityLimiter(limits.coming + 1)
+        self._users = WeakValueDictionary[str, CapacityLimiter]()
         self._coming, self._corpora = folder / "coming", folder / "corpora"
         shutil.rmtree(self._coming, ignore_errors=True)  # left by a process that was killed
         for own in (folder, self._coming, self._corpora):
@@ -92,6 +96,15 @@ class Uploads:
         #: corpora that are there, by their ID
         self._there = _read_corpora(self._corpora)
         self._receivers = list[Receiver]()
+
+    async def in_thread(self, owner: str, call: Callable[[], Item]) -> Item:
+        """What `call` returns, which receives a body that a user sends, with a corpus or without.
+
+        A user has few of the threads, so that nobody keeps others waiting who sends slowly.
+        """
+        most = self.limits.coming_per_user + 1
+        async with self._users.setdefault(owner, CapacityLimiter(most)):
+            return await to_thread.run_sync(call, limiter=self._limiter)
 
     def announce(self, corpus_id: str, name: str, size: int, owner: str) -> bool:
         """Whether the corpus with this ID is there; if it is not, it would be taken just now."""

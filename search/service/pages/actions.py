@@ -13,7 +13,6 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
-from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
@@ -95,7 +94,7 @@ async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
     lines, said, status = list[str](), "", 200
     try:
         receive = partial(sent.receive, request.headers.get("content-type", ""))
-        await to_thread.run_sync(receive, limiter=site.uploads.limiter)
+        await site.uploads.in_thread(user.name, receive)
         if sent.error:
             raise sent.error
         if (place := sent.fields.get("place", "").strip()) and not sent.has_files:

@@ -8,7 +8,7 @@ from functools import partial
 from os.path import realpath
 from typing import Annotated
 
-from anyio import from_thread, to_thread
+from anyio import from_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -99,7 +99,7 @@ async def send(
             return receiver.finish(corpus)
 
     try:
-        made = await to_thread.run_sync(receive, limiter=uploads.limiter)
+        made = await uploads.in_thread(user.name, receive)
     except Exception:
         await body.pass_over()
         raise

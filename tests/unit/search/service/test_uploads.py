@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -192,6 +194,22 @@ def test_a_user_sends_a_few_corpora_at_once(tmp_path: Path) -> None:
         assert refused.value.status == 429
     receivers[0].close()
     uploads.receive("a", "ann", is_folder=False).close()
+
+
+def test_who_sends_slowly_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    limits, sent = Limits(coming=3, coming_per_user=1), threading.Event()
+    uploads = Uploads(tmp_path / "uploads", limits)
+
+    async def run() -> None:
+        slow = [asyncio.ensure_future(uploads.in_thread("ann", sent.wait)) for _ in range(9)]
+        await asyncio.sleep(0)
+        try:
+            assert await asyncio.wait_for(uploads.in_thread("bob", lambda: "sent"), 30) == "sent"
+        finally:
+            sent.set()
+        await asyncio.gather(*slow)
+
+    asyncio.run(run())
 
 
 def test_what_a_killed_service_has_left_is_deleted_at_the_next_start(
