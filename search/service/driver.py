@@ -33,14 +33,18 @@ class Log(Observer):
 
     def __init__(self, file: Path) -> None:
         self._descriptor, self._noted = os.open(file, os.O_WRONLY | os.O_CLOEXEC), (0, 0)
+        self._note()
+
+    def _note(self) -> None:
+        with contextlib.suppress(OSError):
+            write_note(self._descriptor, os.getpid(), self._noted)
 
     @override
     def update(self, state: SweepState) -> None:
         reached = len(state.finished), sum(len(one.rounds) for one in state.under_way)
         if reached > self._noted:
             self._noted = reached
-            with contextlib.suppress(OSError):
-                write_note(self._descriptor, os.getpid(), reached)
+            self._note()
 
     @override
     def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:

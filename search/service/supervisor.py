@@ -196,7 +196,7 @@ class Supervisor:
             self._process(job.run_id).job = job
         for run_id in self.processes.keys() - {job.run_id for job in jobs}:
             self.processes[run_id].job = None
-            if not self.pid(run_id):
+            if self.pid(run_id) is None:
                 self.forget(run_id)
         self._end_hanging(now)
         for job in jobs:
@@ -217,7 +217,10 @@ class Supervisor:
     # which processes live
 
     def pid(self, run_id: str) -> int | None:
-        """The process of a job on this machine, whichever service has started it, or None."""
+        """The process of a job on this machine, whichever service has started it, or None.
+
+        0: a service was killed before it could note which one it has started, which does so itself.
+        """
         process = self.processes.get(run_id)
         if process and process.child and process.child.poll() is None:
             return process.child.pid
@@ -356,6 +359,7 @@ class Supervisor:
             else:
                 command = [DRIVER, run_id, str(file), *(["ray"] if self._settings.cluster else [])]
                 out = errors = files.enter_context(self._file(run_id, LOG).open("ab"))
+            write_note(lock, 0)  # no longer that of the process before
             process = self._process(run_id)
             process.killed_at, process.started, process.is_open = None, self._clock(), True
             process.child = subprocess.Popen(

@@ -22,6 +22,7 @@ from lstm_sweep.search.driver.lease import STALE_S, Holder
 from lstm_sweep.search.engines.slot_sharing import read_quota
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.service import queue, supervisor
+from lstm_sweep.search.service.driver import Log
 from lstm_sweep.search.service.logs import last_line
 from lstm_sweep.search.service.scheduler import QueuedJob
 from lstm_sweep.search.service.supervisor import (
@@ -92,6 +93,27 @@ def test_a_process_of_another_service_is_known_and_has_none_beside_it(
     stop(child)
     other.end([RUN], within_s=0.2)
     assert child.wait(10) == -signal.SIGKILL, "it was stopped, so that SIGTERM alone did nothing"
+    assert other.pid(RUN) is None
+
+
+def test_a_process_that_was_not_noted_is_taken_for_no_other_one(
+    made: Supervisor, tmp_path: Path, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_drivers_idle(tmp_path, monkeypatch)
+    file, write = tmp_path / f"{RUN}.lock", write_note
+    file.write_text("1 0 0")  # of the driver before, whose number another process may have
+    monkeypatch.setattr(supervisor, "write_note", lambda file, pid: pid or write(file, pid))
+    made.start(RUN)
+    child, other = child_of(made, RUN), supervisor_of(tmp_path, clock)
+    other.look([SWEEP])
+    assert (other.pid(RUN), other.runs(RUN), other.alive()) == (0, True, [])
+    assert other.processes[RUN].child is None, "there is none beside it"
+    other.look([])
+    assert file.exists()
+    Log(file)
+    assert other.pid(RUN) == os.getpid(), "a driver says itself which process it is"
+    child.kill()
+    child.wait(10)
     assert other.pid(RUN) is None
 
 
