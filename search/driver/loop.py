@@ -94,6 +94,8 @@ class Loop:
         self._unshown: dict[Attempt, TrialProgress] = {}
         #: how trials that run were told to end or to wait, by their number
         self._told: dict[int, Ended | Paused] = {}
+        #: numbers of trials that wait since other sweeps needed their slots; few or none, of many
+        self._preempted = set[int]()
         #: lines that were shown on networks that are left out for want of memory
         self._left_out = set[str]()
         #: why a slot could not be had that a trial waits for, and what people were told of it
@@ -123,6 +125,7 @@ class Loop:
         self.journal.know(past.weights)
         for progress in paused:
             self.journal.know({attempt_of(progress.trial): progress.run_id})
+        self._preempted |= {progress.trial.number for progress in state.preempted}
         self._kept |= past.weights.keys()
         self._drop_displaced()
         for progress in (one for one in past.paused if one.run_id not in past.scheduled):
@@ -229,7 +232,7 @@ class Loop:
         """
         policy = self.policy
         policy.slots = max(1, self._state.usable)
-        if preempted := next(self._state.preempted, None):
+        if self._preempted and (preempted := next(self._state.preempted, None)):
             return preempted.trial
         if not self._state.waiting:
             trial = policy.next(self._state.seconds)
@@ -274,8 +277,9 @@ class Loop:
             folder.mkdir(parents=True, exist_ok=True)
         self.history.tick()
         device = self.engine.describe(slot)
-        self.history.apply(transitions.trial_started, job)
         self._starting = slot
+        self._preempted.discard(trial.number)
+        self.history.apply(transitions.trial_started, job)
         if paused:
             self.journal.resume_trial(paused, device)
         else:
@@ -361,7 +365,9 @@ class Loop:
         self.history.tick()
         state = self.history.apply(transitions.trial_paused, progress.slot, paused)
         progress = state.paused[progress.trial.number]
-        if not progress.preempted:
+        if progress.preempted:
+            self._preempted.add(progress.trial.number)
+        else:
             self.policy.pause(progress)
         self.journal.pause_trial(progress)
 
@@ -424,6 +430,7 @@ class Loop:
         """
         before, now = self._state, self.history.tick()
         self._told.pop(progress.trial.number, None)
+        self._preempted.discard(progress.trial.number)
         ended = replace(ended, reason=without_secrets(ended.reason))
         files = self._collect(progress)
         progress = progress.with_end(ended, now)

@@ -87,7 +87,7 @@ class SweepState(Sweep):
         return self.status is not SweepStatus.FINISHED
 
     def open_trial(self, number: int) -> TrialProgress | None:
-        """The trial of this number that runs or is paused, or whose run is not closed."""
+        """The trial of this number if it runs or is paused."""
         running = (one for one in self.running.values() if one.trial.number == number)
         return self.paused.get(number) or next(running, None)
 

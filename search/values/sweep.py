@@ -188,7 +188,7 @@ class Sweep:
     running: Mapping[Any, TrialProgress] = field(default_factory=dict)
     #: trials that wait for a slot with a checkpoint, by number
     paused: Mapping[int, TrialProgress] = field(default_factory=dict)
-    #: attempts that have ended and whose runs are closed
+    #: attempts that have ended; of a sweep that is driven their runs may be open still
     finished: tuple[TrialProgress, ...] = ()
     #: attempts that earlier drivers left unfinished, so that their trials were tried again
     unfinished: tuple[TrialProgress, ...] = ()
@@ -218,7 +218,7 @@ class Sweep:
 
     @property
     def under_way(self) -> list[TrialProgress]:
-        """Trials that run or are paused, and those whose runs are not closed."""
+        """Trials that run or are paused."""
         return [*self.running.values(), *self.paused.values()]
 
     @property
