@@ -17,7 +17,7 @@ from lstm_sweep.search.actions.references import (
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.store import deletion, reader
 from lstm_sweep.search.store.deletion import Freed
-from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.progress import ranked
@@ -136,6 +136,8 @@ def prune(
             if not dry_run:
                 reserve(store, run, BEST if keep_best else ALL)
             found.append(_delete(store, run, is_over, keep_best=keep_best, dry_run=dry_run))
+        except NoSuchRunError:  # somebody else has deleted it
+            continue
         except (BadRunError, SweepRunsError) as error:
             left_out.append(str(error))
         if found and found[-1].left:
@@ -149,6 +151,7 @@ def reserve(store: Store, run: Any, what: str = ALL) -> None:
     If that cannot be, its mark is what it was before.
 
     Raises:
+        NoSuchRunError: somebody else has deleted it.
         SweepRunsError: it runs, or waits in the queue of a service, or one of its trials is rerun.
     """
     name, run_id = run.data.tags[Tag.NAME], run.info.run_id
@@ -185,7 +188,12 @@ def check_not_deleted(name: str, tags: Tags) -> None:
 
 
 def _check_rests(store: Store, name: str, run_id: str) -> None:
-    tags = Tags(store.run(run_id))
+    run = store.run(run_id)
+    if run is None:
+        raise NoSuchRunError(
+            f"sweep '{name}': it was deleted meanwhile, expected one that is there"
+        )
+    tags = Tags(run)
     if driver := lease.find_driver(store, run_id):
         why = f"{driver} drives it"
     elif reader.state_of(tags) == "queued" or tags.get(Tag.QUEUED) == "yes":

@@ -224,6 +224,22 @@ def test_a_prune_whose_time_is_over_says_what_is_left_and_always_gets_on(
     assert reader.sweeps(store) == []
 
 
+def test_what_another_deletes_meanwhile_is_passed_over(store: MlflowStore, corpus: Corpus) -> None:
+    for name in ("s", "t"):
+        sweep(store, corpus, name)
+    listed = reader.existing_sweep(store, "s")
+
+    def delete_first(run: Any) -> bool:
+        if run.data.tags[Tag.NAME] == "s":
+            Local(store.settings).delete("s")
+        return True
+
+    found = Local(store.settings).prune(older_than_s=0, is_meant=delete_first)
+    assert [one.sweep for one in found.sweeps] == ["t"] and not found.left_out
+    with pytest.raises(NoSuchRunError, match="it was deleted meanwhile"):
+        deletion.reserve(store, listed)
+
+
 @pytest.mark.parametrize("days", [-1, float("nan"), float("inf"), True, "1"])
 def test_what_is_no_age_deletes_nothing(
     days: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
