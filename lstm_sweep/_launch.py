@@ -20,7 +20,7 @@ from lstm_sweep._sweep import (
     warn_of_left_out,
 )
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.field_checks import is_number, path_text
+from lstm_sweep.models.field_checks import check_text, is_number, path_text
 from lstm_sweep.search.values.spec import OPTIONS, TOKEN, SweepSpec, ray_address
 
 if TYPE_CHECKING:
@@ -228,6 +228,8 @@ def connect(url: str, *, token: str | None = None) -> Service:
         print(line, file=sys.stderr, flush=True)
 
     given = os.environ.get(TOKEN, "") if token is None else token
+    check_text("url", url)
+    check_text("token", given)
     return Service(Remote(Connection(check_address(url, "url"), given, say=say)))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
+import lstm_sweep
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.connection import (
     Connection,
@@ -108,6 +110,12 @@ def test_what_another_server_answers_is_shown_in_a_line(server: ScriptedServer, 
         answer.document()
     with pytest.raises(InputError, match=r"^http://127.* otherwise .* expected a service of"):
         Remote(connection_to(server, [])).sweeps()
+
+
+@pytest.mark.parametrize(("url", "token"), [(3, None), ("http://host", 3), ("http://host", b"a")])
+def test_what_is_no_text_connects_to_nothing(url: Any, token: Any) -> None:
+    with pytest.raises(InputError, match=r"(url|token) is .*: expected a text"):
+        lstm_sweep.connect(url, token=token)
 
 
 def test_what_can_be_no_host_is_refused_at_once() -> None:
