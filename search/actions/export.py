@@ -22,6 +22,7 @@ from lstm_sweep.search.store.settings import missing
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.progress import ranked
+from lstm_sweep.search.values.texts import loss_text
 
 #: kinds of bundles
 FORMATS = ("keras", "savedmodel", "onnx")
@@ -153,7 +154,7 @@ def register(
     tags |= {tag: record.tags[tag] for tag in known if tag in record.tags}
     test = written["test_loss"]
     tested = "" if test is None else f", test loss {test:.4f}"
-    about = f"lstm-sweep trial {record.trial.id}: loss {record.best_loss:.4f}{tested}"
+    about = f"lstm-sweep trial {record.trial.id}: loss {loss_text(record.best_loss)}{tested}"
     try:
         model_id = registry.logged_model_of(store, record.run_id)
         if model_id is None:
