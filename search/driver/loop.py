@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -413,15 +413,21 @@ class Loop:
         for slot in state.running:
             self.engine.stop(slot, _ended_with(why, state))
 
-    def break_off(self) -> None:
-        """Close the runs of running trials, whose workers have ended already, as stopped."""
+    def break_off(self, left_open: Callable[[Exception], None]) -> None:
+        """Close the runs of running trials, whose workers have ended already, as stopped.
+
+        `left_open` is told why one cannot be closed, though the store answers.
+        """
         state = self._state
         stopped = _ended_with(state.stop, state)
-        for progress in state.running.values():
-            self._conclude(progress, stopped)
-        for progress in state.paused.values():
-            goes_on = state.broken_off or progress.preempted
-            self._conclude(progress, stopped if goes_on else pruned(progress.paused))
+        for progress in state.under_way:
+            goes_on = not progress.paused or state.broken_off or progress.preempted
+            try:
+                self._conclude(progress, stopped if goes_on else pruned(progress.paused))
+            except StoreError:
+                raise
+            except Exception as error:
+                left_open(error)
 
     def _conclude(self, progress: TrialProgress, ended: Ended) -> None:
         """Have it written how a trial has ended; try it again, or let the policy learn from it.
@@ -454,7 +460,7 @@ class Loop:
             is_best or self.journal.is_news(progress.best_loss)
         ):
             self.journal.follow(state.trials_done, state.leading_loss, new_best=is_best)
-        if tried:
+        if again:
             self.policy.lose(progress)
         else:
             self._learn(progress)

@@ -303,13 +303,8 @@ class Sweep:
 
         A trial whose run cannot be closed, though the store answers, is left to `resume`.
         """
-        try:
-            if self._loop:
-                self._loop.break_off()
-        except StoreError:
-            raise
-        except Exception as error:
-            self._leave_open(error)
+        if self._loop:
+            self._loop.break_off(self._leave_open)
         while True:
             try:
                 self._writer.drain()

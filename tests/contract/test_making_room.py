@@ -157,13 +157,14 @@ class OneTooMany(ScriptedCluster):
 def test_a_rate_that_makes_room_goes_on_later_whatever_the_others_have_reached(
     data: Path, corpus: Corpus
 ) -> None:
-    store = MemoryStore()
+    store, display = MemoryStore(), Listening()
     small = {"layer_size": 6, "sequence_length": 8, "stride": 8, "epochs": 2}
     rates = {"learning_rate": [1, 0.1, 0.01], "batch_size": [32, 64]}
     space = from_mapping(small | rates, "test")
     spec = tiny_spec(data=str(data), trials=40, space=space, **PLAIN)
     with pytest.raises(KeyboardInterrupt):
-        sweep_of(store, corpus, OneTooMany(), spec).run()
+        sweep_of(store, corpus, OneTooMany(), spec, observer=display).run()
     ends = [(one.outcome, one.tags[Tag.UNFINISHED]) for one in reader.trials(store, "s")]
     assert ends == 3 * [("stopped", "yes")]
     assert reader.sweeps(store)[0].data.tags[Tag.STATE] == "interrupted"
+    assert not display.told, "a ladder has ended that goes on"

@@ -10,7 +10,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.loop import TURN_S
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.engines.base import Event
-from lstm_sweep.search.store import writer
+from lstm_sweep.search.store import reader, writer
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Slot
@@ -71,6 +71,27 @@ def test_paused_trials_are_not_looked_through_for_each_start_while_none_makes_ro
     spec = tiny_spec(data=str(data), trials=7, **PLAIN)
     state = sweep_of(MemoryStore(), corpus, Watched(), spec).run()
     assert (state.counts, looks) == ({"complete": 7}, [])
+
+
+def test_of_trials_that_are_broken_off_all_are_closed_but_the_one_that_cannot_be(
+    corpus: Corpus, data: Path
+) -> None:
+    class Broken(ScriptedCluster):
+        def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
+            if self._waits:
+                raise KeyboardInterrupt
+            return super().wait(timeout_s)
+
+        def collect(self, slot: Slot) -> Path:
+            if slot == SLOTS[0]:
+                raise LookupError("no files")
+            return super().collect(slot)
+
+    store = MemoryStore()
+    spec = tiny_spec(data=str(data), trials=7, **PLAIN)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_of(store, corpus, Broken(LOSSES, SLOTS[:3], {}), spec).run()
+    assert [one.outcome for one in reader.trials(store, "s")] == ["", "stopped", "stopped"]
 
 
 def test_a_sweep_goes_on_if_all_is_written_just_after_no_trial_was_begun_for_it(
