@@ -171,7 +171,9 @@ class Service:
         """
         before = reader.existing_sweep(self._store, name)
         run_id, changes = before.info.run_id, changes or {}
-        driver = lease.find_driver(self._store, run_id)  # this may take a while
+        driver = lease.find_driver(self._store, run_id)
+        if changes and not driver and reader.state_of(Tags(before)) in UNDER_WAY:
+            self._supervisor.end([run_id])  # both may take a while, which nobody waits for
         with self._changing():  # and begin its driver
             run = reader.existing_sweep(self._store, name)
             now = lease.holder(run.data.tags)

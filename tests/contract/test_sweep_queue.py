@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -344,6 +345,28 @@ def test_a_driver_that_has_not_begun_is_started_anew_with_what_is_changed(
     assert waiting_changes(store) == {"trials": 60}
     with_s._look()
     assert with_s._supervisor.pid(run_of(store)) not in (None, before)
+
+
+def test_nobody_waits_for_a_driver_that_is_slow_to_make_way_for_what_is_changed(
+    with_s: Service, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end, is_asked, may_end = with_s._supervisor.end, threading.Event(), threading.Event()
+
+    def end_slowly(run_ids: list[str]) -> None:
+        is_asked.set()
+        assert may_end.wait(60)
+        end(run_ids)
+
+    monkeypatch.setattr(with_s._supervisor, "end", end_slowly)
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(with_s.resume, "s", {"trials": 60})
+        try:
+            assert is_asked.wait(60)
+            other = pool.submit(with_s.submit, spec_of(data, name="another"), owner="bob")
+            assert other.result(30) == "another"
+        finally:
+            may_end.set()
+        assert asked.result(60).state == "queued"
 
 
 def test_what_a_sweep_waits_with_stays_if_it_is_paused_and_resumed(
