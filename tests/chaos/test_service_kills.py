@@ -4,11 +4,13 @@
 
 Every process is real: the service, its drivers, their forkservers and workers, and MLflow's server.
 All sweeps are the same search under other names, so whatever was killed, all must have the same
-rounds bit for bit. The seed decides whom each kill hits, and when.
+rounds bit for bit, which are those of `launch` without a service. The seed decides whom each kill
+hits, and when.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import threading
@@ -31,7 +33,7 @@ from tests.chaos.service_under_fire import (
     WITHIN_S,
     ServiceUnderFire,
 )
-from tests.conftest import write_text
+from tests.conftest import run_here, write_text
 
 pytestmark = pytest.mark.full
 
@@ -44,6 +46,8 @@ SEED = int(os.environ.get("CHAOS_SEED", "1"))
 SWEEPS, TRIALS, EPOCHS = (5, 3, 150) if LONG else (3, 2, 80)
 #: kills while the same sweeps are in the queue, at most
 KILLS_PER_QUEUE = 15
+#: name of the sweep that no service runs
+ALONE = "alone"
 #: what each sweep searches, but for its name
 SPACE: dict[str, Any] = {
     "direction": ["uni", "bi"], "dropout": {"low": 0, "high": 0.5}, "layer_size": 6,
@@ -115,7 +119,8 @@ def check(service: ServiceUnderFire) -> int:
     assert states(service) == dict.fromkeys(service.queued, "finished")
     assert len(reader.sweeps(store)) == SWEEPS
     attempts, rounds = 0, dict[int, list[Any]]()
-    for name in service.queued:
+    launch_alone(service.folder)
+    for name in (ALONE, *service.queued):
         runs = store.runs({"sweep.name": name})
         assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
         trained = [run for run in runs if run.data.tags.get("sweep.phase") in reader.TRAINED]
@@ -133,7 +138,15 @@ def check(service: ServiceUnderFire) -> int:
         assert all(one == same[0] for one in same)
     assert sum(len(same) for same in rounds.values()) > SWEEPS
     check_queue(service)
-    return attempts - SWEEPS * TRIALS
+    return attempts - (SWEEPS + 1) * TRIALS
+
+
+def launch_alone(folder: Path) -> None:
+    """Run the same search without a service, whose rounds are those of its sweeps."""
+    spec = folder / "alone.json"
+    data = str(folder / "words.txt")
+    spec.write_text(json.dumps(SEARCH | {"name": ALONE, "data": data}), encoding="utf-8")
+    assert run_here("launch", spec, cwd=folder).code == 0
 
 
 def result_of(attempts: list[TrialRecord]) -> TrialRecord | None:
