@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ from lstm_sweep.models.config import LIMITS, Config, Limit, TrialConfig
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.search.store.base import RUNS_PER_PAGE
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
 from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.tags import (
@@ -257,8 +259,8 @@ def scored_on(tags: Tags) -> dict[str, str | None]:
 
 #: phases of the trials of a sweep: no baselines, no reruns
 TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)
-#: characters of the shortest prefix of a run ID that is accepted
-SHORTEST_PREFIX = 4
+#: prefixes of a run ID that are accepted
+PREFIX = re.compile("[0-9a-f]{4,31}")
 #: runs that are named if several have a prefix, and sweeps if none has a name
 MATCHING, NAMED = 5, 5
 #: the largest number that a trial may have
@@ -545,10 +547,10 @@ def read_baseline(run: Any) -> tuple[str, float]:
     Raises:
         BadRunError: one of them is missing or invalid.
     """
-    loss = finite(run.data.metrics, "best_val_loss")
+    loss = comparable(run.data.metrics.get("best_val_loss"))
     if loss is None:
         raise BadRunError(
-            f"run {run.info.run_id}: metric best_val_loss is missing: expected a loss"
+            f"run {run.info.run_id}: metric best_val_loss is no finite number: expected a loss"
         )
     return baseline_of(run), loss
 
@@ -581,16 +583,23 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
         raise NoSuchRunError(f"trial '{reference}': no such trial; {has}")
     if len(reference) == 32 and (run := store.run(reference)) and Tag.TRIAL in run.data.tags:
         return read_trial(run)
-    matching = list[Any]()
-    if SHORTEST_PREFIX <= len(reference) < 32:
-        found_runs, _ = store.select({}, MATCHING, begins=("", reference))
-        matching = [run for run in found_runs if Tag.TRIAL in run.data.tags]
+    matching = _trials_beginning(store, reference) if PREFIX.fullmatch(reference) else []
     if len(matching) == 1:
         return read_trial(matching[0])
     if matching:
-        names = ", ".join(f"{r.info.run_id} ({r.info.run_name})" for r in matching)
+        names = ", ".join(f"{r.info.run_id} ({r.info.run_name})" for r in matching[:MATCHING])
         raise InputError(f"trial '{reference}': expected more of one of these run IDs: {names}")
     raise NoSuchRunError(
         f"trial '{reference}': expected SWEEP/NUMBER, the ID of a trial's run, or the beginning "
         "of one; `lstm-sweep trials NAME` lists them"
     )
+
+
+def _trials_beginning(store: Store, prefix: str) -> list[Any]:
+    """The runs of trials whose IDs begin so, newest first; of more than `MATCHING`, some."""
+    trained, token = list[Any](), ""
+    while True:
+        found, token = store.select({}, RUNS_PER_PAGE, token, begins=("", prefix))
+        trained += [run for run in found if Tag.TRIAL in run.data.tags]
+        if not token or len(trained) >= MATCHING:
+            return trained

@@ -252,7 +252,7 @@ class MlflowStore(Store):
             field = f"tags.`{begins[0]}`" if begins[0] else "attributes.run_id"
             conditions.append(f"{field} LIKE {quoted(f'{begins[1]}%')}")
 
-        def search() -> Any:
+        def search(most: int, token: str) -> Any:
             if (own := self.experiment.id) is None:
                 return None
             return self.client.search_runs(
@@ -263,17 +263,23 @@ class MlflowStore(Store):
                 page_token=token or None,
             )
 
-        try:
-            found = self.ask(search)
-        except MlflowException as error:
-            if not token:
-                raise
-            raise no_page(token) from error
-        if found is None:
-            return [], ""
-        runs, after = [run for run in found if has_beginning(run, begins)], found.token or ""
-        # the store of a database names it by bytes
-        return runs, after.decode("ascii") if isinstance(after, bytes) else str(after)
+        runs = list[Any]()
+        while True:
+            try:
+                found = self.ask(partial(search, most - len(runs), token))
+            except MlflowException as error:
+                if not token:
+                    raise
+                raise no_page(token) from error
+            if found is None:
+                return [], ""
+            # the database takes a `_` for any character
+            runs += [run for run in found if has_beginning(run, begins)]
+            # its store names what comes next by bytes
+            after = found.token or ""
+            token = after.decode("ascii") if isinstance(after, bytes) else str(after)
+            if not token or len(runs) >= most:
+                return runs, token
 
     @override
     def timeline(self, run_id: str, key: str) -> tuple[tuple[int, int, float], ...]:

@@ -103,6 +103,15 @@ def test_runs_are_found_by_tags_ids_names_and_metrics(store: Store) -> None:
     assert store.run("0" * 32) is None
 
 
+def test_the_newest_of_a_name_are_found_beside_those_that_look_like_it(store: Store) -> None:
+    for name in ("a_b-1", "a_b-2", *(f"a.b-{number}" for number in range(4))):
+        store.create_run(name, {Tag.ROLE: "sweep", Tag.NAME: name})
+    found, token = store.select({Tag.ROLE: "sweep"}, 1, begins=(Tag.NAME, "a_b-"))
+    rest, end = store.select({Tag.ROLE: "sweep"}, 2, token, begins=(Tag.NAME, "a_b-"))
+    names = [run.data.tags[Tag.NAME] for run in (*found, *rest)]
+    assert (len(found), sorted(names), end) == (1, ["a_b-1", "a_b-2"], "")
+
+
 def test_a_param_is_written_once_and_a_status_and_tags_change(store: Store) -> None:
     run_id = store.create_run("r", {"sweep.stop": "yes"})
     assert store.log_once(run_id, "owns_name", "yes") and store.log_once(run_id, "owns_name", "yes")
