@@ -23,7 +23,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.identity import start_ticks
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.tags import Tag, Tags, is_finite
+from lstm_sweep.search.store.tags import MOST_SECONDS, Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
 
 #: in place of `running` if the sweep's driver has died
@@ -66,7 +66,7 @@ class Holder:
             all(isinstance(text, str) for text in texts)
             and all(type(number) is int for number in numbers)
             and is_finite(self.seconds)
-            and self.seconds >= 0
+            and 0 <= self.seconds <= MOST_SECONDS
         )
 
     @property

@@ -25,7 +25,7 @@ from lstm_sweep.search.store.curves import best_loss_history, with_rounds
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import DRIVER_DIED
 from lstm_sweep.search.store.reader import Children, TrialRecord, last_attempts, scored_on
-from lstm_sweep.search.store.tags import Tag, Tags, is_finite
+from lstm_sweep.search.store.tags import LARGEST, MOST_SECONDS, Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.progress import ranked, shown_name
 from lstm_sweep.search.values.sweep import Sweep, TimeSpent
@@ -137,7 +137,8 @@ def _training_symbols(records: Sequence[TrialRecord]) -> int:
     # the largest is rounded least
     sized = (one for one in records if 0 < one.parameters_per_symbol < math.inf)
     largest = max(sized, key=lambda one: one.parameters_per_symbol, default=None)
-    return round(largest.parameters / largest.parameters_per_symbol) if largest else 0
+    symbols = largest.parameters / largest.parameters_per_symbol if largest else 0.0
+    return round(symbols) if symbols <= LARGEST else 0
 
 
 def _about(tags: Tags, spec: Mapping[str, Any], records: Sequence[TrialRecord]) -> dict[str, str]:
@@ -213,9 +214,9 @@ def expected_left(run: Any, spec: Mapping[str, Any], done: int) -> float | None:
         return max(0.0, tags.seconds(Tag.EXPECTED_SECONDS) - driven_s(run))
     return seconds_left(
         driven_s(run),
-        limit=60 * minutes if isinstance(minutes, int | float) else None,
-        done=done if isinstance(trials, int) else 0,
-        to_come=max(0, trials - done) if isinstance(trials, int) else 0,
+        limit=60 * minutes if minutes is not None and is_finite(minutes) else None,
+        done=done if trials is not None and is_finite(trials) else 0,
+        to_come=max(0, trials - done) if trials is not None and is_finite(trials) else 0,
     )
 
 
@@ -244,5 +245,5 @@ def stored_time(tags: Tags) -> TimeSpent | None:
         return None
     known = {one.name: written.get(one.name) for one in fields(TimeSpent)}
     measured = [known[name] for name in known if (name, known[name]) != ("scoring", None)]
-    sound = all(is_finite(seconds) and seconds >= 0 for seconds in measured)
+    sound = all(is_finite(seconds) and 0 <= seconds <= MOST_SECONDS for seconds in measured)
     return TimeSpent(**known) if sound else None

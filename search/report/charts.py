@@ -76,7 +76,7 @@ def bars(
     most = max(drawn) or 1.0
     parts = list[Markup]()
     for index, (row, value) in enumerate(zip(rows, drawn, strict=True)):
-        top, width = BAR_ROW * index, room * value / most
+        top, width = BAR_ROW * index, room * (value / most)
         class_ = "bar strong" if row.strong else "bar"
         parts += [
             svg.text(svg.fitted(row.name, size.width - 8), 4, top + 14),
@@ -85,7 +85,7 @@ def bars(
         ]
     height = BAR_ROW * len(rows) + 2
     if limit is not None and 0 < limit <= most:
-        x = 4 + room * limit / most
+        x = 4 + room * (limit / most)
         parts.append(svg.line(x, 18, x, height, "level"))
     return svg.picture(Size(size.width, height), title, *parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -116,8 +117,10 @@ class Findings(Sweep):
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a value of a written spec is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value of a written spec is a finite number, also as a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max
 
 
 def _axis(name: str, written: object, limit: Limit | None) -> Axis | None:

@@ -14,7 +14,7 @@ from lstm_sweep.search.store import journal
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import CURVE
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.store.tags import Tag, Tags, is_finite
+from lstm_sweep.search.store.tags import MOST_SECONDS, Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.progress import (
     TrialProgress,
@@ -68,7 +68,9 @@ def _counts(name: str, value: float) -> bool:
     """Whether a value of a round is taken: a loss may be no number, but times are added up."""
     if name == "val_loss":
         return True
-    return is_finite(value) and (value > 0 if name == "round_seconds" else value >= 0)
+    if not (is_finite(value) and value <= MOST_SECONDS):
+        return False
+    return value > 0 if name == "round_seconds" else value >= 0
 
 
 #: states of a run in MLflow that has not ended

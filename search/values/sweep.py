@@ -155,7 +155,7 @@ class TimeSpent:
         return ", ".join(parts) + (f" (of all, {scoring} % scoring)" if scoring else "")
 
     def _percent(self, seconds: float) -> int:
-        return round(100 * seconds / self.slot_seconds) if self.slot_seconds else 0
+        return round(100 * min(1.0, seconds / self.slot_seconds)) if self.slot_seconds else 0
 
 
 #: what a trial is counted as that has not ended

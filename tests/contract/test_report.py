@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import lstm_sweep
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.sweeps import SweepReport, stored_result
-from lstm_sweep.search.driver.read_back import read_findings
+from lstm_sweep.search.driver.read_back import expected_left, read_findings
 from lstm_sweep.search.driver.resume import close
 from lstm_sweep.search.policy import importance
 from lstm_sweep.search.report.findings import Findings
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.memory import MemoryStore
+from lstm_sweep.search.values.spec import digest_of
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
 from tests.conftest import run_here
@@ -200,6 +202,28 @@ def test_what_cannot_be_read_is_left_out(store: MemoryStore, corpus: Corpus) -> 
     assert "1 runs could not be read" in local(store).report("s").html
     assert found.best and found.best.trial.id == other.trial.id
     assert found.best.curve == [] and found.axes == ()
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "1.7e308", "1e-310"])
+def test_numbers_beyond_all_reason_in_a_store_stop_no_report(
+    store: MemoryStore, corpus: Corpus, number: str
+) -> None:
+    losses = {n: [3.0, 2.0 - n / 10] for n in range(2)}
+    state = sweep_of(store, corpus, ScriptedEngine(losses), tiny_spec(trials=2, **PLAIN)).run()
+    run = reader.existing_sweep(store, "s")
+    huge = dict.fromkeys(("trials", "minutes", "size_low", "size_high"), json.loads(number))
+    written = reader.written_spec(run) | huge
+    tags = {"sweep.spec.0": json.dumps(written), "sweep.spec_digest": digest_of(written)}
+    store.log(state.run_id, tags=tags)
+    for one in store.runs({"mlflow.parentRunId": state.run_id}):
+        store._kept[one.info.run_id].data.params["parameters_per_symbol"] = number
+        if "sweep.baseline" in one.data.tags:
+            store._kept[one.info.run_id].data.metrics["best_val_loss"] = float(number)
+    best = state.ranked[0]
+    store.log(best.run_id, tags={"sweep.curve": f"[[2.0, {number}], [1.9, {number}]]"})
+    store.reopen(best.run_id)
+    assert best.trial.id in local(store).report("s").html
+    assert expected_left(run, huge, 1) is not None or len(number) > 9
 
 
 def test_the_command_writes_a_file_and_replaces_only_reports(

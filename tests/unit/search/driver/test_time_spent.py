@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -110,6 +111,13 @@ def test_a_round_that_is_taken_from_a_checkpoint_is_scored_once() -> None:
     assert spent_by(lost, again).scoring == 2.625
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", '{"slot_seconds": "1"}', "NaN"])
+ENDLESS = json.dumps(dict.fromkeys(TimeSpent().to_dict(), 1e308))
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"slot_seconds": "1"}', "NaN", ENDLESS])
 def test_a_tag_that_says_something_else_says_nothing(text: str) -> None:
     assert stored_time(Tags.of("r", {Tag.TIME: text})) is None
+
+
+def test_a_share_is_all_of_the_time_at_most_however_little_that_is() -> None:
+    assert str(TimeSpent(slot_seconds=5e-324, ladder=1e11)) == "100 % ladder"

@@ -34,7 +34,7 @@ def run_with(tags: dict[str, str]) -> Any:
     return SimpleNamespace(info=SimpleNamespace(run_id="r"), data=SimpleNamespace(tags=tags))
 
 
-@pytest.mark.parametrize("seconds", ["NaN", "1e999", "-2", "0", "true", "null", "9" * 400])
+@pytest.mark.parametrize("seconds", ["NaN", "1e308", "1e999", "-2", "0", "true", "null", "9" * 400])
 def test_a_time_that_cannot_be_added_up_is_left_out(seconds: str) -> None:
     store: Any = None
     found = read_curve(store, record_with(f"[[2.5, {seconds}], [2.0, 3.5]]"))
