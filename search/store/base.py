@@ -189,9 +189,16 @@ class Store(ABC):
 
     def runs(self, tags: Mapping[str, str] | None = None) -> list[Any]:
         """All runs with these tags, oldest first."""
-        found, token = self.select(tags or {}, RUNS_PER_PAGE, order=OLDEST)
+        return self._every(tags or {}, None)
+
+    def runs_beginning(self, prefix: str) -> list[Any]:
+        """All runs whose IDs begin so, oldest first."""
+        return self._every({}, ("", prefix))
+
+    def _every(self, tags: Mapping[str, str], begins: tuple[str, str] | None) -> list[Any]:
+        found, token = self.select(tags, RUNS_PER_PAGE, order=OLDEST, begins=begins)
         while token:
-            more, token = self.select(tags or {}, RUNS_PER_PAGE, token, order=OLDEST)
+            more, token = self.select(tags, RUNS_PER_PAGE, token, order=OLDEST, begins=begins)
             found += more
         return found
 

@@ -17,7 +17,6 @@ from lstm_sweep.models.config import LIMITS, Config, Limit, TrialConfig
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, shown
-from lstm_sweep.search.store.base import RUNS_PER_PAGE
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
 from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.tags import (
@@ -583,23 +582,14 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
         raise NoSuchRunError(f"trial '{reference}': no such trial; {has}")
     if len(reference) == 32 and (run := store.run(reference)) and Tag.TRIAL in run.data.tags:
         return read_trial(run)
-    matching = _trials_beginning(store, reference) if PREFIX.fullmatch(reference) else []
+    alike = store.runs_beginning(reference) if PREFIX.fullmatch(reference) else []
+    matching = [run for run in alike if Tag.TRIAL in run.data.tags]
     if len(matching) == 1:
         return read_trial(matching[0])
     if matching:
-        names = ", ".join(f"{r.info.run_id} ({r.info.run_name})" for r in matching[:MATCHING])
+        names = ", ".join(f"{r.info.run_id} ({r.info.run_name})" for r in matching[-MATCHING:])
         raise InputError(f"trial '{reference}': expected more of one of these run IDs: {names}")
     raise NoSuchRunError(
         f"trial '{reference}': expected SWEEP/NUMBER, the ID of a trial's run, or the beginning "
         "of one; `lstm-sweep trials NAME` lists them"
     )
-
-
-def _trials_beginning(store: Store, prefix: str) -> list[Any]:
-    """The runs of trials whose IDs begin so, newest first; of more than `MATCHING`, some."""
-    trained, token = list[Any](), ""
-    while True:
-        found, token = store.select({}, RUNS_PER_PAGE, token, begins=("", prefix))
-        trained += [run for run in found if Tag.TRIAL in run.data.tags]
-        if not token or len(trained) >= MATCHING:
-            return trained
