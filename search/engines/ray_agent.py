@@ -103,7 +103,7 @@ class Scratch:
             with locked(self._root / CORPORA):
                 _delete_unused(self._root / CORPORA, folder)
                 if not folder.is_dir():
-                    with tempfile.TemporaryDirectory(dir=self._root) as made:
+                    with tempfile.TemporaryDirectory(dir=self._root / CORPORA) as made:
                         write(Path(made) / digest)
                         (Path(made) / digest).replace(folder)
                 self._hold(folder)

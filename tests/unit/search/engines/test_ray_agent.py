@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -242,6 +243,24 @@ def test_the_next_agent_deletes_what_a_killed_one_has_left(tmp_path: Path) -> No
     after.corpus("third", Path.mkdir)
     assert kept(tmp_path) == {beside.folder.name, after.folder.name, "other", "third"}
     assert after.take_cores(2, [0, 1]) == [0, 1], "core 1 is taken, and shared"
+
+
+def test_the_next_agent_deletes_a_corpus_that_a_killed_one_was_writing(tmp_path: Path) -> None:
+    killed = Scratch(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        killed.corpus("abc", broken_off)
+    after = Scratch(tmp_path)
+    after.corpus("third", Path.mkdir)
+    assert [file for file in tmp_path.rglob("*") if file.name == "part"] == []
+
+
+def broken_off(folder: Path) -> None:
+    """Write a part of a corpus, which is there as if the process had been killed meanwhile."""
+    folder.mkdir()
+    copy = folder.parent.with_name(f"{folder.parent.name}x")
+    shutil.copytree(folder.parent, copy)
+    (copy / "part").touch()
+    raise KeyboardInterrupt
 
 
 def test_files_travel_with_their_names_alone_and_appear_once_they_are_complete(
