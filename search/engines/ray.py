@@ -304,6 +304,10 @@ class RayEngine(Engine):
         first = len(self._owners)
         member.slots = [replace(slot, index=first + i) for i, slot in enumerate(hello.slots)]
         self._owners |= dict.fromkeys(member.slots, member)
+        if (
+            member.place.offer.slots is not None
+        ):  # the node is left out, or leaves: they come with its next offer
+            return []
         self.slots = (*self.slots, *member.slots)
         return [(slot, SlotAdded()) for slot in member.slots]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,33 @@ def test_slots_of_a_node_without_room_are_lost_once_they_are_free_and_come_back(
     done = RoundDone(1, {})
     counted = replace(ended, unfinished=False)  # it may have used up the room itself
     assert heard(engine, cluster.trials[1], done, ended)[-2:] == [(slot, counted), (slot, told)]
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["left out", "leaves"])
+def test_an_agent_that_begins_on_a_node_that_gets_no_trials_offers_none_before_it_does(
+    engine: RayEngine, cluster: Cluster, clock: Any, tmp_path: Path, leaves: bool
+) -> None:
+    slot, free = engine.slots
+    wanted = engine._members[0].wanted
+    cluster.make(engine, wanted)
+    engine._members[1].made = time.monotonic()
+    late = cluster.agents[1]
+    hello, late.items = late.items, []
+    if leaves:
+        engine._seen = {"a": replace(NODE, leaving=True)}
+        engine.wait(0.0)
+    else:
+        engine.start(job(slot, tmp_path))
+        ended = Ended(Outcome.LOST, "no room", unfinished=True)
+        heard(engine, cluster.trials[0], ended)
+    assert engine.slots == ()
+    assert (heard(engine, late, *hello), engine.slots) == ([], ())
+    clock.s += AGAIN_S
+    tried = list(engine.wait(0.0))
+    assert tried == ([] if leaves else [(slot, SlotAdded())])
+    clock.s += AGAIN_S
+    added = [at for at, event in engine.wait(0.0) if event == SlotAdded()]
+    assert set(added) == (set() if leaves else {free, *engine._members[1].slots})
 
 
 def test_an_agent_that_breaks_off_is_killed_and_its_slots_are_lost(
