@@ -201,9 +201,16 @@ def check_priority(priority: object) -> None:
 
 def queued_runs(store: Store) -> list[Any]:
     """The runs of the sweeps that a service is to drive: of those in the store its own."""
-    found = list[Any]()
     # other runs have no such tag; by one tag they are found faster than by two
-    for run in store.runs({Tag.QUEUED: QUEUED}):
+    return ours(store, store.runs({Tag.QUEUED: QUEUED}))
+
+
+def ours(store: Store, runs: Iterable[Any]) -> list[Any]:
+    """Those of some runs that this service is to drive."""
+    found = list[Any]()
+    for run in runs:
+        if run.data.tags.get(Tag.QUEUED) != QUEUED:
+            continue
         if not is_queued(store, run):
             _note_left_out(str(run.info.run_id), NOT_SIGNED)
             continue

@@ -6,8 +6,9 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
@@ -87,6 +88,8 @@ class Service:
         self._supervisor = Supervisor(settings, self._store, clock)
         self._ends, self._looked, self._fault = threading.Event(), clock(), ""
         self._logs = Seldom()
+        #: the runs of the queue, as they were read last; None before
+        self._runs: list[Any] | None = None
         #: what ends the program once another service has taken the queue over
         self.on_lost: Callable[[], None] = lambda: None
 
@@ -100,18 +103,20 @@ class Service:
         A second call of the owner with the same token queues nothing, and returns the same name.
         Without a name the spec is given that of its data and a number.
         """
-        with self._changing():
+        with self._changing() as changed:
             self._check_room(owner)
-            name, _ = queue.submit(
+            name, run_id = queue.submit(
                 self._store, spec, owner=owner, client_token=client_token, priority=priority
             )
-            return name
+            changed.append(run_id)
+        return name
 
     def rerun(self, wanted: Wanted, *, owner: str) -> Rerun:
         """Queue a rerun of a trial."""
-        with self._changing():
+        with self._changing() as changed:
             self._check_room(owner)
             rerun_id = self._supervisor.reruns.submit(wanted, owner)
+            changed.append(rerun_id)
         return self.rerun_status(rerun_id)
 
     def _check_room(self, owner: str) -> None:
@@ -174,7 +179,8 @@ class Service:
         driver = lease.find_driver(self._store, run_id)
         if changes and not driver and reader.state_of(Tags(before)) in UNDER_WAY:
             self._supervisor.end([run_id])  # both may take a while, which nobody waits for
-        with self._changing():  # and begin its driver
+        with self._changing() as changed:  # and begin its driver
+            changed.append(run_id)
             run = reader.existing_sweep(self._store, name)
             now = lease.holder(run.data.tags)
             if now != lease.holder(before.data.tags):
@@ -193,8 +199,9 @@ class Service:
         queue.check_priority(priority)
         run = reader.existing_sweep(self._store, name)
         if self._supervisor.queued(run.info.run_id):
-            with self._changing():
+            with self._changing() as changed:
                 queue.prioritise(self._store, run, priority)
+                changed.append(run.info.run_id)
         if job := self._supervisor.queued(run.info.run_id):
             return self._supervisor.shown(job)
         raise InputError(f"sweep '{name}' is not queued: expected one that waits or runs")
@@ -266,11 +273,11 @@ class Service:
             self._try_to_look()
             cost_s = time.thread_time() - began
 
-    def _try_to_look(self) -> None:
+    def _try_to_look(self, changed: Sequence[str] = ()) -> None:
         try:
             with self._lock:
                 if not self._ends.is_set():
-                    self._look()
+                    self._look(changed)
             self._fault = ""
         except Exception as error:  # the queue is watched on
             kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
@@ -278,11 +285,20 @@ class Service:
             self.figures.failed_looks += 1
             self._logs.error("queue", f"the queue cannot be read: {self._fault}")
 
-    def _look(self) -> None:
-        """Read the queue, share out the slots, start and end drivers."""
+    def _look(self, changed: Sequence[str] = ()) -> None:
+        """Read the queue, or only runs that have changed; share out slots, start and end drivers.
+
+        To read all of it takes the longer the more wait in it.
+        """
         now, found, began = self._clock(), list[QueuedJob](), time.monotonic()
-        runs = self._shared.cache.get(("queue",), lambda: queue.queued_runs(self._store), age_s=0.0)
-        for job in queue.read(runs):  # whether their drivers live is looked at each time
+        if self._runs is None or not changed:
+            read = partial(queue.queued_runs, self._store)
+            self._runs = self._shared.cache.get(("queue",), read, age_s=0.0)
+        else:
+            self._runs = [run for run in self._runs if run.info.run_id not in changed]
+            runs = map(self._store.run, changed)  # a rerun has none
+            self._runs += queue.ours(self._store, filter(None, runs))
+        for job in queue.read(self._runs):  # whether their drivers live is looked at each time
             if job.state in UNDER_WAY or self._supervisor.pid(job.run_id):
                 found.append(job)
             else:  # it has ended
@@ -302,14 +318,19 @@ class Service:
             yield
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        """What changes the queue in any way; whoever reads it afterwards sees it."""
+    def _changing(self) -> Iterator[list[str]]:
+        """What changes the queue in any way; whoever reads it afterwards sees it.
+
+        It is given IDs of the runs that are changed: only these are read again at once.
+        """
         with self._alone():
+            changed = list[str]()
             try:
-                yield
+                yield changed
             finally:
                 self._shared.forget()
-                self._try_to_look()
+                if changed:
+                    self._try_to_look(changed)
 
     @contextlib.contextmanager
     def _taken_out(self, name: str) -> Iterator[None]:
@@ -317,9 +338,10 @@ class Service:
 
         If its last driver was ended, it waits from then on: so it can be paused and stopped.
         """
-        with self._changing():
+        with self._changing() as changed:
             run = reader.existing_sweep(self._store, name)
             run_id, tags = run.info.run_id, run.data.tags
+            changed.append(run_id)
             queue.leave(self._store, run_id)
             self._supervisor.expect_end(run_id)
         state = tags.get(Tag.STATE)

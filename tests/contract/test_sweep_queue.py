@@ -195,6 +195,18 @@ def test_what_is_queued_gets_its_place_at_once(service: Service, data: Path) -> 
     assert slots_of(service) == {"d": 2, "a": 0, "b": 0, "c": 0}
 
 
+def test_a_submission_reads_no_run_of_those_that_wait(
+    service: Service, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.submit(spec_of(data, "first"), owner="ann")
+    monkeypatch.setattr(queue, "queued_runs", lambda store: pytest.fail("it reads all of them"))
+    service.submit(spec_of(data, "second"), owner="ann")
+    assert [job.sweep for job in service.queue()] == ["first", "second"]
+    service.prioritise("second", 2)
+    assert [job.sweep for job in service.queue()] == ["second", "first"]
+    assert not service.ready()
+
+
 def test_a_driver_that_begins_is_asked_to_end_until_it_does(store: Store, data: Path) -> None:
     queue.submit(store, spec_of(data, "s"), owner="ann")
     run_id = run_of(store)
