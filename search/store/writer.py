@@ -24,6 +24,8 @@ MOST_WAITING, MOST_WAITING_S = 100, 10.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
 #: seconds between two looks of whoever waits for what is written
 LOOK_S = 0.05
+#: seconds that threads with nothing to write have to end
+IDLE_WITHIN_S = 2.0
 #: writes that are made beside each other
 AT_ONCE = 8
 
@@ -189,6 +191,9 @@ class Writer:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        for thread in () if self._queue else self._threads:  # which have nothing to write
+            if thread.ident and thread is not threading.current_thread():
+                thread.join(IDLE_WITHIN_S)
 
     def _await(self, is_done: Callable[[], bool]) -> None:
         while not is_done():
@@ -248,8 +253,10 @@ class Writer:
             self._note(self._failed.error if self._failed else None)
 
     def _work_regularly(self) -> None:
-        while not self._closed:
+        while True:
             with self._changed:
+                if self._closed:
+                    return
                 due_in = math.inf if self._fault else self._due_in
                 if due_in > 0:
                     self._changed.wait(None if due_in == math.inf else due_in)

@@ -267,3 +267,12 @@ def test_a_server_is_written_to_side_by_side_where_that_may_be_and_all_else_in_o
     writes.drain()
     writes.close()
     assert made == [*["met"] * AT_ONCE, "next", *["met"] * AT_ONCE]
+
+
+def test_no_thread_stays_once_all_is_written() -> None:
+    for _ in range(300):
+        writes = writer_of()
+        writes.put(lambda: None)
+        writes.drain()
+        writes.close()
+        assert not any(thread.is_alive() for thread in writes._threads)
