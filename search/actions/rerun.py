@@ -142,6 +142,7 @@ def train_again(
     device = engine.describe(slot)
     task = task_kind_of_run(record.tags).of_trial(record, config, file, device)
     was = _rounds(store, record)
+    _check_comparable(record, was, variation)
     observer.said(f"training {first.id} again (run {record.run_id})")
     close_left_open(store, record)
     trial = replace(first, config=config, phase=Phase.RERUN, attempt=1)
@@ -180,6 +181,19 @@ def train_again(
         changed_device=_changes(was_on, {"device": device.kind}).get("device"),
         outcome=str(again.progress.outcome),
     )
+
+
+def _check_comparable(record: TrialRecord, was: Rounds, variation: Mapping[str, Change]) -> None:
+    """Refuse to repeat a trial of which there is nothing to compare with.
+
+    Raises:
+        InputError: it was pruned before its first round.
+    """
+    if record.outcome == Outcome.PRUNED and not (was or variation):
+        raise InputError(
+            f"trial '{record.trial.id}' was pruned before its first round: expected one with a "
+            f"round to compare with, or --set FIELD=VALUE to train a variation"
+        )
 
 
 def _changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Change]:

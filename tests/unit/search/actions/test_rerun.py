@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.rerun import (
     TOLERANCE,
     Comparison,
     Rounds,
+    _check_comparable,
     _check_proposed,
     compare,
     with_values,
@@ -22,7 +25,10 @@ from lstm_sweep.search.driver.template_task import TemplateTask
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import spec_tags
+from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces.template.template import Template
 
 
@@ -114,3 +120,14 @@ def test_a_run_that_was_cut_short_is_compared_as_far_as_it_went() -> None:
     assert compare(WAS[:2], now, cut_short=True).verdict == "different"
     assert compare(WAS[:1], now, cut_short=True) == Comparison("identical", 1, 0.0, None)
     assert compare(WAS, WAS[:2], cut_short=True).verdict == "different"
+
+
+def test_a_trial_without_a_round_to_compare_with_is_refused() -> None:
+    trial = Trial(sweep="s", number=2, config=TrialConfig(), seed=1)
+    tags = Tags.of("r", {})
+    pruned = TrialRecord(trial=trial, tags=tags, ended=Ended(Outcome.PRUNED))
+    with pytest.raises(InputError, match="trial 's/2' was pruned before its first round: expected"):
+        _check_comparable(pruned, [], {})
+    _check_comparable(pruned, [{"val_loss": 1.0}], {})
+    _check_comparable(pruned, [], {"dropout": {"was": 0.0, "is": 0.5}})
+    _check_comparable(TrialRecord(trial=trial, tags=tags, ended=Ended(Outcome.LOST)), [], {})
