@@ -28,7 +28,7 @@ from benchmarks import curves
 from benchmarks.alone import laid_out
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.values.progress import TrialProgress

@@ -19,8 +19,7 @@ from lstm_sweep._sweep import (
     observer_of,
     warn_of_left_out,
 )
-from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.field_checks import check_text, is_number, path_text
+from lstm_sweep.models.errors import InputError, check_text, is_number, path_text, shown
 from lstm_sweep.search.values.spec import OPTIONS, TOKEN, SweepSpec, ray_address
 
 if TYPE_CHECKING:

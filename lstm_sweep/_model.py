@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from lstm_sweep import _tables
-from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.field_checks import path_text
+from lstm_sweep.models.errors import InputError, path_text, shown
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lstm_sweep import _tables
 from lstm_sweep._model import Model, load
-from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.field_checks import path_text
+from lstm_sweep.models.errors import InputError, path_text
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.values.spec import ray_address
 

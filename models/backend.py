@@ -1,4 +1,4 @@
-"""Settings of Keras's backend for a process: device, threads, memory, determinism.
+"""Keras, and settings of its backend for a process: device, threads, memory, determinism.
 
 Only this module and `models/cpu` use TensorFlow; all others are independent of the backend.
 """
@@ -6,11 +6,29 @@ Only this module and `models/cpu` use TensorFlow; all others are independent of 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import sys
 from typing import Any
 
-from lstm_sweep.models.keras_import import keras
+#: packages that Keras and TensorFlow import if they are installed, for wrappers, plots and
+#: conversions. Without them the import takes about 0.6 of the time, and workers need less memory;
+#: they can still be imported later. Templates, which may use any feature, import Keras as a whole
+UNUSED = ("jax", "matplotlib", "pandas", "sklearn")
+
+_hidden = [name for name in UNUSED if name not in sys.modules]
+for _name in _hidden:
+    sys.modules[_name] = None  # type: ignore[assignment]  # importing it now raises ImportError
+try:
+    importlib.import_module("keras")
+except ImportError:  # one of them is the backend, such as jax: import again with all
+    for _name in [name for name in sys.modules if name.partition(".")[0] == "keras"]:
+        del sys.modules[_name]
+finally:
+    for _name in _hidden:
+        del sys.modules[_name]
+
+import keras  # noqa: E402
 
 #: parameters of `mallopt` in glibc: bytes by which the heap grows at least; free bytes at its end
 #: from which on they are returned to the system; size from which on a block is mapped by itself

@@ -1,8 +1,13 @@
-"""Errors that users see as one line without a traceback, and how their messages quote."""
+"""Wrong input: the one line that a user sees of it, and checks of fields and paths that make it."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterable
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
 
 #: largest number of characters of a quoted value, of a text that is printed, and of a message
 LONGEST_VALUE, LONGEST_SHOWN, LONGEST = 120, 600, 1_000
@@ -66,3 +71,81 @@ def one_of(name: object, known: Iterable[str]) -> str:
     """List the known names, with a similar one first: `did you mean 'layers'? possible: ...`."""
     names = list(known)
     return f"{nearest(name, names)} possible: {', '.join(names)}".lstrip()
+
+
+#: the largest number that a field takes
+LARGEST = 2**64
+
+
+def is_number(value: object, *, whole: bool = False) -> bool:
+    """Whether a value is a number, also one of NumPy; booleans are none."""
+    return isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+
+
+def check_kind(name: str, value: object, *, whole: bool = False) -> None:
+    """Refuse what is no number, or no whole one; NumPy's are taken as well."""
+    if not is_number(value, whole=whole):
+        noun = "a whole number" if whole else "a number"
+        raise InputError(f"{name} is {shown(value)}: expected {noun}")
+
+
+def check_range(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
+    """Refuse what is no number from `low` to `high`; NumPy's are taken as well."""
+    check_kind(name, value, whole=whole)
+    if not low <= value <= high:
+        raise InputError(f"{name} is {shown(value)}: expected {low:,} to {high:,}")
+
+
+def path_text(name: str, value: object) -> str:
+    """A path as a text; refuses what is none."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str):
+        raise InputError(f"{name} is {shown(value)}: expected a path")
+    return value
+
+
+def check_text(name: str, value: object) -> None:
+    """Refuse what is no text."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} is {shown(value)}: expected a text")
+
+
+def check_switch(name: str, value: object, *, or_else: str = "") -> None:
+    """Refuse what is neither true nor false; `or_else` is a word that may stand for one."""
+    if not isinstance(value, bool):
+        noun = f"{or_else}, " if or_else else ""
+        raise InputError(f"{name} is {shown(value)}: expected {noun}true or false")
+
+
+def check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Refuse what is none of the words that are allowed."""
+    if value not in allowed:
+        hint = nearest(value, allowed)
+        raise InputError(
+            f"{name} is {shown(value)}: expected one of "
+            f"{', '.join(allowed)}{f'; {hint}' if hint else ''}"
+        )
+
+
+def resolved(given: str | Path) -> Path:
+    """The absolute path of what is named, without `~` and links; nothing has to be there.
+
+    Raises:
+        OSError: it may not be looked at, its name is too long, or links lead in a circle.
+        RuntimeError: there is no such user.
+        ValueError: it has a null character.
+    """
+    path = Path(given).expanduser()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()
+    return path.resolve()
+
+
+def why_not(error: OSError | RuntimeError | ValueError) -> str:
+    """Why a path cannot be used, from an error of `resolved` or of a function that opens it."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, ValueError) and "embedded null" in str(error):
+        return "embedded null byte"
+    return cut(str(error))

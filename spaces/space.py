@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from lstm_sweep.models.config import FIELDS, LIMITS, Config, TrialConfig, check_field
+from lstm_sweep.models.documents import read_yaml
 from lstm_sweep.models.errors import InputError, cut, one_of, shown
-from lstm_sweep.models.yaml_file import read_yaml
 from lstm_sweep.spaces.dimension import (
     AUTO,
     BY_CORPUS,

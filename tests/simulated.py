@@ -14,7 +14,7 @@ import numpy as np
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize, operations
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.policy import Policy

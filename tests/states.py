@@ -9,7 +9,7 @@ from pathlib import Path
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.transitions import resumed
-from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Job, Slot, Trial
 

@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import Alphabet
-from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.documents import json_text
+from lstm_sweep.models.errors import InputError, cut, resolved, shown, why_not
 from lstm_sweep.models.network.checkpoint import WEIGHTS
-from lstm_sweep.models.paths import resolved, why_not
 from lstm_sweep.models.size import parameters
-from lstm_sweep.models.strict_json import json_text
 
 if TYPE_CHECKING:
     from lstm_sweep.models.cpu.program_types import Networks, Predictor

@@ -17,7 +17,7 @@ from typing import Any
 import tensorflow as tf
 
 from lstm_sweep import models
-from lstm_sweep.models.keras_import import keras
+from lstm_sweep.models.backend import keras
 
 #: TensorFlow's executor that runs the operations of a function one after the other
 ONE_THREAD = "SINGLE_THREADED_EXECUTOR"

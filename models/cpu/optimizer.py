@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from lstm_sweep.models.backend import keras
 from lstm_sweep.models.cpu.weight_layout import KernelVariable
-from lstm_sweep.models.keras_import import keras
 
 #: the weights of each step enter the average up to this step, later those of every `INTERVAL`th
 EACH_UNTIL, INTERVAL = 128, 8

@@ -12,9 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeAlias
 
-from lstm_sweep.models.errors import InputError, nearest, one_of, shown
-from lstm_sweep.models.field_checks import check_switch
-from lstm_sweep.models.paths import resolved, why_not
+from lstm_sweep.models.errors import (
+    InputError,
+    check_switch,
+    nearest,
+    one_of,
+    resolved,
+    shown,
+    why_not,
+)
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,6 +1,6 @@
 """Chooses the implementation of a trial's computations for this process's backend and device.
 
-With TensorFlow, one call of `train` runs many steps in one graph (`models/cpu/training_loop.py`).
+With TensorFlow, one call of `train` runs many steps in one graph (`models/cpu/programs.py`).
 With another backend of Keras, steps are taken one by one.
 """
 
@@ -15,7 +15,8 @@ from typing_extensions import override
 
 from lstm_sweep.models import backend
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.cpu import optimizer
+from lstm_sweep.models.cpu import optimizer, programs
+from lstm_sweep.models.cpu.graph_cache import GraphCache
 from lstm_sweep.models.cpu.program_types import (
     Float32s,
     Networks,
@@ -41,20 +42,16 @@ def program_of(
     if not backend.is_tensorflow():
         kind = CarriedStepwiseProgram if config.carried else StepwiseProgram
         return kind(networks, config)
-    from lstm_sweep.models.cpu import stream_loop, training_loop
-    from lstm_sweep.models.cpu import stream_loop as carried_loop
-    from lstm_sweep.models.cpu.graph_cache import GraphCache
-
     if backend.own_arithmetic():
-        fast: type[training_loop.FastProgram]
+        fast: type[programs.FastProgram]
         if config.direction == "bi":
-            fast = training_loop.FastProgram
+            fast = programs.FastProgram
         elif config.carried:
-            fast = carried_loop.CarriedFastProgram
+            fast = programs.CarriedFastProgram
         else:
-            fast = stream_loop.StreamFastProgram
+            fast = programs.StreamFastProgram
         return fast(networks, config, seed, GraphCache(graphs))
-    stock = carried_loop.CarriedKerasProgram if config.carried else training_loop.KerasProgram
+    stock = programs.CarriedKerasProgram if config.carried else programs.KerasProgram
     return stock(networks, config)
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.field_checks import check_switch, check_word, path_text
+from lstm_sweep.models.errors import InputError, check_switch, check_word, path_text
 from lstm_sweep.search.actions.references import RUN_ID, Here, check_sweep_or_trial, existing_store
 from lstm_sweep.search.driver.task import unchecked_reason
 from lstm_sweep.search.driver.tasks import task_kind_of_run

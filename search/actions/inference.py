@@ -15,12 +15,19 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
-from lstm_sweep.models.bundle.generation import continued, continued_stream, until_ended
 from lstm_sweep.models.cpu.program_types import Predictor, StreamPredictor, WindowPredictor
 from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Sessions, read_sessions
-from lstm_sweep.models.errors import InputError, cut, shown
-from lstm_sweep.models.field_checks import check_kind, check_range, check_switch, check_text
+from lstm_sweep.models.errors import (
+    InputError,
+    check_kind,
+    check_range,
+    check_switch,
+    check_text,
+    cut,
+    shown,
+)
+from lstm_sweep.models.network.evaluation import continued, continued_stream, until_ended
 from lstm_sweep.search.driver.task import backend_free_of_gpu
 from lstm_sweep.search.process import forkserver
 

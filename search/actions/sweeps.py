@@ -11,8 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 from typing_extensions import override
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.field_checks import check_kind
+from lstm_sweep.models.errors import InputError, check_kind, shown
 from lstm_sweep.search.actions.references import Here, store_of_sweep
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.read_back import (

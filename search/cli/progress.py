@@ -14,8 +14,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import plain
-from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.cli.tables import FittedTable
 from lstm_sweep.search.cli.terminal import plain_json
 from lstm_sweep.search.driver.observer import SILENT, Observer

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import escaped
-from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.process.secrets import without_secrets
 
 if TYPE_CHECKING:

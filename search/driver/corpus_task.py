@@ -44,7 +44,7 @@ from lstm_sweep.search.driver.task import (
     check_parity,
     parity_lines,
 )
-from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest, SearchProblem

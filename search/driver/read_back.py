@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import unknown_text
-from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.policy import importance

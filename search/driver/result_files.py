@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.scoring import unknown_text
-from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.task import Task

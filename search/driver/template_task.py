@@ -25,7 +25,7 @@ from lstm_sweep.search.driver.task import (
     parity_lines,
     unchecked_reason,
 )
-from lstm_sweep.search.engines.trainings import TemplateTraining
+from lstm_sweep.search.engines.worker import TemplateTraining
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import reason

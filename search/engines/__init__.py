@@ -20,7 +20,7 @@ def open_engine(
         InputError: there is no such engine, or it cannot have such slots.
     """
     if name == "inline":
-        from lstm_sweep.search.engines.inline import InlineEngine
+        from lstm_sweep.search.engines.base import InlineEngine
 
         return InlineEngine()
     if name == "local":

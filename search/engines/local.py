@@ -18,8 +18,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.field_checks import check_kind
+from lstm_sweep.models.errors import InputError, check_kind, shown
 from lstm_sweep.search.engines import hardware, worker
 from lstm_sweep.search.engines.base import Engine, Event
 from lstm_sweep.search.engines.slot_sharing import (

@@ -14,8 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.paths import resolved, why_not
+from lstm_sweep.models.errors import InputError, resolved, shown, why_not
 from lstm_sweep.search.process.identity import is_running, start_ticks
 
 

@@ -2,7 +2,7 @@
 
 A process then starts in some 10 ms instead of 10 s, and its memory is freed when it ends. All
 threads of this program share two forkservers, each of which is started when it is first needed: one
-for networks of ours, whose Keras lacks what they do not use (`models.keras_import`), and one for
+for networks of ours, whose Keras lacks what they do not use (`models.backend`), and one for
 the user's code.
 """
 
@@ -51,7 +51,7 @@ MUTED = "lstm_sweep.search.process.muted"
 PROGRAMS = ["lstm_sweep.search.engines.worker", "lstm_sweep.search.process.forkserver"]
 
 _lean, _whole = forkserver.ForkServer(), forkserver.ForkServer()
-_lean.set_forkserver_preload([MUTED, "lstm_sweep.search.engines.preload", *PROGRAMS])
+_lean.set_forkserver_preload([MUTED, "lstm_sweep.models.network.training", *PROGRAMS])
 _whole.set_forkserver_preload([MUTED, "keras", *PROGRAMS])
 _context = multiprocessing.get_context("forkserver")
 #: held while a process is forked or its exit code is read, which are not thread-safe

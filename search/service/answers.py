@@ -15,8 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import cut, escaped
-from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.actions.references import NAMED
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.cache import AGE_S, Cache, Key

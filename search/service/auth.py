@@ -25,8 +25,8 @@ from starlette.requests import Request, cookie_parser
 from starlette.responses import Response
 from starlette.types import Scope
 
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError, one_of, shown
-from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.process.files import locked, replace_text
 from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.logs import Seldom

@@ -17,8 +17,8 @@ from typing import Any
 
 from anyio import CapacityLimiter
 
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.actions import export as exporting
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import check_sweep_or_trial, existing_store

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.search.actions.references import store_of_sweep
 from lstm_sweep.search.actions.sweeps import SweepStatusReport
 from lstm_sweep.search.process.secrets import without_secrets

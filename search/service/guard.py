@@ -23,8 +23,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import cut, shown
-from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.answers import ProblemError, refusal
 from lstm_sweep.search.service.auth import User, resolve_forwarded

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import shown
-from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.logs import last_line

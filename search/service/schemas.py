@@ -16,8 +16,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.models.errors import InputError, one_of, shown
-from lstm_sweep.models.field_checks import LARGEST
+from lstm_sweep.models.errors import LARGEST, InputError, one_of, shown
 from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepRow, SweepStatusReport

@@ -14,8 +14,7 @@ from fastapi import Depends, Query, Request
 from fastapi import Path as InPath
 
 from lstm_sweep.models.data.source import SAMPLES, existing, file_groups
-from lstm_sweep.models.errors import InputError, cut, shown
-from lstm_sweep.models.paths import resolved, why_not
+from lstm_sweep.models.errors import InputError, cut, resolved, shown, why_not
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepRow, SweepStatusReport
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.service.answers import Answers, ProblemError

@@ -25,8 +25,8 @@ from weakref import WeakValueDictionary
 
 from anyio import CapacityLimiter, to_thread
 
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.actions.transfers import corpus_id_of
 from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.service.answers import ProblemError

@@ -25,8 +25,8 @@ from typing import Any
 import yaml
 
 from lstm_sweep.models.baselines import BaselineScore
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.scoring import bits
-from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.base import TAG_LENGTH, now_ms
 from lstm_sweep.search.store.faults import StoreError

@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl
 
 import platformdirs
 
+from lstm_sweep.models.documents import read_yaml
 from lstm_sweep.models.errors import InputError, one_of, shown
-from lstm_sweep.models.yaml_file import read_yaml
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.process.workdir import PROGRAM
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lstm_sweep.models.data.source import SAMPLES, SYMBOLS, Source
+from lstm_sweep.models.documents import read_yaml
 from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.models.size import SizeRule
-from lstm_sweep.models.yaml_file import read_yaml
 from lstm_sweep.search.values import options as kinds
 from lstm_sweep.search.values.options import AUTO, CORPUS, TEMPLATE, Option, option
 from lstm_sweep.search.values.texts import DEFAULT_MINUTES

@@ -20,8 +20,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Self
 
-from lstm_sweep.models.errors import InputError, cut, nearest
-from lstm_sweep.models.paths import resolved, why_not
+from lstm_sweep.models.errors import InputError, cut, nearest, resolved, why_not
 from lstm_sweep.spaces.dimension import Value
 from lstm_sweep.spaces.template import distributions, syntax
 from lstm_sweep.spaces.template.config import TemplateSpace, shown_label

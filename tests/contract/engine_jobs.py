@@ -13,7 +13,7 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
-from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.values.spec import ENGINES
 from lstm_sweep.search.values.trial import Ended, Job, Message, RoundDone, Slot, Trial
 from tests.conftest import in_full, write_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lstm_sweep.search.engines import worker
-from lstm_sweep.search.engines.trainings import TemplateTraining
+from lstm_sweep.search.engines.worker import TemplateTraining
 from lstm_sweep.search.values.trial import Job, Message, RoundDone, Slot, Trial
 from lstm_sweep.spaces.template.template import Template
 

@@ -56,13 +56,13 @@ def test_the_average_is_that_of_the_weights_after_each_step(config: TrialConfig)
 @pytest.mark.parametrize("precision", ["float32", *in_full("bfloat16", "float16")])
 def test_layers_of_keras_are_averaged_too(precision: str) -> None:
     """As on a GPU: after every step."""
-    from lstm_sweep.models.cpu import training_loop
+    from lstm_sweep.models.cpu import programs
     from lstm_sweep.models.network import lstm
 
     config = CONFIG.evolve(precision=precision)
     networks = lstm.build(config, 9, mixed=True)
     lstm.compile_for_training(networks.trained, config)
-    made = training_loop.KerasProgram(networks, config)
+    made = programs.KerasProgram(networks, config)
     start = networks.trained.get_weights()
     for average, weight in zip(networks.scored.get_weights(), start, strict=True):
         np.testing.assert_array_equal(average, weight)

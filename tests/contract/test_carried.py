@@ -87,19 +87,19 @@ def trained(program_of: Callable[[Any], Any], config: TrialConfig) -> list[Any]:
     ids=str,
 )
 def test_all_programs_carry_the_state_alike(change: dict[str, Any]) -> None:
-    from lstm_sweep.models.cpu import stream_loop
+    from lstm_sweep.models.cpu import programs
     from lstm_sweep.models.cpu.graph_cache import GraphCache
     from lstm_sweep.models.network import program
 
     config = CARRIED.evolve(**change)
     ours = trained(
-        lambda networks: stream_loop.CarriedFastProgram(networks, config, 0, GraphCache()), config
+        lambda networks: programs.CarriedFastProgram(networks, config, 0, GraphCache()), config
     )
-    programs: list[Callable[[Any], Any]] = [
-        lambda networks: stream_loop.CarriedKerasProgram(networks, config),
+    others: list[Callable[[Any], Any]] = [
+        lambda networks: programs.CarriedKerasProgram(networks, config),
         lambda networks: program.CarriedStepwiseProgram(networks, config),
     ]
-    for their in programs:
+    for their in others:
         for one, other in zip(ours, trained(their, config), strict=True):
             assert one.shape == other.shape
             assert_near(one, other)
@@ -111,19 +111,19 @@ def test_a_session_is_trained_on_as_if_it_were_read_at_once(
     kind: str, layer_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However it is cut into windows: what fills up a short one enters no state."""
-    from lstm_sweep.models.cpu import stream_loop
+    from lstm_sweep.models.cpu import programs
     from lstm_sweep.models.cpu.graph_cache import GraphCache
     from lstm_sweep.models.network import program
 
     monkeypatch.setattr(streams, "FORGOTTEN", 0.0)
     config = CARRIED.evolve(batch_size=1, layer_size=layer_size, learning_rate=1e-12)
     networks = networks_of(config)
-    programs: dict[str, Callable[[], Any]] = {
-        "fast": lambda: stream_loop.CarriedFastProgram(networks, config, 0, GraphCache()),
-        "keras": lambda: stream_loop.CarriedKerasProgram(networks, config),
+    kinds: dict[str, Callable[[], Any]] = {
+        "fast": lambda: programs.CarriedFastProgram(networks, config, 0, GraphCache()),
+        "keras": lambda: programs.CarriedKerasProgram(networks, config),
         "stepwise": lambda: program.CarriedStepwiseProgram(networks, config),
     }
-    chosen, split = programs[kind](), split_of([50, 3, 1, 20, 6, 80])
+    chosen, split = kinds[kind](), split_of([50, 3, 1, 20, 6, 80])
     split = type(split)(split.codes % 8 + 2, split.starts)
     expected = 0.0
     for codes in np.split(split.codes, split.starts[1:]):

@@ -173,7 +173,7 @@ def after_shorter_pasts(networks: Any, config: TrialConfig, log: Split) -> NDArr
 def test_targets_side_by_side_are_predicted_in_the_last_steps_of_a_window(
     more: dict[str, Any], long_log: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lstm_sweep.models.cpu.training_loop import KerasProgram
+    from lstm_sweep.models.cpu.programs import KerasProgram
     from lstm_sweep.models.network import evaluation
     from lstm_sweep.models.network.program import predictor_of
 

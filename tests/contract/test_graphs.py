@@ -51,17 +51,17 @@ def known(once: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the graphs that were traced so far."""
-    from lstm_sweep.models.cpu import training_loop
+    from lstm_sweep.models.cpu import programs
 
     names: list[str] = []
     for name in ("_trace_train", "_trace_logits"):
-        trace = getattr(training_loop.FastProgram, name)
+        trace = getattr(programs.FastProgram, name)
 
         def noted(self: Any, trace: Any = trace, name: str = name) -> Any:
             names.append(name)
             return trace(self)
 
-        monkeypatch.setattr(training_loop.FastProgram, name, noted)
+        monkeypatch.setattr(programs.FastProgram, name, noted)
     return names
 
 
@@ -87,7 +87,7 @@ def test_the_graph_of_streams_is_traced_once_for_both_states(
 ) -> None:
     """What a carried state is read with is also what windows are read with in parts."""
     from lstm_sweep.models import backend
-    from lstm_sweep.models.cpu.stream_loop import StreamFastProgram
+    from lstm_sweep.models.cpu.programs import StreamFastProgram
     from lstm_sweep.models.network import program
     from tests.contract.arithmetic import networks_of
 
@@ -170,7 +170,7 @@ def test_graphs_have_other_names_if_they_differ_and_only_then() -> None:
 
 def train_name(config: TrialConfig) -> str:
     """Name of the graph that trains a network, which is not built."""
-    from lstm_sweep.models.cpu.training_loop import FastProgram
+    from lstm_sweep.models.cpu.programs import FastProgram
 
     names: list[str] = []
     graphs: Any = SimpleNamespace(function=lambda name, trace: names.append(name))

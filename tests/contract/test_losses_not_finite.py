@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.strict_json import json_text
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.observer import Observer

@@ -98,7 +98,7 @@ def test_how_many_steps_a_call_has_does_not_change_a_bit(direction: str) -> None
 def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
     precision: str, direction: str
 ) -> None:
-    from lstm_sweep.models.cpu import training_loop
+    from lstm_sweep.models.cpu import programs
     from lstm_sweep.models.network import lstm
 
     config = TrialConfig(
@@ -107,7 +107,7 @@ def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
     )  # fmt: skip
     networks = lstm.build(config, 9, mixed=True)
     lstm.compile_for_training(networks.trained, config)
-    made = training_loop.KerasProgram(networks, config)
+    made = programs.KerasProgram(networks, config)
     steps = steps_of(config, 9, 40)
     losses, _ = made.train(StepWindows(steps.codes[[0] * 40], steps.first[[0] * 40] * 0))
     assert losses[-1] < losses[0]

@@ -36,7 +36,7 @@ def of_process() -> dict[str, Any]:
     """What is common to all threads of this process, as far as it matters here."""
     from mlflow import environment_variables as variables
 
-    from lstm_sweep.models.keras_import import keras
+    from lstm_sweep.models.backend import keras
 
     return {
         "environment": dict(os.environ),

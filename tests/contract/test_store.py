@@ -16,7 +16,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.driver.observer import Observer
-from lstm_sweep.search.engines.inline import InlineEngine
+from lstm_sweep.search.engines.base import InlineEngine
 from lstm_sweep.search.store import experiment, reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.settings import Settings

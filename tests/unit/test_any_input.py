@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import FIELDS
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import SAMPLES, SYMBOLS, Source
+from lstm_sweep.models.documents import read_yaml
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.yaml_file import read_yaml
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import Space, from_file, from_mapping, with_settings

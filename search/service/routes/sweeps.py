@@ -15,8 +15,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
+from lstm_sweep.models.documents import plain
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.models.strict_json import plain
 from lstm_sweep.search.actions.dry_run import DryRun
 from lstm_sweep.search.actions.lifecycle import changes_of, named_changes
 from lstm_sweep.search.actions.local import Local

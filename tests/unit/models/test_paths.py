@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.models.paths import resolved
+from lstm_sweep.models.errors import resolved
 
 
 @pytest.fixture

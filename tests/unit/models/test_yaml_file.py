@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.models.yaml_file import read_yaml
+from lstm_sweep.models.documents import read_yaml
 
 
 @pytest.mark.parametrize(

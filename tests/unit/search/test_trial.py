@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Phase, Slot, Trial, trial_seed
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as shapes
 from numpy.typing import NDArray
 
-from lstm_sweep.models.bundle.generation import (
+from lstm_sweep.models.network.evaluation import (
     Codes,
     continued,
     draw,

@@ -18,9 +18,9 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import served_model
-from lstm_sweep.models.bundle.generation import continued, until_ended
 from lstm_sweep.models.bundle.served_model import NextSymbolModel, _load_pyfunc
 from lstm_sweep.models.data.alphabet import END, Alphabet
+from lstm_sweep.models.network.evaluation import continued, until_ended
 from lstm_sweep.models.scoring import log_softmax
 
 LENGTH = 4

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.strict_json import json_text
 from lstm_sweep.search.actions import transfers
 from lstm_sweep.search.actions.connection import Answer, Connection, NoAnswerError
 from lstm_sweep.search.actions.transfers import TRIES, download, send_data, unpack

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.driver.loop import KEEPS_S, Preemption
-from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.service.scheduler import TURN_S, QueuedJob, Turns
 from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Ended, Job, Paused, RoundDone, Slot, Trial

@@ -12,7 +12,7 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import hardware
 from lstm_sweep.search.engines.local import LocalEngine, find_slots, open_local, place_of
 from lstm_sweep.search.engines.slot_sharing import SlotSharing
-from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.values.trial import Job, Slot, Trial
 

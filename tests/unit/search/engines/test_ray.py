@@ -23,7 +23,7 @@ from lstm_sweep.search.engines.ray import LEAVING, RayEngine
 from lstm_sweep.search.engines.ray_agent import Hello, KeptCheckpoint, versions
 from lstm_sweep.search.engines.ray_cluster import AGAIN_S, Node
 from lstm_sweep.search.engines.slot_sharing import write_quota
-from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, RoundDone, Slot, Trial
 

@@ -33,7 +33,7 @@ from lstm_sweep.search.engines.ray_agent import (
     read,
     write,
 )
-from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.values.trial import Computing, Ended, Job, Outcome, Paused, Slot, Trial
 
 COMPLETE = Ended(Outcome.COMPLETE)

@@ -10,7 +10,7 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import worker
-from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, RoundDone, Slot, Trial
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.engines.trainings import CorpusTraining
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.policy import lstm_problem
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.policy import Policy

@@ -1,17 +1,20 @@
-"""Reads YAML files of plain values strictly; each error names the file and, where known, the line.
+"""Documents of plain values: YAML files, read strictly, and JSON that every reader takes.
 
-Python tags, aliases, merge keys, repeated keys and deep nesting are refused, since with them a file
-means something other than it seems to, or a short file becomes a huge value.
+Python tags, aliases, merge keys, repeated keys and deep nesting of YAML are refused, since with
+them a file means something other than it seems to, or a short file becomes a huge value. Each error
+names the file and, where known, the line.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lstm_sweep.models.errors import InputError, cut, shown
-from lstm_sweep.models.paths import why_not
+from lstm_sweep.models.errors import InputError, cut, shown, why_not
 
 MAX_BYTES = 1 << 16
 #: levels of lists and mappings inside each other
@@ -143,3 +146,17 @@ def _restrict_types(loader: Any) -> None:
     for name, (pattern, first) in PLAIN_SCALARS.items():
         form = re.compile(pattern, re.IGNORECASE)
         loader.add_implicit_resolver(f"{TAG_PREFIX}{name}", form, [*first])
+
+
+def json_text(document: Any, indent: int | None = None) -> str:
+    """A document of plain values as JSON."""
+    return json.dumps(plain(document), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    """A copy of plain values in which None stands for NaN and for infinities."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, list | tuple) else value
