@@ -15,9 +15,9 @@ from lstm_sweep.search.actions.references import (
     store_of_sweep,
 )
 from lstm_sweep.search.driver import lease
-from lstm_sweep.search.store import deletion, reader
-from lstm_sweep.search.store.deletion import Freed
+from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
+from lstm_sweep.search.store.registry import Freed
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.progress import ranked
@@ -216,7 +216,7 @@ def _delete(
     store: MlflowStore, run: Any, is_over: Callable[[], bool], *, keep_best: bool, dry_run: bool
 ) -> Deleted:
     """Delete the runs of a sweep, its own at the very end: one at least, also if time is over."""
-    do = deletion.size if dry_run else deletion.delete
+    do = registry.size if dry_run else registry.delete
     name, freed = run.data.tags[Tag.NAME], Freed()
     children = store.runs({Tag.PARENT: run.info.run_id})
     runs = _runs_beside_best(store, run) if keep_best else [*children, run]

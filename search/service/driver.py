@@ -76,7 +76,7 @@ def _drive(run_id: str, log: Log, shield: Shield, on: str | None, key: Path) -> 
     from lstm_sweep.search.actions.references import SweepRunsError
     from lstm_sweep.search.service import queue
     from lstm_sweep.search.store.settings import load
-    from lstm_sweep.search.store.signatures import Signer
+    from lstm_sweep.search.store.tags import Signer
     from lstm_sweep.search.store.tracking import MlflowStore
 
     store = MlflowStore(load(Path.cwd()))

@@ -26,8 +26,7 @@ from lstm_sweep.search.service.auth import LONGEST_TOKEN, User
 from lstm_sweep.search.service.queue import PRIORITIES, QueuedSweep
 from lstm_sweep.search.service.reruns import Rerun
 from lstm_sweep.search.service.uploads import CORPUS_ID, LONGEST_CORPUS, UploadedCorpus
-from lstm_sweep.search.store.deletion import Freed
-from lstm_sweep.search.store.registry import LONGEST_NAME
+from lstm_sweep.search.store.registry import LONGEST_NAME, Freed
 from lstm_sweep.search.values.documents import Document, fields_of
 from lstm_sweep.search.values.options import number
 from lstm_sweep.search.values.spec import CHANGEABLE, NAME, OPTIONS

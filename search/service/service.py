@@ -30,8 +30,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.signatures import Signer
-from lstm_sweep.search.store.tags import Tag, Tags
+from lstm_sweep.search.store.tags import Signer, Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.spec import SweepSpec
 

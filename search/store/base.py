@@ -14,8 +14,7 @@ from typing import Any
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.signatures import Signer
-from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tags import Signer, Tag
 
 #: characters of the longest tag; MLflow truncates longer ones without an error
 TAG_LENGTH = 8000

@@ -17,8 +17,7 @@ from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.settings import service_folder
 from lstm_sweep.search.service.supervisor import KEY
 from lstm_sweep.search.store.settings import load
-from lstm_sweep.search.store.signatures import Signer
-from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tags import Signer, Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from tests.conftest import run_here, start_program, wait_until, write_text
 from tests.launcher import Started

@@ -24,8 +24,8 @@ from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
-from lstm_sweep.search.store import deletion as deleting
 from lstm_sweep.search.store import reader, registry
+from lstm_sweep.search.store import registry as deleting
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag

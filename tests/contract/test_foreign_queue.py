@@ -21,8 +21,7 @@ from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.service.supervisor import KEY, MOST_DEATHS
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import spec_tags
-from lstm_sweep.search.store.signatures import Signer
-from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tags import Signer, Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.spec import digest_of
 from tests.drivers import let_drivers_idle
