@@ -28,7 +28,7 @@ finally:
     for _name in _hidden:
         del sys.modules[_name]
 
-import keras  # noqa: E402
+import keras as keras  # noqa: E402
 
 #: parameters of `mallopt` in glibc: bytes by which the heap grows at least; free bytes at its end
 #: from which on they are returned to the system; size from which on a block is mapped by itself
