@@ -137,7 +137,7 @@ class Model:
             top: rows at most, 0 to 1,000,000
             ends: whether ends are judged; not if sessions may go on
         """
-        from lstm_sweep.search.actions.inference import Rule, detect
+        from lstm_sweep.search.actions.detection import Rule, detect
 
         found = detect(
             str(self.folder), path_text("data", data), Rule(below, candidates), top, ends=ends

@@ -15,9 +15,10 @@ from typing import Any
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.errors import plain
 from lstm_sweep.models.scoring import bits
-from lstm_sweep.search.actions import inference
+from lstm_sweep.search.actions import detection, inference
+from lstm_sweep.search.actions.detection import Finding, Rule, Symbol
 from lstm_sweep.search.actions.export import Exported
-from lstm_sweep.search.actions.inference import Finding, GenerationRequest, Rule, Symbol
+from lstm_sweep.search.actions.inference import GenerationRequest
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.remote import Actions
 from lstm_sweep.search.actions.rerun import Rerun, field_changes
@@ -214,7 +215,7 @@ def generate(arguments: Namespace) -> Answer:
 def detect(arguments: Namespace) -> Answer:
     """Print what an exported model does not expect in new data."""
     rule = Rule(arguments.below, arguments.candidates)
-    found = inference.detect(
+    found = detection.detect(
         arguments.bundle, arguments.data, rule, arguments.top, ends=arguments.ends
     )
     is_text = found.bundle.alphabet.is_text

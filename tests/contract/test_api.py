@@ -13,13 +13,8 @@ from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.network.evaluation import evaluate
-from lstm_sweep.search.actions.inference import (
-    GenerationRequest,
-    Rule,
-    detect,
-    generate,
-    predictor_of,
-)
+from lstm_sweep.search.actions.detection import Rule, detect
+from lstm_sweep.search.actions.inference import GenerationRequest, generate, predictor_of
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.settings import Settings, load
 from tests.contract.four_trials import Listening

@@ -12,7 +12,8 @@ import pytest
 import lstm_sweep as ls
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import references
-from lstm_sweep.search.actions.inference import GenerationRequest, Rule
+from lstm_sweep.search.actions.detection import Rule
+from lstm_sweep.search.actions.inference import GenerationRequest
 from lstm_sweep.search.values.spec import MAY_CHANGE
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN

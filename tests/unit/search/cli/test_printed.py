@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.search.actions.inference import Finding
+from lstm_sweep.search.actions.detection import Finding
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.cli.launch import result_text
