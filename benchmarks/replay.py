@@ -22,18 +22,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import Pool
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from benchmarks import curves
 from benchmarks.alone import laid_out
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
-from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, RoundDone, Slot
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone, Slot, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import Space
 
@@ -129,11 +126,11 @@ class Replay:
         target = self.target
         free = [Slot(index) for index in range(slots)]
         #: what is known of each trial, by its number
-        known: dict[int, TrialProgress] = {}
+        known: dict[int, Trial] = {}
         #: when a trial is done with an epoch
         events: list[tuple[float, int, int, int]] = []
         order = itertools.count()
-        running: dict[Slot, TrialProgress] = {}
+        running: dict[Slot, Trial] = {}
         now = 0.0
         #: configs that reach the target and are not ended
         hopeful = {c.config for c in self.curves.values() if min(c.losses, default=9) <= target}
@@ -144,7 +141,7 @@ class Replay:
                 if (waited := known.get(trial.number)) is not None:
                     resume(waited, slot)
                     continue
-                progress = TrialProgress(trial, "", slot, _job(trial, slot), began=now)
+                progress = trial.with_slot(slot, now)
                 running[slot] = progress
                 policy.begin(progress)
                 known[trial.number] = progress
@@ -152,26 +149,26 @@ class Replay:
                 first = curve.fixed + (curve.seconds[0] if curve.seconds else 0.0)
                 heapq.heappush(events, (now + first, next(order), trial.number, 1))
 
-        def resume(progress: TrialProgress, slot: Slot) -> None:
-            number, done = progress.trial.number, len(progress.rounds)
-            progress = progress.with_slot(slot, _job(progress.trial, slot), now)
+        def resume(progress: Trial, slot: Slot) -> None:
+            number, done = progress.number, len(progress.rounds)
+            progress = progress.with_slot(slot, now)
             running[slot] = known[number] = progress
             policy.begin(progress)
-            curve = self.curve_of(progress.trial.config)
+            curve = self.curve_of(progress.config)
             needs = self.resume_s + (curve.seconds[done] if done < len(curve.seconds) else 0.0)
             heapq.heappush(events, (now + needs, next(order), number, done + 1))
 
-        def pause(progress: TrialProgress, paused: Paused) -> None:
-            known[progress.trial.number] = progress = progress.with_pause(paused, now)
+        def pause(progress: Trial, paused: Paused) -> None:
+            known[progress.number] = progress = progress.with_pause(paused, now)
             free.append(progress.slot)
             policy.pause(progress)
 
-        def end(progress: TrialProgress, ended: Ended) -> None:
-            number = progress.trial.number
+        def end(progress: Trial, ended: Ended) -> None:
+            number = progress.number
             if known[number].ended:
                 return
             progress = known[number] = progress.with_end(ended, now)
-            hopeful.discard(progress.trial.config)
+            hopeful.discard(progress.config)
             free.append(progress.slot)
             for other, why in policy.end(progress):
                 end(running[other.slot], why)
@@ -182,7 +179,7 @@ class Replay:
             progress = known[number]
             if progress.ended:
                 continue
-            curve = self.curve_of(progress.trial.config)
+            curve = self.curve_of(progress.config)
             if epoch > len(curve.losses):
                 end(progress, Ended(Outcome(curve.outcome)))
             else:
@@ -193,7 +190,7 @@ class Replay:
                     return now, len(policy.trials)
                 verdict = policy.judge(progress)
                 # a trial of the ladder may end within its first round, whose loss is taken for its
-                if epoch == progress.trial.rounds or progress.trial.steps is not None:
+                if epoch == progress.planned_rounds or progress.steps is not None:
                     verdict = Ended(Outcome.COMPLETE)
                 if isinstance(verdict, Paused):
                     pause(progress, verdict)
@@ -205,16 +202,9 @@ class Replay:
             fill()
             while dropped := policy.dropped():
                 for one, ended in dropped:
-                    end(known[one.trial.number], ended)
+                    end(known[one.number], ended)
             fill()
         return math.inf, len(policy.trials)
-
-
-def _job(trial: Any, slot: Slot) -> Job:
-    nowhere = Path()
-    return Job(
-        trial=trial, slot=slot, training=CorpusTraining(nowhere, Scoring(1, 0)), folder=nowhere
-    )
 
 
 def _recorded_part(space: Space, recorded: Iterable[TrialConfig]) -> Space:

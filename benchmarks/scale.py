@@ -42,7 +42,6 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.base import Store
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.values.device import Device
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, RoundDone, Slot, Trial
 from lstm_sweep.spaces.space import from_mapping
@@ -157,7 +156,7 @@ class SleepingEngine(Engine):
         number = self._rounds[trial.number] = self._rounds[trial.number] + 1
         self.reported[trial.number, number] = due
         heard: list[tuple[Slot, Event]] = [(slot, RoundDone(number, _metrics(trial, number)))]
-        if number < trial.rounds:
+        if number < trial.planned_rounds:
             self._sleep(job, due, self._round_s)
         else:
             self._jobs.pop(slot)
@@ -229,9 +228,9 @@ class Meter:
         """Within it, the delay of each verdict is noted."""
         judge = Policy.judge
 
-        def judged(policy: Policy, progress: TrialProgress) -> Ended | Paused | None:
+        def judged(policy: Policy, progress: Trial) -> Ended | Paused | None:
             verdict = judge(policy, progress)
-            due = self._engine.reported.pop((progress.trial.number, len(progress.rounds)))
+            due = self._engine.reported.pop((progress.number, len(progress.rounds)))
             self.delays.append(self._clock() - due)
             self._reports += 1
             return verdict

@@ -31,8 +31,8 @@ from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.engines.local import LocalEngine, find_slots
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.trial import Trial
 from lstm_sweep.spaces.space import from_mapping
 
 NAME = "soak"
@@ -88,7 +88,7 @@ class Watch(Observer):
     began: float = field(default_factory=time.perf_counter)
     samples: list[Sample] = field(default_factory=list)
 
-    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+    def trial_ended(self, progress: Trial, state: SweepState) -> None:
         """Measure, if it is time."""
         if len(state.finished) in self.marks:
             self.samples.append(self.sample(len(state.finished)))

@@ -70,9 +70,9 @@ class Sweep:
         """
         reference = number if isinstance(number, str) else f"{self.name}/{number}"
         record = self._actions.show(reference).record
-        if record.trial.sweep != self.name:
+        if record.sweep != self.name:
             raise InputError(
-                f"trial {record.trial.id} is none of sweep '{self.name}', expected one that is"
+                f"trial {record.id} is none of sweep '{self.name}', expected one that is"
             )
         return Trial._of(record, self._actions)
 
@@ -212,10 +212,10 @@ class Trial:
     @classmethod
     def _of(cls, record: TrialRecord, actions: Actions) -> Trial:
         listed = record.to_dict() | {
-            "id": record.trial.id,
-            "number": record.trial.number,
+            "id": record.id,
+            "number": record.number,
             "reason": record.reason,
-            "bits_per_symbol": record.trial.objective.bits_per_symbol(record.best_loss),
+            "bits_per_symbol": record.objective.bits_per_symbol(record.best_loss),
             "_state": record.state,
             "_actions": actions,
         }
@@ -338,7 +338,7 @@ class Rerun:
 
 def _curve(run_id: str, actions: Actions) -> pd.DataFrame:
     found = actions.show(run_id)
-    rounds = found.record.trial.rounds_per_epoch
+    rounds = found.record.rounds_per_epoch
     return _tables.curve(found.by_epoch, found.record.results, rounds)
 
 

@@ -7,24 +7,19 @@ import itertools
 import math
 import random
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
-from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize, operations
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import (
     RETURNED_LOSS,
     Ended,
-    Job,
     Outcome,
     Paused,
     Phase,
@@ -81,7 +76,7 @@ class Networks:
         floor += 3 / config.layer_size + chance.gauss(0, 0.015)
         tempo = chance.uniform(3, 6) * (config.batch_size / 64) ** 0.5
         overfit = 0.003 * max(0.0, 0.4 - config.dropout)
-        for number in range(1, trial.rounds + 1):
+        for number in range(1, trial.planned_rounds + 1):
             epoch = trial.epochs_after(number)
             loss = floor + 1.5 * math.exp(-epoch / tempo) + overfit * max(0.0, epoch - 3 * tempo)
             loss += chance.gauss(0, 0.003)
@@ -123,12 +118,12 @@ class Simulated:
     """A sweep that has been simulated to its end."""
 
     policy: Policy
-    all_progress: list[TrialProgress]
+    all_progress: list[Trial]
     seconds: float
 
-    def of(self, phase: Phase) -> list[TrialProgress]:
+    def of(self, phase: Phase) -> list[Trial]:
         """Its trials of a phase."""
-        return [progress for progress in self.all_progress if progress.trial.phase is phase]
+        return [progress for progress in self.all_progress if progress.phase is phase]
 
     @property
     def best(self) -> float | None:
@@ -144,7 +139,7 @@ class Simulation:
         self._policy, self._world = policy, world
         self._free = [Slot(index) for index in range(slots)]
         #: what is known of each trial, by its number
-        self._known: dict[int, TrialProgress] = {}
+        self._known: dict[int, Trial] = {}
         #: when something is said, of which trial, and what
         self._queue: list[tuple[float, int, int, RoundDone | Ended | Paused]] = []
         self._said: dict[int, list[tuple[float, RoundDone | Ended]]] = {}
@@ -168,7 +163,7 @@ class Simulation:
                     self._hear(progress, said)
             if self._now < limit:
                 for late, why in self._policy.overdue(self._now):
-                    self._stop(self._known[late.trial.number], why)
+                    self._stop(self._known[late.number], why)
                 self._fill()
         cut = Outcome.OUT_OF_TIME if until is None else Outcome.STOPPED
         over = Ended(cut, "time is over", until is not None)
@@ -176,27 +171,23 @@ class Simulation:
             self._policy.end(self._note(progress.with_end(over, self._now)))
         return Simulated(self._policy, list(self._known.values()), self._now)
 
-    def _running(self) -> list[TrialProgress]:
+    def _running(self) -> list[Trial]:
         waiting = (progress for progress in self._known.values() if progress.ended is None)
         return [progress for progress in waiting if not progress.paused]
 
-    def _note(self, progress: TrialProgress) -> TrialProgress:
-        self._known[progress.trial.number] = progress
+    def _note(self, progress: Trial) -> Trial:
+        self._known[progress.number] = progress
         return progress
 
-    def _stops(self, progress: TrialProgress) -> bool:
-        return progress.trial.number in self._stopped
+    def _stops(self, progress: Trial) -> bool:
+        return progress.number in self._stopped
 
     def _fill(self) -> None:
         while self._free and (trial := self._next()):
-            slot, folder = self._free.pop(0), Path("/none")
-            training = CorpusTraining(folder, Scoring(1, 0))
-            job = Job(trial=trial, slot=slot, training=training, folder=folder)
-            if waited := self._known.get(trial.number):
-                progress = waited.with_slot(slot, job, self._now)
-            else:
-                progress = TrialProgress(trial, f"run-{trial.number}", slot, job, began=self._now)
+            slot, waited = self._free.pop(0), self._known.get(trial.number)
+            if not waited:
                 self._said[trial.number] = self._world.events(trial)
+            progress = (waited or trial).with_slot(slot, self._now)
             self._policy.begin(self._note(progress))
             self._wait(progress)
 
@@ -206,22 +197,22 @@ class Simulation:
             if not (dropped := self._policy.dropped()):
                 return None
             for one, why in dropped:
-                ended = self._known[one.trial.number].with_end(why, self._now)
+                ended = self._known[one.number].with_end(why, self._now)
                 self._policy.end(self._note(ended))
         return trial
 
-    def _wait(self, progress: TrialProgress) -> None:
-        number = progress.trial.number
+    def _wait(self, progress: Trial) -> None:
+        number = progress.number
         seconds, said = self._said[number].pop(0)
         heapq.heappush(self._queue, (self._now + seconds, next(self._order), number, said))
 
-    def _stop(self, progress: TrialProgress, why: Ended | Paused) -> None:
+    def _stop(self, progress: Trial, why: Ended | Paused) -> None:
         assert not self._stops(progress)
-        number = progress.trial.number
+        number = progress.number
         self._stopped.add(number)
         heapq.heappush(self._queue, (self._now + KILL_S, next(self._order), number, why))
 
-    def _hear(self, progress: TrialProgress, said: RoundDone | Ended | Paused) -> None:
+    def _hear(self, progress: Trial, said: RoundDone | Ended | Paused) -> None:
         if isinstance(said, RoundDone):
             progress = self._note(progress.with_round(said))
             verdict = self._policy.judge(progress)
@@ -231,7 +222,7 @@ class Simulation:
                 self._wait(progress)
             return
         if isinstance(said, Paused):
-            self._stopped.discard(progress.trial.number)
+            self._stopped.discard(progress.number)
             progress = self._note(progress.with_pause(said, self._now))
             self._free.append(progress.slot)
             self._policy.pause(progress)
@@ -239,8 +230,8 @@ class Simulation:
         progress = self._note(progress.with_end(said, self._now))
         self._free.append(progress.slot)
         for other, why in self._policy.end(progress):
-            if other.trial.number not in self._stopped:
-                self._stop(self._known[other.trial.number], why)
+            if other.number not in self._stopped:
+                self._stop(self._known[other.number], why)
 
 
 def simulate(plan: Plan, space: Space, world: World, *, slots: int) -> Simulated:

@@ -10,7 +10,6 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.transitions import resumed
 from lstm_sweep.search.engines.worker import CorpusTraining
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Job, Slot, Trial
 
 
@@ -22,8 +21,8 @@ def job_of(trial: Trial, slot: Slot, folder: Path = Path("/none")) -> Job:
 
 def with_trials(
     state: SweepState,
-    finished: Iterable[TrialProgress] = (),
-    running: Iterable[TrialProgress] = (),
+    finished: Iterable[Trial] = (),
+    running: Iterable[Trial] = (),
     waiting: Iterable[Trial] = (),
 ) -> SweepState:
     """A sweep that is as new, but for trials that have ended, that run, and that wait."""

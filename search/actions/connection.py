@@ -35,7 +35,6 @@ from lstm_sweep.search.values.trial import (
     Ended,
     Outcome,
     Phase,
-    Trial,
 )
 from lstm_sweep.spaces.template.config import TemplateConfig
 
@@ -431,16 +430,14 @@ def _trial(given: Mapping[str, Any]) -> TrialRecord:
     own = None if given["in_nats"] else loss
     ended = Ended(Outcome(outcome), given["reason"], given["waits"], own) if outcome else None
     return TrialRecord(
-        trial=Trial(
-            sweep=sweep,
-            number=int(number),
-            config=_config(given["config"]),
-            seed=given["seed"],
-            attempt=given["attempt"],
-            phase=Phase(given["phase"]),
-            objective=VALIDATION_LOSS if given["in_nats"] else RETURNED_LOSS,
-            rounds_per_epoch=given["rounds_per_epoch"],
-        ),
+        sweep=sweep,
+        number=int(number),
+        config=_config(given["config"]),
+        seed=given["seed"],
+        attempt=given["attempt"],
+        phase=Phase(given["phase"]),
+        objective=VALIDATION_LOSS if given["in_nats"] else RETURNED_LOSS,
+        rounds_per_epoch=given["rounds_per_epoch"],
         run_id=given["run_id"],
         status=given["status"],
         ended=ended,

@@ -20,9 +20,8 @@ from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
 from lstm_sweep.search.store.registry import Freed
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.stop_reason import SweepStatus
-from lstm_sweep.search.values.trial import Phase
+from lstm_sweep.search.values.trial import Phase, ranked
 
 #: values of `Tag.PRUNED`
 ALL, BEST = "all", "best"

@@ -20,8 +20,8 @@ from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import missing
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.texts import loss_text
+from lstm_sweep.search.values.trial import ranked
 
 #: kinds of bundles
 FORMATS = ("keras", "savedmodel", "onnx")
@@ -147,18 +147,18 @@ def register(
     """
     there = f"the bundle is in {bundle}, but no model was registered"
     known = (Tag.CORPUS_DIGEST, Tag.SCORING)
-    tags = {Tag.NAME: record.trial.sweep, Tag.TRIAL: str(record.trial.number)}
+    tags = {Tag.NAME: record.sweep, Tag.TRIAL: str(record.number)}
     if record.best_loss is not None:
         tags[Tag.MODEL_LOSS] = repr(record.best_loss)
     tags |= {tag: record.tags[tag] for tag in known if tag in record.tags}
     test = written["test_loss"]
     tested = "" if test is None else f", test loss {test:.4f}"
-    about = f"lstm-sweep trial {record.trial.id}: loss {loss_text(record.best_loss)}{tested}"
+    about = f"lstm-sweep trial {record.id}: loss {loss_text(record.best_loss)}{tested}"
     try:
         model_id = registry.logged_model_of(store, record.run_id)
         if model_id is None:
             write = task_kind_of_run(record.tags).model_writer(store, record, bundle, scratch)
-            model_id = registry.log_model(store, record.run_id, record.trial.id, write)
+            model_id = registry.log_model(store, record.run_id, record.id, write)
         return registry.register(store, name, model_id, record.run_id, tags, about)
     except StoreError as error:
         raise StoreError(f"{there}: {error}") from error
@@ -187,7 +187,7 @@ def choose(store: MlflowStore, reference: str) -> TrialRecord:
         record = reader.find_trial(store, reference)
     if not record.has_weights:
         raise InputError(
-            f"trial {record.trial.id} has no weights (a sweep keeps those of its best trials); "
+            f"trial {record.id} has no weights (a sweep keeps those of its best trials); "
             f"`lstm-sweep rerun {record.run_id}` makes a run that has them"
         )
     return record
@@ -219,7 +219,7 @@ def write_bundle(
     try:
         result = write(scratch / "bundle", format)
         if not result["parity"]["windows"]:
-            why = f"trial {record.trial.id}: {unchecked_reason(result)}"
+            why = f"trial {record.id}: {unchecked_reason(result)}"
             if model is not None:
                 raise InputError(f"{why}, so it cannot be served: expected no --register")
             if not unchecked:

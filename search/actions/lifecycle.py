@@ -218,7 +218,7 @@ def go_on(
                 prior = task.prior(now, store)
                 past = dataclasses.replace(past, spec=now, prior=prior, is_new=True)
                 notes += described(prior)
-            ended = len({progress.trial.number for progress in past.finished})
+            ended = len({progress.number for progress in past.finished})
             takes = announcement(now, task, len(engine.slots), past.seconds)
             said = [
                 f"sweep {name}: {takes}",

@@ -33,7 +33,6 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.documents import Document
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import (
     Ended,
     Job,
@@ -41,6 +40,7 @@ from lstm_sweep.search.values.trial import (
     Phase,
     Progressed,
     RoundDone,
+    Trial,
     TrialFiles,
 )
 from lstm_sweep.spaces.dimension import ByCorpus, Listed
@@ -132,7 +132,7 @@ def train_again(
     interrupts: Interrupts | None = None,
 ) -> Rerun:
     """Train a trial again on an engine; `file` is the user's own that it is about, if named."""
-    first = record.trial
+    first = record.planned()
     config = first.config.evolve(**changes)
     variation = _changes(first.config.to_dict(), config.to_dict())
     _check_proposed(store, record, file)
@@ -160,7 +160,7 @@ def train_again(
         again = _Again(
             record=record, was=was, engine=engine, journal=runs, interrupts=interrupts,
             viewer=viewer, cut=None if variation else _cut(record, was),
-            progress=TrialProgress(trial, "", slot),
+            progress=replace(trial, slot=slot),
         )  # fmt: skip
         try:
             own = {Tag.RERUN_OF: record.run_id} | lease.tag
@@ -191,7 +191,7 @@ def _check_comparable(record: TrialRecord, was: Rounds, variation: Mapping[str, 
     """
     if record.outcome == Outcome.PRUNED and not (was or variation):
         raise InputError(
-            f"trial '{record.trial.id}' was pruned before its first round: expected one with a "
+            f"trial '{record.id}' was pruned before its first round: expected one with a "
             f"round to compare with, or --set FIELD=VALUE to train a variation"
         )
 
@@ -232,7 +232,7 @@ def _check_proposed(store: Store, record: TrialRecord, file: str | None) -> None
     if parent is None:
         raise record.tags.bad(Tag.PARENT, "the ID of the run of its sweep")
     # a rerun of a network may have had other values by `--set`; one of a user's code has none
-    others = record.trial.phase is Phase.RERUN
+    others = record.phase is Phase.RERUN
     kind = task_kind_of_run(record.tags)
     if kind.runs_user_code or not others:
         check_stored(record, kind.read_spec(parent, record.tags, file).space)
@@ -241,10 +241,10 @@ def _check_proposed(store: Store, record: TrialRecord, file: str | None) -> None
 def _cut(record: TrialRecord, was: Rounds) -> tuple[int, Ended] | None:
     """After which round the first run was ended from outside, and how; None if it was not."""
     outcome = Outcome(record.outcome) if record.outcome else Outcome.STOPPED
-    by_itself = record.trial.objective.returned or record.trial.steps is not None
+    by_itself = record.objective.returned or record.steps is not None
     if by_itself and outcome is Outcome.COMPLETE:
         return None
-    if not was or not outcome.ranks or len(was) >= record.trial.rounds:
+    if not was or not outcome.ranks or len(was) >= record.planned_rounds:
         return None
     return len(was), Ended(outcome, record.reason)
 
@@ -262,12 +262,13 @@ class _Again:
     viewer: Viewer
     #: after which round it is to be ended, and how, since the first run was; None: at its end
     cut: tuple[int, Ended] | None
-    progress: TrialProgress
+    progress: Trial
+    started: bool = False
 
     @property
     def run_id(self) -> str:
         """Its new run; empty if it has none."""
-        return self.journal.run_of(self.progress.trial)
+        return self.journal.run_of(self.progress)
 
     def run(self, job: Job) -> Comparison:
         """Train it to its end, and close its run.
@@ -304,7 +305,7 @@ class _Again:
         watch = Watch(self.progress.began)
         if not self.progress.ended:
             self.engine.start(job)
-            self.progress = replace(self.progress, job=job)
+            self.started = True
         while not self.progress.ended:
             self._receive_events(watch)
             running = [] if self.progress.ended else [self.progress]
@@ -350,7 +351,7 @@ class _Again:
             comparison = _compare(self.record, self.was, self.progress)
             try:
                 writer.again()
-                if self.progress.job:
+                if self.started:
                     files = TrialFiles(folder=self.engine.collect(self.progress.slot))
                     keep_reported(files.weights, len(self.progress.rounds))
                 keep = files is not None and files.weights.exists()
@@ -428,14 +429,14 @@ def _in_json(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _compare(record: TrialRecord, was: Rounds, progress: TrialProgress) -> Comparison:
+def _compare(record: TrialRecord, was: Rounds, progress: Trial) -> Comparison:
     assert progress.ended
-    trial, outcome, ended = record.trial, record.outcome, progress.ended
+    outcome, ended = record.outcome, progress.ended
     comparison = compare(
         was,
         progress.rounds,
         cut_short=outcome in FROM_OUTSIDE or _cut(record, was) is not None,
-        rounds_per_epoch=trial.rounds_per_epoch,
+        rounds_per_epoch=record.rounds_per_epoch,
     )
     same_end = outcome == ended.outcome
     if ended.outcome is Outcome.ERROR:  # known by the text of the exception alone
@@ -443,13 +444,13 @@ def _compare(record: TrialRecord, was: Rounds, progress: TrialProgress) -> Compa
     failed = outcome in FAILURES or not ended.outcome.ranks or comparison.epochs_compared == 0
     if comparison.verdict != "different" and failed and not same_end:
         difference = {
-            "epoch": trial.epochs_after(len(was) + 1),
+            "epoch": record.epochs_after(len(was) + 1),
             "metric": "outcome",
             "was": f"{outcome}: {record.reason}",
             "is": f"{ended.outcome}: {ended.reason}",
         }
         return replace(comparison, verdict="different", first_difference=difference)
-    if trial.objective.returned:
+    if record.objective.returned:
         losses = record.best_loss, progress.best_loss
         return with_values(comparison, comparison.epochs_compared, "loss", *losses)
     return comparison

@@ -33,9 +33,9 @@ from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import MOST_SECONDS, WHOLE, Tag, Tags, count, finite
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.documents import OMITTED, SAID, Document, rounded
-from lstm_sweep.search.values.progress import TrialProgress, ranked
 from lstm_sweep.search.values.stop_reason import DONE, SweepStatus
 from lstm_sweep.search.values.sweep import GOING_ON, OPEN, Confirmed, Sweep, TimeSpent
+from lstm_sweep.search.values.trial import Trial, ranked
 
 Item = TypeVar("Item")
 #: in place of `running` if the sweep's driver has died, and of the state of a sweep that this
@@ -60,11 +60,11 @@ class BestTrial(Document):
     running: bool = field(default=False, metadata=SAID)
 
     @classmethod
-    def of(cls, best: TrialProgress | None) -> BestTrial | None:
+    def of(cls, best: Trial | None) -> BestTrial | None:
         if best is None or (loss := best.best_loss) is None:
             return None
-        in_bits = best.trial.objective.bits_per_symbol(loss)
-        return cls(best.trial.id, best.run_id, loss, in_bits, best.trial.config, best.is_open)
+        in_bits = best.objective.bits_per_symbol(loss)
+        return cls(best.id, best.run_id, loss, in_bits, best.config, best.is_open)
 
 
 @dataclass(frozen=True, kw_only=True)

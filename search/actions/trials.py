@@ -50,7 +50,7 @@ def show(here: Here, reference: str) -> TrialDetails:
     record = reader.find_trial(store, reference)
     history = {metric: store.history(record.run_id, metric) for metric in record.results}
     steps = sorted({step for values in history.values() for step in values})
-    rows = ({"epoch": record.trial.epochs_after(step), **_at(step, history)} for step in steps)
+    rows = ({"epoch": record.epochs_after(step), **_at(step, history)} for step in steps)
     return TrialDetails(record, tuple(rows))
 
 
@@ -111,7 +111,7 @@ def compare(here: Here, first: str, other: str) -> TrialComparison:
     """
     rows = dict[str, SweepRow]()
     one, two = (_details(here, named, rows) for named in (first, other))
-    mine, its = one.record.trial.config.to_dict(), two.record.trial.config.to_dict()
+    mine, its = one.record.config.to_dict(), two.record.config.to_dict()
     names = [name for name in {**mine, **its} if mine.get(name) != its.get(name)]
     differences = {name: (mine.get(name), its.get(name)) for name in names}
     losses = _loss(one.record), _loss(two.record)
@@ -120,9 +120,7 @@ def compare(here: Here, first: str, other: str) -> TrialComparison:
     difference = spread = None
     if losses[0] is not None and losses[1] is not None and not elsewhere:
         difference = losses[1] - losses[0]
-        spread = _spread(
-            store_to_read(here.settings), {one.record.trial.sweep, two.record.trial.sweep}
-        )
+        spread = _spread(store_to_read(here.settings), {one.record.sweep, two.record.sweep})
     verdict = elsewhere or _verdict(one.record, two.record, difference, spread)
     return TrialComparison(one, two, differences, difference, spread, verdict, tuple(rows.values()))
 
@@ -157,11 +155,11 @@ def _verdict(
     if difference is None:
         lacking = first if _loss(first) is None else second
         why = lacking.state
-        return f"{lacking.trial.id} has no loss to compare ({why}), so that nothing can be said"
+        return f"{lacking.id} has no loss to compare ({why}), so that nothing can be said"
     if difference == 0:
         return "both have the same loss"
     better, worse = (first, second) if difference > 0 else (second, first)
-    text = f"{better.trial.id} is {abs(difference):.4f} better than {worse.trial.id}"
+    text = f"{better.id} is {abs(difference):.4f} better than {worse.id}"
     if spread is None:
         return f"{text}; what seeds change is not known: no config was trained again with several"
     # each of the two losses varies by the spread

@@ -17,10 +17,9 @@ from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport
 from lstm_sweep.search.driver.observer import Observer, Viewer
 from lstm_sweep.search.driver.state import SweepState, rank
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
-from lstm_sweep.search.values.trial import Slot
+from lstm_sweep.search.values.trial import Slot, Trial
 
 #: why a sweep has ended, by how
 REASONS = {
@@ -56,8 +55,8 @@ class Watched:
         self._state = SweepState(name=name, spec=spec, slots=(), now=clock(), began=clock())
         #: trials that run or are paused, and those that have ended in the order of their ends, by
         #: number; and of these the ones with a loss that competes, the best first
-        self._open, self._ended = dict[int, TrialProgress](), dict[int, TrialProgress]()
-        self._ranked = list[TrialProgress]()
+        self._open, self._ended = dict[int, Trial](), dict[int, Trial]()
+        self._ranked = list[Trial]()
         #: what has happened before the state of the sweep was told
         self._before: list[Event] | None = []
         self._waits = ""
@@ -134,19 +133,19 @@ class Watched:
         elif event.name == "snapshot":
             for trial in event.data["trials"]:
                 record = self._read(TrialRecord, trial)
-                ended = self._ended.get(record.trial.number)
-                if ended is None or ended.trial.attempt != record.trial.attempt:
+                ended = self._ended.get(record.number)
+                if ended is None or ended.attempt != record.attempt:
                     self._trial(record, tuple({"val_loss": loss} for loss in trial["losses"]))
 
     def _trial(self, record: TrialRecord, rounds: Sequence[dict[str, float]] = ()) -> None:
         """Note how a trial stands now."""
-        number, known = record.trial.number, self._open.pop(record.trial.number, None)
+        number, known = record.number, self._open.pop(record.number, None)
         if ended := self._ended.pop(number, None):  # it was tried again
             self._ranked = [one for one in self._ranked if one is not ended]
-        before = known if known and known.trial.attempt == record.trial.attempt else None
-        progress = TrialProgress(
-            record.trial,
-            record.run_id,
+        before = known if known and known.attempt == record.attempt else None
+        progress = replace(
+            record.planned(),
+            run_id=record.run_id,
             slot=known.slot if known and not known.paused else self._free_slot(),
             rounds=rounds or (before.rounds if before else self._early.pop(number, ())),
             began=before.began if before else self._state.now,
@@ -156,7 +155,7 @@ class Watched:
             self._open[number] = progress
             self._add_slots(progress.slot.index + 1)
         elif record.state == "paused":
-            why = f"after epoch {record.trial.epoch_text(len(progress.rounds))}"
+            why = f"after epoch {record.epoch_text(len(progress.rounds))}"
             self._open[number] = replace(progress, paused=why, waited=True)
         else:
             progress = replace(progress, ended=record.ended, seconds=record.seconds)
@@ -173,7 +172,7 @@ class Watched:
     def _round(self, data: Mapping[str, Any]) -> None:
         done, number = {"val_loss": data["val_loss"]}, data["number"]
         known = self._open.get(number)
-        if known and (known.paused or known.trial.attempt == data["attempt"]):
+        if known and (known.paused or known.attempt == data["attempt"]):
             self._open[number] = replace(known, rounds=(*known.rounds, done))
         else:
             self._early[number] = (*self._early.get(number, ()), done)

@@ -24,7 +24,6 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupts, Shield, stop_within_s
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.spec import (
     CHANGEABLE,
     OPTIONS,
@@ -35,6 +34,7 @@ from lstm_sweep.search.values.spec import (
 )
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.texts import budget_text, duration
+from lstm_sweep.search.values.trial import ranked
 from lstm_sweep.spaces import presets
 
 #: trials that are shown, at most

@@ -21,9 +21,8 @@ from lstm_sweep.search.cli.terminal import plain_json
 from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.texts import duration, loss_text, time_left_text, trained_text
-from lstm_sweep.search.values.trial import Outcome, Phase
+from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 
 #: seconds between two repaints of the live table, and of a notebook's, and between two lines
 #: `progress` of JSON
@@ -99,7 +98,7 @@ class Lines(Observer):
             self._spoke = state.now
             self.said(_standing(state))
 
-    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+    def trial_ended(self, progress: Trial, state: SweepState) -> None:
         """Write a line for a trial that has ended; those that only waited are counted."""
         assert progress.ended
         if progress.ended.outcome is Outcome.PRUNED and progress.waited:
@@ -159,14 +158,14 @@ class JsonLines(Observer):
         self._stream = stream or sys.stderr
         self._sweep: str | None = None
         #: each trial as it was told last
-        self._told = dict[int, TrialProgress]()
+        self._told = dict[int, Trial]()
         self._progressed = float("-inf")
 
     def started(self, state: SweepState) -> None:
         self._sweep = state.name
         spec = state.spec
         for one in (*state.finished, *state.paused.values()):  # whose rounds are old
-            self._told[one.trial.number] = replace(one, paused="")
+            self._told[one.number] = replace(one, paused="")
         self._write("started", state.run_id, spec.trials, spec.minutes, len(state.slots))
 
     def update(self, state: SweepState) -> None:
@@ -176,19 +175,19 @@ class JsonLines(Observer):
         if state.now - self._progressed >= PROGRESS_S:
             self._progressed = state.now
             leader = state.leader
-            best = leader and {"trial": leader.trial.id, "val_loss": leader.best_loss}
+            best = leader and {"trial": leader.id, "val_loss": leader.best_loss}
             self._write(
                 "progress", state.trials_done, state.spec.trials, len(state.running),
                 len(state.paused), best, round(state.seconds, 3), state.seconds_left,
             )  # fmt: skip
 
-    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+    def trial_ended(self, progress: Trial, state: SweepState) -> None:
         """Say how a trial has ended, and its rounds that were not said yet."""
         ended = progress.ended
         assert ended
         self._follow(progress)
         loss, seconds = progress.best_loss, round(progress.seconds, 3)
-        trial, run = progress.trial.id, progress.run_id
+        trial, run = progress.id, progress.run_id
         self._write("trial_ended", trial, run, str(ended.outcome), ended.reason, loss, seconds)
 
     def said(self, text: str) -> None:
@@ -196,30 +195,29 @@ class JsonLines(Observer):
 
     def ended(self, state: SweepState) -> None:
         self._sweep = state.name
-        best = state.best and {"trial": state.best.trial.id, "val_loss": state.best_loss}
+        best = state.best and {"trial": state.best.id, "val_loss": state.best_loss}
         done, seconds = state.trials_done, round(state.seconds, 3)
         self._write("ended", str(state.status), state.ending, done, best, seconds)
 
-    def _follow(self, progress: TrialProgress) -> None:
-        trial = progress.trial
-        if not progress.run_id:  # it will be told when it has one
+    def _follow(self, trial: Trial) -> None:
+        if not trial.run_id:  # it will be told when it has one
             return
         before = self._told.get(trial.number)
         waited = bool(before and before.paused)
-        if before is None or before.run_id != progress.run_id:
+        if before is None or before.run_id != trial.run_id:
             before = None
             self._write(
-                "trial_started", trial.id, progress.run_id, str(trial.phase), trial.attempt,
-                trial.rounds, trial.config.to_dict(),
+                "trial_started", trial.id, trial.run_id, str(trial.phase), trial.attempt,
+                trial.planned_rounds, trial.config.to_dict(),
             )  # fmt: skip
         known = len(before.rounds) if before else 0
-        for done, metrics in enumerate(progress.rounds[known:], start=known + 1):
+        for done, metrics in enumerate(trial.rounds[known:], start=known + 1):
             epoch = trial.epochs_after(done)
-            self._write("round", trial.id, done, trial.rounds, epoch, dict(metrics))
-        self._told[trial.number] = progress
-        if progress.paused and not waited:
-            self._write("trial_paused", trial.id, progress.paused)
-        elif waited and not progress.paused and not progress.ended:
+            self._write("round", trial.id, done, trial.planned_rounds, epoch, dict(metrics))
+        self._told[trial.number] = trial
+        if trial.paused and not waited:
+            self._write("trial_paused", trial.id, trial.paused)
+        elif waited and not trial.paused and not trial.ended:
             self._write("trial_resumed", trial.id)
 
     def _write(self, event: str, *values: Any) -> None:
@@ -246,7 +244,7 @@ class NotebookTable(Observer):
         if state.now - self._painted >= UPDATE_S:
             self._paint(state)
 
-    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+    def trial_ended(self, progress: Trial, state: SweepState) -> None:
         """The next update shows it among the others."""
 
     def said(self, text: str) -> None:
@@ -288,20 +286,20 @@ def page(state: SweepState, text: str, lines: Iterable[str], *, ended: bool) -> 
     return "".join(parts)
 
 
-def _html_table(title: str, trials: Sequence[TrialProgress]) -> str:
+def _html_table(title: str, trials: Sequence[Trial]) -> str:
     """Trials as a table with a head; nothing if there are none."""
     if not trials:
         return ""
     rows = [
         [
-            one.trial.id,
-            *one.trial.config.table_columns().values(),
+            one.id,
+            *one.config.table_columns().values(),
             trained_text(one),
             loss_text(one.best_loss),
         ]
         for one in trials
     ]
-    head = [title, *trials[0].trial.config.table_columns(), "epochs", "loss"]
+    head = [title, *trials[0].config.table_columns(), "epochs", "loss"]
     body = "".join(_row("td", row) for row in rows)
     return f"<table><thead>{_row('th', head)}</thead><tbody>{body}</tbody></table>"
 
@@ -313,7 +311,7 @@ def _row(tag: str, cells: Sequence[str]) -> str:
 def running(state: SweepState, rows: int) -> Group:
     """The trials on the first so many slots, and how the sweep stands."""
     first = next(iter(state.running.values()), None)
-    shape = list(first.trial.config.table_columns()) if first else []
+    shape = list(first.config.table_columns()) if first else []
     lines = list[list[str | Text]]()
     for slot in state.slots[:rows]:
         progress = state.running.get(slot)
@@ -325,7 +323,7 @@ def running(state: SweepState, rows: int) -> Group:
         line = [
             str(slot),
             _named(progress),
-            *progress.trial.config.table_columns().values(),
+            *progress.config.table_columns().values(),
             trained_text(progress),
             loss_text(progress.latest.loss if progress.latest else None),
             loss_text(progress.best_loss),
@@ -348,14 +346,14 @@ def summary(state: SweepState) -> str:
 
 def result(state: SweepState) -> str:
     """How many trials have ended, the best one, and why the sweep has."""
-    best = state.best and f"best {state.best.trial.id} {loss_text(state.best_loss)}, "
+    best = state.best and f"best {state.best.id} {loss_text(state.best_loss)}, "
     how = f"{state.status} after {duration(state.seconds)}: {state.ending}"
     return f"{_done_of(state, ' of ')} trials, {best or ''}{how}"
 
 
-def _named(progress: TrialProgress) -> str:
-    phase = progress.trial.phase
-    return progress.trial.id + ("" if phase is Phase.SEARCH else f" ({phase})")
+def _named(progress: Trial) -> str:
+    phase = progress.phase
+    return progress.id + ("" if phase is Phase.SEARCH else f" ({phase})")
 
 
 def _done_of(state: SweepState, of: str = "/") -> str:
@@ -364,17 +362,17 @@ def _done_of(state: SweepState, of: str = "/") -> str:
     return f"{done}" if most is None else f"{done}{of}{most}"
 
 
-def _ended_text(progress: TrialProgress, state: SweepState) -> str:
+def _ended_text(progress: Trial, state: SweepState) -> str:
     """How a trial has ended, and its network; if it has failed, why, and which is the best now."""
     assert progress.ended
     outcome, best = progress.ended.outcome, state.best
     words = f"{_named(progress)} {str(outcome).replace('_', ' ')}"
     if progress.best_loss is not None:
         words += f", loss {loss_text(progress.best_loss)}"
-    if best and best.trial.number == progress.trial.number:
+    if best and best.number == progress.number:
         words += ", the best so far"
     words += f", {duration(progress.seconds)}"
-    if label := progress.trial.config.label():
+    if label := progress.config.label():
         words += f" ({label})"
     if outcome.ranks:
         return words
@@ -400,4 +398,4 @@ def _best_text(state: SweepState) -> str:
     if (best := state.leader) is None:
         return "no result yet"
     going = "" if best.ended else " (paused)" if best.paused else " (running)"
-    return f"best {best.trial.id} {loss_text(best.best_loss)}{going}"
+    return f"best {best.id} {loss_text(best.best_loss)}{going}"

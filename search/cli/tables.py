@@ -57,23 +57,23 @@ class FittedTable:
 def trials_table(records: Iterable[TrialRecord], title: str = "") -> FittedTable:
     """Trials as they stand in the store."""
     records = list(records)
-    shape = list(records[0].trial.config.table_columns()) if records else []
+    shape = list(records[0].config.table_columns()) if records else []
     head = ["trial", "phase", "outcome", "loss", "bits", "epochs", "best epoch", *shape]
     rows = []
     for record in records:
-        trial, loss = record.trial, record.best_loss
-        trained = epochs_text(record.epochs, trial.rounds_per_epoch)
-        planned = trial.config.planned_epochs
-        best = record.best_epoch and epochs_text(record.best_epoch, trial.rounds_per_epoch)
+        loss = record.best_loss
+        trained = epochs_text(record.epochs, record.rounds_per_epoch)
+        planned = record.config.planned_epochs
+        best = record.best_epoch and epochs_text(record.best_epoch, record.rounds_per_epoch)
         row = [
-            trial.id,
-            str(trial.phase),
+            record.id,
+            str(record.phase),
             record.state,
             loss_text(loss),
-            loss_text(trial.objective.bits_per_symbol(loss)),
+            loss_text(record.objective.bits_per_symbol(loss)),
             trained if planned is None else f"{trained}/{planned}",
             best or "-",
-            *trial.config.table_columns().values(),
+            *record.config.table_columns().values(),
             f"{record.parameters:,}" if record.parameters else "-",
         ]
         rows.append(row)

@@ -83,7 +83,7 @@ def _trial_text(trial: TrialDetails) -> Iterator[Any]:
         yield f"reason: {plain(record.reason)}"
     table = Table("epoch", *map(plain, record.results))
     for row in trial.by_epoch:
-        epoch = epochs_text(row["epoch"], record.trial.rounds_per_epoch)
+        epoch = epochs_text(row["epoch"], record.rounds_per_epoch)
         table.add_row(epoch, *(loss_text(row[name]) for name in record.results))
     yield table
     yield from _curves(trial)
@@ -91,14 +91,14 @@ def _trial_text(trial: TrialDetails) -> Iterator[Any]:
 
 
 def _details(record: TrialRecord) -> Iterator[Any]:
-    yield Text(f"config: {plain(record.trial.config.describe())}")  # broken between words
+    yield Text(f"config: {plain(record.config.describe())}")  # broken between words
     versions = ", ".join(
         f"{tag.removeprefix(Tag.VERSION)} {plain(value)}"
         for tag, value in sorted(record.tags.items())
         if tag.startswith(Tag.VERSION)
     )
     kept = "kept" if record.has_weights else "not kept"
-    yield f"run {record.run_id}, seed {record.trial.seed}, weights {kept}"
+    yield f"run {record.run_id}, seed {record.seed}, weights {kept}"
     yield f"{plain(record.tags.get(Tag.DEVICE, ''))}; {plain(versions)}"
     if record.rerun_of:
         verdict = record.tags.get(Tag.VERDICT, "")
@@ -123,10 +123,10 @@ def _comparison(found: TrialComparison) -> Iterator[Any]:
     if found.sweeps:
         yield sweeps_table(found.sweeps)
     records = [found.first.record, found.second.record]
-    same_kind = len({tuple(one.trial.config.table_columns()) for one in records}) == 1
+    same_kind = len({tuple(one.config.table_columns()) for one in records}) == 1
     for shown in [records] if same_kind else [[one] for one in records]:
         yield trials_table(shown)
-    table = Table("field", *(one.trial.id for one in records))
+    table = Table("field", *(one.id for one in records))
     for name, values in found.differences.items():
         table.add_row(plain(name), *("-" if v is None else plain(v) for v in values))
     yield table if found.differences else "their configs are the same"
@@ -166,7 +166,7 @@ def _curves(*trials: TrialDetails) -> Iterator[str]:
     curves = [[(row["epoch"], row.get("val_loss")) for row in trial.by_epoch] for trial in trials]
     marks = UNICODE if can_encode(sys.stdout.encoding) else ASCII
     if lines := drawn(curves, marks):
-        names = (f"{marks[n]} {trial.record.trial.id}" for n, trial in enumerate(trials))
+        names = (f"{marks[n]} {trial.record.id}" for n, trial in enumerate(trials))
         yield f"validation loss: {', '.join(names)}"
         yield from lines
 

@@ -56,9 +56,8 @@ from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tag, Tags, scoring_tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.device import Device
-from lstm_sweep.search.values.progress import TrialProgress, ranked
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Training
+from lstm_sweep.search.values.trial import Training, Trial, ranked
 
 if TYPE_CHECKING:
     from lstm_sweep.models.cpu.program_types import StreamPredictor
@@ -71,7 +70,7 @@ def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
         InputError: they are gone, or are not what they were.
     """
     corpus = corpora.load(source)
-    check_same(corpus, source, record.tags, f"trial {record.trial.id}")
+    check_same(corpus, source, record.tags, f"trial {record.id}")
     return corpus
 
 
@@ -103,8 +102,8 @@ def earlier_best(store: Store, corpus_digest: str) -> tuple[EarlierBest, ...]:
         children, _ = store.select(own, THEIR_TRIALS, order="best_val_loss")
         trained = [one for one in children if one.data.tags.get(Tag.PHASE) in reader.TRAINED]
         if best := next(iter(ranked(reader.readable_trials(trained))), None):
-            config = as_lstm_config(best.trial.config)
-            found.setdefault(config, EarlierBest(best.trial.id, config))
+            config = as_lstm_config(best.config)
+            found.setdefault(config, EarlierBest(best.id, config))
         if len(found) == MOST_EARLIER:
             break
     return tuple(found.values())
@@ -133,20 +132,20 @@ def _write(
     record: TrialRecord, weights: Path, corpus: Corpus, scoring: Scoring, folder: Path, format: str
 ) -> dict[str, Any]:
     """Write a network of ours and check it, in a process of its own."""
-    config = as_lstm_config(record.trial.config)
+    config = as_lstm_config(record.config)
     backend_free_of_gpu()
     from lstm_sweep.models import backend
     from lstm_sweep.models.bundle import bundle, clean_process
     from lstm_sweep.models.network import evaluation
     from lstm_sweep.models.network.program import predictor_of, program_of
 
-    backend.prepare(gpu=False, seed=record.trial.seed)
+    backend.prepare(gpu=False, seed=record.seed)
     try:
         bundle.check_size(weights, config, len(corpus.alphabet))
         networks = bundle.networks_of(weights, config, len(corpus.alphabet))
     except InputError as error:
         raise InputError(
-            f"trial {record.trial.id}: its network is not loaded: {error}; expected one that "
+            f"trial {record.id}: its network is not loaded: {error}; expected one that "
             f"lstm-sweep has trained"
         ) from None
     model = networks.scored
@@ -160,7 +159,7 @@ def _write(
     )
     share = corpus.unknown_share(corpus.test)
     metrics = {
-        "trial": record.trial.id,
+        "trial": record.id,
         "run_id": record.run_id,
         "val_loss": record.best_loss,
         "best_epoch": record.best_epoch,
@@ -172,7 +171,7 @@ def _write(
         "corpus_digest": corpus.digest,
         "parameters": record.parameters,
     }
-    content = bundle.Bundle(record.trial.id, config, corpus.alphabet, metrics)
+    content = bundle.Bundle(record.id, config, corpus.alphabet, metrics)
     bundle.write(model, content, folder, format)
     length = config.sequence_length
     most = parity_windows(length, len(corpus.alphabet))
@@ -197,7 +196,7 @@ def _write(
     check_parity(difference)
     return {
         "format": format,
-        "trial": record.trial.id,
+        "trial": record.id,
         "test_loss": test["loss"],
         "parity": {"max_difference": difference, "windows": len(windows)},
         "model_version": None,
@@ -418,8 +417,8 @@ class CorpusTask(Task):
         return {"parameters": count, "parameters_per_symbol": rounded}
 
     @override
-    def log_model(self, store: MlflowStore, progress: TrialProgress) -> None:
-        run_id, trial, alphabet = progress.run_id, progress.trial, self.corpus.alphabet
+    def log_model(self, store: MlflowStore, progress: Trial) -> None:
+        run_id, alphabet = progress.run_id, self.corpus.alphabet
         if registry.logged_model_of(store, run_id):
             return
         with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
@@ -428,12 +427,12 @@ class CorpusTask(Task):
             weights = store.fetch(run_id, f"{WEIGHTS}/{bundle.MODEL}", Path(scratch))
             weights.rename(data / bundle.MODEL)
             bundle.write_json(data / bundle.ALPHABET, alphabet.to_dict())
-            bundle.write_json(data / bundle.CONFIG, trial.config.to_dict())
+            bundle.write_json(data / bundle.CONFIG, progress.config.to_dict())
 
             def write(folder: Path, about: Any) -> None:
                 registry.write_symbols_model(store.settings, data, folder, alphabet, about)
 
-            registry.log_model(store, run_id, trial.id, write)
+            registry.log_model(store, run_id, progress.id, write)
 
     @classmethod
     @override
@@ -445,7 +444,7 @@ class CorpusTask(Task):
         devices: Iterable[Device],
     ) -> None:
         own_templates.read(record.tags, file)  # there must be none
-        config = as_lstm_config(record.trial.config.evolve(**changes))
+        config = as_lstm_config(record.config.evolve(**changes))
         check_instructions([config.precision], devices)
 
     @classmethod

@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lstm_sweep.search.store.journal import Attempt, attempt_of
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import (
+    Attempt,
     Computing,
     Ended,
     Message,
@@ -18,6 +17,7 @@ from lstm_sweep.search.values.trial import (
     Paused,
     Phase,
     Progressed,
+    Trial,
 )
 
 #: a trial that has reported has hung if it neither reports nor computes for this number of its
@@ -54,16 +54,14 @@ class Reports:
     first_progress: tuple[float, float] | None = None
 
 
-def hung(
-    progress: TrialProgress, reports: Reports, now: float, longest_start_s: float = 0.0
-) -> str:
+def hung(progress: Trial, reports: Reports, now: float, longest_start_s: float = 0.0) -> str:
     """Why a trial has hung; "" if it has not.
 
     `longest_start_s` is the longest time to a first report in this sweep.
     """
     idle, silent = now - max(reports.last, reports.computed), now - reports.last
     usual = SILENT_FACTOR * max(reports.longest_s, longest_start_s)
-    own_code = progress.trial.objective.returned
+    own_code = progress.objective.returned
     over = own_code and progress.last  # of what it does then nothing is heard
     trained = SILENT_FACTOR * (reports.last - progress.stretch_began) if over else 0.0
     most = max(OWN_CODE_S if own_code else COMPUTING_S, usual, trained)
@@ -83,7 +81,7 @@ def hung(
     )
 
 
-def _round_seconds(progress: TrialProgress, reports: Reports) -> float:
+def _round_seconds(progress: Trial, reports: Reports) -> float:
     """The longest round; before its end, the predicted time of the first, or that of the start."""
     if progress.round_seconds:
         return max(progress.round_seconds)
@@ -94,20 +92,18 @@ def _round_seconds(progress: TrialProgress, reports: Reports) -> float:
     return reports.last - progress.stretch_began
 
 
-def failing(
-    finished: Sequence[TrialProgress], limit: int, under_way: Iterable[TrialProgress] = ()
-) -> str:
+def failing(finished: Sequence[Trial], limit: int, under_way: Iterable[Trial] = ()) -> str:
     """Why a sweep is failing; "" if it is not. `finished` is in order of the ends of trials.
 
     It is if the last `limit` trials have failed, unless each has another outcome: unrelated
     failures do not mean that all trials fail. A trial of the ladder that diverges has not failed,
     and one `under_way` that has a loss and began since the first failure has not, either.
     """
-    failed: list[TrialProgress] = []
+    failed: list[Trial] = []
     for progress in reversed(finished):
         assert progress.ended
         outcome = progress.ended.outcome
-        if outcome is Outcome.DIVERGED and progress.trial.phase is Phase.LADDER:
+        if outcome is Outcome.DIVERGED and progress.phase is Phase.LADDER:
             continue
         if outcome.ranks:
             break
@@ -126,12 +122,12 @@ def failing(
     return f"{len(failed)} trials in a row have failed: {reasons}"
 
 
-def _text(progress: TrialProgress) -> str:
+def _text(progress: Trial) -> str:
     assert progress.ended
     return f"{progress.ended.outcome} ({progress.ended.reason or 'no reason given'})"
 
 
-def _kind(progress: TrialProgress) -> str:
+def _kind(progress: Trial) -> str:
     """The text of a failure without its numbers, by which failures are counted."""
     return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", _text(progress))
 
@@ -150,7 +146,7 @@ class Watch:
         #: the longest time that a trial took to its first report
         self._longest_start = 0.0
 
-    def receive(self, progress: TrialProgress, message: Message, now: float) -> None:
+    def receive(self, progress: Trial, message: Message, now: float) -> None:
         """Note that a trial has sent a message."""
         reports = self._reports_of(progress)
         if isinstance(message, Computing):
@@ -165,14 +161,12 @@ class Watch:
         if isinstance(message, Progressed) and not reports.first_progress:
             reports.first_progress = now, message.share
         if isinstance(message, Ended | Paused):  # what this trial sends later is of another worker
-            self._reports.pop(attempt_of(progress.trial))
+            self._reports.pop(progress.key)
 
-    def look(
-        self, all_progress: Iterable[TrialProgress], now: float
-    ) -> list[tuple[TrialProgress, Ended]]:
+    def look(self, all_progress: Iterable[Trial], now: float) -> list[tuple[Trial, Ended]]:
         """The running trials that hang, each with the end that it is to get."""
         all_progress = list(all_progress)
-        self._reports = {attempt_of(one.trial): self._reports_of(one) for one in all_progress}
+        self._reports = {one.key: self._reports_of(one) for one in all_progress}
         pause, self._looked = now - self._looked, now
         if pause > PAUSE_S:
             for reports in self._reports.values():
@@ -185,6 +179,6 @@ class Watch:
         )
         return [(progress, Ended(Outcome.HUNG, why)) for progress, why in hanging if why]
 
-    def _reports_of(self, progress: TrialProgress) -> Reports:
+    def _reports_of(self, progress: Trial) -> Reports:
         began = progress.stretch_began
-        return self._reports.setdefault(attempt_of(progress.trial), Reports(began, began))
+        return self._reports.setdefault(progress.key, Reports(began, began))

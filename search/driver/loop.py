@@ -26,11 +26,11 @@ from lstm_sweep.search.policy.stopping import out_of_time
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.journal import Attempt, Journal, attempt_of
+from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.stop_reason import Stop, StopReason
 from lstm_sweep.search.values.trial import (
+    Attempt,
     Computing,
     Ended,
     Job,
@@ -87,11 +87,11 @@ class Loop:
     def __post_init__(self) -> None:
         self._writer, self._interrupts = self.journal.writer, self.journal.writer.interrupts
         self._watch = Watch(self._state.now)
-        self._preemption = Preemption(self.engine)
+        self._preemption = Preemption(self.engine, user_code=self.task.runs_user_code)
         #: attempts whose weights are in the store, or will be
         self._kept = set[Attempt]()
         #: trials that have ended before they got a run, of which nobody was shown the end
-        self._unshown: dict[Attempt, TrialProgress] = {}
+        self._unshown: dict[Attempt, Trial] = {}
         #: how trials that run were told to end or to wait, by their number
         self._told: dict[int, Ended | Paused] = {}
         #: numbers of trials that wait since other sweeps needed their slots; few or none, of many
@@ -124,8 +124,8 @@ class Loop:
         self.policy.restore(state.finished, state.waiting, paused, extended=extended)
         self.journal.know(past.weights)
         for progress in paused:
-            self.journal.know({attempt_of(progress.trial): progress.run_id})
-        self._preempted |= {progress.trial.number for progress in state.preempted}
+            self.journal.know({progress.key: progress.run_id})
+        self._preempted |= {progress.number for progress in state.preempted}
         self._kept |= past.weights.keys()
         self._drop_displaced()
         for progress in (one for one in past.paused if one.run_id not in past.scheduled):
@@ -233,12 +233,12 @@ class Loop:
         policy = self.policy
         policy.slots = max(1, self._state.usable)
         if self._preempted and (preempted := next(self._state.preempted, None)):
-            return preempted.trial
+            return preempted
         if not self._state.waiting:
             trial = policy.next(self._state.seconds)
             while trial is None and (dropped := policy.dropped()):
                 for one, ended in dropped:
-                    self._conclude(self._state.paused[one.trial.number], ended)
+                    self._conclude(self._state.paused[one.number], ended)
                 trial = policy.next(self._state.seconds)
             if policy.stop and not self._state.search_ended:
                 self.history.learn(search_ended=policy.stop)
@@ -293,7 +293,7 @@ class Loop:
     def name_run(self, trial: Trial, run_id: str) -> None:
         """Know the run of a trial."""
         state = self.history.apply(transitions.run_created, trial, run_id)
-        if progress := self._unshown.pop(attempt_of(trial), None):
+        if progress := self._unshown.pop(trial.key, None):
             self.viewer.trial_ended(replace(progress, run_id=run_id), state)
 
     # trials report
@@ -329,7 +329,7 @@ class Loop:
             case Ended():
                 self._conclude(progress, message)
 
-    def _judge(self, progress: TrialProgress, *, repeated: bool) -> None:
+    def _judge(self, progress: Trial, *, repeated: bool) -> None:
         """Stop the trial if the policy ends it (pruned, patience, ladder); log its round.
 
         That of a trial that is stopped is logged when it waits or ends.
@@ -351,9 +351,9 @@ class Loop:
             self._is_news, state = False, self._state
             self.journal.follow(state.trials_done, state.leading_loss, new_best=False)
 
-    def _pause(self, progress: TrialProgress, paused: Paused) -> None:
+    def _pause(self, progress: Trial, paused: Paused) -> None:
         """Free the slot of a trial that may go on later; it has ended if it has no round left."""
-        told = self._told.pop(progress.trial.number, paused)
+        told = self._told.pop(progress.number, paused)
         if paused.preempted and isinstance(told, Ended):
             self._conclude(progress, told)
             return
@@ -364,21 +364,21 @@ class Loop:
         self._collect(progress)
         self.history.tick()
         state = self.history.apply(transitions.trial_paused, progress.slot, paused)
-        progress = state.paused[progress.trial.number]
+        progress = state.paused[progress.number]
         if progress.preempted:
-            self._preempted.add(progress.trial.number)
+            self._preempted.add(progress.number)
         else:
             self.policy.pause(progress)
         self.journal.pause_trial(progress)
 
-    def _tell(self, one: TrialProgress, verdict: Ended | Paused) -> None:
+    def _tell(self, one: Trial, verdict: Ended | Paused) -> None:
         """Let a trial end or wait that runs, or that makes room just now, and then ends at once."""
-        waiting = self._state.paused.get(one.trial.number)
+        waiting = self._state.paused.get(one.number)
         if waiting and isinstance(verdict, Ended):
             if not self._state.closing:  # all that wait are closed at the end
                 self._conclude(waiting, verdict)
             return
-        self._told[one.trial.number] = verdict
+        self._told[one.number] = verdict
         self.engine.stop(one.slot, verdict)
 
     def _stop_hung(self) -> None:
@@ -429,14 +429,14 @@ class Loop:
             except Exception as error:
                 left_open(error)
 
-    def _conclude(self, progress: TrialProgress, ended: Ended) -> None:
+    def _conclude(self, progress: Trial, ended: Ended) -> None:
         """Have it written how a trial has ended; try it again, or let the policy learn from it.
 
         Its weights are kept if it is among the best, and its folder for another attempt.
         """
         before, now = self._state, self.history.tick()
-        self._told.pop(progress.trial.number, None)
-        self._preempted.discard(progress.trial.number)
+        self._told.pop(progress.number, None)
+        self._preempted.discard(progress.number)
         ended = replace(ended, reason=without_secrets(ended.reason))
         files = self._collect(progress)
         progress = progress.with_end(ended, now)
@@ -445,13 +445,13 @@ class Loop:
         keep = among_best and files is not None and files.weights.exists()
         if among_best and files and not keep:
             self._name_without_weights(progress)
-        remove = None if again else self.folder / str(progress.trial.number)
+        remove = None if again else self.folder / str(progress.number)
         self.journal.close_trial(progress, files, keep=keep, remove=remove)
         tried = again and not before.closing
-        number = progress.trial.number
+        number = progress.number
         state = self.history.apply(transitions.trial_ended, number, ended, again=tried)
         if keep:
-            self._kept.add(attempt_of(progress.trial))
+            self._kept.add(progress.key)
         self._drop_displaced()
         # it is logged once, at the end of all, after a signal; and to find the best of thousands of
         # trials under way takes long
@@ -469,20 +469,20 @@ class Loop:
         if progress.run_id:
             self.viewer.trial_ended(progress, self._state)
         else:
-            self._unshown[attempt_of(progress.trial)] = progress
+            self._unshown[progress.key] = progress
 
-    def _name_without_weights(self, progress: TrialProgress) -> None:
+    def _name_without_weights(self, progress: Trial) -> None:
         """Tell people of a trial that has lost its weights, which a resume would not bring back."""
         goes_on = progress.ended is not None and progress.ended.unfinished
-        if not (goes_on or progress.trial.objective.returned):
+        if not (goes_on or progress.objective.returned):
             why = f"its files could not be had from {progress.slot}"
-            text = f"{progress.trial.id} has no weights: {why}; its rerun has them"
+            text = f"{progress.id} has no weights: {why}; its rerun has them"
             self.viewer.said(text)
 
-    def _collect(self, progress: TrialProgress) -> TrialFiles | None:
+    def _collect(self, progress: Trial) -> TrialFiles | None:
         """Files that a trial has written; None if there are none."""
-        folder = self.folder / str(progress.trial.number)
-        if progress.trial.number in self._state.paused or progress.slot == self._starting:
+        folder = self.folder / str(progress.number)
+        if progress.number in self._state.paused or progress.slot == self._starting:
             # they were collected when it was paused, if it was
             return TrialFiles(folder=folder) if folder.exists() else None
         with needing_room(f"folder {folder}"):
@@ -493,13 +493,13 @@ class Loop:
     def _drop_displaced(self) -> None:
         """Delete stored weights of trials that are no longer among the best."""
         state = self._state
-        best = {attempt_of(one.trial) for one in state.ranked[: state.spec.keep]}
+        best = {one.key for one in state.ranked[: state.spec.keep]}
         for attempt in self._kept - best:
             if attempt[0] not in state.paused:
                 self.journal.drop_weights(attempt)
                 self._kept.discard(attempt)
 
-    def _learn(self, progress: TrialProgress) -> None:
+    def _learn(self, progress: Trial) -> None:
         """Tell the policy that a trial has ended; stop the trials that it needs no more."""
         policy = self.policy
         climbing = policy.ladder is None
@@ -513,7 +513,7 @@ class Loop:
                 self._left_out.add(line)
                 self.viewer.said(line)
 
-    def _look_for_failure(self, progress: TrialProgress) -> None:
+    def _look_for_failure(self, progress: Trial) -> None:
         """Close the sweep if its trials keep failing, or if there is no room for files here.
 
         A node of a cluster without room is left out by the engine.
@@ -545,42 +545,36 @@ class Preemption:
     code of the user has no checkpoint: it keeps its slot until it ends.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, *, user_code: bool = False) -> None:
+        self._engine, self._user_code = engine, user_code
         #: since when there are too many trials, in seconds of the driver's clock
         self._since: float | None = None
         #: for how long each trial keeps its slot that had to wait without a checkpoint
         self._keeps_s: dict[int, float] = {}
 
-    def receive(self, progress: TrialProgress, done: RoundDone, state: SweepState) -> None:
+    def receive(self, progress: Trial, done: RoundDone, state: SweepState) -> None:
         """Let a trial wait that has just finished a round, if its slot is needed."""
-        may = done.saved and not progress.last and _may_wait(progress)
+        may = done.saved and not progress.last and not self._user_code
         if may and not state.closing and self._engine.surplus():
             self._preempt(progress)
 
     def look(self, state: SweepState) -> None:
         """Let trials wait that have kept their slots for too long, the last that began first."""
-        surplus = 0 if state.closing else self._engine.surplus()
+        surplus = 0 if state.closing or self._user_code else self._engine.surplus()
         if not surplus:
             self._since = None
             return
         self._since = state.now if self._since is None else self._since
         kept = state.now - self._since
         late = [
-            one
-            for one in state.running.values()
-            if _may_wait(one) and kept > self._keeps_s.get(one.trial.number, KEEPS_S)
+            one for one in state.running.values() if kept > self._keeps_s.get(one.number, KEEPS_S)
         ]
         for progress in sorted(late, key=lambda one: -one.stretch_began)[:surplus]:
-            number = progress.trial.number
+            number = progress.number
             self._keeps_s[number] = 2 * self._keeps_s.get(number, KEEPS_S)
             self._preempt(progress)
 
-    def _preempt(self, progress: TrialProgress) -> None:
-        epoch = progress.trial.epoch_text(len(progress.rounds))
+    def _preempt(self, progress: Trial) -> None:
+        epoch = progress.epoch_text(len(progress.rounds))
         waits = Paused(f"at epoch {epoch}: makes room", preempted=True)
         self._engine.stop(progress.slot, waits)
-
-
-def _may_wait(progress: TrialProgress) -> bool:
-    return bool(progress.job and not progress.job.training.runs_user_code)

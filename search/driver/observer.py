@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import Trial
 
 
 class Observer:
@@ -18,7 +18,7 @@ class Observer:
     def update(self, state: SweepState) -> None:
         """Something has changed, or a quarter of a second has passed."""
 
-    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+    def trial_ended(self, progress: Trial, state: SweepState) -> None:
         """A trial has ended."""
 
     def said(self, text: str) -> None:
@@ -44,7 +44,7 @@ class Viewer:
     def update(self, state: SweepState) -> None:
         self._show(lambda: self._observer.update(state))
 
-    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+    def trial_ended(self, progress: Trial, state: SweepState) -> None:
         self._show(lambda: self._observer.trial_ended(progress, state))
 
     def said(self, text: str) -> None:

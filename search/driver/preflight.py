@@ -132,7 +132,7 @@ def check_stored(record: TrialRecord, space: Space) -> None:
     Raises:
         BadRunError: a field is missing or unknown, or its value lies outside the space.
     """
-    values = record.trial.config.to_dict()
+    values = record.config.to_dict()
     if set(values) != set(space):
         raise record.tags.bad(Tag.CONFIG, f"values of {', '.join(space)}")
     for name, value in values.items():

@@ -27,9 +27,8 @@ from lstm_sweep.search.store.journal import DRIVER_DIED
 from lstm_sweep.search.store.reader import Children, TrialRecord, last_attempts, scored_on
 from lstm_sweep.search.store.tags import LARGEST, MOST_SECONDS, Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.progress import ranked, shown_name
 from lstm_sweep.search.values.sweep import Sweep, TimeSpent
-from lstm_sweep.search.values.trial import Phase
+from lstm_sweep.search.values.trial import Phase, ranked, shown_name
 
 #: the baseline that knows nothing but how frequent each symbol is
 UNIGRAM = "unigram"
@@ -50,8 +49,7 @@ def _facts(run: Any, children: Children) -> dict[str, Any]:
     last = last_attempts(children.attempts, state)
     # an attempt may wait if it is its trial's last
     attempts = [
-        own if (own := last[one.trial.number]).run_id == one.run_id else one
-        for one in children.attempts
+        own if (own := last[one.number]).run_id == one.run_id else one for one in children.attempts
     ]
     open_ones = [one for one in attempts if one.is_open]
     return {
@@ -63,7 +61,7 @@ def _facts(run: Any, children: Children) -> dict[str, Any]:
         "unknown_share": _or_zero(lambda: tags.share(Tag.UNKNOWN_SHARE)),
         "now": driven_s(run),
         "running": dict(enumerate(one for one in open_ones if one.state != "paused")),
-        "paused": {one.trial.number: one for one in open_ones if one.state == "paused"},
+        "paused": {one.number: one for one in open_ones if one.state == "paused"},
         "finished": tuple(one for one in attempts if not one.is_open),
         "ranked": tuple(ranked([one for one in last.values() if not one.is_open])),
         "unconfirmed": tags.get(Tag.UNCONFIRMED, ""),
@@ -105,7 +103,7 @@ def read_findings(store: Store, run: Any) -> Findings:
         about=_about(tags, spec, attempts),
     )
     best = found.best
-    again = confirmed(found.trials, best.trial.config if best else None)
+    again = confirmed(found.trials, best.config if best else None)
     named = {shown_name(name): share for name, share in _importance(run, found).items()}
     return replace(found, confirmed=tuple(again), importance=named)
 
@@ -124,7 +122,7 @@ def _with_rounds(store: Store, attempts: Sequence[TrialRecord]) -> list[TrialRec
     #: rounds of the last attempt of each trial
     before = dict[int, Sequence[Mapping[str, float]]]()
     for record in attempts:
-        number = record.trial.number
+        number = record.number
         with contextlib.suppress(BadRunError):
             record = with_rounds(store, record, before.get(number, ()))
         found.append(record)
@@ -169,9 +167,9 @@ def _importance(run: Any, found: Findings) -> dict[str, float]:
     """
     worst = found.baselines.get(UNIGRAM, math.inf)
     losses = {
-        one.trial.config: min(math.inf if one.best_loss is None else one.best_loss, worst)
+        one.config: min(math.inf if one.best_loss is None else one.best_loss, worst)
         for one in found.trials
-        if one.trial.phase is not Phase.CONFIRM and one.ended and not one.ended.outcome.is_accident
+        if one.phase is not Phase.CONFIRM and one.ended and not one.ended.outcome.is_accident
     }
     finite = {config: loss for config, loss in losses.items() if math.isfinite(loss)}
     if len(finite) < importance.FEWEST_TRIALS:

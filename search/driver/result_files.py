@@ -30,20 +30,20 @@ def describe(state: SweepState) -> str:
     best = state.best
     if best is None or best.ranked_loss is None:
         return "No trial has a result."
-    objective = best.trial.objective
+    objective = best.objective
     in_bits = objective.bits_per_symbol(best.ranked_loss)
     lines = [
-        f"**{best.trial.id}** is the best trial: {best.ranked_loss:.4f}"
+        f"**{best.id}** is the best trial: {best.ranked_loss:.4f}"
         f"{'' if in_bits is None else f', or {in_bits:.4f} bits per symbol'} "
-        f"({best.trial.config.headline()}).",
+        f"({best.config.headline()}).",
         "",
     ]
-    rows = [(f"best trial, {best.trial.id}", best.ranked_loss), *state.baselines.items()]
+    rows = [(f"best trial, {best.id}", best.ranked_loss), *state.baselines.items()]
     lines += [f"| | {objective.name} |", "| --- | --- |"]
     lines += [f"| {name.replace('_', ' ')} | {loss:.4f} |" for name, loss in rows]
     if text := unknown_text(state.unknown_share):
         lines += ["", f"{text}."]
-    config = ", ".join(f"{name} {value}" for name, value in best.trial.config.to_dict().items())
+    config = ", ".join(f"{name} {value}" for name, value in best.config.to_dict().items())
     lines += ["", f"Config of the best trial: {config}."]
     report = state.report
     if report and report.ladder and report.ladder.decision:
@@ -75,13 +75,13 @@ def evidence(
         "confirmed": [one.to_dict() for one in state.confirmed],
         "trials": [
             {
-                "trial": progress.trial.id,
-                "phase": str(progress.trial.phase),
+                "trial": progress.id,
+                "phase": str(progress.phase),
                 "outcome": str(progress.ended.outcome) if progress.ended else None,
-                "parameters": task.parameters_of(progress.trial.config),
+                "parameters": task.parameters_of(progress.config),
                 "val_loss": progress.ranked_loss,
                 "losses": progress.val_losses,
-                "rounds_per_epoch": progress.trial.rounds_per_epoch,
+                "rounds_per_epoch": progress.rounds_per_epoch,
             }
             for progress in state.finished
         ],

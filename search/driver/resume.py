@@ -15,14 +15,13 @@ from lstm_sweep.search.policy.problem import EarlierBest
 from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.curves import OPEN, began_s, with_rounds
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.journal import WEIGHTS, Attempt, attempt_of
+from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import TRAINED, TrialRecord, apart
 from lstm_sweep.search.store.tags import Tag, Tags, prior_of
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus
-from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.search.values.trial import Attempt, Ended, Outcome, Phase, Trial
 
 DIED = Stop(StopReason.DRIVER_DIED, journal.DRIVER_DIED)
 
@@ -45,13 +44,13 @@ class ResumeState:
     #: the last step of its own metrics; None if it has none
     step: int | None
     #: all attempts that have ended, in order of their ends
-    finished: list[TrialProgress]
+    finished: list[Trial]
     #: those that their driver left unfinished
-    unfinished: list[TrialProgress]
+    unfinished: list[Trial]
     #: next attempts of trials that did not finish, by number
     again: list[Trial]
     #: trials that had no slot, and may go on
-    paused: list[TrialProgress]
+    paused: list[Trial]
     #: runs of those that say so still, as after a kill
     scheduled: frozenset[str]
     #: IDs of runs with stored weights
@@ -116,9 +115,9 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
     known = _all_progress(store, run, own, keep=lease.keep)
     _all_progress(store, run, doubles, closing=True, keep=lease.keep)
     over = [one for one in known if not one.paused]
-    over.sort(key=lambda one: (one.began + one.seconds, one.trial.number))
-    in_order = sorted(known, key=lambda one: (one.trial.number, one.trial.attempt))
-    last = {one.trial.number: one for one in in_order}.values()
+    over.sort(key=lambda one: (one.began + one.seconds, one.number))
+    in_order = sorted(known, key=lambda one: (one.number, one.attempt))
+    last = {one.number: one for one in in_order}.values()
     return ResumeState(
         run_id=run.info.run_id,
         lease=lease,
@@ -130,12 +129,12 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
         step=_last_step(store, run),
         finished=[one for one in over if one.ended and not one.ended.unfinished],
         unfinished=[one for one in over if one.ended and one.ended.unfinished],
-        again=[one.trial.next_attempt() for one in last if not one.paused and goes_on(one, over)],
+        again=[one.next_attempt() for one in last if not one.paused and goes_on(one, over)],
         paused=[one for one in in_order if one.paused],
         scheduled=frozenset(
             one.run_id for one in own if not one.ended and one.status == "SCHEDULED"
         ),
-        weights={attempt_of(one.trial): one.run_id for one in records if one.has_weights},
+        weights={one.key: one.run_id for one in records if one.has_weights},
         baselines=dict(
             reader.read_baseline(one) for one in baselines if one.info.status == "FINISHED"
         ),
@@ -155,13 +154,13 @@ def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
     """
     record = reader.read_trial(run)
     check_stored(record, spec.space)
-    if not set(record.trial.point) <= set(spec.space.varying):
+    if not set(record.point) <= set(spec.space.varying):
         raise record.tags.bad(Tag.VALS, "a number for each hyperparameter that varies")
-    if record.trial.rounds_per_epoch != (settled := spec.settled_rounds_per_epoch()):
+    if record.rounds_per_epoch != (settled := spec.settled_rounds_per_epoch()):
         raise record.tags.bad(Tag.ROUNDS_PER_EPOCH, f"{settled}, as in the sweep's spec")
-    if record.trial.steps is not None and record.trial.phase is not Phase.LADDER:
+    if record.steps is not None and record.phase is not Phase.LADDER:
         raise record.tags.bad(Tag.STEPS, "none: the trial is not one of the ladder")
-    if record.trial.most_rounds is not None and record.trial.phase is not Phase.CONFIRM:
+    if record.most_rounds is not None and record.phase is not Phase.CONFIRM:
         raise record.tags.bad(Tag.MOST_ROUNDS, "none: the trial is not one that confirms another")
     return record
 
@@ -203,7 +202,7 @@ def close(
     store.finish(run.info.run_id, state.run_status(has_result=bool(losses)))
 
 
-def goes_on(progress: TrialProgress, attempts: Iterable[TrialProgress]) -> bool:
+def goes_on(progress: Trial, attempts: Iterable[Trial]) -> bool:
     """Whether a trial with this last attempt gets another one.
 
     Not once it has had `Outcome.most_attempts`; attempts that ended with their driver do not count.
@@ -211,8 +210,8 @@ def goes_on(progress: TrialProgress, attempts: Iterable[TrialProgress]) -> bool:
     assert progress.ended
     if progress.ended.unfinished:
         return True
-    number, phase = progress.trial.number, progress.trial.phase
-    ends = (one.ended for one in attempts if one.trial.number == number)
+    number, phase = progress.number, progress.phase
+    ends = (one.ended for one in attempts if one.number == number)
     failed = sum(end.outcome.is_accident for end in ends if end and not end.unfinished)
     outcome = progress.ended.outcome
     return outcome.is_accident and failed < outcome.most_attempts(phase)
@@ -230,19 +229,19 @@ def _all_progress(
     *,
     closing: bool = False,
     keep: Callable[[], None] = lambda: None,
-) -> list[TrialProgress]:
+) -> list[Trial]:
     """The progress of trials from their records, those of earlier attempts first.
 
     Runs that are open are closed, but for those of trials that are paused, unless `closing`. `keep`
     is called again and again, since it may take long.
     """
     began, seconds = began_s(run), driven_s(run)
-    found = list[TrialProgress]()
+    found = list[Trial]()
     #: rounds of the last attempt of each trial
     before = dict[int, Sequence[dict[str, float]]]()
     for record in records:
         keep()
-        number = record.trial.number
+        number = record.number
         progress = with_rounds(store, record, before.get(number, ()))
         if not closing and _is_paused(record):
             took = record.seconds if record.waited else sum(progress.round_seconds)

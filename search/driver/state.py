@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing_extensions import override
 
 from lstm_sweep.search.policy.policy import SearchReport
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus
 from lstm_sweep.search.values.sweep import Sweep, in_order_of_outcomes
@@ -29,14 +28,14 @@ class SweepState(Sweep):
 
     spec: SweepSpec
     slots: tuple[Slot, ...]
-    running: Mapping[Slot, TrialProgress] = field(default_factory=dict)
+    running: Mapping[Slot, Trial] = field(default_factory=dict)
     #: how many slots may be used at once, since other sweeps have the rest; None: all
     allowed: int | None = None
     deadline: float | None = None
     #: when the sweep is expected to end, in seconds of the driver's clock; None if nobody knows
     expected_end: float | None = None
     #: the last of `finished` of each trial, by number
-    ends: Mapping[int, TrialProgress] = field(default_factory=dict)
+    ends: Mapping[int, Trial] = field(default_factory=dict)
     #: trials that wait for their run: those to be tried again, and one that is new
     waiting: tuple[Trial, ...] = ()
     #: why the sweep was ended before it was done; None while it goes on
@@ -56,7 +55,7 @@ class SweepState(Sweep):
         return min(len(self.slots), max(self.allowed, len(self.running)))
 
     @property
-    def preempted(self) -> Iterator[TrialProgress]:
+    def preempted(self) -> Iterator[Trial]:
         """Trials that wait since other sweeps needed their slots, the first first."""
         return (progress for progress in self.paused.values() if progress.preempted)
 
@@ -86,9 +85,9 @@ class SweepState(Sweep):
         """Whether trials under way are to go on when the sweep does."""
         return self.status is not SweepStatus.FINISHED
 
-    def open_trial(self, number: int) -> TrialProgress | None:
+    def open_trial(self, number: int) -> Trial | None:
         """The trial of this number if it runs or is paused."""
-        running = (one for one in self.running.values() if one.trial.number == number)
+        running = (one for one in self.running.values() if one.number == number)
         return self.paused.get(number) or next(running, None)
 
     @property
@@ -97,10 +96,10 @@ class SweepState(Sweep):
         if not self.broken_off:
             return set()
         under_way = [*self.under_way, *filter(_may_go_on, self.finished)]
-        trials = [*self.waiting, *(progress.trial for progress in under_way)]
+        trials = [*self.waiting, *under_way]
         return {str(trial.number) for trial in trials}
 
-    def is_among_best(self, progress: TrialProgress, count: int) -> bool:
+    def is_among_best(self, progress: Trial, count: int) -> bool:
         """Whether a trial that ends just now is one of the best so many."""
         if progress.ranked_loss is None:
             return False
@@ -131,17 +130,17 @@ class SweepState(Sweep):
         return replace(ended, time=ended.time_spent)
 
     @property
-    def final(self) -> list[TrialProgress]:
+    def final(self) -> list[Trial]:
         """Trials that have ended for good, in order of their ends; of each its last attempt."""
         again, ends = self._open_again, self.ends
-        last = (c for c in self.finished if ends[c.trial.number] is c)
-        return [c for c in last if c.trial.number not in again]
+        last = (c for c in self.finished if ends[c.number] is c)
+        return [c for c in last if c.number not in again]
 
     @property
     def _open_again(self) -> set[int]:
         """Numbers of the trials of which an attempt has ended, and that are tried again."""
         waiting = {trial.number for trial in self.waiting}
-        running = {progress.trial.number for progress in self.running.values()}
+        running = {progress.number for progress in self.running.values()}
         return (waiting | running | self.paused.keys()) & self.ends.keys()
 
     @property
@@ -151,13 +150,13 @@ class SweepState(Sweep):
         return max(0.0, min(ends) - self.now) if ends else None
 
 
-def rank(progress: TrialProgress) -> tuple[float, int]:
+def rank(progress: Trial) -> tuple[float, int]:
     """By what trials are ordered, the best first; those without a loss last."""
     loss = progress.ranked_loss
-    return math.inf if loss is None else loss, progress.trial.number
+    return math.inf if loss is None else loss, progress.number
 
 
-def _may_go_on(progress: TrialProgress) -> bool:
+def _may_go_on(progress: Trial) -> bool:
     """Whether an attempt that has ended was not its trial's last."""
-    ended, phase = progress.ended, progress.trial.phase
+    ended, phase = progress.ended, progress.phase
     return ended is not None and (ended.unfinished or ended.outcome.most_attempts(phase) > 1)

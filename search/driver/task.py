@@ -20,9 +20,8 @@ from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.device import Device
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Training
+from lstm_sweep.search.values.trial import Training, Trial
 
 #: largest difference between two logits that counts as the same prediction
 PARITY_TOLERANCE = 1e-4
@@ -241,7 +240,7 @@ class Task(ABC):
 
     # with a finished trial
 
-    def log_model(self, store: MlflowStore, progress: TrialProgress) -> None:  # noqa: B027
+    def log_model(self, store: MlflowStore, progress: Trial) -> None:  # noqa: B027
         """Make the network of a trial with weights a logged model, if that needs no Keras."""
 
     @classmethod  # noqa: B027
@@ -266,7 +265,7 @@ class Task(ABC):
         Raises:
             InputError: its data are not what they were, or there are no bundles of this kind.
         """
-        raise InputError(f"trial {record.trial.id}: its network cannot be exported, {EXPECTED}")
+        raise InputError(f"trial {record.id}: its network cannot be exported, {EXPECTED}")
 
     @classmethod
     def model_writer(
@@ -279,7 +278,7 @@ class Task(ABC):
         Raises:
             InputError: there are no models of this kind.
         """
-        raise InputError(f"trial {record.trial.id}: its network cannot be registered, {EXPECTED}")
+        raise InputError(f"trial {record.id}: its network cannot be registered, {EXPECTED}")
 
     @classmethod
     def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:

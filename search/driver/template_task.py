@@ -51,7 +51,7 @@ def _write(
 
     One with layers of the user's own is not loaded: it is handed on as it was written.
     """
-    metrics = {"trial": record.trial.id, "run_id": record.run_id, "loss": record.best_loss}
+    metrics = {"trial": record.id, "run_id": record.run_id, "loss": record.best_loss}
     difference, rows, unknown = None, 0, ""
     backend_free_of_gpu()
     import keras
@@ -59,17 +59,17 @@ def _write(
     from lstm_sweep.models import backend
     from lstm_sweep.models.bundle import bundle, clean_process
 
-    backend.prepare(gpu=False, seed=record.trial.seed)
+    backend.prepare(gpu=False, seed=record.seed)
     try:
         model = keras.models.load_model(weights, safe_mode=True)
     except Exception as error:
         if format != "keras":
             raise InputError(
-                f"trial {record.trial.id}: its network is not loaded: {reason(error)}; "
+                f"trial {record.id}: its network is not loaded: {reason(error)}; "
                 "expected layers of Keras alone, or --format keras"
             ) from None
         model, unknown = None, f"its network is not loaded ({reason(error)})"
-    config = record.trial.config.to_dict()
+    config = record.config.to_dict()
     bundle.write_template_bundle(model, weights, config, metrics, folder, format)
     if model and seen:
         given = bundle.inputs_of(model, seen)
@@ -87,7 +87,7 @@ def _write(
     parity = {"max_difference": difference, "windows": rows}
     return {
         "format": format,
-        "trial": record.trial.id,
+        "trial": record.id,
         "test_loss": None,
         "loss": record.best_loss,
         "parity": parity | ({"not_loaded": unknown} if unknown else {}),
@@ -166,7 +166,7 @@ class TemplateTask(Task):
         if changes:
             name, value = next(iter(changes.items()))
             raise InputError(
-                f"--set {cut(f'{name}={value}')}: trial {record.trial.id} is about a template, "
+                f"--set {cut(f'{name}={value}')}: trial {record.id} is about a template, "
                 "expected none"
             )
 
@@ -182,7 +182,7 @@ class TemplateTask(Task):
         def write(folder: Path, format: str) -> dict[str, Any]:
             if format == "onnx":
                 raise InputError(
-                    f"trial {record.trial.id} is one of a template, of which no ONNX files are "
+                    f"trial {record.id} is one of a template, of which no ONNX files are "
                     "written: expected --format keras or --format savedmodel"
                 )
             weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)

@@ -14,7 +14,6 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, TypedDict, TypeVar, Un
 
 from lstm_sweep.search.driver.state import SweepState, rank
 from lstm_sweep.search.policy.policy import SearchReport
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.stop_reason import Stop
 from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Ended, Job, Paused, Progressed, RoundDone, Slot, Trial
@@ -65,23 +64,22 @@ def trial_started(state: SweepState, job: Job) -> SweepState:
     _check_free(state, slot)
     if paused := state.paused.get(trial.number):
         state = replace(state, paused=_without(state.paused, trial.number))
-        return _with_running(state, paused.with_slot(slot, job, state.now))
+        return _with_running(state, paused.with_slot(slot, state.now))
     if trial not in state.waiting:
         _refuse(f"trial {trial.number} does not wait")
     waiting = tuple(other for other in state.waiting if other != trial)
-    begun = TrialProgress(trial, "", slot, job, began=state.now)
-    return _with_running(replace(state, waiting=waiting), begun)
+    return _with_running(replace(state, waiting=waiting), trial.with_slot(slot, state.now))
 
 
 def run_created(state: SweepState, trial: Trial, run_id: str) -> SweepState:
     """A trial, which may have ended, has a run."""
     progress = state.open_trial(trial.number)
-    if progress and progress.trial == trial:
+    if progress and progress.key == trial.key:
         progress = replace(progress, run_id=run_id)
         if trial.number in state.paused:
             return replace(state, paused={**state.paused, trial.number: progress})
         return _with_running(state, progress)
-    ended = next((one for one in reversed(state.finished) if one.trial == trial), None)
+    ended = next((one for one in reversed(state.finished) if one.key == trial.key), None)
     if ended is None:
         _refuse(f"trial {trial.number} is not known")
     named = {id(ended): replace(ended, run_id=run_id)}
@@ -108,7 +106,7 @@ def round_reported(state: SweepState, slot: Slot, done: RoundDone) -> SweepState
 def trial_paused(state: SweepState, slot: Slot, paused: Paused) -> SweepState:
     """The trial on a slot waits with its checkpoint, and the slot is free."""
     progress = _on(state, slot).with_pause(paused, state.now)
-    paused_now = {**state.paused, progress.trial.number: progress}
+    paused_now = {**state.paused, progress.number: progress}
     return replace(state, running=_without(state.running, slot), paused=paused_now)
 
 
@@ -123,7 +121,7 @@ def trial_ended(state: SweepState, number: int, ended: Ended, *, again: bool = F
         state = replace(state, running=_without(state.running, progress.slot))
     progress = progress.with_end(ended, state.now)
     if again:
-        state = replace(state, waiting=(*state.waiting, progress.trial.next_attempt()))
+        state = replace(state, waiting=(*state.waiting, progress.next_attempt()))
     ends = {**state.ends, number: progress}
     state = replace(state, finished=(*state.finished, progress), ends=ends)
     if progress.ranked_loss is None:
@@ -135,10 +133,10 @@ def trial_ended(state: SweepState, number: int, ended: Ended, *, again: bool = F
 
 def resumed(
     state: SweepState,
-    finished: Sequence[TrialProgress],
+    finished: Sequence[Trial],
     waiting: Sequence[Trial],
-    unfinished: Sequence[TrialProgress] = (),
-    paused: Sequence[TrialProgress] = (),
+    unfinished: Sequence[Trial] = (),
+    paused: Sequence[Trial] = (),
 ) -> SweepState:
     """The trials of a sweep that was broken off are known; their times are since it began.
 
@@ -149,7 +147,7 @@ def resumed(
     if state.running or state.finished:
         _refuse("trials have been run")
     done = [replace(one, began=one.began + state.began) for one in finished]
-    waits = {one.trial.number: replace(one, began=one.began + state.began) for one in paused}
+    waits = {one.number: replace(one, began=one.began + state.began) for one in paused}
     for progress in sorted([*done, *waits.values()], key=lambda one: one.began + one.seconds):
         loss = progress.ranked_loss if progress.ended else progress.best_loss
         if loss is not None:
@@ -161,7 +159,7 @@ def resumed(
         paused=waits,
         finished=tuple(done),
         ranked=tuple(sorted((one for one in done if one.ranked_loss is not None), key=rank)),
-        ends={one.trial.number: one for one in done},
+        ends={one.number: one for one in done},
     )
 
 
@@ -172,19 +170,19 @@ def _check_free(state: SweepState, slot: Slot) -> None:
         _refuse(f"a trial runs on {slot}")
 
 
-def _on(state: SweepState, slot: Slot) -> TrialProgress:
+def _on(state: SweepState, slot: Slot) -> Trial:
     """The trial on a slot."""
     progress = state.running.get(slot)
     return progress or _refuse(f"no trial runs on {slot}")
 
 
-def _without(trials: Mapping[Key, TrialProgress], key: Key) -> dict[Key, TrialProgress]:
+def _without(trials: Mapping[Key, Trial], key: Key) -> dict[Key, Trial]:
     left = dict(trials)
     del left[key]
     return left
 
 
-def _with_running(state: SweepState, progress: TrialProgress) -> SweepState:
+def _with_running(state: SweepState, progress: Trial) -> SweepState:
     return replace(state, running={**state.running, progress.slot: progress})
 
 

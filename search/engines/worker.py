@@ -180,7 +180,7 @@ def _own_end(trial: Trial) -> str:
     if trial.steps is not None:
         return f"it was to take {trial.steps} steps"
     if trial.most_rounds is not None:
-        return f"it was to take {trial.epoch_text(trial.rounds)} epochs"
+        return f"it was to take {trial.epoch_text(trial.planned_rounds)} epochs"
     return ""
 
 

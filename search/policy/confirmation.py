@@ -14,10 +14,9 @@ from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.trials import Trials
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.sweep import Confirmed
-from lstm_sweep.search.values.trial import Outcome, Phase
+from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 
 
 def compare(found: Sequence[Confirmed]) -> list[Confirmed]:
@@ -47,36 +46,36 @@ def _compared(one: Confirmed, best: Confirmed) -> Confirmed:
     return replace(one, above=above, p=p if math.isfinite(p) else 1.0)
 
 
-def is_complete(progress: TrialProgress) -> bool:
+def is_complete(progress: Trial) -> bool:
     """Whether a trial has come to its own end."""
     return progress.ended is not None and progress.ended.outcome is Outcome.COMPLETE
 
 
-def is_whole(one: TrialProgress) -> bool:
+def is_whole(one: Trial) -> bool:
     """Whether a trial has ended and took for its rounds, and beyond them, what others take.
 
     One that hung or failed took longer, and one that went on from a checkpoint began later. A
     template's has no checkpoint, and is whole once it has returned.
     """
-    if one.trial.objective.returned:
+    if one.objective.returned:
         return one.ended is not None and one.ended.loss is not None
-    return is_complete(one) and one.trial.attempt == 1 and not one.waited
+    return is_complete(one) and one.attempt == 1 and not one.waited
 
 
-def _is_comparable(again: TrialProgress, first: TrialProgress) -> bool:
+def _is_comparable(again: Trial, first: Trial) -> bool:
     """Whether the lowest loss of a further run can be compared with that of the first.
 
     One that was cut short can if it had as many rounds as the first run needed for its lowest loss;
     with fewer its own lowest loss would be too high.
     """
-    most = again.trial.most_rounds
+    most = again.most_rounds
     if is_complete(again) and (most is None or len(again.rounds) < most):
         return True
-    needed = None if first.trial.objective.returned else first.best_round
+    needed = None if first.objective.returned else first.best_round
     return bool(again.ended and needed and len(again.rounds) >= needed)
 
 
-def confirmed(trials: Iterable[TrialProgress], best: Config | None) -> list[Confirmed]:
+def confirmed(trials: Iterable[Trial], best: Config | None) -> list[Confirmed]:
     """What further seeds say of the configs of some trials that were trained again.
 
     `best` is the config of the best trial of their sweep. A run that goes on later has not ended.
@@ -84,18 +83,18 @@ def confirmed(trials: Iterable[TrialProgress], best: Config | None) -> list[Conf
     search may try the config with which a ladder took a few steps.
     """
     ended = [one for one in trials if one.ended and not one.ended.unfinished]
-    first_runs: dict[Config, TrialProgress] = {}
-    further: dict[Config, list[TrialProgress]] = {}
+    first_runs: dict[Config, Trial] = {}
+    further: dict[Config, list[Trial]] = {}
     for one in sorted(ended, key=_order):
-        config = one.trial.config
-        if one.trial.phase is Phase.CONFIRM:
+        config = one.config
+        if one.phase is Phase.CONFIRM:
             further.setdefault(config, []).append(one)
         elif one.ranked_loss is not None:
             first_runs.setdefault(config, one)
     found = []
     for config, first in first_runs.items():
         losses, failed = list[float](), Counter[Outcome]()
-        for again in sorted(further.get(config, ()), key=lambda one: one.trial.number):
+        for again in sorted(further.get(config, ()), key=lambda one: one.number):
             loss = again.ranked_loss if _is_comparable(again, first) else None
             if loss is not None:
                 losses.append(loss)
@@ -104,13 +103,13 @@ def confirmed(trials: Iterable[TrialProgress], best: Config | None) -> list[Conf
         if losses or failed:
             loss = first.ranked_loss or 0.0
             seeds = tuple(losses), dict(failed)
-            found.append(Confirmed(first.trial.id, loss, *seeds, is_best=config == best))
+            found.append(Confirmed(first.id, loss, *seeds, is_best=config == best))
     return compare(found)
 
 
-def _order(one: TrialProgress) -> tuple[bool, float, int]:
+def _order(one: Trial) -> tuple[bool, float, int]:
     loss = math.inf if one.ranked_loss is None else one.ranked_loss
-    return one.trial.steps is not None, loss, one.trial.number
+    return one.steps is not None, loss, one.number
 
 
 #: share of a budget that is kept for confirming the best configs, at most
@@ -155,33 +154,33 @@ class Confirmation:
 
     # which
 
-    def to_confirm(self) -> list[TrialProgress]:
+    def to_confirm(self) -> list[Trial]:
         """The best configs that have ended, the best first: those that are confirmed.
 
         Those of a ladder that were trained for a number of steps only are not: they are small
         networks that nobody has seen trained.
         """
-        trained = [one for one in self._trials.ranked() if one.trial.steps is None]
+        trained = [one for one in self._trials.ranked() if one.steps is None]
         return trained[: self._plan.confirm_configs]
 
     def _counts(self, configs: Iterable[Config]) -> dict[Config, int]:
         """How many trials were begun to confirm each config."""
-        begun = Counter(progress.trial.config for progress in self._trials.again)
+        begun = Counter(progress.config for progress in self._trials.again)
         return {config: begun[config] for config in configs}
 
     def results(self) -> list[Confirmed]:
         """The configs that were trained again, that of the best trial first."""
         ranked = [one for one in self._trials.values() if one.ranked_loss is not None]
-        best = min(ranked, key=lambda one: (one.ranked_loss, one.trial.number), default=None)
-        return confirmed(self._trials.values(), best.trial.config if best else None)
+        best = min(ranked, key=lambda one: (one.ranked_loss, one.number), default=None)
+        return confirmed(self._trials.values(), best.config if best else None)
 
     def omitted(self) -> str:
         """Why the best config was not trained again, if the budget was too small; else nothing."""
         plan, best = self._plan, next(iter(self.to_confirm()), None)
         wanted = plan.confirm_configs * plan.confirm_seeds
-        if best is None or not wanted or self._counts([best.trial.config])[best.trial.config]:
+        if best is None or not wanted or self._counts([best.config])[best.config]:
             return ""
-        not_again = f"{best.trial.id} was not trained again:"
+        not_again = f"{best.id} was not trained again:"
         if min(wanted, int(plan.trials * SHARE)) < self._fewest:
             enough = math.ceil(self._fewest / SHARE)
             return f"{not_again} that needs {enough} trials or more"
@@ -222,9 +221,9 @@ class Confirmation:
         if left is None or plan.seconds is None or not best:
             return Reserve(most)
         share = SHARE * plan.seconds / SLACK
-        needs = {progress.trial.config: self.seconds_of(progress) for progress in best}
+        needs = {progress.config: self.seconds_of(progress) for progress in best}
         needs = {c: s for c, s in needs.items() if self._turns() * s <= min(share, left)}
-        if self._total is None and best[0].trial.config not in needs:
+        if self._total is None and best[0].config not in needs:
             return Reserve(0)
         for trials in range(most, fewest - 1, -1):
             order = self.order(list(needs), trials)
@@ -265,25 +264,24 @@ class Confirmation:
 
     # how long
 
-    def most_rounds(self, first: TrialProgress) -> int | None:
+    def most_rounds(self, first: Trial) -> int | None:
         """Rounds of a further run: those of the first, or None if it comes to its own end.
 
         If the first has not come to its own end, that was for lack of time.
         """
-        whole = is_complete(first) or first.trial.phase is Phase.LADDER
+        whole = is_complete(first) or first.phase is Phase.LADDER
         limited = self._problem.pausable and self._plan.seconds is not None
         return len(first.rounds) if limited and not whole else None
 
-    def seconds_of(self, first: TrialProgress) -> float:
+    def seconds_of(self, first: Trial) -> float:
         """Seconds of a further run of a config."""
-        trial = first.trial
-        if trial.objective.returned:  # such a trial is trained to its end
+        if first.objective.returned:  # such a trial is trained to its end
             return max(first.seconds, sum(first.round_seconds))
-        complete = is_complete(first) and trial.phase is not Phase.LADDER
-        usual = len(first.rounds) if complete else trial.rounds
+        complete = is_complete(first) and first.phase is not Phase.LADDER
+        usual = len(first.rounds) if complete else first.planned_rounds
         rounds = self.most_rounds(first) or usual
         if (each := first.usual_round_seconds) is None:
-            each = self._costs.round_seconds(trial.config)
+            each = self._costs.round_seconds(first.config)
         predicted = self._costs.fixed_seconds + rounds * each
         # `seconds` of a trial that has waited include several starts
         known = complete and not first.waited and rounds == len(first.rounds)
@@ -306,10 +304,10 @@ class Confirmation:
         if self._total is not None:
             return
         most = self._plan.confirm_configs * self._plan.confirm_seeds
-        self._earlier = frozenset(progress.trial.number for progress in self._trials.again)
+        self._earlier = frozenset(progress.number for progress in self._trials.again)
         self._total = len(self._earlier) + min(most, trials)
 
-    def next(self, left: float | None = None) -> TrialProgress | None:
+    def next(self, left: float | None = None) -> Trial | None:
         """The first run of the config to train again next, if that fits into the time left.
 
         A config that cannot get `FEWEST_SEEDS` gives way to another one that can.
@@ -317,12 +315,12 @@ class Confirmation:
         total, again = self._total or 0, self._trials.again
         if len(again) >= total:
             return None
-        now = [progress for progress in again if progress.trial.number not in self._earlier]
-        begun = {progress.trial.config for progress in now}
-        chosen = [c for c in self._trials.ranked() if c.trial.config in begun]
-        new = [c for c in self.to_confirm() if c.trial.config not in begun]
+        now = [progress for progress in again if progress.number not in self._earlier]
+        begun = {progress.config for progress in now}
+        chosen = [c for c in self._trials.ranked() if c.config in begun]
+        new = [c for c in self.to_confirm() if c.config not in begun]
         chosen += new[: max(0, self._room(total - len(self._earlier)) - len(chosen))]
-        by_config = {progress.trial.config: progress for progress in chosen}
+        by_config = {progress.config: progress for progress in chosen}
         counts = self._counts(by_config)
         if left is not None:
             needs_of = {c: self.seconds_of(one) + GRACE_S for c, one in by_config.items()}

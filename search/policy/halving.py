@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.trials import Array, Ranking, Trials, grown, lowest
-from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial
 
 #: of this many trials at a rung one goes on
 FACTOR = 3
@@ -133,19 +132,19 @@ class Pausing:
         """Do not compare a trial with others before it has so many rounds."""
         self._late = number, rounds
 
-    def may_judge(self, one: TrialProgress) -> bool:
+    def may_judge(self, one: Trial) -> bool:
         """Whether enough of a trial is trained to compare it with others."""
         return len(one.rounds) >= self._judged_from(one)
 
-    def _judged_from(self, one: TrialProgress) -> int:
+    def _judged_from(self, one: Trial) -> int:
         """The round from which on a trial is compared with others."""
-        if self._late and self._late[0] == one.trial.number:
+        if self._late and self._late[0] == one.number:
             return self._late[1]
-        return self._problem.first_judged(one.trial.config)
+        return self._problem.first_judged(one.config)
 
-    def put(self, one: TrialProgress) -> None:
+    def put(self, one: Trial) -> None:
         """Compare a trial of the search with the others, once it can be judged."""
-        number, losses = one.trial.number, one.best_so_far
+        number, losses = one.number, one.best_so_far
         failed = one.ended and not one.ended.outcome.ranks
         known = not failed and one.best_round is not None and self.may_judge(one)
         at = self._at_rungs(one) if known else []
@@ -162,7 +161,7 @@ class Pausing:
                 does,
             )
 
-    def _at_rungs(self, one: TrialProgress) -> list[float]:
+    def _at_rungs(self, one: Trial) -> list[float]:
         """The loss of a trial at each of the rungs that it has come to.
 
         At the last one before the round from which on it is compared, that is the loss after that
@@ -192,19 +191,19 @@ class Pausing:
         best = min(last[does == _OVER], default=math.inf)
         return lowest(np.flatnonzero((does < _OVER) & (forecasts < best)), forecasts, places)
 
-    def _best(self, which: NDArray[np.bool_]) -> TrialProgress | None:
+    def _best(self, which: NDArray[np.bool_]) -> Trial | None:
         """The one of these with the best forecast; None if there is none."""
         found = lowest(np.flatnonzero(which), self._forecasts(), 1)
         return self._trials[found[0]] if found else None
 
-    def _best_paused(self, among: Collection[int] | None = None) -> TrialProgress | None:
+    def _best_paused(self, among: Collection[int] | None = None) -> Trial | None:
         paused = self._compared[3] == _WAITS
         if among is not None:
             paused &= np.isin(np.arange(len(paused)), list(among))
         return self._best(paused)
 
-    def _is_at_rung(self, one: TrialProgress) -> bool:
-        rung = int(self._compared[1, one.trial.number])
+    def _is_at_rung(self, one: Trial) -> bool:
+        rung = int(self._compared[1, one.number])
         return rung >= 0 and self._rungs[rung] == len(one.rounds)
 
     def _rank(self, number: int) -> tuple[int, int]:
@@ -220,7 +219,7 @@ class Pausing:
         place, reached = self._rank(number)
         return place <= reached // FACTOR
 
-    def _to_promote(self, leaders: Collection[int]) -> TrialProgress | None:
+    def _to_promote(self, leaders: Collection[int]) -> Trial | None:
         """The paused trial at the highest rung from which it is promoted; None if none is.
 
         Leaders are not asked: they have slots of their own.
@@ -237,20 +236,20 @@ class Pausing:
 
     # what is decided
 
-    def judge(self, one: TrialProgress) -> Paused | None:
+    def judge(self, one: Trial) -> Paused | None:
         """Why a trial is paused after a round; None if it goes on."""
-        number = one.trial.number
+        number = one.number
         if not self._is_compared(number):  # it has too few rounds, or none has a loss
             return None
         if self._goes_on(one) or (self.ending and not self._gives_way(one)):
             return None
         place, reached = self._rank(number)
-        epoch, loss = one.trial.epoch_text(len(one.rounds)), one.best_so_far[-1]
+        epoch, loss = one.epoch_text(len(one.rounds)), one.best_so_far[-1]
         return Paused(f"at epoch {epoch}: loss {loss:.4f}, number {place} of {reached} there")
 
-    def _goes_on(self, one: TrialProgress) -> bool:
+    def _goes_on(self, one: Trial) -> bool:
         """Whether a trial leads, or is promoted."""
-        number = one.trial.number
+        number = one.number
         promoted = self._is_promoted(number)
         if promoted and self._trials.slots > 1:
             return True
@@ -258,14 +257,14 @@ class Pausing:
             return promoted
         return bool(self._lead_places()) or not self._is_at_rung(one)
 
-    def _gives_way(self, one: TrialProgress) -> bool:
+    def _gives_way(self, one: Trial) -> bool:
         """Whether a paused trial makes more of a slot, once no new trial is begun."""
         other, forecasts = self._best_paused(), self._forecasts()
         if other is None or not self._is_at_rung(one):
             return False
-        return bool(forecasts[other.trial.number] < forecasts[one.trial.number])
+        return bool(forecasts[other.number] < forecasts[one.number])
 
-    def running_leader(self) -> TrialProgress | None:
+    def running_leader(self) -> Trial | None:
         """The best of the leaders that is trained now; None if all of them wait.
 
         If all do, it is a trial that is not compared yet, since it may lead later.
@@ -274,14 +273,14 @@ class Pausing:
         running = (one for n in leaders if not (one := self._trials[n]).paused)
         return next(running, None) or self._not_compared_yet()
 
-    def _not_compared_yet(self) -> TrialProgress | None:
+    def _not_compared_yet(self) -> Trial | None:
         """The trial that is compared later than usual, while it runs and is not."""
         one = self._trials.get(self._late[0]) if self._late else None
-        if one is None or one.ended or one.paused or self._is_compared(one.trial.number):
+        if one is None or one.ended or one.paused or self._is_compared(one.number):
             return None
         return one
 
-    def next(self) -> TrialProgress | None:
+    def next(self) -> Trial | None:
         """The paused trial that is worth a slot more than a new one; None if none is."""
         if not self._trials.any_paused:
             return None
@@ -289,7 +288,7 @@ class Pausing:
         leading = (self._trials[number] for number in leaders[: self._lead_places()])
         return next((one for one in leading if one.paused), None) or self._to_promote(leaders)
 
-    def last(self) -> TrialProgress | None:
+    def last(self) -> Trial | None:
         """The paused trial that goes on once no new one is begun; None if all are done.
 
         If the search is `ending`, each may go on, as long as the time lasts; else the leaders, and
@@ -298,10 +297,10 @@ class Pausing:
         if self.ending:
             return self._best_paused()
         best = self._best_of_all()
-        kept = {*self._leaders(self._most_leaders), *([best.trial.number] if best else [])}
+        kept = {*self._leaders(self._most_leaders), *([best.number] if best else [])}
         return self._best_paused(kept)
 
-    def _best_of_all(self) -> TrialProgress | None:
+    def _best_of_all(self) -> Trial | None:
         """The trial with the best forecast, be it over or not."""
         return self._best(~np.isnan(self._compared[0]))
 

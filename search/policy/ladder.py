@@ -23,7 +23,6 @@ from lstm_sweep.search.policy.cost import PRIOR_FIXED, DataSize, prior_seconds, 
 from lstm_sweep.search.policy.problem import LadderLength, SearchProblem
 from lstm_sweep.search.policy.stopping import stopped_early
 from lstm_sweep.search.policy.trials import Trials
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Dimension, Range
@@ -354,7 +353,7 @@ class LadderPhase:
         """
         self._to_come = {trial.number: trial.attempt for trial in waiting}
         own = self._trials.of(Phase.LADDER)
-        begun = [*(one.trial for one in own), *(t for t in waiting if t.phase is Phase.LADDER)]
+        begun = [*own, *(t for t in waiting if t.phase is Phase.LADDER)]
         if not begun:
             return
         steps, self._small = begun[0].steps, begun[0].config
@@ -377,20 +376,20 @@ class LadderPhase:
         rate = next((rate for rate in self.rates if rate not in begun), None)
         return None if rate is None else self._small.evolve(**{self._rate_field: rate})
 
-    def judge(self, one: TrialProgress) -> Ended | None:
+    def judge(self, one: Trial) -> Ended | None:
         """How a trial ends after a round; None if it goes on."""
         if self.decision is not None:  # it was under way when the sweep was broken off
             return _not_needed(self.decision)
         if len(one.rounds) >= (self._length.rounds or self._problem.rounds):
-            epochs = one.trial.epoch_text(len(one.rounds))
+            epochs = one.epoch_text(len(one.rounds))
             return Ended(Outcome.COMPLETE, f"{epochs} epochs, as all trials of the ladder")
         return None
 
-    def lose(self, one: TrialProgress) -> None:
+    def lose(self, one: Trial) -> None:
         """An attempt has ended that says nothing of its rate, since the trial is tried again."""
-        self._to_come[one.trial.number] = one.trial.attempt + 1
+        self._to_come[one.number] = one.attempt + 1
 
-    def end(self) -> list[tuple[TrialProgress, Ended]]:
+    def end(self) -> list[tuple[Trial, Ended]]:
         """Decide after a trial has ended; return those not needed any more, and how they end."""
         untrained = self._problem.untrained_loss
         self.decision = decide(self._tried(), math.inf if untrained is None else untrained)
@@ -411,13 +410,13 @@ class LadderPhase:
         rates = space[self._rate_field].describe()
         return LadderReport(tuple(self._tried()), self.decision, rates)
 
-    def _rate(self, one: TrialProgress) -> int | float | str:
-        return one.trial.config.to_dict()[self._rate_field]
+    def _rate(self, one: Trial) -> int | float | str:
+        return one.config.to_dict()[self._rate_field]
 
-    def _step(self, rate: float, one: TrialProgress | None) -> Step:
+    def _step(self, rate: float, one: Trial | None) -> Step:
         if one is None or one.ended is None:
             return Step(rate)
-        if one.trial.attempt < self._to_come.get(one.trial.number, 0):
+        if one.attempt < self._to_come.get(one.number, 0):
             return Step(rate)
         outcome = one.ended.outcome
         if one.ranked_loss is not None:

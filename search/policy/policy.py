@@ -27,7 +27,6 @@ from lstm_sweep.search.policy.stopping import (
     stopped_early,
 )
 from lstm_sweep.search.policy.trials import Trials
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.stop_reason import Stop, StopReason
 from lstm_sweep.search.values.sweep import Confirmed
@@ -92,7 +91,7 @@ class Policy:
         return self._search.space
 
     @property
-    def trials(self) -> tuple[TrialProgress, ...]:
+    def trials(self) -> tuple[Trial, ...]:
         """The last attempt of each trial, in the order in which they began."""
         return tuple(self._trials.values())
 
@@ -150,7 +149,7 @@ class Policy:
     def _may_pause(self) -> bool:
         """Whether a trial is paused, or runs and may be paused later."""
         pausing, trials = self._search.pausing, self._trials.open
-        return pausing is not None and any(one.trial.phase is Phase.SEARCH for one in trials)
+        return pausing is not None and any(one.phase is Phase.SEARCH for one in trials)
 
     def _next_paused(self, free: float | None, *, last: bool = False) -> Trial | None:
         """A paused trial that goes on now; with `last`, since no new one is begun."""
@@ -159,10 +158,9 @@ class Policy:
             return None
         if free is not None and free <= self.costs.fixed_seconds:
             return None
-        one = pausing.last() if last else pausing.next()
-        return one.trial if one else None
+        return pausing.last() if last else pausing.next()
 
-    def dropped(self) -> list[tuple[TrialProgress, Ended]]:
+    def dropped(self) -> list[tuple[Trial, Ended]]:
         """Paused trials that will not go on, some at a time; how they end."""
         if not self.confirmation.begun and not self.stop:
             return []
@@ -203,10 +201,10 @@ class Policy:
         if self._trials.any_paused:  # they are ended first
             return None
         running = self._trials.open
-        if any(one.trial.number in self._judged for one in running):
+        if any(one.number in self._judged for one in running):
             return None  # it ends just now, and may be one of the best then
         if (first := again.next(left)) is not None:
-            trial = self._trial(first.trial.config, Phase.CONFIRM, {})
+            trial = self._trial(first.config, Phase.CONFIRM, {})
             return replace(trial, most_rounds=again.most_rounds(first))
         # as long as trials run, they may be among the best still
         if again.full or not running:
@@ -226,76 +224,73 @@ class Policy:
         may_have_one = self._trials.ranked() or self._trials.open
         return over or (all_trials(self.plan.trials) if may_have_one else NO_RESULT)
 
-    def begin(self, progress: TrialProgress) -> None:
+    def begin(self, progress: Trial) -> None:
         """A trial has begun."""
-        self._judged.discard(progress.trial.number)
+        self._judged.discard(progress.number)
         self._take(progress)
-        self._next = max(self._next, progress.trial.number + 1)
+        self._next = max(self._next, progress.number + 1)
 
-    def _take(self, progress: TrialProgress) -> TrialProgress:
+    def _take(self, progress: Trial) -> Trial:
         """Keep what is known of a trial by now; one that makes room for another sweep runs on."""
         one = replace(progress, paused="") if progress.preempted else progress
         self._trials.put(one)
         self._search.put(one)
         return one
 
-    def _observe_costs(self, one: TrialProgress) -> None:
-        trial = one.trial
-        if trial.steps is None:  # else it ends within a round
+    def _observe_costs(self, one: Trial) -> None:
+        if one.steps is None:  # else it ends within a round
             total = one.seconds if is_whole(one) else None
-            self.costs.observe(trial.number, trial.config, one.round_seconds, total)
+            self.costs.observe(one.number, one.config, one.round_seconds, total)
 
-    def note(self, progress: TrialProgress) -> TrialProgress:
+    def note(self, progress: Trial) -> Trial:
         """A trial has finished a round."""
         one = self._take(progress)
         self._observe_costs(one)
         # only trials of the search are compared at rungs, up to the rung that has ended them
-        if one.trial.phase is Phase.SEARCH and one.trial.number not in self._judged:
+        if one.phase is Phase.SEARCH and one.number not in self._judged:
             self._search.note_rounds(one)
         return one
 
-    def judge(self, progress: TrialProgress) -> Ended | Paused | None:
+    def judge(self, progress: Trial) -> Ended | Paused | None:
         """After a round: how to end the trial, or that it waits; None if it goes on."""
         one = self.note(progress)
-        trial = one.trial
-        if len(one.rounds) >= trial.rounds or one.last or trial.number in self._judged:
+        if len(one.rounds) >= one.planned_rounds or one.last or one.number in self._judged:
             return None
         if verdict := self._verdict(one):
-            self._judged.add(trial.number)
+            self._judged.add(one.number)
         return verdict
 
-    def pause(self, progress: TrialProgress) -> None:
+    def pause(self, progress: Trial) -> None:
         """A trial waits, as `judge` has said."""
-        self._judged.discard(progress.trial.number)
+        self._judged.discard(progress.number)
         self._take(progress)
 
-    def _verdict(self, one: TrialProgress) -> Ended | Paused | None:
-        trial = one.trial
+    def _verdict(self, one: Trial) -> Ended | Paused | None:
         if ended := stopped_early(one, self.plan.early_stopping):
             return ended
-        if trial.phase is Phase.LADDER:
+        if one.phase is Phase.LADDER:
             return self._ladder.judge(one)
-        return None if trial.phase is Phase.CONFIRM else self._search.judge(one)
+        return None if one.phase is Phase.CONFIRM else self._search.judge(one)
 
-    def lose(self, progress: TrialProgress) -> None:
+    def lose(self, progress: Trial) -> None:
         """An attempt of a trial has ended that will be tried again."""
         self._ladder.lose(self._take(progress))
 
-    def end(self, progress: TrialProgress) -> list[tuple[TrialProgress, Ended]]:
+    def end(self, progress: Trial) -> list[tuple[Trial, Ended]]:
         """A trial has ended; return those that are no longer needed, and how to end them."""
         # of those that confirm, `restore` begins some later
-        known = progress.trial.number in self._trials
+        known = progress.number in self._trials
         one = self._take(progress) if known else progress
         self._observe_costs(one)
         self._search.end(one)
-        if self.ladder is not None or one.trial.phase is not Phase.LADDER:
+        if self.ladder is not None or one.phase is not Phase.LADDER:
             return []
         needless = self._ladder.end()
         if best := self._ladder.best_rate():
             self._search.narrow(best)
         return needless
 
-    def overdue(self, gone: float) -> list[tuple[TrialProgress, Ended]]:
+    def overdue(self, gone: float) -> list[tuple[Trial, Ended]]:
         """Trials of the search that run into the time that is kept for confirming; how to end them.
 
         Each is named once.
@@ -309,16 +304,16 @@ class Policy:
         ended = Ended(Outcome.OUT_OF_TIME, KEPT)
         self._search.over = self._search.over or out_of_time(self.plan.seconds or 0.0)
         self._end_search()
-        searched = (one for one in self._trials.open if one.trial.phase is Phase.SEARCH)
-        late = [o for o in searched if not o.paused and o.trial.number not in self._judged]
-        self._judged |= {one.trial.number for one in late}
+        searched = (one for one in self._trials.open if one.phase is Phase.SEARCH)
+        late = [o for o in searched if not o.paused and o.number not in self._judged]
+        self._judged |= {one.number for one in late}
         return [(one, ended) for one in late]
 
     def restore(
         self,
-        all_progress: Sequence[TrialProgress],
+        all_progress: Sequence[Trial],
         waiting: Sequence[Trial],
-        paused: Sequence[TrialProgress] = (),
+        paused: Sequence[Trial] = (),
         *,
         extended: bool,
     ) -> None:
@@ -327,12 +322,12 @@ class Policy:
         `waiting` are those that were under way, and will be tried again, and `paused` those that
         had no slot. If the budget was `extended`, the search goes on even if it was over.
         """
-        last: dict[int, TrialProgress] = {}  # of attempts, in order of their ends
+        last: dict[int, Trial] = {}  # of attempts, in order of their ends
         for one in all_progress:
-            last.pop(one.trial.number, None)
-            last[one.trial.number] = one
-        known = last | {one.trial.number: one for one in paused}
-        trials = [*(one.trial for one in known.values()), *waiting]
+            last.pop(one.number, None)
+            last[one.number] = one
+        known = last | {one.number: one for one in paused}
+        trials = [*known.values(), *waiting]
         searched = max((t.number for t in trials if t.phase is not Phase.CONFIRM), default=-1)
         again = (trial.number for trial in trials if trial.phase is Phase.CONFIRM)
         #: those that confirm a config since the search has ended, if it had
@@ -342,9 +337,9 @@ class Policy:
         self._ladder.resume(waiting)
         for one in paused:
             self._observe_costs(one)
-        under_way = {trial.number for trial in (*waiting, *(one.trial for one in paused))}
+        under_way = {trial.number for trial in (*waiting, *paused)}
         for number, one in last.items():
-            if one.trial.phase is Phase.SEARCH:
+            if one.phase is Phase.SEARCH:
                 self._search.note_rounds(one)
             if number not in under_way:
                 self.end(one)
@@ -367,13 +362,13 @@ class Policy:
         trials = self.trials
         kept = Reserve(0) if self.stop else again.reserve(self._left(gone))
         best = self._trials.best_so_far(plan.confirm_configs)
-        needs = {one.trial.config: again.seconds_of(one) for one in best}
+        needs = {one.config: again.seconds_of(one) for one in best}
         runs = again.order(list(needs), kept.trials, len(self._trials.again))
         further = [needs[config] for config in runs]
         running = [one for one in trials if not one.ended and not one.paused]
 
-        def rest(one: TrialProgress) -> float:
-            whole = needs.get(one.trial.config) or again.seconds_of(one)
+        def rest(one: Trial) -> float:
+            whole = needs.get(one.config) or again.seconds_of(one)
             return max(0.0, whole - sum(one.round_seconds))
 
         if again.begun or self.stop:

@@ -27,10 +27,9 @@ from lstm_sweep.search.policy.stopping import (
     trials_without_gain,
 )
 from lstm_sweep.search.policy.trials import Array, Trials, grown
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.stop_reason import Stop, StopReason
-from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial
 
 
 class MemoryLimits:
@@ -46,17 +45,17 @@ class MemoryLimits:
         #: configs that have come to the end of a round
         self._trained: set[Config] = set()
         #: trials that have failed for want of memory
-        self._failed: list[TrialProgress] = []
+        self._failed: list[Trial] = []
         #: those of them that limit the search
-        self.limits: list[TrialProgress] = []
+        self.limits: list[Trial] = []
 
-    def put(self, one: TrialProgress) -> None:
+    def put(self, one: Trial) -> None:
         """Know whether a trial has come to the end of a round."""
-        if one.rounds and one.trial.config not in self._trained:
-            self._trained.add(one.trial.config)
+        if one.rounds and one.config not in self._trained:
+            self._trained.add(one.config)
             self._find_limits()
 
-    def end(self, one: TrialProgress) -> None:
+    def end(self, one: Trial) -> None:
         """Know how a trial has ended that is not tried again."""
         if one.ended and one.ended.outcome is Outcome.OUT_OF_MEMORY:
             self._failed.append(one)
@@ -67,23 +66,23 @@ class MemoryLimits:
         self.limits = [
             one
             for one in self._failed
-            if any(as_much(one.trial.config, other) for other in trained)
-            and not any(as_much(other, one.trial.config) for other in trained)
+            if any(as_much(one.config, other) for other in trained)
+            and not any(as_much(other, one.config) for other in trained)
         ]
 
     def leaves_out(self, config: Config) -> bool:
         """Whether a config needs as much memory as one that has used it up."""
-        return any(self._needs_as_much(config, limit.trial.config) for limit in self.limits)
+        return any(self._needs_as_much(config, limit.config) for limit in self.limits)
 
     def lines(self) -> list[str]:
         """A line for people for each failure that limits the search."""
         return list(map(_line, self.limits))
 
 
-def _line(one: TrialProgress) -> str:
-    config = as_lstm_config(one.trial.config)
+def _line(one: Trial) -> str:
+    config = as_lstm_config(one.config)
     return (
-        f"{one.trial.id} ran out of memory: {config.direction} networks with {config.layers} or "
+        f"{one.id} ran out of memory: {config.direction} networks with {config.layers} or "
         f"more layers of {config.layer_size} or more, batches of {config.batch_size} or more and "
         f"windows of {config.sequence_length} or more are left out, unless one of them is trained"
     )
@@ -108,18 +107,18 @@ class LargeOpening:
         #: number of its trial
         self._number: int | None = None
 
-    def put(self, one: TrialProgress) -> None:
+    def put(self, one: Trial) -> None:
         """If a trial of the search is the one, let it not be compared early."""
-        network = self.candidates.get(one.trial.config)
+        network = self.candidates.get(one.config)
         if self._number is None and network:
-            self._number = one.trial.number
-            self._pausing.judge_from(one.trial.number, network.judged_from)
+            self._number = one.number
+            self._pausing.judge_from(one.number, network.judged_from)
 
-    def end(self, one: TrialProgress) -> None:
+    def end(self, one: Trial) -> None:
         """If its trial has failed by an accident, another network may take its place."""
-        if one.trial.number == self._number and one.ended and one.ended.outcome.is_accident:
+        if one.number == self._number and one.ended and one.ended.outcome.is_accident:
             self._number = None
-            del self.candidates[one.trial.config]
+            del self.candidates[one.config]
 
     def next(self, admits: Callable[[Config], bool], left: float | None) -> Config | None:
         """The network if it is to be begun now, `left` seconds before the end of the search.
@@ -195,9 +194,9 @@ class SearchPhase:
         for known in self._trials.values():
             self.put(known)
 
-    def put(self, one: TrialProgress) -> None:
+    def put(self, one: Trial) -> None:
         """Know a trial of any phase, or what has become of it."""
-        number, ended, phase = one.trial.number, one.ended, one.trial.phase
+        number, ended, phase = one.number, one.ended, one.phase
         self.memory.put(one)
         if self._problem.objective.returned:
             self._returned = grown(self._returned, number + 1)
@@ -211,34 +210,34 @@ class SearchPhase:
             self.pausing.put(one)
         if phase is Phase.CONFIRM:
             return
-        config = one.trial.config
+        config = one.config
         if ended and ended.outcome.is_accident:  # nothing is known of that point
             self._observed.put(number, config, {}, pending=False)
         else:
             point = self._observed.point(number) or self._point(one)
             self._observed.put(number, config, point, pending=not self._is_judged(one))
 
-    def _is_judged(self, one: TrialProgress) -> bool:
+    def _is_judged(self, one: Trial) -> bool:
         """Whether TPE is told how good a trial is."""
         if one.ended or not self.pausing:
             return one.ended is not None
-        return one.trial.phase is Phase.SEARCH and self.pausing.may_judge(one)
+        return one.phase is Phase.SEARCH and self.pausing.may_judge(one)
 
-    def _point(self, one: TrialProgress) -> dict[str, float]:
-        point, config = one.trial.point, one.trial.config
-        if one.trial.steps is not None:  # its loss is that of fewer steps than others take
+    def _point(self, one: Trial) -> dict[str, float]:
+        point, config = one.point, one.config
+        if one.steps is not None:  # its loss is that of fewer steps than others take
             return {}
         if set(self.space.varying) <= set(point) and self.space.decode(point) == config:
             return point
         return self.space.encode(config) if self.space.admits(config) else {}  # of the ladder
 
-    def note_rounds(self, one: TrialProgress) -> None:
+    def note_rounds(self, one: Trial) -> None:
         """Remember how good a trial was after each of its rounds, if that is asked at rungs."""
         if not self.pausing:
             for number, best in enumerate(one.best_so_far, start=1):
-                self._at_rungs.setdefault(number, {})[one.trial.number] = best
+                self._at_rungs.setdefault(number, {})[one.number] = best
 
-    def end(self, one: TrialProgress) -> None:
+    def end(self, one: Trial) -> None:
         """Know how a trial has ended that is not tried again, in whichever phase."""
         self.memory.end(one)
         if self._large:
@@ -341,16 +340,16 @@ class SearchPhase:
 
     # what is cut short, and when all is over
 
-    def judge(self, one: TrialProgress) -> Ended | Paused | None:
+    def judge(self, one: Trial) -> Ended | Paused | None:
         """How a trial ends after a round, or why it is paused; None if it goes on."""
         if self.pausing:
             return self.pausing.judge(one)
         number, first = len(one.rounds), self._problem.first_rung
-        if not self._plan.halving or number not in halving.rungs(one.trial.rounds, first):
+        if not self._plan.halving or number not in halving.rungs(one.planned_rounds, first):
             return None
-        others = [v for n, v in self._at_rungs[number].items() if n != one.trial.number]
+        others = [v for n, v in self._at_rungs[number].items() if n != one.number]
         places = halving.FIRST_PLACES if number == first else 1
-        epoch = one.trial.epoch_text(number)
+        epoch = one.epoch_text(number)
         return halving.stopped_at_rung(epoch, one.best_so_far[-1], others, places=places)
 
     def find_over(self, begun: int) -> bool:
@@ -378,7 +377,7 @@ class SearchPhase:
 
     def _tried(self, begun: int) -> Stop:
         """All of the space is tried, but for what would need too much memory."""
-        return space_is_tried(begun, [one.trial.id for one in self.memory.limits])
+        return space_is_tried(begun, [one.id for one in self.memory.limits])
 
 
 def _but_for_windows(config: Config) -> TrialConfig:

@@ -7,9 +7,8 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.stop_reason import Stop, StopReason
-from lstm_sweep.search.values.trial import Ended, Outcome
+from lstm_sweep.search.values.trial import Ended, Outcome, Trial
 
 #: nothing is begun any more, since none of many trials has a loss
 NO_RESULT = Stop(StopReason.TRIALS, "no trial has a result")
@@ -49,16 +48,16 @@ def space_is_tried(count: int, limits: Sequence[str] = ()) -> Stop:
     return Stop(StopReason.SPACE, text)
 
 
-def stopped_early(one: TrialProgress, epochs: int) -> Ended | None:
+def stopped_early(one: Trial, epochs: int) -> Ended | None:
     """How a trial ends that has not improved for so many epochs (0: never); None if it goes on."""
-    done, patience = len(one.rounds), epochs * one.trial.rounds_per_epoch
+    done, patience = len(one.rounds), epochs * one.rounds_per_epoch
     best = one.best_round or done
     if not patience or done - best < patience:
         return None
-    return Ended(Outcome.COMPLETE, f"no better since epoch {one.trial.epoch_text(best)}")
+    return Ended(Outcome.COMPLETE, f"no better since epoch {one.epoch_text(best)}")
 
 
-def trials_without_gain(searched: Iterable[TrialProgress]) -> int:
+def trials_without_gain(searched: Iterable[Trial]) -> int:
     """Most trials in a row of the search, ended or paused, in which the best loss stayed.
 
     It has to improve by more than noise. What trials gain that still run once patience is lost does
@@ -82,7 +81,7 @@ def _counts(ended: Ended) -> bool:
     return not (outcome in (Outcome.OUT_OF_TIME, Outcome.STOPPED) or outcome.is_accident)
 
 
-def noise(one: TrialProgress) -> float:
+def noise(one: Trial) -> float:
     """How much a trial's validation loss moves from round to round once it has settled, nats.
 
     The median absolute step over the second half of its rounds.

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.trial import Phase
+from lstm_sweep.search.values.trial import Phase, Trial
 
 Array = NDArray[np.float64]
 
@@ -84,21 +83,21 @@ class Ranking:
         return upper if len(self._ordered) % 2 else (self.at(middle - 1) + upper) / 2
 
 
-class Trials(Mapping[int, TrialProgress]):
+class Trials(Mapping[int, Trial]):
     """The last attempt of each trial by its number, in the order in which they were first put."""
 
     def __init__(self, slots: int = 1) -> None:
         #: how many trials may run at once by now, 1 or more: other sweeps come and go, and nodes
         self.slots = slots
-        self._trials: dict[int, TrialProgress] = {}
+        self._trials: dict[int, Trial] = {}
         self._open, self._paused, self._again = set[int](), set[int](), set[int]()
         self._ranked, self._so_far = Ranking(), Ranking()
         #: configs of all trials but those that confirm
         self.configs: set[Config] = set()
 
-    def put(self, one: TrialProgress) -> None:
+    def put(self, one: Trial) -> None:
         """Know a trial, or what has become of it."""
-        number, first = one.trial.number, one.trial.phase is not Phase.CONFIRM
+        number, first = one.number, one.phase is not Phase.CONFIRM
         self._trials[number] = one
         for numbers, holds in (
             (self._open, one.ended is None),
@@ -107,12 +106,12 @@ class Trials(Mapping[int, TrialProgress]):
         ):
             numbers.add(number) if holds else numbers.discard(number)
         if first:
-            self.configs.add(one.trial.config)
+            self.configs.add(one.config)
             self._ranked.put(number, one.ranked_loss)
-        if first and one.trial.steps is None:
+        if first and one.steps is None:
             self._so_far.put(number, one.ranked_loss if one.ended else one.best_loss)
 
-    def __getitem__(self, number: int) -> TrialProgress:
+    def __getitem__(self, number: int) -> Trial:
         return self._trials[number]
 
     def __iter__(self) -> Iterator[int]:
@@ -121,34 +120,34 @@ class Trials(Mapping[int, TrialProgress]):
     def __len__(self) -> int:
         return len(self._trials)
 
-    def _of(self, numbers: Iterable[int]) -> list[TrialProgress]:
+    def _of(self, numbers: Iterable[int]) -> list[Trial]:
         return [self._trials[number] for number in numbers]
 
-    def of(self, phase: Phase) -> list[TrialProgress]:
-        return [one for one in self._trials.values() if one.trial.phase is phase]
+    def of(self, phase: Phase) -> list[Trial]:
+        return [one for one in self._trials.values() if one.phase is phase]
 
     @property
     def any_paused(self) -> bool:
         return bool(self._paused)
 
     @property
-    def open(self) -> list[TrialProgress]:
+    def open(self) -> list[Trial]:
         return self._of(sorted(self._open))
 
-    def paused(self) -> list[TrialProgress]:
+    def paused(self) -> list[Trial]:
         """The first few of those that are paused."""
         return self._of(heapq.nsmallest(FEW_PAUSED, self._paused))
 
     @property
-    def again(self) -> list[TrialProgress]:
+    def again(self) -> list[Trial]:
         """Trials that confirm a config."""
         return self._of(sorted(self._again))
 
-    def ranked(self) -> list[TrialProgress]:
+    def ranked(self) -> list[Trial]:
         """First runs of configs that have ended with a loss, the best first."""
         return self._of(self._ranked.numbers())
 
-    def best_so_far(self, count: int | None = None) -> list[TrialProgress]:
+    def best_so_far(self, count: int | None = None) -> list[Trial]:
         """The best so many first runs, or all, by their loss so far, those under way too.
 
         Those that take a number of steps only are left out.

@@ -30,8 +30,8 @@ from lstm_sweep.search.report.svg import (
     with_room,
     within,
 )
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.sweep import Confirmed
+from lstm_sweep.search.values.trial import Trial
 
 T = TypeVar("T")
 #: places on x, and losses; a point without a finite one is left out
@@ -381,7 +381,7 @@ class Axis:
 
 
 def parallel(
-    axes: Sequence[Axis], ranked: Sequence[TrialProgress], *, loss_label: str, size: Size = WIDE
+    axes: Sequence[Axis], ranked: Sequence[Trial], *, loss_label: str, size: Size = WIDE
 ) -> Markup:
     """A line for each trial, of which the best comes first, through its values.
 
@@ -400,13 +400,13 @@ def parallel(
         rows = enumerate([*values, reach(loss)])
         corners = [(x, AXIS_ROW * index + 26) for index, x in rows if x is not None]
         class_ = f"stroke q{CLASSES * rank // len(ranked)}" + " first" * (rank == 0)
-        parts.append(svg.path(corners, class_, f"{one.trial.id}: {loss:.4f}"))
+        parts.append(svg.path(corners, class_, f"{one.id}: {loss:.4f}"))
     ticks = [(short(tick), reach(tick)) for tick in reach.ticks(max(2, int(size.width / 80)))]
     named = [*((axis.name, axis.ticks(begin, end)) for axis in axes), (loss_label, ticks)]
     for index, (name, ticks) in enumerate(named):
         parts += _axis(name, ticks, AXIS_ROW * index + 26, size.width)
     height = AXIS_ROW * len(named) + 6
-    entries = [("q0 first", "circle", f"the best trial of the search, {ranked[0].trial.id}")]
+    entries = [("q0 first", "circle", f"the best trial of the search, {ranked[0].id}")]
     if len(ranked) > 1:
         entries.append(("q0", "circle", "the best fifth of the trials"))
         entries.append((f"q{CLASSES - 1}", "circle", "the worst fifth"))

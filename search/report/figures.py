@@ -21,9 +21,8 @@ from lstm_sweep.search.report.charts import (
 )
 from lstm_sweep.search.report.findings import Findings, by_name
 from lstm_sweep.search.report.svg import Figure, Markup, Table, duration, figure, short
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.sweep import Confirmed
-from lstm_sweep.search.values.trial import Phase
+from lstm_sweep.search.values.trial import Phase, Trial
 
 #: trials that are named in a picture, and rows of a table, at most
 NAMED, MOST_ROWS = 5, 40
@@ -38,8 +37,8 @@ def losses(found: Findings) -> Iterator[Figure]:
     if best is None or best.best_loss is None or not found.baselines or best.best_loss < 0:
         return
     own, in_nats, floor = best.best_loss, found.objective.nats_per_symbol, found.entropy
-    rows = {best.trial.id: own, **{by_name(name): x for name, x in found.baselines.items()}}
-    drawn = [Bar(name, x, f"{x:.4f}", strong=name == best.trial.id) for name, x in rows.items()]
+    rows = {best.id: own, **{by_name(name): x for name, x in found.baselines.items()}}
+    drawn = [Bar(name, x, f"{x:.4f}", strong=name == best.id) for name, x in rows.items()]
     caption = "Shorter is better."
     if floor is not None:
         caption += f" The line is the entropy of the data, {floor:.4f} nats: no model can pass it."
@@ -107,7 +106,7 @@ def curves(found: Findings) -> Iterator[Figure]:
 def curve_of(found: Findings, number: int) -> Iterator[Figure]:
     """The learning curve of one trial before those of the others."""
     drawn = _with_curves(found)
-    for trial in (one for one in drawn if one.trial.number == number):
+    for trial in (one for one in drawn if one.number == number):
         yield figure(
             "Learning curve",
             _draw_curves([trial], drawn, found),
@@ -119,12 +118,12 @@ def curve_of(found: Findings, number: int) -> Iterator[Figure]:
         )
 
 
-def _with_curves(found: Findings) -> list[TrialProgress]:
+def _with_curves(found: Findings) -> list[Trial]:
     return [one for one in found.trials if any(loss is not None for _, loss in one.curve)]
 
 
 def _draw_curves(
-    named: Sequence[TrialProgress], drawn: Sequence[TrialProgress], found: Findings
+    named: Sequence[Trial], drawn: Sequence[Trial], found: Findings
 ) -> partial[Markup]:
     """Learning curves of the trials that are drawn; levels only if they are of the same measure."""
     measure = found.objective.round_name
@@ -137,17 +136,17 @@ def _draw_curves(
     )
 
 
-def _name(one: TrialProgress) -> str:
-    known, phase, label = one.trial.id, one.trial.phase, one.trial.config.label()
+def _name(one: Trial) -> str:
+    known, phase, label = one.id, one.phase, one.config.label()
     known += "" if phase is Phase.SEARCH else f" ({SHORT[phase]})"
     known += f": {one.best_loss:.4f}" if one.best_loss is not None else ""
     return f"{known}  {label}" if label else known
 
 
-def _trial_row(one: TrialProgress) -> list[str]:
+def _trial_row(one: Trial) -> list[str]:
     return [
-        one.trial.id,
-        one.trial.phase,
+        one.id,
+        one.phase,
         by_name(one.state),
         _text(one.best_loss, ".4f"),
         _text(one.best_epoch, "g"),
@@ -179,16 +178,16 @@ def _measure(found: Findings) -> str:
 
 def ladder(found: Findings) -> Iterator[Figure]:
     """Learning rates from high to low."""
-    steps = [one for one in found.trials if one.trial.phase == Phase.LADDER]
+    steps = [one for one in found.trials if one.phase == Phase.LADDER]
     rated = [(one, one.hyperparameters.get(found.rate or "")) for one in steps]
     known = [(one, float(r)) for one, r in rated if isinstance(r, int | float) and r > 0]
     scored = [(one.best_loss, rate) for one, rate in known if one.best_loss is not None]
     if not scored:
         return
-    dots = [Dot(rate, _loss(one), f"{one.trial.id}\n{by_name(one.state)}") for one, rate in known]
+    dots = [Dot(rate, _loss(one), f"{one.id}\n{by_name(one.state)}") for one, rate in known]
     best = min(scored, key=lambda step: step[0])[1]
     cells = [
-        [one.trial.id, f"{rate:g}", _text(one.best_loss, ".4f"), by_name(one.state), one.reason]
+        [one.id, f"{rate:g}", _text(one.best_loss, ".4f"), by_name(one.state), one.reason]
         for one, rate in known
     ]
     yield figure(
@@ -207,7 +206,7 @@ def ladder(found: Findings) -> Iterator[Figure]:
     )
 
 
-def _loss(one: TrialProgress) -> float | None:
+def _loss(one: Trial) -> float | None:
     """The loss of a trial, unless it has failed."""
     return None if one.state in ("diverged", "error", "out_of_memory") else one.best_loss
 
@@ -220,7 +219,7 @@ def over_time(found: Findings) -> Iterator[Figure]:
     units = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
     by, unit = next(one for one in units if found.seconds > 2 * one[0] or one[0] == 1)
     scaled = [(seconds / by, loss) for seconds, loss in found.over_time]
-    who = f", by {one.trial.id}, which has not ended" if (one := found.open_gainer) else ""
+    who = f", by {one.id}, which has not ended" if (one := found.open_gainer) else ""
     cells = [[duration(s), f"{x:.4f}"] for s, x in falls[-MOST_ROWS:]]
     note = f"The last {MOST_ROWS} of {len(falls)} gains." if len(falls) > MOST_ROWS else ""
     yield figure(
@@ -250,7 +249,7 @@ def parameters(found: Findings) -> Iterator[Figure]:
         name: [
             Dot(one.parameters, _loss(one), f"{_name(one)}\n{one.parameters:,} parameters")
             for one in sized
-            if one.trial.phase == phase
+            if one.phase == phase
         ]
         for phase, name in PHASES.items()
     }
@@ -268,13 +267,13 @@ def parameters(found: Findings) -> Iterator[Figure]:
 
 def coordinates(found: Findings) -> Iterator[Figure]:
     """Which values the good trials have."""
-    ranked = [one for one in found.ranked if one.trial.phase != Phase.CONFIRM]
+    ranked = [one for one in found.ranked if one.phase != Phase.CONFIRM]
     if len(ranked) < 2 or not found.axes:
         return
     names = [axis.name for axis in found.axes]
     values = [[one.hyperparameters.get(name) for name in names] for one in ranked]
     cells = [
-        [one.trial.id, _text(one.best_loss, ".4f"), *map(_value, row)]
+        [one.id, _text(one.best_loss, ".4f"), *map(_value, row)]
         for one, row in zip(ranked[:MOST_ROWS], values, strict=False)
     ]
     note = f"The best {MOST_ROWS} of {len(ranked)}." if len(ranked) > MOST_ROWS else ""

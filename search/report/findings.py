@@ -12,9 +12,8 @@ from typing import Any, TypeGuard
 from lstm_sweep.models.config import Limit
 from lstm_sweep.models.data import source
 from lstm_sweep.search.report.charts import Axis
-from lstm_sweep.search.values.progress import TrialProgress, shown_name
 from lstm_sweep.search.values.sweep import SHARES, Sweep
-from lstm_sweep.search.values.trial import VALIDATION_LOSS, Objective
+from lstm_sweep.search.values.trial import VALIDATION_LOSS, Objective, Trial, shown_name
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,12 +99,12 @@ class Findings(Sweep):
         return [*falls, (self.seconds, falls[-1][1])] if ends_later else falls
 
     @property
-    def open_leader(self) -> TrialProgress | None:
+    def open_leader(self) -> Trial | None:
         """The `leader` if it has not ended."""
         return self.leader if self.leader and self.leader.is_open else None
 
     @property
-    def open_gainer(self) -> TrialProgress | None:
+    def open_gainer(self) -> Trial | None:
         """The trial with the lowest loss if it has not ended; None if one that has has it, too.
 
         That may also be one that its driver has left open.

@@ -16,9 +16,8 @@ from lstm_sweep.search.report import figures
 from lstm_sweep.search.report.charts import Axis
 from lstm_sweep.search.report.findings import Findings, by_name
 from lstm_sweep.search.report.svg import NOT_XML, Markup, Table, duration, short
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.sweep import Confirmed
-from lstm_sweep.search.values.trial import Outcome, Phase
+from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 
 
 def loss_text(loss: float, found: Findings) -> str:
@@ -33,7 +32,7 @@ def headline(found: Findings) -> str:
     best = found.leader
     if best is None or best.best_loss is None:
         return "No trial has a result." if found.is_over else "No trial has a result yet."
-    who = best.trial.id if best is found.best else f"{best.trial.id}, which has not ended,"
+    who = best.id if best is found.best else f"{best.id}, which has not ended,"
     so_far = "" if found.is_over else " so far"
     return f"{who} is best{so_far}: {loss_text(best.best_loss, found)}"
 
@@ -44,9 +43,9 @@ def comparisons(found: Findings) -> list[str]:
     if best is None or best.best_loss is None:
         return []
     said = list[str]()
-    if best.trial.phase == Phase.CONFIRM:
-        others = (one.trial for one in found.trials if one.trial.phase != Phase.CONFIRM)
-        first = next((trial.id for trial in others if trial.config == best.trial.config), None)
+    if best.phase == Phase.CONFIRM:
+        others = (one for one in found.trials if one.phase != Phase.CONFIRM)
+        first = next((trial.id for trial in others if trial.config == best.config), None)
         said += [f"It trains the config of {first} again with another seed."] if first else []
     if found.baselines:
         name, loss = min(found.baselines.items(), key=lambda item: item[1])
@@ -88,7 +87,7 @@ def certainty(found: Findings) -> list[str]:
     own = next((one for one in found.confirmed if one.is_best), None)
     others = [_told(one, own) for one in found.confirmed if one is not own]
     if own is None:
-        text = f"No further run of the config of the best trial, {best.trial.id}, has ended"
+        text = f"No further run of the config of the best trial, {best.id}, has ended"
         chance = (
             ", so it is not known how much of its lead is chance." if found.is_over else " yet."
         )
@@ -155,7 +154,7 @@ def _nothing(found: Findings) -> Iterator[Advice]:
     if found.best is None and found.trials:
         yield Advice(
             "No trial has a result: look at why they failed below, and at the log of one.",
-            f"lstm-sweep show {found.trials[0].trial.id}",
+            f"lstm-sweep show {found.trials[0].id}",
         )
 
 
@@ -192,9 +191,9 @@ def _bounds(found: Findings) -> Iterator[Advice]:
             )
 
 
-def best_configs(found: Findings) -> list[TrialProgress]:
+def best_configs(found: Findings) -> list[Trial]:
     """The best trials with different configs."""
-    first = dict[str, TrialProgress]()
+    first = dict[str, Trial]()
     for one in found.ranked:
         first.setdefault(repr(sorted(one.hyperparameters.items())), one)
     return [*first.values()][:LOOKED_AT]
@@ -223,12 +222,12 @@ def _further(axis: Axis, end: str, limit: Limit) -> str:
 
 def _epochs(found: Findings) -> Iterator[Advice]:
     best = found.best
-    if best is None or best.state != Outcome.COMPLETE or best.trial.phase == Phase.LADDER:
+    if best is None or best.state != Outcome.COMPLETE or best.phase == Phase.LADDER:
         return
-    planned, at = best.trial.config.planned_epochs, best.best_epoch
+    planned, at = best.config.planned_epochs, best.best_epoch
     if planned and at and at >= planned and found.takes_epochs:
         yield Advice(
-            f"The loss of {best.trial.id} was lowest after its last epoch, {at:g}, so it still "
+            f"The loss of {best.id} was lowest after its last epoch, {at:g}, so it still "
             f"fell: "
             f"give trials more epochs in a new sweep, with:",
             f"--epochs {math.ceil(2 * planned)}",
@@ -236,7 +235,7 @@ def _epochs(found: Findings) -> Iterator[Advice]:
 
 
 def _budget(found: Findings) -> Iterator[Advice]:
-    tried = [one for one in found.trials if one.trial.phase != Phase.CONFIRM]
+    tried = [one for one in found.trials if one.phase != Phase.CONFIRM]
     best, fields = found.best, len(found.axes)
     if best is None or not tried:
         return
@@ -246,7 +245,7 @@ def _budget(found: Findings) -> Iterator[Advice]:
         more += f" --minutes {2 * found.minutes:g}"
     late = tried[-max(1, math.ceil(LATE * len(tried))) :]
     first = next(iter(best_configs(found)))
-    if len(tried) >= 5 and first.trial.number in [one.trial.number for one in late]:
+    if len(tried) >= 5 and first.number in [one.number for one in late]:
         yield Advice("The best config came in the last fifth of the trials: try more.", more)
     elif fields and len(tried) < TRIALS_EACH * fields:
         yield Advice(
@@ -386,9 +385,9 @@ def failures(found: Findings) -> tuple[str, Table | None]:
     return said, Table(["outcome", "attempts", "time", "trials", "reasons"], rows)
 
 
-def _kind(kind: Outcome, failed: Sequence[TrialProgress]) -> list[str]:
+def _kind(kind: Outcome, failed: Sequence[Trial]) -> list[str]:
     reasons = list(dict.fromkeys(one.reason[:LONGEST] for one in failed if one.reason))
-    listed = ", ".join(one.trial.id for one in failed[:LISTED])
+    listed = ", ".join(one.id for one in failed[:LISTED])
     more = len(failed) - LISTED
     return [
         by_name(kind),
@@ -407,11 +406,9 @@ def _commands(found: Findings) -> dict[str, str]:
         typed[f"the best network{ended}, as a folder of its own"] = (
             f"export {name} --to {name}-best"
         )
-        typed[f"train the best trial{ended} again, and compare each round"] = (
-            f"rerun {best.trial.id}"
-        )
+        typed[f"train the best trial{ended} again, and compare each round"] = f"rerun {best.id}"
     if leader := found.leader:
-        typed["the best trial, round by round"] = f"show {leader.trial.id}"
+        typed["the best trial, round by round"] = f"show {leader.id}"
     if found.goes_on:
         typed["go on with the sweep"] = f"resume {name}"
     typed |= {"all trials": f"trials {name}", "this page anew": f"report {name}"}

@@ -144,7 +144,7 @@ class Bundles:
             digest = bytes.fromhex(about.pop("sha256")).hex()
         except (OSError, ValueError, KeyError):
             return None
-        return Bundle(file, f"{record.trial.sweep}-{record.trial.number}.zip", about, digest)
+        return Bundle(file, f"{record.sweep}-{record.number}.zip", about, digest)
 
     def _make(
         self, record: TrialRecord, file: Path, format: str, unchecked: bool, register: str | None
@@ -153,7 +153,7 @@ class Bundles:
         self._drop_old()
         self._check_room(record)
         scratch = Path(tempfile.mkdtemp(prefix=".bundle-", dir=self._folder))
-        to, packed = scratch / f"{record.trial.sweep}-{record.trial.number}", scratch / "bundle.zip"
+        to, packed = scratch / f"{record.sweep}-{record.number}", scratch / "bundle.zip"
         try:
             exported = Local(self._store).export(
                 record.run_id, str(to), format=format, unchecked=unchecked, register=register
@@ -181,7 +181,7 @@ class Bundles:
         if taken > self._limits.bundles_bytes:
             raise ProblemError(
                 413,
-                f"trial {record.trial.id}: its weights have {taken // COPIES:,} bytes, and a "
+                f"trial {record.id}: its weights have {taken // COPIES:,} bytes, and a "
                 f"bundle takes {COPIES} times as many: expected at most "
                 f"{self._limits.bundles_bytes:,}",
             )

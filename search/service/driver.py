@@ -22,7 +22,7 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted, Shield, stop_within_s
 from lstm_sweep.search.service.supervisor import KEY, write_note
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import Trial
 
 #: exit codes: done, interrupted or not possible, and anything else
 DONE, FAILED = 0, 1
@@ -47,9 +47,9 @@ class Log(Observer):
             self._note()
 
     @override
-    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
+    def trial_ended(self, progress: Trial, state: SweepState) -> None:
         ended = progress.ended
-        self.said(f"{progress.trial.id} {ended.outcome if ended else ''}")
+        self.said(f"{progress.id} {ended.outcome if ended else ''}")
 
     def said(self, text: str) -> None:
         """Print a text with the time, without secrets."""

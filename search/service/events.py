@@ -95,8 +95,8 @@ def look(
     if before and before.status["run_id"] != status["run_id"]:
         before = None
     for record in reader.trials(store, name):
-        had = before.trials.get(record.trial.number) if before else None
-        trials[record.trial.number] = _seen(store, record, had, events)
+        had = before.trials.get(record.number) if before else None
+        trials[record.number] = _seen(store, record, had, events)
     if before and before.status | _UNSTEADY != status | _UNSTEADY:
         events.append(_event("status", status))
     cost_s = time.thread_time() - began
@@ -111,25 +111,25 @@ def _seen(
     A trial that has ended is told after its rounds, others before: so one that is told as ended is
     told completely.
     """
-    trial, state = record.trial, record.state
+    state = record.state
     state = state if state in ("running", "paused") else "ended"
     mark = (record.run_id, state, record.epochs, record.best_loss)
     if had and had.mark == mark:
         return had
     losses = _losses(store, record)
-    told = {"number": trial.number, "state": state, **record.document()}
-    if had is None or had.attempt != trial.attempt:
-        had = TrialView((), trial.attempt, "", 0, b"")
+    told = {"number": record.number, "state": state, **record.document()}
+    if had is None or had.attempt != record.attempt:
+        had = TrialView((), record.attempt, "", 0, b"")
     if had.state != state != "ended":
         events.append(_event("trial", told))
     for number, loss in enumerate(losses[had.rounds :], start=had.rounds + 1):
-        of = {"trial": trial.id, "number": trial.number, "attempt": trial.attempt}
-        when = {"round": number, "epoch": trial.epochs_after(number)}
+        of = {"trial": record.id, "number": record.number, "attempt": record.attempt}
+        when = {"round": number, "epoch": record.epochs_after(number)}
         events.append(_event("round", of | when | {"val_loss": loss}))
     if state == "ended":
         events.append(_event("trial", told))
-    more = {"epochs_per_round": trial.epochs_after(1), "losses": losses}
-    return TrialView(mark, trial.attempt, state, len(losses), _json(told | more))
+    more = {"epochs_per_round": record.epochs_after(1), "losses": losses}
+    return TrialView(mark, record.attempt, state, len(losses), _json(told | more))
 
 
 def _losses(store: Store, record: TrialRecord) -> list[float | None]:

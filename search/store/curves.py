@@ -16,14 +16,14 @@ from lstm_sweep.search.store.journal import CURVE
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import MOST_SECONDS, Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.progress import (
-    TrialProgress,
+from lstm_sweep.search.values.sweep import Confirmed
+from lstm_sweep.search.values.trial import (
+    Phase,
+    Trial,
     comparable,
     ranked,
     round_seconds,
 )
-from lstm_sweep.search.values.sweep import Confirmed
-from lstm_sweep.search.values.trial import Phase
 
 #: values of a round that are read
 NAMES = (*CURVE, "scoring_seconds")
@@ -158,10 +158,10 @@ def began_s(sweep: Any) -> float:
 
 def confirmed_of(store: Store, records: Sequence[TrialRecord]) -> list[Confirmed]:
     """The configs of a sweep's trials that were trained again; `records` are all of them."""
-    again = {one.trial.config for one in records if one.trial.phase is Phase.CONFIRM}
-    known = dict[int, TrialProgress]()
-    for one in (one for one in records if one.trial.config in again):
+    again = {one.config for one in records if one.phase is Phase.CONFIRM}
+    known = dict[int, Trial]()
+    for one in (one for one in records if one.config in again):
         with contextlib.suppress(BadRunError):  # one that cannot be read counts as one that goes on
-            known[one.trial.number] = with_rounds(store, one)
+            known[one.number] = with_rounds(store, one)
     best = next(iter(ranked([*records])), None)
-    return confirmed(known.values(), None if best is None else best.trial.config)
+    return confirmed(known.values(), None if best is None else best.config)

@@ -33,10 +33,9 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, device_tags
 from lstm_sweep.search.store.writer import Write, Writer
 from lstm_sweep.search.values.device import Device
-from lstm_sweep.search.values.progress import TrialProgress, comparable
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, SweepStatus
-from lstm_sweep.search.values.trial import Ended, Phase, Trial, TrialFiles
+from lstm_sweep.search.values.trial import Attempt, Ended, Phase, Trial, TrialFiles, comparable
 
 PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
 
@@ -65,7 +64,7 @@ def written_reason(ended: Ended) -> str:
     return without_secrets(ended.reason)[:LONGEST_REASON]
 
 
-def end_tags(progress: TrialProgress, ended: Ended) -> dict[str, str]:
+def end_tags(progress: Trial, ended: Ended) -> dict[str, str]:
     """How a trial has ended, and its rounds, from which a sweep is resumed."""
     tags: dict[str, str] = {Tag.OUTCOME: str(ended.outcome), Tag.REASON: written_reason(ended)}
     if ended.unfinished:
@@ -99,16 +98,15 @@ def end_of(log: Path) -> str:
         return without_secrets(file.read().decode("utf-8", "replace"))
 
 
-def round_metrics(progress: TrialProgress) -> dict[str, float]:
+def round_metrics(progress: Trial) -> dict[str, float]:
     """Metrics of the last round of a trial, with the best ones so far."""
-    trial = progress.trial
-    done = float(trial.epochs_after(len(progress.rounds)))
+    done = float(progress.epochs_after(len(progress.rounds)))
     found = progress.rounds[-1] | {"epochs_done": done}
     if progress.best_round is not None:
-        found["best_epoch"] = float(trial.epochs_after(progress.best_round))
+        found["best_epoch"] = float(progress.epochs_after(progress.best_round))
     if progress.best_loss is not None:
         found["best_val_loss"] = progress.best_loss
-    in_bits = progress.trial.objective.bits_per_symbol(progress.best_loss)
+    in_bits = progress.objective.bits_per_symbol(progress.best_loss)
     if in_bits is not None:
         found["bits_per_symbol"] = in_bits
     return found
@@ -154,14 +152,6 @@ class Dataset:
     digest: str
     #: path of its files, or name of a sample
     source: str
-
-
-#: number of a trial, and which attempt at it
-Attempt = tuple[int, int]
-
-
-def attempt_of(trial: Trial) -> Attempt:
-    return trial.number, trial.attempt
 
 
 @dataclass
@@ -222,7 +212,7 @@ class Journal:
 
     def run_of(self, trial: Trial) -> str:
         """The run of an attempt; empty if it has none."""
-        return self._runs[attempt_of(trial)].run_id
+        return self._runs[trial.key].run_id
 
     def know(self, runs: Mapping[Attempt, str]) -> None:
         for attempt, run_id in runs.items():
@@ -330,7 +320,7 @@ class Journal:
         written = {name: str(value) for name, value in own.items() if value is not None}
         name = trial.id + (f" (attempt {trial.attempt})" if trial.attempt > 1 else "")
         name += " (rerun)" if trial.phase is Phase.RERUN else ""
-        run = self._runs[attempt_of(trial)]
+        run = self._runs[trial.key]
         run.is_open, run.params = True, {**trial.config.to_dict(), **known}
         self._create(
             run,
@@ -357,12 +347,12 @@ class Journal:
 
         self.writer.put(write)
 
-    def log_round(self, progress: TrialProgress, *, soon: bool = True) -> None:
+    def log_round(self, progress: Trial, *, soon: bool = True) -> None:
         """Log the last round, and the best one so far.
 
         Not `soon`, it is logged with the next one, or when the trial waits or ends.
         """
-        run = self._runs[attempt_of(progress.trial)]
+        run = self._runs[progress.key]
         run.steps[len(progress.rounds)] = round_metrics(progress)
         if soon or len(run.steps) >= MOST_HELD:
             self._log_soon(run)
@@ -408,28 +398,28 @@ class Journal:
                 run.params = params
             raise
 
-    def pause_trial(self, progress: TrialProgress) -> None:
+    def pause_trial(self, progress: Trial) -> None:
         """Log that a trial waits for a slot, and its rounds that wait to be logged."""
         waits = Tag.MAKES_ROOM if progress.preempted else Tag.PAUSED
         tags = {waits: progress.paused, Tag.SECONDS: f"{progress.seconds:.3f}"}
-        self._change(progress.trial, tags, "SCHEDULED")
+        self._change(progress, tags, "SCHEDULED")
 
-    def wait_again(self, progress: TrialProgress) -> None:
+    def wait_again(self, progress: Trial) -> None:
         """Log that a trial which was paused when its sweep was broken off still waits."""
         tags = dict.fromkeys((Tag.OUTCOME, Tag.REASON, Tag.CURVE, Tag.DRIVER_DIED), "")
         paused = {Tag.PAUSED: progress.paused}
-        self._change(progress.trial, tags | paused, "SCHEDULED", drop=Tag.UNFINISHED)
+        self._change(progress, tags | paused, "SCHEDULED", drop=Tag.UNFINISHED)
 
-    def resume_trial(self, progress: TrialProgress, device: Device) -> None:
+    def resume_trial(self, progress: Trial, device: Device) -> None:
         """Log that a trial that was paused goes on, perhaps on another device."""
         waits = Tag.MAKES_ROOM if progress.preempted else Tag.PAUSED
-        self._change(progress.trial, {waits: "", **device_tags(device)}, "RUNNING")
+        self._change(progress, {waits: "", **device_tags(device)}, "RUNNING")
 
     def _change(
         self, trial: Trial, tags: Mapping[str, str], status: str, *, drop: str | None = None
     ) -> None:
         """Let a trial have a status that is not final, and these tags, without one to `drop`."""
-        run, at_ms = self._runs[attempt_of(trial)], now_ms()
+        run, at_ms = self._runs[trial.key], now_ms()
 
         def write() -> None:
             self._log(run, at_ms, tags)
@@ -441,7 +431,7 @@ class Journal:
 
     def close_trial(
         self,
-        progress: TrialProgress,
+        progress: Trial,
         files: TrialFiles | None,
         *,
         keep: bool,
@@ -454,7 +444,7 @@ class Journal:
         not logged yet are part of the same request, and so are `more` tags. `remove` is a folder
         that is needed until then.
         """
-        ended, run = progress.ended, self._runs[attempt_of(progress.trial)]
+        ended, run = progress.ended, self._runs[progress.key]
         assert ended
         if progress.unlogged:
             result = round_metrics(progress)
@@ -483,14 +473,12 @@ class Journal:
         run.is_open = run.is_ending = True
         self._put(run, write, is_end=True)
 
-    def _keep_weights(
-        self, run: _Run, progress: TrialProgress, files: TrialFiles
-    ) -> dict[str, str]:
+    def _keep_weights(self, run: _Run, progress: Trial, files: TrialFiles) -> dict[str, str]:
         """Store the best network of a trial, if there is time for it; the tags that say so."""
         if self.writer.is_short_of_time:
             return {}
         kept: dict[str, str] = {Tag.WEIGHTS: "kept"}
-        config = json.dumps(progress.trial.config.to_dict(), indent=2)
+        config = json.dumps(progress.config.to_dict(), indent=2)
         try:
             self._store.keep_file(run.run_id, files.weights, WEIGHTS)
             self._store.keep_text(run.run_id, config, f"{WEIGHTS}/config.json")

@@ -32,7 +32,6 @@ from lstm_sweep.search.store.tags import (
     source_of,
 )
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.progress import TrialProgress, comparable
 from lstm_sweep.search.values.spec import NAME, SweepSpec, digest_of
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.sweep import GOING_ON
@@ -45,13 +44,14 @@ from lstm_sweep.search.values.trial import (
     Outcome,
     Phase,
     Trial,
+    comparable,
 )
 from lstm_sweep.spaces.template.config import TemplateConfig
 from lstm_sweep.spaces.template.template import Template
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialRecord(TrialProgress):
+class TrialRecord(Trial):
     """A trial as its run has it; its `rounds` are there once `curves.with_rounds` has read them."""
 
     tags: Tags
@@ -96,7 +96,7 @@ class TrialRecord(TrialProgress):
     @cached_property
     @override
     def best_loss(self) -> float | None:
-        own = self.rounds or self.trial.objective.returned
+        own = self.rounds or self.objective.returned
         return super().best_loss if own else self.logged_loss
 
     @property
@@ -111,19 +111,19 @@ class TrialRecord(TrialProgress):
     def to_dict(self) -> dict[str, Any]:
         """The trial as `trials --json` prints it."""
         return {
-            "trial": self.trial.id,
+            "trial": self.id,
             "run_id": self.run_id,
             "status": self.status,
             "outcome": None if self.waits else self.outcome or None,
-            "phase": str(self.trial.phase),
-            "attempt": self.trial.attempt,
+            "phase": str(self.phase),
+            "attempt": self.attempt,
             "val_loss": self.best_loss,
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
-            "rounds_per_epoch": self.trial.rounds_per_epoch,
+            "rounds_per_epoch": self.rounds_per_epoch,
             "parameters": self.parameters,
-            "seed": self.trial.seed,
-            "config": self.trial.config.to_dict(),
+            "seed": self.seed,
+            "config": self.config.to_dict(),
         }
 
     def document(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class TrialRecord(TrialProgress):
         return self.to_dict() | {
             "reason": self.reason,
             "waits": self.waits,
-            "in_nats": self.trial.objective.nats_per_symbol,
+            "in_nats": self.objective.nats_per_symbol,
             "has_weights": self.has_weights,
             "rerun_of": self.rerun_of,
             "seconds": self.seconds if self.closed_at else None,
@@ -146,7 +146,7 @@ def apart(records: Iterable[TrialRecord]) -> tuple[list[TrialRecord], list[Trial
     """
     every = list(records)
     used = {
-        (record.trial.number, record.trial.attempt): record.run_id
+        (record.number, record.attempt): record.run_id
         for record in sorted(every, key=lambda one: one.is_written)
     }
     own = set(used.values())
@@ -161,8 +161,8 @@ def last_attempts(records: Iterable[TrialRecord], sweep_state: str) -> dict[int,
 
     While the sweep goes on, or waits to, one that ended with it `waits`.
     """
-    own = sorted(apart(records)[0], key=lambda one: (one.trial.number, one.trial.attempt))
-    last = {record.trial.number: record for record in own}
+    own = sorted(apart(records)[0], key=lambda one: (one.number, one.attempt))
+    last = {record.number: record for record in own}
     if sweep_state not in GOING_ON:
         return last
     return {
@@ -369,19 +369,7 @@ def read_trial(run: Any) -> TrialRecord:
         config = kind.config(tags.json(Tag.CONFIG, dict))
     except InputError as error:
         raise BadRunError(f"run {tags.run_id}: tag {Tag.CONFIG}: {error}") from None
-    trial = Trial(
-        sweep=name_of(tags),
-        number=tags.whole(Tag.TRIAL, 0, high=MOST_TRIALS),
-        config=config,
-        seed=tags.whole(Tag.SEED, 0),
-        point=point_of(tags),
-        attempt=tags.whole(Tag.ATTEMPT, 1, default=1),
-        phase=Phase(tags.word(Tag.PHASE, Phase)),
-        objective=kind.objective,
-        rounds_per_epoch=tags.whole(Tag.ROUNDS_PER_EPOCH, 1, default=1),
-        steps=tags.whole(Tag.STEPS, 1) if Tag.STEPS in tags else None,
-        most_rounds=tags.whole(Tag.MOST_ROUNDS, 1) if Tag.MOST_ROUNDS in tags else None,
-    )
+    per_epoch = tags.whole(Tag.ROUNDS_PER_EPOCH, 1, default=1)
     found, per_symbol = params.get("parameters", ""), 0.0
     with contextlib.suppress(ValueError):
         per_symbol = float(params.get("parameters_per_symbol", ""))
@@ -394,7 +382,17 @@ def read_trial(run: Any) -> TrialRecord:
         unfinished = tags.get(Tag.UNFINISHED) == "yes"
         ended = Ended(Outcome(outcome), tags.get(Tag.REASON, ""), unfinished, own)
     return TrialRecord(
-        trial=trial,
+        sweep=name_of(tags),
+        number=tags.whole(Tag.TRIAL, 0, high=MOST_TRIALS),
+        config=config,
+        seed=tags.whole(Tag.SEED, 0),
+        point=point_of(tags),
+        attempt=tags.whole(Tag.ATTEMPT, 1, default=1),
+        phase=Phase(tags.word(Tag.PHASE, Phase)),
+        objective=kind.objective,
+        rounds_per_epoch=per_epoch,
+        steps=tags.whole(Tag.STEPS, 1) if Tag.STEPS in tags else None,
+        most_rounds=tags.whole(Tag.MOST_ROUNDS, 1) if Tag.MOST_ROUNDS in tags else None,
         run_id=tags.run_id,
         ended=ended,
         # by its end, or, if it has waited, for which it had a slot
@@ -405,8 +403,8 @@ def read_trial(run: Any) -> TrialRecord:
         parameters=int(found) if WHOLE.fullmatch(found) else 0,
         parameters_per_symbol=per_symbol,
         logged_loss=loss,
-        logged_best=_rounds(metrics, "best_epoch", trial) or None,
-        logged_rounds=_rounds(metrics, "epochs_done", trial),
+        logged_best=_rounds(metrics, "best_epoch", per_epoch) or None,
+        logged_rounds=_rounds(metrics, "epochs_done", per_epoch),
         has_weights=tags.get(Tag.WEIGHTS) == "kept",
         rerun_of=tags.get(Tag.RERUN_OF, ""),
         results=kind.results(metrics),
@@ -416,11 +414,11 @@ def read_trial(run: Any) -> TrialRecord:
     )
 
 
-def _rounds(metrics: Mapping[str, float], name: str, trial: Trial) -> int:
-    """A metric that is a number of epochs, as rounds of a trial; 0 if it is missing or unusable."""
-    if trial.rounds_per_epoch == 1:
+def _rounds(metrics: Mapping[str, float], name: str, per_epoch: int) -> int:
+    """A metric that is a number of epochs, as rounds; 0 if it is missing or unusable."""
+    if per_epoch == 1:
         return count(metrics, name)
-    found = (finite(metrics, name) or 0.0) * trial.rounds_per_epoch
+    found = (finite(metrics, name) or 0.0) * per_epoch
     return round(found) if 0 <= found <= LARGEST else 0
 
 
@@ -528,7 +526,7 @@ def children(store: Store, run: Any) -> Children:
     runs, left_out = store.runs({Tag.PARENT: run.info.run_id}), list[BadRunError]()
     trained = [one for one in runs if one.data.tags.get(Tag.PHASE) in TRAINED]
     attempts, _ = apart(readable_trials(trained, left_out.append))
-    attempts.sort(key=lambda one: (one.trial.number, one.trial.attempt))
+    attempts.sort(key=lambda one: (one.number, one.attempt))
     scored = [one for one in runs if one.data.tags.get(Tag.PHASE) == Phase.BASELINE]
     ended = [one for one in scored if one.info.status == "FINISHED"]
     baselines = dict(one for _, one in _readable(ended, read_baseline, left_out.append))
@@ -570,7 +568,7 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
     if slash:
         bad = list[BadRunError]()
         records = trials(store, name, bad.append)
-        found = next((r for r in records if str(r.trial.number) == number), None)
+        found = next((r for r in records if str(r.number) == number), None)
         if found:
             return found
         if bad:

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from lstm_sweep.search.values.progress import TrialProgress, ranked
-from lstm_sweep.search.values.trial import Outcome, Phase
+from lstm_sweep.search.values.trial import Outcome, Phase, Trial, ranked
 
 #: differences that chance makes at least this often are called none
 SIGNIFICANCE = 0.05
@@ -185,15 +184,15 @@ class Sweep:
     #: seconds for which there were slots that could be used, all of them together
     slot_seconds: float = 0.0
     #: trials that have a slot, by slots; of a sweep that was read back by any number
-    running: Mapping[Any, TrialProgress] = field(default_factory=dict)
+    running: Mapping[Any, Trial] = field(default_factory=dict)
     #: trials that wait for a slot with a checkpoint, by number
-    paused: Mapping[int, TrialProgress] = field(default_factory=dict)
+    paused: Mapping[int, Trial] = field(default_factory=dict)
     #: attempts that have ended; of a sweep that is driven their runs may be open still
-    finished: tuple[TrialProgress, ...] = ()
+    finished: tuple[Trial, ...] = ()
     #: attempts that earlier drivers left unfinished, so that their trials were tried again
-    unfinished: tuple[TrialProgress, ...] = ()
+    unfinished: tuple[Trial, ...] = ()
     #: those of `finished` with a loss that competes, the best first
-    ranked: tuple[TrialProgress, ...] = ()
+    ranked: tuple[Trial, ...] = ()
     #: when the best loss fell, seconds after the beginning, and to what, also by a round of a trial
     #: that has not ended; each lower than the one before
     best_over_time: tuple[tuple[float, float], ...] = ()
@@ -217,23 +216,23 @@ class Sweep:
         return self.state not in GOING_ON
 
     @property
-    def under_way(self) -> list[TrialProgress]:
+    def under_way(self) -> list[Trial]:
         """Trials that run or are paused."""
         return [*self.running.values(), *self.paused.values()]
 
     @property
-    def attempts(self) -> list[TrialProgress]:
+    def attempts(self) -> list[Trial]:
         """All attempts of all trials."""
         return [*self.unfinished, *self.finished, *self.under_way]
 
     @cached_property
-    def trials(self) -> list[TrialProgress]:
+    def trials(self) -> list[Trial]:
         """The last attempt of each trial, by number."""
-        in_order = sorted(self.attempts, key=lambda one: (one.trial.number, one.trial.attempt))
-        return list({one.trial.number: one for one in in_order}.values())
+        in_order = sorted(self.attempts, key=lambda one: (one.number, one.attempt))
+        return list({one.number: one for one in in_order}.values())
 
     @property
-    def best(self) -> TrialProgress | None:
+    def best(self) -> Trial | None:
         """The best trial that has ended."""
         return next(iter(self.ranked), None)
 
@@ -243,7 +242,7 @@ class Sweep:
         return self.best.best_loss if self.best else None
 
     @property
-    def front(self) -> list[TrialProgress]:
+    def front(self) -> list[Trial]:
         """`ranked`, and among them trials that have not ended, with the losses that they have.
 
         Those are only there while a sweep goes on: what a driver has left open is no result else.
@@ -251,7 +250,7 @@ class Sweep:
         return [*self.ranked] if self.is_over else self._with(self.under_way, self.ranked)
 
     @cached_property
-    def leader(self) -> TrialProgress | None:
+    def leader(self) -> Trial | None:
         """The trial with the lowest loss so far; it may go on still."""
         if self.is_over:
             return self.best
@@ -261,18 +260,16 @@ class Sweep:
         near = (one for one, loss in losses if loss is not None and loss <= best)
         return next(iter(self._with(near, self.ranked[:1])), None)
 
-    def _with(
-        self, under_way: Iterable[TrialProgress], others: Iterable[TrialProgress]
-    ) -> list[TrialProgress]:
+    def _with(self, under_way: Iterable[Trial], others: Iterable[Trial]) -> list[Trial]:
         going = (one for one in under_way if self.state == "running" or one.state == "paused")
         return ranked([*others, *going], of_running=True)
 
     @property
-    def best_first(self) -> list[TrialProgress]:
+    def best_first(self) -> list[Trial]:
         """All trials, those of `front` first, the others by number."""
         front = self.front
-        known = {one.trial.number for one in front}
-        return [*front, *(one for one in self.trials if one.trial.number not in known)]
+        known = {one.number for one in front}
+        return [*front, *(one for one in self.trials if one.number not in known)]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -285,10 +282,10 @@ class Sweep:
     def time_spent(self) -> TimeSpent:
         """Where the time of its slots went so far."""
         best, attempts, spent = self.leader, self.attempts, dict.fromkeys(SHARES, 0.0)
-        in_order = sorted(attempts, key=lambda one: one.trial.attempt)
-        last = {one.trial.number: one for one in in_order}
+        in_order = sorted(attempts, key=lambda one: one.attempt)
+        last = {one.number: one for one in in_order}
         for one in attempts:
-            share = _share(one, last[one.trial.number], best.trial.number if best else None)
+            share = _share(one, last[one.number], best.number if best else None)
             spent[share] += one.seconds if one.ended else one.seconds_by(self.now)
         used = sum(spent.values())
         # attempts of an earlier driver are timed by the store, which may differ a little
@@ -302,25 +299,24 @@ def in_order_of_outcomes(counts: Mapping[str, int]) -> dict[str, int]:
     return {str(word): counts[word] for word in (*Outcome, *OPEN) if counts.get(word)}
 
 
-def _share(attempt: TrialProgress, last: TrialProgress, best: int | None) -> str:
+def _share(attempt: Trial, last: Trial, best: int | None) -> str:
     """The share that an attempt belongs to; `last` is the last attempt of its trial.
 
     An unfinished attempt, with which the next one went on, belongs to the share of its trial.
     """
-    trial = attempt.trial
-    if trial.number == best:
+    if attempt.number == best:
         return "best"
     ended = last.ended if attempt.ended and attempt.ended.unfinished else attempt.ended
     outcome = ended.outcome if ended and not ended.unfinished else None
-    if trial.phase is Phase.LADDER and outcome in (None, Outcome.DIVERGED):
+    if attempt.phase is Phase.LADDER and outcome in (None, Outcome.DIVERGED):
         return "ladder"  # it looks for the rate from which on trials diverge
     if outcome and not outcome.ranks:
         return "failures"
     phases = {Phase.LADDER: "ladder", Phase.CONFIRM: "confirmation"}
-    return phases.get(trial.phase, "beaten" if outcome is Outcome.COMPLETE else "cut_short")
+    return phases.get(attempt.phase, "beaten" if outcome is Outcome.COMPLETE else "cut_short")
 
 
-def _scoring(attempts: Iterable[TrialProgress]) -> float | None:
+def _scoring(attempts: Iterable[Trial]) -> float | None:
     """Seconds of scoring; None unless each round says its own.
 
     A round that a later attempt has from the checkpoint of an earlier one counts once.
@@ -331,5 +327,5 @@ def _scoring(attempts: Iterable[TrialProgress]) -> float | None:
             if "scoring_seconds" not in metrics:
                 return None
             # to a millisecond, as it is stored
-            known.add((attempt.trial.number, number, round(metrics["scoring_seconds"], 3)))
+            known.add((attempt.number, number, round(metrics["scoring_seconds"], 3)))
     return sum(seconds for _, _, seconds in known) if known else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lstm_sweep.models.rounds import epochs_text
 
 if TYPE_CHECKING:
-    from lstm_sweep.search.values.progress import TrialProgress
+    from lstm_sweep.search.values.trial import Trial
 
 #: wall time of a sweep that is given no limit
 DEFAULT_MINUTES = 30.0
@@ -56,9 +56,9 @@ def loss_text(loss: float | None) -> str:
     return "-" if loss is None else f"{loss:.4f}"
 
 
-def trained_text(progress: TrialProgress) -> str:
+def trained_text(progress: Trial) -> str:
     """The epochs that a trial is trained, of how many if that is known."""
-    planned, rounds = progress.trial.config.planned_epochs, progress.trial.rounds_per_epoch
+    planned, rounds = progress.config.planned_epochs, progress.rounds_per_epoch
     share = progress.latest.share if progress.latest and not progress.ended else None
     done = (len(progress.rounds) + (share or 0.0)) / rounds
     trained = f"{done:.1f}" if share and rounds == 1 else epochs_text(done, rounds)

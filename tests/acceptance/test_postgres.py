@@ -343,5 +343,5 @@ def test_a_database_that_is_restarted_is_waited_for(
     records = reader.trials(store, "s")
     assert {record.status for record in records} == {"FINISHED"}
     for record in records:
-        first, second = LOSSES[record.trial.number]
+        first, second = LOSSES[record.number]
         assert store.history(record.run_id, "val_loss") == {1: first, 2: second}

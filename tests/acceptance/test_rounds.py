@@ -123,7 +123,7 @@ def test_a_trial_that_has_waited_reruns_identically(workplace: Callable[[str], P
         if waited:
             break
     assert waited
-    rerun = run_here("rerun", waited[0].trial.id, "--json", cwd=folder)
+    rerun = run_here("rerun", waited[0].id, "--json", cwd=folder)
     assert rerun.code == 0, rerun.err
     assert (rerun.json["verdict"], rerun.json["epochs_compared"]) == ("identical", 9)
     assert rerun.json["max_difference"] == 0

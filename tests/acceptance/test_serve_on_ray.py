@@ -81,7 +81,7 @@ def test_two_sweeps_share_a_cluster_whose_nodes_come_and_go(
     assert _ask(url, "sweeps/b/resume", b"{}")["state"] in ("queued", "running")
     wait_until(lambda: slots() == {}, service, 500)
     for name in ("a", "b"):
-        ends = Counter((row.trial.number, row.outcome) for row in Local(settings).trials(name))
+        ends = Counter((row.number, row.outcome) for row in Local(settings).trials(name))
         complete = {number: count for (number, how), count in ends.items() if how == "complete"}
         assert complete == dict.fromkeys(range(TRIALS[name]), 1)
         assert {how for _, how in ends} <= {"complete", "lost"}

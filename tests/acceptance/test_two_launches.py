@@ -115,9 +115,9 @@ def rounds_of(folder: Path) -> list[list[dict[str, Any]]]:
     found = []
     for record in Local(settings).trials("s"):
         assert record.outcome == "complete"
-        rows = Local(settings).show(record.trial.id).by_epoch
+        rows = Local(settings).show(record.id).by_epoch
         kept = [{k: v for k, v in row.items() if k not in TIMED} for row in rows]
-        found.append((record.trial.number, kept))
+        found.append((record.number, kept))
     return [kept for _, kept in sorted(found, key=lambda one: one[0])]
 
 

@@ -30,9 +30,8 @@ from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.writer import Writer
-from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Job, RoundDone
+from lstm_sweep.search.values.trial import Job, RoundDone, ranked
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, InlineWriter, LateWriter, store_in, sweep_of, tiny_spec
@@ -117,9 +116,9 @@ def recorded(cache: Path, tmp_path: Path) -> Recorded:
 def found(store: Store) -> dict[int, Any]:
     """What a sweep has found, as far as it may depend on nothing but its seed."""
     return {
-        record.trial.number: (
-            record.trial.config,
-            record.trial.seed,
+        record.number: (
+            record.config,
+            record.seed,
             record.outcome,
             record.best_loss,
             store.history(record.run_id, "val_loss"),
@@ -256,7 +255,7 @@ def test_a_sweep_that_goes_on_loses_nothing_when_its_store_fails_at_any_call(
         store.at = 0
         [parent] = reader.sweeps(store)
         for record in reader.trials(store, "s"):
-            number, is_open = record.trial.number, record.outcome == ""
+            number, is_open = record.number, record.outcome == ""
             if number in sweeps.begun and (is_open or Tag.UNFINISHED in record.tags):
                 checkpoint = cache / parent.info.run_id / str(number) / "checkpoint"
                 assert checkpoint.exists(), f"call {at}: trial {number}"

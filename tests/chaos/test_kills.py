@@ -28,8 +28,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.values.progress import ranked
-from lstm_sweep.search.values.trial import RESULTS, Outcome, Phase
+from lstm_sweep.search.values.trial import RESULTS, Outcome, Phase, ranked
 from tests.chaos.processes import MARK, kill, marked
 from tests.conftest import TINY, Done, run_program, write_text
 from tests.launcher import PROGRAM
@@ -189,12 +188,12 @@ class Chaos:
         assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
         trained = [run for run in runs if run.data.tags.get("sweep.phase") in reader.TRAINED]
         records = [reader.read_trial(run) for run in trained]
-        assert len({(r.trial.number, r.trial.attempt) for r in records}) == len(records)
-        last = {r.trial.number: r for r in reader.trials(store, "s")}
+        assert len({(r.number, r.attempt) for r in records}) == len(records)
+        last = {r.number: r for r in reader.trials(store, "s")}
         assert sorted(last) == list(range(TRIALS))
         ended = [r for r in records if r.tags.get("sweep.unfinished") != "yes"]
         for number in last:
-            attempts = [r for r in ended if r.trial.number == number]
+            attempts = [r for r in ended if r.number == number]
             lost = sum(r.outcome == Outcome.LOST for r in attempts)
             final = [r for r in attempts if r.outcome != Outcome.LOST]
             if final:
@@ -223,7 +222,7 @@ class Chaos:
         One that was pruned may have ended earlier; what both have is the same.
         """
         for record in records:
-            whole = last[record.trial.number]
+            whole = last[record.number]
             for metric in RESULTS:
                 part = store.history(record.run_id, metric)
                 all_of_it = store.history(whole.run_id, metric)
@@ -232,7 +231,7 @@ class Chaos:
                 assert sorted(all_of_it) == list(range(1, len(all_of_it) + 1))
                 if whole.outcome == Outcome.COMPLETE:
                     assert sorted(all_of_it) == list(range(1, EPOCHS + 1))
-                    assert part.items() <= all_of_it.items(), (record.trial.id, metric)
+                    assert part.items() <= all_of_it.items(), (record.id, metric)
 
     def export(self) -> None:
         """The best model can be loaded and used."""

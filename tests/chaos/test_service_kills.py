@@ -125,11 +125,11 @@ def check(service: ServiceUnderFire) -> int:
         assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
         trained = [run for run in runs if run.data.tags.get("sweep.phase") in reader.TRAINED]
         records = [reader.read_trial(run) for run in trained]
-        assert len({(r.trial.number, r.trial.attempt) for r in records}) == len(records)
-        assert {r.trial.number for r in records} == set(range(TRIALS))
+        assert len({(r.number, r.attempt) for r in records}) == len(records)
+        assert {r.number for r in records} == set(range(TRIALS))
         attempts += len(records)
         for number in range(TRIALS):
-            whole = result_of([r for r in records if r.trial.number == number])
+            whole = result_of([r for r in records if r.number == number])
             if whole:
                 found = {metric: store.history(whole.run_id, metric) for metric in RESULTS}
                 assert sorted(found["val_loss"]) == list(range(1, EPOCHS + 1))

@@ -40,7 +40,7 @@ def check(store: MlflowStore) -> None:
     assert len(runs) == 1 + len(FAMILIES) + 4
     assert {run.info.status for run in runs} == {"FINISHED"}
     for record in reader.trials(store, "s"):
-        first, second = LOSSES[record.trial.number]
+        first, second = LOSSES[record.number]
         assert store.history(record.run_id, "val_loss") == {1: first, 2: second}
         [*_] = history = store.client.get_metric_history(record.run_id, "val_loss")
         assert [point.timestamp for point in history] == sorted(p.timestamp for p in history)

@@ -25,7 +25,7 @@ def go_on(store: Store, corpus: Corpus, engine: Any, **changes: Any) -> SweepSta
 def found(store: Store) -> list[tuple[Any, ...]]:
     """What a sweep has found."""
     return [
-        (record.trial.number, record.trial.config, record.trial.seed, record.best_loss)
+        (record.number, record.config, record.seed, record.best_loss)
         for record in reader.trials(store, "s")
     ]
 

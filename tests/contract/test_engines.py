@@ -69,7 +69,7 @@ def test_a_trial_of_so_many_rounds_ends_after_them(
 ) -> None:
     slot = engine.slots[0]
     begun = job(corpus, tmp_path, slot)
-    assert begun.trial.rounds == 2
+    assert begun.trial.planned_rounds == 2
     engine.start(replace(begun, trial=replace(begun.trial, most_rounds=1)))
     messages = listen(engine)[slot]
     assert [m.number for m in messages if isinstance(m, RoundDone)] == [1]

@@ -106,7 +106,7 @@ def found(settings: Settings) -> list[tuple[Any, ...]]:
     assert {run.info.status for run in store.runs()} <= {"FINISHED", "KILLED", "FAILED"}
     assert lease.find_driver(store, parent.info.run_id) is None
     return [
-        (one.trial.number, one.trial.config, one.trial.seed, one.outcome, one.best_loss)
+        (one.number, one.config, one.seed, one.outcome, one.best_loss)
         for one in reader.trials(store, "s")
     ]
 

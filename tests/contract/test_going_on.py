@@ -58,7 +58,7 @@ def test_a_run_that_a_server_has_made_twice_hides_nothing_and_is_closed(
     [parent] = reader.sweeps(store)
     assert len(read_findings(store, parent).attempts) == 2
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 4}
-    assert [one.trial.attempt for one in reader.trials(store, "s")] == [1, 2, 1, 1]
+    assert [one.attempt for one in reader.trials(store, "s")] == [1, 2, 1, 1]
     assert not [one for one in store.runs() if one.info.status == "RUNNING"]
     assert len(store.runs({Tag.OUTCOME: "lost", Tag.UNFINISHED: "yes"})) == 2
 
@@ -160,7 +160,7 @@ def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(
     spec = tiny_spec(5000, **fields)
     engine = ScriptedEngine(losses)
     state = sweep_of(store, corpus, engine, spec, clock=lambda: float(next(seconds))).run()
-    phases = [progress.trial.phase for progress in state.finished]
+    phases = [progress.phase for progress in state.finished]
     assert phases[:3] == [Phase.SEARCH] * 2 + [Phase.CONFIRM]
     assert set(phases[3:]) <= {Phase.CONFIRM}
     long = state.finished[1].ended

@@ -195,7 +195,7 @@ def test_no_tag_of_a_trial_stops_others(stored: Stored, wrong: list[str | None])
             resume._all_progress(store, stored.sweep, [record])
             own_templates.read(record.tags, None)
             rerun._check_proposed(store, record, None)
-            CorpusTask.of_trial(record, record.trial.config, None, DEVICE)
+            CorpusTask.of_trial(record, record.config, None, DEVICE)
 
         taken += answered(read)
     assert 0 < taken < len(bad) / 2  # as tags that nothing hangs on
@@ -320,7 +320,7 @@ def test_a_stored_config_that_no_search_of_its_sweep_can_propose_is_not_built(
         resume._trial_of(changed, stored.spec)
     record = reader.find_trial(stored.store, "good/1")
     with pytest.raises(InputError, match=r"a network of 16x16384 has .* parameters: expected"):
-        CorpusTask.of_trial(record, record.trial.config, None, DEVICE)
+        CorpusTask.of_trial(record, record.config, None, DEVICE)
 
 
 @pytest.mark.parametrize("tag", ["sweep.name", "sweep.reason", "mlflow.note.content"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ def spec_of(data: Path, **fields: Any) -> SweepSpec:
     return SweepSpec(space=space, **(PLAIN | given | fields))
 
 
-def trials_of(store: Store) -> list[Trial]:
-    return [record.trial for record in reader.trials(store, "s")]
+def trials_of(store: Store) -> Sequence[Trial]:
+    return reader.trials(store, "s")
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_runs_of_the_ladder_say_after_how_many_steps_they_end(
     assert steps == {0: STEPS, 1: STEPS, 2: STEPS, 3: None, 4: None, 5: None, 6: None}
     for record in reader.trials(store, "s"):
         written = store.tags(record.run_id).get(Tag.STEPS)
-        assert written == (str(STEPS) if record.trial.phase is Phase.LADDER else None)
+        assert written == (str(STEPS) if record.phase is Phase.LADDER else None)
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 5])
@@ -77,7 +78,7 @@ def test_a_sweep_goes_on_with_its_steps_and_with_rates_between_the_listed_ones(
     state = go_on(store, corpus, ScriptedEngine(LOSSES), minutes=1)
     trials = trials_of(store)
     assert {trial.steps for trial in trials if trial.phase is Phase.LADDER} == {STEPS}
-    searched = [one.trial for one in state.finished if one.trial.phase is Phase.SEARCH]
+    searched = [one for one in state.finished if one.phase is Phase.SEARCH]
     rates = {as_lstm_config(trial.config).learning_rate for trial in searched}
     assert len(rates) > 2 and min(rates) >= 0.01 and max(rates) < 1
 
@@ -113,7 +114,7 @@ def test_a_sweep_counts_in_rounds_says_its_epochs_and_goes_on_with_its_rounds(
     with pytest.raises(KeyboardInterrupt):
         sweep_of(store, corpus, ScriptedEngine(losses, interrupt=True), spec).run()
     state = go_on(store, corpus, ScriptedEngine(losses))
-    assert [(len(one.rounds), one.trial.rounds_per_epoch) for one in state.final] == [(6, 3)] * 2
+    assert [(len(one.rounds), one.rounds_per_epoch) for one in state.final] == [(6, 3)] * 2
     first, second = reader.trials(store, "s")
     assert (first.best_epoch, first.epochs) == (4 / 3, 2.0)
     assert (second.best_epoch, second.epochs) == (2.0, 2.0)
@@ -131,9 +132,9 @@ def test_the_note_of_a_sweep_names_its_ladder_and_further_seeds(
     assert state.best and state.best.ranked_loss
     note = store.tags(state.run_id)["mlflow.note.content"]
     first, *_ = note.splitlines()
-    assert first.startswith(f"**{state.best.trial.id}** is the best trial: ")
+    assert first.startswith(f"**{state.best.id}** is the best trial: ")
     assert f"{state.best.ranked_loss:.4f}" in first and "bits per symbol" in first
-    assert state.best.trial.config.headline() in first
-    assert f"best trial, {state.best.trial.id}" in note
+    assert state.best.config.headline() in first
+    assert f"best trial, {state.best.id}" in note
     assert "Ladder of learning rates: 0.1 is best" in note
     assert "further seeds" in note

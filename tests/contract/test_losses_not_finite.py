@@ -20,10 +20,9 @@ from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.driver.template_task import TemplateTask
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.values.progress import LARGEST
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
 from lstm_sweep.search.values.stop_reason import SweepStatus
-from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome
+from lstm_sweep.search.values.trial import LARGEST, Ended, Job, Message, Outcome
 from lstm_sweep.spaces.space import from_mapping
 from tests.contract.four_trials import Listening
 from tests.fakes import ScriptedEngine
@@ -129,7 +128,7 @@ def check_never_won(sweep: Sweep, curves: list[list[float]], *, returned: bool) 
     assert policy and all(map(math.isfinite, policy.objective_values().values()))
     expected = []
     for progress in state.finished:
-        seen = curves[progress.trial.number][: len(progress.rounds)]
+        seen = curves[progress.number][: len(progress.rounds)]
         whole = progress.ended and progress.ended.outcome is Outcome.COMPLETE
         considered = ([seen[-1]] if whole else []) if returned else seen
         expected += [loss for loss in considered if abs(loss) <= LARGEST]
@@ -169,12 +168,12 @@ def test_one_such_loss_in_a_phase_changes_nothing_but_its_trial(
         [3.0 - 0.1 * number - 0.01 * epoch for epoch in range(EPOCHS)] for number in range(14)
     ]
     plain = sweep_of(corpus_spec(data), corpus, ScriptedEngine(dict(enumerate(curves)))).run()
-    number = next(c.trial.number for c in plain.finished if c.trial.phase == phase)
+    number = next(c.number for c in plain.finished if c.phase == phase)
     curves[number] = [bad] * EPOCHS
     sweep = sweep_of(corpus_spec(data), corpus, ScriptedEngine(dict(enumerate(curves))))
     sweep.run()
     check_never_won(sweep, curves, returned=False)
-    [progress] = [c for c in sweep.state.finished if c.trial.number == number]
+    [progress] = [c for c in sweep.state.finished if c.number == number]
     assert (progress.best_round, progress.best_loss, progress.ranked_loss) == (None, None, None)
     assert set(progress.best_so_far) == {INF}
 

@@ -86,10 +86,10 @@ def test_a_trial_makes_room_and_goes_on_in_its_run(
     assert ("SCHEDULED", "at epoch 1: makes room", why) in seen
     assert display.told.count(why) == 1 and why_now[-1] is None
     records = reader.trials(store, "s")
-    assert [(one.trial.number, one.trial.attempt) for one in records] == [(n, 1) for n in range(4)]
+    assert [(one.number, one.attempt) for one in records] == [(n, 1) for n in range(4)]
     assert [one.tags.get(Tag.MAKES_ROOM, "") for one in records] == [""] * 4
     for record in records:
-        first, second = LOSSES[record.trial.number]
+        first, second = LOSSES[record.number]
         assert store.history(record.run_id, "val_loss") == {1: first, 2: second}
     assert Local(store.settings).status("s").why == "all 4 trials are done"
     assert set(engine.demands) == {0, 1}
@@ -128,7 +128,7 @@ def test_a_sweep_that_was_broken_off_meanwhile_tries_it_again(
         broken_off.reopen(record.run_id, "SCHEDULED")
     state = go_on(broken_off, corpus, ScriptedEngine(LOSSES))
     assert state.counts == {"complete": 4}
-    last = {one.trial.number: one.trial.attempt for one in reader.trials(broken_off, "s")}
+    last = {one.number: one.attempt for one in reader.trials(broken_off, "s")}
     assert last == {0: 1, 1: 2, 2: 1, 3: 1}
 
 

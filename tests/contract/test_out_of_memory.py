@@ -52,7 +52,7 @@ def attempts(store: Store) -> dict[int, list[tuple[int, str]]]:
     found: dict[int, list[tuple[int, str]]] = {}
     for run in store.runs({"sweep.name": "s", "sweep.phase": "search"}):
         record = reader.read_trial(run)
-        found.setdefault(record.trial.number, []).append((record.trial.attempt, record.outcome))
+        found.setdefault(record.number, []).append((record.attempt, record.outcome))
     return found
 
 

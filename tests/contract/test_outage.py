@@ -25,8 +25,7 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.store.writer import Writer
-from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.trial import Ended, Paused, RoundDone
+from lstm_sweep.search.values.trial import Ended, Paused, RoundDone, Trial
 from tests.contract.four_trials import Listening, check, four_trials
 from tests.fakes import ScriptedEngine
 from tests.servers import Server
@@ -77,7 +76,7 @@ def test_a_trial_is_judged_while_a_request_to_the_server_is_under_way(
     judged, answered = threading.Event(), list[bool]()
     judge, log_batch = Policy.judge, MlflowClient.log_batch
 
-    def watched(policy: Policy, progress: TrialProgress) -> Ended | Paused | None:
+    def watched(policy: Policy, progress: Trial) -> Ended | Paused | None:
         verdict = judge(policy, progress)
         if len(progress.rounds) == 2:
             judged.set()

@@ -81,13 +81,13 @@ def test_trials_wait_scheduled_and_go_on_in_one_run_each(data: Path, corpus: Cor
     assert engine.started.count(0) > 1, "the leader has waited for others, and gone on"
     assert {1, 2, 3} <= set(engine.started)
     records = reader.trials(store, "s")
-    assert [(one.trial.number, one.trial.attempt) for one in records] == [(n, 1) for n in range(4)]
+    assert [(one.number, one.attempt) for one in records] == [(n, 1) for n in range(4)]
     assert {one.status for one in records} == {"FINISHED"} and records[0].tags[Tag.PAUSED] == ""
     assert [one.outcome for one in records] == ["complete", "pruned", "pruned", "pruned"]
     assert state.counts == {"complete": 1, "pruned": 3} and not state.paused
     for record in records:
         losses_seen = store.history(record.run_id, "val_loss")
-        assert list(losses_seen.values()) == CURVES[record.trial.number][: len(losses_seen)]
+        assert list(losses_seen.values()) == CURVES[record.number][: len(losses_seen)]
         assert [*losses_seen] == [*range(1, len(losses_seen) + 1)]
     assert records[0].epochs == EPOCHS
     assert records[1].reason == "it waited at epoch 3: loss 3.9800, number 2 of 2 there"
@@ -108,7 +108,7 @@ def test_trials_that_waited_when_a_sweep_was_broken_off_wait_when_it_goes_on(
 ) -> None:
     records = reader.trials(broken_off, "s")
     waiting = [one for one in records if one.tags.get(Tag.PAUSED)]
-    assert [one.trial.number for one in waiting] == [1, 2]
+    assert [one.number for one in waiting] == [1, 2]
     assert {one.status for one in records} == {"FINISHED", "KILLED"}
     counts: dict[str, int] = {}
     look = after(1, lambda: counts.update(states(broken_off)))
@@ -119,9 +119,9 @@ def test_trials_that_waited_when_a_sweep_was_broken_off_wait_when_it_goes_on(
     assert engine.started == [3], "those that wait are given no slot"
     again = {one.run_id: one for one in reader.trials(broken_off, "s")}
     for one in waiting:  # in the same run
-        assert (again[one.run_id].status, again[one.run_id].trial.attempt) == ("FINISHED", 1)
+        assert (again[one.run_id].status, again[one.run_id].attempt) == ("FINISHED", 1)
         seen = broken_off.history(one.run_id, "val_loss")
-        assert list(seen.values()) == CURVES[one.trial.number][: len(seen)]
+        assert list(seen.values()) == CURVES[one.number][: len(seen)]
 
 
 def test_checkpoints_survive_an_interrupt_before_a_sweep_goes_on(

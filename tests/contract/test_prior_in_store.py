@@ -17,9 +17,8 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.values.progress import ranked
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Phase
+from lstm_sweep.search.values.trial import Phase, ranked
 from lstm_sweep.spaces.space import from_mapping
 from tests.contract.sittings import after, interrupt
 from tests.fakes import ScriptedEngine
@@ -52,7 +51,7 @@ def prior_of(store: MemoryStore, corpus: Corpus, spec: SweepSpec) -> tuple[Earli
 
 
 def searched(store: MemoryStore, sweep: str) -> list[Config]:
-    found = (record.trial for record in reader.trials(store, sweep))
+    found = reader.trials(store, sweep)
     return [trial.config for trial in found if trial.phase is Phase.SEARCH]
 
 
@@ -65,7 +64,7 @@ def store() -> MemoryStore:
 def first(store: MemoryStore, corpus: Corpus, data: Path) -> Config:
     """The best config of a sweep that has ended."""
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec_of(data), name="first").run()
-    return ranked(reader.trials(store, "first"))[0].trial.config
+    return ranked(reader.trials(store, "first"))[0].config
 
 
 def test_a_sweep_begins_with_what_was_best_in_the_one_before(

@@ -19,8 +19,7 @@ from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.trial import Ended, Outcome, Phase
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from tests.contract.sittings import after, interrupt
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, sweep_of, tiny_spec
@@ -39,11 +38,11 @@ ENDS = st.dictionaries(
 )
 
 
-def known(attempts: Iterable[TrialProgress]) -> dict[tuple[int, int], tuple[Any, ...]]:
+def known(attempts: Iterable[Trial]) -> dict[tuple[int, int], tuple[Any, ...]]:
     """What is known of attempts of trials, but for their times."""
     return {
-        (one.trial.number, one.trial.attempt): (
-            one.trial,
+        (one.number, one.attempt): (
+            one.planned(),
             one.run_id,
             one.val_losses,
             # one that waited when its sweep was broken off waits again

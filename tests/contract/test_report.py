@@ -58,15 +58,15 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
     assert page[:cut] == again.html[:cut]
     found = findings(store)
     assert found.best and state.best
-    assert (found.best.trial.id, found.best.best_loss) == (
-        state.best.trial.id,
+    assert (found.best.id, found.best.best_loss) == (
+        state.best.id,
         state.best.ranked_loss,
     )
     assert found.baselines == state.baselines and found.state == "finished"
     assert state.report and [one.trial for one in found.confirmed] == [
         one.trial for one in state.report.confirmed
     ]
-    curves = {one.trial.id: [loss for _, loss in one.curve] for one in found.trials}
+    curves = {one.id: [loss for _, loss in one.curve] for one in found.trials}
     assert curves["s/3"] == losses[3]
     assert {axis.name for axis in found.axes} == {"direction", "dropout"}
     assert found.training_symbols == pytest.approx(len(corpus.train), rel=0.01)
@@ -123,8 +123,8 @@ def test_a_round_of_a_trial_that_runs_is_a_gain(store: MemoryStore, corpus: Corp
         assert [loss for _, loss in found.best_over_time] == [3.0, 2.0, 1.5, 1.0]
     assert live.state == "running" and "lstm-sweep status s --follow" in page.html
     assert [one.state for one in live.trials] == ["complete", "running"]
-    assert live.best and live.best.trial.id == "s/0"
-    assert live.open_leader and live.open_leader.trial.id == "s/1"
+    assert live.best and live.best.id == "s/0"
+    assert live.open_leader and live.open_leader.id == "s/1"
     assert page.headline.startswith("s/1, which has not ended, is best so far: 1.0000 nats")
     first = live.trials[0]
     assert first.seconds > 0, "scripted rounds of a trial that runs say no seconds"
@@ -200,7 +200,7 @@ def test_what_cannot_be_read_is_left_out(store: MemoryStore, corpus: Corpus) -> 
     found = findings(store)
     assert len(found.left_out) == 1
     assert "1 runs could not be read" in local(store).report("s").html
-    assert found.best and found.best.trial.id == other.trial.id
+    assert found.best and found.best.id == other.id
     assert found.best.curve == [] and found.axes == ()
 
 
@@ -222,7 +222,7 @@ def test_numbers_beyond_all_reason_in_a_store_stop_no_report(
     best = state.ranked[0]
     store.log(best.run_id, tags={"sweep.curve": f"[[2.0, {number}], [1.9, {number}]]"})
     store.reopen(best.run_id)
-    assert best.trial.id in local(store).report("s").html
+    assert best.id in local(store).report("s").html
     assert expected_left(run, huge, 1) is not None or len(number) > 9
 
 

@@ -27,8 +27,7 @@ from lstm_sweep.search.process.signals import SIGNALS
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.values.progress import ranked
-from lstm_sweep.search.values.trial import Slot
+from lstm_sweep.search.values.trial import Slot, ranked
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
 

@@ -143,7 +143,7 @@ def test_who_has_the_best_loss_and_no_weights_is_named(
             return folder
 
     sweep = swept(Dying(LOSSES, (A,), {}), corpus, data, store, display)
-    assert sweep.state.best and sweep.state.best.trial.number == 5
+    assert sweep.state.best and sweep.state.best.number == 5
     assert Tag.WEIGHTS not in store.tags(sweep.state.best.run_id)
     assert display.told == [
         "s/5 has no weights: its files could not be had from node-0, core 0; its rerun has them"

@@ -162,9 +162,9 @@ def test_files_are_kept_and_let_go(store: Store, tmp_path: Path) -> None:
 def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: Corpus) -> None:
     state = sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), tiny_spec(trials=1)).run()
     run = store.run(state.finished[0].run_id)
-    trial = state.finished[0].trial
+    trial = state.finished[0]
     assert run.data.tags["mlflow.parentRunId"] == state.run_id
-    assert TrialConfig.from_dict(reader.read_trial(run).trial.config.to_dict()) == trial.config
+    assert TrialConfig.from_dict(reader.read_trial(run).config.to_dict()) == trial.config
     assert run.data.params["parameters"].isdigit()
     assert run.data.tags["sweep.seed"] == str(trial.seed)
     assert run.data.tags["version.numpy"]
@@ -176,10 +176,10 @@ def test_a_child_run_has_all_that_is_needed_to_repeat_it(store: Store, corpus: C
 def test_only_the_best_few_keep_their_weights(store: Store, corpus: Corpus) -> None:
     script = {number: [loss] for number, loss in enumerate([5.0, 4.0, 3.0, 3.5, 9.0])}
     sweep_of(store, corpus, ScriptedEngine(script), tiny_spec(trials=5, keep=2, epochs=1)).run()
-    kept = {r.trial.number for r in reader.trials(store, "s") if r.has_weights}
+    kept = {r.number for r in reader.trials(store, "s") if r.has_weights}
     assert kept == {2, 3}
     for record in reader.trials(store, "s"):
-        assert (store.bytes_of(record.run_id) > 0) is (record.trial.number in kept)
+        assert (store.bytes_of(record.run_id) > 0) is (record.number in kept)
 
 
 class _Unread(Observer):

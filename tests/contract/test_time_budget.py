@@ -57,7 +57,7 @@ def sweeps(seconds: float, space: Space, world: World, slots: int) -> list[Simul
 def seeds_of(sweep: Simulated) -> Counter[Config]:
     """How many further seeds each config has that were trained to their end."""
     whole = [c for c in sweep.of(Phase.CONFIRM) if c.ended and c.ended.outcome is Outcome.COMPLETE]
-    return Counter(progress.trial.config for progress in whole)
+    return Counter(progress.config for progress in whole)
 
 
 def check(found: list[Simulated], slots: int) -> None:
@@ -84,8 +84,8 @@ def test_where_trainings_take_long_further_runs_are_whole_or_there_are_none() ->
     for sweep in sweeps(600.0, presets.DEFAULT, LONG, 2):
         again, report = sweep.of(Phase.CONFIRM), sweep.policy.report()
         for one in again:
-            [first] = (o for o in sweep.of(Phase.SEARCH) if o.trial.config == one.trial.config)
-            assert one.trial.rounds >= (first.best_round or 0)
+            [first] = (o for o in sweep.of(Phase.SEARCH) if o.config == one.config)
+            assert one.planned_rounds >= (first.best_round or 0)
         assert bool(report.omitted) != any(one.is_best for one in report.confirmed)
 
 
@@ -126,7 +126,7 @@ def test_with_very_little_time_there_is_a_result_and_a_line_why_nothing_was_conf
 
 def test_a_sweep_that_has_confirmed_its_best_has_nothing_to_excuse() -> None:
     sweep = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
-    best = sweep.policy.confirmation.to_confirm()[0].trial.config
+    best = sweep.policy.confirmation.to_confirm()[0].config
     assert bool(sweep.policy.report().omitted) == (seeds_of(sweep)[best] == 0)
 
 

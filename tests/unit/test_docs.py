@@ -29,7 +29,7 @@ from lstm_sweep.search.store import settings
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
-from lstm_sweep.search.values.trial import Outcome, Trial
+from lstm_sweep.search.values.trial import Outcome
 from lstm_sweep.spaces.space import from_file
 from lstm_sweep.spaces.template.template import Template
 from tests.unit.documents import (
@@ -225,9 +225,7 @@ def test_programs_are_python(page: str, content: str) -> None:
     compile(content, page, "exec")
 
 
-RECORD = TrialRecord(
-    trial=Trial(sweep="book-1", number=7, config=TrialConfig(), seed=1), tags=Tags.of("", {})
-)
+RECORD = TrialRecord(sweep="book-1", number=7, config=TrialConfig(), seed=1, tags=Tags.of("", {}))
 RERUN = Rerun(
     trial="", rerun_run_id="", verdict="identical", epochs_compared=0, max_difference=0.0,
     first_difference=None, variation={}, changed_versions={}, changed_device=None, outcome="",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,11 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.rerun import compare
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store import settings
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
 from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import parse_dimension
-from tests.states import job_of, with_trials
+from tests.states import with_trials
 
 
 def test_two_cuts_never_snap_to_the_same_session_end(tmp_path: Path) -> None:
@@ -104,9 +104,8 @@ def test_a_lost_attempt_does_not_count_while_the_next_one_runs() -> None:
     assert with_trials(new, [lost]).counts == {"lost": 1}
 
 
-def _progress(trial: Trial, slot: Slot) -> TrialProgress:
-    job = job_of(trial, slot)
-    return TrialProgress(trial, "run", slot, job)
+def _progress(trial: Trial, slot: Slot) -> Trial:
+    return replace(trial, run_id="run", slot=slot)
 
 
 def test_a_metric_that_is_no_number_in_both_runs_is_the_same() -> None:

@@ -35,8 +35,8 @@ from lstm_sweep.search.service.settings import Role
 from lstm_sweep.search.service.site import SWEEPS, Number, Page, Site, SweepName, TheSite
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Key
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.texts import time_left_text
+from lstm_sweep.search.values.trial import Trial
 
 HERE = Path(__file__).parent
 #: where a browser logs in
@@ -109,9 +109,9 @@ router = APIRouter(include_in_schema=False)
 ON_A_PAGE, COMPARED = SWEEPS, 8
 STATIC = {"page.js": "text/javascript", "page.css": "text/css", "style.css": "text/css"}
 #: by what trials are sorted, and how a column gets its key
-ORDERS: dict[str, Callable[[TrialProgress], Any]] = {
-    "trial": lambda one: one.trial.number,
-    "phase": lambda one: one.trial.phase,
+ORDERS: dict[str, Callable[[Trial], Any]] = {
+    "trial": lambda one: one.number,
+    "phase": lambda one: one.phase,
     "outcome": lambda one: one.state,
     "loss": lambda one: one.best_loss,
     "epochs": lambda one: one.epochs,
@@ -238,7 +238,7 @@ PARTS = (
 )
 
 
-def ordered(found: Findings, sort: str, down: bool) -> list[TrialProgress]:
+def ordered(found: Findings, sort: str, down: bool) -> list[Trial]:
     """Trials by a column, those without a value last; without one the best first."""
     if not sort:
         return found.best_first
@@ -277,7 +277,7 @@ async def trial_page(sweep: SweepName, number: Number, request: Request, site: T
             "state": details.record.state,
             "run_page": escaped(mlflow + place),
             "metrics": sorted({name for row in details.by_epoch for name in row} - {"epoch"}),
-            "finding": next((one for one in found.trials if one.trial.number == number), None),
+            "finding": next((one for one in found.trials if one.number == number), None),
             "figures": list(figures.curve_of(found, number)),
             "loss_name": found.objective.name,
         }

@@ -158,7 +158,7 @@ async def _rerun(reference: str, body: RerunSubmission | None, site: Site, user:
         site.check_may_train(record.tags)
         # what the trial itself refuses, without a device
         task_kind_of_run(record.tags).check_rerun(record, changes, template, ())
-        wanted = Wanted(record.trial.id, record.run_id, changes, template=template, on=on)
+        wanted = Wanted(record.id, record.run_id, changes, template=template, on=on)
         return site.service.rerun(wanted, owner=user.name)
 
     made = await site.answers.change(change)

@@ -17,10 +17,9 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.cli.progress import Lines, NotebookTable, page
 from lstm_sweep.search.driver.observer import SILENT
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
-from tests.states import job_of, with_trials
+from tests.states import with_trials
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -56,13 +55,13 @@ def cell(monkeypatch: pytest.MonkeyPatch) -> Cell:
     return found
 
 
-def running(*losses: float, number: int = 2, ended: Ended | None = None) -> TrialProgress:
+def running(*losses: float, number: int = 2, ended: Ended | None = None) -> Trial:
     """A trial of sweep `docs`."""
-    trial = Trial(sweep="docs", number=number, config=TrialConfig(layer_size=96), seed=0)
-    slot = Slot(0, core=0)
-    job = job_of(trial, slot)
     epochs = [{"val_loss": loss} for loss in losses]
-    return TrialProgress(trial, "run", slot, job, rounds=epochs, ended=ended)
+    return Trial(
+        sweep="docs", number=number, config=TrialConfig(layer_size=96), seed=0, run_id="run",
+        slot=Slot(0, core=0), rounds=epochs, ended=ended,
+    )  # fmt: skip
 
 
 def state(now: float = 0.0, **changes: Any) -> SweepState:

@@ -19,7 +19,7 @@ from lstm_sweep.search.actions.sweeps import SweepTrials
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.values.trial import Ended, Outcome, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome
 
 STORE = Settings("sqlite:////none/mlflow.db", None, "test", "test")
 #: a row of `trials --json`
@@ -83,10 +83,16 @@ def test_a_curve_is_numbers_by_epoch() -> None:
 
 def record(loss: float | None) -> TrialRecord:
     """A trial of sweep `docs` as it is read from the store."""
-    trial = Trial(sweep="docs", number=2, config=TrialConfig(), seed=0)
     ended = Ended(Outcome.ERROR if loss is None else Outcome.COMPLETE)
     return TrialRecord(
-        trial=trial, run_id="run", ended=ended, logged_loss=loss, tags=Tags.of("run", {})
+        sweep="docs",
+        number=2,
+        config=TrialConfig(),
+        seed=0,
+        run_id="run",
+        ended=ended,
+        logged_loss=loss,
+        tags=Tags.of("run", {}),
     )
 
 

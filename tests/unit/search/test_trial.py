@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines.worker import CorpusTraining
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Phase, Slot, Trial, trial_seed
 
 TRIAL = Trial(sweep="docs-1", number=4, config=TrialConfig(), seed=11)
@@ -22,11 +22,11 @@ JOB = Job(
 )
 
 
-def progress(*losses: float, outcome: Outcome | None = None) -> TrialProgress:
+def progress(*losses: float, outcome: Outcome | None = None) -> Trial:
     """A trial whose epochs had these validation losses."""
     ended = Ended(outcome) if outcome else None
     epochs = [{"val_loss": loss} for loss in losses]
-    return TrialProgress(TRIAL, "run", Slot(0), JOB, rounds=epochs, ended=ended)
+    return replace(TRIAL, rounds=epochs, ended=ended)
 
 
 @given(seed=st.integers(0, 2**63), number=st.integers(0, 10**6))

@@ -30,7 +30,7 @@ def test_two_trials_are_compared_by_configs_curves_and_losses(store: Store) -> N
     found = local(store).compare("s/0", "s/1")
     assert found.difference == pytest.approx(0.25)
     assert found.verdict.startswith("s/0 is 0.2500 better than s/1; what seeds change is not known")
-    mine, its = (one.record.trial.config.to_dict() for one in (found.first, found.second))
+    mine, its = (one.record.config.to_dict() for one in (found.first, found.second))
     assert found.differences == {
         name: (mine[name], its[name]) for name in mine if mine[name] != its[name]
     }
@@ -85,7 +85,7 @@ def test_of_a_sweep_its_best_trial_is_compared(
         spec = tiny_spec(data=str(data), trials=1, epochs=1, **PLAIN)
         sweep_of(store, corpus, ScriptedEngine({0: [2.5]}), spec, name="beef").run()
     found = local(store).compare(first, second)
-    assert (found.first.record.trial.id, found.second.record.trial.id) == trials
+    assert (found.first.record.id, found.second.record.id) == trials
     expected = {row.sweep: row for row in local(store).sweeps()}
     assert list(found.sweeps) == [expected[name] for name in named]
     assert found.difference is not None

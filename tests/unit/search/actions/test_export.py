@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -15,13 +15,10 @@ from lstm_sweep.search.actions import export
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.trial import Trial
 
-RECORD = cast(
-    "TrialRecord",
-    mock.Mock(trial=Trial(sweep="good", number=3, config=TrialConfig(), seed=1), tags={}),
-)
+RECORD = TrialRecord(sweep="good", number=3, config=TrialConfig(), seed=1, tags=Tags.of("r", {}))
 
 
 def kept(to: Path, parity: dict[str, Any], *, unchecked: bool = False) -> dict[str, Any]:

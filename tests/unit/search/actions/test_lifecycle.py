@@ -26,10 +26,9 @@ from lstm_sweep.search.process.signals import SIGNALS, Interrupts
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import SweepStatus
-from lstm_sweep.search.values.trial import Slot
+from lstm_sweep.search.values.trial import Slot, Trial
 from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, InlineWriter, tiny_spec
 
@@ -105,8 +104,8 @@ class Watching(Observer):
     def started(self, state: SweepState) -> None:
         self.told.append("started")
 
-    def trial_ended(self, progress: TrialProgress, state: SweepState) -> None:
-        self.told.append(progress.trial.id)
+    def trial_ended(self, progress: Trial, state: SweepState) -> None:
+        self.told.append(progress.id)
         self._do()
 
     def said(self, text: str) -> None:
@@ -233,7 +232,7 @@ def test_sweeps_trials_and_epochs_are_listed(place: Place) -> None:
         "best_val_loss": pytest.approx(2.7), "data": str(place.data),
     }  # fmt: skip
     trials = Local(place.settings).trials("s")
-    assert [record.trial.id for record in trials] == ["s/2", "s/1", "s/0"]
+    assert [record.id for record in trials] == ["s/2", "s/1", "s/0"]
     assert dict(trials.baselines) == dict(result.baselines)
     [best] = Local(place.settings).trials("s", top=1).to_list()
     shown = Local(place.settings).show(best["run_id"][:8])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,7 @@ from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Ended, Outcome, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome
 from lstm_sweep.spaces.template.template import Template
 
 
@@ -123,11 +124,12 @@ def test_a_run_that_was_cut_short_is_compared_as_far_as_it_went() -> None:
 
 
 def test_a_trial_without_a_round_to_compare_with_is_refused() -> None:
-    trial = Trial(sweep="s", number=2, config=TrialConfig(), seed=1)
     tags = Tags.of("r", {})
-    pruned = TrialRecord(trial=trial, tags=tags, ended=Ended(Outcome.PRUNED))
+    pruned = TrialRecord(
+        sweep="s", number=2, config=TrialConfig(), seed=1, tags=tags, ended=Ended(Outcome.PRUNED)
+    )
     with pytest.raises(InputError, match="trial 's/2' was pruned before its first round: expected"):
         _check_comparable(pruned, [], {})
     _check_comparable(pruned, [{"val_loss": 1.0}], {})
     _check_comparable(pruned, [], {"dropout": {"was": 0.0, "is": 0.5}})
-    _check_comparable(TrialRecord(trial=trial, tags=tags, ended=Ended(Outcome.LOST)), [], {})
+    _check_comparable(replace(pruned, ended=Ended(Outcome.LOST)), [], {})

@@ -4,7 +4,6 @@ import json
 import re
 from dataclasses import replace
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,25 +11,25 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.cli.progress import COMMON, PROGRESS_S, SCHEMA, JsonLines
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
-from tests.states import job_of, with_trials
+from tests.states import with_trials
 from tests.unit.documents import DOCS, rows, section, text_of
 
 SLOT = Slot(0, core=0)
 
 
-def progress(*losses: float, number: int = 1, **more: Any) -> TrialProgress:
+def progress(*losses: float, number: int = 1, **more: Any) -> Trial:
     """A trial of four epochs with these rounds."""
-    trial = Trial(sweep="s", number=number, config=TrialConfig(epochs=4), seed=0)
-    job = job_of(trial, SLOT, Path())
     rounds = [{"val_loss": loss} for loss in losses]
-    made = TrialProgress(trial, f"run-{number}", SLOT, job, rounds=rounds)
+    made = Trial(
+        sweep="s", number=number, config=TrialConfig(epochs=4), seed=0, run_id=f"run-{number}",
+        slot=SLOT, rounds=rounds,
+    )  # fmt: skip
     return replace(made, **more)
 
 
-def state(*running: TrialProgress, now: float = 0.0, **more: Any) -> SweepState:
+def state(*running: Trial, now: float = 0.0, **more: Any) -> SweepState:
     """A sweep of five trials."""
     new = SweepState(name="s", spec=SweepSpec(trials=5), run_id="parent", slots=(SLOT,), now=now)
     return replace(with_trials(new, (), running), **more)
@@ -85,7 +84,7 @@ def test_the_whole_sweep_is_told_now_and_then() -> None:
 def test_rounds_that_an_earlier_driver_has_seen_are_not_told_again() -> None:
     text = StringIO()
     shown = JsonLines(text)
-    paused = state(paused={1: progress(2.0, 1.5, job=None, paused="waits")})
+    paused = state(paused={1: progress(2.0, 1.5, paused="waits")})
     shown.started(paused)
     shown.update(paused)
     shown.update(state(progress(2.0, 1.5, 1.0)))

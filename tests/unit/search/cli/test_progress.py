@@ -19,11 +19,10 @@ from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Ended, Outcome, Progressed, Slot, Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
-from tests.states import job_of, with_trials
+from tests.states import with_trials
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))
 CONFIG = TrialConfig(
@@ -40,17 +39,16 @@ CONFIG = TrialConfig(
 
 def progress(
     *losses: float, ended: Ended | None = None, seconds: float = 0.0, number: int = 2
-) -> TrialProgress:
+) -> Trial:
     """A trial of `CONFIG` on the first slot."""
-    trial = Trial(sweep="docs", number=number, config=CONFIG, seed=0)
-    job = job_of(trial, SLOTS[0])
     epochs = [{"val_loss": loss} for loss in losses]
-    return TrialProgress(trial, "run", SLOTS[0], job, rounds=epochs, ended=ended, seconds=seconds)
+    return Trial(
+        sweep="docs", number=number, config=CONFIG, seed=0, run_id="run", slot=SLOTS[0],
+        rounds=epochs, ended=ended, seconds=seconds,
+    )  # fmt: skip
 
 
-def state(
-    *finished: TrialProgress, running: Sequence[TrialProgress] = (), now: float = 0.0
-) -> SweepState:
+def state(*finished: Trial, running: Sequence[Trial] = (), now: float = 0.0) -> SweepState:
     """A sweep of five trials with these finished."""
     new = SweepState(name="docs", spec=SweepSpec(trials=5), run_id="parent", slots=SLOTS, now=now)
     return with_trials(new, finished, running)
@@ -132,8 +130,7 @@ def test_the_live_table_shows_each_slot_and_what_is_left() -> None:
         assert part in shown
     assert "1 of 5 trials, best docs/2 1.5000, 1 min 40 s gone, about" in shown
     one = progress(2.0, 1.9, 1.8, number=3)
-    in_rounds = replace(one.trial, rounds_per_epoch=5)
-    running = replace(one, trial=in_rounds, latest=Progressed(4, 0.25, 1.75))
+    running = replace(one, rounds_per_epoch=5, latest=Progressed(4, 0.25, 1.75))
     assert " 0.65/4 " in shown_by_live_table(state(running=[running], now=100.0))
     waiting = {3: replace(progress(2.0, number=3), paused="waits")}
     paused = shown_by_live_table(replace(state(now=100.0), paused=waiting))
@@ -176,13 +173,12 @@ NAMED = "[red]units[/red] (line 3) [a, b] :car: ["
 
 def test_brackets_of_a_user_stand_in_tables_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     config = TemplateConfig((("units:3", "[a, b] :car: ["),))
-    trial = Trial(sweep="docs", number=2, config=config, seed=0)
     for error in (False, True):
         out = open_console(stderr=error)
         out.width = 200
-        out.print(trials_table([record(trial=trial)], NAMED))
+        out.print(trials_table([record(config=config)], NAMED))
         out.print(NAMED)
-        running = replace(progress(number=3), trial=trial)
+        running = replace(progress(), config=config)
         Lines(out).trial_ended(progress(ended=Ended(Outcome.ERROR, NAMED)), state())
         out.print(slots_table(state(running=[running]), 9))
         written = capsys.readouterr()[error]
@@ -193,7 +189,10 @@ def test_brackets_of_a_user_stand_in_tables_as_they_are(capsys: pytest.CaptureFi
 def record(outcome: Outcome = Outcome.COMPLETE, **changes: Any) -> TrialRecord:
     """A finished trial as it is read from the store."""
     values: dict[str, Any] = {
-        "trial": Trial(sweep="docs", number=2, config=CONFIG, seed=0),
+        "sweep": "docs",
+        "number": 2,
+        "config": CONFIG,
+        "seed": 0,
         "run_id": "run",
         "ended": Ended(outcome),
         "parameters": 12345,
@@ -238,8 +237,9 @@ def test_the_table_of_trials_shows_what_was_found_and_dashes_for_what_was_not() 
     for part in ("docs/2", "complete", "1.0000", "1.4427", "3x96", "1e-05", "12,345"):
         assert part in shown(record())
     assert "│ 4/4    │ 3          │" in shown(record())
-    trial = Trial(sweep="docs", number=2, config=CONFIG, seed=0, rounds_per_epoch=5)
-    assert "│ 1.2/4  │ 0.4        │" in shown(record(trial=trial, logged_best=2, logged_rounds=6))
+    assert "│ 1.2/4  │ 0.4        │" in shown(
+        record(rounds_per_epoch=5, logged_best=2, logged_rounds=6)
+    )
     text = shown(record(status="RUNNING", ended=None, logged_loss=None, logged_best=None))
     assert "running" in text and "│ 4/4    │ -          │" in text
     waiting = record(status="SCHEDULED", ended=None, logged_loss=2.0, logged_best=1)

@@ -69,6 +69,6 @@ def numbers(state: SweepState) -> tuple[list[int], list[int], list[int]]:
     """Trials that wait, that run, and that have ended for good."""
     return (
         [one.number for one in state.waiting],
-        [one.trial.number for one in state.running.values()],
-        [one.trial.number for one in state.final],
+        [one.number for one in state.running.values()],
+        [one.number for one in state.final],
     )

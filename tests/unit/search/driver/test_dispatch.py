@@ -12,8 +12,7 @@ from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.store import reader, writer
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.trial import Slot
+from lstm_sweep.search.values.trial import Slot, Trial
 from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, InlineWriter, LateWriter, sweep_of, tiny_spec
 
@@ -63,7 +62,7 @@ def test_paused_trials_are_not_looked_through_for_each_start_while_none_makes_ro
 ) -> None:
     looks = list[SweepState]()
 
-    def look(state: SweepState) -> Iterator[TrialProgress]:
+    def look(state: SweepState) -> Iterator[Trial]:
         looks.append(state)
         return iter(())
 

@@ -7,7 +7,6 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.driver import health
 from lstm_sweep.search.driver.health import Reports, Watch, failing, hung
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.trial import (
     RETURNED_LOSS,
     Ended,
@@ -19,7 +18,6 @@ from lstm_sweep.search.values.trial import (
     Slot,
     Trial,
 )
-from tests.states import job_of
 
 
 def progress(
@@ -27,14 +25,13 @@ def progress(
     share: float | None = None,
     ended: Ended | None = None,
     phase: Phase = Phase.SEARCH,
-) -> TrialProgress:
-    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=0, phase=phase)
-    job = job_of(trial, Slot(0))
-    return TrialProgress(
-        trial,
-        "r",
-        Slot(0),
-        job,
+) -> Trial:
+    return Trial(
+        sweep="s",
+        number=0,
+        config=TrialConfig(),
+        seed=0,
+        phase=phase,
         rounds=[{"val_loss": 1.0, "round_seconds": s} for s in seconds],
         latest=None if share is None else Progressed(1, share, 1.0),
         began=90.0,
@@ -94,13 +91,13 @@ def test_a_trial_that_has_not_reported_is_hung_if_it_computes_nothing_or_for_muc
 ) -> None:
     trial = progress()
     if template:
-        trial = replace(trial, trial=replace(trial.trial, objective=RETURNED_LOSS))
+        trial = replace(trial, objective=RETURNED_LOSS)
     reports = Reports(100.0, 100.0 + took - idle)
     found = hung(trial, reports, 100.0 + took, longest)
     assert found.endswith(why) and bool(found) is bool(why)
 
 
-def ended(outcome: Outcome, reason: str = "", phase: Phase = Phase.SEARCH) -> TrialProgress:
+def ended(outcome: Outcome, reason: str = "", phase: Phase = Phase.SEARCH) -> Trial:
     return progress(1.0, ended=Ended(outcome, reason), phase=phase)
 
 
@@ -132,7 +129,7 @@ RATE = ended(Outcome.DIVERGED, "nan", Phase.LADDER)
     ],
 )
 def test_a_sweep_fails_by_the_failures_after_its_last_success(
-    trials: list[TrialProgress], fails: bool
+    trials: list[Trial], fails: bool
 ) -> None:
     assert bool(failing(trials, 2)) is fails
 
@@ -149,13 +146,11 @@ def test_a_trial_under_way_that_has_a_loss_and_is_younger_than_the_failures_coun
     assert bool(failing(failed, 3, [waiting])) is fails
 
 
-def watched(began: float = 0.0, number: int = 0) -> TrialProgress:
-    trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
-    job = job_of(trial, Slot(0))
-    return TrialProgress(trial, f"r{number}", Slot(0), job, began=began)
+def watched(began: float = 0.0, number: int = 0) -> Trial:
+    return Trial(sweep="s", number=number, config=TrialConfig(), seed=0, began=began)
 
 
-def reasons(watch: Watch, trial: TrialProgress, *times: float) -> list[str]:
+def reasons(watch: Watch, trial: Trial, *times: float) -> list[str]:
     """Why a trial is hung, as far as it is, when it is looked at so often."""
     return [ended.reason for now in times for _, ended in watch.look([trial], now)]
 
@@ -171,8 +166,7 @@ def test_the_time_for_which_a_trial_has_waited_is_no_silence() -> None:
     assert reasons(watch, trial, *every(1.0, 0.0, 10.0)) == []
     waiting = trial.with_pause(Paused("waits"), 10.0)
     assert reasons(watch, watched(number=1), *every(1.0, 10.0, 800.0)) == []
-    assert trial.job
-    again = waiting.with_slot(Slot(0), trial.job, 2_000.0)
+    again = waiting.with_slot(Slot(0), 2_000.0)
     assert reasons(watch, again, *every(1.0, 2_000.0, 2_900.0)) == []
     assert len(reasons(watch, again, 2_901.0)) == 1
 

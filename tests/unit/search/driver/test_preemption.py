@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,22 +11,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.driver.loop import KEEPS_S, Preemption
-from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.service.scheduler import TURN_S, QueuedJob, Turns
-from lstm_sweep.search.values.progress import TrialProgress
-from lstm_sweep.search.values.trial import Ended, Job, Paused, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Paused, RoundDone, Slot, Trial
 
 #: seconds between two looks of all that take part
 STEP_S = 10.0
 
 
-def progress(now: float) -> TrialProgress:
-    here, config = Path(), TrialConfig(epochs=1_000)
-    trial = Trial(sweep="s", number=0, config=config, seed=0)
-    job = Job(trial=trial, slot=Slot(0), training=CorpusTraining(here, Scoring(1, 0)), folder=here)
-    return TrialProgress(trial, "r", Slot(0), job, began=now)
+def progress(now: float) -> Trial:
+    return Trial(sweep="s", number=0, config=TrialConfig(epochs=1_000), seed=0, began=now)
 
 
 @dataclass

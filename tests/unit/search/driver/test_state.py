@@ -9,11 +9,10 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.driver.state import INTERRUPTED, ON_REQUEST, SweepState
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, Progressed, Slot, Trial
-from tests.states import job_of, with_trials
+from tests.states import with_trials
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))
 
@@ -25,16 +24,15 @@ def progress(
     attempt: int = 1,
     seconds: float = 0.0,
     latest: Progressed | None = None,
-) -> TrialProgress:
+) -> Trial:
     """A trial on the first slot, whose config asks for four epochs."""
-    config = TrialConfig(epochs=4)
-    trial = Trial(sweep="s", number=number, config=config, seed=0, attempt=attempt)
-    job = job_of(trial, SLOTS[0])
-    return TrialProgress(
-        trial,
-        f"run-{number}",
-        SLOTS[0],
-        job,
+    return Trial(
+        sweep="s",
+        number=number,
+        config=TrialConfig(epochs=4),
+        seed=0,
+        attempt=attempt,
+        slot=SLOTS[0],
         rounds=[{"val_loss": loss} for loss in losses],
         latest=latest,
         ended=Ended(outcome) if outcome else None,
@@ -43,9 +41,9 @@ def progress(
 
 
 def state(
-    *finished: TrialProgress,
+    *finished: Trial,
     trials: int = 10,
-    running: Sequence[TrialProgress] = (),
+    running: Sequence[Trial] = (),
     waiting: Sequence[Trial] = (),
     **changes: Any,
 ) -> SweepState:

@@ -161,10 +161,10 @@ def test_it_is_launched_listed_shown_and_resumed_as_any_other(settings: Settings
 
     listed = Local(settings).trials("trees")
     assert len(listed) == SPEC.trials and not listed.left_out
-    assert result.best and listed.rows[0].trial.id == result.best.trial
+    assert result.best and listed.rows[0].id == result.best.trial
     shown = Local(settings).show("trees/0")
-    assert set(shown.record.trial.config.to_dict()) == {"layers", "leaves"}
-    assert shown.record.trial.objective == TreeTask.runs.objective
+    assert set(shown.record.config.to_dict()) == {"layers", "leaves"}
+    assert shown.record.objective == TreeTask.runs.objective
     assert len(shown.by_epoch) == 2
 
     more = Local(settings).resume("trees", {"trials": SPEC.trials + 4})
@@ -178,7 +178,7 @@ def test_its_report_advises_what_it_can_do(settings: Settings) -> None:
     store = MlflowStore(settings)
     findings = read_findings(store, reader.existing_sweep(store, "trees"))
     best = findings.best
-    assert best and best.trial.config.planned_epochs == best.best_epoch == 2  # its loss still fell
+    assert best and best.config.planned_epochs == best.best_epoch == 2  # its loss still fell
     said = [(one.text, one.command) for one in advice(findings)]
     assert any(
         "the upper bound of layers, 5" in text and text.endswith("vary further in a new sweep.")

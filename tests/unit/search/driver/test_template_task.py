@@ -17,11 +17,9 @@ from lstm_sweep.search.driver.template_task import TemplateTask
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
-from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone, Slot
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone, Slot, Trial
 from lstm_sweep.spaces.template.template import Template
-from tests.states import job_of
 
 TEXT = """
 def data():
@@ -50,16 +48,15 @@ def policy_of(spec: SweepSpec, **changes: Any) -> Policy:
     return Policy(plan, TemplateTask.open(spec).problem(spec, {}), sweep="s", slots=2)
 
 
-def begun(policy: Policy) -> TrialProgress:
+def begun(policy: Policy) -> Trial:
     trial = policy.next()
     assert trial
-    job = job_of(trial, Slot(0))
-    progress = TrialProgress(trial, "run", Slot(0), job)
+    progress = trial.with_slot(Slot(0), 0.0)
     policy.begin(progress)
     return progress
 
 
-def ended(policy: Policy, progress: TrialProgress, loss: float | None) -> None:
+def ended(policy: Policy, progress: Trial, loss: float | None) -> None:
     outcome = Outcome.COMPLETE if loss is not None else Outcome.ERROR
     policy.end(progress.with_end(Ended(outcome, loss=loss), 0.0))
 

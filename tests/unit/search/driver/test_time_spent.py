@@ -12,7 +12,6 @@ from lstm_sweep.search.driver.read_back import stored_time
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.transitions import resumed
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.sweep import SHARES, TimeSpent
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Slot, Trial
@@ -30,21 +29,19 @@ def attempt(
     loss: float = 2.0,
     unfinished: bool = False,
     attempt: int = 1,
-) -> TrialProgress:
+) -> Trial:
     """An attempt of a trial; its rounds say how long scoring took, if they say so."""
-    trial = Trial(
-        sweep="s", number=number, config=TrialConfig(), seed=0, phase=phase, attempt=attempt
-    )
     rounds = [
         {"val_loss": loss} | ({} if one is None else {"scoring_seconds": one}) for one in scoring
     ]
     ended = Ended(outcome, unfinished=unfinished) if outcome else None
-    return TrialProgress(trial, "r", SLOTS[0], None, rounds, ended=ended, seconds=seconds)
+    return Trial(
+        sweep="s", number=number, config=TrialConfig(), seed=0, phase=phase, attempt=attempt,
+        rounds=rounds, ended=ended, seconds=seconds,
+    )  # fmt: skip
 
 
-def spent_by(
-    *finished: TrialProgress, unfinished: tuple[TrialProgress, ...] = (), **changes: Any
-) -> TimeSpent:
+def spent_by(*finished: Trial, unfinished: tuple[Trial, ...] = (), **changes: Any) -> TimeSpent:
     """Where the time of a sweep with these attempts went; it had slots for 100 seconds."""
     given: dict[str, Any] = {"slot_seconds": 100.0} | changes
     new = SweepState(name="s", spec=SweepSpec(), slots=SLOTS, **given)

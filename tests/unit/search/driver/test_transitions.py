@@ -134,11 +134,11 @@ def test_a_trial_that_waits_ends_without_a_slot() -> None:
     state = state_after((time_passed, 190.0), over(0, pruned), state=state)
     [done] = state.final
     assert (done.ended, done.seconds, done.ranked_loss) == (pruned, 10.0, 2.0)
-    assert [one.trial.number for one in state.running.values()] == [1] and not state.paused
+    assert [one.number for one in state.running.values()] == [1] and not state.paused
 
 
 def preempted(state: SweepState) -> list[int]:
-    return [one.trial.number for one in state.preempted]
+    return [one.number for one in state.preempted]
 
 
 def test_those_that_make_room_are_known_in_order_until_they_go_on_or_end() -> None:
@@ -159,7 +159,7 @@ def test_a_trial_has_its_run_wherever_it_is_when_that_is_created() -> None:
         state = run_created(state, trial(number, attempt), f"run {number} {attempt}")
     known = [*state.running.values(), *state.paused.values(), *state.finished]
     assert len(known) == 5
-    assert all(one.run_id == f"run {one.trial.number} {one.trial.attempt}" for one in known)
+    assert all(one.run_id == f"run {one.number} {one.attempt}" for one in known)
     assert [one.run_id for one in state.final] == ["run 0 1"]
 
 
@@ -191,16 +191,14 @@ def check(state: SweepState) -> None:
     assert all(one.paused and not one.ended for one in state.paused.values())
     assert not any(one.paused or one.ended for one in state.running.values())
     assert len(everywhere) == len(set(everywhere)), "a trial is in one place"
-    assert {one.trial.number for one in state.finished} <= set(everywhere)
+    assert {one.number for one in state.finished} <= set(everywhere)
     assert set(state.running) <= set(state.slots)
     assert all(slot == one.slot for slot, one in state.running.items())
     assert all(one.ended for one in state.finished)
-    attempts = [(one.trial.number, one.trial.attempt) for one in state.finished]
+    attempts = [(one.number, one.attempt) for one in state.finished]
     assert len(attempts) == len(set(attempts))
     competing = [one for one in state.finished if one.ranked_loss is not None]
-    assert list(state.ranked) == sorted(
-        competing, key=lambda one: (one.ranked_loss, one.trial.number)
-    )
+    assert list(state.ranked) == sorted(competing, key=lambda one: (one.ranked_loss, one.number))
     losses = [loss for _, loss in state.best_over_time]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1:] == ([] if state.leading_loss is None else [state.leading_loss])

@@ -8,21 +8,17 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lstm_sweep.models.config import Config, as_lstm_config
-from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.policy import lstm_problem
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, Phase, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Slot, Trial
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
 
@@ -79,7 +75,7 @@ def usual(trial: Trial) -> Curve:
     chance = random.Random(trial.seed)
     floor = 1 + 0.3 * abs(math.log10(config.learning_rate) + 2) + 0.2 * config.dropout
     floor += 4 / config.layer_size + 0.02 * chance.random()
-    epochs = [trial.epochs_after(number) for number in range(1, trial.rounds + 1)]
+    epochs = [trial.epochs_after(number) for number in range(1, trial.planned_rounds + 1)]
     losses = [floor + 1.2 * math.exp(-epoch / 3) for epoch in epochs]
     seconds = 0.02 * config.layer_size * config.layers
     return Curve(losses, seconds=seconds / trial.rounds_per_epoch)
@@ -96,32 +92,32 @@ class Played:
 
     policy: Policy
     #: what is known of each trial, by its number
-    known: dict[int, TrialProgress] = field(default_factory=dict)
+    known: dict[int, Trial] = field(default_factory=dict)
     now: float = 0.0
 
     @property
-    def all_progress(self) -> list[TrialProgress]:
+    def all_progress(self) -> list[Trial]:
         """What is known of all trials, in the order in which they were begun."""
         return list(self.known.values())
 
-    def of(self, phase: Phase) -> list[TrialProgress]:
-        return [progress for progress in self.all_progress if progress.trial.phase is phase]
+    def of(self, phase: Phase) -> list[Trial]:
+        return [progress for progress in self.all_progress if progress.phase is phase]
 
     @property
     def story(self) -> list[tuple[Any, ...]]:
         """Everything that was decided."""
-        return [(c.trial, c.began, c.seconds, len(c.rounds), c.ended) for c in self.all_progress]
+        return [
+            (c.planned(), c.began, c.seconds, len(c.rounds), c.ended) for c in self.all_progress
+        ]
 
 
-def with_rounds(progress: TrialProgress, *epochs: dict[str, float]) -> TrialProgress:
+def with_rounds(progress: Trial, *epochs: dict[str, float]) -> Trial:
     """The trial once these epochs have been trained too."""
     return replace(progress, rounds=(*progress.rounds, *epochs))
 
 
-def course_of(trial: Trial, slot: Slot = SLOT, began: float = 0.0) -> TrialProgress:
-    folder = Path("/none")
-    job = Job(trial=trial, slot=slot, training=CorpusTraining(folder, Scoring(1, 0)), folder=folder)
-    return TrialProgress(trial, f"run-{trial.number}", slot, job, began=began)
+def course_of(trial: Trial, slot: Slot = SLOT, began: float = 0.0) -> Trial:
+    return trial.with_slot(slot, began)
 
 
 def policy_of(
@@ -190,10 +186,9 @@ class Player:
         now, known = self.played.now, self.played.known
         while self._free and (trial := self._next()):
             slot = self._free.pop(0)
-            progress = course_of(trial, slot, now)
-            if (waited := known.get(trial.number)) and not waited.ended:
-                assert waited.paused and progress.job
-                progress = waited.with_slot(slot, progress.job, now)
+            waited = known.get(trial.number)
+            assert not waited or waited.ended or waited.paused
+            progress = course_of(waited if waited and not waited.ended else trial, slot, now)
             self._policy.begin(progress)
             known[trial.number] = progress
             self.placed.append(trial)
@@ -206,15 +201,15 @@ class Player:
             if not (dropped := self._policy.dropped()):
                 return None
             for one, ended in dropped:
-                assert self.played.known[one.trial.number].paused
-                self._end(self.played.known[one.trial.number], ended)
+                assert self.played.known[one.number].paused
+                self._end(self.played.known[one.number], ended)
         return trial
 
     def _wait(self, number: int, seconds: float) -> None:
         heapq.heappush(self._events, (self.played.now + seconds, next(self._order), number))
 
-    def _hear(self, progress: TrialProgress) -> None:
-        curve, number = self._curves(progress.trial), progress.trial.number
+    def _hear(self, progress: Trial) -> None:
+        curve, number = self._curves(progress), progress.number
         if len(progress.rounds) == len(curve.losses):
             self._end(progress, Ended(curve.outcome))
             return
@@ -222,7 +217,7 @@ class Player:
         progress = with_rounds(progress, {"val_loss": loss, "round_seconds": curve.seconds})
         self.played.known[number] = progress
         verdict = self._policy.judge(progress)
-        if len(progress.rounds) == progress.trial.rounds:
+        if len(progress.rounds) == progress.planned_rounds:
             assert verdict is None
             verdict = Ended(Outcome.COMPLETE)
         if isinstance(verdict, Paused):
@@ -232,29 +227,29 @@ class Player:
         else:
             self._wait(number, curve.seconds)
 
-    def _pause(self, progress: TrialProgress, paused: Paused) -> None:
+    def _pause(self, progress: Trial, paused: Paused) -> None:
         progress = progress.with_pause(paused, self.played.now)
-        self.played.known[progress.trial.number] = progress
+        self.played.known[progress.number] = progress
         self._free.append(progress.slot)
         self._policy.pause(progress)
 
-    def _end(self, progress: TrialProgress, ended: Ended) -> None:
+    def _end(self, progress: Trial, ended: Ended) -> None:
         if not progress.paused:
             self._free.append(progress.slot)
         progress = progress.with_end(ended, self.played.now)
-        self.played.known[progress.trial.number] = progress
-        trial, outcome = progress.trial, ended.outcome
-        if outcome.is_accident and trial.attempt < outcome.most_attempts(trial.phase):
+        self.played.known[progress.number] = progress
+        outcome = ended.outcome
+        if outcome.is_accident and progress.attempt < outcome.most_attempts(progress.phase):
             self._policy.lose(progress)
-            self._again.append(trial.next_attempt())
+            self._again.append(progress.next_attempt())
             return
         for other, why in self._policy.end(progress):
             assert other.ended is None
-            self._end(self.played.known[other.trial.number], why)
+            self._end(self.played.known[other.number], why)
 
-    def _close(self, progress: TrialProgress) -> None:
+    def _close(self, progress: Trial) -> None:
         progress = progress.with_end(Ended(Outcome.OUT_OF_TIME, "time is over"), self.played.now)
-        self.played.known[progress.trial.number] = progress
+        self.played.known[progress.number] = progress
         self._policy.end(progress)
 
 

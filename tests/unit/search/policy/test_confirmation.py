@@ -19,7 +19,6 @@ from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.policy.stopping import NO_RESULT
 from lstm_sweep.search.policy.trials import Trials
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
@@ -33,7 +32,7 @@ from tests.unit.search.policy.player import (
 )
 
 
-def first_run(number: int, rounds: int, loss: float, ended: Ended | None = None) -> TrialProgress:
+def first_run(number: int, rounds: int, loss: float, ended: Ended | None = None) -> Trial:
     """A trial of the search whose rounds take 10 s each and have the same loss."""
     config = TrialConfig(epochs=99, layer_size=16 * (number + 1))
     course = course_of(Trial(sweep="s", number=number, config=config, seed=0))
@@ -41,13 +40,13 @@ def first_run(number: int, rounds: int, loss: float, ended: Ended | None = None)
     return done.with_end(ended, 10.0 * rounds) if ended else done
 
 
-def confirmation(seconds: float, *known: TrialProgress, slots: int = 1) -> Confirmation:
+def confirmation(seconds: float, *known: Trial, slots: int = 1) -> Confirmation:
     problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
     return of_plan(Plan(seconds=seconds, trials=50), *known, problem=problem, slots=slots)
 
 
 def of_plan(
-    plan: Plan, *known: TrialProgress, problem: SearchProblem | None = None, slots: int = 2
+    plan: Plan, *known: Trial, problem: SearchProblem | None = None, slots: int = 2
 ) -> Confirmation:
     trials = Trials(slots)
     for one in known:
@@ -91,7 +90,7 @@ def test_a_sweep_of_few_trials_says_that_they_were_too_few_to_train_one_again(
     assert of_plan(plan, best).omitted() == why
 
 
-def first(number: int, loss: float, steps: int | None = None) -> TrialProgress:
+def first(number: int, loss: float, steps: int | None = None) -> Trial:
     """A first run; one of the ladder if it took so many steps."""
     phase = Phase.LADDER if steps else Phase.SEARCH
     one = course_of(
@@ -170,11 +169,12 @@ def test_a_further_run_that_was_cut_short_counts_from_the_best_epoch_of_the_firs
     leader = replace(first(0, 1.0), rounds=tuple({"val_loss": loss} for loss in losses))
     further = replace(
         first(1, 1.0),
-        trial=replace(leader.trial, number=1, seed=1, phase=Phase.CONFIRM),
+        seed=1,
+        phase=Phase.CONFIRM,
         rounds=tuple({"val_loss": loss} for loss in losses[:epochs]),
         ended=Ended(outcome),
     )
-    [found] = confirmed([leader, further], leader.trial.config)
+    [found] = confirmed([leader, further], leader.config)
     assert found.losses == ((min(losses[:epochs]),) if counts else ()) and found.is_best
     assert found.failed == ({} if counts else {outcome: 1})
 
@@ -189,10 +189,10 @@ def test_a_further_run_that_was_cut_short_counts_from_the_best_epoch_of_the_firs
     ],
 )
 def test_a_config_that_was_tried_several_times_is_confirmed_once_beside_its_best_whole_run(
-    runs: tuple[TrialProgress, ...], chosen: int
+    runs: tuple[Trial, ...], chosen: int
 ) -> None:
     further = first(9, 1.55)
-    further = replace(further, trial=replace(further.trial, seed=1, phase=Phase.CONFIRM))
+    further = replace(further, seed=1, phase=Phase.CONFIRM)
     found = confirmed([*runs, further], None)
     assert [(one.trial, one.losses) for one in found] == [(f"s/{chosen}", (1.55,))]
 
@@ -216,7 +216,7 @@ def test_the_best_configs_are_confirmed_with_at_most_a_quarter_of_the_budget(
 ) -> None:
     plan = Plan(trials=trials, algorithm="random", confirm_configs=configs, confirm_seeds=seeds)
     played = play(plan, slots=1)
-    counts = Counter(progress.trial.config for progress in played.of(Phase.CONFIRM))
+    counts = Counter(progress.config for progress in played.of(Phase.CONFIRM))
     assert sorted(counts.values(), reverse=True) == expected
     assert len(played.all_progress) == trials
 
@@ -228,10 +228,10 @@ def test_the_best_that_have_ended_are_trained_again_with_other_seeds_and_all_epo
     assert [progress.ranked_loss for progress in played.policy.confirmation.to_confirm()] == losses[
         :3
     ]
-    leaders = {progress.trial.config for progress in played.policy.confirmation.to_confirm()}
+    leaders = {progress.config for progress in played.policy.confirmation.to_confirm()}
     again = played.of(Phase.CONFIRM)
-    assert {progress.trial.config for progress in again} == leaders
-    seeds = [c.trial.seed for c in played.all_progress if c.trial.config in leaders]
+    assert {progress.config for progress in again} == leaders
+    seeds = [c.seed for c in played.all_progress if c.config in leaders]
     assert len(set(seeds)) == len(seeds)
     assert {len(progress.rounds) for progress in again} == {9}
     assert {progress.ended for progress in again} == {Ended(Outcome.COMPLETE)}

@@ -86,13 +86,13 @@ def test_one_failure_wherever_it_is_takes_nothing_from_the_search(
     played = play(PLAN, BOTH, curves=curves)
     policy, failed = played.policy, played.of(phase)[nth]
     assert failed.ended and failed.ended.outcome is outcome
-    assert failed.trial.attempt == outcome.most_attempts(phase)
+    assert failed.attempt == outcome.most_attempts(phase)
     lost = open_networks(unharmed()) - open_networks(policy)
     if outcome is Outcome.OUT_OF_MEMORY:  # those that need as much, if no such was trained
         needs = policy.problem.needs_as_much_memory
-        assert all(needs(config, failed.trial.config) for config in lost)
-        trained = [one.trial.config for one in played.all_progress if one.rounds]
-        assert not lost or not any(needs(one, failed.trial.config) for one in trained)
+        assert all(needs(config, failed.config) for config in lost)
+        trained = [one.config for one in played.all_progress if one.rounds]
+        assert not lost or not any(needs(one, failed.config) for one in trained)
         assert bool(lost) == bool(policy.left_out())
     else:
         assert not lost
@@ -179,9 +179,9 @@ def test_a_sweep_learns_how_much_fits_into_the_memory() -> None:
         curves=lambda trial: usual(trial) if fits(trial) else Curve([], Outcome.OUT_OF_MEMORY),
         slots=1,
     )
-    failed = [one for one in played.all_progress if not fits(one.trial)]
+    failed = [one for one in played.all_progress if not fits(one)]
     assert 1 <= len(failed) < 10
-    assert all(one.trial.attempt == 2 for one in failed)
+    assert all(one.attempt == 2 for one in failed)
     needs = played.policy.problem.needs_as_much_memory
     for earlier, later in itertools.combinations(failed, 2):
-        assert not needs(later.trial.config, earlier.trial.config)
+        assert not needs(later.config, earlier.config)

@@ -105,7 +105,9 @@ def falling(first: Sequence[float]) -> Curves:
 
     def curve(trial: Trial) -> Curve:
         begin = first[min(trial.number, len(first) - 1)]
-        return Curve([begin - 0.001 * number for number in range(trial.rounds)], seconds=0.25)
+        return Curve(
+            [begin - 0.001 * number for number in range(trial.planned_rounds)], seconds=0.25
+        )
 
     return curve
 
@@ -286,11 +288,11 @@ def test_a_trial_that_came_to_its_own_end_is_told_with_its_own_loss() -> None:
     def falls(trial: Trial) -> Curve:
         curve = usual(trial)
         stuck = trial.number % 3 == 2
-        return replace(curve, losses=[2.5] * trial.rounds if stuck else curve.losses)
+        return replace(curve, losses=[2.5] * trial.planned_rounds if stuck else curve.losses)
 
     plan = Plan(**{**PLAIN, "trials": 16, "early_stopping": 3})
     played = play(plan, space, curves=falls, slots=1)
     told = played.policy.objective_values()
     whole = [one for one in played.all_progress if one.ranked_loss is not None]
     assert len({len(one.rounds) for one in whole}) == 3  # 3, 4 and 9 of 9
-    assert all(told[one.trial.number] == one.best_loss for one in whole)
+    assert all(told[one.number] == one.best_loss for one in whole)

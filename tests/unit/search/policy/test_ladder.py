@@ -149,7 +149,7 @@ def slow_below(trial: Trial, rate: float) -> Curve:
 def test_free_slots_run_the_next_rates_and_those_not_needed_are_stopped() -> None:
     played = play(Plan(trials=10), slots=6, curves=lambda trial: slow_below(trial, 0.001))
     climbed = played.of(Phase.LADDER)
-    tried = [as_lstm_config(c.trial.config).learning_rate for c in climbed]
+    tried = [as_lstm_config(c.config).learning_rate for c in climbed]
     assert tried == sorted(RATES, reverse=True)
     assert {c.began for c in climbed} == {0.0}  # all at once
     *_, needless, lowest = climbed
@@ -289,7 +289,7 @@ def test_the_openings_differ_from_the_first_in_one_field_and_are_admitted() -> N
 @pytest.mark.parametrize("slots", [1, 3])
 def test_a_search_begins_with_its_openings_whatever_comes_of_them(slots: int) -> None:
     played = play(Plan(trials=14), presets.DEFAULT, slots=slots)
-    openings = [as_lstm_config(one.trial.config) for one in played.of(Phase.SEARCH)[:4]]
+    openings = [as_lstm_config(one.config) for one in played.of(Phase.SEARCH)[:4]]
     assert len({one.layer_size for one in openings}) == 2
     assert len({one.sequence_length for one in openings}) == 2
     assert [one.dropout > 0 for one in openings] == [False, False, False, True]
@@ -308,7 +308,7 @@ def test_a_sweep_of_any_few_trials_ends_with_a_result(trials: int, slots: int) -
     is_left_out = trials <= len(RATES)
     assert bool(played.of(Phase.LADDER)) is not is_left_out
     if is_left_out:  # then it keeps to the usual rate
-        tried = [as_lstm_config(one.trial.config).learning_rate for one in searched]
+        tried = [as_lstm_config(one.config).learning_rate for one in searched]
         assert all(1e-4 <= rate <= 0.02 for rate in tried)
         assert played.policy.report().ladder is None
 

@@ -43,7 +43,6 @@ from lstm_sweep.search.policy.lstm_problem import (
     usual_network,
 )
 from lstm_sweep.search.policy.problem import Admits, LargeNetwork, admits_all
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Phase, Trial
 from lstm_sweep.spaces import presets
@@ -304,8 +303,8 @@ KNOWN: dict[str, Any] = {
 }
 
 
-def large_ones(played: Played) -> list[TrialProgress]:
-    return [one for one in played.of(Phase.SEARCH) if is_large(one.trial.config)]
+def large_ones(played: Played) -> list[Trial]:
+    return [one for one in played.of(Phase.SEARCH) if is_large(one.config)]
 
 
 def is_large(config: Config) -> bool:
@@ -327,8 +326,8 @@ def test_it_is_begun_once_others_are_worth_something_and_trains_until_it_may_lea
     played = play(PLAN, LONGER, curves=late, slots=slots, **KNOWN)
     large, *_ = large_ones(played)
     assert len(large.rounds) == 12 and large.best_loss == 0.5
-    rate = as_lstm_config(large.trial.config).learning_rate
-    assert large.trial.config == WIDE.evolve(learning_rate=rate)
+    rate = as_lstm_config(large.config).learning_rate
+    assert large.config == WIDE.evolve(learning_rate=rate)
     shown = [one for one in played.of(Phase.SEARCH) if one.began < large.began]
     assert any(len(one.rounds) >= 3 for one in shown)
 
@@ -341,7 +340,7 @@ def test_it_has_longer_windows_if_there_is_time_until_they_pay(rounds: int, wind
         return [longer, LargeNetwork(short, 1, 3, 9)]
 
     own = large_ones(play(PLAN, LONGER, slots=2, **{**KNOWN, "large_openings": large}))
-    assert [as_lstm_config(one.trial.config).sequence_length for one in own] == [windows]
+    assert [as_lstm_config(one.config).sequence_length for one in own] == [windows]
 
 
 @pytest.mark.parametrize(
@@ -364,7 +363,7 @@ def test_the_search_is_not_over_while_it_may_still_become_the_best() -> None:
     [large] = large_ones(played)
     again = played.of(Phase.CONFIRM)
     assert again and min(one.began for one in again) >= large.began + large.seconds
-    assert {one.trial.config for one in again} == {large.trial.config}
+    assert {one.config for one in again} == {large.config}
 
 
 SIZE = DataSize(27_000_000, 100, 4_000, 99, adjacent=24)

@@ -39,19 +39,19 @@ def test_phases_follow_each_other_and_each_config_is_tried_once(
     played = play(plan, slots=slots, rounds_per_epoch=rounds_per_epoch)
     all_progress = played.all_progress
     for number, progress in enumerate(all_progress):
-        assert (progress.trial.number, progress.trial.id) == (number, f"s/{number}")
-        assert progress.trial.seed == trial_seed(plan.seed, number)
-        assert progress.trial.rounds_per_epoch == rounds_per_epoch
+        assert (progress.number, progress.id) == (number, f"s/{number}")
+        assert progress.seed == trial_seed(plan.seed, number)
+        assert progress.rounds_per_epoch == rounds_per_epoch
         assert plan.seconds is None or progress.began + progress.seconds <= plan.seconds
     order = [Phase.LADDER, Phase.SEARCH, Phase.CONFIRM]
-    phases = [order.index(progress.trial.phase) for progress in all_progress]
+    phases = [order.index(progress.phase) for progress in all_progress]
     assert phases == sorted(phases) and len(phases) <= plan.trials
     assert (0 in phases) == plan.ladder and 1 in phases
-    tried = [c.trial.config for c in played.of(Phase.LADDER) + played.of(Phase.SEARCH)]
+    tried = [c.config for c in played.of(Phase.LADDER) + played.of(Phase.SEARCH)]
     assert len(set(tried)) == len(tried)
     spaces = (SPACE, played.policy.space)  # the second has rates between those of the first
     assert all(any(space.admits(config) for space in spaces) for config in tried)
-    assert {c.trial.config for c in played.of(Phase.CONFIRM)} <= set(tried)
+    assert {c.config for c in played.of(Phase.CONFIRM)} <= set(tried)
 
 
 @each_plan
@@ -82,7 +82,7 @@ def test_a_budget_of_trials_is_spent_to_the_last_one(
         algorithm=algorithm,
     )
     played = play(plan, slots=slots)
-    assert [progress.trial.number for progress in played.all_progress] == list(range(trials))
+    assert [progress.number for progress in played.all_progress] == list(range(trials))
     assert reason_of(played.policy) == all_trials(trials).text
     assert played.policy.next(played.now) is None
     confirmed = len(played.of(Phase.CONFIRM))
@@ -96,7 +96,7 @@ TOO_HIGH = SUITED.evolve(layers=1, layer_size=48, learning_rate=1.0, dropout=0.2
 
 def searched(policy: Policy) -> list[TrialConfig]:
     played = Player(policy, usual, 1).play()
-    return [as_lstm_config(one.trial.config) for one in played.of(Phase.SEARCH)]
+    return [as_lstm_config(one.config) for one in played.of(Phase.SEARCH)]
 
 
 def test_they_come_before_the_usual_openings_with_rates_that_suit() -> None:

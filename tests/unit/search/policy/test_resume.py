@@ -11,7 +11,6 @@ import pytest
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import LargeNetwork
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.stop_reason import StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
@@ -47,8 +46,8 @@ class Doubter(Player):
         self._ended: list[int] = []
         self.compared = 0
 
-    def _end(self, progress: TrialProgress, ended: Ended) -> None:
-        self._ended.append(progress.trial.number)
+    def _end(self, progress: Trial, ended: Ended) -> None:
+        self._ended.append(progress.number)
         super()._end(progress, ended)
 
     def _fill(self) -> None:
@@ -64,9 +63,7 @@ class Doubter(Player):
             if tried_again:  # they come first
                 trial, dropped = tried_again[0], []
             if dropped:  # which ends them; what comes next is asked anew
-                assert trial is None and all(
-                    self.played.known[o.trial.number].ended for o, _ in dropped
-                )
+                assert trial is None and all(self.played.known[o.number].ended for o, _ in dropped)
                 if taken:
                     continue
             else:
@@ -77,7 +74,7 @@ class Doubter(Player):
     def _rebuilt(self) -> Policy:
         policy = self._make()
         open_ = [c for c in self.played.all_progress if c.ended is None]
-        under_way = [*(c.trial for c in open_ if not c.paused), *self._again]
+        under_way = [*(c.planned() for c in open_ if not c.paused), *self._again]
         paused = [c for c in open_ if c.paused]
         last = list(dict.fromkeys(reversed(self._ended)))[::-1]
         ended = [self.played.known[number] for number in last if self.played.known[number].ended]
@@ -129,8 +126,8 @@ def test_a_rebuilt_policy_knows_which_trial_is_not_compared_early(slots: int) ->
     known: dict[str, Any] = {"first_rung": 1, "large_openings": large}
     player = Doubter(Plan(trials=40, seconds=240.0), usual, slots, space, **known)
     played = player.play()
-    both = [one for one in played.of(Phase.SEARCH) if as_lstm_config(one.trial.config).layers == 2]
-    [own] = (one for one in both if as_lstm_config(one.trial.config).dropout == 0.125)
+    both = [one for one in played.of(Phase.SEARCH) if as_lstm_config(one.config).layers == 2]
+    [own] = (one for one in both if as_lstm_config(one.config).dropout == 0.125)
     assert len(own.rounds) >= 9
     assert player.compared > 20
 
@@ -160,8 +157,8 @@ def test_why_the_search_has_ended_is_known_again_though_it_was_broken_off_later(
     played = play(plan, space)
     assert played.policy.stop and played.policy.stop.reason is reason
     later = played.of(Phase.CONFIRM)[1:]
-    again = {one.trial.number for one in later}
-    ended = [one for one in played.all_progress if one.trial.number not in again]
+    again = {one.number for one in later}
+    ended = [one for one in played.all_progress if one.number not in again]
     ended.sort(key=lambda one: one.began + one.seconds)
     rebuilt = policy_of(plan, space)
     rebuilt.restore(ended, [], extended=False)
@@ -176,8 +173,8 @@ def test_a_rate_that_is_no_longer_needed_ends_when_a_sweep_goes_on() -> None:
     played = play(Plan(trials=24), slots=6)
     waiting = played.of(Phase.LADDER)[-1]
     rebuilt = policy_of(Plan(trials=24))
-    again = course_of(waiting.trial.next_attempt())
-    rebuilt.restore(played.all_progress, [again.trial], extended=False)
+    again = course_of(waiting.next_attempt())
+    rebuilt.restore(played.all_progress, [again.planned()], extended=False)
     rebuilt.begin(again)
     ended = rebuilt.judge(with_rounds(again, {"val_loss": 2.0, "round_seconds": 1.0}))
     assert isinstance(ended, Ended) and ended.outcome is Outcome.PRUNED

@@ -14,7 +14,6 @@ from lstm_sweep.search.policy.stopping import (
     trials_without_gain,
 )
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import ALGORITHMS, Plan, SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
@@ -134,7 +133,7 @@ def test_the_search_ends_when_nothing_gets_better(
 def test_a_space_that_is_used_up_ends_the_search_with_a_reason(algorithm: str) -> None:
     plan = Plan(**{**PLAIN, "trials": 50, "algorithm": algorithm})
     played = play(plan, SMALL, curves=always(*[2.0] * 9), slots=3)
-    assert {progress.trial.config for progress in played.all_progress} == set(SMALL.points())
+    assert {progress.config for progress in played.all_progress} == set(SMALL.points())
     assert reason_of(played.policy) == "all 12 configs of the space are tried"
 
 
@@ -154,7 +153,7 @@ def test_a_space_that_is_used_up_may_be_confirmed_still(slots: int) -> None:
 
 
 def test_trials_that_are_cut_off_when_the_search_is_over_are_no_trials_without_gain() -> None:
-    def ended(number: int, loss: float, outcome: Outcome) -> TrialProgress:
+    def ended(number: int, loss: float, outcome: Outcome) -> Trial:
         trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
         one = with_rounds(course_of(trial), {"val_loss": loss}).with_end(Ended(outcome), 1.0)
         return replace(one, began=float(number))

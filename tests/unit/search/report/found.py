@@ -6,9 +6,8 @@ from typing import Any
 
 from lstm_sweep.models.config import LIMITS, TrialConfig
 from lstm_sweep.search.report.findings import Findings
-from lstm_sweep.search.values.progress import TrialProgress, ranked
 from lstm_sweep.search.values.sweep import Confirmed, TimeSpent
-from lstm_sweep.search.values.trial import Ended, Outcome, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Trial, ranked
 from lstm_sweep.spaces.template.config import TemplateConfig
 
 SPACE = {
@@ -27,32 +26,33 @@ def trial(
     outcome: str = "complete",
     config: dict[str, Any] | TemplateConfig = NOTHING,
     **more: Any,
-) -> TrialProgress:
+) -> Trial:
     """A trial of sweep `s` that has come to its end after three epochs, or with these `losses`."""
     values: dict[str, Any] = {"layers": 2, "learning_rate": 0.01 + number % 1000 / 1e4}
     values |= {"layer_size": 64, "direction": "uni", "epochs": 3}
     made = TrialConfig(**values | config) if isinstance(config, dict) else config
     losses = more.pop("losses", () if loss is None else (loss + 1, loss, loss + 0.1))
     ended = None if outcome == "running" else Ended(Outcome(outcome), more.pop("reason", ""))
-    of_trial: dict[str, Any] = {"sweep": "s", "number": number, "config": made, "seed": 0}
-    of_trial |= {n: more.pop(n) for n in ("sweep", "phase", "rounds_per_epoch") if n in more}
     given: dict[str, Any] = {
-        "trial": Trial(**of_trial),
+        "sweep": "s",
+        "number": number,
+        "config": made,
+        "seed": 0,
         "ended": ended,
         "rounds": [{} if one is None else {"val_loss": one} for one in losses],
         "parameters": 50_000 + number,
         "seconds": 10.0,
     }
-    return TrialProgress(**(given | more))
+    return Trial(**(given | more))
 
 
-def findings(*trials: TrialProgress, **more: Any) -> Findings:
+def findings(*trials: Trial, **more: Any) -> Findings:
     """A finished sweep over a corpus with these trials, each of which has ended after 10 s."""
     gains = list[tuple[float, float]]()
     for one in trials:
         own = one.ranked_loss
         if own is not None and all(own < loss for _, loss in gains):
-            gains.append((10.0 * (one.trial.number + 1), own))
+            gains.append((10.0 * (one.number + 1), own))
     spec = {"space": SPACE, "size_low": 0.1, "size_high": 10.0, "trials": 50}
     given: dict[str, Any] = {
         "name": "s",

@@ -21,7 +21,7 @@ from lstm_sweep.search.report.charts import (
     seeds,
 )
 from lstm_sweep.search.report.svg import NARROW, WIDE, Size
-from lstm_sweep.search.values.progress import TrialProgress
+from lstm_sweep.search.values.trial import Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
 from tests.unit.search.report.drawn import HOSTILE, centre, parsed, points, texts, with_class
 from tests.unit.search.report.found import confirmation, trial
@@ -115,7 +115,7 @@ AXES = [
 ]
 
 
-def odd(number: int, loss: float, **values: float | str) -> TrialProgress:
+def odd(number: int, loss: float, **values: float | str) -> Trial:
     """A trial of a template with these hyperparameters."""
     return trial(number, loss, sweep=HOSTILE, config=TemplateConfig(tuple(values.items())))
 

@@ -50,7 +50,7 @@ def test_one_export_is_made_at_a_time_and_a_user_waits_for_one(tmp_path: Path) -
 @pytest.mark.parametrize("broken", ["", '{"sha256": "0', '{"trial": "s/1"}', '{"sha256": "x"}'])
 def test_a_bundle_of_which_nothing_is_known_is_not_there(tmp_path: Path, broken: str) -> None:
     bundles = Bundles(tmp_path / "bundles", load(tmp_path, {}), Limits())
-    file, record = tmp_path / "bundles" / "x.zip", Mock(trial=Mock(sweep="s", number=1))
+    file, record = tmp_path / "bundles" / "x.zip", Mock(sweep="s", number=1)
     file.touch()
     for about, is_there in (('{"sha256": "00"}', True), (broken, False)):
         file.with_suffix(".json").write_text(about)

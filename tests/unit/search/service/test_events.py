@@ -141,7 +141,7 @@ def test_rounds_come_before_the_end_of_a_trial_and_anew_with_each_attempt(place:
         f"{one.name} {one.data.get('state', one.data.get('round'))}" for one in read_of(told)
     ] == names
     told.clear()
-    module._seen(store, dataclasses.replace(running, trial=running.trial.next_attempt()), had, told)
+    module._seen(store, dataclasses.replace(running, attempt=running.attempt + 1), had, told)
     assert [one.name for one in read_of(told)] == ["trial", "round", "round"]
 
 

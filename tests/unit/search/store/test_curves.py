@@ -19,7 +19,7 @@ from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.reader import read_trial
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.progress import round_seconds
+from lstm_sweep.search.values.trial import round_seconds
 
 
 def record_with(curve: str, **more: str) -> Any:

@@ -19,9 +19,8 @@ from lstm_sweep.search.store.journal import MOST_HELD, Dataset, Journal
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.device import Device
-from lstm_sweep.search.values.progress import TrialProgress
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces.space import from_mapping
 from tests.sweeps import LateWriter
 
@@ -106,10 +105,10 @@ class Opened:
         self.journal = Journal(self.writer, parent, data, {Tag.NAME: "s"})
         self.journal.open_trial(TRIAL, Device(kind="cpu: one"), {"parameters": 12})
 
-    def after(self, rounds: int, ended: Ended | None = None) -> TrialProgress:
+    def after(self, rounds: int, ended: Ended | None = None) -> Trial:
         """The trial after so many rounds, each a little better than the one before."""
         metrics = [{"val_loss": 3.0 - number / 1000, "epoch": number} for number in range(rounds)]
-        return TrialProgress(TRIAL, "", Slot(0), None, metrics, ended=ended)
+        return replace(TRIAL, rounds=metrics, ended=ended)
 
     @property
     def run(self) -> Any:
@@ -184,7 +183,7 @@ def test_a_trial_without_a_run_keeps_nothing_from_being_written(
     monkeypatch.setattr(opened.store, "create_run", refuse)
     second = replace(TRIAL, number=1)
     opened.journal.open_trial(second, Device(kind="cpu: one"), {})
-    progress = TrialProgress(second, "", Slot(0), None, ended=Ended(Outcome.LOST))
+    progress = replace(second, ended=Ended(Outcome.LOST))
     opened.journal.close_trial(progress, None, keep=False)
     opened.journal.log_progress(1, None)
     with pytest.raises(InputError):

@@ -17,17 +17,24 @@ from lstm_sweep.search.store.journal import SCHEMA
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.reader import TrialRecord, apart, find_trial, last_attempts
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.values.trial import Ended, Outcome, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome
 
 
 def a_run(
     run_id: str, number: int, attempt: int, *, written: bool = True, **more: Any
 ) -> TrialRecord:
     """The record of an attempt; a driver has `written` to its run."""
-    trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0, attempt=attempt)
     ended = Ended(Outcome.STOPPED, unfinished=more.get(Tag.UNFINISHED) == "yes")
     return TrialRecord(
-        trial=trial, run_id=run_id, ended=ended, tags=Tags.of(run_id, more), is_written=written
+        sweep="s",
+        number=number,
+        config=TrialConfig(),
+        seed=0,
+        attempt=attempt,
+        run_id=run_id,
+        ended=ended,
+        tags=Tags.of(run_id, more),
+        is_written=written,
     )
 
 

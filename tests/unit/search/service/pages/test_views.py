@@ -54,13 +54,13 @@ def test_a_sweep_is_shown_with_its_losses_and_trials(
     assert f"{best:.4f}" in listed and "3 of 3" in listed and f"{lowest:.4f}" in listed
     for text in (f"{best:.4f}", "finished", "Learning curves", "Against the baselines"):
         assert text in shown
-    assert all(f'href="/sweeps/s/trials/{one.trial.number}"' in shown for one in found)
+    assert all(f'href="/sweeps/s/trials/{one.number}"' in shown for one in found)
     assert str(data) not in shown and f"<dd>{data.name}</dd>" in shown  # no path of the service
     assert re.search(r'machine_learning">In MLflow</a>', shown)
     assert re.search(r'href="http://127.0.0.1:5000/#/experiments/\d+/runs/\w+', shown)
     far = client.get("/sweeps/s", headers={"Host": "192.0.2.7"})
     assert "In MLflow" not in far.text  # from where they lead nowhere
-    [loss] = [one.best_loss for one in found if one.trial.number == 1]
+    [loss] = [one.best_loss for one in found if one.number == 1]
     alone = client.get("/sweeps/s/trials/1").text
     assert f"<strong>{loss:.4f}</strong>" in alone and "Learning curve" in alone
 
