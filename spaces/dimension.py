@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from typing_extensions import override
 
 from lstm_sweep.models.config import LIMITS
 
@@ -27,30 +26,36 @@ DIGITS = 3
 
 
 class Dimension(ABC):
-    """Values of one field. A *raw* number is what Hyperopt draws for a value and stores."""
+    """Values of one field. A *raw* number is what Hyperopt draws for a value and stores.
+
+    Raw numbers are uniform between the `ends`, which words, that have no order, lack.
+    """
 
     field: str
-
-    @abstractmethod
-    def expression(self) -> Any:
-        """The Hyperopt expression whose draws are raw numbers."""
 
     @property
     @abstractmethod
     def ends(self) -> tuple[float, float] | None:
         """Ends of the uniform distribution of raw numbers; None if values have no order."""
 
-    @abstractmethod
+    def expression(self) -> Any:
+        """The Hyperopt expression whose draws are raw numbers."""
+        from hyperopt import hp
+
+        return hp.uniform(self.field, *(self.ends or ()))
+
     def draw(self, rng: np.random.Generator) -> float:
         """Draw a raw number as Hyperopt's random search would."""
+        return float(rng.uniform(*(self.ends or ())))
 
-    @abstractmethod
     def at(self, share: float) -> float:
         """Quantile of the raw numbers at `share`, 0 <= share < 1."""
+        low, high = self.ends or (0.0, 1.0)
+        return low + share * (high - low)
 
-    @abstractmethod
     def between(self, low: float, high: float) -> Dimension | None:
         """The values from `low` to `high`, both included; None if there are none."""
+        return self
 
     @abstractmethod
     def decode(self, raw: float) -> Value:
@@ -68,16 +73,18 @@ class Dimension(ABC):
         """Convert a raw number to the type that Hyperopt draws."""
         return number
 
-    @abstractmethod
     def values(self) -> list[Value] | None:
         """All values in order; None if the dimension is continuous."""
+        return None
 
     @abstractmethod
     def describe(self) -> Any:
         """The dimension as written in a space file, readable by `space.parse_dimension`."""
 
-    @abstractmethod
-    def __contains__(self, value: object) -> bool: ...
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return self.decode(self.encode(value)) == value
 
 
 @dataclass(frozen=True)
@@ -88,57 +95,40 @@ class Listed(Dimension):
     options: tuple[Value, ...]
 
     @property
-    def ordered(self) -> bool:
-        """Whether the values are numbers, so that TPE may generalize to neighbours."""
-        return not isinstance(self.options[0], str)
+    def ends(self) -> tuple[float, float] | None:
+        return None if isinstance(self.options[0], str) else (-0.5, len(self.options) - 0.5)
 
-    @override
     def expression(self) -> Any:
         from hyperopt import hp
 
-        if self.ends:
-            return hp.uniform(self.field, *self.ends)
-        return hp.choice(self.field, list(range(len(self.options))))
+        words = hp.choice(self.field, list(range(len(self.options))))
+        return super().expression() if self.ends else words
 
-    @property
-    @override
-    def ends(self) -> tuple[float, float] | None:
-        return (-0.5, len(self.options) - 0.5) if self.ordered else None
-
-    @override
     def draw(self, rng: np.random.Generator) -> float:
         return float(rng.integers(len(self.options)))
 
-    @override
     def at(self, share: float) -> float:
         return float(int(share * len(self.options)))
 
-    @override
     def between(self, low: float, high: float) -> Listed | None:
         kept = tuple(v for v in self.options if not isinstance(v, str) and low <= v <= high)
         return Listed(self.field, kept) if kept else None
 
-    @override
     def decode(self, raw: float) -> Value:
         return self.options[min(max(math.floor(raw + 0.5), 0), len(self.options) - 1)]
 
-    @override
     def encode(self, value: Value) -> float:
         return float(self.options.index(value))
 
-    @override
     def raw(self, number: float) -> float | int:
-        return number if self.ordered else int(number)
+        return number if self.ends else int(number)
 
-    @override
     def values(self) -> list[Value]:
         return list(self.options)
 
-    @override
     def describe(self) -> list[Value]:
         return list(self.options)
 
-    @override
     def __contains__(self, value: object) -> bool:
         return value in self.options
 
@@ -173,42 +163,22 @@ class Range(Dimension):
         return DIGITS - 1 - math.floor(math.log10(self.high - self.low))
 
     @property
-    @override
     def ends(self) -> tuple[float, float]:
         half = (self.step or 0) / 2
         low, high = self.low - half, self.high + half
         return (math.log(max(low, self.low / 2)), math.log(high)) if self.log else (low, high)
 
-    @override
-    def expression(self) -> Any:
-        from hyperopt import hp
-
-        return hp.uniform(self.field, *self.ends)
-
-    @override
-    def draw(self, rng: np.random.Generator) -> float:
-        return float(rng.uniform(*self.ends))
-
-    @override
-    def at(self, share: float) -> float:
-        low, high = self.ends
-        return low + share * (high - low)
-
-    @override
     def between(self, low: float, high: float) -> Dimension | None:
         low, high = max(low, self.low), min(high, self.high)
         if self.step:
-            values = [v for v in self.values() or [] if low <= float(v) <= high]
-            if not values:
-                return None
-            low, high = float(values[0]), float(values[-1])
+            values = [float(v) for v in self.values() or [] if low <= float(v) <= high]
+            low, high = (values[0], values[-1]) if values else (1, 0)
         if low > high:
             return None
         if low == high:
             return Listed(self.field, (self.kind(low),))
         return replace(self, low=low, high=high, places=self._decimal_places())
 
-    @override
     def decode(self, raw: float) -> Value:
         number = math.exp(raw) if self.log else raw
         if self.step:
@@ -220,11 +190,9 @@ class Range(Dimension):
         number = min(max(number, self.low), self.high)
         return self.kind(number)
 
-    @override
     def encode(self, value: Value) -> float:
         return math.log(float(value)) if self.log else float(value)
 
-    @override
     def values(self) -> list[Value] | None:
         if not self.step:
             return None
@@ -232,19 +200,14 @@ class Range(Dimension):
         numbers = (clean(self.low + index * self.step) for index in range(count))
         return [self.kind(number) for number in numbers]
 
-    @override
-    def describe(self) -> dict[str, Value]:
-        kind = self.kind
-        written: dict[str, Value] = {"low": kind(self.low), "high": kind(self.high)}
-        if self.step:
-            written["step"] = kind(self.step)
+    def describe(self) -> Any:
+        ends = {"low": self.low, "high": self.high} | ({"step": self.step} if self.step else {})
+        written: dict[str, Value] = {name: self.kind(number) for name, number in ends.items()}
         return written | {"scale": "log" if self.log else "linear"}
 
-    @override
     def __contains__(self, value: object) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        return self.low <= value <= self.high and self.decode(self.encode(value)) == value
+        inside = isinstance(value, int | float) and self.low <= value <= self.high
+        return inside and super().__contains__(value)
 
 
 def clean(number: float) -> float:
@@ -272,75 +235,46 @@ class CorpusFacts:
 
 @dataclass(frozen=True)
 class ByCorpus(Range):
-    """A range that may become another one once the corpus is known; until then it is the usual."""
+    """A range that may become another one once the corpus is known; until then it is the usual.
 
-    @property
-    def usual(self) -> Range:
-        """The usual range."""
-        return Range(self.field, self.low, self.high, self.step, self.log)
-
-    @override
-    def describe(self) -> Any:
-        return AUTO
-
-    @override
-    def between(self, low: float, high: float) -> Dimension | None:
-        return self.usual.between(low, high)
-
-    @abstractmethod
-    def settled(self, facts: CorpusFacts) -> Range:
-        """The range for a corpus."""
-
-    @abstractmethod
-    def may_be(self, other: Dimension | None) -> bool:
-        """Whether it is `other`, or may have become that."""
-
-
-@dataclass(frozen=True)
-class Windows(ByCorpus):
-    """Windows, which may be short in a corpus of fewer than `SMALL_CORPUS` training symbols.
-
-    There the range goes by ones, from as many symbols on as an n-gram model needs. Of few symbols a
-    network learns what is chance in them, the more the longer its windows are
+    Sizes of layers go up to `most` units where there is room for so many. Windows, whose `most` is
+    0, go by ones in a small corpus, from as many symbols on as an n-gram model needs: of few
+    symbols a network learns what is chance in them, the more the longer its windows are
     (docs/results.md).
     """
-
-    @override
-    def settled(self, facts: CorpusFacts) -> Range:
-        return self._from(facts.order()) if facts.symbols < SMALL_CORPUS else self.usual
-
-    def _from(self, low: float) -> Range:
-        return Range(self.field, min(low, self.low), self.high, 1, self.log)
-
-    @override
-    def may_be(self, other: Dimension | None) -> bool:
-        if isinstance(other, Range) and other.low < self.low:
-            return other == self._from(other.low)
-        return other in (self, self.usual)
-
-
-@dataclass(frozen=True)
-class LayerSizes(ByCorpus):
-    """Sizes of layers, up to `most` units where there is room for so many."""
 
     most: int = 0
 
     @property
-    def wide(self) -> Range:
-        """The range where there is room."""
-        return Range(self.field, self.low, self.most, self.step, self.log)
+    def usual(self) -> Range:
+        return Range(self.field, self.low, self.high, self.step, self.log)
 
-    @override
+    def describe(self) -> Any:
+        return AUTO
+
+    def between(self, low: float, high: float) -> Dimension | None:
+        return self.usual.between(low, high)
+
     def settled(self, facts: CorpusFacts) -> Range:
-        return self.wide if facts.has_room(self.most) else self.usual
+        """The range for a corpus."""
+        if self.most:
+            return self._other(0) if facts.has_room(self.most) else self.usual
+        return self._other(facts.order()) if facts.symbols < SMALL_CORPUS else self.usual
 
-    @override
     def may_be(self, other: Dimension | None) -> bool:
-        return other in (self, self.usual, self.wide)
+        """Whether it is `other`, or may have become that."""
+        also = isinstance(other, Range) and other == self._other(other.low)
+        return also or other in (self, self.usual)
+
+    def _other(self, low: float) -> Range:
+        """What it becomes: wide, or of windows from `low` on."""
+        if self.most:
+            return replace(self.usual, high=self.most)
+        return replace(self.usual, low=min(low, self.low), step=1)
 
 
 #: what `auto` stands for, by field
-BY_CORPUS: dict[str, ByCorpus] = {
-    "layer_size": LayerSizes("layer_size", 32, 512, step=16, log=True, most=1024),
-    "sequence_length": Windows("sequence_length", 20, 160, step=10, log=True),
+BY_CORPUS = {
+    "layer_size": ByCorpus("layer_size", 32, 512, step=16, log=True, most=1024),
+    "sequence_length": ByCorpus("sequence_length", 20, 160, step=10, log=True),
 }

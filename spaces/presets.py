@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, nearest, shown
+from lstm_sweep.spaces import PRESET_NAMES
 from lstm_sweep.spaces.dimension import BY_CORPUS, Listed, Range
-from lstm_sweep.spaces.preset_names import PRESET_NAMES
 from lstm_sweep.spaces.space import Space, from_file
 
 DEFAULT = Space(

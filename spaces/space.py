@@ -42,11 +42,12 @@ def parse_dimension(field: str, given: object, where: str) -> Dimension:
     In a string, values of a list are separated by commas. `where` begins the message of an error.
 
     Raises:
-        InputError: there is no value, or one is outside the limits of the field.
+        InputError: there is no such field or no value, or one is outside the limits of the field.
     """
     if isinstance(given, str) and given.strip() == AUTO and field in BY_CORPUS:
         return BY_CORPUS[field]
     try:
+        check_field(field)
         if isinstance(given, Mapping):
             return _range_from_mapping(field, given)
         if isinstance(given, str) and ".." in given:
@@ -63,33 +64,26 @@ def _listed(field: str, given: Sequence[object]) -> Listed:
     limit = LIMITS[field]
     if not given:
         raise InputError(f"{field} has no values: expected {limit}")
-    values = [limit.check(field, _typed(field, value)) for value in given]
+    is_text = limit.kind is str
+    read = (_number(field, v) if isinstance(v, str) and not is_text else v for v in given)
+    values = [limit.check(field, value) for value in read]
     if twice := [value for value, count in Counter(values).items() if count > 1]:
         raise InputError(f"{field} lists {twice[0]!r} twice: expected each value once")
-    return Listed(field, tuple(values if limit.kind is str else sorted(values)))
+    return Listed(field, tuple(values if is_text else sorted(values)))
 
 
-def _typed(field: str, value: object) -> object:
-    if not isinstance(value, str) or LIMITS[field].kind is str:
-        return value
-    return _number(field, value)
-
-
-def _number(field: str, text: str) -> float:
-    limit = LIMITS[field]
+def _number(field: str, given: object) -> float:
+    limit, text = LIMITS[field], given.strip() if isinstance(given, str) else shown(given)
+    hint = ""
     try:
         number = float(text)
     except ValueError:
-        ends = BETWEEN.fullmatch(text.strip())
-        hint = f"; did you mean {ends[1]}..{ends[2]}?" if ends and limit.kind is not str else ""
-        raise InputError(f"{field} is {shown(text.strip())}: expected {limit}{hint}") from None
+        number = math.nan
+        if (ends := BETWEEN.fullmatch(text)) and limit.kind is not str:
+            hint = f"; did you mean {ends[1]}..{ends[2]}?"
     if not math.isfinite(number) or limit.kind is str:
-        raise InputError(f"{field} is {shown(text.strip())}: expected {limit}")
+        raise InputError(f"{field} is {shown(text)}: expected {limit}{hint}")
     return number
-
-
-def _text_of(value: object) -> str:
-    return value if isinstance(value, str) else shown(value)
 
 
 def _range_from_mapping(field: str, given: Mapping[object, object]) -> Dimension:
@@ -98,8 +92,8 @@ def _range_from_mapping(field: str, given: Mapping[object, object]) -> Dimension
             raise InputError(f"{field} has {shown(key)}: {one_of(key, RANGE_KEYS)}")
     if missing := [key for key in ("low", "high") if key not in given]:
         raise InputError(f"{field} has no '{missing[0]}': expected low and high")
-    low, high = (_number(field, _text_of(given[key])) for key in ("low", "high"))
-    step = _number(field, _text_of(given["step"])) if "step" in given else None
+    low, high = (_number(field, given[key]) for key in ("low", "high"))
+    step = _number(field, given["step"]) if "step" in given else None
     scale = given.get("scale")
     if scale is not None and scale not in SCALES:
         raise InputError(f"{field} has scale {shown(scale)}: expected {' or '.join(SCALES)}")
@@ -120,28 +114,19 @@ def _range(
     if step is None and limit.kind is int:
         step = 1.0
     if step is not None:
-        step = _checked_step(field, low, high, step)
+        steps = (high - low) / step if step > 0 else 0.0
+        whole = limit.kind is float or step == int(step)
+        fits = math.isfinite(steps) and round(steps) >= 1 and abs(steps - round(steps)) < 1e-9
+        if not (whole and fits and steps <= MOST_STEPS):
+            leads = "one that leads from the low end to the high end"
+            raise InputError(
+                f"{field} from {low:g} to {high:g} has step {step:g}: expected "
+                f"{f'at most {MOST_STEPS:,} steps' if whole and fits else leads}"
+            )
     log = scale == "log" or (scale is None and limit.ratio)
     if log and low <= 0:
         raise InputError(f"{field} from {low:g} on a log scale: expected low above 0")
     return Range(field, low, high, step, log)
-
-
-def _checked_step(field: str, low: float, high: float, step: float) -> float:
-    steps = (high - low) / step if step > 0 else 0.0
-    whole = LIMITS[field].kind is float or step == int(step)
-    fits = math.isfinite(steps) and round(steps) >= 1 and abs(steps - round(steps)) < 1e-9
-    if not (whole and fits):
-        raise InputError(
-            f"{field} from {low:g} to {high:g} has step {step:g}: expected one that leads from "
-            f"the low end to the high end"
-        )
-    if steps > MOST_STEPS:
-        raise InputError(
-            f"{field} from {low:g} to {high:g} has step {step:g}: expected at most "
-            f"{MOST_STEPS:,} steps"
-        )
-    return step
 
 
 #: largest number of configs of a space whose points are listed
@@ -206,10 +191,8 @@ class Space(Mapping[str, Dimension]):
 
     def settled(self, facts: CorpusFacts) -> Space:
         """The space for a corpus."""
-        by_corpus = {name: d for name, d in self.items() if isinstance(d, ByCorpus)}
-        if not by_corpus:
-            return self
-        return self.replace(**{name: d.settled(facts) for name, d in by_corpus.items()})
+        settled = {n: d.settled(facts) for n, d in self.items() if isinstance(d, ByCorpus)}
+        return self.replace(**settled) if settled else self
 
     def config(self, values: Mapping[str, Any]) -> Config:
         """Make a config from the values of all fields."""
@@ -232,17 +215,12 @@ class Space(Mapping[str, Dimension]):
         """Return the config of a point, which has the raw number of each varying field."""
         drawn = [dimension.decode(point[name]) for name, dimension in self.varying.items()]
         key = (*map(type, drawn), *drawn)
-        try:
-            return self._decoded[key]
-        except KeyError:
-            pass
-        except TypeError:  # a value has no hash
-            return self.config(self._single | dict(zip(self.varying, drawn, strict=True)))
-        if len(self._decoded) >= REMEMBERED:
-            self._decoded.clear()
-        found = self.config(self._single | dict(zip(self.varying, drawn, strict=True)))
-        self._decoded[key] = found
-        return found
+        if key not in self._decoded:
+            if len(self._decoded) >= REMEMBERED:
+                self._decoded.clear()
+            varying = dict(zip(self.varying, drawn, strict=True))
+            self._decoded[key] = self.config(self._single | varying)
+        return self._decoded[key]
 
     def encode(self, config: Config) -> dict[str, float]:
         """Return the point of `config`: the raw number of each varying field."""
@@ -296,15 +274,9 @@ class Space(Mapping[str, Dimension]):
 def from_mapping(given: object, where: str) -> Space:
     """Make a space from a mapping of fields to values; other fields keep their defaults."""
     if not isinstance(given, Mapping) or not given:
-        raise InputError(f"{where}: found {_noun(given)}, expected a mapping of fields to values")
-    dimensions = {}
-    for name, values in given.items():
-        try:
-            check_field(name)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
-        dimensions[str(name)] = parse_dimension(str(name), values, where)
-    return Space(dimensions)
+        noun = f"a {type(given).__name__}" if given else "nothing"
+        raise InputError(f"{where}: found {noun}, expected a mapping of fields to values")
+    return Space({str(name): parse_dimension(str(name), v, where) for name, v in given.items()})
 
 
 def from_file(path: Path) -> Space:
@@ -323,13 +295,5 @@ def with_settings(space: Space, settings: list[str]) -> Space:
         where = f"--set {cut(setting)}"
         if not equals:
             raise InputError(f"{where}: expected FIELD=VALUES; fields: {', '.join(FIELDS)}")
-        try:
-            check_field(name.strip())
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
         space = space.replace(**{name.strip(): parse_dimension(name.strip(), values, where)})
     return space
-
-
-def _noun(given: object) -> str:
-    return "nothing" if not given else f"a {type(given).__name__}"

@@ -110,12 +110,8 @@ class TemplateTraining:
         """Run the template."""
         from lstm_sweep.spaces.template import runner
 
-        template = self.template
-        code = template.code(job.trial.config.to_dict())
-        program = runner.UserProgram(
-            code, template.path, template.source, template.data, template.model, template.returned
-        )
-        return runner.train(program, job.weights, job.inputs)
+        values = job.trial.config.to_dict()
+        return runner.train(self.template, values, job.weights, job.inputs)
 
     def place_of(self, error: Exception) -> str:
         """Where in the template an error has come from; empty if it has not."""

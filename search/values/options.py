@@ -14,7 +14,7 @@ from typing import Any
 
 from lstm_sweep.models.data.source import Source, near_one
 from lstm_sweep.models.errors import LARGEST, InputError, nearest, shown
-from lstm_sweep.spaces.preset_names import PRESET_NAMES
+from lstm_sweep.spaces import PRESET_NAMES
 
 #: in place of a value: what suits the data or this machine
 AUTO = "auto"

@@ -22,7 +22,7 @@ from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.values import options as kinds
 from lstm_sweep.search.values.options import AUTO, CORPUS, TEMPLATE, Option, option
 from lstm_sweep.search.values.texts import DEFAULT_MINUTES
-from lstm_sweep.spaces.preset_names import PRESET_NAMES
+from lstm_sweep.spaces import PRESET_NAMES
 
 if TYPE_CHECKING:
     from lstm_sweep.models.data.windows import Scoring

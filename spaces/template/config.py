@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from typing_extensions import override
-
 from lstm_sweep.models.errors import cut
 from lstm_sweep.spaces.dimension import Dimension, Value
 from lstm_sweep.spaces.space import Space
@@ -76,15 +74,12 @@ class TemplateSpace(Space):
         self._dimensions = dict(dimensions)
         self.rate = rate
 
-    @override
     def replace(self, **dimensions: Dimension) -> TemplateSpace:
         return TemplateSpace({**self._dimensions, **dimensions}, self.rate)
 
-    @override
     def config(self, values: Mapping[str, Any]) -> TemplateConfig:
         return TemplateConfig.from_dict(values)
 
     @property
-    @override
     def epochs(self) -> int:
         return EPOCHS

@@ -11,14 +11,13 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.spaces.dimension import DIGITS, Dimension, Listed, Range, Value, clean
@@ -41,6 +40,8 @@ SIGNATURES: Mapping[str, tuple[str, ...]] = {
 }
 #: largest number of characters of an option's text
 LONGEST_OPTION = 100
+
+Names = Mapping[str, ast.expr]
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,24 @@ def read(label: str, call: ast.expr, names: Names) -> Distribution:
     arguments = _bind(name, call)
     if name in ("choice", "pchoice"):
         [options] = arguments.values()
-        return _listed(label, name, _elements(name, options, names), names)
-    given = {key: number(node, names) for key, node in arguments.items()}
-    for key, value in given.items():
-        if value is None:
-            raise InputError(f"{key} of {name} is {_text(arguments[key])}: expected a number")
-    numbers = {key: value for key, value in given.items() if value is not None}
-    low, high = numbers.get("low", 0), numbers.get("high", 0)
+        return _listed(label, name, options, names)
+    given = dict[str, float]()
+    for key, node in arguments.items():
+        if (value := number(node, names)) is None:
+            raise InputError(f"{key} of {name} is {_text(node)}: expected a number")
+        given[key] = value
+    low, high = given.get("low", 0), given.get("high", 0)
+    note = ""
     if low > high and name.endswith("uniform"):  # as in NumPy
         note = f"{name} goes from {high:g} to {low:g}"
-        return Distribution(_ranged(label, name, numbers | {"low": high, "high": low}), note=note)
-    return Distribution(_ranged(label, name, numbers))
+        given |= {"low": high, "high": low}
+    try:
+        return Distribution(_ranged(label, name, given), note=note)
+    except OverflowError:
+        raise InputError(
+            f"{cut(ast.unparse(call))} is too wide: {name} takes logarithms, expected such as "
+            "loguniform(log(0.0001), log(0.1)) or lognormal(-7, 2)"
+        ) from None
 
 
 def _text(node: ast.expr) -> str:
@@ -112,69 +120,58 @@ def _bind(name: str, call: ast.Call) -> dict[str, ast.expr]:
 # --- listed options -------------------------------------------------------------------------------
 
 
-def _elements(name: str, node: ast.expr, names: Names) -> list[ast.expr]:
-    """The options of a choice, written out or worked out."""
-    try:
-        found = elements(node, names)
-    except NotConstantError:
-        found = []
+def _listed(label: str, name: str, node: ast.expr, names: Names) -> Distribution:
+    """The options of a choice, those of `pchoice` with their shares; of equal ones the first."""
+    found = elements(node, names)
     if not found:
         expected = "[(0.3, 16), (0.7, 32)]" if name == "pchoice" else "[16, 32]"
         raise InputError(
             f"options of {name} are {_text(node)}: expected a list such as {expected}, a name of "
             f"one, or a range of numbers"
         )
-    return found
-
-
-def _pair(node: ast.expr) -> tuple[ast.expr, ast.expr]:
-    if isinstance(node, ast.Tuple | ast.List) and len(node.elts) == 2:
-        return node.elts[0], node.elts[1]
-    raise InputError(f"options of pchoice have {_text(node)}: expected pairs such as (0.3, 16)")
-
-
-def _listed(label: str, name: str, found: list[ast.expr], names: Names) -> Distribution:
+    shares = [1 / len(found)] * len(found)
     if name == "pchoice":
-        pairs = [_pair(one) for one in found]
-        return _weighted(label, name, [one for _, one in pairs], _shares(pairs, names))
-    numbers = [number(one, names) for one in found]
-    sizes = [one for one in numbers if one is not None]
-    values: Sequence[Value] = sizes if len(sizes) == len(found) else _texts(found)
-    counts = Counter(values)
-    if len(set(counts.values())) > 1:
-        return _weighted(label, name, found, [1 / len(found)] * len(found))
-    known = dict(reversed([*zip(values, found, strict=True)]))  # of equal options, the first
-    options = tuple(counts)
-    ordered = options if isinstance(options[0], str) else tuple(sorted(set(sizes)))
-    return Distribution(Listed(label, ordered), options, tuple(known[one] for one in options))
-
-
-def _shares(pairs: list[tuple[ast.expr, ast.expr]], names: Names) -> list[float]:
-    shares = [number(share, names) for share, _ in pairs]
-    known = [float(share) for share in shares if share is not None and share > 0]
-    if len(known) < len(shares) or abs(sum(known) - 1) > 1e-6:
-        given = ", ".join(ast.unparse(share) for share, _ in pairs)
-        raise InputError(f"shares of pchoice are {cut(given)}: expected some above 0, 1 in all")
-    return [share / sum(known) for share in known]
-
-
-def _weighted(
-    label: str, name: str, found: Sequence[ast.expr], shares: Sequence[float]
-) -> Distribution:
-    """Options with unequal probabilities; those of equal options are added."""
-    weights: dict[str, float] = {}
-    expressions: dict[str, ast.expr] = {}
+        found, shares = _pairs(found, names)
+    else:
+        numbers = [one for one in (number(one, names) for one in found) if one is not None]
+        values: list[Value] = [*numbers] if len(numbers) == len(found) else [*_texts(found)]
+        if len(set(Counter(values).values())) == 1:  # each as often as the others
+            known = dict(reversed([*zip(values, found, strict=True)]))
+            options = tuple(dict.fromkeys(values))
+            ordered = tuple(sorted(set(numbers))) if numbers == values else options
+            return Distribution(
+                Listed(label, ordered), options, tuple(known[one] for one in options)
+            )
+    weights, expressions = defaultdict[str, float](float), dict[str, ast.expr]()
     for text, one, share in zip(_texts(found), found, shares, strict=True):
-        weights[text] = weights.get(text, 0.0) + share
+        weights[text] += share
         expressions.setdefault(text, one)
-    options, twice = tuple(weights), len(weights) < len(found)
     likely = ", ".join(f"{text} {share:.0%}" for text, share in weights.items())
     note = f"{name} lists some options more than once, as likely as that: {cut(likely, 80)}"
-    dimension = Weighted(label, options, tuple(weights.values()))
-    return Distribution(dimension, options, tuple(expressions.values()), note if twice else "")
+    dimension = Weighted(label, tuple(weights), tuple(weights.values()))
+    twice = len(weights) < len(found)
+    return Distribution(
+        dimension, tuple(weights), tuple(expressions.values()), note if twice else ""
+    )
 
 
-def _texts(found: Sequence[ast.expr]) -> list[str]:
+def _pairs(found: list[ast.expr], names: Names) -> tuple[list[ast.expr], list[float]]:
+    """The options of pairs of a share and an option, and the shares."""
+    options, shares = list[ast.expr](), list[float]()
+    for pair in found:
+        if not (isinstance(pair, ast.Tuple | ast.List) and len(pair.elts) == 2):
+            raise InputError(
+                f"options of pchoice have {_text(pair)}: expected pairs such as (0.3, 16)"
+            )
+        shares.append(number(pair.elts[0], names) or 0.0)
+        options.append(pair.elts[1])
+    if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        given = ", ".join(ast.unparse(pair.elts[0]) for pair in found)  # type: ignore[attr-defined]
+        raise InputError(f"shares of pchoice are {cut(given)}: expected some above 0, 1 in all")
+    return options, [share / sum(shares) for share in shares]
+
+
+def _texts(found: list[ast.expr]) -> list[str]:
     """Text of each option; equal for equal options, and different for long ones that differ."""
     texts = [ast.unparse(one) for one in found]
     return [
@@ -188,17 +185,13 @@ def _texts(found: Sequence[ast.expr]) -> list[str]:
 # --- ranges ---------------------------------------------------------------------------------------
 
 
-def _ranged(label: str, name: str, given: Mapping[str, int | float]) -> Dimension:
-    step = float(given["q"]) if "q" in given else None
+def _ranged(label: str, name: str, given: Mapping[str, float]) -> Dimension:
+    """The dimension of a distribution of numbers; an `OverflowError` if it is too wide."""
+    step, log = float(given["q"]) if "q" in given else None, "log" in name
     if step is not None and step <= 0:
         raise InputError(f"q of {name} is {step:g}: expected a number above 0")
     if name.endswith("normal"):
-        mu, sigma = float(given["mu"]), float(given["sigma"])
-        if sigma <= 0:
-            raise InputError(f"sigma of {name} is {sigma:g}: expected a number above 0")
-        dimension = Normal(label, mu, sigma, step, log="log" in name)
-        _check_finite(name, dimension)
-        return dimension
+        return _normal(name, Normal(label, float(given["mu"]), float(given["sigma"]), step, log))
     low, high = float(given.get("low", 0)), float(given["high"])
     if name in ("randint", "uniformint"):
         if low != int(low) or high != int(high):
@@ -206,54 +199,34 @@ def _ranged(label: str, name: str, given: Mapping[str, int | float]) -> Dimensio
         step, high = 1.0, high - (name == "randint")  # the upper end of randint is left out
     elif not low < high:
         raise InputError(f"{name} from {low:g} to {high:g}: expected the low end below the high")
-    log = "log" in name
     if log:
-        low, high = _exponentials(name, low, high)
-    return (
-        _stepped(label, name, low, high, step, log) if step else Numbers(label, low, high, log=log)
-    )
+        low, high = clean(math.exp(low)), clean(math.exp(high))
+    if step is None:
+        return Numbers(label, low, high, log=log)
+    return _stepped(name, Numbers(label, low, high, step, log))
 
 
-def _check_finite(name: str, dimension: Normal) -> None:
-    try:
-        for share in (0.0, 1.0):
-            dimension.decode(share)
-    except (OverflowError, ValueError):
-        raise InputError(
-            f"{name} with mu {dimension.mu:g} and sigma {dimension.sigma:g} is too wide: it takes "
-            f"logarithms, expected such as lognormal(-7, 2)"
-        ) from None
+def _normal(name: str, found: Normal) -> Normal:
+    if found.sigma <= 0:
+        raise InputError(f"sigma of {name} is {found.sigma:g}: expected a number above 0")
+    for end in (0.0, 1.0):
+        found.decode(end)
+    return found
 
 
-def _exponentials(name: str, low: float, high: float) -> tuple[float, float]:
-    try:
-        return clean(math.exp(low)), clean(math.exp(high))
-    except OverflowError:
-        raise InputError(
-            f"{name} from {low:g} to {high:g} is too wide: it takes logarithms, expected such as "
-            f"{name}(log(0.0001), log(0.1))"
-        ) from None
-
-
-def _stepped(label: str, name: str, low: float, high: float, step: float, log: bool) -> Dimension:
-    """The multiples of `step` between `low` and `high`, both included."""
+def _stepped(name: str, wanted: Numbers) -> Dimension:
+    """The multiples of the step between both ends, which are included; 0 has no logarithm."""
+    low, high, step = wanted.low, wanted.high, wanted.step or 1.0
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    if log:  # 0 has no logarithm
-        first = max(1, first)
-    if first > last:
-        raise InputError(
-            f"{name} from {low:g} to {high:g} has no multiple of {step:g}: expected one at least"
-        )
-    if last - first > MOST_STEPS:
-        raise InputError(
-            f"{name} from {low:g} to {high:g} has {last - first:,} steps: expected at most "
-            f"{MOST_STEPS:,}"
-        )
-    kind = number_type(step)
-    ends = [clean(place * step) for place in (first, last)]
+    first = max(1, first) if wanted.log else first
+    if not first <= last <= first + MOST_STEPS:
+        has = f"{last - first:,} steps: expected at most {MOST_STEPS:,}"
+        none = f"no multiple of {step:g}: expected one at least"
+        raise InputError(f"{name} from {low:g} to {high:g} has {none if first > last else has}")
+    low, high = clean(first * step), clean(last * step)
     if first == last:
-        return Listed(label, (kind(ends[0]),))
-    return Numbers(label, ends[0], ends[1], step, log)
+        return Listed(wanted.field, (number_type(step)(low),))
+    return replace(wanted, low=low, high=high)
 
 
 #: share of the draws of a normal distribution that is cut off at each side
@@ -265,7 +238,6 @@ class Numbers(Range):
     """A range whose numbers are integers if its step and lower end are."""
 
     @property
-    @override
     def kind(self) -> type[int] | type[float]:
         return number_type(self.step, self.low)
 
@@ -284,30 +256,10 @@ class Normal(Dimension):
     step: float | None = None
     log: bool = False
 
-    @override
-    def expression(self) -> Any:
-        from hyperopt import hp
-
-        return hp.uniform(self.field, *self.ends)
-
     @property
-    @override
     def ends(self) -> tuple[float, float]:
         return (0.0, 1.0)
 
-    @override
-    def draw(self, rng: np.random.Generator) -> float:
-        return float(rng.uniform())
-
-    @override
-    def at(self, share: float) -> float:
-        return share
-
-    @override
-    def between(self, low: float, high: float) -> Dimension | None:
-        return self  # it has no ends
-
-    @override
     def decode(self, raw: float) -> Value:
         number = NormalDist(self.mu, self.sigma).inv_cdf(min(max(raw, TAIL), 1 - TAIL))
         number = math.exp(number) if self.log else number
@@ -317,29 +269,17 @@ class Normal(Dimension):
             number = float(f"{number:.{DIGITS}g}")
         return number_type(self.step)(number)
 
-    @override
     def encode(self, value: Value) -> float:
         number = float(value)
         if self.log:
             number = math.log(number) if number > 0 else -math.inf
         return NormalDist(self.mu, self.sigma).cdf(number)
 
-    @override
-    def values(self) -> list[Value] | None:
-        return None
-
-    @override
     def describe(self) -> dict[str, Value]:
         written: dict[str, Value] = {"mu": self.mu, "sigma": self.sigma}
         if self.step:
             written["step"] = self.step
         return written | {"scale": "log" if self.log else "linear"}
-
-    @override
-    def __contains__(self, value: object) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        return self.decode(self.encode(value)) == value
 
 
 @dataclass(frozen=True)
@@ -349,17 +289,14 @@ class Weighted(Listed):
     #: probability of each option
     weights: tuple[float, ...] = ()
 
-    @override
     def expression(self) -> Any:
         from hyperopt import hp
 
         return hp.pchoice(self.field, [(weight, i) for i, weight in enumerate(self.weights)])
 
-    @override
     def draw(self, rng: np.random.Generator) -> float:
         return float(rng.choice(len(self.options), p=self.weights))
 
-    @override
     def at(self, share: float) -> float:
         below = np.cumsum(self.weights)[:-1]
         return float(np.searchsorted(below, share, side="right"))
@@ -370,44 +307,70 @@ def number_type(step: float | None, low: float = 0.0) -> type[int] | type[float]
     return int if step and step == int(step) and low == int(low) else float
 
 
+# --- what can be read without running it ----------------------------------------------------------
+
 #: largest number of items of a sequence
 MAX_ITEMS = 10_000
-
-Names = Mapping[str, ast.expr]
-
-
-class NotConstantError(ValueError):
-    """An expression cannot be evaluated statically."""
-
-
-#: errors that evaluating an unsupported or wrong expression may raise
-ERRORS = (ArithmeticError, LookupError, TypeError, ValueError)
+BINARY: Mapping[type, Callable[[float, float], float]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
+}  # fmt: skip
+#: functions of Python, math and NumPy, by the last part of their names
+FUNCTIONS: Mapping[str, Callable[[float], float]] = {
+    "log": math.log, "log2": math.log2, "log10": math.log10, "exp": math.exp, "sqrt": math.sqrt,
+    "int": int, "float": float,
+}  # fmt: skip
+SEQUENCES: Mapping[str, Callable[..., Any]] = {
+    "range": range, "arange": np.arange, "linspace": np.linspace,
+}  # fmt: skip
 
 
 def number(node: ast.expr, names: Names) -> int | float | None:
-    """Evaluate an expression; None if it is not constant or not a finite number."""
+    """The finite number that an expression is; None if it is none, or not constant."""
     try:
-        found = _value(node, names)
-    except ERRORS:
+        found = _number(node, names)
+    except (ArithmeticError, LookupError, TypeError, ValueError):
         return None
-    found = found.item() if isinstance(found, np.generic) else found
-    fits = isinstance(found, int | float) and not isinstance(found, bool)
-    return found if fits and math.isfinite(found) else None
+    return found if math.isfinite(found) else None
+
+
+def _number(node: ast.expr, names: Names) -> int | float:
+    match node:
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            return value
+        case ast.Name(id=name):
+            return _number(names[name], _without(names, name))
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_number(operand, names)
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return _number(operand, names)
+        case ast.BinOp(left=left, op=ast.Pow(), right=right):
+            return _power(_number(left, names), _number(right, names))
+        case ast.BinOp(left=left, op=sign, right=right):
+            return BINARY[type(sign)](_number(left, names), _number(right, names))
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[given], keywords=[]):
+            return FUNCTIONS[name](_number(given, names))
+    raise TypeError(node)
+
+
+def _power(left: int | float, right: int | float) -> int | float:
+    found = float(left) ** float(right)  # of floats, since integers may take for ever
+    if isinstance(found, complex):
+        raise TypeError(left)
+    whole = isinstance(left, int) and isinstance(right, int) and right >= 0
+    return int(found) if whole and abs(found) < 2**53 else found
 
 
 def elements(node: ast.expr, names: Names) -> list[ast.expr]:
-    """Elements of a sequence, each as an expression, which need not be constant.
-
-    Raises:
-        NotConstantError: the sequence is not constant.
-    """
+    """Elements of a sequence, each as an expression; none if it cannot be read."""
     match node:
         case ast.List(elts=items) | ast.Tuple(elts=items):
-            parts = (
-                elements(one.value, names) if isinstance(one, ast.Starred) else [one]
-                for one in items
-            )
-            return [one for part in parts for one in part]
+            return items
+        case ast.ListComp(
+            elt=each, generators=[ast.comprehension(target=ast.Name(id=name)) as loop]
+        ):
+            found = [number(each, {**names, name: one}) for one in elements(loop.iter, names)]
+            return [] if loop.ifs or None in found else [ast.Constant(one) for one in found]
         case ast.Name(id=name) if name in names:
             return elements(names[name], _without(names, name))
         case ast.Dict(keys=keys):
@@ -417,100 +380,28 @@ def elements(node: ast.expr, names: Names) -> list[ast.expr]:
         case ast.Call(func=ast.Attribute(value=given, attr="keys" | "tolist"), args=[]):
             return elements(given, names)
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            try:
-                return elements(left, names) + elements(right, names)
-            except NotConstantError:  # the sum of an array and a number
-                pass
+            parts = elements(left, names), elements(right, names)
+            return [*parts[0], *parts[1]] if all(parts) else []
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in SEQUENCES:
+            return [ast.Constant(one) for one in _sequence(name, node, names)]
+    return []
+
+
+def _sequence(name: str, call: ast.Call, names: Names) -> list[int | float]:
+    """The numbers of a `range`, an `arange` or a `linspace`; none if they cannot be read."""
     try:
-        return [_literal(one) for one in _items(_value(node, names))]
-    except ERRORS as error:
-        raise NotConstantError(str(error)) from None
+        given = [_number(one, names) for one in call.args]
+        named = {str(word.arg): _number(word.value, names) for word in call.keywords}
+        low, high, step = (0, *given, 1) if len(given) == 1 else (*given, 1)[:3]
+        step = named.get("step", step)
+        count = named.get("num", step) if name == "linspace" else (high - low) / step
+        if not 0 < count <= MAX_ITEMS:
+            return []
+        return list(np.asarray(SEQUENCES[name](*given, **named)).tolist())
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return []
 
 
 def _without(names: Names, name: str) -> Names:
     """Names without `name`, for its own expression: prevents endless recursion."""
     return {known: value for known, value in names.items() if known != name}
-
-
-def _literal(value: Any) -> ast.expr:
-    """Return the literal of a value."""
-    node = ast.parse(repr(value), mode="eval").body
-    if ast.literal_eval(node) != value:  # NaN, or a value without a literal
-        raise NotConstantError
-    return node
-
-
-def _items(value: Any) -> list[Any]:
-    """The items of a sequence or an array, at most `MAX_ITEMS`."""
-    if not isinstance(value, list | range | np.ndarray) or len(value) > MAX_ITEMS:
-        raise NotConstantError
-    return value.tolist() if isinstance(value, np.ndarray) else list(value)
-
-
-def _value(node: ast.expr, names: Names) -> Any:
-    """Evaluate an expression; raises one of `ERRORS` if it is not constant."""
-    match node:
-        case ast.Constant(value=value):
-            return value
-        case ast.List(elts=items) | ast.Tuple(elts=items):
-            return [_value(one, names) for one in items]
-        case ast.ListComp(
-            elt=each, generators=[ast.comprehension(target=ast.Name(id=name), iter=over, ifs=[])]
-        ):
-            items = elements(over, names)
-            return [_value(each, {**names, name: one}) for one in items[:MAX_ITEMS]]
-        case ast.Name(id=name) if name in names:
-            return _value(names[name], _without(names, name))
-        case ast.Attribute(attr=name, value=ast.Name()) if name in CONSTANTS:
-            return CONSTANTS[name]
-        case ast.UnaryOp(op=sign, operand=operand):
-            return UNARY[type(sign)](_value(operand, names))
-        case ast.BinOp(left=left, op=sign, right=right):
-            return _arithmetic(sign, _value(left, names), _value(right, names))
-        case ast.Call(func=ast.Attribute(value=given, attr="astype"), args=[ast.Name(id="int")]):
-            return _value(given, names).astype(int)
-        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
-            named = {str(word.arg): _value(word.value, names) for word in node.keywords}
-            return FUNCTIONS[name](*(_value(one, names) for one in node.args), **named)
-    raise NotConstantError
-
-
-def _arithmetic(sign: ast.operator, left: Any, right: Any) -> Any:
-    if not all(isinstance(side, int | float | np.ndarray | np.generic) for side in (left, right)):
-        raise NotConstantError
-    if isinstance(sign, ast.Pow) and isinstance(left, int) and isinstance(right, int):
-        found = float(left) ** float(right)  # of floats, since integers may take for ever
-        return int(found) if right >= 0 and abs(found) < 2**53 else found
-    return BINARY[type(sign)](left, right)
-
-
-def _arange(*ends: Any, **named: Any) -> Any:
-    ends = (*ends, *(named[name] for name in ("start", "stop", "step") if name in named))
-    low, high, step = (0, ends[0], 1) if len(ends) == 1 else (*ends, 1)[:3]
-    if (high - low) / step > MAX_ITEMS:
-        raise NotConstantError
-    return np.arange(low, high, step)
-
-
-def _spaced(space: Callable[..., Any]) -> Callable[..., Any]:
-    def spaced(low: Any, high: Any, num: int = 50) -> Any:
-        if num > MAX_ITEMS:
-            raise NotConstantError
-        return space(low, high, num)
-
-    return spaced
-
-
-CONSTANTS: Mapping[str, float] = {"pi": math.pi, "e": math.e}
-UNARY: Mapping[type, Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
-BINARY: Mapping[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Pow: operator.pow,
-    ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
-}  # fmt: skip
-#: functions of Python, math and NumPy, by the last part of their names
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "log": math.log, "log2": math.log2, "log10": math.log10, "exp": math.exp, "sqrt": math.sqrt,
-    "int": int, "float": float, "round": round, "power": np.power, "range": range,
-    "array": np.array, "arange": _arange, "linspace": _spaced(np.linspace),
-    "logspace": _spaced(np.logspace),
-}  # fmt: skip

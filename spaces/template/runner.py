@@ -20,7 +20,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
@@ -29,7 +28,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from typing_extensions import override
 
 from lstm_sweep.models.rounds import (
     Diverged,
@@ -39,6 +37,8 @@ from lstm_sweep.models.rounds import (
     Round,
     TemplateEvent,
 )
+from lstm_sweep.spaces.dimension import Value
+from lstm_sweep.spaces.template.template import Template
 
 #: name of the program's module in `sys.modules`
 MODULE = "lstm_sweep_template"
@@ -52,27 +52,14 @@ ROWS = 32
 LONGEST_NAME = 200
 
 
-@dataclass(frozen=True)
-class UserProgram:
-    """A template, compiled with the values of a config."""
-
-    code: CodeType
-    #: the user's file and its text
-    file: Path
-    source: str
-    #: names of the functions that return the data, and that build and train the network
-    data: str
-    model: str
-    #: names of the values that `data` returns; empty if unknown
-    returned: tuple[str, ...] = ()
-
-
 class TemplateError(ValueError):
     """The program is no valid template; the message says what is expected."""
 
 
-def train(program: UserProgram, weights: Path, inputs: Path) -> Iterator[TemplateEvent]:
-    """Run a program and report progress as events; its exceptions are raised here.
+def train(
+    template: Template, values: Mapping[str, Value], weights: Path, inputs: Path
+) -> Iterator[TemplateEvent]:
+    """Run a template with the values of a config; its progress as events, its exceptions raised.
 
     A network that it returns is written to `weights`, and the first rows of its training inputs to
     `inputs`.
@@ -82,10 +69,9 @@ def train(program: UserProgram, weights: Path, inputs: Path) -> Iterator[Templat
         with (
             _listening(report) as listener,
             own_files(weights.parent),
-            _module(program) as module,
+            _module(template, template.code(values)) as module,
         ):
-            returned = _call(program, module)
-            result, model = _result(program, returned)
+            result, model = _result(template, _call(template, module))
             if model is not None and result.loss is not None:
                 _save(model, listener.seen.get(id(model)), weights, inputs)
         report(result)
@@ -110,39 +96,34 @@ def place(error: BaseException, file: Path) -> str:
 
 
 @contextlib.contextmanager
-def _module(program: UserProgram) -> Iterator[ModuleType]:
+def _module(template: Template, code: CodeType) -> Iterator[ModuleType]:
     """Run the program as a module, with its text in tracebacks.
 
     Its folder comes first in `sys.path`, as that of a script does.
-
-    Raises:
-        TemplateError: a helper beside it is called like a module that Python has imported.
     """
-    _check_helpers(program)
-    module = ModuleType(MODULE)
-    module.__file__ = str(program.file)
-    lines = program.source.splitlines(keepends=True)
-    linecache.cache[str(program.file)] = len(program.source), None, lines, str(program.file)
+    _check_helpers(template.path, code)
+    module, file, folder = ModuleType(MODULE), str(template.path), str(template.path.parent)
+    module.__file__ = file
+    lines = template.source.splitlines(keepends=True)
+    linecache.cache[file] = len(template.source), None, lines, file
     sys.modules[MODULE] = module
-    sys.path.insert(0, str(program.file.parent))
+    sys.path.insert(0, folder)
     try:
-        exec(program.code, module.__dict__)
+        exec(code, module.__dict__)
         yield module
     finally:
-        sys.path.remove(str(program.file.parent))
+        sys.path.remove(folder)
         del sys.modules[MODULE]
 
 
-def _check_helpers(program: UserProgram) -> None:
+def _check_helpers(path: Path, code: CodeType) -> None:
     """Refuse to import a module in place of a file beside the program that has its name."""
-    folder = program.file.parent
-    for name in sorted(_imported(program.code) - MEANT):
+    folder = path.parent
+    for name in sorted((_imported(code) - MEANT) & set(sys.modules)):
         beside = (folder / f"{name}.py", folder / name / "__init__.py")
-        helper = next((file for file in beside if file.is_file() and file != program.file), None)
-        if helper is None or name not in sys.modules:
-            continue
+        helper = next((file for file in beside if file.is_file() and file != path), None)
         has = getattr(sys.modules[name], "__file__", None) or "part of Python"
-        if not Path(has).is_relative_to(folder):
+        if helper and not Path(has).is_relative_to(folder):
             raise TemplateError(
                 f"it imports '{name}', of which there are two: {helper}, and one that Keras or "
                 f"Python itself uses ({has}); expected another name for the file beside it"
@@ -160,62 +141,49 @@ def _imported(code: CodeType) -> set[str]:
     return found.union(*inner)
 
 
-def _call(program: UserProgram, module: ModuleType) -> object:
-    """Call `data`, then `create_model` with its values, by name or position; return the result."""
-    model = getattr(module, program.model)  # before `data` can change this name
-    data = getattr(module, program.data)()
-    names, values = _named_values(program, data)
-    parameters = list(inspect.signature(model).parameters.values())
-    free = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    if len(parameters) == 1 and parameters[0].name not in names and not free:
+def _call(template: Template, module: ModuleType) -> object:
+    """Call `data`, then `create_model` with its values, by name or position; return the result.
+
+    Its values become global variables of the program too, as with hyperas.
+
+    Raises:
+        TemplateError: `create_model` takes another number of values.
+    """
+    model = getattr(module, template.model)  # before `data` can change this name
+    data = getattr(module, template.data)()
+    names, values = _named_values(template, data)
+    parameters = inspect.signature(model).parameters
+    free = any(one.kind is one.VAR_POSITIONAL for one in parameters.values())
+    if len(parameters) == 1 and not free and not set(parameters) & set(names):
         return model(data)
     if len(names) == len(values):
         by_name = {name: value for name, value in zip(names, values, strict=True) if name}
-        _set_globals(module, by_name, replace=not isinstance(data, Mapping))
-        needed = {p.name for p in parameters if p.default is p.empty}
+        present = vars(module) if isinstance(data, Mapping) else {}
+        vars(module).update({name: one for name, one in by_name.items() if name not in present})
+        needed = {name for name, one in parameters.items() if one.default is one.empty}
         if needed <= set(by_name) and not free:
-            return model(**{p.name: by_name[p.name] for p in parameters if p.name in by_name})
-    return _call_by_position(program, model, values)
-
-
-def _named_values(program: UserProgram, data: object) -> tuple[Sequence[str], Sequence[Any]]:
-    """The values in what `data` has returned, and their names, empty if unknown."""
-    if isinstance(data, Mapping):
-        names: Sequence[str] = tuple(map(str, data))
-        values: Sequence[Any] = tuple(data.values())
-    else:
-        names, values = program.returned, data if isinstance(data, tuple | list) else (data,)
-    if len(names) == 1 and names[0] and len(values) != 1:
-        values = (data,)  # a single value that is a list
-    return names, values
-
-
-def _set_globals(module: ModuleType, values: Mapping[str, Any], *, replace: bool) -> None:
-    """Make values global variables of the program, as hyperas does; `replace` those it has."""
-    present = set() if replace else set(vars(module))
-    for name in set(values) - present:
-        setattr(module, name, values[name])
-
-
-def _call_by_position(
-    program: UserProgram, model: Callable[..., object], values: Sequence[Any]
-) -> object:
-    """Call `create_model` with values in their order.
-
-    Raises:
-        TemplateError: it takes another number of values.
-    """
+            return model(**{name: by_name[name] for name in parameters if name in by_name})
     try:
         inspect.signature(model).bind(*values)
     except TypeError as error:
         raise TemplateError(
-            f"{program.data} returned {len(values)} values, expected what {program.model} takes: "
+            f"{template.data} returned {len(values)} values, expected what {template.model} takes: "
             f"{error}"
         ) from None
     return model(*values)
 
 
-def _result(program: UserProgram, returned: object) -> tuple[Result, Any]:
+def _named_values(template: Template, data: object) -> tuple[Sequence[str], Sequence[Any]]:
+    """The values in what `data` has returned, and their names, empty if unknown."""
+    if isinstance(data, Mapping):
+        return tuple(map(str, data)), tuple(data.values())
+    names, values = template.returned, data if isinstance(data, tuple | list) else (data,)
+    if len(names) == 1 and names[0] and len(values) != 1:
+        values = (data,)  # a single value that is a list
+    return names, values
+
+
+def _result(template: Template, returned: object) -> tuple[Result, Any]:
     """Convert the return value of `create_model`; return its network, too."""
     given = returned if isinstance(returned, Mapping) else {"loss": returned}
     if given.get("status", "ok") != "ok":
@@ -225,7 +193,7 @@ def _result(program: UserProgram, returned: object) -> tuple[Result, Any]:
     except (KeyError, TypeError, ValueError):
         found = f"keys {', '.join(map(str, given))}" if returned is given else repr(returned)[:80]
         raise TemplateError(
-            f"{program.model} returned {found}, expected {{'loss': a number, 'status': STATUS_OK}}"
+            f"{template.model} returned {found}, expected {{'loss': a number, 'status': STATUS_OK}}"
         ) from None
     if not math.isfinite(loss):
         return Result(loss, f"the template returned a loss of {loss}"), None
@@ -260,7 +228,10 @@ def _listening(report: Report) -> Iterator[_Listener]:
     def fit_with_listener(model: Any, *positional: Any, **words: Any) -> Any:
         given = signature.bind(model, *positional, **words)
         listener.see(model, given.arguments.get("x"))
-        given.arguments["callbacks"] = _with(given.arguments.get("callbacks"), listener)
+        callbacks = given.arguments.get("callbacks") or []
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = callbacks.callbacks  # `fit` makes a new list of them
+        given.arguments["callbacks"] = [*keras.tree.flatten(callbacks), listener]
         return fit(*given.args, **given.kwargs)
 
     keras.Model.fit = fit_with_listener
@@ -268,12 +239,6 @@ def _listening(report: Report) -> Iterator[_Listener]:
         yield listener
     finally:
         del keras.Model.fit  # makes the method of its base class visible again
-
-
-def _with(callbacks: Any, listener: _Listener) -> Any:
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks = callbacks.callbacks  # `fit` makes a new list of them
-    return [*keras.tree.flatten(callbacks or []), listener]
 
 
 def _first_rows(given: Any) -> Any:
@@ -288,23 +253,18 @@ def _first_rows(given: Any) -> Any:
 
 
 def _numbers(logs: Any) -> dict[str, float]:
-    """Numbers among what Keras and callbacks report, `loss` first; all else is left out."""
-    found = {_written(str(name)): _number(value) for name, value in (logs or {}).items()}
-    numbers = {name: value for name, value in found.items() if value is not None}
-    return dict(sorted(numbers.items(), key=lambda item: item[0] != "loss"))
+    """Numbers among what Keras and callbacks report, `loss` first; all else is left out.
 
-
-def _number(value: Any) -> float | None:
-    """A value as a number; None for what is none, such as text or an array of several."""
-    with contextlib.suppress(Exception):  # it may be of any library, and fail in any way
-        array = np.asarray(value)
-        return float(array) if array.ndim == 0 and array.dtype.kind in "biufOV" else None
-    return None
-
-
-def _written(name: str) -> str:
-    """Name of a metric as MLflow takes it."""
-    return re.sub(r"[^\w ./-]|/(?=[./]|$)", "_", name[:LONGEST_NAME])
+    Their names are written as MLflow takes them.
+    """
+    found = dict[str, float]()
+    for name, value in (logs or {}).items():
+        with contextlib.suppress(Exception):  # it may be of any library, and fail in any way
+            array = np.asarray(value)
+            if array.ndim == 0 and array.dtype.kind in "biufOV":
+                written = re.sub(r"[^\w ./-]|/(?=[./]|$)", "_", str(name)[:LONGEST_NAME])
+                found[written] = float(array)
+    return dict(sorted(found.items(), key=lambda item: item[0] != "loss"))
 
 
 class _Listener(keras.callbacks.Callback):  # type: ignore[misc]
@@ -325,12 +285,10 @@ class _Listener(keras.callbacks.Callback):  # type: ignore[misc]
         if all(part is not None for part in kept.values()):
             self.seen[id(model)] = kept
 
-    @override
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch += 1
         self._began = time.monotonic()
 
-    @override
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if time.monotonic() - self._reported < REPORT_EVERY_S:
             return
@@ -341,7 +299,6 @@ class _Listener(keras.callbacks.Callback):  # type: ignore[misc]
         steps = self.params.get("steps") or 0
         self._report(Progress(self._epoch, (batch + 1) / steps if steps else 0.0, loss))
 
-    @override
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         found = _numbers(logs)
         self._end_if_diverged(found)
@@ -423,39 +380,28 @@ def own_files(within: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="files-", dir=within)))
+
+        def put(owner: Any, name: str, new: Any) -> None:
+            stack.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, new)
+
         for name, saves in FILES.items():
             function = getattr(keras.saving, name)
-            own = _redirected(function, "filepath", folder, saves=saves, copy_back=saves)
+            own = _redirected(function, "filepath", folder, saves=saves)
             for module in list(sys.modules.values()):
                 if getattr(module, "__dict__", {}).get(name) is function:
-                    stack.enter_context(_replaced(module, name, own))
+                    put(module, name, own)
         backup = keras.callbacks.BackupAndRestore
-        own = _redirected(backup.__init__, "backup_dir", folder, saves=True)
-        stack.enter_context(_replaced(backup, "__init__", own))
+        put(backup, "__init__", _redirected(backup.__init__, "backup_dir", folder, saves=True))
         yield
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, name: str, new: Any) -> Iterator[None]:
-    old = getattr(owner, name)
-    setattr(owner, name, new)
-    try:
-        yield
-    finally:
-        setattr(owner, name, old)
 
 
 def _redirected(
-    function: Callable[..., Any],
-    argument: str,
-    folder: Path,
-    *,
-    saves: bool,
-    copy_back: bool = False,
+    function: Callable[..., Any], argument: str, folder: Path, *, saves: bool
 ) -> Callable[..., Any]:
     """Wrap a function so that a relative path leads into `folder`, if it saves or the file exists.
 
-    With `copy_back`, what was saved is copied to the original path.
+    A file that was saved is copied to the original path.
     """
     signature = inspect.signature(function)
 
@@ -463,24 +409,19 @@ def _redirected(
     def redirected(*positional: Any, **words: Any) -> Any:
         given = signature.bind(*positional, **words)
         path = given.arguments.get(argument)
-        if not (isinstance(path, str | os.PathLike) and _is_local(path) and folder.is_dir()):
+        place = Path(path) if isinstance(path, str | os.PathLike) and folder.is_dir() else None
+        if place is None or place.is_absolute() or "://" in str(path):
             return function(*given.args, **given.kwargs)
-        place = Path(path)
         own = folder.joinpath(*("up" if part == ".." else part for part in place.parts))
         if saves or own.exists():
             own.parent.mkdir(parents=True, exist_ok=True)
             given.arguments[argument] = str(own)
         result = function(*given.args, **given.kwargs)
-        if copy_back and own.is_file():
+        if saves and own.is_file():
             _copy(own, place)
         return result
 
     return redirected
-
-
-def _is_local(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is relative to the working folder."""
-    return not Path(path).is_absolute() and "://" not in str(path)
 
 
 def _copy(file: Path, place: Path) -> None:

@@ -202,24 +202,22 @@ class Template:
 
     @cached_property
     def _dropped(self) -> set[str]:
-        """Arguments of `create_model` that are removed, so that their names are globals of `data`.
+        """Arguments of `create_model` that nothing is passed to: their names are those in `data`.
 
-        hyperas calls `create_model` without arguments. Arguments that can be passed neither by
-        name nor by position are treated in this way.
+        hyperas calls `create_model` without arguments.
         """
         model, names = self._functions[self.model], self.returned
-        needed, positional = syntax.required(model), syntax.arguments(model)
-        if len(names) < 2 or len(needed) < 2 or model.args.vararg or set(needed) <= set(names):
+        needed, takes = syntax.required(model), syntax.arguments(model)
+        others = set(needed) - set(names)
+        if not others or min(len(names), len(needed)) < 2 or model.args.vararg:
             return set()
-        alike, inner = [name.casefold() for name in names], set[str]()
-        if set(needed) & set(names):  # if one is passed by name, so are all names of `data`
-            inner = set(syntax.stored(self._functions[self.data]))
-        moved = any(
-            name.casefold() != own and (name.casefold() in alike or (own and name in inner))
-            for name, own in zip(positional, alike, strict=False)
-        )
-        by_place = len(needed) <= len(names) <= len(positional) and not moved
-        return set() if by_place else set(needed) - set(names)
+        pairs = [(own.casefold(), name.casefold()) for own, name in zip(takes, names, strict=False)]
+        alike = {name.casefold() for name in names}
+        moved = any(own != name and own in alike for own, name in pairs)
+        # if one is passed by name, so are all names of `data`
+        inner = others != set(needed) and others & set(syntax.stored(self._functions[self.data]))
+        fits = len(needed) <= len(names) <= len(takes)
+        return set() if fits and not moved and not inner else others
 
     def code(self, values: Mapping[str, Value]) -> CodeType:
         """Compile the file with a value in place of each hyperparameter."""

