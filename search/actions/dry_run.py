@@ -13,7 +13,6 @@ import numpy as np
 
 from lstm_sweep.models.config import Config, TrialConfig, values_text
 from lstm_sweep.models.data import corpus as corpora
-from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.size import SizeRule, parameters_of
 from lstm_sweep.search.actions import references
@@ -109,9 +108,7 @@ class DryRun(Document):
     def _takes(self) -> str:
         """For how long, how many trials, and how many at once."""
         slots, seconds = self.slots, self.budget.seconds
-        at_once = (
-            "as many at once as the cluster has slots" if slots is None else f"{slots} at once"
-        )
+        at_once = f"{slots} at once" if slots else "as many at once as the cluster has slots"
         wanted = budget_text(self.spec.get("trials"), self.spec.get("minutes"))
         if seconds is None or self.typical is None:
             return f"{wanted}, {at_once}; nobody knows yet how long a trial takes"
@@ -124,20 +121,16 @@ def dry_run(here: Here, spec: Wanted, most_slots: int | None = None) -> DryRun:
 
     The seconds are those of a common machine, or, if the store has sweeps, at their pace.
     `most_slots` is how many trials run at once at most; None if only the engine says.
-
-    Raises:
-        InputError: as for `launch`.
     """
     spec = read_here(spec)
     kind = task_kind(spec)
     on_cluster = spec.on == "ray"
     asked = replace(spec, on="local", workers=1) if on_cluster else spec  # no cluster is asked
     with references.engine_of(asked) as engine:
-        found = devices(engine)
         slots = spec.workers if on_cluster else len(engine.slots)
         if most_slots is not None:
             slots = min(most_slots, slots or most_slots)
-        kind.check_devices(spec, found)
+        kind.check_devices(spec, devices(engine))
         task = kind.open(spec)
         spec = task.settled(spec)
         notes = task.notes(spec)
@@ -315,11 +308,7 @@ class SizeReport(Document):
 
 
 def size(spec: SweepSpec) -> SizeReport:
-    """What the size rule says of the networks of a spec's space, on its data.
-
-    Raises:
-        InputError: the data cannot be read.
-    """
+    """What the size rule says of the networks of a spec's space, on its data."""
     corpus = corpora.load(spec.source())
     rule, symbols, alphabet = spec.rule(), len(corpus.train), len(corpus.alphabet)
 
@@ -335,10 +324,18 @@ def size(spec: SweepSpec) -> SizeReport:
         )
 
     axes = [sorted(spec.space[field].values() or []) for field in SIZE_FIELDS]
-    structures = math.prod(map(len, axes))
-    shapes = itertools.product(*(axes if structures <= LISTED else _ends(axes)))
-    networks = sorted(map(judged, shapes), key=lambda network: network.parameters)
+    structures, ends = math.prod(map(len, axes)), axes
+    if structures > LISTED:
+        # without an embedding, of size 0, symbols are vectors as long as the alphabet: so the
+        # smallest embedding that there is counts as an end as well
+        ends = [[*axis[:1], *axis[-1:]] for axis in axes[:-1]] + [[*axes[-1][:2], axes[-1][-1]]]
+    networks = sorted(map(judged, itertools.product(*ends)), key=lambda one: one.parameters)
     fewest, most = rule.bounds(symbols)
+    refused = ""
+    try:
+        check_space(spec, corpus)
+    except InputError as error:
+        refused = str(error)
     return SizeReport(
         corpus=corpus.decided,
         training_symbols=symbols,
@@ -351,19 +348,8 @@ def size(spec: SweepSpec) -> SizeReport:
         structures=structures,
         admitted=_admitted(axes, rule, alphabet, symbols),
         networks=tuple(networks if structures <= LISTED else (networks[0], networks[-1])),
-        refused=_refusal(spec, corpus),
+        refused=refused,
     )
-
-
-def _ends(axes: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """The ends of each axis, by which the smallest and the largest network are found.
-
-    Without an embedding, of size 0, symbols are vectors as long as the alphabet: so the smallest
-    embedding that there is counts as an end as well.
-    """
-    embeddings = axes[SIZE_FIELDS.index("embedding_size")]
-    ends = [{axis[0], axis[-1], *(axis[:2] if axis is embeddings else ())} for axis in axes]
-    return list(map(sorted, ends))
 
 
 def _admitted(axes: Sequence[Sequence[Any]], rule: SizeRule, alphabet: int, symbols: int) -> int:
@@ -375,12 +361,3 @@ def _admitted(axes: Sequence[Sequence[Any]], rule: SizeRule, alphabet: int, symb
         bad = rule.is_too_small(parameters, symbols) | rule.is_too_large(parameters, symbols)
         admitted += len(units) - int(bad.sum())
     return admitted
-
-
-def _refusal(spec: SweepSpec, corpus: Corpus) -> str:
-    """Why a sweep would refuse a space; empty if it would not."""
-    try:
-        check_space(spec, corpus)
-    except InputError as error:
-        return str(error)
-    return ""

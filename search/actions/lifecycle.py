@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import filecmp
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,6 @@ from lstm_sweep.search.actions.references import (
     SweepRunsError,
     Wanted,
     read_here,
-    store_of_sweep,
 )
 from lstm_sweep.search.actions.sweeps import SweepResult, stored_result
 from lstm_sweep.search.driver import lease
@@ -29,6 +27,7 @@ from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.driver.resume import DIED, close, how_to_go_on, rebuild, spent
 from lstm_sweep.search.driver.state import ON_REQUEST, PAUSED
 from lstm_sweep.search.driver.sweep import NameTakenError, Sweep
+from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.driver.tasks import task_kind, task_kind_of_run
 from lstm_sweep.search.engines.base import devices
 from lstm_sweep.search.policy.problem import described
@@ -65,14 +64,16 @@ class StoppedSweep(Document):
     left_out: tuple[str, ...] = dataclasses.field(default=(), metadata=SAID)
 
 
-def _run(sweep: Sweep, observer: Observer, said: Sequence[str]) -> SweepResult:
+def _drive(
+    spec: SweepSpec, task: Task, observer: Observer, said: Sequence[str], gone: float, **more: Any
+) -> SweepResult:
     """Drive a sweep to its end, or until an end is wanted; `said` is what people should know.
 
-    Raises:
-        SweepFailedError: the store has failed since the sweep has begun.
-        StoreError: it has failed before, or another process has taken the sweep over.
+    It was driven for `gone` seconds before; `more` is what `Sweep` is given besides.
     """
-    for line in said:
+    sweep = Sweep(spec, task=task, observer=observer, **more)
+    takes = announcement(spec, task, len(more["engine"].slots), gone)
+    for line in (f"sweep {sweep.state.name}: {takes}", *said):
         observer.said(line)
     try:
         sweep.run()
@@ -97,8 +98,6 @@ def launch(
     `ray_address` is Ray's own address of a cluster, for `ray`; None for that in RAY_ADDRESS.
 
     Raises:
-        InputError: the spec asks for what cannot be, its data or the store cannot be used, or the
-            store does not answer at the beginning.
         SweepExistsError: the spec gives a name that a sweep has.
         SweepFailedError: the store has failed while the sweep ran, in a way that waiting does not
             resolve.
@@ -119,23 +118,17 @@ def launch(
         if spec.name:
             references.check_free(store, spec.name)
         prior = task.prior(spec, store)
-        notes += described(prior)
-        said = [*notes, f"store: {store.settings}"]
-
-        def drive(name: str) -> SweepResult:
-            sweep = Sweep(
-                spec, name=name, task=task, store=store, engine=engine, observer=observer,
-                interrupts=interrupts, prior=prior,
-            )  # fmt: skip
-            takes = announcement(spec, task, len(engine.slots))
-            return _run(sweep, observer, [f"sweep {name}: {takes}", *said])
-
-        if spec.name:
-            return drive(spec.name)
-        while True:  # it is named after its data
-            name = references.free_name(store, task.dataset.name)
-            with contextlib.suppress(NameTakenError):  # by another launch, at this very moment
-                return drive(name)
+        said = [*notes, *described(prior), f"store: {store.settings}"]
+        while True:  # without a name, it is named after its data
+            name = spec.name or references.free_name(store, task.dataset.name)
+            try:
+                return _drive(
+                    spec, task, observer, said, 0.0, name=name, store=store, engine=engine,
+                    interrupts=interrupts, prior=prior,
+                )  # fmt: skip
+            except NameTakenError:  # by another launch, at this very moment
+                if spec.name:
+                    raise
 
 
 def resume(
@@ -156,31 +149,19 @@ def resume(
     says so (`unchanged`).
 
     Raises:
-        InputError: there is no such sweep, its data or template are not what they were, or the
-            store does not answer at the beginning.
         DifferentSearchError: `spec` describes another search; its differences are named.
         SweepRunsError: another process drives it.
         SweepFailedError: as for `launch`.
     """
-    store = store_of_sweep(name, here.settings)
-    run = reader.existing_sweep(store, name)
-    return go_on(
-        store,
-        run,
-        changes,
-        spec=None if spec is None else read_here(spec),
-        template=template,
-        observer=observer,
-        interrupts=interrupts,
-        ray_address=ray_address,
-    )
+    store, run = here.sweep_run(name)
+    given = None if spec is None else read_here(spec)
+    return go_on(store, run, changes, given, template, observer, interrupts, ray_address)
 
 
 def go_on(
     store: Store,
     run: Any,
     changes: Mapping[str, Any],
-    *,
     spec: SweepSpec | None = None,
     template: str | None = None,
     observer: Observer = SILENT,
@@ -219,18 +200,11 @@ def go_on(
                 past = dataclasses.replace(past, spec=now, prior=prior, is_new=True)
                 notes += described(prior)
             ended = len({progress.number for progress in past.finished})
-            takes = announcement(now, task, len(engine.slots), past.seconds)
-            said = [
-                f"sweep {name}: {takes}",
-                *notes,
-                f"store: {store.settings}",
-                f"resumed: {ended} trials have ended, {len(past.again)} are tried again",
-            ]
-            sweep = Sweep(
-                now, name=name, task=task, store=store, engine=engine, observer=observer,
-                interrupts=interrupts, past=past,
+            resumed = f"resumed: {ended} trials have ended, {len(past.again)} are tried again"
+            return _drive(
+                now, task, observer, [*notes, f"store: {store.settings}", resumed], past.seconds,
+                name=name, store=store, engine=engine, interrupts=interrupts, past=past,
             )  # fmt: skip
-            return _run(sweep, observer, said)
         finally:  # this process may live on, and is not to count as the sweep's driver
             past.lease.release()
 
@@ -243,11 +217,7 @@ def refuse_driven(name: str, driver: lease.Holder) -> NoReturn:
 
 
 def stop(here: Here, name: str) -> StoppedSweep:
-    """End a sweep that runs elsewhere, or waits, and wait until it has ended.
-
-    Raises:
-        InputError: there is no such sweep.
-    """
+    """End a sweep that runs elsewhere, or waits, and wait until it has ended."""
     return _end(here, name, lease.END)
 
 
@@ -255,16 +225,12 @@ def pause(here: Here, name: str) -> StoppedSweep:
     """Let a sweep that runs elsewhere, or is queued, wait until it is resumed.
 
     Its trials go on from their checkpoints then.
-
-    Raises:
-        InputError: there is no such sweep.
     """
     return _end(here, name, lease.PAUSE)
 
 
 def _end(here: Here, name: str, how: str) -> StoppedSweep:
-    store = store_of_sweep(name, here.settings)
-    run = reader.existing_sweep(store, name)
+    store, run = here.sweep_run(name)
     run_id = run.info.run_id
     was, pausing = reader.state_of(Tags(run)), how == lease.PAUSE
     waits = run.info.status == "SCHEDULED" or was == "queued"
@@ -298,10 +264,6 @@ def resumed_spec(
 
     A `given` one may have its data or template elsewhere, if their content is the same. What may
     change is changed by `changes` alone.
-
-    Raises:
-        InputError: a field may not change.
-        DifferentSearchError: `given` describes another search.
     """
     for field in changes:
         if field not in CHANGEABLE:
@@ -347,9 +309,8 @@ def _same_files(one: str, other: str) -> bool:
             {file.relative_to(path): file for files in file_groups(path).values() for file in files}
             for path in (Path(one), Path(other))
         )
-        return mine.keys() == its.keys() and all(
-            filecmp.cmp(file, its[name], shallow=False) for name, file in mine.items()
-        )
+        pairs = ((file, its[name]) for name, file in mine.items())
+        return mine.keys() == its.keys() and all(filecmp.cmp(*pair, False) for pair in pairs)
     except (InputError, OSError):  # they are not there any more
         return False
 
@@ -364,25 +325,15 @@ def changes_of(
 ) -> dict[str, Any]:
     """The changes of a sweep that is to be queued again, once they are checked.
 
-    A `spec` is compared with what the sweep began with, as by `lifecycle.resume`. The path of a
-    `template` is remembered.
-
-    Raises:
-        InputError: there is no such sweep, the changes are none, or it has another template.
-        DifferentSearchError: `spec` describes another search.
+    A `spec` is compared with what the sweep began with, as by `resume`. The path of a `template` is
+    remembered.
     """
-    store = store_of_sweep(name, here.settings)
-    run = reader.existing_sweep(store, name)
-    tags = Tags(run)
-    was = task_kind_of_run(tags).read_spec(run, tags, template)
+    _, run = here.sweep_run(name)
+    was = task_kind_of_run(Tags(run)).read_spec(run, Tags(run), template)
     resumed_spec(was, name, changes, spec)
     return dict(changes)
 
 
 def waiting_changes(tags: Tags) -> dict[str, Any]:
-    """What was changed in a sweep that waits in a queue, and its driver is to begin with.
-
-    Raises:
-        BadRunError: the tag holds something else.
-    """
+    """What was changed in a sweep that waits in a queue, and its driver is to begin with."""
     return dict(tags.json(Tag.CHANGES, dict)) if tags.get(Tag.CHANGES) else {}

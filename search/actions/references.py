@@ -67,8 +67,6 @@ NAMED: Mapping[str, type[Exception]] = {
 TRIAL = re.compile(rf"{NAME.pattern}/[0-9]{{1,18}}|[0-9A-Za-z]{{1,32}}")
 #: what may be a run ID or its beginning
 RUN_ID = re.compile("[0-9a-f]{4,32}")
-
-
 #: what a sweep is to do; to a service also its fields, which then name files that the service has
 Wanted: TypeAlias = SweepSpec | Mapping[str, Any]
 
@@ -88,6 +86,11 @@ class Here:
         hint = f"; {self.settings.above} has a store" if self.settings.above else ""
         return f"{self.settings}{hint}"
 
+    def sweep_run(self, name: str) -> tuple[MlflowStore, Any]:
+        """The store, and the run of a sweep in it."""
+        store = store_of_sweep(name, self.settings)
+        return store, reader.existing_sweep(store, name)
+
 
 def read_here(spec: Wanted) -> SweepSpec:
     """What a sweep is to do that this process runs."""
@@ -96,21 +99,13 @@ def read_here(spec: Wanted) -> SweepSpec:
 
 
 def store_of_sweep(name: str, settings: Settings) -> MlflowStore:
-    """The store in which a sweep is looked for.
-
-    Raises:
-        InputError: this is no name of a sweep, or there is no store yet.
-    """
+    """The store in which a sweep is looked for."""
     check_name("sweep", name)
     return existing_store(f"sweep '{name}'", settings)
 
 
 def store_of_trial(reference: str, settings: Settings) -> MlflowStore:
-    """The store in which a trial is looked for.
-
-    Raises:
-        InputError: this can mean no trial, or there is no store yet.
-    """
+    """The store in which a trial is looked for."""
     check_trial(reference)
     return existing_store(f"trial '{reference}'", settings)
 
@@ -134,15 +129,10 @@ def means_sweep(here: Here, reference: str) -> bool:
     """Whether a reference means a sweep: it is the name of one, or can mean no trial.
 
     The name of a sweep is taken for that, be it also the beginning of a run ID.
-
-    Raises:
-        InputError: this can be neither, or there is no store yet.
     """
     check_sweep_or_trial(reference)
-    if "/" in reference:
-        return False
-    if not RUN_ID.fullmatch(reference):
-        return True
+    if "/" in reference or not RUN_ID.fullmatch(reference):
+        return "/" not in reference
     return reader.find_sweep(existing_store(f"'{reference}'", here.settings), reference) is not None
 
 
@@ -176,11 +166,7 @@ def is_new(tags: Mapping[str, str]) -> bool:
 
 
 def check_free(store: Store, name: str) -> None:
-    """Refuse a name that a sweep of the store has.
-
-    Raises:
-        SweepExistsError: one has it.
-    """
+    """Refuse a name that a sweep of the store has."""
     run = reader.find_sweep(store, name)
     if run is None:
         return

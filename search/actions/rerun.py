@@ -16,6 +16,7 @@ from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.network.checkpoint import keep_reported
 from lstm_sweep.models.rounds import epochs_after
 from lstm_sweep.search.actions.references import Here, store_of_trial
+from lstm_sweep.search.actions.trials import details_of
 from lstm_sweep.search.driver.health import Watch
 from lstm_sweep.search.driver.lease import Lease, holder
 from lstm_sweep.search.driver.loop import TICK_S
@@ -56,6 +57,8 @@ FAILURES = [one for one in Outcome if not one.ranks and one is not Outcome.LOST]
 Rounds = Sequence[dict[str, float]]
 #: in a comparison, what something was, and what it is now
 Change: TypeAlias = Mapping[str, Any]
+#: two values that differ: the epoch, of what they are, what was and what is
+Pair: TypeAlias = tuple[float, str, Any, Any]
 
 
 @dataclass(frozen=True)
@@ -104,10 +107,7 @@ def rerun(
     not answer is waited for.
 
     Raises:
-        InputError: there is no such trial, or its data or template are not what they were, or the
-            store does not answer at the beginning.
         Interrupted: `interrupts` says that an end is wanted.
-        StoreError: the store has failed in a way that waiting does not resolve.
     """
     changes = {} if changes is None else changes
     if not (isinstance(changes, Mapping) and all(isinstance(name, str) for name in changes)):
@@ -141,7 +141,7 @@ def train_again(
     slot = engine.slots[0]
     device = engine.describe(slot)
     task = task_kind_of_run(record.tags).of_trial(record, config, file, device)
-    was = _rounds(store, record)
+    was = details_of(store, record).rounds
     _check_comparable(record, was, variation)
     observer.said(f"training {first.id} again (run {record.run_id})")
     close_left_open(store, record)
@@ -184,11 +184,7 @@ def train_again(
 
 
 def _check_comparable(record: TrialRecord, was: Rounds, variation: Mapping[str, Change]) -> None:
-    """Refuse to repeat a trial of which there is nothing to compare with.
-
-    Raises:
-        InputError: it was pruned before its first round.
-    """
+    """Refuse to repeat a trial of which there is nothing to compare with."""
     if record.outcome == Outcome.PRUNED and not (was or variation):
         raise InputError(
             f"trial '{record.id}' was pruned before its first round: expected one with a "
@@ -223,11 +219,7 @@ def close_left_open(store: Store, record: TrialRecord) -> None:
 
 
 def _check_proposed(store: Store, record: TrialRecord, file: str | None) -> None:
-    """Refuse a config that the sweep of a trial cannot have proposed, as far as its spec is known.
-
-    Raises:
-        InputError: it cannot have, or its sweep cannot be read.
-    """
+    """Refuse a config that the sweep of a trial cannot have proposed, as far as that is known."""
     parent = store.run(record.tags.text(Tag.PARENT))
     if parent is None:
         raise record.tags.bad(Tag.PARENT, "the ID of the run of its sweep")
@@ -366,15 +358,6 @@ class _Again:
             return comparison
 
 
-def _rounds(store: Store, record: TrialRecord) -> Rounds:
-    history = {metric: store.history(record.run_id, metric) for metric in record.results}
-    steps = sorted({step for values in history.values() for step in values})
-    return [
-        {metric: values[step] for metric, values in history.items() if step in values}
-        for step in steps
-    ]
-
-
 @dataclass(frozen=True)
 class Comparison:
     """What a rerun has in common with the first run, as `Rerun` says it."""
@@ -386,82 +369,82 @@ class Comparison:
 
 
 def compare(
-    was: Rounds, now: Rounds, *, cut_short: bool = False, rounds_per_epoch: int = 1
+    was: Rounds,
+    now: Rounds,
+    *,
+    cut_short: bool = False,
+    rounds_per_epoch: int = 1,
+    returned: tuple[float | None, float | None] = (None, None),
 ) -> Comparison:
-    """Compare two runs of a trial round by round, metric by metric.
+    """Compare two runs of a trial round by round, metric by metric, and the losses they returned.
 
-    `cut_short` says that the first run was ended from outside, so it may have fewer rounds.
+    `cut_short` says that the first run was ended from outside, so it may have fewer rounds. What
+    only one of them has, None in the other, is no number to measure a difference by.
     """
     compared = min(len(was), len(now))
     epochs = [epochs_after(number, rounds_per_epoch) for number in (compared, len(was), len(now))]
-    found = Comparison("identical", epochs[0], 0.0, None)
-    for number, (before, after) in enumerate(zip(was, now, strict=False), start=1):
-        epoch = epochs_after(number, rounds_per_epoch)
-        for metric, value in before.items():
-            found = with_values(found, epoch, metric, value, after.get(metric))
-    if len(was) > len(now) or (len(now) > len(was) and not cut_short):
-        epoch = epochs_after(compared + 1, rounds_per_epoch)
-        first = {"epoch": epoch, "metric": "epochs", "was": epochs[1], "is": epochs[2]}
-        return replace(found, verdict="different", first_difference=found.first_difference or first)
-    return found
-
-
-def with_values(
-    found: Comparison, epoch: float, metric: str, was: float | None, now: float | None
-) -> Comparison:
-    """A comparison with two more values, of which None is infinite."""
-    a, b = (math.inf if value is None else value for value in (was, now))
-    if a == b or (math.isnan(a) and math.isnan(b)):
-        return found
-    gap, largest = abs(a - b), found.max_difference
-    is_near = gap <= TOLERANCE * max(abs(a), 1e-12) and math.isfinite(gap)
-    first = {"epoch": epoch, "metric": metric, "was": _in_json(was), "is": _in_json(now)}
+    values: list[Pair] = [
+        (epochs_after(number, rounds_per_epoch), metric, value, after.get(metric))
+        for number, (before, after) in enumerate(zip(was, now, strict=False), start=1)
+        for metric, value in before.items()
+        if _differ(value, after.get(metric))
+    ]
+    lengths: list[Pair] = [
+        (epochs_after(compared + 1, rounds_per_epoch), "epochs", epochs[1], epochs[2])
+    ]
+    if len(was) == len(now) or (len(was) < len(now) and cut_short):
+        lengths = []
+    results: list[Pair] = [(epochs[0], "loss", *returned)] if _differ(*returned) else []
+    gaps = [(a, math.inf if None in (a, b) else abs(a - b)) for *_, a, b in (*values, *results)]
+    measured = all(math.isfinite(gap) for _, gap in gaps)
+    near = measured and all(gap <= TOLERANCE * max(abs(a), 1e-12) for a, gap in gaps)
+    first = [*values, *lengths, *results][:1]
     return Comparison(
-        "within_tolerance" if is_near and found.verdict != "different" else "different",
-        found.epochs_compared,
-        None if largest is None or not math.isfinite(gap) else max(largest, gap),
-        found.first_difference or first,
+        "different" if lengths or not near else "within_tolerance" if first else "identical",
+        epochs[0],
+        max((gap for _, gap in gaps), default=0.0) if measured else None,
+        _difference(*first[0]) if first else None,
     )
 
 
-def _in_json(value: Any) -> Any:
-    """A value as JSON can hold it: `nan` and `inf` as text."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+def _differ(was: float | None, now: float | None) -> bool:
+    is_nan = [value is not None and math.isnan(value) for value in (was, now)]
+    return was != now and not all(is_nan)
+
+
+def _difference(epoch: float, metric: str, *values: Any) -> Change:
+    """A difference as JSON can hold it: `nan` and `inf` as text."""
+    was, now = (
+        str(one) if isinstance(one, float) and not math.isfinite(one) else one for one in values
+    )
+    return {"epoch": epoch, "metric": metric, "was": was, "is": now}
 
 
 def _compare(record: TrialRecord, was: Rounds, progress: Trial) -> Comparison:
     assert progress.ended
     outcome, ended = record.outcome, progress.ended
-    comparison = compare(
+    same_end = outcome == ended.outcome
+    if ended.outcome is Outcome.ERROR:  # known by the text of the exception alone
+        same_end = same_end and record.reason == journal.written_reason(ended)
+    nothing = not (was and progress.rounds)
+    other_end = not same_end and (outcome in FAILURES or not ended.outcome.ranks or nothing)
+    losses = (record.best_loss, progress.best_loss)
+    found = compare(
         was,
         progress.rounds,
         cut_short=outcome in FROM_OUTSIDE or _cut(record, was) is not None,
         rounds_per_epoch=record.rounds_per_epoch,
+        returned=losses if record.objective.returned and not other_end else (None, None),
     )
-    same_end = outcome == ended.outcome
-    if ended.outcome is Outcome.ERROR:  # known by the text of the exception alone
-        same_end = same_end and record.reason == journal.written_reason(ended)
-    failed = outcome in FAILURES or not ended.outcome.ranks or comparison.epochs_compared == 0
-    if comparison.verdict != "different" and failed and not same_end:
-        difference = {
-            "epoch": record.epochs_after(len(was) + 1),
-            "metric": "outcome",
-            "was": f"{outcome}: {record.reason}",
-            "is": f"{ended.outcome}: {ended.reason}",
-        }
-        return replace(comparison, verdict="different", first_difference=difference)
-    if record.objective.returned:
-        losses = record.best_loss, progress.best_loss
-        return with_values(comparison, comparison.epochs_compared, "loss", *losses)
-    return comparison
+    if not other_end or found.verdict == "different":
+        return found
+    ends = f"{outcome}: {record.reason}", f"{ended.outcome}: {ended.reason}"
+    difference = _difference(record.epochs_after(len(was) + 1), "outcome", *ends)
+    return replace(found, verdict="different", first_difference=difference)
 
 
 def field_changes(settings: Iterable[str]) -> dict[str, Any]:
-    """The fields and values of `FIELD=VALUE`, each with one value.
-
-    Raises:
-        InputError: a setting has another form, an unknown field, or a value outside its limits.
-    """
+    """The fields and values of `FIELD=VALUE`, each with one value."""
     changes = dict[str, Any]()
     for setting in settings:
         name, equals, value = setting.partition("=")

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError, check_kind, shown
-from lstm_sweep.search.actions.references import Here, store_of_sweep
+from lstm_sweep.search.actions.references import Here
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.read_back import (
     expected_left,
@@ -112,9 +112,7 @@ class SweepResult(Document):
     @classmethod
     def of(cls, sweep: Sweep) -> SweepResult:
         """The result of a sweep that was read back, or driven here."""
-        left_open = False
-        if isinstance(sweep, SweepState):
-            sweep, left_open = sweep.as_ended(), sweep.left_open
+        sweep = sweep.as_ended() if isinstance(sweep, SweepState) else sweep
         has_ended = sweep.state in list(SweepStatus)
         still = [] if sweep.state == SweepStatus.PAUSED else OPEN
         return cls(
@@ -130,7 +128,7 @@ class SweepResult(Document):
             seconds=sweep.seconds,
             time=sweep.time,
             omitted=sweep.unconfirmed,
-            left_open=left_open,
+            left_open=isinstance(sweep, SweepState) and sweep.left_open,
         )
 
     @override
@@ -143,13 +141,8 @@ class SweepResult(Document):
 
 
 def result(here: Here, name: str) -> SweepResult:
-    """The result of a sweep, or what it has so far.
-
-    Raises:
-        InputError: there is no such sweep, or it cannot be read.
-    """
-    store = store_of_sweep(name, here.settings)
-    return stored_result(store, reader.existing_sweep(store, name))
+    """The result of a sweep, or what it has so far."""
+    return stored_result(*here.sweep_run(name))
 
 
 def stored_result(store: Store, run: Any) -> SweepResult:
@@ -188,38 +181,25 @@ class SweepStatusReport(Document):
 
     @override
     def to_dict(self) -> dict[str, Any]:
-        """The sweep as `status --json` prints it; times in ISO 8601, UTC."""
         return self.document()
 
 
 def status(here: Here, name: str) -> SweepStatusReport:
-    """The state of a sweep.
-
-    Raises:
-        InputError: there is no such sweep, or it cannot be read.
-    """
-    return _status(store_of_sweep(name, here.settings), name)
+    """The state of a sweep."""
+    return _status(*here.sweep_run(name))
 
 
-def follow(here: Here, name: str, every_s: float = FOLLOW_S) -> Iterator[SweepStatusReport]:
-    """The state of a sweep, and again every `every_s` seconds for as long as it is under way.
-
-    Raises:
-        InputError: there is no such sweep, it cannot be read, or the store does not answer at the
-            beginning.
-        StoreError: the store has failed later.
-    """
-    store = store_of_sweep(name, here.settings)
-    while True:
-        report = _status(store, name)
+def follow(here: Here, name: str) -> Iterator[SweepStatusReport]:
+    """The state of a sweep, and again every `FOLLOW_S` seconds for as long as it is under way."""
+    store, run = here.sweep_run(name)
+    while (report := _status(store, run)).is_under_way:
         yield report
-        if not report.is_under_way:
-            return
-        time.sleep(every_s)
+        time.sleep(FOLLOW_S)
+        run = reader.existing_sweep(store, name)
+    yield report
 
 
-def _status(store: Store, name: str) -> SweepStatusReport:
-    run = reader.existing_sweep(store, name)
+def _status(store: Store, run: Any) -> SweepStatusReport:
     tags, sweep = Tags(run), read_sweep(store, run)
     began_s = min(max(0.0, (run.info.start_time or 0) / 1000), MOST_SECONDS)
     began, counts, eta = datetime.fromtimestamp(began_s, UTC), sweep.counts, None
@@ -227,7 +207,7 @@ def _status(store: Store, name: str) -> SweepStatusReport:
         ended = sum(n for word, n in counts.items() if word not in OPEN)
         eta = expected_left(run, reader.written_spec(run), ended)
     return SweepStatusReport(
-        sweep=name,
+        sweep=sweep.name,
         run_id=sweep.run_id,
         state=sweep.state,
         why=sweep.why,
@@ -262,7 +242,6 @@ class Listing(Generic[Item]):
         return len(self.rows)
 
     def to_list(self) -> list[dict[str, Any]]:
-        """The rows as they are printed by `--json`."""
         return [cast("Any", row).to_dict() for row in self.rows]
 
 
@@ -296,10 +275,6 @@ def sweeps(here: Here, limit: int | None = None, page: str = "") -> SweepPage:
     """The sweeps of the store, the newest first: all, or at most `limit` of them.
 
     `page` is what an answer with a limit has named as its next page.
-
-    Raises:
-        InputError: the limit is below 1, no answer has named the page, or the store cannot be
-            reached.
     """
     check_rows("limit", limit)
     store, left_out = store_to_read(here.settings), list[BadRunError]()
@@ -307,7 +282,7 @@ def sweeps(here: Here, limit: int | None = None, page: str = "") -> SweepPage:
         runs, more = reader.sweeps(store, left_out.append)[::-1], ""
     else:
         runs, more = reader.newest_sweeps(store, limit, page, left_out.append)
-    return SweepPage(tuple(map(_row, runs)), tuple(map(str, left_out)), more)
+    return SweepPage(tuple(map(row_of, runs)), tuple(map(str, left_out)), more)
 
 
 def unfinished(here: Here) -> list[SweepRow]:
@@ -315,19 +290,10 @@ def unfinished(here: Here) -> list[SweepRow]:
     store = store_to_read(here.settings)
     asked = [{Tag.STATE: state} for state in GOING_ON] + [{Tag.QUEUED: "yes"}]
     found = [run for tags in asked for run in store.runs({Tag.ROLE: "sweep", **tags})]
-    return list(map(_row, {run.info.run_id: run for run in found}.values()))
+    return list(map(row_of, {run.info.run_id: run for run in found}.values()))
 
 
-def sweep_row(here: Here, name: str) -> SweepRow:
-    """A sweep as a list has it.
-
-    Raises:
-        InputError: there is no such sweep.
-    """
-    return _row(reader.existing_sweep(store_of_sweep(name, here.settings), name))
-
-
-def _row(run: Any) -> SweepRow:
+def row_of(run: Any) -> SweepRow:
     tags, metrics = run.data.tags, run.data.metrics
     state = tags.get(Tag.STATE, "") if reader.is_readable(tags) else ANOTHER
     if state == "running" and lease.is_left(tags):
@@ -378,23 +344,15 @@ def trials(here: Here, name: str, top: int | None = None, page: str = "") -> Swe
 
     `page` is what an answer has named as its next page.
     While the sweep runs, the best round of a trial that has not ended is a result, too.
-
-    Raises:
-        InputError: there is no such sweep or page, or `top` is below 1.
     """
     check_rows("top", top)
-    store = store_of_sweep(name, here.settings)
-    sweep = read_sweep(store, reader.existing_sweep(store, name))
+    sweep = read_sweep(*here.sweep_run(name))
     rows, more = page_of(cast("list[TrialRecord]", sweep.best_first), top, page)
     return SweepTrials(rows, sweep.left_out, more, sweep.baselines)
 
 
 def check_rows(name: str, most: int | None) -> None:
-    """Refuse an option that says how many rows are listed at most, but is below 1.
-
-    Raises:
-        InputError: so it is.
-    """
+    """Refuse an option that says how many rows are listed at most, but is below 1."""
     if most is not None:
         check_kind(f"--{name}", most, whole=True)
         if most < 1:
@@ -402,11 +360,7 @@ def check_rows(name: str, most: int | None) -> None:
 
 
 def page_of(rows: Sequence[Item], limit: int | None, page: str) -> tuple[tuple[Item, ...], str]:
-    """So many of rows from a page on, and what names the page after it; empty after the last.
-
-    Raises:
-        InputError: no answer has named the page.
-    """
+    """So many of rows from a page on, and what names the page after it; empty after the last."""
     if page and not (page.isascii() and page.isdecimal() and len(page) < 10):
         raise InputError(f"page is {shown(page)}: expected what an answer has named as its next")
     begin = int(page or 0)
@@ -438,13 +392,9 @@ def report(here: Here, name: str, to: str | None = None) -> SweepReport:
     """The report of a sweep as it is now, be it finished or not; written to the file `to` if given.
 
     A report that is there is replaced; another file is not.
-
-    Raises:
-        InputError: there is no such sweep, it cannot be read, or the file cannot be written.
     """
     file = None if to is None else new_report(to)
-    store = store_of_sweep(name, here.settings)
-    found = read_findings(store, reader.existing_sweep(store, name))
+    found = read_findings(*here.sweep_run(name))
     html = report_of(found)
     if file:
         write_report(file, html)

@@ -8,7 +8,7 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.references import Here, means_sweep, store_of_trial
-from lstm_sweep.search.actions.sweeps import SweepRow, status, sweep_row
+from lstm_sweep.search.actions.sweeps import SweepRow, row_of, status
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import store_to_read
 from lstm_sweep.search.store.curves import confirmed_of
@@ -27,8 +27,13 @@ class TrialDetails:
     #: was not logged
     by_epoch: tuple[Mapping[str, Any], ...]
 
+    @property
+    def rounds(self) -> list[dict[str, float]]:
+        """The metrics of each round that were logged."""
+        names = self.record.results
+        return [{n: row[n] for n in names if row[n] is not None} for row in self.by_epoch]
+
     def to_dict(self) -> dict[str, Any]:
-        """The trial as `show --json` prints it."""
         more = {"reason": self.record.reason, "by_epoch": [dict(row) for row in self.by_epoch]}
         return self.record.to_dict() | more
 
@@ -41,22 +46,20 @@ class TrialDetails:
 
 
 def show(here: Here, reference: str) -> TrialDetails:
-    """The trial that `SWEEP/NUMBER`, or a run ID or its beginning, means.
-
-    Raises:
-        InputError: there is none, or several.
-    """
+    """The trial that `SWEEP/NUMBER`, or a run ID or its beginning, means."""
     store = store_of_trial(reference, here.settings)
-    record = reader.find_trial(store, reference)
+    return details_of(store, reader.find_trial(store, reference))
+
+
+def details_of(store: Store, record: TrialRecord) -> TrialDetails:
+    """A trial with its rounds, as its run has them."""
     history = {metric: store.history(record.run_id, metric) for metric in record.results}
-    steps = sorted({step for values in history.values() for step in values})
-    rows = ({"epoch": record.epochs_after(step), **_at(step, history)} for step in steps)
+    rows = (
+        dict[str, Any](epoch=record.epochs_after(step))
+        | {name: values.get(step) for name, values in history.items()}
+        for step in sorted({step for values in history.values() for step in values})
+    )
     return TrialDetails(record, tuple(rows))
-
-
-def _at(step: int, history: Mapping[str, Mapping[int, float]]) -> dict[str, float | None]:
-    """The metrics of one round; None for one that was not logged."""
-    return {name: values.get(step) for name, values in history.items()}
 
 
 #: of trials that cannot be compared
@@ -84,7 +87,6 @@ class TrialComparison:
     sweeps: tuple[SweepRow, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison as `compare --json` prints it."""
         return {
             "first": self.first.to_dict(),
             "second": self.second.to_dict(),
@@ -105,23 +107,19 @@ def compare(here: Here, first: str, other: str) -> TrialComparison:
     """Compare two trials; each is `SWEEP/NUMBER`, a run ID or its beginning, or a sweep.
 
     Of a sweep it is the best trial; while it runs, also by the rounds of one that has not ended.
-
-    Raises:
-        InputError: one of them does not exist, means several, or is a sweep without a result.
     """
     rows = dict[str, SweepRow]()
     one, two = (_details(here, named, rows) for named in (first, other))
     mine, its = one.record.config.to_dict(), two.record.config.to_dict()
-    names = [name for name in {**mine, **its} if mine.get(name) != its.get(name)]
-    differences = {name: (mine.get(name), its.get(name)) for name in names}
+    pairs = {name: (mine.get(name), its.get(name)) for name in {**mine, **its}}
+    differences = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     losses = _loss(one.record), _loss(two.record)
     same = scored_on(one.record.tags) == scored_on(two.record.tags)
-    elsewhere = "" if same else OTHER_DATA
     difference = spread = None
-    if losses[0] is not None and losses[1] is not None and not elsewhere:
+    if losses[0] is not None and losses[1] is not None and same:
         difference = losses[1] - losses[0]
         spread = _spread(store_to_read(here.settings), {one.record.sweep, two.record.sweep})
-    verdict = elsewhere or _verdict(one.record, two.record, difference, spread)
+    verdict = _verdict(one.record, two.record, difference, spread) if same else OTHER_DATA
     return TrialComparison(one, two, differences, difference, spread, verdict, tuple(rows.values()))
 
 
@@ -132,7 +130,7 @@ def _details(here: Here, reference: str, rows: dict[str, SweepRow]) -> TrialDeta
     best = status(here, reference).best
     if best is None:
         raise InputError(f"sweep '{reference}' has no trial with a result, expected one")
-    rows[reference] = sweep_row(here, reference)
+    rows[reference] = row_of(here.sweep_run(reference)[1])
     return show(here, best.run_id)
 
 

@@ -20,7 +20,6 @@ from lstm_sweep.search.actions.rerun import (
     _check_comparable,
     _check_proposed,
     compare,
-    with_values,
 )
 from lstm_sweep.search.driver.template_task import TemplateTask
 from lstm_sweep.search.store import reader
@@ -96,6 +95,7 @@ def test_any_run_is_identical_to_itself(epochs: Rounds, cut_short: bool) -> None
         (changed(1, "loss", math.nan), "different", None, (1, "loss", 3.0, "nan")),
         (changed(2, "loss", -math.inf), "different", None, (2, "loss", 2.0, "-inf")),
         ([{"loss": 3.0}, *WAS[1:]], "different", None, (1, "val_loss", 2.0, None)),
+        (changed(2, "loss", math.inf), "different", None, (2, "loss", 2.0, "inf")),
         (WAS[:2], "different", 0.0, (3, "epochs", 3, 2)),
         ([*WAS, WAS[0]], "different", 0.0, (4, "epochs", 3, 4)),
     ],
@@ -111,9 +111,17 @@ def test_the_first_difference_and_the_largest_are_told(
 
 @pytest.mark.parametrize("was, now", [(None, 0.5), (0.5, None)])
 def test_a_result_against_none_is_different(was: float | None, now: float | None) -> None:
-    found = with_values(compare(WAS, WAS), 3, "loss", was, now)
+    found = compare(WAS, WAS, returned=(was, now))
     assert (found.verdict, found.max_difference) == ("different", None)
     assert found.first_difference == {"epoch": 3, "metric": "loss", "was": was, "is": now}
+
+
+def test_an_infinite_metric_is_the_same_as_itself_alone() -> None:
+    infinite = changed(2, "loss", math.inf)
+    assert compare(infinite, infinite) == Comparison("identical", 3, 0.0, None)
+    found = compare(infinite, [WAS[0], {"val_loss": 1.0}, WAS[2]])
+    assert (found.verdict, found.max_difference) == ("different", None)
+    assert found.first_difference == {"epoch": 2, "metric": "loss", "was": "inf", "is": None}
 
 
 def test_a_run_that_was_cut_short_is_compared_as_far_as_it_went() -> None:
