@@ -121,7 +121,7 @@ class SweptCase:
         assert "first/0 complete" in swept.done.err
 
     def test_trials_are_listed_best_first(self, swept: Swept) -> None:
-        done = swept.place.run("trials", "first", "--json")
+        done = swept.place.read("trials", "first", "--json")
         rows = done.json
         losses = [row["val_loss"] for row in rows]
         assert (len(rows), done.err) == (4, "")

@@ -109,8 +109,14 @@ def no_gpu() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keeps what sweeps leave on this machine out of the user's own folder."""
-    folder = tmp_path_factory.mktemp("cache")
+    """Keeps what sweeps leave on this machine out of the user's own folder.
+
+    All workers of pytest share one, so that each graph is traced once.
+    """
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    if "PYTEST_XDIST_TESTRUNUID" in os.environ:
+        folder = folder.parents[1] / "cache"
+    folder.mkdir(exist_ok=True)
     state = tmp_path_factory.mktemp("state")
     own = {"XDG_CACHE_HOME": str(folder), "XDG_STATE_HOME": str(state)}
     with mock.patch.dict(os.environ, own):

@@ -6,14 +6,11 @@ import contextlib
 import os
 import shutil
 import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.postgres import do_without
-from tests.servers import free_port
+from tests.servers import free_port, wait_for_answer
 
 CADDYFILE = Path(__file__).parents[1] / "docker" / "Caddyfile"
 
@@ -34,19 +31,7 @@ def running(folder: Path, file: Path = CADDYFILE, **given: str) -> Iterator[str]
             stderr=log,
         )
     try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"http://{listen}/api/v1/health", timeout=5).close()
-                break
-            except urllib.error.HTTPError as error:  # it asks for a login itself
-                error.close()
-                assert error.code == 401
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "proxy.log").read_text()
-                assert time.monotonic() < until
-                time.sleep(0.1)
+        wait_for_answer(f"http://{listen}/api/v1/health", process, folder / "proxy.log")
         yield f"http://{listen}"
     finally:
         process.terminate()

@@ -8,14 +8,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers import free_port
+from tests.servers import free_port, wait_for_answer
 
 #: options of `ray start` that take a port
 PORTS = (
@@ -59,22 +56,9 @@ def started(cpus: int = 2, python: str = sys.executable) -> Iterator[Head]:
         )  # fmt: skip
     try:
         address = f"http://127.0.0.1:{ports['dashboard-port']}"
-        until = time.monotonic() + 120
-        while not _answers(address):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < until
-            time.sleep(0.5)
+        wait_for_answer(f"{address}/api/version", process, folder / "log")
         yield Head(address, folder)
     finally:
         process.terminate()
         process.wait(120)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _answers(address: str) -> bool:
-    """Whether the dashboard of a head answers."""
-    try:
-        with urllib.request.urlopen(f"{address}/api/version", timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False

@@ -9,9 +9,11 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +32,26 @@ def free_port() -> int:
             probe.bind(("127.0.0.1", port))
             return port
     raise RuntimeError("no port is left for tests")
+
+
+def wait_for_answer(
+    url: str, process: subprocess.Popen[Any], log: Path | None = None, within_s: float = 120
+) -> None:
+    """Wait until a server answers, be it that it wants a login; it must not end before."""
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 401:
+                return
+        except OSError:
+            pass
+        said = log.read_text()[-3000:] if log else ""
+        assert process.poll() is None and time.monotonic() < until, said
+        time.sleep(0.3)
 
 
 @contextlib.contextmanager
@@ -73,14 +95,8 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        until = time.monotonic() + within_s
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.address}/health", timeout=2).close()
-                return self.address
-            except OSError:
-                assert time.monotonic() < until
-                time.sleep(0.3)
+        wait_for_answer(f"{self.address}/health", self._process, within_s=within_s)
+        return self.address
 
     def kill(self) -> None:
         """Kill it and its workers at once."""

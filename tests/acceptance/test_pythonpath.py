@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import outside, write_text
 
 ROOT = Path(__file__).parents[2]
-LAUNCH = ["--trials", "2", "--ladder", "off", "--set", "epochs=1", "--set", "layer_size=16"]
+LAUNCH = ["--trials", "1", "--ladder", "off", "--set", "epochs=1", "--set", "layer_size=16"]
 LAUNCH += ["--set", "layers=1", "--set", "sequence_length=10", "--size-rule", "off", "--name", "s"]
 
 

@@ -1,75 +1,63 @@
-"""A sweep on a Ray cluster whose runs are in PostgreSQL, behind MLflow's server."""
+"""A sweep on a Ray cluster: nodes come and go, it is stopped, goes on, and has the same bits."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any
-from unittest import mock
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
-from tests import postgres
+from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import MlflowStore
 from tests.cases import Place
 from tests.conftest import TINY, wait_until, write_text
-from tests.postgres import named, write_settings
 from tests.ray_cluster import RayCluster
-from tests.servers import served
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
 #: seconds for which anything is waited for; on a quiet machine nothing takes so long
 WITHIN_S = 600.0
-PASSWORD = "a password of the tests"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, ray_cluster: RayCluster) -> Iterator[Place]:
-    """A folder of the driver, which knows the addresses of the cluster and of the server."""
-    folder, server = tmp_path_factory.mktemp("driver"), tmp_path_factory.mktemp("server")
+def place(workplace: Callable[[str], Path], ray_cluster: RayCluster) -> Place:
+    """A folder of the driver, which knows the address of the cluster."""
+    folder = workplace("driver")
     write_text(folder / "words.txt")
-    login = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
-    with postgres.running() as database:
-        database.client("createdb", "lstm_sweep")
-        write_settings(server, database.address("lstm_sweep"), str(server / "artifacts"))
-        secrets = {**database.login, "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD}
-        with served(server, "--host", "127.0.0.1", **secrets, **named(server)) as address:
-            yield Place(folder, {"MLFLOW_TRACKING_URI": address, **login, **ray_cluster.login})
+    return Place(folder, {**ray_cluster.login})
 
 
-def runs_of(place: Place, sweep: str) -> list[dict[str, Any]]:
-    """Tags and status of all runs of a sweep in the store."""
-    with mock.patch.dict(os.environ, place.environment):
-        client = MlflowClient()
-        experiments = [found.experiment_id for found in client.search_experiments()]
-        found = client.search_runs(experiments, f"tags.`sweep.name` = '{sweep}'", max_results=1000)
-    return [run.data.tags | {"status": run.info.status} for run in found]
+Runs = list[dict[str, str]]
 
 
-def trials_of(place: Place, sweep: str) -> list[dict[str, Any]]:
-    """The same of its trials alone."""
-    return [run for run in runs_of(place, sweep) if "sweep.trial" in run]
+def trials_of(store: MlflowStore, sweep: str) -> Runs:
+    """Tags and status of all runs of trials of a sweep in the store."""
+    runs = store.runs({Tag.NAME: sweep})
+    return [
+        run.data.tags | {"status": run.info.status} for run in runs if Tag.TRIAL in run.data.tags
+    ]
 
 
-def test_each_trial_finishes_once_though_a_node_joins_and_another_dies(
+def test_each_trial_finishes_once_though_nodes_come_and_go_and_it_is_stopped(
     place: Place, ray_cluster: RayCluster
 ) -> None:
-    """The sweep is stopped once all has happened, however long that takes."""
+    """The sweep is stopped once all has happened, however long that takes, and then goes on."""
+    store = MlflowStore(load(place.folder, {}))
     spec = place.folder / "sweep.yaml"
     spec.write_text("data: words.txt\ntrials: 2000\nconfirm_configs: 0\n", encoding="utf-8")
-    options = ("--name", "both", "--seed", "3", "--on", "ray", "--json", *TINY, "--epochs", "60")
+    options = ("--name", "both", "--seed", "3", "--on", "ray", "--json", *TINY, "--epochs", "40")
     with contextlib.ExitStack() as nodes:
         nodes.callback(ray_cluster.remove, "doomed")
         ray_cluster.add("doomed", num_cpus=1)
         process = place.start("launch", spec, *options)
 
-        def wait(done: Callable[[list[dict[str, Any]]], object]) -> None:
-            wait_until(lambda: bool(done(trials_of(place, "both"))), process, WITHIN_S)
+        def wait(done: Callable[[Runs], object]) -> None:
+            wait_until(lambda: bool(done(trials_of(store, "both"))), process, WITHIN_S)
 
         wait(lambda runs: ended(runs, "complete", "doomed"))
         ray_cluster.add("late", num_cpus=1)
@@ -78,15 +66,17 @@ def test_each_trial_finishes_once_though_a_node_joins_and_another_dies(
             wait(lambda runs: has_open(runs, "doomed"))
             ray_cluster.remove("doomed")
             wait(lambda runs: not has_open(runs, "doomed"))
-            if ended(trials_of(place, "both"), "lost"):
+            if ended(trials_of(store, "both"), "lost"):
                 break
             ray_cluster.add("doomed", num_cpus=1)  # it had died between two trials
         others = ("one", "two", "late")
         wait(lambda runs: all(ended(runs, "complete", node) for node in others))
         wait(lambda runs: ended(runs, "lost") <= ended(runs, "complete"))
+        assert len(ray_cluster.agents("one")) > 3
         assert place.run("stop", "both").code == 0
         out, err = process.communicate(timeout=WITHIN_S)
-    runs = trials_of(place, "both")
+    assert left(ray_cluster) == set()
+    runs = trials_of(store, "both")
     assert {run["sweep.outcome"] for run in runs} == {"complete", "lost", "stopped"}
     assert {run["status"] for run in runs} <= {"FINISHED", "FAILED", "KILLED"}
     ends = Counter(run["sweep.trial"] for run in runs if run["sweep.outcome"] != "lost")
@@ -95,25 +85,11 @@ def test_each_trial_finishes_once_though_a_node_joins_and_another_dies(
     assert {run["sweep.node"] for run in lost} == {"doomed"}
     assert json.loads(out)["state"] == "stopped", err  # Ray prints nothing beside it
 
-
-def test_a_sweep_that_is_stopped_leaves_nothing_and_goes_on(
-    place: Place, ray_cluster: RayCluster
-) -> None:
-    options = ("--name", "again", "--seed", "3", "--on", "ray", *TINY, "--epochs", "200")
-    arguments = ("launch", "--data", "words.txt", "--trials", "6", "--confirm-configs", "0")
-    process = place.start(*arguments, *options)
-    wait_until(
-        lambda: any(run.get("sweep.node") for run in runs_of(place, "again")), process, WITHIN_S
-    )
-    wait_until(lambda: len(ray_cluster.agents("one")) > 3, process, WITHIN_S)
-    assert place.run("stop", "again").code == 0
-    process.communicate(timeout=WITHIN_S)
-    assert left(ray_cluster) == set()
-    statuses = Counter(run["status"] for run in runs_of(place, "again"))
-    assert set(statuses) <= {"KILLED", "FINISHED"}
-    done = place.run("resume", "again", "--on", "ray", "--json")
+    trials = len(ends) + 1
+    done = place.run("resume", "both", "--on", "ray", "--trials", str(trials), "--json")
     assert done.code == 0, done.err
-    assert done.json["trials"] == {"complete": 6}
+    assert done.json["trials"] == {"complete": trials}
+    assert left(ray_cluster) == set()
 
 
 def test_the_same_file_has_the_same_results_at_home_and_on_a_cluster(place: Place) -> None:
@@ -140,7 +116,7 @@ def left(cluster: RayCluster) -> set[int]:
         time.sleep(0.2)
 
 
-def ended(runs: list[dict[str, Any]], outcome: str, node: str | None = None) -> set[str]:
+def ended(runs: Runs, outcome: str, node: str | None = None) -> set[str]:
     """Numbers of trials that have ended so, on a node if one is named."""
     return {
         run["sweep.trial"]
@@ -149,6 +125,6 @@ def ended(runs: list[dict[str, Any]], outcome: str, node: str | None = None) -> 
     }
 
 
-def has_open(runs: list[dict[str, Any]], node: str) -> bool:
+def has_open(runs: Runs, node: str) -> bool:
     """Whether a trial runs on a node."""
     return any(run["status"] == "RUNNING" and run.get("sweep.node") == node for run in runs)

@@ -32,11 +32,11 @@ def test_a_sweep_whose_cluster_has_died_goes_on_on_another(
 ) -> None:
     folder = workplace("beheaded")
     write_text(folder / "words.txt")
-    options = ("--name", "s", "--on", "ray", *TINY, "--epochs", "40")
+    options = ("--name", "s", "--on", "ray", *TINY, "--epochs", "30")
     with ray_cluster.running("one", **SOON) as first:
         place = Place(folder, first.login | SOON)
         process = place.start(
-            "launch", "--data", "words.txt", "--trials", "4", "--confirm-configs", "0", *options
+            "launch", "--data", "words.txt", "--trials", "3", "--confirm-configs", "0", *options
         )
         wait_until(lambda: len(first.agents("one")) > 3, process)
         wait_until(lambda: "complete" in str(place.trials("s")), process)
@@ -50,5 +50,5 @@ def test_a_sweep_whose_cluster_has_died_goes_on_on_another(
         place = Place(folder, second.login)
         done = place.run("resume", "s", "--on", "ray", "--json")
     assert done.code == 0, done.err
-    assert done.json["trials"] == {"complete": 4}
+    assert done.json["trials"] == {"complete": 3}
     assert {row["outcome"] for row in place.trials("s")} == {"complete"}

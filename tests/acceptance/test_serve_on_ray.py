@@ -59,7 +59,7 @@ def test_two_sweeps_share_a_cluster_whose_nodes_come_and_go(
     store.signer = Signer.of(service_folder(settings, folder) / "drivers" / KEY)
     more = {"data": str(data), "algo": "random", "ladder": False}
     for name, owner in (("a", "ann"), ("b", "bob")):
-        spec = tiny_spec(epochs=40, name=name, **{**PLAIN, **more, "trials": TRIALS[name]})
+        spec = tiny_spec(epochs=30, name=name, **{**PLAIN, **more, "trials": TRIALS[name]})
         assert spec.on == "local"  # the service decides where it runs
         queue.submit(store, spec, owner=owner)
 
@@ -68,7 +68,7 @@ def test_two_sweeps_share_a_cluster_whose_nodes_come_and_go(
 
     wait_until(lambda: slots() == {"a": 2, "b": 2}, service, 500)
     wait_until(lambda: {run[Tag.NAME] for run in _trials(store)} == {"a", "b"}, service, 500)
-    ray_cluster.add("late", num_cpus=4)
+    ray_cluster.add("late", num_cpus=2)
     try:
         wait_until(lambda: max(slots().values(), default=0) > 2, service, 500)
         wait_until(lambda: any(run.get(Tag.NODE) == "late" for run in _trials(store)), service, 500)

@@ -1,4 +1,4 @@
-"""A model from `launch` to an answer over HTTP: registered, and served without this program."""
+"""A newcomer types `launch`, and then what is printed: registered, served without this program."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Done, run_here, write_text
-from tests.servers import free_port
+from tests.conftest import Done, run_here, run_program, write_text
+from tests.postgres import do_without
+from tests.servers import free_port, wait_for_answer
 
 pytestmark = pytest.mark.full
 FEW = [
@@ -29,19 +30,26 @@ FEW = [
 ]
 
 
+#: the bundle that `launch` proposes
+BEST = "words-1-best"
+
+
 @pytest.fixture(scope="module")
 def folder(workplace: Callable[[str], Path]) -> Path:
-    """A store with a sweep of one trial."""
     found = workplace("serving")
     write_text(found / "words.txt")
-    done = run_here("launch", "--data", "words.txt", "--name", "w", *FEW, cwd=found)
-    assert done.code == 0, done.err
     return found
 
 
 @pytest.fixture(scope="module")
 def exported(folder: Path) -> Done:
-    done = run_here("export", "w", "--to", "best", "--register", "words", cwd=folder)
+    """What the command has printed that `launch` has printed, after a sweep of one trial."""
+    launched = run_program("launch", "--data", "words.txt", *FEW, cwd=folder)
+    assert launched.code == 0, launched.err
+    [line] = [line for line in launched.out.splitlines() if " export " in line]
+    _, *typed = shlex.split(line, comments=True)
+    assert BEST in typed
+    done = run_here(*typed, cwd=folder)
     assert done.code == 0, done.err
     return done
 
@@ -88,18 +96,13 @@ def served(command: str, environment: Path, folder: Path) -> Iterator[str]:
         process = subprocess.Popen(
             [environment / words[0], *words[1:]],
             env=outside | variables,
-            cwd=folder / "best",
+            cwd=folder / BEST,
             stdout=output,
             stderr=output,
         )
-    address, until = f"http://127.0.0.1:{port}", time.monotonic() + 400
+    address = f"http://127.0.0.1:{port}"
     try:
-        while True:
-            assert process.poll() is None and time.monotonic() < until, log.read_text()[-3000:]
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{address}/ping", timeout=5).close()
-                break
-            time.sleep(0.5)
+        wait_for_answer(f"{address}/ping", process, log, within_s=400)
         yield address
     finally:
         process.terminate()
@@ -122,28 +125,36 @@ def ask(address: str, body: str) -> Any:
 def test_a_registered_model_answers_what_the_commands_print(
     folder: Path, exported: Done, environment: Path
 ) -> None:
+    if not shutil.which("curl"):
+        do_without("curl", "curl is not installed, expected Debian's package `curl`")
     *_, named, _, serve, _, curl = exported.out.splitlines()
     assert named == "registered: version 1 of words, the champion: no version was the champion"
     body = shlex.split(curl)[-1]
     [session] = json.loads(body)["dataframe_records"]
     assert session["text"] in (folder / "words.txt").read_text(encoding="utf-8")
     assert " " in session["text"]
-    assert shlex.split(curl)[:2] == ["curl", "http://127.0.0.1:5001/invocations"]
+    [port] = re.findall(r"--port (\d+)", serve)
+    assert f":{port}/" in curl
     new = folder / "new.txt"
     new.write_text("the river and the Xtone", encoding="utf-8")
-    generate = ("generate", "best", "--prompt", "the ", "--json", "--length")
+    generate = ("generate", BEST, "--prompt", "the ", "--json", "--length")
     continued = run_here(*generate, "12", cwd=folder).json["sequences"][0]
     options = ("--candidates", "1", "--top", "99", "--json")
-    detected = run_here("detect", "best", "--data", "new.txt", *options, cwd=folder).json
+    detected = run_here("detect", BEST, "--data", "new.txt", *options, cwd=folder).json
     with served(serve.strip(), environment, folder) as address:
-        [printed] = ask(address, body)
+        typed = curl.replace(f"http://127.0.0.1:{port}", address)
+        said = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, check=True)
+        [printed] = json.loads(said.stdout)["predictions"]
         params = {"top": 3, "length": 12}
         texts = ["the ", new.read_text(encoding="utf-8")]
         asked = {"dataframe_records": [{"text": text} for text in texts], "params": params}
         first, second = ask(address, json.dumps(asked))
         assert "expected 1 to" in ask(address, json.dumps(asked | {"params": {"top": 0}}))
         assert "text" in ask(address, '{"dataframe_records": [{"words": "a"}]}')
-    assert len(printed["next"]) == 3 and len(printed["continuation"]) == 20
+    assert len(printed["continuation"]) == 20
+    shares = [one["probability"] for one in printed["next"]]
+    assert len({one["symbol"] for one in printed["next"]}) == len(shares) == 3
+    assert shares == sorted(shares, reverse=True) and shares[-1] > 0 and sum(shares) <= 1 + 1e-6
     assert first["continuation"] == continued
     surprise = second["surprise"]
     assert sum(surprise) / len(surprise) == pytest.approx(detected["loss"], rel=1e-4)
@@ -154,7 +165,9 @@ def test_a_registered_model_answers_what_the_commands_print(
 
 
 def test_another_export_of_it_is_no_further_version(folder: Path, exported: Done) -> None:
-    done = run_here("export", "w/0", "--to", "again", "--register", "words", "--json", cwd=folder)
+    done = run_here(
+        "export", "words-1/0", "--to", "again", "--register", "words", "--json", cwd=folder
+    )
     assert done.code == 0, done.err
     version = done.json["model_version"]
     assert re.fullmatch("m-[0-9a-f]{32}", version.pop("model_id"))
@@ -166,9 +179,9 @@ def test_another_export_of_it_is_no_further_version(folder: Path, exported: Done
 
 @pytest.mark.parametrize("name", ["", "a/b", "a:b", "..", "a\nb", " a"])
 def test_a_name_that_mlflow_does_not_take_is_refused_before_anything_is_done(
-    folder: Path, name: str
+    folder: Path, exported: Done, name: str
 ) -> None:
-    done = run_here("export", "w", "--to", "none", "--register", name, cwd=folder)
+    done = run_here("export", "words-1", "--to", "none", "--register", name, cwd=folder)
     assert (done.code, len(done.err.splitlines())) == (2, 1)
     assert "--register is" in done.err and "expected the name of a model" in done.err
     assert not (folder / "none").exists()

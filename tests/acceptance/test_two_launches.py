@@ -65,20 +65,18 @@ def all_gone(marks: Sequence[str]) -> Iterator[list[subprocess.Popen[bytes]]]:
             process.wait(20)
 
 
-def launched(folder: Path, slots: Path, mark: str) -> subprocess.Popen[bytes]:
+def launched(
+    folder: Path, slots: Path, mark: str, trials: int = 4, epochs: int = 30
+) -> subprocess.Popen[bytes]:
     """A sweep of trials that take a while; what it says goes to `log` in its folder."""
-    options = ["--trials", "4", "--algo", "random", "--ladder", "off", "--name", "s"]
+    options = ["--algo", "random", "--ladder", "off", "--name", "s"]
     command: list[str | Path] = [
-        PROGRAM,
-        "launch",
-        "--data",
-        str(folder / "words.txt"),
-        *TINY,
-        *options,
+        *(PROGRAM, "launch", "--data", str(folder / "words.txt"), *TINY, *options),
+        *("--trials", str(trials), "--epochs", str(epochs)),
     ]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            [*command, "--epochs", "40", "--prior", "off", "--json", "--progress", "lines"],
+            [*command, "--prior", "off", "--json", "--progress", "lines"],
             cwd=folder,
             env=os.environ | {MARK: mark, "LSTM_SWEEP_SLOTS": str(slots)},
             stdin=subprocess.DEVNULL,
@@ -167,7 +165,7 @@ def test_two_launches_with_a_core_each_do_not_wait_for_each_other(
         for place, (folder, mark) in enumerate(zip(folders, marks, strict=True)):
             write_text(folder / "words.txt")
             with on_cores(place):
-                running.append(launched(folder, tmp_path / "slots", mark))
+                running.append(launched(folder, tmp_path / "slots", mark, 1, 10))
         codes = [process.wait(WITHIN_S) for process in running]
     logs = [(folder / "log").read_text(encoding="utf-8") for folder in folders]
     assert codes == [0, 0]

@@ -7,8 +7,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-from tests.wheels import FOLDERS, ROOT, built_wheel
-
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("models", "spaces", "search")
 #: what modules read that stand beside them
 DATA = [f"lstm_sweep/search/{name}" for name in ("report/report.html", "report/style.css")] + [
     f"lstm_sweep/{path.relative_to(ROOT)}"
@@ -27,6 +27,19 @@ for name in ("models", "search", "spaces"):
 size = ["size", "--data", "workflow-log", "--set", "layer_size=32", "--json"]
 sys.exit(lstm_sweep.search.cli.main(size))
 """
+
+
+def built_wheel(folder: Path) -> Path:
+    """Build the wheel in a folder, from a copy of what it is made of."""
+    for name in ("lstm_sweep", *FOLDERS, "pyproject.toml", "README.md"):
+        target = folder / "source" / name
+        target.parent.mkdir(exist_ok=True)
+        subprocess.run(["cp", "-r", ROOT / name, target], check=True)
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), "."]
+    done = subprocess.run(build, cwd=folder / "source", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    [wheel] = folder.glob("*.whl")
+    return wheel
 
 
 def test_a_wheel_is_one_package_that_holds_every_module_and_runs(tmp_path: Path) -> None:

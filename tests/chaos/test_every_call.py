@@ -109,8 +109,16 @@ def sweeps(corpus: Corpus, data: Path) -> Sweeps:
 
 
 @pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder without what other tests have left, since it is copied at each write."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "lstm-sweep"
+
+
+@pytest.fixture
 def recorded(cache: Path, tmp_path: Path) -> Recorded:
-    return Recorded(cache, tmp_path)
+    (tmp_path / "moments").mkdir()
+    return Recorded(cache, tmp_path / "moments")
 
 
 def found(store: Store) -> dict[int, Any]:

@@ -87,9 +87,8 @@ class Chaos:
         )
 
     def _program(self, *arguments: str) -> Done:
-        return run_program(
-            *arguments, cwd=self._folder, timeout_s=WITHIN_S, real=True, **self._environment
-        )
+        given = self._environment
+        return run_program(*arguments, cwd=self._folder, timeout_s=WITHIN_S, **given)
 
     def _sit(self) -> subprocess.Popen[str]:
         """Launch the sweep, or resume it if its run is there."""

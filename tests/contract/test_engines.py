@@ -24,8 +24,23 @@ from tests.contract.engine_jobs import (
 )
 
 
+@pytest.fixture(scope="module", params=EVERY_ENGINE)
+def shared(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    with opened(request, request.param, workers=2) as engine:
+        yield engine
+
+
+@pytest.fixture
+def engine(shared: Engine) -> Engine:
+    """An engine that no test closes, and of which nothing is still to be heard."""
+    while shared.wait(0.05):
+        pass
+    return shared
+
+
 @pytest.fixture(params=EVERY_ENGINE)
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+def own(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An engine of a test that closes it."""
     with opened(request, request.param, workers=2) as engine:
         yield engine
 
@@ -91,15 +106,15 @@ def test_the_files_of_a_trial_are_collected_once_it_has_ended(
 
 
 def test_what_a_trial_has_left_can_be_collected_though_the_engine_is_closed(
-    engine: Engine, corpus: Path, tmp_path: Path
+    own: Engine, corpus: Path, tmp_path: Path
 ) -> None:
-    slot = engine.slots[0]
-    engine.start(job(corpus, tmp_path, slot, ENDLESS))
+    slot = own.slots[0]
+    own.start(job(corpus, tmp_path, slot, ENDLESS))
     heard: list[Event] = []
     while not any(isinstance(message, RoundDone) for message in heard):
-        heard += [message for _, message in engine.wait(0.2)]
-    engine.close()
-    assert TrialFiles(folder=engine.collect(slot)).weights.exists()
+        heard += [message for _, message in own.wait(0.2)]
+    own.close()
+    assert TrialFiles(folder=own.collect(slot)).weights.exists()
 
 
 def test_each_slot_is_described(engine: Engine) -> None:
@@ -114,16 +129,16 @@ def test_each_slot_is_described(engine: Engine) -> None:
 
 
 def test_an_engine_is_closed_by_its_context_and_starts_nothing_after_that(
-    engine: Engine, corpus: Path, tmp_path: Path
+    own: Engine, corpus: Path, tmp_path: Path
 ) -> None:
-    slot = engine.slots[0]
-    with engine as entered:
-        assert entered is engine
-        engine.start(job(corpus, tmp_path, slot, ENDLESS))
-    assert engine.wait(0.01) == []
+    slot = own.slots[0]
+    with own as entered:
+        assert entered is own
+        own.start(job(corpus, tmp_path, slot, ENDLESS))
+    assert own.wait(0.01) == []
     with pytest.raises(RuntimeError, match="closed"):
-        engine.start(job(corpus, tmp_path / "late", slot))
-    engine.close()
+        own.start(job(corpus, tmp_path / "late", slot))
+    own.close()
 
 
 def test_a_stopped_trial_ends_as_it_is_told(engine: Engine, corpus: Path, tmp_path: Path) -> None:

@@ -21,12 +21,7 @@ ALPHABET = 9
 CONFIG = TrialConfig(direction="uni", layer_size=50, sequence_length=31, batch_size=5)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prepared() -> None:
-    from lstm_sweep.models import backend
-
-    backend.prepare(gpu=False, seed=0)
-    backend.run_operations_alone()
+pytestmark = pytest.mark.usefixtures("prepared")
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,8 @@ from tests.contract.sittings import after, interrupt
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, tiny_spec
 
-LOSSES = {0: [3.0], 1: [2.6], 2: [2.9]}
-SPEC: dict[str, Any] = PLAIN | {"trials": 3, "epochs": 1, "name": "s"}
+LOSSES = {0: [3.0], 1: [2.6]}
+SPEC: dict[str, Any] = PLAIN | {"trials": 2, "epochs": 1, "name": "s"}
 FAILURES = (StoreError, SweepFailedError)
 
 #: `make test` lets each thirteenth request fail
@@ -124,7 +124,7 @@ def test_a_launch_that_failed_leaves_what_can_go_on(
     whole = store_in(workplace("whole")).settings
     made = requests.counted(lambda: launch(whole, data))
     expected = found(whole)
-    assert made > 30 and len(expected) == 3
+    assert made > 20 and len(expected) == 2
     for number in requests.each(made, step):
         settings = store_in(workplace("broken")).settings
         with suppress(*FAILURES):
@@ -145,7 +145,7 @@ def test_a_resume_that_failed_can_be_called_again(
     whole = copy_of(begun, workplace("whole"))
     made = requests.counted(lambda: resume(whole))
     expected = found(whole)
-    assert made > 30 and len(expected) == 3
+    assert made > 20 and len(expected) == 2
     for number in requests.each(made, step):
         settings = copy_of(begun, workplace("broken"))
         with suppress(*FAILURES):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +28,26 @@ from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.template.template import Template
 from tests.conftest import Done, in_full, run_here, write_text
 from tests.fakes import ScriptedEngine
-from tests.read_tags import OF_BASELINE, OF_SWEEP, OF_TRIAL
 from tests.sweeps import LOSSES, PLAIN, tiny_spec
 
+#: tags that are read of the run of a sweep, of a trial, and of a baseline
+OF_SWEEP = ["sweep.name", "sweep.state", "sweep.reason", "sweep.schema", "sweep.lease",
+            "sweep.data", "sweep.seconds", "sweep.corpus_digest", "sweep.spec.0",
+            "sweep.slot_seconds", "sweep.template", "sweep.slots", "sweep.stop", "sweep.role",
+            "sweep.stop_reason", "sweep.time", "sweep.spec_digest", "sweep.prior",
+            "sweep.submitted", "sweep.started", "sweep.queued", "sweep.waits", "sweep.changes",
+            "sweep.owner", "sweep.priority", "sweep.client_token", "sweep.submitted_digest",
+            "sweep.expected_seconds", "sweep.unconfirmed", "sweep.queue_signature",
+            "sweep.spec_signature", "sweep.unknown_share", "sweep.pruned"]  # fmt: skip
+OF_TRIAL = ["sweep.name", "sweep.trial", "sweep.attempt", "sweep.phase", "sweep.vals", "sweep.seed",
+            "sweep.device", "sweep.config", "sweep.outcome", "sweep.reason", "sweep.curve",
+            "sweep.schema", "sweep.data", "sweep.scoring", "sweep.corpus_digest", "sweep.template",
+            "sweep.weights", "sweep.rerun_of", "sweep.verdict", "version.keras",
+            "mlflow.parentRunId", "sweep.rounds_per_epoch", "sweep.inputs", "sweep.most_rounds",
+            "sweep.unfinished", "sweep.scoring_seconds", "sweep.paused", "sweep.steps",
+            "sweep.makes_room", "sweep.model_loss", "sweep.driver_died",
+            "sweep.unknown_share"]  # fmt: skip
+OF_BASELINE = ["sweep.phase", "sweep.baseline"]
 #: a line that clears the screen, closes a style, and writes to the title, in one byte as well
 STEERING = "\x1b[2J[/x]\n\x9b2J\x1b]0;owned\x07\u202e"
 LONG = "9" * 20_000
@@ -62,6 +80,14 @@ class Stored:
         self.sweep_id = self.sweep.info.run_id
         self.trial_id = reader.find_trial(self.store, "good/1").run_id
         self.baseline_id = self.store.runs({"sweep.phase": "baseline"})[0].info.run_id
+        self._good, self._files = sqlite3.connect(":memory:"), {*folder.iterdir()}
+        self.database.backup(self._good)
+
+    def restore(self) -> None:
+        """Undo what a test has done."""
+        self._good.backup(self.database)
+        for path in {*self.folder.iterdir()} - self._files:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def say(self, statement: str, *values: object) -> None:
         """Change the store behind the program's back; the statement must find a row."""
@@ -114,9 +140,14 @@ class Stored:
         return done
 
 
+@pytest.fixture(scope="module")
+def made(workplace: Callable[[str], Path]) -> Stored:
+    return Stored(workplace("hostile"))
+
+
 @pytest.fixture
-def stored(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Stored:
-    made = Stored(workplace("hostile"))
+def stored(made: Stored, monkeypatch: pytest.MonkeyPatch) -> Stored:
+    made.restore()
     for module in (sweeps, references):  # opening a store takes a while
         monkeypatch.setattr(module, "store_to_read", lambda settings: made.store)
     return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -37,11 +36,12 @@ import lstm_sweep as ls
 def corpus():
     space = {"layer_size": [16], "sequence_length": [10], "epochs": [1]}
     sweep = ls.launch(data="words.txt", name="corpus", trials=2, ladder=False, space=space,
-                      size_rule="off", progress=False)
+                      size_rule="off", confirm_configs=0, progress=False)
     assert set(sweep.trials()["outcome"]) == {"complete"}, sweep.trials()
 
 def template():
-    sweep = ls.launch(template="t.py", name="template", trials=2, progress=False)
+    sweep = ls.launch(template="t.py", name="template", trials=2, confirm_configs=0,
+                      progress=False)
     assert set(sweep.trials()["outcome"]) == {"complete"}, sweep.trials()["reason"].tolist()
 
 def export():
@@ -52,16 +52,12 @@ for name in sys.argv[1:]:
     globals()[name]()
 print("done")
 """
-#: what is exported is the network of the corpus
-ORDERS = [
-    order
-    for order in itertools.permutations(["corpus", "template", "export"])
-    if order.index("corpus") < order.index("export")
-]
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+@pytest.mark.parametrize(
+    "order", [("corpus", "export", "template"), ("template", "corpus", "export")], ids="-".join
+)
 def test_each_kind_of_task_works_after_each_other_one(
     tmp_path: Path, order: tuple[str, ...]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lstm_sweep.models.errors import InputError
@@ -35,71 +37,97 @@ from tests.ray_cluster import RayCluster, family
 
 pytestmark = pytest.mark.full
 
+#: nodes of the slots that no test takes away for good
+STAY = ["one", "one", "two", "two"]
+
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved_corpus(tmp_path_factory.mktemp("nodes"))
 
 
-@pytest.fixture
-def engine(ray_cluster: RayCluster) -> Iterator[RayEngine]:
+@pytest.fixture(scope="class")
+def shared(ray_cluster: RayCluster) -> Iterator[RayEngine]:
     with RayEngine() as opened:
         yield opened
 
 
 @pytest.fixture
-def third(ray_cluster: RayCluster) -> Iterator[str]:
-    """A node that is there before the engine, and that a test may kill."""
+def engine(shared: RayEngine) -> RayEngine:
+    """The engine of a class, once it has the slots of nodes that stay and nothing to tell."""
+    until = time.monotonic() + WITHIN_S
+    while shared.wait(0.5) or sorted(slot.node or "" for slot in shared.slots) != STAY:
+        assert time.monotonic() < until, shared.slots
+    return shared
+
+
+@pytest.fixture
+def third(engine: RayEngine, ray_cluster: RayCluster) -> Iterator[str]:
+    """A node that joins the engine, and that a test may kill."""
     with another_node(ray_cluster) as name:
         yield name
 
 
-def test_a_trial_whose_worker_is_killed_goes_on_on_another_node_with_the_same_bits(
-    engine: RayEngine, corpus: Path, tmp_path: Path
-) -> None:
-    first, second = slot_of(engine, "one"), slot_of(engine, "two")
-    engine.start(job(corpus, tmp_path / "whole", first, LONG))
-    whole = losses(listen(engine)[first])
-    begun = job(corpus, tmp_path / "parts", first, LONG)
-    engine.start(replace(begun, checkpoint_every_s=0.0))
-    heard = hear(engine, lambda slot, event: getattr(event, "number", 0) >= 3)
-    os.kill(max(family(agent_of(engine, first))), signal.SIGKILL)
-    heard += hear(engine, lambda slot, event: isinstance(event, Ended))
-    assert heard[-1][1] == Ended(Outcome.LOST, "its worker was killed by SIGKILL")
-    folder = engine.collect(first)
-    assert (folder / "checkpoint.npz").exists() and (folder / "log.txt").exists()
-    engine.start(replace(begun, slot=second))
-    messages = listen(engine)[second]
-    assert any(isinstance(one, RoundDone) and one.repeated for one in messages)
-    assert losses(messages) == whole and len(whole) == LONG.epochs
+def rounds_in(checkpoint: Path) -> int:
+    """Rounds after which a checkpoint was written; 0 if it is not there."""
+    if not checkpoint.exists():
+        return 0
+    with np.load(checkpoint) as file:
+        return len(json.loads(file["about"].tobytes())["rounds"])
 
 
-def test_an_agent_that_is_killed_loses_its_slots_and_the_node_gets_another(
-    engine: RayEngine, corpus: Path, tmp_path: Path
-) -> None:
-    slot = slot_of(engine, "one")
-    engine.start(job(corpus, tmp_path, slot, ENDLESS))
-    hear(engine, is_round)
-    agent = agent_of(engine, slot)
-    processes = family(agent)
-    assert len(processes) > 2
-    os.kill(agent, signal.SIGKILL)
-    heard = hear(engine, is_lost)
-    lost = {slot for slot, event in heard if isinstance(event, SlotLost)}
-    assert {gone.node for gone in lost} == {"one"} and slot in lost
-    assert left_of(processes) == set()
-    heard = hear(engine, lambda slot, event: isinstance(event, SlotAdded))
-    new = next(slot for slot, event in heard if isinstance(event, SlotAdded))
-    assert new.node == "one" and new not in lost
-    engine.start(job(corpus, tmp_path / "next", new))
-    assert listen(engine)[new][-1] == Ended(Outcome.COMPLETE)
+class TestNodesThatComeAndGo:
+    """One engine, beside which nodes are killed, join and leave."""
 
+    def test_a_trial_whose_worker_is_killed_goes_on_on_another_node_with_the_same_bits(
+        self, engine: RayEngine, corpus: Path, tmp_path: Path
+    ) -> None:
+        first, second = slot_of(engine, "one"), slot_of(engine, "two")
+        engine.start(job(corpus, tmp_path / "whole", first, LONG))
+        whole = losses(listen(engine)[first])
+        begun = job(corpus, tmp_path / "parts", first, LONG)
+        engine.start(replace(begun, checkpoint_every_s=0.0))
+        heard = hear(engine, lambda slot, event: getattr(event, "number", 0) >= 3)
+        os.kill(max(family(agent_of(engine, first))), signal.SIGKILL)
+        heard += hear(engine, lambda slot, event: isinstance(event, Ended))
+        assert heard[-1][1] == Ended(Outcome.LOST, "its worker was killed by SIGKILL")
+        folder = engine.collect(first)
+        assert (folder / "checkpoint.npz").exists() and (folder / "log.txt").exists()
+        engine.start(replace(begun, slot=second))
+        messages = listen(engine)[second]
+        assert any(isinstance(one, RoundDone) and one.repeated for one in messages)
+        assert losses(messages) == whole and len(whole) == LONG.epochs
 
-@pytest.mark.parametrize("killed", ["its raylet", "all at once"])
-def test_nothing_of_a_node_that_is_killed_stays_and_one_of_its_name_is_another(
-    killed: str, ray_cluster: RayCluster, third: str, corpus: Path, tmp_path: Path
-) -> None:
-    with RayEngine() as engine:
+    def test_an_agent_that_is_killed_loses_its_slots_and_the_node_gets_another(
+        self, engine: RayEngine, corpus: Path, tmp_path: Path
+    ) -> None:
+        slot = slot_of(engine, "one")
+        engine.start(job(corpus, tmp_path, slot, ENDLESS))
+        hear(engine, is_round)
+        agent = agent_of(engine, slot)
+        processes = family(agent)
+        assert len(processes) > 2
+        os.kill(agent, signal.SIGKILL)
+        heard = hear(engine, is_lost)
+        lost = {slot for slot, event in heard if isinstance(event, SlotLost)}
+        assert {gone.node for gone in lost} == {"one"} and slot in lost
+        assert left_of(processes) == set()
+        heard = hear(engine, lambda slot, event: isinstance(event, SlotAdded))
+        new = next(slot for slot, event in heard if isinstance(event, SlotAdded))
+        assert new.node == "one" and new not in lost
+        engine.start(job(corpus, tmp_path / "next", new))
+        assert listen(engine)[new][-1] == Ended(Outcome.COMPLETE)
+
+    @pytest.mark.parametrize("killed", ["its raylet", "all at once"])
+    def test_nothing_of_a_node_that_is_killed_stays_and_one_of_its_name_is_another(
+        self,
+        engine: RayEngine,
+        killed: str,
+        ray_cluster: RayCluster,
+        third: str,
+        corpus: Path,
+        tmp_path: Path,
+    ) -> None:
         slot = slot_of(engine, third)
         engine.start(job(corpus, tmp_path, slot, ENDLESS))
         hear(engine, is_round)
@@ -125,29 +153,26 @@ def test_nothing_of_a_node_that_is_killed_stays_and_one_of_its_name_is_another(
         messages = listen(engine)
         assert set(messages) == {new} and messages[new][-1] == Ended(Outcome.COMPLETE)
 
+    def test_a_node_that_joins_is_used(
+        self, engine: RayEngine, ray_cluster: RayCluster, corpus: Path, tmp_path: Path
+    ) -> None:
+        before = engine.slots
+        ray_cluster.add("late", num_cpus=1)
+        try:
+            began = time.monotonic()
+            heard = hear(engine, lambda slot, event: isinstance(event, SlotAdded))
+            print(f"a node that joined has slots after {time.monotonic() - began:.1f} s")
+            [(slot, _)] = heard
+            assert slot.node == "late" and engine.slots == (*before, slot)
+            engine.start(job(corpus, tmp_path, slot))
+            assert listen(engine)[slot][-1] == Ended(Outcome.COMPLETE)
+            assert engine.describe(slot).node == "late"
+        finally:
+            ray_cluster.remove("late")
 
-def test_a_node_that_joins_is_used(
-    engine: RayEngine, ray_cluster: RayCluster, corpus: Path, tmp_path: Path
-) -> None:
-    before = engine.slots
-    ray_cluster.add("late", num_cpus=1)
-    try:
-        began = time.monotonic()
-        heard = hear(engine, lambda slot, event: isinstance(event, SlotAdded))
-        print(f"a node that joined has slots after {time.monotonic() - began:.1f} s")
-        [(slot, _)] = heard
-        assert slot.node == "late" and engine.slots == (*before, slot)
-        engine.start(job(corpus, tmp_path, slot))
-        assert listen(engine)[slot][-1] == Ended(Outcome.COMPLETE)
-        assert engine.describe(slot).node == "late"
-    finally:
-        ray_cluster.remove("late")
-
-
-def test_a_node_that_was_cut_off_does_not_come_back_with_its_trial(
-    ray_cluster: RayCluster, third: str, corpus: Path, tmp_path: Path
-) -> None:
-    with RayEngine() as engine:
+    def test_a_node_that_was_cut_off_does_not_come_back_with_its_trial(
+        self, engine: RayEngine, ray_cluster: RayCluster, third: str, corpus: Path, tmp_path: Path
+    ) -> None:
         slot = slot_of(engine, third)
         engine.start(job(corpus, tmp_path, slot, ENDLESS))
         hear(engine, is_round)
@@ -164,11 +189,9 @@ def test_a_node_that_was_cut_off_does_not_come_back_with_its_trial(
         while time.monotonic() < until:
             assert all(other.node != third for other, _ in engine.wait(0.2))
 
-
-def test_a_trial_on_a_node_that_is_drained_is_lost_with_its_files(
-    ray_cluster: RayCluster, third: str, corpus: Path, tmp_path: Path
-) -> None:
-    with RayEngine() as engine:
+    def test_a_trial_on_a_node_that_is_drained_is_lost_with_its_files(
+        self, engine: RayEngine, ray_cluster: RayCluster, third: str, corpus: Path, tmp_path: Path
+    ) -> None:
         slot = slot_of(engine, third)
         engine.start(replace(job(corpus, tmp_path, slot, ENDLESS), checkpoint_every_s=0.0))
         hear(engine, is_round)
@@ -178,6 +201,54 @@ def test_a_trial_on_a_node_that_is_drained_is_lost_with_its_files(
         assert ends == [Ended(Outcome.LOST, LEAVING), SlotLost(LEAVING)]
         assert slot not in engine.slots
         assert (engine.collect(slot) / "checkpoint.npz").exists()
+
+    def test_a_node_that_cannot_keep_the_corpus_is_left_out_until_it_can(
+        self, engine: RayEngine, tmp_path: Path
+    ) -> None:
+        corpus = saved_corpus(tmp_path, seed=os.getpid() + 1)
+        slot = slot_of(engine, "one")
+        in_the_way = kept_as(ray_agent.digest(ray_agent.read(corpus)))
+        in_the_way.write_text("a file where a folder is expected")
+        try:
+            engine.start(job(corpus, tmp_path / "trial", slot))
+            heard = hear(engine, lambda where, event: where == slot and is_lost(where, event))
+            assert {where.node for where, event in heard if is_lost(where, event)} == {"one"}
+            [ended] = [event for _, event in heard if isinstance(event, Ended)]
+            assert (ended.outcome, ended.unfinished) == (Outcome.LOST, True)
+            assert ended.reason.startswith("its corpus did not come: NotADirectoryError")
+            assert {other.node for other in engine.slots} == {"two"}
+        finally:
+            in_the_way.unlink()
+        hear(engine, lambda where, event: (where, event) == (slot, SlotAdded()))
+        engine.start(job(corpus, tmp_path / "trial", slot))
+        heard = hear(engine, lambda where, event: isinstance(event, Ended))
+        assert [event for _, event in heard if isinstance(event, Ended)] == [
+            Ended(Outcome.COMPLETE)
+        ]
+
+    @pytest.mark.parametrize("killed", ["its agent", "its raylet"])
+    def test_a_trial_whose_node_dies_goes_on_from_a_copy_of_its_checkpoint_with_the_same_bits(
+        self, engine: RayEngine, killed: str, ray_cluster: RayCluster, third: str, corpus: Path,
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(ray, "COPY_EVERY_S", 0.3)
+        monkeypatch.setattr(ray, "COPIES_APART_S", 0.0)
+        first, doomed = slot_of(engine, "one"), slot_of(engine, third)
+        engine.start(job(corpus, tmp_path / "whole", first, LONG))
+        whole = losses(listen(engine)[first])
+        begun = replace(job(corpus, tmp_path / "parts", doomed, LONG), checkpoint_every_s=0.0)
+        engine.start(begun)
+        hear(engine, lambda slot, event: rounds_in(begun.checkpoint) >= 3)
+        os.kill(
+            ray_cluster.raylet(third) if killed == "its raylet" else agent_of(engine, doomed),
+            signal.SIGKILL,
+        )
+        hear(engine, is_lost)
+        assert engine.collect(doomed) == begun.folder
+        engine.start(replace(begun, slot=slot_of(engine, "one")))
+        heard = hear(engine, lambda slot, event: isinstance(event, Ended))
+        rounds = [event for _, event in heard if isinstance(event, RoundDone)]
+        assert rounds[0].repeated and losses([*rounds]) == whole and len(whole) == LONG.epochs
 
 
 DRIVER = """
@@ -264,29 +335,6 @@ def test_a_corpus_is_fetched_once_for_all_trials_on_a_node(
     assert len(found) == 1
     engine.close()
     assert not kept.exists()
-
-
-def test_a_node_that_cannot_keep_the_corpus_is_left_out_until_it_can(
-    engine: RayEngine, tmp_path: Path
-) -> None:
-    corpus = saved_corpus(tmp_path, seed=os.getpid() + 1)
-    slot = slot_of(engine, "one")
-    in_the_way = kept_as(ray_agent.digest(ray_agent.read(corpus)))
-    in_the_way.write_text("a file where a folder is expected")
-    try:
-        engine.start(job(corpus, tmp_path / "trial", slot))
-        heard = hear(engine, lambda where, event: where == slot and is_lost(where, event))
-        assert {where.node for where, event in heard if is_lost(where, event)} == {"one"}
-        [ended] = [event for _, event in heard if isinstance(event, Ended)]
-        assert (ended.outcome, ended.unfinished) == (Outcome.LOST, True)
-        assert ended.reason.startswith("its corpus did not come: NotADirectoryError")
-        assert {other.node for other in engine.slots} == {"two"}
-    finally:
-        in_the_way.unlink()
-    hear(engine, lambda where, event: (where, event) == (slot, SlotAdded()))
-    engine.start(job(corpus, tmp_path / "trial", slot))
-    heard = hear(engine, lambda where, event: isinstance(event, Ended))
-    assert [event for _, event in heard if isinstance(event, Ended)] == [Ended(Outcome.COMPLETE)]
 
 
 def test_slots_that_are_missing_are_a_demand_that_an_autoscaler_sees(

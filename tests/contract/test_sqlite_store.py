@@ -44,21 +44,34 @@ def opened(folder: Path) -> tuple[MlflowStore, str]:
 
 
 def test_a_new_file_has_a_write_ahead_log_where_one_host_alone_may_use_it(
-    workplace: Callable[[str], Path], mounted: Callable[[str], None]
+    tmp_path: Path, mounted: Callable[[str], None]
 ) -> None:
     for name, mounts, mode in [
         ("own", EXT4, "wal"),
         ("nfs", EXT4 + NFS.format("{}"), "delete"),
-        ("nfs with a space", EXT4 + NFS.format("{}"), "delete"),
-        ("fuse", EXT4 + NFS.format("{}").replace("nfs4", "fuse.sshfs"), "delete"),
-        ("a new kind", EXT4 + NFS.format("{}").replace("nfs4", "newfs"), "delete"),
-        ("disk below nfs", NFS.format("/") + EXT4.replace(" / / ", " / {} "), "wal"),
-        ("no Linux", "", "delete"),
     ]:
-        folder = workplace(name.replace(" ", "-")) / name
+        folder = tmp_path / name
         folder.mkdir()
-        mounted(mounts.format(str(folder).replace(" ", "\\040")))
+        mounted(mounts.format(folder))
         assert opened(folder)[1] == mode, name
+
+
+@pytest.mark.parametrize(
+    ("name", "mounts", "shared"),
+    [
+        ("nfs with a space", EXT4 + NFS.format("{}"), True),
+        ("fuse", EXT4 + NFS.format("{}").replace("nfs4", "fuse.sshfs"), True),
+        ("a new kind", EXT4 + NFS.format("{}").replace("nfs4", "newfs"), True),
+        ("disk below nfs", NFS.format("/") + EXT4.replace(" / / ", " / {} "), False),
+        ("no Linux", "", True),
+    ],
+)
+def test_a_folder_is_shared_unless_it_is_known_to_be_of_one_host(
+    name: str, mounts: str, shared: bool, tmp_path: Path, mounted: Callable[[str], None]
+) -> None:
+    folder = tmp_path / name
+    mounted(mounts.format(str(folder).replace(" ", "\\040")))
+    assert tracking.is_shared(folder) == shared
 
 
 def test_a_write_ahead_log_on_a_network_is_taken_away_once_nobody_uses_it(

@@ -11,13 +11,7 @@ from lstm_sweep.models.config import OPTIMIZERS, TrialConfig
 from tests.conftest import in_full
 from tests.contract.arithmetic import programs, steps_of
 
-
-@pytest.fixture(scope="module", autouse=True)
-def prepared() -> None:
-    from lstm_sweep.models import backend
-
-    backend.prepare(gpu=False, seed=0)
-    backend.run_operations_alone()
+pytestmark = pytest.mark.usefixtures("prepared")
 
 
 @given(

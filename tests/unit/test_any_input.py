@@ -22,7 +22,7 @@ from lstm_sweep.spaces.space import Space, from_file, from_mapping, with_setting
 
 #: as many cases as a few seconds allow
 always = settings(
-    max_examples=300,
+    max_examples=200,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -72,11 +71,14 @@ def importers(library: str) -> set[str]:
     return {m for m in MODULES if any(name.split(".")[0] == library for name in imported(m))}
 
 
-def calls(module: str) -> Iterator[tuple[str, dict[str, ast.expr]]]:
+@functools.cache
+def calls(module: str) -> list[tuple[str, dict[str, ast.expr]]]:
     """Names of all that a module calls, as written, with the keywords given."""
-    for node in nodes(module):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), {w.arg: w.value for w in node.keywords if w.arg}
+    return [
+        (ast.unparse(node.func), {w.arg: w.value for w in node.keywords if w.arg})
+        for node in nodes(module)
+        if isinstance(node, ast.Call)
+    ]
 
 
 def file_of(name: str) -> str:
