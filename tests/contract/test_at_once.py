@@ -86,7 +86,7 @@ def ids_of(experiment: str, answers: Sequence[str], address: str) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("turn", range(2))
 def test_two_make_the_sqlite_store_of_an_empty_folder_at_once(
     openers: Openers, tmp_path: Path, turn: int
 ) -> None:

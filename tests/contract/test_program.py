@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -42,7 +40,7 @@ def test_what_was_trained_is_scored_at_once_and_settled_without_a_change(directi
         ("bi", OPTIMIZERS[0], 0),
         ("uni", "sgd", 4),
         *in_full(("uni", OPTIMIZERS[0], 0), ("bi", "sgd", 4)),
-        *in_full(*itertools.product(("uni", "bi"), OPTIMIZERS[1:], [0])),
+        *in_full(("uni", "adam", 0), ("bi", "adagrad", 0)),
     ],
 )
 def test_steps_in_a_loop_are_those_of_train_on_batch(
@@ -87,8 +85,9 @@ def test_how_many_steps_a_call_has_does_not_change_a_bit(direction: str) -> None
             np.testing.assert_array_equal(left, right)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", *in_full("float16")])
-@pytest.mark.parametrize("direction", ["uni", *in_full("bi")])
+@pytest.mark.parametrize(
+    ("precision", "direction"), [("bfloat16", "uni"), *in_full(("float16", "bi"))]
+)
 def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
     precision: str, direction: str
 ) -> None:

@@ -55,12 +55,19 @@ def rounds(events: Any) -> list[dict[str, float]]:
     return [event.metrics for event in events if isinstance(event, Round)]
 
 
+#: of networks and their training
+KINDS: list[dict[str, str]] = [{}, {"direction": "bi"}, {"state": "carried"}]
+
+
 def scores(metrics: dict[str, float]) -> list[float]:
     return [metrics[name] for name in SCORES]
 
 
-@pytest.mark.parametrize("kind", [{}, {"direction": "bi"}, {"state": "carried"}], ids=str)
-@pytest.mark.parametrize("optimizer", [OPTIMIZERS[0], *in_full(*OPTIMIZERS[1:])])
+@pytest.mark.parametrize(
+    ("kind", "optimizer"),
+    [(kind, OPTIMIZERS[0]) for kind in KINDS] + in_full(*zip(KINDS, OPTIMIZERS[1:], strict=True)),
+    ids=str,
+)
 def test_the_rounds_of_an_epoch_come_to_the_bits_of_the_epoch(
     corpus: Corpus, tmp_path: Path, kind: dict[str, str], optimizer: str
 ) -> None:

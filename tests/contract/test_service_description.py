@@ -22,7 +22,7 @@ KNOWN: dict[str, Any] = {"sweep": "s", "number": 0}
 #: left out: whether a sweep can be searched depends on its data, which no schema describes
 EXCLUDED = [positive_data_acceptance]
 #: requests of each kind to each endpoint
-EXAMPLES = 12
+EXAMPLES = 8
 
 
 @pytest.fixture(scope="module")
