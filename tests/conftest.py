@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -29,6 +30,9 @@ from lstm_sweep.search.process import secrets
 from tests.launcher import PROGRAM, Launcher, Started
 
 pytest.register_assert_rewrite("tests.cases", "tests.acceptance", "tests.contract", "tests.unit")
+
+# Each look for garbage passes a million objects of libraries, which stay: a tenth of all time
+gc.set_threshold(50_000)
 
 # Ray reads it when it is imported: a call that comes too early begins no cluster by itself
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
