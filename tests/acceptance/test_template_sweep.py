@@ -83,7 +83,7 @@ def folder(workplace: Callable[[str], Path]) -> Path:
 def swept(folder: Path) -> Done:
     """A sweep with a ladder."""
     command = ["launch", "--template", "sequences.py", "--learning-rate-field", "rate"]
-    return run_here(*command, "--trials", "5", "--name", "waves", "--json", *FEW, cwd=folder)
+    return run_here(*command, "--trials", "6", "--name", "waves", "--json", *FEW, cwd=folder)
 
 
 def trials(folder: Path, sweep: str) -> list[dict[str, Any]]:
@@ -105,7 +105,7 @@ def test_a_template_is_searched(folder: Path, swept: Done) -> None:
     assert list(result["best"]["config"]) == ["LSTM:24", "Dropout:25", "rate:28"]
     assert result["best"]["bits_per_symbol"] is None
     rows = trials(folder, "waves")
-    assert len(rows) == 5
+    assert len(rows) == 6
     assert rows[0]["val_loss"] == result["best"]["val_loss"]
     phases = [row["phase"] for row in rows]
     assert phases.count("ladder") >= 3 and phases.count("search") >= 2
