@@ -28,7 +28,7 @@ from lstm_sweep.models.network.checkpoint import WEIGHTS
 from lstm_sweep.models.size import parameters
 
 if TYPE_CHECKING:
-    from lstm_sweep.models.cpu.program_types import Networks, Predictor
+    from lstm_sweep.models.cpu.program_types import Networks, Program
 
 
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
@@ -219,20 +219,18 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return named
 
 
-def predictor(folder: Path, bundle: Bundle) -> Predictor:
+def predictor(folder: Path, bundle: Bundle) -> Program:
     """Load the network of a bundle; all calls with windows should have the same number of rows.
-
-    It predicts as the program of its config does: in windows, or in streams.
 
     Raises:
         InputError: the file has no weights of such a network.
     """
     from lstm_sweep.models import backend
-    from lstm_sweep.models.network.program import predictor_of, program_of
+    from lstm_sweep.models.network.program import program_of
 
     backend.run_operations_alone()
     networks = networks_of(folder / MODEL, bundle.config, len(bundle.alphabet))
-    return predictor_of(program_of(networks, bundle.config, seed=0), bundle.config)
+    return program_of(networks, bundle.config, seed=0)
 
 
 def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks:

@@ -1,4 +1,4 @@
-"""Dropout in the arithmetic for a CPU, of the outputs of layers."""
+"""The forward and backward pass of a whole network on a CPU."""
 
 from __future__ import annotations
 
@@ -143,30 +143,27 @@ class Stack:
             for _ in range(form.layers)
         ]
         self._kernel, self._bias = rest
+        self._alphabet = tf.shape(self._bias)[0]
 
-    def trained(self, symbols: Any, dropout: Dropout | None) -> tuple[Any, Gradients]:
-        """Logits `[predictions, alphabet]` in training, ordered by time, and their backward pass.
-
-        `symbols` is `<int32>[time, batch]`.
-        """
-        return self.carried(symbols, dropout, [None] * self._form.layers)[:2]
-
-    def carried(
+    def trained(
         self,
         symbols: Any,
         dropout: Dropout | None,
-        before: Sequence[State | None],
+        before: Sequence[State] = (),
         lengths: Any = None,
     ) -> tuple[Any, Gradients, list[State]]:
-        """As `trained`, from a state of each layer (None: zeros); returns the states after, too.
+        """Logits in training, their backward pass, and the states after the last steps.
 
-        Those are the states after `lengths` steps of each row, as in `LayerOptions`.
+        Logits are `[predictions, alphabet]`, ordered by time; `symbols` is `<int32>[time, batch]`.
+        `before` has a state of each layer, or none for zeros. States are those after `lengths`
+        steps of each row, as in `LayerOptions`.
         """
-        read = self._read(symbols)
+        read = Symbols(symbols, self._alphabet)
         features = self._features(read)
         backwards: list[LayerBackward] = []
         after: list[State] = []
-        layers = zip(self._layer_options(symbols), before, strict=True)
+        states = before or [None] * len(self._layers)
+        layers = zip(self._layer_options(symbols), states, strict=True)
         for number, ((cells, options), state) in enumerate(layers, start=1):
             options = options._replace(before=state, lengths=lengths)
             features, backward, state = _layer(features, cells, options)
@@ -195,10 +192,10 @@ class Stack:
     def scored(self, windows: Any) -> Any:
         """Logits `[batch, alphabet]` of the symbols after `windows`, `<int32>[batch, time]`."""
         symbols = tf.transpose(windows)
-        features = self._features(self._read(symbols))
+        features = self._features(Symbols(symbols, self._alphabet))
         for cells, options in self._layer_options(symbols, last_only=True):
             outputs = [
-                lstm_kernels.outputs(features, cell, cell_options)
+                lstm_kernels.outputs(features, cell, cell_options)[0]
                 for cell, cell_options in _directions(cells, options)
             ]
             features = _joined(outputs)
@@ -211,17 +208,14 @@ class Stack:
 
         `symbols` is `<int32>[time, batch]`; `places` are indices of steps, in the order of time.
         """
-        features = self._features(self._read(symbols))
+        features = self._features(Symbols(symbols, self._alphabet))
         after: list[State] = []
         for ([cell], options), state in zip(self._layer_options(symbols), before, strict=True):
             options = options._replace(before=state)
-            features, state = lstm_kernels.outputs_and_state(features, cell, options)
+            features, state = lstm_kernels.outputs(features, cell, options)
             after.append(state)
         flat = tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
         return tf.matmul(tf.gather(flat, places), self._kernel) + self._bias, after
-
-    def _read(self, symbols: Any) -> Symbols:
-        return Symbols(symbols, tf.shape(self._bias)[0])
 
     def _features(self, symbols: Symbols) -> Any:
         if self._embedding is None:

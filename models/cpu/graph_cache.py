@@ -8,9 +8,10 @@ stays in memory until its process ends, so this is meant for processes that trai
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,8 @@ class GraphCache:
         `name` must contain everything that the graph depends on, except for the source code of
         `models` and the versions of its libraries.
         """
-        graph: _CallableGraph | None = None
-
-        def call(*inputs: Any) -> Sequence[Any]:
-            nonlocal graph
-            graph = graph or _CallableGraph(self._find(name, trace))
-            return graph(*inputs)
-
-        return call
+        opened = functools.cache(lambda: _callable(self._find(name, trace)))
+        return lambda *inputs: opened()(inputs)
 
     def _find(self, name: str, trace: Callable[[], Traced]) -> Library:
         if not self._folder:
@@ -87,33 +82,32 @@ class GraphCache:
         return library
 
 
-class _CallableGraph:
-    """A library whose entry point can be called with tensors."""
+def _callable(library: Library) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """The entry point of a library, which takes tensors."""
+    # not public; the public functions that read a graph create each operation in Python again
+    from tensorflow.python.eager import context
 
-    def __init__(self, library: Library) -> None:
-        # not public; the public functions that read a graph create each operation in Python again
-        from tensorflow.python.eager import context
+    for function in library.function:
+        context.context().add_function_def(function)
+    main = library.function[-1].signature
+    types = [tf.as_dtype(output.type) for output in main.output_arg]
+    config = tf.compat.v1.ConfigProto()
+    # skips the graph optimizer, which takes 0.2 s and finds nothing to improve
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    serialized = config.SerializeToString()
 
-        for function in library.function:
-            context.context().add_function_def(function)
-        main = library.function[-1].signature
-        self._name = main.name
-        self._types = [tf.as_dtype(output.type) for output in main.output_arg]
-        config = tf.compat.v1.ConfigProto()
-        # skips the graph optimizer, which takes 0.2 s and finds nothing to improve
-        config.graph_options.rewrite_options.disable_meta_optimizer = True
-        self._config = config.SerializeToString()
-
-    def __call__(self, *inputs: Any) -> Sequence[Any]:
+    def call(inputs: Sequence[Any]) -> Sequence[Any]:
         outputs: Sequence[Any] = tf.raw_ops.StatefulPartitionedCall(
             args=[tf.convert_to_tensor(value) for value in inputs],
-            Tout=self._types,
-            f=self._name,
-            config_proto=self._config,
+            Tout=types,
+            f=main.name,
+            config_proto=serialized,
             # a worker has one thread; the default executor's queue costs more than small operations
             executor_type=ONE_THREAD,
         )
         return outputs
+
+    return call
 
 
 def _library_of(trace: Callable[[], Traced]) -> Library:
@@ -129,27 +123,17 @@ def _library_of(trace: Callable[[], Traced]) -> Library:
     library = tf.compat.v1.GraphDef(library=traced.graph.as_graph_def().library).library
     library.function.append(traced.function_def)
     token = secrets.token_hex(8)
-    names = {
-        function.signature.name: f"{token}_{number}"
-        for number, function in enumerate(library.function)
-    }
+    names = {one.signature.name: f"{token}_{i}" for i, one in enumerate(library.function)}
     for function in library.function:
         function.signature.name = names[function.signature.name]
         function.ClearField("arg_attr")
         for node in function.node_def:
             node.ClearField("experimental_debug_info")
-        for called in _calls(function):
-            called.name = names[called.name]
+            for attribute in node.attr.values():
+                called = [attribute.func] if attribute.HasField("func") else []
+                for other in (*called, *attribute.list.func):
+                    other.name = names[other.name]
     return library
-
-
-def _calls(function: Any) -> Iterator[Any]:
-    """Attributes in which a function names other functions."""
-    for node in function.node_def:
-        for attribute in node.attr.values():
-            if attribute.HasField("func"):
-                yield attribute.func
-            yield from attribute.list.func
 
 
 def _read(file: Path) -> Library | None:

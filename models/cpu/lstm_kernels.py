@@ -331,11 +331,6 @@ def _unused_arguments(cell: Cell, options: LayerOptions, zeros: Any) -> dict[str
 Backward = Callable[[Any], tuple[Any, Cell]]
 
 
-def lstm(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backward]:
-    """Outputs of a layer and its backward pass, as in `jax.vjp`: `passed` without the state."""
-    return passed(inputs, cell, options)[:2]
-
-
 def passed(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backward, State]:
     """Outputs of a layer, its backward pass, and its state after the step that is read last.
 
@@ -369,13 +364,8 @@ def passed(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, Backwar
     return outputs, back, after
 
 
-def outputs(inputs: Any, cell: Cell, options: LayerOptions) -> Any:
-    """Outputs as those of `lstm`, without a backward pass."""
-    return outputs_and_state(inputs, cell, options)[0]
-
-
-def outputs_and_state(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, State]:
-    """Outputs as those of `lstm`, without a backward pass, and the state after the last step.
+def outputs(inputs: Any, cell: Cell, options: LayerOptions) -> tuple[Any, State]:
+    """Outputs as those of `passed`, without a backward pass, and the state after the last step.
 
     Nothing but the output of a step is kept, so that the working set stays in the cache.
     """

@@ -1,42 +1,23 @@
-"""Types shared by the programs that train a network and by those that build and call them."""
+"""The Keras models of a trial, and what a program that trains them can do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.data.windows import Indices, StepWindows
 
+Codes = NDArray[np.int32]
 Float32s = NDArray[np.float32]
 #: states of all layers, in a form that belongs to the program
 States = Sequence[Any]
 #: logits and states
 Stream = tuple[Float32s, States]
-#: maps windows `<int32>[rows, time]` to logits `[rows, alphabet]` of the symbols after them
-WindowPredictor = Callable[[NDArray[np.int32]], Float32s]
-#: `StreamProgram.stream`
-StreamPredictor = Callable[[NDArray[np.int32], Indices, States | None], Stream]
-#: the one or, if the state is carried, the other
-Predictor = WindowPredictor | StreamPredictor
-
-
-@dataclass(frozen=True)
-class WindowReader:
-    """A `WindowPredictor` of a unidirectional network, which predicts in other steps as well."""
-
-    logits: WindowPredictor
-    #: `StepProgram.last_logits`
-    last_logits: Callable[[NDArray[np.int32], int], Float32s]
-    #: what reads windows in parts, and so equal beginnings once, if there is such a program
-    stream: StreamPredictor | None = None
-
-    def __call__(self, windows: NDArray[np.int32]) -> Float32s:
-        """Logits of the symbols after whole windows."""
-        return self.logits(windows)
 
 
 @dataclass(frozen=True)
@@ -76,7 +57,7 @@ class Networks:
             self.scored.set_weights([one.numpy() for one in self.trained.trainable_variables])
 
 
-class Program(Protocol):
+class Program(ABC):
     """The computations of one trial: training steps and logits.
 
     An implementation may keep weights outside the Keras variables while it trains. From the first
@@ -84,6 +65,10 @@ class Program(Protocol):
     `sync`.
     """
 
+    #: whether it can go on from states, which it must if the state is carried
+    streams: bool
+
+    @abstractmethod
     def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
         """Take the training steps of `windows`.
 
@@ -91,44 +76,23 @@ class Program(Protocol):
             Mean loss of each step in nats and its number of counted targets, both
             `<float32>[steps]`.
         """
-        ...
 
-    def logits(self, windows: NDArray[np.int32]) -> Float32s:
+    @abstractmethod
+    def logits(self, windows: Codes) -> Float32s:
         """Logits `[windows, alphabet]` of the symbols after `windows`, `<int32>[windows, time]`.
 
         `time` is the sequence length of the config.
         """
-        ...
 
-    def sync(self) -> None:
-        """Write the trained weights and optimizer state to the Keras variables.
-
-        Call it after training, before these are read or `logits` is called.
-        """
-        ...
-
-
-@runtime_checkable
-class StepProgram(Program, Protocol):
-    """The computations of a trial whose network predicts in each step of a window.
-
-    Some programs are of this class whatever their network; `predictor_of` asks those alone whose
-    network is unidirectional and begins each window from a state of zero.
-    """
-
-    def last_logits(self, windows: NDArray[np.int32], count: int) -> Float32s:
+    @abstractmethod
+    def last_logits(self, windows: Codes, count: int) -> Float32s:
         """Logits in the last `count` steps of `windows`, `[windows, count, alphabet]`.
 
-        The last of them are those of `logits`, up to rounding.
+        The last of them are those of `logits`, up to rounding. Of unidirectional networks.
         """
-        ...
 
-
-@runtime_checkable
-class StreamProgram(Program, Protocol):
-    """The computations of a trial whose network can go on from the states after other steps."""
-
-    def stream(self, codes: NDArray[np.int32], places: Indices, states: States | None) -> Stream:
+    @abstractmethod
+    def stream(self, codes: Codes, places: Indices, states: States | None) -> Stream:
         """Read more of several streams: one step a symbol, `<int32>[streams, time]`.
 
         `states` are those after the steps before; None: zeros, at the beginning.
@@ -137,14 +101,17 @@ class StreamProgram(Program, Protocol):
         Returns:
             Logits of the symbols after these steps, `<float32>[places, alphabet]`, and the states.
         """
-        ...
 
+    @abstractmethod
+    def sync(self) -> None:
+        """Write the trained weights and optimizer state to the Keras variables.
 
-def last_logits(
-    stream: StreamPredictor, codes: NDArray[np.int32], count: int, states: States | None = None
-) -> Float32s:
-    """Logits in the last `count` steps of streams, `[streams, count, alphabet]`."""
-    rows, steps = codes.shape
-    places = np.arange((steps - count) * rows, steps * rows)
-    logits, _ = stream(codes, places, states)
-    return logits.reshape(count, rows, -1).swapaxes(0, 1)
+        Call it after training, before these are read or `logits` is called.
+        """
+
+    def last_streamed(self, codes: Codes, count: int, states: States | None = None) -> Float32s:
+        """Logits in the last `count` steps of streams, `[streams, count, alphabet]`."""
+        rows, steps = codes.shape
+        places = np.arange((steps - count) * rows, steps * rows)
+        logits, _ = self.stream(codes, places, states)
+        return logits.reshape(count, rows, -1).swapaxes(0, 1)

@@ -36,7 +36,7 @@ def idle_units(layer_size: int) -> int:
 
 
 class WeightLayout(NamedTuple):
-    """Converts one weight, or a gradient or slot variable of it, between the two layouts.
+    """Converts a weight, a gradient or slot variable of it, or a state, between the two layouts.
 
     The columns of a weight may be four blocks, one for each gate; its rows may be one block for
     each layer of units that it reads. Idle units are added at the end of each of these blocks. For
@@ -51,8 +51,8 @@ class WeightLayout(NamedTuple):
     #: number of blocks of units along the rows: 2 after a bidirectional layer, 0 if rows are not
     #: units
     unit_blocks: int = 0
-    #: whether columns are divided into the four gates
-    gates: bool = False
+    #: number of blocks of units along the columns: 4 for gates, 1 for a state, 0 for none
+    gates: int = 0
     #: idle units of each layer
     idle: int = 0
 
@@ -85,7 +85,7 @@ class WeightLayout(NamedTuple):
 
     @property
     def _order(self) -> tuple[int, ...]:
-        return GATES if self.gates else (0,)
+        return GATES if self.gates == len(GATES) else (0,)
 
     def _blocks(self, array: Array) -> Array:
         """View as `[blocks of rows, rows, gates, columns]`."""
@@ -102,7 +102,7 @@ def weight_layouts(config: TrialConfig) -> list[WeightLayout]:
     """Layout of each weight of a network, in Keras's order of weights."""
     directions = 1 if config.direction == "uni" else 2
     idle = idle_units(config.layer_size)
-    gated = partial(WeightLayout, gates=True, idle=idle)
+    gated = partial(WeightLayout, gates=len(GATES), idle=idle)
     cells = list[WeightLayout]()
     for number in range(config.layers):
         kernel = gated(2, unit_blocks=directions if number else 0)

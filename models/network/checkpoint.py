@@ -1,20 +1,10 @@
-"""Files of a network: its weights, and checkpoints from which training goes on.
-
-`NetworkFile`: the file of a Keras model that is written again and again while it is trained.
-
-`Model.save` describes all layers as JSON and walks through them for an HDF5 file. That takes 16 to
-26 ms of CPU time for two layers of 64 to 384 units, which is much beside rounds of a second. From
-one time to the next only the values of the weights differ. So they are replaced in the file that
-Keras has written first; Keras reads it as one of its own.
-"""
+"""Files of a network: its weights, and checkpoints from which training goes on."""
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,46 +16,29 @@ from numpy.typing import NDArray
 WEIGHTS = "model.weights.h5"
 #: how the file of the model begins that was there before that of a round, whose number follows
 BEFORE = "before-"
-#: writings by Keras after which its file is looked into: not the first, since many networks are
-#: written once, and not often, since in some files there is nothing to be found
-LAYOUT_AFTER = (2, 3)
 
 
-class NetworkFile:
-    """The file of one model, whose layers stay as they are; the date in it is of an early one."""
+def write_network(model: Any, path: Path, number: int) -> None:
+    """Write a model as it is after round `number`, atomically: the file is replaced.
 
-    def __init__(self, model: Any, path: Path) -> None:
-        self._model, self.path = model, path
-        self._layout: _Layout | None = None
-        #: how often Keras has written the file
-        self._saved = 0
+    The one before it is kept beside it until `confirm`: whoever never hears of this round, since
+    the process is killed, takes that (`keep_reported`).
+    """
+    partial = path.with_name(f"partial-{path.name}")
+    model.save(partial)
+    confirm(path)
+    before = path.with_name(f"{BEFORE}{number}-{path.name}")
+    if path.exists():
+        path.replace(before)
+    else:
+        before.touch()
+    partial.replace(path)
 
-    def write(self, number: int) -> None:
-        """Write the model as it is after round `number`, atomically: the file is replaced.
 
-        The one before it is kept beside it until `confirm`: whoever never hears of this round,
-        since the process is killed, takes that (`keep_reported`).
-        """
-        partial = self.path.with_name(f"partial-{self.path.name}")
-        if self._layout:
-            self._layout.write(partial, _values(self._model))
-        else:
-            self._model.save(partial)
-            self._saved += 1
-        self.confirm()
-        before = self.path.with_name(f"{BEFORE}{number}-{self.path.name}")
-        if self.path.exists():
-            self.path.replace(before)
-        else:
-            before.touch()
-        partial.replace(self.path)
-        if self._layout is None and self._saved in LAYOUT_AFTER:
-            self._layout = _layout_of(self.path, _values(self._model))
-
-    def confirm(self) -> None:
-        """Delete what is kept: the round of the model was reported."""
-        for file in _kept(self.path):
-            file.unlink(missing_ok=True)
+def confirm(path: Path) -> None:
+    """Delete what is kept: the round of the model was reported."""
+    for file in _kept(path):
+        file.unlink(missing_ok=True)
 
 
 def keep_reported(path: Path, rounds: int) -> None:
@@ -84,66 +57,6 @@ def keep_reported(path: Path, rounds: int) -> None:
 
 def _kept(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{BEFORE}*-{path.name}"))
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """A file that Keras has written, and where it has the values of a model's variables."""
-
-    #: what is in the file, by name
-    contents: dict[str, bytearray]
-    #: first byte of each variable in the weights; None of one that Keras does not write
-    begins: list[int | None]
-
-    def write(self, path: Path, values: Sequence[NDArray[Any]]) -> None:
-        """Write the file with other values."""
-        weights = self.contents[WEIGHTS]
-        for begin, value in zip(self.begins, values, strict=True):
-            if begin is not None:
-                weights[begin : begin + value.nbytes] = value.tobytes()
-        with zipfile.ZipFile(path, "w") as file:
-            for name, content in self.contents.items():
-                file.writestr(name, content)
-
-
-def _layout_of(path: Path, values: Sequence[NDArray[Any]]) -> _Layout | None:
-    """How a file that has just been written has some values; None if that is ambiguous.
-
-    Values are known by their bits: those of two variables may be the same where nothing was learned
-    yet. None, too, if Keras writes other values with them, such as those of an optimizer.
-    """
-    with zipfile.ZipFile(path) as file:
-        contents = {name: bytearray(file.read(name)) for name in file.namelist()}
-    own = [(value.dtype, value.shape, value.tobytes()) for value in values]
-    begins: list[int | None] = [None] * len(own)
-    for value, begin in _datasets(contents[WEIGHTS]):
-        found = (value.dtype, value.shape, value.tobytes())
-        places = [place for place, one in enumerate(own) if one == found]
-        if begin is None or len(places) != 1 or begins[places[0]] is not None:
-            return None
-        if contents[WEIGHTS][begin : begin + value.nbytes] != found[2]:
-            return None
-        begins[places[0]] = begin
-    return _Layout(contents, begins)
-
-
-def _datasets(file: bytes | bytearray) -> list[tuple[NDArray[Any], int | None]]:
-    """The arrays in an HDF5 file, and the first byte of each; None of one that is in pieces."""
-    import h5py
-
-    found = list[tuple[NDArray[Any], int | None]]()
-
-    def note(_: str, one: Any) -> None:
-        if isinstance(one, h5py.Dataset):
-            found.append((np.asarray(one[()]), one.id.get_offset()))
-
-    with h5py.File(io.BytesIO(file), "r") as weights:
-        weights.visititems(note)
-    return found
-
-
-def _values(model: Any) -> list[NDArray[Any]]:
-    return [np.asarray(variable.numpy()) for variable in model.variables]
 
 
 #: names of the arrays in the file
@@ -217,8 +130,3 @@ def load(path: Path, identity: str) -> Checkpoint | None:
 def _numbered(file: Any, name: str) -> list[NDArray[Any]]:
     count = sum(key.startswith(name) for key in file.files)
     return [file[f"{name}{number}"] for number in range(count)]
-
-
-def fits(arrays: Sequence[NDArray[Any]], variables: Sequence[Any]) -> bool:
-    """Whether arrays and variables have equal numbers and shapes."""
-    return [array.shape for array in arrays] == [tuple(one.shape) for one in variables]

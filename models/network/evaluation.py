@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.cpu.program_types import (
-    Float32s,
-    Predictor,
-    States,
-    StreamPredictor,
-    WindowPredictor,
-    WindowReader,
-    last_logits,
-)
+from lstm_sweep.models.cpu.program_types import Codes, Float32s, Program, States
 from lstm_sweep.models.data.alphabet import END, PREDICTED, START
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.streams import RUN_UP, scoring_blocks
@@ -55,7 +47,7 @@ class Predicted(NamedTuple):
 
 
 def evaluate(
-    predictor: Predictor,
+    program: Program,
     config: TrialConfig,
     corpus: Corpus,
     split: Split,
@@ -72,12 +64,12 @@ def evaluate(
     shared = 1
     if share_windows:
         shared = steps_with_target(config.sequence_length, text=corpus.alphabet.is_text)
-    blocks = predictions(predictor, config, alphabet, split, targets, shared=shared)
+    blocks = predictions(program, config, alphabet, split, targets, shared=shared)
     return score((found, true) for found, true, _ in blocks)
 
 
 def predictions(
-    predictor: Predictor,
+    program: Program,
     config: TrialConfig,
     alphabet: int,
     split: Split,
@@ -87,32 +79,24 @@ def predictions(
 ) -> Iterator[Predicted]:
     """Predict the symbols at `targets`, positions of `split`, block by block.
 
-    `predictor` is that of the config's program: of windows, or of streams if the state is carried.
-    If `shared` is more than one, which asks for ascending targets and, of a unidirectional network,
-    for a `WindowReader`, up to so many that follow each other are predicted in the last steps of
-    one window (`windows.shared_windows`), so before some a network has seen fewer symbols than
-    `sequence_length`. Windows that are equal are computed once, and so are equal beginnings if the
-    predictor can go on from a state; the last bits may depend on what a block shares. Calls with
-    whole windows have the same number of rows, so that a backend traces few shapes. `alphabet` is
-    the size with reserved codes. Streams give the targets in another order.
-
-    Raises:
-        TypeError: windows are to be shared, and the predictor predicts only after whole ones.
+    They are read in windows, or in streams if the state is carried. If `shared` is more than one,
+    which asks for ascending targets, up to so many that follow each other are predicted in the last
+    steps of one window of a unidirectional network (`windows.shared_windows`), so before some it
+    has seen fewer symbols than `sequence_length`. Windows that are equal are computed once, and so
+    are equal beginnings if the program can go on from a state; the last bits may depend on what a
+    block shares. Calls with whole windows have the same number of rows, so that a backend traces
+    few shapes. `alphabet` is the size with reserved codes. Streams give the targets in another
+    order.
     """
     if config.carried:
-        streams = cast("StreamPredictor", predictor)
-        yield from _in_streams(streams, config, alphabet, split, targets)
-        return
-    windows = cast("WindowPredictor", predictor)
-    if config.direction == "bi":
-        shared = 1
-    if shared > 1 and not isinstance(windows, WindowReader):
-        raise TypeError(f"found {windows!r}, expected a predictor of the steps of a window")
-    yield from _in_windows(windows, config, alphabet, split, targets, shared)
+        yield from _in_streams(program, config, alphabet, split, targets)
+    else:
+        shared = 1 if config.direction == "bi" else shared
+        yield from _in_windows(program, config, alphabet, split, targets, shared)
 
 
 def _in_windows(
-    predict: WindowPredictor,
+    program: Program,
     config: TrialConfig,
     alphabet: int,
     split: Split,
@@ -129,16 +113,15 @@ def _in_windows(
     of_window = max(shared * alphabet, length, 2 * config.layers * config.layer_size)
     # a multiple of the rows of a call, of which none but the last has rows that are not needed
     block = max(1, min(BLOCK_WINDOWS, BLOCK_NUMBERS // of_window) // rows) * rows
-    stream = predict.stream if isinstance(predict, WindowReader) else None
     done = 0
     for begin in range(0, len(ends), block):
         windows = past(split, ends[begin : begin + block], np.arange(length, 0, -1))
-        most_stages = MOST_STAGES if stream else 1
+        most_stages = MOST_STAGES if program.streams else 1
         stages, row_of = stages_of(windows, most=most_stages, last_steps=shared)
-        if stream and len(stages) > 1:
-            logits = _in_stages(stream, stages, widest, shared)
+        if len(stages) > 1:
+            logits = _in_stages(program, stages, widest, shared)
         else:
-            logits = _whole(predict, stages[0].codes, rows, shared)
+            logits = _whole(program, stages[0].codes, rows, shared)
         end = int(np.searchsorted(window_of, begin + len(windows)))
         while done < end:
             numbers = np.arange(done, min(done + rows, end))
@@ -153,18 +136,18 @@ def _most_rows(steps: int, widest: int) -> int:
     return max(16, SCORING_NUMBERS // (steps * widest))
 
 
-def _whole(predict: WindowPredictor, windows: NDArray[np.int32], rows: int, last: int) -> Float32s:
+def _whole(program: Program, windows: Codes, rows: int, last: int) -> Float32s:
     """Logits in the last steps of whole windows, `<float32>[windows, last, alphabet]`."""
-    parts = [
-        _padded_call(predict, windows[begin : begin + rows], rows, last)
-        for begin in range(0, len(windows), rows)
-    ]
+    parts = []
+    for begin in range(0, len(windows), rows):
+        part = windows[begin : begin + rows]
+        padded = np.pad(part, ((0, rows - len(part)), (0, 0)))
+        logits = program.logits(padded)[:, None] if last == 1 else program.last_logits(padded, last)
+        parts.append(logits[: len(part)])
     return np.concatenate(parts)
 
 
-def _in_stages(
-    stream: StreamPredictor, stages: Sequence[Stage], widest: int, last: int
-) -> Float32s:
+def _in_stages(program: Program, stages: Sequence[Stage], widest: int, last: int) -> Float32s:
     """Logits in the last steps of the last of some stages, `<float32>[rows, last, alphabet]`."""
     states: States | None = None
     logits = []
@@ -175,40 +158,30 @@ def _in_stages(
             part = slice(begin, begin + rows)
             before = None if states is None else [one[goes_on_from[part]] for one in states]
             if number < len(stages):
-                _, found = stream(codes[part], np.arange(0), before)
+                _, found = program.stream(codes[part], np.arange(0), before)
                 after.append([np.asarray(one) for one in found])
             else:
-                logits.append(last_logits(stream, codes[part], last, before))
+                logits.append(program.last_streamed(codes[part], last, before))
         states = [np.concatenate(parts) for parts in zip(*after, strict=True)]
     return np.concatenate(logits)
 
 
-def _padded_call(
-    predict: WindowPredictor, windows: NDArray[np.int32], rows: int, last: int
-) -> Float32s:
-    padded = np.pad(windows, ((0, rows - len(windows)), (0, 0)))
-    if last == 1:
-        return np.asarray(predict(padded))[: len(windows), None]
-    reader = cast("WindowReader", predict)
-    return np.asarray(reader.last_logits(padded, last))[: len(windows)]
-
-
 def _in_streams(
-    stream: StreamPredictor, config: TrialConfig, alphabet: int, split: Split, targets: Indices
+    program: Program, config: TrialConfig, alphabet: int, split: Split, targets: Indices
 ) -> Iterator[Predicted]:
     symbols = SCORING_NUMBERS // max(alphabet, 4 * config.layer_size)
     run_up = max(RUN_UP, config.sequence_length)
     states = None
     for block in scoring_blocks(split, targets, symbols=symbols, run_up=run_up):
         states = None if block.begins else states
-        logits, states = stream(block.codes, block.places, states)
+        logits, states = program.stream(block.codes, block.places, states)
         if len(block.numbers):
             true = split.codes[targets[block.numbers]].astype(np.int32)
             yield Predicted(log_softmax(logits), true, block.numbers)
 
 
 def judge(
-    predictor: Predictor, config: TrialConfig, alphabet: int, split: Split
+    program: Program, config: TrialConfig, alphabet: int, split: Split
 ) -> tuple[Floats, Indices]:
     """Score each symbol of a split, given those before it in its session.
 
@@ -221,7 +194,7 @@ def judge(
     """
     surprise, rank = np.empty(len(split)), np.empty(len(split), np.int64)
     everywhere = np.arange(len(split))
-    for found, true, numbers in predictions(predictor, config, alphabet, split, everywhere):
+    for found, true, numbers in predictions(program, config, alphabet, split, everywhere):
         own = found[np.arange(len(true)), true]
         likelier = (found[:, PREDICTED:] > own[:, None]).sum(axis=1)
         surprise[numbers] = -own
@@ -230,7 +203,7 @@ def judge(
 
 
 def likeliest(
-    predictor: Predictor,
+    program: Program,
     config: TrialConfig,
     alphabet: int,
     split: Split,
@@ -245,14 +218,11 @@ def likeliest(
     """
     shape = (len(places), min(count, alphabet - PREDICTED))
     codes, chances = np.empty(shape, np.int64), np.empty(shape)
-    for found, _, numbers in predictions(predictor, config, alphabet, split, places):
+    for found, _, numbers in predictions(program, config, alphabet, split, places):
         best = np.argsort(-found[:, PREDICTED:], axis=1, kind="stable")[:, :count] + PREDICTED
         codes[numbers] = best
         chances[numbers] = np.exp(np.take_along_axis(found, best, axis=1))
     return codes, chances
-
-
-Codes = NDArray[np.int32]
 
 
 def draw(logits: NDArray[np.floating], temperature: float, rng: np.random.Generator) -> Codes:
@@ -275,42 +245,32 @@ def draw(logits: NDArray[np.floating], temperature: float, rng: np.random.Genera
 
 
 def continued(
-    logits: Callable[[Codes], NDArray[np.float32]],
-    past: Codes,
-    *,
-    window: int,
-    rows: int,
-    temperature: float,
-    seed: int,
+    program: Program, config: TrialConfig, past: Codes, *, rows: int, temperature: float, seed: int
 ) -> Iterator[Codes]:
     """Continue `past`, `<int32>[symbols]`, in `rows` independent sequences, without end.
 
     Each time it yields the next symbol of all sequences, `<int32>[rows]`. The network is given the
-    last `window` symbols. The draws are determined by `seed`.
+    symbols that fit into its window, or each symbol once if its state is carried. The draws are
+    determined by `seed`.
     """
-    rng = _random(seed)
-    seen = np.full((rows, window), START, np.int32)
-    if known := min(window, len(past)):
-        seen[:, -known:] = past[-known:]
-    while True:
-        symbols = draw(logits(seen), temperature, rng)
-        yield symbols
-        seen = np.concatenate([seen[:, 1:], symbols[:, None]], axis=1)
-
-
-def continued_stream(
-    stream: StreamPredictor, past: Codes, *, rows: int, temperature: float, seed: int
-) -> Iterator[Codes]:
-    """As `continued`, with a network whose state is carried: it reads each symbol once."""
-    rng = _random(seed)
-    codes = np.tile(np.concatenate([[START], past]).astype(np.int32), (rows, 1))
+    rng = np.random.default_rng([seed, 0x5A])
     states: States | None = None
+    if config.carried:
+        codes = np.tile(np.concatenate([[START], past]).astype(np.int32), (rows, 1))
+    else:
+        codes = np.full((rows, config.sequence_length), START, np.int32)
+        if known := min(config.sequence_length, len(past)):
+            codes[:, -known:] = past[-known:]
     while True:
-        last = (codes.shape[1] - 1) * rows + np.arange(rows)
-        logits, states = stream(codes, last, states)
+        if config.carried:
+            last = (codes.shape[1] - 1) * rows + np.arange(rows)
+            logits, states = program.stream(codes, last, states)
+        else:
+            logits = program.logits(codes)
         symbols = draw(logits, temperature, rng)
         yield symbols
-        codes = symbols[:, None]
+        read = np.empty((rows, 0), np.int32) if config.carried else codes[:, 1:]
+        codes = np.concatenate([read, symbols[:, None]], axis=1)
 
 
 def until_ended(turns: Iterator[Codes]) -> Iterator[Codes]:
@@ -324,7 +284,3 @@ def until_ended(turns: Iterator[Codes]) -> Iterator[Codes]:
         yield np.where(ended, END, codes)
         if ended.all():
             return
-
-
-def _random(seed: int) -> np.random.Generator:
-    return np.random.default_rng([seed, 0x5A])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,13 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models import backend
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.cpu.program_types import Networks, Program
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.streams import training_epoch
 from lstm_sweep.models.data.windows import Epoch, Indices
 from lstm_sweep.models.network import checkpoint, lstm
-from lstm_sweep.models.network.checkpoint import Checkpoint, CheckpointSettings, NetworkFile
+from lstm_sweep.models.network.checkpoint import Checkpoint, CheckpointSettings, write_network
 from lstm_sweep.models.network.evaluation import evaluate
-from lstm_sweep.models.network.program import predictor_of, program_of
+from lstm_sweep.models.network.program import program_of
 from lstm_sweep.models.rounds import (
     Diverged,
     LastRound,
@@ -124,30 +122,33 @@ class Training:
     share_windows: bool = False
 
     def __post_init__(self) -> None:
-        config, alphabet, clock = self.config, len(self.corpus.alphabet), self.clock
+        config, alphabet = self.config, len(self.corpus.alphabet)
         backend.run_operations_alone()
-        mixed = not backend.own_arithmetic()
-        self._networks = lstm.build(config, alphabet, mixed=mixed)
+        self._networks = lstm.build(config, alphabet, mixed=not backend.own_arithmetic())
         lstm.compile_for_training(self._networks.trained, config)
-        self._file = NetworkFile(self._networks.scored, self.weights)
-        identity = f"{config.describe()} {self.seed} {self.corpus.digest}"
-        if self.rounds_per_epoch > 1:
-            identity += f" {self.rounds_per_epoch} rounds"
-        if self.steps is not None:
-            identity += f" {self.steps} steps"
-        self._checkpointer = _Checkpointer(self._networks, self.checkpoints, identity, clock)
+        optimizer = self._networks.trained.optimizer
+        optimizer.build(self._networks.trained.trainable_variables)
+        #: all that is in a checkpoint
+        self._variables = [
+            *self._networks.trained.variables,
+            *optimizer.variables,
+            *self._networks.averages,
+        ]
         self._program = program_of(self._networks, config, self.seed, self.graphs)
-        self._predictor = predictor_of(self._program, config)
         self._epoch: tuple[int, Epoch] | None = None
         #: steps of the epochs so far, if they are counted
         self._epoch_steps: list[int] = []
-        most = max(1, CALL_SYMBOLS // (config.batch_size * config.sequence_length))
-        self._call_size = _CallSize(most, clock)
+        #: steps in the next training call
+        self._call_steps = 1
         self._limit = DIVERGED_AT * math.log(alphabet)
-        self._best = math.inf
+        #: metrics of the rounds so far, and the lowest loss of them with the weights that had it
+        self._rounds: list[dict[str, float]] = []
+        self._best, self._best_weights = math.inf, list[NDArray[Any]]()
         found = self.checkpoints if self.weights.exists() else None
         #: loss of the network in `weights`
         self._written = found.best_loss if found else math.inf
+        #: when the last checkpoint was written, and for how long
+        self._saved, self._took = self.clock(), 0.0
 
     def events(self) -> Iterator[TrainingEvent]:
         """Train, from the checkpoint on if there is one."""
@@ -168,10 +169,27 @@ class Training:
 
     def restore(self) -> list[dict[str, float]]:
         """Restore the checkpoint, if there is one; return the metrics of its rounds."""
-        done = self._checkpointer.restore(self._file, self._written)
-        self._best = min((metrics["val_loss"] for metrics in done), default=math.inf)
-        self._written = min(self._written, self._best)
-        return done
+        found = self.checkpoints and checkpoint.load(self.checkpoints.file, self._identity)
+        shapes = [tuple(one.shape) for one in self._variables]
+        if not found or [array.shape for array in found.state] != shapes:
+            return []
+        losses = [metrics["val_loss"] for metrics in found.rounds]
+        self._best, self._best_weights = min(losses), found.best
+        _assign(self._networks.scored.weights, found.best)
+        if self._best < self._written:
+            self._written = self._best
+            write_network(self._networks.scored, self.weights, 1 + losses.index(self._best))
+        _assign(self._variables, found.state)
+        self._rounds = found.rounds
+        return list(found.rounds)
+
+    @property
+    def _identity(self) -> str:
+        """Of which training a checkpoint is."""
+        identity = f"{self.config.describe()} {self.seed} {self.corpus.digest}"
+        if self.rounds_per_epoch > 1:
+            identity += f" {self.rounds_per_epoch} rounds"
+        return identity if self.steps is None else f"{identity} {self.steps} steps"
 
     def round(self, number: int) -> Iterator[TrainingEvent]:
         """Train and score one round; the last event is `Round` or `Diverged`."""
@@ -181,7 +199,7 @@ class Training:
         part = whole if self.steps is None else whole.up_to(self.steps - self._before(whole))
         where = f"epoch {epoch_text(number, self.rounds_per_epoch)}"
         meter = LossMeter(self._limit)
-        for share in _train_part(self._program, windows, part, meter, self._call_size):
+        for share in self._train(windows, part, meter):
             if meter.verdict:
                 yield Diverged(f"{where}: {meter.verdict}")
                 return
@@ -195,7 +213,7 @@ class Training:
         self._program.sync()
         scoring = self.clock()
         result = evaluate(
-            self._predictor,
+            self._program,
             self.config,
             self.corpus,
             self.corpus.validation,
@@ -208,7 +226,8 @@ class Training:
             return
         if is_best := result["loss"] < self._best:
             self._best = result["loss"]
-            self._checkpointer.note_best()
+            if self.checkpoints:
+                self._best_weights = _values(self._networks.scored.weights)
         symbols = meter.steps * self.config.batch_size * self.config.sequence_length
         before = len(self.corpus.train) * (part.epoch - 1)
         metrics = {
@@ -225,12 +244,12 @@ class Training:
             ),
             "symbols_seen": float(before + len(self.corpus.train) * part.end // windows.steps),
         }
-        saved = self._checkpointer.note_round(metrics)
+        saved = self._save_if_due(metrics)
         if is_best and self._best <= self._written:
             self._written = self._best
-            self._file.write(number)
+            write_network(self._networks.scored, self.weights, number)
         yield self.done(number, metrics, saved=saved)
-        self._file.confirm()
+        checkpoint.confirm(self.weights)
 
     def done(
         self,
@@ -249,6 +268,40 @@ class Training:
         kind = LastRound if last else Round
         return kind(number, metrics, repeated and not last, saved)
 
+    def _train(self, windows: Epoch, part: RoundPart, meter: LossMeter) -> Iterator[float]:
+        """Take all steps of a part of an epoch; yield the share of it done after each call.
+
+        A call has as many steps as take about `CALL_S`.
+        """
+        most = max(1, CALL_SYMBOLS // (self.config.batch_size * self.config.sequence_length))
+        done = part.begin
+        while done < part.end:
+            steps = min(self._call_steps, part.end - done)
+            began = self.clock()
+            losses, weights = self._program.train(windows.select(done, done + steps))
+            fitting = steps * CALL_S / max(self.clock() - began, 1e-9)
+            self._call_steps = int(min(max(1, fitting), 4 * self._call_steps, most))
+            done += steps
+            for loss, weight in zip(losses.tolist(), weights.tolist(), strict=True):
+                meter.add(loss, weight)
+                if meter.verdict:
+                    break
+            yield (done - part.begin) / (part.end - part.begin)
+
+    def _save_if_due(self, metrics: dict[str, float]) -> bool:
+        """Write a checkpoint after a round if one is due; whether it was written."""
+        if not self.checkpoints:
+            return False
+        self._rounds.append(metrics)
+        began = self.clock()
+        if began - self._saved < self.checkpoints.due_after(self._took):
+            return False
+        now = Checkpoint(self._rounds, _values(self._variables), self._best_weights)
+        now.save(self.checkpoints.file, self._identity)
+        self._saved = self.clock()
+        self._took = self._saved - began
+        return True
+
     def _before(self, part: RoundPart) -> int:
         """Steps of all epochs before that of a part."""
         known = self._epoch_steps
@@ -266,67 +319,6 @@ class Training:
         return training_epoch(self.corpus.train, self.config, self.seed, epoch)
 
 
-class _Checkpointer:
-    """Writes checkpoints of a training and restores the last one; without settings it does nothing.
-
-    It holds the metrics of all rounds and a copy of the best weights.
-    """
-
-    def __init__(
-        self,
-        networks: Networks,
-        settings: CheckpointSettings | None,
-        identity: str,
-        clock: Callable[[], float],
-    ) -> None:
-        self._scored, self._settings, self._identity = networks.scored, settings, identity
-        optimizer = networks.trained.optimizer
-        optimizer.build(networks.trained.trainable_variables)
-        self._variables = [*networks.trained.variables, *optimizer.variables, *networks.averages]
-        self._rounds: list[dict[str, float]] = []
-        self._best: list[NDArray[Any]] = []
-        #: when the last checkpoint was written, and for how long
-        self._clock, self._saved, self._took = clock, clock(), 0.0
-
-    def restore(self, file: NetworkFile, written: float) -> list[dict[str, float]]:
-        """Set all variables; return the rounds' metrics.
-
-        The best model goes to `file`, unless that has a loss as low, `written`.
-        """
-        found = self._settings and checkpoint.load(self._settings.file, self._identity)
-        if not found or not checkpoint.fits(found.state, self._variables):
-            return []
-        _assign(self._scored.weights, found.best)
-        losses = [metrics["val_loss"] for metrics in found.rounds]
-        if min(losses) < written:
-            file.write(1 + losses.index(min(losses)))
-        _assign(self._variables, found.state)
-        self._rounds, self._best = found.rounds, found.best
-        return list(found.rounds)
-
-    def note_best(self) -> None:
-        """Copy the current weights as the best so far."""
-        if self._settings:
-            self._best = _values(self._scored.weights)
-
-    def note_round(self, metrics: dict[str, float]) -> bool:
-        """Add a round; write a checkpoint if one is due (`CheckpointSettings.due_after`).
-
-        Return whether it was written.
-        """
-        if not self._settings:
-            return False
-        self._rounds.append(metrics)
-        began = self._clock()
-        if began - self._saved < self._settings.due_after(self._took):
-            return False
-        now = Checkpoint(self._rounds, _values(self._variables), self._best)
-        now.save(self._settings.file, self._identity)
-        self._saved = self._clock()
-        self._took = self._saved - began
-        return True
-
-
 def _values(variables: Iterable[Any]) -> list[NDArray[Any]]:
     return [np.array(variable.numpy()) for variable in variables]
 
@@ -334,39 +326,3 @@ def _values(variables: Iterable[Any]) -> list[NDArray[Any]]:
 def _assign(variables: Iterable[Any], values: Iterable[NDArray[Any]]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def _train_part(
-    program: Program,
-    windows: Epoch,
-    part: RoundPart,
-    meter: LossMeter,
-    call_size: _CallSize,
-) -> Iterator[float]:
-    """Take all steps of a part of an epoch; yield the share of it that is done after each call."""
-    done = part.begin
-    while done < part.end:
-        steps = min(call_size.steps, part.end - done)
-        with call_size.timing(steps):
-            losses, weights = program.train(windows.select(done, done + steps))
-        done += steps
-        for loss, weight in zip(losses.tolist(), weights.tolist(), strict=True):
-            meter.add(loss, weight)
-            if meter.verdict:
-                break
-        yield (done - part.begin) / (part.end - part.begin)
-
-
-class _CallSize:
-    """Chooses the number of training steps in a call, so that a call takes about `CALL_S`."""
-
-    def __init__(self, most: int, clock: Callable[[], float]) -> None:
-        self.steps, self._most, self._clock = 1, most, clock
-
-    @contextmanager
-    def timing(self, steps: int) -> Iterator[None]:
-        """Measure a call with `steps` steps, `self.steps` or fewer; set `self.steps` anew."""
-        began = self._clock()
-        yield
-        fitting = steps * CALL_S / max(self._clock() - began, 1e-9)
-        self.steps = int(min(max(1, fitting), 4 * self.steps, self._most))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
-from lstm_sweep.models.cpu.program_types import Predictor
+from lstm_sweep.models.cpu.program_types import Program
 from lstm_sweep.models.data.alphabet import END, UNKNOWN
 from lstm_sweep.models.data.corpus import Sessions, read_sessions
 from lstm_sweep.models.errors import InputError, check_kind, check_range, check_switch, shown
@@ -166,7 +166,7 @@ def _sessions_of(sessions: Sessions, places: NDArray[np.int64]) -> NDArray[np.in
 
 
 def _findings(
-    predictor: Predictor,
+    predictor: Program,
     bundle: Bundle,
     sessions: Sessions,
     places: NDArray[np.int64],

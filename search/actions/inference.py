@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
-from lstm_sweep.models.cpu.program_types import Predictor, StreamPredictor, WindowPredictor
+from lstm_sweep.models.cpu.program_types import Program
 from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
 from lstm_sweep.models.errors import InputError, check_range, check_text, cut, shown
-from lstm_sweep.models.network.evaluation import continued, continued_stream, until_ended
+from lstm_sweep.models.network.evaluation import continued, until_ended
 from lstm_sweep.search.driver.task import backend_free_of_gpu
 from lstm_sweep.search.process import forkserver
 
@@ -122,23 +122,12 @@ def _continued(
     predictor = predictor_of(folder, bundle, request.seed)
     yield None
     rows, temperature, seed = request.count, request.temperature, request.seed
-    if bundle.config.carried:
-        stream = cast("StreamPredictor", predictor)
-        turns = continued_stream(stream, past, rows=rows, temperature=temperature, seed=seed)
-    else:
-        turns = continued(
-            cast("WindowPredictor", predictor),
-            past,
-            window=bundle.config.sequence_length,
-            rows=rows,
-            temperature=temperature,
-            seed=seed,
-        )
+    turns = continued(predictor, bundle.config, past, rows=rows, temperature=temperature, seed=seed)
     endless = not bundle.alphabet.ends
     yield from islice(turns if endless else until_ended(turns), request.length)
 
 
-def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Predictor:
+def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Program:
     """The network of a bundle that was read, on the CPU, in a process that has none yet.
 
     It sets the device, the threads and the randomness of that process.

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,9 +58,6 @@ from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Training, Trial, ranked
-
-if TYPE_CHECKING:
-    from lstm_sweep.models.cpu.program_types import StreamPredictor
 
 
 def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
@@ -136,8 +133,9 @@ def _write(
     backend_free_of_gpu()
     from lstm_sweep.models import backend
     from lstm_sweep.models.bundle import bundle, clean_process
+    from lstm_sweep.models.cpu.program_types import Program
     from lstm_sweep.models.network import evaluation
-    from lstm_sweep.models.network.program import predictor_of, program_of
+    from lstm_sweep.models.network.program import StepwiseProgram, program_of
 
     backend.prepare(gpu=False, seed=record.seed)
     try:
@@ -151,11 +149,11 @@ def _write(
     model = networks.scored
     targets = scoring.drawn(corpus.test, at_least=TEST_TARGETS)
     if config.carried or scoring.share_windows:
-        predictor = predictor_of(program_of(networks, config, seed=0), config)
+        program: Program = program_of(networks, config, seed=0)
     else:
-        predictor = model.predict_on_batch
+        program = StepwiseProgram(networks, config)
     test = evaluation.evaluate(
-        predictor, config, corpus, corpus.test, targets, share_windows=scoring.share_windows
+        program, config, corpus, corpus.test, targets, share_windows=scoring.share_windows
     )
     share = corpus.unknown_share(corpus.test)
     metrics = {
@@ -188,8 +186,7 @@ def _write(
         difference = float(np.abs(here - theirs).max())
         if config.carried:
             codes = np.ascontiguousarray(windows[:PARITY_STREAMS])
-            stream = cast("StreamPredictor", predictor)
-            last, _ = stream(codes, (length - 1) * len(codes) + np.arange(len(codes)), None)
+            last = program.last_streamed(codes, 1)[:, 0]
             [theirs] = clean_process.outputs(folder, "by_symbol", [codes])
             further["by_symbol"] = len(codes)
             difference = max(difference, float(np.abs(last - theirs).max()))

@@ -87,7 +87,7 @@ def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     stack = stack_of(networks, config)
 
     def ours() -> Any:
-        logits, gradients = stack.trained(symbols, None)
+        logits, gradients, _ = stack.trained(symbols, None)
         return logits, gradients(2 * logits * factors), stack.scored(tf.transpose(symbols))
 
     logits, gradients, scored = tf.function(ours, autograph=False)()

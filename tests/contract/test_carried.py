@@ -92,12 +92,10 @@ def test_all_programs_carry_the_state_alike(change: dict[str, Any]) -> None:
     from lstm_sweep.models.network import program
 
     config = CARRIED.evolve(**change)
-    ours = trained(
-        lambda networks: programs.CarriedFastProgram(networks, config, 0, GraphCache()), config
-    )
+    ours = trained(lambda networks: programs.FastProgram(networks, config, 0, GraphCache()), config)
     others: list[Callable[[Any], Any]] = [
-        lambda networks: programs.CarriedKerasProgram(networks, config),
-        lambda networks: program.CarriedStepwiseProgram(networks, config),
+        lambda networks: programs.KerasProgram(networks, config),
+        lambda networks: program.StepwiseProgram(networks, config),
     ]
     for their in others:
         for one, other in zip(ours, trained(their, config), strict=True):
@@ -120,9 +118,9 @@ def test_a_session_is_trained_on_as_if_it_were_read_at_once(
     config = CARRIED.evolve(batch_size=1, layer_size=layer_size, learning_rate=1e-12)
     networks = networks_of(config)
     kinds: dict[str, Callable[[], Any]] = {
-        "fast": lambda: programs.CarriedFastProgram(networks, config, 0, GraphCache()),
-        "keras": lambda: programs.CarriedKerasProgram(networks, config),
-        "stepwise": lambda: program.CarriedStepwiseProgram(networks, config),
+        "fast": lambda: programs.FastProgram(networks, config, 0, GraphCache()),
+        "keras": lambda: programs.KerasProgram(networks, config),
+        "stepwise": lambda: program.StepwiseProgram(networks, config),
     }
     chosen, split = kinds[kind](), split_of([50, 3, 1, 20, 6, 80])
     split = type(split)(split.codes % 8 + 2, split.starts)
@@ -272,7 +270,7 @@ def test_the_programs_of_the_readme_run_with_plain_keras(bundled: Path) -> None:
 def test_the_same_targets_are_scored_whatever_the_state() -> None:
     """All of them, each once, and after all symbols of its session."""
     from lstm_sweep.models.network.evaluation import predictions
-    from lstm_sweep.models.network.program import predictor_of, program_of
+    from lstm_sweep.models.network.program import program_of
 
     split = split_of([30, 4, 1, 19])
     split = type(split)(split.codes % 8 + 2, split.starts)
@@ -280,9 +278,7 @@ def test_the_same_targets_are_scored_whatever_the_state() -> None:
     networks = networks_of(CARRIED)
     program: Any = program_of(networks, CARRIED, 0)
     found = np.empty((len(targets), 10))
-    for logs, true, numbers in predictions(
-        predictor_of(program, CARRIED), CARRIED, 10, split, targets
-    ):
+    for logs, true, numbers in predictions(program, CARRIED, 10, split, targets):
         assert (true == split.codes[targets[numbers]]).all()
         found[numbers] = logs
     for number, target in enumerate(targets):

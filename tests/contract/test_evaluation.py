@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.cpu.program_types import WindowReader
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.windows import steps_with_target
@@ -86,41 +84,35 @@ def test_windows_that_begin_alike_are_predicted_as_each_alone(
     more: dict[str, Any], log: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lstm_sweep.models.network import evaluation
-    from lstm_sweep.models.network.program import predictor_of
 
     config = TrialConfig(layer_size=50, sequence_length=12, batch_size=5).evolve(**more)
     _, (program, _) = programs(config, ALPHABET)
-    predictor = predictor_of(program, config)
-    before = predicted(predictor, config, log)
+    before = predicted(program, config, log)
     # layers of 128 with such weights differ by 2e-5 in calls of other sizes
     np.testing.assert_allclose(before, whole(program.logits, config, log), atol=1e-4)
     program.train(steps_of(config, ALPHABET, 4))
     program.sync()
-    after = predicted(predictor, config, log)
+    after = predicted(program, config, log)
     np.testing.assert_allclose(after, whole(program.logits, config, log), atol=1e-4)
     assert np.abs(after - before).max() > 0.01
     # calls of few rows, and blocks of few windows
     monkeypatch.setattr(evaluation, "STAGE_ROWS", 32)
     monkeypatch.setattr(evaluation, "SCORING_NUMBERS", 24 * 12 * 2 * config.layer_size)
     monkeypatch.setattr(evaluation, "BLOCK_WINDOWS", 100)
-    np.testing.assert_allclose(predicted(predictor, config, log), after, atol=1e-4)
+    np.testing.assert_allclose(predicted(program, config, log), after, atol=1e-4)
 
 
-def test_equal_beginnings_are_read_once(log: Split) -> None:
-    from lstm_sweep.models.network.program import predictor_of
-
+def test_equal_beginnings_are_read_once(log: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     config = CONFIG.evolve(sequence_length=12)
     _, (program, _) = programs(config, ALPHABET)
-    predictor = predictor_of(program, config)
-    assert isinstance(predictor, WindowReader)
-    steps = list[int]()
+    steps, stream = list[int](), program.stream
 
     def counted(codes: Any, *others: Any) -> Any:
         steps.append(codes.size)
-        assert predictor.stream
-        return predictor.stream(codes, *others)
+        return stream(codes, *others)
 
-    predicted(replace(predictor, stream=counted), config, log)
+    monkeypatch.setattr(program, "stream", counted)
+    predicted(program, config, log)
     assert 0 < sum(steps) < len(log) * config.sequence_length / 3
 
 
@@ -132,18 +124,19 @@ def test_whole_windows_are_read_once_in_calls_of_one_shape(
     monkeypatch.setattr(evaluation, "SCORING_ROWS", 24)
     config = TrialConfig(direction="bi", layer_size=50, sequence_length=4, batch_size=5)
     _, (program, _) = programs(config, ALPHABET)
-    shapes = list[tuple[int, ...]]()
+    shapes, logits = list[tuple[int, ...]](), program.logits
 
     def noted(windows: Any) -> Any:
         shapes.append(windows.shape)
-        return program.logits(windows)
+        return logits(windows)
 
-    predicted(noted, config, log)
+    monkeypatch.setattr(program, "logits", noted)
+    predicted(program, config, log)
     assert {*shapes} == {(24, 4)}
     assert 24 * len(shapes) < len(log) / 2
     shapes.clear()
     monkeypatch.setattr(evaluation, "BLOCK_WINDOWS", 95)  # blocks of 72 windows, in three calls
-    predicted(noted, config, log)
+    predicted(program, config, log)
     assert {*shapes} == {(24, 4)}
     assert len(shapes) <= 3 * -(-len(log) // 72)
 
@@ -170,52 +163,42 @@ def test_targets_side_by_side_are_predicted_in_the_last_steps_of_a_window(
 ) -> None:
     from lstm_sweep.models.cpu.programs import KerasProgram
     from lstm_sweep.models.network import evaluation
-    from lstm_sweep.models.network.program import predictor_of
 
     config = CONFIG.evolve(**more)
     (stepwise, networks), (fast, other) = programs(config, ALPHABET)
     expected = after_shorter_pasts(networks, config, long_log)
     for program in (stepwise, fast, KerasProgram(other, config)):
-        predictor = predictor_of(program, config)
-        found = predicted(predictor, config, long_log, share_windows=True)
+        found = predicted(program, config, long_log, share_windows=True)
         np.testing.assert_allclose(found, expected, atol=1e-4)
-        apart = np.abs(found - predicted(predictor, config, long_log)).max(axis=1) > 1e-4
+        apart = np.abs(found - predicted(program, config, long_log)).max(axis=1) > 1e-4
         assert apart.any()
         places = np.arange(len(long_log))
         since_head = places - long_log.heads(places)
         assert (since_head[apart] > config.sequence_length).all()
     monkeypatch.setattr(evaluation, "BLOCK_WINDOWS", 30)
     monkeypatch.setattr(evaluation, "SCORING_ROWS", 10)
-    found = predicted(predictor_of(fast, config), config, long_log, share_windows=True)
+    found = predicted(fast, config, long_log, share_windows=True)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_both_directions_see_whole_windows(log: Split) -> None:
     config = CONFIG.evolve(direction="bi")
     _, (program, _) = programs(config, ALPHABET)
-    found = predicted(program.logits, config, log, share_windows=True)
-    np.testing.assert_array_equal(found, predicted(program.logits, config, log))
-
-
-def test_a_network_that_predicts_only_after_whole_windows_shares_none(log: Split) -> None:
-    _, (program, _) = programs(CONFIG, ALPHABET)
-    with pytest.raises(TypeError, match="expected a predictor of the steps of a window"):
-        predicted(program.logits, CONFIG, log, share_windows=True)
+    found = predicted(program, config, log, share_windows=True)
+    np.testing.assert_array_equal(found, predicted(program, config, log))
 
 
 @pytest.mark.parametrize(("length", "apart"), [(10, False), (20, True)])
 def test_short_windows_of_event_ids_share_nothing(length: int, apart: bool) -> None:
     from lstm_sweep.models.network.evaluation import evaluate
-    from lstm_sweep.models.network.program import predictor_of
 
     ids, config = tuple(range(7)), CONFIG.evolve(sequence_length=length)
     text = text_of(300)
     for symbols, shares in ((ids, apart), (tuple("abcdefg"), True)):
         corpus = Corpus("c", Alphabet(symbols), text, text, text, digest="d", decided="")
         (_, _), (program, _) = programs(config, len(corpus.alphabet))
-        predictor = predictor_of(program, config)
         shared, whole = (
-            evaluate(predictor, config, corpus, text, np.arange(300), share_windows=share)["loss"]
+            evaluate(program, config, corpus, text, np.arange(300), share_windows=share)["loss"]
             for share in (True, False)
         )
         assert (abs(shared - whole) > 1e-6) is shares

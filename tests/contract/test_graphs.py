@@ -87,18 +87,18 @@ def test_the_graph_of_streams_is_traced_once_for_both_states(
 ) -> None:
     """What a carried state is read with is also what windows are read with in parts."""
     from lstm_sweep.models import backend
-    from lstm_sweep.models.cpu.programs import StreamFastProgram
+    from lstm_sweep.models.cpu.programs import FastProgram
     from lstm_sweep.models.network import program
     from tests.contract.arithmetic import networks_of
 
     backend.prepare(gpu=False, seed=1)
-    trace, traced = StreamFastProgram._trace_stream, list[str]()
+    trace, traced = FastProgram._trace_stream, list[str]()
 
     def noted(self: Any) -> Any:
         traced.append(self._form.streamed.direction)
         return trace(self)
 
-    monkeypatch.setattr(StreamFastProgram, "_trace_stream", noted)
+    monkeypatch.setattr(FastProgram, "_trace_stream", noted)
     codes, places = np.array([[2, 3, 4], [5, 6, 7]], np.int32), np.array([4, 5])
     found = []
     for state, size in (("reset", 128), ("carried", 128), ("reset", 50)):

@@ -14,7 +14,7 @@ from lstm_sweep.models.data.corpus import load as load_corpus
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.network.evaluation import evaluate
-from lstm_sweep.models.network.program import StepwiseProgram, predictor_of
+from lstm_sweep.models.network.program import StepwiseProgram
 from lstm_sweep.search.actions import inference
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.settings import load
@@ -43,11 +43,11 @@ def test_losses_are_those_of_shared_windows_if_targets_are_side_by_side(
     path, content = bundles.read(str(folder))
     inference.predictor_of(path, content, seed=0)  # sets the process up
     networks = bundles.networks_of(path / "model.keras", content.config, len(content.alphabet))
-    predictor = predictor_of(StepwiseProgram(networks, content.config), content.config)
+    program = StepwiseProgram(networks, content.config)
     for split, loss in ((corpus.validation, "val_loss"), (corpus.test, "test_loss")):
         targets = scoring.drawn(split, at_least=10_000 if loss == "test_loss" else 0)
         shared, whole = (
-            evaluate(predictor, content.config, corpus, split, targets, share_windows=share)
+            evaluate(program, content.config, corpus, split, targets, share_windows=share)
             for share in (True, False)
         )
         own, other = (shared, whole) if scoring.share_windows else (whole, shared)

@@ -116,18 +116,23 @@ def test_the_same_seed_gives_the_same_bits(corpus: Corpus, tmp_path: Path, direc
     assert first[0]["train_loss"] != other[0]["train_loss"]
 
 
-def test_the_weights_of_the_best_epoch_are_kept(corpus: Corpus, tmp_path: Path) -> None:
+def scored_by_keras(file: Path, config: TrialConfig, corpus: Corpus, targets: Any) -> Any:
+    """The score of a network by the layers of Keras, which add in another order."""
     import keras
 
-    from lstm_sweep.models.network import evaluation
+    from lstm_sweep.models.cpu.program_types import Networks
+    from lstm_sweep.models.network import evaluation, program
 
+    network = keras.models.load_model(file)
+    by_keras = program.StepwiseProgram(Networks(network, network), config)
+    return evaluation.evaluate(by_keras, config, corpus, corpus.validation, targets)
+
+
+def test_the_weights_of_the_best_epoch_are_kept(corpus: Corpus, tmp_path: Path) -> None:
     config = CONFIG.evolve(learning_rate=0.05, epochs=5)
     metrics = epochs(trained(config, corpus, tmp_path / "m.keras"))
-    model = keras.models.load_model(tmp_path / "m.keras")
     targets = scoring_targets(corpus.validation, 300, 0)
-    again = evaluation.evaluate(
-        model.predict_on_batch, config, corpus, corpus.validation, targets
-    )  # by the layers of Keras, which add in another order
+    again = scored_by_keras(tmp_path / "m.keras", config, corpus, targets)
     best = min(epoch["val_loss"] for epoch in metrics)
     assert again["loss"] == pytest.approx(best, rel=1e-5)
 
@@ -238,9 +243,7 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
     corpus: Corpus, tmp_path: Path
 ) -> None:
     """A better epoch that came after the checkpoint is forgotten, and its network with it."""
-    import keras
-
-    from lstm_sweep.models.network import evaluation, training
+    from lstm_sweep.models.network import training
     from lstm_sweep.models.network.checkpoint import CheckpointSettings
     from lstm_sweep.models.rounds import Round
 
@@ -265,10 +268,7 @@ def test_the_best_network_is_that_of_the_epochs_that_are_kept(
     assert len(kept) == 1
     going_on = training_of(config, corpus, model, checkpoints=CheckpointSettings(file))
     assert next(going_on).metrics["val_loss"] == kept[0]["val_loss"]
-    network = keras.models.load_model(model)
-    again = evaluation.evaluate(
-        network.predict_on_batch, config, corpus, corpus.validation, targets
-    )
+    again = scored_by_keras(model, config, corpus, targets)
     assert again["loss"] == pytest.approx(kept[0]["val_loss"], rel=1e-5)
 
 

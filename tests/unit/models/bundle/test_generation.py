@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as shapes
 from numpy.typing import NDArray
 
-from lstm_sweep.models.network.evaluation import (
-    Codes,
-    continued,
-    draw,
-    until_ended,
-)
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.cpu.program_types import Codes
+from lstm_sweep.models.network.evaluation import continued, draw, until_ended
+from lstm_sweep.models.network.program import StepwiseProgram
 
 Logits = NDArray[np.float32]
 
@@ -57,12 +55,14 @@ def test_whatever_the_logits_a_symbol_is_drawn(logits: Logits, temperature: floa
 def after(past: list[int], *, window: int, temperature: float = 0.0, seed: int = 0) -> list[int]:
     """What a network that always expects the successor of the last code makes of a past."""
 
-    def logits(windows: Codes) -> Logits:
-        assert windows.shape == (2, window)
-        return np.eye(10, dtype=np.float32)[(windows[:, -1] + 1) % 10] * 3
+    class Successor(StepwiseProgram):
+        def logits(self, windows: Codes) -> Logits:
+            assert windows.shape == (2, window)
+            return np.eye(10, dtype=np.float32)[(windows[:, -1] + 1) % 10] * 3
 
+    config, program = TrialConfig(sequence_length=window), object.__new__(Successor)
     turns = continued(
-        logits, np.array(past, np.int32), window=window, rows=2, temperature=temperature, seed=seed
+        program, config, np.array(past, np.int32), rows=2, temperature=temperature, seed=seed
     )
     return [int(codes[1]) for codes in islice(turns, 6)]
 

@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import served_model
 from lstm_sweep.models.bundle.served_model import NextSymbolModel, _load_pyfunc
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.cpu.program_types import Networks
 from lstm_sweep.models.data.alphabet import END, Alphabet
 from lstm_sweep.models.network.evaluation import continued, until_ended
+from lstm_sweep.models.network.program import StepwiseProgram
 from lstm_sweep.models.scoring import log_softmax
 
 LENGTH = 4
@@ -134,9 +137,9 @@ def test_sessions_of_a_network_with_ends_may_end(
         assert one["end_surprise"] == pytest.approx(-logs[END])
         drawn = until_ended(
             continued(
-                network.predict_on_batch,
+                StepwiseProgram(Networks(network, network), TrialConfig(sequence_length=LENGTH)),
+                TrialConfig(sequence_length=LENGTH),
                 alphabet.encode(session),
-                window=LENGTH,
                 rows=1,
                 temperature=1.0,
                 seed=2,
