@@ -5,8 +5,7 @@ the n-gram model are chosen on the last tenth of the training data; then counts 
 training data, of a large corpus from the last `COUNTED` symbols (`NGRAM_COUNTED` for the n-gram
 model). Validation data are used for the score only.
 
-N-gram models: the next symbol by how often each followed the last symbols, up to eight of them.
-
+N-gram models tell the next symbol by how often each followed the last symbols, up to eight of them.
 A model of order k mixes those of all lower orders by the method of Witten and Bell (1991; as in
 Chen and Goodman 1999, section 2.5):
 
@@ -84,13 +83,13 @@ class Followers:
     def _count(self, split: Split) -> list[sparse.csr_matrix]:
         """Of each order from 0 on, how often each code followed each context, `[contexts, c]`."""
         shapes = [(rows, self._size) for rows in (1, *map(len, self._contexts))]
-        counts = [_table(shape) for shape in shapes]
+        counts = [_Tally(shape, dense=math.prod(shape) <= DENSE) for shape in shapes]
         for begin in range(0, len(split), NGRAM_BLOCK):
             end = min(begin + NGRAM_BLOCK, len(split))
             for order, (numbers, codes) in enumerate(self._matches(split, begin, end)):
-                counts[order] += _counted(numbers, codes, shapes[order])
+                counts[order].add(numbers, codes)
             let_go(split.codes)
-        return [sparse.csr_matrix(table) for table in counts]
+        return [tally.table() for tally in counts]
 
     def _matches(
         self, split: Split, begin: int, end: int
@@ -118,18 +117,27 @@ class Followers:
         return np.stack(rows, axis=1)
 
 
-def _table(shape: tuple[int, int]) -> Any:
-    """No counts yet: an array if it is small, which is faster, else a sparse one."""
-    if math.prod(shape) <= DENSE:
-        return np.zeros(shape, np.int64)
-    return sparse.csr_matrix(shape, dtype=np.int32)
+class _Tally:
+    """How often each pair of a row and a code occurs, in an array or, if large, in a sparse one."""
 
+    def __init__(self, shape: tuple[int, int], *, dense: bool) -> None:
+        self._shape, self._dense = shape, dense
+        size = math.prod(shape)
+        self._counts: Any = (
+            np.zeros(size, np.int64) if dense else sparse.csr_matrix(shape, dtype=np.int32)
+        )
 
-def _counted(rows: Indices, codes: NDArray[np.integer], shape: tuple[int, int]) -> Any:
-    """How often each pair of a row and a code occurs, in an array or a sparse one as `_table`."""
-    if math.prod(shape) <= DENSE:
-        return np.bincount(rows * shape[1] + codes, minlength=math.prod(shape)).reshape(shape)
-    return sparse.coo_matrix((np.ones(len(codes), np.int32), (rows, codes)), shape).tocsr()
+    def add(self, rows: NDArray[np.integer], codes: NDArray[np.integer]) -> None:
+        if self._dense:
+            pairs = rows.astype(np.int32) * self._shape[1] + codes
+            self._counts += np.bincount(pairs, minlength=len(self._counts))
+        else:
+            ones = np.ones(len(codes), np.int32)
+            self._counts += sparse.coo_matrix((ones, (rows, codes)), self._shape).tocsr()
+
+    def table(self) -> sparse.csr_matrix:
+        counts = self._counts.reshape(self._shape) if self._dense else self._counts
+        return sparse.csr_matrix(counts, dtype=float)
 
 
 def _find(contexts: Indices, keys: Indices) -> Indices:
@@ -198,22 +206,11 @@ class Counts:
         """How often code c follows code x at distance `lag` in a session, sparse `[x, c]`."""
         if lag not in self._pairs:
             few = self.size**2 <= max(DENSE, min(len(self._split), MOST_DENSE))
-            self._pairs[lag] = self._dense_pairs(lag) if few else self._sparse_pairs(lag)
+            tally = _Tally((self.size, self.size), dense=few)
+            for first, second in self._blocks(lag):
+                tally.add(first, second)
+            self._pairs[lag] = tally.table()
         return self._pairs[lag]
-
-    def _dense_pairs(self, lag: int) -> sparse.csr_matrix:
-        counts = np.zeros(self.size**2, np.int64)
-        for first, second in self._blocks(lag):
-            pairs = first.astype(np.int32) * self.size + second
-            counts += np.bincount(pairs, minlength=len(counts))
-        return sparse.csr_matrix(counts.reshape(self.size, self.size).astype(float))
-
-    def _sparse_pairs(self, lag: int) -> sparse.csr_matrix:
-        shape = (self.size, self.size)
-        counts = sparse.csr_matrix(shape)
-        for pair in self._blocks(lag):
-            counts += sparse.coo_matrix((np.ones(len(pair[0])), pair), shape).tocsr()
-        return counts
 
     def follow(self, windows: NDArray[np.int32]) -> None:
         """Count what follows the contexts of windows, `<int32>[n, order]`, into `followers`."""
@@ -322,11 +319,10 @@ class _Choice:
         self._targets = scoring_targets(self._held, CHOICE_TARGETS, seed=0)
 
     def best(self, family: str) -> Baseline:
-        """The member of a family with the lowest loss."""
-        return min(FAMILIES[family], key=self._loss)
-
-    def _loss(self, model: Baseline) -> float:
-        return _score(model, self._counts, self._held, self._targets)["loss"]
+        return min(
+            FAMILIES[family],
+            key=lambda one: _score(one, self._counts, self._held, self._targets)["loss"],
+        )
 
 
 def _score(model: Baseline, counts: Counts, split: Split, targets: Indices) -> dict[str, float]:

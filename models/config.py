@@ -90,23 +90,17 @@ class Config(Hashable, Protocol):
     def planned_epochs(self) -> int | None:
         """Epochs of a trial that is not cut short; None if the config does not say."""
 
-    def to_dict(self) -> dict[str, int | float | str]:
-        """All fields as plain values."""
+    def to_dict(self) -> dict[str, int | float | str]: ...
 
-    def evolve(self, **changes: Any) -> Self:
-        """Return a copy with some fields replaced."""
+    def evolve(self, **changes: Any) -> Self: ...
 
-    def table_columns(self) -> dict[str, str]:
-        """Columns for tables of trials: heading -> text."""
+    def table_columns(self) -> dict[str, str]: ...
 
-    def describe(self) -> str:
-        """All fields in a line for people."""
+    def describe(self) -> str: ...
 
-    def headline(self) -> str:
-        """What matters most in a line for people."""
+    def headline(self) -> str: ...
 
-    def label(self) -> str:
-        """A few words for the legend of a picture; empty if there are none."""
+    def label(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,19 +174,12 @@ class TrialConfig:
         return self.state == "carried" and self.direction == "uni"
 
     def evolve(self, **changes: Any) -> Self:
-        """Return a copy with some fields replaced.
-
-        Raises:
-            InputError: a name is unknown or a value is not allowed.
-        """
         return self.from_dict({**self.to_dict(), **changes})
 
     def to_dict(self) -> dict[str, int | float | str]:
-        """All fields as plain values, in the order of their declaration."""
         return asdict(self)
 
     def table_columns(self) -> dict[str, str]:
-        """Columns for tables of trials: heading -> text."""
         return {
             "dir": self.direction,
             "size": f"{self.layers}x{self.layer_size}",
@@ -203,29 +190,24 @@ class TrialConfig:
         }
 
     def describe(self) -> str:
-        """All fields in a line for people."""
         return ", ".join(f"{name} {value}" for name, value in self.to_dict().items())
 
     def headline(self) -> str:
-        """Network and learning rate in a line for people."""
         return (
             f"{self.direction}, {self.layers} layers of {self.layer_size}, "
             f"{'carried state, ' if self.carried else ''}learning rate {self.learning_rate:g}"
         )
 
     def label(self) -> str:
-        """Network and learning rate for the legend of a picture."""
         kind = f"{self.direction} carried" if self.carried else self.direction
         return f"{kind} {self.layers}x{self.layer_size}, lr {self.learning_rate:g}"
 
     @property
     def planned_epochs(self) -> int:
-        """Epochs of a trial that is not cut short."""
         return self.epochs
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Make a config from plain values; missing fields take their defaults."""
         for name in values:
             check_field(name)
         return cls(**values)

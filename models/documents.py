@@ -149,7 +149,6 @@ def _restrict_types(loader: Any) -> None:
 
 
 def json_text(document: Any, indent: int | None = None) -> str:
-    """A document of plain values as JSON."""
     return json.dumps(plain(document), indent=indent, ensure_ascii=False, allow_nan=False)
 
 

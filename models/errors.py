@@ -39,7 +39,6 @@ def _line(message: str) -> str:
 
 
 def cut(text: str, longest: int = LONGEST_VALUE) -> str:
-    """Shorten a text for a message."""
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
@@ -49,7 +48,6 @@ def plain(text: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Return the `repr` of a value, shortened for a message."""
     if isinstance(value, str):
         return repr(cut(value))
     try:
@@ -83,21 +81,18 @@ def is_number(value: object, *, whole: bool = False) -> bool:
 
 
 def check_kind(name: str, value: object, *, whole: bool = False) -> None:
-    """Refuse what is no number, or no whole one; NumPy's are taken as well."""
     if not is_number(value, whole=whole):
         noun = "a whole number" if whole else "a number"
         raise InputError(f"{name} is {shown(value)}: expected {noun}")
 
 
 def check_range(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
-    """Refuse what is no number from `low` to `high`; NumPy's are taken as well."""
     check_kind(name, value, whole=whole)
     if not low <= value <= high:
         raise InputError(f"{name} is {shown(value)}: expected {low:,} to {high:,}")
 
 
 def path_text(name: str, value: object) -> str:
-    """A path as a text; refuses what is none."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str):
@@ -106,20 +101,17 @@ def path_text(name: str, value: object) -> str:
 
 
 def check_text(name: str, value: object) -> None:
-    """Refuse what is no text."""
     if not isinstance(value, str):
         raise InputError(f"{name} is {shown(value)}: expected a text")
 
 
 def check_switch(name: str, value: object, *, or_else: str = "") -> None:
-    """Refuse what is neither true nor false; `or_else` is a word that may stand for one."""
     if not isinstance(value, bool):
         noun = f"{or_else}, " if or_else else ""
         raise InputError(f"{name} is {shown(value)}: expected {noun}true or false")
 
 
 def check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Refuse what is none of the words that are allowed."""
     if value not in allowed:
         hint = nearest(value, allowed)
         raise InputError(

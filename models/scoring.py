@@ -52,5 +52,4 @@ def _percent(share: float) -> str:
 
 
 def bits(nats: float) -> float:
-    """Convert nats to bits."""
     return nats / math.log(2)

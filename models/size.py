@@ -71,7 +71,6 @@ class Verdict:
 
     @property
     def ratio(self) -> float:
-        """Parameters per training symbol."""
         return self.parameters / self.symbols
 
 

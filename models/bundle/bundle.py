@@ -6,7 +6,6 @@ Reading treats a bundle as untrusted: nothing in it can run code.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -105,26 +104,18 @@ def read_any(given: str) -> tuple[Path, Bundle | TemplateBundle]:
 
 
 def _folder(given: str) -> Path:
-    """The folder of a bundle.
-
-    Raises:
-        InputError: there is none.
-    """
-    where, expected = f"bundle {shown(given)}", "expected a folder written by `export`"
     try:
         folder = resolved(given)
         found = "found " + ("a file" if given and folder.is_file() else "nothing")
-        is_there = bool(given) and folder.is_dir()
+        if given and folder.is_dir():
+            return folder
     except (OSError, RuntimeError, ValueError) as error:
-        found, is_there = why_not(error), False
-    if not is_there:
-        raise InputError(f"{where}: {cut(found)}, {expected}")
-    return folder
+        found = why_not(error)
+    raise InputError(f"bundle {shown(given)}: {cut(found)}, expected a folder written by `export`")
 
 
 @contextlib.contextmanager
 def _named(where: str) -> Iterator[None]:
-    """Errors of reading name the bundle."""
     try:
         yield
     except InputError as error:
@@ -176,27 +167,17 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
 
 def _stored_bytes(file: Path) -> int:
     """Bytes of a file without the holes of a sparse file."""
-    with _opened(file) as stream:
-        at, total = 0, 0
-        end = os.fstat(stream.fileno()).st_size
-        while at < end:
-            try:
-                at = os.lseek(stream.fileno(), at, os.SEEK_DATA)
-            except OSError as error:
-                if error.errno == errno.ENXIO:  # a hole up to the end
-                    break
-                raise
+    at = total = 0
+    with _opened(file) as stream, contextlib.suppress(OSError):  # a hole up to the end
+        while True:
+            at = os.lseek(stream.fileno(), at, os.SEEK_DATA)
             hole = os.lseek(stream.fileno(), at, os.SEEK_HOLE)
             total, at = total + hole - at, hole
     return total
 
 
 def _check_weights(file: Path) -> None:
-    """Refuse weights that take more room in memory than in their file.
-
-    Raises:
-        Exception: they do, or there are none; of several kinds, as those of reading weights.
-    """
+    """Refuse weights that take more room in memory than in their file."""
     import h5py
 
     def check(name: str, item: object) -> None:
@@ -262,7 +243,6 @@ def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Write a JSON file of a bundle."""
     file.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -275,17 +255,13 @@ def example_past(alphabet: Alphabet) -> str:
 
 def _readme(bundle: Bundle, format: str) -> str:
     length, past = bundle.config.sequence_length, example_past(bundle.alphabet)
-    end = (
-        "; code 2, `<end>`, comes after the last symbol of a session"
-        if bundle.alphabet.ends
-        else ""
-    )
+    end = "; code 2, `<end>`, comes after the last symbol of a session"
+    end = end if bundle.alphabet.ends else ""
     extra = (
         "\n`saved_model/` is the same network as a TensorFlow SavedModel: "
         '`tf.saved_model.load("saved_model").serve(windows)`.\n'
-        if format == "savedmodel"
-        else ""
     )
+    extra = extra if format == "savedmodel" else ""
     return f"""# The model of trial {bundle.trial}
 
 Predicts the next symbol from the {length} symbols before it.
@@ -312,7 +288,7 @@ logits = model.predict(np.array([window], "int32"), verbose=0)[0]
 chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
 for code in chances.argsort()[::-1][:5]: print(repr(symbols[code]), round(float(chances[code]), 4))
 ```
-{readme() if bundle.config.carried else ""}"""
+{CARRIED_README if bundle.config.carried else ""}"""
 
 
 #: source of a function that takes the next symbol of each row, as a code, and the state of `model`
@@ -332,9 +308,8 @@ def step(codes, states=None):
 """
 
 
-def readme() -> str:
-    """Text of a bundle's README; its program goes on where that for windows ends."""
-    return f"""
+#: of a network whose state is carried; its program goes on where that for windows ends
+CARRIED_README = f"""
 That is what a window says: it is read from a state of zero, and what was before it is not known.
 This network was trained and scored with its state carried from symbol to symbol, through a session
 from its head. So go on with:
@@ -350,11 +325,6 @@ for code in chances.argsort()[::-1][:5]: print(repr(symbols[code]), round(float(
 """
 
 
-TEMPLATE_LOAD = """\
-import keras
-model = keras.models.load_model("model.keras", safe_mode=True)
-model.summary()
-"""
 TEMPLATE_README = """# The model of trial {trial}
 
 The template returned it with loss {loss:.4f}.
@@ -365,7 +335,10 @@ The template returned it with loss {loss:.4f}.
 It needs Keras alone, and your own layers if it has some. Run this in this folder:
 
 ```python
-{load}```
+import keras
+model = keras.models.load_model("model.keras", safe_mode=True)
+model.summary()
+```
 """
 
 
@@ -398,5 +371,5 @@ def write_template_bundle(
         model.export(folder / SAVED_MODEL, format="tf_saved_model", verbose=False)
     write_json(folder / CONFIG, config)
     write_json(folder / METRICS, metrics)
-    text = TEMPLATE_README.format(**metrics, load=TEMPLATE_LOAD)
+    text = TEMPLATE_README.format(**metrics)
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import clean_process
+from lstm_sweep.models.bundle.bundle import MODEL
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 
@@ -53,7 +54,6 @@ def write(arrays: Sequence[Floats], config: TrialConfig, alphabet: int, folder: 
 
 
 def _model(graph: Any) -> Any:
-    """A checked model of a graph."""
     from onnx import checker, helper
 
     model = helper.make_model(
@@ -177,8 +177,7 @@ class _Graph:
 
     def _dense(self, features: str) -> None:
         kernel, bias = (self._constant(name, next(self._arrays)) for name in ("kernel", "bias"))
-        product = self._add("MatMul", [features, kernel], ["product"])
-        self._add("Add", [product, bias], ["logits"])
+        self._add("Add", [self._add("MatMul", [features, kernel], ["product"]), bias], ["logits"])
 
 
 def _ordered(kernel: Floats) -> Floats:
@@ -187,10 +186,8 @@ def _ordered(kernel: Floats) -> Floats:
     return np.concatenate([gates[gate].T for gate in GATES])
 
 
-KERAS = "model.keras"
 #: a call is timed again until it has been made so often, or for so many seconds
 MOST_CALLS, TIMED_S = 20, 0.5
-
 
 #: of one file: `bytes`, `max_difference`, the largest difference of a logit to the Keras network,
 #: and the shortest of several calls with one thread, in milliseconds: `window_ms` for one window,
@@ -212,26 +209,18 @@ def check(
     expected = np.asarray(predict(windows))
     one, every = (shortest(lambda: predict(windows[:count])) for count in (1, len(windows)))  # noqa: B023
     whole, times, *step = clean_process.outputs(folder, "onnx", [windows])
-    found = {
-        KERAS: {"max_difference": 0.0, "window_ms": one, "windows_ms": every},
-        WINDOWS: {
-            "max_difference": _difference(whole, expected),
-            "window_ms": float(times[0]),
-            "windows_ms": float(times[1]),
-        },
+    found: dict[str, Measured] = {
+        MODEL: {"max_difference": 0.0, "window_ms": one, "windows_ms": every},
+        WINDOWS: {"max_difference": whole, "window_ms": times[0], "windows_ms": times[1]},
     }
     if step:
-        difference = _difference(step[0], expected)
-        found[STEP] = {"max_difference": difference, "symbol_ms": float(times[2])}
-    return {
-        name: {"bytes": (folder / name).stat().st_size}
-        | {key: round(value, 4) if key.endswith("_ms") else value for key, value in one.items()}
-        for name, one in found.items()
-    }
-
-
-def _difference(one: NDArray[Any], other: NDArray[Any]) -> float:
-    return float(np.abs(one - other).max())
+        found[STEP] = {"max_difference": step[0], "symbol_ms": times[2]}
+    for name, measured in found.items():
+        if name != MODEL:
+            measured["max_difference"] = float(np.abs(measured["max_difference"] - expected).max())
+        times_ms = {key: round(float(measured[key]), 4) for key in measured if key.endswith("_ms")}
+        found[name] = {"bytes": (folder / name).stat().st_size} | measured | times_ms
+    return found
 
 
 def shortest(call: Callable[[], object]) -> float:

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 Codes = NDArray[np.int32]
 Logits = NDArray[np.float64]
 States = list[NDArray[np.float32]]
-Arrays = Sequence[NDArray[Any]]
 #: gives the logits of each session's next symbol, `[sessions, alphabet]`, and is sent the codes
 #: that were drawn
 Turns = Generator[Logits, Codes, None]
@@ -105,7 +104,6 @@ class NextSymbolModel:
     def _continue(
         self, sessions: list[Codes], found: list[dict[str, Any]], wanted: Mapping[str, Any]
     ) -> None:
-        """Add its continuation to what was found of each session."""
         rows = self._continued(sessions, wanted)
         for one, drawn in zip(found, zip(*rows, strict=True), strict=True):
             until = drawn.index(END) if self._ends and END in drawn else len(drawn)
@@ -113,7 +111,6 @@ class NextSymbolModel:
             one["continuation"] = "".join(symbols) if self._is_text else symbols
 
     def _given(self, model_input: Any) -> list[Any]:
-        """The sessions of a request."""
         if hasattr(model_input, "columns"):
             if self._column not in model_input.columns:
                 names = ", ".join(map(str, model_input.columns))
@@ -122,7 +119,6 @@ class NextSymbolModel:
         return [model_input] if isinstance(model_input, str) else list(model_input)
 
     def _encoded(self, session: Any) -> Codes:
-        """Codes of the symbols of a session, `<int32>[symbols]`."""
         if self._is_text != isinstance(session, str):
             _refuse(f"found {str(session)[:50]!r}, expected a text or a list of event ids")
         symbols = session if self._is_text else [int(one) for one in session]
@@ -173,14 +169,32 @@ class NextSymbolModel:
             scores = turns.send(drawn)
 
 
-class WindowReader:
-    """Reads what is before a symbol as a window, which `<start>` fills up in front."""
+class _Reader:
+    """Calls a network with as many rows as its memory allows; requests of other threads wait."""
 
     def __init__(self, network: Any) -> None:
         self._network, self._length = network, int(network.input_shape[1])
-        #: sessions that are continued side by side at most
-        self.rows = _most_rows(network)
+        #: windows in one call, and sessions that are continued side by side, at most
+        numbers = self._length * network.output_shape[-1]
+        self.rows = max(1, min(ROWS, NUMBERS // int(numbers)))
         self._alone = threading.Lock()
+
+    def _predicted(self, *arrays: NDArray[Any]) -> Iterator[list[NDArray[Any]]]:
+        """Outputs for the rows of arrays, call by call; calls are filled up with zeros."""
+        count = len(arrays[0])
+        most = 1 if count == 1 else self.rows
+        for begin in range(0, count, most):
+            rows = min(most, count - begin)
+            fill = ((0, most - rows), (0, 0))
+            parts = [np.pad(array[begin : begin + rows], fill) for array in arrays]
+            with self._alone:
+                made = self._network.predict_on_batch(parts if len(parts) > 1 else parts[0])
+            outputs = made if isinstance(made, list) else [made]
+            yield [np.asarray(one)[:rows] for one in outputs]
+
+
+class WindowReader(_Reader):
+    """Reads what is before a symbol as a window, which `<start>` fills up in front."""
 
     def logits(self, codes: Codes, *, last_only: bool) -> Iterator[Logits]:
         """Logits before each symbol of a session and after the last, `[symbols + 1, alphabet]`.
@@ -202,23 +216,18 @@ class WindowReader:
             seen = np.concatenate([seen[:, 1:], drawn[:, None]], axis=1)
 
     def _after(self, windows: Codes) -> Iterator[Logits]:
-        """Logits after each window; requests of other threads wait."""
-        for rows, [part] in _calls([windows], self.rows):
-            with self._alone:
-                logits = self._network.predict_on_batch(part)
-            yield np.asarray(logits, np.float64)[:rows]
+        return (logits.astype(np.float64) for [logits] in self._predicted(windows))
 
 
-class StreamReader:
+class StreamReader(_Reader):
     """Reads each session from its head on, symbol by symbol: of a network that carries its state.
 
     Such a network has learned what follows one `<start>`, not what follows many.
     """
 
     def __init__(self, network: Any) -> None:
-        self._network, self._length = _streamed(network), int(network.input_shape[1])
-        self.rows = _most_rows(network)
-        self._alone = threading.Lock()
+        super().__init__(network)
+        self._network = _streamed(network)
 
     def logits(self, codes: Codes, *, last_only: bool) -> Iterator[Logits]:
         """As `WindowReader.logits`."""
@@ -265,15 +274,8 @@ class StreamReader:
     def _after(
         self, codes: Codes, inside: NDArray[np.bool_], states: States
     ) -> tuple[Logits, States]:
-        """Logits after each step, `[rows, steps, alphabet]`, and the states after those `inside`.
-
-        Requests of other threads wait.
-        """
-        found = []
-        for rows, parts in _calls([codes, inside, *states], self.rows):
-            with self._alone:
-                made = self._network.predict_on_batch(parts)
-            found.append([np.asarray(one)[:rows] for one in made])
+        """Logits `[rows, steps, alphabet]` after each step, and the states after those `inside`."""
+        found = self._predicted(codes, inside, *states)
         logits, *after = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return logits.astype(np.float64), after
 
@@ -309,21 +311,6 @@ def _streamed(network: Any) -> Any:
     return keras.Model([symbols, inside, *before], [logits, *after])
 
 
-def _most_rows(network: Any) -> int:
-    """How many windows a network reads in one call at most, for the memory that they take."""
-    return max(1, min(ROWS, NUMBERS // int(network.input_shape[1] * network.output_shape[-1])))
-
-
-def _calls(arrays: Arrays, most_rows: int) -> Iterator[tuple[int, list[NDArray[Any]]]]:
-    """Rows of arrays for one call of a network each: how many, and arrays filled up with zeros."""
-    count = len(arrays[0])
-    most = 1 if count == 1 else most_rows
-    for begin in range(0, count, most):
-        rows = min(most, count - begin)
-        fill = ((0, most - rows), (0, 0))
-        yield rows, [np.pad(array[begin : begin + rows], fill) for array in arrays]
-
-
 def _log_softmax(logits: Logits) -> Logits:
     """Natural logarithms of probabilities, `[any, alphabet]`."""
     logs = logits - logits.max(axis=1, keepdims=True)
@@ -357,7 +344,6 @@ class KerasModel:
 
 
 def _checked(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a request, with those that it leaves out."""
     wanted = DEFAULTS | dict(params)
     for name, (low, high) in LIMITS.items():
         if not low <= wanted[name] <= high:

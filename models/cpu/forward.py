@@ -88,7 +88,6 @@ class Form(NamedTuple):
 
     @classmethod
     def of(cls, config: TrialConfig, alphabet_size: int) -> Form:
-        """The form of the network of `config`."""
         units, embedding = config.layer_size, bool(config.embedding_size)
         full = config.precision == "float32"
         few = units <= SYMBOLS_FUSED_UNITS and alphabet_size <= ALPHABET_PER_UNIT * units
@@ -106,7 +105,6 @@ class Form(NamedTuple):
 
     @property
     def scored(self) -> Form:
-        """The form of the graph for scoring."""
         return Form(self.direction, self.layers, self.embedding, self.unroll)
 
     @property
@@ -121,7 +119,6 @@ class Form(NamedTuple):
 
     @property
     def directions(self) -> int:
-        """Number of cells of a layer."""
         return 1 if self.direction == "uni" else 2
 
     @property
@@ -162,7 +159,7 @@ class Stack:
         features = self._features(read)
         backwards: list[LayerBackward] = []
         after: list[State] = []
-        states = before or [None] * len(self._layers)
+        states = list[State | None](before) or [None] * len(self._layers)
         layers = zip(self._layer_options(symbols), states, strict=True)
         for number, ((cells, options), state) in enumerate(layers, start=1):
             options = options._replace(before=state, lengths=lengths)
@@ -190,7 +187,6 @@ class Stack:
         return tf.matmul(flat, self._kernel) + self._bias, gradients, after
 
     def scored(self, windows: Any) -> Any:
-        """Logits `[batch, alphabet]` of the symbols after `windows`, `<int32>[batch, time]`."""
         symbols = tf.transpose(windows)
         features = self._features(Symbols(symbols, self._alphabet))
         for cells, options in self._layer_options(symbols, last_only=True):

@@ -1,16 +1,10 @@
-"""Values and small operations that the forward and the backward pass of an LSTM layer share.
-
-Backward pass of an LSTM layer: gradients of inputs and weights from those of the outputs.
-
-Only the recurrent product is computed step by step. Gradients of kernels, bias and inputs are one
-matrix product over all time steps each (Appleyard et al., arXiv 1604.01946).
-
-The arithmetic of `keras.layers.LSTM` on a CPU, in fewer and larger TensorFlow operations.
+"""The arithmetic of `keras.layers.LSTM` on a CPU, in fewer and larger TensorFlow operations.
 
 Results and gradients are those of Keras's layer, up to the order of summation. It is faster for
 three reasons. The forward pass is one kernel over all time steps, or has only the recurrent product
-in its loop. So has the backward pass (`models/cpu/lstm_gradients.py`). An input that is one symbol
-selects a row of the kernel, in place of a product with a one-hot vector.
+in its loop. So has the backward pass: gradients of kernels, bias and inputs are one matrix product
+over all time steps each (Appleyard et al., arXiv 1604.01946). An input that is one symbol selects a
+row of the kernel, in place of a product with a one-hot vector.
 
 Gradients are written out here, since TensorFlow's own would neither skip what is not needed if only
 the last step counts, nor share work between two directions.
@@ -94,11 +88,9 @@ class Symbols:
         return indices, tf.gather(flat, indices)
 
     def one_hot(self) -> Any:
-        """The one-hot vectors, `[time, batch, alphabet]`."""
         return tf.one_hot(self.codes, self.alphabet_size)
 
     def reversed(self) -> Symbols:
-        """The same symbols in reverse order of time."""
         return Symbols(reversed_steps(self.codes), self.alphabet_size)
 
     def sums(self, rows: Any) -> Any:
@@ -165,7 +157,6 @@ def product(left: Any, right: Any, reduced: bool, **transposed: bool) -> Any:
 
 
 def rows_of(inputs: Any, cell: Cell) -> Any:
-    """Inputs of all time steps as one matrix, `[time * batch, features]`."""
     return tf.reshape(inputs, (-1, tf.shape(cell.kernel)[0]))
 
 
@@ -180,7 +171,6 @@ def reversed_steps(steps: Any) -> Any:
 
 
 def state_before(options: LayerOptions) -> State:
-    """State and output before the first step."""
     if options.before is not None:
         return options.before
     zeros = tf.zeros((options.batch, options.units))
@@ -250,39 +240,37 @@ def fused_gradients(
     """As `gradients`, by TensorFlow's kernel; `block` has the outputs of `BlockLSTM`."""
     if options.last_only:
         gradient = tf.pad(gradient[None], ((options.steps - 1, 0), (0, 0), (0, 0)))
-    block_gradients = tf.raw_ops.BlockLSTMGrad(
+    found = tf.raw_ops.BlockLSTMGrad(
         **block_arguments(inputs, cell, options),
         **block._asdict(),
         cs_grad=tf.zeros_like(gradient),
         h_grad=gradient,
     )
-    features = tf.shape(cell.kernel)[0]
-    kernel_gradient, recurrent_kernel_gradient = tf.split(
-        block_gradients.w_grad, (features, options.units)
-    )
-    return block_gradients.x_grad, Cell(
-        kernel_gradient, recurrent_kernel_gradient, block_gradients.b_grad
-    )
+    kernels = tf.split(found.w_grad, (tf.shape(cell.kernel)[0], options.units))
+    return found.x_grad, Cell(*kernels, found.b_grad)
 
 
 def _gate_gradients(forward: ForwardPass, cell: Cell, options: LayerOptions, gradient: Any) -> Any:
     """Gradients of the gates' arguments, `[time * batch, 4 units]`, in the order of time."""
     zeros = tf.zeros((options.batch, options.units))
-    unused = _unused_arguments(cell, options, zeros)
+    unused = {  # of which the kernel checks only the shapes
+        "x": tf.zeros((options.batch, 0)),
+        "h_prev": zeros,
+        "w": cell.recurrent_kernel,
+        "b": cell.bias,
+        **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros((options.units,))),
+    }
     transposed = factor(tf.transpose(cell.recurrent_kernel), options.reduced)
 
     def cell_gradient(
         at: TimeStep, after: Any, before: Any, output_gradient: Any, state_gradient: Any
     ) -> Any:
+        gates = {name: at.of(getattr(forward, name)) for name in ("i", "f", "o", "ci", "co")}
         return tf.raw_ops.LSTMBlockCellGrad(
             **unused,
+            **gates,
             cs_prev=before,
-            i=at.of(forward.i),
             cs=after,
-            f=at.of(forward.f),
-            o=at.of(forward.o),
-            ci=at.of(forward.ci),
-            co=at.of(forward.co),
             cs_grad=state_gradient,
             h_grad=output_gradient,
             use_peephole=False,
@@ -304,27 +292,10 @@ def _gate_gradients(forward: ForwardPass, cell: Cell, options: LayerOptions, gra
         return step, state, output_gradient, state_gradient, written
 
     step = options.steps - 1
-    state = TimeStep(step + 1).of(forward.cs)
-    start = (
-        step,
-        state,
-        gradient if options.last_only else zeros,
-        zeros,
-        step_array(options.steps),
-    )
+    first = gradient if options.last_only else zeros
+    start = step, TimeStep(step + 1).of(forward.cs), first, zeros, step_array(options.steps)
     *_, written = tf.while_loop(lambda step, *_: step >= 0, body, start, parallel_iterations=1)
     return tf.reshape(written.stack(), (-1, 4 * options.units))
-
-
-def _unused_arguments(cell: Cell, options: LayerOptions, zeros: Any) -> dict[str, Any]:
-    """Arguments of `LSTMBlockCellGrad` of which the kernel checks only the shapes."""
-    return {
-        "x": tf.zeros((options.batch, 0)),
-        "h_prev": zeros,
-        "w": cell.recurrent_kernel,
-        "b": cell.bias,
-        **dict.fromkeys(("wci", "wcf", "wco"), tf.zeros((options.units,))),
-    }
 
 
 #: gradient of a layer's outputs -> gradients of its inputs, None for `Symbols`, and of its weights

@@ -99,7 +99,6 @@ class FastOptimizer:
 
     @property
     def handles(self) -> Handles:
-        """Handles of the weights and of all variables of the optimizer."""
         return Handles(
             [weight.handle for weight in self._weights],
             [*(slot.handle for slot in self._slots), *self._unused_slots],
@@ -109,7 +108,6 @@ class FastOptimizer:
         )
 
     def sync(self) -> None:
-        """Write slot variables and averages to the variables of Keras."""
         for kept in (*self._slots, *self._averages):
             kept.sync()
 
@@ -151,7 +149,7 @@ def clipped(gradients: Sequence[Any], most: float) -> list[Any]:
 
 
 def _average(handles: Handles, step: Any) -> None:
-    """Average the weights after step `step`, `<int64>[]`, as `models/averaging.py` says."""
+    """Average the weights after step `step`, `<int64>[]`, as the module says."""
     early = step <= EACH_UNTIL
     due = tf.logical_or(early, tf.equal(step % INTERVAL, 0))
     steps = tf.cast(step, tf.float32)

@@ -196,12 +196,10 @@ class FastProgram(Program):
 
     @property
     def _scored(self) -> list[Any]:
-        """Handles of the weights that predict."""
         return [weight.handle for weight in self._averages or self._weights]
 
     @property
     def _handles(self) -> list[Any]:
-        """All that a step changes."""
         states = [state.handle for state in self._states]
         return [*states, *tf.nest.flatten(self._optimizer.handles)]
 

@@ -30,7 +30,6 @@ Array = NDArray[Any]
 
 
 def idle_units(layer_size: int) -> int:
-    """Number of idle units that are added to a layer of `layer_size` units."""
     crowded = layer_size >= CROWDED_FROM and layer_size % CROWDED_MULTIPLE == 0
     return IDLE_UNITS if crowded else 0
 
@@ -75,12 +74,10 @@ class WeightLayout(NamedTuple):
 
     @property
     def _idle_rows(self) -> int:
-        """Rows added to each block of rows."""
         return self.idle if self.unit_blocks else 0
 
     @property
     def _idle_columns(self) -> int:
-        """Columns added to each gate."""
         return self.idle if self.gates else 0
 
     @property
@@ -123,16 +120,13 @@ class KernelVariable:
 
     @property
     def value(self) -> Array:
-        """Current values, in the kernels' layout."""
         value: Array = tf.raw_ops.ReadVariableOp(resource=self.handle, dtype=tf.float32).numpy()
         return value
 
     def zeros(self) -> Any:
-        """Handle of a new variable of the same shape, filled with zeros."""
         return _new_variable(np.zeros(self._shape, np.float32))
 
     def sync(self) -> None:
-        """Write the values to the Keras variable."""
         tf.raw_ops.AssignVariableOp(
             resource=self.variable.value.handle,
             value=self.layout.unpack(self.value),

@@ -61,7 +61,6 @@ class LossMeter:
 
     @property
     def mean(self) -> float:
-        """Mean training loss, nats."""
         return self._sum / max(self._weight, 1.0)
 
     def add(self, loss: float, weight: float) -> None:
@@ -77,7 +76,6 @@ class LossMeter:
 
 
 def excess(kind: str, loss: float, limit: float) -> str:
-    """Describe a loss that is not finite or above the limit."""
     if not math.isfinite(loss):
         return f"the {kind} loss is {loss}"
     uniform = limit / DIVERGED_AT  # ln(alphabet)
@@ -185,7 +183,6 @@ class Training:
 
     @property
     def _identity(self) -> str:
-        """Of which training a checkpoint is."""
         identity = f"{self.config.describe()} {self.seed} {self.corpus.digest}"
         if self.rounds_per_epoch > 1:
             identity += f" {self.rounds_per_epoch} rounds"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.engines.base import Engine, InlineEngine
 from lstm_sweep.search.values.spec import ENGINES
 
 
@@ -19,30 +19,19 @@ def open_engine(
     Raises:
         InputError: there is no such engine, or it cannot have such slots.
     """
+    check_engine(name)
     if name == "inline":
-        from lstm_sweep.search.engines.base import InlineEngine
-
         return InlineEngine()
     if name == "local":
         from lstm_sweep.search.engines.local import open_local
 
         return open_local(workers, per_gpu)
-    if name == "ray":
-        from lstm_sweep.search.engines.ray import RayEngine
+    from lstm_sweep.search.engines.ray import RayEngine
 
-        return RayEngine(workers, per_gpu, address)
-    raise _unknown(name)
+    return RayEngine(workers, per_gpu, address)
 
 
 def check_engine(name: object) -> None:
-    """Refuse what is no name of an engine.
-
-    Raises:
-        InputError: it is none.
-    """
+    """Refuse what is no name of an engine."""
     if name not in tuple(ENGINES):
-        raise _unknown(name)
-
-
-def _unknown(name: object) -> InputError:
-    return InputError(f"--on is {shown(name)}: expected one of {', '.join(ENGINES)}")
+        raise InputError(f"--on is {shown(name)}: expected one of {', '.join(ENGINES)}")

@@ -169,26 +169,23 @@ class InlineEngine(Engine):
         self._folder: Path | None = None
         self._closed = False
 
+    @override
     def describe(self, slot: Slot) -> Device:
-        """The CPU of this machine; no GPU is used."""
         return hardware.describe(None)
 
-    def warm_up(self, *, user_code: bool = False) -> None:
-        """Do nothing: the first trial imports Keras."""
-
+    @override
     def start(self, job: Job) -> None:
-        """Register a trial; calls of `wait` train it."""
         if self._closed:
             raise RuntimeError("the engine is closed")
         if self._running:
             raise RuntimeError(f"{job.slot} is taken")
-        job.folder.mkdir(parents=True, exist_ok=True)
         from lstm_sweep.search.engines import worker
 
+        job.folder.mkdir(parents=True, exist_ok=True)
         self._running, self._stopped, self._folder = worker.run(job), None, job.folder
 
+    @override
     def wait(self, timeout_s: float) -> list[tuple[Slot, Message]]:
-        """Train up to the trial's next message, and return it; the timeout is ignored."""
         if not self._running:
             return []
         message = self._stopped or next(self._running)
@@ -196,12 +193,12 @@ class InlineEngine(Engine):
             self._end()
         return [(self.slots[0], message)]
 
+    @override
     def stop(self, slot: Slot, ended: Ended | Paused) -> None:
-        """Let the next `wait` return `ended`, without further training."""
         self._stopped = self._stopped or ended
 
+    @override
     def collect(self, slot: Slot) -> Path:
-        """Folder of the trial that was started last."""
         if self._folder is None:
             raise LookupError(f"no trial was started on {slot}")
         return self._folder

@@ -39,17 +39,18 @@ def find_gpus() -> list[str]:
 @functools.cache
 def gpu_names() -> dict[str, str]:
     """What each card is called, by index and by UUID; empty if the driver fails."""
+
+    def names(nvml: Any) -> dict[str, str]:
+        found = {}
+        for index in range(nvml.nvmlDeviceGetCount()):
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            name = nvml.nvmlDeviceGetName(handle)
+            found[str(index)] = found[nvml.nvmlDeviceGetUUID(handle)] = name
+        return found
+
     with contextlib.suppress(InputError):
-        return _ask(_gpu_names) or {}
+        return _ask(names) or {}
     return {}
-
-
-def _gpu_names(nvml: Any) -> dict[str, str]:
-    found = {}
-    for index in range(nvml.nvmlDeviceGetCount()):
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        found[str(index)] = found[nvml.nvmlDeviceGetUUID(handle)] = nvml.nvmlDeviceGetName(handle)
-    return found
 
 
 def _ask(question: Callable[[Any], Answer]) -> Answer | None:
@@ -95,20 +96,18 @@ OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def describe(gpu: str | None) -> Device:
-    """The device of a slot of this machine: a GPU by its number or UUID, or a core of the CPU."""
+    """The device of a slot of this machine: a GPU by its number or UUID, or a core of the CPU.
+
+    A GPU has its name, as trials take other times on another card.
+    """
+    name = "" if gpu is None else gpu_names().get(gpu)
     return Device(
-        kind=f"cpu: {cpu_model()}" if gpu is None else _card(gpu),
+        kind=f"cpu: {cpu_model()}" if gpu is None else f"gpu: {name}" if name else "gpu",
         gpu=gpu is not None,
         cpu_flags=cpu_flags(),
         cores=len(cores()),
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     )
-
-
-def _card(gpu: str) -> str:
-    """A GPU with its name, as trials take other times on another card; `gpu` if nobody knows it."""
-    name = gpu_names().get(gpu)
-    return f"gpu: {name}" if name else "gpu"
 
 
 def cores() -> list[int]:
@@ -146,7 +145,6 @@ def cpu_limit() -> float | None:
 
 
 def _limits(group: Path) -> Iterator[float]:
-    """The limits that a control group has by itself."""
     with contextlib.suppress(OSError, ValueError):  # "max" is no number
         quota, period = (group / "cpu.max").read_text(encoding="utf-8").split()
         yield float(quota) / float(period)

@@ -54,23 +54,18 @@ class KernelLog:
         """IDs of the processes killed for lack of memory so far; None if the log cannot be read."""
         if self._file is None:
             return None
-        while record := self._read(self._file):
-            self._killed.update(map(int, KILLED.findall(record)))
-        return self._killed
-
-    @staticmethod
-    def _read(file: int) -> bytes:
-        """The next record; empty if there is none."""
         while True:
             try:
-                return os.read(file, RECORD_BYTES)
+                record = os.read(self._file, RECORD_BYTES)
             except BlockingIOError:
-                return b""
+                record = b""
             except BrokenPipeError:  # the record was overwritten; the next one can be read
                 continue
+            if not record:
+                return self._killed
+            self._killed.update(map(int, KILLED.findall(record)))
 
     def close(self) -> None:
-        """Close the log."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -104,12 +99,30 @@ class _Running:
     memory_kills: int
     #: `ended` of the first call of `stop`; None if it was not called
     stopped: Ended | Paused | None = None
+    #: whether the forkserver has died, which says when the worker ends
+    orphaned: bool = False
+
+    @property
+    def signs(self) -> tuple[Connection | int, ...]:
+        """What to wait for: a process that the worker has forked may keep its pipe open."""
+        return (self.pipe,) if self.orphaned else (self.pipe, self.process.sentinel)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._signal(0)
 
     def kill(self) -> None:
-        """Send SIGKILL by PID, which works also if the forkserver, its parent, has died."""
-        if pid := self.process.pid:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> bool:
+        """Send a signal by PID, which works also if the forkserver, its parent, has died."""
+        pid = self.process.pid
+        assert pid
+        try:
+            os.kill(pid, number)
+        except OSError:
+            return False
+        return True
 
 
 class LocalEngine(Engine):
@@ -132,12 +145,12 @@ class LocalEngine(Engine):
         #: why the last slot that was to be reserved could not be had
         self._refused = ""
 
+    @override
     def describe(self, slot: Slot) -> Device:
-        """A GPU of this machine, or its CPU."""
         return hardware.describe(slot.gpu)
 
+    @override
     def warm_up(self, *, user_code: bool = False) -> None:
-        """Start the process that workers are forked from."""
         forkserver.warm_up(user_code=user_code)
 
     @override
@@ -162,8 +175,8 @@ class LocalEngine(Engine):
     def staying(self) -> int:
         return sum(running.stopped is None for running in self._running.values())
 
+    @override
     def start(self, job: Job) -> None:
-        """Fork a worker for `job` on its slot."""
         if self._closed:
             raise RuntimeError("the engine is closed")
         if job.slot in self._running:
@@ -181,23 +194,22 @@ class LocalEngine(Engine):
         self._running[job.slot] = _Running(job.slot, process, pipe, log, place, memory_kills())
         self._folders[job.slot] = job.folder
 
+    @override
     def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
-        """Messages that workers have sent; empty after `timeout_s` seconds."""
-        pipes = {running.pipe: running for running in self._running.values()}
-        ready = connection.wait(list(pipes), timeout_s) if pipes else []
-        if not pipes and self._refused:
+        signs = {sign: one for one in self._running.values() for sign in one.signs}
+        if not signs and self._refused:
             time.sleep(timeout_s)
-        return [
-            (pipes[pipe].slot, message)
-            for pipe in ready
-            if isinstance(pipe, Connection)
-            for message in self._receive(pipes[pipe])
-        ]
+        ready = {signs[sign].slot for sign in connection.wait([*signs], timeout_s)} if signs else ()
+        return [(slot, message) for slot in ready for message in self._receive(self._running[slot])]
 
     def _receive(self, running: _Running) -> Iterator[Message]:
+        has_sent = running.pipe.poll()
+        running.orphaned = not has_sent and running.is_alive
+        if running.orphaned:
+            return
         while True:
             try:
-                message: Message = running.pipe.recv()
+                message: Message = running.pipe.recv() if has_sent else self._died(running)
             except (EOFError, OSError, pickle.UnpicklingError):
                 message = self._died(running)
             yield message
@@ -243,14 +255,14 @@ class LocalEngine(Engine):
         if self._sharing and place:
             self._sharing.give_back(place)
 
+    @override
     def stop(self, slot: Slot, ended: Ended | Paused) -> None:
-        """Kill the worker on a slot; messages that it has sent before still arrive."""
         if running := self._running.get(slot):
             running.stopped = running.stopped or ended
             running.kill()
 
+    @override
     def collect(self, slot: Slot) -> Path:
-        """Folder that the slot's worker has written to."""
         if slot not in self._folders:
             raise LookupError(f"no trial was started on {slot}")
         return self._folders[slot]

@@ -75,8 +75,11 @@ class _Place:
     def stays(self) -> bool:
         return not self.leaving and self.offer.slots != 0
 
+    @property
+    def gets_agents(self) -> bool:
+        return self.stays and not self.refused and self.deaths.offer.slots != 0
+
     def lost(self) -> SlotLost:
-        """What becomes of a slot that is not offered; people are told of one of them."""
         offer, self.offer = self.offer, replace(self.offer, told=True)
         return SlotLost(offer.reason, offer.told)
 
@@ -192,8 +195,8 @@ class RayEngine(Engine):
 
     # what the driver calls
 
+    @override
     def describe(self, slot: Slot) -> Device:
-        """A GPU or the CPU of the slot's node."""
         hello = self._owners[slot].hello
         assert hello
         return hello.device
@@ -217,8 +220,8 @@ class RayEngine(Engine):
     def staying(self) -> int:
         return sum(not one.stopping for one in self._running.values())
 
+    @override
     def start(self, job: Job) -> None:
-        """Send a trial to the agent of its slot, with its files, and its corpus."""
         if self._closed:
             raise RuntimeError("the engine is closed")
         if job.slot in self._running:
@@ -247,14 +250,14 @@ class RayEngine(Engine):
             self._corpora[folder] = SharedCorpus(ray_agent.digest(files), [ray.put(files)])
         return self._corpora[folder]
 
+    @override
     def stop(self, slot: Slot, ended: Ended | Paused) -> None:
-        """Have the agent kill the worker on a slot; messages that were sent before still arrive."""
         if running := self._running.get(slot):
             running.stopping = True
             self._owners[slot].call("stop", running.number, ended, group=CONTROL)
 
+    @override
     def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
-        """What agents have said; empty after `timeout_s` seconds."""
         if self._closed:
             return []
         events = self._look()
@@ -339,10 +342,7 @@ class RayEngine(Engine):
 
         `for_good`: its node gets no other.
         """
-        import ray
-
-        with contextlib.suppress(Exception):
-            ray.kill(member.actor)
+        _kill(member.actor)
         if for_good:
             member.place.refused = reason
         elif time.monotonic() - member.made < LASTED_S:
@@ -422,7 +422,7 @@ class RayEngine(Engine):
         usable = [
             node
             for id, node in nodes.items()
-            if id not in waited_for and self._may_have_agents(self._places[id])
+            if id not in waited_for and self._places[id].gets_agents
         ]
         singly = self.quota is not None
         for wanted in ray_cluster.wanted(
@@ -432,9 +432,6 @@ class RayEngine(Engine):
         missing = self._missing()
         busy = len(self._running) >= len(self.slots)
         self._missing_slots = int(busy) if missing is None else missing
-
-    def _may_have_agents(self, place: _Place) -> bool:
-        return place.stays and not place.refused and place.deaths.offer.slots != 0
 
     def _make(self, wanted: Wanted) -> None:
         import ray
@@ -460,7 +457,6 @@ class RayEngine(Engine):
     # how many slots
 
     def _limit(self) -> float:
-        """How many slots there may be."""
         return min(self._workers or math.inf, self.quota.most() if self.quota else math.inf)
 
     def _count(self) -> int:
@@ -487,6 +483,7 @@ class RayEngine(Engine):
 
     # files
 
+    @override
     def collect(self, slot: Slot) -> Path:
         """Copy the files of the slot's last trial from its node; the folder that they are in.
 
@@ -527,8 +524,13 @@ class RayEngine(Engine):
         try:
             self._end_agents()
         finally:
-            self._kill_agents()
-            self._let_go()
+            for member in self._members:
+                _kill(member.actor)
+            # nothing that is Ray's is kept beyond the connection
+            self._corpora.clear()
+            self._running.clear()
+            for member in (*self._members, *self._owners.values()):
+                member.stream = member.actor = None
             if self._watcher.is_alive():
                 self._watcher.join(ANSWER_WITHIN_S)
             ray_cluster.disconnect()
@@ -546,19 +548,12 @@ class RayEngine(Engine):
             self._fetch_files(answers, LAST_FILES_WITHIN_S)
         _wait([member.call("leave") for member in members], LEAVE_WITHIN_S)
 
-    def _kill_agents(self) -> None:
-        import ray
 
-        for member in self._members:
-            with contextlib.suppress(Exception):
-                ray.kill(member.actor)
+def _kill(actor: Any) -> None:
+    import ray
 
-    def _let_go(self) -> None:
-        """Keep nothing that is Ray's beyond the connection."""
-        self._corpora.clear()
-        self._running.clear()
-        for member in (*self._members, *self._owners.values()):
-            member.stream = member.actor = None
+    with contextlib.suppress(Exception):
+        ray.kill(actor)
 
 
 def _wait(answers: list[Any], within_s: float) -> None:

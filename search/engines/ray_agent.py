@@ -83,7 +83,8 @@ class Scratch:
 
     def __init__(self, root: Path | None = None) -> None:
         """`root` is the folder that all agents of a user on this machine share."""
-        self._root = root or _root()
+        own = root or workdir.private(Path(tempfile.gettempdir()) / f"lstm-sweep-{os.getuid()}")
+        self._root = own or Path(tempfile.mkdtemp(prefix=workdir.TEMPORARY))
         #: descriptors of the locked folders
         self._held: dict[Path, int] = {}
         self._cores: SlotSharing | None = None
@@ -129,16 +130,11 @@ class Scratch:
         """Delete the agent's folder, and the corpora that no other agent uses."""
         if self._cores:
             self._cores.close()
+        while self._held:
+            os.close(self._held.popitem()[1])
         for kind in (AGENTS, CORPORA):
             with locked(self._root / kind):
-                for folder in [one for one in self._held if one.parent.name == kind]:
-                    os.close(self._held.pop(folder))
                 _delete_unused(self._root / kind)
-
-
-def _root() -> Path:
-    own = workdir.private(Path(tempfile.gettempdir()) / f"lstm-sweep-{os.getuid()}")
-    return own or Path(tempfile.mkdtemp(prefix=workdir.TEMPORARY))
 
 
 def _delete_unused(folder: Path, wanted: Path | None = None) -> None:
@@ -330,11 +326,9 @@ class Agent:
         self._stopped.setdefault(number, ended)
 
     def collect(self, slot: Slot) -> dict[str, Bytes]:
-        """The files of the trial that was started last on a slot."""
         return read(self._folders[slot]) if slot in self._folders else {}
 
     def warm_up(self, user_code: bool) -> None:
-        """Start the process that workers are forked from."""
         forkserver.warm_up(user_code=user_code)
 
     def end(self) -> None:

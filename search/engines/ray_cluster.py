@@ -77,7 +77,10 @@ def connect(address: str | None = None) -> None:
         if _users or not ray.is_initialized():
             if not _users:
                 _init(ray, address)
-                _take_signals_back()
+                handler = signal.getsignal(signal.SIGTERM)
+                if handler and threading.current_thread() is threading.main_thread():
+                    # given back to Python: Ray prints a stack in its own before it calls Python's
+                    signal.signal(signal.SIGTERM, handler)
             _users.append(1)
 
 
@@ -92,11 +95,16 @@ def _init(ray: Any, address: str | None) -> None:
         )
 
     def init() -> None:
-        with _process_restored():
-            # `auto` reads RAY_ADDRESS
-            chosen = address or "auto"
-            ray.init(address=chosen, log_to_driver=False, logging_level=logging.CRITICAL)
-        _mute(ray)
+        with _process_restored():  # `auto` reads RAY_ADDRESS
+            level = logging.CRITICAL
+            ray.init(address=address or "auto", log_to_driver=False, logging_level=level)
+        # ends the thread that prints errors of workers and nodes to this program's output
+        with contextlib.suppress(AttributeError):  # not public
+            worker = ray._private.worker.global_worker
+            worker.threads_stopped.set()
+            worker.gcs_error_subscriber.close()
+            worker.listener_thread.join()
+            worker.threads_stopped.clear()
 
     try:
         with futures.ThreadPoolExecutor(1, "ray.init") as thread:
@@ -127,23 +135,6 @@ def _process_restored() -> Iterator[None]:
         if not handles_faults:
             faulthandler.disable()
         random.setstate(state)
-
-
-def _take_signals_back() -> None:
-    """Give SIGTERM back to Python: Ray prints a stack in its handler before it calls Python's."""
-    handler = signal.getsignal(signal.SIGTERM)
-    if handler is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
-
-
-def _mute(ray: Any) -> None:
-    """End the thread that prints errors of workers and nodes to this program's output."""
-    with contextlib.suppress(AttributeError):  # not public
-        worker = ray._private.worker.global_worker
-        worker.threads_stopped.set()
-        worker.gcs_error_subscriber.close()
-        worker.listener_thread.join()
-        worker.threads_stopped.clear()
 
 
 def disconnect() -> None:
@@ -209,14 +200,10 @@ def wanted(
         parts = (cards or slots) if singly else min(slots, 1)
         cpus = min(node.cpus, slots)
         found += [
-            Wanted(node, *(_part(whole, parts, index) for whole in (cpus, cards, slots)))
+            Wanted(node, *(n // parts + (index < n % parts) for n in (cpus, cards, slots)))
             for index in range(parts)
         ]
     return found
-
-
-def _part(whole: int, parts: int, index: int) -> int:
-    return whole // parts + (index < whole % parts)
 
 
 class Demand:
@@ -306,7 +293,6 @@ ENDS = {
 
 
 def why_ended(error: Exception) -> str:
-    """Why an agent has ended, in a line."""
     text = " ".join(str(error).split())
     if getattr(error, "actor_init_failed", False):
         lines = [line for line in str(error).splitlines() if line.strip()]
@@ -314,9 +300,8 @@ def why_ended(error: Exception) -> str:
     if getattr(error, "preempted", False):
         return "its node was preempted"
     for said, meaning in ENDS.items():
-        _, found, after = text.partition(said)
-        if found:
-            detail = after.strip(" :.").partition(". ")[0]
+        if said in text:
+            detail = text.partition(said)[2].strip(" :.").partition(". ")[0]
             return f"{meaning}: {cut(detail, 200)}" if detail else meaning
     return f"its agent has ended: {cut(text, 200)}"
 

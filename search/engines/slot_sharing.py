@@ -69,11 +69,9 @@ class SlotSharing:
         return "", f"other sweeps use {every} of this machine"
 
     def give_back(self, name: str) -> None:
-        """Unlock a slot."""
         os.close(self._held.pop(name))
 
     def close(self) -> None:
-        """Unlock everything."""
         for name in list(self._held):
             self.give_back(name)
 
@@ -103,12 +101,11 @@ class Quota:
         return cls(Path(file)) if file else None
 
     def most(self) -> int:
-        """How many slots may be used now."""
-        return read_quota(self._file)[0]
+        return (read_quota(self._file) or (1 << 30,))[0]
 
     def why(self) -> str:
-        """Why the sweep has no more slots."""
-        return read_quota(self._file)[1] or "the service gives it no more slots"
+        _, why, _ = read_quota(self._file) or (0, "", 0.0)
+        return why or "the service gives it no more slots"
 
     def demand(self, count: int, slots: int) -> None:
         """Say how many slots could be used; `slots` are those that there are for the sweep now."""
@@ -171,18 +168,19 @@ class Share(Quota):
 
 
 def _locked(path: Path) -> int | None:
-    """A descriptor that locks a file; None if another process has locked it.
+    """A descriptor that locks a file, made if missing; None if another process has locked it.
+
+    All users may read a new one, and so lock it, whatever the umask is.
 
     Raises:
         OSError: it cannot be opened.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags)
-    except FileNotFoundError:
-        with contextlib.suppress(FileExistsError):  # another driver creates it at this moment
-            os.close(_created(path))
-        descriptor = os.open(path, flags)
+    with contextlib.suppress(FileExistsError):
+        created = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        with contextlib.suppress(OSError):  # a file system without modes
+            os.fchmod(created, 0o644)
+        os.close(created)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -193,31 +191,8 @@ def _locked(path: Path) -> int | None:
     return descriptor
 
 
-def _created(path: Path) -> int:
-    """A descriptor of a new file that all users may read, and so lock, whatever the umask is.
-
-    Raises:
-        OSError: it cannot be created.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    with contextlib.suppress(OSError):  # a file system without modes
-        os.fchmod(descriptor, 0o644)
-    return descriptor
-
-
-def read_quota(file: Path) -> tuple[int, str]:
-    """The most slots that a driver may use, and why not more; a missing file allows all."""
-    slots, why, _ = _stored(file) or (1 << 30, "", 0.0)
-    return slots, why
-
-
-def last_quota(file: Path) -> tuple[int, float] | None:
-    """The slots that a file allows, and since when, as `write_quota`; None if it is none."""
-    stored = _stored(file)
-    return stored and (stored[0], stored[2])
-
-
-def _stored(file: Path) -> tuple[int, str, float] | None:
+def read_quota(file: Path) -> tuple[int, str, float] | None:
+    """What `write_quota` has written; None if there is nothing of that, which allows all slots."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         return int(found["slots"]), str(found["why"]), float(found["since"])

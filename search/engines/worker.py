@@ -51,18 +51,15 @@ class CorpusTraining:
 
     @property
     def reads(self) -> Path:
-        """The folder of the corpus."""
         return self.corpus
 
     def reading(self, folder: Path) -> Self:
-        """The same with the corpus in another folder."""
         return replace(self, corpus=folder)
 
     def load(self) -> None:
         """Import nothing beforehand: all of it is imported with the backend."""
 
     def events(self, job: Job) -> Iterator[rounds.TrainingEvent]:
-        """Train the network of a job's trial."""
         from lstm_sweep.models.network import checkpoint, training
 
         corpus = Corpus.open(self.corpus)
@@ -99,7 +96,6 @@ class TemplateTraining:
     reads: None = None
 
     def reading(self, folder: Path) -> Self:
-        """The same: there is no folder to read."""
         return self
 
     def load(self) -> None:
@@ -107,7 +103,6 @@ class TemplateTraining:
         import lstm_sweep.spaces.template.runner  # noqa: F401
 
     def events(self, job: Job) -> Iterator[rounds.TemplateEvent]:
-        """Run the template."""
         from lstm_sweep.spaces.template import runner
 
         values = job.trial.config.to_dict()
@@ -136,9 +131,9 @@ def run(job: Job) -> Iterator[Message]:
     except Exception as error:
         with contextlib.suppress(OSError):  # the log lies on the disk that may be full
             print(without_secrets(traceback.format_exc()), end="", file=sys.stderr, flush=True)
-        reason = without_secrets(
-            f"{_place(error, job)}{type(error).__name__}: {_first_line(error)}"
-        )
+        place = job.training.place_of(error)
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        reason = without_secrets(f"{place}: {reason}" if place else reason)
         if _is_out_of_memory(error):
             on_host = job.slot.gpu is None or _is_of_host(error)
             where = "host" if on_host else "card"
@@ -157,7 +152,11 @@ def _train(job: Job) -> Iterator[Message]:
     reported = time.monotonic()
     for event in job.training.events(job):
         if isinstance(event, rounds.Result):
-            yield _returned(event)
+            if event.reason:
+                outcome = Outcome.ERROR if event.loss is None else Outcome.DIVERGED
+                yield Ended(outcome, event.reason)
+            else:
+                yield Ended(Outcome.COMPLETE, loss=event.loss)
             return
         if isinstance(event, rounds.Diverged):
             yield Ended(Outcome.DIVERGED, event.reason)
@@ -178,19 +177,6 @@ def _own_end(trial: Trial) -> str:
     if trial.most_rounds is not None:
         return f"it was to take {trial.epoch_text(trial.planned_rounds)} epochs"
     return ""
-
-
-def _returned(result: rounds.Result) -> Ended:
-    """How a training has ended that returned something."""
-    if result.reason:
-        return Ended(Outcome.ERROR if result.loss is None else Outcome.DIVERGED, result.reason)
-    return Ended(Outcome.COMPLETE, loss=result.loss)
-
-
-def _place(error: Exception, job: Job) -> str:
-    """Where in the user's code an error has come from."""
-    found = job.training.place_of(error)
-    return found and f"{found}: "
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -291,8 +291,8 @@ class Supervisor:
         for job in jobs:
             run_id = job.run_id
             if run_id not in self.turns.since:
-                last = slot_sharing.last_quota(self._file(run_id, SLOTS))
-                had = last and (last[0], now - max(0.0, time.time() - last[1]))
+                last = slot_sharing.read_quota(self._file(run_id, SLOTS))
+                had = last and (last[0], now - max(0.0, time.time() - last[2]))
                 self.turns.remember(run_id, now, had)
             demand, most = None, self._most(job)
             if self.processes[run_id].pid:

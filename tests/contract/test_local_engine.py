@@ -8,17 +8,20 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
+from lstm_sweep.models.data.windows import Scoring
+from lstm_sweep.models.rounds import TrainingEvent
 from lstm_sweep.search.engines import hardware, open_engine
 from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.process import forkserver
-from lstm_sweep.search.values.trial import Ended, Message, Outcome, RoundDone
+from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, RoundDone
 from tests.contract.engine_jobs import (
     CONFIG,
     ENDLESS,
@@ -168,6 +171,28 @@ def test_a_pipe_cut_in_the_middle_of_a_message_means_that_the_trial_is_lost(
     ended = listen(local)[slot][-1]
     assert isinstance(ended, Ended)
     assert ended.outcome is Outcome.LOST
+
+
+@dataclass(frozen=True)
+class Forking(CorpusTraining):
+    """Ends its process, but not the one that it forks."""
+
+    def events(self, job: Job) -> Iterator[TrainingEvent]:
+        if child := os.fork():
+            (job.folder / "child").write_text(str(child), encoding="utf-8")
+            os._exit(3)
+        time.sleep(60)
+        yield from ()
+
+
+def test_a_worker_has_ended_whatever_has_its_pipe_open(
+    local: Engine, corpus: Path, tmp_path: Path
+) -> None:
+    usual = job(corpus, tmp_path, local.slots[0])
+    local.start(replace(usual, training=Forking(corpus, Scoring(200, 0))))
+    heard = listen(local)[local.slots[0]]
+    os.kill(int((usual.folder / "child").read_text(encoding="utf-8")), signal.SIGKILL)
+    assert heard[-1] == Ended(Outcome.LOST, "its worker exited with code 3")
 
 
 def _forkserver() -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_sweep.models.network.checkpoint import Checkpoint, CheckpointSettings, fits, load
+from lstm_sweep.models.network.checkpoint import Checkpoint, CheckpointSettings, load
 
 EPOCHS = [{"val_loss": 0.1 + 0.2, "round_seconds": 1.5}, {"val_loss": 1e-300}]
 STATE: list[Any] = [
@@ -67,11 +67,3 @@ def test_a_file_that_would_run_code_is_not_read(tmp_path: Path) -> None:
     objects = np.array([{"any": "object"}], dtype=object)
     np.savez(tmp_path / "c.npz", allow_pickle=True, about=about, state0=objects)
     assert load(tmp_path / "c.npz", "t") is None
-
-
-@pytest.mark.parametrize(
-    "shapes, same",
-    [([(2, 3), (), (2,)], True), ([(2, 3), ()], False), ([(3, 2), (), (2,)], False)],
-)
-def test_arrays_fit_variables_of_the_same_shapes(shapes: list[Any], same: bool) -> None:
-    assert fits(STATE, [np.zeros(shape) for shape in shapes]) is same

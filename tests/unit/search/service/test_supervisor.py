@@ -190,11 +190,11 @@ def test_quotas_and_demands_are_files_which_go_with_their_process(
     let_drivers_idle(tmp_path, monkeypatch)
     made.look([SWEEP])
     quota = tmp_path / f"{RUN}.slots"
-    assert read_quota(quota) == (2, "")
+    assert (read_quota(quota) or ())[:2] == (2, "")
     assert made.shown(SWEEP).wanted == 2
     quota.with_suffix(".demand").write_text("1")
     made.look([SWEEP])
-    assert read_quota(quota) == (1, "")
+    assert (read_quota(quota) or ())[:2] == (1, "")
     made.close()
     made.look([])
     left = [file.name for file in tmp_path.iterdir() if file.name.startswith(RUN)]
