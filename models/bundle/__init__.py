@@ -1,1 +1,1 @@
-"""Exported models: format, checks, serving, generation."""
+"""Exported models: format, checks, serving."""

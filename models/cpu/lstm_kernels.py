@@ -246,8 +246,8 @@ def fused_gradients(
         cs_grad=tf.zeros_like(gradient),
         h_grad=gradient,
     )
-    kernels = tf.split(found.w_grad, (tf.shape(cell.kernel)[0], options.units))
-    return found.x_grad, Cell(*kernels, found.b_grad)
+    kernel, recurrent = tf.split(found.w_grad, (tf.shape(cell.kernel)[0], options.units))
+    return found.x_grad, Cell(kernel, recurrent, found.b_grad)
 
 
 def _gate_gradients(forward: ForwardPass, cell: Cell, options: LayerOptions, gradient: Any) -> Any:

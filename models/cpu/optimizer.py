@@ -39,14 +39,14 @@ def is_due(step: int) -> bool:
     return step <= EACH_UNTIL or step % INTERVAL == 0
 
 
-def share(step: int, eta: float = ETA) -> float:
+def share(step: int) -> float:
     """Share of the weights after step `step` in the average, if they enter it."""
-    return float(share_of_each(step if step <= EACH_UNTIL else step / INTERVAL, eta))
+    return float(share_of_each(step if step <= EACH_UNTIL else step / INTERVAL))
 
 
-def share_of_each(place: Any, eta: float = ETA) -> Any:
+def share_of_each(place: Any) -> Any:
     """The same by the place of the weights among those that enter the average, from 1."""
-    return (eta + 1.0) / (place + eta)
+    return (ETA + 1.0) / (place + ETA)
 
 
 #: (handle of a weight, its gradient, handles of its slot variables) -> None; updates all of them

@@ -15,6 +15,7 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from typing_extensions import override
 
@@ -196,7 +197,9 @@ class LocalEngine(Engine):
 
     @override
     def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
-        signs = {sign: one for one in self._running.values() for sign in one.signs}
+        signs: dict[Any, _Running] = {
+            sign: one for one in self._running.values() for sign in one.signs
+        }
         if not signs and self._refused:
             time.sleep(timeout_s)
         ready = {signs[sign].slot for sign in connection.wait([*signs], timeout_s)} if signs else ()

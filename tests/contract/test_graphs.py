@@ -153,39 +153,25 @@ CHANGES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("change", [*CHANGES[:1], *in_full(*CHANGES[1:])], ids=str)
-def test_what_a_graph_depends_on_is_part_of_the_form(
-    known: Path, traced: list[str], change: dict[str, Any]
-) -> None:
-    results(CONFIG.evolve(**change), known)
-    assert "_trace_train" in traced
-
-
 def test_graphs_have_other_names_if_they_differ_and_only_then() -> None:
     changes = [CONFIG.evolve(**change) for change in CHANGES]
     assert len({train_name(config) for config in (CONFIG, *changes)}) == 1 + len(CHANGES)
+    few = CONFIG.evolve(layer_size=20)  # which have other kernels for a large alphabet
+    assert train_name(few, 9) != train_name(few, 200)
     same = [CONFIG.evolve(**{name: OTHERS[name]}) for name in REMAINING]
     assert {train_name(config) for config in same} == {train_name(CONFIG)}
 
 
-def train_name(config: TrialConfig) -> str:
+def train_name(config: TrialConfig, alphabet: int = 9) -> str:
     """Name of the graph that trains a network, which is not built."""
     from lstm_sweep.models.cpu.programs import FastProgram
 
     names: list[str] = []
     graphs: Any = SimpleNamespace(function=lambda name, trace: names.append(name))
-    networks: Any = SimpleNamespace(scored=SimpleNamespace(output_shape=(None, 9)))
+    networks: Any = SimpleNamespace(scored=SimpleNamespace(output_shape=(None, alphabet)))
     FastProgram(networks, config, 5, graphs)
     (name,) = (name for name in names if name.startswith("train "))
     return name
-
-
-@pytest.mark.full
-def test_few_units_have_other_kernels_for_another_alphabet(known: Path, traced: list[str]) -> None:
-    config = CONFIG.evolve(layer_size=20)
-    results(config, known, alphabet_size=9)
-    results(config, known, alphabet_size=200)
-    assert traced == ["_trace_train", "_trace_train"]
 
 
 @pytest.mark.parametrize(

@@ -89,39 +89,17 @@ def test_a_round_reports_the_epochs_and_symbols_that_were_trained(
     assert (seen[3], seen[7]) == (len(corpus.train), 2 * len(corpus.train))
 
 
-@pytest.mark.parametrize("state", ["reset", "carried"])
-def test_a_training_that_is_broken_off_within_an_epoch_goes_on_with_the_same_bits(
-    corpus: Corpus, tmp_path: Path, state: str
+@pytest.mark.parametrize(("rounds", "more"), [(3, 0), (2, 1)])
+def test_a_checkpoint_is_not_taken_up_with_another_number_of_rounds_or_steps(
+    corpus: Corpus, tmp_path: Path, rounds: int, more: int
 ) -> None:
     from lstm_sweep.models.network.checkpoint import CheckpointSettings
     from lstm_sweep.models.rounds import Round
 
-    config = CONFIG.evolve(state=state)
-    expected = rounds(training_of(config, corpus, tmp_path / "whole", 3))
-    folder = tmp_path / "broken"
-    checkpoints = CheckpointSettings(folder / "checkpoint.npz", every_s=0)
-    first = training_of(config, corpus, folder, 3, checkpoints)
-    for event in first:
-        if isinstance(event, Round) and event.number == 2:
-            break
-    first.close()
-    events = list(training_of(config, corpus, folder, 3, checkpoints))
-    assert [event.repeated for event in events if isinstance(event, Round)] == [True] + [False] * 5
-    again = rounds(events)
-    assert [scores(one) for one in again] == [scores(one) for one in expected]
-    assert [one["train_loss"] for one in again] == [one["train_loss"] for one in expected]
-
-
-def test_a_checkpoint_is_not_taken_up_with_another_number_of_rounds(
-    corpus: Corpus, tmp_path: Path
-) -> None:
-    from lstm_sweep.models.network.checkpoint import CheckpointSettings
-    from lstm_sweep.models.rounds import Round
-
-    checkpoints = CheckpointSettings(tmp_path / "checkpoint.npz", every_s=0)
-    list(training_of(CONFIG.evolve(epochs=1), corpus, tmp_path, 2, checkpoints))
-    events = training_of(CONFIG.evolve(epochs=1), corpus, tmp_path, 3, checkpoints)
-    assert [event.repeated for event in events if isinstance(event, Round)] == [False] * 3
+    checkpoints, steps = CheckpointSettings(tmp_path / "c.npz", every_s=0), steps_of(corpus)
+    list(training_of(CONFIG, corpus, tmp_path, 2, checkpoints, steps))
+    events = training_of(CONFIG, corpus, tmp_path, rounds, checkpoints, steps + more)
+    assert not any(event.repeated for event in events if isinstance(event, Round))
 
 
 def test_rounds_without_a_step_change_nothing(corpus: Corpus, tmp_path: Path) -> None:
@@ -215,15 +193,3 @@ def test_a_training_of_so_many_steps_that_is_broken_off_goes_on_with_the_same_bi
     events = list(training_of(CONFIG, corpus, folder, 2, checkpoints, steps))
     assert [type(event) for event in events] == [Round, Round, LastRound]
     assert [scores(one) for one in rounds(events)] == [scores(one) for one in expected]
-
-
-def test_a_checkpoint_is_not_taken_up_with_another_number_of_steps(
-    corpus: Corpus, tmp_path: Path
-) -> None:
-    from lstm_sweep.models.network.checkpoint import CheckpointSettings
-    from lstm_sweep.models.rounds import Round
-
-    checkpoints = CheckpointSettings(tmp_path / "checkpoint.npz", every_s=0)
-    list(training_of(CONFIG, corpus, tmp_path, 2, checkpoints, steps_of(corpus)))
-    events = training_of(CONFIG, corpus, tmp_path, 2, checkpoints, steps_of(corpus) + 1)
-    assert [event.repeated for event in events if isinstance(event, Round)] == [False] * 3

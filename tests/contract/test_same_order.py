@@ -107,6 +107,7 @@ def test_sessions_of_unknown_symbols_change_no_loss(
     assert found == {name: before[name] for name in found}
 
 
+@pytest.mark.full
 def test_unknown_symbols_within_sessions_change_no_order(
     log: Log, losses: Callable[..., dict[str, float]], before: dict[str, float]
 ) -> None:
@@ -137,6 +138,7 @@ def test_other_names_of_the_same_rank_change_no_bit(
     assert found == {name: before[name] for name in found}
 
 
+@pytest.mark.full
 def test_other_names_change_no_order(
     log: Log, losses: Callable[..., dict[str, float]], before: dict[str, float]
 ) -> None:

@@ -289,18 +289,6 @@ def test_a_better_network_that_is_written_already_stays(
     assert (model.read_bytes() == b"of a later round") is (best_loss == 0.0)
 
 
-def test_a_damaged_checkpoint_means_to_begin_again(corpus: Corpus, tmp_path: Path) -> None:
-    from lstm_sweep.models.network.checkpoint import CheckpointSettings
-
-    file = tmp_path / "checkpoint.npz"
-    file.write_bytes(b"PK not a checkpoint")
-    events = list(
-        training_of(CONFIG, corpus, tmp_path / "m.keras", checkpoints=CheckpointSettings(file, 0))
-    )
-    fresh = trained(CONFIG, corpus, tmp_path / "other.keras")
-    assert [e["val_loss"] for e in epochs(events)] == [e["val_loss"] for e in epochs(fresh)]
-
-
 JAX = """
 import json, sys
 from pathlib import Path
