@@ -71,6 +71,10 @@ class SweepFields(TypedDict, total=False):
 
     data: PathLike
     symbols: str
+    session_by: str
+    header: str
+    templates: str
+    template_settings: str
     split: Sequence[float]
     ends: bool | str
     template: PathLike

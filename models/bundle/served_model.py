@@ -41,6 +41,8 @@ LIMITS = {
 #: symbols that a request reads, draws and names, at most each, and the environment variable of the
 #: server that says otherwise
 MOST_SYMBOLS, MOST_SYMBOLS_VARIABLE = 100_000, "LSTM_SWEEP_MOST_SYMBOLS"
+#: name of the column of a request that has the sessions, by what symbols are
+COLUMNS = {"chars": "text", "ids": "ids", "lines": "templates"}
 #: values of parameters that a request leaves out
 DEFAULTS = {"top": 5, "surprise": True, "length": 0, "temperature": 1.0, "seed": 0}
 
@@ -63,8 +65,9 @@ class NextSymbolModel:
     def __init__(self, folder: Path) -> None:
         alphabet = json.loads((folder / "alphabet.json").read_text(encoding="utf-8"))
         self._is_text = alphabet["kind"] == "chars"
+        self._symbol: type = int if alphabet["kind"] == "ids" else str
         #: name of the column of a request that has the sessions
-        self._column = "text" if self._is_text else "ids"
+        self._column = COLUMNS[alphabet["kind"]]
         self._symbols = [*alphabet["reserved"], *alphabet["symbols"]]
         self._ends = END_NAME in alphabet["reserved"]
         self._codes = {symbol: code for code, symbol in enumerate(self._symbols) if code >= KNOWN}
@@ -74,7 +77,7 @@ class NextSymbolModel:
     def predict(
         self, model_input: Any, params: Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Predictions for each session: a row of a data frame with the column `text` or `ids`.
+        """Predictions for each session: a row of a data frame with the column of `COLUMNS`.
 
         Where the network has learned it, the end of a session may come next, `<end>`, and a
         continuation may be shorter.
@@ -120,8 +123,9 @@ class NextSymbolModel:
 
     def _encoded(self, session: Any) -> Codes:
         if self._is_text != isinstance(session, str):
-            _refuse(f"found {str(session)[:50]!r}, expected a text or a list of event ids")
-        symbols = session if self._is_text else [int(one) for one in session]
+            expected = "expected a text or a list of event ids or templates"
+            _refuse(f"found {str(session)[:50]!r}, {expected}")
+        symbols = session if self._is_text else [self._symbol(one) for one in session]
         return np.array([self._codes.get(one, UNKNOWN) for one in symbols], np.int32)
 
     def _judged(self, codes: Codes, wanted: Mapping[str, Any]) -> dict[str, Any]:

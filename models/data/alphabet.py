@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_sweep.models.data.log_lines import LineFormat
 from lstm_sweep.models.errors import InputError, shown
 
 #: code of the padding before the first symbol of a session
@@ -21,6 +22,8 @@ UNKNOWN = 1
 END = 2
 RESERVED = ("<start>", "<unk>")
 END_NAME = "<end>"
+#: characters of a symbol of lines, at most
+LONGEST_SYMBOL = 1 << 16
 #: the first code that is ever predicted; what is below it never comes next
 PREDICTED = len(RESERVED)
 
@@ -29,10 +32,12 @@ PREDICTED = len(RESERVED)
 class Alphabet:
     """Symbols of the training split <-> codes; the lowest are `<start>`, `<unk>`, maybe `<end>`."""
 
-    #: characters or event ids, ascending
+    #: characters or event ids, ascending, or the symbols of lines
     symbols: tuple[str, ...] | tuple[int, ...]
     #: whether the end of a session is a symbol, with the code `END`
     ends: bool = False
+    #: how symbols are found in the lines of a log; None: they are characters or event ids
+    lines: LineFormat | None = None
 
     def __len__(self) -> int:
         return len(self.reserved) + len(self.symbols)
@@ -43,14 +48,24 @@ class Alphabet:
         return (*RESERVED, END_NAME) if self.ends else RESERVED
 
     @property
+    def kind(self) -> str:
+        """What symbols are: `chars`, `ids` or `lines`."""
+        return "lines" if self.lines else "chars" if isinstance(self.symbols[0], str) else "ids"
+
+    @property
     def is_text(self) -> bool:
-        """Whether symbols are characters, not event ids."""
-        return isinstance(self.symbols[0], str)
+        """Whether symbols are characters."""
+        return self.kind == "chars"
 
     @cached_property
     def _code(self) -> dict[str | int, int]:
         symbols: Sequence[str | int] = self.symbols
         return {symbol: code for code, symbol in enumerate(symbols, start=len(self.reserved))}
+
+    @property
+    def between(self) -> str:
+        """What stands between two symbols in a text."""
+        return {"chars": "", "ids": " ", "lines": "\n"}[self.kind]
 
     def encode(self, symbols: Iterable[str | int]) -> NDArray[np.int32]:
         """Codes of `symbols`, `<int32>[n]`; `UNKNOWN` for those that the alphabet does not have."""
@@ -63,8 +78,9 @@ class Alphabet:
 
     def to_dict(self) -> dict[str, Any]:
         """All that `from_dict` needs, as plain values."""
-        kind = "chars" if self.is_text else "ids"
-        return {"kind": kind, "reserved": list(self.reserved), "symbols": list(self.symbols)}
+        lines = {"lines": self.lines.to_dict()} if self.lines else {}
+        written = {"kind": self.kind, "reserved": [*self.reserved], "symbols": [*self.symbols]}
+        return written | lines
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -73,10 +89,10 @@ class Alphabet:
         Raises:
             InputError: `values` cannot be a result of `to_dict`.
         """
-        kinds: dict[object, type] = {"chars": str, "ids": int}
+        kinds: dict[object, type] = {"chars": str, "ids": int, "lines": str}
         kind, symbols = values.get("kind"), values.get("symbols")
         if not isinstance(kind, str) or kind not in kinds:
-            raise InputError(f"alphabet: kind is {shown(kind)}, expected chars or ids")
+            raise InputError(f"alphabet: kind is {shown(kind)}, expected chars, ids or lines")
         reserved, ends = values.get("reserved"), [*RESERVED, END_NAME]
         if reserved != list(RESERVED) and (kind == "chars" or reserved != ends):
             more = "" if kind == "chars" else f" or {ends}"
@@ -85,6 +101,9 @@ class Alphabet:
             )
         if not isinstance(symbols, list) or not symbols:
             raise InputError(f"alphabet: symbols is {shown(symbols)}, expected a list of {kind}")
+        if kind == "lines":
+            lines = _checked_lines(values.get("lines"), symbols)
+            return cls(tuple(symbols), ends=reserved == ends, lines=lines)
         for before, symbol in itertools.pairwise([None, *symbols]):
             fits = type(symbol) is kinds[kind] and (kind == "ids" or _is_character(str(symbol)))
             if not fits or (before is not None and before >= symbol):
@@ -97,3 +116,16 @@ class Alphabet:
 
 def _is_character(text: str) -> bool:
     return len(text) == 1 and not "\ud800" <= text <= "\udfff"  # a surrogate is half a character
+
+
+def _checked_lines(given: object, symbols: list[object]) -> LineFormat:
+    """The format of lines that have these symbols; both are checked."""
+    for symbol in symbols:
+        if not isinstance(symbol, str) or not symbol or len(symbol) > LONGEST_SYMBOL:
+            raise InputError(f"alphabet: found {shown(symbol)}, expected the text of lines")
+    if len(set(symbols)) < len(symbols):
+        raise InputError("alphabet: a symbol occurs twice, expected each once")
+    try:
+        return LineFormat.from_dict(given)
+    except InputError as error:
+        raise InputError(f"alphabet: {error}") from None

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,14 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.data import source as samples
 from lstm_sweep.models.data.alphabet import END, END_NAME, PREDICTED, UNKNOWN, Alphabet
+from lstm_sweep.models.data.log_lines import (
+    UNMATCHED,
+    LineFormat,
+    Log,
+    format_of,
+    read_log,
+    symbols_of,
+)
 from lstm_sweep.models.data.reader import (
     Noted,
     Sequences,
@@ -28,7 +36,7 @@ from lstm_sweep.models.data.reader import (
     smallest_type,
 )
 from lstm_sweep.models.data.source import SAMPLES, SPLITS, Source, all_files, existing, file_groups
-from lstm_sweep.models.data.spool import Codes, Spool, blocks
+from lstm_sweep.models.data.spool import BLOCK, Codes, Spool, blocks
 from lstm_sweep.models.errors import InputError, shown
 
 #: a boundary between splits is moved to the nearest start of a session, at most by this share of
@@ -185,6 +193,8 @@ def load(source: Source) -> Corpus:
         return _split_in_time(sequences, source.split, described)
     path = existing(source.data)
     groups = file_groups(path)
+    if source.has_lines:
+        return _of_lines(source, path.name, groups)
     symbols, why, hint = _decide(source.symbols, next(iter(groups.values()))[0])
     read = read_text if symbols == "chars" else read_ids
     cuts = []
@@ -209,17 +219,49 @@ def load(source: Source) -> Corpus:
     return _assemble(sequences, (cuts[0], cuts[1]), described)
 
 
+def _of_lines(source: Source, name: str, groups: Mapping[str, list[Path]]) -> Corpus:
+    """The corpus of the lines of a log."""
+    format = format_of(source)
+    log = read_log(groups, format)
+    in_time = len(groups) == 1
+    cuts = _cuts(log.starts, len(log.lines), source.split) if in_time else log.cuts[:2]
+    names = symbols_of(log, format, cuts[0], source.templates)
+    sequences = Sequences(lines_are_sessions=True, line_starts=[log.starts], file_starts=[0])
+    numbers = log.numbers(names, format)
+    for begin in range(0, len(numbers), BLOCK):
+        sequences.append(numbers[begin : begin + BLOCK])
+    described = _Description(
+        name,
+        "lines",
+        "; ".join(filter(None, [f"--symbols {source.symbols}: {format.described}",
+                                str(log.counts), str(log.noted)])),
+        ends=source.ends,
+        names=tuple(names),
+        lines=format,
+    )  # fmt: skip
+    return _assemble(sequences, (cuts[0], cuts[1]), described)
+
+
 @dataclass(frozen=True)
 class _Description:
     """Name of a corpus, and how its symbols and sessions were chosen."""
 
     name: str
-    #: `chars` or `ids`
+    #: `chars`, `ids` or `lines`
     symbols: str
     #: how its symbols and sessions were chosen, for people
     decided: str
     #: whether the end of a session is to be a symbol, where sessions are units of their own
     ends: bool
+    #: of lines: symbols by their numbers; that after the last stands for lines that have none
+    names: tuple[str, ...] = ()
+    lines: LineFormat | None = None
+
+    def symbols_of(self, values: list[int]) -> tuple[str, ...] | tuple[int, ...]:
+        """The symbols of numbers."""
+        if self.lines:
+            return tuple(self.names[value] for value in values)
+        return tuple(map(chr, values)) if self.symbols == "chars" else tuple(values)
 
 
 def _decide(symbols: str, first: Path) -> tuple[str, str, str]:
@@ -238,15 +280,22 @@ def _said(noted: Noted, symbols: str) -> str:
 def _split_in_time(
     sequences: Sequences, shares: tuple[float, float, float], described: _Description
 ) -> Corpus:
-    starts = sequences.session_starts()
+    cuts = _cuts(sequences.session_starts(), sequences.length, shares)
+    return _assemble(sequences, cuts, described)
+
+
+def _cuts(
+    starts: NDArray[np.int64], length: int, shares: tuple[float, float, float]
+) -> tuple[int, int]:
+    """Where the second and the third part of symbols begin, at the start of a session if near."""
     snap = min(SESSION_SNAP, *(share / 4 for share in shares))
     cuts = []
     for share in (shares[0], shares[0] + shares[1]):
-        cut = round(sequences.length * share)
+        cut = round(length * share)
         nearest = int(starts[np.argmin(np.abs(starts - cut))]) if len(starts) else cut
-        close = nearest > 0 and abs(nearest - cut) <= snap * sequences.length
+        close = nearest > 0 and abs(nearest - cut) <= snap * length
         cuts.append(nearest if close else cut)
-    return _assemble(sequences, (cuts[0], cuts[1]), described)
+    return cuts[0], cuts[1]
 
 
 def _assemble(sequences: Sequences, cuts: tuple[int, int], described: _Description) -> Corpus:
@@ -267,7 +316,7 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], described: _Descripti
     starts = sequences.session_starts()
     lasts = np.append(starts[1:], sequences.length)
     ended = np.searchsorted(lasts, bounds, side="right")  # sessions that end before each bound
-    ends = described.ends and kind == "ids" and bool(ended[1] >= FEWEST_ENDS)
+    ends = described.ends and kind != "chars" and bool(ended[1] >= FEWEST_ENDS)
     if ends:
         bounds = tuple((bounds + ended).tolist())
         starts = starts + np.arange(len(starts))
@@ -275,6 +324,9 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], described: _Descripti
     ranked = _Ranked(sequences.blocks, rank, lasts if ends else lasts[:0])
 
     digest = hashlib.blake2b(kind.encode(), digest_size=16)
+    if described.lines:
+        settings = [described.lines.to_dict(), described.names]
+        digest.update(json.dumps(settings, sort_keys=True).encode())
     for part in (ordered, np.array(bounds, np.int64), starts):
         digest.update(part.astype("<i8").tobytes())
     in_training, place = np.zeros(len(values) + ends, bool), 0
@@ -284,10 +336,10 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], described: _Descripti
         place += len(block)
 
     in_training = in_training[: len(values)]
+    if described.lines:
+        in_training &= ordered < len(described.names)
     known = ordered[in_training].tolist()
-    is_text = described.symbols == "chars"
-    symbols = tuple(chr(value) for value in known) if is_text else tuple(known)
-    alphabet = Alphabet(symbols, ends=ends)
+    alphabet = Alphabet(described.symbols_of(known), ends=ends, lines=described.lines)
     final = np.full(len(values) + ends, UNKNOWN, smallest_type(len(values) + PREDICTED + ends))
     final[len(values) :] = END
     final[: len(values)][in_training] = len(alphabet.reserved) + np.arange(len(known))
@@ -337,8 +389,8 @@ WORDS = re.compile(r"(?<![^\s])[^\W_][^\s'\"\\]{0,11}(?: [^\s'\"\\]{1,11})+(?![^
 SHORTEST, LONGEST = 8, 24
 
 
-def excerpt(split: Split, alphabet: Alphabet) -> str | list[int] | None:
-    """A few words of a text, or a few event ids, that a network knows; None if there are none."""
+def excerpt(split: Split, alphabet: Alphabet) -> str | list[str | int] | None:
+    """A few words of a text, or a few symbols, that a network knows; None if there are none."""
     codes = [int(code) for code in split.codes[:LOOKED_AT]]
     lowest = len(alphabet.reserved)
     if not alphabet.is_text:
@@ -348,7 +400,7 @@ def excerpt(split: Split, alphabet: Alphabet) -> str | list[int] | None:
                 known.append(code)
             if len(known) == IDS or (known and code == END < lowest):
                 break
-        return [int(symbol) for symbol in alphabet.decode(known)] or None
+        return alphabet.decode(known) or None
     pieces = "".join("\n" if code < lowest else str(alphabet.decode([code])[0]) for code in codes)
     for found in WORDS.finditer(pieces):
         text = found[0]
@@ -376,12 +428,18 @@ class Sessions:
     several: bool
     #: whether the end of each is a symbol
     ends: bool
+    #: records of a log; None: symbols are characters or event ids
+    log: Log | None = None
+    lines: LineFormat | None = None
 
     def __len__(self) -> int:
         return len(self.split.starts)
 
     def name(self, session: int) -> str:
         """Name of a session for users: its file and, if that has several, its number in it."""
+        if self.lines and self.lines.session_by:
+            head, _, _ = self.text(int(self.split.starts[session])).partition("\n")
+            return self.lines.session()(head) or ""
         file = int(self.of_file[session])
         if not self.several:
             return self.files[file]
@@ -391,6 +449,24 @@ class Sessions:
     def read(self, begin: int, end: int) -> list[str | int]:
         """Original symbols from `begin` up to and without `end`, unknown ones included."""
         return [self.symbols[index] for index in self.indices[begin:end]]
+
+    def text(self, place: int) -> str:
+        """The symbol at a place as its data have it: of a log the whole record."""
+        symbol = str(self.symbols[self.indices[place]])
+        if self.log is None or self.log.texts is None or symbol == END_NAME:
+            return symbol
+        session = int(np.searchsorted(self.split.starts, place, side="right")) - 1
+        record = place - session if self.ends else place
+        return self.log.texts[int(self.log.places[record])]
+
+    @property
+    def noted(self) -> str:
+        """What was done to the data, for people; empty if nothing was."""
+        if self.log is None:
+            return ""
+        unmatched = int((self.split.codes == UNKNOWN).sum())
+        said = [f"{unmatched:,} records match no template"] if unmatched else []
+        return "; ".join([*said, *filter(None, [str(self.log.counts), str(self.log.noted)])])
 
 
 def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessions:
@@ -403,36 +479,47 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
         InputError: the data cannot be used; the message names the file and the line.
     """
     sequences = Sequences()
-    if data in SAMPLES:
+    log: Log | None = None
+    symbols: tuple[str | int, ...] = ()
+    if data in SAMPLES and not alphabet.lines:
         _read_sample(data, alphabet, sequences)
         files, file_starts, several = [data], [0], True
     else:
         path = existing(data)
         paths = all_files(path)
-        (read_text if alphabet.is_text else read_ids)(paths, sequences)
+        if alphabet.lines:
+            log = read_log({"all": paths}, alphabet.lines, keep_texts=True)
+            sequences.append(log.numbers([str(one) for one in alphabet.symbols], alphabet.lines))
+            sequences.line_starts.append(log.starts)
+            names = (*alphabet.symbols, UNMATCHED)
+            symbols = tuple(names[value] for value in sequences.values)
+        else:
+            (read_text if alphabet.is_text else read_ids)(paths, sequences)
         files = [one.name if one == path else str(one.relative_to(path)) for one in paths]
         file_starts, several = sequences.file_starts, sequences.lines_are_sessions
     if not sequences.length:
         raise InputError(f"data {shown(data)}: found no symbols, expected some")
     starts = sequences.session_starts()
     indices = np.concatenate(list(sequences.blocks))
-    symbols: tuple[str | int, ...] = tuple(sequences.values)
-    if alphabet.is_text:
-        symbols = tuple(map(chr, sequences.values))
+    if not log:
+        symbols = tuple(map(chr, sequences.values) if alphabet.is_text else sequences.values)
     codes = alphabet.encode(symbols).astype(np.uint32)
     read = Split(indices, starts)
     if ends:
         symbols, codes = (*symbols, END_NAME), np.append(codes, np.uint32(END))
         read = Split(indices.astype(np.uint32), starts).with_ends(len(symbols) - 1)
+    # a file without symbols has the same start as the next one, and no session
+    of_file = np.searchsorted(np.array(file_starts), starts, side="right") - 1
     return Sessions(
         Split(codes[read.codes], read.starts),
         read.codes,
         symbols,
-        # a file without symbols has the same start as the next one, and no session
-        np.searchsorted(np.array(file_starts), starts, side="right") - 1,
+        log.files if log else of_file,
         tuple(files),
         several,
         ends,
+        log,
+        alphabet.lines,
     )
 
 

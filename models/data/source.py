@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self, TypeAlias
 from lstm_sweep.models.errors import (
     InputError,
     check_switch,
+    cut,
     nearest,
     one_of,
     resolved,
@@ -203,7 +205,12 @@ SAMPLES = {
 
 
 SPLITS = ("train", "validation", "test")
-SYMBOLS = ("auto", "chars", "ids")
+SYMBOLS = ("auto", "chars", "ids", "lines")
+#: what a field of JSON lines is named by, as the symbol or as the name of the session
+FIELD = "field="
+#: fields of a source that name files beside the data, and all that lines alone have
+LINE_FILES = ("templates", "template_settings")
+OF_LINES = ("session_by", "header", *LINE_FILES)
 #: names in a folder that are compared with one that is not there, at most
 MOST_BESIDE = 1_000
 
@@ -214,17 +221,35 @@ class Source:
 
     #: name of a sample, or path of a file or folder
     data: str
-    #: what a symbol is: `chars`, `ids`, or `auto` to detect it
+    #: what a symbol is: `chars`, `ids`, the template of a log line (`lines`), a field of JSON lines
+    #: (`field=NAME`), or `auto` to detect chars or ids
     symbols: str = "auto"
     #: shares of training, validation and test data, for data without folders of these names
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    #: whether the end of a session of event ids is a symbol, where several sessions end in the
-    #: training data
+    #: whether the end of a session is a symbol, where several end in the training data; not of
+    #: characters
     ends: bool = True
+    #: of lines: a regular expression of their session, or `field=NAME`; None: a file is one
+    session_by: str | None = None
+    #: a regular expression of what stands in front of each line, such as a time stamp
+    header: str | None = None
+    #: a file of templates, one in a line; None: they are mined
+    templates: str | None = None
+    #: a YAML file of masks, and of how templates are mined
+    template_settings: str | None = None
 
     def __post_init__(self) -> None:
-        if self.symbols not in SYMBOLS:
+        if self.symbols not in SYMBOLS and not is_field(self.symbols):
             raise InputError(f"symbols is {shown(self.symbols)}: {one_of(self.symbols, SYMBOLS)}")
+        for name in [name for name in OF_LINES if getattr(self, name) is not None]:
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"{name} is {shown(getattr(self, name))}: expected a text")
+            if not self.has_lines or (self.symbols != "lines" and name != "session_by"):
+                raise InputError(
+                    f"{name} is given with symbols {self.symbols}: expected symbols lines"
+                )
+            if name in ("session_by", "header"):
+                regex(name, getattr(self, name))
         check_switch("ends", self.ends)
         shares = self.split
         if len(shares) != 3 or not all(0 < share < 1 for share in shares) or not near_one(shares):
@@ -232,11 +257,35 @@ class Source:
                 f"split is {shown(list(shares))}: expected three shares above 0, 1 in all"
             )
 
+    @property
+    def has_lines(self) -> bool:
+        """Whether symbols are those of log lines."""
+        return self.symbols == "lines" or is_field(self.symbols)
+
     def resolve(self) -> Self:
         """Return a copy whose path holds from any working directory."""
         if self.data in SAMPLES:
             return self
         return dataclasses.replace(self, data=str(_path(self.data).resolve()))
+
+
+def is_field(symbols: object) -> bool:
+    """Whether symbols are a field of JSON lines."""
+    return isinstance(symbols, str) and symbols.startswith(FIELD) and symbols != FIELD
+
+
+def regex(place: str, pattern: object) -> re.Pattern[str]:
+    """A regular expression.
+
+    Raises:
+        InputError: it is none; `place` says where it was given.
+    """
+    try:
+        return re.compile(pattern)  # type: ignore[call-overload, no-any-return]
+    except (re.error, RecursionError, OverflowError, TypeError) as error:
+        raise InputError(
+            f"{place} is {shown(pattern)}: expected a regular expression ({cut(str(error))})"
+        ) from None
 
 
 def near_one(shares: Iterable[float]) -> bool:

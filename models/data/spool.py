@@ -43,7 +43,7 @@ class Spool:
 
     def append(self, codes: Codes) -> None:
         """Write one more block."""
-        with _needing_room():
+        with needing_room():
             self._file.write(codes.tobytes())
         self._bytes += codes.nbytes
         if self._kinds:
@@ -55,7 +55,7 @@ class Spool:
 
     def __iter__(self) -> Iterator[Codes]:
         """The blocks from the first on; nothing may be appended before the last is read."""
-        with _needing_room():  # what is buffered is written
+        with needing_room():  # what is buffered is written
             self._file.seek(0)
         for kind, count in self._kinds:
             yield np.frombuffer(self._file.read(count * kind.itemsize), kind)
@@ -66,7 +66,7 @@ class Spool:
         if self._bytes <= self._kept:
             self._file.seek(0)
             return np.frombuffer(self._file.read(), kind)
-        with _needing_room():
+        with needing_room():
             self._file.flush()
         return np.memmap(self._file, kind, mode="r")
 
@@ -77,7 +77,7 @@ def _close(file: IO[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _needing_room() -> Iterator[None]:
+def needing_room() -> Iterator[None]:
     try:
         yield
     except OSError as error:

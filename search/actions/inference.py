@@ -60,8 +60,8 @@ class Generated:
     #: trial whose model it is
     trial: str
     request: GenerationRequest
-    #: whether symbols are characters, else they are event ids
-    is_text: bool
+    #: what stands between two symbols in a text; nothing between characters
+    between: str
     #: turn by turn the next symbol of each sequence; None of one that has ended
     turns: Iterator[Symbols]
 
@@ -75,7 +75,7 @@ class Generated:
         """
         turns = zip(*self.turns, strict=True)
         rows = [[symbol for symbol in row if symbol is not None] for row in turns]
-        return ["".join(map(str, row)) for row in rows] if self.is_text else rows
+        return ["".join(map(str, row)) for row in rows] if not self.between else rows
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as `generate --json` prints it."""
@@ -105,7 +105,7 @@ def generate(bundle: str, request: GenerationRequest) -> Generated:
     turns = forkserver.stream(_continued, folder, opened, past, request)
     next(turns)
     symbols = (_decoded(opened.alphabet, codes) for codes in turns if codes is not None)
-    return Generated(bundle, opened.trial, request, opened.alphabet.is_text, symbols)
+    return Generated(bundle, opened.trial, request, opened.alphabet.between, symbols)
 
 
 def _decoded(alphabet: Alphabet, codes: NDArray[np.int32]) -> Symbols:
@@ -144,13 +144,15 @@ def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Program:
 
 
 def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
-    """Codes of a prompt: its characters, or event ids with spaces between them.
+    """Codes of a prompt: its characters, event ids with spaces between them, or lines.
 
     Raises:
         InputError: a word is no event id.
     """
     if alphabet.is_text:
         return alphabet.encode(prompt)
+    if alphabet.lines:
+        return alphabet.encode(alphabet.lines.symbols_in(prompt.splitlines(), alphabet.symbols))
     words = prompt.split()
     for word in words:
         if not (word.isascii() and word.isdecimal()) or len(word) > 18:
@@ -163,4 +165,5 @@ def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
 
 def _examples(alphabet: Alphabet) -> str:
     some = alphabet.symbols[:8]
-    return cut(repr("".join(map(str, some))) if alphabet.is_text else " ".join(map(str, some)))
+    text = alphabet.between.join(map(str, some))
+    return cut(text if alphabet.kind == "ids" else repr(text))

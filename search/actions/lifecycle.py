@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lstm_sweep.models.data.source import file_groups
+from lstm_sweep.models.data.source import LINE_FILES, file_groups
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.deletion import check_not_deleted
@@ -295,9 +295,13 @@ def _where_it_was(was: SweepSpec, given: SweepSpec) -> SweepSpec:
     if was.template and given.template:
         is_same = was.template.digest == given.template.digest
         return dataclasses.replace(given, template=was.template) if is_same else given
-    if was.template or given.template or not _same_files(was.data, given.data):
+    if was.template or given.template:
         return given
-    return dataclasses.replace(given, data=was.data)
+    pairs = {name: (getattr(was, name), getattr(given, name)) for name in ("data", *LINE_FILES)}
+    same = {
+        name: old for name, (old, new) in pairs.items() if old and new and _same_files(old, new)
+    }
+    return dataclasses.replace(given, **same)
 
 
 def _same_files(one: str, other: str) -> bool:

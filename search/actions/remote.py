@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from lstm_sweep.models.data.source import SAMPLES
+from lstm_sweep.models.data.source import LINE_FILES, SAMPLES
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions import connection
 from lstm_sweep.search.actions.connection import (
@@ -442,6 +442,10 @@ class _Sent:
             fields["template"] = self.template(fields["template"])
         elif not (data := fields.get("data", "")).startswith(THERE) and data not in SAMPLES:
             fields["data"] = self._send(data, data)
+        for name in LINE_FILES:
+            path = str(fields.get(name, ""))
+            if path and not path.startswith(THERE):
+                fields[name] = self._send(path, path)
         return fields
 
     def template(self, given: str) -> str:

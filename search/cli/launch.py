@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lstm_sweep.models.data.source import LINE_FILES
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.actions.lifecycle import SweepFailedError
@@ -100,7 +101,10 @@ def _wanted(
     """The spec of a file and options, or its fields if they name files that a service has."""
     if isinstance(actions, Remote):
         fields = ({} if file is None else read_fields(file)) | changes
-        if any(str(fields.get(name, "")).startswith(THERE) for name in ("data", "template")):
+        if any(
+            str(fields.get(name, "")).startswith(THERE)
+            for name in ("data", "template", *LINE_FILES)
+        ):
             if isinstance(fields.get("space"), str):
                 fields["space"] = presets.named(fields["space"]).describe()
             return fields | ({"set": settings} if settings else {})

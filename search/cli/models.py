@@ -173,7 +173,7 @@ def serve_command(version: Version, settings: Settings) -> str:
     return " ".join([*parts, f"--env-manager local --port {PORT}"])
 
 
-def request_of(bundle: str, example: str | list[int] | None) -> dict[str, Any] | None:
+def request_of(bundle: str, example: str | list[int] | list[str] | None) -> dict[str, Any] | None:
     """A request to the model of a bundle; None for that of a template.
 
     It is about `example`, a piece of real data, or else about a few symbols of the alphabet.
@@ -198,7 +198,7 @@ def generate(arguments: Namespace) -> Answer:
     generated = inference.generate(arguments.bundle, request)
     if arguments.json:
         return Answer(generated.to_dict())
-    between = "" if generated.is_text else " "
+    between = generated.between
     if request.count == 1:  # as it comes
         start = request.prompt + between if request.prompt else ""
         print(printable(start), end="", flush=True)
@@ -240,7 +240,10 @@ def finding_line(finding: Finding, *, is_text: bool) -> str:
     """
 
     def text(*symbols: Symbol) -> str:
-        return repr("".join(map(str, symbols))) if is_text else " ".join(map(str, symbols))
+        if is_text:
+            return repr("".join(map(str, symbols)))
+        words = [*map(str, symbols)]
+        return (" | " if any(" " in word for word in words) else " ").join(words)
 
     expected = ", ".join(f"{text(symbol)} ({chance:.2g})" for symbol, chance in finding.expected)
     what = f"({finding.probability:.2g})" if finding.known else "(not in the training data)"

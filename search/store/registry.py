@@ -49,7 +49,7 @@ def write_symbols_model(
     from mlflow.types import schema as types
 
     text, number, column = types.DataType.string, types.DataType.double, column_of(alphabet)
-    symbol: Any = text if alphabet.is_text else types.DataType.long
+    symbol: Any = types.DataType.long if alphabet.kind == "ids" else text
     sessions = text if alphabet.is_text else types.Array(symbol)
     ranked = types.Object(
         [
@@ -126,14 +126,14 @@ def _write(
 
 
 def column_of(alphabet: Alphabet) -> str:
-    return "text" if alphabet.is_text else "ids"
+    return served_model.COLUMNS[alphabet.kind]
 
 
 def example_session(alphabet: Alphabet) -> str | list[int]:
     """A few known symbols as a session; what they are in is not said of the training data."""
     middle = len(alphabet.symbols) // 3
     symbols = alphabet.symbols[middle : middle + 3]
-    return "".join(map(str, symbols)) if alphabet.is_text else [int(one) for one in symbols]
+    return "".join(map(str, symbols)) if alphabet.is_text else [*symbols]
 
 
 #: the alias of the version that is the best one

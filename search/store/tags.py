@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.source import OF_LINES, Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest
@@ -275,6 +275,7 @@ def source_of(tags: Tags) -> Source:
             symbols=given.get("symbols"),
             split=tuple(split),
             ends=given.get("ends", False),
+            **{name: given.get(name) for name in OF_LINES},
         )
     except InputError as error:
         raise BadRunError(f"run {tags.run_id}: tag {Tag.DATA}: {error}") from None

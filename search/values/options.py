@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from lstm_sweep.models.data.source import Source, near_one
-from lstm_sweep.models.errors import LARGEST, InputError, nearest, shown
+from lstm_sweep.models.data.source import FIELD, SYMBOLS, Source, is_field, near_one
+from lstm_sweep.models.errors import LARGEST, InputError, nearest, resolved, shown, why_not
 from lstm_sweep.spaces import PRESET_NAMES
 
 #: in place of a value: what suits the data or this machine
@@ -115,6 +115,18 @@ def word(words: Collection[str]) -> Kind:
     return Kind("|".join(words), schema, take, take, tuple(words))
 
 
+def symbols() -> Kind:
+    """A kind of symbols, or a field of JSON lines."""
+    known = word(SYMBOLS)
+
+    def take(place: str, value: Any) -> Any:
+        return value if is_field(value) else known.take(place, value)
+
+    of_field = {"type": "string", "pattern": f"^{FIELD}.+"}
+    schema = {"anyOf": [known.schema, of_field]}
+    return Kind(f"{known.metavar}|{FIELD}NAME", schema, take, take)
+
+
 def text(expected: str, metavar: str = "NAME", like: re.Pattern[str] | None = None) -> Kind:
     """A text that is not empty, or is `like` a pattern."""
 
@@ -140,6 +152,19 @@ def data() -> Kind:
             raise InputError(f"{place}{str(error).removeprefix('data')}") from None
 
     return Kind(path.metavar, path.schema, take, path.read)
+
+
+def path(expected: str, metavar: str) -> Kind:
+    """The path of a file, which is absolute from then on."""
+    named = text(expected, metavar)
+
+    def take(place: str, value: Any) -> Any:
+        try:
+            return str(resolved(named.take(place, value)))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(f"{place} is {shown(value)}: {why_not(error)}") from None
+
+    return Kind(metavar, named.schema, take, named.read)
 
 
 def shares() -> Kind:

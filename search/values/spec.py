@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from lstm_sweep.models.data.source import SAMPLES, SYMBOLS, Source
+from lstm_sweep.models.data.source import LINE_FILES, SAMPLES, Source
 from lstm_sweep.models.documents import read_yaml
 from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.models.size import SizeRule
@@ -124,14 +124,43 @@ class SweepSpec:
     data: str = _data(
         "python-docs", kinds.data(), "a file, a folder, or the name of a sample", common=True
     )
-    symbols: str = _data(AUTO, kinds.word(SYMBOLS), "what a symbol is", common=True)
+    symbols: str = _data(
+        AUTO,
+        kinds.symbols(),
+        "what a symbol is; lines: the template of a log line; field=NAME: a field of JSON lines",
+        common=True,
+    )
+    session_by: str | None = _data(
+        None,
+        kinds.text("a regular expression, or field=NAME", "REGEX"),
+        "what names the session of a log line: the first group, or the whole match; or field=NAME",
+        unset="a file is a session",
+    )
+    header: str | None = _data(
+        None,
+        kinds.text("a regular expression", "REGEX"),
+        "time stamp and level in front of a log line; one without goes on with the line before",
+        unset="nothing is cut off",
+    )
+    templates: str | None = _data(
+        None,
+        kinds.path("the path of a file", "FILE"),
+        "templates of log lines, one in a line, with <*>",
+        unset="they are mined",
+    )
+    template_settings: str | None = _data(
+        None,
+        kinds.path("the path of a file", "FILE.yaml"),
+        "masks, and how templates are mined, in drain3's words",
+        unset="usual ones",
+    )
     split: tuple[float, float, float] = _data(
         (0.8, 0.1, 0.1), kinds.shares(), "shares of training, validation and test data"
     )
     ends: bool | str = _data(
         AUTO,
         kinds.switch(auto=True),
-        "learn where sessions of event ids end, too; auto: if several end",
+        "learn where sessions of event ids or lines end, too; auto: if several end",
     )
     name: str | None = option(
         None,
@@ -271,13 +300,24 @@ class SweepSpec:
         for name, known in OPTIONS.items():
             object.__setattr__(self, name, known.take(name, getattr(self, name)))
         self.rule()
+        if not self.template:
+            self.source()
         if self.trials is None and self.minutes is None:
             object.__setattr__(self, "minutes", DEFAULT_MINUTES)
 
     def source(self) -> Source:
         """Where the corpus comes from."""
         ends = self.ends is not False
-        return Source(data=self.data, symbols=self.symbols, split=self.split, ends=ends)
+        return Source(
+            data=self.data,
+            symbols=self.symbols,
+            split=self.split,
+            ends=ends,
+            session_by=self.session_by,
+            header=self.header,
+            templates=self.templates,
+            template_settings=self.template_settings,
+        )
 
     def rule(self) -> SizeRule:
         """The size rule."""
@@ -400,7 +440,7 @@ OTHER_TASK = {
 def _based_at(folder: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields whose relative paths start at a folder; not what has another meaning."""
     names: dict[str, Collection[str]] = {
-        "data": SAMPLES, "space": PRESET_NAMES, "template": (),
+        "data": SAMPLES, "space": PRESET_NAMES, "template": (), **dict.fromkeys(LINE_FILES, ()),
     }  # fmt: skip
     values = dict(given)
     for name, others in names.items():

@@ -92,7 +92,9 @@ SHARES = "expected three shares above 0, such as [8, 1, 1]"
 NAME = "expected up to 100 letters, digits, '.', '_' and '-', a letter or digit first"
 #: fields, their values, and what is said of them; texts and whole numbers by all ways
 BAD: list[tuple[str, Any, str]] = [
-    ("symbols", "char", "'char': expected one of auto, chars, ids; did you mean 'chars'?"),
+    ("symbols", "char", "'char': expected one of auto, chars, ids, lines; did you mean 'chars'?"),
+    ("session_by", [], "[]: expected a regular expression, or field=NAME"),
+    ("header", "", "'': expected a regular expression"),
     ("split", [8, 1], f"[8, 1]: {SHARES}"),
     ("split", [8, 1, "1"], f"[8, 1, '1']: {SHARES}"),
     ("split", [1, 1, 0], f"[1, 1, 0]: {SHARES}"),
@@ -176,6 +178,12 @@ def test_what_is_typed_is_refused_by_its_option(typed: str, sentence: str) -> No
         ({"space": {"layers": 99}}, "space: layers is 99: expected an integer from 1 to 16"),
         ({"space": []}, "space: found nothing, expected a mapping of fields to values"),
         ({"space": "fast"}, "space 'fast': no such file, expected a YAML file or a declared space"),
+        ({"header": "a"}, "header is given with symbols auto: expected symbols lines"),
+        ({"symbols": "field=a", "header": "a"}, "header is given with symbols field=a: expected"),
+        (
+            {"symbols": "lines", "header": "(a"},
+            "header is '(a': expected a regular expression (missing ), unterminated subpattern",
+        ),
         ({"size_low": 11}, "size rule from 11 to 10: expected 0 <= low <= high"),
         ({"trails": 5}, "'trails' is no field: did you mean 'trials'? possible: data, symbols, "),
         ({"template": 5}, "template is 5: expected a path"),
@@ -194,7 +202,9 @@ def test_what_is_no_single_value_is_refused_by_files_and_python(
 #: values of options that are allowed
 GOOD: dict[str, Any] = {
     "data": st.sampled_from(list(SAMPLES)),
-    "symbols": st.sampled_from(["auto", "chars", "ids"]),
+    "symbols": st.sampled_from(["auto", "chars", "ids", "lines", "field=a.b"]),
+    "session_by": st.sampled_from(["(a|b)c", "field=id"]),
+    "header": st.sampled_from([r"\S+ ", "^.*?:"]),
     "ends": st.sampled_from(["auto", True, False]),
     "split": st.sampled_from([(0.8, 0.1, 0.1), (0.5, 0.25, 0.25), (6, 2, 2)]),
     "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True),
@@ -230,6 +240,8 @@ GOOD: dict[str, Any] = {
 def test_all_ways_make_the_same_spec_and_it_is_read_back_from_what_it_writes(
     fields: dict[str, Any], file: Path
 ) -> None:
+    if fields.keys() & {"session_by", "header"}:
+        fields = fields | {"symbols": "lines"}
     spec = SweepSpec.from_mapping(fields, "here")
     assert [make(fields, file) for make in WAYS] == [spec] * len(WAYS)
     assert SweepSpec.from_mapping(spec.to_dict(), "here") == spec
@@ -237,7 +249,8 @@ def test_all_ways_make_the_same_spec_and_it_is_read_back_from_what_it_writes(
 
 def test_all_ways_have_all_options() -> None:
     assert list(SweepSpec().to_dict()) == list(OPTIONS)
-    assert {*GOOD, "template", "learning_rate_field"} == {*OPTIONS}
+    files = ("templates", "template_settings")
+    assert {*GOOD, "template", "learning_rate_field", *files} == {*OPTIONS}
     keywords = {name: str(kind) for name, kind in ls.SweepFields.__annotations__.items()}
     assert {*keywords} == {*OPTIONS, "set"}
     for field in dataclasses.fields(SweepSpec):

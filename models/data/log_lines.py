@@ -1,0 +1,561 @@
+"""Lines of logs: how records and sessions are found in them, and what symbol each record is.
+
+Data are read once. What is kept of a record in memory is its session and the number of its masked
+line; distinct masked lines are in a file. Once it is known which sessions are for training, the
+lines of these are mined, and all are matched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import tempfile
+import threading
+import weakref
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_sweep.models.data.reader import Noted, blocks_of
+from lstm_sweep.models.data.source import FIELD, Source, regex
+from lstm_sweep.models.data.spool import Spool, needing_room
+from lstm_sweep.models.data.templates import (
+    Matcher,
+    Miner,
+    TemplateSettings,
+    read_settings,
+    read_templates,
+)
+from lstm_sweep.models.errors import InputError, shown
+
+#: characters of a line that are looked at; more are counted
+LONGEST_LINE = 1 << 14
+#: masked lines that are remembered, at most
+REMEMBERED = 1 << 17
+#: seconds of this process for a block of lines, a megabyte; sound expressions take a tenth of one
+BLOCK_SECONDS = 20.0
+#: what stands in place of the name of a line's session, unless that is so short that it may be a
+#: part of something else
+SESSION, SHORTEST_NAME = "<ID>", 4
+#: symbols of new data that have no template
+UNMATCHED = "<unk>"
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineFormat:
+    """How sessions and symbols are found in lines; checked when it is made."""
+
+    #: regular expression of what is cut off in front of a line
+    header: str | None = None
+    #: regular expression whose first group, or whole match, names the session of a line, or
+    #: `field=NAME`; None: a file is a session
+    session_by: str | None = None
+    #: field of JSON lines that is the symbol; None: the template is
+    symbol_field: str | None = None
+    settings: TemplateSettings = field(default_factory=TemplateSettings)
+
+    def __post_init__(self) -> None:
+        for name, given in (("header", self.header), ("session_by", self.session_by)):
+            if given is not None:
+                regex(name, given)
+        if self.symbol_field is not None and (self.symbol_field == "" or self.header is not None):
+            raise InputError("field= as symbols: expected the name of a field, and no header")
+
+    @property
+    def session_field(self) -> str | None:
+        """Field of JSON lines that names the session."""
+        by = self.session_by
+        return by.removeprefix(FIELD) if by and by.startswith(FIELD) else None
+
+    @property
+    def described(self) -> str:
+        """What symbols and sessions are, for people."""
+        symbol = "the template of a line"
+        if self.symbol_field is not None:
+            symbol = f"the field {shown(self.symbol_field)} of a line"
+        by, name = self.session_by, self.session_field
+        session = f"field {shown(name)}" if name else f"match of {shown(by)}"
+        return f"a symbol is {symbol}, " + (
+            f"all lines with the same {session} are a session" if by else "a file is a session"
+        )
+
+    def session(self) -> Callable[[str], str | None]:
+        """A function that gives the name of a line's session; None if it has none."""
+        if (name := self.session_field) is not None:
+            return lambda line: value_of(line, name)
+        expression = regex("session_by", self.session_by or "")
+        group, search = min(1, expression.groups), expression.search
+
+        def named(line: str) -> str | None:
+            found = search(line)
+            return found[group] if found else None
+
+        return named
+
+    def symbols_in(self, lines: Sequence[str], symbols: Sequence[Any]) -> list[str]:
+        """Symbols of lines, each with its header or without; those that are symbols stand."""
+        matcher, mask = Matcher(symbols), self.settings.mask()
+        header, known = regex("header", self.header or "").match, {*symbols}
+        found = []
+        for line in lines:
+            head = header(line)
+            masked = mask(line[head.end() :] if head else line)
+            number = None if self.symbol_field else matcher.number(self.settings.tokens(masked))
+            found.append(line if line in known or number is None else symbols[number])
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that `from_dict` needs, as plain values."""
+        return vars(self) | {"settings": self.settings.to_dict()}
+
+    @classmethod
+    def from_dict(cls, given: object) -> Self:
+        """Make a format of the result of `to_dict`.
+
+        Raises:
+            InputError: `given` cannot be one.
+        """
+        names = [one.name for one in fields(cls)]
+        if not isinstance(given, dict) or given.keys() != {*names}:
+            raise InputError(f"lines is {shown(given)}: expected {', '.join(names)}")
+        for name in names[:-1]:
+            if not isinstance(given[name], str | None):
+                raise InputError(f"{name} is {shown(given[name])}: expected a text")
+        return cls(**given | {"settings": TemplateSettings.from_dict(given["settings"])})
+
+
+def value_of(line: str, name: str) -> str | None:
+    """A field of a line of JSON as a text; dots in its name may lead into what is nested."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    found = _found(content, name)
+    return None if found is None or isinstance(found, dict | list) else str(found) or None
+
+
+def _found(content: object, name: str) -> object:
+    if not isinstance(content, dict):
+        return None
+    if name in content:
+        return content[name]
+    parts = name.split(".")
+    return next(
+        (
+            found
+            for cut in range(1, len(parts))
+            if (inner := content.get(".".join(parts[:cut]))) is not None
+            and (found := _found(inner, ".".join(parts[cut:]))) is not None
+        ),
+        None,
+    )
+
+
+class Texts:
+    """Lines in a file for temporary files, which goes with this value; others may have copies."""
+
+    def __init__(self) -> None:
+        with needing_room():
+            self._file = tempfile.NamedTemporaryFile(prefix="lstm-sweep-", delete=False)  # noqa: SIM115
+        self._path = Path(self._file.name)
+        self._begins = array("q", [0])
+        weakref.finalize(self, _remove, self._file)
+
+    def append(self, line: str) -> int:
+        """Write one more line; its number."""
+        with needing_room():
+            written = self._file.write(line.encode("utf-8", "replace"))
+        self._begins.append(self._begins[-1] + written)
+        return len(self._begins) - 2
+
+    def extend_last(self, line: str) -> None:
+        """Go on with the last line, after a line end."""
+        with needing_room():
+            self._begins[-1] += self._file.write(b"\n" + line.encode("utf-8", "replace"))
+
+    def __len__(self) -> int:
+        return len(self._begins) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        self._flush()
+        with self._path.open("rb") as file:
+            for begin, end in zip(self._begins, self._begins[1:], strict=False):
+                yield file.read(end - begin).decode()
+
+    def __getitem__(self, number: int) -> str:
+        self._flush()
+        begin, end = self._begins[number], self._begins[number + 1]
+        with self._path.open("rb") as file:
+            file.seek(begin)
+            return file.read(end - begin).decode()
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._flush()
+        return {"_path": self._path, "_begins": self._begins, "_file": None}
+
+    def _flush(self) -> None:
+        if self._file:
+            with needing_room():
+                self._file.flush()
+
+
+def _remove(file: Any) -> None:
+    with contextlib.suppress(OSError):
+        file.close()
+    with contextlib.suppress(OSError):
+        Path(file.name).unlink()
+
+
+@dataclass
+class Counts:
+    """Lines of a log that are no records of their own, and what was done to others, for people."""
+
+    records: int = 0
+    #: lines that go on with the record before them, and those that have none before them
+    joined: int = 0
+    headless: int = 0
+    #: records without a session, and without the field that is the symbol; they are left out
+    no_session: int = 0
+    no_symbol: int = 0
+    #: lines that are longer than what is looked at
+    cut: int = 0
+    #: bytes that are no UTF-8, and those that are zero
+    replaced: int = 0
+    nulls: int = 0
+
+    def __str__(self) -> str:
+        texts = {
+            "joined": "{} lines go on with the record before them",
+            "headless": "{} lines that go on with no record are left out",
+            "no_session": "{} records without a session are left out",
+            "no_symbol": "{} records without the field are left out",
+            "cut": f"{{}} lines are cut to {LONGEST_LINE:,} characters",
+            "replaced": "{} bytes that are not UTF-8 are read as U+FFFD",
+            "nulls": "{} bytes 0x00 are left out",
+        }
+        return "; ".join(
+            text.format(f"{getattr(self, name):,}")
+            for name, text in texts.items()
+            if getattr(self, name)
+        )
+
+
+@dataclass(frozen=True)
+class Log:
+    """Records of a log, session by session in the order of their first records."""
+
+    #: number of the masked line of each record, `<uint32>[records]`
+    lines: NDArray[np.uint32]
+    #: the first record of each session, `<int64>[sessions]`
+    starts: Numbers
+    #: number of the file that each session is, from 0, if files are sessions; `<int64>[sessions]`
+    files: Numbers
+    #: distinct masked lines, or almost: one that was forgotten may have two numbers
+    masked: Texts
+    #: records up to the end of each group of files
+    cuts: tuple[int, ...]
+    counts: Counts
+    noted: Noted
+    #: each record in the order in which it was read, if this was asked for, and where it is there
+    texts: Texts | None
+    places: Numbers
+
+    def mined(self, settings: TemplateSettings, training: int) -> list[str]:
+        """The templates of the first `training` records."""
+        used = np.zeros(len(self.masked), bool)
+        used[self.lines[:training]] = True
+        miner = Miner(settings)
+        for line, is_used in zip(self.masked, used.tolist(), strict=True):
+            if is_used:
+                miner.add(settings.tokens(line))
+        return miner.templates()
+
+    def values(self, most: int) -> list[str]:
+        """The distinct symbols of lines whose symbol is a field, `most` of them."""
+        found = dict.fromkeys(line for line, _ in zip(self.masked, range(most), strict=False))
+        return list(found)
+
+    def numbers(self, symbols: Sequence[str], format: LineFormat) -> NDArray[np.uint32]:
+        """The number of each record's symbol among some; that after the last if it has none.
+
+        `<uint32>[records]`
+        """
+        number: Callable[[str], int | None]
+        if format.symbol_field is None:
+            matcher, tokens = Matcher(symbols), format.settings.tokens
+            number = lambda line: matcher.number(tokens(line))  # noqa: E731
+        else:
+            number = {symbol: n for n, symbol in enumerate(symbols)}.get
+        none = len(symbols)
+        found = (none if (n := number(line)) is None else n for line in self.masked)
+        return np.fromiter(found, np.uint32, len(self.masked))[self.lines]
+
+
+def format_of(source: Source) -> LineFormat:
+    """How the lines of some data are read; templates that were given stand for unmasked lines.
+
+    Raises:
+        InputError: the file of settings has none.
+    """
+    if source.template_settings is not None:
+        settings = read_settings(source.template_settings)
+    else:
+        settings = TemplateSettings() if source.templates is None else TemplateSettings(masking=())
+    is_field = source.symbols.startswith(FIELD)
+    return LineFormat(
+        header=source.header,
+        session_by=source.session_by,
+        symbol_field=source.symbols.removeprefix(FIELD) if is_field else None,
+        settings=settings,
+    )
+
+
+def symbols_of(log: Log, format: LineFormat, training: int, templates: str | None) -> list[str]:
+    """The symbols that records may have, of which the first `training` are for training.
+
+    `templates` is a file of them.
+
+    Raises:
+        InputError: it has none.
+    """
+    if format.symbol_field is not None:
+        return log.values(format.settings.max_clusters)
+    return log.mined(format.settings, training) if templates is None else read_templates(templates)
+
+
+def read_log(
+    groups: Mapping[str, Sequence[Path]], format: LineFormat, *, keep_texts: bool = False
+) -> Log:
+    """Read groups of files; sessions are not shared by groups.
+
+    Raises:
+        InputError: a file cannot be read, no line is a record of a session, or expressions take
+            too long.
+    """
+    reading = _Reading(format, keep_texts=keep_texts)
+    cuts = []
+    with _time_limit() as begin_block:
+        for paths in groups.values():
+            for path in paths:
+                reading.read_file(path, begin_block)
+            cuts.append(reading.counts.records)
+    return reading.log(tuple(cuts))
+
+
+class _Reading:
+    """The records of files that are read one after the other."""
+
+    def __init__(self, format: LineFormat, *, keep_texts: bool) -> None:
+        self._format, self.counts, self.noted = format, Counts(), Noted()
+        self._masked, self._texts = Texts(), Texts() if keep_texts else None
+        self._lines, self._sessions = Spool(), Spool()
+        self._number: dict[str, int] = {}
+        self._files = 0
+        #: whether the last record was kept, so that lines may go on with it
+        self._is_open = False
+
+    def read_file(self, path: Path, begin_block: Callable[[str], None]) -> None:
+        """Read one more file."""
+        self._files += 1
+        self._is_open = False
+        for text, first_line in self._whole_lines(path):
+            begin_block(f"{path}:{first_line}")
+            self._read(text.split("\n"))
+
+    def _whole_lines(self, path: Path) -> Iterator[tuple[str, int]]:
+        """Blocks of whole lines, and the number of the first of each."""
+        rest, number, skipping = b"", 1, False
+        for block in blocks_of(path, self.noted):
+            end = block.rfind(b"\n")
+            if end < 0:
+                if len(rest) > 4 * LONGEST_LINE:  # more bytes than are looked at
+                    skipping = True
+                else:
+                    rest += block
+                continue
+            if skipping:
+                begin = block.find(b"\n")
+                yield self._decoded(rest), number
+                number += 1
+                rest, skipping = block[end + 1 :], False
+                if begin == end:
+                    continue
+                whole = block[begin + 1 : end]
+            else:
+                whole, rest = rest + block[:end], block[end + 1 :]
+            yield self._decoded(whole), number
+            number += whole.count(b"\n") + 1
+        yield self._decoded(rest), number
+
+    def _decoded(self, block: bytes) -> str:
+        if b"\0" in block:
+            self.counts.nulls += block.count(b"\0")
+            block = block.replace(b"\0", b"")
+        try:
+            return block.decode()
+        except UnicodeDecodeError:
+            text = block.decode(errors="replace")
+            self.counts.replaced += text.count("\ufffd") - block.count("\ufffd".encode())
+            return text
+
+    def _read(self, lines: list[str]) -> None:
+        format, counts, remembered = self._format, self.counts, self._number
+        session = None if format.session_by is None else format.session()
+        field, mask, texts = format.symbol_field, format.settings.mask(), self._texts
+        numbers, sessions, file = list[int](), list[int](), self._files
+        for line, content in self._records(lines):
+            name = session(line) if session else ""
+            if name is None:
+                counts.no_session += 1
+                continue
+            if len(name) >= SHORTEST_NAME:
+                content = content.replace(name, SESSION)
+            masked = mask(content) if field is None else value_of(line, field)
+            if masked is None:
+                counts.no_symbol += 1
+                continue
+            number = remembered.get(masked)
+            numbers.append(self._remember(masked) if number is None else number)
+            sessions.append(hash(name) if session else file)
+            self._is_open = True
+            if texts is not None:
+                texts.append(line)
+        if numbers:
+            counts.records += len(numbers)
+            self._lines.append(np.array(numbers, np.uint32))
+            self._sessions.append(np.array(sessions, np.int64).view(np.uint64))
+
+    def _records(self, lines: list[str]) -> Iterator[tuple[str, str]]:
+        """The first line of each record, and what is in it after its header."""
+        format, counts = self._format, self.counts
+        header = None if format.header is None else regex("header", format.header).match
+        margins = "" if format.symbol_field is not None else " \t"
+        for line in lines:
+            if not line or line.isspace():
+                continue
+            if len(line) > LONGEST_LINE:
+                counts.cut += 1
+                line = line[:LONGEST_LINE]
+            if header is None:
+                content, is_head = line, line[0] not in margins
+            elif head := header(line):
+                content, is_head = line[head.end() :], True
+            else:
+                is_head = False
+            if is_head:
+                self._is_open = False
+                yield line, content
+            elif self._is_open:
+                counts.joined += 1
+                if self._texts is not None:
+                    self._texts.extend_last(line)
+            else:
+                counts.headless += 1
+
+    def _remember(self, masked: str) -> int:
+        if len(self._number) >= REMEMBERED:
+            self._number.clear()
+        number = self._number[masked] = self._masked.append(masked)
+        return number
+
+    def log(self, cuts: tuple[int, ...]) -> Log:
+        """All records, session by session."""
+        if not self.counts.records:
+            raise InputError(self._why_none())
+        lines, keys = self._lines.joined(), self._sessions.joined()
+        order, starts = [], []
+        for begin, end in zip((0, *cuts), cuts, strict=False):
+            if end > begin:
+                inside, heads = _gathered(keys[begin:end])
+                order.append(inside + begin)
+                starts.append(heads + begin)
+        places = np.concatenate(order)
+        return Log(
+            lines[places],
+            np.concatenate(starts),
+            keys[places[np.concatenate(starts)]].astype(np.int64) - 1,
+            self._masked,
+            cuts,
+            self.counts,
+            self.noted,
+            self._texts,
+            places if self._texts else places[:0],
+        )
+
+    def _why_none(self) -> str:
+        counts, format = self.counts, self._format
+        if counts.no_session:
+            name = format.session_field
+            what = f"the field {shown(name)}" if name else f"a match of {shown(format.session_by)}"
+            return f"session_by: none of {counts.no_session:,} records has {what}, expected some"
+        if counts.no_symbol:
+            return (
+                f"symbols: none of {counts.no_symbol:,} lines is JSON with the field "
+                f"{shown(format.symbol_field)}, expected some"
+            )
+        if counts.headless and format.header is not None:
+            return (
+                f"header: none of {counts.headless:,} lines begins with a match of "
+                f"{shown(format.header)}, expected some"
+            )
+        if counts.headless:
+            return "data: all lines begin with white space, expected records; see --header"
+        return "data: found no lines, expected some"
+
+
+def _gathered(keys: NDArray[np.uint64]) -> tuple[Numbers, Numbers]:
+    """Records session by session, and the first of each session in this order."""
+    _, first, session = np.unique(keys, return_index=True, return_inverse=True)
+    by_time = np.argsort(first)
+    rank = np.empty(len(first), np.int64)
+    rank[by_time] = np.arange(len(first))
+    session = rank[session]
+    order = np.argsort(session, kind="stable")
+    sizes = np.bincount(session)
+    return order, np.cumsum(sizes) - sizes
+
+
+class _TooLongError(Exception):
+    """Expressions took longer than they may."""
+
+
+@contextlib.contextmanager
+def _time_limit() -> Iterator[Callable[[str], None]]:
+    """Stop expressions that take for ever; what is yielded is called before each block of lines.
+
+    Python looks for signals while it matches, but only in the main thread, so there is no limit in
+    others.
+    """
+    where = ""
+
+    def begin_block(place: str) -> None:
+        nonlocal where
+        where = place
+        if is_main:
+            signal.setitimer(signal.ITIMER_VIRTUAL, BLOCK_SECONDS)
+
+    def stop(number: int, frame: object) -> None:
+        raise _TooLongError
+
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGVTALRM, stop) if is_main else None
+    try:
+        yield begin_block
+    except _TooLongError:
+        raise InputError(
+            f"{where}: the expressions of header, session_by and masking take over "
+            f"{BLOCK_SECONDS:g} s for a megabyte from here, expected simpler ones, without a "
+            f"repetition in a repetition"
+        ) from None
+    finally:
+        if is_main:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, before)

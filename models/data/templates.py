@@ -1,0 +1,313 @@
+"""Templates of log lines: mined by Drain, and matched ever after.
+
+He, Zhu, Zheng, Lyu, "Drain: an online log parsing approach with fixed depth tree", ICWS 2017.
+Settings have the names of the library `drain3`. What varies in every log is masked first, by one
+regular expression that is made of all masks: the leftmost match wins, and of several at one place
+the mask that stands first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from lstm_sweep.models.data.source import open_data, regex
+from lstm_sweep.models.documents import read_yaml
+from lstm_sweep.models.errors import InputError, check_kind, check_range, one_of, shown
+
+#: what stands for any token of a template, or for any part of one
+WILDCARD = "<*>"
+#: tokens of a line that are looked at, and the one of a line without any
+MOST_TOKENS, NOTHING = 128, "<empty>"
+#: block IDs and UUIDs before addresses, these before hexadecimal numbers, and these before numbers
+MASKS = (
+    (r"\bblk_-?\d+", "BLK"),
+    (r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b", "UUID"),
+    (r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b", "IP"),
+    (r"\b0x[0-9a-fA-F]+\b", "HEX"),
+    (r"\b(?=\d*[a-fA-F])(?=[a-fA-F]*\d)[0-9a-fA-F]{8,}\b", "HEX"),
+    (r"\b\d+(?:\.\d+)?", "NUM"),
+)
+#: bytes of a file of templates, at most
+MOST_BYTES = 1 << 24
+#: fields of a mask in a file
+PATTERN, NAME = "regex_pattern", "mask_with"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateSettings:
+    """How lines become templates; checked when it is made."""
+
+    #: share of its tokens that a line has in common with the template that it joins, at least
+    sim_th: float = 0.4
+    #: of the tree; its inner levels are by the number of tokens and the first `depth - 3` tokens
+    depth: int = 4
+    #: of a node of the tree, at most
+    max_children: int = 100
+    #: templates, at most; lines that would make more are `<unk>`
+    max_clusters: int = 10_000
+    #: regular expressions, and what stands in place of what they match, without `<` and `>`
+    masking: tuple[tuple[str, str], ...] = MASKS
+    #: texts that separate tokens, beside white space
+    extra_delimiters: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_range("sim_th", self.sim_th, 0, 1)
+        check_range("depth", self.depth, 3, MOST_TOKENS, whole=True)
+        check_range("max_children", self.max_children, 2, 100_000, whole=True)
+        check_range("max_clusters", self.max_clusters, 2, 1_000_000, whole=True)
+        for text in self.extra_delimiters:
+            if not isinstance(text, str) or not text:
+                raise InputError(f"extra_delimiters has {shown(text)}: expected texts")
+        for pattern, name in self.masking:
+            if not isinstance(name, str) or not name or name.split() != [name]:
+                raise InputError(f"{NAME} is {shown(name)}: expected a word")
+            if regex(PATTERN, pattern).match(""):
+                raise InputError(
+                    f"{PATTERN} {shown(pattern)} matches an empty text, expected one that does not"
+                )
+        self.mask()
+
+    def mask(self) -> Callable[[str], str]:
+        """A function that masks a line.
+
+        Raises:
+            InputError: masks name groups alike, or number them.
+        """
+        if not self.masking:
+            return str
+        named = {f"mask_{number}": f"<{name}>" for number, (_, name) in enumerate(self.masking)}
+        parts = (f"(?P<mask_{number}>{pattern})" for number, (pattern, _) in
+                 enumerate(self.masking))  # fmt: skip
+        substitute = regex("masking", "|".join(parts)).sub
+
+        def masked(match: re.Match[str]) -> str:
+            return named[match.lastgroup]  # type: ignore[index] # the outermost closes last
+
+        return lambda line: substitute(masked, line)
+
+    def tokens(self, masked: str) -> list[str]:
+        """The tokens of a line that is masked, or of a template."""
+        for text in self.extra_delimiters:
+            masked = masked.replace(text, " ")
+        return masked.split(None, MOST_TOKENS)[:MOST_TOKENS] or [NOTHING]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that `from_dict` needs, as plain values."""
+        masking = [{PATTERN: pattern, NAME: name} for pattern, name in self.masking]
+        return vars(self) | {"masking": masking, "extra_delimiters": [*self.extra_delimiters]}
+
+    @classmethod
+    def from_dict(cls, given: object) -> Self:
+        """Make settings of plain values; those that are missing have their defaults.
+
+        Raises:
+            InputError: these cannot be settings.
+        """
+        names = cls.__dataclass_fields__
+        if not isinstance(given, dict):
+            raise InputError(f"found {shown(given)}, expected fields such as `sim_th: 0.4`")
+        for name in given:
+            if name not in names:
+                raise InputError(f"{shown(name)} is no field: {one_of(name, names)}")
+        values = dict(given)
+        for name in {"masking", "extra_delimiters"} & values.keys():
+            if not isinstance(values[name], list):
+                raise InputError(f"{name} is {shown(values[name])}: expected a list")
+            values[name] = tuple(values[name])
+        if "masking" in values:
+            for mask in values["masking"]:
+                if not isinstance(mask, dict) or mask.keys() != {PATTERN, NAME}:
+                    text = f"masking has {shown(mask)}: expected {PATTERN} and {NAME}"
+                    raise InputError(text)
+            values["masking"] = tuple((mask[PATTERN], mask[NAME]) for mask in values["masking"])
+        for name in values.keys() - {"masking", "extra_delimiters"}:
+            check_kind(name, values[name], whole=name != "sim_th")
+        return cls(**values)
+
+
+def read_settings(path: str) -> TemplateSettings:
+    """The settings in a YAML file.
+
+    Raises:
+        InputError: it cannot be read, or these cannot be settings.
+    """
+    _readable(path)
+    content = read_yaml(Path(path))
+    try:
+        return TemplateSettings.from_dict({} if content is None else content)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def read_templates(path: str) -> list[str]:
+    """The distinct templates in a file, one in a line, in which `<*>` stands for what varies.
+
+    Raises:
+        InputError: it cannot be read, or has none.
+    """
+    content = _readable(path)
+    try:
+        lines = content.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: found bytes that are not UTF-8, expected templates") from None
+    found = dict.fromkeys(" ".join(line.split()[:MOST_TOKENS]) for line in lines)
+    if not (templates := [text for text in found if text]):
+        raise InputError(f"{path}: found no templates, expected one in a line, with {WILDCARD}")
+    return templates
+
+
+def _readable(path: str) -> bytes:
+    try:
+        with open_data(Path(path)) as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}, expected a file to read") from None
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path}: is over {MOST_BYTES:,} bytes, expected fewer")
+    return content
+
+
+@dataclass
+class _Node:
+    """A node of a tree: children by their token, and at a leaf numbers of templates."""
+
+    children: dict[str, _Node] = field(default_factory=dict)
+    numbers: list[int] = field(default_factory=list)
+    #: children by patterns of tokens of which a part varies
+    patterns: list[tuple[Callable[[str], bool], _Node]] = field(default_factory=list)
+
+    def child(self, token: str) -> _Node:
+        """The child of a token, which is made if there is none."""
+        return self.children.setdefault(token, _Node())
+
+
+class Miner:
+    """The templates of lines that are added one by one."""
+
+    def __init__(self, settings: TemplateSettings) -> None:
+        self._settings = settings
+        self._roots: dict[int, _Node] = {}
+        self._found: list[list[str]] = []
+
+    def templates(self) -> list[str]:
+        """The templates so far, distinct, in the order of their first lines."""
+        return list(dict.fromkeys(map(" ".join, self._found)))
+
+    def add(self, tokens: list[str]) -> int | None:
+        """The number of the template that a line joins or makes; None if there are too many."""
+        leaf = self._leaf(tokens)
+        number = self._nearest(leaf, tokens) if leaf else None
+        if number is not None:
+            template = self._found[number]
+            if template != tokens:
+                self._found[number] = [
+                    mine if mine == its else WILDCARD
+                    for mine, its in zip(template, tokens, strict=True)
+                ]
+            return number
+        if len(self._found) >= self._settings.max_clusters:
+            return None
+        number = len(self._found)
+        self._found.append(tokens)
+        self._grown(tokens).numbers.append(number)
+        return number
+
+    def _keys(self, tokens: list[str]) -> list[str]:
+        """The first tokens, by which the tree branches."""
+        return tokens[: min(self._settings.depth - 3, len(tokens) - 1)]
+
+    def _leaf(self, tokens: list[str]) -> _Node | None:
+        node = self._roots.get(len(tokens))
+        for token in self._keys(tokens):
+            if node is None:
+                break
+            node = node.children.get(token) or node.children.get(WILDCARD)
+        return node
+
+    def _grown(self, tokens: list[str]) -> _Node:
+        """The leaf of a template, once there is one.
+
+        Tokens with digits, and those for which a node has no room, are in the child `<*>`.
+        """
+        node = self._roots.setdefault(len(tokens), _Node())
+        most = self._settings.max_children
+        for token in self._keys(tokens):
+            if token not in node.children:
+                left = most - len(node.children) - (WILDCARD not in node.children)
+                if left <= 0 or any(map(str.isdigit, token)):
+                    token = WILDCARD
+            node = node.child(token)
+        return node
+
+    def _nearest(self, leaf: _Node, tokens: list[str]) -> int | None:
+        """The template that has most of the tokens, if they are enough; of several the vaguest."""
+        best, found = (-1, -1), None
+        for number in leaf.numbers:
+            same = vague = 0
+            for mine, its in zip(self._found[number], tokens, strict=True):
+                if mine == WILDCARD:
+                    vague += 1
+                elif mine == its:
+                    same += 1
+            if (same, vague) > best:
+                best, found = (same, vague), number
+        return found if best[0] >= self._settings.sim_th * len(tokens) else None
+
+
+class Matcher:
+    """Finds which of some templates a line has; of several the one that fixes earlier tokens.
+
+    All templates are in one tree by all of their tokens, so that none is missed.
+    """
+
+    def __init__(self, templates: Iterable[str]) -> None:
+        self._roots: dict[int, _Node] = {}
+        for number, template in enumerate(templates):
+            tokens = template.split()
+            node = self._roots.setdefault(len(tokens), _Node())
+            for token in tokens:
+                if WILDCARD in token and token != WILDCARD and token not in node.children:
+                    fits = partial(_fits, token.split(WILDCARD))
+                    node.patterns.append((fits, node.child(token)))
+                node = node.child(token)
+            node.numbers.append(number)
+
+    def number(self, tokens: Sequence[str]) -> int | None:
+        """The number of the template of a line; None if it has none of them."""
+        root = self._roots.get(len(tokens))
+        stack = [(root, 0)] if root else []
+        while stack:
+            node, place = stack.pop()
+            if place == len(tokens):
+                return node.numbers[0]
+            stack += [(child, place + 1) for child in _next(node, tokens[place])]
+        return None
+
+
+def _fits(parts: list[str], token: str) -> bool:
+    """Whether a token has the parts of a pattern in their order, from its first to its last."""
+    first, *middle, last = parts
+    if not token.startswith(first):
+        return False
+    place = len(first)
+    for part in middle:
+        place = token.find(part, place) + len(part)
+        if place < len(part):
+            return False
+    return len(token) - place >= len(last) and token.endswith(last)
+
+
+def _next(node: _Node, token: str) -> Iterator[_Node]:
+    """The children that a token leads to, the most specific one last."""
+    if vague := node.children.get(WILDCARD):
+        yield vague
+    for fits, child in reversed(node.patterns):
+        if fits(token):
+            yield child
+    if (exact := node.children.get(token)) and token != WILDCARD:
+        yield exact

@@ -1,0 +1,281 @@
+"""Log lines: their sessions, records and templates, and what is done with bad ones."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_sweep.models.data import log_lines, service_log
+from lstm_sweep.models.data.alphabet import END_NAME, UNKNOWN, Alphabet
+from lstm_sweep.models.data.corpus import Corpus, load, read_sessions
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.errors import InputError
+from tests.unit.models.data.corpus_files import write
+
+HEADER, SESSION_BY = service_log.HEADER, service_log.SESSION_BY
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("log") / "service.log"
+    path.write_text("\n".join(service_log.service_log(400)) + "\n")
+    return path
+
+
+def corpus_of(data: Path, **how: Any) -> Corpus:
+    return load(Source(data=str(data), **{"symbols": "lines", **how}))
+
+
+def service_corpus(log: Path, **how: Any) -> Corpus:
+    return corpus_of(log, header=HEADER, session_by=SESSION_BY, **how)
+
+
+def file_of(folder: Path, *lines: str) -> Path:
+    path = folder / "a.log"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def test_sessions_that_interleave_are_gathered_in_the_order_of_their_first_lines(log: Path) -> None:
+    corpus = service_corpus(log)
+    requests: dict[str, int] = {}
+    for line in log.read_text().splitlines():
+        if "[req-" in line:
+            name = line.split("[")[1][:12]
+            requests[name] = requests.get(name, 0) + 1
+    lengths = np.concatenate([part.session_lengths for part in corpus.splits().values()])
+    assert (lengths - 1).tolist() == list(requests.values())
+    sessions = read_sessions(str(log), corpus.alphabet, ends=True)
+    assert [sessions.name(number) for number in range(len(sessions))] == [*requests]
+    assert corpus.alphabet.ends
+
+
+def test_templates_are_what_the_service_says(log: Path) -> None:
+    templates = service_corpus(log).alphabet.symbols
+    assert {
+        "token of user <NUM> is valid for <NUM> s",
+        "charged <NUM> cents to card <NUM>",
+        "queued message <UUID> to user <NUM>",
+        "no answer of bank <IP> after <NUM> ms, try again",
+    } <= {*templates}
+    assert not any("Traceback" in str(one) for one in templates)
+    assert len(templates) < 40
+
+
+def test_an_early_line_gets_the_final_template(tmp_path: Path) -> None:
+    words = [f"user {name} of shop logs in" for name in ("ann", "bob", "eve", "joe") * 5]
+    corpus = corpus_of(file_of(tmp_path, *words, *["user ann logs out"] * 20))
+    assert corpus.alphabet.symbols == ("user <*> of shop logs in", "user ann logs out")
+    assert corpus.train.codes[:20].tolist() == [2] * 20
+
+
+def test_a_place_has_the_text_of_its_record_with_the_lines_that_go_on_with_it(log: Path) -> None:
+    corpus = service_corpus(log)
+    sessions = read_sessions(str(log), corpus.alphabet, ends=True)
+    deadlocks = [n for n in range(len(sessions.split)) if "deadlock" in sessions.text(n)]
+    assert deadlocks
+    for copy in (sessions, pickle.loads(pickle.dumps(sessions))):
+        lines = copy.text(deadlocks[0]).split("\n")
+        assert len(lines) == 5
+        assert lines[4].startswith("DeadlockError")
+    assert sessions.text(int(sessions.split.starts[1]) - 1) == END_NAME
+    assert "lines go on with the record before them" in sessions.noted
+
+
+def test_new_lines_are_matched_and_never_mined(log: Path, tmp_path: Path) -> None:
+    alphabet = service_corpus(log).alphabet
+    head = "2026-12-01 08:00:00.000 INFO  payment [req-0123abcd] "
+    new = file_of(tmp_path, f"{head}charged 7 cents to card 1234", f"{head}card 1234 is stolen")
+    sessions = read_sessions(str(new), alphabet)
+    assert (sessions.split.codes == UNKNOWN).tolist() == [False, True]
+    assert sessions.read(0, 2) == ["charged <NUM> cents to card <NUM>", "<unk>"]
+    assert sessions.text(1).endswith("card 1234 is stolen")
+    assert sessions.noted == "1 records match no template"
+
+
+def test_validation_lines_are_not_mined(tmp_path: Path) -> None:
+    lines = ["start of job", "end of job"] * 50 + ["a new thing"] * 10 + ["start of job"] * 10
+    corpus = corpus_of(file_of(tmp_path, *lines))
+    assert corpus.alphabet.symbols == ("start of job", "end of job")
+    assert (corpus.validation.codes == UNKNOWN).any()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"header": r"\S+ \S+ "},
+        {"session_by": r"req-\w+"},
+        {"session_by": None},
+        {"template_settings": "sim_th: 0.9\n"},
+        {"templates": "charged <*> cents to card <*>\ntoken of user <*> is valid for <*> s\n"},
+    ],
+)
+def test_the_digest_is_of_the_settings_too(
+    log: Path, tmp_path: Path, how: dict[str, str | None]
+) -> None:
+    for name in {"template_settings", "templates"} & how.keys():
+        (tmp_path / "file").write_text(str(how[name]))
+        how = how | {name: str(tmp_path / "file")}
+    source: dict[str, Any] = {"header": HEADER, "session_by": SESSION_BY} | how
+    assert corpus_of(log, **source).digest != service_corpus(log).digest
+    assert service_corpus(log).digest == service_corpus(log).digest
+
+
+def test_a_corpus_and_its_alphabet_are_read_back(log: Path, tmp_path: Path) -> None:
+    corpus = service_corpus(log)
+    corpus.save(tmp_path / "corpus")
+    assert Corpus.open(tmp_path / "corpus").alphabet == corpus.alphabet
+
+
+def test_a_gzip_file_and_folders_of_splits_are_read(log: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "service.log.gz"
+    packed.write_bytes(gzip.compress(log.read_bytes()))
+    assert service_corpus(packed).digest == service_corpus(log).digest
+    text = log.read_text()
+    for split in ("train", "validation", "test"):
+        write(tmp_path / "data", {f"{split}/a.log": text})
+    corpus = service_corpus(tmp_path / "data")
+    assert len(corpus.train) == len(corpus.validation) == len(corpus.test)
+
+
+def test_fields_of_json_lines_are_symbols_and_sessions(tmp_path: Path) -> None:
+    records = [
+        {"log.record.template": f"step <{n % 3}>", "at": {"id": n % 7}, "body": "x"}
+        for n in range(210)
+    ]
+    path = file_of(tmp_path, *map(json.dumps, records), "no json", '{"at": {"id": 1}}')
+    how = {"symbols": "field=log.record.template", "session_by": "field=at.id"}
+    corpus = corpus_of(path, **how)
+    assert corpus.alphabet.symbols == ("step <0>", "step <1>", "step <2>")
+    assert corpus.train.starts.tolist() == list(range(0, 168, 31))
+    assert "1 records without a session are left out; 1 records without the field" in corpus.decided
+    sessions = read_sessions(str(path), corpus.alphabet)
+    assert [sessions.name(number) for number in range(7)] == list("0123456")
+
+
+def test_templates_that_people_have_are_taken(tmp_path: Path) -> None:
+    given = tmp_path / "templates"
+    given.write_text("Receiving block blk_<*> from <*>:50010\nDone with <*>\n\nnever <*> seen\n")
+    lines = ["Receiving block blk_1 from 10.0.0.1:50010", "Done with 5", "Other"] * 40
+    corpus = corpus_of(file_of(tmp_path, *lines), templates=str(given))
+    assert corpus.alphabet.symbols == ("Receiving block blk_<*> from <*>:50010", "Done with <*>")
+    assert corpus.train.codes[:3].tolist() == [2, 3, UNKNOWN]
+
+
+def test_more_templates_than_there_may_be_are_unknown(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("max_clusters: 2\nmasking: []\n")
+    lines = ["one a", "two b c", "three d e f"] * 40
+    corpus = corpus_of(file_of(tmp_path, *lines), template_settings=str(settings))
+    assert corpus.train.codes[:3].tolist() == [2, 3, UNKNOWN]
+
+
+def test_a_masked_line_that_was_forgotten_is_the_same_symbol(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = service_corpus(log)
+    monkeypatch.setattr(log_lines, "REMEMBERED", 3)
+    again = service_corpus(log)
+    assert again.alphabet == corpus.alphabet
+    assert again.digest == corpus.digest
+
+
+BAD_LINES: dict[str, tuple[bytes, str]] = {
+    "no UTF-8": (b"caf\xe9 is open\n", "1 bytes that are not UTF-8 are read as U+FFFD"),
+    "NUL bytes": (b"\0\0\0hello\0 you\n", "4 bytes 0x00 are left out"),
+    "a megabyte": (b"x" * 3_000_000 + b"\n", "1 lines are cut to 16,384 characters"),
+    "a megabyte at the end": (b"x" * 3_000_000, "1 lines are cut to 16,384 characters"),
+    "no session": (b"nothing\n", "records without a session are left out"),
+    "at the head": (b"  at once\n", "1 lines that go on with no record are left out"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_LINES)
+def test_lines_that_are_odd_are_counted(kind: str, tmp_path: Path) -> None:
+    line, said = BAD_LINES[kind]
+    good = b"job 1 begins\njob 1 ends well\n" * 60
+    path = tmp_path / "a.log"
+    path.write_bytes(line + good if kind == "at the head" else good + line + good)
+    if kind == "a megabyte at the end":
+        path.write_bytes(good + line)
+    how = {"session_by": r"job (\d)"} if kind == "no session" else {}
+    assert said in corpus_of(path, **how).decided
+
+
+@pytest.mark.parametrize(
+    ("lines", "how", "why"),
+    [
+        (["a b"], {"session_by": "req-(.*)"}, "session_by: none of 1 records has a match of 'req-"),
+        (["a b"], {"header": "x"}, "header: none of 1 lines begins with a match of 'x', expected"),
+        ([" a", "\tb"], {}, "data: all lines begin with white space, expected records"),
+        (["a b"], {"symbols": "field=m"}, "symbols: none of 1 lines is JSON with the field 'm'"),
+        (["\n"], {}, "data: found no lines, expected some"),
+        (["a b"], {"session_by": "field=m"}, "session_by: none of 1 records has the field 'm'"),
+        (["a b"], {"templates": "/nowhere"}, "/nowhere: No such file or directory, expected a fil"),
+    ],
+)
+def test_a_log_without_records_is_refused_in_one_line(
+    lines: list[str], how: dict[str, str], why: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as refused:
+        corpus_of(file_of(tmp_path, *lines), **how)
+    assert str(refused.value).startswith(why)
+
+
+def test_an_expression_that_takes_for_ever_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_lines, "BLOCK_SECONDS", 0.2)
+    before = signal.getsignal(signal.SIGVTALRM)
+    path = file_of(tmp_path, "fine", "a" * 60)
+    with pytest.raises(InputError, match=r"a\.log:1: the expressions of header, session_by and"):
+        corpus_of(path, session_by="(a+)+b|f")
+    assert signal.getsignal(signal.SIGVTALRM) == before
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
+
+
+def changed(path: str, value: object) -> Callable[[dict[str, Any]], None]:
+    """A change of what is written of an alphabet, by dotted path."""
+
+    def change(written: dict[str, Any]) -> None:
+        *outer, last = path.split(".")
+        for name in outer:
+            written = written[name]
+        written[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed("symbols", ["a", "a"]),
+        changed("symbols", ["a", 5]),
+        changed("symbols", ["a", ""]),
+        changed("lines", None),
+        changed("lines.more", 1),
+        changed("lines.header", "("),
+        changed("lines.session_by", 7),
+        changed("lines.settings.sim_th", "high"),
+        changed("lines.settings.depth", 2),
+        changed("lines.settings.masking", [{"regex_pattern": "(", "mask_with": "X"}]),
+        changed("lines.settings.masking", [["a", "b"]]),
+        changed("lines.settings.extra_delimiters", [""]),
+        changed("lines.settings.py/object", "os.system"),
+    ],
+)
+def test_a_bundle_of_a_stranger_is_checked(
+    change: Callable[[dict[str, Any]], None], log: Path
+) -> None:
+    written = json.loads(json.dumps(service_corpus(log).alphabet.to_dict()))
+    change(written)
+    with pytest.raises(InputError, match=r"^alphabet: "):
+        Alphabet.from_dict(written)
