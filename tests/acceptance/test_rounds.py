@@ -12,7 +12,6 @@ import pytest
 
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import load
-from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import (
     TINY,
@@ -104,26 +103,3 @@ def test_more_rounds_than_steps_are_refused_in_one_line(place: Path) -> None:
     refused = run_here("launch", "--data", "words.txt", "--rounds-per-epoch", "9999", cwd=place)
     assert (refused.code, refused.out) == (2, "")
     assert "rounds_per_epoch is 9999: expected at most" in refused.err.splitlines()[-1]
-
-
-def test_a_trial_that_has_waited_reruns_identically(workplace: Callable[[str], Path]) -> None:
-    folder = workplace("waited")
-    write_text(folder / "words.txt")
-    options = ["--trials", "6", "--epochs", "9", "--halving", "on", "--ladder", "off"]
-    store, waited = MlflowStore(load(folder, {})), list[reader.TrialRecord]()
-    for name in ("w", "x", "y"):  # how long rounds take decides which trials wait
-        launched = run_here(
-            *("launch", "--data", "words.txt", "--name", name, "--workers", "1", *TINY, *options),
-            *("--confirm-configs", "0"),
-            cwd=folder,
-        )
-        assert launched.code == 0, launched.err
-        records = reader.trials(store, name)
-        waited += [one for one in records if Tag.PAUSED in one.tags and one.outcome == "complete"]
-        if waited:
-            break
-    assert waited
-    rerun = run_here("rerun", waited[0].id, "--json", cwd=folder)
-    assert rerun.code == 0, rerun.err
-    assert (rerun.json["verdict"], rerun.json["epochs_compared"]) == ("identical", 9)
-    assert rerun.json["max_difference"] == 0

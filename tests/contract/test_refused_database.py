@@ -29,7 +29,7 @@ def test_a_database_that_hangs_up_is_one_clear_line_and_is_not_asked_again(tmp_p
         uri = f"postgresql://127.0.0.1:{server.getsockname()[1]}/runs"
         environment: dict[str, Any] = {"MLFLOW_TRACKING_URI": uri, "PGSSLMODE": "disable"}
         try:
-            done = run_program("sweeps", cwd=tmp_path, real=True, **environment)
+            done = run_program("sweeps", cwd=tmp_path, **environment)
         finally:
             server.shutdown(socket.SHUT_RDWR)
             answering.join()
