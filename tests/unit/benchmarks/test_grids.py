@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from benchmarks.curves import divided
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.errors import InputError
 
 
 def test_the_last_share_of_a_text_is_validation_data_and_all_before_it_training(
@@ -22,12 +19,3 @@ def test_the_last_share_of_a_text_is_validation_data_and_all_before_it_training(
     # as nanoGPT has it: the first int(0.9 * characters)
     assert (len(corpus.train), len(corpus.validation)) == (1_003, 112)
     assert (corpus.validation.codes == corpus.alphabet.encode(text[1_003:])).all()
-
-
-def test_what_cannot_be_divided_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "text.txt"
-    file.write_text("a", encoding="utf-8")
-    with pytest.raises(InputError, match="found 1 characters, expected more to divide"):
-        divided(file, 0.1, tmp_path)
-    with pytest.raises(InputError, match="expected a file of text in UTF-8"):
-        divided(tmp_path, 0.1, tmp_path)

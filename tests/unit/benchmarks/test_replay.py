@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.curves import data_size_of
-from benchmarks.replay import ALL, PLAIN, POLICIES, VARIANTS, Replay, Row, line, quartiles, summary
+from benchmarks.replay import ALL, PLAIN, POLICIES, VARIANTS, Replay, Row, quartiles, summary
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.values.spec import Plan
 from tests.unit.benchmarks.recordings import CORPUS, HEAD, config, curve, write
@@ -59,24 +59,6 @@ def test_the_network_of_a_ladder_that_is_not_recorded_is_replaced_by_one_like_it
     assert replay.curve_of(config(0.001, 16)).config == config(0.001, 32)
 
 
-def test_rates_without_a_recorded_config_are_not_searched(tmp_path: Path) -> None:
-    replay = Replay(write(tmp_path / "r.jsonl", [curve(0.001, 32, SLOW), curve(0.01, 32, FAST)]))
-    assert replay.space["learning_rate"].values() == [0.001, 0.01]
-
-
-def test_going_on_after_a_pause_takes_a_usual_round_at_most(tmp_path: Path) -> None:
-    short, long = (
-        Replay(write(tmp_path / f"{seconds}.jsonl", [curve(0.01, 32, FAST, seconds=seconds)]))
-        for seconds in (0.25, 4.0)
-    )
-    assert (short.resume_s, long.resume_s) == (0.25, 1.0)
-
-
-def test_a_recording_that_is_held_out_says_so(tmp_path: Path) -> None:
-    assert not Replay(write(tmp_path / "a.jsonl", FULL)).held_out
-    assert Replay(write(tmp_path / "b.jsonl", FULL, held_out=True)).held_out
-
-
 def test_the_same_seed_takes_the_same_time(tmp_path: Path) -> None:
     replay = Replay(write(tmp_path / "r.jsonl", FULL))
     plan = replace(ALL, seed=5)
@@ -107,18 +89,6 @@ def test_quartiles_are_infinite_where_that_many_sweeps_never_came_to_the_target(
     assert quartiles([1.0, 2.0, math.inf]) == (1.0, 2.0, math.inf)
     assert quartiles([math.inf] * 3) == (math.inf,) * 3
     assert quartiles([1.0, 1.0, math.inf, math.inf])[1:] == (math.inf, math.inf)
-
-
-def test_a_line_has_the_ratio_of_the_median_to_the_first() -> None:
-    rows = [
-        Row.of("random", [(100.0, 8), (200.0, 9), (300.0, 10)]),
-        Row.of("all", [(25.0, 4)] * 3),
-        Row.of("none", [(math.inf, 20)] * 3),
-    ]
-    lines = [line(row, rows[0]).split() for row in rows]
-    assert [words[-1] for words in lines] == ["1.00", "0.12", "never"]
-    assert lines[1] == ["all", "25.0", "25.0", "25.0", "4", "0.12"]
-    assert lines[0][1:4] == ["100", "200", "300"]
 
 
 def test_the_summary_has_the_ratios_on_each_recording_and_their_geometric_mean() -> None:
