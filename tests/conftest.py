@@ -39,7 +39,7 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 
 # Property tests try the same cases each time, and others where they look for new faults:
 # --hypothesis-profile=random
-hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("fixed")
 
