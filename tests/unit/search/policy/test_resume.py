@@ -17,13 +17,13 @@ from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import Space
 from tests.unit.search.policy.player import (
+    PLANS,
     SMALL,
     SPACE,
     Curve,
     Curves,
     Player,
     course_of,
-    each_plan,
     each_slots,
     play,
     policy_of,
@@ -102,9 +102,18 @@ def failing(trial: Trial) -> Curve:
     return Curve(usual(trial).losses[: trial.number % 3], outcome)
 
 
-@each_plan
-@each_slots
-@pytest.mark.parametrize("curves", [out_of_order, failing])
+CURVES = [out_of_order, failing]
+
+
+@pytest.mark.parametrize(
+    ("plan", "slots", "curves"),
+    # each plan on few slots and on many, and each with both
+    [
+        pytest.param(plan, slots, CURVES[(number + turn) % 2], id=f"{number}-{slots}")
+        for number, plan in enumerate(PLANS)
+        for turn, slots in enumerate((1, 4))
+    ],
+)
 def test_a_rebuilt_policy_decides_what_the_first_one_would_have(
     plan: Plan, slots: int, curves: Curves
 ) -> None:
