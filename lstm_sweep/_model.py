@@ -144,6 +144,53 @@ class Model:
         )
         return _tables.findings(found.to_dict())
 
+    def verdicts(
+        self,
+        data: str | os.PathLike[str],
+        *,
+        false_alarms: float | None = None,
+        false_discoveries: float | None = None,
+        calibrate: str | os.PathLike[str] | None = None,
+        labels: str | os.PathLike[str] | None = None,
+        ends: bool = True,
+    ) -> pd.DataFrame:
+        """Which sessions of new data are abnormal: a row for each of these, the oddest first.
+
+        Columns: `session`; its p-value `p`: of normal sessions no larger share is as odd, on
+        average; the score that it is oddest `by`, and `why`, in words; its number of `symbols`; and
+        the symbol `at` which it shows, a mapping of what `detect` has in columns. `attrs` has what
+        is promised (`promise`), how many sessions simple `rules` would find, signs of a `drift`,
+        and with labels the `quality` of all of that.
+
+        Args:
+            data: a file, a folder, or the name of a sample
+            false_alarms: share of normal sessions that may be called abnormal, 0 to 1; by default
+                0.01
+            false_discoveries: or, of the sessions that are called abnormal, the share that is not
+            calibrate: data with further normal sessions that the model was not trained on
+            labels: a file of sessions and whether they are abnormal
+            ends: whether sessions are whole; not if they may go on
+        """
+        from lstm_sweep.search.actions.detection import Alarms, Rule, detect
+
+        more, truth = (
+            None if given is None else path_text(name, given)
+            for name, given in (("calibrate", calibrate), ("labels", labels))
+        )
+        found = detect(
+            str(self.folder),
+            path_text("data", data),
+            Rule(0.001),
+            0,
+            ends=ends,
+            alarms=Alarms(false_alarms, false_discoveries),
+            calibrate=more,
+            labels=truth,
+        ).verdicts
+        if found.missing:
+            raise InputError(f"bundle {self.folder}: {found.missing}")
+        return _tables.verdicts(found.to_dict())
+
 
 def load(folder: str | os.PathLike[str]) -> Model:
     """The model in a folder that `Trial.export`, or the command line, has written.

@@ -46,6 +46,14 @@ FINDING = {
     "expected": "object",
     "before": "object",
 }
+VERDICT = {
+    "session": "string",
+    "p": "Float64",
+    "by": "string",
+    "why": "string",
+    "symbols": "Int64",
+    "at": "object",
+}
 #: before the name of a config's field that is the name of another column too
 OF_CONFIG = "config_"
 
@@ -89,6 +97,13 @@ def curve(
     index = pd.Index([row["epoch"] for row in rows], name="epoch", dtype=kind)
     columns = {name: [row.get(name) for row in rows] for name in metrics}
     return pd.DataFrame(columns, index=index, dtype="float64")
+
+
+def verdicts(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Abnormal sessions as `detect --json` lists them; all else is in `attrs`."""
+    frame = _frame(found["abnormal"], VERDICT)
+    frame.attrs = {name: value for name, value in found.items() if name != "abnormal"}
+    return frame
 
 
 def findings(found: Mapping[str, Any]) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError, cut, resolved, shown, why_not
 from lstm_sweep.models.network.checkpoint import WEIGHTS
+from lstm_sweep.models.normality import Calibration
 from lstm_sweep.models.size import parameters
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
 CONFIG, ALPHABET, METRICS = "config.json", "alphabet.json", "metrics.json"
+#: what normal sessions are like, of an alphabet with ends
+CALIBRATION = "calibration.json"
 #: largest size of a JSON file, and bytes of a weight on disk
 JSON_BYTES, WEIGHT_BYTES = 1 << 26, 4
 
@@ -44,6 +47,7 @@ class Bundle:
     config: TrialConfig
     alphabet: Alphabet
     metrics: dict[str, Any]
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ def write(model: Any, bundle: Bundle, folder: Path, format: str) -> None:
     write_json(folder / ALPHABET, bundle.alphabet.to_dict())
     write_json(folder / CONFIG, bundle.config.to_dict())
     write_json(folder / METRICS, bundle.metrics)
+    if bundle.calibration:
+        write_json(folder / CALIBRATION, bundle.calibration.to_dict())
     (folder / "README.md").write_text(_readme(bundle, format), encoding="utf-8")
 
 
@@ -100,7 +106,18 @@ def read_any(given: str) -> tuple[Path, Bundle | TemplateBundle]:
         alphabet = Alphabet.from_dict(_read_json(folder / ALPHABET))
         metrics = _read_json(folder / METRICS)
         check_size(folder / MODEL, config, len(alphabet))
-    return folder, Bundle(str(metrics.get("trial", "")), config, alphabet, metrics)
+        calibration = _calibration(folder / CALIBRATION, alphabet)
+    trial = str(metrics.get("trial", ""))
+    return folder, Bundle(trial, config, alphabet, metrics, calibration)
+
+
+def _calibration(file: Path, alphabet: Alphabet) -> Calibration | None:
+    if not alphabet.ends or not file.exists():
+        return None
+    try:
+        return Calibration.from_dict(_read_json(file), len(alphabet))
+    except InputError as error:
+        raise InputError(f"{file.name}: {error}") from None
 
 
 def _folder(given: str) -> Path:

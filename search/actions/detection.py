@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,27 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
+from lstm_sweep.models.conformal import Promise, discoveries
 from lstm_sweep.models.cpu.program_types import Program
-from lstm_sweep.models.data.alphabet import END, UNKNOWN
+from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Sessions, read_sessions
 from lstm_sweep.models.errors import InputError, check_kind, check_range, check_switch, shown
+from lstm_sweep.models.normality import Calibration, Normality, sessions_of
+from lstm_sweep.models.quality import Quality, read_labels
+from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.actions.inference import predictor_of
 from lstm_sweep.search.process import forkserver
 
-#: findings that may be asked for
+#: findings that may be asked for, and verdicts that are listed
 MOST_LISTED = 1_000_000
+#: share of normal sessions that may raise an alarm if nothing else is asked for
+USUAL_RATE = 0.01
+#: name of the verdict among the rules
+VERDICT = "verdict"
+#: what a rate is multiplied by, so that no p-value that is equal to it is above it
+ROUNDED = 1 + 1e-9
+#: p-values up to this are watched, and by how many standard deviations they may be too many
+ODDEST, DEVIATIONS = 0.1, 4
 #: symbols that are shown before an unexpected one, and in its place
 CONTEXT, LIKELIEST = 12, 3
 
@@ -95,6 +108,112 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Alarms:
+    """Which sessions are abnormal, by how many alarms may be false; checked when it is made.
+
+    Either a share of the normal sessions raises an alarm (`false_alarms`), or a share of the alarms
+    is false (`false_discoveries`). With neither it is 1 % of the normal sessions, if the sessions
+    of calibration can promise that.
+
+    Raises:
+        InputError: a value lies outside its limits, or both are given.
+    """
+
+    false_alarms: float | None = None
+    false_discoveries: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {"--false-alarms": self.false_alarms, "--false-discoveries": self.false_discoveries}
+        for name, value in given.items():
+            if value is not None:
+                check_kind(name, value)
+                if not 0 < value < 1:
+                    raise InputError(f"{name} is {shown(value)}: expected a share, 0 to 1")
+        if None not in given.values():
+            raise InputError("found --false-alarms and --false-discoveries, expected one of them")
+
+    @property
+    def usual(self) -> bool:
+        """Whether nothing was asked for."""
+        return self.false_alarms is None and self.false_discoveries is None
+
+    @property
+    def rate(self) -> float:
+        """The share of the normal sessions that may raise an alarm."""
+        return USUAL_RATE if self.false_alarms is None else self.false_alarms
+
+    def promise(self, sessions: int) -> str:
+        """What so many sessions of calibration promise, for people.
+
+        Raises:
+            InputError: they are too few.
+        """
+        if self.false_discoveries is None:
+            return f"false alarms: {Promise(self.rate, sessions)}"
+        return (
+            f"false alarms: {self.false_discoveries:.2g} of all alarms on average, at most, from "
+            f"{sessions:,} sessions"
+        )
+
+    def raised(self, p: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of the sessions that are judged together are abnormal, by their p-values."""
+        if self.false_discoveries is None:
+            return p <= self.rate * ROUNDED
+        return p <= discoveries(p, self.false_discoveries)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An abnormal session."""
+
+    session: str
+    #: the share of normal sessions that are as odd is at most this, on average
+    p: float
+    #: the score that it is oddest by, one of `normality.SCORES`, and what it says, in words
+    by: str
+    why: str
+    #: how many it has
+    symbols: int
+    #: the symbol, or the end, that shows it
+    at: Finding
+
+    def to_dict(self) -> dict[str, Any]:
+        """The session as `detect --json` prints it."""
+        at = self.at.to_dict()
+        del at["session"]
+        return vars(self) | {"at": at}
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What was found of whole sessions."""
+
+    #: what is promised of them; or, if they were not judged, why
+    promise: str = ""
+    missing: str = ""
+    #: the oddest first
+    abnormal: tuple[Verdict, ...] = ()
+    #: sessions that each rule of `normality.RULES` by itself would call abnormal at the same rate
+    rules: dict[str, int] = field(default_factory=dict)
+    #: what speaks against the promise; empty if nothing does
+    drift: str = ""
+    #: how good the verdicts are, and those by each rule, by `VERDICT` and the rules' names; and the
+    #: same with equal sessions counted once. Empty without labels
+    quality: dict[str, Quality] = field(default_factory=dict)
+    quality_of_distinct: dict[str, Quality] = field(default_factory=dict)
+    #: sessions that no label names
+    unlabelled: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as `detect --json` prints it."""
+        qualities = {
+            name: {rule: one.to_dict() for rule, one in getattr(self, name).items()}
+            for name in ("quality", "quality_of_distinct")
+        }
+        return vars(self) | {"abnormal": [one.to_dict() for one in self.abnormal]} | qualities
+
+
+@dataclass(frozen=True)
 class Detection:
     """What was found in new data."""
 
@@ -110,41 +229,123 @@ class Detection:
     in_sessions: dict[str, int]
     #: some of them, the most surprising first
     findings: list[Finding]
+    verdicts: Verdicts
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as `detect --json` prints it."""
         return vars(self) | {
             "bundle": self.bundle.trial,
             "findings": [finding.to_dict() for finding in self.findings],
+            "verdicts": self.verdicts.to_dict(),
         }
 
 
-def detect(bundle: str, data: str, rule: Rule, top: int = 10, *, ends: bool = True) -> Detection:
+def detect(
+    bundle: str,
+    data: str,
+    rule: Rule,
+    top: int = 10,
+    *,
+    ends: bool = True,
+    alarms: Alarms | None = None,
+    calibrate: str | None = None,
+    labels: str | None = None,
+) -> Detection:
     """What the model of a bundle does not expect in new data; `top` findings are told in full.
 
-    With `ends` the ends of sessions are judged too, if the model has learned where they end.
+    With `ends` the ends of sessions are judged too, if the model has learned where they end; else
+    sessions may go on. `calibrate` names data with further normal sessions, which it was not
+    trained on, and `labels` a file that says which sessions are abnormal.
 
     Raises:
-        InputError: this is no bundle, or the data have none of its symbols.
+        InputError: this is no bundle, the data have none of its symbols, too few normal sessions
+            are known for what is asked, or labels name none of the sessions.
     """
     check_switch("--ends", ends)
     check_range("--top", top, 0, MOST_LISTED, whole=True)
     folder, opened = bundles.read(bundle)
+    sessions = _read(data, bundle, opened, ends=ends)
+    more = None if calibrate is None else _read(calibrate, bundle, opened, ends=ends)
+    alarms = alarms or Alarms()
+    verdicts = _promised(opened, len(more) if more else 0, alarms)
+    if verdicts.missing and (more or labels or not alarms.usual):
+        raise InputError(f"bundle {shown(bundle)}: {verdicts.missing}")
+    truth = None if labels is None else _truth(sessions, labels)
+    return forkserver.call(
+        _judge, folder, opened, sessions, more, rule, top, alarms, verdicts, truth
+    )
+
+
+def _truth(sessions: Sessions, labels: str) -> NDArray[np.float64]:
+    """1 for sessions that are abnormal, 0 for normal ones, NaN without a label.
+
+    A label names a session as `detect` does or, if all are in one file, by its number there.
+    """
+    known = read_labels(labels)
+    names = [sessions.name(number) for number in range(len(sessions))]
+    numbers = map(str, range(1, len(names) + 1) if len(sessions.files) == 1 else ())
+    for name, number in zip(names, numbers, strict=False):
+        if name not in known and number in known:
+            known[name] = known[number]
+    truth = np.array([known.get(name, np.nan) for name in names], float)
+    if np.isnan(truth).all():
+        raise InputError(
+            f"--labels {shown(labels)}: names none of the sessions, expected names such as "
+            f"{shown(names[0])}"
+        )
+    return truth
+
+
+def _read(data: str, bundle: str, opened: Bundle, *, ends: bool) -> Sessions:
     sessions = read_sessions(data, opened.alphabet, ends=ends and opened.alphabet.ends)
     if np.isin(sessions.split.codes, (UNKNOWN, *([END] if sessions.ends else []))).all():
         raise InputError(
             f"data {shown(data)}: bundle {shown(bundle)} knows none of their symbols, expected "
             f"data such as it was trained on"
         )
-    return forkserver.call(_judge, folder, opened, sessions, rule, top)
+    return sessions
 
 
-def _judge(folder: Path, bundle: Bundle, sessions: Sessions, rule: Rule, most: int) -> Detection:
-    """Judge each symbol, in a process of its own."""
+def _promised(bundle: Bundle, more: int, alarms: Alarms) -> Verdicts:
+    """What can be promised from the sessions of a bundle and some more, or why nothing can."""
+    if bundle.calibration is None:
+        return Verdicts(missing="its sessions have no ends, so they are not judged as a whole")
+    try:
+        return Verdicts(alarms.promise(len(bundle.calibration) + more))
+    except InputError as error:
+        return Verdicts(missing=str(error))
+
+
+def _judge(
+    folder: Path,
+    bundle: Bundle,
+    sessions: Sessions,
+    more: Sessions | None,
+    rule: Rule,
+    most: int,
+    alarms: Alarms,
+    verdicts: Verdicts,
+    truth: NDArray[np.float64] | None,
+) -> Detection:
+    """Judge each symbol and each session, in a process of its own."""
     predictor = predictor_of(folder, bundle, seed=0)
     from lstm_sweep.models.network.evaluation import judge  # Keras is there now
 
-    surprise, rank = judge(predictor, bundle.config, len(bundle.alphabet), sessions.split)
+    def surprises(one: Sessions) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        return judge(predictor, bundle.config, len(bundle.alphabet), one.split)
+
+    def findings(places: NDArray[np.int64]) -> list[Finding]:
+        return _findings(predictor, bundle, sessions, places, surprise[places], rank[places])
+
+    surprise, rank = surprises(sessions)
+    calibration = bundle.calibration
+    if calibration and more:
+        scores = calibration.normal.scores(more.split, surprises(more)[0], ends=more.ends)
+        calibration = calibration.with_more(scores)
+    if calibration and not verdicts.missing:
+        verdicts = _verdicts(
+            verdicts, bundle, calibration, sessions, surprise, alarms, findings, truth
+        )
     known = sessions.split.codes != UNKNOWN
     places = np.flatnonzero(rule.breaks(surprise, rank, known))
     found = np.bincount(_sessions_of(sessions, places), minlength=len(sessions))
@@ -157,7 +358,100 @@ def _judge(folder: Path, bundle: Bundle, sessions: Sessions, rule: Rule, most: i
         float(surprise.mean()),
         len(places),
         {sessions.name(int(one)): int(found[one]) for one in np.flatnonzero(found)},
-        _findings(predictor, bundle, sessions, worst, surprise[worst], rank[worst]),
+        findings(worst),
+        verdicts,
+    )
+
+
+def _verdicts(
+    promised: Verdicts,
+    bundle: Bundle,
+    calibration: Calibration,
+    sessions: Sessions,
+    surprise: NDArray[np.float64],
+    alarms: Alarms,
+    findings: Callable[[NDArray[np.int64]], list[Finding]],
+    truth: NDArray[np.float64] | None,
+) -> Verdicts:
+    """The abnormal sessions, and what simpler rules would call abnormal."""
+    whole, split = sessions.ends, sessions.split
+    scores = calibration.normal.scores(split, surprise, ends=whole)
+    p, by = calibration.judge(scores, whole=whole)
+    odd = np.flatnonzero(alarms.raised(p))
+    odd = odd[np.argsort(p[odd], kind="stable")][:MOST_LISTED]
+    codes = sessions_of(split, ends=whole)
+    nats = np.split(surprise, split.starts[1:])
+    told = [
+        _shown_at(codes[one], nats[one], by[one], calibration.normal, bundle.alphabet)
+        for one in odd
+    ]
+    places = split.starts[odd] + np.array([place for place, _ in told], np.int64)
+    abnormal = (
+        Verdict(sessions.name(int(one)), float(p[one]), by[one], why, len(codes[one]), finding)
+        for one, (_, why), finding in zip(odd, told, findings(places), strict=True)
+    )
+    by_rule = calibration.by_rule(scores) if whole else {}
+    verdicts = replace(
+        promised,
+        abnormal=tuple(abnormal),
+        rules={rule: int(alarms.raised(own).sum()) for rule, own in by_rule.items()},
+        drift=_drift(p, len(calibration)),
+    )
+    if truth is None:
+        return verdicts
+    labelled = np.flatnonzero(~np.isnan(truth))
+    _, first = np.unique([one.tobytes() for one in codes], return_index=True)
+
+    def quality(of: NDArray[np.int64]) -> dict[str, Quality]:
+        abnormal = truth[of] == 1
+        return {
+            rule: Quality.of(own[of], alarms.raised(own)[of], abnormal)
+            for rule, own in ({VERDICT: p} | by_rule).items()
+        }
+
+    return replace(
+        verdicts,
+        quality=quality(labelled),
+        quality_of_distinct=quality(np.intersect1d(first, labelled)),
+        unlabelled=len(truth) - len(labelled),
+    )
+
+
+def _shown_at(
+    codes: NDArray[np.int64],
+    nats: NDArray[np.float64],
+    by: str,
+    normal: Normality,
+    alphabet: Alphabet,
+) -> tuple[int, str]:
+    """At which place of a session, from 0, one sees what it is oddest by, and what that is."""
+    last = len(nats) - 1
+    if by == "surprise":
+        return int(nats[: len(codes)].argmax()), "a symbol that was not expected"
+    if by == "end":
+        return last, "an end that was not expected"
+    if by == "mean":
+        return int(nats.argmax()), f"{bits(nats.mean()):.2g} bits a symbol"
+    if by == "unknown":
+        unknown = np.flatnonzero(codes == UNKNOWN)
+        return int(unknown[0]), f"{len(unknown):,} symbols that training data do not have"
+    if by == "length":
+        return last, f"its length, {len(codes):,} symbols"
+    code, has, usual = normal.odd_count(codes)
+    [symbol] = alphabet.decode([code])
+    place = int(np.flatnonzero(codes == code)[-1]) if has > usual else last
+    return place, f"{has:,} times {symbol}, where the most similar session has it {usual:,} times"
+
+
+def _drift(p: NDArray[np.float64], calibration: int) -> str:
+    """Whether far more sessions than a tenth are among the oddest tenth; p-values are uniform."""
+    share = float((p <= ODDEST).mean())
+    deviation = math.sqrt(ODDEST * (1 - ODDEST) * (1 / len(p) + 1 / calibration))
+    if share <= ODDEST + DEVIATIONS * deviation:
+        return ""
+    return (
+        f"{share:.0%} of these sessions are among the {ODDEST:.0%} that are the oddest in normal "
+        f"data: many are abnormal, or normal ones have changed since, and then the promise is void"
     )
 
 

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.errors import plain
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.actions import detection, inference
-from lstm_sweep.search.actions.detection import Finding, Rule, Symbol
+from lstm_sweep.search.actions.detection import Alarms, Detection, Finding, Rule, Symbol, Verdicts
 from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.actions.inference import GenerationRequest
 from lstm_sweep.search.actions.local import Local
@@ -216,10 +216,18 @@ def detect(arguments: Namespace) -> Answer:
     """Print what an exported model does not expect in new data."""
     rule = Rule(arguments.below, arguments.candidates)
     found = detection.detect(
-        arguments.bundle, arguments.data, rule, arguments.top, ends=arguments.ends
+        arguments.bundle,
+        arguments.data,
+        rule,
+        arguments.top,
+        ends=arguments.ends,
+        alarms=Alarms(arguments.false_alarms, arguments.false_discoveries),
+        calibrate=arguments.calibrate,
+        labels=arguments.labels,
     )
     is_text = found.bundle.alphabet.is_text
     lines = [
+        *map(printable, _verdict_lines(found, arguments.top)),
         f"{found.symbols:,} symbols in {_sessions(found.sessions)}: {bits(found.loss):.4f} bits a "
         f"symbol; {found.unexpected:,} {rule}, in {_sessions(len(found.in_sessions))}",
         *(printable(finding_line(finding, is_text=is_text)) for finding in found.findings),
@@ -227,6 +235,50 @@ def detect(arguments: Namespace) -> Answer:
     if more := found.unexpected - len(found.findings):
         lines.append(f"... and {more:,} less surprising (--top N)")
     return Answer(found.to_dict(), lines)
+
+
+def _verdict_lines(found: Detection, top: int) -> Iterator[str]:
+    """What was found of whole sessions, in lines for people."""
+    verdicts = found.verdicts
+    if verdicts.missing:
+        if found.bundle.calibration:
+            yield f"no verdicts on sessions: {verdicts.missing}"
+        return
+    abnormal, is_text = verdicts.abnormal, found.bundle.alphabet.is_text
+    yield f"{len(abnormal):,} of {_sessions(found.sessions)} abnormal; {verdicts.promise}"
+    for one in abnormal[:top]:
+        yield f"p {one.p:.2g} by {one.by}: {one.why}; {finding_line(one.at, is_text=is_text)}"
+    if len(abnormal) > top:
+        yield f"... and {len(abnormal) - top:,} less odd (--top N)"
+    if verdicts.rules:
+        each = ", ".join(f"{rule} {count:,}" for rule, count in verdicts.rules.items())
+        yield f"abnormal by one rule alone, at the same rate: {each}"
+    if verdicts.drift:
+        yield f"note: {verdicts.drift}"
+    if verdicts.quality:
+        yield from _quality_lines(verdicts)
+
+
+def _quality_lines(verdicts: Verdicts) -> Iterator[str]:
+    """How good verdicts are on labelled sessions: a table, with equal sessions counted once too."""
+    for name, rows in (
+        ("labelled sessions", verdicts.quality),
+        ("different ones", verdicts.quality_of_distinct),
+    ):
+        overall = next(iter(rows.values()))
+        left_out = f", {verdicts.unlabelled:,} without a label" if verdicts.unlabelled else ""
+        yield f"{name}: {overall.normal:,} normal, {overall.abnormal:,} abnormal{left_out}"
+        yield f"  {'':12}{'recall':>19}{'false alarms':>21}  precision     F1    AUC     AP"
+        for rule, one in rows.items():
+            recall = _with_interval(one.recall, one.recall_interval)
+            false = _with_interval(one.false_alarm_rate, one.false_alarm_interval)
+            others = (one.precision, one.f1, one.auc, one.average_precision)
+            figures = "".join(f"{'-' if value is None else f'{value:.3f}':>7}" for value in others)
+            yield f"  {rule:12}{recall:>19}{false:>21}    {figures}"
+
+
+def _with_interval(share: float | None, interval: Sequence[float]) -> str:
+    return "-" if share is None else f"{share:.4f} ({interval[0]:.3f}-{interval[1]:.3f})"
 
 
 def _sessions(count: int) -> str:

@@ -169,7 +169,8 @@ def _write(
         "corpus_digest": corpus.digest,
         "parameters": record.parameters,
     }
-    content = bundle.Bundle(record.id, config, corpus.alphabet, metrics)
+    calibration = evaluation.calibrate(program, config, corpus) if corpus.alphabet.ends else None
+    content = bundle.Bundle(record.id, config, corpus.alphabet, metrics, calibration)
     bundle.write(model, content, folder, format)
     length = config.sequence_length
     most = parity_windows(length, len(corpus.alphabet))

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import lstm_sweep as ls
 from lstm_sweep.models import backend, baselines
 from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source, Workflow
-from lstm_sweep.models.network import training
+from lstm_sweep.models.network import evaluation, training
+from lstm_sweep.models.network.program import program_of
 from lstm_sweep.models.rounds import Round
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.store import registry
@@ -98,7 +101,11 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     import keras
 
     network = keras.models.load_model(folder / "m.keras")
-    bundle.write(network, Bundle("s/3", config, corpus.alphabet, METRICS), folder / "best", "keras")
+    networks = bundle.networks_of(folder / "m.keras", config, len(corpus.alphabet))
+    program = program_of(networks, config, seed=0)
+    calibration = evaluation.calibrate(program, config, corpus)
+    content = Bundle("s/3", config, corpus.alphabet, METRICS, calibration)
+    bundle.write(network, content, folder / "best", "keras")
     return folder
 
 
@@ -132,7 +139,97 @@ def test_sessions_that_break_off_are_found(
     )
     assert (open_ended["ends"], open_ended["unexpected"]) == (False, 0)
     assert main(["detect", "best", "--data", "new.txt", "--top", "1"]) == 0
-    assert ": <end> (" in capsys.readouterr().out.splitlines()[1]
+    assert any(": <end> (" in line for line in capsys.readouterr().out.splitlines())
+
+
+def faulty(job: list[int], kind: str) -> list[int]:
+    """A job with a fault that some rules cannot see."""
+    if kind == "order":  # an acknowledgement stands before its action; nothing is counted otherwise
+        place = next(n for n, event in enumerate(job) if 10 <= event < 30)
+        rest = [event for event in job[place + 1 : -1] if event < 30 or event == 50]
+        return [*job[:place], job[place] + 20, *rest, job[place], job[-1]]
+    if kind == "end":  # closed as another kind of job
+        return [*job[:-1], 90 + (job[0] + 1) % PROCESS.kinds]
+    if kind == "broken":
+        return job[:-1]
+    return [*job[:1], *[50] * 40, *job[1:]] if kind == "count" else [*job[:1], 77, *job[1:]]
+
+
+def test_abnormal_sessions_are_found_at_the_rate_of_false_alarms_that_is_promised(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    jobs = [one.tolist() for one in PROCESS.sessions(6_000, seed=9)]
+    kinds = ("order", "end", "broken", "count", "new")
+    planted = {n: kinds[n // 20 % len(kinds)] for n in range(0, len(jobs), 20)}
+    new = [faulty(job, planted[n]) if n in planted else job for n, job in enumerate(jobs)]
+    Path("new.txt").write_text("\n".join(" ".join(map(str, job)) for job in new), encoding="utf-8")
+    labels = "".join(f"{n + 1}\t{int(n in planted)}\n" for n in range(len(jobs)))
+    Path("labels.tsv").write_text(f"session\tlabel\n{labels}", encoding="utf-8")
+    asked = ("detect", "best", "--data", "new.txt", "--labels", "labels.tsv")
+    told = printed(capsys, *asked, "--false-alarms", "0.01")["verdicts"]
+    table = ls.load("best").verdicts("new.txt", false_alarms=0.01, labels="labels.tsv")
+    assert table.to_dict("records") == told["abnormal"]
+    assert table.attrs == {name: value for name, value in told.items() if name != "abnormal"}
+    assert told["promise"].startswith("false alarms: 1 % of normal sessions on average; at most ")
+    by_name = {one["session"]: one for one in told["abnormal"]}
+    for number, kind in planted.items():
+        verdict = by_name[f"new.txt, session {number + 1}"]
+        assert verdict["p"] <= 0.01 and verdict["symbols"] == len(new[number])
+        if kind == "new":
+            assert verdict["by"] != "unknown" or verdict["at"]["symbol"] == 77
+        if kind == "broken":
+            assert (verdict["by"], verdict["at"]["symbol"]) == ("end", "<end>")
+        assert verdict["at"]["expected"]
+    quality = told["quality"]["verdict"]
+    assert (quality["abnormal"], quality["found"]) == (len(planted), len(planted))
+    assert quality["recall"] == 1 and quality["false_alarm_rate"] < 0.03
+    # what no rule sees by itself
+    assert all(told["quality"][rule]["recall"] < 0.9 for rule in ("length", "new symbol", "counts"))
+    assert told["quality_of_distinct"]["verdict"]["normal"] < quality["normal"]
+    assert main([*asked, "--false-discoveries", "0.1", "--top", "1"]) == 0
+    first, second, *rest = capsys.readouterr().out.splitlines()
+    assert "abnormal; false alarms: 0.1 of all alarms on average, at most, from" in first
+    assert second.startswith("p ") and any("verdict" in line for line in rest)
+
+
+def test_sessions_that_go_on_are_judged_by_what_they_have_so_far(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    Path("open.txt").write_text("0 10\n0 10 50\n1 10 30\n2 11 30 90\n", encoding="utf-8")
+    told = printed(capsys, "detect", "best", "--data", "open.txt", "--ends", "off")["verdicts"]
+    assert [one["session"] for one in told["abnormal"]] == ["open.txt, session 4"]
+    assert told["abnormal"][0]["by"] == "surprise" and told["rules"] == {}
+
+
+def test_too_few_normal_sessions_promise_nothing_and_more_can_be_given(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    asked = ["detect", "best", "--data", "log.txt", "--false-alarms", "0.0005"]
+    assert main(asked) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "--false-alarms is 0.0005: that takes 1,999 normal sessions, found " in line
+    assert main([*asked, "--calibrate", "log.txt"]) == 0
+    assert "0.05 % of normal sessions on average" in capsys.readouterr().out
+
+
+def test_a_calibration_that_is_damaged_gets_one_clear_line(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(place / "best", tmp_path / "best")
+    written = json.loads((place / "best" / bundle.CALIBRATION).read_text(encoding="utf-8"))
+    for changes, named in (
+        ({"pairs": [3, 3]}, "pairs: expected some whole numbers in rising order"),
+        ({"lengths": "few"}, "lengths: expected a list of whole numbers"),
+        ({"counts": [[999, 1]]}, "counts: expected pairs of a code below"),
+        ({"scores": {"surprise": [1.0]}}, "scores: expected equally many numbers of each of"),
+    ):
+        bundle.write_json(tmp_path / "best" / bundle.CALIBRATION, written | changes)
+        assert main(["detect", str(tmp_path / "best"), "--data", str(place / "log.txt")]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert "calibration.json: " in line and named in line
 
 
 def test_generated_sessions_end(

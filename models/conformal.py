@@ -1,0 +1,163 @@
+"""Conformal p-values: how seldom a normal session is as unusual, whatever the scores are made of.
+
+A new session and the n of calibration, all normal, are one bag of N = n + 1. Nothing that is
+computed here tells them apart, so if their order says nothing (they are exchangeable), a normal
+session has P(p <= a) <= a for each a, whatever the network, the scores and their dependence (Vovk,
+Gammerman and Shafer, "Algorithmic learning in a random world", 2005; Bates et al., "Testing for
+outliers with conformal p-values", Annals of Statistics 2023, arXiv 2104.08279). Ties count against
+a session: they make p larger.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_sweep.models.errors import InputError, shown
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+#: share of a bag that is the tail of a score
+TAIL = 0.05
+#: numbers in an array of a block of sessions, about
+BLOCK = 1 << 20
+#: probability with which the highest rate of a promise holds, and that which it is computed with:
+#: it also depends on the calibration how scores are compared, which the beta distribution of the
+#: rate leaves out (in simulations 92 to 94 % were below its 95 %)
+CONFIDENCE, COMPUTED = 0.95, 0.975
+
+
+def p_values(calibration: Floats, scores: Floats) -> Floats:
+    """P-values of new sessions by one score, `[n]` and `[m]` to `[m]`; the higher, the odder."""
+    at_least = len(calibration) - np.searchsorted(np.sort(calibration), scores, side="left")
+    return np.asarray((1 + at_least) / (len(calibration) + 1))
+
+
+def combined_p_values(calibration: Floats, scores: Floats) -> tuple[Floats, Indices]:
+    """P-values of new sessions by several scores at once, `[n, k]` and `[m, k]` to `[m]`.
+
+    The second result says which score of each is the oddest, `[m]`. A session is as odd as its
+    oddest score. To be compared, a score is -log of the share of the bag that has as much of it.
+    Ranks do not say how far above the others the highest few are, so in the tail, which is a
+    twentieth of the bag, it is -log of the tail's share and how far above the tail's beginning, in
+    means of that: the tail of an exponential distribution (excesses over a threshold, Pickands,
+    Annals of Statistics 1975).
+    """
+    distinct, row_of = np.unique(scores, axis=0, return_inverse=True)
+    p, oddest = np.empty(len(distinct)), np.empty(len(distinct), np.int64)
+    rows = max(1, BLOCK // len(calibration))
+    for begin in range(0, len(distinct), rows):
+        block = distinct[begin : begin + rows]
+        others = np.full((len(block), len(calibration)), -np.inf)
+        own = np.empty(block.shape)
+        for number, (known, new) in enumerate(zip(calibration.T, block.T, strict=True)):
+            known_oddity, own[:, number] = _oddities(known, new)
+            np.maximum(others, known_oddity, out=others)
+        as_odd = (others >= own.max(axis=1)[:, None]).sum(axis=1)
+        p[begin : begin + rows] = (1 + as_odd) / (len(calibration) + 1)
+        oddest[begin : begin + rows] = own.argmax(axis=1)
+    return p[row_of], oddest[row_of]
+
+
+def _oddities(known: Floats, new: Floats) -> tuple[Floats, Floats]:
+    """How odd one score of the sessions of each bag is: `[m, n]` of the known, `[m]` of the new.
+
+    Each of the new ones, `[m]`, is in a bag with all that are known, `[n]`.
+    """
+    size, rising = len(known) + 1, np.sort(known)
+    in_tail = max(1, math.floor(TAIL * size))
+    # what comes after so many of the highest of a bag
+    threshold = np.clip(new, rising[-in_tail - 1] if in_tail < size - 1 else -np.inf,
+                        rising[-in_tail])  # fmt: skip
+    first = np.searchsorted(rising, threshold, side="right")
+    sums = np.append(np.cumsum(rising[::-1])[::-1], 0.0)
+    above = size - 1 - first + (new > threshold)
+    total = sums[first] + np.where(new > threshold, new, 0.0)
+    excess = np.where(above > 0, total / np.maximum(above, 1) - threshold, 1.0)
+    begin = -np.log(np.maximum(above, 1) / size)
+    by_rank = -np.log(np.arange(1, size + 1) / size)
+
+    def oddity(scores: Floats, as_high: Indices, bag: slice | tuple[slice, None]) -> Floats:
+        in_its_tail = begin[bag] + (scores - threshold[bag]) / excess[bag]
+        return np.where(scores > threshold[bag], in_its_tail, by_rank[as_high - 1])
+
+    as_high = size - 1 - np.searchsorted(rising, known, side="left")
+    of_known = oddity(known[None], as_high + (new[:, None] >= known), (slice(None), None))
+    as_high = size - np.searchsorted(rising, new, side="left")
+    return of_known, oddity(new, as_high, slice(None))
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What share of normal sessions raise an alarm if p-values up to `rate` do.
+
+    Raises:
+        InputError: `rate` is no share, or so few sessions of calibration cannot promise it.
+    """
+
+    rate: float
+    #: of calibration
+    sessions: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < 1:
+            raise InputError(
+                f"--false-alarms is {shown(self.rate)}: expected a share of the sessions above 0 "
+                f"and below 1, such as 0.01"
+            )
+        if not self._rank:
+            raise InputError(
+                f"--false-alarms is {self.rate:g}: that takes {needed(self.rate):,} normal "
+                f"sessions, found {self.sessions:,} of calibration: expected "
+                f"{1 / (self.sessions + 1):.2g} or more, or more sessions (--calibrate FILE)"
+            )
+
+    @property
+    def _rank(self) -> int:
+        return _most(self.rate, self.sessions + 1)
+
+    @property
+    def highest(self) -> float:
+        """What the share is at most, with a probability of 95 %, for these sessions.
+
+        It has a beta distribution (Bates et al., 2023, section 2.2): which sessions are those of
+        calibration is chance, too.
+        """
+        from scipy.special import betaincinv
+
+        return float(betaincinv(self._rank, self.sessions + 1 - self._rank, COMPUTED))
+
+    def __str__(self) -> str:
+        return (
+            f"{_percent(self.rate)} of normal sessions on average; at most "
+            f"{_percent(self.highest)} with {_percent(CONFIDENCE)}, from {self.sessions:,} sessions"
+        )
+
+
+def _most(rate: float, whole: int) -> int:
+    """The largest whole number that is at most `rate * whole`, whatever is rounded."""
+    return math.floor(rate * whole * (1 + 1e-12))
+
+
+def needed(rate: float) -> int:
+    """Sessions of calibration that a rate of false alarms takes, at least."""
+    return math.ceil(1 / rate * (1 - 1e-12)) - 1
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+def discoveries(p: Floats, rate: float) -> float:
+    """The highest p-value that is an alarm if this share of the alarms may be false, at most.
+
+    It is that of Benjamini and Hochberg (1995), which holds for conformal p-values of one
+    calibration (Bates et al., 2023, theorem 2); 0 if none is.
+    """
+    rising = np.sort(p)
+    under = np.flatnonzero(rising <= rate * np.arange(1, len(p) + 1) / len(p) * (1 + 1e-12))
+    return float(rising[under[-1]]) if len(under) else 0.0

@@ -1,0 +1,149 @@
+"""How good verdicts on labelled sessions are, with intervals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_sweep.models.conformal import Floats
+from lstm_sweep.models.data.source import existing, open_data
+from lstm_sweep.models.errors import InputError, cut, shown
+
+#: words for what a session is
+NORMAL = frozenset({"0", "normal", "false", "no", "-"})
+ABNORMAL = frozenset({"1", "abnormal", "anomaly", "anomalous", "true", "yes"})
+#: normal quantile of intervals of 95 %
+Z = 1.96
+#: bytes of a file of labels, at most
+MOST_BYTES = 1 << 30
+
+#: the two bounds that hold a share with 95 %
+Interval = list[float]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Of labelled sessions, which are found; shares have intervals of 95 % (Wilson 1927)."""
+
+    normal: int
+    abnormal: int
+    found: int
+    false_alarms: int
+    #: None where nothing is divided by nothing
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    false_alarm_rate: float | None
+    #: area under the receiver operating characteristic: the probability that an abnormal session
+    #: has a lower p-value than a normal one, ties counted half
+    auc: float | None
+    #: mean precision at the abnormal sessions, in the order of p-values, ties taken together
+    average_precision: float | None
+    precision_interval: Interval
+    recall_interval: Interval
+    false_alarm_interval: Interval
+
+    @classmethod
+    def of(cls, p: Floats, raised: NDArray[np.bool_], abnormal: NDArray[np.bool_]) -> Self:
+        """Compare p-values and alarms with the truth, `[sessions]` each."""
+        found, false = int((raised & abnormal).sum()), int((raised & ~abnormal).sum())
+        positive, negative = int(abnormal.sum()), int((~abnormal).sum())
+        return cls(
+            negative,
+            positive,
+            found,
+            false,
+            _share(found, found + false),
+            _share(found, positive),
+            _share(2 * found, found + false + positive),
+            _share(false, negative),
+            *_ranked(p[abnormal], p[~abnormal]),
+            wilson(found, found + false),
+            wilson(found, positive),
+            wilson(false, negative),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as `detect --json` prints it."""
+        return asdict(self)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def wilson(part: int, whole: int) -> Interval:
+    """An interval that holds a share with 95 %."""
+    if not whole:
+        return [0.0, 1.0]
+    share, spread = part / whole, Z * Z / whole
+    middle = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
+    return [max(0.0, middle - half), min(1.0, middle + half)]
+
+
+def _ranked(abnormal: Floats, normal: Floats) -> tuple[float | None, float | None]:
+    """Area under the curve and average precision, if there are sessions of both kinds."""
+    if not len(abnormal) or not len(normal):
+        return None, None
+    rising = np.sort(normal)
+    below, up_to = (np.searchsorted(rising, abnormal, side=side) for side in ("left", "right"))
+    auc = 1 - float((below + up_to).mean()) / (2 * len(normal))
+    hits = np.searchsorted(np.sort(abnormal), abnormal, side="right")
+    return auc, float((hits / (hits + up_to)).mean())
+
+
+def read_labels(given: str) -> dict[str, bool]:
+    """Whether sessions are abnormal, by their names: lines of a name and a label.
+
+    They are separated by a tab, a comma or a space, the last one of the line. The first line may be
+    a head.
+
+    Raises:
+        InputError: there is no such file, or a label means nothing.
+    """
+    path = existing(given)
+    labels = dict[str, bool]()
+    for number, line in enumerate(_lines(path), start=1):
+        name, label = _divided(line)
+        known = label.lower() in NORMAL | ABNORMAL
+        if not known and number == 1 and name:
+            continue
+        if not known or not name:
+            raise InputError(
+                f"{path}:{number}: found {shown(line)}, expected the name of a session and "
+                f"normal or abnormal (0 or 1)"
+            )
+        if labels.setdefault(name, label.lower() in ABNORMAL) != (label.lower() in ABNORMAL):
+            raise InputError(f"{path}:{number}: session {cut(name)} has two labels, expected one")
+    if not labels:
+        raise InputError(f"{path}: has no labels, expected some")
+    return labels
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise InputError(f"{path}: is a folder, expected a file of sessions and labels")
+    with open_data(path) as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path}: is over {MOST_BYTES:,} bytes, expected fewer")
+    try:
+        return [line for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: {error.reason} at byte {error.start:,}, expected UTF-8"
+        ) from None
+
+
+def _divided(line: str) -> tuple[str, str]:
+    for separator in "\t, ":
+        name, found, label = line.strip().rpartition(separator)
+        if found:
+            return name.strip().strip('"'), label.strip().strip('"')
+    return "", line.strip()

@@ -1,0 +1,160 @@
+"""Conformal p-values, their promise, scores of sessions, and how good verdicts are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from lstm_sweep.models.conformal import Floats, Promise, combined_p_values, discoveries, p_values
+from lstm_sweep.models.data.alphabet import END, UNKNOWN
+from lstm_sweep.models.data.corpus import Split
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.normality import OF_VERDICT, SCORES, Calibration, Normality, sessions_of
+from lstm_sweep.models.quality import Quality, read_labels
+
+#: scores of sessions: few different values, so that there are ties, and some that are far off
+BAGS = st.tuples(st.integers(2, 40), st.integers(1, 4)).flatmap(
+    lambda shape: arrays(float, shape, elements=st.sampled_from([0.0, 0.1, 0.5, 1.0, 7.0, 1e6]))
+)
+
+
+@given(BAGS)
+def test_of_the_sessions_of_any_bag_no_larger_share_has_a_p_value_than_it_says(
+    bag: Floats,
+) -> None:
+    together = [combined_p_values(np.delete(bag, n, 0), bag[n : n + 1])[0] for n in range(len(bag))]
+    alone = [p_values(np.delete(bag[:, 0], n), bag[n : n + 1, 0]) for n in range(len(bag))]
+    for p in (np.concatenate(together), np.concatenate(alone)):
+        assert all((p <= value).mean() <= value + 1e-12 for value in p)
+
+
+@given(BAGS)
+def test_a_session_that_is_odder_by_each_score_has_no_larger_p_value(bag: Floats) -> None:
+    known, one = bag[1:], bag[:1]
+    (p,), (higher,) = (combined_p_values(known, scores)[0] for scores in (one, one + 0.25))
+    assert higher <= p
+
+
+def test_one_score_that_is_far_off_is_enough_and_is_named() -> None:
+    known = np.random.default_rng(0).exponential(size=(999, OF_VERDICT))
+    for number in range(OF_VERDICT):
+        new = np.full((1, OF_VERDICT), 0.7)
+        new[0, number] = 30
+        p, oddest = combined_p_values(known, new)
+        assert oddest[0] == number and p[0] <= 0.002
+
+
+def test_the_share_of_false_alarms_is_within_the_interval_that_is_stated() -> None:
+    """In 19 of 20 repetitions with other sessions; on average it is the rate."""
+    promise, rng, shares = Promise(0.01, 500), np.random.default_rng(1), []
+    for _ in range(20):
+        shared = rng.normal(size=(5_500, 1))  # scores of a session go together
+        scores = rng.exponential(size=(5_500, 5)) + np.abs(shared)
+        scores[:, 3] = np.floor(scores[:, 3])
+        p, _ = combined_p_values(scores[:500], scores[500:])
+        shares.append((p <= 0.01).mean())
+    assert sum(share <= promise.highest for share in shares) >= 19
+    assert 0.006 < np.mean(shares) < 0.014
+
+
+def test_a_promise_says_what_it_rests_on_and_is_refused_to_too_few() -> None:
+    # 97.5 % of the beta distributions with 5, 4 and 5 of the sessions
+    for rate, sessions, highest in (
+        (0.01, 500, 0.02036),
+        (0.002, 2_000, 0.004377),
+        (0.005, 1_000, 0.01021),
+    ):
+        assert Promise(rate, sessions).highest == pytest.approx(highest, rel=0.001)
+    assert str(Promise(0.002, 499)) == (
+        "0.2 % of normal sessions on average; at most 0.74 % with 95 %, from 499 sessions"
+    )
+    with pytest.raises(InputError, match="that takes 499 normal sessions, found 498"):
+        Promise(0.002, 498)
+
+
+def test_discoveries_are_those_of_benjamini_and_hochberg() -> None:
+    p = np.array([0.5, 0.001, 0.2, 0.04, 0.008, 0.9, 0.039, 0.041, 0.042, 0.06])
+    assert discoveries(p, 0.05) == 0.008  # the figures of their paper's procedure, by hand
+    assert discoveries(p, 0.0001) == 0
+    assert discoveries(np.array([0.02, 0.02]), 0.02) == 0.02
+
+
+def split(*sessions: list[int]) -> Split:
+    lengths = [len(one) for one in sessions]
+    return Split(np.concatenate(sessions).astype(np.uint8), np.cumsum([0, *lengths[:-1]]))
+
+
+def test_scores_are_how_far_a_session_is_from_those_of_training() -> None:
+    normal = Normality.of(sessions_of(split([3, 4, 5, END], [3, 5, END]), ends=True), 6)
+    new = split([3, 4, 5, END], [3, 4, 4, 4, 5, END], [3, UNKNOWN, END], [END])
+    nats = np.array([1.0, 2, 3, 0.5, 1, 2, 9, 2, 1, 0.1, 0.2, 0.3, 7, 4])
+    scores = dict(zip(SCORES, normal.scores(new, nats, ends=True).T, strict=True))
+    assert scores["surprise"].tolist() == [3, 9, 0.3, 0]
+    assert scores["end"].tolist() == [0.5, 0.1, 7, 4]
+    assert scores["mean"] == pytest.approx([6.5 / 4, 15.1 / 6, 2.5, 4])
+    assert scores["unknown"].tolist() == [0, 0, 0.5, 0]
+    assert scores["length"] == pytest.approx([0, np.log(6 / 4), 0, np.log(3)])
+    assert scores["counts"] == pytest.approx([0, 2 / 8, 2 / 4, 1])
+    assert scores["pairs"] == pytest.approx([0, 2 / 6, 2 / 3, 1])
+    assert normal.odd_count(np.array([3, 4, 4, 4, 5])) == (4, 3, 1)
+    without_ends = normal.scores(split([3, 4], [5]), np.array([1.0, 2, 3]), ends=False)
+    assert without_ends[:, SCORES.index("surprise")].tolist() == [2, 3]
+
+
+def test_a_calibration_is_read_as_it_was_written() -> None:
+    normal = Normality.of(sessions_of(split([3, 4, 5, END], [3, 5, END]), ends=True), 6)
+    scores = normal.scores(split([3, 4, END], [4, END]), np.arange(5.0), ends=True)
+    calibration = Calibration(normal, scores)
+    again = Calibration.from_dict(calibration.to_dict(), 6)
+    assert again.to_dict() == calibration.to_dict()
+    assert len(again.with_more(scores)) == 4
+
+
+def test_quality_is_what_scikit_learn_says() -> None:
+    from sklearn import metrics
+
+    rng = np.random.default_rng(3)
+    abnormal = rng.random(400) < 0.2
+    drawn = np.where(abnormal, rng.random(400) ** 3, rng.random(400))
+    p = np.round(drawn, 2).astype(np.float64)
+    found = Quality.of(p, p <= 0.05, abnormal)
+    assert found.auc == pytest.approx(metrics.roc_auc_score(abnormal, -p))
+    assert found.recall == pytest.approx(metrics.recall_score(abnormal, p <= 0.05))
+    assert found.precision == pytest.approx(metrics.precision_score(abnormal, p <= 0.05))
+    assert found.f1 == pytest.approx(metrics.f1_score(abnormal, p <= 0.05))
+    assert found.average_precision == pytest.approx(metrics.average_precision_score(abnormal, -p))
+    assert found.recall_interval[0] < (found.recall or 0) < found.recall_interval[1]
+    nothing = Quality.of(p[:0], p[:0] > 0, abnormal[:0])
+    assert (nothing.recall, nothing.auc, nothing.recall_interval) == (None, None, [0.0, 1.0])
+
+
+def test_labels_are_read_as_people_write_them(tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text("BlockId,Label\nblk_1,Normal\nblk_2,Anomaly\n", encoding="utf-8")
+    assert read_labels(str(file)) == {"blk_1": False, "blk_2": True}
+    file.write_text("a.txt, session 1\t0\na.txt, session 2\t1\n", encoding="utf-8")
+    assert read_labels(str(file)) == {"a.txt, session 1": False, "a.txt, session 2": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "has no labels, expected some"),
+        ("a 0\nb perhaps\n", ":2: found 'b perhaps', expected the name of a session and normal"),
+        ("a 0\na 1\n", ":2: session a has two labels"),
+        ("\xff", "expected UTF-8"),
+    ],
+)
+def test_labels_that_say_nothing_get_one_clear_line(text: str, named: str, tmp_path: Path) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError) as refused:
+        read_labels(str(file))
+    assert str(file) in str(refused.value) and named in str(refused.value)
+    with pytest.raises(InputError, match="is a folder"):
+        read_labels(str(tmp_path))
