@@ -119,10 +119,10 @@ class ImmediateService(Service):
         """A rerun."""
         return self._reruns.get(rerun_id)
 
-    def pause(self, name: str) -> SweepStatusReport:
+    def pause(self, name: str) -> StoppedSweep:
         """Note that it was called."""
         self.calls.append(("pause", name))
-        return self.status(name)
+        return Local(self.settings.store).pause(name)
 
     def resume(
         self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""

@@ -10,14 +10,13 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from lstm_sweep.search.service import answers
-from lstm_sweep.search.service import schemas as shows
+from lstm_sweep.search.service import answers, schemas
 from lstm_sweep.search.service.answers import MEDIA, ProblemError
 from lstm_sweep.search.service.auth import COOKIE
 from lstm_sweep.search.service.guard import OPEN, Guard
@@ -26,12 +25,13 @@ from lstm_sweep.search.service.routes import corpora, sweeps, trials
 from lstm_sweep.search.service.schemas import ProblemDocument, TokenSubmission
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import API, HttpSettings
-from lstm_sweep.search.service.site import Site, TheSite, TheUser, refusals, responses
+from lstm_sweep.search.service.site import TEXT, Endpoints, Site, TheSite, TheUser
 
 VERSION = version("lstm-sweep")
 #: what is asked of the service itself
-router = APIRouter(tags=["service"])
-ROUTERS = (sweeps.router, trials.router, corpora.router, router, views.router, actions.router)
+endpoint = Endpoints("service", prefix="")
+API_PARTS = (sweeps.endpoint, trials.endpoint, corpora.endpoint, endpoint)
+ROUTERS = (*(part.router for part in API_PARTS), views.router, actions.router)
 #: what any request may be refused by
 ALWAYS = {
     421: "the request is for a host name that is not this service's",
@@ -134,19 +134,16 @@ def _complete(path: str, method: str, described: dict[str, Any]) -> None:
             response["content"] = {MEDIA: {"schema": schema}}
 
 
-@router.get(f"{API}/health", summary="Is it there?", responses=responses(shows.Health))
+@endpoint(f"GET {API}/health", "Is it there?", schemas.Health)
 async def health() -> Response:
     """The service answers; without a login, and whatever the store does."""
     return answers.document({"status": "ok", "version": VERSION})
 
 
-@router.get(
-    f"{API}/ready",
-    summary="Does it take sweeps?",
-    responses=responses(
-        shows.Ready, {503: "it takes no sweeps just now; the log of the service says why"}
-    ),
-)
+NOT_READY = {503: "it takes no sweeps just now; the log of the service says why"}
+
+
+@endpoint(f"GET {API}/ready", "Does it take sweeps?", schemas.Ready, NOT_READY)
 async def ready(request: Request, site: TheSite) -> Response:
     """The service takes sweeps, and its store answers; without a login, so it names nothing."""
 
@@ -184,36 +181,32 @@ def _figures(site: Site) -> dict[str, Any]:
     }
 
 
-@router.get(
-    "/metrics",
-    summary="Figures for Prometheus",
-    response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-)
+PLAIN = {"content": {"text/plain": TEXT}}
+
+
+@endpoint("GET /metrics", "Figures for Prometheus", described=PLAIN, response_class=Response)
 async def metrics(site: TheSite) -> Response:
     """Requests, sweeps by state, slots and listeners."""
     text = await site.answers.read(lambda: site.metrics.text(_figures(site)))
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-@router.post(
-    f"{API}/session",
-    status_code=204,
-    summary="Log a browser in",
-    responses=refusals({401: "the token is not known"}),
-)
+UNKNOWN = {401: "the token is not known"}
+
+
+@endpoint(f"POST {API}/session", "Log a browser in", refused=UNKNOWN, status=204)
 async def begin_session(body: TokenSubmission, request: Request, site: TheSite) -> Response:
     """Begin a session: its cookie, in place of the token, is for pages of this service alone."""
     return site.login.enter(Response(status_code=204), request, body.token)
 
 
-@router.delete(f"{API}/session", status_code=204, summary="Log a browser out")
+@endpoint(f"DELETE {API}/session", "Log a browser out", status=204)
 async def end_session(request: Request, site: TheSite) -> Response:
     """End the session of a browser."""
     return site.login.leave(Response(status_code=204), request)
 
 
-@router.get(f"{API}/user", summary="Who am I?", responses=responses(shows.USER))
+@endpoint(f"GET {API}/user", "Who am I?", schemas.USER)
 async def who(user: TheUser) -> Response:
     """Who asks, and the role; a proxy asks this for whoever wants pages that lie beside these."""
     return answers.document(user)

@@ -1,4 +1,4 @@
-"""Events of sweeps: each one that somebody listens to is looked at once for all who do.
+"""Events of sweeps: what differs between two looks at one, each of which all listeners share.
 
 A stream begins with a snapshot, also if it is opened again; then come numbered events.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,8 +38,6 @@ ALLOWED_S = 30.0
 CLOSING_S = 1.0
 #: bytes of a part of a snapshot, about
 PART_BYTES = 65_536
-#: events that wait for a client to read them, at most
-MOST_BEHIND = 2_000
 PING = b": ping\n\n"
 #: milliseconds after which a browser connects again
 RETRY = b"retry: 2000\n\n"
@@ -51,26 +50,26 @@ _UNSTEADY = {"eta_seconds": None}
 
 @dataclass(frozen=True)
 class TrialView:
-    """What was last seen of a trial."""
+    """What is seen of a trial; the same object as long as nothing has changed."""
 
-    #: equal as long as nothing has changed that events tell
     mark: tuple[object, ...]
     attempt: int
     #: `running`, `paused` or `ended`
     state: str
-    #: the last round
-    rounds: int
-    #: the trial as snapshots tell it, JSON
+    #: the trial, and its rounds, as events tell them
+    told: Mapping[str, Any]
+    rounds: tuple[Mapping[str, Any], ...]
+    #: the trial with its losses as snapshots tell it, JSON
     written: bytes
 
 
 @dataclass(frozen=True)
 class SweepView:
-    """What was last seen of a sweep."""
+    """What is seen of a sweep."""
 
     trials: Mapping[int, TrialView]
     #: what `status --json` prints
-    status: dict[str, Any]
+    status: Mapping[str, Any]
     is_under_way: bool
     #: seconds of a processor that the look has cost
     cost_s: float = 0.0
@@ -80,10 +79,8 @@ class SweepView:
 Told = Callable[[SweepStatusReport], SweepStatusReport]
 
 
-def look(
-    service: Service, name: str, before: SweepView | None, told: Told
-) -> tuple[SweepView, list[bytes]]:
-    """Read a sweep; what is seen of it now, and events of what has happened since `before`.
+def look(service: Service, name: str, before: SweepView | None, told: Told) -> SweepView:
+    """Read a sweep; what has not changed since `before` is taken from that.
 
     Raises:
         NoSuchRunError: there is none.
@@ -91,26 +88,16 @@ def look(
     """
     began = time.thread_time()
     store, report = store_of_sweep(name, service.reads), told(service.status(name))
-    status, events, trials = report.to_dict(), list[bytes](), dict[int, TrialView]()
-    if before and before.status["run_id"] != status["run_id"]:
-        before = None
-    for record in reader.trials(store, name):
-        had = before.trials.get(record.number) if before else None
-        trials[record.number] = _seen(store, record, had, events)
-    if before and before.status | _UNSTEADY != status | _UNSTEADY:
-        events.append(_event("status", status))
+    had = before.trials if before else {}
+    trials = {
+        record.number: _seen(store, record, had.get(record.number))
+        for record in reader.trials(store, name)
+    }
     cost_s = time.thread_time() - began
-    return SweepView(trials, status, report.is_under_way, cost_s), events
+    return SweepView(trials, report.to_dict(), report.is_under_way, cost_s)
 
 
-def _seen(
-    store: Store, record: TrialRecord, had: TrialView | None, events: list[bytes]
-) -> TrialView:
-    """What is seen of a trial now; what has happened since is added to `events`.
-
-    A trial that has ended is told after its rounds, others before: so one that is told as ended is
-    told completely.
-    """
+def _seen(store: Store, record: TrialRecord, had: TrialView | None) -> TrialView:
     state = record.state
     state = state if state in ("running", "paused") else "ended"
     mark = (record.run_id, state, record.epochs, record.best_loss)
@@ -118,18 +105,13 @@ def _seen(
         return had
     losses = _losses(store, record)
     told = {"number": record.number, "state": state, **record.document()}
-    if had is None or had.attempt != record.attempt:
-        had = TrialView((), record.attempt, "", 0, b"")
-    if had.state != state != "ended":
-        events.append(_event("trial", told))
-    for number, loss in enumerate(losses[had.rounds :], start=had.rounds + 1):
-        of = {"trial": record.id, "number": record.number, "attempt": record.attempt}
-        when = {"round": number, "epoch": record.epochs_after(number)}
-        events.append(_event("round", of | when | {"val_loss": loss}))
-    if state == "ended":
-        events.append(_event("trial", told))
-    more = {"epochs_per_round": record.epochs_after(1), "losses": losses}
-    return TrialView(mark, record.attempt, state, len(losses), _json(told | more))
+    of = {"trial": record.id, "number": record.number, "attempt": record.attempt}
+    rounds = (
+        {**of, "round": number, "epoch": record.epochs_after(number), "val_loss": loss}
+        for number, loss in enumerate(losses, start=1)
+    )
+    written = _json(told | {"epochs_per_round": record.epochs_after(1), "losses": losses})
+    return TrialView(mark, record.attempt, state, told, tuple(rounds), written)
 
 
 def _losses(store: Store, record: TrialRecord) -> list[float | None]:
@@ -138,6 +120,29 @@ def _losses(store: Store, record: TrialRecord) -> list[float | None]:
         return [row.get("val_loss") for row in written_curve(record)]
     found = store.history(record.run_id, "val_loss")
     return [found.get(number) for number in range(1, max(found, default=0) + 1)]
+
+
+def events_between(before: SweepView, now: SweepView) -> Iterator[bytes]:
+    """What has happened, as events without IDs.
+
+    A trial that has ended is told after its rounds, others before: so one that is told as ended is
+    told completely.
+    """
+    for number, trial in now.trials.items():
+        had = before.trials.get(number)
+        if had is trial:
+            continue
+        state, rounds = (had.state, len(had.rounds)) if had else ("", 0)
+        if had and had.attempt != trial.attempt:
+            state, rounds = "", 0
+        if state != trial.state != "ended":
+            yield _event("trial", trial.told)
+        for told in trial.rounds[rounds:]:
+            yield _event("round", told)
+        if trial.state == "ended":
+            yield _event("trial", trial.told)
+    if {**before.status, **_UNSTEADY} != {**now.status, **_UNSTEADY}:
+        yield _event("status", now.status)
 
 
 def _json(document: object) -> bytes:
@@ -149,7 +154,7 @@ def _event(name: str, data: object) -> bytes:
     return b"event: %s\ndata: %s\n" % (name.encode(), _json(data))
 
 
-def snapshot(view: SweepView, number: int) -> Iterator[bytes]:
+def snapshot(view: SweepView) -> Iterator[bytes]:
     """All that is known of a sweep, as events of bounded size; the last has the state."""
     part, size = list[bytes](), 0
     for trial in view.trials.values():
@@ -158,69 +163,25 @@ def snapshot(view: SweepView, number: int) -> Iterator[bytes]:
             part, size = [], 0
         part.append(trial.written)
         size += len(trial.written)
-    yield b'event: snapshot\ndata: {"trials":[%s],"status":%s}\nid: %d\n\n' % (
-        b",".join(part), _json(view.status), number,
+    yield b'event: snapshot\ndata: {"trials":[%s],"status":%s}\nid: 0\n\n' % (
+        b",".join(part), _json(view.status),
     )  # fmt: skip
 
 
-@dataclass(eq=False)
-class Listener:
-    """A client that listens to a sweep."""
+@dataclass
+class _Feed:
+    """What all who listen to a sweep share."""
 
-    user: str
-    feed: Feed
-    #: events that it has to be told; an empty one is the last
-    news: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
-    #: whether it is told nothing more
-    is_over: bool = False
-
-    def tell(self, event: bytes) -> None:
-        """Tell it an event, or that there is none any more; who does not read is told no more."""
-        if not self.is_over:
-            self.is_over = not event or self.news.qsize() >= MOST_BEHIND
-            self.news.put_nowait(b"" if self.is_over else event)
-
-
-class Feed:
-    """What is known of one sweep, and who listens to it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.view: SweepView | None = None
-        self.listeners = set[Listener]()
-        #: number of the last event
-        self.number = 0
-        self.lock = asyncio.Lock()
-        self.task: asyncio.Task[None] | None = None
-
-    def take(self, view: SweepView, events: list[bytes]) -> None:
-        """Take up what was seen of the sweep, and tell all who listen what has happened."""
-        if self.view and self.view.status["run_id"] != view.status["run_id"]:
-            self.end()  # another sweep has the name now: who listens has to begin anew
-        self.view = view
-        for event in events:
-            self.number += 1
-            self._tell(event + b"id: %d\n\n" % self.number)
-        if not view.is_under_way:
-            self._tell(end_of(view))
-            self.end()
-
-    def end(self) -> None:
-        """End all streams."""
-        self._tell(b"")
-
-    def _tell(self, event: bytes) -> None:
-        for one in self.listeners:
-            one.tell(event)
-
-
-def end_of(view: SweepView) -> bytes:
-    """The last event of a sweep."""
-    return _event(END, {"state": view.status["state"]}) + f"id: {END}\n\n".encode()
+    view: SweepView | None = None
+    #: when it is looked again
+    until: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: streams that are open, by user
+    users: Counter[str] = field(default_factory=Counter)
 
 
 class Feeds:
-    """The feeds of all sweeps that somebody listens to."""
+    """The sweeps that somebody listens to."""
 
     def __init__(
         self,
@@ -233,105 +194,92 @@ class Feeds:
     ) -> None:
         self._service, self._answers, self._limits = service, answers, limits
         self._told, self._look_every_s, self._logs = told, look_every_s, Seldom()
-        self._feeds: dict[str, Feed] = {}
+        self._feeds: dict[str, _Feed] = {}
         #: set once the service ends: streams end within `CLOSING_S`
         self.closing = False
 
     @property
     def listeners(self) -> int:
         """Streams that are open."""
-        return sum(len(feed.listeners) for feed in self._feeds.values())
+        return sum(feed.users.total() for feed in self._feeds.values())
 
-    async def open(self, name: str, user: str = "") -> Listener:
-        """A listener to a feed that has looked just now; it is looked at until `close`.
+    async def open(self, name: str, user: str = "") -> SweepView:
+        """What is seen of a sweep by somebody who listens until `close`.
 
         Raises:
             ProblemError: too many listen, or the user does too often.
             InputError: there is no such sweep.
         """
-        most, all_most = self._limits.streams_per_user, self._limits.streams
-        every = [one.user for feed in self._feeds.values() for one in feed.listeners]
-        if user and every.count(user) >= most:
+        most, all_most, every = self._limits.streams_per_user, self._limits.streams, self.listeners
+        own = sum(feed.users[user] for feed in self._feeds.values())
+        if user and own >= most:
             raise ProblemError(429, f"user {user} has {most} streams open, expected at most {most}")
-        if len(every) >= all_most or self.closing:
-            raise ProblemError(503, f"{len(every)} streams are open, expected at most {all_most}")
-        feed = self._feeds.setdefault(name, Feed(name))
-        listener = Listener(user, feed)
-        feed.listeners.add(listener)
+        if every >= all_most or self.closing:
+            raise ProblemError(503, f"{every} streams are open, expected at most {all_most}")
+        self._feeds.setdefault(name, _Feed()).users[user] += 1
         try:
-            async with feed.lock:
-                if feed.task is None:
-                    await self._look(feed)
-                    feed.task = asyncio.create_task(self._keep_looking(feed))
+            return await self._view(name)
         except BaseException:
-            self.close(listener)
+            self.close(name, user)
             raise
-        return listener
 
-    def close(self, listener: Listener) -> None:
-        """One listener less; the last one ends the looking."""
-        feed = listener.feed
-        feed.listeners.discard(listener)
-        if not feed.listeners:
-            if feed.task:
-                feed.task.cancel()
-            self._feeds.pop(feed.name, None)
+    def close(self, name: str, user: str = "") -> None:
+        """One listener less."""
+        self._feeds[name].users[user] -= 1
+        if not self._feeds[name].users.total():
+            del self._feeds[name]
 
-    async def _keep_looking(self, feed: Feed) -> None:
-        while not self.closing:
-            seldom = min(feed.view.cost_s / SHARE, MOST_SELDOM_S) if feed.view else 0.0
-            await asyncio.sleep(max(self._look_every_s, seldom))
+    async def _view(self, name: str) -> SweepView:
+        """What is seen of a sweep; who asks because of what has happened gets no older answer."""
+        feed = self._feeds[name]
+        async with feed.lock:
+            before = feed.view
+            if before and time.monotonic() < feed.until:
+                return before
+            feed.until = time.monotonic() + self._look_every_s
             try:
-                await self._look(feed)
-            except NoSuchRunError:  # it was deleted
-                feed.end()
-            except Exception as error:  # it is looked again
+                call = partial(look, self._service, name, before, self._told)
+                view = feed.view = await self._answers.read(call)
+            except Exception as error:
+                if before is None or isinstance(error, NoSuchRunError):
+                    raise
                 self._logs.error("events", f"events: {without_secrets(str(error))}")
-
-    async def _look(self, feed: Feed) -> None:
-        """Look at a sweep; whoever asks because of what has happened gets no answer from before."""
-        before = feed.view
-        call = partial(look, self._service, feed.name, before, self._told)
-        view, events = await self._answers.read(call)
+                return before  # it is looked again
+            seldom_s = min(view.cost_s / SHARE, MOST_SELDOM_S)
+            feed.until = time.monotonic() + max(self._look_every_s, seldom_s)
         if not view.is_under_way or (before and before.status["state"] != view.status["state"]):
             self._answers.forget()
-        feed.take(view, events)
+        return view
 
     async def stream(
-        self, listener: Listener, is_allowed: Callable[[], Awaitable[bool]]
+        self, name: str, view: SweepView, is_allowed: Callable[[], Awaitable[bool]]
     ) -> AsyncIterator[bytes]:
-        """The events of a sweep until it has ended, after all that is known of it.
+        """All that is seen of a sweep, and then its events until it has ended or is deleted.
 
-        It also ends once a client may listen no more, or does not read what it is told.
+        It also ends once a client may listen no more.
         """
-        view, number = listener.feed.view, listener.feed.number
-        listener.news = asyncio.Queue()  # what was told before is in the view
-        assert view
-        asked = spoke = time.monotonic()
+        number, asked = 0, time.monotonic()
+        spoke = asked
         yield RETRY
-        for part in snapshot(view, number):
+        for part in snapshot(view):
             yield part
-        if not view.is_under_way:
-            yield end_of(view)
-        if listener.is_over or not view.is_under_way:
-            return
-        while not self.closing:
-            event = await _next(listener)
-            if event == b"":
-                return
-            now = time.monotonic()
-            if event or now - spoke >= PING_S:
-                spoke = now
-                yield event or PING
+        while view.is_under_way:
+            await asyncio.sleep(min(CLOSING_S, self._look_every_s))
+            now, before = time.monotonic(), view
             if now - asked >= ALLOWED_S:
                 asked = now
                 if not await is_allowed():
                     return
-
-
-async def _next(listener: Listener) -> bytes | None:
-    """What it is to be told next; None if that takes longer than a moment."""
-    try:
-        return await asyncio.wait_for(listener.news.get(), min(CLOSING_S, PING_S))
-    except TimeoutError:
-        return None
+            try:
+                view = await self._view(name)
+            except NoSuchRunError:
+                return
+            if self.closing or view.status["run_id"] != before.status["run_id"]:
+                return  # another sweep has the name now: who listens has to begin anew
+            for event in events_between(before, view):
+                number, spoke = number + 1, now
+                yield event + b"id: %d\n\n" % number
+            if now - spoke >= PING_S:
+                spoke = now
+                yield PING
+        yield _event(END, {"state": view.status["state"]}) + f"id: {END}\n\n".encode()

@@ -153,11 +153,10 @@ class Service:
         state, why = self._supervisor.told(report.run_id, report.state)
         return replace(report, state=state, why=why or report.why)
 
-    def pause(self, name: str) -> SweepStatusReport:
-        """Let a sweep wait with its trials checkpointed until `resume`; its state from then on."""
+    def pause(self, name: str) -> StoppedSweep:
+        """Let a sweep wait with its trials checkpointed until `resume`."""
         with self._taken_out(name):
-            Local(self.settings.store).pause(name)
-        return self.status(name)
+            return Local(self.settings.store).pause(name)
 
     def stop(self, name: str) -> StoppedSweep:
         """End a sweep, and wait until it has ended."""

@@ -6,11 +6,11 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 from typing import Annotated, Any, TypeVar, cast
 
-from fastapi import Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi import Path as InPath
 
 from lstm_sweep.models.data.source import LINE_FILES, SAMPLES, existing, file_groups
@@ -26,7 +26,7 @@ from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.reruns import Rerun
 from lstm_sweep.search.service.schemas import SWEEP_PATTERN, checked_settings
 from lstm_sweep.search.service.service import Service
-from lstm_sweep.search.service.settings import UPLOADS, HttpSettings
+from lstm_sweep.search.service.settings import API, UPLOADS, HttpSettings
 from lstm_sweep.search.service.uploads import CORPUS, CORPUS_ID, Uploads
 from lstm_sweep.search.store.cache import Cache, SharedSettings
 from lstm_sweep.search.store.tags import Tags
@@ -36,6 +36,7 @@ from lstm_sweep.spaces.space import with_settings
 
 #: what has a reason
 Told = TypeVar("Told", SweepStatusReport, SweepResult, SweepRow, QueuedSweep, Rerun)
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 #: what begins the name of data of the service itself
 SERVER = "server:"
@@ -210,14 +211,6 @@ class Site:
         if not user.is_admin:
             check_owner(user, self.service.owner(sweep), f"sweep '{sweep}'")
 
-    def user_of(self, request: Request) -> User:
-        """Who has sent a request, asked again: a token may have been revoked since it came.
-
-        Raises:
-            ProblemError: 401, the login is known no more.
-        """
-        return self.login.user_of(request.headers, by_proxy=request.state.by_proxy)
-
 
 def note(request: Request, /, **details: object) -> None:
     """Note what a change gives, for the list of changes."""
@@ -232,9 +225,14 @@ async def _user_of(request: Request) -> User:
     return cast(User, request.state.user)
 
 
-#: as parameters of endpoints
+async def _reference_of(request: Request) -> str:
+    return "/".join(request.path_params.values())
+
+
+#: as parameters of endpoints; a reference is the sweep, SWEEP/NUMBER or the run that a path names
 TheSite = Annotated[Site, Depends(_site_of)]
 TheUser = Annotated[User, Depends(_user_of)]
+TheReference = Annotated[str, Depends(_reference_of)]
 #: name of a sweep in a path; it is checked by the core, which has the sentence
 SweepName = Annotated[
     str, InPath(description="name of a sweep", json_schema_extra={"pattern": SWEEP_PATTERN})
@@ -260,17 +258,42 @@ Page = Annotated[
 SWEEPS, ROWS = 20, 100
 
 
-def refusals(given: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
-    """The refusals of an endpoint beside those of all: when, by status."""
-    return {status: {"description": text} for status, text in given.items()}
-
-
-def responses(
-    model: Any, refused: Mapping[int, str] | None = None, status: int = 200, **more: Any
-) -> dict[int | str, dict[str, Any]]:
-    """What an endpoint answers with, and its `refusals`."""
-    return {status: {"model": model, **more}, **refusals(refused or {})}
-
-
+TEXT = {"schema": {"type": "string"}}
 #: of an answer with the address of what was made
-LOCATION = {"Location": {"schema": {"type": "string"}}}
+LOCATION = {"headers": {"Location": TEXT}}
+
+
+def text_header(name: str, about: str) -> dict[str, Any]:
+    """A header of an answer."""
+    return {name: {"description": about, **TEXT}}
+
+
+class Endpoints:
+    """Endpoints of the API, which are described as they are made."""
+
+    def __init__(self, tag: str, prefix: str = API) -> None:
+        self.router = APIRouter(prefix=prefix, tags=[tag])
+
+    def __call__(
+        self,
+        place: str,
+        summary: str,
+        model: Any = None,
+        refused: Mapping[int, str] | None = None,
+        *,
+        status: int = 200,
+        described: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> Callable[[Handler], Handler]:
+        """An endpoint at a `place`, which is a method and a path; it answers with a `model`.
+
+        `refused` says when by status, beside what any request is refused by, and `described` more
+        of the answer.
+        """
+        method, _, path = place.partition(" ")
+        answer = {"model": model} if model else {}
+        responses: dict[int | str, dict[str, Any]] = {status: answer | dict(described or {})}
+        responses |= {code: {"description": when} for code, when in (refused or {}).items()}
+        return self.router.api_route(
+            path, methods=[method], summary=summary, status_code=status, responses=responses, **more
+        )

@@ -121,14 +121,14 @@ def _to(sweep: str) -> Response:
 
 
 @router.post("/sweeps/{sweep}/pause")
-async def pause(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
-    await sweeps.pause(sweep, site, user, request)
+async def pause(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
+    await sweeps.pause(sweep, site, user)
     return _to(sweep)
 
 
 @router.post("/sweeps/{sweep}/stop")
-async def stop(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
-    await sweeps.stop(sweep, site, user, request)
+async def stop(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
+    await sweeps.stop(sweep, site, user)
     return _to(sweep)
 
 
@@ -148,7 +148,7 @@ async def prioritise(sweep: SweepName, request: Request, site: TheSite, user: Th
 
 @router.post("/sweeps/{sweep}/trials/{number}/rerun")
 async def rerun(sweep: SweepName, number: Number, site: TheSite, user: TheUser) -> Response:
-    made = await trials.rerun(sweep, number, site, user)
+    made = await trials.rerun(f"{sweep}/{number}", site, user)
     return moved(f"/reruns/{made.headers['location'].rpartition('/')[2]}")
 
 

@@ -9,20 +9,18 @@ from os.path import realpath
 from typing import Annotated
 
 from anyio import from_thread
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweeps import unfinished
 from lstm_sweep.search.actions.transfers import OCTETS, TAR
-from lstm_sweep.search.service import answers
-from lstm_sweep.search.service import schemas as shows
+from lstm_sweep.search.service import answers, schemas
 from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.auth import check_owner
 from lstm_sweep.search.service.schemas import CorpusAnnouncement
-from lstm_sweep.search.service.settings import API
-from lstm_sweep.search.service.site import TheSite, TheUser, refusals, responses
+from lstm_sweep.search.service.site import Endpoints, TheSite, TheUser
 from lstm_sweep.search.service.uploads import (
     CORPUS,
     CORPUS_ID,
@@ -32,7 +30,7 @@ from lstm_sweep.search.service.uploads import (
     unpack,
 )
 
-router = APIRouter(prefix=API, tags=["corpora"])
+endpoint = Endpoints("corpora")
 
 #: bytes that are read of a body that is refused, so that the client reads the refusal, and seconds
 READ_AFTER_REFUSAL, READ_AFTER_REFUSAL_S = 64 << 20, 30.0
@@ -60,11 +58,7 @@ SENDING = TOO_MUCH | {
 BODY = {"schema": {"type": "string", "format": "binary"}}
 
 
-@router.post(
-    "/corpora",
-    summary="Announce a corpus",
-    responses=responses(shows.CorpusAnnounced, TOO_MUCH),
-)
+@endpoint("POST /corpora", "Announce a corpus", schemas.CorpusAnnounced, TOO_MUCH)
 async def announce(body: CorpusAnnouncement, site: TheSite, user: TheUser) -> Response:
     """Whether a corpus is there; if it is not, whether it may be sent and has room."""
     ask = partial(site.uploads.announce, body.id, body.name, body.bytes, user.name)
@@ -72,11 +66,12 @@ async def announce(body: CorpusAnnouncement, site: TheSite, user: TheUser) -> Re
     return answers.document({"id": body.id, "data": CORPUS + body.id, "is_there": is_there})
 
 
-@router.put(
-    "/corpora/{corpus}",
-    status_code=201,
-    summary="Send a corpus",
-    responses=responses(shows.CORPUS, SENDING, 201),
+@endpoint(
+    "PUT /corpora/{corpus}",
+    "Send a corpus",
+    schemas.CORPUS,
+    SENDING,
+    status=201,
     openapi_extra={"requestBody": {"required": True, "content": {OCTETS: BODY, TAR: BODY}}},
 )
 async def send(
@@ -142,26 +137,24 @@ class SentBody:
                         return
 
 
-@router.get("/corpora", summary="List corpora", responses=responses(shows.CORPORA))
+@endpoint("GET /corpora", "List corpora", schemas.CORPORA)
 async def corpora(request: Request, site: TheSite) -> Response:
     """Corpora that were uploaded, by name."""
     found = await site.answers.ask(request, site.uploads.corpora)
     return answers.document({"corpora": found})
 
 
-@router.get("/corpora/{corpus}", summary="Show a corpus", responses=responses(shows.CORPUS, NONE))
+@endpoint("GET /corpora/{corpus}", "Show a corpus", schemas.CORPUS, NONE)
 async def corpus_shown(corpus: CorpusId, request: Request, site: TheSite) -> Response:
     """One corpus."""
     found = await site.answers.ask(request, partial(site.uploads.corpus, corpus))
     return answers.document(found)
 
 
-@router.delete(
-    "/corpora/{corpus}",
-    status_code=204,
-    summary="Delete a corpus",
-    responses=refusals(NONE | {403: "somebody else has sent it", 409: "a sweep needs it"}),
-)
+NEEDED = NONE | {403: "somebody else has sent it", 409: "a sweep needs it"}
+
+
+@endpoint("DELETE /corpora/{corpus}", "Delete a corpus", refused=NEEDED, status=204)
 async def delete_corpus(corpus: CorpusId, site: TheSite, user: TheUser) -> Response:
     """Delete a corpus of the user's own that no sweep needs which waits or runs."""
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 from starlette.responses import StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from lstm_sweep.models.documents import plain
@@ -22,11 +20,10 @@ from lstm_sweep.search.actions.lifecycle import changes_of, named_changes
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import store_of_sweep
 from lstm_sweep.search.actions.sweeps import SweepResult, page_of
-from lstm_sweep.search.driver.resume import how_to_go_on
 from lstm_sweep.search.service import answers, schemas
 from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.auth import User, check_may_prioritise
-from lstm_sweep.search.service.events import END, Listener
+from lstm_sweep.search.service.events import END
 from lstm_sweep.search.service.queue import check_priority
 from lstm_sweep.search.service.schemas import (
     KEY_PATTERN,
@@ -41,6 +38,8 @@ from lstm_sweep.search.service.site import (
     LOCATION,
     ROWS,
     SWEEPS,
+    TEXT,
+    Endpoints,
     Limit,
     Page,
     Site,
@@ -48,17 +47,17 @@ from lstm_sweep.search.service.site import (
     TheSite,
     TheUser,
     note,
-    refusals,
-    responses,
+    text_header,
 )
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tags
 
-router = APIRouter(prefix=API, tags=["sweeps"])
+endpoint = Endpoints("sweeps")
 Item = TypeVar("Item")
 
 #: refusals: when, by status
 NONE = {404: "there is no such sweep"}
+CODE = {403: "templates are not allowed"}
 UNREAD, ENDED = NONE | {409: "it cannot be read"}, NONE | {409: "it has ended"}
 NEW = {404: "there is no such corpus", 409: "a sweep has this name"}
 Key = Annotated[
@@ -98,12 +97,7 @@ async def changed(site: Site, user: User, sweep: str, call: Callable[[], Item]) 
     return await site.answers.change(change, sweep)
 
 
-@router.post(
-    "/sweeps",
-    status_code=201,
-    summary="Queue a sweep",
-    responses=responses(schemas.STATUS, NEW, 201, headers=LOCATION),
-)
+@endpoint("POST /sweeps", "Queue a sweep", schemas.STATUS, NEW, status=201, described=LOCATION)
 async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key = None) -> Response:
     """Queue a sweep with the fields of `SWEEP.yaml`; it runs once slots are free."""
 
@@ -114,7 +108,7 @@ async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key =
     return answers.document(made, 201, {"Location": f"{API}/sweeps/{made['sweep']}"})
 
 
-@router.get("/sweeps", summary="List sweeps", responses=responses(schemas.SWEEPS))
+@endpoint("GET /sweeps", "List sweeps", schemas.SWEEPS)
 async def sweeps(
     request: Request, site: TheSite, limit: Limit = SWEEPS, page: Page = ""
 ) -> Response:
@@ -128,7 +122,7 @@ async def sweeps(
     return await site.answers.reply(request, ("sweeps", limit, page), ask)
 
 
-@router.get("/queue", summary="Show the queue", responses=responses(schemas.QUEUE))
+@endpoint("GET /queue", "Show the queue", schemas.QUEUE)
 async def queue(request: Request, site: TheSite, limit: Limit = ROWS, page: Page = "") -> Response:
     """Some of the sweeps that wait or run, in the order in which slots are given."""
 
@@ -139,21 +133,13 @@ async def queue(request: Request, site: TheSite, limit: Limit = ROWS, page: Page
     return await site.answers.reply(request, ("queue", limit, page), ask)
 
 
-@router.get(
-    "/sweeps/{sweep}",
-    summary="Show the state of a sweep",
-    responses=responses(schemas.STATUS, UNREAD),
-)
+@endpoint("GET /sweeps/{sweep}", "Show the state of a sweep", schemas.STATUS, UNREAD)
 async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The state of a sweep, and why it is in it."""
     return await site.answers.reply(request, ("status", sweep), partial(status_of, site, sweep))
 
 
-@router.get(
-    "/sweeps/{sweep}/result",
-    summary="Show the result of a sweep",
-    responses=responses(schemas.RESULT, UNREAD),
-)
+@endpoint("GET /sweeps/{sweep}/result", "Show the result of a sweep", schemas.RESULT, UNREAD)
 async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The result of a sweep as `launch` prints it, or its state and best trials until it ends."""
 
@@ -163,11 +149,7 @@ async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
     return await site.answers.reply(request, ("result", sweep), ask)
 
 
-@router.patch(
-    "/sweeps/{sweep}",
-    summary="Reprioritise a sweep",
-    responses=responses(schemas.QUEUED, ENDED),
-)
+@endpoint("PATCH /sweeps/{sweep}", "Reprioritise a sweep", schemas.QUEUED, ENDED)
 async def prioritise(
     sweep: SweepName, body: Priority, site: TheSite, user: TheUser, request: Request
 ) -> Response:
@@ -180,43 +162,25 @@ async def prioritise(
     return answers.document(site.names.told(await changed(site, user, sweep, call)))
 
 
-@router.post(
-    "/sweeps/{sweep}/pause",
-    summary="Pause a sweep",
-    responses=responses(schemas.PAUSED, ENDED),
-)
-async def pause(sweep: SweepName, site: TheSite, user: TheUser, request: Request) -> Response:
+@endpoint("POST /sweeps/{sweep}/pause", "Pause a sweep", schemas.PAUSED, ENDED)
+async def pause(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
     """Let a sweep wait, its trials checkpointed, until it is resumed."""
 
     def call() -> dict[str, Any]:
-        before = site.service.status(sweep)
-        site.service.pause(sweep)
-        had_ended = not before.is_under_way or before.state == "paused"
-        tags = Tags(reader.existing_sweep(store_of_sweep(sweep, site.store), sweep))
-        more = {"had_ended": had_ended, "advice": how_to_go_on(sweep, tags), "left_out": []}
-        return status_of(site, sweep) | more
+        return site.service.pause(sweep).document() | status_of(site, sweep)
 
     return answers.document(await changed(site, user, sweep, call))
 
 
-@router.post(
-    "/sweeps/{sweep}/resume",
-    summary="Resume a sweep",
-    responses=responses(
-        schemas.STATUS,
-        {
-            403: "templates are not allowed",
-            404: "there is no such sweep, or no such corpus",
-            409: "it runs, has nothing to do, or began with another spec",
-        },
-    ),
-)
+RESUMED = {
+    404: "there is no such sweep, or no such corpus",
+    409: "it runs, has nothing to do, or began with another spec",
+}
+
+
+@endpoint("POST /sweeps/{sweep}/resume", "Resume a sweep", schemas.STATUS, CODE | RESUMED)
 async def resume(
-    sweep: SweepName,
-    site: TheSite,
-    user: TheUser,
-    request: Request,
-    body: Changes | None = None,
+    sweep: SweepName, site: TheSite, user: TheUser, request: Request, body: Changes | None = None
 ) -> Response:
     """Queue a sweep that is paused, was broken off or has ended, also with more to do."""
     given = body.sent() if body else {}
@@ -224,46 +188,41 @@ async def resume(
 
     def call() -> dict[str, Any]:
         with site.uploads.naming:
-            resumed()
+            run = reader.existing_sweep(store_of_sweep(sweep, site.store), sweep)
+            site.check_may_train(Tags(run))
+            site.service.resume(sweep, _changes(site, sweep, dict(given)), owner=user.name)
         return status_of(site, sweep)
 
-    def resumed() -> None:
-        run = reader.existing_sweep(store_of_sweep(sweep, site.store), sweep)
-        site.check_may_train(Tags(run))
-        changes, spec, template = dict(given), None, None
-        if (fields := changes.pop("spec", None)) is not None:
-            if not isinstance(fields, dict):
-                raise InputError(f"request: spec is {shown(fields)}: expected fields and values")
-            spec = site.names.spec_of(fields)
-            changes = named_changes(fields, spec) | changes
-        if (named := changes.pop("template", None)) is not None:
-            template = site.names.template(named)
-        if spec or template:
-            changes = changes_of(Local(site.store), sweep, changes, spec=spec, template=template)
-        site.service.resume(sweep, changes, owner=user.name)
-
     return answers.document(await changed(site, user, sweep, call))
 
 
-@router.post(
-    "/sweeps/{sweep}/stop",
-    summary="Stop a sweep",
-    responses=responses(schemas.STOPPED, UNREAD),
-)
-async def stop(sweep: SweepName, site: TheSite, user: TheUser, request: Request) -> Response:
+def _changes(site: Site, sweep: str, changes: dict[str, Any]) -> Mapping[str, Any]:
+    """The changes of a request, also by a whole spec."""
+    spec, template = None, None
+    if (fields := changes.pop("spec", None)) is not None:
+        if not isinstance(fields, dict):
+            raise InputError(f"request: spec is {shown(fields)}: expected fields and values")
+        spec = site.names.spec_of(fields)
+        changes = named_changes(fields, spec) | changes
+    if (named := changes.pop("template", None)) is not None:
+        template = site.names.template(named)
+    if spec or template:
+        return changes_of(Local(site.store), sweep, changes, spec=spec, template=template)
+    return changes
+
+
+@endpoint("POST /sweeps/{sweep}/stop", "Stop a sweep", schemas.STOPPED, UNREAD)
+async def stop(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
     """End a sweep, and wait until it has ended; `resume` goes on with it."""
-    call = partial(site.service.stop, sweep)
-    return answers.document(await changed(site, user, sweep, call))
+    stopped = await changed(site, user, sweep, partial(site.service.stop, sweep))
+    return answers.document(stopped)
 
 
 OnlySaid = Annotated[bool, Query(description="only say what would be deleted")]
+IN_USE = NONE | {409: "it runs, waits, or cannot be read"}
 
 
-@router.delete(
-    "/sweeps/{sweep}",
-    summary="Delete a sweep",
-    responses=responses(schemas.DELETED, NONE | {409: "it runs, waits, or cannot be read"}),
-)
+@endpoint("DELETE /sweeps/{sweep}", "Delete a sweep", schemas.DELETED, IN_USE)
 async def delete(
     sweep: SweepName, site: TheSite, user: TheUser, dry_run: OnlySaid = False
 ) -> Response:
@@ -276,11 +235,7 @@ async def delete(
     return answers.document(await changed(site, user, sweep, call))
 
 
-@router.post(
-    "/prune",
-    summary="Delete sweeps that ended long ago",
-    responses=responses(schemas.PRUNED),
-)
+@endpoint("POST /prune", "Delete sweeps that ended long ago", schemas.PRUNED)
 async def prune(body: PruneSubmission, site: TheSite, user: TheUser, request: Request) -> Response:
     """Delete the user's own sweeps that ended long ago, or all of them but their best trials.
 
@@ -297,11 +252,10 @@ async def prune(body: PruneSubmission, site: TheSite, user: TheUser, request: Re
     return answers.document(await site.answers.change(call))
 
 
-@router.post(
-    "/sizes",
-    summary="Ask the size rule about networks",
-    responses=responses(schemas.SIZES, {404: "there is no such corpus"}),
-)
+NO_CORPUS = {404: "there is no such corpus"}
+
+
+@endpoint("POST /sizes", "Ask the size rule about networks", schemas.SIZES, NO_CORPUS)
 async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
     """Sizes of the networks of a space, compared with the size rule on the data."""
     fields = body.given()
@@ -309,11 +263,7 @@ async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
     return answers.document(found)
 
 
-@router.post(
-    "/dry-runs",
-    summary="Say what a sweep would do",
-    responses=responses(schemas.DRY_RUN, NEW | {403: "templates are not allowed"}),
-)
+@endpoint("POST /dry-runs", "Say what a sweep would do", schemas.DRY_RUN, NEW | CODE)
 async def dry_run(body: SweepSubmission, site: TheSite) -> Response:
     """What a sweep with the fields of `SWEEP.yaml` would do; nothing is trained, or queued."""
     fields = body.sent()
@@ -334,53 +284,41 @@ def dry_run_of(site: Site, fields: Mapping[str, Any]) -> DryRun:
 
 #: header with what `report` prints, but for the file; ASCII
 RESULT = "Lstm-Sweep-Report"
-HTML = "text/html"
 #: a report has its style in itself, and no script; nothing is loaded, sent or framed
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
+REPORT = {
+    "description": "one page that loads nothing",
+    "content": {"text/html": TEXT},
+    "headers": text_header(RESULT, "what `report --json` prints, but for the file, and `headline`"),
+}
 
 
-@router.get(
-    "/sweeps/{sweep}/report",
-    summary="Show the report of a sweep",
+@endpoint(
+    "GET /sweeps/{sweep}/report",
+    "Show the report of a sweep",
+    refused=UNREAD,
+    described=REPORT,
     response_class=Response,
-    responses={
-        200: {
-            "description": "one page that loads nothing",
-            "content": {HTML: {"schema": {"type": "string"}}},
-            "headers": {
-                RESULT: {
-                    "description": "what `report --json` prints, but for the file, and `headline`",
-                    "schema": {"type": "string"},
-                }
-            },
-        },
-        **refusals(UNREAD),
-    },
 )
 async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """A page on a sweep as it is now, be it finished or not: its result, and why."""
 
-    def ask() -> dict[str, str]:
+    def ask() -> tuple[bytes, str]:
         found = Local(site.store).report(sweep)
         about = found.to_dict() | {"headline": found.headline}
         del about["report"]
-        return {"html": site.names.named(found.html), "about": json.dumps(plain(about))}
+        html = site.names.named(found.html).encode("utf-8", "replace")
+        return html, json.dumps(plain(about))
 
-    found = await site.answers.get(request, ("report", sweep), ask)
-    headers = {
-        RESULT: found["about"],
-        "Content-Security-Policy": POLICY,
-        "Cache-Control": "no-cache",
-    }
-    return Response(found["html"].encode("utf-8", "replace"), headers=headers, media_type=HTML)
+    html, about = await site.answers.get(request, ("report", sweep), ask)
+    headers = {RESULT: about, "Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
+    return Response(html, headers=headers, media_type="text/html")
 
 
 MEDIA = "text/event-stream"
-#: seconds within which a client has to read what it is sent
-SLOW_S = 30.0
 LastId = Annotated[
     str | None,
     Header(
@@ -405,48 +343,41 @@ sweep is not resumed, at which browsers stop to connect again.
 """
 
 
-@router.get(
-    "/sweeps/{sweep}/events",
-    summary="Listen to a sweep",
+@endpoint(
+    "GET /sweeps/{sweep}/events",
+    "Listen to a sweep",
+    refused=UNREAD
+    | {204: "the sweep has ended, and the client knows it"}
+    | {429: "the user has too many streams open"},
+    described={"description": "events", "content": {MEDIA: TEXT}},
     description=ABOUT,
     response_class=StreamingResponse,
-    responses={
-        200: {"description": "events", "content": {MEDIA: {"schema": {"type": "string"}}}},
-        204: {"description": "the sweep has ended, and the client knows it"},
-        **refusals(UNREAD | {429: "the user has too many streams open"}),
-    },
 )
 async def events(
     sweep: SweepName, request: Request, site: TheSite, user: TheUser, last_id: LastId = None
 ) -> Response:
-    """Listen to a sweep."""
     # without a login all are one user
-    listener = await site.feeds.open(sweep, user.name if site.settings.asks_login else "")
-    view = listener.feed.view
-    if last_id == END and view and not view.is_under_way:
-        site.feeds.close(listener)
+    listener = sweep, user.name if site.settings.asks_login else ""
+    view = await site.feeds.open(*listener)
+    if last_id == END and not view.is_under_way:
+        site.feeds.close(*listener)
         return Response(status_code=204)
-    return EventStream(site, listener, request)
+    stream = site.feeds.stream(sweep, view, partial(_is_allowed, request, site, user))
+    return EventStream(stream, partial(site.feeds.close, *listener))
 
 
 class EventStream(StreamingResponse):
     """The events of a sweep; who listens is forgotten however the answer ends."""
 
-    def __init__(self, site: Site, listener: Listener, request: Request) -> None:
+    def __init__(self, events: Any, close: Callable[[], None]) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        is_allowed = partial(_is_allowed, request, site, request.state.user)
-        super().__init__(site.feeds.stream(listener, is_allowed), media_type=MEDIA, headers=headers)
-        self._close = partial(site.feeds.close, listener)
+        super().__init__(events, media_type=MEDIA, headers=headers)
+        self._close = close
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(SLOW_S):
-                await send(message)
-
         try:
-            with contextlib.suppress(TimeoutError):
-                await super().__call__(scope, receive, send_in_time)
+            await super().__call__(scope, receive, send)
         finally:
             self._close()
 
@@ -454,7 +385,7 @@ class EventStream(StreamingResponse):
 async def _is_allowed(request: Request, site: Site, user: User) -> bool:
     """Whether the login of a request is good by now; it is as long as nobody can tell."""
     try:
-        now = site.user_of(request)
+        now = site.login.user_of(request.headers, by_proxy=request.state.by_proxy)
     except ProblemError as error:
         return error.status not in (401, 403)
     return now.name == user.name

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from starlette.responses import FileResponse
 
 from lstm_sweep.models.config import check_field
@@ -33,21 +34,23 @@ from lstm_sweep.search.service.settings import API
 from lstm_sweep.search.service.site import (
     LOCATION,
     ROWS,
+    Endpoints,
+    Handler,
     Limit,
     Number,
     Page,
     RunId,
     Site,
     SweepName,
+    TheReference,
     TheSite,
     TheUser,
-    refusals,
-    responses,
+    text_header,
 )
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.values.spec import ENGINES, NAME
 
-router = APIRouter(prefix=API, tags=["trials"])
+endpoint = Endpoints("trials")
 
 TEMPLATE = {
     403: "templates are not allowed",
@@ -55,22 +58,11 @@ TEMPLATE = {
 }
 NONE = {404: "there is no such trial", 409: "it cannot be read"}
 UNREAD = NONE | {404: "there is no such sweep"}
-RerunId = Annotated[
-    str, Path(description="ID of a rerun", json_schema_extra={"pattern": f"^{ID}$"})
-]
 
 
-@router.get(
-    "/sweeps/{sweep}/trials",
-    summary="List the trials of a sweep",
-    responses=responses(schemas.TrialList, UNREAD),
-)
+@endpoint("GET /sweeps/{sweep}/trials", "List the trials of a sweep", schemas.TrialList, UNREAD)
 async def trials(
-    sweep: SweepName,
-    request: Request,
-    site: TheSite,
-    limit: Limit = ROWS,
-    page: Page = "",
+    sweep: SweepName, request: Request, site: TheSite, limit: Limit = ROWS, page: Page = ""
 ) -> Response:
     """Some trials of a sweep, the best first, those without a result last.
 
@@ -89,31 +81,44 @@ async def trials(
     return await site.answers.reply(request, ("trials", sweep, limit, page), ask)
 
 
-async def _show(reference: str, request: Request, site: Site) -> Response:
+async def _best(sweep: SweepName) -> None: ...
+
+
+async def _trial(sweep: SweepName, number: Number) -> None: ...
+
+
+async def _run(run: RunId) -> None: ...
+
+
+TRIAL_PATH = "/sweeps/{sweep}/trials/{number}"
+#: how a trial, or a model, is named: by a path, whose parts are checked, and how that is said
+TRIALS = ((TRIAL_PATH, _trial, "a trial"), ("/runs/{run}", _run, "the trial of a run"))
+MODELS = (
+    ("/sweeps/{sweep}", _best, "the best model of a sweep", "the best model of a sweep"),
+    (TRIAL_PATH, _trial, "a trial", "the model of a trial"),
+    ("/runs/{run}", _run, "a run", "the model of a run"),
+)
+
+
+def each(
+    places: Sequence[Any], method: str, path: str, summary: str, *described: Any, **more: Any
+) -> Callable[[Handler], Handler]:
+    """An endpoint for each way to name something, which it gets as its `TheReference`."""
+
+    def add(handler: Handler) -> Handler:
+        for place, check, *said in places:
+            named = f"{method} {place}{path}", summary.format(*said)
+            endpoint(*named, *described, dependencies=[Depends(check)], **more)(handler)
+        return handler
+
+    return add
+
+
+@each(TRIALS, "GET", "", "Show {}", schemas.TrialShown, NONE)
+async def show(reference: TheReference, request: Request, site: TheSite) -> Response:
+    """One trial, round by round; a rerun is found by its run."""
     ask = partial(Local(site.store).show, reference)
     return await site.answers.reply(request, ("show", reference), ask)
-
-
-@router.get(
-    "/sweeps/{sweep}/trials/{number}",
-    summary="Show a trial",
-    responses=responses(schemas.TrialShown, NONE),
-)
-async def show(sweep: SweepName, number: Number, request: Request, site: TheSite) -> Response:
-    """One trial, round by round."""
-    return await _show(f"{sweep}/{number}", request, site)
-
-
-@router.get(
-    "/runs/{run}",
-    summary="Show the trial of a run",
-    responses=responses(schemas.TrialShown, NONE),
-)
-async def run(run: RunId, request: Request, site: TheSite) -> Response:
-    """One trial by its run, round by round; reruns are found so too."""
-    if "/" in run:
-        raise InputError(f"run {shown(run)}: expected the ID of a run, or its beginning")
-    return await _show(run, request, site)
 
 
 Reference = Annotated[
@@ -126,11 +131,10 @@ Reference = Annotated[
 ]
 
 
-@router.get(
-    "/compare",
-    summary="Show two trials, or the best ones of sweeps, side by side",
-    responses=responses(schemas.COMPARED, NONE),
-)
+SIDE_BY_SIDE = "Show two trials, or the best ones of sweeps, side by side"
+
+
+@endpoint("GET /compare", SIDE_BY_SIDE, schemas.COMPARED, NONE)
 async def compare(first: Reference, other: Reference, request: Request, site: TheSite) -> Response:
     """What differs in their configs and curves, and which one is better."""
 
@@ -142,16 +146,20 @@ async def compare(first: Reference, other: Reference, request: Request, site: Th
     return await site.answers.reply(request, ("compare", first, other), ask)
 
 
-async def _rerun(reference: str, body: RerunSubmission | None, site: Site, user: User) -> Response:
+ACCEPTED = schemas.RERUN, NONE | TEMPLATE
+
+
+@each(TRIALS, "POST", "/reruns", "Train {} again", *ACCEPTED, status=202, described=LOCATION)
+async def rerun(
+    reference: TheReference, site: TheSite, user: TheUser, body: RerunSubmission | None = None
+) -> Response:
+    """Train a trial again, and compare every metric of every round; the answer says where."""
     given = body.given() if body else {}
     settings = checked_settings(given.get("set", []))
     on, named = given.get("on", next(iter(ENGINES))), given.get("template")
 
     def change() -> Rerun:
-        changes = given.get("changes", {})
-        if isinstance(changes, dict):  # else it is refused
-            changes = changes | field_changes(settings)
-        _check_fields(changes)
+        changes = _checked_fields(given.get("changes", {})) | field_changes(settings)
         check_engine(on)
         template = None if named is None else site.names.template(named)
         record = reader.find_trial(store_of_trial(reference, site.store), reference)
@@ -166,8 +174,12 @@ async def _rerun(reference: str, body: RerunSubmission | None, site: Site, user:
     return answers.document(site.names.told(made), 202, location)
 
 
-def _check_fields(changes: object) -> None:
-    """Refuse what are no fields of a config with numbers or words."""
+def _checked_fields(changes: Any) -> dict[str, Any]:
+    """Fields of a config with numbers or words.
+
+    Raises:
+        InputError: they are something else.
+    """
     if not isinstance(changes, dict):
         raise InputError(f"changes is {shown(changes)}: expected fields of a config and values")
     for name, value in changes.items():
@@ -175,46 +187,15 @@ def _check_fields(changes: object) -> None:
         is_value = isinstance(value, int | float | str) and str(value).isprintable()
         if not is_value or len(str(value)) > LONGEST_VALUE:
             raise InputError(f"changes: {name} is {shown(value)}: expected a number or a word")
+    return changes
 
 
-ACCEPTED = responses(schemas.RERUN, NONE | TEMPLATE, 202, headers=LOCATION)
+RerunId = Annotated[
+    str, Path(description="ID of a rerun", json_schema_extra={"pattern": f"^{ID}$"})
+]
 
 
-@router.post(
-    "/sweeps/{sweep}/trials/{number}/reruns",
-    status_code=202,
-    summary="Train a trial again",
-    responses=ACCEPTED,
-)
-async def rerun(
-    sweep: SweepName,
-    number: Number,
-    site: TheSite,
-    user: TheUser,
-    body: RerunSubmission | None = None,
-) -> Response:
-    """Train a trial again, and compare every metric of every round; the answer says where."""
-    return await _rerun(f"{sweep}/{number}", body, site, user)
-
-
-@router.post(
-    "/runs/{run}/reruns",
-    status_code=202,
-    summary="Train the trial of a run again",
-    responses=ACCEPTED,
-)
-async def rerun_of_run(
-    run: RunId, site: TheSite, user: TheUser, body: RerunSubmission | None = None
-) -> Response:
-    """Train the trial of a run again, and compare every metric of every round."""
-    return await _rerun(run, body, site, user)
-
-
-@router.get(
-    "/reruns/{rerun}",
-    summary="Show a rerun",
-    responses=responses(schemas.RERUN, {404: "there is no such rerun"}),
-)
+@endpoint("GET /reruns/{rerun}", "Show a rerun", schemas.RERUN, {404: "there is no such rerun"})
 async def rerun_shown(rerun: RerunId, request: Request, site: TheSite) -> Response:
     """Whether a rerun has ended, and what it has found."""
     found = await site.answers.ask(request, partial(site.service.rerun_status, rerun))
@@ -231,33 +212,29 @@ Format = Annotated[
     Query(description="with a TensorFlow SavedModel, or with ONNX files, beside the model"),
 ]
 Unchecked = Annotated[bool, Query(description="also a template's network that cannot be checked")]
-MAKING = {
-    404: "there is no such sweep or trial",
-    409: "it cannot be read",
-    413: "it is too large",
-    429: "another export of the user is made, or waits",
-    507: "the disk is full",
-}
-FETCHED: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "the bundle",
-        "content": {ZIP: {"schema": {"type": "string", "format": "binary"}}},
-        "headers": {
-            name: {"description": about, "schema": {"type": "string"}}
-            for name, about in (
-                (RESULT, "what `export --json` prints, but for the folder"),
-                (DIGEST, "SHA-256 of the file (RFC 9530)"),
-            )
-        },
-    },
-    **refusals(NONE | {404: "there is no such sweep or trial, or its bundle was not made"}),
+NOT_MADE = NONE | {404: "there is no such sweep or trial, or its bundle was not made"}
+BUNDLE = {
+    "description": "the bundle",
+    "content": {ZIP: {"schema": {"type": "string", "format": "binary"}}},
+    "headers": text_header(RESULT, "what `export --json` prints, but for the folder")
+    | text_header(DIGEST, "SHA-256 of the file (RFC 9530)"),
 }
 
 
+@each(
+    MODELS,
+    "GET",
+    "/export",
+    "Fetch the bundle of {}",
+    None,
+    NOT_MADE,
+    described=BUNDLE,
+    response_class=FileResponse,
+)
 async def found_bundle(
-    reference: str, site: Site, format: str = "keras", unchecked: bool = False
+    reference: TheReference, site: TheSite, format: Format = "keras", unchecked: Unchecked = False
 ) -> Response:
-    """The checked bundle of a trial, or of the best one of a sweep, if it was made."""
+    """The checked bundle, if it was made; a rerun is found by its run."""
     find = partial(site.bundles.find, reference, format, unchecked=unchecked)
     bundle = await to_thread.run_sync(find, limiter=site.bundles.limiter)
     digest = bytes.fromhex(bundle.sha256)
@@ -268,6 +245,31 @@ async def found_bundle(
         "Cache-Control": "no-cache",
     }
     return FileResponse(bundle.file, media_type=ZIP, filename=bundle.name, headers=headers)
+
+
+MAKING = {
+    404: "there is no such sweep or trial",
+    409: "it cannot be read",
+    413: "it is too large",
+    429: "another export of the user is made, or waits",
+    507: "the disk is full",
+}
+
+
+@each(MODELS, "POST", "/exports", "Export {1}", schemas.ExportMade, MAKING, status=201)
+async def export(
+    reference: TheReference, body: ExportSubmission, site: TheSite, user: TheUser, request: Request
+) -> Response:
+    """Make the checked bundle unless it is there, which may take minutes."""
+    return await make(reference, body, site, user, request)
+
+
+@each(MODELS, "POST", "/versions", "Register {1}", schemas.VersionMade, MAKING, status=201)
+async def register(
+    reference: TheReference, body: VersionSubmission, site: TheSite, user: TheUser, request: Request
+) -> Response:
+    """Make the network a version of a registered model, once it is checked."""
+    return await make(reference, body, site, user, request, body.model)
 
 
 async def make(
@@ -285,87 +287,3 @@ async def make(
     async with site.bundles.turn(user.name, request.is_disconnected):
         made = await to_thread.run_sync(call, limiter=site.bundles.limiter)
     return answers.document(made.result, 201)
-
-
-async def _best(sweep: SweepName) -> str:
-    return sweep
-
-
-async def _trial(sweep: SweepName, number: Number) -> str:
-    return f"{sweep}/{number}"
-
-
-async def _run(run: RunId) -> str:
-    return run
-
-
-#: how a model is named: path, end of the names of endpoints, what is named so, its model, and what
-#: gives its reference
-PLACES = (
-    ("/sweeps/{sweep}", "best", "the best model of a sweep", "the best model of a sweep", _best),
-    ("/sweeps/{sweep}/trials/{number}", "trial", "a trial", "the model of a trial", _trial),
-    ("/runs/{run}", "run", "a run", "the model of a run", _run),
-)
-
-
-def _add_fetch(path: str, name: str, of: str, reference: Any) -> None:
-    @router.get(
-        f"{path}/export",
-        name=f"fetch_{name}",
-        summary=f"Fetch the bundle of {of}",
-        response_class=FileResponse,
-        responses=FETCHED,
-    )
-    async def fetch(
-        site: TheSite,
-        format: Format = "keras",
-        unchecked: Unchecked = False,
-        reference: str = reference,
-    ) -> Response:
-        """The checked bundle, if it was made; a rerun is found by its run."""
-        return await found_bundle(reference, site, format, unchecked)
-
-
-def _add_export(path: str, name: str, model: str, reference: Any) -> None:
-    @router.post(
-        f"{path}/exports",
-        status_code=201,
-        name=f"export_{name}",
-        summary=f"Export {model}",
-        responses=responses(schemas.ExportMade, MAKING, 201),
-    )
-    async def export(
-        body: ExportSubmission,
-        site: TheSite,
-        user: TheUser,
-        request: Request,
-        reference: str = reference,
-    ) -> Response:
-        """Make the checked bundle unless it is there, which may take minutes."""
-        return await make(reference, body, site, user, request)
-
-
-def _add_register(path: str, name: str, model: str, reference: Any) -> None:
-    @router.post(
-        f"{path}/versions",
-        status_code=201,
-        name=f"register_{name}",
-        summary=f"Register {model}",
-        responses=responses(schemas.VersionMade, MAKING, 201),
-    )
-    async def register(
-        body: VersionSubmission,
-        site: TheSite,
-        user: TheUser,
-        request: Request,
-        reference: str = reference,
-    ) -> Response:
-        """Make the network a version of a registered model, once it is checked."""
-        return await make(reference, body, site, user, request, body.model)
-
-
-for _path, _name, _of, _, _reference in PLACES:
-    _add_fetch(_path, _name, _of, Depends(_reference))
-for _add in (_add_export, _add_register):
-    for _path, _name, _, _model, _reference in PLACES:
-        _add(_path, _name, _model, Depends(_reference))

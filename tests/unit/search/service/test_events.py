@@ -23,12 +23,10 @@ from lstm_sweep.search.service import events as module
 from lstm_sweep.search.service.answers import Answers, ProblemError
 from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.events import (
-    MOST_BEHIND,
-    Feed,
     Feeds,
-    Listener,
     SweepView,
     TrialView,
+    events_between,
     snapshot,
 )
 from lstm_sweep.search.service.routes import sweeps as route
@@ -73,12 +71,12 @@ def read(parts: list[bytes]) -> list[Event]:
     return list(parsed(b"".join(parts).decode().split("\n")))
 
 
-async def listen(feeds: Feeds) -> list[Event]:
-    listener = await feeds.open("s")
+async def listen(feeds: Feeds, is_allowed: Any = allowed) -> list[Event]:
+    view = await feeds.open("s")
     try:
-        return read([part async for part in feeds.stream(listener, allowed)])
+        return read([part async for part in feeds.stream("s", view, is_allowed)])
     finally:
-        feeds.close(listener)
+        feeds.close("s")
 
 
 def text_of(place: Place, last_id: str = "", **more: str) -> tuple[int, str]:
@@ -133,20 +131,16 @@ def test_rounds_come_before_the_end_of_a_trial_and_anew_with_each_attempt(place:
     store = MlflowStore(place.service.settings.store)
     ended = reader.trials(store, "s")[0]
     running = dataclasses.replace(ended, ended=None, status="RUNNING")
-    told, had = list[bytes](), None
-    for record in (running, running, ended, ended):
-        had = module._seen(store, record, had, told)
-    names = ["trial running", "round 1", "round 2", "trial ended"]
-    assert [
-        f"{one.name} {one.data.get('state', one.data.get('round'))}" for one in read_of(told)
-    ] == names
-    told.clear()
-    module._seen(store, dataclasses.replace(running, attempt=running.attempt + 1), had, told)
-    assert [one.name for one in read_of(told)] == ["trial", "round", "round"]
-
-
-def read_of(events: list[bytes]) -> list[Event]:
-    return read([event + b"\n" for event in events])
+    again = dataclasses.replace(running, attempt=running.attempt + 1)
+    told, before = list[list[str]](), view_of(0)
+    for record in (running, running, ended, ended, again):
+        had = before.trials.get(0)
+        now = dataclasses.replace(before, trials={0: module._seen(store, record, had)})
+        events = read([event + b"\n" for event in events_between(before, now)])
+        before = now
+        told.append([f"{e.name} {e.data.get('state', e.data.get('round'))}" for e in events])
+    anew = ["trial running", "round 1", "round 2"]
+    assert told == [anew, [], ["trial ended"], [], anew]
 
 
 class Broken(Connection):
@@ -189,37 +183,36 @@ def test_wherever_a_stream_breaks_each_round_and_each_end_is_told_once(
         assert (lines, found, event.name) == (lines, ALL, "end")
 
 
-def view_of(trials: int, *, is_under_way: bool = True) -> SweepView:
-    status = {"run_id": "r", "state": "running"}
-    trial = TrialView((), 1, "running", 1, json.dumps({"config": "x" * 500}).encode())
-    return SweepView(dict.fromkeys(range(trials), trial), status, is_under_way)
+def view_of(trials: int, run_id: str = "r") -> SweepView:
+    written = json.dumps({"config": "x" * 500}).encode()
+    trial = TrialView((), 1, "running", {}, (), written)
+    return SweepView(dict.fromkeys(range(trials), trial), {"run_id": run_id, "state": "x"}, True)
 
 
 def test_a_snapshot_of_a_large_sweep_comes_in_bounded_parts_of_which_the_last_has_an_id() -> None:
-    parts = list(snapshot(view_of(5_000), 7))
+    parts = list(snapshot(view_of(5_000)))
     assert len(parts) > 10 and max(map(len, parts)) < 2 * module.PART_BYTES
     told = read(parts)
     assert sum(len(one.data["trials"]) for one in told) == 5_000
-    assert [one.id for one in told] == [*[""] * (len(told) - 1), "7"]
+    assert [one.id for one in told] == [*[""] * (len(told) - 1), "0"]
 
 
-def test_who_does_not_read_is_told_no_more_and_so_is_who_listens_to_another_sweep() -> None:
-    async def run() -> None:
-        feed, event = Feed("s"), b"event: round\ndata: {}\n"
-        slow, other = (Listener("", feed) for _ in "ab")
-        feed.listeners |= {slow, other}
-        feed.take(view_of(1), [event] * MOST_BEHIND)
-        told = read([other.news.get_nowait() for _ in range(MOST_BEHIND)])
-        assert [one.id for one in told] == [str(1 + n) for n in range(MOST_BEHIND)]
-        feed.take(view_of(1), [event])
-        assert (slow.is_over, slow.news.qsize()) == (True, MOST_BEHIND + 1)
-        assert (other.is_over, other.news.qsize()) == (False, 1)
-        status = {"run_id": "of another sweep", "state": "running"}
-        feed.take(dataclasses.replace(view_of(1), status=status), [event])
-        assert (other.is_over, len(read([other.news.get_nowait()]))) == (True, 1)
-        assert other.news.get_nowait() == b""
+class Looks(list[SweepView]):
+    """What is seen of a sweep, until it is deleted."""
 
-    asyncio.run(run())
+    def __call__(self, *_: Any) -> SweepView:
+        if not self:
+            raise NoSuchRunError("sweep 's': no such sweep")
+        return self.pop(0)
+
+
+@pytest.mark.parametrize("then", [[view_of(1)], [view_of(1, "of another sweep")] * 9])
+def test_a_stream_of_a_sweep_that_is_deleted_or_another_one_by_now_ends(
+    place: Place, monkeypatch: pytest.MonkeyPatch, then: list[SweepView]
+) -> None:
+    monkeypatch.setattr(module, "look", Looks([view_of(1), *then]))
+    told = asyncio.run(asyncio.wait_for(listen(feeds_of(place)), 30))
+    assert [one.name for one in told] == ["snapshot"]
 
 
 def test_streams_end_when_the_service_does_and_when_a_login_is_gone(
@@ -227,6 +220,7 @@ def test_streams_end_when_the_service_does_and_when_a_login_is_gone(
 ) -> None:
     monkeypatch.setattr(module, "PING_S", 0.02)
     monkeypatch.setattr(module, "ALLOWED_S", 0.1)
+    monkeypatch.setattr(module, "look", lambda *_: view_of(1))
     answers = iter([True, True, False])
 
     async def for_a_while() -> bool:
@@ -234,13 +228,11 @@ def test_streams_end_when_the_service_does_and_when_a_login_is_gone(
 
     async def run() -> None:
         feeds = feeds_of(place)
-        listener = await feeds.open("s")
-        listener.feed.take = lambda view, events: None  # type: ignore[method-assign]
-        listener.feed.view, listener.is_over = view_of(1), False
-        told = [part async for part in feeds.stream(listener, for_a_while)]
-        assert next(answers, None) is None and module.PING in told
+        view = await feeds.open("s")
+        assert module.PING in [part async for part in feeds.stream("s", view, for_a_while)]
+        assert next(answers, None) is None
         feeds.closing = True
-        told = [part async for part in feeds.stream(listener, allowed)]
+        told = [part async for part in feeds.stream("s", view, allowed)]
         assert [one.name for one in read(told)] == ["snapshot"]
         with pytest.raises(ProblemError):
             await feeds.open("s")
@@ -248,48 +240,32 @@ def test_streams_end_when_the_service_does_and_when_a_login_is_gone(
     asyncio.run(run())
 
 
-def test_a_client_that_reads_nothing_is_ended_and_a_token_that_was_revoked_is_told_no_more(
+def test_who_goes_away_is_forgotten_and_a_token_that_was_revoked_is_told_no_more(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(route, "SLOW_S", 0.05)
+    monkeypatch.setattr(module, "look", lambda *_: view_of(1))
 
-    async def never(*_: Any) -> Any:
-        await asyncio.Event().wait()
+    async def gone() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None: ...
 
     async def run() -> None:
         with place.client() as client:
             site: Any = client.app.state.site  # type: ignore[attr-defined]
-            state = SimpleNamespace(user=User("ann", Role.READ), by_proxy=False)
+            user = User("ann", Role.READ)
             headers = Headers({"authorization": "Bearer no-token"})
-            request: Any = SimpleNamespace(state=state, headers=headers)
-            assert not await route._is_allowed(request, site, state.user)
-            stream = route.EventStream(site, await site.feeds.open("s"), request)
+            request: Any = SimpleNamespace(
+                state=SimpleNamespace(user=user, by_proxy=False), headers=headers
+            )
+            assert not await route._is_allowed(request, site, user)
+            stream = await route.events("s", request, site, user)
+            assert site.feeds.listeners == 1
             scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
-            await asyncio.wait_for(stream(scope, never, never), 30)
+            await asyncio.wait_for(stream(scope, gone, send), 30)
             assert site.feeds.listeners == 0
 
     asyncio.run(run())
-
-
-def test_streams_of_a_sweep_that_was_deleted_end(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "look", found := Looks([view_of(1), view_of(1)]))
-
-    async def run() -> None:
-        told = await asyncio.wait_for(listen(feeds_of(place)), 30)
-        assert [one.name for one in told] == ["snapshot"] and not found
-
-    asyncio.run(run())
-
-
-class Looks(list[SweepView]):
-    """What is seen of a sweep, until it is deleted."""
-
-    def __call__(self, *_: Any) -> tuple[SweepView, list[bytes]]:
-        if not self:
-            raise NoSuchRunError("sweep 's': no such sweep")
-        return self.pop(), []
 
 
 def test_only_so_many_may_listen_and_an_unknown_sweep_is_not_listened_to(place: Place) -> None:
@@ -298,7 +274,8 @@ def test_only_so_many_may_listen_and_an_unknown_sweep_is_not_listened_to(place: 
         with pytest.raises(NoSuchRunError):
             await feeds.open("none", "ann")
         assert feeds.listeners == 0
-        two = [await feeds.open("s", "ann") for _ in range(2)]
+        for _ in range(2):
+            await feeds.open("s", "ann")
         with pytest.raises(ProblemError) as refused:
             await feeds.open("s", "ann")
         assert refused.value.status == 429
@@ -306,7 +283,7 @@ def test_only_so_many_may_listen_and_an_unknown_sweep_is_not_listened_to(place: 
         with pytest.raises(ProblemError) as refused:
             await feeds.open("s", "cid")
         assert refused.value.status == 503
-        feeds.close(two[0])
+        feeds.close("s", "ann")
         await feeds.open("s", "ann")
 
     asyncio.run(run())
