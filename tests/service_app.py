@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import itertools
@@ -198,12 +199,19 @@ class Place:
     settings: HttpSettings
 
     @classmethod
-    def in_folder(cls, folder: Path, **more: Any) -> Place:
+    def in_folder(cls, folder: Path, *, allow_code: bool = False, **more: Any) -> Place:
         """A service over the store of a folder."""
         service = ImmediateService(folder)
+        service.settings = dataclasses.replace(service.settings, allow_code=allow_code)
         own = service_folder(service.settings.store, folder)
         given: dict[str, Any] = {"folder": own, "remembered_s": 0.0} | more
         return cls(service, HttpSettings(**given))
+
+    def taking_code(self, allow_code: bool) -> Place:
+        """The same service, which takes templates or not."""
+        service = copy.copy(self.service)
+        service.settings = dataclasses.replace(service.settings, allow_code=allow_code)
+        return Place(service, self.settings)
 
     def client(self, **headers: str) -> TestClient:
         """A client of a new app, which is started when it is entered."""

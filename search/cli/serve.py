@@ -92,6 +92,7 @@ def serve(arguments: Namespace) -> int:
                 cluster=cluster,
                 most_per_user=arguments.per_user,
                 stop_within_s=stop_s,
+                allow_code=arguments.allow_code,
             )
         )
         end.calls(service.drain)
@@ -137,7 +138,6 @@ def http_settings(
         names=tuple({name.strip("[]") for name in (*bind.names, *bind.further)}),
         asks_login=_asks_login(arguments, bind),
         data_roots=checked_roots(tuple(arguments.data_root)),
-        allow_code=arguments.allow_code,
         mlflow_page=(page or "").rstrip("/") or mlflow_url,
         proxies=parse_proxies(arguments.proxy),
         user_header=arguments.user_header and check_user_header(arguments.user_header),

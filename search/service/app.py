@@ -153,7 +153,7 @@ async def ready(request: Request, site: TheSite) -> Response:
         found = _figures(site)
         return {
             "status": "ready",
-            "takes_code": site.settings.allow_code,
+            "takes_code": site.service.settings.allow_code,
             **found["sweeps"],
             "slots_held": found["slots"]["held"],
         }

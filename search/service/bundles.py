@@ -34,8 +34,6 @@ from lstm_sweep.search.store.tracking import MlflowStore
 
 #: requests that make a bundle or look for one at once; the threads of others are their own
 THREADS = 8
-#: seconds between two looks at whose turn it is, and whether a client that waits has left
-LOOK_EVERY_S = 0.25
 #: times the bytes of a trial's weights that its bundle takes while it is made: what is downloaded,
 #: the model, the formats beside it, and the zip file
 COPIES = 6
@@ -68,9 +66,8 @@ class Bundles:
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
         #: of threads that make a bundle or find one
         self.limiter = CapacityLimiter(THREADS)
-        #: users who wait, in the order of their turns; that of the first is now: one export at a
-        #: time, since each loads two networks
-        self._waiting = list[str]()
+        #: one export at a time, since each loads two networks; users who have one or wait for it
+        self._turn, self._users = asyncio.Lock(), set[str]()
 
     def find(self, reference: str, format: str, *, unchecked: bool) -> Bundle:
         """The bundle of a trial, or of the best one of a sweep, that was made before.
@@ -115,19 +112,18 @@ class Bundles:
         Raises:
             ProblemError: 429, another one of the user waits; 400, the client has left.
         """
-        if user in self._waiting:
+        if user in self._users:
             raise ProblemError(
                 429, f"an export of '{user}' is made or waits already, expected one at a time"
             )
-        self._waiting.append(user)
+        self._users.add(user)
         try:
-            while self._waiting[0] != user:
+            async with self._turn:
                 if await has_left():
                     raise ProblemError(400, "the client has left before its turn came")
-                await asyncio.sleep(LOOK_EVERY_S)
-            yield
+                yield
         finally:
-            self._waiting.remove(user)
+            self._users.discard(user)
 
     def _record(self, reference: str) -> TrialRecord:
         check_sweep_or_trial(reference)

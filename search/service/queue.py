@@ -79,8 +79,11 @@ def submit(
     owner: str,
     client_token: str | None = None,
     priority: int = 0,
+    check_room: Callable[[], None] = lambda: None,
 ) -> tuple[str, str]:
     """Queue a sweep; its name and run. What came with the same token is not queued again.
+
+    `check_room` refuses what is to be queued if there is too much.
 
     Raises:
         InputError: the spec asks for what cannot be.
@@ -94,6 +97,7 @@ def submit(
         own[Tag.CLIENT_TOKEN] = client_token.encode().hex()
         if earlier := _submitted_before(store, own, spec):
             return earlier
+    check_room()
     tags |= own | {Tag.SUBMITTED_DIGEST: spec.digest(), Tag.SUBMITTED: f"{time.time():.3f}"}
     tags |= {Tag.ROLE: "sweep", Tag.STATE: "queued", Tag.QUEUED: QUEUED}
     tags |= {Tag.PRIORITY: str(priority), Tag.SEED: str(spec.seed)}
@@ -253,6 +257,7 @@ def _read(run: Any) -> QueuedJob:
         priority=tags.whole(Tag.PRIORITY, PRIORITIES[0], 0, PRIORITIES[-1]),
         submitted=tags.seconds(Tag.SUBMITTED),
         state=reader.state_of(tags),
+        runs_code=task_kind_of_run(tags).runs_user_code,
         driver=None if driven is None or driven.is_gone else driven,
         changes=waiting_changes(tags),
         workers=_whole(tags, spec, "workers"),

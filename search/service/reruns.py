@@ -44,6 +44,8 @@ class Wanted:
     #: path of its template, if that is named
     template: str | None = None
     on: str = next(iter(ENGINES))
+    #: whether it runs code of a user, as a template is
+    runs_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Reruns:
         command = ["rerun", wanted.run_id, "--json", *(f"--{one}" for one in given)]
         about: dict[str, Any] = {"trial": wanted.trial, "run_id": wanted.run_id, "owner": owner}
         about |= {"submitted": time.time(), "command": [*command, f"--on={wanted.on}"]}
+        about["runs_code"] = wanted.runs_code
         self._drop_old()
         new = f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)[:5]}"
         scratch = self._folder / f".{new}"
@@ -104,6 +107,7 @@ class Reruns:
                             submitted=asked["submitted"],
                             state=state,
                             is_rerun=True,
+                            runs_code=asked["runs_code"],
                         )
                     )
         return found

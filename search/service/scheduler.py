@@ -42,6 +42,8 @@ class QueuedJob:
     #: `queued`, `running`, or how it has ended
     state: str = "queued"
     is_rerun: bool = False
+    #: whether it runs code of a user, as templates are
+    runs_code: bool = False
     #: process that drives a sweep by its lease; None if there certainly is none
     driver: Holder | None = None
     #: what was changed in a sweep since it was driven last

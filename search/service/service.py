@@ -103,9 +103,13 @@ class Service:
         Without a name the spec is given that of its data and a number.
         """
         with self._changing() as changed:
-            self._check_room(owner)
             name, run_id = queue.submit(
-                self._store, spec, owner=owner, client_token=client_token, priority=priority
+                self._store,
+                spec,
+                owner=owner,
+                client_token=client_token,
+                priority=priority,
+                check_room=partial(self._check_room, owner),
             )
             changed.append(run_id)
         return name

@@ -55,6 +55,8 @@ class ServiceSettings:
     stop_within_s: float = SERVICE_STOP_S
     #: slots that the sweeps of one user have together, at most; None: no limit
     most_per_user: int | None = None
+    #: whether templates, which are code, are taken and run
+    allow_code: bool = False
     #: sweeps and reruns of one user that wait or run, at most
     most_queued_per_user: int = 1_000
 
@@ -111,8 +113,6 @@ class HttpSettings:
     asks_login: bool = False
     #: folders below which data may be named as `server:PATH`
     data_roots: tuple[Path, ...] = ()
-    #: whether templates, which are code, are taken
-    allow_code: bool = False
     #: address of MLflow's pages, to which those of the service link
     mlflow_page: str | None = None
     #: addresses of proxies, which say who asks them

@@ -51,8 +51,12 @@ class DataNames:
     and `ProblemError` for a template that is not allowed (403) or an unknown corpus (404).
     """
 
-    def __init__(self, uploads: Uploads, roots: tuple[Path, ...], *, allow_code: bool) -> None:
+    def __init__(
+        self, uploads: Uploads, roots: tuple[Path, ...], *, allow_code: bool, store: str
+    ) -> None:
+        """`store` is what the core calls the store, which clients do not know."""
         self._uploads, self._roots, self._allow_code = uploads, roots, allow_code
+        self._store = store
 
     def spec_of(self, fields: Mapping[str, Any]) -> SweepSpec:
         """The spec that the fields of a request make."""
@@ -106,6 +110,7 @@ class DataNames:
                 for written in (path, cut(path)):
                     text = text.replace(written, f"{CORPUS}{corpus}")
         text = text.replace(f"{self._uploads.folder_of('')}/", CORPUS)  # of one that was deleted
+        text = text.replace(f" in {self._store}", "")
         for root in sorted(map(str, self._roots), key=len, reverse=True):
             text = text.replace(f"{root}/", SERVER).replace(root, SERVER)
         return text
@@ -182,7 +187,10 @@ class Site:
         self.login.tokens.rows()
         self.answers = Answers(cache, settings.remembered_s)
         self.uploads = Uploads(folder / UPLOADS, limits)
-        self.names = DataNames(self.uploads, settings.data_roots, allow_code=settings.allow_code)
+        allow_code, named = service.settings.allow_code, str(service.settings.store)
+        self.names = DataNames(
+            self.uploads, settings.data_roots, allow_code=allow_code, store=named
+        )
         self.bundles = Bundles(folder / "bundles", service.settings.store, limits)
         self.feeds = Feeds(
             service,

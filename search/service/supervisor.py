@@ -62,6 +62,11 @@ KEY = "key"
 HANGS_S, WITHOUT_LEASE_S = 90.0, 1800.0
 #: seconds between two looks at a lease that count at most: in longer ones nobody has looked
 UNSEEN_S = 10.0
+#: why a job waits that was queued by a service which took templates
+NO_CODE = (
+    "waits: it runs a template, which is code: expected a service that was started with "
+    "--allow-code"
+)
 #: states of sweeps that have a driver, or are to get one
 UNDER_WAY = ("queued", "running", "interrupted")
 #: modules: the driver of a sweep, the program with its commands, and what counts a cluster's slots
@@ -161,6 +166,9 @@ class Supervisor:
 
     def why(self, run_id: str, state: str) -> str | None:
         """Why a job in this state has no process, or not all slots that it could use."""
+        job = self.queued(run_id)
+        if job and job.runs_code and not self._settings.allow_code:
+            return NO_CODE
         if wait := self.may_start_in(run_id):
             last = last_line(self._file(run_id, LOG))
             more = f"; the last that it said: {last}" if last else ""
@@ -299,7 +307,8 @@ class Supervisor:
                 demand = self._said(run_id, slot_sharing.DEMAND)
                 is_late = is_late or bool(self._said(run_id, slot_sharing.SURPLUS))
             asks = replace(job, wanted=max(1, most if demand is None else demand))
-            if job.state in UNDER_WAY and self.may_start_in(run_id) <= KEPT_S:
+            may_run = self._settings.allow_code or not job.runs_code
+            if may_run and job.state in UNDER_WAY and self.may_start_in(run_id) <= KEPT_S:
                 may[run_id] = asks
             else:
                 barred.append(asks)
@@ -360,9 +369,7 @@ class Supervisor:
                 command = [DRIVER, run_id, str(file), *(["ray"] if self._settings.cluster else [])]
                 out = errors = files.enter_context(self._file(run_id, LOG).open("ab"))
             write_note(lock, 0)  # no longer that of the process before
-            process = self._process(run_id)
-            process.killed_at, process.started, process.is_open = None, self._clock(), True
-            process.child = subprocess.Popen(
+            child = subprocess.Popen(
                 [sys.executable, "-P", "-m", *command],
                 cwd=self._settings.folder,
                 env=own,
@@ -372,8 +379,10 @@ class Supervisor:
                 start_new_session=True,
                 pass_fds=[lock],
             )
-            process.pid = process.child.pid
-            write_note(lock, process.pid)
+            write_note(lock, child.pid)
+            process = self._process(run_id)
+            process.child, process.pid, process.is_open = child, child.pid, True
+            process.killed_at, process.started = None, self._clock()
 
     def may_start_in(self, run_id: str) -> float:
         """Seconds until the process of a job may be started."""
@@ -492,31 +501,27 @@ class ClusterSlots:
 
     def close(self) -> None:
         """End the process."""
-        self._ends.set()
         with self._lock:
+            self._ends.set()
             if self._child:
                 self._child.terminate()
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._ends.is_set():
+        command = [sys.executable, "-P", "-m", COUNT]
+        while True:
             with self._lock:
                 if self._ends.is_set():
                     return
                 child = self._child = subprocess.Popen(
-                    [sys.executable, "-P", "-m", COUNT],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                    start_new_session=True,
-                )
+                    command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+                )  # fmt: skip
             assert child.stdout
             with child:
                 for line in child.stdout:
                     self._said = line.strip()
-                    if self._said.isdecimal():
-                        self._count = int(self._said)
+                    self._count = int(self._said) if self._said.isdecimal() else self._count
                     self._known.set()
             self._known.set()
             self._ends.wait(COUNT_AGAIN_S)

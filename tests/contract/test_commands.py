@@ -226,8 +226,7 @@ def test_a_template_is_sent_only_where_code_is_allowed(
     place: Place, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["launch", "--template", "dense.py", "--detach", "--server"]
-    refusing = Place(place.service, dataclasses.replace(place.settings, allow_code=False))
-    with refusing.served() as other:
+    with place.taking_code(False).served() as other:
         assert cli.main([*command, other]) == 2
     errors = capsys.readouterr().err
     assert "--allow-code" in errors and "sending" not in errors
@@ -266,8 +265,7 @@ def test_a_sweep_goes_on_as_a_changed_file_says(
 
 
 def test_what_runs_code_is_not_trained_again_by_a_service_that_takes_none(place: Place) -> None:
-    settings = dataclasses.replace(place.settings, allow_code=False)
-    client = Place(place.service, settings).client()
+    client = place.taking_code(False).client()
     run_id = client.get(f"{API}/sweeps/t/trials/0").json()["run_id"]
     for path in ("sweeps/t/resume", "sweeps/t/trials/0/reruns", f"runs/{run_id}/reruns"):
         answer = client.post(f"{API}/{path}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import urllib.error
@@ -233,8 +232,7 @@ def test_a_rerun_is_given_the_template_that_is_sent(
     capsys.readouterr()
     command = ["rerun", "t/0", "--template", "dense.py", "--on", "inline", "--json", "--server"]
     for allow_code in (True, False):
-        settings = dataclasses.replace(place.settings, allow_code=allow_code)
-        with Place(place.service, settings).served() as address:
+        with place.taking_code(allow_code).served() as address:
             code = cli.main([*command, address])
         output, errors = capsys.readouterr()
         if allow_code:

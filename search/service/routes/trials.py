@@ -165,8 +165,10 @@ async def rerun(
         record = reader.find_trial(store_of_trial(reference, site.store), reference)
         site.check_may_train(record.tags)
         # what the trial itself refuses, without a device
-        task_kind_of_run(record.tags).check_rerun(record, changes, template, ())
-        wanted = Wanted(record.id, record.run_id, changes, template=template, on=on)
+        kind = task_kind_of_run(record.tags)
+        kind.check_rerun(record, changes, template, ())
+        code = kind.runs_user_code
+        wanted = Wanted(record.id, record.run_id, changes, template, on, runs_code=code)
         return site.service.rerun(wanted, owner=user.name)
 
     made = await site.answers.change(change)

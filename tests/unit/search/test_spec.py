@@ -38,7 +38,7 @@ from lstm_sweep.search.values.spec import (
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 
-NAMES = DataNames(cast(Uploads, None), (), allow_code=False)
+NAMES = DataNames(cast(Uploads, None), (), allow_code=False, store="")
 
 
 @pytest.fixture

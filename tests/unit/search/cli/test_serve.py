@@ -83,11 +83,10 @@ def test_a_proxy_names_users(settings_of: Callable[..., HttpSettings]) -> None:
         settings_of("--user-header", "X-User")
 
 
-def test_limits_and_code_are_those_of_the_options(settings_of: Callable[..., HttpSettings]) -> None:
+def test_limits_are_those_of_the_options(settings_of: Callable[..., HttpSettings]) -> None:
     given = settings_of("--max-corpus", "5M", "--max-uploads", "1G", "--keep-free", "0").limits
     assert given == Limits(corpus_bytes=5 << 20, uploads_bytes=1 << 30, free_bytes=0)
     assert settings_of().limits == Limits()
-    assert (settings_of().allow_code, settings_of("--allow-code").allow_code) == (False, True)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def uploads(tmp_path: Path) -> Uploads:
 
 @pytest.fixture
 def names(uploads: Uploads, tmp_path: Path, root: Path) -> DataNames:
-    return DataNames(uploads, (tmp_path / "other", root), allow_code=False)
+    return DataNames(uploads, (tmp_path / "other", root), allow_code=False, store="x")
 
 
 def test_data_below_a_folder_are_found(names: DataNames, root: Path) -> None:
@@ -105,7 +105,7 @@ def test_code_is_refused_unless_it_is_allowed(names: DataNames, tmp_path: Path, 
     with pytest.raises(ProblemError, match="--allow-code") as refused:
         names.spec_of({"template": "server:template.py"})
     assert refused.value.status == 403
-    allowing = DataNames(Uploads(tmp_path / "more", Limits()), (root,), allow_code=True)
+    allowing = DataNames(Uploads(tmp_path / "more", Limits()), (root,), allow_code=True, store="x")
     with pytest.raises(InputError, match="template is '/etc/passwd'"):
         allowing.spec_of({"template": "/etc/passwd"})
     with pytest.raises(InputError, match=r"template\.py"):  # it is found, and is no template
@@ -113,6 +113,6 @@ def test_code_is_refused_unless_it_is_allowed(names: DataNames, tmp_path: Path, 
 
 
 def test_without_folders_there_are_none(tmp_path: Path) -> None:
-    names = DataNames(Uploads(tmp_path / "u", Limits()), (), allow_code=False)
+    names = DataNames(Uploads(tmp_path / "u", Limits()), (), allow_code=False, store="x")
     with pytest.raises(InputError, match="without --data-root"):
         names.data("server:logs")
