@@ -30,9 +30,9 @@ from lstm_sweep.search.actions.sweeps import SweepPage, SweepStatusReport
 from lstm_sweep.search.actions.transfers import OCTETS, corpus_id_of
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.guard import server_options
+from lstm_sweep.search.service.jobs import Rerun, Reruns, Wanted
 from lstm_sweep.search.service.queue import QueuedSweep
-from lstm_sweep.search.service.reruns import Rerun, Reruns, Wanted
-from lstm_sweep.search.service.service import Figures, Service
+from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import HttpSettings, ServiceSettings, service_folder
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tags import Tag
@@ -60,7 +60,7 @@ class ImmediateService(Service):
         self._reruns = Reruns(self.settings.state / "reruns", lambda one: False)
         #: program that trains a trial again; None: reruns wait
         self.program: Sequence[str] | None = None
-        self.figures = Figures()
+        self.figures = {}
         #: reason why it takes no sweeps
         self.not_ready = ""
         #: who has submitted each sweep, and sweeps by owner and token of the client
@@ -199,10 +199,9 @@ class Place:
     settings: HttpSettings
 
     @classmethod
-    def in_folder(cls, folder: Path, *, allow_code: bool = False, **more: Any) -> Place:
+    def in_folder(cls, folder: Path, **more: Any) -> Place:
         """A service over the store of a folder."""
         service = ImmediateService(folder)
-        service.settings = dataclasses.replace(service.settings, allow_code=allow_code)
         own = service_folder(service.settings.store, folder)
         given: dict[str, Any] = {"folder": own, "remembered_s": 0.0} | more
         return cls(service, HttpSettings(**given))

@@ -31,37 +31,31 @@ URN = "urn:lstm-sweep:problem:"
 LONGEST_DETAIL = 1_200
 #: seconds after which a client may ask again
 AGAIN_S = {429: 30, 503: 5}
-#: status of each kind of problem that an error of the core stands for
+#: status of each kind of problem; the first of those with one status is the usual one
 STATUSES = {
+    "request": 400,
+    "login": 401,
+    "forbidden": 403,
     "not-found": 404,
+    "method": 405,
+    "silence": 408,
+    "conflict": 409,
     "sweep-exists": 409,
     "sweep-runs": 409,
     "different-search": 409,
     "nothing-to-do": 409,
-    "queue-full": 429,
-    "ending": 503,
     "unreadable-run": 409,
+    "too-large": 413,
+    "media-type": 415,
+    "host": 421,
+    "input": 422,
+    "too-many": 429,
+    "queue-full": 429,
+    "unexpected": 500,
+    "unavailable": 503,
+    "ending": 503,
     "store": 503,
     "disk": 507,
-    "input": 422,
-}
-#: kinds of problems that no error of the core stands for, by status
-KINDS = {
-    400: "request",
-    401: "login",
-    403: "forbidden",
-    404: "not-found",
-    405: "method",
-    408: "silence",
-    409: "conflict",
-    413: "too-large",
-    415: "media-type",
-    421: "host",
-    422: "input",
-    429: "too-many",
-    500: "unexpected",
-    503: "unavailable",
-    507: "disk",
 }
 
 
@@ -73,7 +67,8 @@ class ProblemError(Exception):
     ) -> None:
         super().__init__(detail)
         self.status, self.detail = status, detail
-        self.kind = kind or KINDS.get(status, "request")
+        usual = (name for name, of in STATUSES.items() if of == status)
+        self.kind = kind or next(usual, "request")
         again = {"Retry-After": str(AGAIN_S[status])} if status in AGAIN_S else {}
         self.headers = {**again, **(headers or {})}
 
@@ -82,7 +77,6 @@ class ProblemError(Exception):
         return cut(escaped(without_secrets(named(self.detail))), LONGEST_DETAIL)
 
     def response(self, named: Callable[[str], str] = str) -> Response:
-        """The problem document."""
         document = {
             "type": URN + self.kind,
             "title": HTTPStatus(self.status).phrase,
@@ -222,11 +216,9 @@ class Answers:
         return await to_thread.run_sync(call, limiter=self._corpora)
 
     def forget(self) -> None:
-        """Forget all answers, so that each question is asked again."""
         self._cache.drop(lambda key: key[0] == "answer")
 
 
 async def _gone(request: Request) -> None:
-    """Return once the client has gone away."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -174,9 +174,7 @@ def _figures(site: Site) -> dict[str, Any]:
         },
         "listeners": site.feeds.listeners,
         "oldest_wait_seconds": max([0.0, *waits]),
-        "driver_deaths": service.figures.driver_deaths,
-        "failed_looks": service.figures.failed_looks,
-        "store_seconds": service.figures.store_s,
+        **service.figures,
         "ready": not service.ready(),
     }
 

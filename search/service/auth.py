@@ -84,9 +84,6 @@ def check_owner(user: User, owner: str | None, what: str) -> None:
     """Refuse a change of what belongs to somebody else; `what` names it, as "sweep 'logs-1'".
 
     What belongs to nobody, as a sweep that was launched without the service, is for admins.
-
-    Raises:
-        ProblemError: 403.
     """
     if user.may_change(owner):
         return
@@ -128,7 +125,6 @@ class TokenFile:
         self.file = folder / TOKENS_FILE
 
     def rows(self) -> tuple[TokenRow, ...]:
-        """All tokens, oldest first."""
         try:
             found = self.file.lstat()
             own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
@@ -347,11 +343,7 @@ def parse_proxies(given: Iterable[str]) -> tuple[Network, ...]:
 
 
 def check_user_header(name: str) -> str:
-    """A name of a header as `--user-header` gives it.
-
-    Raises:
-        InputError: it can be none, or is one that clients send themselves.
-    """
+    """A name of a header as `--user-header` gives it."""
     name = name.lower()
     if not re.fullmatch("[a-z][a-z0-9-]{0,99}", name) or NO_NAMES.fullmatch(name):
         raise InputError(

@@ -70,11 +70,7 @@ class Bundles:
         self._turn, self._users = asyncio.Lock(), set[str]()
 
     def find(self, reference: str, format: str, *, unchecked: bool) -> Bundle:
-        """The bundle of a trial, or of the best one of a sweep, that was made before.
-
-        Raises:
-            ProblemError: 404, it was not made, or is kept no longer.
-        """
+        """The bundle of a trial, or of the best one of a sweep, that was made before."""
         record = self._record(reference)
         found = self._read(record, self._file_of(record, format, unchecked=unchecked))
         if not found:
@@ -91,9 +87,6 @@ class Bundles:
         """The bundle of a trial, or of the best one of a sweep, made if it is not there.
 
         With `register` its network becomes a version of the registered model of this name.
-
-        Raises:
-            ProblemError: the disk has no room for it.
         """
         record = self._record(reference)
         file = self._file_of(record, format, unchecked=unchecked)
@@ -107,11 +100,7 @@ class Bundles:
 
     @contextlib.asynccontextmanager
     async def turn(self, user: str, has_left: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
-        """Wait until this user's request may make a bundle: one is made at a time.
-
-        Raises:
-            ProblemError: 429, another one of the user waits; 400, the client has left.
-        """
+        """Wait until this user's request may make a bundle: one is made at a time."""
         if user in self._users:
             raise ProblemError(
                 429, f"an export of '{user}' is made or waits already, expected one at a time"
@@ -194,7 +183,6 @@ class Bundles:
 
 
 def _zip(folder: Path, file: Path) -> None:
-    """Pack a folder, its own name included."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
         for path in sorted(folder.rglob("*")):
             if path.is_file():

@@ -170,8 +170,6 @@ def snapshot(view: SweepView) -> Iterator[bytes]:
 
 @dataclass
 class _Feed:
-    """What all who listen to a sweep share."""
-
     view: SweepView | None = None
     #: when it is looked again
     until: float = 0.0
@@ -200,7 +198,6 @@ class Feeds:
 
     @property
     def listeners(self) -> int:
-        """Streams that are open."""
         return sum(feed.users.total() for feed in self._feeds.values())
 
     async def open(self, name: str, user: str = "") -> SweepView:
@@ -224,7 +221,6 @@ class Feeds:
             raise
 
     def close(self, name: str, user: str = "") -> None:
-        """One listener less."""
         self._feeds[name].users[user] -= 1
         if not self._feeds[name].users.total():
             del self._feeds[name]

@@ -143,7 +143,7 @@ class Guard:
                 made, details = headers.get("location"), state.get("details")
                 self._audit.note(scope, status, id=mark, made=made, details=details)
             elif status in REFUSED:
-                self._audit.refuse(scope, status)
+                self._audit.note(scope, status, refused=True)
         except OSError as error:
             self._logs.error("audit", f"{self._audit.file}: {error.strerror}, it is not noted")
 
@@ -204,7 +204,6 @@ def _bounded(scope: Scope, receive: Receive, limits: Limits) -> Receive:
 
 
 def _is_open(path: str) -> bool:
-    """Whether a path is answered without a login."""
     return path in OPEN or path.startswith("/static/")
 
 
@@ -281,31 +280,24 @@ class Audit:
         self.file, self.refusals = folder / FILE, folder / REFUSALS
         self._lock = threading.Lock()
 
-    def note(self, scope: Scope, status: int | None, **more: object) -> None:
+    def note(
+        self, scope: Scope, status: int | None, *, refused: bool = False, **more: object
+    ) -> None:
         """Note a request, and what came of it; `status` is None until there is an answer.
 
         `more` is said if it is not empty: the `id` of the two lines of a change, the path of what
         it has `made`, and the `details` that it gave.
         """
-        self._add(self.file, scope, status, {key: value for key, value in more.items() if value})
-
-    def refuse(self, scope: Scope, status: int) -> None:
-        """Note a request that was refused."""
-        self._add(self.refusals, scope, status, {})
-
-    def _add(
-        self, file: Path, scope: Scope, status: int | None, more: Mapping[str, object]
-    ) -> None:
         user, client = scope["state"]["user"], scope.get("client")
-        what = without_secrets(f"{scope['method']} {scope['path']}")
+        file = self.refusals if refused else self.file
         line: dict[str, Any] = {
             "when": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "who": user.name if user else None,
             "role": str(user.role) if user else None,
             "from": str(client[0]) if client else "unknown",
-            "what": cut(what, LONGEST_WHAT),
+            "what": cut(without_secrets(f"{scope['method']} {scope['path']}"), LONGEST_WHAT),
             "status": status,
-            **more,
+            **{key: value for key, value in more.items() if value},
         }
         written = f"{json_text(line)}\n".encode("utf-8", "backslashreplace")
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW

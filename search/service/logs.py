@@ -52,7 +52,6 @@ def old_of(file: Path) -> Path:
 
 
 def last_line(file: Path) -> str:
-    """The last line of a log; empty if there is none."""
     with contextlib.suppress(OSError), file.open("rb") as log:
         log.seek(max(0, log.seek(0, os.SEEK_END) - 10_000))
         lines = log.read().decode("utf-8", "replace").strip().splitlines()
@@ -125,7 +124,6 @@ class Metrics:
         }
 
     def note(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request."""
         known = method if method in METHODS else "other"
         self._requests.labels(known, route, str(status)).inc()
         if not route.endswith("/events"):  # which takes as long as somebody listens

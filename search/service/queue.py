@@ -164,11 +164,7 @@ def owner_of(store: Store, run: Any) -> str | None:
 
 
 def _enter(store: Store, run: Any) -> None:
-    """Let a sweep wait whose run exists; a second call does nothing.
-
-    Raises:
-        SweepExistsError: another sweep has its name.
-    """
+    """Let a sweep wait whose run exists; a second call does nothing."""
     run = store.run(run.info.run_id)
     if run.data.params.get(OWNS_NAME) != "yes":
         _claim(store, run.data.tags[Tag.NAME], run.info.run_id)
@@ -179,11 +175,7 @@ def _enter(store: Store, run: Any) -> None:
 
 
 def _claim(store: Store, name: str, run_id: str) -> None:
-    """Claim the name of a sweep that is to wait, or close its run.
-
-    Raises:
-        SweepExistsError: another sweep has its name.
-    """
+    """Claim the name of a sweep that is to wait, or close its run."""
     if not reserve_name(store, name, run_id):
         _withdraw(store, run_id)
         raise SweepExistsError(
@@ -197,7 +189,6 @@ def _withdraw(store: Store, run_id: str) -> None:
 
 
 def check_priority(priority: object) -> None:
-    """Refuse what is no priority."""
     if type(priority) is not int or priority not in PRIORITIES:
         expected = f"expected a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}"
         raise InputError(f"priority is {shown(priority)}: {expected}")

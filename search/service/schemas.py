@@ -24,8 +24,8 @@ from lstm_sweep.search.actions.sweeps import SweepResult, SweepRow, SweepStatusR
 from lstm_sweep.search.actions.trials import TrialComparison, TrialDetails
 from lstm_sweep.search.service.answers import URN
 from lstm_sweep.search.service.auth import LONGEST_TOKEN, User
+from lstm_sweep.search.service.jobs import Rerun
 from lstm_sweep.search.service.queue import PRIORITIES, QueuedSweep
-from lstm_sweep.search.service.reruns import Rerun
 from lstm_sweep.search.service.uploads import CORPUS_ID, LONGEST_CORPUS, UploadedCorpus
 from lstm_sweep.search.store.registry import LONGEST_NAME, Freed
 from lstm_sweep.search.values.documents import Document, fields_of
@@ -78,11 +78,7 @@ def _sweep(names: Collection[str]) -> dict[str, Any]:
 
 
 def checked_settings(given: object) -> list[str]:
-    """What `set` of a body is given.
-
-    Raises:
-        InputError: it is no list of texts.
-    """
+    """What `set` of a body is given."""
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
         raise InputError(f"request: set is {shown(given)}: expected FIELD=VALUES in a list")
     return given

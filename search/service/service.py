@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,12 +20,12 @@ from lstm_sweep.search.actions.sweeps import SweepPage, SweepStatusReport
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service import queue
+from lstm_sweep.search.service.jobs import KEY, Rerun, Wanted
 from lstm_sweep.search.service.logs import Seldom
 from lstm_sweep.search.service.queue import QueuedSweep, QueueLease
-from lstm_sweep.search.service.reruns import Rerun, Wanted
 from lstm_sweep.search.service.scheduler import QueuedJob
 from lstm_sweep.search.service.settings import ServiceSettings
-from lstm_sweep.search.service.supervisor import KEY, UNDER_WAY, Supervisor
+from lstm_sweep.search.service.supervisor import UNDER_WAY, Supervisor
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import StoreError
@@ -48,17 +48,6 @@ EXPECTED = (InputError, StoreError, OSError)
 log = logging.getLogger("lstm_sweep.service")
 
 
-@dataclass(kw_only=True)
-class Figures:
-    """What a service counts of itself since it was started."""
-
-    #: drivers that have ended before their sweeps, and looks at the queue that have failed
-    driver_deaths: int = 0
-    failed_looks: int = 0
-    #: seconds that the queue took to be read from the store when it was read last
-    store_s: float = 0.0
-
-
 class Service:
     """What a service does, without HTTP; each method may be called from any thread.
 
@@ -76,7 +65,9 @@ class Service:
         Raises:
             InputError: it cannot be used, or another service keeps its queue.
         """
-        self.settings, self._clock, self.figures = settings, clock, Figures()
+        self.settings, self._clock = settings, clock
+        #: what it counts of itself, as `logs.FIGURES` says
+        self.figures = {"driver_deaths": 0.0, "failed_looks": 0.0, "store_seconds": 0.0}
         self._queue_lease = QueueLease(settings.store, settings.state)
         self._store = MlflowStore(settings.store)
         self._store.signer = Signer.of(settings.state / KEY)
@@ -115,7 +106,6 @@ class Service:
         return name
 
     def rerun(self, wanted: Wanted, *, owner: str) -> Rerun:
-        """Queue a rerun of a trial."""
         with self._changing() as changed:
             self._check_room(owner)
             rerun_id = self._supervisor.reruns.submit(wanted, owner)
@@ -163,7 +153,6 @@ class Service:
             return Local(self.settings.store).pause(name)
 
     def stop(self, name: str) -> StoppedSweep:
-        """End a sweep, and wait until it has ended."""
         with self._taken_out(name):
             return Local(self.settings.store).stop(name)
 
@@ -284,7 +273,7 @@ class Service:
         except Exception as error:  # the queue is watched on
             kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
             self._fault = without_secrets(f"{kind}{error}")
-            self.figures.failed_looks += 1
+            self.figures["failed_looks"] += 1
             self._logs.error("queue", f"the queue cannot be read: {self._fault}")
 
     def _look(self, changed: Sequence[str] = ()) -> None:
@@ -305,9 +294,9 @@ class Service:
                 found.append(job)
             else:  # it has ended
                 queue.leave(self._store, job.run_id)
-        self.figures.store_s = time.monotonic() - began
+        self.figures["store_seconds"] = time.monotonic() - began
         self._supervisor.look(found)
-        self.figures.driver_deaths = self._supervisor.driver_deaths
+        self.figures["driver_deaths"] = self._supervisor.driver_deaths
         self._looked = now
 
     @contextlib.contextmanager

@@ -145,11 +145,7 @@ def service_folder(store: Settings, folder: Path) -> Path:
 
 
 def checked_roots(given: tuple[str, ...]) -> tuple[Path, ...]:
-    """The folders that `--data-root` names, without links.
-
-    Raises:
-        InputError: one of them is no folder.
-    """
+    """The folders that `--data-root` names, without links."""
     found = []
     for text in given:
         try:

@@ -21,9 +21,9 @@ from lstm_sweep.search.service.answers import Answers, ProblemError
 from lstm_sweep.search.service.auth import Login, User, check_owner
 from lstm_sweep.search.service.bundles import Bundles
 from lstm_sweep.search.service.events import Feeds
+from lstm_sweep.search.service.jobs import Rerun
 from lstm_sweep.search.service.logs import Metrics
 from lstm_sweep.search.service.queue import QueuedSweep
-from lstm_sweep.search.service.reruns import Rerun
 from lstm_sweep.search.service.schemas import SWEEP_PATTERN, checked_settings
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import API, UPLOADS, HttpSettings
@@ -97,7 +97,6 @@ class DataNames:
         )
 
     def template(self, given: object) -> str:
-        """The path of the template that is meant."""
         self.check_code()
         return self.data(given, "template")
 
@@ -175,11 +174,7 @@ class Site:
     """All that endpoints use: the parts of a service with these settings, whose folder exists."""
 
     def __init__(self, service: Service, settings: HttpSettings) -> None:
-        """Read what is there of the files of the service.
-
-        Raises:
-            InputError: the file with the tokens cannot be used.
-        """
+        """Read what is there of the files of the service."""
         limits, folder, store = settings.limits, settings.folder, service.reads
         cache = store.shared.cache if isinstance(store, SharedSettings) else Cache(None)
         self.service, self.settings, self.store = service, settings, store
@@ -201,21 +196,12 @@ class Site:
         )
 
     def check_may_train(self, tags: Tags) -> None:
-        """Refuse to train what the run with these tags is about if that runs code of a user.
-
-        Raises:
-            ProblemError: 403, and the service was started without `allow_code`.
-        """
+        """Refuse to train what the run with these tags is about if that runs code of a user."""
         if task_kind_of_run(tags).runs_user_code:
             self.names.check_code()
 
     def check_may_change(self, user: User, sweep: str) -> None:
-        """Refuse a change of a sweep that belongs to somebody else; it is read from the store.
-
-        Raises:
-            ProblemError: 403.
-            NoSuchRunError: there is no such sweep.
-        """
+        """Refuse a change of a sweep that belongs to somebody else; it is read from the store."""
         if not user.is_admin:
             check_owner(user, self.service.owner(sweep), f"sweep '{sweep}'")
 
@@ -272,7 +258,6 @@ LOCATION = {"headers": {"Location": TEXT}}
 
 
 def text_header(name: str, about: str) -> dict[str, Any]:
-    """A header of an answer."""
     return {name: {"description": about, **TEXT}}
 
 

@@ -1,7 +1,7 @@
 """The supervisor of a service: the processes of its queue.
 
-The process of a sweep is its driver (`driver`), which is started again if it dies; that of a rerun
-is the command `rerun`. Each has a file locked as long as it lives, beside its quota of slots and
+The process of a sweep is its driver, which is started again if it dies; that of a rerun is the
+command `rerun` (`jobs`). Each has a file locked as long as it lives, beside its quota of slots and
 its log, in a folder of the service: the service locks it, and the process inherits that. So a
 service that was killed finds them, and none is started twice. Whether a driver gets on is seen by
 the lease of its sweep in the store, which it renews: its sign of life, on this machine and on
@@ -30,9 +30,9 @@ from lstm_sweep.search.engines import slot_sharing
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import STOP_WITHIN
 from lstm_sweep.search.service import queue
+from lstm_sweep.search.service.jobs import LONGEST_NOTE, Reruns, write_note
 from lstm_sweep.search.service.logs import cut_open_log, last_line
 from lstm_sweep.search.service.queue import QueuedSweep
-from lstm_sweep.search.service.reruns import Reruns
 from lstm_sweep.search.service.scheduler import QueuedJob, Turns, duration
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.store.tracking import Store
@@ -53,10 +53,8 @@ MOST_IDLE = 4
 #: bytes of the log of a driver, of which as much is kept again, and logs that are kept
 MOST_LOG_BYTES, MOST_LOGS = 4 << 20, 1_000
 #: suffixes of files: the one that is locked, which says what its process is and how far its sweep
-#: is (in so many bytes), its quota, and its log
-LOCK, LONGEST_NOTE, SLOTS, LOG = ".lock", 64, ".slots", ".log"
-#: name of the file with the key that signs what the service has queued
-KEY = "key"
+#: is, its quota, and its log
+LOCK, SLOTS, LOG = ".lock", ".slots", ".log"
 #: seconds without a renewal of its lease after which a driver hangs, and after which one that has
 #: no lease does: it reads its data before it has one, and draws pictures after it
 HANGS_S, WITHOUT_LEASE_S = 90.0, 1800.0
@@ -70,7 +68,7 @@ NO_CODE = (
 #: states of sweeps that have a driver, or are to get one
 UNDER_WAY = ("queued", "running", "interrupted")
 #: modules: the driver of a sweep, the program with its commands, and what counts a cluster's slots
-DRIVER, PROGRAM = "lstm_sweep.search.service.driver", "lstm_sweep"
+DRIVER, PROGRAM = "lstm_sweep.search.service.jobs", "lstm_sweep"
 COUNT = "lstm_sweep.search.engines.ray_cluster"
 #: seconds until the process that counts slots is started again, and that it has to say a number
 COUNT_AGAIN_S, COUNTED_WITHIN_S = 5.0, 180.0
@@ -180,7 +178,6 @@ class Supervisor:
         return (quota and quota.sentence) or None
 
     def shown(self, job: QueuedJob) -> QueuedSweep:
-        """What is said of a job."""
         slots = self.turns.held(job.run_id)
         demand = self._said(job.run_id, slot_sharing.DEMAND)
         return QueuedSweep(
@@ -426,7 +423,6 @@ class Supervisor:
 
     @property
     def _end_within_s(self) -> float:
-        """How long a process has to end."""
         return self._settings.stop_within_s - KILLED_AHEAD_S
 
     def end(self, run_ids: Iterable[str], within_s: float | None = None) -> None:
@@ -463,15 +459,6 @@ def _send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def write_note(descriptor: int, pid: int, progress: tuple[int, int] = (0, 0)) -> None:
-    """Write to the file that is locked which process has it, and how far its sweep is.
-
-    That is how many trials have ended, and how many rounds the others have trained.
-    """
-    text = f"{pid} {progress[0]} {progress[1]}"
-    os.pwrite(descriptor, f"{text:<{LONGEST_NOTE}}".encode(), 0)
-
-
 class ClusterSlots:
     """The number of slots of the cluster that `RAY_ADDRESS` names, or of this machine's."""
 
@@ -500,7 +487,6 @@ class ClusterSlots:
             raise InputError(self._said or "--on ray: the cluster does not answer")
 
     def close(self) -> None:
-        """End the process."""
         with self._lock:
             self._ends.set()
             if self._child:

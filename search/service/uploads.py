@@ -160,7 +160,6 @@ class Uploads:
         shutil.rmtree(receiver.place, ignore_errors=True)
 
     def corpora(self) -> list[UploadedCorpus]:
-        """All corpora, by name."""
         with self._lock:
             return sorted(self._there.values(), key=lambda corpus: (corpus.name, corpus.id))
 
@@ -173,11 +172,9 @@ class Uploads:
         return found
 
     def path_of(self, corpus_id: str) -> Path:
-        """The file or folder of a corpus."""
         return self.folder_of(corpus_id) / "content" / self.corpus(corpus_id).name
 
     def folder_of(self, corpus_id: str) -> Path:
-        """The folder in which a corpus lies."""
         return self._corpora / corpus_id
 
     def delete(self, corpus_id: str) -> None:
@@ -193,13 +190,11 @@ class Uploads:
         shutil.rmtree(aside, ignore_errors=True)
 
     def check_size(self, size: int) -> None:
-        """Refuse a corpus that has too many bytes."""
         if size > self.limits.corpus_bytes:
             most = self.limits.corpus_bytes
             raise ProblemError(413, f"the corpus is too large, expected at most {most:,} bytes")
 
     def _check_count(self, owner: str) -> None:
-        """Refuse one more corpus of a user."""
         own, most = sum(one.owner == owner for one in self._there.values()), self.limits.corpora
         if own >= most:
             raise ProblemError(
@@ -305,7 +300,6 @@ class Receiver:
         return self._uploads.take(self, corpus)
 
     def close(self) -> None:
-        """Delete what has come, unless it was taken."""
         self._uploads.leave(self)
 
 
@@ -343,10 +337,6 @@ def unpack(read: Read, receiver: Receiver, most_files: int) -> None:
     """Receive the files of a tar file, in the formats ustar, pax and GNU, as it comes.
 
     Entries of folders are passed over, and whatever is no file or folder is refused.
-
-    Raises:
-        InputError: it is no tar file, or has something in it that a corpus cannot have.
-        ProblemError: there is no room for it.
     """
     file: Any = _SentFile(read)
     try:
@@ -376,16 +366,11 @@ def unpack(read: Read, receiver: Receiver, most_files: int) -> None:
 
 
 def check_name(name: str) -> None:
-    """Refuse what can be no name of a corpus."""
     _check_part(name, f"name is {shown(name)}")
 
 
 def check_path(path: str) -> list[str]:
-    """The parts of the path of a file in a corpus.
-
-    Raises:
-        InputError: it is none, or too long.
-    """
+    """The parts of the path of a file in a corpus."""
     parts = path.split("/")
     if len(parts) > MOST_PARTS or len(path) > LONGEST_PATH:
         raise InputError(

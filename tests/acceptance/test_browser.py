@@ -60,7 +60,7 @@ def site(workplace: Callable[[str], Path], browser: Browser) -> Iterator[Site]:
     finally:
         service.send_signal(signal.SIGTERM)
         ended = service.wait(30)
-        asked = ["pgrep", "-f", f"service.driver .*{folder}"]
+        asked = ["pgrep", "-f", f"service.jobs .*{folder}"]
         found = subprocess.run(asked, capture_output=True, text=True, check=False)
         for pid in map(int, found.stdout.split()):
             os.kill(pid, signal.SIGKILL)

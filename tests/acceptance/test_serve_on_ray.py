@@ -14,8 +14,8 @@ import pytest
 
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.service import queue
+from lstm_sweep.search.service.jobs import KEY
 from lstm_sweep.search.service.settings import service_folder
-from lstm_sweep.search.service.supervisor import KEY
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tags import Signer, Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store

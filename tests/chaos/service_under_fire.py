@@ -183,7 +183,7 @@ class ServiceUnderFire:
     def processes(self) -> dict[int, str]:
         """The processes of the service, and what each is."""
         found = marked(self.mark)
-        drivers = {one.pid for one in found if "service.driver" in one.line}
+        drivers = {one.pid for one in found if "service.jobs" in one.line}
         forked = {one.pid for one in found if "forkserver" in one.line}
         kinds = {}
         for one in found:

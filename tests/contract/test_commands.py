@@ -72,8 +72,8 @@ def place(folder: Path) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         use_scripted_engines(patch)
-        made = Place.in_folder(folder, allow_code=True)
-        place = Place(ResumingService(folder), made.settings)
+        made = Place.in_folder(folder)
+        place = Place(ResumingService(folder), made.settings).taking_code(True)
         place.launch(folder / "text.txt")
         place.launch(folder / "other.txt", "other", trials=1)
         template = ["--template", "dense.py", "--name", "t", "--trials", "1"]

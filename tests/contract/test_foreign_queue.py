@@ -15,10 +15,11 @@ import pytest
 
 from lstm_sweep.models.data.source import open_only_below
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.service import driver, queue
+from lstm_sweep.search.service import jobs, queue
+from lstm_sweep.search.service.jobs import KEY
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings
-from lstm_sweep.search.service.supervisor import KEY, MOST_DEATHS
+from lstm_sweep.search.service.supervisor import MOST_DEATHS
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.tags import Signer, Tag
@@ -175,7 +176,7 @@ def test_what_somebody_has_changed_is_not_driven_until_it_is_queued_again(
     run_id = reader.existing_sweep(store, name).info.run_id
     shutil.copy2(service.settings.state / KEY, tmp_path / KEY)
     (tmp_path / "lock").touch()
-    assert driver.main(run_id, tmp_path / "lock") == driver.DONE
+    assert jobs.main(run_id, tmp_path / "lock") == jobs.DONE
     assert reader.existing_sweep(store, name).info.status == "SCHEDULED"
     service.resume(name, owner="carl")
     assert is_driven(service, store, name)

@@ -16,7 +16,7 @@ import pytest
 
 from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.process.identity import start_ticks
-from lstm_sweep.search.service.reruns import Wanted
+from lstm_sweep.search.service.jobs import Wanted
 from lstm_sweep.search.service.scheduler import TURN_S
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings

@@ -129,7 +129,7 @@ def test_while_the_store_fails_the_queue_is_what_it_was(site: Site, client: Test
     broken.fault, service._store.client = ConnectionError("away"), broken
     service._shared.forget()
     service._try_to_look()
-    assert (service.queue(), service.figures.failed_looks) == (known, 1)
+    assert (service.queue(), service.figures["failed_looks"]) == (known, 1)
     assert "away" in service.ready()
     broken.fault = None
     service._try_to_look()

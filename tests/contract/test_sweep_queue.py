@@ -122,7 +122,8 @@ def test_the_same_token_queues_one_sweep_and_another_spec_is_refused(
 
 def test_names_priorities_and_limits_are_checked(folder: Path, store: Store, data: Path) -> None:
     service = opened(folder, store, most_queued_per_user=1)
-    service.submit(spec_of(data, "s"), owner="ann")
+    for _ in "ab":
+        service.submit(spec_of(data, "s"), owner="ann", client_token="t")
     with pytest.raises(SweepExistsError, match="it is queued"):
         service.submit(spec_of(data, "s"), owner="bob")
     with pytest.raises(QueueFullError, match="user ann has 1 sweeps queued"):

@@ -23,7 +23,7 @@ from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.engines import check_engine
 from lstm_sweep.search.service import answers, schemas
 from lstm_sweep.search.service.auth import User
-from lstm_sweep.search.service.reruns import ID, Rerun, Wanted
+from lstm_sweep.search.service.jobs import ID, Rerun, Wanted
 from lstm_sweep.search.service.schemas import (
     ExportSubmission,
     RerunSubmission,
@@ -177,11 +177,7 @@ async def rerun(
 
 
 def _checked_fields(changes: Any) -> dict[str, Any]:
-    """Fields of a config with numbers or words.
-
-    Raises:
-        InputError: they are something else.
-    """
+    """Fields of a config with numbers or words."""
     if not isinstance(changes, dict):
         raise InputError(f"changes is {shown(changes)}: expected fields of a config and values")
     for name, value in changes.items():

@@ -55,7 +55,7 @@ def test_the_lists_of_changes_and_refusals_are_bounded_and_apart(
     change = {"method": "POST", "path": "/x", "client": ("192.0.2.7", 1), "state": {"user": ANN}}
     audit.note(change, None, id="a")
     for _ in range(200):
-        audit.refuse(change | {"state": {"user": None}}, 401)
+        audit.note(change | {"state": {"user": None}}, 401, refused=True)
     audit.note(change, 201, id="a", made="/z", details={"trials": 1})
     first, second = map(json.loads, audit.file.read_text().splitlines())
     assert first["status"] is None and first["id"] == second["id"] == "a"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.search.service.reruns import Reruns, Wanted
+from lstm_sweep.search.service.jobs import Reruns, Wanted
 from lstm_sweep.search.service.supervisor import Supervisor
 from lstm_sweep.search.store.faults import NoSuchRunError
 from tests.drivers import child_of

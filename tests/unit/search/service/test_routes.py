@@ -17,7 +17,6 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.service.logs import Metrics
 from lstm_sweep.search.service.queue import QueuedSweep
-from lstm_sweep.search.service.service import Figures
 from tests.service_app import API, SPACE, Place, send_corpus, use_scripted_engines
 
 
@@ -248,7 +247,7 @@ def test_an_operator_sees_deaths_failures_the_store_and_how_long_the_oldest_wait
         for name, hours, slots in (("a", 9, 1), ("b", 2, 0), ("c", 1, 0))
     ]  # fmt: skip
     monkeypatch.setattr(place.service, "queue", lambda: queue)
-    place.service.figures = Figures(driver_deaths=3, failed_looks=2, store_s=0.25)
+    place.service.figures = {"driver_deaths": 3, "failed_looks": 2, "store_seconds": 0.25}
     client.get(f"{API}/sweeps/none")
     answer = client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")

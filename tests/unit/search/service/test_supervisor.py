@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -22,9 +21,10 @@ from lstm_sweep.search.driver.lease import STALE_S, Holder
 from lstm_sweep.search.engines.slot_sharing import read_quota
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.service import queue, supervisor
-from lstm_sweep.search.service.driver import Log
+from lstm_sweep.search.service.jobs import Log, write_note
 from lstm_sweep.search.service.logs import last_line
 from lstm_sweep.search.service.scheduler import QueuedJob
+from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.service.supervisor import (
     AGAIN_S,
     FORGIVEN_S,
@@ -35,7 +35,6 @@ from lstm_sweep.search.service.supervisor import (
     ClusterSlots,
     Process,
     Supervisor,
-    write_note,
 )
 from lstm_sweep.search.values.spec import SERVER, TOKEN
 from tests.drivers import child_of, let_drivers_idle
@@ -60,10 +59,8 @@ def clock() -> Time:
 
 def supervisor_of(folder: Path, clock: Callable[[], float], **more: Any) -> Supervisor:
     """One with two slots; `more` are settings."""
-    given = {"state": folder, "folder": folder, "cluster": None, "most_per_user": None}
-    settings: Any = SimpleNamespace(
-        **given, count_slots=lambda: 2, **{"stop_within_s": SERVICE_STOP_S, **more}
-    )
+    store: Any = None
+    settings = ServiceSettings(store=store, folder=folder, state=folder, slots=2, **more)
     return Supervisor(settings, Mock(), clock)
 
 
@@ -182,6 +179,31 @@ def test_a_process_is_told_how_long_it_has_to_end_and_of_no_other_service(
         made.start(RUN)
         child_of(made, RUN).wait(10)
         assert log.read_text().splitlines()[-1] == told
+
+
+@pytest.mark.parametrize("allow_code", [False, True])
+def test_a_template_is_driven_where_code_is_allowed_and_else_says_why_it_waits(
+    tmp_path: Path, clock: Time, monkeypatch: pytest.MonkeyPatch, allow_code: bool
+) -> None:
+    let_drivers_idle(tmp_path, monkeypatch)
+    made, template = (
+        supervisor_of(tmp_path, clock, allow_code=allow_code),
+        replace(SWEEP, runs_code=True),
+    )
+    made.look([template])
+    assert bool(made.pid(RUN)) is allow_code
+    assert ("--allow-code" in made.shown(template).why) is not allow_code
+    made.close()
+
+
+def test_a_process_that_cannot_be_started_is_no_driver_that_has_died(
+    made: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    for _ in "ab":
+        with pytest.raises(FileNotFoundError):
+            made.look([SWEEP])
+    assert (made.processes[RUN].deaths, made.may_start_in(RUN)) == (0, 0.0)
 
 
 def test_quotas_and_demands_are_files_which_go_with_their_process(

@@ -1,33 +1,47 @@
-"""Reruns: what was asked for, and what came of it; each is the command `rerun` in a process.
+"""What the processes of the queue do: each drives a sweep, or trains a trial again.
 
-They are in the queue of the service, whose supervisor starts them. What is known of one lies in its
-folder: what was asked for, what the command has printed, and its exit code. So a rerun goes on if
-the service is killed, and is found by the next one.
+`python -m lstm_sweep.search.service.jobs RUN FILE [ENGINE]` is the driver of a sweep. The service
+has locked FILE, and the process keeps that lock as long as it lives: so there is one driver for
+each sweep, and whoever started it can be another process by now. It drives the sweep on ENGINE in
+place of that of the sweep; what it says goes to standard output, which is a log.
+
+A rerun is the command `rerun`. What is known of one lies in its folder: what was asked for, what
+the command has printed, and its exit code. So a rerun goes on if the service is killed, and is
+found by the next one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from typing_extensions import override
+
 from lstm_sweep.models.documents import json_text
-from lstm_sweep.models.errors import shown
+from lstm_sweep.models.errors import InputError, NoRoomError, shown
+from lstm_sweep.search.driver.observer import Observer
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.process.signals import Interrupted, Shield, stop_within_s
 from lstm_sweep.search.service.logs import last_line
 from lstm_sweep.search.service.scheduler import QueuedJob
-from lstm_sweep.search.store.faults import NoSuchRunError
+from lstm_sweep.search.store.faults import NoSuchRunError, StoreError
 from lstm_sweep.search.values.documents import Document
 from lstm_sweep.search.values.spec import ENGINES
+from lstm_sweep.search.values.trial import Trial
 
+#: what an ID of a rerun is
 ID = "[0-9a-f]{16}"
 #: seconds for which the files of a rerun are kept
 KEPT_S = 30 * 24 * 3600.0
@@ -93,31 +107,21 @@ class Reruns:
         """Those that wait or run, oldest first."""
         found = []
         for rerun_id in sorted(place.name for place in self._folder.iterdir()):
-            if self.has(rerun_id) and not (self._folder / rerun_id / "code").exists():
-                with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # a broken one
-                    state, asked = self.get(rerun_id).state, self._asked(rerun_id)
-                    if state not in ("queued", "running"):  # it has ended with no service there
-                        self.note_end(rerun_id, None)
-                        continue
-                    found.append(
-                        QueuedJob(
-                            name=asked["trial"],
-                            run_id=rerun_id,
-                            owner=asked["owner"],
-                            submitted=asked["submitted"],
-                            state=state,
-                            is_rerun=True,
-                            runs_code=asked["runs_code"],
-                        )
-                    )
+            if not self.has(rerun_id) or (self._folder / rerun_id / "code").exists():
+                continue
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # a broken one
+                state, asked = self.get(rerun_id).state, self._asked(rerun_id)
+                if state not in ("queued", "running"):  # it has ended with no service there
+                    self.note_end(rerun_id, None)
+                    continue
+                known = {name: asked[name] for name in ("owner", "submitted", "runs_code")}
+                job = QueuedJob(
+                    name=asked["trial"], run_id=rerun_id, state=state, is_rerun=True, **known
+                )
+                found.append(job)
         return found
 
     def get(self, rerun_id: str) -> Rerun:
-        """A rerun.
-
-        Raises:
-            NoSuchRunError: there is none with this ID.
-        """
         if not self.has(rerun_id):
             raise NoSuchRunError(f"rerun {shown(rerun_id)}: there is none of this ID")
         place, asked = self._folder / rerun_id, self._asked(rerun_id)
@@ -138,7 +142,6 @@ class Reruns:
         return replace(rerun, state="failed", why=why)
 
     def has(self, rerun_id: str) -> bool:
-        """Whether there is one with this ID."""
         return bool(re.fullmatch(ID, rerun_id)) and (self._folder / rerun_id).is_dir()
 
     def command(self, rerun_id: str) -> list[str]:
@@ -174,3 +177,96 @@ def _document(file: Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+#: bytes of what the file that is locked says: which process has it, and how far its sweep is
+LONGEST_NOTE = 64
+#: name of the file with the key that signs what the service has queued
+KEY = "key"
+#: exit codes: done, interrupted or not possible, and anything else
+DONE, FAILED = 0, 1
+
+
+def write_note(descriptor: int, pid: int, progress: tuple[int, int] = (0, 0)) -> None:
+    """Write to the file that is locked which process has it, and how far its sweep is.
+
+    That is how many trials have ended, and how many rounds the others have trained.
+    """
+    text = f"{pid} {progress[0]} {progress[1]}"
+    os.pwrite(descriptor, f"{text:<{LONGEST_NOTE}}".encode(), 0)
+
+
+class Log(Observer):
+    """Writes lines with the time, and notes how far the sweep is in the file that is locked."""
+
+    def __init__(self, file: Path) -> None:
+        self._descriptor, self._noted = os.open(file, os.O_WRONLY | os.O_CLOEXEC), (0, 0)
+        self._note()
+
+    def _note(self) -> None:
+        with contextlib.suppress(OSError):
+            write_note(self._descriptor, os.getpid(), self._noted)
+
+    @override
+    def update(self, state: SweepState) -> None:
+        reached = len(state.finished), sum(len(one.rounds) for one in state.under_way)
+        if reached > self._noted:
+            self._noted = reached
+            self._note()
+
+    @override
+    def trial_ended(self, progress: Trial, state: SweepState) -> None:
+        ended = progress.ended
+        self.said(f"{progress.id} {ended.outcome if ended else ''}")
+
+    def said(self, text: str) -> None:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        print(f"{now} {without_secrets(text)}", flush=True)
+
+
+def main(run_id: str, file: Path, on: str | None = None) -> int:
+    """Drive a sweep to its end; return the exit code."""
+    shield, log = Shield(stop_within_s()), Log(file)
+    try:
+        with shield.up():
+            _drive(run_id, log, shield, on, file.with_name(KEY))
+    except Interrupted:
+        log.said("interrupted")
+    except (StoreError, NoRoomError) as error:
+        log.said(str(error))
+        return FAILED
+    return DONE
+
+
+def _drive(run_id: str, log: Log, shield: Shield, on: str | None, key: Path) -> None:
+    from lstm_sweep.search.actions import lifecycle
+    from lstm_sweep.search.actions.references import SweepRunsError
+    from lstm_sweep.search.service import queue
+    from lstm_sweep.search.store.settings import load
+    from lstm_sweep.search.store.tags import Signer
+    from lstm_sweep.search.store.tracking import MlflowStore
+
+    store = MlflowStore(load(Path.cwd()))
+    store.signer = Signer.of(key)
+    # what is driven is what was signed, so all is taken from the run as it is read here
+    run = store.run(run_id)
+    waiting = queue.read([run] if queue.is_queued(store, run) else [])
+    if not waiting:
+        log.said(f"run {run_id} is not queued any more")
+        return
+    [job] = waiting
+    try:
+        changes = {**job.changes} | ({"on": on} if on else {})
+        result = lifecycle.go_on(store, run, changes, observer=log, interrupts=shield)
+        log.said(f"sweep '{job.name}': {result.state}; {result.why}")
+    except SweepRunsError as error:
+        log.said(str(error))
+    except InputError as error:
+        log.said(str(error))
+        now = queue.read([store.run(run_id)])
+        if now and now[0].driver is None:
+            queue.give_up(store, run_id, str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:4]))
