@@ -226,9 +226,6 @@ class Login:
         """Log a browser in with a token: the text for its cookie, and whose it is.
 
         The oldest session of the token ends if it has too many; those of others are kept.
-
-        Raises:
-            ProblemError: 401 for an unknown token.
         """
         user, now, digest = self._user_with(token), self._clock(), _digest_of(token)
         self._sessions = {key: kept for key, kept in self._sessions.items() if now < kept[0]}
@@ -325,11 +322,7 @@ def resolve_forwarded(scope: Scope, proxies: tuple[Network, ...]) -> bool:
 
 
 def parse_proxies(given: Iterable[str]) -> tuple[Network, ...]:
-    """The addresses and networks that `--proxy` names.
-
-    Raises:
-        InputError: one of them is neither.
-    """
+    """The addresses and networks that `--proxy` names."""
     found = []
     for text in given:
         try:

@@ -80,12 +80,7 @@ Told = Callable[[SweepStatusReport], SweepStatusReport]
 
 
 def look(service: Service, name: str, before: SweepView | None, told: Told) -> SweepView:
-    """Read a sweep; what has not changed since `before` is taken from that.
-
-    Raises:
-        NoSuchRunError: there is none.
-        StoreError: the store does not answer.
-    """
+    """Read a sweep; what has not changed since `before` is taken from that."""
     began = time.thread_time()
     store, report = store_of_sweep(name, service.reads), told(service.status(name))
     had = before.trials if before else {}

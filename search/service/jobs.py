@@ -21,7 +21,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -38,7 +38,6 @@ from lstm_sweep.search.service.logs import last_line
 from lstm_sweep.search.service.scheduler import QueuedJob
 from lstm_sweep.search.store.faults import NoSuchRunError, StoreError
 from lstm_sweep.search.values.documents import Document
-from lstm_sweep.search.values.spec import ENGINES
 from lstm_sweep.search.values.trial import Trial
 
 #: what an ID of a rerun is
@@ -53,11 +52,8 @@ class Wanted:
 
     trial: str
     run_id: str
-    #: other values of fields of its config
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    #: path of its template, if that is named
-    template: str | None = None
-    on: str = next(iter(ENGINES))
+    #: what the command is given beside the run
+    options: tuple[str, ...] = ()
     #: whether it runs code of a user, as a template is
     runs_code: bool = False
 
@@ -89,12 +85,14 @@ class Reruns:
 
     def submit(self, wanted: Wanted, owner: str) -> str:
         """Queue a rerun of a trial, one call at a time; its ID."""
-        given = [f"set={name}={value}" for name, value in wanted.changes.items()]
-        given += [f"template={wanted.template}"] if wanted.template else []
-        command = ["rerun", wanted.run_id, "--json", *(f"--{one}" for one in given)]
-        about: dict[str, Any] = {"trial": wanted.trial, "run_id": wanted.run_id, "owner": owner}
-        about |= {"submitted": time.time(), "command": [*command, f"--on={wanted.on}"]}
-        about["runs_code"] = wanted.runs_code
+        about = {
+            "trial": wanted.trial,
+            "run_id": wanted.run_id,
+            "owner": owner,
+            "submitted": time.time(),
+            "command": ["rerun", wanted.run_id, "--json", *wanted.options],
+            "runs_code": wanted.runs_code,
+        }
         self._drop_old()
         new = f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)[:5]}"
         scratch = self._folder / f".{new}"

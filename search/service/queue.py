@@ -84,10 +84,6 @@ def submit(
     """Queue a sweep; its name and run. What came with the same token is not queued again.
 
     `check_room` refuses what is to be queued if there is too much.
-
-    Raises:
-        InputError: the spec asks for what cannot be.
-        SweepExistsError: the spec gives a name that a sweep has.
     """
     check_priority(priority)
     tags = task_kind(spec).queued_tags(spec)
@@ -282,11 +278,7 @@ def let_wait(store: Store, run_id: str) -> None:
 
 
 def prioritise(store: Store, run: Any, priority: int) -> None:
-    """Give a sweep another priority.
-
-    Raises:
-        InputError: somebody else has changed the place of the sweep.
-    """
+    """Give a sweep another priority."""
     new, run_id = {Tag.PRIORITY: str(priority)}, run.info.run_id
     if signer := store.signer:
         if not signer.knows_place(run):
@@ -334,11 +326,7 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
 
 
 def is_changed(run: Any, name: str, changes: Mapping[str, Any]) -> bool:
-    """Whether changes would change what a sweep is driven with, or is about to be.
-
-    Raises:
-        InputError: they are none.
-    """
+    """Whether changes would change what a sweep is driven with, or is about to be."""
     tags = Tags(run)
     was = task_kind_of_run(tags).read_spec(run, tags, None)
     driven = resumed_spec(was, name, waiting_changes(tags), None)

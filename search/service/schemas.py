@@ -92,11 +92,7 @@ class _Body(BaseModel):
         return dict(self.model_extra or {})
 
     def given(self) -> dict[str, Any]:
-        """The fields that the client has sent, which are some of those that are described.
-
-        Raises:
-            InputError: there is another one, or one is missing.
-        """
+        """The fields that the client has sent, which are some of those that are described."""
         fields, described = self.sent(), cast(Any, self.model_config["json_schema_extra"])
         for name in fields:
             if name not in described["properties"]:

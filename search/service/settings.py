@@ -129,11 +129,7 @@ class HttpSettings:
 
 
 def service_folder(store: Settings, folder: Path) -> Path:
-    """The folder of a service, created if missing: beside an SQLite store, else in `folder`.
-
-    Raises:
-        InputError: it cannot be made, or other users may write to it.
-    """
+    """The folder of a service, created if missing: beside an SQLite store, else in `folder`."""
     file = store.database_file
     own = (file.parent if file else folder) / FOLDER
     if private(own) is None:

@@ -167,8 +167,10 @@ async def rerun(
         # what the trial itself refuses, without a device
         kind = task_kind_of_run(record.tags)
         kind.check_rerun(record, changes, template, ())
-        code = kind.runs_user_code
-        wanted = Wanted(record.id, record.run_id, changes, template, on, runs_code=code)
+        options = [f"--set={name}={value}" for name, value in changes.items()]
+        options += [f"--template={template}"] if template else []
+        options.append(f"--on={on}")
+        wanted = Wanted(record.id, record.run_id, tuple(options), kind.runs_user_code)
         return site.service.rerun(wanted, owner=user.name)
 
     made = await site.answers.change(change)

@@ -13,7 +13,7 @@ from lstm_sweep.search.store.faults import NoSuchRunError
 from tests.drivers import child_of
 from tests.unit.search.service.test_supervisor import SWEEP, Time, supervisor_of
 
-WANTED = Wanted("s/1", "0" * 32, {"dropout": 0.1})
+WANTED = Wanted("s/1", "0" * 32, ("--set=dropout=0.1",))
 
 
 def runs(rerun_id: str) -> bool:
