@@ -7,6 +7,10 @@ import hashlib
 import itertools
 import json
 import re
+import subprocess
+import sys
+import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -185,6 +189,8 @@ def load(source: Source) -> Corpus:
     sequences = Sequences()
     if source.data in samples.SAMPLES:
         sample = samples.SAMPLES[source.data]
+        if source.has_lines:
+            raise InputError(f"data {source.data}: is a sample of {sample.symbols}, expected lines")
         for session in sample.sessions():
             sequences.start_file()
             sequences.append(code_points(session) if isinstance(session, str) else session)
@@ -194,6 +200,8 @@ def load(source: Source) -> Corpus:
     path = existing(source.data)
     groups = file_groups(path)
     if source.has_lines:
+        if threading.current_thread() is not threading.main_thread():
+            return _loaded_apart(source)
         return _of_lines(source, path.name, groups)
     symbols, why, hint = _decide(source.symbols, next(iter(groups.values()))[0])
     read = read_text if symbols == "chars" else read_ids
@@ -217,6 +225,32 @@ def load(source: Source) -> Corpus:
     if len(groups) == 1:
         return _split_in_time(sequences, source.split, described)
     return _assemble(sequences, (cuts[0], cuts[1]), described)
+
+
+#: loads a source and saves it in a folder, both of which are its arguments
+LOADER = """\
+import json, sys
+from pathlib import Path
+from lstm_sweep.models.data.corpus import load
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.errors import InputError
+given = json.loads(sys.argv[1])
+try:
+    load(Source(**given | {"split": tuple(given["split"])})).save(Path(sys.argv[2]))
+except (InputError, OSError) as error:
+    sys.exit(str(error))
+"""
+
+
+def _loaded_apart(source: Source) -> Corpus:
+    """As `load`, by the main thread of another process: in no other can expressions be stopped."""
+    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
+        call = [sys.executable, "-c", LOADER, json.dumps(vars(source)), folder]
+        done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["it was not loaded"]
+            raise InputError(lines[-1])
+        return Corpus.open(Path(folder))
 
 
 def _of_lines(source: Source, name: str, groups: Mapping[str, list[Path]]) -> Corpus:

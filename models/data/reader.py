@@ -177,6 +177,8 @@ HEAD_BYTES = 1 << 16
 MOST_NULS = 0.01
 #: what separates columns, and lines with as many of them by which a table is known
 SEPARATORS, TABLE_LINES = "\t;,", 10
+#: a time, within so many bytes of a line, and lines that are looked at for it
+TIME, TIME_WITHIN, LOG_LINES = re.compile(rb"\d\d:\d\d:\d\d"), 40, 50
 #: bytes between two ids, and of a word that is no id, whatever follows
 BLANKS, LONG_WORD = b" \n\t\r\v\f", 64
 
@@ -403,7 +405,18 @@ def guess_symbols(path: Path) -> Guess:
     return Guess(
         "chars",
         f"{path.name} has words that are no numbers{such}",
-        f"it looks like a table: {_column_hint(path, separator)}" if separator else "",
+        f"it looks like a table: {_column_hint(path, separator)}" if separator else _log_hint(head),
+    )
+
+
+def _log_hint(head: bytes) -> str:
+    """What is likely wanted of a text of which most lines begin with a time; else empty."""
+    lines = [line[:TIME_WITHIN] for line in head.split(b"\n") if line.strip()][:LOG_LINES]
+    if len(lines) < TABLE_LINES or 2 * sum(map(bool, map(TIME.search, lines))) < len(lines):
+        return ""
+    return (
+        "it looks like a log: --symbols lines takes its lines, with --header and --session-by such "
+        r"as '\S+ \S+ ' and 'request=(\w+)'"
     )
 
 

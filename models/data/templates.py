@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lstm_sweep.models.data.source import open_data, regex
-from lstm_sweep.models.documents import read_yaml
+from lstm_sweep.models.documents import MAX_BYTES, parse_yaml
 from lstm_sweep.models.errors import InputError, check_kind, check_range, one_of, shown
 
 #: what stands for any token of a template, or for any part of one
@@ -33,7 +33,7 @@ MASKS = (
     (r"\b\d+(?:\.\d+)?", "NUM"),
 )
 #: bytes of a file of templates, at most
-MOST_BYTES = 1 << 24
+MOST_BYTES = 1 << 22
 #: fields of a mask in a file
 PATTERN, NAME = "regex_pattern", "mask_with"
 
@@ -136,8 +136,7 @@ def read_settings(path: str) -> TemplateSettings:
     Raises:
         InputError: it cannot be read, or these cannot be settings.
     """
-    _readable(path)
-    content = read_yaml(Path(path))
+    content = parse_yaml(_readable(path, MAX_BYTES), path)
     try:
         return TemplateSettings.from_dict({} if content is None else content)
     except InputError as error:
@@ -150,26 +149,25 @@ def read_templates(path: str) -> list[str]:
     Raises:
         InputError: it cannot be read, or has none.
     """
-    content = _readable(path)
-    try:
-        lines = content.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: found bytes that are not UTF-8, expected templates") from None
+    lines = _readable(path, MOST_BYTES).split("\n")
     found = dict.fromkeys(" ".join(line.split()[:MOST_TOKENS]) for line in lines)
     if not (templates := [text for text in found if text]):
         raise InputError(f"{path}: found no templates, expected one in a line, with {WILDCARD}")
     return templates
 
 
-def _readable(path: str) -> bytes:
+def _readable(path: str, most: int) -> str:
     try:
         with open_data(Path(path)) as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(most + 1)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}, expected a file to read") from None
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path}: is over {MOST_BYTES:,} bytes, expected fewer")
-    return content
+    if len(content) > most:
+        raise InputError(f"{path}: is over {most:,} bytes, expected fewer")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: found bytes that are not UTF-8, expected a text") from None
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from lstm_sweep.search.cli.terminal import DONE, FAILED, Answer, open_console, s
 from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupts, Shield, stop_within_s
+from lstm_sweep.search.process.workdir import STDIN, kept_input
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.values.spec import (
@@ -114,6 +116,8 @@ def _wanted(
 def _given(arguments: Namespace, names: Iterable[str]) -> dict[str, Any]:
     """The options of these names that were given."""
     found = {name: getattr(arguments, name, None) for name in names}
+    if found.get("data") == STDIN:
+        found["data"] = str(kept_input(sys.stdin.buffer))
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from lstm_sweep.search.cli.terminal import (
     printable,
 )
 from lstm_sweep.search.process.signals import Shield, stop_within_s
+from lstm_sweep.search.process.workdir import STDIN, kept_input
 from lstm_sweep.search.store.registry import Version, column_of, example_session
 from lstm_sweep.search.store.settings import Settings, without_password
 
@@ -215,16 +217,20 @@ def generate(arguments: Namespace) -> Answer:
 def detect(arguments: Namespace) -> Answer:
     """Print what an exported model does not expect in new data."""
     rule = Rule(arguments.below, arguments.candidates)
-    found = detection.detect(
-        arguments.bundle,
-        arguments.data,
-        rule,
-        arguments.top,
-        ends=arguments.ends,
-        alarms=Alarms(arguments.false_alarms, arguments.false_discoveries),
-        calibrate=arguments.calibrate,
-        labels=arguments.labels,
-    )
+    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
+        data = arguments.data
+        if data == STDIN:
+            data = str(kept_input(sys.stdin.buffer, Path(folder)))
+        found = detection.detect(
+            arguments.bundle,
+            data,
+            rule,
+            arguments.top,
+            ends=arguments.ends,
+            alarms=Alarms(arguments.false_alarms, arguments.false_discoveries),
+            calibrate=arguments.calibrate,
+            labels=arguments.labels,
+        )
     is_text = found.bundle.alphabet.is_text
     lines = [
         *map(printable, _verdict_lines(found, arguments.top)),

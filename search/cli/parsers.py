@@ -397,7 +397,7 @@ COMMANDS = {
     "detect": Command(
         "what an exported model does not expect in data",
         BUNDLE,
-        _takes("--data", "PATH_OR_SAMPLE", "what to judge", required=True),
+        _takes("--data", "PATH_OR_SAMPLE", "what to judge; -: standard input", required=True),
         _takes("--false-alarms", "R", "abnormal: this share of normal sessions (0.01)", number),
         _takes("--false-discoveries", "Q", "or: this share of the alarms is false", number),
         _takes("--calibrate", "PATH", "further normal sessions that it was not trained on"),

@@ -7,11 +7,13 @@ trials. If it is lost, these trials start again. The same cache holds what all s
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import platformdirs
 
@@ -25,6 +27,34 @@ KEPT_S = 7 * 24 * 3600.0
 GRAPHS = "graphs"
 #: prefix of a folder that replaces the cache where there is none
 TEMPORARY = "lstm-sweep-"
+
+
+#: what stands for standard input in place of a path of data, and bytes of it, at most
+STDIN, MOST_INPUT = "-", 16 << 30
+
+
+def kept_input(stream: BinaryIO, folder: Path | None = None) -> Path:
+    """A file in a folder with all of a stream; without one it lasts, among the user's data.
+
+    Raises:
+        InputError: there is no room for it, or it is too long.
+    """
+    kept = folder or platformdirs.user_data_path(PROGRAM, appauthor=False) / "data"
+    digest, left = hashlib.sha256(), MOST_INPUT
+    try:
+        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept) as scratch:
+            path = Path(scratch) / "input"
+            with path.open("wb") as file:
+                while block := stream.read(1 << 20):
+                    file.write(block)
+                    digest.update(block)
+                    left -= len(block)
+                    if left < 0:
+                        raise InputError(f"data '-': over {MOST_INPUT:,} bytes, expected fewer")
+            return path.rename(kept / f"stdin-{digest.hexdigest()[:8]}")
+    except OSError as error:
+        raise InputError(f"{kept}: {error.strerror}, expected to keep the input there") from None
 
 
 def graphs() -> Path | None:

@@ -7,6 +7,7 @@ import json
 import pickle
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,25 @@ def test_an_expression_that_takes_for_ever_is_stopped(
         corpus_of(path, session_by="(a+)+b|f")
     assert signal.getsignal(signal.SIGVTALRM) == before
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
+
+
+def test_another_thread_loads_the_same_corpus_and_says_the_same(log: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        corpus = pool.submit(service_corpus, log).result()
+        refused = pool.submit(service_corpus, log, templates="/nowhere").exception()
+    assert corpus.digest == service_corpus(log).digest
+    assert corpus.train.codes.tolist() == service_corpus(log).train.codes.tolist()
+    assert isinstance(refused, InputError)
+    assert str(refused).startswith("/nowhere: No such file")
+
+
+def test_a_sample_has_no_lines() -> None:
+    with pytest.raises(InputError, match="data python-docs: is a sample of chars, expected lines"):
+        corpus_of(Path("python-docs"))
+
+
+def test_what_looks_like_a_log_is_said_to_be_one(log: Path) -> None:
+    assert "it looks like a log: --symbols lines" in load(Source(data=str(log))).decided
 
 
 def changed(path: str, value: object) -> Callable[[dict[str, Any]], None]:
