@@ -44,12 +44,7 @@ SPACES = dict(zip(PRESET_NAMES, (DEFAULT, QUICK), strict=True))
 
 
 def named(name_or_file: str, place: str = "space") -> Space:
-    """Return a declared space by its name, or read one from a file.
-
-    Raises:
-        InputError: there is no such space or file, or the file has an error; `place` says where it
-            was given.
-    """
+    """Return a declared space by its name, or read one from a file."""
     if name_or_file in SPACES:
         return SPACES[name_or_file]
     try:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_sweep.models.config import FIELDS, LIMITS, Config, TrialConfig, check_field
+from lstm_sweep.models.config import FIELDS, LIMITS, Config, Limit, TrialConfig, check_field
 from lstm_sweep.models.documents import read_yaml
 from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.spaces.dimension import (
@@ -40,9 +40,6 @@ def parse_dimension(field: str, given: object, where: str) -> Dimension:
     """Read a value, a list, `low..high`, a mapping with `low` and `high`, or `auto`.
 
     In a string, values of a list are separated by commas. `where` begins the message of an error.
-
-    Raises:
-        InputError: there is no such field or no value, or one is outside the limits of the field.
     """
     if isinstance(given, str) and given.strip() == AUTO and field in BY_CORPUS:
         return BY_CORPUS[field]
@@ -66,10 +63,16 @@ def _listed(field: str, given: Sequence[object]) -> Listed:
         raise InputError(f"{field} has no values: expected {limit}")
     is_text = limit.kind is str
     read = (_number(field, v) if isinstance(v, str) and not is_text else v for v in given)
-    values = [limit.check(field, value) for value in read]
+    values = [limit.check(field, _whole(limit, value)) for value in read]
     if twice := [value for value, count in Counter(values).items() if count > 1]:
         raise InputError(f"{field} lists {twice[0]!r} twice: expected each value once")
     return Listed(field, tuple(values if is_text else sorted(values)))
+
+
+def _whole(limit: Limit, given: object) -> object:
+    """A value; a whole number as one if the field takes these alone."""
+    is_whole = limit.kind is int and isinstance(given, float) and abs(given) < 1e15
+    return int(given) if is_whole and given == int(given) else given  # type: ignore[call-overload]
 
 
 def _number(field: str, given: object) -> float:
@@ -108,7 +111,7 @@ def _range(
         raise InputError(f"{field} is a range: expected {limit}")
     if low > high:
         raise InputError(f"{field} from {low:g} to {high:g} is empty: {limit}, low first")
-    low, high = (float(limit.check(field, number)) for number in (low, high))
+    low, high = (float(limit.check(field, _whole(limit, number))) for number in (low, high))
     if low == high:
         return _listed(field, [low])
     if step is None and limit.kind is int:
@@ -285,11 +288,7 @@ def from_file(path: Path) -> Space:
 
 
 def with_settings(space: Space, settings: list[str]) -> Space:
-    """Apply settings `FIELD=VALUES`, such as `layer_size=32,64` or `dropout=0..0.5`.
-
-    Raises:
-        InputError: a setting has another form, an unknown field or a value outside its limits.
-    """
+    """Apply settings `FIELD=VALUES`, such as `layer_size=32,64` or `dropout=0..0.5`."""
     for setting in settings:
         name, equals, values = setting.partition("=")
         where = f"--set {cut(setting)}"

@@ -45,7 +45,6 @@ SHOWN = 10
 
 
 def launch(arguments: Namespace, actions: Actions) -> Answer:
-    """Run a sweep."""
     spec = wanted(arguments, actions)
     if arguments.data is None and arguments.template is None and arguments.spec is None:
         raise InputError(
@@ -69,7 +68,6 @@ def launch(arguments: Namespace, actions: Actions) -> Answer:
 
 
 def resume(arguments: Namespace, actions: Actions) -> Answer:
-    """Go on with a sweep that was broken off."""
     file, changes = arguments.spec, _given(arguments, CHANGEABLE)
     address = ray_address(arguments.address, arguments.on)
     spec = None
@@ -114,7 +112,6 @@ def _wanted(
 
 
 def _given(arguments: Namespace, names: Iterable[str]) -> dict[str, Any]:
-    """The options of these names that were given."""
     found = {name: getattr(arguments, name, None) for name in names}
     if found.get("data") == STDIN:
         found["data"] = str(kept_input(sys.stdin.buffer))

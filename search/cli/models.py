@@ -49,7 +49,6 @@ PORT = 5001
 
 
 def rerun(arguments: Namespace, actions: Actions) -> Answer:
-    """Train a trial again and compare."""
     changes = field_changes(arguments.settings)
     shield = Shield(stop_within_s())
     with shield.up():
@@ -93,7 +92,6 @@ def _verdict(result: Rerun) -> Iterator[str]:
 
 
 def export(arguments: Namespace, actions: Actions) -> Answer:
-    """Write a model as a folder that works on its own."""
     with Shield().up():
         exported = actions.export(
             arguments.reference,
@@ -189,7 +187,6 @@ def request_of(bundle: str, example: str | list[int] | list[str] | None) -> dict
 
 
 def generate(arguments: Namespace) -> Answer:
-    """Print sequences that an exported model continues."""
     request = GenerationRequest(
         arguments.prompt,
         arguments.length,
@@ -215,7 +212,6 @@ def generate(arguments: Namespace) -> Answer:
 
 
 def detect(arguments: Namespace) -> Answer:
-    """Print what an exported model does not expect in new data."""
     rule = Rule(arguments.below, arguments.candidates)
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
         data = arguments.data

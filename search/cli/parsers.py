@@ -490,7 +490,6 @@ COMMANDS = {
 
 
 def build_parser() -> Parser:
-    """The parser of all commands."""
     parser = Parser(
         prog="lstm-sweep",
         description="Search for the best next-symbol LSTM that your data and hardware allow.",

@@ -140,7 +140,6 @@ class LiveTable(Lines):
         super().ended(state)
 
     def take_away(self) -> None:
-        """Take the table away, which may be gone already."""
         self._live.stop()
 
     def update(self, state: SweepState) -> None:

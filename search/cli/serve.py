@@ -116,11 +116,7 @@ def serve(arguments: Namespace) -> int:
 def http_settings(
     arguments: Namespace, folder: Path, bind: BindAddress, mlflow_url: str | None
 ) -> HttpSettings:
-    """What the options of `serve` say of the HTTP side.
-
-    Raises:
-        InputError: one of them cannot be.
-    """
+    """What the options of `serve` say of the HTTP side."""
     if arguments.user_header is not None and not arguments.proxy:
         raise InputError("--user-header needs --proxy: expected the address of the proxy")
     page = arguments.mlflow_page
@@ -210,7 +206,6 @@ class _End:
         self._told.put(call)
 
     def _run(self) -> None:
-        """Make all calls once the end has begun; end the program if it goes on after them."""
         wanted, threads = list(iter(self._told.get, None)), list[threading.Thread]()
         until = time.monotonic() + self._within_s
         busy_until = time.monotonic()
@@ -232,7 +227,6 @@ class _End:
 
 
 def _run(app: FastAPI, bind: BindAddress, end: _End, *, as_json: bool) -> int:
-    """Answer requests until the end has begun."""
     config = uvicorn.Config(
         app,
         host=str(bind.ip),
@@ -273,7 +267,6 @@ def _run(app: FastAPI, bind: BindAddress, end: _End, *, as_json: bool) -> int:
 
 
 def _announce(http: HttpSettings, bind: BindAddress, *, as_json: bool) -> None:
-    """Say where the service is."""
     auth = "token or proxy" if http.user_header else "token"
     asked = auth if http.asks_login else None
     if as_json:
@@ -289,7 +282,6 @@ def _announce(http: HttpSettings, bind: BindAddress, *, as_json: bool) -> None:
 
 
 def token(arguments: Namespace) -> Answer:
-    """Make, list or revoke tokens of the service on a store."""
     here = Path.cwd()
     file = TokenFile(service_folder(load(here, given=arguments.store or ""), here))
     if arguments.action == "add":

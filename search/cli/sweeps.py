@@ -29,7 +29,6 @@ UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def sweeps(arguments: Namespace, actions: Actions) -> Answer:
-    """List sweeps, the newest first."""
     found = actions.sweeps(arguments.limit)
     say_left_out(found.left_out)
     if arguments.json and found.next_page:
@@ -73,12 +72,10 @@ def status_line(report: SweepStatusReport) -> str:
 
 
 def stop(arguments: Namespace, actions: Actions) -> Answer:
-    """End a sweep that runs elsewhere, or waits, and wait until it has ended."""
     return _stopped(actions.stop(arguments.sweep), arguments)
 
 
 def pause(arguments: Namespace, actions: Actions) -> Answer:
-    """Let a sweep that runs elsewhere wait until `resume`."""
     return _stopped(actions.pause(arguments.sweep), arguments)
 
 
@@ -90,7 +87,6 @@ def _stopped(stopped: StoppedSweep, arguments: Namespace) -> Answer:
 
 
 def ui(arguments: Namespace) -> int:
-    """Serve the MLflow UI until interrupted."""
     from lstm_sweep.search.store.server import serve
 
     settings = load(Path.cwd())
@@ -115,7 +111,6 @@ def ui(arguments: Namespace) -> int:
 
 
 def delete(arguments: Namespace, actions: Actions) -> Answer:
-    """Delete a sweep."""
     name = arguments.sweep
     if not arguments.yes:
         would = actions.delete(name, dry_run=True)
@@ -125,7 +120,6 @@ def delete(arguments: Namespace, actions: Actions) -> Answer:
 
 
 def prune(arguments: Namespace, actions: Actions) -> Answer:
-    """Delete sweeps that ended long ago, or all of them but their best trials."""
     found = _pruned(arguments, actions)
     say_left_out(found.left_out)
     be = "would be " if arguments.dry_run else ""
@@ -146,11 +140,7 @@ def _pruned(arguments: Namespace, actions: Actions) -> Pruned:
 
 
 def _confirm(question: str) -> None:
-    """Ask whoever is at the terminal.
-
-    Raises:
-        InputError: nobody is, or the answer is not yes.
-    """
+    """Ask whoever is at the terminal."""
     if not (sys.stdin and sys.stdin.isatty()):
         raise InputError(f"{question} expected --yes, since nobody can be asked here")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)

@@ -132,7 +132,6 @@ def plain_json(document: str, encoding: str | None = "utf-8") -> str:
 
 
 def print_json(document: Any) -> None:
-    """Print what `--json` asks for."""
     print(plain_json(json_text(document), sys.stdout.encoding))
 
 

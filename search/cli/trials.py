@@ -59,7 +59,6 @@ def _listed(found: SweepTrials, sweep: str) -> Iterator[Any]:
 
 
 def show(arguments: Namespace, actions: Actions) -> Answer:
-    """Show a sweep with its result, or one trial, round by round."""
     name = arguments.reference
     if not actions.means_sweep(name):
         trial = actions.show(name)
@@ -76,7 +75,6 @@ def show(arguments: Namespace, actions: Actions) -> Answer:
 
 
 def _trial_text(trial: TrialDetails) -> Iterator[Any]:
-    """One trial, round by round."""
     record = trial.record
     yield trials_table([record])
     if record.reason:
@@ -106,7 +104,6 @@ def _details(record: TrialRecord) -> Iterator[Any]:
 
 
 def report(arguments: Namespace, actions: Actions) -> Answer:
-    """Write the report of a sweep to a file."""
     name = arguments.sweep
     check_name("sweep", name)
     found = actions.report(name, f"{name}-report.html" if arguments.to is None else arguments.to)
@@ -114,7 +111,6 @@ def report(arguments: Namespace, actions: Actions) -> Answer:
 
 
 def compare(arguments: Namespace, actions: Actions) -> Answer:
-    """Show two trials, or the best ones of sweeps, side by side."""
     found = actions.compare(arguments.first, arguments.other)
     return Answer(found.to_dict(), _comparison(found))
 

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
+from markupsafe import Markup
+
 from lstm_sweep.search.report import svg
 from lstm_sweep.search.report.svg import (
-    RIGHT,
-    SHAPES,
+    CHARACTER,
+    LARGEST,
     WIDE,
-    Entry,
-    Frame,
-    Levels,
-    Markup,
-    Place,
     Scale,
     Size,
-    legend,
-    mark,
-    nearest,
-    places,
     scale,
     short,
-    tick_name,
-    with_room,
     within,
 )
 from lstm_sweep.search.values.sweep import Confirmed
@@ -36,11 +26,17 @@ from lstm_sweep.search.values.trial import Trial
 T = TypeVar("T")
 #: places on x, and losses; a point without a finite one is left out
 Points = Sequence[tuple[float, float | None]]
+#: horizontal lines by their names, such as the losses of baselines
+Levels = Mapping[str, float]
+#: x and y in px
+Place = tuple[float, float]
+#: a line of a legend: the class of its series, the shape of its mark, and what it means
+Entry = tuple[str, str, str]
 
 
 def known(points: Points) -> list[tuple[float, float]]:
-    """The points that have a finite loss."""
-    return [(x, y) for x, y in points if y is not None and math.isfinite(y) and math.isfinite(x)]
+    """The points that have a place."""
+    return [(x, y) for x, y in points if y is not None and abs(y) <= LARGEST and abs(x) <= LARGEST]
 
 
 def thinned(items: Sequence[T], most: int) -> Sequence[T]:
@@ -48,6 +44,175 @@ def thinned(items: Sequence[T], most: int) -> Sequence[T]:
     if len(items) <= most:
         return items
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+# --- frames, marks and legends --------------------------------------------------------------------
+
+#: px around the place for points
+LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 12.0, 40.0
+#: px to the left of a legend on a phone
+LEFT_NARROW = 20.0
+#: px of a line of text
+ROW = 17.0
+#: px between two ticks, at least
+APART_X, APART_Y = 70.0, 36.0
+#: marks that tell series apart without colour, and the corners of those that have some
+SHAPES = ("circle", "square", "triangle", "diamond", "cross")
+CORNERS: dict[str, list[tuple[float, float]]] = {
+    "square": [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+    "triangle": [(0, -1.25), (1.15, 0.85), (-1.15, 0.85)],
+    "diamond": [(0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)],
+    "cross": [(-1, -1), (1, 1), (0, 0), (-1, 1), (1, -1), (0, 0)],
+}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The place for the points of a drawing, with levels across it."""
+
+    size: Size
+    x: Scale
+    y: Scale
+    x_label: str
+    y_label: str
+    levels: Levels
+
+    @classmethod
+    def of(
+        cls,
+        size: Size,
+        xs: Iterable[float],
+        ys: Sequence[float],
+        levels: Levels,
+        labels: tuple[str, str],
+        **how: bool,
+    ) -> Frame | None:
+        """A frame that the values have a place in, but for heights far above the others.
+
+        It shows the two lowest levels, a high one would leave the rest flat, with room for a name
+        below. None if no value has a place. `how` is said to the scale of x.
+        """
+        x = scale(xs, LEFT, size.width - RIGHT, **how)
+        always = sorted(levels.values())[:2]
+        y = scale(within(ys, always), size.height - BOTTOM, TOP)
+        if x is None or y is None:
+            return None
+        share = ROW / (y.begin - y.end)
+        lowest = min((level for level in always if y.low <= level <= y.high), default=y.high)
+        y = replace(y, low=min(y.low, (lowest - share * y.high) / (1 - share)))
+        return cls(size, x, y, *labels, levels)
+
+    def corners(self, points: Points) -> list[Place]:
+        """The places of points; of a loss above the frame, a place above it."""
+        return [
+            (self.x(a), self.y(b) if b <= self.y.high else self.y.end - 20)
+            for a, b in known(points)
+        ]
+
+    def inside(self, *children: Markup) -> Markup:
+        """Children of which only what is within the frame is seen."""
+        x, y = self.x, self.y
+        left, top, width, height = x.begin, y.end, x.end - x.begin, y.begin - y.end
+        return svg.element(
+            "svg", *children, x=left, y=top, width=width, height=height, overflow="hidden",
+            viewBox=" ".join(map(svg.number, (left, top, width, height))),
+        )  # fmt: skip
+
+    def picture(
+        self,
+        title: str,
+        parts: Iterable[Markup],
+        entries: Sequence[Entry],
+        places: Sequence[Place],
+        behind: Markup = svg.NOTHING,
+    ) -> Markup:
+        """A drawing of parts within the frame, with its legend; names hide few of the places."""
+        below, height = legend(entries, self.size)
+        whole = Size(self.size.width, self.size.height + height)
+        lines, names = self._levels(places)
+        return svg.picture(whole, title, behind, *self._axes(), *lines, *parts, *names, below)
+
+    def _axes(self) -> Iterable[Markup]:
+        """Grid, ticks and the names of both axes."""
+        left, right, bottom, top = self.x.begin, self.x.end, self.y.begin, self.y.end
+        across, middle = (left + right) / 2, (top + bottom) / 2
+        yield svg.line(left, bottom, right, bottom, "axis")
+        for tick in self.x.ticks(max(2, int((right - left) / APART_X))):
+            yield svg.line(self.x(tick), bottom, self.x(tick), top, "grid")
+            yield tick_name(tick, self.x(tick), bottom + 15, self.size.width)
+        for tick in self.y.ticks(max(2, int((bottom - top) / APART_Y))):
+            yield svg.line(left, self.y(tick), right, self.y(tick), "grid")
+            yield svg.text(short(tick), left - 6, self.y(tick) + 4, anchor="end")
+        yield svg.text(self.x_label, across, bottom + 33, anchor="middle", class_="label")
+        yield svg.element(
+            "text", self.y_label, x=12, y=middle, text_anchor="middle", class_="label",
+            transform=f"rotate(-90 12 {svg.number(middle)})",
+        )  # fmt: skip
+
+    def _levels(self, places: Sequence[Place]) -> tuple[list[Markup], list[Markup]]:
+        """Horizontal lines, and their names, which hide no other and as few places as may be.
+
+        A name stands above or below its level, at the right end, at the left or between them.
+        """
+        lines, names, taken = list[Markup](), list[Markup](), list[tuple[float, float, float]]()
+        for level, value in sorted(self.levels.items(), key=lambda item: -item[1]):
+            if not self.y.low <= value <= self.y.high:
+                continue
+            name, y = f"{level} {value:.3f}", self.y(value)
+            width = len(name) * CHARACTER
+            ends = self.x.end - 2, self.x.begin + 4 + width, (self.x.begin + self.x.end + width) / 2
+            rows = (y - 4, y + ROW - 4, y + 2 * ROW - 7)
+            spots = [(end, row) for row in rows if row <= self.y.begin - 4 for end in ends]
+
+            def hidden(spot: Place, width: float = width) -> tuple[bool, int]:
+                end, row = spot
+                others = any(
+                    end > x0 and x1 > end - width and abs(row - other) < ROW - 3
+                    for x0, x1, other in taken
+                )
+                inside = [end - width <= x <= end and row - ROW <= y <= row + 3 for x, y in places]
+                return others, sum(inside)
+
+            end, row = min(spots or [(ends[0], y - 4)], key=hidden)
+            taken.append((end - width, end, row))
+            lines.append(svg.line(self.x.begin, y, self.x.end, y, "level"))
+            names.append(svg.text(name, end, row, anchor="end", class_="halo"))
+        return lines, names
+
+
+def tick_name(tick: float, x: float, y: float, width: float) -> Markup:
+    """A number below an axis, moved so that a drawing of this width has all of it."""
+    name = short(tick)
+    half = len(name) * CHARACTER / 2 + 1
+    return svg.text(name, max(half, min(x, width - half)), y, anchor="middle")
+
+
+def legend(entries: Sequence[Entry], size: Size) -> tuple[Markup, float]:
+    """A legend below the frame, and its height in px; two columns where there is room."""
+    longest = max((len(meaning) for *_, meaning in entries), default=0) * CHARACTER + 30
+    left = LEFT if size.width >= WIDE.width else LEFT_NARROW
+    columns = 2 if len(entries) > 1 and longest <= (size.width - left) / 2 else 1
+    rows = -(-len(entries) // columns)
+    width = (size.width - left) / columns
+    parts = list[Markup]()
+    for index, (class_, shape, meaning) in enumerate(entries):
+        x, y = left + (index // rows) * width, size.height + 10 + (index % rows) * ROW
+        parts += [
+            svg.line(x - 8, y - 4, x + 8, y - 4, f"stroke {class_}"),
+            mark(shape, x, y - 4, class_),
+            svg.text(svg.fitted(meaning, width - 18), x + 14, y),
+        ]
+    return svg.joined(parts), rows * ROW + (6 if rows else 0)
+
+
+def mark(shape: str, x: float, y: float, class_: str, tip: str = "", r: float = 4) -> Markup:
+    """A mark at a point, with a text that a pointer over it shows."""
+    title = (svg.element("title", tip),) if tip else ()
+    named = f"mark {class_}" + " cross" * (shape == "cross")
+    if shape == "circle":
+        return svg.element("circle", *title, cx=x, cy=y, r=r, class_=named)
+    d = svg.drawn((x + r * dx, y + r * dy) for dx, dy in CORNERS[shape]) + "Z"
+    return svg.element("path", *title, d=d, class_=named)
 
 
 # --- bars -----------------------------------------------------------------------------------------
@@ -71,8 +236,8 @@ def bars(
     """Amounts as bars from 0, if they are above it; `limit` is a line that none can come below."""
     if not rows:
         return svg.nothing(size, title)
-    room = size.width - 20 - max(len(row.text) for row in rows) * svg.CHARACTER
-    drawn = [row.value if math.isfinite(row.value) and row.value > 0 else 0.0 for row in rows]
+    room = size.width - 20 - max(len(row.text) for row in rows) * CHARACTER
+    drawn = [row.value if 0 < row.value <= LARGEST else 0.0 for row in rows]
     most = max(drawn) or 1.0
     parts = list[Markup]()
     for index, (row, value) in enumerate(zip(rows, drawn, strict=True)):
@@ -111,18 +276,17 @@ def learning_curves(
     best = {name: known(points) for name, points in named.items()}
     grey = thinned([points for points in map(known, others) if points], MOST_GREY)
     drawn = [*itertools.chain(*best.values(), *grey)]
-    x0, x1, y0, y1 = places(size)
-    x = scale((a for a, _ in drawn), x0, x1)
-    y = scale(within([b for _, b in drawn], nearest(levels)), y0, y1)
-    if x is None or y is None:
+    xs, ys = [a for a, _ in drawn], [b for _, b in drawn]
+    frame = Frame.of(size, xs, ys, levels, ("epoch", y_label))
+    if frame is None:
         return svg.nothing(size, title)
-    whole = all(a == round(a) for a, _ in drawn)
-    frame = Frame(size, replace(x, whole_ticks=whole), with_room(y, levels), "epoch", y_label)
     x, y = frame.x, frame.y
+    if all(a == round(a) for a in xs):
+        frame = replace(frame, x=replace(x, whole_ticks=True))
     behind = [
-        svg.path(_corners(frame, points), "stroke other")
+        svg.path(frame.corners(points), "stroke other")
         if len(points) > 1
-        else mark("circle", x(points[0][0]), y(points[0][1]), "other", r=2)
+        else mark("circle", *frame.corners(points)[0], "other", r=2)
         for points in grey
     ]
     coloured, entries = list[Markup](), list[Entry]()
@@ -133,20 +297,14 @@ def learning_curves(
             for a, b in thinned(points, MOST_MARKS)
             if b <= y.high
         ]
-        coloured.append(svg.joined([svg.path(_corners(frame, points), f"stroke {class_}"), *marks]))
+        coloured.append(svg.joined([svg.path(frame.corners(points), f"stroke {class_}"), *marks]))
         entries.append((class_, shape, name))
     if grey:
         several = "s" if len(others) > 1 else ""
         entries.append(("other", "circle", f"{len(others)} other trial{several}"))
-    parts = frame.inside(*behind, *reversed(coloured))
-    corners = [place for points in best.values() for place in _corners(frame, points)]
-    return _framed(frame, title, [parts], entries, levels, corners)
-
-
-def _corners(frame: Frame, points: Sequence[tuple[float, float]]) -> list[Place]:
-    """The places of points; of a loss above the frame, a place above it."""
-    above = frame.y.end - 20
-    return [(frame.x(a), frame.y(b) if b <= frame.y.high else above) for a, b in points]
+    places = [place for points in best.values() for place in frame.corners(points)]
+    inside = frame.inside(*behind, *reversed(coloured))
+    return frame.picture(title, [inside], entries, places)
 
 
 def best_over_time(
@@ -155,42 +313,26 @@ def best_over_time(
     """The best loss so far over time in a unit, as steps down; the last point is when it ended."""
     title = f"best {y_label} over time"
     finite = known(points)
-    x0, x1, y0, y1 = places(size)
-    x = scale([0.0, *(a for a, _ in finite)], x0, x1, whole=True)
-    losses = [b for _, b in finite]
-    y = scale(within(losses, [*losses[-1:], *nearest(levels)]), y0, y1)
-    if x is None or y is None or not finite:
+    times, losses = [a for a, _ in finite], [b for _, b in finite]
+    ends = {"": losses[-1]} if losses else {}
+    frame = Frame.of(
+        size, [0.0, *times], losses, ends | dict(levels), (unit, f"best {y_label}"), whole=True
+    )
+    if frame is None or not finite:
         return svg.nothing(size, title)
-    y = with_room(y, levels)
-    frame = Frame(size, x, y, unit, f"best {y_label}")
     steps, falls = finite[:1], finite[:1]
     for (_, before), (a, b) in itertools.pairwise(finite):
         steps += [(a, before), (a, b)]
         falls += [(a, b)] if b < before else []
     marks = [
-        mark("circle", x(a), y(b), "s0", f"{a:.3g} {unit}: {b:.4f}")
+        mark("circle", frame.x(a), frame.y(b), "s0", f"{a:.3g} {unit}: {b:.4f}")
         for a, b in thinned(falls, MOST_STEPS)
-        if b <= y.high
+        if b <= frame.y.high
     ]
-    corners = _corners(frame, steps)
-    parts = frame.inside(svg.path(corners, "stroke s0"), *marks)
-    return _framed(frame, title, [parts], [], levels, corners)
-
-
-def _framed(
-    frame: Frame,
-    title: str,
-    parts: Sequence[Markup],
-    entries: Sequence[Entry],
-    levels: Levels,
-    places: Sequence[Place],
-    behind: Markup = svg.NOTHING,
-) -> Markup:
-    """A drawing of parts within a frame, with its legend below; names hide few of the places."""
-    below, height = legend(entries, frame.size)
-    whole = Size(frame.size.width, frame.size.height + height)
-    drawn, names = frame.levels(levels, places)
-    return svg.picture(whole, title, behind, frame.axes(), drawn, *parts, names, below)
+    frame = replace(frame, levels=levels)
+    places = frame.corners(steps)
+    inside = frame.inside(svg.path(places, "stroke s0"), *marks)
+    return frame.picture(title, [inside], [], places)
 
 
 # --- dots -----------------------------------------------------------------------------------------
@@ -227,16 +369,15 @@ def scatter(
     Points far above the others, and those without a finite loss, are crosses at the upper edge.
     """
     title = f"{y_label} over {x_label}"
-    placed = [[dot for dot in dots if 0 < dot.x < math.inf] for dots in groups.values()]
+    placed = [[dot for dot in dots if 0 < dot.x <= LARGEST] for dots in groups.values()]
     points = [dot for dots in placed for dot in dots]
     finite = known([(dot.x, dot.y) for dot in points])
-    x0, x1, y0, y1 = places(size)
     edges = [band.low, band.high] if band else []
-    x = scale([*(dot.x for dot in points), *edges], x0, x1, log=True)
-    y = scale(within([b for _, b in finite], nearest(levels)), y0, y1)
-    if x is None or y is None or not points:
+    xs = [*(dot.x for dot in points), *edges]
+    frame = Frame.of(size, xs, [b for _, b in finite], levels, (x_label, y_label), log=True)
+    if frame is None or not points:
         return svg.nothing(size, title)
-    frame = Frame(size, x, y, x_label, y_label)
+    x, y = frame.x, frame.y
     seen = [(x(a), y(b)) for a, b in finite if b <= y.high]
     shapes = [*zip((f"s{n}" for n in itertools.count()), itertools.cycle(SHAPES), groups)]
     entries = [entry for entry in shapes if groups[entry[2]]]
@@ -251,15 +392,15 @@ def scatter(
         )
     parts = list[Markup]()
     for (class_, shape, _), dots in zip(shapes, placed, strict=True):
-        marks, line = list[Markup](), list[tuple[float, float]]()
+        marks, line = list[Markup](), list[Place]()
         for dot in sorted(dots, key=lambda one: one.x):
-            if dot.y is not None and math.isfinite(dot.y) and dot.y <= y.high:
+            if dot.y is not None and -LARGEST <= dot.y <= y.high:
                 line.append((x(dot.x), y(dot.y)))
                 marks.append(mark(shape, *line[-1], class_, dot.tip))
             else:
                 marks.append(mark("cross", x(dot.x), y.end + 5, "failed", dot.tip))
         parts += [svg.path(line if joined else [], f"stroke {class_}"), *marks]
-    return _framed(frame, title, parts, entries, levels, seen, behind)
+    return frame.picture(title, parts, entries, seen, behind)
 
 
 #: px of a row of `seeds`
@@ -272,13 +413,16 @@ def seeds(rows: Sequence[tuple[Confirmed, str]], *, x_label: str, size: Size = W
     Beside a config is what is written at the right end.
     """
     title = f"{x_label} over seeds"
-    spans = [_span(one) for one, _ in rows]
-    further = (
+    spans = [
+        () if one.mean is None else (one.mean, one.mean - one.spread, one.mean + one.spread)
+        for one, _ in rows
+    ]
+    further = [
         loss
         for (one, _), span in zip(rows, spans, strict=True)
         for loss in (*one.losses, *span, one.first_loss)
-    )
-    x = scale(within([*further], spans[0] if spans else ()), 16, size.width - RIGHT)
+    ]
+    x = scale(within(further, spans[0] if spans else ()), 16, size.width - RIGHT)
     if x is None:
         return svg.nothing(size, title)
     bottom = SEEDS_ROW * len(rows) + 6
@@ -286,8 +430,8 @@ def seeds(rows: Sequence[tuple[Confirmed, str]], *, x_label: str, size: Size = W
     for tick in x.ticks(max(2, int(size.width / 90))):
         parts.append(svg.line(x(tick), 6, x(tick), bottom, "grid"))
         parts.append(tick_name(tick, x(tick), bottom + 15, size.width))
-    for index, (one, note) in enumerate(rows):
-        parts += _seeds_row(one, note, x, SEEDS_ROW * index, size)
+    for index, ((one, note), span) in enumerate(zip(rows, spans, strict=True)):
+        parts += _seeds_row(one, note, span, x, SEEDS_ROW * index, size)
     parts.append(svg.text(x_label, size.width / 2, bottom + 33, anchor="middle", class_="label"))
     entries = [
         ("s0", "circle", "further seeds; bar: mean and deviation"),
@@ -297,20 +441,17 @@ def seeds(rows: Sequence[tuple[Confirmed, str]], *, x_label: str, size: Size = W
     return svg.picture(Size(size.width, bottom + 40 + height), title, *parts, below)
 
 
-def _span(one: Confirmed) -> tuple[float, ...]:
-    """Mean of the further seeds, and one standard deviation below and above it; or nothing."""
-    mean = one.mean
-    return () if mean is None else (mean, mean - one.spread, mean + one.spread)
-
-
-def _seeds_row(one: Confirmed, note: str, x: Scale, top: float, size: Size) -> list[Markup]:
+def _seeds_row(
+    one: Confirmed, note: str, span: tuple[float, ...], x: Scale, top: float, size: Size
+) -> list[Markup]:
+    """A row; `span` is the mean, and one standard deviation below and above it, or nothing."""
     middle = top + 33
-    width = size.width - RIGHT - 16 - svg.CHARACTER * len(note)
+    width = size.width - RIGHT - 16 - CHARACTER * len(note)
     parts = [
         svg.text(svg.fitted(one.trial, width), 16, top + 18, class_="halo"),
         svg.text(note, size.width - RIGHT, top + 18, anchor="end", class_="faint halo"),
     ]
-    if span := _span(one):
+    if span:
         mean, low, high = map(x, span)
         width = max(high - low, 1)
         parts += [
@@ -357,7 +498,7 @@ class Axis:
             share = (self.words.index(str(value)) + 0.5) / len(self.words)
             return x0 + share * (x1 - x0)
         found = self._scale(x0, x1)
-        if isinstance(value, str) or value is None or not math.isfinite(value) or not found:
+        if isinstance(value, str) or value is None or not abs(value) <= LARGEST or not found:
             return None
         return None if self.log and value <= 0 else found(float(value))
 
@@ -368,8 +509,7 @@ class Axis:
             named = list(enumerate(self.words))[::every]
             room = each * every - 4
             return [(svg.fitted(word, room), x0 + (i + 0.5) * each) for i, word in named]
-        found = self._scale(x0, x1)
-        if found is None:
+        if (found := self._scale(x0, x1)) is None:
             return []
         ticks = self.marks or found.ticks(max(2, int((x1 - x0) / 80)))
         places = [(short(tick), found(tick)) for tick in ticks]

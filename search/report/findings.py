@@ -45,12 +45,10 @@ class Findings(Sweep):
 
     @property
     def trials_wanted(self) -> int | None:
-        """Trials at most."""
         return int(self.spec["trials"]) if is_number(self.spec.get("trials")) else None
 
     @property
     def minutes(self) -> float | None:
-        """Minutes at most."""
         return self.spec["minutes"] if is_number(self.spec.get("minutes")) else None
 
     @property

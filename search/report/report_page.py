@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lstm_sweep.models.config import Limit
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.process.files import REPORT_MARK
+from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.report import figures
 from lstm_sweep.search.report.charts import Axis
 from lstm_sweep.search.report.findings import Findings, by_name
@@ -137,30 +138,23 @@ def advice(found: Findings) -> list[Advice]:
     """What to try next, what matters most first."""
     if not found.is_over:
         return [Advice("The sweep is under way.", f"lstm-sweep status {found.name} --follow")]
-    parts = (_going_on, _nothing, _weak, _bounds, _epochs, _budget, _seeds, _failures, _close)
+    parts = (_first, _bounds, _epochs, _budget, _seeds, _failures, _close)
     return [one for part in parts for one in part(found)]
 
 
-def _going_on(found: Findings) -> Iterator[Advice]:
+def _first(found: Findings) -> Iterator[Advice]:
     if found.goes_on:
         why = f" ({found.why})" if found.why else ""
         yield Advice(
             f"The sweep is {found.state}{why}; trials that were under way go on where they were.",
             f"lstm-sweep resume {found.name}",
         )
-
-
-def _nothing(found: Findings) -> Iterator[Advice]:
-    if found.best is None and found.trials:
+    best, lowest = found.best, min(found.baselines.values(), default=math.inf)
+    if best is None and found.trials:
         yield Advice(
             "No trial has a result: look at why they failed below, and at the log of one.",
             f"lstm-sweep show {found.trials[0].id}",
         )
-
-
-def _weak(found: Findings) -> Iterator[Advice]:
-    best = found.best
-    lowest = min(found.baselines.values(), default=math.inf)
     if best and best.best_loss is not None and best.best_loss >= lowest:
         more = "trials more epochs, or the search" if found.takes_epochs else "the search"
         yield Advice(
@@ -180,14 +174,15 @@ def _bounds(found: Findings) -> Iterator[Advice]:
             ("lower", axis.low, shares),
             ("upper", axis.high, [1 - share for share in shares]),
         ):
-            near = [share <= NEAR for share in away]
-            if not near[0] or sum(near) < TOUCHING or _is_hard(axis, end, limit):
+            touching = sum(share <= NEAR for share in away)
+            if away[0] > NEAR or touching < TOUCHING or _is_hard(axis, end, limit):
                 continue
+            further = f"--set {axis.name}={_further(axis, end, limit)}" if limit else ""
+            where = "in a new sweep, with:" if limit else f"{found.space_place}."
             yield Advice(
                 f"The best configs touch the {end} bound of {axis.name}, {short(value)}: the best "
-                f"value may lie beyond it. Let it vary further"
-                + (" in a new sweep, with:" if limit else f" {found.space_place}."),
-                f"--set {axis.name}={_further(axis, end, limit)}" if limit else "",
+                f"value may lie beyond it. Let it vary further {where}",
+                further,
             )
 
 
@@ -314,16 +309,29 @@ def style() -> str:
     return (HERE / "style.css").read_text(encoding="utf-8")
 
 
+def environment(*folders: Path, **filters: Callable[..., object]) -> Any:
+    """The templates of folders, and that of figures.
+
+    They print no secrets, nor characters that neither HTML nor XML allows.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    def allowed(value: object) -> object:
+        plain = isinstance(value, str) and not isinstance(value, Markup)
+        return NOT_XML.sub("\ufffd", without_secrets(str(value))) if plain else value
+
+    found = Environment(
+        loader=FileSystemLoader([*folders, HERE]), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=allowed,
+    )  # fmt: skip
+    found.filters |= filters
+    return found
+
+
 @functools.cache
 def _template() -> Any:
     """The template of the page; to compile it takes as long as the rest of a report."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=_allowed,
-    )  # fmt: skip
-    return environment.get_template("report.html")
+    return environment().get_template("report.html")
 
 
 def report_page(found: Findings, written: str) -> str:
@@ -347,14 +355,7 @@ def report_page(found: Findings, written: str) -> str:
     return page
 
 
-def _allowed(value: object) -> object:
-    """A text without characters that neither HTML nor XML allows; it is escaped after that."""
-    plain = isinstance(value, str) and not hasattr(value, "__html__")
-    return NOT_XML.sub("\ufffd", str(value)) if plain else value
-
-
 def _config(found: Findings) -> list[tuple[str, str]]:
-    """The config of the best trial."""
     config = found.leader.hyperparameters if found.leader else {}
     return [(name, f"{x:g}" if isinstance(x, float) else str(x)) for name, x in config.items()]
 
@@ -379,23 +380,18 @@ def failures(found: Findings) -> tuple[str, Table | None]:
     cost = math.fsum(one.seconds for one in failed)
     total = math.fsum(one.seconds for one in found.attempts)
     share = f", {cost / total:.1%} of the time of all trials" if total else ""
-    kinds = [one for one in Outcome if any(trial.state == one for trial in failed)]
-    rows = [_kind(kind, [one for one in failed if one.state == kind]) for kind in kinds]
+    rows = list[list[str]]()
+    for kind in Outcome:
+        if not (alike := [one for one in failed if one.state == kind]):
+            continue
+        reasons = dict.fromkeys(one.reason[:LONGEST] for one in alike if one.reason)
+        listed = ", ".join(one.id for one in alike[:LISTED])
+        more = f" and {len(alike) - LISTED} more" if len(alike) > LISTED else ""
+        seconds = math.fsum(one.seconds for one in alike)
+        why = "; ".join([*reasons][:LISTED])
+        rows.append([by_name(kind), str(len(alike)), duration(seconds), listed + more, why])
     said = f"{len(failed)} of {len(found.attempts)} attempts failed, for {duration(cost)}{share}."
     return said, Table(["outcome", "attempts", "time", "trials", "reasons"], rows)
-
-
-def _kind(kind: Outcome, failed: Sequence[Trial]) -> list[str]:
-    reasons = list(dict.fromkeys(one.reason[:LONGEST] for one in failed if one.reason))
-    listed = ", ".join(one.id for one in failed[:LISTED])
-    more = len(failed) - LISTED
-    return [
-        by_name(kind),
-        str(len(failed)),
-        duration(math.fsum(one.seconds for one in failed)),
-        listed + (f" and {more} more" if more > 0 else ""),
-        "; ".join(reasons[:LISTED]),
-    ]
 
 
 def _commands(found: Findings) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""SVG and HTML elements as texts; all that comes from outside is escaped."""
+"""SVG elements as texts, and scales; all that comes from outside is escaped."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import html
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
+
+from markupsafe import Markup
 
 from lstm_sweep.search.values import texts
 
@@ -16,14 +18,13 @@ from lstm_sweep.search.values import texts
 STEPS = (1, 2, 5, 10)
 #: share of its length that a linear scale has to spare at both ends
 SPARE = 0.04
-#: numbers that are nearer to 0 have no logarithm that is worth a tick, and those beyond the inverse
-#: of it overflow
-SMALLEST = 1e-300
+#: numbers beyond it have no place, and those nearer to 0 than its inverse no logarithm
+LARGEST = 1e100
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Places in px from `begin` to `end` for values from `low` to `high`, which are finite."""
+    """Places in px from `begin` to `end` for values from `low` to `high`."""
 
     low: float
     high: float
@@ -35,13 +36,10 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """The place of a value; of one outside, the nearer end."""
-        value = min(max(value, self.low), self.high)
+        low, high, value = self.low, self.high, min(max(value, self.low), self.high)
         if self.log:
-            low, high = math.log(self.low), math.log(self.high)
-            share = (math.log(value) - low) / (high - low)
-        else:  # halves, as the difference of two large numbers may overflow
-            share = (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
-        return self.begin + share * (self.end - self.begin)
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        return self.begin + (value - low) / (high - low) * (self.end - self.begin)
 
     def ticks(self, most: int) -> list[float]:
         """Round values within the scale, `most` at most, and at least 2 where that can be."""
@@ -50,14 +48,10 @@ class Scale:
         return whole if self.whole_ticks and len(whole) > 1 else found
 
     def _linear_ticks(self, most: int) -> list[float]:
-        span = self.high / most - self.low / most
-        if span < SMALLEST:
-            return [self.low, self.high]
+        span = (self.high - self.low) / most
         power = 10.0 ** math.floor(math.log10(span))
         step = next(one * power for one in STEPS if one * power >= span * (1 - 1e-9))
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        if not (math.isfinite(step) and last - first < 10 * most):
-            return [self.low, self.high]
         return [float(f"{number * step:.10g}") for number in range(first, last + 1)]
 
     def _log_ticks(self, most: int) -> list[float]:
@@ -73,33 +67,24 @@ class Scale:
 
 
 def scale(
-    values: Iterable[float],
-    begin: float,
-    end: float,
-    *,
-    log: bool = False,
-    whole: bool = False,
+    values: Iterable[float], begin: float, end: float, *, log: bool = False, whole: bool = False
 ) -> Scale | None:
-    """A scale that all finite values fit into; None if there are none.
+    """A scale that all values fit into that have a place; None if there are none.
 
-    On a logarithmic one only values above 0 count. `whole` leaves nothing to spare at the ends.
+    `whole` leaves nothing to spare at the ends.
     """
-    known = [one for one in values if math.isfinite(one) and (one >= SMALLEST or not log)]
+    known = [v for v in values if abs(v) <= LARGEST and (not log or v >= 1 / LARGEST)]
     if not known:
         return None
     low, high = min(known), max(known)
     if log:
-        spare = 1.0 if whole else math.exp(SPARE * (math.log(high) - math.log(low)))
-        low, high = max(low / spare, SMALLEST), _finite(high * spare)
-        if high < 1.001 * low:
-            low, high = max(low / 2, SMALLEST), _finite(high * 2)
+        spare = 1.0 if whole else (high / low) ** SPARE
+        low, high = (low / spare, high * spare) if high >= 1.001 * low else (low / 2, high * 2)
         return Scale(low, high, begin, end, log=True)
-    spare = 0.0 if whole else SPARE * (high - low)
-    low, high = _finite(low - spare), _finite(high + spare)
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        half = max(abs(low) * 0.05, 0.5 if low == 0 else 1e-300)
-        low, high = low - half, high + half
-    return Scale(low, high, begin, end)
+    spare, largest = 0.0 if whole else SPARE * (high - low), max(abs(low), abs(high))
+    if high - low <= max(1e-9 * largest, 1 / LARGEST):
+        spare = largest * 0.05 if largest > 1 / LARGEST else 0.5
+    return Scale(low - spare, high + spare, begin, end)
 
 
 def within(values: Sequence[float], always: Iterable[float] = ()) -> list[float]:
@@ -120,34 +105,16 @@ def within(values: Sequence[float], always: Iterable[float] = ()) -> list[float]
 
 def short(value: float) -> str:
     """A number for an axis or a label: `0.001`, `1e-5`, `25k`, `1.5M`."""
-    if not math.isfinite(value):
-        return str(value)
     for least, unit, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if least <= abs(value) < 1e12:
             return f"{value / unit:.4g}{letter}"
-    digits = f"{value:.6g}"
-    mantissa, exponent, power = digits.partition("e")
-    return f"{mantissa}e{int(power)}" if exponent else digits
-
-
-def _finite(value: float) -> float:
-    return min(max(value, -1e300), 1e300)
+    return re.sub(r"e([-+])0*", lambda sign: f"e{sign[1].strip('+')}", f"{value:.6g}")
 
 
 #: characters that XML 1.0 does not allow, not even escaped
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 #: width of a character of the text in drawings, px, on average
 CHARACTER = 6.4
-
-
-class Markup(str):
-    """A text that is markup already, so that it is not escaped again."""
-
-    __slots__ = ()
-
-    def __html__(self) -> str:
-        """The text itself; template languages ask for it."""
-        return str(self)
 
 
 NOTHING = Markup("")
@@ -245,11 +212,7 @@ def fitted(content: str, width: float) -> str:
 
 
 def number(value: float) -> str:
-    """A coordinate to a tenth of a px.
-
-    Raises:
-        ValueError: it is not finite, for which there is no place.
-    """
+    """A coordinate to a tenth of a px."""
     if not math.isfinite(value):
         raise ValueError(f"a coordinate is {value}: expected a finite number")
     return f"{value:.1f}".removesuffix(".0").replace("-0", "0", value == 0)
@@ -284,162 +247,3 @@ def duration(seconds: float) -> str:
 def figure(title: str, draw: Callable[..., Markup], caption: str, table: Table) -> Figure:
     """A figure whose picture is drawn for both sizes."""
     return Figure(title, draw(size=WIDE), draw(size=NARROW), caption, table)
-
-
-#: px around the place for points
-LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 12.0, 40.0
-#: px to the left of a legend on a phone
-LEFT_NARROW = 20.0
-#: px of a line of text
-ROW = 17.0
-#: px between two ticks, at least
-APART_X, APART_Y = 70.0, 36.0
-#: marks that tell series apart without colour, and the corners of those that have some
-SHAPES = ("circle", "square", "triangle", "diamond", "cross")
-CORNERS: dict[str, list[tuple[float, float]]] = {
-    "square": [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
-    "triangle": [(0, -1.25), (1.15, 0.85), (-1.15, 0.85)],
-    "diamond": [(0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)],
-    "cross": [(-1, -1), (1, 1), (0, 0), (-1, 1), (1, -1), (0, 0)],
-}
-
-
-#: horizontal lines by their names, such as the losses of baselines
-Levels = Mapping[str, float]
-#: x and y in px
-Place = tuple[float, float]
-#: a line of a legend: the class of its series, the shape of its mark, and what it means
-Entry = tuple[str, str, str]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The place for the points of a drawing."""
-
-    size: Size
-    x: Scale
-    y: Scale
-    x_label: str
-    y_label: str
-
-    def axes(self) -> Markup:
-        """Grid, ticks and the names of both axes."""
-        return joined([*self._x_axis(), *self._y_axis()])
-
-    def _x_axis(self) -> Iterable[Markup]:
-        x, bottom, top = self.x, self.y.begin, self.y.end
-        yield line(x.begin, bottom, x.end, bottom, "axis")
-        for tick in x.ticks(max(2, int((x.end - x.begin) / APART_X))):
-            yield line(x(tick), bottom, x(tick), top, "grid")
-            yield tick_name(tick, x(tick), bottom + 15, self.size.width)
-        yield text(
-            self.x_label, (x.begin + x.end) / 2, bottom + 33, anchor="middle", class_="label"
-        )
-
-    def _y_axis(self) -> Iterable[Markup]:
-        y, left, right = self.y, self.x.begin, self.x.end
-        for tick in y.ticks(max(2, int((y.begin - y.end) / APART_Y))):
-            yield line(left, y(tick), right, y(tick), "grid")
-            yield text(short(tick), left - 6, y(tick) + 4, anchor="end")
-        middle = (y.begin + y.end) / 2
-        turned = f"rotate(-90 12 {number(middle)})"
-        yield element(
-            "text", self.y_label, x=12, y=middle, transform=turned, text_anchor="middle",
-            class_="label",
-        )  # fmt: skip
-
-    def levels(self, levels: Levels, places: Sequence[Place]) -> tuple[Markup, Markup]:
-        """Horizontal lines, and their names, which hide no other and as few `places` as may be.
-
-        A name stands above or below its level, at the right end, at the left or between them.
-        """
-        drawn, names, taken = list[Markup](), list[Markup](), list[tuple[float, float, float]]()
-        for level, value in sorted(levels.items(), key=lambda item: -item[1]):
-            if not self.y.low <= value <= self.y.high:
-                continue
-            name, y = f"{level} {value:.3f}", self.y(value)
-            width = len(name) * CHARACTER
-            left, right = self.x.begin + 4 + width, self.x.end - 2
-            below = (row for row in (y + ROW - 4, y + 2 * ROW - 7) if row <= self.y.begin - 4)
-            spots = [
-                (right + share * (left - right), row)
-                for row in (y - 4, *below)
-                for share in (0, 1, 0.5)
-            ]
-
-            def hidden(spot: Place, width: float = width) -> tuple[bool, int]:
-                end, row = spot
-                others = any(
-                    end > x0 and x1 > end - width and abs(row - other) < ROW - 3
-                    for x0, x1, other in taken
-                )
-                inside = [end - width <= x <= end and row - ROW <= y <= row + 3 for x, y in places]
-                return others, sum(inside)
-
-            end, row = min(spots, key=hidden)
-            taken.append((end - width, end, row))
-            drawn.append(line(self.x.begin, y, self.x.end, y, "level"))
-            names.append(text(name, end, row, anchor="end", class_="halo"))
-        return joined(drawn), joined(names)
-
-    def inside(self, *children: Markup) -> Markup:
-        """Children of which only what is within the frame is seen."""
-        x, y = self.x, self.y
-        left, top, width, height = x.begin, y.end, x.end - x.begin, y.begin - y.end
-        return element(
-            "svg", *children, x=left, y=top, width=width, height=height, overflow="hidden",
-            viewBox=" ".join(map(number, (left, top, width, height))),
-        )  # fmt: skip
-
-
-def tick_name(tick: float, x: float, y: float, width: float) -> Markup:
-    """A number below an axis, moved so that a drawing of this width has all of it."""
-    name = short(tick)
-    half = len(name) * CHARACTER / 2 + 1
-    return text(name, max(half, min(x, width - half)), y, anchor="middle")
-
-
-def nearest(levels: Levels) -> list[float]:
-    """The two lowest levels, which a frame has to show; a high one would leave the rest flat."""
-    return sorted(levels.values())[:2]
-
-
-def with_room(y: Scale, levels: Levels) -> Scale:
-    """A scale of heights that has room for a name below its lowest level."""
-    shown = [value for value in levels.values() if y.low <= value <= y.high]
-    share = ROW / abs(y.begin - y.end)
-    low = (min(shown, default=y.high) - share * y.high) / (1 - share)
-    return replace(y, low=low) if math.isfinite(low) and low < y.low else y
-
-
-def places(size: Size) -> tuple[float, float, float, float]:
-    """Begin and end of the scales of a drawing: of x, and of y, which begins below."""
-    return LEFT, size.width - RIGHT, size.height - BOTTOM, TOP
-
-
-def legend(entries: Sequence[Entry], size: Size) -> tuple[Markup, float]:
-    """A legend below the frame, and its height in px; two columns where there is room."""
-    longest = max((len(meaning) for *_, meaning in entries), default=0) * CHARACTER + 30
-    left = LEFT if size.width >= WIDE.width else LEFT_NARROW
-    columns = 2 if len(entries) > 1 and longest <= (size.width - left) / 2 else 1
-    rows = -(-len(entries) // columns)
-    width = (size.width - left) / columns
-    parts = list[Markup]()
-    for index, (class_, shape, meaning) in enumerate(entries):
-        x, y = left + (index // rows) * width, size.height + 10 + (index % rows) * ROW
-        parts += [
-            line(x - 8, y - 4, x + 8, y - 4, f"stroke {class_}"),
-            mark(shape, x, y - 4, class_),
-            text(fitted(meaning, width - 18), x + 14, y),
-        ]
-    return joined(parts), rows * ROW + (6 if rows else 0)
-
-
-def mark(shape: str, x: float, y: float, class_: str, tip: str = "", r: float = 4) -> Markup:
-    """A mark at a point, with a text that a pointer over it shows."""
-    title = (element("title", tip),) if tip else ()
-    named = f"mark {class_}"
-    if shape == "circle":
-        return element("circle", *title, cx=x, cy=y, r=r, class_=named)
-    d = drawn((x + r * dx, y + r * dy) for dx, dy in CORNERS[shape]) + "Z"
-    return element("path", *title, d=d, class_=f"{named} cross" if shape == "cross" else named)

@@ -61,9 +61,6 @@ def read(label: str, call: ast.expr, names: Names) -> Distribution:
     """Read a call such as `uniform(0, 1)`.
 
     `names` has the expressions of names that are assigned once.
-
-    Raises:
-        InputError: it is not a call of a distribution, or has wrong arguments.
     """
     if not isinstance(call, ast.Call):
         raise InputError(

@@ -145,9 +145,6 @@ def _call(template: Template, module: ModuleType) -> object:
     """Call `data`, then `create_model` with its values, by name or position; return the result.
 
     Its values become global variables of the program too, as with hyperas.
-
-    Raises:
-        TemplateError: `create_model` takes another number of values.
     """
     model = getattr(module, template.model)  # before `data` can change this name
     data = getattr(module, template.data)()

@@ -53,11 +53,7 @@ class Template:
 
     @classmethod
     def read(cls, given: str) -> Self:
-        """Read and check a template.
-
-        Raises:
-            InputError: the file cannot be read or is no template; the message names file and line.
-        """
+        """Read and check a template."""
         template = cls(*read_source(given))
         try:
             with warnings.catch_warnings():
@@ -81,16 +77,12 @@ class Template:
 
     @cached_property
     def digest(self) -> str:
-        """Fingerprint of the file, 16 hexadecimal digits."""
         return hashlib.blake2b(self.source.encode(), digest_size=8).hexdigest()
 
     def space(self, rate: str | None = None) -> TemplateSpace:
         """The space of all hyperparameters.
 
         `rate` is the label of the learning rate, or the name of the argument that it is given to.
-
-        Raises:
-            InputError: not exactly one hyperparameter is called `rate`, or its values do not fit.
         """
         dimensions = {label: h.distribution.dimension for label, h in self.hyperparameters.items()}
         return TemplateSpace(dimensions, rate and self._rate(rate))
@@ -181,12 +173,10 @@ class Template:
 
     @property
     def data(self) -> str:
-        """Name of the function that returns the data."""
         return self._parsed.roles.get("data", "data")
 
     @property
     def model(self) -> str:
-        """Name of the function that builds and trains the network."""
         named = self._parsed.roles.get("model", "create_model")
         others = {place.within for place in syntax.find_all(self._parsed.tree)} & set(
             self._functions
@@ -296,11 +286,7 @@ EXPECTED = "expected a Python file with {{...}} in it"
 
 
 def read_source(given: str) -> tuple[Path, str, str]:
-    """Read a template's file; return its absolute path, its text, and its name for messages.
-
-    Raises:
-        InputError: it cannot be read, is too large, is not UTF-8, is empty, or is a notebook.
-    """
+    """Read a template's file; return its absolute path, its text, and its name for messages."""
     where = cut(given, 300)
     if not given:
         raise InputError(f"template is '': {EXPECTED}")

@@ -10,7 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("models", "spaces", "search")
 #: what modules read that stand beside them
-DATA = [f"lstm_sweep/search/{name}" for name in ("report/report.html", "report/style.css")] + [
+DATA = [
+    f"lstm_sweep/search/{name}"
+    for name in ("report/figure.html", "report/report.html", "report/style.css")
+] + [
     f"lstm_sweep/{path.relative_to(ROOT)}"
     for kind in ("html", "css", "js")
     for path in (ROOT / "search/service/pages").rglob(f"*.{kind}")

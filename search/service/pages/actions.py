@@ -184,11 +184,7 @@ FIELD_BYTES, PARTS = 64 << 10, 100
 
 
 async def fields_of(request: Request) -> dict[str, str]:
-    """The fields of a form without files.
-
-    Raises:
-        ProblemError: the body is none.
-    """
+    """The fields of a form without files."""
     body = await request.body()
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=PARTS))
@@ -197,11 +193,7 @@ async def fields_of(request: Request) -> dict[str, str]:
 
 
 def filled_in(given: Mapping[str, str]) -> dict[str, Any]:
-    """Fields of a sweep that are filled in, as a spec has them.
-
-    Raises:
-        InputError: one cannot be.
-    """
+    """Fields of a sweep that are filled in, as a spec has them."""
     return {name: _value(name, text.strip()) for name, text in given.items() if text.strip()}
 
 
@@ -241,11 +233,7 @@ class SentForm:
         return self._receiver is not None
 
     def receive(self, content_type: str) -> None:
-        """Receive the fields and files of the form.
-
-        Raises:
-            ProblemError: it is no form, is too large, or does not come.
-        """
+        """Receive the fields and files of the form."""
         kind, options = parse_options_header(content_type)
         boundary = options.get("boundary", "").encode()
         if kind != "multipart/form-data" or not boundary:

@@ -20,12 +20,11 @@ from lstm_sweep.search.actions.references import store_of_sweep
 from lstm_sweep.search.actions.sweeps import SweepRow
 from lstm_sweep.search.actions.trials import OTHER_DATA
 from lstm_sweep.search.driver.read_back import read_findings
-from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.report import figures, report_page
 from lstm_sweep.search.report.charts import Bar, bars
 from lstm_sweep.search.report.findings import Findings, by_name
 from lstm_sweep.search.report.report_page import style
-from lstm_sweep.search.report.svg import NOT_XML, Figure, Table, duration, escaped, figure
+from lstm_sweep.search.report.svg import Figure, Table, duration, escaped, figure
 from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.queue import QueuedSweep
@@ -49,26 +48,15 @@ NOBODY = User("", Role.READ)
 
 @functools.cache
 def _templates() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    found = Environment(
-        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=_allowed,
+    return report_page.environment(
+        HERE / "templates", duration=duration, time_left=time_left_text, by_name=by_name,
+        metric=metric,
     )  # fmt: skip
-    found.filters |= {"duration": duration, "time_left": time_left_text, "by_name": by_name}
-    found.filters["metric"] = metric
-    return found
 
 
 def metric(value: float) -> str:
     """A number of a round, with as many decimals as others of its size."""
     return f"{value:.4f}" if 0.01 <= abs(value) < 1000 else f"{value:.6g}"
-
-
-def _allowed(value: object) -> object:
-    """A text without secrets and characters that HTML does not allow; it is escaped after that."""
-    plain = isinstance(value, str) and not hasattr(value, "__html__")
-    return NOT_XML.sub("\ufffd", without_secrets(str(value))) if plain else value
 
 
 def rendered(template: str, site: Site | None = None, user: User = NOBODY, **values: Any) -> str:

@@ -194,6 +194,8 @@ INTEGER, SHARE = "an integer from 1 to 16", "a number from 0 to 0.99"
     [
         ("layers", " , ", f"layers has no values: expected {INTEGER}"),
         ("layers", [2.5], f"layers is 2.5: expected {INTEGER}"),
+        ("layers", [99.0], f"layers is 99: expected {INTEGER}"),
+        ("layers", "1..99", f"layers is 99: expected {INTEGER}"),
         ("dropout", [math.nan], f"dropout is nan: expected {SHARE}"),
         ("dropout", {"low": True, "high": 0.5}, f"dropout is 'True': expected {SHARE}"),
         ("direction", {"low": 0, "high": 1}, "direction is '0': expected one of uni, bi"),
