@@ -287,24 +287,15 @@ def page(state: SweepState, text: str, lines: Iterable[str], *, ended: bool) -> 
 
 def _html_table(title: str, trials: Sequence[Trial]) -> str:
     """Trials as a table with a head; nothing if there are none."""
-    if not trials:
-        return ""
+    import pandas as pd
+
     rows = [
-        [
-            one.id,
-            *one.config.table_columns().values(),
-            trained_text(one),
-            loss_text(one.best_loss),
-        ]
+        {title: one.id, **one.config.table_columns(), "epochs": trained_text(one),
+         "loss": loss_text(one.best_loss)}
         for one in trials
-    ]
-    head = [title, *trials[0].config.table_columns(), "epochs", "loss"]
-    body = "".join(_row("td", row) for row in rows)
-    return f"<table><thead>{_row('th', head)}</thead><tbody>{body}</tbody></table>"
-
-
-def _row(tag: str, cells: Sequence[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+    ]  # fmt: skip
+    with pd.option_context("display.max_colwidth", None):  # no cell is cut
+        return pd.DataFrame(rows).to_html(index=False) if rows else ""
 
 
 def running(state: SweepState, rows: int) -> Group:

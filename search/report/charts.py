@@ -160,7 +160,11 @@ class Frame:
                 continue
             name, y = f"{level} {value:.3f}", self.y(value)
             width = len(name) * CHARACTER
-            ends = self.x.end - 2, self.x.begin + 4 + width, (self.x.begin + self.x.end + width) / 2
+            ends = (
+                self.x.end - 2,
+                self.x.begin + 14 + width,
+                (self.x.begin + self.x.end + width) / 2,
+            )
             rows = (y - 4, y + ROW - 4, y + 2 * ROW - 7)
             spots = [(end, row) for row in rows if row <= self.y.begin - 4 for end in ends]
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from markupsafe import Markup
+
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.size import ENOUGH_SYMBOLS, SizeRule
 from lstm_sweep.search.report.charts import (
@@ -20,7 +22,7 @@ from lstm_sweep.search.report.charts import (
     seeds,
 )
 from lstm_sweep.search.report.findings import Findings, by_name
-from lstm_sweep.search.report.svg import Figure, Markup, Table, duration, figure, short
+from lstm_sweep.search.report.svg import Figure, Table, duration, figure, short
 from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Phase, Trial
 
@@ -56,6 +58,17 @@ def spread(found: Findings) -> Iterator[Figure]:
     """Losses of the confirmed configs over seeds."""
     if not found.confirmed:
         return
+    rows = [
+        [
+            one.trial,
+            f"{one.first_loss:.4f}",
+            _text(one.mean, ".4f"),
+            _text(one.spread if len(one.losses) > 1 else None, ".4f"),
+            ", ".join([*(f"{loss:.4f}" for loss in one.losses), *filter(None, [one.failures])]),
+            _verdict(one),
+        ]
+        for one in found.confirmed
+    ]
     yield figure(
         "How sure this is",
         partial(
@@ -65,16 +78,9 @@ def spread(found: Findings) -> Iterator[Figure]:
         "nor standard deviation: it was chosen for its low loss, so it tends to be too good.",
         Table(
             ["config of", "first run", "mean", "standard deviation", "losses", "verdict"],
-            [_confirmed_row(one) for one in found.confirmed],
+            rows,
         ),
     )
-
-
-def _confirmed_row(one: Confirmed) -> list[str]:
-    losses = ", ".join([*(f"{loss:.4f}" for loss in one.losses), *filter(None, [one.failures])])
-    spread = one.spread if len(one.losses) > 1 else None
-    numbers = (one.first_loss, one.mean, spread)
-    return [one.trial, *(_text(number, ".4f") for number in numbers), losses, _verdict(one)]
 
 
 def _text(number: float | None, form: str) -> str:
@@ -143,22 +149,21 @@ def _name(one: Trial) -> str:
     return f"{known}  {label}" if label else known
 
 
-def _trial_row(one: Trial) -> list[str]:
-    return [
-        one.id,
-        one.phase,
-        by_name(one.state),
-        _text(one.best_loss, ".4f"),
-        _text(one.best_epoch, "g"),
-        f"{one.epochs:g}",
-        _text(one.parameters or None, ","),
-        duration(one.seconds),
-    ]
-
-
 def _trials_table(found: Findings) -> Table:
     shown = found.best_first
-    cells = [_trial_row(one) for one in shown[:MOST_ROWS]]
+    cells = [
+        [
+            one.id,
+            one.phase,
+            by_name(one.state),
+            _text(one.best_loss, ".4f"),
+            _text(one.best_epoch, "g"),
+            f"{one.epochs:g}",
+            _text(one.parameters or None, ","),
+            duration(one.seconds),
+        ]
+        for one in shown[:MOST_ROWS]
+    ]
     cut = len(shown) > MOST_ROWS
     note = f"The first {MOST_ROWS} of {len(shown)}; all: lstm-sweep trials {found.name}" * cut
     headings = ["trial", "phase", "outcome", "loss", "best epoch", "epochs", "parameters", "time"]

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from markupsafe import Markup
+
 from lstm_sweep.models.config import Limit
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.process.files import REPORT_MARK
@@ -16,7 +18,7 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.report import figures
 from lstm_sweep.search.report.charts import Axis
 from lstm_sweep.search.report.findings import Findings, by_name
-from lstm_sweep.search.report.svg import NOT_XML, Markup, Table, duration, short
+from lstm_sweep.search.report.svg import NOT_XML, Table, duration, short
 from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 
