@@ -32,16 +32,10 @@ class FittedTable:
     boxed: bool = True
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        shown, left, unlimited = (
-            list(range(len(self.head))),
-            [*self.may_go],
-            options.update(width=9_999),
-        )
-        while (
-            left
-            and Measurement.get(console, unlimited, self._of(shown)).maximum > options.max_width
-        ):
-            gone = left.pop(0)
+        shown, unlimited = list(range(len(self.head))), options.update(width=9_999)
+        for gone in self.may_go:
+            if Measurement.get(console, unlimited, self._of(shown)).maximum <= options.max_width:
+                break
             shown = [place for place in shown if self.head[place] != gone]
         yield self._of(shown)
 
