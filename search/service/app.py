@@ -45,6 +45,9 @@ WITH_LOGIN = {
 WITH_BODY = {400: "the body cannot be read", 413: "the body is too large"}
 FORBIDDEN = "the user may not do this, or the request comes from a page of another site"
 CHECKED = "what is given is not as described; the sentence says what was expected"
+NOT_READY = {503: "it takes no sweeps just now; the log of the service says why"}
+PLAIN = {"content": {"text/plain": TEXT}}
+UNKNOWN = {401: "the token is not known"}
 ABOUT = """\
 Queues sweeps of lstm-sweep, runs them, and hands out their models.
 
@@ -140,9 +143,6 @@ async def health() -> Response:
     return answers.document({"status": "ok", "version": VERSION})
 
 
-NOT_READY = {503: "it takes no sweeps just now; the log of the service says why"}
-
-
 @endpoint(f"GET {API}/ready", "Does it take sweeps?", schemas.Ready, NOT_READY)
 async def ready(request: Request, site: TheSite) -> Response:
     """The service takes sweeps, and its store answers; without a login, so it names nothing."""
@@ -179,17 +179,11 @@ def _figures(site: Site) -> dict[str, Any]:
     }
 
 
-PLAIN = {"content": {"text/plain": TEXT}}
-
-
 @endpoint("GET /metrics", "Figures for Prometheus", described=PLAIN, response_class=Response)
 async def metrics(site: TheSite) -> Response:
     """Requests, sweeps by state, slots and listeners."""
     text = await site.answers.read(lambda: site.metrics.text(_figures(site)))
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-
-UNKNOWN = {401: "the token is not known"}
 
 
 @endpoint(f"POST {API}/session", "Log a browser in", refused=UNKNOWN, status=204)

@@ -58,6 +58,12 @@ Item = TypeVar("Item")
 #: refusals: when, by status
 NONE = {404: "there is no such sweep"}
 CODE = {403: "templates are not allowed"}
+RESUMED = {
+    404: "there is no such sweep, or no such corpus",
+    409: "it runs, has nothing to do, or began with another spec",
+}
+IN_USE = NONE | {409: "it runs, waits, or cannot be read"}
+NO_CORPUS = {404: "there is no such corpus"}
 UNREAD, ENDED = NONE | {409: "it cannot be read"}, NONE | {409: "it has ended"}
 NEW = {404: "there is no such corpus", 409: "a sweep has this name"}
 Key = Annotated[
@@ -172,12 +178,6 @@ async def pause(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
     return answers.document(await changed(site, user, sweep, call))
 
 
-RESUMED = {
-    404: "there is no such sweep, or no such corpus",
-    409: "it runs, has nothing to do, or began with another spec",
-}
-
-
 @endpoint("POST /sweeps/{sweep}/resume", "Resume a sweep", schemas.STATUS, CODE | RESUMED)
 async def resume(
     sweep: SweepName, site: TheSite, user: TheUser, request: Request, body: Changes | None = None
@@ -219,7 +219,6 @@ async def stop(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
 
 
 OnlySaid = Annotated[bool, Query(description="only say what would be deleted")]
-IN_USE = NONE | {409: "it runs, waits, or cannot be read"}
 
 
 @endpoint("DELETE /sweeps/{sweep}", "Delete a sweep", schemas.DELETED, IN_USE)
@@ -250,9 +249,6 @@ async def prune(body: PruneSubmission, site: TheSite, user: TheUser, request: Re
         owner=None if user.is_admin else user.name,
     )
     return answers.document(await site.answers.change(call))
-
-
-NO_CORPUS = {404: "there is no such corpus"}
 
 
 @endpoint("POST /sizes", "Ask the size rule about networks", schemas.SIZES, NO_CORPUS)

@@ -58,6 +58,15 @@ TEMPLATE = {
 }
 NONE = {404: "there is no such trial", 409: "it cannot be read"}
 UNREAD = NONE | {404: "there is no such sweep"}
+SIDE_BY_SIDE = "Show two trials, or the best ones of sweeps, side by side"
+ACCEPTED = schemas.RERUN, NONE | TEMPLATE
+MAKING = {
+    404: "there is no such sweep or trial",
+    409: "it cannot be read",
+    413: "it is too large",
+    429: "another export of the user is made, or waits",
+    507: "the disk is full",
+}
 
 
 @endpoint("GET /sweeps/{sweep}/trials", "List the trials of a sweep", schemas.TrialList, UNREAD)
@@ -131,9 +140,6 @@ Reference = Annotated[
 ]
 
 
-SIDE_BY_SIDE = "Show two trials, or the best ones of sweeps, side by side"
-
-
 @endpoint("GET /compare", SIDE_BY_SIDE, schemas.COMPARED, NONE)
 async def compare(first: Reference, other: Reference, request: Request, site: TheSite) -> Response:
     """What differs in their configs and curves, and which one is better."""
@@ -144,9 +150,6 @@ async def compare(first: Reference, other: Reference, request: Request, site: Th
         return replace(found, sweeps=tuple(named))
 
     return await site.answers.reply(request, ("compare", first, other), ask)
-
-
-ACCEPTED = schemas.RERUN, NONE | TEMPLATE
 
 
 @each(TRIALS, "POST", "/reruns", "Train {} again", *ACCEPTED, status=202, described=LOCATION)
@@ -245,15 +248,6 @@ async def found_bundle(
         "Cache-Control": "no-cache",
     }
     return FileResponse(bundle.file, media_type=ZIP, filename=bundle.name, headers=headers)
-
-
-MAKING = {
-    404: "there is no such sweep or trial",
-    409: "it cannot be read",
-    413: "it is too large",
-    429: "another export of the user is made, or waits",
-    507: "the disk is full",
-}
 
 
 @each(MODELS, "POST", "/exports", "Export {1}", schemas.ExportMade, MAKING, status=201)
