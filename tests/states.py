@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.driver.transitions import resumed
+from lstm_sweep.search.driver.transitions import with_attempts
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.values.trial import Job, Slot, Trial
 
@@ -26,5 +26,5 @@ def with_trials(
     waiting: Iterable[Trial] = (),
 ) -> SweepState:
     """A sweep that is as new, but for trials that have ended, that run, and that wait."""
-    known = resumed(state, tuple(finished), tuple(waiting))
+    known = with_attempts(state, tuple(finished), tuple(waiting))
     return replace(known, running={progress.slot: progress for progress in running})

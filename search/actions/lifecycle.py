@@ -65,14 +65,14 @@ class StoppedSweep(Document):
 
 
 def _drive(
-    spec: SweepSpec, task: Task, observer: Observer, said: Sequence[str], gone: float, **more: Any
+    spec: SweepSpec, task: Task, observer: Observer, said: Sequence[str], **more: Any
 ) -> SweepResult:
     """Drive a sweep to its end, or until an end is wanted; `said` is what people should know.
 
-    It was driven for `gone` seconds before; `more` is what `Sweep` is given besides.
+    `more` is what `Sweep` is given besides.
     """
     sweep = Sweep(spec, task=task, observer=observer, **more)
-    takes = announcement(spec, task, len(more["engine"].slots), gone)
+    takes = announcement(spec, task, len(more["engine"].slots), sweep.state.seconds)
     for line in (f"sweep {sweep.state.name}: {takes}", *said):
         observer.said(line)
     try:
@@ -123,7 +123,7 @@ def launch(
             name = spec.name or references.free_name(store, task.dataset.name)
             try:
                 return _drive(
-                    spec, task, observer, said, 0.0, name=name, store=store, engine=engine,
+                    spec, task, observer, said, name=name, store=store, engine=engine,
                     interrupts=interrupts, prior=prior,
                 )  # fmt: skip
             except NameTakenError:  # by another launch, at this very moment
@@ -197,12 +197,12 @@ def go_on(
         try:
             if is_new:
                 prior = task.prior(now, store)
-                past = dataclasses.replace(past, spec=now, prior=prior, is_new=True)
+                past = dataclasses.replace(past, prior=prior, is_new=True)
                 notes += described(prior)
-            ended = len({progress.number for progress in past.finished})
-            resumed = f"resumed: {ended} trials have ended, {len(past.again)} are tried again"
+            ended, again = len(past.state.ends), len(past.state.waiting)
+            resumed = f"resumed: {ended} trials have ended, {again} are tried again"
             return _drive(
-                now, task, observer, [*notes, f"store: {store.settings}", resumed], past.seconds,
+                now, task, observer, [*notes, f"store: {store.settings}", resumed],
                 name=name, store=store, engine=engine, interrupts=interrupts, past=past,
             )  # fmt: skip
         finally:  # this process may live on, and is not to count as the sweep's driver

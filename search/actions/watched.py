@@ -52,7 +52,7 @@ class Watched:
     ) -> None:
         """`read` reads a value of a class from an event."""
         self._observer, self._read, self._clock = Viewer(observer), read, clock
-        self._state = SweepState(name=name, spec=spec, slots=(), now=clock(), began=clock())
+        self._state, self._began = SweepState(name=name, spec=spec, slots=()), clock()
         #: trials that run or are paused, and those that have ended in the order of their ends, by
         #: number; and of these the ones with a loss that competes, the best first
         self._open, self._ended = dict[int, Trial](), dict[int, Trial]()
@@ -65,7 +65,7 @@ class Watched:
 
     def hear(self, event: Event) -> None:
         """Show what has happened."""
-        self._state = replace(self._state, now=self._clock())
+        self._state = replace(self._state, now=self._clock() - self._began)
         if self._before is None:
             self._take(event)
         else:
@@ -79,9 +79,8 @@ class Watched:
         """Show the result of the sweep."""
         status = SweepStatus(result.state) if result.has_ended else SweepStatus.INTERRUPTED
         closed = Stop(REASONS.get(status, StopReason.TRIALS), result.why)
-        now = self._clock()
         self._start()
-        self._state = replace(self._state, now=now, began=now - result.seconds, closed=closed)
+        self._state = replace(self._state, now=result.seconds, closed=closed)
         self._observer.ended(self._sweep())
 
     def _sweep(self) -> SweepState:
@@ -110,13 +109,14 @@ class Watched:
                 why = f" ({self._waits})" if self._waits else ""
                 self._observer.said(f"sweep {self._state.name}: queued{why}")
             return
-        left, now = found.eta_seconds, self._state.now
-        expected_end = None if left is None else now + left
+        if self._before is not None and found.started:
+            gone = max(0.0, (datetime.now(UTC) - found.started).total_seconds())
+            self._began = self._clock() - gone
+            self._state = replace(self._state, now=gone)
+        left = found.eta_seconds
+        expected_end = None if left is None else self._state.now + left
         self._add_slots(found.slots or 0)
         self._state = replace(self._state, run_id=found.run_id, expected_end=expected_end)
-        if self._before is not None and found.started:
-            gone = (datetime.now(UTC) - found.started).total_seconds()
-            self._state = replace(self._state, began=now - max(0.0, gone))
         self._start()
 
     def _add_slots(self, count: int) -> None:

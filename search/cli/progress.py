@@ -129,7 +129,7 @@ class LiveTable(Lines):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._painted = 0.0
+        self._painted = float("-inf")
 
     def started(self, state: SweepState) -> None:
         super().started(state)

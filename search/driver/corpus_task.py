@@ -57,15 +57,12 @@ from lstm_sweep.search.store.tags import Tag, Tags, scoring_tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.sweep import UNIGRAM
 from lstm_sweep.search.values.trial import Training, Trial, ranked
 
 
 def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
-    """Load the data of a trial again.
-
-    Raises:
-        InputError: they are gone, or are not what they were.
-    """
+    """Load the data of a trial again; those that are not what they were are refused."""
     corpus = corpora.load(source)
     check_same(corpus, source, record.tags, f"trial {record.id}")
     return corpus
@@ -106,10 +103,6 @@ def earlier_best(store: Store, corpus_digest: str) -> tuple[EarlierBest, ...]:
     return tuple(found.values())
 
 
-#: name of the folder with the network's files in that of the model
-DATA = "network"
-
-
 #: test targets that are scored at least, or all there are: since that is done only once, by an
 #: export, they need not be as few as the validation targets that are scored after each round
 TEST_TARGETS = 10_000
@@ -118,11 +111,6 @@ TEST_TARGETS = 10_000
 PARITY_WINDOWS, FEWEST_WINDOWS = 100, 10
 #: of them, those that are also read symbol by symbol, if the state is carried
 PARITY_STREAMS = 10
-
-
-def parity_windows(length: int, alphabet: int) -> int:
-    """On how many windows of this length a bundle is compared, for the memory that they take."""
-    return max(FEWEST_WINDOWS, min(PARITY_WINDOWS, NUMBERS // (length * alphabet)))
 
 
 def _write(
@@ -173,7 +161,8 @@ def _write(
     content = bundle.Bundle(record.id, config, corpus.alphabet, metrics, calibration)
     bundle.write(model, content, folder, format)
     length = config.sequence_length
-    most = parity_windows(length, len(corpus.alphabet))
+    suits = NUMBERS // (length * len(corpus.alphabet))  # for the memory that they take
+    most = max(FEWEST_WINDOWS, min(PARITY_WINDOWS, suits))
     compared = targets[:: max(1, len(targets) // most)][:most]
     windows, _ = next(scoring_windows(corpus.test, compared, length, len(compared)))
     further: dict[str, Any] = {"test_unknown_share": share} if share else {}
@@ -205,11 +194,7 @@ def _write(
 def onnx_files(
     model: Any, content: Bundle, windows: NDArray[np.int32], folder: Path
 ) -> dict[str, dict[str, Any]]:
-    """Write the ONNX files of a bundle and compare them; its README says what was found.
-
-    Returns:
-        What was found of each file, as `export --json` prints it.
-    """
+    """Write the ONNX files of a bundle and compare them; what was found of each, also in README."""
     from lstm_sweep.models.bundle import bundle, onnx
 
     config = content.config
@@ -225,12 +210,8 @@ def onnx_files(
     return found
 
 
-#: the baseline that knows nothing but how frequent each symbol is
-UNIGRAM = "unigram"
 #: nats that stand for its loss where only costs are asked for, of which it says nothing
 ANY_LOSS = 3.0
-#: bytes of a number
-NUMBER = 4
 
 
 @dataclass(frozen=True)
@@ -263,7 +244,6 @@ class CorpusTask(Task):
 
     @classmethod
     def of(cls, spec: SweepSpec, corpus: Corpus) -> Self:
-        """The task of a spec whose corpus is there already."""
         corpus.check_targets()
         spec = settled_spec(spec, corpus)
         return cls(corpus, spec.source(), spec.scoring(), spec.rule(), spec.size_rule == "reject")
@@ -313,7 +293,8 @@ class CorpusTask(Task):
 
     @override
     def notes(self, spec: SweepSpec) -> list[str]:
-        corpus = self.corpus
+        corpus, rounds = self.corpus, spec.settled_rounds_per_epoch()
+        each = f" after each of {rounds} rounds an epoch, {len(corpus.train) // rounds:,} symbols"
         parts = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits().items())
         passed = check_space(spec, corpus)
         return [
@@ -321,23 +302,19 @@ class CorpusTask(Task):
             f"corpus: {parts} symbols, alphabet {len(corpus.alphabet)}",
             *([f"corpus: {text}"] if (text := unknown_text(self.unknown_share)) else []),
             f"size rule ({spec.size_rule}): {passed:.0%} of draws pass",
-            f"scoring: {self.data_size.targets:,} validation targets"
-            + _after_rounds(spec.settled_rounds_per_epoch(), len(corpus.train)),
+            f"scoring: {self.data_size.targets:,} validation targets{each if rounds > 1 else ''}",
             *(ladder_notes(spec) or rate_notes(spec)),
         ]
 
     @property
     def data_size(self) -> DataSize:
-        """How much there is to train and to score."""
-        corpus = self.corpus
-        known = len(corpus.validation) - len(corpus.validation.unknown)
-        targets = min(self.scoring.targets, known)
+        corpus, split, scoring = self.corpus, self.corpus.validation, self.scoring
         return DataSize(
             len(corpus.train),
             len(corpus.alphabet),
-            targets,
-            validation=len(corpus.validation),
-            adjacent=self.scoring.adjacent,
+            min(scoring.targets, len(split) - len(split.unknown)),
+            validation=len(split),
+            adjacent=scoring.adjacent,
         )
 
     @override
@@ -395,7 +372,7 @@ class CorpusTask(Task):
 
     @override
     def memory_of(self, config: Config) -> int:
-        return NUMBER * step_numbers(as_lstm_config(config), len(self.corpus.alphabet))
+        return 4 * step_numbers(as_lstm_config(config), len(self.corpus.alphabet))
 
     @property
     @override
@@ -420,7 +397,7 @@ class CorpusTask(Task):
         if registry.logged_model_of(store, run_id):
             return
         with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
-            data = Path(scratch) / DATA
+            data = Path(scratch) / "network"
             data.mkdir()
             weights = store.fetch(run_id, f"{WEIGHTS}/{bundle.MODEL}", Path(scratch))
             weights.rename(data / bundle.MODEL)
@@ -465,7 +442,7 @@ class CorpusTask(Task):
         _, content = bundle.read(str(folder))
 
         def write(to: Path, about: Any) -> None:
-            data = to.parent / DATA
+            data = to.parent / "network"
             data.mkdir()
             for name in (bundle.MODEL, bundle.ALPHABET, bundle.CONFIG):
                 shutil.copyfile(folder / name, data / name)
@@ -477,18 +454,11 @@ class CorpusTask(Task):
     @override
     def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
         loss = result["test_loss"]
-        told = f"test loss {loss:.4f} nats, {bits(loss):.4f} bits a symbol"
-        streams = result.get("by_symbol")
-        rows = f"windows, {streams} of them also symbol by symbol" if streams else "windows"
+        streams, rows = result.get("by_symbol"), "windows"
+        rows += f", {streams} of them also symbol by symbol" if streams else ""
         unknown = unknown_text(result.get("test_unknown_share", 0.0), "test")
-        return [told, *([unknown] if unknown else []), *parity_lines(result, rows)]
-
-
-def _after_rounds(rounds: int, symbols: int) -> str:
-    """After what networks are scored, for people; empty if after each epoch."""
-    if rounds == 1:
-        return ""
-    return f" after each of {rounds} rounds an epoch, {symbols // rounds:,} symbols"
+        told = [f"test loss {loss:.4f} nats, {bits(loss):.4f} bits a symbol", unknown]
+        return [*filter(None, told), *parity_lines(result, rows)]
 
 
 def _source_tags(source: Source) -> dict[str, str]:

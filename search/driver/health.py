@@ -147,7 +147,6 @@ class Watch:
         self._longest_start = 0.0
 
     def receive(self, progress: Trial, message: Message, now: float) -> None:
-        """Note that a trial has sent a message."""
         reports = self._reports_of(progress)
         if isinstance(message, Computing):
             reports.computed = now

@@ -174,7 +174,6 @@ class Lease:
 
     @property
     def tag(self) -> dict[str, str]:
-        """The tag with this lease."""
         return {Tag.LEASE: json.dumps(asdict(self.mine))}
 
     def take(self) -> None:

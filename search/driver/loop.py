@@ -14,7 +14,7 @@ from lstm_sweep.models.network.checkpoint import keep_reported
 from lstm_sweep.search.driver import health, resume, transitions
 from lstm_sweep.search.driver.health import Watch
 from lstm_sweep.search.driver.observer import Viewer
-from lstm_sweep.search.driver.resume import ResumeState
+from lstm_sweep.search.driver.resume import Resumed
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.driver.transitions import History
@@ -113,23 +113,21 @@ class Loop:
     def _state(self) -> SweepState:
         return self.history.state
 
-    def take_up(self, past: ResumeState) -> None:
+    def take_up(self, past: Resumed) -> None:
         """Restore the trials of the earlier driver: those that have ended, and those that go on."""
-        state = self._state
+        state, was = self._state, past.state.spec
         extended = any(
-            resume.raised(getattr(past.spec, limit), getattr(state.spec, limit))
+            resume.raised(getattr(was, limit), getattr(state.spec, limit))
             for limit in ("minutes", "trials")
         )
         paused = list(state.paused.values())
         self.policy.restore(state.finished, state.waiting, paused, extended=extended)
-        self.journal.know(past.weights)
-        for progress in paused:
-            self.journal.know({progress.key: progress.run_id})
-        self._preempted |= {progress.number for progress in state.preempted}
+        self.journal.know({**past.weights, **{one.key: one.run_id for one in paused}})
+        self._preempted |= {one.number for one in state.preempted}
         self._kept |= past.weights.keys()
         self._drop_displaced()
-        for progress in (one for one in past.paused if one.run_id not in past.scheduled):
-            self.journal.wait_again(progress)
+        for one in past.wait_again:
+            self.journal.wait_again(one)
 
     def run(self) -> None:
         """Run trials until none is left to try.
@@ -149,7 +147,7 @@ class Loop:
             idle = full and not self._state.running
             behind = idle and (self._behind or self._writer.is_behind)
             over = idle and not behind and not self._waits_for_a_slot()
-            self.history.clock.hold(held=idle and not over and bool(self._refused))
+            self.history.hold(held=idle and not over and bool(self._refused))
             self._preemption.look(self._state)
             self._writer.look()
         if over:
@@ -248,7 +246,6 @@ class Loop:
         return self._state.waiting[0]
 
     def _waits_for_a_slot(self) -> bool:
-        """Whether there is a trial to start, but no slot."""
         there = set(self._state.slots).intersection(self.engine.slots) and not self._refused
         if there or self._state.closing or self._next() is None:
             self._say_waits("")
@@ -269,17 +266,13 @@ class Loop:
     def _start(self, trial: Trial, slot: Slot) -> None:
         """Start a trial on a slot, or let it go on that was paused."""
         paused, folder = self._state.paused.get(trial.number), self.folder / str(trial.number)
-        training = self.task.training(self.folder)
-        job = Job(trial=trial, slot=slot, folder=folder, training=training)
-        if paused and paused.best_loss is not None:
-            job = replace(job, best_loss=paused.best_loss)
         with needing_room(f"folder {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
         self.history.tick()
         device = self.engine.describe(slot)
         self._starting = slot
         self._preempted.discard(trial.number)
-        self.history.apply(transitions.trial_started, job)
+        self.history.apply(transitions.trial_started, trial, slot)
         if paused:
             self.journal.resume_trial(paused, device)
         else:
@@ -287,11 +280,16 @@ class Loop:
             self.journal.open_trial(trial, device, params, remarks)
         self.policy.begin(self._state.running[slot])
         self._writer.check()  # no worker is started once the store has failed
-        self.engine.start(job)
+        best, training = paused.best_loss if paused else None, self.task.training(self.folder)
+        self.engine.start(
+            Job(
+                trial=trial.planned(), slot=slot, folder=folder, training=training,
+                best_loss=math.inf if best is None else best,
+            )
+        )  # fmt: skip
         self._starting = None
 
     def name_run(self, trial: Trial, run_id: str) -> None:
-        """Know the run of a trial."""
         state = self.history.apply(transitions.run_created, trial, run_id)
         if progress := self._unshown.pop(trial.key, None):
             self.viewer.trial_ended(replace(progress, run_id=run_id), state)
@@ -346,7 +344,6 @@ class Loop:
             self._is_news = self._is_news or self.journal.is_news(progress.best_loss)
 
     def _log_news(self) -> None:
-        """Log the best loss if a round may have changed it."""
         if self._is_news:
             self._is_news, state = False, self._state
             self.journal.follow(state.trials_done, state.leading_loss, new_best=False)
@@ -382,7 +379,6 @@ class Loop:
         self.engine.stop(one.slot, verdict)
 
     def _stop_hung(self) -> None:
-        """Stop trials that have sent no message for too long."""
         now = self.history.tick()
         if now - self._looked < LOOK_S:
             return

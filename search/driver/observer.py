@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.values.trial import Trial
@@ -39,24 +40,24 @@ class Viewer:
         self._has_reader = True
 
     def started(self, state: SweepState) -> None:
-        self._show(lambda: self._observer.started(state))
+        self._show(self._observer.started, state)
 
     def update(self, state: SweepState) -> None:
-        self._show(lambda: self._observer.update(state))
+        self._show(self._observer.update, state)
 
-    def trial_ended(self, progress: Trial, state: SweepState) -> None:
-        self._show(lambda: self._observer.trial_ended(progress, state))
+    def trial_ended(self, trial: Trial, state: SweepState) -> None:
+        self._show(self._observer.trial_ended, trial, state)
 
     def said(self, text: str) -> None:
-        self._show(lambda: self._observer.said(text))
+        self._show(self._observer.said, text)
 
     def ended(self, state: SweepState) -> None:
         with contextlib.suppress(OSError, SystemExit):
             self._observer.ended(state)
 
-    def _show(self, call: Callable[[], None]) -> None:
+    def _show(self, call: Callable[..., None], *what: Any) -> None:
         if self._has_reader:
             try:
-                call()
+                call(*what)
             except (OSError, SystemExit):  # Rich turns a broken pipe into an exit
                 self._has_reader = False

@@ -62,10 +62,7 @@ def digest_of(tags: Tags) -> str | None:
 def read(tags: Tags, given: str | None) -> Template | None:
     """The template of a run, read from the path `given` or else the recorded one.
 
-    None if the run has no template.
-
-    Raises:
-        InputError: no path is given or recorded, or the file has another digest.
+    None if the run has no template. Refused are a file with another digest, and none at all.
     """
     digest = digest_of(tags)
     if digest is None:

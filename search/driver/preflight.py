@@ -72,11 +72,7 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
 
 
 def check_instructions(wanted: Collection[object], devices: Iterable[Device]) -> None:
-    """Refuse precisions that one of the devices cannot compute with.
-
-    Raises:
-        InputError: float16 without a GPU, or bfloat16 without one on a CPU that does not know it.
-    """
+    """Refuse precisions that one of the devices cannot compute with."""
     if all(precision == "float32" for precision in wanted):
         return
     for device in devices:
@@ -127,11 +123,7 @@ def rate_notes(spec: SweepSpec) -> list[str]:
 
 
 def check_stored(record: TrialRecord, space: Space) -> None:
-    """Refuse a config of the store that a search of `space` cannot have proposed.
-
-    Raises:
-        BadRunError: a field is missing or unknown, or its value lies outside the space.
-    """
+    """Refuse a config of the store that a search of `space` cannot have proposed."""
     values = record.config.to_dict()
     if set(values) != set(space):
         raise record.tags.bad(Tag.CONFIG, f"values of {', '.join(space)}")
@@ -162,11 +154,7 @@ def _between(value: object, low: float, high: float) -> bool:
 
 
 def check_room(config: TrialConfig, alphabet: int, device: Device) -> None:
-    """Refuse a network whose weights a device's node cannot train, whatever else there is.
-
-    Raises:
-        InputError: it has too many.
-    """
+    """Refuse a network whose weights a device's node cannot train, whatever else there is."""
     count = parameters(config, alphabet)
     if device.memory is not None and count * PARAMETER_BYTES > device.memory:
         raise InputError(

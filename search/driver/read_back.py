@@ -27,11 +27,8 @@ from lstm_sweep.search.store.journal import DRIVER_DIED
 from lstm_sweep.search.store.reader import Children, TrialRecord, last_attempts, scored_on
 from lstm_sweep.search.store.tags import LARGEST, MOST_SECONDS, Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.sweep import Sweep, TimeSpent
+from lstm_sweep.search.values.sweep import UNIGRAM, Sweep, TimeSpent
 from lstm_sweep.search.values.trial import Phase, ranked, shown_name
-
-#: the baseline that knows nothing but how frequent each symbol is
-UNIGRAM = "unigram"
 
 
 def read_sweep(store: Store, run: Any) -> Sweep:
@@ -44,7 +41,6 @@ def read_sweep(store: Store, run: Any) -> Sweep:
 
 
 def _facts(run: Any, children: Children) -> dict[str, Any]:
-    """What its runs say of a sweep."""
     tags, state = Tags(run), lease.state_of(run)
     last = last_attempts(children.attempts, state)
     # an attempt may wait if it is its trial's last
@@ -109,7 +105,6 @@ def read_findings(store: Store, run: Any) -> Findings:
 
 
 def _spec(run: Any) -> dict[str, Any]:
-    """The spec of a sweep as it is written; empty if it cannot be read."""
     try:
         return reader.written_spec(run)
     except InputError:
@@ -140,7 +135,6 @@ def _training_symbols(records: Sequence[TrialRecord]) -> int:
 
 
 def _about(tags: Tags, spec: Mapping[str, Any], records: Sequence[TrialRecord]) -> dict[str, str]:
-    """Further facts: data, seed, devices, versions."""
     devices = dict.fromkeys(device for one in records if (device := one.tags.get(Tag.DEVICE)))
     facts = {
         "data": spec.get("data"),

@@ -54,12 +54,9 @@ def describe(state: SweepState) -> str:
 
 
 def evidence(
-    state: SweepState, task: Task, importance: Mapping[str, float] | None = None
+    state: SweepState, task: Task, importance: Mapping[str, float] | None
 ) -> dict[str, Any]:
-    """Everything that the report draws, as plain values.
-
-    `importance` is the share of the loss's variance that each hyperparameter explains.
-    """
+    """Everything that the report draws, as plain values."""
     report = state.report
     return {
         "sweep": state.name,

@@ -11,6 +11,8 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.driver.lease import OWNS_NAME, Lease, holder
 from lstm_sweep.search.driver.preflight import check_stored
 from lstm_sweep.search.driver.read_back import driven_s, slot_s
+from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.transitions import with_attempts
 from lstm_sweep.search.policy.problem import EarlierBest
 from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.curves import OPEN, began_s, with_rounds
@@ -27,48 +29,36 @@ DIED = Stop(StopReason.DRIVER_DIED, journal.DRIVER_DIED)
 
 
 @dataclass(frozen=True)
-class ResumeState:
-    """An interrupted sweep, whose lease this process holds."""
+class Resumed:
+    """A sweep that was broken off, whose lease this process holds."""
 
-    run_id: str
+    #: as its driver left it; without slots
+    state: SweepState
     lease: Lease
-    spec: SweepSpec
     #: the best trials of earlier sweeps with whose configs it was begun
     prior: tuple[EarlierBest, ...]
     #: names of the params that its run has
     params: frozenset[str]
-    #: total time for which it was driven
-    seconds: float
-    #: total time for which it had slots, all slots together
-    slot_seconds: float
     #: the last step of its own metrics; None if it has none
     step: int | None
-    #: all attempts that have ended, in order of their ends
-    finished: list[Trial]
-    #: those that their driver left unfinished
-    unfinished: list[Trial]
-    #: next attempts of trials that did not finish, by number
-    again: list[Trial]
-    #: trials that had no slot, and may go on
-    paused: list[Trial]
-    #: runs of those that say so still, as after a kill
-    scheduled: frozenset[str]
+    #: paused trials whose runs do not say so any more, since it was broken off in order
+    wait_again: tuple[Trial, ...]
     #: IDs of runs with stored weights
-    weights: dict[Attempt, str]
-    #: loss of each finished baseline, nats, and run IDs of those that did not finish
-    baselines: dict[str, float]
-    begun_baselines: dict[str, str]
+    weights: Mapping[Attempt, str]
+    #: run IDs of baselines that did not finish
+    begun_baselines: Mapping[str, str]
     #: whether it has only waited in a queue so far
     is_new: bool = False
 
     @property
     def is_unclaimed(self) -> bool:
-        """Whether it was interrupted before it could claim its name."""
-        begun = self.finished or self.again or self.paused
-        return OWNS_NAME not in self.params and not begun
+        state = self.state
+        return OWNS_NAME not in self.params and not (
+            state.finished or state.waiting or state.paused
+        )
 
 
-def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> ResumeState:
+def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> Resumed:
     """Take the lease of a sweep that no process drives, read it back, and close its open runs.
 
     `run` is the sweep's run as it was when the lease was checked, `spec` its spec if it is known. A
@@ -79,65 +69,62 @@ def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> ResumeStat
             since `run` was read.
         StoreError: the store fails. Whatever is raised, the lease is given back.
     """
-    spec = spec or reader.read_spec(run)
-    _check_as_read(store, run)
+    spec, before = spec or reader.read_spec(run), run.data.tags
+    now = store.tags(run.info.run_id)
+    if any(now.get(tag) != before.get(tag) for tag in (Tag.LEASE, Tag.SECONDS)):
+        who = holder(now) or "another process"
+        raise InputError(
+            f"sweep '{before[Tag.NAME]}': {who} resumed it at the same time, only one can; "
+            f"expected it to end"
+        )
     lease = Lease(store, run.info.run_id, driven_s(run))
     try:
         lease.take()
         return _read(store, run, spec, lease)
     except BaseException:  # the time that was driven, which was in the earlier lease, is too
-        lease.give_back(run.data.tags.get(Tag.LEASE, ""))
+        lease.give_back(before.get(Tag.LEASE, ""))
         raise
 
 
-def _check_as_read(store: Store, run: Any) -> None:
-    """Refuse a sweep that another process has driven since `run` was read.
-
-    Raises:
-        InputError: one has.
-    """
-    now = store.tags(run.info.run_id)
-    if any(now.get(tag) != run.data.tags.get(tag) for tag in (Tag.LEASE, Tag.SECONDS)):
-        who = holder(now) or "another process"
-        raise InputError(
-            f"sweep '{run.data.tags[Tag.NAME]}': {who} resumed it at the same time, only one can; "
-            f"expected it to end"
-        )
-
-
-def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
-    """Read a sweep back whose lease this process holds."""
+def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> Resumed:
     children = store.runs({Tag.PARENT: run.info.run_id})
     trained = [one for one in children if one.data.tags.get(Tag.PHASE) in TRAINED]
     baselines = [one for one in children if one.data.tags.get(Tag.PHASE) == Phase.BASELINE]
     records = [_trial_of(one, spec) for one in trained]
     own, doubles = apart(records)
-    known = _all_progress(store, run, own, keep=lease.keep)
-    _all_progress(store, run, doubles, closing=True, keep=lease.keep)
-    over = [one for one in known if not one.paused]
+    known = _attempts(store, run, own, keep=lease.keep)
+    _attempts(store, run, doubles, closing=True, keep=lease.keep)
+    over = [one for one in known if one.ended]
     over.sort(key=lambda one: (one.began + one.seconds, one.number))
-    in_order = sorted(known, key=lambda one: (one.number, one.attempt))
+    in_order = sorted(known, key=lambda one: one.key)
     last = {one.number: one for one in in_order}.values()
-    return ResumeState(
+    paused = [one for one in in_order if one.paused]
+    scheduled = {one.run_id for one in own if not one.ended and one.status == "SCHEDULED"}
+    state = SweepState(
+        name=reader.name_of(Tags(run)),
         run_id=run.info.run_id,
-        lease=lease,
         spec=spec,
-        prior=prior_of(Tags(run)),
-        params=frozenset(run.data.params),
-        seconds=driven_s(run),
+        slots=(),
+        now=driven_s(run),
         slot_seconds=slot_s(run),
-        step=_last_step(store, run),
-        finished=[one for one in over if one.ended and not one.ended.unfinished],
-        unfinished=[one for one in over if one.ended and one.ended.unfinished],
-        again=[one.next_attempt() for one in last if not one.paused and goes_on(one, over)],
-        paused=[one for one in in_order if one.paused],
-        scheduled=frozenset(
-            one.run_id for one in own if not one.ended and one.status == "SCHEDULED"
-        ),
-        weights={one.key: one.run_id for one in records if one.has_weights},
         baselines=dict(
             reader.read_baseline(one) for one in baselines if one.info.status == "FINISHED"
         ),
+        unfinished=tuple(one for one in over if one.ended and one.ended.unfinished),
+    )
+    return Resumed(
+        state=with_attempts(
+            state,
+            [one for one in over if one.ended and not one.ended.unfinished],
+            [one.next_attempt() for one in last if one.ended and goes_on(one, over)],
+            paused,
+        ),
+        lease=lease,
+        prior=prior_of(Tags(run)),
+        params=frozenset(run.data.params),
+        step=_last_step(store, run),
+        wait_again=tuple(one for one in paused if one.run_id not in scheduled),
+        weights={one.key: one.run_id for one in records if one.has_weights},
         begun_baselines={
             reader.baseline_of(one): one.info.run_id
             for one in baselines
@@ -147,11 +134,7 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> ResumeState:
 
 
 def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
-    """The record of a trial, checked against the space of `spec`.
-
-    Raises:
-        BadRunError: the search cannot have proposed this trial.
-    """
+    """The record of a trial, checked against the space of `spec`."""
     record = reader.read_trial(run)
     check_stored(record, spec.space)
     if not set(record.point) <= set(spec.space.varying):
@@ -179,7 +162,7 @@ def close(
     children = store.runs({Tag.PARENT: run.info.run_id})
     trained = [run for run in children if run.data.tags.get(Tag.PHASE) in TRAINED]
     records = reader.readable_trials(trained, on_skipped)
-    found = _all_progress(store, run, records, closing=True)
+    found = _attempts(store, run, records, closing=True)
     state = STATUSES[why.reason]
     tags = {
         Tag.STATE: str(state),
@@ -190,7 +173,7 @@ def close(
         Tag.SLOT_SECONDS: f"{slot_s(run):.3f}",
     }
     # the best loss was logged as that of a trial that ran, and has no result now
-    losses = [loss for progress in found if (loss := progress.ranked_loss) is not None]
+    losses = [one.ranked_loss for one in found if one.ranked_loss is not None]
     has_best = "best_val_loss" in run.data.metrics
     metrics = {"best_val_loss": min(losses, default=math.nan)} if has_best else {}
     store.log(run.info.run_id, tags=tags, metrics=metrics, step=_last_step(store, run) or 0)
@@ -218,11 +201,10 @@ def goes_on(progress: Trial, attempts: Iterable[Trial]) -> bool:
 
 
 def _last_step(store: Store, run: Any) -> int | None:
-    """The last step of the metrics of a sweep's run; None if it has none."""
     return max(store.history(run.info.run_id, "trials_done"), default=None)
 
 
-def _all_progress(
+def _attempts(
     store: Store,
     run: Any,
     records: Iterable[TrialRecord],
@@ -230,7 +212,7 @@ def _all_progress(
     closing: bool = False,
     keep: Callable[[], None] = lambda: None,
 ) -> list[Trial]:
-    """The progress of trials from their records, those of earlier attempts first.
+    """Attempts of trials with their rounds, from their records, earlier ones first.
 
     Runs that are open are closed, but for those of trials that are paused, unless `closing`. `keep`
     is called again and again, since it may take long.
@@ -241,23 +223,22 @@ def _all_progress(
     before = dict[int, Sequence[dict[str, float]]]()
     for record in records:
         keep()
-        number = record.number
-        progress = with_rounds(store, record, before.get(number, ()))
+        one = with_rounds(store, record, before.get(record.number, ()))
         if not closing and _is_paused(record):
-            took = record.seconds if record.waited else sum(progress.round_seconds)
-            paused = record.tags[Tag.PAUSED]
-            progress = replace(progress, paused=paused, waited=True, ended=None, seconds=took)
+            took = record.seconds if record.waited else sum(one.round_seconds)
+            one = replace(
+                one, paused=record.tags[Tag.PAUSED], waited=True, ended=None, seconds=took
+            )
         else:
-            progress = _closed(store, progress)
+            one = _closed(store, one)
         # time in which no process drove the sweep does not count
-        start = record.opened_at - began
-        found.append(replace(progress, began=min(start, max(0.0, seconds - progress.seconds))))
-        before[number] = progress.rounds
+        start = min(record.opened_at - began, max(0.0, seconds - one.seconds))
+        found.append(replace(one.as_driven(), began=start))
+        before[record.number] = one.rounds
     return found
 
 
 def _is_paused(record: TrialRecord) -> bool:
-    """Whether a trial was paused when its sweep was broken off."""
     may_go_on = record.ended is None or record.ended.unfinished
     return bool(record.tags.get(Tag.PAUSED)) and may_go_on
 
@@ -286,7 +267,6 @@ def resuming(name: str, more: str = "") -> str:
 
 
 def how_to_go_on(name: str, tags: Mapping[str, str]) -> str:
-    """What continues an ended sweep with these tags."""
     if tags[Tag.STATE] != "finished":
         return resuming(name)
     match _limit(tags):
@@ -319,5 +299,4 @@ def raised(before: float | None, now: float | None) -> bool:
 
 
 def _limit(tags: Mapping[str, str]) -> StopReason:
-    """The limit that ended a finished sweep."""
     return next((one for one in LIMITS if one == tags.get(Tag.STOP_REASON)), StopReason.TRIALS)

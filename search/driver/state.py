@@ -76,7 +76,6 @@ class SweepState(Sweep):
 
     @property
     def ending(self) -> str:
-        """Why the sweep has ended, for people."""
         text = self.stop.text
         return f"failed: {text}" if self.status is SweepStatus.FAILED else text
 
@@ -86,7 +85,6 @@ class SweepState(Sweep):
         return self.status is not SweepStatus.FINISHED
 
     def open_trial(self, number: int) -> Trial | None:
-        """The trial of this number if it runs or is paused."""
         running = (one for one in self.running.values() if one.number == number)
         return self.paused.get(number) or next(running, None)
 
@@ -112,7 +110,6 @@ class SweepState(Sweep):
 
     @property
     def trials_done(self) -> int:
-        """How many trials have ended for good."""
         return len(self.ends) - len(self._open_again)
 
     @property

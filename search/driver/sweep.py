@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError
@@ -13,10 +14,10 @@ from lstm_sweep.search.driver.loop import Loop, needing_room
 from lstm_sweep.search.driver.observer import SILENT, Observer, Viewer
 from lstm_sweep.search.driver.read_back import time_tags
 from lstm_sweep.search.driver.result_files import keep_result, log_best_model, one_line
-from lstm_sweep.search.driver.resume import ResumeState
+from lstm_sweep.search.driver.resume import Resumed
 from lstm_sweep.search.driver.state import INTERRUPTED, ON_REQUEST, PAUSED, SweepState
 from lstm_sweep.search.driver.task import Task
-from lstm_sweep.search.driver.transitions import History, resumed
+from lstm_sweep.search.driver.transitions import History
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import EarlierBest
@@ -49,7 +50,7 @@ class Sweep:
         engine: Engine,
         observer: Observer = SILENT,
         interrupts: Interrupts | None = None,
-        past: ResumeState | None = None,
+        past: Resumed | None = None,
         prior: Sequence[EarlierBest] = (),
         clock: Callable[[], float] = time.monotonic,
         writer: type[Writer] = Writer,
@@ -71,26 +72,17 @@ class Sweep:
         self._lost = False
         #: why not all was written at the end
         self._unwritten: StoreError | None = None
-        now = clock()
-        began = now - (past.seconds if past else 0.0)
-        state = SweepState(
-            name=name,
+        state = replace(
+            past.state if past else SweepState(name=name, spec=spec, slots=()),
             spec=spec,
             slots=engine.slots,
-            baselines=past.baselines if past else {},
             unknown_share=task.unknown_share,
-            now=now,
-            began=began,
-            slot_seconds=past.slot_seconds if past else 0.0,
-            deadline=None if spec.minutes is None else began + 60 * spec.minutes,
+            deadline=None if spec.minutes is None else 60 * spec.minutes,
         )
-        if past:
-            state = resumed(state, past.finished, past.again, past.unfinished, past.paused)
         self._history = History(state, clock)
 
     @property
     def state(self) -> SweepState:
-        """All that is known of the sweep just now."""
         return self._history.state
 
     def run(self) -> SweepState:
@@ -163,8 +155,8 @@ class Sweep:
     def _open_run(self, tags: dict[str, str]) -> str:
         """Make the sweep's run, which holds the lease, or take the lease of an earlier driver."""
         if self._past:
-            self._lease.beat(self._past.seconds)
-            return self._past.run_id
+            self._lease.beat(self.state.seconds)
+            return self.state.run_id
         own = {
             Tag.ROLE: "sweep",
             Tag.SEED: str(self._spec.seed),
@@ -181,7 +173,7 @@ class Sweep:
         state, end = self.state, self.state.expected_end
         if self._folder:
             workdir.touch(self._folder)
-        expected = "" if end is None else f"{end - state.began:.3f}"
+        expected = "" if end is None else f"{end:.3f}"
         if self._lease.beat(state.seconds, {Tag.EXPECTED_SECONDS: expected}) and self._loop:
             self._writer.tell(self._end_as_asked)
 
@@ -193,20 +185,21 @@ class Sweep:
         if self._loop:
             self._loop.name_run(trial, run_id)
 
-    def _reopen(self, past: ResumeState, tags: dict[str, str]) -> None:
+    def _reopen(self, past: Resumed, tags: dict[str, str]) -> None:
         """Let the run of a sweep go on that was broken off, or waited; `tags` are those of data."""
-        self._store.drop_tag(past.run_id, Tag.STOP)
-        self._store.reopen(past.run_id)
-        before = self._store.tags(past.run_id)
+        run_id = self.state.run_id
+        self._store.drop_tag(run_id, Tag.STOP)
+        self._store.reopen(run_id)
+        before = self._store.tags(run_id)
         written = spec_tags(self._spec, self.state.name, before)
         if self._store.signer:
             own = {Tag.NAME: self.state.name} | written
-            written |= self._store.signer.of_spec(past.run_id, own)
+            written |= self._store.signer.of_spec(run_id, own)
         driven = {Tag.STATE: "running", Tag.SLOTS: str(len(self._engine.slots))}
         driven |= {tag: "" for tag in (Tag.CHANGES, Tag.WAITS) if before.get(tag)}
         if past.is_new:
             driven |= prior_tag(past.prior) | {Tag.STARTED: f"{time.time():.3f}"}
-        self._store.log(past.run_id, tags=tags | driven | written)
+        self._store.log(run_id, tags=tags | driven | written)
 
     def _open_folder(self) -> Path:
         """The sweep's folder on this machine, with what workers need in it.
@@ -223,7 +216,6 @@ class Sweep:
         return folder
 
     def _score_baselines(self, journal: Journal) -> None:
-        """Score and log the baselines that the store does not have."""
         past = self._past
         known, begun = self.state.baselines, past.begun_baselines if past else {}
         for score in self._task.baselines(known):
@@ -336,7 +328,6 @@ class Sweep:
             self._viewer.said(f"the search is not reported: {one_line(error)}")
 
     def _description(self) -> str:
-        """The result of the sweep in Markdown; empty if that fails."""
         try:
             return result_files.describe(self.state)
         except Exception as error:

@@ -30,11 +30,7 @@ PROGRAMS = {"keras": "plain Keras", "savedmodel": "plain TensorFlow", "onnx": "O
 
 
 def check_parity(difference: float) -> None:
-    """Refuse a bundle whose predictions differ by so much.
-
-    Raises:
-        RuntimeError: that is too much.
-    """
+    """Refuse a bundle whose predictions differ by so much from those of the trial."""
     if not difference <= PARITY_TOLERANCE:
         raise RuntimeError(
             f"the bundle's predictions differ from the trial's by {difference:.3g}; not exported"
@@ -42,9 +38,7 @@ def check_parity(difference: float) -> None:
 
 
 def parity_lines(result: Mapping[str, Any], rows: str) -> list[str]:
-    """Lines that are printed about a check on so many `rows`."""
-    program = PROGRAMS[result["format"]]
-    parity = result["parity"]
+    program, parity = PROGRAMS[result["format"]], result["parity"]
     return [
         f"a clean process with {program} predicts the same on {parity['windows']} {rows} "
         f"(largest difference {parity['max_difference']:.2g})"
@@ -52,7 +46,6 @@ def parity_lines(result: Mapping[str, Any], rows: str) -> list[str]:
 
 
 def unchecked_reason(result: Mapping[str, Any]) -> str:
-    """Why a bundle was not checked."""
     why = result["parity"].get("not_loaded")
     return str(why or "the store has no inputs that its network was trained on")
 
@@ -72,7 +65,7 @@ class Task(ABC):
     """What a sweep trains.
 
     Each kind of task is a subclass, named in `tasks`. Most methods have a default: no baselines, no
-    size rule, no knowledge of what trials cost.
+    size rule, no knowledge of what trials cost. Those that check something raise `InputError`.
     """
 
     #: how its runs are read back, and what its trials are compared by
@@ -89,41 +82,26 @@ class Task(ABC):
 
     @classmethod  # noqa: B027
     def check_devices(cls, spec: SweepSpec, devices: Iterable[Device]) -> None:
-        """Refuse a spec that one of the devices cannot run; called before data are read.
-
-        Raises:
-            InputError: it cannot.
-        """
+        """Refuse a spec that one of the devices cannot run; called before data are read."""
 
     @classmethod
     @abstractmethod
     def open(cls, spec: SweepSpec) -> Self:
-        """The task of a spec; its data are read.
-
-        Raises:
-            InputError: they cannot be read.
-        """
+        """The task of a spec; its data are read."""
 
     @classmethod
     def queued_tags(cls, spec: SweepSpec) -> dict[str, str]:
-        """Tags of the run of a sweep that waits in a queue; a kind that has data reads none.
-
-        Raises:
-            InputError: it cannot be trained.
-        """
+        """Tags of the run of a sweep that waits in a queue; a kind that has data reads none."""
         task = cls.open(spec)
         task.remember()
         return task.tags()
 
     @classmethod
     def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
-        """The spec of a sweep from its own run.
+        """The spec of a sweep from its own run; one that has none, or other files now, is refused.
 
         `tags` are those of the run that is to go on, `file` is the user's own file, if one was
         named.
-
-        Raises:
-            InputError: the run holds none, or the file is not the one that it is about.
         """
         return reader.read_spec(run, own_templates.read(tags, file))
 
@@ -134,9 +112,8 @@ class Task(ABC):
     ) -> Self:
         """The task that a trial was about, to train `config` in it; `file` as of `read_spec`.
 
-        Raises:
-            InputError: its data are not what they were, or the config cannot be trained on them,
-                or not on this device.
+        Refused are other data than then, and a config that cannot be trained on them, or not on
+        this device.
         """
 
     def settled(self, spec: SweepSpec) -> SweepSpec:
@@ -144,11 +121,7 @@ class Task(ABC):
         return spec
 
     def check_unchanged(self, sweep: str, tags: Tags) -> None:  # noqa: B027
-        """Refuse to go on with a sweep whose run has these tags if its data are others now.
-
-        Raises:
-            InputError: they are.
-        """
+        """Refuse to go on with a sweep whose run has these tags if its data are others now."""
 
     def remember(self) -> None:  # noqa: B027
         """Note that this user has begun a sweep of this task."""
@@ -165,11 +138,7 @@ class Task(ABC):
         """Tags of each run of the sweep."""
 
     def notes(self, spec: SweepSpec) -> list[str]:
-        """Lines that the user should read before the sweep begins.
-
-        Raises:
-            InputError: the space of the spec does not fit.
-        """
+        """Lines that the user should read first; a space that does not fit is refused."""
         return []
 
     @property
@@ -177,7 +146,7 @@ class Task(ABC):
         """Share of the validation symbols that training data do not have, which are not scored."""
         return 0.0
 
-    # what its trials need
+    # what its trials need, and are compared with
 
     def save(self, folder: Path) -> None:  # noqa: B027
         """Write what workers need to the sweep's folder."""
@@ -186,8 +155,6 @@ class Task(ABC):
     def training(self, folder: Path) -> Training:
         """What a worker does for a trial, with what was saved in the sweep's folder."""
 
-    # what its trials are compared with
-
     def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
         """The baselines that are not known yet."""
         return iter(())
@@ -195,7 +162,6 @@ class Task(ABC):
     # which configs are tried
 
     def admits(self, config: Config) -> bool:
-        """Whether a config may be tried."""
         return True
 
     def remarks(self, config: Config) -> dict[str, str]:
@@ -240,7 +206,7 @@ class Task(ABC):
 
     # with a finished trial
 
-    def log_model(self, store: MlflowStore, progress: Trial) -> None:  # noqa: B027
+    def log_model(self, store: MlflowStore, trial: Trial) -> None:  # noqa: B027
         """Make the network of a trial with weights a logged model, if that needs no Keras."""
 
     @classmethod  # noqa: B027
@@ -251,20 +217,11 @@ class Task(ABC):
         file: str | None,
         devices: Iterable[Device],
     ) -> None:
-        """Refuse to train a trial again with these values of its fields; `file` as of `read_spec`.
-
-        Raises:
-            InputError: they cannot be changed, or not trained on one of the devices, or the file
-                is not the one that the trial is about.
-        """
+        """Refuse to train a trial again so, or on one of the devices; `file` as of `read_spec`."""
 
     @classmethod
     def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
-        """What writes the bundle of a trial's network.
-
-        Raises:
-            InputError: its data are not what they were, or there are no bundles of this kind.
-        """
+        """What writes the bundle of a trial's network; refused if its data are others now."""
         raise InputError(f"trial {record.id}: its network cannot be exported, {EXPECTED}")
 
     @classmethod
@@ -274,9 +231,6 @@ class Task(ABC):
         """What writes the MLflow model of a trial's network, from its checked bundle in `folder`.
 
         `scratch` is the folder that the bundle was written in, with all else that its writer left.
-
-        Raises:
-            InputError: there are no models of this kind.
         """
         raise InputError(f"trial {record.id}: its network cannot be registered, {EXPECTED}")
 

@@ -1,22 +1,18 @@
 """What can happen to a sweep: each event is a function from its state to the next one.
 
-`History` holds the state, and nothing else replaces it. Times are seconds of the driver's clock.
+`History` holds the state, and nothing else replaces it. Times are seconds of the sweep's clock.
 """
 
 from __future__ import annotations
 
 import bisect
 import math
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Concatenate, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from lstm_sweep.search.driver.state import SweepState, rank
-from lstm_sweep.search.policy.policy import SearchReport
-from lstm_sweep.search.values.stop_reason import Stop
-from lstm_sweep.search.values.sweep import Confirmed
-from lstm_sweep.search.values.trial import Ended, Job, Paused, Progressed, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Paused, Progressed, RoundDone, Slot, Trial
 
 Key = TypeVar("Key")
 More = ParamSpec("More")
@@ -31,13 +27,11 @@ def _refuse(why: str) -> NoReturn:
 
 
 def time_passed(state: SweepState, now: float) -> SweepState:
-    """It is `now`."""
     passed = state.usable * (now - state.now)
     return replace(state, now=now, slot_seconds=state.slot_seconds + passed)
 
 
 def slot_came(state: SweepState, slot: Slot) -> SweepState:
-    """There is another slot, and it is free."""
     if slot in state.slots:
         _refuse(f"{slot} is there already")
     return replace(state, slots=(*state.slots, slot))
@@ -50,7 +44,6 @@ def slot_gone(state: SweepState, slot: Slot) -> SweepState:
 
 
 def trial_proposed(state: SweepState, trial: Trial) -> SweepState:
-    """A new trial waits for a slot."""
     number = trial.number
     waits = any(other.number == number for other in state.waiting)
     if waits or number in state.ends or state.open_trial(number):
@@ -58,9 +51,8 @@ def trial_proposed(state: SweepState, trial: Trial) -> SweepState:
     return replace(state, waiting=(*state.waiting, trial))
 
 
-def trial_started(state: SweepState, job: Job) -> SweepState:
+def trial_started(state: SweepState, trial: Trial, slot: Slot) -> SweepState:
     """A trial that waited, or was paused, is trained on a slot; its run is made meanwhile."""
-    trial, slot = job.trial, job.slot
     _check_free(state, slot)
     if paused := state.paused.get(trial.number):
         state = replace(state, paused=_without(state.paused, trial.number))
@@ -92,12 +84,10 @@ def run_created(state: SweepState, trial: Trial, run_id: str) -> SweepState:
 
 
 def progress_reported(state: SweepState, slot: Slot, progress: Progressed) -> SweepState:
-    """The trial on a slot is part way through a round."""
     return _with_running(state, replace(_on(state, slot), latest=progress))
 
 
 def round_reported(state: SweepState, slot: Slot, done: RoundDone) -> SweepState:
-    """The trial on a slot has finished a round."""
     progress = _on(state, slot).with_round(done)
     state = _with_running(state, progress)
     return state if progress.best_loss is None else _with_loss(state, progress.best_loss, state.now)
@@ -131,35 +121,28 @@ def trial_ended(state: SweepState, number: int, ended: Ended, *, again: bool = F
     return _with_loss(replace(state, ranked=ranked), progress.ranked_loss, state.now)
 
 
-def resumed(
+def with_attempts(
     state: SweepState,
     finished: Sequence[Trial],
-    waiting: Sequence[Trial],
-    unfinished: Sequence[Trial] = (),
+    waiting: Sequence[Trial] = (),
     paused: Sequence[Trial] = (),
 ) -> SweepState:
-    """The trials of a sweep that was broken off are known; their times are since it began.
+    """A sweep of which these attempts are known, as after it was broken off.
 
     `finished` are in order of their ends, of trials that were tried several times each attempt;
-    `waiting` are to be tried again, the first first; `unfinished` are attempts that earlier drivers
-    have left so; and those that are `paused` had no slot.
+    `waiting` are to be tried again, the first first; those that are `paused` have no slot.
     """
-    if state.running or state.finished:
-        _refuse("trials have been run")
-    done = [replace(one, began=one.began + state.began) for one in finished]
-    waits = {one.number: replace(one, began=one.began + state.began) for one in paused}
-    for progress in sorted([*done, *waits.values()], key=lambda one: one.began + one.seconds):
-        loss = progress.ranked_loss if progress.ended else progress.best_loss
+    for one in sorted([*finished, *paused], key=lambda one: one.began + one.seconds):
+        loss = one.ranked_loss if one.ended else one.best_loss
         if loss is not None:
-            state = _with_loss(state, loss, progress.began + progress.seconds)
+            state = _with_loss(state, loss, one.began + one.seconds)
     return replace(
         state,
         waiting=tuple(waiting),
-        unfinished=tuple(unfinished),
-        paused=waits,
-        finished=tuple(done),
-        ranked=tuple(sorted((one for one in done if one.ranked_loss is not None), key=rank)),
-        ends={one.number: one for one in done},
+        paused={one.number: one for one in paused},
+        finished=tuple(finished),
+        ranked=tuple(sorted((one for one in finished if one.ranked_loss is not None), key=rank)),
+        ends={one.number: one for one in finished},
     )
 
 
@@ -171,7 +154,6 @@ def _check_free(state: SweepState, slot: Slot) -> None:
 
 
 def _on(state: SweepState, slot: Slot) -> Trial:
-    """The trial on a slot."""
     progress = state.running.get(slot)
     return progress or _refuse(f"no trial runs on {slot}")
 
@@ -190,8 +172,7 @@ def _with_loss(state: SweepState, loss: float, at: float) -> SweepState:
     """Note a validation loss, nats, of a round that was done at this time."""
     if state.best_over_time and loss >= state.best_over_time[-1][1]:
         return state
-    best_over_time = (*state.best_over_time, (at - state.began, loss))
-    return replace(state, best_over_time=best_over_time)
+    return replace(state, best_over_time=(*state.best_over_time, (at, loss)))
 
 
 def _without_losses(state: SweepState) -> SweepState:
@@ -206,58 +187,19 @@ def _without_losses(state: SweepState) -> SweepState:
     return state if best is None else _with_loss(state, best, state.now)
 
 
-class SweepClock:
-    """Seconds of a clock, without those for which it was held: a sweep without slots does not age.
+class History:
+    """Holds the state of a sweep, an immutable value, and replaces it as something happens.
 
-    What is left of `minutes` is not used up by other sweeps.
+    Its clock shows the seconds for which the sweep was driven, by earlier drivers too, but for
+    those for which it was held: what is left of `minutes` is not used up by other sweeps.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        #: seconds for which it was held, by the last call
-        self._held_s = 0.0
-        self._held_at: float | None = None
-
-    def __call__(self) -> float:
-        """Seconds of the clock without those for which it was held."""
-        now = self._clock()
-        if self._held_at is not None:
-            self._held_s = now - self._held_at
-        return now - self._held_s
-
-    def hold(self, *, held: bool) -> None:
-        """Stop the clock, or let it go on."""
-        if held != (self._held_at is not None):
-            now = self()
-            self._held_at = now if held else None
-
-
-class Facts(TypedDict, total=False):
-    """What is learned of a sweep as a whole: fields of its state."""
-
-    run_id: str
-    baselines: Mapping[str, float]
-    allowed: int | None
-    expected_end: float | None
-    search_ended: Stop
-    report: SearchReport
-    confirmed: tuple[Confirmed, ...]
-    unconfirmed: str
-    closed: Stop
-    left_open: bool
-
-
-#: number of earlier events listed in the message of an `InvalidTransitionError`
-EVENTS_LISTED = 30
-
-
-class History:
-    """Holds the state of a sweep, an immutable value, and replaces it as something happens."""
-
     def __init__(self, state: SweepState, clock: Callable[[], float]) -> None:
-        self.state, self.clock = state, SweepClock(clock)
-        #: the last events: function, arguments
-        self._events: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=EVENTS_LISTED)
+        self.state, self._clock = state, clock
+        #: seconds of the clock that do not count
+        self._skipped = clock() - state.now
+        #: what the sweep's clock has shown since it is held
+        self._held_at: float | None = None
 
     def apply(
         self,
@@ -265,27 +207,27 @@ class History:
         *args: More.args,
         **options: More.kwargs,
     ) -> SweepState:
-        """Apply an event; return the state that follows.
-
-        Raises:
-            InvalidTransitionError: it cannot happen in this state. The last events are listed.
-        """
-        try:
-            self.state = event(self.state, *args, **options)
-        except InvalidTransitionError as error:
-            before = "".join(f"\n  {name}{given}" for name, given in self._events)
-            text = f"{error}: {event.__name__}{args}; before that:{before}"
-            raise InvalidTransitionError(text) from None
-        if event is not progress_reported:  # it comes several times a second
-            self._events.append((event.__name__, args))
+        """Apply an event; return the state that follows."""
+        self.state = event(self.state, *args, **options)
         return self.state
 
-    def learn(self, **facts: Unpack[Facts]) -> SweepState:
-        """Note facts of the sweep as a whole; return the state that follows."""
+    def learn(self, **facts: Any) -> SweepState:
+        """Note facts of the sweep as a whole: fields of its state."""
         self.state = replace(self.state, **facts)
         return self.state
 
     def tick(self) -> float:
         """Read the clock into the state; return what it shows."""
-        self.state = time_passed(self.state, self.clock())
+        self.state = time_passed(self.state, self._time())
         return self.state.now
+
+    def hold(self, *, held: bool) -> None:
+        if held != (self._held_at is not None):
+            now = self._time()
+            self._held_at = now if held else None
+
+    def _time(self) -> float:
+        now = self._clock()
+        if self._held_at is not None:
+            self._skipped = now - self._held_at
+        return now - self._skipped

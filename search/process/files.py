@@ -178,7 +178,6 @@ def become(made: Path, to: Path) -> None:
 
 
 def _fill(folder: Path, parts: Iterable[Path]) -> None:
-    """Move files and folders into a folder: all of them or none."""
     moved = list[Path]()
     try:
         for part in parts:

@@ -118,9 +118,6 @@ def fork(
     """Start a process that calls `target` with the arguments and one end of a pipe.
 
     Returns the process and the other end of the pipe.
-
-    Raises:
-        OSError, EOFError: no process could be forked within `FORK_WITHIN_S` of the first failure.
     """
     until = math.inf
     while True:
@@ -246,7 +243,6 @@ def _sendable(error: Exception) -> Exception:
 
 
 def _end_with_parent() -> None:
-    """Wait until the parent has ended, and then end this process."""
     if parent := multiprocessing.parent_process():
         parent.join()
     os.kill(os.getpid(), signal.SIGTERM)

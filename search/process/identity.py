@@ -45,7 +45,6 @@ def is_running(pid: int, started: int) -> bool:
 
 
 def _exists(pid: int) -> bool:
-    """Whether a process of this machine exists."""
     if pid <= 0:  # a group of processes
         return False
     try:

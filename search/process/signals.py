@@ -76,7 +76,6 @@ class Interrupts:
 
     @property
     def waited_s(self) -> float:
-        """Seconds since an end is wanted; 0 if none is."""
         return time.monotonic() - self._asked if self.signal_number else 0.0
 
     def has_used(self, share: float = 1.0) -> bool:
@@ -113,7 +112,6 @@ class Shield(Interrupts):
 
     @contextmanager
     def up(self) -> Iterator[None]:
-        """Handle the signals that end a program."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -137,7 +135,6 @@ class Shield(Interrupts):
     @override
     @contextmanager
     def hold(self, *, to_the_end: bool = False) -> Iterator[None]:
-        """Defer signals, or drop them with `to_the_end`; see the class."""
         ending = self.ending
         self._holding += 1
         self.ending = ending or to_the_end

@@ -120,20 +120,18 @@ def _delete(path: Path) -> None:
 
 
 def touch(folder: Path) -> None:
-    """Mark the folder of a sweep as in use, so that it does not expire."""
     with contextlib.suppress(OSError):
         os.utime(folder)
 
 
 def empty(folder: Path, keep: set[str]) -> None:
-    """Delete everything in the folder of a sweep except the names in `keep`."""
     for path in folder.iterdir() if folder.exists() else ():
         if path.name not in keep:
             _delete(path)
 
 
 def clear(folder: Path, keep: set[str]) -> None:
-    """Do the same, and delete it too if nothing is left in it."""
+    """Do as `empty`, and delete the folder too if nothing is left in it."""
     empty(folder, keep)
     if folder.exists() and not any(folder.iterdir()):
         folder.rmdir()

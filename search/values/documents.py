@@ -22,16 +22,13 @@ class Document:
     """A dataclass that is a document, but for fields that are `OMITTED`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The value as `--json` prints it."""
         return _document(self, said=False)
 
     def document(self) -> dict[str, Any]:
-        """The value as a service answers with it."""
         return _document(self, said=True)
 
 
 def fields_of(kind: type[Any]) -> list[dataclasses.Field[Any]]:
-    """The fields of a class that its document has."""
     return [one for one in dataclasses.fields(kind) if one.metadata.get("document", True)]
 
 

@@ -104,7 +104,6 @@ def switch(*, auto: bool = False) -> Kind:
 
 
 def word(words: Collection[str]) -> Kind:
-    """One of some words."""
 
     def take(place: str, value: Any) -> Any:
         if not isinstance(value, str) or value not in words:
@@ -206,7 +205,6 @@ def space() -> Kind:
 
 
 def template() -> Kind:
-    """The path of a hyperas template, which is read."""
 
     def take(place: str, value: Any) -> Any:
         from lstm_sweep.spaces.template.template import Template
@@ -243,7 +241,6 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """As it is typed."""
         return f"--{self.name.replace('_', '-')}"
 
     def take(self, place: str, value: Any) -> Any:
@@ -275,11 +272,9 @@ class Option:
 
     @property
     def described(self) -> str:
-        """What it is, and what holds if it is not given."""
         return self.help + (f" (default: {self.default_text})" if self.default_text else "")
 
     def schema(self) -> Schema:
-        """The option as a property in JSON Schema."""
         kind = self.kind.schema
         if self.default is None:
             kind = {"anyOf": [*kind.get("anyOf", [kind]), {"type": "null"}]}

@@ -306,7 +306,6 @@ class SweepSpec:
             object.__setattr__(self, "minutes", DEFAULT_MINUTES)
 
     def source(self) -> Source:
-        """Where the corpus comes from."""
         ends = self.ends is not False
         return Source(
             data=self.data,
@@ -320,7 +319,6 @@ class SweepSpec:
         )
 
     def rule(self) -> SizeRule:
-        """The size rule."""
         return SizeRule(self.size_low, self.size_high)
 
     def scoring(self) -> Scoring:
@@ -335,7 +333,6 @@ class SweepSpec:
         return self.rounds_per_epoch if isinstance(self.rounds_per_epoch, int) else 1
 
     def plan(self) -> Plan:
-        """How to search."""
         return Plan(
             algorithm=self.algo,
             seed=self.seed,
@@ -463,7 +460,6 @@ def digest_of(written: Mapping[str, Any]) -> str:
 
 
 def read_fields(file: Path) -> dict[str, Any]:
-    """The fields of a sweep file, as they stand there."""
     content = read_yaml(file)
     if not isinstance(content, dict):
         raise InputError(f"{file}: found no fields, expected a mapping such as `trials: 20`")

@@ -43,7 +43,6 @@ class SweepStatus(StrEnum):
     FAILED = "failed"
 
     def run_status(self, *, has_result: bool) -> str:
-        """Status of the run in MLflow of a sweep that has ended so."""
         if self is SweepStatus.FAILED:
             return "FAILED"
         return "FINISHED" if self is SweepStatus.FINISHED or has_result else "KILLED"

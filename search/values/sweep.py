@@ -12,6 +12,8 @@ from typing import Any
 
 from lstm_sweep.search.values.trial import Outcome, Phase, Trial, ranked
 
+#: the baseline that knows nothing but how frequent each symbol is
+UNIGRAM = "unigram"
 #: differences that chance makes at least this often are called none
 SIGNIFICANCE = 0.05
 
@@ -50,7 +52,6 @@ class Confirmed:
 
     @property
     def seeds(self) -> int:
-        """How many further seeds have ended."""
         return len(self.losses) + sum(self.failed.values())
 
     @property
@@ -140,7 +141,6 @@ class TimeSpent:
     scoring: float | None = None
 
     def to_dict(self) -> dict[str, float | None]:
-        """The times as `launch --json` prints them."""
         found: dict[str, float | None] = asdict(self)
         return {name: None if s is None else round(s, 3) for name, s in found.items()}
 
@@ -178,9 +178,8 @@ class Sweep:
     baselines: Mapping[str, float] = field(default_factory=dict)
     #: share of the validation symbols that training data do not have, which are not scored
     unknown_share: float = 0.0
-    #: seconds of the driver's clock; of a sweep that was read back `began` is 0
+    #: seconds for which it was driven
     now: float = 0.0
-    began: float = 0.0
     #: seconds for which there were slots that could be used, all of them together
     slot_seconds: float = 0.0
     #: trials that have a slot, by slots; of a sweep that was read back by any number
@@ -207,8 +206,7 @@ class Sweep:
 
     @property
     def seconds(self) -> float:
-        """For which it was driven."""
-        return self.now - self.began
+        return self.now
 
     @property
     def is_over(self) -> bool:
@@ -217,28 +215,23 @@ class Sweep:
 
     @property
     def under_way(self) -> list[Trial]:
-        """Trials that run or are paused."""
         return [*self.running.values(), *self.paused.values()]
 
     @property
     def attempts(self) -> list[Trial]:
-        """All attempts of all trials."""
         return [*self.unfinished, *self.finished, *self.under_way]
 
     @cached_property
     def trials(self) -> list[Trial]:
-        """The last attempt of each trial, by number."""
         in_order = sorted(self.attempts, key=lambda one: (one.number, one.attempt))
         return list({one.number: one for one in in_order}.values())
 
     @property
     def best(self) -> Trial | None:
-        """The best trial that has ended."""
         return next(iter(self.ranked), None)
 
     @property
     def best_loss(self) -> float | None:
-        """Loss of the best trial that has ended, nats."""
         return self.best.best_loss if self.best else None
 
     @property
@@ -280,7 +273,6 @@ class Sweep:
 
     @property
     def time_spent(self) -> TimeSpent:
-        """Where the time of its slots went so far."""
         best, attempts, spent = self.leader, self.attempts, dict.fromkeys(SHARES, 0.0)
         in_order = sorted(attempts, key=lambda one: one.attempt)
         last = {one.number: one for one in in_order}

@@ -52,7 +52,6 @@ def about(seconds: float | None) -> str:
 
 
 def loss_text(loss: float | None) -> str:
-    """A loss to four places, or a dash."""
     return "-" if loss is None else f"{loss:.4f}"
 
 

@@ -7,7 +7,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -128,7 +128,6 @@ def comparable(loss: float | None) -> float | None:
 
 
 def shown_name(name: str) -> str:
-    """The name of a hyperparameter for people."""
     return shown_label(name) if name.count(":") in (1, 2) else name
 
 
@@ -274,7 +273,6 @@ class Trial:
 
     @property
     def planned_rounds(self) -> int:
-        """Rounds of the trial, at most."""
         every = self.config.epochs * self.rounds_per_epoch
         return every if self.most_rounds is None else min(every, self.most_rounds)
 
@@ -287,12 +285,15 @@ class Trial:
         return epoch_text(number, self.rounds_per_epoch)
 
     def planned(self) -> Trial:
-        """What it was before it began."""
         return Trial(
             sweep=self.sweep, number=self.number, config=self.config, seed=self.seed,
             point=self.point, attempt=self.attempt, phase=self.phase, objective=self.objective,
             rounds_per_epoch=self.rounds_per_epoch, steps=self.steps, most_rounds=self.most_rounds,
         )  # fmt: skip
+
+    def as_driven(self) -> Trial:
+        """The same without what only its run says."""
+        return Trial(**{one.name: getattr(self, one.name) for one in fields(Trial)})
 
     def next_attempt(self) -> Trial:
         return replace(self.planned(), attempt=self.attempt + 1)
@@ -320,7 +321,6 @@ class Trial:
 
     @cached_property
     def best_round(self) -> int | None:
-        """Number of the round with the lowest validation loss."""
         scored = [(x, number) for number, x in enumerate(self.val_losses, 1) if x is not None]
         return min(scored)[1] if scored else None
 
@@ -346,17 +346,14 @@ class Trial:
 
     @property
     def epochs(self) -> float:
-        """Epochs that were trained; a whole number if rounds are epochs."""
         return self.epochs_after(self.rounds_done)
 
     @property
     def best_epoch(self) -> float | None:
-        """Epochs after which its loss was lowest."""
         return self.epochs_after(self.best_round) if self.best_round else None
 
     @property
     def is_open(self) -> bool:
-        """Whether it runs, or goes on later."""
         return not self.ended
 
     @property
@@ -378,7 +375,6 @@ class Trial:
 
     @cached_property
     def hyperparameters(self) -> dict[str, int | float | str]:
-        """The values of its config by their names for people."""
         return {shown_name(name): value for name, value in self.config.to_dict().items()}
 
     @property
@@ -472,7 +468,6 @@ class TrialFiles:
 
     @property
     def weights(self) -> Path:
-        """The network of the best round."""
         return self.folder / "model.keras"
 
     @property

@@ -98,7 +98,7 @@ class Sweeps:
         """Begin the sweep of a store, or go on with it."""
         run = reader.find_sweep(store, "s")
         past = rebuild(store, run) if run else None
-        spec = past.spec if past else self.spec
+        spec = past.state.spec if past else self.spec
         engine, writer = engine or ScriptedEngine(LOSSES), self.writer
         sweep_of(store, self.corpus, engine, spec, past=past, writer=writer).run()
 

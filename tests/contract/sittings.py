@@ -19,7 +19,7 @@ from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
 def go_on(store: Store, corpus: Corpus, engine: Any, **changes: Any) -> SweepState:
     past = rebuild(store, reader.existing_sweep(store, "s"))
-    return sweep_of(store, corpus, engine, replace(past.spec, **changes), past=past).run()
+    return sweep_of(store, corpus, engine, replace(past.state.spec, **changes), past=past).run()
 
 
 def found(store: Store) -> list[tuple[Any, ...]]:

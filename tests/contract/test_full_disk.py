@@ -68,7 +68,7 @@ else:
     raise SystemExit("the disk was never full")
 filler.unlink()
 past = rebuild(store, reader.existing_sweep(store, "s"))
-sweep_of(store, corpus, ScriptedEngine(LOSSES), past.spec, past=past).run()
+sweep_of(store, corpus, ScriptedEngine(LOSSES), past.state.spec, past=past).run()
 records = reader.trials(store, "s")
 assert [record.outcome for record in records] == ["complete"] * 4, records
 assert {run.info.status for run in store.runs()} == {"FINISHED", "FAILED"}, store.runs()

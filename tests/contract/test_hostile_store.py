@@ -223,7 +223,7 @@ def test_no_tag_of_a_trial_stops_others(stored: Stored, wrong: list[str | None])
 
         def read(run: Any = store_runs[run_id]) -> None:
             record = resume._trial_of(run, stored.spec)
-            resume._all_progress(store, stored.sweep, [record])
+            resume._attempts(store, stored.sweep, [record])
             own_templates.read(record.tags, None)
             rerun._check_proposed(store, record, None)
             CorpusTask.of_trial(record, record.config, None, DEVICE)

@@ -139,7 +139,8 @@ def test_a_sweep_that_was_broken_off_before_it_had_its_name_claims_it_when_it_go
 
     def go_on(message: Any) -> None:
         with pytest.raises(NameTakenError) as caught:
-            sweep_of(store_in(folder), corpus, ScriptedEngine(LOSSES), past.spec, past=past).run()
+            spec, engine = past.state.spec, ScriptedEngine(LOSSES)
+            sweep_of(store_in(folder), corpus, engine, spec, past=past).run()
         refused.append(caught.value)
 
     state = drive(store, watch=_once(go_on))

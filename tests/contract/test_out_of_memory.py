@@ -71,6 +71,6 @@ def test_they_are_tried_twice_and_left_out_with_a_line_also_when_a_sweep_goes_on
     assert said.split(" ran out of memory: uni networks with")[0] in {f"s/{n}" for n in failed}
     past = rebuild(store, reader.existing_sweep(store, "s"))
     engine = LittleMemory(LOSSES)
-    state = sweep_of(store, corpus, engine, past.spec, past=past, observer=second).run()
+    state = sweep_of(store, corpus, engine, past.state.spec, past=past, observer=second).run()
     assert [line for line in second.told if "layers of 24 or more" in line] == [said]
     assert state.counts == {"complete": 12 - len(failed), "out_of_memory": len(failed)}

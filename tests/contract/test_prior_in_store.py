@@ -91,7 +91,7 @@ def test_a_resume_knows_what_its_sweep_was_begun_with_and_no_more(
         store.log(reader.existing_sweep(store, name).info.run_id, tags={Tag.ROLE: "withdrawn"})
     past = rebuild(store, reader.existing_sweep(store, "s"))
     assert past.prior == prior
-    sweep_of(store, corpus, ScriptedEngine(LOSSES), past.spec, past=past).run()
+    sweep_of(store, corpus, ScriptedEngine(LOSSES), past.state.spec, past=past).run()
     assert searched(store, "s") == expected
 
 

@@ -105,8 +105,8 @@ def check(store: MemoryStore, state: SweepState) -> None:
         one["confirmed"].sort(key=str)
     assert stored == live
     past = rebuild(store, run)
-    read = [*past.finished, *past.unfinished, *past.paused]
-    assert known(read) == known([*state.finished, *state.unfinished, *state.paused.values()])
-    assert past.seconds == pytest.approx(state.seconds, abs=0.05)
-    assert past.slot_seconds == pytest.approx(state.slot_seconds, abs=0.05)
-    assert past.baselines == state.baselines
+    read = past.state
+    assert known(read.attempts) == known(state.attempts)
+    assert read.seconds == pytest.approx(state.seconds, abs=0.05)
+    assert read.slot_seconds == pytest.approx(state.slot_seconds, abs=0.05)
+    assert (read.baselines, read.name, read.run_id) == (state.baselines, "s", state.run_id)

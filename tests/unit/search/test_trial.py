@@ -2,24 +2,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.engines.worker import CorpusTraining
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Phase, Slot, Trial, trial_seed
+from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Slot, Trial, trial_seed
 
 TRIAL = Trial(sweep="docs-1", number=4, config=TrialConfig(), seed=11)
-JOB = Job(
-    trial=TRIAL,
-    slot=Slot(0),
-    training=CorpusTraining(Path("/corpus"), Scoring(100, 0)),
-    folder=Path("/scratch/4.1"),
-)
 
 
 def progress(*losses: float, outcome: Outcome | None = None) -> Trial:
@@ -110,3 +103,11 @@ def test_a_trial_competes_with_its_best_loss_once_it_has_ended_well(
 
 def test_a_trial_stopped_before_its_first_epoch_does_not_compete() -> None:
     assert progress(outcome=Outcome.STOPPED).ranked_loss is None
+
+
+def test_a_trial_that_was_read_back_while_it_waited_counts_the_time_of_its_next_stretch() -> None:
+    record = TrialRecord(
+        **vars(replace(TRIAL, paused="waits", waited=True, seconds=5.0)), tags=Tags.of("r", {})
+    )
+    again = record.as_driven().with_slot(Slot(0), 100.0)
+    assert (again.state, again.with_end(Ended(Outcome.COMPLETE), 110.0).seconds) == ("running", 15)

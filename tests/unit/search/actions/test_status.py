@@ -129,6 +129,6 @@ def test_a_sweep_that_goes_on_logs_at_no_earlier_step(
     assert past.step == before == 2  # the one that was stopped counts
     seen = list[float | None]()
     engine = ScriptedEngine(CURVES | {1: [2.2, 2.6]}, watch=lambda _: seen.append(listed(store)))
-    sweep_of(store, corpus, engine, past.spec, past=past).run()
+    sweep_of(store, corpus, engine, past.state.spec, past=past).run()
     assert (seen, listed(store)) == ([2.4, 2.2], 2.2)
     assert max(store.history(parent.info.run_id, "best_val_loss")) == before

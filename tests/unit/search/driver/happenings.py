@@ -16,13 +16,12 @@ from lstm_sweep.search.driver.transitions import (
 )
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone, Slot, Trial
-from tests.states import job_of
 
 #: a function of `transitions`, and what it is given beside the state
 Event = tuple[Any, ...]
 
 A, B, C = (Slot(index, core=index) for index in range(3))
-NEW = SweepState(name="s", spec=SweepSpec(trials=9), slots=(A, B), began=100.0, now=100.0)
+NEW = SweepState(name="s", spec=SweepSpec(trials=9), slots=(A, B), now=100.0)
 LOST = Ended(Outcome.LOST, "killed")
 DONE = Ended(Outcome.COMPLETE)
 
@@ -34,7 +33,7 @@ def trial(number: int, attempt: int = 1) -> Trial:
 
 
 def started(number: int, slot: Slot, attempt: int = 1) -> Event:
-    return trial_started, job_of(trial(number, attempt), slot)
+    return trial_started, trial(number, attempt), slot
 
 
 def begun(number: int, slot: Slot) -> list[Event]:

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.loop import TURN_S
-from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.store import reader, writer
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.values.trial import Slot, Trial
+from lstm_sweep.search.values.trial import Slot
 from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, InlineWriter, LateWriter, sweep_of, tiny_spec
 
@@ -55,21 +54,6 @@ def test_no_trial_is_begun_while_too_much_waits_to_be_written(
     state = sweep_of(store, corpus, engine, spec, writer=Behind).run()
     assert state.counts == {"complete": 7}
     assert engine.busiest < 7
-
-
-def test_paused_trials_are_not_looked_through_for_each_start_while_none_makes_room(
-    corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks = list[SweepState]()
-
-    def look(state: SweepState) -> Iterator[Trial]:
-        looks.append(state)
-        return iter(())
-
-    monkeypatch.setattr(SweepState, "preempted", property(look))
-    spec = tiny_spec(data=str(data), trials=7, **PLAIN)
-    state = sweep_of(MemoryStore(), corpus, Watched(), spec).run()
-    assert (state.counts, looks) == ({"complete": 7}, [])
 
 
 def test_of_trials_that_are_broken_off_all_are_closed_but_the_one_that_cannot_be(

@@ -10,7 +10,7 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.driver.read_back import stored_time
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.driver.transitions import resumed
+from lstm_sweep.search.driver.transitions import with_attempts
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.sweep import SHARES, TimeSpent
@@ -43,9 +43,9 @@ def attempt(
 
 def spent_by(*finished: Trial, unfinished: tuple[Trial, ...] = (), **changes: Any) -> TimeSpent:
     """Where the time of a sweep with these attempts went; it had slots for 100 seconds."""
-    given: dict[str, Any] = {"slot_seconds": 100.0} | changes
+    given: dict[str, Any] = {"slot_seconds": 100.0, "unfinished": unfinished} | changes
     new = SweepState(name="s", spec=SweepSpec(), slots=SLOTS, **given)
-    return resumed(new, finished, (), unfinished).time_spent
+    return with_attempts(new, finished).time_spent
 
 
 def shares(spent: TimeSpent) -> dict[str, float]:

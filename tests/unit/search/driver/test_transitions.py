@@ -9,16 +9,15 @@ import pytest
 
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.transitions import (
-    History,
     InvalidTransitionError,
     progress_reported,
-    resumed,
     run_created,
     slot_came,
     slot_gone,
     time_passed,
     trial_ended,
     trial_proposed,
+    with_attempts,
 )
 from lstm_sweep.search.values.trial import Ended, Outcome, Progressed
 from tests.unit.search.driver.happenings import (
@@ -68,7 +67,6 @@ NEW_TRIAL = (trial_proposed, trial(0))
         ([], (slot_came, A), "core 0 is there already"),
         ([], (slot_gone, C), "there is no core 2"),
         (begun(0, A), (slot_gone, A), "a trial runs on core 0"),
-        (begun(0, A), (resumed, (), ()), "trials have been run"),
     ],
 )
 def test_what_cannot_happen_is_refused(events: list[Event], event: Event, why: str) -> None:
@@ -84,29 +82,11 @@ def test_losses_of_a_trial_that_has_failed_are_not_the_best_over_time_any_more()
         epoch(B, 1, 2.0), (time_passed, 130.0), epoch(A, 2, 2.5), (time_passed, 140.0),
     )  # fmt: skip
     failed = state_after(*led, over(1, Ended(Outcome.DIVERGED)))
-    assert failed.best_over_time == ((10.0, 3.0), (40.0, 2.5))
-    assert state_after(epoch(A, 3, 2.4), state=failed).best_over_time[-1] == (40.0, 2.4)
+    assert failed.best_over_time == ((110.0, 3.0), (140.0, 2.5))
+    assert state_after(epoch(A, 3, 2.4), state=failed).best_over_time[-1] == (140.0, 2.4)
     none = state_after(over(0, Ended(Outcome.HUNG)), state=failed)
     assert none.best_over_time == ()
-    assert resumed(NEW, failed.finished, ()).best_over_time == ()
-
-
-# --- the one door -----------------------------------------------------------------------------
-
-
-def test_an_event_that_cannot_happen_is_told_with_those_before_it() -> None:
-    history = History(NEW, clock=lambda: 107.0)
-    for event, *arguments in begun(0, A):
-        history.apply(event, *arguments)
-    assert history.tick() == 107.0
-    with pytest.raises(InvalidTransitionError) as caught:
-        history.apply(*started(1, B))
-    first, *before = str(caught.value).splitlines()
-    assert first.startswith("trial 1 does not wait: trial_started(")
-    assert [line.partition("(")[0].strip() for line in before] == [
-        "trial_proposed", "trial_started",
-    ]  # fmt: skip
-    assert numbers(history.state) == ([], [0], [])
+    assert with_attempts(NEW, failed.finished).best_over_time == ()
 
 
 def test_a_trial_that_waits_goes_on_where_it_was_on_any_slot() -> None:
@@ -149,7 +129,7 @@ def test_those_that_make_room_are_known_in_order_until_they_go_on_or_end() -> No
     assert preempted(state_after(started(2, A), state=room)) == [1]
     assert preempted(state_after(over(1), state=room)) == [2]
     waiting = [replace(one, began=0.0) for one in room.paused.values()]
-    assert preempted(resumed(NEW, (), (), (), waiting)) == [2, 1]
+    assert preempted(with_attempts(NEW, (), (), waiting)) == [2, 1]
 
 
 def test_a_trial_has_its_run_wherever_it_is_when_that_is_created() -> None:
