@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constr
 # Modules are compiled once, and not by each process of a test
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test test-all properties chaos lint format image clean
+.PHONY: sweep logs test test-all properties chaos lint format image clean
 
 # A real sweep on the help texts of Python, in less than five minutes
 sweep: $(VENV)/installed
@@ -16,6 +16,10 @@ sweep: $(VENV)/installed
 # ARGS are options of pytest: make test ARGS="-k ladder -x". WORKERS run tests side by side: tests
 # also wait, so two cores bear three; sweeps and clusters of test-all have processes of their own
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Faults in sessions of a generated log: a sweep, an export, and verdicts, in three minutes
+logs: $(VENV)/installed
+	$(BIN)/python -m benchmarks.verdicts
 
 # All that a change can break and that needs nothing but Python
 test: WORKERS ?= 3

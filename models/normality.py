@@ -7,6 +7,7 @@ says. So a session has all of them (`SCORES`), and `models.conformal` weighs the
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,11 @@ from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.spool import Codes
 from lstm_sweep.models.errors import InputError
 
-#: scores of a session, in the order of their columns: the highest surprise of a symbol, the
-#: surprise of its end, and the mean surprise (nats); the share of unknown symbols; how far its
-#: length is from that of a training session (difference of logarithms); how far its counts of
-#: symbols are from those of one (0 to 1); and the share of its pairs of neighbours, head and end
-#: included, that no training session has
+#: scores of a session, in the order of their columns: the highest surprise of a symbol and that of
+#: its end, both at least `EXPECTED`, and the mean surprise (nats); the share of unknown symbols;
+#: how far its length is from that of a training session (difference of logarithms); how far its
+#: counts of symbols are from those of one (0 to 1); and the share of its pairs of neighbours, head
+#: and end included, that no training session has
 SCORES = ("surprise", "end", "mean", "unknown", "length", "counts", "pairs")
 #: how many of them a verdict is made of: pairs are a rule to compare it with
 OF_VERDICT = 6
@@ -36,6 +37,8 @@ RULES = {
     "counts": ("counts",),
     "new pair": ("pairs",),
 }
+#: what is likelier than not surprises nobody: nats of a probability of a half
+EXPECTED = math.log(2)
 #: different counts of symbols that are kept, the most frequent first, and numbers in all of them
 MOST_COUNTS, MOST_NUMBERS = 5_000, 1 << 22
 #: sessions whose counts are compared with all that are kept at a time
@@ -87,8 +90,8 @@ class Normality:
         nats = np.split(surprise, split.starts[1:])
         counts = [_count(codes) for codes in sessions]
         columns: dict[str, Iterable[float]] = {
-            "surprise": (one[: len(one) - ends].max(initial=0.0) for one in nats),
-            "end": (one[-1] if ends else 0.0 for one in nats),
+            "surprise": (one[: len(one) - ends].max(initial=EXPECTED) for one in nats),
+            "end": (max(EXPECTED, one[-1]) if ends else EXPECTED for one in nats),
             "mean": (one.mean() for one in nats),
             "unknown": ((codes == UNKNOWN).mean() if len(codes) else 0.0 for codes in sessions),
             "length": self._far_in_length(np.array([len(codes) for codes in sessions])),

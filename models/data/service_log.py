@@ -1,7 +1,7 @@
 """A generated log of a shop's services: requests that interleave, retries, and stack traces.
 
 Each request is a session. Its kind decides what is done for it and in what order, so that the end
-of a request follows from its beginning.
+of a request follows from its beginning. Some requests may have a fault, of `FAULTS`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SESSION_BY = r"\[(req-[0-9a-f]{8})\]"
 REQUESTS, SEED = 3_000, 2026
 #: services and levels by what they say; what varies stands in braces
 MESSAGES = {
-    "accept": ("gateway", "INFO", "{verb} /api/{kind}/{number} from {ip}:{port}"),
+    "accept": ("gateway", "INFO", "{kind} {number} asked for by {verb} from {ip}:{port}"),
     "token": ("auth", "INFO", "token of user {user} is valid for {seconds} s"),
     "expired": ("auth", "WARN", "token of user {user} has expired, issued a new one"),
     "read": ("store", "INFO", "read {count} rows of {kind} in {ms} ms"),
@@ -32,7 +32,11 @@ MESSAGES = {
     "mail": ("mail", "INFO", "queued message {uuid} to user {user}"),
     "index": ("search", "DEBUG", "indexed {kind} {number}, {count} terms"),
     "answer": ("gateway", "INFO", "{kind} {number} answered {status} in {ms} ms"),
+    "corrupt": ("store", "ERROR", "checksum of block {number} is wrong, page 0x{hex} dropped"),
 }
+#: what may be wrong with a request: two steps are done in the wrong order, of which neither its
+#: lines nor their number say anything; it breaks off; a step is repeated; a line was never there
+FAULTS = ("order", "early", "count", "new")
 STEPS = {
     "orders": ("reserve", "charge", "commit", "mail", "index"),
     "refunds": ("refund", "release", "commit", "mail"),
@@ -59,8 +63,16 @@ TROUBLES = {
 }
 
 
-def service_log(requests: int = REQUESTS, seed: int = SEED) -> Iterator[str]:
-    """The lines of a log of so many requests, which interleave."""
+def service_log(
+    requests: int = REQUESTS,
+    seed: int = SEED,
+    faulty: float = 0,
+    found: dict[str, str] | None = None,
+) -> Iterator[str]:
+    """The lines of a log of so many requests, which interleave; a share of them is `faulty`.
+
+    The fault of each request is put into `found` by its name, "" if it has none.
+    """
     draw = Random(seed)
     begin = datetime(2026, 11, 30, 8)  # a log has the time of its machine
     lines = list[tuple[float, int, str]]()
@@ -70,7 +82,11 @@ def service_log(requests: int = REQUESTS, seed: int = SEED) -> Iterator[str]:
         while lines and lines[0][0] < at:
             yield heapq.heappop(lines)[2]
         now = at
-        for line in _request(draw):
+        name = f"req-{draw.getrandbits(32):08x}"
+        fault = draw.choice(FAULTS) if faulty and draw.random() < faulty else ""
+        if found is not None:
+            found[name] = fault
+        for line in _request(draw, name, fault):
             now += draw.expovariate(30)
             time = (begin + timedelta(seconds=now)).isoformat(" ", "milliseconds")
             written += 1
@@ -79,9 +95,8 @@ def service_log(requests: int = REQUESTS, seed: int = SEED) -> Iterator[str]:
         yield heapq.heappop(lines)[2]
 
 
-def _request(draw: Random) -> Iterator[str]:
+def _request(draw: Random, name: str, fault: str) -> Iterator[str]:
     """The records of a request without their times; one may have several lines."""
-    name = f"req-{draw.getrandbits(32):08x}"
     kind = draw.choices([*STEPS], (5, 1, 8, 4, 1))[0]
     user, number = draw.randrange(1, 5_000), draw.randrange(1, 90_000)
     said = ["accept", "expired" if draw.random() < 0.1 else "token"]
@@ -90,8 +105,19 @@ def _request(draw: Random) -> Iterator[str]:
         while draw.random() < likely:
             said.append(trouble)
         said.append(step)
+    said.append("answer")
+    inner = range(2, len(said) - 2)
+    place = draw.choice([one for one in inner if said[one] != said[one + 1]])
+    if fault == "order":
+        said[place], said[place + 1] = said[place + 1], said[place]
+    elif fault == "early":
+        del said[place + 1 :]
+    elif fault == "count":
+        said[place:place] = [said[place]] * 6
+    elif fault == "new":
+        said.insert(place, "corrupt")
     after = {trouble: lines for trouble, _, lines in TROUBLES.values()}
-    for message in (*said, "answer"):
+    for message in said:
         service, level, text = MESSAGES[message]
         values = {
             "kind": kind, "user": user, "number": number, "verb": VERBS.get(kind, "POST"),

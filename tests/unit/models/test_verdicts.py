@@ -94,8 +94,9 @@ def test_scores_are_how_far_a_session_is_from_those_of_training() -> None:
     new = split([3, 4, 5, END], [3, 4, 4, 4, 5, END], [3, UNKNOWN, END], [END])
     nats = np.array([1.0, 2, 3, 0.5, 1, 2, 9, 2, 1, 0.1, 0.2, 0.3, 7, 4])
     scores = dict(zip(SCORES, normal.scores(new, nats, ends=True).T, strict=True))
-    assert scores["surprise"].tolist() == [3, 9, 0.3, 0]
-    assert scores["end"].tolist() == [0.5, 0.1, 7, 4]
+    half = np.log(2)  # what is likelier than not surprises nobody
+    assert scores["surprise"].tolist() == [3, 9, half, half]
+    assert scores["end"].tolist() == [half, half, 7, 4]
     assert scores["mean"] == pytest.approx([6.5 / 4, 15.1 / 6, 2.5, 4])
     assert scores["unknown"].tolist() == [0, 0, 0.5, 0]
     assert scores["length"] == pytest.approx([0, np.log(6 / 4), 0, np.log(3)])

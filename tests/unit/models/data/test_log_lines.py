@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+import re
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -299,3 +300,28 @@ def test_a_bundle_of_a_stranger_is_checked(
     change(written)
     with pytest.raises(InputError, match=r"^alphabet: "):
         Alphabet.from_dict(written)
+
+
+def test_faults_of_a_generated_log_are_what_they_are_said_to_be() -> None:
+    faults = dict[str, str]()
+    lines = list(service_log.service_log(3_000, 5, 0.1, faults))
+    said: dict[str, list[str]] = {name: [] for name in faults}
+    for line in lines:
+        if found := re.search(SESSION_BY, line.partition("\n")[0]):
+            said[found[1]].append(re.sub(r"[0-9a-f]*\d[0-9a-f.-]*", "N", line.partition("] ")[2]))
+    usual = [said[name] for name, fault in faults.items() if not fault]
+    counts = {tuple(sorted(one)) for one in usual}
+    assert {*faults.values()} == {"", *service_log.FAULTS}
+    swapped = 0
+    for name, fault in faults.items():
+        own = said[name]
+        assert fault or own[-1].split()[2] == "answered"
+        if fault == "early":
+            assert not any("answered" in line for line in own)
+        if fault == "new":
+            assert sum(line.startswith("checksum of block") for line in own) == 1
+        if fault == "count":
+            assert max(own.count(line) for line in own) >= 7
+        if fault == "order":
+            swapped += tuple(sorted(own)) in counts and own not in usual
+    assert swapped > 0.9 * sum(fault == "order" for fault in faults.values())
