@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from lstm_sweep._model import Model, load
     from lstm_sweep._sweep import Rerun, Sweep, Trial
     from lstm_sweep.models.errors import InputError
-    from lstm_sweep.search.actions.sweeps import SweepStatusReport
-    from lstm_sweep.search.actions.trials import TrialComparison
+    from lstm_sweep.search.actions.sweeps import SweepStatusReport, TrialComparison
     from lstm_sweep.search.store.faults import StoreError
 
 __all__ = [
@@ -35,7 +34,7 @@ __all__ = [
 _PLACES = {
     "Model": "_model", "load": "_model", "Rerun": "_sweep", "Sweep": "_sweep", "Trial": "_sweep",
     "InputError": "models.errors", "SweepStatusReport": "search.actions.sweeps",
-    "TrialComparison": "search.actions.trials", "StoreError": "search.store.faults",
+    "TrialComparison": "search.actions.sweeps", "StoreError": "search.store.faults",
 }  # fmt: skip
 
 

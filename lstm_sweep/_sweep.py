@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lstm_sweep.search.actions.remote import Actions
-    from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport
-    from lstm_sweep.search.actions.trials import TrialComparison
+    from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport, TrialComparison
     from lstm_sweep.search.driver.observer import Observer
     from lstm_sweep.search.store.reader import TrialRecord
 

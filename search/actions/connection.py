@@ -21,7 +21,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from lstm_sweep.models.config import FIELDS, Config, TrialConfig
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.search.actions.references import NAMED
-from lstm_sweep.search.actions.trials import TrialDetails
+from lstm_sweep.search.actions.sweeps import TrialDetails
 from lstm_sweep.search.process.secrets import hide, without_secrets
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.reader import TrialRecord

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from lstm_sweep.search.actions import (
-    deletion,
-    dry_run,
-    export,
-    lifecycle,
-    references,
-    rerun,
-)
+from lstm_sweep.search.actions import deletion, dry_run, export, lifecycle, references, rerun
 from lstm_sweep.search.actions import sweeps as of_sweeps
-from lstm_sweep.search.actions import trials as of_trials
 from lstm_sweep.search.actions.dry_run import SizeReport
 from lstm_sweep.search.actions.references import Here, Wanted, read_here
 
 
 class Local(Here):
-    """What can be done in a store, by this process; each function says what it raises.
+    """What can be done in a store, by this process.
 
     Nothing here prints, leaves the process, installs a signal handler, or changes the process's
     environment, working folder or file descriptors. What is returned is frozen; its `to_dict` is
@@ -29,10 +21,10 @@ class Local(Here):
     status = of_sweeps.status
     follow = of_sweeps.follow
     trials = of_sweeps.trials
-    show = of_trials.show
+    show = of_sweeps.show
     means_sweep = references.means_sweep
     result = of_sweeps.result
-    compare = of_trials.compare
+    compare = of_sweeps.compare
     report = of_sweeps.report
     dry_run = dry_run.dry_run
     launch = lifecycle.launch

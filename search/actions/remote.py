@@ -42,10 +42,11 @@ from lstm_sweep.search.actions.sweeps import (
     SweepRow,
     SweepStatusReport,
     SweepTrials,
+    TrialComparison,
+    TrialDetails,
     check_rows,
 )
 from lstm_sweep.search.actions.transfers import download, send_data, unpack
-from lstm_sweep.search.actions.trials import TrialComparison, TrialDetails
 from lstm_sweep.search.actions.watched import Watched, status_in
 from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.process.files import (

@@ -16,7 +16,7 @@ from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.network.checkpoint import keep_reported
 from lstm_sweep.models.rounds import epochs_after
 from lstm_sweep.search.actions.references import Here, store_of_trial
-from lstm_sweep.search.actions.trials import details_of
+from lstm_sweep.search.actions.sweeps import details_of
 from lstm_sweep.search.driver.health import Watch
 from lstm_sweep.search.driver.lease import Lease, holder
 from lstm_sweep.search.driver.loop import TICK_S

@@ -15,8 +15,7 @@ from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.actions.dry_run import SizeReport
 from lstm_sweep.search.actions.remote import Actions
-from lstm_sweep.search.actions.sweeps import SweepTrials
-from lstm_sweep.search.actions.trials import TrialComparison, TrialDetails
+from lstm_sweep.search.actions.sweeps import SweepTrials, TrialComparison, TrialDetails
 from lstm_sweep.search.cli.launch import SHOWN, result_text, wanted
 from lstm_sweep.search.cli.sweeps import status_line
 from lstm_sweep.search.cli.tables import sweeps_table, trials_table

@@ -20,8 +20,13 @@ from lstm_sweep.models.data.source import LINE_FILES
 from lstm_sweep.models.errors import LARGEST, InputError, one_of, shown
 from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
-from lstm_sweep.search.actions.sweeps import SweepResult, SweepRow, SweepStatusReport
-from lstm_sweep.search.actions.trials import TrialComparison, TrialDetails
+from lstm_sweep.search.actions.sweeps import (
+    SweepResult,
+    SweepRow,
+    SweepStatusReport,
+    TrialComparison,
+    TrialDetails,
+)
 from lstm_sweep.search.service.answers import URN
 from lstm_sweep.search.service.auth import LONGEST_TOKEN, User
 from lstm_sweep.search.service.jobs import Rerun

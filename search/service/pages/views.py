@@ -17,8 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import store_of_sweep
-from lstm_sweep.search.actions.sweeps import SweepRow
-from lstm_sweep.search.actions.trials import OTHER_DATA
+from lstm_sweep.search.actions.sweeps import OTHER_DATA, SweepRow
 from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.report import figures, report_page
 from lstm_sweep.search.report.charts import Bar, bars

@@ -18,7 +18,7 @@ from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import TRIAL, store_of_trial
 from lstm_sweep.search.actions.rerun import field_changes
-from lstm_sweep.search.actions.trials import TrialComparison
+from lstm_sweep.search.actions.sweeps import TrialComparison
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.engines import check_engine
 from lstm_sweep.search.service import answers, schemas
