@@ -1,9 +1,8 @@
-"""Requests to a service, the values in its answers, and the events of a sweep."""
+"""Requests to a service, and the events of a sweep that it sends."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import http.client
 import json
 import math
@@ -12,37 +11,24 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from enum import Enum
-from types import MappingProxyType, NoneType, UnionType
-from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from lstm_sweep.models.config import FIELDS, Config, TrialConfig
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.search.actions.references import NAMED
-from lstm_sweep.search.actions.sweeps import TrialDetails
 from lstm_sweep.search.process.secrets import hide, without_secrets
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import TOKEN
-from lstm_sweep.search.values.sweep import Confirmed
-from lstm_sweep.search.values.trial import (
-    RESULTS,
-    RETURNED_LOSS,
-    VALIDATION_LOSS,
-    Ended,
-    Outcome,
-    Phase,
-)
-from lstm_sweep.spaces.template.config import TemplateConfig
 
 API = "/api/v1"
+JSON = "application/json"
 #: seconds between two tries: the first wait, and the longest
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 5.0
 #: seconds for which a request is sent again while there is no answer
 PATIENCE_S = 20.0
+#: seconds before what takes long, and has broken, is asked for again, and how often it is
+AGAIN_S, TRIES = 2.0, 5
 #: seconds without a byte after which a connection counts as broken
 SILENCE_S = 120.0
 #: statuses of a service that starts, ends or whose store does not answer
@@ -51,6 +37,7 @@ BUSY = (502, 503, 504)
 LONGEST_REFUSAL = 200
 #: whatever urllib raises if a connection cannot be made, or breaks
 BROKEN = (OSError, http.client.HTTPException)
+Value = TypeVar("Value")
 
 
 class NoAnswerError(StoreError):
@@ -76,11 +63,7 @@ class Answer:
     address: str = ""
 
     def document(self) -> Any:
-        """The object that the content is, as JSON.
-
-        Raises:
-            InputError: it is none, as the page of another server.
-        """
+        """The object that the content is, as JSON; that of another server is refused."""
         try:
             found = json.loads(self.content)
         except ValueError:
@@ -98,18 +81,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def check_address(url: str, where: str) -> str:
-    """The address of a service without a slash at its end; `where` says who has given it.
-
-    Raises:
-        InputError: it is none.
-    """
+    """The address of a service without a slash at its end; `where` says who has given it."""
     expected = "expected the address of a service, such as http://HOST:8000"
     try:
         parts = urlsplit(url)
-        port = parts.port
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
-        raise InputError(f"{where} is {shown(url)}: {expected}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        is_address = False
+    if not is_address:
         raise InputError(f"{where} is {shown(url)}: {expected}")
     if parts.username is not None or parts.query or parts.fragment:
         raise InputError(
@@ -125,15 +104,13 @@ class Connection:
     Requests that change nothing, or that may be sent twice, are sent again for `patience_s` seconds
     while the service does not answer. `say` is told once when that begins.
 
-    Raises:
-        InputError: no header can have the token.
+    Its methods raise a `RefusedError`, or an error of `NAMED`, if the service refuses, and a
+    `NoAnswerError` if it does not answer for a while.
     """
 
     address: str
     token: str = field(default="", repr=False)
     say: Callable[[str], None] = lambda line: None
-    #: further headers of each request
-    headers: Mapping[str, str] = field(default_factory=dict)
     patience_s: float = PATIENCE_S
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -151,13 +128,8 @@ class Connection:
         """The same, with requests that are sent again until there is an answer."""
         return dataclasses.replace(self, patience_s=math.inf)
 
-    def get(self, *path: str, accept: str = "application/json", **query: Any) -> Answer:
-        """What a path under the API answers; parts of the path are quoted.
-
-        Raises:
-            RefusedError: the service refuses.
-            NoAnswerError: it does not answer for a while.
-        """
+    def get(self, *path: str, accept: str = JSON, **query: Any) -> Answer:
+        """What a path under the API answers; parts of the path are quoted."""
         return self.send("GET", *path, accept=accept, query=query)
 
     def send(
@@ -166,25 +138,20 @@ class Connection:
         *path: str,
         document: Any = None,
         key: str = "",
-        accept: str = "application/json",
+        accept: str = JSON,
         once: bool = False,
         query: Mapping[str, Any] = MappingProxyType({}),
     ) -> Answer:
-        """Send a document; `key` makes it safe to send it again, `once` says that it is not.
-
-        Raises:
-            RefusedError: the service refuses.
-            NoAnswerError: it does not answer for a while, or `once` and the connection breaks.
-        """
+        """Send a document; `key` makes it safe to send it again, `once` says that it is not."""
         headers = {"Accept": accept} | ({"Idempotency-Key": key} if key else {})
         body = None
         if method != "GET":
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = JSON
             body = b"" if document is None else json.dumps(document).encode()
         until, wait, is_told = self.clock() + self.patience_s, FIRST_WAIT_S, False
         while True:
             try:
-                return self._read(method, _path(path, query), body, headers)
+                return self._read(method, path, query, headers, body)
             except NoAnswerError as error:
                 if once or self.clock() + wait > until:
                     raise
@@ -196,44 +163,60 @@ class Connection:
             self.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
 
-    def put(
-        self, *path: str, body: Iterable[bytes], size: int, kind: str, query: Mapping[str, str]
-    ) -> Any:
-        """Send `size` bytes of a media type as they are; the document that comes back.
+    def again(
+        self,
+        call: Callable[[], Value],
+        what: str = "asking again",
+        tries: int = TRIES,
+        busy: int = 0,
+    ) -> Value:
+        """What a call returns that takes long, and is tried again if the connection breaks.
 
-        Raises:
-            RefusedError: the service refuses.
-            NoAnswerError: the connection breaks.
+        `what` says to people what is done then. So it is if it is refused with the status `busy`.
         """
-        headers = {"Content-Length": str(size), "Content-Type": kind}
-        return self._read("PUT", _path(path, query), body, headers).document()
+        for left in reversed(range(tries)):
+            try:
+                return call()
+            except (NoAnswerError, RefusedError) as error:
+                if not left or getattr(error, "status", busy) != busy:
+                    raise
+                if isinstance(error, NoAnswerError):
+                    self.say(f"{error}; {what}")
+            self.sleep(AGAIN_S)
+            self.get("health")  # whether it is there at all
+        raise AssertionError
 
-    def open(
-        self, *path: str, headers: Mapping[str, str], **query: Any
-    ) -> http.client.HTTPResponse:
-        """A response whose content is read as it comes; whoever opens it closes it.
-
-        Raises:
-            RefusedError: the service refuses.
-            NoAnswerError: it does not answer.
-        """
-        return self._open("GET", _path(path, query), None, headers)
-
-    def _read(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Answer:
-        with self._open(method, path, body, headers) as response:
+    def _read(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        query: Mapping[str, Any],
+        headers: Mapping[str, str],
+        body: bytes | None,
+    ) -> Answer:
+        with self.open(method, *path, query=query, headers=headers, body=body) as response:
             try:
                 content = response.read()
             except BROKEN as error:
                 raise self.no_answer(error) from None
-            headers = {name.lower(): one for name, one in response.headers.items()}
-            return Answer(headers, content, self.address)
+            return Answer(headers_of(response), content, self.address)
 
-    def _open(
-        self, method: str, path: str, body: Any, headers: Mapping[str, str]
+    def open(
+        self,
+        method: str,
+        *path: str,
+        query: Mapping[str, Any],
+        headers: Mapping[str, str],
+        body: bytes | Iterable[bytes] | None = None,
     ) -> http.client.HTTPResponse:
-        request = urllib.request.Request(
-            self.address + path, body, {**self.headers, **headers}, method=method
-        )
+        """A response whose content is read as it comes; whoever opens it closes it.
+
+        What is None is left out of the query.
+        """
+        given = urlencode({name: value for name, value in query.items() if value is not None})
+        place = "/".join([API, *(quote(part, safe="") for part in path)])
+        url = f"{self.address}{place}?{given}" if given else self.address + place
+        request = urllib.request.Request(url, body, dict(headers), method=method)
         if self.token:
             request.add_unredirected_header("Authorization", f"Bearer {self.token}")
         try:
@@ -280,23 +263,17 @@ class Connection:
         return RefusedError(detail, error.code)
 
 
+def headers_of(response: http.client.HTTPResponse) -> dict[str, str]:
+    """Headers with their names in small letters."""
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
 def _no_service(address: str, how: str, content: bytes) -> InputError:
     """What is raised of an answer that a service of lstm-sweep does not give."""
     text = " ".join(content.decode("utf-8", "replace").split())[:LONGEST_REFUSAL]
     return InputError(
         f"{address} answers {how}: {shown(text)}, expected a service of lstm-sweep there"
     )
-
-
-def _path(parts: tuple[str, ...], query: Mapping[str, Any]) -> str:
-    """A path under the API with a query, quoted; what is None is left out of the query."""
-    given = {name: value for name, value in query.items() if value is not None}
-    path = "/".join([API, *(quote(part, safe="") for part in parts)])
-    return f"{path}?{urlencode(given)}" if given else path
-
-
-#: seconds before what takes long, and has broken, is asked for again
-AGAIN_S = 2.0
 
 
 class Event(NamedTuple):
@@ -306,23 +283,24 @@ class Event(NamedTuple):
     data: dict[str, Any]
     id: str
 
+    @property
+    def status(self) -> Mapping[str, Any] | None:
+        """The state of the sweep, if it says that."""
+        found: Mapping[str, Any] = {"status": self.data} if self.name == "status" else self.data
+        return found.get("status") if self.name in ("status", "snapshot") else None
+
 
 def events(connection: Connection, sweep: str) -> Iterator[Event]:
     """What happens in a sweep until it has ended; connections that break are made again for ever.
 
     Each begins with a snapshot of what has happened before: trials with the losses of their rounds,
     in parts, of which the last has the state of the sweep.
-
-    Raises:
-        RefusedError: there is no such sweep, or the service refuses to say.
     """
-    last_id, is_told = "", False
+    last_id, is_told, path = "", False, ("sweeps", sweep, "events")
     while True:
-        headers = {"Accept": "text/event-stream"}
-        if last_id:
-            headers["Last-Event-ID"] = last_id
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
         try:
-            with connection.open("sweeps", sweep, "events", headers=headers) as response:
+            with connection.open("GET", *path, query={}, headers=headers) as response:
                 if response.status == 204:
                     return
                 is_told = False
@@ -349,129 +327,13 @@ def _lines(response: http.client.HTTPResponse) -> Iterator[str]:
 
 def parsed(lines: Iterable[str]) -> Iterator[Event]:
     """The events of the lines of a stream; one that is not whole is left out."""
-    name, data, event_id = "", list[str](), ""
+    found = dict[str, str]()
     for line in lines:
         if line:
-            field, _, value = line.partition(":")
-            value = value.removeprefix(" ")
-            if field == "event":
-                name = value
-            elif field == "data":
-                data.append(value)
-            elif field == "id":
-                event_id = value
+            name, _, value = line.partition(":")
+            before = f"{found[name]}\n" if name == "data" and name in found else ""
+            found[name] = before + value.removeprefix(" ")
             continue
-        if name:
-            yield Event(name, json.loads("\n".join(data)) if data else {}, event_id)
-        name, data, event_id = "", [], ""
-
-
-Value = TypeVar("Value")
-
-
-def read_value(kind: type[Value], given: Any) -> Value:
-    """The value of a class that a document says; fields that it has besides are passed over.
-
-    Raises:
-        ValueError, TypeError, LookupError: the document says none, as that of another version.
-        InputError: a config in it is none.
-    """
-    value: Value = _read(kind, given)
-    return value
-
-
-def _read(kind: Any, given: Any) -> Any:
-    if kind is Any:
-        return given
-    if kind in OWN:
-        return OWN[kind](given)
-    if origin := get_origin(kind):
-        return _read_generic(origin, get_args(kind), given)
-    if hasattr(kind, "from_dict"):
-        return kind.from_dict(given)
-    if dataclasses.is_dataclass(kind):
-        return _fields(kind, given)
-    if issubclass(kind, Enum):
-        return kind(given)
-    # a whole number stays one where a fraction may be, as in what is printed
-    if not isinstance(given, int | float if kind is float else kind):
-        raise TypeError(f"{given!r} is no {kind}")
-    return given
-
-
-def _read_generic(origin: Any, kinds: tuple[Any, ...], given: Any) -> Any:
-    if origin in (Union, UnionType):
-        others = [kind for kind in kinds if kind is not NoneType]
-        if given is None and len(others) < len(kinds):
-            return None
-        return _read(others[0], given) if len(others) == 1 else given
-    if origin is tuple:
-        each = [kinds[0]] * len(given) if kinds[-1] is Ellipsis else kinds
-        return tuple(_read(kind, one) for kind, one in zip(each, given, strict=True))
-    return {_read(kinds[0], name): _read(kinds[1], one) for name, one in given.items()}
-
-
-def _fields(kind: Any, given: Mapping[str, Any]) -> Any:
-    hints = _hints(kind)
-    known = [one.name for one in dataclasses.fields(kind) if one.name in given]
-    return kind(**{name: _read(hints[name], given[name]) for name in known})
-
-
-def _config(values: Mapping[str, Any]) -> Config:
-    """A config: one of our networks if it has all their fields, else one of a template."""
-    is_ours = values.keys() == set(FIELDS)
-    return TrialConfig.from_dict(values) if is_ours else TemplateConfig.from_dict(values)
-
-
-def _trial(given: Mapping[str, Any]) -> TrialRecord:
-    """A trial from its `document`, perhaps with its `results` and some of its `tags`."""
-    sweep, _, number = given["trial"].rpartition("/")
-    loss, outcome = given["val_loss"], Outcome.STOPPED if given["waits"] else given["outcome"]
-    own = None if given["in_nats"] else loss
-    ended = Ended(Outcome(outcome), given["reason"], given["waits"], own) if outcome else None
-    return TrialRecord(
-        sweep=sweep,
-        number=int(number),
-        config=_config(given["config"]),
-        seed=given["seed"],
-        attempt=given["attempt"],
-        phase=Phase(given["phase"]),
-        objective=VALIDATION_LOSS if given["in_nats"] else RETURNED_LOSS,
-        rounds_per_epoch=given["rounds_per_epoch"],
-        run_id=given["run_id"],
-        status=given["status"],
-        ended=ended,
-        parameters=given["parameters"],
-        logged_loss=given["val_loss"],
-        logged_best=round((given["best_epoch"] or 0) * given["rounds_per_epoch"]) or None,
-        logged_rounds=round(given["epochs"] * given["rounds_per_epoch"]),
-        has_weights=given["has_weights"],
-        tags=Tags.of(given["run_id"], given.get("tags", {})),
-        rerun_of=given["rerun_of"],
-        results=tuple(given.get("results", RESULTS)),
-        waits=given["waits"],
-        seconds=given["seconds"] or 0.0,
-    )
-
-
-def _details(given: Mapping[str, Any]) -> TrialDetails:
-    return TrialDetails(_trial(given), tuple(given["by_epoch"]))
-
-
-def _confirmed(given: dict[str, Any]) -> Any:
-    return _fields(Confirmed, given | {"is_best": given["verdict"] == "the best"})
-
-
-#: readers of values whose documents have other fields than they
-OWN: Mapping[Any, Callable[[Any], Any]] = {
-    Config: _config,
-    Confirmed: _confirmed,
-    TrialRecord: _trial,
-    TrialDetails: _details,
-    datetime: datetime.fromisoformat,
-}
-
-
-@functools.cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
-    return get_type_hints(kind)
+        if found.get("event"):
+            yield Event(found["event"], json.loads(found.get("data", "{}")), found.get("id", ""))
+        found = {}

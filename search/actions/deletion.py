@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.references import (
-    Here,
-    SweepRunsError,
-    existing_store,
-    store_of_sweep,
-)
+from lstm_sweep.search.actions.references import Here, SweepRunsError, existing_store
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
@@ -39,6 +34,10 @@ class Deleted:
     freed: Freed
     #: runs that are left, for another call, if the time was over
     left: int = 0
+
+    def with_more(self, then: Deleted) -> Deleted:
+        """What two calls have deleted of it, one after the other."""
+        return replace(then, freed=self.freed + then.freed)
 
     def to_dict(self) -> dict[str, Any]:
         more = {"sweep": self.sweep, "keeps_best": self.keeps_best, "left": self.left}
@@ -86,11 +85,9 @@ def delete(
     had back. A call that breaks off, or whose time is over, is repeated.
 
     Raises:
-        NoSuchRunError: there is no such sweep.
         SweepRunsError: it runs, or waits in the queue of a service, or one of its trials is rerun.
     """
-    store = store_of_sweep(name, here.settings)
-    run = reader.existing_sweep(store, name)
+    store, run = here.sweep_run(name)
     end = clock() + within_s
     if not dry_run:
         reserve(store, run)
@@ -112,18 +109,10 @@ def prune(
 
     With `keep_best` the run of a sweep, its baselines and its best trial stay, with their
     artifacts. Only sweeps count of whose run `is_meant` is true.
-
-    Raises:
-        InputError: the store cannot be used.
     """
     store, end = existing_store("prune", here.settings), clock() + within_s
     found, left_out = list[Deleted](), list[str]()
-
-    def is_over() -> bool:
-        return clock() >= end
-
-    runs = reader.sweeps(store, lambda error: left_out.append(str(error)))
-    for run in runs:
+    for run in reader.sweeps(store, lambda error: left_out.append(str(error))):
         tags, ended = run.data.tags, (run.info.end_time or 0) / 1000
         if not is_meant(run) or not ended or now() - ended < older_than_s:
             continue
@@ -134,7 +123,8 @@ def prune(
                 continue
             if not dry_run:
                 reserve(store, run, BEST if keep_best else ALL)
-            found.append(_delete(store, run, is_over, keep_best=keep_best, dry_run=dry_run))
+            done = _delete(store, run, lambda: clock() >= end, keep_best=keep_best, dry_run=dry_run)
+            found.append(done)
         except NoSuchRunError:  # somebody else has deleted it
             continue
         except (BadRunError, SweepRunsError) as error:
@@ -148,10 +138,6 @@ def reserve(store: Store, run: Any, what: str = ALL) -> None:
     """Mark a sweep as one that is deleted, so that nobody goes on with it.
 
     If that cannot be, its mark is what it was before.
-
-    Raises:
-        NoSuchRunError: somebody else has deleted it.
-        SweepRunsError: it runs, or waits in the queue of a service, or one of its trials is rerun.
     """
     name, run_id = run.data.tags[Tag.NAME], run.info.run_id
     _check_rests(store, name, run_id)
@@ -168,11 +154,7 @@ def reserve(store: Store, run: Any, what: str = ALL) -> None:
 
 
 def check_not_deleted(name: str, tags: Tags) -> None:
-    """Refuse to go on with a sweep that is deleted, or of which the best trial alone is left.
-
-    Raises:
-        InputError: so it is.
-    """
+    """Refuse to go on with a sweep that is deleted, or of which the best trial alone is left."""
     found = tags.get(Tag.PRUNED)
     if found == BEST:
         raise InputError(
@@ -197,7 +179,10 @@ def _check_rests(store: Store, name: str, run_id: str) -> None:
         why = f"{driver} drives it"
     elif reader.state_of(tags) == "queued" or tags.get(Tag.QUEUED) == "yes":
         why = "it waits in the queue of a service"
-    elif any(map(_is_rerun, store.runs({Tag.PARENT: run_id, Tag.PHASE: Phase.RERUN}))):
+    elif any(
+        one.info.status == "RUNNING" and not lease.is_left(one.data.tags)
+        for one in store.runs({Tag.PARENT: run_id, Tag.PHASE: Phase.RERUN})
+    ):
         why = "one of its trials is trained again"
     else:
         return
@@ -205,10 +190,6 @@ def _check_rests(store: Store, name: str, run_id: str) -> None:
         f"sweep '{name}' cannot be deleted, for {why}: expected one that has ended. To end it: "
         f"lstm-sweep stop {name}"
     )
-
-
-def _is_rerun(run: Any) -> bool:
-    return run.info.status == "RUNNING" and not lease.is_left(run.data.tags)
 
 
 def _delete(
@@ -228,8 +209,7 @@ def _delete(
 
 def _runs_beside_best(store: Store, run: Any) -> list[Any]:
     """The runs of a sweep but for its own, its baselines and its best trial."""
-    best_first = ranked(reader.trials(store, run.data.tags[Tag.NAME]))
-    kept = {one.run_id for one in best_first[:1]}
+    kept = {one.run_id for one in ranked(reader.trials(store, run.data.tags[Tag.NAME]))[:1]}
     children = store.runs({Tag.PARENT: run.info.run_id})
     trials = (one for one in children if Tag.BASELINE not in one.data.tags)
     return [one for one in trials if one.info.run_id not in kept]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,67 +25,43 @@ from lstm_sweep.search.values.trial import ranked
 
 #: kinds of bundles
 FORMATS = ("keras", "savedmodel", "onnx")
-#: what is said of a bundle whatever its trial is about
-USUAL = ("bundle", "format", "trial", "test_loss", "parity", "model_version", "example",
-         "lines")  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Exported:
     """A bundle that was written and checked."""
 
     #: path of its folder
     bundle: str
-    format: str
     trial: str
     #: nats, of a corpus; None for a template
     test_loss: float | None
-    #: largest difference of a prediction to the trial's network, and on how many windows or rows;
-    #: None and 0 if it could not be checked, and then `not_loaded` may say why
-    max_difference: float | None
-    windows: int
-    not_loaded: str = ""
     #: version of a registered model that it has become
-    version: Version | None = None
+    version: Version | None
     #: a session that its network can be asked about, from the test split: a text, or event ids
-    example: str | list[int] | None = None
+    example: str | list[int] | None
     #: its losses and how it was checked, in lines for people
-    lines: tuple[str, ...] = ()
-    #: what belongs to its kind of task alone, such as the loss that a template has returned
-    more: Mapping[str, Any] = field(default_factory=dict)
+    lines: tuple[str, ...]
+    #: what `export --json` prints
+    printed: Mapping[str, Any]
 
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> Self:
-        """An export from the fields of its JSON, and `lines` and `example` for people."""
-        parity, version = written["parity"], written["model_version"]
+        """An export from what its writer says of it, with `lines` for people."""
+        last = {name: written[name] for name in ("parity", "model_version")}
+        told = ("lines", "example", *last)
         return cls(
             bundle=written["bundle"],
-            format=written["format"],
             trial=written["trial"],
             test_loss=written["test_loss"],
-            max_difference=parity["max_difference"],
-            windows=parity["windows"],
-            not_loaded=parity.get("not_loaded", ""),
-            version=version and Version.from_dict(version),
+            version=last["model_version"] and Version.from_dict(last["model_version"]),
             example=written.get("example"),
             lines=tuple(written["lines"]),
-            more={name: value for name, value in written.items() if name not in USUAL},
+            printed={name: x for name, x in written.items() if name not in told} | last,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The bundle as `export --json` prints it."""
-        parity: dict[str, Any] = {"max_difference": self.max_difference, "windows": self.windows}
-        if self.not_loaded:
-            parity["not_loaded"] = self.not_loaded
-        return {
-            "bundle": self.bundle,
-            "format": self.format,
-            "trial": self.trial,
-            "test_loss": self.test_loss,
-            **self.more,
-            "parity": parity,
-            "model_version": self.version and self.version.to_dict(),
-        }
+        return dict(self.printed)
 
     def document(self) -> dict[str, Any]:
         """The bundle as a service tells it: without its folder, but with what is said to people."""
@@ -110,8 +86,6 @@ def export(
     kept if `unchecked`. With `register` it becomes a version of the registered model of this name.
 
     Raises:
-        InputError: there is no such trial, it has no weights, the folder cannot be written, or the
-            network cannot be checked.
         StoreError: the store has failed after the bundle was written, or refuses a version.
     """
     model = None if register is None else registry.check_name(register)
@@ -129,53 +103,8 @@ def export(
     return Exported.from_dict(written | {"lines": lines})
 
 
-def register(
-    store: MlflowStore,
-    record: TrialRecord,
-    name: str,
-    bundle: Path,
-    scratch: Path,
-    written: Mapping[str, Any],
-) -> Version:
-    """Make a version of the model that is logged of a trial, which is logged if it is not yet.
-
-    `written` is what was exported to folder `bundle`; `scratch` has what its writer has left there.
-
-    Raises:
-        InputError: that fails; the message says that the bundle is there.
-        StoreError: so it does, by the store's fault.
-    """
-    there = f"the bundle is in {bundle}, but no model was registered"
-    known = (Tag.CORPUS_DIGEST, Tag.SCORING)
-    tags = {Tag.NAME: record.sweep, Tag.TRIAL: str(record.number)}
-    if record.best_loss is not None:
-        tags[Tag.MODEL_LOSS] = repr(record.best_loss)
-    tags |= {tag: record.tags[tag] for tag in known if tag in record.tags}
-    test = written["test_loss"]
-    tested = "" if test is None else f", test loss {test:.4f}"
-    about = f"lstm-sweep trial {record.id}: loss {loss_text(record.best_loss)}{tested}"
-    try:
-        model_id = registry.logged_model_of(store, record.run_id)
-        if model_id is None:
-            write = task_kind_of_run(record.tags).model_writer(store, record, bundle, scratch)
-            model_id = registry.log_model(store, record.run_id, record.id, write)
-        return registry.register(store, name, model_id, record.run_id, tags, about)
-    except StoreError as error:
-        raise StoreError(f"{there}: {error}") from error
-    except InputError as error:
-        raise InputError(f"{there}: {error}") from None
-    except Exception as error:
-        raise InputError(
-            f"{there}: {reason(error)}, expected a store that takes '{name}'"
-        ) from error
-
-
 def choose(store: MlflowStore, reference: str) -> TrialRecord:
-    """The best trial of a sweep, or the trial that `reference` means; its weights are there.
-
-    Raises:
-        InputError: there is no such sweep or trial, or it has no weights.
-    """
+    """The best trial of a sweep, or the trial that `reference` means; its weights are there."""
     may_be_trial = "/" in reference or RUN_ID.fullmatch(reference)
     if not may_be_trial or reader.find_sweep(store, reference):
         reader.existing_sweep(store, reference)
@@ -202,17 +131,11 @@ def write_bundle(
     unchecked: bool = False,
     model: str | None = None,
 ) -> dict[str, Any]:
-    """Write the bundle of a trial to folder `to`; return what `export --json` prints.
+    """Write the bundle of a trial to folder `to`; return what is to be said of it.
 
-    The test split is scored here and nowhere else. The bundle is then loaded by a clean process
-    with plain Keras, and appears under its name only if it predicts what the trial's network does.
-    Where that cannot be checked, it appears only if the caller says that it may be `unchecked`.
-    With the name of a registered `model`, it becomes a version of that, too.
-
-    Raises:
-        InputError: the data are not those of the trial, the folder cannot be made, or the bundle
-            cannot be checked.
-        StoreError: the store has failed, or refuses a version.
+    The test split is scored here and nowhere else. The bundle appears under its name once it is
+    checked, or the caller says that it may be `unchecked`. With the name of a registered `model`,
+    it becomes a version of that, too.
     """
     write = task_kind_of_run(record.tags).bundle_writer(store, record)
     scratch = scratch_beside(to)
@@ -234,3 +157,40 @@ def write_bundle(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return {"bundle": str(to), **result}
+
+
+def register(
+    store: MlflowStore,
+    record: TrialRecord,
+    name: str,
+    bundle: Path,
+    scratch: Path,
+    written: Mapping[str, Any],
+) -> Version:
+    """Make a version of the model that is logged of a trial, which is logged if it is not yet.
+
+    `written` is what was exported to folder `bundle`; `scratch` has what its writer has left there.
+    """
+    there = f"the bundle is in {bundle}, but no model was registered"
+    known = (Tag.CORPUS_DIGEST, Tag.SCORING)
+    tags = {Tag.NAME: record.sweep, Tag.TRIAL: str(record.number)}
+    if record.best_loss is not None:
+        tags[Tag.MODEL_LOSS] = repr(record.best_loss)
+    tags |= {tag: record.tags[tag] for tag in known if tag in record.tags}
+    test = written["test_loss"]
+    tested = "" if test is None else f", test loss {test:.4f}"
+    about = f"lstm-sweep trial {record.id}: loss {loss_text(record.best_loss)}{tested}"
+    try:
+        model_id = registry.logged_model_of(store, record.run_id)
+        if model_id is None:
+            write = task_kind_of_run(record.tags).model_writer(store, record, bundle, scratch)
+            model_id = registry.log_model(store, record.run_id, record.id, write)
+        return registry.register(store, name, model_id, record.run_id, tags, about)
+    except StoreError as error:
+        raise StoreError(f"{there}: {error}") from error
+    except InputError as error:
+        raise InputError(f"{there}: {error}") from None
+    except Exception as error:
+        raise InputError(
+            f"{there}: {reason(error)}, expected a store that takes '{name}'"
+        ) from error

@@ -7,20 +7,13 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
 from lstm_sweep.models.data.source import LINE_FILES, SAMPLES
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.actions import connection
-from lstm_sweep.search.actions.connection import (
-    AGAIN_S,
-    Connection,
-    NoAnswerError,
-    RefusedError,
-    events,
-)
+from lstm_sweep.search.actions.connection import Connection, events
+from lstm_sweep.search.actions.decoding import read_value
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.export import Exported
@@ -47,7 +40,7 @@ from lstm_sweep.search.actions.sweeps import (
     check_rows,
 )
 from lstm_sweep.search.actions.transfers import download, send_data, unpack
-from lstm_sweep.search.actions.watched import Watched, status_in
+from lstm_sweep.search.actions.watched import Watched
 from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.process.files import (
     become,
@@ -57,8 +50,9 @@ from lstm_sweep.search.process.files import (
     write_report,
 )
 from lstm_sweep.search.process.signals import Interrupts
-from lstm_sweep.search.store.faults import NoSuchRunError, StoreError
+from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError, StoreError
 from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.store.registry import Freed
 from lstm_sweep.search.values.spec import MAY_CHANGE, OPTIONS, SweepSpec, check_name
 from lstm_sweep.spaces.template.template import Template
 
@@ -69,8 +63,9 @@ LARGEST = 1_000
 THERE = ("server:", "corpus:")
 #: headers with what is said of a bundle, and of a report
 EXPORT, REPORT = "lstm-sweep-export", "lstm-sweep-report"
-#: seconds within which a bundle is to be made, and between two looks at a rerun
-MAKING_S, LOOK_EVERY_S = 3600.0, 1.0
+#: how often a bundle is asked for that is being made, which may take an hour, and seconds between
+#: two looks at a rerun
+MAKING_TRIES, LOOK_EVERY_S = 1_800, 1.0
 #: exit code of a rerun that was given what cannot be used
 BAD_INPUT = 2
 
@@ -100,8 +95,8 @@ class Remote:
         check_name("sweep", name)
         lasting = self._lasting()
         for event in events(lasting.service, name):
-            if status := status_in(event):
-                yield self._value(SweepStatusReport, status)
+            if event.status:
+                yield self._value(SweepStatusReport, event.status)
         yield lasting.status(name)
 
     def trials(self, name: str, top: int | None = None) -> SweepTrials:
@@ -168,8 +163,9 @@ class Remote:
     ) -> SweepResult:
         """Let the service run a sweep, and follow it to its end; an interrupt leaves it to run."""
         _refuse_address(ray_address)
-        of_limits = {name: field_of(spec, name) for name in ("trials", "minutes")}
-        return self._to_the_end(self.submit(spec), SweepSpec(**of_limits), observer)
+        limits = SweepSpec(**{name: field_of(spec, name) for name in ("trials", "minutes")})
+        name = self.submit(spec).sweep
+        return self._to_the_end(Watched(name, limits, observer, self._value))
 
     def submit_again(
         self,
@@ -204,12 +200,13 @@ class Remote:
     ) -> SweepResult:
         """Let the service go on with a sweep, and follow it to its end."""
         _refuse_address(ray_address)
+        known = {(one.run_id, one.is_open) for one in self.trials(name)}
         try:
-            made = self.submit_again(name, changes, spec, template)
+            self.submit_again(name, changes, spec, template)
         except NothingToDoError as error:
             said = str(error).removeprefix(f"sweep {name}: ")
             return replace(self.result(name), unchanged=said)
-        return self._to_the_end(made, SweepSpec(), observer)
+        return self._to_the_end(Watched(name, SweepSpec(), observer, self._value, told=known))
 
     def stop(self, name: str) -> StoppedSweep:
         return self._post(StoppedSweep, *_sweep(name), "stop")
@@ -219,15 +216,16 @@ class Remote:
 
     def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
         """Delete a sweep; each request deletes as much as it has time for."""
-        path, query, done = _sweep(name), {"dry_run": dry_run}, None
+        path, done = _sweep(name), Deleted(name, keeps_best=False, freed=Freed())
+        with contextlib.suppress(BadRunError):
+            self.status(name)
         while True:
             try:
-                answer = self.service.send("DELETE", *path, query=query)
+                answer = self.service.send("DELETE", *path, query={"dry_run": dry_run})
             except NoSuchRunError:
-                if done is None:
-                    raise
-                return replace(done, left=0)  # the rest was deleted although its answer was lost
-            done = _joined(done, self._value(Deleted, answer.document()))
+                self.service.say(f"sweep {name} is gone, though not every request was answered")
+                return replace(done, left=0)
+            done = done.with_more(self._value(Deleted, answer.document()))
             if not done.left:
                 return done
 
@@ -238,7 +236,8 @@ class Remote:
         done = dict[str, Deleted]()
         while True:
             some = self._post(Pruned, "prune", document=body)
-            done |= {one.sweep: _joined(done.get(one.sweep), one) for one in some.sweeps}
+            for one in some.sweeps:
+                done[one.sweep] = done[one.sweep].with_more(one) if one.sweep in done else one
             if not some.left:
                 return Pruned(tuple(done.values()), some.left_out)
 
@@ -259,10 +258,15 @@ class Remote:
                 body["template"] = sent.template(template)
             found = self.service.send("POST", *path, document=body, once=True).document()
         with self._understood("a rerun"):
-            said = f"training {found['trial']} again (run {found['run_id']})"
-        observer.said(said)
+            observer.said(f"training {found['trial']} again (run {found['run_id']})")
+        waits, lasting = "", self.service.lasting()
         try:
-            found = self._ended(found)
+            while found["state"] in ("queued", "running"):
+                if found["why"] and found["why"] != waits:
+                    waits = found["why"]
+                    self.service.say(f"the rerun {waits}")
+                self.service.sleep(LOOK_EVERY_S)
+                found = lasting.get("reruns", found["id"]).document()
         except KeyboardInterrupt:
             self.service.say(
                 f"{found['trial']} is trained again all the same; `lstm-sweep ui` there shows its "
@@ -283,18 +287,31 @@ class Remote:
         register: str | None = None,
     ) -> Exported:
         """Fetch a checked bundle, and write it as a folder that works on its own."""
-        folder = new_folder(to)
+        folder, service = new_folder(to), self.service
         check_sweep_or_trial(reference)  # or a run of a trial: the service knows which
         path = _trial(reference) if "/" in reference else ("sweeps", reference)
         asked: dict[str, Any] = {"format": format, "unchecked": unchecked}
         made: Mapping[str, Any] = {}
         if register is not None:
             body = asked | {"model": register}
-            made = self.service.send("POST", *path, "versions", document=body, once=True).document()
-        else:
-            self._make(path, asked)
-        found = self._fetch(folder, (*path, "export"), asked)
-        return self._value(Exported, {**found, **made, "bundle": str(folder)})
+            made = service.send("POST", *path, "versions", document=body, once=True).document()
+        else:  # an earlier request of this user may be under way still, of which 429 speaks
+            service.again(
+                lambda: service.send("POST", *path, "exports", document=asked, once=True),
+                tries=MAKING_TRIES,
+                busy=429,
+            )
+        scratch = scratch_beside(folder)
+        try:
+            headers = download(service, scratch / "bundle.zip", *path, "export", **asked)
+            become(unpack(scratch / "bundle.zip", scratch / "unpacked"), folder)
+        except OSError as error:
+            raise InputError(
+                f"--to {shown(str(folder))}: {error.strerror}, expected a folder to write to"
+            ) from None
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return self._value(Exported, {**json.loads(headers[EXPORT]), **made, "bundle": str(folder)})
 
     def _lasting(self) -> Remote:
         """The same, asking again until there is an answer."""
@@ -302,7 +319,8 @@ class Remote:
 
     def _value(self, kind: type[Value], document: Any) -> Value:
         with self._understood(kind.__name__):
-            return connection.read_value(kind, document)
+            value: Value = read_value(kind, document)
+            return value
 
     @contextlib.contextmanager
     def _understood(self, what: str) -> Iterator[None]:
@@ -330,7 +348,7 @@ class Remote:
             limit = LARGEST if most is None else min(most - len(found), LARGEST)
             some = self.service.get(*path, limit=limit, page=page).document()
             with self._understood(rows):
-                found += [connection.read_value(kind, row) for row in some[rows]]
+                found += [read_value(kind, row) for row in some[rows]]
                 left_out += [one for one in some["left_out"] if one not in left_out]
                 page = some["next_page"]
             if page is None or (most is not None and len(found) >= most):
@@ -345,12 +363,9 @@ class Remote:
         except InputError as error:
             raise sent.told(error) from None
 
-    def _to_the_end(
-        self, made: SweepStatusReport, spec: SweepSpec, observer: Observer
-    ) -> SweepResult:
+    def _to_the_end(self, watched: Watched) -> SweepResult:
         """Follow a sweep to its end."""
-        name, lasting = made.sweep, self._lasting()
-        watched = Watched(name, spec, observer, self._value)
+        name, lasting = watched.name, self._lasting()
         try:
             for event in events(lasting.service, name):
                 watched.hear(event)
@@ -364,66 +379,22 @@ class Remote:
         watched.end(result)
         return result
 
-    def _ended(self, found: dict[str, Any]) -> dict[str, Any]:
-        """A rerun once it has ended."""
-        waits, lasting = "", self.service.lasting()
-        while found["state"] in ("queued", "running"):
-            if found["why"] and found["why"] != waits:
-                waits = found["why"]
-                self.service.say(f"the rerun {waits}")
-            self.service.sleep(LOOK_EVERY_S)
-            found = lasting.get("reruns", found["id"]).document()
-        return found
-
-    def _make(self, path: tuple[str, ...], asked: Mapping[str, Any]) -> None:
-        """Have a bundle made; that may take minutes, and is asked for again if nothing comes."""
-        service = self.service
-        until = service.clock() + MAKING_S
-        while True:
-            try:
-                service.send("POST", *path, "exports", document=asked, once=True)
-                return
-            except NoAnswerError as error:
-                if service.clock() > until:
-                    raise
-                service.say(f"{error}; asking again")
-            except RefusedError as error:  # an earlier request of this user may be under way still
-                if error.status != 429 or service.clock() > until:
-                    raise
-            service.sleep(AGAIN_S)
-            service.get("health")  # whether it is there at all
-
-    def _fetch(self, to: Path, path: tuple[str, ...], query: Mapping[str, Any]) -> dict[str, Any]:
-        """Download a bundle as folder `to`, whole or not at all; what is said of it."""
-        scratch = scratch_beside(to)
-        try:
-            headers = download(self.service, scratch / "bundle.zip", *path, **query)
-            become(unpack(scratch / "bundle.zip", scratch / "unpacked"), to)
-        except OSError as error:
-            raise InputError(
-                f"--to {shown(str(to))}: {error.strerror}, expected a folder to write to"
-            ) from None
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        found: dict[str, Any] = json.loads(headers[EXPORT])
-        return found
-
 
 #: what commands and the Python API call
 Actions: TypeAlias = Local | Remote
 
 
+@dataclass
 class _Sent:
     """Files that were sent to a service."""
 
-    def __init__(self, service: Connection) -> None:
-        self._service = service
-        #: what the service calls each, its path here, and how it was given
-        self._sent: list[tuple[str, str, str]] = []
+    service: Connection
+    #: what the service calls each, its path here, and how it was given
+    sent: list[tuple[str, str, str]] = field(default_factory=list)
 
     def with_paths(self, text: str) -> str:
         """A text of the service with paths of this machine in place of its names of them."""
-        for there, path, _ in self._sent:
+        for there, path, _ in self.sent:
             text = text.replace(there, path)
         return text
 
@@ -431,7 +402,7 @@ class _Sent:
         """A refusal of the service that speaks of files as one at home does."""
         by_path = isinstance(error, DifferentSearchError)  # which compares files by their path
         text = str(error).removeprefix("request: ")
-        for there, path, given in self._sent:
+        for there, path, given in self.sent:
             text = text.replace(there, path if by_path else given)
         return error if text == str(error) else type(error)(text)
 
@@ -450,14 +421,10 @@ class _Sent:
         return fields
 
     def template(self, given: str) -> str:
-        """What the service calls a template, which is sent if it takes code.
-
-        Raises:
-            InputError: there is no such template, or the service does not take code.
-        """
-        if not self._service.get("ready").document().get("takes_code", True):
+        """What the service calls a template, which is sent if it takes code."""
+        if not self.service.get("ready").document().get("takes_code", True):
             raise InputError(
-                f"template {shown(given)}: it is code, which {self._service.address} does not run: "
+                f"template {shown(given)}: it is code, which {self.service.address} does not run: "
                 f"expected a service that was started with --allow-code"
             )
         if given.startswith(THERE):
@@ -465,9 +432,8 @@ class _Sent:
         return self._send(str(Template.read(given).path), given)
 
     def _send(self, path: str, given: str) -> str:
-        there = send_data(self._service, path)
-        self._sent.append((there, path, given))
-        return there
+        self.sent.append((send_data(self.service, path), path, given))
+        return self.sent[-1][0]
 
 
 def field_of(spec: Wanted, name: str) -> Any:
@@ -492,8 +458,3 @@ def _trial(reference: str) -> tuple[str, ...]:
 def _refuse_address(given: str | None) -> None:
     if given is not None:
         raise InputError("--address is given with a service: expected a command without it")
-
-
-def _joined(before: Deleted | None, then: Deleted) -> Deleted:
-    """What two requests have deleted of a sweep."""
-    return replace(then, freed=before.freed + then.freed) if before else then

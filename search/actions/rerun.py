@@ -116,9 +116,7 @@ def rerun(
         store = store_of_trial(reference, here.settings)
         record = reader.find_trial(store, reference)
         task_kind_of_run(record.tags).check_rerun(record, changes, template, devices(engine))
-        return train_again(
-            store, record, engine, changes, template, observer=observer, interrupts=interrupts
-        )
+        return train_again(store, record, engine, changes, template, observer, interrupts)
 
 
 def train_again(
@@ -127,7 +125,6 @@ def train_again(
     engine: Engine,
     changes: Mapping[str, Any],
     file: str | None = None,
-    *,
     observer: Observer = SILENT,
     interrupts: Interrupts | None = None,
 ) -> Rerun:
@@ -149,22 +146,21 @@ def train_again(
     if variation:
         trial = replace(trial, steps=None, most_rounds=None)
     tags = {Tag.NAME: first.sweep} | task.tags()
-    viewer, interrupts = Viewer(observer), interrupts or Interrupts()
-    writer = Writer(store, interrupts, viewer.said)
-    runs = Journal(writer, record.tags.text(Tag.PARENT), task.dataset, tags)
+    viewer = Viewer(observer)
+    writer = Writer(store, interrupts or Interrupts(), viewer.said)
+    journal = Journal(writer, record.tags.text(Tag.PARENT), task.dataset, tags)
     lease = Lease(store, "")
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
-        task.save(Path(scratch))
         folder = Path(scratch)
+        task.save(folder)
         job = Job(trial=trial, slot=slot, folder=folder / "trial", training=task.training(folder))
         again = _Again(
-            record=record, was=was, engine=engine, journal=runs, interrupts=interrupts,
-            viewer=viewer, cut=None if variation else _cut(record, was),
-            progress=replace(trial, slot=slot),
+            record=record, was=was, engine=engine, journal=journal, viewer=viewer,
+            cut=None if variation else _cut(record, was), trial=replace(trial, slot=slot),
         )  # fmt: skip
         try:
             own = {Tag.RERUN_OF: record.run_id} | lease.tag
-            runs.open_trial(trial, device, task.params(config), own)
+            journal.open_trial(trial, device, task.params(config), own)
             comparison = again.run(job)
         finally:
             writer.close()
@@ -174,12 +170,12 @@ def train_again(
     was_on = {"device": record.tags.get(Tag.DEVICE, "unknown")}
     return Rerun(
         trial=first.id,
-        rerun_run_id=again.run_id,
+        rerun_run_id=journal.run_of(again.trial),
         **vars(comparison),
         variation=variation,
         changed_versions=_changes(then, now),
         changed_device=_changes(was_on, {"device": device.kind}).get("device"),
-        outcome=str(again.progress.outcome),
+        outcome=str(again.trial.outcome),
     )
 
 
@@ -206,14 +202,8 @@ def close_left_open(store: Store, record: TrialRecord) -> None:
             continue
         outcome = next((one for one in Outcome if one == run.data.tags.get(Tag.OUTCOME)), None)
         if outcome is None:
-            outcome = Outcome.LOST
-            store.log(
-                run_id,
-                tags={
-                    Tag.OUTCOME: str(outcome),
-                    Tag.REASON: "its process ended without closing it",
-                },
-            )
+            outcome, why = Outcome.LOST, "its process ended without closing it"
+            store.log(run_id, tags={Tag.OUTCOME: str(outcome), Tag.REASON: why})
         has_result = "best_val_loss" in run.data.metrics
         store.finish(run_id, outcome.status(has_result=has_result))
 
@@ -223,10 +213,9 @@ def _check_proposed(store: Store, record: TrialRecord, file: str | None) -> None
     parent = store.run(record.tags.text(Tag.PARENT))
     if parent is None:
         raise record.tags.bad(Tag.PARENT, "the ID of the run of its sweep")
-    # a rerun of a network may have had other values by `--set`; one of a user's code has none
-    others = record.phase is Phase.RERUN
     kind = task_kind_of_run(record.tags)
-    if kind.runs_user_code or not others:
+    # a rerun of a network may have had other values by `--set`; one of a user's code has none
+    if kind.runs_user_code or record.phase is not Phase.RERUN:
         check_stored(record, kind.read_spec(parent, record.tags, file).space)
 
 
@@ -250,25 +239,17 @@ class _Again:
     was: Rounds
     engine: Engine
     journal: Journal
-    interrupts: Interrupts
     viewer: Viewer
     #: after which round it is to be ended, and how, since the first run was; None: at its end
     cut: tuple[int, Ended] | None
-    progress: Trial
+    trial: Trial
     started: bool = False
 
-    @property
-    def run_id(self) -> str:
-        """Its new run; empty if it has none."""
-        return self.journal.run_of(self.progress)
+    def __post_init__(self) -> None:
+        self._interrupts, self._watch = self.journal.writer.interrupts, Watch(time.monotonic())
 
     def run(self, job: Job) -> Comparison:
-        """Train it to its end, and close its run.
-
-        Raises:
-            Interrupted: an end is wanted.
-            StoreError: the store has failed in a way that waiting does not resolve.
-        """
+        """Train it to its end, and close its run."""
         try:
             self.journal.writer.drain()
             self._train(job)
@@ -278,81 +259,77 @@ class _Again:
                 self._close(Ended(Outcome.STOPPED, why))
             raise
         try:
-            return self._close()
+            return self._close(self.trial.ended)
         except StoreError as fault:
-            if number := self.interrupts.signal_number:
+            if number := self._interrupts.signal_number:
                 raise Interrupted(number) from fault
             raise
 
     def _train(self, job: Job) -> None:
         """Train the trial of a job to its end; a slot that others have is waited for."""
-        watch, said = Watch(time.monotonic()), ""
+        said = ""
         self.engine.demand(1)
-        while not self.progress.ended and (why := self.engine.reserve(job.slot)):
+        while not self.trial.ended and (why := self.engine.reserve(job.slot)):
             if why != said:
                 self.viewer.said(f"waiting for a slot: {why}")
             said = why
-            self._receive_events(watch)
-        self.progress = replace(self.progress, began=time.monotonic())
-        watch = Watch(self.progress.began)
-        if not self.progress.ended:
+            self._receive_events()
+        self.trial = replace(self.trial, began=time.monotonic())
+        self._watch = Watch(self.trial.began)
+        if not self.trial.ended:
             self.engine.start(job)
             self.started = True
-        while not self.progress.ended:
-            self._receive_events(watch)
-            running = [] if self.progress.ended else [self.progress]
-            for hanging, ended in watch.look(running, time.monotonic()):
+        while not self.trial.ended:
+            self._receive_events()
+            running = [] if self.trial.ended else [self.trial]
+            for hanging, ended in self._watch.look(running, time.monotonic()):
                 self.engine.stop(hanging.slot, ended)
 
-    def _receive_events(self, watch: Watch) -> None:
-        if number := self.interrupts.signal_number:
+    def _receive_events(self) -> None:
+        if number := self._interrupts.signal_number:
             raise Interrupted(number)
         events = self.engine.wait(TICK_S)
-        with self.interrupts.hold():
+        with self._interrupts.hold():
             for slot, event in events:
-                if slot == self.progress.slot and not self.progress.ended:
-                    self._receive(event, watch)
+                if slot == self.trial.slot and not self.trial.ended:
+                    self._receive(event)
             self.journal.writer.look()
 
-    def _receive(self, event: Event, watch: Watch) -> None:
+    def _receive(self, event: Event) -> None:
         if isinstance(event, SlotAdded):
             return
         message = Ended(Outcome.LOST, event.reason) if isinstance(event, SlotLost) else event
-        watch.receive(self.progress, message, time.monotonic())
+        self._watch.receive(self.trial, message, time.monotonic())
         if isinstance(message, RoundDone):
-            self.progress = self.progress.with_round(message)
-            if self.cut and self.cut[0] == len(self.progress.rounds):
-                self.engine.stop(self.progress.slot, self.cut[1])
-            if not self.progress.unlogged:
-                self.journal.log_round(self.progress)
+            self.trial = self.trial.with_round(message)
+            if self.cut and self.cut[0] == len(self.trial.rounds):
+                self.engine.stop(self.trial.slot, self.cut[1])
+            if not self.trial.unlogged:
+                self.journal.log_round(self.trial)
         elif isinstance(message, Progressed):
-            self.progress = replace(self.progress, latest=message)
+            self.trial = replace(self.trial, latest=message)
         elif isinstance(message, Ended):
-            self.progress = self.progress.with_end(message, time.monotonic())
+            self.trial = self.trial.with_end(message, time.monotonic())
 
-    def _close(self, ended: Ended | None = None) -> Comparison:
-        """Close the engine and the run; `ended` is how the trial has ended unless it is known.
-
-        Raises:
-            StoreError: the run is left open.
-        """
+    def _close(self, ended: Ended | None) -> Comparison:
+        """Close the engine and the run; `ended` is how the trial has ended unless it is known."""
         writer, files = self.journal.writer, None
-        with self.interrupts.hold(to_the_end=True):
+        with self._interrupts.hold(to_the_end=True):
             self.engine.close()
-            self.progress = replace(self.progress, ended=self.progress.ended or ended)
-            comparison = _compare(self.record, self.was, self.progress)
+            self.trial = replace(self.trial, ended=self.trial.ended or ended)
+            comparison = _compare(self.record, self.was, self.trial)
             try:
                 writer.again()
                 if self.started:
-                    files = TrialFiles(folder=self.engine.collect(self.progress.slot))
-                    keep_reported(files.weights, len(self.progress.rounds))
+                    files = TrialFiles(folder=self.engine.collect(self.trial.slot))
+                    keep_reported(files.weights, len(self.trial.rounds))
                 keep = files is not None and files.weights.exists()
                 more = {Tag.VERDICT: comparison.verdict}
-                self.journal.close_trial(self.progress, files, keep=keep, more=more)
+                self.journal.close_trial(self.trial, files, keep=keep, more=more)
                 writer.drain()
             except StoreError as fault:
                 writer.close()
-                run = f"run {self.run_id} was left open"
+                run = f"run {self.journal.run_of(self.trial)} was left open"
                 self.viewer.said(f"{run}, and is closed by the next rerun: {fault}")
                 raise
             return comparison
@@ -420,18 +397,18 @@ def _difference(epoch: float, metric: str, *values: Any) -> Change:
     return {"epoch": epoch, "metric": metric, "was": was, "is": now}
 
 
-def _compare(record: TrialRecord, was: Rounds, progress: Trial) -> Comparison:
-    assert progress.ended
-    outcome, ended = record.outcome, progress.ended
+def _compare(record: TrialRecord, was: Rounds, now: Trial) -> Comparison:
+    assert now.ended
+    outcome, ended = record.outcome, now.ended
     same_end = outcome == ended.outcome
     if ended.outcome is Outcome.ERROR:  # known by the text of the exception alone
         same_end = same_end and record.reason == journal.written_reason(ended)
-    nothing = not (was and progress.rounds)
+    nothing = not (was and now.rounds)
     other_end = not same_end and (outcome in FAILURES or not ended.outcome.ranks or nothing)
-    losses = (record.best_loss, progress.best_loss)
+    losses = (record.best_loss, now.best_loss)
     found = compare(
         was,
-        progress.rounds,
+        now.rounds,
         cut_short=outcome in FROM_OUTSIDE or _cut(record, was) is not None,
         rounds_per_epoch=record.rounds_per_epoch,
         returned=losses if record.objective.returned and not other_end else (None, None),

@@ -8,26 +8,16 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from lstm_sweep.models.data.source import existing, file_groups
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.actions.connection import (
-    AGAIN_S,
-    BROKEN,
-    Connection,
-    NoAnswerError,
-    RefusedError,
-)
+from lstm_sweep.search.actions.connection import BROKEN, Connection, RefusedError, headers_of
 
-Value = TypeVar("Value")
 #: bytes that are read at once
 READ_BYTES = 1 << 20
-#: how often data are sent, and a file is fetched, from the beginning if the connection breaks
-TRIES = 5
 #: media types of a file and of a folder that is sent
 OCTETS, TAR = "application/octet-stream", "application/x-tar"
 #: bytes of a block of a tar file, and of its end
@@ -47,20 +37,6 @@ BAD = (
     ValueError,
     IndexError,
 )
-
-
-def _tried(connection: Connection, what: str, call: Callable[[], Value]) -> Value:
-    """What a call returns that is tried a few times if the connection breaks."""
-    for left in reversed(range(TRIES)):
-        try:
-            return call()
-        except NoAnswerError as error:
-            if not left:
-                raise
-            connection.say(f"{error}; {what}")
-        connection.sleep(AGAIN_S)
-        connection.get("health")  # whether it is there at all
-    raise AssertionError
 
 
 def corpus_id_of(name: str, digests: Mapping[str, str], *, is_folder: bool) -> str:
@@ -105,12 +81,12 @@ class _File:
         except OSError:  # urllib would take it for a connection that breaks
             raise _changed(self.path) from None
 
-    def in_tar(self) -> tuple[bytes, bytes]:
-        """What stands before and after it in a tar file."""
+    @property
+    def header(self) -> bytes:
+        """What stands before it in a tar file."""
         entry = tarfile.TarInfo(self.name)
         entry.size = self.size
-        header = entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
-        return header, bytes(-self.size % TAR_BLOCK)
+        return entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
 
 
 def send_data(connection: Connection, data: str) -> str:
@@ -118,61 +94,50 @@ def send_data(connection: Connection, data: str) -> str:
 
     The service is asked first whether it has them, and would take them. If the connection breaks
     all is sent again.
-
-    Raises:
-        InputError: there are no such data, or they change while they are sent.
-        RefusedError: the service refuses them.
-        NoAnswerError: it does not answer for long.
     """
     path = existing(data).resolve()
+    is_folder = path.is_dir()
     try:
         path.name.encode()
-        files = list(_files(path))
+        files = [
+            _File.of(file, file.relative_to(path).as_posix() if is_folder else path.name)
+            for group in file_groups(path).values()
+            for file in group
+        ]
     except UnicodeEncodeError:
         raise InputError(f"{path!r}: its name is no text, expected one in UTF-8") from None
     digests = {file.name: file.sha256 for file in files}
-    corpus_id = corpus_id_of(path.name, digests, is_folder=path.is_dir())
+    corpus_id = corpus_id_of(path.name, digests, is_folder=is_folder)
     size = sum(file.size for file in files)
     announced = {"id": corpus_id, "name": path.name, "bytes": size}
+    if is_folder:
+        size = sum(len(file.header) + file.size + -file.size % TAR_BLOCK for file in files)
+        size += TAR_END
+    headers = {"Content-Length": str(size), "Content-Type": TAR if is_folder else OCTETS}
 
     def send() -> None:
-        if not connection.send("POST", "corpora", document=announced).document().get("is_there"):
-            connection.say(f"sending {path.name}, {size:,} bytes")
-            _send(connection, path, files, corpus_id)
+        if connection.send("POST", "corpora", document=announced).document().get("is_there"):
+            return
+        connection.say(f"sending {path.name}, {announced['bytes']:,} bytes")
+        body, query = _tar(files) if is_folder else files[0].content(), {"name": path.name}
+        try:
+            connection.open(
+                "PUT", "corpora", corpus_id, query=query, headers=headers, body=body
+            ).close()
+        except RefusedError as error:
+            if error.status == 409:
+                raise _changed(path) from None
+            raise
 
-    _tried(connection, f"sending {path.name} again", send)
+    connection.again(send, f"sending {path.name} again")
     return f"corpus:{corpus_id}"
-
-
-def _files(path: Path) -> Iterator[_File]:
-    for group in file_groups(path).values():
-        for file in group:
-            is_inside = path.is_dir()
-            yield _File.of(file, file.relative_to(path).as_posix() if is_inside else path.name)
-
-
-def _send(connection: Connection, path: Path, files: list[_File], corpus_id: str) -> None:
-    kind, size, body = OCTETS, files[0].size, files[0].content()
-    if path.is_dir():
-        around = sum(len(part) for file in files for part in file.in_tar())
-        kind, size = TAR, around + sum(file.size for file in files) + TAR_END
-        body = _tar(files)
-    try:
-        connection.put(
-            "corpora", corpus_id, body=body, size=size, kind=kind, query={"name": path.name}
-        )
-    except RefusedError as error:
-        if error.status == 409:
-            raise _changed(path) from None
-        raise
 
 
 def _tar(files: list[_File]) -> Iterator[bytes]:
     for file in files:
-        before, after = file.in_tar()
-        yield before
+        yield file.header
         yield from file.content()
-        yield after
+        yield bytes(-file.size % TAR_BLOCK)
     yield bytes(TAR_END)
 
 
@@ -190,18 +155,16 @@ def download(
     """Write what a path of the service answers to file `to`; return the headers of the answer.
 
     Its answer has a digest, by which it is checked. If the connection breaks it is fetched again.
-
-    Raises:
-        RefusedError: the service refuses.
-        NoAnswerError: it does not answer for a while.
-        InputError: what has come has another digest, none, or too many bytes.
     """
+    plain = {"Accept-Encoding": "identity"}
 
     def fetch() -> Mapping[str, str]:
         digest, received = hashlib.sha256(), 0
-        plain = {"Accept-Encoding": "identity"}
-        with to.open("wb") as file, connection.open(*path, headers=plain, **query) as response:
-            headers = {name.lower(): value for name, value in response.headers.items()}
+        with (
+            to.open("wb") as file,
+            connection.open("GET", *path, query=query, headers=plain) as response,
+        ):
+            headers = headers_of(response)
             expected = int(headers.get("content-length", "-1"))
             if not 0 <= expected <= most:
                 said = "does not say how many" if expected < 0 else f"sends {expected:,}"
@@ -227,7 +190,7 @@ def download(
             )
         return headers
 
-    return _tried(connection, "asking again", fetch)
+    return connection.again(fetch)
 
 
 def unpack(file: Path, to: Path, *, most_bytes: int = MOST_UNPACKED) -> Path:
@@ -235,9 +198,6 @@ def unpack(file: Path, to: Path, *, most_bytes: int = MOST_UNPACKED) -> Path:
 
     `zipfile` leaves out what in a name leads elsewhere, such as `..`; links become files, and
     files get the permissions of this user's new files.
-
-    Raises:
-        InputError: it is no such file, or it cannot be written.
     """
     try:
         with zipfile.ZipFile(file) as packed:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import bisect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from typing_extensions import override
 
-from lstm_sweep.search.actions import connection
 from lstm_sweep.search.actions.connection import Event
+from lstm_sweep.search.actions.decoding import read_value
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport
 from lstm_sweep.search.driver.observer import Observer, Viewer
-from lstm_sweep.search.driver.state import SweepState, rank
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
-from lstm_sweep.search.values.trial import Slot, Trial
+from lstm_sweep.search.values.trial import Slot, Trial, ranked
 
 #: why a sweep has ended, by how
 REASONS = {
@@ -28,6 +27,9 @@ REASONS = {
     SweepStatus.STOPPED: StopReason.ASKED,
     SweepStatus.INTERRUPTED: StopReason.INTERRUPTED,
 }
+
+#: metrics of each round of a trial
+Rounds: TypeAlias = tuple[dict[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -47,21 +49,25 @@ class Watched:
         name: str,
         spec: SweepSpec,
         observer: Observer,
-        read: Callable[[Any, Any], Any] = connection.read_value,
+        read: Callable[[Any, Any], Any] = read_value,
         clock: Callable[[], float] = time.monotonic,
+        told: Collection[tuple[str, bool]] = (),
     ) -> None:
-        """`read` reads a value of a class from an event."""
-        self._observer, self._read, self._clock = Viewer(observer), read, clock
+        """`read` reads a value of a class; `told` are runs of which people know how they stand.
+
+        Each with whether it was open.
+        """
+        self.name = name
+        self._observer, self._read, self._clock, self._told = Viewer(observer), read, clock, told
         self._state, self._began = SweepState(name=name, spec=spec, slots=()), clock()
         #: trials that run or are paused, and those that have ended in the order of their ends, by
-        #: number; and of these the ones with a loss that competes, the best first
+        #: number
         self._open, self._ended = dict[int, Trial](), dict[int, Trial]()
-        self._ranked = list[Trial]()
         #: what has happened before the state of the sweep was told
         self._before: list[Event] | None = []
         self._waits = ""
         #: rounds of trials that were not told of yet, since they have ended meanwhile
-        self._early: dict[int, tuple[dict[str, float], ...]] = {}
+        self._early = dict[int, Rounds]()
 
     def hear(self, event: Event) -> None:
         """Show what has happened."""
@@ -70,8 +76,8 @@ class Watched:
             self._take(event)
         else:
             self._before.append(event)
-        if status := status_in(event):
-            self._status(self._read(SweepStatusReport, status))
+        if event.status:
+            self._status(self._read(SweepStatusReport, event.status))
         if self._before is None:
             self._observer.update(self._sweep())
 
@@ -91,13 +97,16 @@ class Watched:
             paused={number: one for number, one in self._open.items() if one.paused},
             finished=tuple(self._ended.values()),
             ends=dict(self._ended),
-            ranked=tuple(self._ranked),
+            ranked=tuple(ranked(self._ended.values())),
         )
 
     def _start(self) -> None:
         """Show that the sweep runs, and what has happened in it before."""
         if self._before is not None:
             before, self._before = self._before, None
+            for record, rounds in (one for event in before for one in self._snapshot(event)):
+                if (record.run_id, record.is_open) in self._told:
+                    self._trial(record, rounds, is_news=False)
             self._observer.started(self._sweep())
             for event in before:
                 self._take(event)
@@ -107,7 +116,7 @@ class Watched:
             if (found.why or "") != self._waits:
                 self._waits = found.why or ""
                 why = f" ({self._waits})" if self._waits else ""
-                self._observer.said(f"sweep {self._state.name}: queued{why}")
+                self._observer.said(f"sweep {self.name}: queued{why}")
             return
         if self._before is not None and found.started:
             gone = max(0.0, (datetime.now(UTC) - found.started).total_seconds())
@@ -130,18 +139,21 @@ class Watched:
             self._round(event.data)
         elif event.name == "trial":
             self._trial(self._read(TrialRecord, event.data))
-        elif event.name == "snapshot":
-            for trial in event.data["trials"]:
-                record = self._read(TrialRecord, trial)
-                ended = self._ended.get(record.number)
-                if ended is None or ended.attempt != record.attempt:
-                    self._trial(record, tuple({"val_loss": loss} for loss in trial["losses"]))
+        for record, rounds in self._snapshot(event):
+            ended = self._ended.get(record.number)
+            if ended is None or ended.attempt != record.attempt:
+                self._trial(record, rounds)
 
-    def _trial(self, record: TrialRecord, rounds: Sequence[dict[str, float]] = ()) -> None:
+    def _snapshot(self, event: Event) -> Iterator[tuple[TrialRecord, Rounds]]:
+        """The trials of a snapshot, with the losses of their rounds."""
+        for trial in event.data["trials"] if event.name == "snapshot" else ():
+            rounds = tuple({"val_loss": loss} for loss in trial["losses"])
+            yield self._read(TrialRecord, trial), rounds
+
+    def _trial(self, record: TrialRecord, rounds: Rounds = (), *, is_news: bool = True) -> None:
         """Note how a trial stands now."""
         number, known = record.number, self._open.pop(record.number, None)
-        if ended := self._ended.pop(number, None):  # it was tried again
-            self._ranked = [one for one in self._ranked if one is not ended]
+        self._ended.pop(number, None)  # it was tried again
         before = known if known and known.attempt == record.attempt else None
         progress = replace(
             record.planned(),
@@ -160,9 +172,8 @@ class Watched:
         else:
             progress = replace(progress, ended=record.ended, seconds=record.seconds)
             self._ended[number] = progress
-            if progress.ranked_loss is not None:
-                bisect.insort(self._ranked, progress, key=rank)
-            self._observer.trial_ended(progress, self._sweep())
+            if is_news:
+                self._observer.trial_ended(progress, self._sweep())
 
     def _free_slot(self) -> Slot:
         used = {one.slot for one in self._open.values() if not one.paused}
@@ -176,10 +187,3 @@ class Watched:
             self._open[number] = replace(known, rounds=(*known.rounds, done))
         else:
             self._early[number] = (*self._early.get(number, ()), done)
-
-
-def status_in(event: Event) -> Mapping[str, Any] | None:
-    """The state of a sweep that an event says, if it does."""
-    status: Mapping[str, Any] | None
-    status = event.data if event.name == "status" else event.data.get("status")
-    return status if event.name in ("status", "snapshot") else None

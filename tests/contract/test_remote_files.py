@@ -81,9 +81,12 @@ def export(reference: str, to: str, format: str, *, register: str | None, **more
     (folder / "model.keras").write_bytes(b"weights" * 1_000)
     (folder / "deep" / "README.md").write_text(format, encoding="utf-8")
     version = Version(register, 1, "m-1", True, "it is the first one") if register else None
-    return Exported(
-        bundle=str(folder), format=format, trial="s/1", test_loss=1.5,
-        max_difference=0.0, windows=10, version=version, lines=("test loss 1.5",),
+    return Exported.from_dict(
+        {
+            "bundle": str(folder), "format": format, "trial": "s/1", "test_loss": 1.5,
+            "parity": {"max_difference": 0.0, "windows": 10}, "lines": ("test loss 1.5",),
+            "model_version": version and version.to_dict(),
+        }
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import subprocess
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ import pytest
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import transfers
-from lstm_sweep.search.actions.connection import Answer, Connection, NoAnswerError
-from lstm_sweep.search.actions.transfers import TRIES, download, send_data, unpack
+from lstm_sweep.search.actions.connection import TRIES, Answer, Connection, NoAnswerError
+from lstm_sweep.search.actions.transfers import download, send_data, unpack
 
 CONTENT = bytes(range(256)) * 40
 
@@ -43,13 +43,15 @@ class Fake(Connection):
     def get(self, *path: str, **more: Any) -> Answer:
         return Answer({}, b"{}")
 
-    def put(self, *path: str, body: Iterable[bytes], size: int, **more: Any) -> Any:
+    def open(self, method: str, *path: str, body: Any = None, **more: Any) -> Any:
+        assert method == "PUT"
         if self.breaks:
             self.breaks -= 1
             next(iter(body))
             raise NoAnswerError("no answer")
         self.sent.append(b"".join(body))
-        assert len(self.sent[-1]) == size
+        assert more["headers"]["Content-Length"] == str(len(self.sent[-1]))
+        return io.BytesIO()
 
 
 @pytest.fixture
@@ -91,9 +93,9 @@ def test_a_file_that_shrinks_while_it_is_sent_is_named(folder: Path) -> None:
     file = folder / "a" / "a.txt"
 
     class Shrinking(Fake):
-        def put(self, *path: str, **more: Any) -> Any:
+        def open(self, method: str, *path: str, **more: Any) -> Any:
             file.write_text("a")
-            return super().put(*path, **more)
+            return super().open(method, *path, **more)
 
     with pytest.raises(InputError, match="it has changed while it was sent"):
         send_data(Shrinking(), str(folder))
@@ -104,14 +106,15 @@ def test_a_file_that_changes_is_named_whatever_it_is_sent_by(
     server: BreakingServer, folder: Path, is_gone: bool
 ) -> None:
     file = folder / "a" / "a.txt"
-    [sent] = transfers._files(file)
+    sent = transfers._File.of(file, "a.txt")
     if is_gone:
         file.unlink()
     else:
         file.write_text("")
     service = Connection(f"http://127.0.0.1:{server.server_address[1]}")
     with pytest.raises(InputError, match=r"a\.txt: it has changed while"):
-        service.put("corpora", "1", body=sent.content(), size=sent.size, kind="a/b", query={})
+        headers = {"Content-Length": str(sent.size)}
+        service.open("PUT", "corpora", "1", query={}, headers=headers, body=sent.content())
 
 
 class Breaking(BaseHTTPRequestHandler):

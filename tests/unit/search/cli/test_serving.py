@@ -26,10 +26,7 @@ IDS = Bundle("a/1", TrialConfig(), Alphabet((1, 2, 3)), {})
 
 
 def exported(example: str | list[int] | None = None) -> Exported:
-    return Exported(
-        bundle="best", format="keras", trial="a/1", test_loss=1.0, max_difference=0.0, windows=100,
-        example=example,
-    )  # fmt: skip
+    return Exported("best", "a/1", 1.0, None, example, (), {})
 
 
 def settings(uri: str, origin: str = "no mlflow.yaml here or above") -> Settings:
