@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,11 @@ from lstm_sweep.search.actions.remote import Remote
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.values.spec import TOKEN
 
+STATUS = {
+    "sweep": "s", "run_id": "r", "state": "finished", "why": None, "trials": {}, "best": None,
+    "slots": 1, "submitted": "2026-01-01T00:00:00+00:00", "started": None, "eta_seconds": None,
+}  # fmt: skip
+GONE = b'{"type": "urn:lstm-sweep:not-found", "detail": "no such sweep"}'
 #: answers that a path gives, one after the other: status, then content
 SCRIPTS = {
     "/api/v1/busy": [(503, b""), (502, b""), (200, b'{"found": 1}')],
@@ -29,6 +35,7 @@ SCRIPTS = {
     "/api/v1/elsewhere": [(302, b"")],
     "/api/v1/page": [(200, b"<html>log in</html>")],
     "/api/v1/list": [(200, b"[]")],
+    "/api/v1/sweeps/s": [(200, json.dumps(STATUS).encode()), (503, b""), (404, GONE)],
 }
 
 
@@ -40,13 +47,17 @@ class Scripted(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, ScriptedServer)
         server.asked.append((self.path, self.headers.get("Authorization")))
-        status, content = server.scripts[self.path].pop(0) if self.path in SCRIPTS else (200, b"{}")
+        path = self.path.partition("?")[0]
+        status, content = server.scripts[path].pop(0) if path in SCRIPTS else (200, b"{}")
         self.send_response(status)
         if status == 302:
             self.send_header("Location", "/stolen")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def do_DELETE(self) -> None:
+        self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:
         """Write no log."""
@@ -95,6 +106,13 @@ def test_patience_ends(server: ScriptedServer) -> None:
         connection_to(server, said).get("down")
     # waits of 0.5, 1, 2, 4, 5 and 5 s are within 20 s
     assert len(server.asked) == 7 and len(said) == 1
+
+
+def test_a_delete_whose_answer_is_lost_has_deleted(server: ScriptedServer) -> None:
+    said = list[str]()
+    remote = Remote(connection_to(server, said))
+    assert remote.delete("s").left == 0
+    assert said[1:] == ["sweep s is gone, though not every request was answered"]
 
 
 def test_no_redirect_is_followed_with_the_token(server: ScriptedServer) -> None:
