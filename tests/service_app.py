@@ -32,6 +32,7 @@ from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.guard import server_options
 from lstm_sweep.search.service.jobs import Rerun, Reruns, Wanted
 from lstm_sweep.search.service.queue import QueuedSweep
+from lstm_sweep.search.service.scheduler import QueuedJob
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import HttpSettings, ServiceSettings, service_folder
 from lstm_sweep.search.store.settings import load
@@ -68,6 +69,10 @@ class ImmediateService(Service):
         self.tokens: dict[tuple[str, str], str] = {}
         self.priorities: dict[str, int] = {}
         self.calls: list[tuple[str, str]] = []
+
+    def reruns(self) -> list[QueuedJob]:
+        """Those that wait."""
+        return self._reruns.queue()
 
     def submit(
         self, spec: SweepSpec, *, owner: str, client_token: str | None = None, priority: int = 0

@@ -122,6 +122,10 @@ class Service:
                 f"user {owner} has {len(own)} {what} queued, expected at most {most}"
             )
 
+    def reruns(self) -> list[QueuedJob]:
+        """Those that wait or run."""
+        return self._supervisor.reruns.queue()
+
     def rerun_status(self, rerun_id: str) -> Rerun:
         """A rerun, why it waits, and what it has found."""
         found = self._supervisor.reruns.get(rerun_id)

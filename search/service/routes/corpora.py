@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.actions.sweeps import unfinished
+from lstm_sweep.search.actions.sweeps import row_of, unfinished
 from lstm_sweep.search.actions.transfers import OCTETS, TAR
 from lstm_sweep.search.service import answers, schemas
 from lstm_sweep.search.service.answers import ProblemError
@@ -29,6 +29,7 @@ from lstm_sweep.search.service.uploads import (
     UploadedCorpus,
     unpack,
 )
+from lstm_sweep.search.store.faults import NoSuchRunError
 
 endpoint = Endpoints("corpora")
 
@@ -151,24 +152,27 @@ async def corpus_shown(corpus: CorpusId, request: Request, site: TheSite) -> Res
     return answers.document(found)
 
 
-NEEDED = NONE | {403: "somebody else has sent it", 409: "a sweep needs it"}
+NEEDED = NONE | {403: "somebody else has sent it", 409: "a sweep or a rerun needs it"}
 
 
 @endpoint("DELETE /corpora/{corpus}", "Delete a corpus", refused=NEEDED, status=204)
 async def delete_corpus(corpus: CorpusId, site: TheSite, user: TheUser) -> Response:
-    """Delete a corpus of the user's own that no sweep needs which waits or runs."""
+    """Delete a corpus of the user's own that no sweep or rerun needs which waits or runs."""
 
     def change() -> None:
         with site.uploads.naming:  # so that no sweep is submitted meanwhile that needs it
             owner = site.uploads.corpus(corpus).owner
             check_owner(user, owner, f"corpus '{corpus}'")
             folder = f"{realpath(site.uploads.folder_of(corpus))}/"
-            for row in unfinished(Local(site.service.settings.store)):
-                if row.data and realpath(row.data).startswith(folder):
-                    raise ProblemError(
-                        409,
-                        f"corpus '{corpus}': sweep '{row.sweep}' needs it, which is {row.state}",
-                    )
+            here = Local(site.service.settings.store)
+            needs = [(f"sweep '{row.sweep}'", row.data, row.state) for row in unfinished(here)]
+            for job in site.service.reruns():
+                with suppress(NoSuchRunError):
+                    row = row_of(here.sweep_run(job.name.rpartition("/")[0])[1])
+                    needs.append((f"a rerun of trial '{job.name}'", row.data, job.state))
+            for what, data, state in needs:
+                if data and realpath(data).startswith(folder):
+                    raise ProblemError(409, f"corpus '{corpus}': {what} needs it, which is {state}")
             site.uploads.delete(corpus)
 
     await site.answers.change(change)

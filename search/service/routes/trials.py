@@ -164,17 +164,18 @@ async def rerun(
     def change() -> Rerun:
         changes = _checked_fields(given.get("changes", {})) | field_changes(settings)
         check_engine(on)
-        template = None if named is None else site.names.template(named)
-        record = reader.find_trial(store_of_trial(reference, site.store), reference)
-        site.check_may_train(record.tags)
-        # what the trial itself refuses, without a device
-        kind = task_kind_of_run(record.tags)
-        kind.check_rerun(record, changes, template, ())
-        options = [f"--set={name}={value}" for name, value in changes.items()]
-        options += [f"--template={template}"] if template else []
-        options.append(f"--on={on}")
-        wanted = Wanted(record.id, record.run_id, tuple(options), kind.runs_user_code)
-        return site.service.rerun(wanted, owner=user.name)
+        with site.uploads.naming:  # so that its corpus is not deleted meanwhile
+            template = None if named is None else site.names.template(named)
+            record = reader.find_trial(store_of_trial(reference, site.store), reference)
+            site.check_may_train(record.tags)
+            # what the trial itself refuses, without a device
+            kind = task_kind_of_run(record.tags)
+            kind.check_rerun(record, changes, template, ())
+            options = [f"--set={name}={value}" for name, value in changes.items()]
+            options += [f"--template={template}"] if template else []
+            options.append(f"--on={on}")
+            wanted = Wanted(record.id, record.run_id, tuple(options), kind.runs_user_code)
+            return site.service.rerun(wanted, owner=user.name)
 
     made = await site.answers.change(change)
     location = {"Location": f"{API}/reruns/{made.id}"}

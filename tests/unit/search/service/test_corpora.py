@@ -52,6 +52,11 @@ def test_a_file_is_announced_sent_searched_and_deleted(client: TestClient, place
     assert client.get(f"{API}/corpora").json() == {"corpora": [made.json()]}
     body = {"data": made.json()["data"], "space": SPACE, "size_rule": "off", "trials": 1}
     assert client.post(f"{API}/sweeps", json=body).json()["sweep"] == "a-1"
+    rerun = client.post(f"{API}/sweeps/a-1/trials/0/reruns").json()["id"]
+    refused = client.delete(PLACE)
+    assert refused.status_code == 409
+    assert "a rerun of trial 'a-1/0' needs it, which is queued" in refused.json()["detail"]
+    place.service._reruns.note_end(rerun, 0)
     assert client.delete(PLACE).status_code == 204
     assert client.get(PLACE).status_code == 404
     assert left(place) == []
