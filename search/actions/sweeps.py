@@ -454,7 +454,7 @@ BEYOND = 2.0
 
 
 @dataclass(frozen=True)
-class TrialComparison:
+class TrialComparison(Document):
     """Two trials side by side."""
 
     first: TrialDetails
@@ -470,22 +470,6 @@ class TrialComparison:
     verdict: str
     #: the sweeps whose best trials they are, if they were named by sweeps
     sweeps: tuple[SweepRow, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "first": self.first.to_dict(),
-            "second": self.second.to_dict(),
-            "differences": {name: list(pair) for name, pair in self.differences.items()},
-            "difference": self.difference,
-            "spread": self.spread,
-            "verdict": self.verdict,
-            "sweeps": [row.to_dict() for row in self.sweeps],
-        }
-
-    def document(self) -> dict[str, Any]:
-        """The comparison as a service tells it: also what is said of the trials to people."""
-        trials = {"first": self.first.document(), "second": self.second.document()}
-        return self.to_dict() | trials
 
 
 def compare(here: Here, first: str, other: str) -> TrialComparison:
