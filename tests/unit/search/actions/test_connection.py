@@ -23,7 +23,7 @@ from lstm_sweep.search.actions.remote import Remote
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.values.spec import TOKEN
 
-STATUS = {
+STATUS: dict[str, Any] = {
     "sweep": "s", "run_id": "r", "state": "finished", "why": None, "trials": {}, "best": None,
     "slots": 1, "submitted": "2026-01-01T00:00:00+00:00", "started": None, "eta_seconds": None,
 }  # fmt: skip
