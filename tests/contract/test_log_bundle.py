@@ -36,7 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the bundle `best`."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "a.log").write_text("\n".join(service_log(1_200)) + "\n")
-    how = {"symbols": "lines", "header": HEADER, "session_by": SESSION_BY}
+    how: dict[str, Any] = {"symbols": "lines", "header": HEADER, "session_by": SESSION_BY}
     corpus = load(Source(data=str(folder / "a.log"), **how))
     backend.prepare(gpu=False, seed=1)
     targets = np.arange(len(corpus.validation))
