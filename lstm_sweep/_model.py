@@ -144,6 +144,22 @@ class Model:
         )
         return _tables.findings(found.to_dict())
 
+    def score(self, data: str | os.PathLike[str], *, ends: bool = True) -> pd.DataFrame:
+        """How well the model predicts each session of new data, in their order.
+
+        Columns: `session`; its number of `symbols`; and `loss`, the mean negative log-likelihood of
+        these, and of the end if that is judged, in nats.
+
+        Args:
+            data: a file, a folder, or the name of a sample
+            ends: whether ends are judged; not if sessions may go on
+        """
+        from lstm_sweep.search.actions.detection import score
+
+        return _tables.scores(
+            map(vars, score(str(self.folder), path_text("data", data), ends=ends))
+        )
+
     def verdicts(
         self,
         data: str | os.PathLike[str],

@@ -46,6 +46,7 @@ FINDING = {
     "expected": "object",
     "before": "object",
 }
+SCORE = {"session": "string", "symbols": "Int64", "loss": "Float64"}
 VERDICT = {
     "session": "string",
     "p": "Float64",
@@ -97,6 +98,11 @@ def curve(
     index = pd.Index([row["epoch"] for row in rows], name="epoch", dtype=kind)
     columns = {name: [row.get(name) for row in rows] for name in metrics}
     return pd.DataFrame(columns, index=index, dtype="float64")
+
+
+def scores(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Sessions as `score --json` lists them: a row for each."""
+    return _frame(list(rows), SCORE)
 
 
 def verdicts(found: Mapping[str, Any]) -> pd.DataFrame:

@@ -214,6 +214,16 @@ class Verdicts:
 
 
 @dataclass(frozen=True)
+class SessionScore:
+    """How well a session is predicted."""
+
+    session: str
+    symbols: int
+    #: mean negative log-likelihood of its symbols, and of its end if that was judged, nats
+    loss: float
+
+
+@dataclass(frozen=True)
 class Detection:
     """What was found in new data."""
 
@@ -294,6 +304,31 @@ def _truth(sessions: Sessions, labels: str) -> NDArray[np.float64]:
             f"{shown(names[0])}"
         )
     return truth
+
+
+def score(bundle: str, data: str, *, ends: bool = True) -> list[SessionScore]:
+    """How well a bundle predicts each session of new data, in their order.
+
+    Raises:
+        InputError: this is no bundle, or the data have none of its symbols.
+    """
+    check_switch("--ends", ends)
+    folder, opened = bundles.read(bundle)
+    sessions = _read(data, bundle, opened, ends=ends)
+    return forkserver.call(_score, folder, opened, sessions)
+
+
+def _score(folder: Path, bundle: Bundle, sessions: Sessions) -> list[SessionScore]:
+    """Score each session, in a process of its own."""
+    program = predictor_of(folder, bundle, seed=0)
+    from lstm_sweep.models.network.evaluation import judge  # Keras is there now
+
+    surprise, _ = judge(program, bundle.config, len(bundle.alphabet), sessions.split)
+    nats = np.split(surprise, sessions.split.starts[1:])
+    return [
+        SessionScore(sessions.name(number), len(one) - sessions.ends, float(one.mean()))
+        for number, one in enumerate(nats)
+    ]
 
 
 def _read(data: str, bundle: str, opened: Bundle, *, ends: bool) -> Sessions:

@@ -239,6 +239,13 @@ def detect(arguments: Namespace) -> Answer:
     return Answer(found.to_dict(), lines)
 
 
+def score(arguments: Namespace) -> Answer:
+    """Print how well an exported model predicts each session of new data."""
+    rows = detection.score(arguments.bundle, arguments.data, ends=arguments.ends)
+    lines = (f"{one.loss:.4f}  {one.symbols:,}  {printable(one.session)}" for one in rows)
+    return Answer([vars(one) for one in rows], ["nats a symbol, symbols, session", *lines])
+
+
 def _verdict_lines(found: Detection, top: int) -> Iterator[str]:
     """What was found of whole sessions, in lines for people."""
     verdicts = found.verdicts

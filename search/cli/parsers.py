@@ -281,6 +281,9 @@ ROLES = {
 SWEEP = Argument(("sweep",), {"metavar": "NAME"})
 OF_ROLES = "; ".join(f"{role}: {what}" for role, what in ROLES.items())
 BUNDLE = _takes("bundle", "BUNDLE", "a folder that export has written")
+ENDS = _takes(
+    "--ends", "on|off", "judge the ends of sessions too; off: they may go on (on)", switch, True
+)
 TEMPLATE = _takes("--template", "FILE.py", OWN_TEMPLATE)
 SET = replace(
     _several(
@@ -316,11 +319,11 @@ MODULES = {
     "launch": ("launch", "resume"),
     "sweeps": ("sweeps", "status", "stop", "pause", "ui", "delete", "prune"),
     "trials": ("trials", "show", "report", "compare", "size"),
-    "models": ("rerun", "export", "generate", "detect"),
+    "models": ("rerun", "export", "generate", "detect", "score"),
     "serve": ("serve", "token"),
 }
 #: those that no service does for somebody else
-AT_HOME = ("generate", "detect", "ui", "token", "serve")
+AT_HOME = ("generate", "detect", "score", "ui", "token", "serve")
 COMMANDS = {
     "launch": Command(
         "run a sweep",
@@ -405,13 +408,13 @@ COMMANDS = {
         _takes("--below", "P", "unexpected: unknown or less likely (0.001)", number, 0.001),
         _takes("--candidates", "G", "unexpected: unknown or not among the G likeliest", whole),
         _takes("--top", "N", "list so many (10)", whole, 10),
-        _takes(
-            "--ends",
-            "on|off",
-            "judge the ends of sessions too; off: they may go on (on)",
-            switch,
-            True,
-        ),
+        ENDS,
+    ),
+    "score": Command(
+        "how well an exported model predicts each session of data",
+        BUNDLE,
+        _takes("--data", "PATH_OR_SAMPLE", "what to score; -: standard input", required=True),
+        ENDS,
     ),
     "ui": Command(
         "browse the runs in the MLflow UI",

@@ -176,10 +176,10 @@ def test_abnormal_sessions_are_found_at_the_rate_of_false_alarms_that_is_promise
     for number, kind in planted.items():
         verdict = by_name[f"new.txt, session {number + 1}"]
         assert verdict["p"] <= 0.01 and verdict["symbols"] == len(new[number])
-        if kind == "new":
-            assert verdict["by"] != "unknown" or verdict["at"]["symbol"] == 77
         if kind == "broken":
-            assert (verdict["by"], verdict["at"]["symbol"]) == ("end", "<end>")
+            assert verdict["at"]["symbol"] == "<end>"
+        if kind == "new" and verdict["by"] in ("surprise", "unknown"):
+            assert (verdict["at"]["symbol"], verdict["at"]["known"]) == (77, False)
         assert verdict["at"]["expected"]
     quality = told["quality"]["verdict"]
     assert (quality["abnormal"], quality["found"]) == (len(planted), len(planted))
@@ -191,6 +191,23 @@ def test_abnormal_sessions_are_found_at_the_rate_of_false_alarms_that_is_promise
     first, second, *rest = capsys.readouterr().out.splitlines()
     assert "abnormal; false alarms: 0.1 of all alarms on average, at most, from" in first
     assert second.startswith("p ") and any("verdict" in line for line in rest)
+
+
+def test_each_session_has_the_loss_of_its_symbols(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    rows = printed(capsys, "score", "best", "--data", "log.txt")
+    whole = printed(capsys, "detect", "best", "--data", "log.txt")
+    assert (len(rows), rows[0]["session"]) == (whole["sessions"], "log.txt, session 1")
+    assert sum(one["symbols"] for one in rows) == whole["symbols"]
+    with_ends = [one["symbols"] + 1 for one in rows]
+    mean = np.average([one["loss"] for one in rows], weights=with_ends)
+    assert mean == pytest.approx(whole["loss"])
+    assert ls.load("best").score("log.txt").to_dict("records") == rows
+    assert main(["score", "best", "--data", "log.txt", "--ends", "off"]) == 0
+    head, first, *_ = capsys.readouterr().out.splitlines()
+    assert head == "nats a symbol, symbols, session" and first.endswith("  log.txt, session 1")
 
 
 def test_sessions_that_go_on_are_judged_by_what_they_have_so_far(

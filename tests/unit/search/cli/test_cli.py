@@ -27,6 +27,7 @@ NEEDED = {
     "compare": ["docs/1", "docs/2"],
     "export": ["docs", "--to", "model"],
     "detect": ["model", "--data", "new.log"],
+    "score": ["model", "--data", "new.log"],
     "token": ["list"],
     **{name: [] for name in ("launch", "sweeps", "ui", "serve", "size")},
 }
