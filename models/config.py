@@ -32,11 +32,7 @@ class Limit:
         return f"{noun} {bound} {upto} {self.high:g}"
 
     def check(self, name: str, value: object) -> int | float | str:
-        """Convert `value` to the type of this field.
-
-        Raises:
-            InputError: the value has another type or lies outside the limits.
-        """
+        """Convert `value` to the type of this field."""
         if self.choices:
             if value not in self.choices:
                 raise InputError(f"{name} is {shown(value)}: expected {self}")
@@ -223,11 +219,7 @@ FIELDS = tuple(field.name for field in fields(TrialConfig))
 
 
 def check_field(name: object) -> None:
-    """Refuse a name that is not a field of `TrialConfig`.
-
-    Raises:
-        InputError: the message lists the fields.
-    """
+    """Refuse a name that is not a field of `TrialConfig`."""
     if name not in FIELDS:
         given = shown(name if isinstance(name, str) else shown(name))
         raise InputError(f"{given} is no field of a config: {one_of(name, FIELDS)}")

@@ -40,11 +40,7 @@ def read_yaml(path: Path) -> object:
 
 
 def parse_yaml(text: str, name: str) -> object:
-    """Return the content of the text of a YAML file of this name; None if it is empty.
-
-    Raises:
-        InputError: it is not YAML as described above.
-    """
+    """Return the content of the text of a YAML file of this name; None if it is empty."""
     import yaml
 
     where = cut(name, 300)
@@ -63,11 +59,7 @@ def parse_yaml(text: str, name: str) -> object:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a YAML file.
-
-    Raises:
-        InputError: it cannot be read, is too large, or is no UTF-8.
-    """
+    """Return the text of a YAML file."""
     where = cut(str(path), 300)
     try:
         with path.open("rb") as file:

@@ -44,11 +44,8 @@ def unknown_text(share: float, split: str = "validation") -> str:
     """What is said of the share of a split that training data do not have; empty if it is 0."""
     if not share:
         return ""
-    return f"{_percent(share)} of the {split} symbols are not in the training data, nor scored"
-
-
-def _percent(share: float) -> str:
-    return f"{share:.2%}" if share >= 5e-5 else "less than 0.01%"
+    percent = f"{share:.2%}" if share >= 5e-5 else "less than 0.01%"
+    return f"{percent} of the {split} symbols are not in the training data, nor scored"
 
 
 def bits(nats: float) -> float:

@@ -143,11 +143,7 @@ def _named(where: str) -> Iterator[None]:
 
 
 def check_size(file: Path, config: TrialConfig, alphabet_size: int) -> None:
-    """Refuse a file that is too small for the weights of the network that a config describes.
-
-    Raises:
-        InputError: it is too small.
-    """
+    """Refuse a file that is too small for the weights of the network that a config describes."""
     needed = WEIGHT_BYTES * parameters(config, alphabet_size)
     size = _stored_bytes(file)
     if size < needed:
@@ -218,11 +214,7 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def predictor(folder: Path, bundle: Bundle) -> Program:
-    """Load the network of a bundle; all calls with windows should have the same number of rows.
-
-    Raises:
-        InputError: the file has no weights of such a network.
-    """
+    """Load the network of a bundle; all calls with windows should have the same number of rows."""
     from lstm_sweep.models import backend
     from lstm_sweep.models.network.program import program_of
 

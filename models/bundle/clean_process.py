@@ -84,9 +84,6 @@ def outputs(folder: Path, program: str, inputs: Sequence[NDArray[Any]]) -> list[
 
     It runs in a new process, which finds packages where this one does, also by PYTHONPATH and in
     the user's own folder, but not in its working folder.
-
-    Raises:
-        InputError: the process could not load the network or predict.
     """
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
         given, returned = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"

@@ -38,9 +38,6 @@ def write(arrays: Sequence[Floats], config: TrialConfig, alphabet: int, folder: 
     """Write the ONNX files of a network to a folder; return their names.
 
     `arrays` are all weights, in the order of Keras's `get_weights`.
-
-    Raises:
-        InputError: they are too large for such a file.
     """
     import onnx
 
@@ -202,9 +199,6 @@ def check(
 
     `predict` is the Keras network. `windows` are `<int32>[windows, length]`. What is found is what
     `export --json` prints.
-
-    Raises:
-        RuntimeError: that process could not load the files or predict.
     """
     expected = np.asarray(predict(windows))
     one, every = (shortest(lambda: predict(windows[:count])) for count in (1, len(windows)))  # noqa: B023

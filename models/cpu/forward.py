@@ -35,19 +35,17 @@ def dropped(
     The rate is rounded to a multiple of `1 / DRAWS`.
     """
     dropped_draws = tf.round(dropout.rate * DRAWS)
-    draws = _uniform(tf.shape(features), dropout.seed + tf.constant([number, 0], tf.int64))
+    shape = tf.shape(features)
+    count = tf.reduce_prod(tf.cast(shape, tf.int64))
+    words = tf.raw_ops.StatelessRandomUniformFullInt(  # each of 32 bits gives two draws
+        shape=[(count + 1) // 2],
+        seed=dropout.seed + tf.constant([number, 0], tf.int64),
+        dtype=tf.uint32,
+    )
+    draws = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint16), (-1,))[:count], shape)
     kept = draws >= tf.cast(tf.cast(dropped_draws, tf.int32), tf.uint16)
     factors = tf.cast(kept, tf.float32) * (DRAWS / (DRAWS - dropped_draws))
     return features * factors, lambda gradient: (gradient * factors, [])
-
-
-def _uniform(shape: Any, seed: Any) -> Any:
-    """Draw uniform integers `<uint16>` below `DRAWS`; each 32-bit draw gives two of them."""
-    count = tf.reduce_prod(tf.cast(shape, tf.int64))
-    words = tf.raw_ops.StatelessRandomUniformFullInt(
-        shape=[(count + 1) // 2], seed=seed, dtype=tf.uint32
-    )
-    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint16), (-1,))[:count], shape)
 
 
 #: gradient of the logits -> gradients of all weights

@@ -49,10 +49,6 @@ def share_of_each(place: Any) -> Any:
     return (ETA + 1.0) / (place + ETA)
 
 
-#: (handle of a weight, its gradient, handles of its slot variables) -> None; updates all of them
-Kernel = Callable[..., None]
-
-
 class Handles(NamedTuple):
     """Resource handles of the variables that a step reads and writes."""
 
@@ -79,22 +75,20 @@ class FastOptimizer:
 
         Its options are the defaults, except for `global_clipnorm`, which must be given, and
         `weight_decay`. `averages` are one for each of `weights`, or none.
-
-        Raises:
-            ValueError: it is another one, such as `LossScaleOptimizer`.
         """
         if type(optimizer) not in KERNELS:
             names = ", ".join(known.__name__ for known in KERNELS)
             raise ValueError(f"no CPU kernel for {type(optimizer).__name__}: expected {names}")
         if not optimizer.built:
             optimizer.build([weight.variable for weight in weights])
-        slots, self._kernel, unused = KERNELS[type(optimizer)]
+        self._kernel = KERNELS[type(optimizer)]
         self._optimizer, self._weights, self._averages = optimizer, weights, averages
         self._slots = [
             KernelVariable(variable, weight.layout, idle_value)
-            for name, idle_value in slots.items()
+            for name, idle_value in self._kernel.slots.items()
             for variable, weight in zip(getattr(optimizer, name), weights, strict=True)
         ]
+        unused = self._kernel.unused_slots
         self._unused_slots = [weight.zeros() for _ in range(unused) for weight in weights]
 
     @property
@@ -119,12 +113,14 @@ class FastOptimizer:
         """
         iterations = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
         rate = tf.raw_ops.ReadVariableOp(resource=handles.learning_rate, dtype=tf.float32)
-        update = self._kernel(self._optimizer, rate, iterations)
+        kernel = self._kernel
+        others = kernel.others(self._optimizer, rate, iterations)
         gradients = clipped(gradients, self._optimizer.global_clipnorm)
         if self._optimizer.weight_decay:
             self._decay(handles.weights, rate * weight_decay)
         for number, (weight, gradient) in enumerate(zip(handles.weights, gradients, strict=True)):
-            update(weight, gradient, *handles.slots[number :: len(gradients)])
+            own = gradient, *handles.slots[number :: len(gradients)]
+            kernel.operation(var=weight, **dict(zip(kernel.arguments, own, strict=True)), **others)
         tf.raw_ops.AssignAddVariableOp(resource=handles.iterations, value=tf.constant(1, tf.int64))
         if handles.averages:
             _average(handles, iterations + 1)
@@ -170,25 +166,29 @@ def _average(handles: Handles, step: Any) -> None:
     tf.while_loop(lambda number: number < turns, update, (tf.constant(0),), parallel_iterations=1)
 
 
-def _rmsprop(optimizer: Any, rate: Any, _: Any) -> Kernel:
-    shared = {
-        "lr": rate,
-        "rho": tf.constant(optimizer.rho),
-        "momentum": tf.constant(0.0),
-        "epsilon": tf.constant(optimizer.epsilon),
-    }
+class Kernel(NamedTuple):
+    """The operation of TensorFlow that takes the steps of a class of optimizers."""
 
-    def update(weight: Any, gradient: Any, velocity: Any, increment: Any) -> None:
-        tf.raw_ops.ResourceApplyRMSProp(
-            var=weight, ms=velocity, mom=increment, grad=gradient, **shared
-        )
+    #: name of each slot variable of Keras's optimizer, in the order in which the operation takes
+    #: them: its value for idle units, whose gradients are 0
+    slots: dict[str, float]
+    operation: Any
+    #: its arguments for the gradient and for the slots
+    arguments: tuple[str, ...]
+    #: (optimizer, learning rate, iterations) -> all others
+    others: Callable[[Any, Any, Any], dict[str, Any]]
+    #: number of further slots that it takes and Keras's optimizer does not have; they are 0
+    unused_slots: int = 0
 
-    return update
+
+def _of_rmsprop(optimizer: Any, rate: Any, _: Any) -> dict[str, Any]:
+    constants = {"rho": optimizer.rho, "momentum": 0.0, "epsilon": optimizer.epsilon}
+    return {"lr": rate} | {name: tf.constant(value) for name, value in constants.items()}
 
 
-def _adam(optimizer: Any, rate: Any, iterations: Any) -> Kernel:
+def _of_adam(optimizer: Any, rate: Any, iterations: Any) -> dict[str, Any]:
     steps = tf.cast(iterations + 1, tf.float32)
-    shared = {
+    return {
         "beta1_power": tf.pow(optimizer.beta_1, steps),
         "beta2_power": tf.pow(optimizer.beta_2, steps),
         "lr": rate,
@@ -197,48 +197,31 @@ def _adam(optimizer: Any, rate: Any, iterations: Any) -> Kernel:
         "epsilon": tf.constant(optimizer.epsilon),
     }
 
-    def update(weight: Any, gradient: Any, momentum: Any, velocity: Any) -> None:
-        tf.raw_ops.ResourceApplyAdam(var=weight, m=momentum, v=velocity, grad=gradient, **shared)
 
-    return update
-
-
-def _adagrad(optimizer: Any, rate: Any, _: Any) -> Kernel:
-    # Keras adds an epsilon of 1e-7 under the root, to an accumulator that starts at 0.1
-    zero = tf.constant(0.0)
-
-    def update(weight: Any, gradient: Any, accumulator: Any) -> None:
-        tf.raw_ops.ResourceApplyAdagradV2(
-            var=weight, accum=accumulator, lr=rate, epsilon=zero, grad=gradient
-        )
-
-    return update
-
-
-def _sgd(_: Any, rate: Any, __: Any) -> Kernel:
-    def update(weight: Any, gradient: Any) -> None:
-        tf.raw_ops.ResourceApplyGradientDescent(var=weight, alpha=rate, delta=gradient)
-
-    return update
-
-
-class KernelEntry(NamedTuple):
-    """How the steps of a class of optimizers are taken."""
-
-    #: name of each slot variable of Keras's optimizer, in the order in which the kernel takes them:
-    #: its value for idle units, whose gradients are 0
-    slots: dict[str, float]
-    #: (optimizer, learning rate, iterations) -> kernel
-    kernel_of: Callable[[Any, Any, Any], Kernel]
-    #: number of further slots that the kernel takes and Keras's optimizer does not have; they are 0
-    unused_slots: int = 0
-
-
-KERNELS: dict[type, KernelEntry] = {
-    # without momentum, which the kernel has a slot for
-    keras.optimizers.RMSprop: KernelEntry({"_velocities": 0.0}, _rmsprop, unused_slots=1),
-    keras.optimizers.Adam: KernelEntry({"_momentums": 0.0, "_velocities": 0.0}, _adam),
-    # gradients are divided by the root of the accumulator, so it must not be 0
-    keras.optimizers.Adagrad: KernelEntry({"_accumulators": 1.0}, _adagrad),
-    keras.optimizers.SGD: KernelEntry({}, _sgd),
+KERNELS: dict[type, Kernel] = {
+    # without momentum, which the operation has a slot for
+    keras.optimizers.RMSprop: Kernel(
+        {"_velocities": 0.0},
+        tf.raw_ops.ResourceApplyRMSProp,
+        ("grad", "ms", "mom"),
+        _of_rmsprop,
+        unused_slots=1,
+    ),
+    keras.optimizers.Adam: Kernel(
+        {"_momentums": 0.0, "_velocities": 0.0},
+        tf.raw_ops.ResourceApplyAdam,
+        ("grad", "m", "v"),
+        _of_adam,
+    ),
+    # gradients are divided by the root of the accumulator, so it must not be 0; Keras adds an
+    # epsilon of 1e-7 under the root, to an accumulator that starts at 0.1
+    keras.optimizers.Adagrad: Kernel(
+        {"_accumulators": 1.0},
+        tf.raw_ops.ResourceApplyAdagradV2,
+        ("grad", "accum"),
+        lambda _, rate, __: {"lr": rate, "epsilon": tf.constant(0.0)},
+    ),
+    keras.optimizers.SGD: Kernel(
+        {}, tf.raw_ops.ResourceApplyGradientDescent, ("delta",), lambda _, rate, __: {"alpha": rate}
+    ),
 }

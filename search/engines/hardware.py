@@ -24,11 +24,7 @@ ADVICE = "expected one that works; CUDA_VISIBLE_DEVICES=-1 leaves GPUs out, =0 t
 
 
 def find_gpus() -> list[str]:
-    """NVIDIA GPUs that this process may use, by number or UUID, without loading CUDA.
-
-    Raises:
-        InputError: the driver does not work.
-    """
+    """NVIDIA GPUs that this process may use, by number or UUID, without loading CUDA."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         named = [part.strip() for part in visible.split(",")]
@@ -57,9 +53,6 @@ def _ask(question: Callable[[Any], Answer]) -> Answer | None:
     """The answer to a question, which is given the module `pynvml`; None if there is no driver.
 
     A call to a driver that hangs cannot be cancelled, so it is left behind in a thread.
-
-    Raises:
-        InputError: the driver reports an error, or does not answer in time.
     """
     import pynvml  # 0.1 s, which commands without GPUs need not wait
 

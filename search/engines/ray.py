@@ -307,10 +307,8 @@ class RayEngine(Engine):
         first = len(self._owners)
         member.slots = [replace(slot, index=first + i) for i, slot in enumerate(hello.slots)]
         self._owners |= dict.fromkeys(member.slots, member)
-        if (
-            member.place.offer.slots is not None
-        ):  # the node is left out, or leaves: they come with its next offer
-            return []
+        if member.place.offer.slots is not None:
+            return []  # the node is left out, or leaves: they come with its next offer
         self.slots = (*self.slots, *member.slots)
         return [(slot, SlotAdded()) for slot in member.slots]
 
@@ -377,7 +375,10 @@ class RayEngine(Engine):
             for id, node in nodes.items():
                 place = self._places.setdefault(id, _Place(id, node.name))
                 if node.leaving and not place.leaving:
-                    self._leave(place)
+                    # trials end while their files can still be had
+                    place.leaving = True
+                    for slot in self._slots_on(place):
+                        self.stop(slot, Ended(Outcome.LOST, LEAVING))
             for member in list(self._members):
                 if member.place.id not in nodes:
                     events += self._lose(member, "its node has left the cluster")
@@ -389,12 +390,6 @@ class RayEngine(Engine):
         if nodes is not None:
             self._make_agents(nodes)
         return events
-
-    def _leave(self, place: _Place) -> None:
-        """End the trials on a node that is to leave while their files can still be had."""
-        place.leaving = True
-        for slot in self._slots_on(place):
-            self.stop(slot, Ended(Outcome.LOST, LEAVING))
 
     def _slots_on(self, place: _Place) -> list[Slot]:
         return [slot for one in self._members if one.place is place for slot in one.slots]

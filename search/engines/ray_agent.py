@@ -56,11 +56,7 @@ def digest(files: Mapping[str, Bytes]) -> str:
 
 
 def write(folder: Path, files: Mapping[str, Bytes]) -> None:
-    """Write files; each appears when it is complete.
-
-    Raises:
-        OSError: there is no room for them.
-    """
+    """Write files; each appears when it is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         file = folder / Path(name).name  # a name is no path out of the folder
@@ -94,11 +90,7 @@ class Scratch:
             self._hold(self.folder)
 
     def corpus(self, digest: str, write: Callable[[Path], None]) -> Path:
-        """The folder of a corpus; `write` writes it, once on a node however many agents use it.
-
-        Raises:
-            OSError: there is no room for it.
-        """
+        """The folder of a corpus; `write` writes it, once on a node however many agents use it."""
         folder = self._root / CORPORA / digest
         if folder not in self._held:
             with locked(self._root / CORPORA):

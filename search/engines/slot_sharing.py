@@ -171,9 +171,6 @@ def _locked(path: Path) -> int | None:
     """A descriptor that locks a file, made if missing; None if another process has locked it.
 
     All users may read a new one, and so lock it, whatever the umask is.
-
-    Raises:
-        OSError: it cannot be opened.
     """
     with contextlib.suppress(FileExistsError):
         created = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -204,8 +201,5 @@ def write_quota(file: Path, slots: int, why: str, since: float) -> None:
     """Let the driver that watches a file use so many slots at most.
 
     `since` is when it got its first slot or lost its last one, in seconds since 1970.
-
-    Raises:
-        OSError: it cannot be written.
     """
     replace_text(file, json.dumps({"slots": slots, "why": why, "since": since}))

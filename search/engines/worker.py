@@ -31,6 +31,7 @@ from lstm_sweep.search.values.trial import (
     Outcome,
     Progressed,
     RoundDone,
+    Slot,
     Trial,
 )
 from lstm_sweep.spaces.template.template import Template
@@ -135,8 +136,9 @@ def run(job: Job) -> Iterator[Message]:
         reason = f"{type(error).__name__}: {_first_line(error)}"
         reason = without_secrets(f"{place}: {reason}" if place else reason)
         if _is_out_of_memory(error):
-            on_host = job.slot.gpu is None or _is_of_host(error)
-            where = "host" if on_host else "card"
+            # the host's memory may be used up also while a card computes
+            of_host = isinstance(error, MemoryError) or re.search(r"device:CPU:\d+", str(error))
+            where = "host" if job.slot.gpu is None or of_host else "card"
             yield Ended(Outcome.OUT_OF_MEMORY, f"memory of the {where}: {reason}")
         elif permanent_reason(error) == NO_SPACE:
             yield Ended(Outcome.LOST, f"{NO_SPACE}: {reason}", unfinished=True)
@@ -180,16 +182,9 @@ def _own_end(trial: Trial) -> str:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return (
-        isinstance(error, MemoryError)  # of Python or NumPy
-        or type(error).__name__ in OUT_OF_MEMORY
-        or "RESOURCE_EXHAUSTED" in str(error)
-    )
-
-
-def _is_of_host(error: Exception) -> bool:
-    """Whether it was the host's memory that was used up, also while a card computes."""
-    return isinstance(error, MemoryError) or bool(re.search(r"device:CPU:\d+", str(error)))
+    """Whether Python, NumPy or a backend says that memory is used up."""
+    named = type(error).__name__ in OUT_OF_MEMORY or "RESOURCE_EXHAUSTED" in str(error)
+    return named or isinstance(error, MemoryError)
 
 
 def _first_line(error: Exception) -> str:
@@ -211,9 +206,25 @@ def main(job: Job, connection: Connection) -> None:
     _print_to(job)
     threading.Thread(target=_leave_with_driver, args=(connection,), daemon=True).start()
     with telling_that_it_computes(connection) as report:
-        _take_slot(job)
+        _take_slot(job.slot)
         for message in run(job):
             report(message)
+
+
+def _take_slot(slot: Slot) -> None:
+    from lstm_sweep.models import backend
+    from lstm_sweep.search.engines import hardware
+
+    backend.environment(slot.gpu)
+    if slot.core is not None and hardware.pins():
+        os.sched_setaffinity(0, {slot.core})
+
+
+def _leave_with_driver(connection: Connection) -> None:
+    try:
+        connection.recv()
+    except (EOFError, OSError):
+        os._exit(1)
 
 
 @contextlib.contextmanager
@@ -260,19 +271,3 @@ def _print_to(job: Job) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-
-
-def _take_slot(job: Job) -> None:
-    from lstm_sweep.models import backend
-    from lstm_sweep.search.engines import hardware
-
-    backend.environment(job.slot.gpu)
-    if job.slot.core is not None and hardware.pins():
-        os.sched_setaffinity(0, {job.slot.core})
-
-
-def _leave_with_driver(connection: Connection) -> None:
-    try:
-        connection.recv()
-    except (EOFError, OSError):
-        os._exit(1)

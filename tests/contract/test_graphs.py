@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,11 +26,7 @@ OTHERS = {
 REMAINING = sorted(OTHERS.keys() - {"layer_size"})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prepared() -> None:
-    from lstm_sweep.models import backend
-
-    backend.prepare(gpu=False, seed=0)
+pytestmark = pytest.mark.usefixtures("prepared")
 
 
 @pytest.fixture(scope="module")
@@ -80,33 +75,6 @@ def results(config: TrialConfig, folder: Path | None, alphabet_size: int = 9, se
     losses, _ = made.train(StepWindows(codes, np.zeros(shape[:2], np.int32)))
     made.sync()
     return [losses, *networks.trained.get_weights(), made.logits(codes[0, :, :-1])]
-
-
-def test_the_graph_of_streams_is_traced_once_for_both_states(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a carried state is read with is also what windows are read with in parts."""
-    from lstm_sweep.models import backend
-    from lstm_sweep.models.cpu.programs import FastProgram
-    from lstm_sweep.models.network import program
-    from tests.contract.arithmetic import networks_of
-
-    backend.prepare(gpu=False, seed=1)
-    trace, traced = FastProgram._trace_stream, list[str]()
-
-    def noted(self: Any) -> Any:
-        traced.append(self._form.streamed.direction)
-        return trace(self)
-
-    monkeypatch.setattr(FastProgram, "_trace_stream", noted)
-    codes, places = np.array([[2, 3, 4], [5, 6, 7]], np.int32), np.array([4, 5])
-    found = []
-    for state, size in (("reset", 128), ("carried", 128), ("reset", 50)):
-        config = TrialConfig(direction="uni", state=state, layer_size=size, sequence_length=4)
-        made: Any = program.program_of(networks_of(config, 9, 2), config, 0, tmp_path)
-        found.append(made.stream(codes, places, None)[0])
-    assert traced == ["uni"]
-    assert [logits.shape for logits in found] == [(2, 9)] * 3
 
 
 def assert_equal(left: Any, right: Any) -> None:
@@ -186,33 +154,6 @@ def test_what_matters_in_training_alone_is_scored_by_one_graph(
     assert traced == ["_trace_train"]
 
 
-def test_a_graph_says_nothing_of_the_network_that_it_was_traced_for(tmp_path: Path) -> None:
-    contents = []
-    for place, change in enumerate(({}, OTHERS)):
-        folder = tmp_path / str(place)
-        results(CONFIG.evolve(**change), folder, alphabet_size=9 + place)
-        contents.append({file.name: _nodes(file) for file in folder.iterdir()})
-    assert len(contents[0]) == 2
-    assert contents[0] == contents[1]
-
-
-def _nodes(file: Path) -> Counter[str]:
-    """Operations with all that is fixed about them but the names of functions and nodes."""
-    from lstm_sweep.models.cpu import graph_cache
-
-    library = graph_cache._read(file)
-    assert library is not None
-    nodes = [node for function in library.function for node in function.node_def]
-    return Counter(
-        f"{node.op} {sorted((name, str(one)) for name, one in node.attr.items() if _is_fixed(one))}"
-        for node in nodes
-    )
-
-
-def _is_fixed(attribute: Any) -> bool:
-    return not attribute.HasField("func")
-
-
 @pytest.mark.parametrize("damage", ["changed", *in_full("cut", "empty")])
 def test_a_damaged_graph_is_traced_anew_and_mended(
     known: Path, traced: list[str], damage: str
@@ -227,17 +168,6 @@ def test_a_damaged_graph_is_traced_anew_and_mended(
     assert len(traced) == 2
     assert_equal(results(CONFIG, known), expected)
     assert len(traced) == 2
-
-
-@pytest.mark.full
-def test_where_nothing_can_be_kept_all_goes_on_and_nothing_is_left(
-    tmp_path: Path, traced: list[str]
-) -> None:
-    (tmp_path / "file").write_text("no folder", encoding="utf-8")
-    results(CONFIG, tmp_path / "file")
-    results(CONFIG, tmp_path / "file" / "below")
-    assert len(traced) == 4
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_other_code_has_other_graphs(

@@ -26,11 +26,7 @@ from lstm_sweep.models.rounds import Round
 CONFIG = TrialConfig(layers=2, layer_size=8, sequence_length=5, dropout=0.2)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prepared() -> None:
-    from lstm_sweep.models import backend
-
-    backend.prepare(gpu=False, seed=0)
+pytestmark = pytest.mark.usefixtures("prepared")
 
 
 def network(config: TrialConfig) -> Any:

@@ -122,32 +122,11 @@ def test_unknown_symbols_within_sessions_change_no_order(
     assert found["unigram"] == pytest.approx(before["unigram"], rel=0.1)
 
 
-def test_the_order_of_validation_sessions_changes_no_loss(
-    log: Log, losses: Callable[..., dict[str, float]]
-) -> None:
-    shuffled = np.random.default_rng(2).permutation(len(log["validation"]))
-    validation = [log["validation"][place] for place in shuffled]
-    found = losses({**log, "validation": validation}, ALL, SAME)
-    assert found == pytest.approx(losses(log, ALL, SAME), rel=1e-6)
-
-
 def test_other_names_of_the_same_rank_change_no_bit(
     log: Log, losses: Callable[..., dict[str, float]], before: dict[str, float]
 ) -> None:
     found = losses(renamed(log, lambda one: 7 + one * one), SOME, SAME)
     assert found == {name: before[name] for name in found}
-
-
-@pytest.mark.full
-def test_other_names_change_no_order(
-    log: Log, losses: Callable[..., dict[str, float]], before: dict[str, float]
-) -> None:
-    found = losses(renamed(log, lambda one: (one * 389) % 1009), SOME)
-    assert order(found) == order(before)
-    baselines = before.keys() - TRIALS.keys()
-    assert {name: found[name] for name in baselines} == pytest.approx(
-        {name: before[name] for name in baselines}, rel=1e-9
-    )
 
 
 def renamed(log: Log, name: Callable[[int], int]) -> Log:

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
@@ -20,7 +19,7 @@ from lstm_sweep.search.engines import ray as ray_engine
 from lstm_sweep.search.engines import ray_cluster
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray import LEAVING, RayEngine
-from lstm_sweep.search.engines.ray_agent import Hello, KeptCheckpoint, versions
+from lstm_sweep.search.engines.ray_agent import Hello, versions
 from lstm_sweep.search.engines.ray_cluster import AGAIN_S, Node
 from lstm_sweep.search.engines.slot_sharing import write_quota
 from lstm_sweep.search.engines.worker import CorpusTraining
@@ -217,16 +216,6 @@ def test_a_network_of_an_earlier_stretch_is_not_taken_for_that_of_a_trial_that_h
         heard(engine, cluster.agents[0], NoAnswerError("gone"))
     assert engine.collect(slot) == tmp_path
     assert [file.name for file in tmp_path.iterdir()] == [begun.checkpoint.name]
-
-
-def test_the_newest_checkpoint_of_a_trial_that_runs_is_in_its_folder(
-    engine: RayEngine, cluster: Cluster, tmp_path: Path
-) -> None:
-    begun = job(engine.slots[0], tmp_path)
-    engine.start(begun)
-    kept = [KeptCheckpoint(np.frombuffer(text, np.uint8)) for text in (b"first", b"second")]
-    assert heard(engine, cluster.trials[0], *kept) == []
-    assert begun.checkpoint.read_bytes() == b"second"
 
 
 def test_slots_that_the_service_takes_back_are_left_once_their_trials_wait(

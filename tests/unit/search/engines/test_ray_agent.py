@@ -123,15 +123,6 @@ def test_a_trial_runs_in_a_folder_of_the_agent_with_the_files_of_the_driver(plac
     assert not job.folder.exists() and place.agent.collect(place.slot) == {}
 
 
-def test_the_checkpoint_of_a_trial_comes_once_for_each_version(place: Place) -> None:
-    stream = place.train(1)
-    threading.Timer(0.1, lambda: Local.started[0].checkpoint.write_bytes(b"first")).start()
-    kept = next(stream)
-    assert isinstance(kept, KeptCheckpoint) and bytes(kept.data) == b"first"
-    place.agent.stop(1, COMPLETE)
-    assert next(stream) == COMPLETE
-
-
 def test_a_trial_begins_once_its_corpus_has_come(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,12 +152,6 @@ def test_a_trial_begins_once_its_corpus_has_come(
     [job] = Local.started
     wanted = place.folder / "scratch" / "corpora" / "abc"
     assert job.training == replace(place.job().training, corpus=wanted)  # type: ignore[type-var]
-
-
-def test_a_trial_for_which_no_worker_can_be_started_has_not_begun(place: Place) -> None:
-    Local.fails = OSError("Cannot allocate memory")
-    reason = "no worker could be started: OSError: Cannot allocate memory"
-    assert [*place.train(1)] == [Ended(Outcome.LOST, reason, unfinished=True)]
 
 
 def test_an_agent_ends_its_trials_when_it_is_told_and_leaves_nothing(
