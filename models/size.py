@@ -18,11 +18,6 @@ from lstm_sweep.models.errors import InputError
 ENOUGH_SYMBOLS = 2_000_000
 
 
-def lstm_parameters(inputs: Any, units: Any) -> Any:
-    """Parameters of LSTM layers with `inputs` features: 4 gates of H(C + H) weights, H biases."""
-    return 4 * (units * (inputs + units) + units)
-
-
 def parameters(config: TrialConfig, alphabet_size: int) -> int:
     """Parameters of the network that `config` describes; equals Keras's `count_params()`.
 
@@ -40,7 +35,9 @@ def parameters_of(
     width = embedding_size + (embedding_size == 0) * alphabet_size
     total = embedding_size * alphabet_size
     for _ in range(layers):
-        total = total + directions * lstm_parameters(width, layer_size)
+        # 4 gates, each of H(C + H) weights and H biases
+        gates = 4 * (layer_size * (width + layer_size) + layer_size)
+        total = total + directions * gates
         width = directions * layer_size
     return total + (width + 1) * alphabet_size
 
