@@ -9,6 +9,7 @@ import ctypes
 import importlib
 import os
 import sys
+from typing import Any
 
 #: packages that Keras and TensorFlow import if they are installed, for wrappers, plots and
 #: conversions. Without them the import takes about 0.6 of the time, and workers need less memory;
@@ -56,19 +57,23 @@ def _prepare_tensorflow(gpu: bool) -> None:
         for device in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(device, True)
     else:
-        try:
-            tf.config.set_visible_devices([], "GPU")
-        except RuntimeError:  # its devices are initialized
-            if on_gpu():
-                raise RuntimeError(
-                    "this process uses a GPU already, expected one that has not begun to, or "
-                    "CUDA_VISIBLE_DEVICES=-1"
-                ) from None
+        _hide_gpus(tf)
         _keep_memory()
         if tf.config.threading.get_intra_op_parallelism_threads() != 1:
             tf.config.threading.set_intra_op_parallelism_threads(1)
             tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
+
+
+def _hide_gpus(tf: Any) -> None:
+    try:
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError:  # its devices are initialized
+        if on_gpu():
+            raise RuntimeError(
+                "this process uses a GPU already, expected one that has not begun to, or "
+                "CUDA_VISIBLE_DEVICES=-1"
+            ) from None
 
 
 def run_operations_alone() -> None:

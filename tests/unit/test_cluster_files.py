@@ -57,26 +57,19 @@ def names_in(value: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("service", NODES)
-def test_a_node_is_a_node_of_ray_with_a_token(service: dict[str, Any]) -> None:
-    assert service["profiles"] == ["ray"]
-    assert service["entrypoint"] == ["ray"]
+def test_a_node_is_a_node_of_ray_with_a_token_and_without_the_store(
+    service: dict[str, Any],
+) -> None:
+    assert (service["profiles"], service["entrypoint"]) == (["ray"], ["ray"])
     assert service["command"][0] == "start" and "--block" in service["command"]
     assert service["environment"]["RAY_AUTH_MODE"] == "token"
     for one in (service, SERVICES["sweep"]):
         assert one["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token"
         assert "ray_token" in one["secrets"]
-
-
-@pytest.mark.parametrize("service", NODES)
-def test_the_object_store_of_a_node_fits_into_its_shared_memory(service: dict[str, Any]) -> None:
+    assert not any(name.startswith(("MLFLOW", "PG")) for name in service["environment"])
     [option] = [word for word in service["command"] if "object-store-memory" in word]
     store = int(option.partition("=")[2])
     assert store < 0.9 * int(service["shm_size"].removesuffix("m")) * 2**20
-
-
-@pytest.mark.parametrize("service", NODES)
-def test_no_node_has_the_password_of_the_store(service: dict[str, Any]) -> None:
-    assert not any(name.startswith(("MLFLOW", "PG")) for name in service["environment"])
 
 
 def test_workers_join_the_head_and_are_as_many_as_wanted() -> None:
@@ -281,13 +274,6 @@ def test_ray_has_a_folder_of_its_own_in_a_slurm_job(
     folders = called(tmp_path / "notes", "/tmp/ray-70123-[0-9a-f]{12}")
     assert all(line.endswith(" 700") for line in folders)
     assert len(set(folders)) == 2  # nobody knows its name before the job begins
-
-
-def test_a_slurm_job_on_one_node_has_a_head_alone(
-    job: Callable[..., subprocess.Popen[str]], tmp_path: Path
-) -> None:
-    assert job("resume", "s", SLURM_JOB_NUM_NODES="1").wait(60) == 0
-    assert len(called(tmp_path / "notes", "srun")) == 1
 
 
 def test_a_slurm_job_whose_time_is_over_lets_the_sweep_end(
