@@ -166,20 +166,6 @@ class SweptCase:
         assert done.json["test_loss"] > 0
         assert {path.name for path in swept.exported.bundle.iterdir()} == BUNDLE
 
-    def test_a_name_is_given_once(self, swept: Swept) -> None:
-        done = swept.place.read("launch", "--data", "words.txt", "--name", "first", *TINY)
-        assert done.code == 2
-        assert "sweep 'first' exists" in done.err
-        assert len(done.err.splitlines()) == 1
-
-    @pytest.mark.parametrize("command", ["trials", "stop", "resume"])
-    def test_a_name_that_nobody_gave_is_one_clear_line(self, swept: Swept, command: str) -> None:
-        done = swept.place.read(command, "nothing")
-        assert done.code == 2
-        [line] = done.err.splitlines()
-        assert "sweep 'nothing': no such sweep" in line
-        assert "sweeps: first" in line
-
     def test_changed_data_are_refused_with_both_digests(self, swept: Swept) -> None:
         text = swept.place.change()
         try:
