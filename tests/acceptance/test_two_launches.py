@@ -69,14 +69,14 @@ def launched(
     folder: Path, slots: Path, mark: str, trials: int = 4, epochs: int = 30
 ) -> subprocess.Popen[bytes]:
     """A sweep of trials that take a while; what it says goes to `log` in its folder."""
-    options = ["--algo", "random", "--ladder", "off", "--name", "s"]
-    command: list[str | Path] = [
-        *(PROGRAM, "launch", "--data", str(folder / "words.txt"), *TINY, *options),
-        *("--trials", str(trials), "--epochs", str(epochs)),
-    ]
+    options = ["--trials", str(trials), "--epochs", str(epochs), "--algo", "random"]
+    options += ["--ladder", "off", "--name", "s", "--prior", "off", "--json"]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            [*command, "--prior", "off", "--json", "--progress", "lines"],
+            [
+                *(str(PROGRAM), "launch", "--data", str(folder / "words.txt"), *TINY, *options),
+                *("--progress", "lines"),
+            ],
             cwd=folder,
             env=os.environ | {MARK: mark, "LSTM_SWEEP_SLOTS": str(slots)},
             stdin=subprocess.DEVNULL,
