@@ -126,7 +126,8 @@ class Model:
 
         Columns: `session` and `place` in it, from 1; the `symbol`; whether it is `known` from
         training; its `probability`; how many symbols are `likelier` there; the three likeliest,
-        `expected`, as mappings with `symbol` and `probability`; and those `before` it, up to 12.
+        `expected`, as mappings with `symbol` and `probability`; those `before` it, up to 12; and of
+        a log the record, as `text`.
         `attrs` has the totals: `symbols`, `sessions`, whether `ends` were judged, `loss` (nats),
         `unexpected` symbols, and how many `in_sessions` that have some.
 

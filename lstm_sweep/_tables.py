@@ -45,6 +45,7 @@ FINDING = {
     "likelier": "Int64",
     "expected": "object",
     "before": "object",
+    "text": "string",
 }
 SCORE = {"session": "string", "symbols": "Int64", "loss": "Float64"}
 VERDICT = {

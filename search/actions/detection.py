@@ -15,7 +15,7 @@ from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.conformal import Promise, discoveries
 from lstm_sweep.models.cpu.program_types import Program
-from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
+from lstm_sweep.models.data.alphabet import END, END_NAME, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Sessions, read_sessions
 from lstm_sweep.models.errors import InputError, check_kind, check_range, check_switch, shown
 from lstm_sweep.models.normality import Calibration, Normality, sessions_of
@@ -100,6 +100,8 @@ class Finding:
     expected: tuple[tuple[Symbol, float], ...]
     #: symbols before it
     before: tuple[Symbol, ...]
+    #: the record whose symbol it is, with all lines that go on with it; empty if data are no log
+    text: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The symbol as `detect --json` prints it."""
@@ -240,6 +242,8 @@ class Detection:
     #: some of them, the most surprising first
     findings: list[Finding]
     verdicts: Verdicts
+    #: what was done to lines of a log, for people; empty if nothing was
+    noted: str
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as `detect --json` prints it."""
@@ -395,6 +399,7 @@ def _judge(
         {sessions.name(int(one)): int(found[one]) for one in np.flatnonzero(found)},
         findings(worst),
         verdicts,
+        sessions.noted,
     )
 
 
@@ -524,6 +529,7 @@ def _findings(
                     zip(alphabet.decode(codes[row]), map(float, chances[row]), strict=True)
                 ),
                 before=tuple(sessions.read(max(head, place - CONTEXT), place)),
+                text=sessions.text(int(place)) if sessions.log and symbol != END_NAME else "",
             )
         )
     return found

@@ -234,6 +234,8 @@ def detect(arguments: Namespace) -> Answer:
         f"symbol; {found.unexpected:,} {rule}, in {_sessions(len(found.in_sessions))}",
         *(printable(finding_line(finding, is_text=is_text)) for finding in found.findings),
     ]
+    if found.noted:
+        lines.append(f"note: {found.noted}")
     if more := found.unexpected - len(found.findings):
         lines.append(f"... and {more:,} less surprising (--top N)")
     return Answer(found.to_dict(), lines)
@@ -308,6 +310,10 @@ def finding_line(finding: Finding, *, is_text: bool) -> str:
 
     expected = ", ".join(f"{text(symbol)} ({chance:.2g})" for symbol, chance in finding.expected)
     what = f"({finding.probability:.2g})" if finding.known else "(not in the training data)"
+    if finding.text:  # the line says more than the templates of those before it
+        [line, *more] = finding.text.splitlines()
+        going_on = f" ... and {len(more):,} lines" if more else ""
+        return f"{finding.session}: {line}{going_on} {what}; expected {expected}"
     after = f" after {text(*finding.before)}" if finding.before else " at the beginning"
     place = f"{finding.session}, symbol {finding.place:,}"
     return f"{place}: {text(finding.symbol)} {what}{after}; expected {expected}"

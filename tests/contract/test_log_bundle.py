@@ -66,11 +66,15 @@ def test_raw_lines_are_judged_from_a_file_and_from_standard_input(
     [odd] = [one for one in found["findings"] if not one["known"]]
     assert odd["symbol"] == "<unk>"
     assert odd["session"].startswith("req-")
+    assert odd["text"].splitlines()[0] in Path("new.log").read_text().splitlines()
+    assert found["noted"].startswith("1 records match no template")
     content = io.TextIOWrapper(io.BytesIO(Path("new.log").read_bytes()))
     monkeypatch.setattr(sys, "stdin", content)
     assert printed(capsys, "detect", "best", "--data", "-", "--top", "1000") == found
     assert main(["detect", "best", "--data", "new.log", "--top", "1"]) == 0
-    assert " | " in capsys.readouterr().out
+    printed_lines = capsys.readouterr().out
+    assert f"{odd['session']}: {odd['text'].splitlines()[0]}" in printed_lines
+    assert "note: 1 records match no template" in printed_lines
 
 
 def test_a_prompt_is_a_raw_line_or_a_template(
