@@ -196,14 +196,13 @@ def _delete(
     store: MlflowStore, run: Any, is_over: Callable[[], bool], *, keep_best: bool, dry_run: bool
 ) -> Deleted:
     """Delete the runs of a sweep, its own at the very end: one at least, also if time is over."""
-    do = registry.size if dry_run else registry.delete
     name, freed = run.data.tags[Tag.NAME], Freed()
     children = store.runs({Tag.PARENT: run.info.run_id})
     runs = _runs_beside_best(store, run) if keep_best else [*children, run]
     for number, one in enumerate(runs):
         if number and is_over() and not dry_run:
             return Deleted(name, keep_best, freed, len(runs) - number)
-        freed += do(store, one.info.run_id)
+        freed += registry.delete(store, one.info.run_id, dry_run=dry_run)
     return Deleted(name, keep_best, freed)
 
 

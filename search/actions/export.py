@@ -54,7 +54,7 @@ class Exported:
             bundle=written["bundle"],
             trial=written["trial"],
             test_loss=written["test_loss"],
-            version=last["model_version"] and Version.from_dict(last["model_version"]),
+            version=last["model_version"] and Version(**last["model_version"]),
             example=written.get("example"),
             lines=tuple(written["lines"]),
             printed={name: x for name, x in written.items() if name not in told} | last,

@@ -89,7 +89,7 @@ def earlier_best(store: Store, corpus_digest: str) -> tuple[EarlierBest, ...]:
     """
     found: dict[TrialConfig, EarlierBest] = {}
     own = {Tag.ROLE: "sweep", Tag.CORPUS_DIGEST: corpus_digest}
-    for tags in map(Tags, store.newest_runs(own, EARLIER_SWEEPS)[0]):
+    for tags in map(Tags, store.select(own, EARLIER_SWEEPS)[0]):
         if reader.run_kind(tags) is not reader.CORPUS:
             continue
         own = {Tag.PARENT: tags.run_id}

@@ -245,7 +245,7 @@ def _drive(run_id: str, log: Log, shield: Shield, on: str | None, key: Path) -> 
     from lstm_sweep.search.store.tracking import MlflowStore
 
     store = MlflowStore(load(Path.cwd()))
-    store.signer = Signer.of(key)
+    store.signer = Signer(key)
     # what is driven is what was signed, so all is taken from the run as it is read here
     run = store.run(run_id)
     waiting = queue.read([run] if queue.is_queued(store, run) else [])

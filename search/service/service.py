@@ -70,7 +70,7 @@ class Service:
         self.figures = {"driver_deaths": 0.0, "failed_looks": 0.0, "store_seconds": 0.0}
         self._queue_lease = QueueLease(settings.store, settings.state)
         self._store = MlflowStore(settings.store)
-        self._store.signer = Signer.of(settings.state / KEY)
+        self._store.signer = Signer(settings.state / KEY)
         self._shared = SharedStore(settings.store, clock)
         #: `settings.store`, read once for all who ask; what is changed here is seen at once
         self.reads: Settings = SharedSettings.of(self._shared)

@@ -50,11 +50,7 @@ class Store(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make sure that runs and files can be written.
-
-        Raises:
-            InputError: they cannot.
-        """
+        """Make sure that runs and files can be written; raises `InputError` if they cannot."""
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -69,9 +65,6 @@ class Store(ABC):
 
         If it is tried again with the same tag `Tag.CREATION`, after an answer that was lost, no
         second run is made.
-
-        Raises:
-            InputError: a tag is longer than MLflow keeps.
         """
         for key, value in tags.items():
             if len(value) > TAG_LENGTH:
@@ -186,26 +179,15 @@ class Store(ABC):
             InputError: no page has named `token`.
         """
 
-    def runs(self, tags: Mapping[str, str] | None = None) -> list[Any]:
-        """All runs with these tags, oldest first."""
-        return self._every(tags or {}, None)
-
-    def runs_beginning(self, prefix: str) -> list[Any]:
-        """All runs whose IDs begin so, oldest first."""
-        return self._every({}, ("", prefix))
-
-    def _every(self, tags: Mapping[str, str], begins: tuple[str, str] | None) -> list[Any]:
-        found, token = self.select(tags, RUNS_PER_PAGE, order=OLDEST, begins=begins)
+    def runs(
+        self, tags: Mapping[str, str] | None = None, begins: tuple[str, str] | None = None
+    ) -> list[Any]:
+        """All that `select` finds, oldest first."""
+        found, token = self.select(tags or {}, RUNS_PER_PAGE, order=OLDEST, begins=begins)
         while token:
-            more, token = self.select(tags, RUNS_PER_PAGE, token, order=OLDEST, begins=begins)
-            found += more
+            page, token = self.select(tags or {}, RUNS_PER_PAGE, token, order=OLDEST, begins=begins)
+            found += page
         return found
-
-    def newest_runs(
-        self, tags: Mapping[str, str], most: int, token: str = ""
-    ) -> tuple[list[Any], str]:
-        """So many runs with these tags, newest first, and what names those after them."""
-        return self.select(tags, most, token)
 
     def history(self, run_id: str, key: str) -> dict[int, float]:
         return {step: value for step, _, value in self.timeline(run_id, key)}

@@ -6,14 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from typing_extensions import override
 
+from lstm_sweep.search.store.base import NEWEST
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import MlflowStore, is_shared
+from lstm_sweep.search.store.tracking import OWN, MlflowStore, kind_of
 
 Value = TypeVar("Value")
 #: names what was read: its kind first
@@ -116,59 +118,44 @@ class SharedStore(MlflowStore):
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        """Connect, as `Store`."""
         super().__init__(settings)
         file = settings.database_file
-        self.cache = Cache(None if file is None or is_shared(file) else file, clock)
-        #: the run of each sweep, since a search for its name takes long if there are many
-        self._run_of: dict[str, str] = {}
-        #: a hash of the latest metrics of each trial: rounds are read again if it differs
+        self.cache = Cache(file if file and kind_of(file) in OWN else None, clock)
+        #: a hash of the latest metrics of each run: rounds are read again if it differs
         self._latest: dict[str, int] = {}
 
     @override
-    def runs(self, tags: Mapping[str, str] | None = None) -> list[Any]:
-        given, read = dict(tags or {}), super().runs
-        if parent := given.get(Tag.PARENT):
-            trials = self.cache.get(("trials", parent), lambda: self._trials(parent))
-            return [run for run in trials if given.items() <= run.data.tags.items()]
-        if given.keys() != {Tag.ROLE, Tag.NAME}:
-            return read(given)
-        return list(self.cache.get(("sweep", *given.values()), lambda: self._sweeps(given)))
-
-    def _sweeps(self, tags: Mapping[str, str]) -> list[Any]:
-        """The runs of a sweep, whose trials are to be read after them."""
-        known = self._run_of.get(tags[Tag.NAME])
-        run = self.run(known) if known else None
-        sweeps: list[Any] = [run] if run and tags.items() <= run.data.tags.items() else []
-        sweeps = sweeps or super().runs(tags)
-        if len(sweeps) == 1:
-            self._run_of[tags[Tag.NAME]] = sweeps[0].info.run_id
-        trials = [("trials", run.info.run_id) for run in sweeps]
-        self.cache.drop(trials.__contains__)
-        return sweeps
-
-    def _trials(self, parent: str) -> list[Any]:
-        trials = super().runs({Tag.PARENT: parent})
-        if len(self._latest) > MOST_RUNS:
-            self._latest.clear()
-        for run in trials:
-            self._latest[run.info.run_id] = hash(frozenset(run.data.metrics.items()))
-        return trials
-
-    @override
-    def newest_runs(
-        self, tags: Mapping[str, str], most: int, token: str = ""
+    def select(
+        self,
+        tags: Mapping[str, str],
+        most: int,
+        token: str = "",
+        *,
+        order: str = NEWEST,
+        begins: tuple[str, str] | None = None,
     ) -> tuple[list[Any], str]:
-        key, read = ("newest", *sorted(tags.items()), most, token), super().newest_runs
-        runs, more = self.cache.get(key, lambda: read(tags, most, token))
+        select = partial(super().select, tags, most, token, order=order, begins=begins)
+
+        def read() -> tuple[list[Any], str]:
+            runs, more = select()
+            if Tag.NAME in tags:  # the trials of these sweeps are to be read after them
+                trials = {(Tag.PARENT, run.info.run_id) for run in runs}
+                self.cache.drop(lambda key: not trials.isdisjoint(key))
+            if len(self._latest) > MOST_RUNS:
+                self._latest.clear()
+            for run in runs:
+                self._latest[run.info.run_id] = hash(frozenset(run.data.metrics.items()))
+            return runs, more
+
+        key = ("runs", *sorted(tags.items()), most, token, order, begins)
+        runs, more = self.cache.get(key, read)
         return list(runs), more
 
     @override
     def timeline(self, run_id: str, key: str) -> tuple[tuple[int, int, float], ...]:
-        read, latest = super().timeline, self._latest.get(run_id)
+        read, latest = partial(super().timeline, run_id, key), self._latest.get(run_id)
         age_s = AGE_S if latest is None else float("inf")
-        names = ("timeline", run_id, key, latest)
-        return self.cache.get(names, lambda: read(run_id, key), age_s=age_s)
+        return self.cache.get(("timeline", run_id, key, latest), read, age_s=age_s)
 
     def forget(self) -> None:
         """Read anew from now on whatever may change."""
@@ -183,14 +170,9 @@ class SharedSettings(Settings):
 
     @classmethod
     def of(cls, shared: SharedStore) -> SharedSettings:
-        """The settings of a shared store."""
         return cls(**vars(shared.settings), shared=shared)
 
 
 def store_to_read(settings: Settings) -> MlflowStore:
-    """The store with these settings, which is only read: the one that is shared, or else a new one.
-
-    Raises:
-        InputError: it cannot be reached.
-    """
+    """The store with these settings, to be read: the one that is shared, or else a new one."""
     return settings.shared if isinstance(settings, SharedSettings) else MlflowStore(settings)

@@ -33,19 +33,13 @@ def read_curve(store: Store, record: TrialRecord) -> list[dict[str, float]]:
     """Validation loss and seconds of each round, from the tags or else the metrics."""
     if record.tags.get(Tag.CURVE):
         return written_curve(record)
-    if not record.logged_rounds:
-        return []
-    columns = [store.history(record.run_id, name) for name in NAMES]
+    columns = [store.history(record.run_id, name) for name in NAMES if record.logged_rounds]
     steps = sorted({step for column in columns for step in column})
     return [_round([column.get(step) for column in columns]) for step in steps]
 
 
 def written_curve(record: TrialRecord) -> list[dict[str, float]]:
-    """The same from the tags alone; seconds of scoring are there if they were measured.
-
-    Raises:
-        BadRunError: they hold something else.
-    """
+    """The same from the tags alone; seconds of scoring are there if they were measured."""
     tags = record.tags
     rows: list[list[float | None]] = tags.json(Tag.CURVE, list)
     for row in rows:
@@ -58,19 +52,20 @@ def written_curve(record: TrialRecord) -> list[dict[str, float]]:
     return [_round([*row, seconds]) for row, seconds in zip(rows, scoring, strict=True)]
 
 
-def _round(row: Iterable[float | None]) -> dict[str, float]:
-    """The values of a round by their names, without what is not known."""
-    named = zip(NAMES, row, strict=True)
-    return {name: value for name, value in named if value is not None and _counts(name, value)}
-
-
-def _counts(name: str, value: float) -> bool:
-    """Whether a value of a round is taken: a loss may be no number, but times are added up."""
-    if name == "val_loss":
-        return True
-    if not (is_finite(value) and value <= MOST_SECONDS):
-        return False
-    return value > 0 if name == "round_seconds" else value >= 0
+def _round(row: Sequence[float | None]) -> dict[str, float]:
+    """The values of a round by their names: any loss, and times that can be added up."""
+    loss, *times = row
+    found = {} if loss is None else {NAMES[0]: loss}
+    for name, seconds in zip(NAMES[1:], times, strict=True):
+        takes_some = seconds or name == "scoring_seconds"
+        if (
+            seconds is not None
+            and takes_some
+            and is_finite(seconds)
+            and 0 <= seconds <= MOST_SECONDS
+        ):
+            found[name] = seconds
+    return found
 
 
 #: states of a run in MLflow that has not ended
@@ -86,9 +81,6 @@ def with_rounds(
     that it has from the checkpoint of an earlier attempt, whose rounds are `before`; and at least
     as long as it had when it waited last. How long one that runs has been at its next round is not
     known.
-
-    Raises:
-        BadRunError: a tag holds something else.
     """
     rounds = read_curve(store, record)
     # one whose driver died has no end of its own, also if its run was closed when the sweep went on
@@ -107,12 +99,11 @@ LOSS = "best_val_loss"
 def best_loss_history(store: Store, run: Any, driven: float) -> tuple[tuple[float, float], ...]:
     """When the best loss of a sweep fell, in seconds for which it was driven, and to what.
 
-    `run` is the sweep's run, `driven` the seconds for which it was driven in all. These are the
-    values of its own metric `LOSS`: the lowest loss of all its trials, those of the ladder and
-    those that confirm others among them, logged once a round has reached it, or, of templates, once
-    a trial has returned it. A time is that since the beginning, and `driven` at most: after the
-    first break of a sweep that was resumed it may be too late, since the store does not have when a
-    sweep was driven, only for how long.
+    `run` is the sweep's run, whose metric `LOSS` is the lowest loss of all its trials once a round
+    has reached it, or, of templates, once a trial has returned it. A time is that since the
+    beginning, and at most `driven`, the seconds for which it was driven in all: after the first
+    break of a sweep that was resumed it may be too late, since the store does not have when a sweep
+    was driven, only for how long.
     """
     has_any = LOSS in run.data.metrics  # else the store is not asked
     logged = store.timeline(run.info.run_id, LOSS) if has_any else ()
@@ -134,13 +125,13 @@ def gains(logged: Iterable[tuple[int, int, float]]) -> list[tuple[int, float]]:
     known = [(step, at, comparable(loss)) for step, at, loss in logged]
     # by the step first, as MLflow orders them, and within a millisecond as losses fall
     known.sort(key=lambda one: (*one[:2], -math.inf if one[2] is None else -one[2]))
-    counting = list[float]()
-    for _, _, loss in known:
-        while counting and (loss is None or counting[-1] < loss):
-            counting.pop()
-        if loss is not None and loss not in counting[-1:]:
-            counting.append(loss)
-    found, best, valid = list[tuple[int, float]](), math.inf, set(counting)
+    valid, highest = set[float](), -math.inf
+    for _, _, loss in reversed(known):
+        if loss is None:
+            break
+        highest = max(highest, loss)
+        valid.add(highest)
+    found, best = list[tuple[int, float]](), math.inf
     for _, at, loss in known:
         if loss is not None and loss in valid and loss < best:
             best = loss
@@ -150,10 +141,10 @@ def gains(logged: Iterable[tuple[int, int, float]]) -> list[tuple[int, float]]:
 
 def began_s(sweep: Any) -> float:
     """When a sweep began, in seconds since 1970: when it left its queue, or its run was made."""
+    left_queue = 0.0
     with contextlib.suppress(BadRunError):
-        if left_queue := Tags(sweep).seconds(Tag.STARTED):
-            return left_queue
-    return (sweep.info.start_time or 0) / 1000
+        left_queue = Tags(sweep).seconds(Tag.STARTED)
+    return left_queue or (sweep.info.start_time or 0) / 1000
 
 
 def confirmed_of(store: Store, records: Sequence[TrialRecord]) -> list[Confirmed]:
@@ -164,4 +155,4 @@ def confirmed_of(store: Store, records: Sequence[TrialRecord]) -> list[Confirmed
         with contextlib.suppress(BadRunError):  # one that cannot be read counts as one that goes on
             known[one.number] = with_rounds(store, one)
     best = next(iter(ranked([*records])), None)
-    return confirmed(known.values(), None if best is None else best.config)
+    return confirmed(known.values(), best.config if best else None)

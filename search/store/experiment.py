@@ -16,6 +16,7 @@ import sqlite3
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -109,13 +110,6 @@ def folder_of(location: str) -> Path | None:
     return Path(unquote(place.path)) if place.scheme in ("", "file") else None
 
 
-def within(location: str, folder: str) -> str:
-    """Where MLflow keeps a folder of files of an experiment with its files at `location`."""
-    place = urlsplit(location)
-    path = f"{place.path.rstrip('/')}/{folder}"
-    return place._replace(path=path).geturl() if place.scheme else path
-
-
 def why_not_read(location: str, settings: Settings) -> str:
     """Why files at `location`, which a store names, are not accessed; "" if they are.
 
@@ -148,9 +142,6 @@ def check_place(location: str) -> None:
     """Check that files can be written at a place that this machine accesses directly.
 
     Nothing is written there.
-
-    Raises:
-        InputError: a package is missing, a folder is not writable, or a bucket does not answer.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -175,13 +166,14 @@ def check_place(location: str) -> None:
 
 # --- how MLflow's pages show the runs -------------------------------------------------------------
 
-#: sections of ours, which MLflow sorts by their names, with the charts in a row
-CURVES, CONFIGS = "Learning curves", "Trials by config"
-COLUMNS = {CURVES: 2, CONFIGS: 1}
+#: key of the view in addresses
+KEY = "lstm-sweep"
+#: sections of ours, which MLflow sorts by their names, with the charts in a row, and MLflow's own
+#: below them, the last one closed; it loses one that a view does not name
+COLUMNS = {"Learning curves": 2, "Trials by config": 1}
+SECTIONS = (*COLUMNS, "Model metrics", "System metrics")
 #: pixels of a chart in them
 HEIGHT = 360
-#: MLflow's own sections, below ours, the last one closed; it loses one that a view does not name
-OTHERS = ("Model metrics", "System metrics")
 #: metrics, and over what they are drawn: "" is the step, which is the number of a round
 LINES = (
     ("val_loss", ""), ("val_loss", "epochs_done"),
@@ -193,58 +185,6 @@ AXES = (
     "batch_size",
 )  # fmt: skip
 LOSS = "best_val_loss"
-
-
-def _id(name: str) -> str:
-    return f"lstm-sweep-{name.lower().replace(' ', '-')}"
-
-
-#: a chart of a metric, without the metric and what it is drawn over
-LINE = {
-    "type": "LINE",
-    "metricSectionId": _id(CURVES),
-    "useGlobalXaxisKey": False,  # the page has one choice of an axis for all charts
-    "xAxisScaleType": "linear",
-    "yAxisKey": "metric",
-    "yAxisExpressions": [],
-    "scaleType": "linear",
-    "range": {},
-    "lineSmoothness": 0,
-    "useGlobalLineSmoothing": True,
-    "ignoreOutliers": False,
-}
-PARALLEL = {
-    "type": "PARALLEL",
-    "metricSectionId": _id(CONFIGS),
-    "selectedParams": AXES,
-    "selectedMetrics": (LOSS,),
-    "showAllRuns": True,
-}
-
-
-def charts() -> dict[str, Any]:
-    sections = [
-        {"uuid": _id(name), "name": name, "display": name != OTHERS[-1], "isReordered": False}
-        | ({"columns": COLUMNS[name], "cardHeight": HEIGHT} if name in COLUMNS else {})
-        for name in (*COLUMNS, *OTHERS)
-    ]
-    cards = [
-        LINE
-        | {"metricKey": metric, "selectedMetricKeys": [metric]}
-        | {"xAxisKey": "metric" if over else "step", "selectedXAxisMetricKey": over}
-        for metric, over in LINES
-    ]
-    return {
-        "compareRunSections": sections,
-        "compareRunCharts": [
-            {"uuid": f"{_id('chart')}-{number}", "deleted": False, "isGenerated": False} | card
-            for number, card in enumerate([*cards, PARALLEL], start=1)
-        ],
-    }
-
-
-#: key of the view in addresses
-KEY = "lstm-sweep"
 #: columns by their kind, in order
 SHOWN = {
     "tags": (Tag.PHASE, Tag.OUTCOME),
@@ -253,15 +193,56 @@ SHOWN = {
 }
 
 
+def _cards() -> Iterator[dict[str, Any]]:
+    """The charts, as MLflow's page keeps them."""
+    curves, configs = map(_id, COLUMNS)
+    for metric, over in LINES:
+        yield {
+            "type": "LINE",
+            "metricSectionId": curves,
+            "metricKey": metric,
+            "selectedMetricKeys": [metric],
+            "xAxisKey": "metric" if over else "step",
+            "selectedXAxisMetricKey": over,
+            "useGlobalXaxisKey": False,  # the page has one choice of an axis for all charts
+            "xAxisScaleType": "linear",
+            "yAxisKey": "metric",
+            "yAxisExpressions": [],
+            "scaleType": "linear",
+            "range": {},
+            "lineSmoothness": 0,
+            "useGlobalLineSmoothing": True,
+            "ignoreOutliers": False,
+        }
+    yield {
+        "type": "PARALLEL",
+        "metricSectionId": configs,
+        "selectedParams": AXES,
+        "selectedMetrics": (LOSS,),
+        "showAllRuns": True,
+    }
+
+
+def _id(name: str) -> str:
+    return f"lstm-sweep-{name.lower().replace(' ', '-')}"
+
+
 def view_tag() -> dict[str, str]:
     """The tag with the view: runs by their loss, the lowest first, with what a search is about."""
-    columns = [f"{kind}.`{name}`" for kind, names in SHOWN.items() for name in names]
     state = {
         "orderByKey": f"metrics.`{LOSS}`",
         "orderByAsc": True,
-        "selectedColumns": columns,
+        "selectedColumns": [f"{kind}.`{name}`" for kind, names in SHOWN.items() for name in names],
         "runsHiddenMode": "FIRST_20_RUNS",
-        **charts(),
+        "compareRunSections": [
+            {"uuid": _id(name), "name": name, "display": name != SECTIONS[-1], "isReordered": False}
+            | ({"columns": COLUMNS[name], "cardHeight": HEIGHT} if name in COLUMNS else {})
+            for name in SECTIONS
+        ],
+        "compareRunCharts": [
+            {"uuid": f"{_id('chart')}-{number}", "deleted": False, "isGenerated": False} | card
+            for number, card in enumerate(_cards(), start=1)
+        ],
     }
     return {Tag.VIEW_STATE + KEY: json.dumps(state, separators=(",", ":"))}
 
@@ -290,26 +271,16 @@ class Experiment:
     """
 
     def __init__(self, client: Any, settings: Settings) -> None:
-        """Look the experiment up.
-
-        Raises:
-            InputError: it is deleted.
-        """
-        self._client = client
-        self._settings = settings
+        """Look the experiment up; raises `InputError` if it is deleted."""
+        self._client, self._settings = client, settings
         self._is_checked = False
         self._found = self._find()
 
     @property
     def id(self) -> str | None:
         """The ID; None if the experiment does not exist yet."""
-        if self._found is None:
-            self._found = self._find()
-        return None if self._found is None else str(self._found.experiment_id)
-
-    @property
-    def _location(self) -> str:
-        return str(self._found.artifact_location)
+        self._found = self._found or self._find()
+        return self._found and str(self._found.experiment_id)
 
     def _find(self) -> Any:
         name = self._settings.experiment
@@ -324,8 +295,8 @@ class Experiment:
     def make(self) -> None:
         """Create the experiment unless it exists, and let MLflow's pages show it as a search.
 
-        Raises:
-            InputError: the place of its files is too long for the database.
+        An experiment of an earlier version gets the view of this one. A description that users
+        have changed or taken away stays as it is.
         """
         settings = self._settings
         if self.id is None:
@@ -343,14 +314,6 @@ class Experiment:
             except Exception:
                 if self.id is None:
                     raise  # else another process has created it, or the answer was lost
-        self._offer_view()
-
-    def _offer_view(self) -> None:
-        """Add the view of the runs, and a description if there is none, if that is allowed.
-
-        An experiment of an earlier version gets the view of this one. A description that users
-        have changed or taken away stays as it is.
-        """
         if self.id is None or view_tag().items() <= self._found.tags.items():
             return
         tags = {Tag.NOTE: description(self.id)} | self._found.tags | view_tag()
@@ -367,14 +330,10 @@ class Experiment:
         return f"&viewStateShareKey={KEY}" if has_view else ""
 
     def check_reach(self, *, to_write: bool = False) -> None:
-        """Check once that the files can be accessed, and are in a place that is accepted.
-
-        Raises:
-            InputError: they cannot, or are not.
-        """
+        """Check once that the files can be accessed, and are in a place that is accepted."""
         if self.id is None or (self._is_checked and not to_write):
             return
-        location = self._location
+        location = self._found.artifact_location
         if why := why_not_read(location, self._settings):
             name = self._settings.experiment
             raise InputError(f"experiment '{name}' in store {self._settings}: {why}")
@@ -384,27 +343,25 @@ class Experiment:
         self._is_checked = True
 
     def place_of(self, run_id: str) -> str:
-        """Place of the files of a run, which is within that of the experiment.
-
-        Raises:
-            BadRunError: the run names another place.
-            InputError: the place cannot be accessed.
-        """
-        self.check_reach()
+        """Place of the files of a run, which is within that of the experiment."""
         named = self._client.get_run(run_id).info.artifact_uri
-        return self._own_place("run", run_id, named, "")
+        return self._own_place("run", run_id, named)
 
     def place_of_model(self, model: Any) -> str:
         """The same of the files of a logged model."""
-        self.check_reach()
-        return self._own_place("model", str(model.model_id), model.artifact_location, "models/")
+        model_id, named = str(model.model_id), model.artifact_location
+        return self._own_place("model", model_id, named, "models")
 
-    def _own_place(self, kind: str, name: str, named: str, above: str) -> str:
+    def _own_place(self, kind: str, name: str, named: str, *above: str) -> str:
+        from mlflow.utils.uri import append_to_uri_path
+
+        self.check_reach()
         if not re.fullmatch("[0-9A-Za-z-]+", name):
             raise InputError(
                 f"the store returned {kind} ID {shown(name)}, expected letters and digits"
             )
-        expected = within(self._location, f"{above}{name}/artifacts")
+        location = self._found.artifact_location
+        expected = str(append_to_uri_path(location, *above, name, "artifacts"))
         if named != expected:
             raise BadRunError(
                 f"{kind} {name}: its files are at {shown(named)}, expected {shown(expected)}, "

@@ -7,7 +7,6 @@ that is needed to repeat the trial.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import math
 import os
@@ -100,16 +99,14 @@ def end_of(log: Path) -> str:
 
 def round_metrics(progress: Trial) -> dict[str, float]:
     """Metrics of the last round of a trial, with the best ones so far."""
-    done = float(progress.epochs_after(len(progress.rounds)))
-    found = progress.rounds[-1] | {"epochs_done": done}
-    if progress.best_round is not None:
-        found["best_epoch"] = float(progress.epochs_after(progress.best_round))
-    if progress.best_loss is not None:
-        found["best_val_loss"] = progress.best_loss
-    in_bits = progress.objective.bits_per_symbol(progress.best_loss)
-    if in_bits is not None:
-        found["bits_per_symbol"] = in_bits
-    return found
+    best, in_bits = progress.best_loss, progress.objective.bits_per_symbol(progress.best_loss)
+    after = {"epochs_done": len(progress.rounds), "best_epoch": progress.best_round}
+    so_far = {"best_val_loss": best, "bits_per_symbol": in_bits}
+    return (
+        progress.rounds[-1]
+        | {name: float(progress.epochs_after(n)) for name, n in after.items() if n is not None}
+        | {name: value for name, value in so_far.items() if value is not None}
+    )
 
 
 WEIGHTS = "model"
@@ -117,8 +114,6 @@ WEIGHTS = "model"
 BASELINE = "baseline_"
 #: version of the layout of a sweep's runs; those of another are refused
 SCHEMA = 3
-#: rounds that are logged in one request, at most; MLflow takes 1,000 metrics, a round has a dozen
-MOST_HELD = 50
 #: characters of a part of the spec in one tag
 CHUNK = 7_500
 
@@ -131,16 +126,10 @@ def spec_tags(
     `before` are the tags of an existing run: parts of a longer spec are overwritten with "".
     """
     text = json.dumps(spec.to_dict() | {"name": name})
-    parts = [text[begin : begin + CHUNK] for begin in range(0, len(text), CHUNK)]
-    emptied = {key: "" for key in before or {} if key.startswith(Tag.SPEC)}
-    return (
-        emptied
-        | {f"{Tag.SPEC}{number}": part for number, part in enumerate(parts)}
-        | {
-            Tag.SPEC_DIGEST: spec.digest(),
-            Tag.SPACE_DIGEST: spec.space.digest(),
-        }
-    )
+    tags = {key: "" for key in before or {} if key.startswith(Tag.SPEC)}
+    for number, begin in enumerate(range(0, len(text), CHUNK)):
+        tags[f"{Tag.SPEC}{number}"] = text[begin : begin + CHUNK]
+    return tags | {Tag.SPEC_DIGEST: spec.digest(), Tag.SPACE_DIGEST: spec.space.digest()}
 
 
 @dataclass(frozen=True)
@@ -220,9 +209,8 @@ class Journal:
 
     def describe(self, spec: SweepSpec, name: str, known: frozenset[str] = frozenset()) -> None:
         """Write the spec and the data of the sweep; params in `known` are already written."""
-        written = spec.to_dict() | {"name": name}
-        params = {key: value for key, value in written.items() if key != "space"}
-        params |= {f"space.{key}": json.dumps(value) for key, value in written["space"].items()}
+        params = spec.to_dict() | {"name": name}
+        params |= {f"space.{key}": json.dumps(at) for key, at in params.pop("space").items()}
         new = {key: value for key, value in params.items() if key not in known}
         own = spec.file_content() | {"name": name}
         text = yaml.safe_dump(own, sort_keys=False, allow_unicode=True)
@@ -280,9 +268,14 @@ class Journal:
         for which the sweep was driven, and `more` are further tags of the result. `has_result` says
         whether a trial has a loss.
         """
-        tags = {Tag.STATE: str(state), Tag.REASON: without_secrets(why.text)[:500]}
-        tags[Tag.STOP_REASON] = str(why.reason)
-        tags |= {Tag.LEASE: "", Tag.SECONDS: f"{seconds:.3f}", Tag.NOTE: note}
+        tags: dict[str, str] = {
+            Tag.STATE: str(state),
+            Tag.REASON: without_secrets(why.text)[:LONGEST_REASON],
+            Tag.STOP_REASON: str(why.reason),
+            Tag.LEASE: "",
+            Tag.SECONDS: f"{seconds:.3f}",
+            Tag.NOTE: note,
+        }
 
         def close() -> None:
             self.writer.regularly(None)
@@ -354,7 +347,7 @@ class Journal:
         """
         run = self._runs[progress.key]
         run.steps[len(progress.rounds)] = round_metrics(progress)
-        if soon or len(run.steps) >= MOST_HELD:
+        if soon:
             self._log_soon(run)
 
     def _log_soon(self, run: _Run) -> None:
@@ -381,16 +374,13 @@ class Journal:
         self.writer.put(with_run, beside=is_end)
 
     def _log(self, run: _Run, at_ms: int, tags: Mapping[str, str] | None = None) -> None:
-        """Log what waits of a run with tags: in one request, unless there are too many rounds."""
+        """Log what waits of a run with tags at once; MLflow's client divides a large request."""
         params, run.params = run.params, {}
         steps = {number: run.steps.pop(number) for number in sorted(run.steps)}
+        if not (steps or params or tags):
+            return
         try:
-            while steps or params or tags:
-                some = dict(itertools.islice(steps.items(), MOST_HELD))
-                last = tags if len(some) == len(steps) else None
-                self._store.log(run.run_id, steps=some, params=params, tags=last, at_ms=at_ms)
-                params, tags = {}, None if last else tags
-                steps = {number: steps[number] for number in steps if number not in some}
+            self._store.log(run.run_id, steps=steps, params=params, tags=tags, at_ms=at_ms)
         except BaseException as error:
             for number, metrics in steps.items():
                 run.steps.setdefault(number, metrics)

@@ -29,7 +29,7 @@ from lstm_sweep.search.store.settings import Settings
 
 @dataclass
 class RunInfo:
-    """What a run is called, and when it ran; times in ms since 1970."""
+    """Times in ms since 1970."""
 
     run_id: str
     run_name: str

@@ -24,7 +24,6 @@ from lstm_sweep.search.store.tags import (
     WHOLE,
     Tag,
     Tags,
-    count,
     finite,
     is_finite,
     point_of,
@@ -139,21 +138,15 @@ class TrialRecord(Trial):
 
 
 def apart(records: Iterable[TrialRecord]) -> tuple[list[TrialRecord], list[TrialRecord]]:
-    """The records of attempts, and doubles of them, which no driver has written to.
+    """The records of attempts, by number, earlier ones first; and doubles of them.
 
     A server may carry out a request to create a run after the driver has given it up, and has made
     another one. A run gets its params from the driver, so the double has none.
     """
-    every = list(records)
-    used = {
-        (record.number, record.attempt): record.run_id
-        for record in sorted(every, key=lambda one: one.is_written)
-    }
-    own = set(used.values())
-    return (
-        [one for one in every if one.run_id in own],
-        [one for one in every if one.run_id not in own],
-    )
+    every = sorted(records, key=lambda one: (one.number, one.attempt, one.is_written))
+    own = {(one.number, one.attempt): one for one in every}
+    used = {one.run_id for one in own.values()}
+    return [*own.values()], [one for one in every if one.run_id not in used]
 
 
 def last_attempts(records: Iterable[TrialRecord], sweep_state: str) -> dict[int, TrialRecord]:
@@ -161,8 +154,7 @@ def last_attempts(records: Iterable[TrialRecord], sweep_state: str) -> dict[int,
 
     While the sweep goes on, or waits to, one that ended with it `waits`.
     """
-    own = sorted(apart(records)[0], key=lambda one: (one.number, one.attempt))
-    last = {record.number: record for record in own}
+    last = {record.number: record for record in apart(records)[0]}
     if sweep_state not in GOING_ON:
         return last
     return {
@@ -234,11 +226,7 @@ KINDS: tuple[RunKind, ...] = (TEMPLATE, CORPUS)
 
 
 def run_kind(tags: Tags) -> RunKind:
-    """The kind of task that a run is about.
-
-    Raises:
-        BadRunError: this version knows no such kind.
-    """
+    """The kind of task that a run is about; raises `BadRunError` if this version knows none."""
     found = next((kind for kind in KINDS if kind.tag in tags), None)
     if found is None:
         known = " or ".join(kind.tag for kind in KINDS)
@@ -247,19 +235,15 @@ def run_kind(tags: Tags) -> RunKind:
 
 
 def scored_on(tags: Tags) -> dict[str, str | None]:
-    """What a trial was scored on: its loss can be compared with those of trials with the same.
-
-    Raises:
-        BadRunError: this version knows no such kind.
-    """
+    """What a trial was scored on: its loss can be compared with those of trials with the same."""
     kind = run_kind(tags)
     return {tag: tags.get(tag) for tag in kind.scored_on or (kind.tag,)}
 
 
 #: phases of the trials of a sweep: no baselines, no reruns
 TRAINED = (Phase.LADDER, Phase.SEARCH, Phase.CONFIRM)
-#: prefixes of a run ID that are accepted
-PREFIX = re.compile("[0-9a-f]{4,31}")
+#: run IDs, and prefixes of them that are accepted
+PREFIX = re.compile("[0-9a-f]{4,32}")
 #: runs that are named if several have a prefix, and sweeps if none has a name
 MATCHING, NAMED = 5, 5
 #: the largest number that a trial may have
@@ -283,10 +267,15 @@ def written_spec(run: Any) -> dict[str, Any]:
     tags = Tags(run)
     name = name_of(tags)
     parts = itertools.takewhile(bool, (tags.get(f"{Tag.SPEC}{n}") for n in itertools.count()))
-    text = "".join(part for part in parts if part)
+    text = "".join(filter(None, parts))
     if not text:
         raise InputError(f"sweep '{name}': run {tags.run_id} has no spec, expected tag {Tag.SPEC}0")
-    written = _parsed_spec(text, tags)
+    try:  # parts of a longer, earlier spec may follow
+        written, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        written = None
+    if not isinstance(written, dict):
+        raise tags.bad(f"{Tag.SPEC}0", "the beginning of a spec in JSON")
     found, expected = digest_of(written), tags.get(Tag.SPEC_DIGEST)
     if found != expected:
         raise InputError(
@@ -296,22 +285,8 @@ def written_spec(run: Any) -> dict[str, Any]:
     return written
 
 
-def _parsed_spec(text: str, tags: Tags) -> dict[str, Any]:
-    try:  # parts of a longer, earlier spec may follow
-        written, _ = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        written = None
-    if not isinstance(written, dict):
-        raise tags.bad(f"{Tag.SPEC}0", "the beginning of a spec in JSON")
-    return written
-
-
 def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
-    """The spec of a sweep from its run; `template` is its template, if it has one.
-
-    Raises:
-        InputError: as `written_spec`.
-    """
+    """The spec of a sweep from its run; `template` is its template, if it has one."""
     written, tags = written_spec(run), Tags(run)
     digest = written.pop("template_digest", None)
     same = (template and template.digest) == digest
@@ -327,7 +302,6 @@ def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
 
 
 def name_of(tags: Tags) -> str:
-    """Name of the sweep that a run belongs to."""
     return tags.text(Tag.NAME, NAME.pattern, "the name of a sweep")
 
 
@@ -342,11 +316,7 @@ def is_readable(tags: Mapping[str, str]) -> bool:
 
 
 def check_schema(run: Any) -> None:
-    """Refuse a sweep that another version of this program has written.
-
-    Raises:
-        BadRunError: this version cannot read it.
-    """
+    """Refuse a sweep that another version of this program has written."""
     tags = run.data.tags
     if not is_readable(tags):
         name, found = cut(tags.get(Tag.NAME, "")), cut(tags.get(Tag.SCHEMA, "none"))
@@ -357,11 +327,7 @@ def check_schema(run: Any) -> None:
 
 
 def read_trial(run: Any) -> TrialRecord:
-    """The record of a trial from its run.
-
-    Raises:
-        BadRunError: a tag, param or metric is missing or invalid.
-    """
+    """The record of a trial from its run; raises `BadRunError` if that does not hold one."""
     check_schema(run)
     tags, params, metrics = Tags(run), run.data.params, run.data.metrics
     kind = run_kind(tags)
@@ -416,24 +382,18 @@ def read_trial(run: Any) -> TrialRecord:
 
 def _rounds(metrics: Mapping[str, float], name: str, per_epoch: int) -> int:
     """A metric that is a number of epochs, as rounds; 0 if it is missing or unusable."""
-    if per_epoch == 1:
-        return count(metrics, name)
     found = (finite(metrics, name) or 0.0) * per_epoch
     return round(found) if 0 <= found <= LARGEST else 0
 
 
 def read_source(record: TrialRecord) -> tuple[Source, Scoring]:
-    """The data of a trial, and its validation targets.
-
-    Raises:
-        BadRunError: the tags are missing or invalid.
-    """
+    """The data of a trial, and its validation targets."""
     return source_of(record.tags), scoring_of(record.tags)
 
 
 def sweeps(store: Store, on_skipped: OnSkipped = _ignore) -> list[Any]:
     """Parent runs of all sweeps that have a name, oldest first."""
-    return [run for run, _ in _readable(store.runs({Tag.ROLE: "sweep"}), _named, on_skipped)]
+    return _readable(store.runs({Tag.ROLE: "sweep"}), _with_name, on_skipped)
 
 
 def newest_sweeps(
@@ -443,29 +403,30 @@ def newest_sweeps(
 
     There are fewer if some cannot be read.
     """
-    found, more = store.newest_runs({Tag.ROLE: "sweep"}, most, token)
-    return [run for run, _ in _readable(found, _named, on_skipped)], more
+    found, more = store.select({Tag.ROLE: "sweep"}, most, token)
+    return _readable(found, _with_name, on_skipped), more
+
+
+def _with_name(run: Any) -> Any:
+    name_of(Tags(run))
+    return run
 
 
 def _known_sweeps(store: Store) -> str:
     """The names of sweeps, for a refusal of another name."""
     runs, more = newest_sweeps(store, NAMED)
-    names = ", ".join(map(_named, runs))
+    names = ", ".join(run.data.tags[Tag.NAME] for run in runs)
     return f"{names} and older ones" if more else names
-
-
-def _named(run: Any) -> str:
-    return name_of(Tags(run))
 
 
 def _readable(
     runs: Iterable[Any], read: Callable[[Any], Read], on_skipped: OnSkipped
-) -> list[tuple[Any, Read]]:
-    """Runs with the results of `read`; runs that cannot be read are skipped and reported."""
+) -> list[Read]:
+    """What is read of runs; those that cannot be read are skipped and reported."""
     found = []
     for run in runs:
         try:
-            found.append((run, read(run)))
+            found.append(read(run))
         except BadRunError as error:
             run_id = run.info.run_id
             on_skipped(error if run_id in str(error) else BadRunError(f"run {run_id}: {error}"))
@@ -491,11 +452,10 @@ def existing_sweep(store: Store, name: str) -> Any:
     Raises:
         NoSuchRunError: no sweep has this name; the message lists those of the newest ones.
     """
-    run = find_sweep(store, name)
-    if run is None:
-        known = _known_sweeps(store) or "none"
-        raise NoSuchRunError(f"sweep '{name}': no such sweep in {store.settings}; sweeps: {known}")
-    return run
+    if run := find_sweep(store, name):
+        return run
+    known = _known_sweeps(store) or "none"
+    raise NoSuchRunError(f"sweep '{name}': no such sweep in {store.settings}; sweeps: {known}")
 
 
 def trials(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> list[TrialRecord]:
@@ -526,24 +486,18 @@ def children(store: Store, run: Any) -> Children:
     runs, left_out = store.runs({Tag.PARENT: run.info.run_id}), list[BadRunError]()
     trained = [one for one in runs if one.data.tags.get(Tag.PHASE) in TRAINED]
     attempts, _ = apart(readable_trials(trained, left_out.append))
-    attempts.sort(key=lambda one: (one.number, one.attempt))
     scored = [one for one in runs if one.data.tags.get(Tag.PHASE) == Phase.BASELINE]
     ended = [one for one in scored if one.info.status == "FINISHED"]
-    baselines = dict(one for _, one in _readable(ended, read_baseline, left_out.append))
-    return Children(attempts, baselines, left_out)
+    return Children(attempts, dict(_readable(ended, read_baseline, left_out.append)), left_out)
 
 
 def readable_trials(runs: Iterable[Any], on_skipped: OnSkipped = _ignore) -> list[TrialRecord]:
     """The records of trials from their runs; those that cannot be read are skipped and reported."""
-    return [record for _, record in _readable(runs, read_trial, on_skipped)]
+    return _readable(runs, read_trial, on_skipped)
 
 
 def read_baseline(run: Any) -> tuple[str, float]:
-    """Name and loss of a finished baseline, nats.
-
-    Raises:
-        BadRunError: one of them is missing or invalid.
-    """
+    """Name and loss of a finished baseline, nats."""
     loss = comparable(run.data.metrics.get("best_val_loss"))
     if loss is None:
         raise BadRunError(
@@ -553,7 +507,6 @@ def read_baseline(run: Any) -> tuple[str, float]:
 
 
 def baseline_of(run: Any) -> str:
-    """Name of a baseline."""
     return Tags(run).text(Tag.BASELINE, "[a-z_]{1,40}", "the name of a baseline")
 
 
@@ -568,8 +521,7 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
     if slash:
         bad = list[BadRunError]()
         records = trials(store, name, bad.append)
-        found = next((r for r in records if str(r.number) == number), None)
-        if found:
+        if found := next((one for one in records if str(one.number) == number), None):
             return found
         if bad:
             raise bad[0]
@@ -578,9 +530,7 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
         has = f"sweep '{name}' has {count} trials" if count else f"sweeps: {known}"
         has += ", expected one of them" if count or known != "none" else ", expected a launched one"
         raise NoSuchRunError(f"trial '{reference}': no such trial; {has}")
-    if len(reference) == 32 and (run := store.run(reference)) and Tag.TRIAL in run.data.tags:
-        return read_trial(run)
-    alike = store.runs_beginning(reference) if PREFIX.fullmatch(reference) else []
+    alike = store.runs(begins=("", reference)) if PREFIX.fullmatch(reference) else []
     matching = [run for run in alike if Tag.TRIAL in run.data.tags]
     if len(matching) == 1:
         return read_trial(matching[0])

@@ -11,13 +11,12 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import served_model
@@ -28,7 +27,7 @@ from lstm_sweep.search.store.base import quoted
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import UNWRITABLE, Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import MlflowStore, size_of
+from lstm_sweep.search.store.tracking import MlflowStore, size_of, unless
 from lstm_sweep.search.values.documents import Document
 
 #: what a served model needs, in the versions that are installed here
@@ -89,22 +88,17 @@ def write_arrays_model(
 
     Folder `data` has its `model.keras`. `outputs` are what it makes of this batch.
     """
-    from mlflow.models import ModelSignature
-    from mlflow.types.schema import Schema, TensorSpec
+    from mlflow.models import infer_signature
 
-    def schema(named: Mapping[str, NDArray[Any]]) -> Any:
-        """A schema of arrays, whose names are left out if there is one alone."""
-        arrays = [
-            (array.dtype, (-1, *array.shape[1:]), name if len(named) > 1 else None)
-            for name, array in named.items()
-        ]
-        return Schema([TensorSpec(np.dtype(dtype), shape, name) for dtype, shape, name in arrays])
-
-    named = {f"output_{number}": array for number, array in enumerate(outputs)}
-    signature = ModelSignature(schema(inputs), schema(named))
-    rows = {name: array[:1] for name, array in inputs.items()}
-    example: Any = rows if len(rows) > 1 else next(iter(rows.values()))
+    made = {f"output_{number}": array for number, array in enumerate(outputs)}
+    signature = infer_signature(_unnamed(inputs), _unnamed(made))
+    example = _unnamed({name: array[:1] for name, array in inputs.items()})
     _write(settings, data, folder, about, signature, example)
+
+
+def _unnamed(arrays: Mapping[str, NDArray[Any]]) -> Any:
+    """Arrays by their names, which are left out if there is one alone."""
+    return dict(arrays) if len(arrays) > 1 else next(iter(arrays.values()))
 
 
 def _write(
@@ -148,22 +142,19 @@ WriteModel = Callable[[Path, Any], None]
 
 
 @dataclass(frozen=True)
-class Version:
+class Version(Document):
     """A version of a registered model."""
 
     name: str
     version: int
     #: the logged model that it is
     model_id: str
+    #: by which MLflow loads the version
+    uri: str
     #: whether it has the alias `champion` now
     champion: bool
     #: why it has, or has not
     why: str
-
-    @property
-    def uri(self) -> str:
-        """URI by which MLflow loads the version."""
-        return f"models:/{self.name}{f'@{CHAMPION}' if self.champion else f'/{self.version}'}"
 
     @property
     def text(self) -> str:
@@ -171,22 +162,9 @@ class Version:
         role = "the champion" if self.champion else "not the champion"
         return f"version {self.version} of {self.name}, {role}: {self.why}"
 
-    @classmethod
-    def from_dict(cls, written: Mapping[str, Any]) -> Version:
-        return cls(**{name: value for name, value in written.items() if name != "uri"})
-
-    def to_dict(self) -> dict[str, Any]:
-        """The version as `export --json` prints it."""
-        names = ("name", "version", "model_id", "uri", "champion", "why")
-        return {name: getattr(self, name) for name in names}
-
 
 def check_name(name: object) -> str:
-    """A name of a registered model.
-
-    Raises:
-        InputError: MLflow takes no such name.
-    """
+    """A name of a registered model."""
     valid = (
         isinstance(name, str)
         and 0 < len(name) <= LONGEST_NAME
@@ -270,43 +248,32 @@ def register(
     `tags` are those of the version. `about` describes it. A logged model that is a version of this
     name already stays that one.
     """
-    client = store.client
-    aliases = _aliases(store, name, about)
-    known = store.ask(lambda: client.search_model_versions(f"run_id = '{run_id}'"))
-    model = store.ask(lambda: client.get_logged_model(model_id))
+    client, ask = store.client, store.ask
+    with unless("RESOURCE_ALREADY_EXISTS"):
+        ask(lambda: client.create_registered_model(name, description=about))
+    aliases = ask(lambda: client.get_registered_model(name)).aliases
+    known = ask(lambda: client.search_model_versions(f"run_id = '{run_id}'"))
+    model = ask(lambda: client.get_logged_model(model_id))
     # for an address `models:/`, MLflow would ask the store of its own settings
-    place = store.ask(lambda: store.experiment.place_of_model(model))
+    place = ask(lambda: store.experiment.place_of_model(model))
     version = next((one for one in known if (one.name, one.source) == (name, place)), None)
-    if version is None:
-        version = store.ask(
-            lambda: client.create_model_version(
-                name, place, run_id, dict(tags), description=about, model_id=model_id
-            )
+    version = version or ask(
+        lambda: client.create_model_version(
+            name, place, run_id, dict(tags), description=about, model_id=model_id
         )
-    number = int(version.version)
-    present = aliases.get(CHAMPION)
-    if present is None:
+    )
+    number, present = int(version.version), int(aliases.get(CHAMPION, 0))
+    if not present:
         better, why = True, "no version was the champion"
-    elif int(present) == number:
+    elif present == number:
         better, why = True, "it was the champion"
     else:
-        other = store.ask(lambda: client.get_model_version(name, present))
-        better, why = compare(int(present), dict(other.tags), tags)
-    if better and present != str(number):
-        store.ask(lambda: client.set_registered_model_alias(name, CHAMPION, str(number)))
-    return Version(name, number, model_id, better, why)
-
-
-def _aliases(store: MlflowStore, name: str, about: str) -> dict[str, str]:
-    """Versions of a registered model by their aliases; it is made if it is missing."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        store.ask(partial(store.client.create_registered_model, name, description=about))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    return dict(store.ask(partial(store.client.get_registered_model, name)).aliases)
+        other = ask(lambda: client.get_model_version(name, str(present)))
+        better, why = compare(present, dict(other.tags), tags)
+    if better and present != number:
+        ask(lambda: client.set_registered_model_alias(name, CHAMPION, str(number)))
+    uri = f"models:/{name}{f'@{CHAMPION}' if better else f'/{number}'}"
+    return Version(name, number, model_id, uri, better, why)
 
 
 def compare(champion: int, theirs: Mapping[str, str], ours: Mapping[str, str]) -> tuple[bool, str]:
@@ -343,50 +310,42 @@ class Freed(Document):
     kept: tuple[str, ...] = ()
 
     def __add__(self, other: Freed) -> Freed:
-        return Freed(
-            self.runs + other.runs,
-            self.bytes + other.bytes,
-            self.marked + other.marked,
-            self.kept + other.kept,
-        )
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Freed(*(one + another for one, another in pairs))
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        return cls(given["runs"], given["bytes"], given["marked"], tuple(given["kept"]))
+        return cls(**{**given, "kept": tuple(given["kept"])})
 
 
-def size(store: MlflowStore, run_id: str) -> Freed:
-    """What `delete` would delete of a run.
+def delete(store: MlflowStore, run_id: str, *, dry_run: bool = False) -> Freed:
+    """Delete a run for good, with its files and its logged models; those with versions stay.
 
-    Raises:
-        BadRunError: its files are not where its experiment has them.
-    """
-    models, kept = _models(store, run_id)
-    found = sum(store.ask(partial(_size_at, store, place)) for _, place in models)
-    return Freed(1, store.bytes_of(run_id) + found, 0, kept)
-
-
-def delete(store: MlflowStore, run_id: str) -> Freed:
-    """Delete a run, with its files and its logged models; the latter stay if they have versions.
-
-    It may be repeated if it breaks off: the run is deleted last.
+    MLflow's own `delete_run` only marks a run, and leaves its files. What `mlflow gc` does with
+    marked runs is done here at once; a tracking server offers no request for that, so there runs
+    are marked, and their files are deleted. It may be repeated if it breaks off: the run is deleted
+    last.
 
     Raises:
         BadRunError: its files are not where its experiment has them; nothing is deleted.
     """
-    run_place = store.ask(partial(store.experiment.place_of, run_id))
-    (models, kept), freed = _models(store, run_id), 0
-    for model_id, place in models:
-        freed += store.ask(partial(_delete_files, store, place))
-        _purge(store, "logged_model", model_id)
-    freed += store.ask(partial(_delete_files, store, run_place))
-    is_purged = _purge(store, "run", run_id)
-    return Freed(1, freed, int(not is_purged), kept)
+    place = store.ask(partial(store.experiment.place_of, run_id))
+    models, kept = _models(store, run_id)
+    freed, marked = 0, 0
+    for kind, name, at in [*models, ("run", run_id, place)]:
+        files = store.files_at(at)
+        freed += store.ask(partial(size_of, files))
+        if not dry_run:
+            store.ask(partial(_delete_files, files, experiment.folder_of(at)))
+            for_good = getattr(store.backend, f"_hard_delete_{kind}", None)
+            store.ask(partial(for_good or getattr(store.client, f"delete_{kind}"), name))
+            marked = int(for_good is None)
+    return Freed(1, freed, marked, kept)
 
 
-def _models(store: MlflowStore, run_id: str) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
-    """The logged models of a run that have no versions, with their places; all versions."""
-    free, kept = list[tuple[str, str]](), list[str]()
+def _models(store: MlflowStore, run_id: str) -> tuple[list[tuple[str, str, str]], tuple[str, ...]]:
+    """The logged models of a run that have no versions, as `delete` takes them; all versions."""
+    free, kept = list[tuple[str, str, str]](), list[str]()
     for model in logged_models(store, run_id):
         model_id, versions = str(model.model_id), list[Any]()
         place = store.ask(partial(store.experiment.place_of_model, model))
@@ -395,28 +354,14 @@ def _models(store: MlflowStore, run_id: str) -> tuple[list[tuple[str, str]], tup
             versions += store.ask(search)
         kept += [f"version {one.version} of {one.name}" for one in versions]
         if not versions:
-            free.append((model_id, place))
+            free.append(("logged_model", model_id, place))
     return free, tuple(kept)
 
 
-def _size_at(store: MlflowStore, place: str) -> int:
-    return size_of(store.files_at(place))
-
-
-def _delete_files(store: MlflowStore, place: str) -> int:
-    """Delete all files at a place; how many bytes they had."""
-    found = _size_at(store, place)
-    if (folder := experiment.folder_of(place)) is None:
-        store.files_at(place).delete_artifacts()
+def _delete_files(files: Any, folder: Path | None) -> None:
+    if folder is None:
+        files.delete_artifacts()
     elif folder.exists():
         shutil.rmtree(folder)
         with contextlib.suppress(OSError):
             folder.parent.rmdir()  # that of the run or the model, if it has nothing else
-    return found
-
-
-def _purge(store: MlflowStore, kind: str, name: str) -> bool:
-    """Delete a run or a model; whether the database has nothing of it any more."""
-    for_good = getattr(store.backend, f"_hard_delete_{kind}", None)
-    store.ask(partial(for_good or getattr(store.client, f"delete_{kind}"), name))
-    return for_good is not None

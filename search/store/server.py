@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, shown
@@ -70,7 +70,6 @@ class BindAddress:
 
     @property
     def local_address(self) -> str:
-        """URL for requests of this program."""
         host = LOCAL[self.ip.version] if self.ip.is_unspecified else str(self.ip)
         return f"http://{_written(host)}:{self.port}"
 
@@ -110,11 +109,7 @@ class MlflowServer:
     """`mlflow server` on a store, in a process of its own, from `start` to `close`."""
 
     def __init__(self, settings: Settings, bind: BindAddress, note: Path | None = None) -> None:
-        """The file `note` names its process: if this program is killed, the next one ends it.
-
-        Raises:
-            InputError: the files of runs cannot be written.
-        """
+        """The file `note` names its process: if this program is killed, the next one ends it."""
         experiment.check_place(settings.artifacts or "mlartifacts")
         self._settings, self._bind, self._note = settings, bind, note
         self._process: subprocess.Popen[bytes] | None = None
@@ -135,18 +130,16 @@ class MlflowServer:
                 start_new_session=True,
             )
             if self._note:
-                text = f"{process.pid} {start_ticks(process.pid)}"
                 with contextlib.suppress(OSError):
-                    self._note.write_text(text, encoding="ascii")
+                    self._note.write_text(f"{process.pid} {start_ticks(process.pid)}", "ascii")
 
     @property
     def _command(self) -> list[str]:
-        settings = self._settings
+        settings, files = self._settings, self._settings.artifacts or "mlartifacts"
         return [
             *(sys.executable, "-P", "-m", "mlflow", "server", "-w", str(settings.server_processes)),
-            *(*self._bind.options, "--serve-artifacts"),
+            *(*self._bind.options, "--serve-artifacts", "--artifacts-destination", files),
             *("--default-artifact-root", f"{experiment.PROXIED}:/"),
-            *("--artifacts-destination", settings.artifacts or "mlartifacts"),
             *(("--app-name", "basic-auth") if os.environ.get(USERS) else ()),
         ]
 
@@ -162,11 +155,7 @@ class MlflowServer:
         }
 
     def wait_until_it_answers(self) -> None:
-        """Wait for it.
-
-        Raises:
-            InputError: it does not start.
-        """
+        """Wait for it; raises `InputError` if it does not start."""
         assert self._process
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         until = time.monotonic() + START_WITHIN_S
@@ -227,10 +216,6 @@ def serve(
 
     `announce` is called once the server answers; `say` before that, with lines for people. For a
     store that is a tracking server already, none is started, and only `announce` is called.
-
-    Raises:
-        InputError: it cannot listen there, or does not start.
-        StoreError: it ends by itself later.
     """
     if settings.is_server:
         announce(pages_of(MlflowStore(settings), settings.address.rstrip("/")))
@@ -259,11 +244,7 @@ def serve(
 def choose_bind_address(
     host: str, port: int | None, first: int = FIRST_PORT, further: tuple[str, ...] = ()
 ) -> BindAddress:
-    """Where the server will listen; if `port` is None, on the first free port from `first` on.
-
-    Raises:
-        InputError: the host is no address of this machine, or no port is free.
-    """
+    """Where the server will listen; if `port` is None, on the first free port from `first` on."""
     wrong = f"--host {shown(host)}: expected an address or name of this machine, such as {HERE}"
     try:
         if not re.fullmatch(r"[0-9A-Za-z.:_-]+", host):
@@ -279,11 +260,7 @@ def choose_bind_address(
 
 
 def _is_free(ip: Address, port: int) -> bool:
-    """Whether a port is free.
-
-    Raises:
-        OSError: the address is none of this machine.
-    """
+    """Whether a port is free; raises `OSError` if the address is none of this machine."""
     with socket.socket(FAMILY[ip.version], socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -292,7 +269,7 @@ def _is_free(ip: Address, port: int) -> bool:
             if error.errno == errno.EADDRNOTAVAIL:
                 raise
             return False
-        return True
+    return True
 
 
 def _names(host: str, ip: Address) -> tuple[str, ...]:
@@ -325,14 +302,10 @@ def _at_any_port(names: Iterable[str]) -> list[str]:
 
 
 def pages_of(store: Store, address: str) -> Pages:
-    """Pages of the runs of a store, on a server with this address.
-
-    Raises:
-        StoreError: the store cannot be read.
-    """
+    """Pages of the runs of a store, on a server with this address."""
     sweeps, _ = reader.newest_sweeps(store, LOOKED_AT)
-    runs = f"{address}{store.page()}"
+    pages = Pages(address, f"{address}{store.page()}")
     if not sweeps:
-        return Pages(address, runs)
+        return pages
     page = f"{address}{store.page(sweeps[0].info.run_id)}"
-    return Pages(address, runs, sweeps[0].data.tags[Tag.NAME], page)
+    return replace(pages, name=sweeps[0].data.tags[Tag.NAME], sweep=page)

@@ -63,12 +63,13 @@ class Settings:
     def mlflow_uri(self) -> str:
         """Address of the store for MLflow: with a driver, and a time limit for PostgreSQL."""
         kind, colon, rest = self.tracking_uri.partition("://")
-        driver = DRIVERS.get(kind)  # SQLAlchemy's default depends on its version
-        uri = f"{kind}+{driver}{colon}{rest}" if driver else self.tracking_uri
+        if driver := DRIVERS.get(kind):  # SQLAlchemy's default depends on its version
+            kind = f"{kind}+{driver}"
+        uri = f"{kind}{colon}{rest}"
         has_limit = "connect_timeout=" in uri or "PGCONNECT_TIMEOUT" in os.environ
-        if has_limit or not uri.startswith("postgresql+psycopg"):
-            return uri
-        return f"{uri}{'&' if '?' in uri else '?'}connect_timeout={self.request_timeout_s}"
+        if not has_limit and kind.startswith("postgresql+psycopg"):
+            uri += f"{'&' if '?' in uri else '?'}connect_timeout={self.request_timeout_s}"
+        return uri
 
     @property
     def lacks(self) -> str:
@@ -322,19 +323,17 @@ def _check_server(key: str, uri: str, file: Path, environment: Mapping[str, str]
     """
     sent = SENT.get(scheme(uri), ())
     secret = next((name for name in sent if environment.get(name)), "")
-    if not secret and sent is OF_SERVERS:
-        with contextlib.suppress(RuntimeError):  # this user has no home
-            kept = CREDENTIALS.expanduser()
-            secret = str(kept) if kept.exists() else ""
+    with contextlib.suppress(RuntimeError):  # this user has no home
+        kept = CREDENTIALS.expanduser()
+        if sent is OF_SERVERS and kept.exists():
+            secret = secret or str(kept)
     approved, lines = platformdirs.user_config_path(PROGRAM, appauthor=False) / "servers", ""
     with contextlib.suppress(OSError):
         lines = approved.read_text(encoding="utf-8", errors="replace")
-    if not secret or uri.strip().rstrip("/") in {
-        line.strip().rstrip("/") for line in lines.splitlines()
-    }:
-        return
-    raise InputError(
-        f"{file}: {key} is {without_password(uri)}, which would be sent your password "
-        f"({secret}), and which only this file names; if you trust it, add the address to "
-        f"{approved}, or set MLFLOW_TRACKING_URI to it, or {NAMED} to this file"
-    )
+    known = {line.strip().rstrip("/") for line in lines.splitlines()}
+    if secret and uri.strip().rstrip("/") not in known:
+        raise InputError(
+            f"{file}: {key} is {without_password(uri)}, which would be sent your password "
+            f"({secret}), and which only this file names; if you trust it, add the address to "
+            f"{approved}, or set MLFLOW_TRACKING_URI to it, or {NAMED} to this file"
+        )

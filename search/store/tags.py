@@ -10,7 +10,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -23,7 +24,6 @@ from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest
 from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.values.device import Device
-from lstm_sweep.search.values.options import number
 
 Words = TypeVar("Words", bound=StrEnum)
 
@@ -147,83 +147,74 @@ class Tag:
     WEIGHTS = "sweep.weights"
 
 
-class Tags(Mapping[str, str]):
+class Tags(dict[str, str]):
     """The tags of one run.
 
     Every method that reads a tag raises `BadRunError` if the tag is missing without a default, or
     holds another kind of value.
     """
 
+    run_id: str
+
     def __init__(self, run: Any) -> None:
+        super().__init__(run.data.tags)
         self.run_id = str(run.info.run_id)
-        self._given: Mapping[str, str] = run.data.tags
 
     @classmethod
     def of(cls, run_id: str, tags: Mapping[str, str]) -> Self:
         """Tags of a run that is not at hand."""
         found = cls.__new__(cls)
-        found.run_id, found._given = run_id, tags
+        found.run_id = run_id
+        found.update(tags)
         return found
-
-    def __getitem__(self, name: str) -> str:
-        return self._given[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._given)
-
-    def __len__(self) -> int:
-        return len(self._given)
 
     def bad(self, name: str, expected: str) -> BadRunError:
         """The error for a tag that is missing or not as expected."""
-        found = f"is {shown(self._given[name])}" if name in self._given else "is missing"
+        found = f"is {shown(self[name])}" if name in self else "is missing"
         return BadRunError(f"run {cut(self.run_id)}: tag {name} {found}: expected {expected}")
 
     def text(self, name: str, pattern: str = r"(?s).+", expected: str = "a text") -> str:
         """A text that matches a pattern."""
-        found = self._given.get(name)
-        if found is None or not re.fullmatch(pattern, found):
+        if not re.fullmatch(pattern, found := self.get(name, "")):
             raise self.bad(name, expected)
         return found
 
     def whole(self, name: str, low: int, default: int | None = None, high: int = LARGEST) -> int:
         """A whole number from `low` to `high`."""
-        found = self._given.get(name)
-        if found is None and default is not None:
+        if name not in self and default is not None:
             return default
-        if found is None or not WHOLE.fullmatch(found) or not low <= int(found) <= high:
+        found = self.get(name, "")
+        if not WHOLE.fullmatch(found) or not low <= int(found) <= high:
             raise self.bad(name, f"a whole number from {low} to {high}")
         return int(found)
 
-    def seconds(self, name: str) -> float:
+    def seconds(
+        self, name: str, most: float = MOST_SECONDS, expected: str = "a number of seconds"
+    ) -> float:
         """Seconds, also since 1970; 0 if the tag is missing."""
-        return self._up_to(MOST_SECONDS, name, "a number of seconds")
-
-    def share(self, name: str) -> float:
-        """A number from 0 to 1; 0 if the tag is missing."""
-        return self._up_to(1, name, "a share")
-
-    def _up_to(self, most: float, name: str, expected: str) -> float:
         try:
-            found = float(self._given.get(name) or 0)
+            found = float(self.get(name) or 0)
         except ValueError:
             found = math.nan
         if not 0 <= found <= most:
             raise self.bad(name, expected)
         return found
 
+    def share(self, name: str) -> float:
+        """A number from 0 to 1; 0 if the tag is missing."""
+        return self.seconds(name, 1, "a share")
+
     def word(self, name: str, words: type[Words], *others: str) -> str:
         """A member of an enum or one of `others`; if these contain "", the tag may be missing."""
-        found = self._given.get(name, "")
+        found = self.get(name, "")
         if found not in [*words, *others]:
             raise self.bad(name, f"one of {', '.join([*words, *filter(None, others)])}")
         return found
 
-    def json(self, name: str, kind: type, default: str | None = None) -> Any:
+    def json(self, name: str, kind: type, default: str = "") -> Any:
         """The JSON in a tag, of type `kind`; `default` is what a missing tag stands for."""
-        text = self._given.get(name, default)
         try:
-            found = None if text is None else json.loads(text)
+            found = json.loads(self.get(name, default))
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, kind):
@@ -269,34 +260,25 @@ def source_of(tags: Tags) -> Source:
         raise tags.bad(Tag.DATA, "data, symbols and split")
     if not all(map(is_finite, split)):
         raise tags.bad(Tag.DATA, "three shares as split")
+    data, symbols, ends = given["data"], given.get("symbols"), given.get("ends", False)
     try:
-        return Source(
-            data=given["data"],
-            symbols=given.get("symbols"),
-            split=tuple(split),
-            ends=given.get("ends", False),
-            **{name: given.get(name) for name in OF_LINES},
-        )
+        of_lines = {name: given.get(name) for name in OF_LINES}
+        return Source(data=data, symbols=symbols, split=tuple(split), ends=ends, **of_lines)
     except InputError as error:
         raise BadRunError(f"run {tags.run_id}: tag {Tag.DATA}: {error}") from None
 
 
 def scoring_tag(scoring: Scoring) -> str:
-    return json.dumps(
-        {"targets": scoring.targets, "seed": scoring.seed, "adjacent": scoring.adjacent}
-    )
+    return json.dumps(asdict(scoring))
 
 
 def scoring_of(tags: Tags) -> Scoring:
     given = tags.json(Tag.SCORING, dict)
-    counts = [given.get("targets"), given.get("seed"), given.get("adjacent")]
-    try:
-        for one, least in zip(counts, (0, 0, 1), strict=True):
-            number(least).take("", one)
-    except InputError:
-        expected = "numbers of targets, of a seed, and of adjacent targets"
-        raise tags.bad(Tag.SCORING, expected) from None
-    return Scoring(targets=counts[0], seed=counts[1], adjacent=counts[2])
+    counts = {name: given.get(name) for name in ("targets", "seed", "adjacent")}
+    numbers = [count for count in counts.values() if type(count) is int and 0 <= count <= LARGEST]
+    if len(numbers) < len(counts) or not counts["adjacent"]:
+        raise tags.bad(Tag.SCORING, "numbers of targets, of a seed, and of adjacent targets")
+    return Scoring(**counts)
 
 
 def prior_tag(prior: Sequence[EarlierBest]) -> dict[str, str]:
@@ -324,18 +306,17 @@ KEY_DIGITS = 64
 
 
 class Signer:
-    """Signs what is queued, and knows its own signatures."""
+    """Signs what a service queues, and knows its own signatures: it drives nothing else.
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    Many may write to a store, but the key lies in the service's own folder. What is driven, the
+    spec and the changes of it, has a signature of its own, since a driver signs the spec that it
+    has settled while the service may give the sweep another priority. Both name the run, so they
+    hold for no other one. Whoever may write to the store can still end a sweep or hide it, and put
+    back what was signed for the same run before.
+    """
 
-    @classmethod
-    def of(cls, file: Path) -> Signer:
-        """The signer whose key is in a file, which is made if it is missing.
-
-        Raises:
-            InputError: it holds no key, or others may read it.
-        """
+    def __init__(self, file: Path) -> None:
+        """The key is in a file, which is made if it is missing."""
         if not file.exists():
             replace_text(file, secrets.token_hex(KEY_DIGITS // 2), lasting=True)
         found = file.stat()
@@ -346,7 +327,7 @@ class Signer:
                 f"{file}: expected the key of a service, {KEY_DIGITS} hexadecimal digits that only "
                 f"you may read, or no such file"
             )
-        return cls(text.encode())
+        self._key = text.encode()
 
     def of_spec(self, run_id: str, tags: Mapping[str, str]) -> dict[str, str]:
         """The tag that signs what is driven, of a run that has these tags."""
@@ -354,20 +335,19 @@ class Signer:
         return {Tag.SPEC_SIGNATURE: self._signature(run_id, tags, (*parts, *WHAT))}
 
     def of_place(self, run_id: str, tags: Mapping[str, str]) -> dict[str, str]:
+        """The tag that signs for whom, when and with which priority it is driven."""
         return {Tag.QUEUE_SIGNATURE: self._signature(run_id, tags, WHEN)}
 
     def _signature(self, run_id: str, tags: Mapping[str, str], names: Iterable[str]) -> str:
         """Of some tags; one that is empty is as good as one that is missing."""
         signed = sorted((name, tags[name]) for name in names if tags.get(name))
-        return hmac.new(
-            self._key, json.dumps([run_id, signed]).encode(), hashlib.sha256
-        ).hexdigest()
+        text = json.dumps([run_id, signed]).encode()
+        return hmac.new(self._key, text, hashlib.sha256).hexdigest()
 
     def knows_spec(self, run: Any) -> bool:
         return self._knows(run, self.of_spec)
 
     def knows_place(self, run: Any) -> bool:
-        """Whether for whom, when and with which priority it is driven is as it was signed."""
         return self._knows(run, self.of_place)
 
     def _knows(self, run: Any, sign: Callable[[str, Mapping[str, str]], dict[str, str]]) -> bool:

@@ -15,8 +15,7 @@ import os
 import re
 import sqlite3
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,20 +55,14 @@ def kind_of(path: Path) -> str:
         path = path.resolve()
     except OSError:  # no Linux, or a path whose links lead in a circle
         return ""
-    found, longest = "", -1
+    found = [(-1, "")]
     for line in lines:
         own, _, of = line.partition(" - ")
-        fields, kinds = own.split(" "), of.split(" ")
-        place = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4]))
-        # of several on one place the last one is seen
-        if path.is_relative_to(place) and len(place.parts) >= longest:
-            found, longest = kinds[0], len(place.parts)
-    return found
-
-
-def is_shared(path: Path) -> bool:
-    """Whether other hosts may use the same files, as far as anybody knows."""
-    return kind_of(path) not in OWN
+        place = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), own.split(" ")[4])
+        if path.is_relative_to(place):
+            found.append((len(Path(place).parts), of.split(" ")[0]))
+    # of several on one place the last one is seen
+    return max(reversed(found), key=lambda one: one[0])[1]
 
 
 Answer = TypeVar("Answer")
@@ -82,11 +75,7 @@ class MlflowStore(Store):
     """Runs in one MLflow experiment, read and written through `MlflowClient`."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connect, and create the tables if they are missing.
-
-        Raises:
-            InputError: the store cannot be reached, or its experiment is deleted.
-        """
+        """Connect, and create the tables if they are missing."""
         if why := settings.lacks:
             raise InputError(f"store {settings}: {why}")
         mlflow = load_mlflow()
@@ -97,10 +86,12 @@ class MlflowStore(Store):
         self._unsure = set[str]()
         file, uri = settings.database_file, settings.mlflow_uri
         try:
-            # MLflow fails if two processes create the tables of an SQLite file
-            with locked(file.parent) if file else nullcontext(), applied(settings):
+            with contextlib.ExitStack() as stack:
                 if file:
+                    # MLflow fails if two processes create the tables of an SQLite file
+                    stack.enter_context(locked(file.parent))
                     _choose_journal(file)
+                stack.enter_context(applied(settings))
                 self.client = mlflow.MlflowClient(uri, uri)
                 if file:
                     read_any_text(self.client)
@@ -172,15 +163,8 @@ class MlflowStore(Store):
 
     @override
     def drop_tag(self, run_id: str, key: str) -> None:
-        from mlflow.exceptions import MlflowException
-
-        if key not in self.tags(run_id):
-            return
-        try:
+        with unless("RESOURCE_DOES_NOT_EXIST"):
             self.ask(lambda: self.client.delete_tag(run_id, key))
-        except MlflowException:
-            if key in self.tags(run_id):
-                raise
 
     @override
     def log_dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
@@ -189,25 +173,14 @@ class MlflowStore(Store):
         dataset = Dataset(name, digest, "local", json.dumps({"uri": source}))
         inputs = [DatasetInput(dataset, [InputTag(Tag.DATA_CONTEXT, "training")])]
         log = partial(self.client.log_inputs, run_id, datasets=inputs)
-
-        def log_twice() -> None:
-            try:
-                log()
-            except Exception:  # another process has made what was missing when MLflow looked
-                log()
-
-        self.ask(log_twice)
+        try:
+            self.ask(log)
+        except Exception:  # another process has made what was missing when MLflow looked
+            self.ask(log)
 
     @override
     def keep_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
         self.ask(lambda: self._files_of(run_id).log_artifact(str(file), folder))
-
-    @override
-    def keep_text(self, run_id: str, text: str, name: str) -> None:
-        from mlflow.store.artifact.artifact_repo import verify_artifact_path
-
-        verify_artifact_path(name)
-        super().keep_text(run_id, text, name)
 
     @override
     def drop_folder(self, run_id: str, name: str) -> None:
@@ -222,13 +195,10 @@ class MlflowStore(Store):
 
     @override
     def run(self, run_id: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
-        try:
+        run = None
+        with unless("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             run = self.ask(lambda: self.client.get_run(run_id))
-        except MlflowException:  # no run has this ID
-            return None
-        is_own = run.info.experiment_id == self.experiment.id
+        is_own = run and run.info.experiment_id == self.experiment.id
         return run if is_own and run.info.lifecycle_stage == "active" else None
 
     @override
@@ -251,27 +221,25 @@ class MlflowStore(Store):
         if begins:
             field = f"tags.`{begins[0]}`" if begins[0] else "attributes.run_id"
             conditions.append(f"{field} LIKE {quoted(f'{begins[1]}%')}")
+        by, runs = ORDERS.get(order, f"metrics.`{order}` ASC"), list[Any]()
 
-        def search(most: int, token: str) -> Any:
-            if (own := self.experiment.id) is None:
-                return None
-            return self.client.search_runs(
-                [own],
+        def search() -> Any:
+            return self.experiment.id and self.client.search_runs(
+                [self.experiment.id],
                 " and ".join(conditions),
-                max_results=most,
-                order_by=[ORDERS.get(order, f"metrics.`{order}` ASC")],
+                max_results=most - len(runs),
+                order_by=[by],
                 page_token=token or None,
             )
 
-        runs = list[Any]()
         while True:
             try:
-                found = self.ask(partial(search, most - len(runs), token))
+                found = self.ask(search)
             except MlflowException as error:
                 if not token:
                     raise
                 raise no_page(token) from error
-            if found is None:
+            if found is None:  # there is no experiment
                 return [], ""
             # the database takes a `_` for any character
             runs += [run for run in found if has_beginning(run, begins)]
@@ -295,11 +263,7 @@ class MlflowStore(Store):
         return Path(self.ask(lambda: self._files_of(run_id).download_artifacts(name, str(to))))
 
     def _files_of(self, run_id: str) -> Any:
-        """MLflow's repository of the files of a run, in the place of its experiment only.
-
-        Raises:
-            InputError: the run names another place, or it cannot be accessed from here.
-        """
+        """MLflow's repository of the files of a run, in the place of its experiment only."""
         place = self._places.get(run_id)
         if place is None:
             place = self._places[run_id] = self.experiment.place_of(run_id)
@@ -322,6 +286,18 @@ class MlflowStore(Store):
         return f"{path}?workflowType=machine_learning{'' if run_id else self.experiment.view}"
 
 
+@contextlib.contextmanager
+def unless(*codes: str) -> Iterator[None]:
+    """Leave out what MLflow refuses with one of these codes."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in codes:
+            raise
+
+
 def _read_back(value: float) -> float:
     """A metric as it was logged: databases store infinity as the largest float."""
     infinite = abs(value) >= sys.float_info.max
@@ -342,9 +318,6 @@ def _choose_journal(file: Path) -> None:
     That takes a write-ahead log, which all processes share in memory (SQLite's wal.html), so a file
     that several hosts may use has a rollback journal. It keeps that on any host: the one that has
     the disk does not see that it shares it.
-
-    Raises:
-        InputError: the file has a write-ahead log and is in use.
     """
     with contextlib.closing(sqlite3.connect(file)) as connection:
         kind = kind_of(file)

@@ -1,4 +1,4 @@
-"""Writes into a store in order, in a thread of its own; nobody else waits for the store."""
+"""Writes into a store in order, in threads of its own; nobody else waits for the store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -38,17 +38,21 @@ Write = Callable[[], object]
 class _Entry:
     write: Write
     #: whether it may be made at the same time as those next to it that may, too
-    beside: bool
-    put_at: float
+    beside: bool = False
+    put_at: float = field(default_factory=time.monotonic)
     #: how it has failed
     error: BaseException | None = None
 
     def make(self) -> None:
-        self.error = _error_of(self.write)
+        try:
+            self.write()
+            self.error = None
+        except BaseException as error:
+            self.error = error
 
 
 class Writer:
-    """A queue of writes, and the thread that makes them.
+    """A queue of writes, and two threads: one makes them, one what is regular beside them.
 
     A store that does not answer is asked again, with growing pauses. A write that fails for good
     stays the first: nothing is written until it is tried `again` or left out. Whoever puts writes
@@ -90,7 +94,7 @@ class Writer:
 
     @property
     def fault(self) -> BaseException | None:
-        """How a write has failed for good; None if none has."""
+        """How a write has failed for good."""
         return self._fault
 
     @property
@@ -104,7 +108,7 @@ class Writer:
         What is next to each other and may be written `beside` each other is, by a server.
         """
         with self._changed:
-            self._queue.append(_Entry(write, beside, time.monotonic()))
+            self._queue.append(_Entry(write, beside))
             self._changed.notify_all()
         self._go_on()
 
@@ -143,22 +147,14 @@ class Writer:
         self._told.append(call)
 
     def look(self) -> None:
-        """Call what is told, in the thread that decides.
-
-        Raises:
-            Exception: a write has failed so.
-        """
+        """Call what is told, in the thread that decides; raise what a write has failed by."""
         self._go_on()
         while self._told:
             self._told.popleft()()
         self.check()
 
     def check(self) -> None:
-        """Make sure that no write has failed.
-
-        Raises:
-            Exception: one has failed so.
-        """
+        """Raise what a write has failed by."""
         if self._fault:
             raise self._fault
 
@@ -168,13 +164,7 @@ class Writer:
             self._changed.wait_for(lambda: not self.is_behind or self._fault, seconds)
 
     def drain(self) -> None:
-        """Wait until all is written.
-
-        Raises:
-            StoreError: the store has failed, or there is no time to wait for it.
-            Interrupted: an end is wanted, and the store does not answer.
-            Exception: a write has failed so; what comes after it is not written.
-        """
+        """Wait until all is written; raises as `ask`, and what a write has failed by."""
         self._await(lambda: not self._queue)
 
     def again(self, *, without_first: bool = False) -> None:
@@ -184,7 +174,6 @@ class Writer:
                 self._queue.popleft()
             self._fault = self._failed = None
             self._changed.notify_all()
-        self._go_on()
 
     def close(self) -> None:
         """Write no more; a request that is under way ends by itself."""
@@ -220,16 +209,16 @@ class Writer:
             for thread in self._threads:
                 thread.start()
 
-    def _next(self) -> bool:
-        return bool(self._queue) and not (self._closed or self._fault)
-
     def _work(self) -> None:
+        def may() -> bool:
+            return bool(self._queue) and not (self._closed or self._fault)
+
         while not self._closed:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._next())
-            if self._next():
+                self._changed.wait_for(lambda: self._closed or may())
+            if may():
                 self._write_regular()  # whoever has lost its lease writes nothing more
-            if self._next():
+            if may():
                 self._step()
 
     def _step(self) -> None:
@@ -245,12 +234,13 @@ class Writer:
         entries[0].make()
         for thread in others:
             thread.join()
+        failed = [entry for entry in entries if entry.error]
         with self._changed:
             for entry in entries:
-                if not entry.error:
+                if entry not in failed:
                     self._queue.remove(entry)
-            self._failed = next((entry for entry in entries if entry.error), None)
-            self._note(self._failed.error if self._failed else None)
+            self._failed = next(iter(failed), None)
+            self._note(self._failed and self._failed.error)
 
     def _work_regularly(self) -> None:
         while True:
@@ -274,7 +264,9 @@ class Writer:
         with self._regular_lock:
             if not self._regular or self._due_in > 0:
                 return
-            error = _error_of(self._regular)
+            entry = _Entry(self._regular)
+            entry.make()
+            error = entry.error
             lasts = bool(error) and not isinstance(error, NoAnswerError)
             is_noted = lasts or not self._queue
             if not (is_noted and isinstance(error, StoreError)):
@@ -295,11 +287,3 @@ class Writer:
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closed, self._wait_s)
             self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
-
-
-def _error_of(write: Write) -> BaseException | None:
-    try:
-        write()
-    except BaseException as error:
-        return error
-    return None

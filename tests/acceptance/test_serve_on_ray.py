@@ -56,7 +56,7 @@ def test_two_sweeps_share_a_cluster_whose_nodes_come_and_go(
     assert line, service.stderr.read()
     url = json.loads(line)["url"]
     store = MlflowStore(settings)
-    store.signer = Signer.of(service_folder(settings, folder) / "drivers" / KEY)
+    store.signer = Signer(service_folder(settings, folder) / "drivers" / KEY)
     more = {"data": str(data), "algo": "random", "ladder": False}
     for name, owner in (("a", "ann"), ("b", "bob")):
         spec = tiny_spec(epochs=30, name=name, **{**PLAIN, **more, "trials": TRIALS[name]})

@@ -28,8 +28,8 @@ LOSSES = {0: [3.0], 1: [2.6]}
 SPEC: dict[str, Any] = PLAIN | {"trials": 2, "epochs": 1, "name": "s"}
 FAILURES = (StoreError, SweepFailedError)
 
-#: `make test` lets each thirteenth request fail
-STEPS = pytest.mark.parametrize("step", [13, *in_full(1)])
+#: `make test` lets each thirteenth request fail; each is on a store in memory, in `tests/chaos`
+STEPS = pytest.mark.parametrize("step", [13, *in_full(3)])
 
 
 class Requests:
@@ -118,41 +118,36 @@ def driven(settings: Settings) -> bool:
 
 
 @STEPS
-def test_a_launch_that_failed_leaves_what_can_go_on(
-    workplace: Callable[[str], Path], data: Path, requests: Requests, step: int
+@pytest.mark.parametrize("goes_on", [False, True], ids=["launch", "resume"])
+def test_a_launch_or_resume_that_failed_leaves_what_can_go_on(
+    workplace: Callable[[str], Path],
+    begun: Path,
+    data: Path,
+    requests: Requests,
+    goes_on: bool,
+    step: int,
 ) -> None:
-    whole = store_in(workplace("whole")).settings
-    made = requests.counted(lambda: launch(whole, data))
+    def prepared(name: str) -> Settings:
+        folder = workplace(name)
+        return copy_of(begun, folder) if goes_on else store_in(folder).settings
+
+    def call(settings: Settings) -> None:
+        resume(settings) if goes_on else launch(settings, data)
+
+    whole = prepared("whole")
+    made = requests.counted(lambda: call(whole))
     expected = found(whole)
     assert made > 20 and len(expected) == 2
     for number in requests.each(made, step):
-        settings = store_in(workplace("broken")).settings
+        settings = prepared("broken")
         with suppress(*FAILURES):
-            launch(settings, data)
+            call(settings)
         requests.undisturbed()
         assert not driven(settings), f"request {number}"
         try:
-            launch(settings, data)
+            call(settings)
         except SweepExistsError:
             resume(settings)
-        assert found(settings) == expected, f"request {number}"
-
-
-@STEPS
-def test_a_resume_that_failed_can_be_called_again(
-    workplace: Callable[[str], Path], begun: Path, requests: Requests, step: int
-) -> None:
-    whole = copy_of(begun, workplace("whole"))
-    made = requests.counted(lambda: resume(whole))
-    expected = found(whole)
-    assert made > 20 and len(expected) == 2
-    for number in requests.each(made, step):
-        settings = copy_of(begun, workplace("broken"))
-        with suppress(*FAILURES):
-            resume(settings)
-        requests.undisturbed()
-        assert not driven(settings), f"request {number}"
-        resume(settings)
         assert found(settings) == expected, f"request {number}"
 
 

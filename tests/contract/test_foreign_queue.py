@@ -255,12 +255,12 @@ def test_a_submission_that_was_cut_off_before_it_was_signed_is_made_anew(
 
 
 def test_a_key_is_made_once_and_for_one_user_alone(tmp_path: Path) -> None:
-    first = Signer.of(tmp_path / KEY)
+    first = Signer(tmp_path / KEY)
     assert (tmp_path / KEY).stat().st_mode & 0o777 == 0o600
     tags = {Tag.NAME: "s", Tag.OWNER: "ann"}
-    assert Signer.of(tmp_path / KEY).of_place("r", tags) == first.of_place("r", tags)
+    assert Signer(tmp_path / KEY).of_place("r", tags) == first.of_place("r", tags)
     (tmp_path / KEY).chmod(0o644)
     with pytest.raises(InputError, match="only you may read"):
-        Signer.of(tmp_path / KEY)
+        Signer(tmp_path / KEY)
     (tmp_path / KEY).unlink()
-    assert Signer.of(tmp_path / KEY).of_place("r", tags) != first.of_place("r", tags)
+    assert Signer(tmp_path / KEY).of_place("r", tags) != first.of_place("r", tags)

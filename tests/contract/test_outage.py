@@ -7,7 +7,7 @@ import signal
 import socket
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,6 @@ from tests.servers import Server
 from tests.sweeps import LOSSES, store_in
 
 
-@pytest.fixture(scope="module")
-def server(workplace: Callable[[str], Path]) -> Iterator[Server]:
-    """A server whose start takes seconds; a test that kills it starts it again, or is the last."""
-    started = Server(workplace("behind"))
-    started.start()
-    yield started
-    started.stop()
-
-
 @pytest.fixture
 def store(workplace: Callable[[str], Path]) -> MlflowStore:
     return store_in(workplace("outage"))
@@ -48,9 +39,11 @@ def store(workplace: Callable[[str], Path]) -> MlflowStore:
 
 @pytest.mark.full
 def test_a_server_that_is_down_for_a_while_is_waited_for(
-    server: Server, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+    workplace: Callable[[str], Path], corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "LONGEST_WAIT_S", 1.0)
+    server = Server(workplace("behind"))
+    server.start()
     store = MlflowStore(Settings(server.address, None, "outage", "test"))
     back: list[threading.Thread] = []
 
@@ -64,14 +57,15 @@ def test_a_server_that_is_down_for_a_while_is_waited_for(
     engine = ScriptedEngine(LOSSES, watch=go_down)
     try:
         four_trials(store, corpus, data, engine=engine, observer=display, writer=Writer).run()
+        assert any("does not answer" in text for text in display.told)
+        check(store)
     finally:
         back[0].join()
-    assert any("does not answer" in text for text in display.told)
-    check(store)
+        server.stop()
 
 
-def test_a_trial_is_judged_while_a_request_to_the_server_is_under_way(
-    server: Server, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_trial_is_judged_while_a_request_is_under_way(
+    store: MlflowStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged, answered = threading.Event(), list[bool]()
     judge, log_batch = Policy.judge, MlflowClient.log_batch
@@ -90,44 +84,9 @@ def test_a_trial_is_judged_while_a_request_to_the_server_is_under_way(
 
     monkeypatch.setattr(Policy, "judge", watched)
     monkeypatch.setattr(MlflowClient, "log_batch", late)
-    store = MlflowStore(Settings(server.address, None, "late", "test"))
     four_trials(store, corpus, data, writer=Writer).run()
     assert answered == [True]
     check(store)
-
-
-def test_somebody_who_gives_up_waiting_is_heard(
-    store: MlflowStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = threading.Event()
-
-    def down(*arguments: Any, **more: Any) -> Any:
-        os.kill(os.getpid(), signal.SIGTERM)
-        asked.set()
-        raise ConnectionRefusedError("nobody there")
-
-    class Down:
-        def __init__(self, client: Any) -> None:
-            self._client = client
-
-        def __getattr__(self, name: str) -> Any:
-            return down
-
-    def go_down(message: RoundDone) -> None:
-        if message.number == 1:
-            store.client = Down(store.client)
-        else:  # it is to be told of the first round
-            asked.wait(60)
-
-    display, shield = Listening(), Shield()
-    engine = ScriptedEngine(LOSSES, watch=go_down)
-    sweep = four_trials(
-        store, corpus, data, engine=engine, observer=display, interrupts=shield, writer=Writer
-    )
-    with pytest.raises(Interrupted) as caught, shield.up():
-        sweep.run()
-    assert caught.value.code == 143
-    assert any("runs were left open" in text for text in display.told)
 
 
 @pytest.mark.parametrize("signalled", [False, True], ids=["by a thread", "by a signal"])

@@ -80,7 +80,7 @@ def export(reference: str, to: str, format: str, *, register: str | None, **more
     (folder / "deep").mkdir(parents=True)
     (folder / "model.keras").write_bytes(b"weights" * 1_000)
     (folder / "deep" / "README.md").write_text(format, encoding="utf-8")
-    version = Version(register, 1, "m-1", True, "it is the first one") if register else None
+    version = Version(register, 1, "m-1", "models:/m/1", True, "first") if register else None
     return Exported.from_dict(
         {
             "bundle": str(folder), "format": format, "trial": "s/1", "test_loss": 1.5,

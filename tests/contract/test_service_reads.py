@@ -112,7 +112,7 @@ def test_readers_of_what_does_not_change_cost_one_look(site: Site, client: TestC
     site.read.asked.clear()
     first = {path: client.get(path).content for path in (*paths, *pages)}
     asked = site.read.asked.copy()
-    assert asked == {"search_runs": 2, "get_run": 1}  # the list, its trials, the sweep
+    assert asked == {"search_runs": 3}  # the list, the sweep, its trials
     site.clock.now += 2 * AGE_S
     site.app.state.site.answers.forget()
     for _ in range(20):

@@ -71,7 +71,7 @@ def test_a_folder_is_shared_unless_it_is_known_to_be_of_one_host(
 ) -> None:
     folder = tmp_path / name
     mounted(mounts.format(str(folder).replace(" ", "\\040")))
-    assert tracking.is_shared(folder) == shared
+    assert (tracking.kind_of(folder) not in tracking.OWN) == shared
 
 
 def test_a_write_ahead_log_on_a_network_is_taken_away_once_nobody_uses_it(

@@ -92,12 +92,12 @@ def test_runs_are_found_by_tags_ids_names_and_metrics(store: Store) -> None:
     by_id, _ = store.select({}, 5, begins=("", trial[:8]))
     by_name, _ = store.select({Tag.ROLE: "sweep"}, 5, begins=(Tag.NAME, "mi"))
     assert (ids(lowest), ids(by_id), set(ids(by_name))) == ([second], [trial], {first, second})
-    page, token = store.newest_runs({Tag.ROLE: "sweep"}, 2)
-    rest, end = store.newest_runs({Tag.ROLE: "sweep"}, 2, token)
+    page, token = store.select({Tag.ROLE: "sweep"}, 2)
+    rest, end = store.select({Tag.ROLE: "sweep"}, 2, token)
     assert (len(page), len(rest), end) == (2, 1, "")
     assert {*ids(page), *ids(rest)} == {first, second, other}
     with pytest.raises(InputError, match="page is 'x'"):
-        store.newest_runs({Tag.ROLE: "sweep"}, 2, "x")
+        store.select({Tag.ROLE: "sweep"}, 2, "x")
     with pytest.raises(InputError, match="has both kinds of quotes"):
         store.runs({Tag.OWNER: "'\""})
     assert store.run("0" * 32) is None

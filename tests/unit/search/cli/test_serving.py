@@ -19,8 +19,8 @@ from lstm_sweep.search.cli import models
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings
 
-BEST = Version("my model", 3, "m-1", True, "no version was the champion")
-OTHER = Version("m", 4, "m-1", False, "its loss is not below")
+BEST = Version("my model", 3, "m-1", "models:/my model@champion", True, "no other")
+OTHER = Version("m", 4, "m-1", "models:/m/4", False, "its loss is not below")
 TEXT = Bundle("a/1", TrialConfig(), Alphabet(tuple("abc'ef")), {})
 IDS = Bundle("a/1", TrialConfig(), Alphabet((1, 2, 3)), {})
 

@@ -100,7 +100,7 @@ def test_many_readers_of_what_does_not_change_ask_the_store_once(readers: Reader
     assert readers.client.asked == once
     readers.time.now += KEPT_S + 1
     assert readers.state() == "finished"
-    assert readers.client.asked == once | {"get_run": 1}  # its run is known
+    assert readers.client.asked == once | {"search_runs": 4}
 
 
 def test_what_another_writes_is_seen_after_a_moment(readers: Readers) -> None:

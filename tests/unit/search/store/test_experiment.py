@@ -18,7 +18,6 @@ from lstm_sweep.search.store.experiment import (
     page_of,
     view_tag,
     why_not_read,
-    within,
 )
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import Settings
@@ -151,24 +150,6 @@ def test_files_of_a_run_lie_where_its_experiment_has_them(uri: str, named: str) 
         BadRunError, match=r"run a1: its files are at .*, expected 'file:///mine/a1"
     ):
         experiment_of(client, uri, "file:///mine").place_of("a1")
-
-
-@pytest.mark.parametrize(
-    ("location", "expected"),
-    [
-        ("mlflow-artifacts:/1", "mlflow-artifacts:/1/a1/artifacts"),
-        ("s3://bucket/runs?region=x", "s3://bucket/runs/a1/artifacts?region=x"),
-        ("/data/my runs/", "/data/my runs/a1/artifacts"),
-        ("file:///data/my%20runs", "file:///data/my%20runs/a1/artifacts"),
-    ],
-)
-def test_the_place_of_a_run_is_what_mlflow_makes_of_that_of_its_experiment(
-    location: str, expected: str
-) -> None:
-    from mlflow.utils.uri import append_to_uri_path
-
-    assert within(location, "a1/artifacts") == expected
-    assert append_to_uri_path(location, "a1", "artifacts") == expected
 
 
 def test_an_id_that_leads_out_is_none() -> None:

@@ -15,7 +15,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store import journal, reader
-from lstm_sweep.search.store.journal import MOST_HELD, Dataset, Journal
+from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.device import Device
@@ -153,13 +153,6 @@ def test_no_loss_that_waits_is_dated_before_it_was_there(
     points = opened.store.timeline(opened.journal.run_id, "best_val_loss")
     assert [step for step, _, _ in points] == [1, 2, 3]
     assert all(at_ms >= 1_000 * step for step, at_ms, _ in points)
-
-
-def test_no_request_has_more_rounds_than_a_store_takes(opened: Opened) -> None:
-    for rounds in range(1, 2 * MOST_HELD + 2):
-        opened.journal.log_round(opened.after(rounds))
-    opened.writer.drain()
-    assert (opened.store.requests, opened.steps) == (3, [*range(1, 2 * MOST_HELD + 2)])
 
 
 def test_what_the_store_refuses_does_not_keep_a_run_from_being_closed(opened: Opened) -> None:

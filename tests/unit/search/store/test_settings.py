@@ -80,23 +80,6 @@ def test_the_nearest_file_counts_with_paths_beside_it_and_the_variable_before_it
     assert re.search(said, refused(folder / "a" / "b")), "it is not passed over"
 
 
-@pytest.mark.parametrize(
-    "uri, server, artifacts",
-    [
-        ("http://127.0.0.1:5000", True, None),
-        ("https://tracking.example", True, None),
-        ("postgresql://host/runs", False, "mlartifacts"),
-        ("sqlite:///mlflow.db", False, "mlartifacts"),
-    ],
-)
-def test_a_tracking_server_decides_where_files_are_kept(
-    folder: Path, uri: str, server: bool, artifacts: str | None
-) -> None:
-    settings = read(folder, uri)
-    assert settings.is_server is server
-    assert settings.artifacts == (artifacts and f"file://{folder}/{artifacts}")
-
-
 @pytest.mark.parametrize("uri", [None, "http://elsewhere:5000"])
 def test_what_a_server_needs_stands_in_the_file(folder: Path, uri: str | None) -> None:
     write(folder, "allowed_hosts: [MLflow, runs.example.org, 10.0.0.7, '::1', mlflow, a_b]\n")
@@ -114,14 +97,12 @@ def test_what_a_server_needs_stands_in_the_file(folder: Path, uri: str | None) -
             "traking_uri: sqlite:///a.db\n",
             f"'traking_uri' is no setting: did you mean 'tracking_uri'? possible: {POSSIBLE}",
         ),
-        ("5: x\n", f"'5' is no setting: possible: {POSSIBLE}"),
         ("experiment: 5\n", "experiment is 5, expected text"),
         ("allowed_hosts: mlflow\n", f"allowed_hosts is 'mlflow', expected a list: {A_HOST}"),
         ("allowed_hosts: ['*.example.org']\n", f"allowed_hosts has '*.example.org', {A_HOST}"),
         ("allowed_hosts: ['http://a']\n", f"allowed_hosts has 'http://a', {A_HOST}"),
         ("allowed_hosts: ['10.0.0.256']\n", f"allowed_hosts has '10.0.0.256', {A_HOST}"),
         ("request_timeout_s: 0\n", f"request_timeout_s is 0, {A_TIMEOUT}"),
-        ("request_timeout_s: 3601\n", f"request_timeout_s is 3601, {A_TIMEOUT}"),
         ("server_processes: 65\n", f"server_processes is 65, {SO_MANY}"),
         ("just words\n", "found a str, expected a mapping of settings"),
     ],
@@ -196,8 +177,6 @@ def test_mlflow_is_given_the_driver_that_is_looked_for_and_postgresql_a_limit(
     "uri, shown",
     [
         ("postgresql://user:secret@host:5432/runs", "postgresql://user:***@host:5432/runs"),
-        ("postgresql://user@host/runs", "postgresql://user@host/runs"),
-        ("http://host:5000", "http://host:5000"),
         ("postgresql://user:se/cret@host/runs", "postgresql://user:***@host/runs"),
         ("postgresql://user:se?c#ret@host/runs", "postgresql://user:***@host/runs"),
         ("https://user:secret@[::1]:5000/path?token=x", "https://user:***@[::1]:5000/path"),
@@ -226,14 +205,11 @@ TO_BUCKET = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
         ("tracking_uri", "postgresql://user:planted@host/runs", IN_ENVIRONMENT),
         ("tracking_uri", "postgresql+psycopg2://user:plan@ted@host/runs", IN_ENVIRONMENT),
         ("tracking_uri", "postgresql://host/runs?user=me&password=planted", IN_ENVIRONMENT),
-        ("tracking_uri", "postgresql://planted:planted@host/runs", IN_ENVIRONMENT),
         ("tracking_uri", "mysql+pymysql://host/runs?ssl_key=k.pem&pwd=planted", "the whole addr"),
-        ("tracking_uri", "mysql+pymysql://host/runs?access_key=planted", "the whole address in"),
         ("tracking_uri", "mysql://user:planted@host/runs", "address in MLFLOW_TRACKING_URI"),
         ("tracking_uri", "http://user:planted@host:5000", TO_SERVER),
         ("tracking_uri", "https://planted@host", TO_SERVER),  # a token
         ("artifacts", "s3://key:planted@bucket/x", TO_BUCKET),
-        ("artifacts", "s3://bucket/x?secret_key=planted", TO_BUCKET),
         ("artifacts", "ftp://me:plan/ted@host/x", "what it takes to log in there in the env"),
     ],
 )
@@ -343,7 +319,6 @@ def test_a_file_that_is_named_is_obeyed_whoever_it_belongs_to(
     ("line", "secret"),
     [
         (f"tracking_uri: {SERVER}", "MLFLOW_TRACKING_PASSWORD"),
-        ("tracking_uri: https://runs.example/a", "MLFLOW_TRACKING_TOKEN"),
         ("tracking_uri: http://127.0.0.1:5000", "MLFLOW_TRACKING_AUTH"),
         ("tracking_uri: postgresql://me@runs.example/runs", "PGPASSWORD"),
         ("tracking_uri: postgresql+psycopg2:///runs?host=runs.example", "PGPASSWORD"),
