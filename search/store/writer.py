@@ -209,16 +209,16 @@ class Writer:
             for thread in self._threads:
                 thread.start()
 
-    def _work(self) -> None:
-        def may() -> bool:
-            return bool(self._queue) and not (self._closed or self._fault)
+    def _next(self) -> bool:
+        return bool(self._queue) and not (self._closed or self._fault)
 
+    def _work(self) -> None:
         while not self._closed:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or may())
-            if may():
+                self._changed.wait_for(lambda: self._closed or self._next())
+            if self._next():
                 self._write_regular()  # whoever has lost its lease writes nothing more
-            if may():
+            if self._next():
                 self._step()
 
     def _step(self) -> None:
