@@ -240,7 +240,7 @@ class Writer:
                 if entry not in failed:
                     self._queue.remove(entry)
             self._failed = next(iter(failed), None)
-            self._note(self._failed and self._failed.error)
+            self._note(self._failed.error if self._failed else None)
 
     def _work_regularly(self) -> None:
         while True:
