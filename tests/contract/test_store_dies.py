@@ -11,7 +11,9 @@ import pytest
 from mlflow import MlflowClient
 
 import lstm_sweep as ls
+from lstm_sweep.search.actions import references
 from tests.conftest import TINY, run_here
+from tests.fakes import ScriptedEngine
 
 ONE = ("--trials", "1", "--confirm-configs", "0", "--on", "inline", "--name", "s")
 #: the same for Python
@@ -25,6 +27,7 @@ FIELDS: dict[str, Any] = {
 def full_at_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store in which nothing can be written from the first epoch on."""
     log_batch = MlflowClient.log_batch
+    monkeypatch.setattr(references, "open_engine", lambda name, **more: ScriptedEngine({0: [3.0]}))
 
     def write(client: Any, run_id: str, metrics: Any = (), *more: Any, **named: Any) -> Any:
         if any(metric.key == "epochs_done" for metric in metrics):
@@ -61,6 +64,7 @@ def test_so_does_the_error_in_python_and_the_same_process_can_go_on(
         "lstm_sweep.sweep('s').resume() closes them and goes on"
     ]
     monkeypatch.undo()
+    monkeypatch.setattr(references, "open_engine", lambda name, **more: ScriptedEngine({0: [3.0]}))
     sweep = ls.sweep("s", store=store)
     sweep.resume()
     assert sweep.status().state == "finished"
