@@ -333,7 +333,7 @@ def delete(store: MlflowStore, run_id: str, *, dry_run: bool = False) -> Freed:
     models, kept = _models(store, run_id)
     freed, marked = 0, 0
     for kind, name, at in [*models, ("run", run_id, place)]:
-        files = store.files_at(at)
+        files = store.ask(partial(store.files_at, at))
         freed += store.ask(partial(size_of, files))
         if not dry_run:
             store.ask(partial(_delete_files, files, experiment.folder_of(at)))
