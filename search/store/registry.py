@@ -315,7 +315,7 @@ class Freed(Document):
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        return cls(**{**given, "kept": tuple(given["kept"])})
+        return cls(given["runs"], given["bytes"], given["marked"], tuple(given["kept"]))
 
 
 def delete(store: MlflowStore, run_id: str, *, dry_run: bool = False) -> Freed:

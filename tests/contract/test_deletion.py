@@ -126,10 +126,10 @@ def test_what_breaks_off_is_gone_on_with_and_the_sweep_does_not_go_on(
     sweep(store, corpus)
     delete, calls = deleting.delete, itertools.count()
 
-    def break_off(given: MlflowStore, run_id: str) -> Any:
+    def break_off(given: MlflowStore, run_id: str, **more: Any) -> Any:
         if next(calls) == 2:
             raise KeyboardInterrupt
-        return delete(given, run_id)
+        return delete(given, run_id, **more)
 
     monkeypatch.setattr(deleting, "delete", break_off)
     with pytest.raises(KeyboardInterrupt):
