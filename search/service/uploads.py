@@ -17,9 +17,8 @@ import shutil
 import tarfile
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -38,12 +37,14 @@ from lstm_sweep.search.values.documents import Document
 BLOCK = 4096
 #: bytes of the disk that a corpus takes without its files: two folders
 NEW_BYTES = 2 * BLOCK
-#: bytes that are read of a body and written at once; attributes of a tar file have no more
-READ_BYTES = 64 << 10
+#: bytes that are read of a body and written at once
+READ_BYTES = 1 << 20
 #: bytes of a name in a path, as file systems have them; bytes and parts of a path
 LONGEST_NAME, LONGEST_PATH, MOST_PARTS = 255, 1_000, 20
 #: inodes that uploads leave free, on file systems that have a fixed number of them
 FREE_INODES = 10_000
+#: bytes of a header of a tar file, and of a path or attributes that stand in an entry of their own
+TAR_BLOCK, LONGEST_ATTRIBUTES = 512, 16 << 10
 #: what names a corpus, and characters of the name that its client gives it
 CORPUS_ID, LONGEST_CORPUS = "[0-9a-f]{32}", 200
 #: what begins the name of a corpus in a request, and the file that says what it is
@@ -307,62 +308,85 @@ class Receiver:
 Read = Callable[[int], bytes]
 
 
-class _SentFile:
-    """A body as a file that `tarfile` reads forwards; attributes of any size are refused."""
-
-    def __init__(self, read: Read) -> None:
-        self._read, self._at = read, 0
-        #: what was read last
-        self.last = b""
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, place: int) -> None:
-        while self._at < place and self.read(min(READ_BYTES, place - self._at)):
-            pass
-
-    def read(self, size: int) -> bytes:
-        if size > READ_BYTES:
-            raise InputError(
-                f"an entry of the tar file has {size:,} bytes of attributes, expected at most "
-                f"{READ_BYTES:,}"
-            )
-        self.last = self._read(size)
-        self._at += len(self.last)
-        return self.last
-
-
 def unpack(read: Read, receiver: Receiver, most_files: int) -> None:
     """Receive the files of a tar file, in the formats ustar, pax and GNU, as it comes.
 
-    Entries of folders are passed over, and whatever is no file or folder is refused.
+    Entries of folders are passed over, and whatever is no file or folder is refused. Python's own
+    reader is not used: it keeps what attributes say whatever their size, and looks for them in time
+    that grows with the square of that.
     """
-    file: Any = _SentFile(read)
+    for path, size in _files(read, most_files):
+        blocks = (min(READ_BYTES, size - at) for at in range(0, size, READ_BYTES))
+        receiver.write(path, (_part(read, block) for block in blocks))
+        _part(read, -size % TAR_BLOCK)
+
+
+def _files(read: Read, most: int) -> Iterator[tuple[str, int]]:
+    """Path and size of each file, whose content is read before the next one is asked for."""
+    given: dict[str, Any] = {}  # what attributes say of the next entry
+    for _ in range(4 * most + 4):
+        header = read(TAR_BLOCK)
+        if not any(header):  # the end, or padding before it
+            while read(READ_BYTES):
+                pass
+            return
+        entry = _entry(header)
+        size = given.pop("size", entry.size)
+        if size < 0:
+            raise InputError("an entry of the tar file has no size, expected one")
+        if entry.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
+            given |= _attributes(read, entry.type, size)
+            continue
+        path = given.pop("path", entry.name)
+        given.clear()
+        if entry.isdir() and size:
+            raise InputError(f"folder {shown(path)} has content, expected none")
+        if entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            yield path.removeprefix("./"), size
+        elif not entry.isdir():
+            raise InputError(f"{shown(path)} is no file, expected files and folders alone")
+    raise InputError(f"there are over {most:,} files, expected fewer")
+
+
+def _part(read: Read, size: int) -> bytes:
+    if len(found := read(size)) < size:
+        raise InputError("the tar file breaks off, expected all of it")
+    return found
+
+
+def _entry(header: bytes) -> tarfile.TarInfo:
     try:
-        tar: Any = tarfile.TarFile(fileobj=file, encoding="utf-8", errors="strict")
-        for count, entry in enumerate(iter(tar.next, None)):
-            tar.members.clear()
-            if count > 2 * most_files:
-                raise InputError(f"there are over {most_files:,} files, expected fewer")
-            if entry.isdir() and not entry.size:
-                continue
-            content = tar.extractfile(entry) if entry.isreg() and not entry.sparse else None
-            if content is None:
-                raise InputError(
-                    f"{shown(entry.name)} is no file, expected files and folders alone"
-                )
-            parts = iter(partial(content.read, READ_BYTES), b"")
-            receiver.write(entry.name.removeprefix("./"), parts)
-        if any(file.last):
-            raise tarfile.ReadError
-    except InputError:
-        raise
-    except (tarfile.TarError, ValueError, RecursionError):
-        said = "the tar file breaks off, or a part of it is none: expected one without errors"
-        raise InputError(said) from None
-    while read(READ_BYTES):  # padding
-        pass
+        return tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+    except (tarfile.TarError, ValueError):
+        raise InputError("a part of it is no tar file, expected one without errors") from None
+
+
+def _attributes(read: Read, kind: bytes, size: int) -> dict[str, Any]:
+    """What an entry says of the next one: its `path` and `size`, if they are long."""
+    if size > LONGEST_ATTRIBUTES:
+        raise InputError(
+            f"an entry of the tar file has {size:,} bytes of attributes, expected at most "
+            f"{LONGEST_ATTRIBUTES:,}"
+        )
+    content = _part(read, size + -size % TAR_BLOCK)[:size]
+    try:
+        if kind == tarfile.GNUTYPE_LONGNAME:
+            return {"path": content.rstrip(b"\0").decode()}
+        found = {}
+        while content:
+            length = int(content.partition(b" ")[0])
+            if not 5 <= length <= len(content):
+                raise ValueError
+            record, content = content[:length], content[length:]
+            name, _, value = record.partition(b" ")[2].decode().rstrip("\n").partition("=")
+            found[name] = int(value) if name == "size" else value
+    except ValueError:
+        raise InputError("an entry of the tar file has attributes that are none") from None
+    if kind == tarfile.XGLTYPE:  # of no single entry
+        return {}
+    if any(name.startswith("GNU.sparse") for name in found):
+        raise InputError("the tar file has files with holes, expected one without --sparse")
+    return {name: found[name] for name in ("path", "size") if name in found}
 
 
 def check_name(name: str) -> None:

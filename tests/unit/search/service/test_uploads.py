@@ -99,7 +99,7 @@ def entry(name: str, kind: bytes, size: int = 0) -> tarfile.TarInfo:
 
 
 def bad_tars() -> Iterator[tuple[str, Callable[[], bytes]]]:
-    kinds = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, b"S"
+    kinds = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, b"S", b"K"
     for kind in kinds:
         yield (
             "is no file, expected files and folders",
@@ -115,12 +115,23 @@ def bad_tars() -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "is a file and a folder", lambda: packed({"a/b": b"x", "a": b"y"})
     yield "there are no files", lambda: packed({})
     yield "breaks off", lambda: packed({"a": CONTENT})[:1200]
-    yield "breaks off", lambda: packed({"a": CONTENT}, more=entry("x", b"K"))
-    yield "a part of it is none", lambda: b"x" * 2000
-    yield "a part of it is none", lambda: packed({"a": CONTENT})[:1536] + b"x" * 2000
+    yield "is no tar file", lambda: b"x" * 2000
+    yield "is no tar file", lambda: packed({"a": CONTENT})[:1536] + b"x" * 2000
     yield "bytes of attributes", lambda: entry("x", b"x", 1 << 30).tobuf()
-    yield "a part of it is none", lambda: entry("x", b"x", 4).tobuf() + b"zzzz" + bytes(508)
-    yield "a part of it is none", lambda: entry("x", b"g").tobuf() * 5_000
+    yield "bytes of attributes", lambda: entry("x", b"g", 1 << 15).tobuf() + b"1" * (1 << 15)
+    yield "attributes that are none", lambda: entry("x", b"x", 4).tobuf() + b"zzzz" + bytes(508)
+    yield "attributes that are none", lambda: entry("x", b"x", 512).tobuf() + b"9" * 512
+    yield "there are no files", lambda: entry("x", b"g").tobuf() * 5_000
+    yield "has no size", lambda: with_pax({"size": "-5"})
+    for name in ("GNU.sparse.major", "GNU.sparse.map", "GNU.sparse.size"):
+        yield "files with holes", lambda name=name: with_pax({name: "1"})  # type: ignore[misc]
+
+
+def with_pax(given: dict[str, str]) -> bytes:
+    """A tar file with a file of these attributes."""
+    found = entry("a", tarfile.REGTYPE)
+    found.pax_headers = given
+    return packed({}, more=found)
 
 
 @pytest.mark.parametrize(("sentence", "content"), list(bad_tars()))
