@@ -221,8 +221,13 @@ class Feeds:
             del self._feeds[name]
 
     async def _view(self, name: str) -> SweepView:
-        """What is seen of a sweep; who asks because of what has happened gets no older answer."""
+        """What is seen of a sweep; who asks because of what has happened gets no older answer.
+
+        One looks, and for the others nothing has changed meanwhile.
+        """
         feed = self._feeds[name]
+        if feed.view and feed.lock.locked():
+            return feed.view
         async with feed.lock:
             before = feed.view
             if before and time.monotonic() < feed.until:
@@ -235,6 +240,7 @@ class Feeds:
                 if before is None or isinstance(error, NoSuchRunError):
                     raise
                 self._logs.error("events", f"events: {without_secrets(str(error))}")
+                feed.until = time.monotonic() + self._look_every_s
                 return before  # it is looked again
             seldom_s = min(view.cost_s / SHARE, MOST_SELDOM_S)
             feed.until = time.monotonic() + max(self._look_every_s, seldom_s)
@@ -262,7 +268,11 @@ class Feeds:
                 if not await is_allowed():
                     return
             try:
-                view = await self._view(name)
+                # a look that takes long, as of a store that hangs, keeps nobody from speaking
+                async with asyncio.timeout(CLOSING_S):
+                    view = await asyncio.shield(self._view(name))
+            except TimeoutError:
+                pass
             except NoSuchRunError:
                 return
             if self.closing or view.status["run_id"] != before.status["run_id"]:
