@@ -165,7 +165,7 @@ class Supervisor:
     def why(self, run_id: str, state: str) -> str | None:
         """Why a job in this state has no process, or not all slots that it could use."""
         job = self.queued(run_id)
-        if job and job.runs_code and not self._settings.allow_code:
+        if job and not self._may_run(job):
             return NO_CODE
         if wait := self.may_start_in(run_id):
             last = last_line(self._file(run_id, LOG))
@@ -176,6 +176,11 @@ class Supervisor:
         if quota and quota.slots and state == "queued":
             return "its driver is being started"
         return (quota and quota.sentence) or None
+
+    def _may_run(self, job: QueuedJob) -> bool:
+        """Whether code is allowed, or the job runs none; what runs already goes on."""
+        runs = self._process(job.run_id).pid is not None
+        return self._settings.allow_code or runs or not job.runs_code
 
     def shown(self, job: QueuedJob) -> QueuedSweep:
         slots = self.turns.held(job.run_id)
@@ -304,8 +309,11 @@ class Supervisor:
                 demand = self._said(run_id, slot_sharing.DEMAND)
                 is_late = is_late or bool(self._said(run_id, slot_sharing.SURPLUS))
             asks = replace(job, wanted=max(1, most if demand is None else demand))
-            may_run = self._settings.allow_code or not job.runs_code
-            if may_run and job.state in UNDER_WAY and self.may_start_in(run_id) <= KEPT_S:
+            if (
+                self._may_run(job)
+                and job.state in UNDER_WAY
+                and self.may_start_in(run_id) <= KEPT_S
+            ):
                 may[run_id] = asks
             else:
                 barred.append(asks)

@@ -196,6 +196,21 @@ def test_a_template_is_driven_where_code_is_allowed_and_else_says_why_it_waits(
     made.close()
 
 
+def test_a_template_that_runs_goes_on_under_a_service_that_takes_no_code_and_is_told_so(
+    tmp_path: Path, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_drivers_idle(tmp_path, monkeypatch)
+    template = replace(SWEEP, runs_code=True)
+    first, then = supervisor_of(tmp_path, clock, allow_code=True), supervisor_of(tmp_path, clock)
+    first.look([template])
+    then.look([template])
+    assert then.pid(RUN) == child_of(first, RUN).pid and then.turns.held(RUN)
+    assert then.told(RUN, "running") == ("running", None)
+    first.end([RUN], within_s=10)
+    then.look([template])
+    assert then.pid(RUN) is None and "--allow-code" in str(then.told(RUN, "running")[1])
+
+
 def test_a_process_that_cannot_be_started_is_no_driver_that_has_died(
     made: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
