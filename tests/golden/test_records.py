@@ -18,6 +18,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search import cli
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.cli.parsers import build_parser
+from lstm_sweep.search.driver import lease
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.values.trial import Ended, Outcome
 from tests.contract.test_commands import SAME, address, folder, place
@@ -113,8 +114,9 @@ ENDS = [
 
 
 def test_what_mlflow_has_of_every_outcome(
-    workplace: Callable[[str], Path], corpus: Corpus, data: Path
+    workplace: Callable[[str], Path], corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 1e6)  # what it writes depends on the machine's time
     folder = workplace("recorded")
     losses = {number: [3.0 - number / 10] if has else [] for number, (_, has) in enumerate(ENDS)}
     endings = {number: Ended(outcome, "why") for number, (outcome, _) in enumerate(ENDS)}
