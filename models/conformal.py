@@ -78,6 +78,7 @@ def _oddities(known: Floats, new: Floats) -> tuple[Floats, Floats]:
     above = size - 1 - first + (new > threshold)
     total = sums[first] + np.where(new > threshold, new, 0.0)
     excess = np.where(above > 0, total / np.maximum(above, 1) - threshold, 1.0)
+    excess = np.maximum(excess, np.spacing(np.abs(threshold)))  # of sums that were rounded
     begin = -np.log(np.maximum(above, 1) / size)
     by_rank = -np.log(np.arange(1, size + 1) / size)
 
@@ -113,7 +114,7 @@ class Promise:
             raise InputError(
                 f"--false-alarms is {self.rate:g}: that takes {needed(self.rate):,} normal "
                 f"sessions, found {self.sessions:,} of calibration: expected "
-                f"{1 / (self.sessions + 1):.2g} or more, or more sessions (--calibrate FILE)"
+                f"{1 / (self.sessions + 1):.2g} or more, or more sessions (--calibrate PATH)"
             )
 
     @property

@@ -11,14 +11,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lstm_sweep.models.conformal import Floats, Indices, combined_p_values, p_values
 from lstm_sweep.models.data.alphabet import END, START, UNKNOWN
 from lstm_sweep.models.data.corpus import Corpus, Split
-from lstm_sweep.models.data.spool import Codes
 from lstm_sweep.models.errors import InputError
 
 #: scores of a session, in the order of their columns: the highest surprise of a symbol and that of
@@ -41,11 +43,17 @@ RULES = {
 EXPECTED = math.log(2)
 #: different counts of symbols that are kept, the most frequent first, and numbers in all of them
 MOST_COUNTS, MOST_NUMBERS = 5_000, 1 << 22
+#: symbols in all different counts that are compared by frequency, and in those that are kept, at
+#: most; and different pairs of neighbours
+MOST_COUNTED, MOST_KEPT, MOST_PAIRS = 1 << 21, 1 << 20, 1 << 20
 #: sessions whose counts are compared with all that are kept at a time
 ROWS = 256
-#: sessions and symbols of calibration, at most
-MOST_SESSIONS, MOST_SYMBOLS = 10_000, 1 << 18
+#: sessions and symbols of calibration, at most, and how high a score is
+MOST_SESSIONS, MOST_SYMBOLS, HIGHEST = 10_000, 1 << 18, 1e9
+#: number of symbols of a session, and of a pair, at most
+LARGEST = 1 << 53
 
+Integers = NDArray[np.integer]
 #: codes and how often a session has each, ascending by codes
 Count = tuple[tuple[int, int], ...]
 
@@ -65,19 +73,24 @@ class Normality:
     pairs: Indices
 
     @classmethod
-    def of(cls, sessions: Iterable[Indices], alphabet: int) -> Self:
+    def of(cls, sessions: Iterable[Integers], alphabet: int) -> Self:
         """What sessions are like, each without its end."""
-        lengths, pairs, counts = set[int](), set[int](), Counter[Count]()
+        lengths, pairs, counts, room = set[int](), set[int](), Counter[Count](), MOST_COUNTED
         for codes in sessions:
             lengths.add(len(codes))
-            counts[_count(codes)] += 1
-            pairs.update(np.unique(_pairs(codes, alphabet)).tolist())
-        most = min(MOST_COUNTS, max(1, MOST_NUMBERS // alphabet))
+            count = _count(codes)
+            if count in counts or room > 0:
+                room -= 0 if count in counts else len(count)
+                counts[count] += 1
+            if len(pairs) < MOST_PAIRS:
+                pairs.update(np.unique(_pairs(codes, alphabet)).tolist())
+        kept = [one for one, _ in counts.most_common(_most_counts(alphabet))]
+        room = int(np.searchsorted(np.cumsum([*map(len, kept)]), MOST_KEPT, side="right"))
         return cls(
             alphabet,
             np.array(sorted(lengths), np.int64),
-            tuple(one for one, _ in counts.most_common(most)),
-            np.array(sorted(pairs), np.int64),
+            tuple(kept[: max(1, room)]),
+            np.array(sorted(pairs)[:MOST_PAIRS], np.int64),
         )
 
     def scores(self, split: Split, surprise: Floats, *, ends: bool) -> Floats:
@@ -116,15 +129,18 @@ class Normality:
 
         found = {one: (0.0, number) for number, one in enumerate(self.counts)}
         new = [one for one in dict.fromkeys(sessions) if one not in found]
-        known = self._dense(self.counts) if new else None
         for begin in range(0, len(new), ROWS):
             block = new[begin : begin + ROWS]
-            far = cdist(self._dense(block), known, "braycurtis")
+            far = cdist(self._dense(block), self._known, "braycurtis")
             nearest = far.argmin(axis=1).tolist()
             pairs = zip(far.min(axis=1).tolist(), nearest, strict=True)
             found.update(zip(block, pairs, strict=True))
         distances, numbers = zip(*(found[one] for one in sessions), strict=True)
         return np.array(distances), np.array(numbers, np.int64)
+
+    @cached_property
+    def _known(self) -> Floats:
+        return self._dense(self.counts)
 
     def _dense(self, counts: Sequence[Count]) -> Floats:
         rows = np.zeros((len(counts), self.alphabet))
@@ -133,12 +149,12 @@ class Normality:
                 row[code] = times
         return rows
 
-    def _new_pairs(self, codes: Indices) -> float:
+    def _new_pairs(self, codes: Integers) -> float:
         pairs = _pairs(codes, self.alphabet)
         place = np.searchsorted(self.pairs, pairs).clip(0, len(self.pairs) - 1)
         return float((self.pairs[place] != pairs).mean())
 
-    def odd_count(self, codes: Indices) -> tuple[int, int, int]:
+    def odd_count(self, codes: Integers) -> tuple[int, int, int]:
         """The code whose count is furthest from that of the nearest training session.
 
         Returns:
@@ -210,27 +226,38 @@ class Calibration:
         """
         scores, counts = values.get("scores"), values.get("counts")
         lengths, pairs = (_rising(values.get(name), name) for name in ("lengths", "pairs"))
-        if not isinstance(counts, list) or not 0 < len(counts) <= MOST_COUNTS:
-            raise InputError(f"counts: expected 1 to {MOST_COUNTS:,} lists")
-        read = []
-        for one in counts:
-            whole = isinstance(one, list) and all(type(number) is int for number in one)
-            if not whole or len(one) % 2 or not all(0 <= code < alphabet for code in one[::2]):
-                raise InputError(f"counts: expected pairs of a code below {alphabet} and a count")
-            read.append(tuple(zip(one[::2], one[1::2], strict=True)))
+        most = _most_counts(alphabet)
+        if not isinstance(counts, list) or not 0 < len(counts) <= most:
+            raise InputError(f"counts: expected 1 to {most:,} lists")
         try:
             columns = np.array([dict(scores or {})[name] for name in SCORES], np.float64).T
         except (TypeError, KeyError, ValueError, OverflowError):
             columns = np.empty(0)
-        if columns.ndim != 2 or not np.isfinite(columns).all():
+        if columns.ndim != 2 or not (np.abs(columns) <= HIGHEST).all():
             raise InputError(
-                f"scores: expected equally many numbers of each of {', '.join(SCORES)}"
+                f"scores: expected equally many numbers of each of {', '.join(SCORES)}, at most "
+                f"{HIGHEST:,.0f}"
             )
-        return cls(Normality(alphabet, lengths, tuple(read), pairs), columns)
+        read = tuple(_read_count(one, alphabet) for one in counts)
+        return cls(Normality(alphabet, lengths, read, pairs), columns)
+
+
+def _read_count(given: Any, alphabet: int) -> Count:
+    whole = isinstance(given, list) and all(type(number) is int for number in given)
+    if whole and len(given) % 2 == 0:
+        codes, times = given[::2], given[1::2]
+        rising = all(one < after for one, after in pairwise([-1, *codes, alphabet]))
+        if rising and all(1 <= one <= LARGEST for one in times):
+            return tuple(zip(codes, times, strict=True))
+    raise InputError(
+        f"counts: expected pairs of a code below {alphabet} and a count from 1, codes rising"
+    )
 
 
 def _rising(values: Any, name: str) -> Indices:
-    if not isinstance(values, list) or not all(type(one) is int and one >= 0 for one in values):
+    if not isinstance(values, list) or not all(
+        type(one) is int and 0 <= one <= LARGEST for one in values
+    ):
         raise InputError(f"{name}: expected a list of whole numbers from 0")
     read = np.array(values, np.int64)
     if not len(read) or (np.diff(read) <= 0).any():
@@ -238,20 +265,26 @@ def _rising(values: Any, name: str) -> Indices:
     return read
 
 
-def held_out(corpus: Corpus) -> Split:
-    """Normal sessions to calibrate on: those of the validation and the test split.
+def _most_counts(alphabet: int) -> int:
+    """How many different counts of symbols are kept, so that they fit into memory side by side."""
+    return min(MOST_COUNTS, max(1, MOST_NUMBERS // alphabet))
 
-    Of many it is some, evenly drawn. A session that a boundary between splits has cut is left out.
+
+def held_out(corpus: Corpus) -> Split | None:
+    """Normal sessions to calibrate on: those of the validation and the test split; None if none is.
+
+    Of many it is some, evenly drawn. One that began in the training split is left out. All have an
+    end.
     """
-    codes: list[Codes] = []
-    starts, before = [], corpus.train
-    for split in (corpus.validation, corpus.test):
-        is_cut = corpus.alphabet.ends and before.codes[-1] != END
-        begin = int(split.starts[1]) if is_cut and len(split.starts) > 1 else 0
-        starts.append(split.starts[split.starts >= begin] - begin + sum(len(one) for one in codes))
-        codes.append(np.asarray(split.codes[begin:]))
-        before = split
-    whole = Split(np.concatenate(codes), np.concatenate(starts))
+    validation, test = corpus.validation, corpus.test
+    begins = test.starts if validation.codes[-1] == END else test.starts[1:]
+    starts = np.concatenate([validation.starts, begins + len(validation)])
+    if corpus.train.codes[-1] != END:
+        starts = starts[1:]
+    if not len(starts):
+        return None
+    codes = np.concatenate([validation.codes, test.codes])[starts[0] :]
+    whole = Split(codes, starts - starts[0])
     lengths = whole.session_lengths
     most = min(MOST_SESSIONS, int(MOST_SYMBOLS / lengths.mean()) + 1)
     if len(lengths) <= most:
@@ -262,17 +295,17 @@ def held_out(corpus: Corpus) -> Split:
     return Split(np.concatenate(pieces), begins)
 
 
-def sessions_of(split: Split, *, ends: bool) -> list[Indices]:
+def sessions_of(split: Split, *, ends: bool) -> list[Integers]:
     """The codes of each session; with `ends` without the last one, which is its end."""
-    codes = np.split(np.asarray(split.codes, np.int64), split.starts[1:])
+    codes = np.split(np.asarray(split.codes), split.starts[1:])
     return [one[: len(one) - ends] for one in codes]
 
 
-def _count(codes: Indices) -> Count:
+def _count(codes: Integers) -> Count:
     distinct, times = np.unique(codes, return_counts=True)
     return tuple(zip(distinct.tolist(), times.tolist(), strict=True))
 
 
-def _pairs(codes: Indices, alphabet: int) -> Indices:
+def _pairs(codes: Integers, alphabet: int) -> Indices:
     closed = np.concatenate([[START], codes, [START]])
     return np.asarray(closed[:-1] * alphabet + closed[1:])

@@ -107,7 +107,11 @@ def read_labels(given: str) -> dict[str, bool]:
     Raises:
         InputError: there is no such file, or a label means nothing.
     """
-    path = existing(given)
+    try:
+        path = existing(given)
+    except InputError:
+        text = f"--labels {shown(given)}: no such file, expected one of sessions and labels"
+        raise InputError(text) from None
     labels = dict[str, bool]()
     for number, line in enumerate(_lines(path), start=1):
         name, label = _divided(line)
@@ -129,8 +133,11 @@ def read_labels(given: str) -> dict[str, bool]:
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise InputError(f"{path}: is a folder, expected a file of sessions and labels")
-    with open_data(path) as file:
-        content = file.read(MOST_BYTES + 1)
+    try:
+        with open_data(path) as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}, expected a file to read") from None
     if len(content) > MOST_BYTES:
         raise InputError(f"{path}: is over {MOST_BYTES:,} bytes, expected fewer")
     try:

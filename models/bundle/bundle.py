@@ -72,7 +72,7 @@ def write(model: Any, bundle: Bundle, folder: Path, format: str) -> None:
     write_json(folder / ALPHABET, bundle.alphabet.to_dict())
     write_json(folder / CONFIG, bundle.config.to_dict())
     write_json(folder / METRICS, bundle.metrics)
-    if bundle.calibration:
+    if bundle.calibration is not None:
         write_json(folder / CALIBRATION, bundle.calibration.to_dict())
     (folder / "README.md").write_text(_readme(bundle, format), encoding="utf-8")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
-from lstm_sweep.models.conformal import Promise, discoveries
+from lstm_sweep.models.conformal import Promise, discoveries, needed
 from lstm_sweep.models.cpu.program_types import Program
 from lstm_sweep.models.data.alphabet import END, END_NAME, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Sessions, read_sessions
@@ -152,6 +152,12 @@ class Alarms:
         """
         if self.false_discoveries is None:
             return f"false alarms: {Promise(self.rate, sessions)}"
+        if sessions < needed(self.false_discoveries):
+            raise InputError(
+                f"--false-discoveries is {self.false_discoveries:g}: that takes "
+                f"{needed(self.false_discoveries):,} normal sessions, found {sessions:,} of "
+                f"calibration: expected a larger share, or more sessions (--calibrate PATH)"
+            )
         return (
             f"false alarms: {self.false_discoveries:.2g} of all alarms on average, at most, from "
             f"{sessions:,} sessions"
@@ -293,11 +299,14 @@ def detect(
 def _truth(sessions: Sessions, labels: str) -> NDArray[np.float64]:
     """1 for sessions that are abnormal, 0 for normal ones, NaN without a label.
 
-    A label names a session as `detect` does or, if all are in one file, by its number there.
+    A label names a session as `detect` does or, if all are in one file and have no names of their
+    own, by its number there.
     """
     known = read_labels(labels)
     names = [sessions.name(number) for number in range(len(sessions))]
-    numbers = map(str, range(1, len(names) + 1) if len(sessions.files) == 1 else ())
+    has_names = sessions.lines is not None and sessions.lines.session_by is not None
+    by_number = len(sessions.files) == 1 and not has_names
+    numbers = map(str, range(1, len(names) + 1) if by_number else ())
     for name, number in zip(names, numbers, strict=False):
         if name not in known and number in known:
             known[name] = known[number]
@@ -378,10 +387,10 @@ def _judge(
 
     surprise, rank = surprises(sessions)
     calibration = bundle.calibration
-    if calibration and more:
+    if calibration is not None and more:
         scores = calibration.normal.scores(more.split, surprises(more)[0], ends=more.ends)
         calibration = calibration.with_more(scores)
-    if calibration and not verdicts.missing:
+    if calibration is not None and not verdicts.missing:
         verdicts = _verdicts(
             verdicts, bundle, calibration, sessions, surprise, alarms, findings, truth
         )
@@ -458,7 +467,7 @@ def _verdicts(
 
 
 def _shown_at(
-    codes: NDArray[np.int64],
+    codes: NDArray[np.integer],
     nats: NDArray[np.float64],
     by: str,
     normal: Normality,

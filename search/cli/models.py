@@ -252,7 +252,7 @@ def _verdict_lines(found: Detection, top: int) -> Iterator[str]:
     """What was found of whole sessions, in lines for people."""
     verdicts = found.verdicts
     if verdicts.missing:
-        if found.bundle.calibration:
+        if found.bundle.calibration is not None:
             yield f"no verdicts on sessions: {verdicts.missing}"
         return
     abnormal, is_text = verdicts.abnormal, found.bundle.alphabet.is_text

@@ -10,12 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from lstm_sweep.models import normality
 from lstm_sweep.models.conformal import Floats, Promise, combined_p_values, discoveries, p_values
-from lstm_sweep.models.data.alphabet import END, UNKNOWN
-from lstm_sweep.models.data.corpus import Split
+from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
+from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.models.normality import OF_VERDICT, SCORES, Calibration, Normality, sessions_of
+from lstm_sweep.models.normality import (
+    OF_VERDICT,
+    SCORES,
+    Calibration,
+    Normality,
+    held_out,
+    sessions_of,
+)
 from lstm_sweep.models.quality import Quality, read_labels
+from lstm_sweep.search.actions.detection import Alarms
 
 #: scores of sessions: few different values, so that there are ties, and some that are far off
 BAGS = st.tuples(st.integers(2, 40), st.integers(1, 4)).flatmap(
@@ -116,6 +125,63 @@ def test_a_calibration_is_read_as_it_was_written() -> None:
     assert len(again.with_more(scores)) == 4
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"lengths": [10**30]}, "lengths: expected a list of whole numbers"),
+        ({"pairs": [-1]}, "pairs: expected a list of whole numbers"),
+        ({"counts": [[2, -1]]}, "counts: expected pairs"),
+        ({"counts": [[2, 10**400]]}, "counts: expected pairs"),
+        ({"counts": [[3, 1, 2, 1]]}, "counts: expected pairs"),
+        ({"counts": [[2, 1]] * 5_001}, "counts: expected 1 to 5,000 lists"),
+        ({"scores": {name: [1e308] for name in SCORES}}, "scores: expected equally many numbers"),
+        ({"scores": 5}, "scores: expected equally many numbers"),
+    ],
+)
+def test_a_calibration_of_a_stranger_is_refused_in_one_line(
+    changes: dict[str, object], named: str
+) -> None:
+    good: dict[str, object] = {"lengths": [1], "counts": [[2, 1]], "pairs": [1]}
+    good["scores"] = {name: [0.5] for name in SCORES}
+    assert len(Calibration.from_dict(good, 6)) == 1
+    with pytest.raises(InputError, match=named):
+        Calibration.from_dict(good | changes, 6)
+
+
+def test_what_is_kept_of_many_sessions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in ("MOST_COUNTED", "MOST_KEPT", "MOST_PAIRS"):
+        monkeypatch.setattr(normality, limit, 20)
+    rng = np.random.default_rng(0)
+    known = Normality.of([rng.integers(2, 90, size=10) for _ in range(50)], 90)
+    assert 1 <= sum(map(len, known.counts)) <= 20
+    assert len(known.pairs) == 20
+
+
+def test_sessions_of_calibration_are_whole_and_not_of_the_training_split() -> None:
+    def kept(train: list[int], validation: Split, test: Split) -> list[list[int]] | None:
+        alphabet = Alphabet((1, 2, 3, 4), ends=True)
+        whole = held_out(Corpus("x", alphabet, split(train), validation, test, "", ""))
+        if whole is None:
+            return None
+        return [one.tolist() for one in np.split(whole.codes, whole.starts[1:])]
+
+    later = split([6, END], [4, END])
+    cut = split([5, END], [3, 3, END], [3, 4])
+    assert kept([3, END], split([5, END]), later) == [[5, END], [6, END], [4, END]]
+    assert kept([3, 4], cut, later) == [[3, 3, END], [3, 4, 6, END], [4, END]]
+    assert kept([3, 4], split([5, 5, 5]), later) == [[4, END]]
+    assert kept([3, 4], split([5, 5, 5]), split([6, END])) is None
+
+
+def test_without_sessions_of_calibration_nothing_is_promised() -> None:
+    for alarms in (Alarms(), Alarms(0.5), Alarms(None, 0.5)):
+        with pytest.raises(InputError, match="normal sessions, found 0 of calibration"):
+            alarms.promise(0)
+    with pytest.raises(InputError, match="takes 9 normal sessions, found 8 of calibration"):
+        Alarms(None, 0.1).promise(8)
+    assert "from 9 sessions" in Alarms(None, 0.1).promise(9)
+
+
 def test_quality_is_what_scikit_learn_says() -> None:
     from sklearn import metrics
 
@@ -159,3 +225,5 @@ def test_labels_that_say_nothing_get_one_clear_line(text: str, named: str, tmp_p
     assert str(file) in str(refused.value) and named in str(refused.value)
     with pytest.raises(InputError, match="is a folder"):
         read_labels(str(tmp_path))
+    with pytest.raises(InputError, match="no such file, expected one of sessions and labels"):
+        read_labels(str(tmp_path / "none"))
