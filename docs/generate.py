@@ -40,16 +40,24 @@ MEANINGS = {
 def command_parts() -> dict[str, str]:
     """The parts of commands.md, by their names: a list of all commands, and each of them.
 
+    What a command takes just as `launch` does is described there.
+
     Raises:
         ValueError: an argument has neither help nor an entry in `MEANINGS`.
     """
     found = dict(commands(COMMANDS))
     rows = [(f"[`{name}`](#{name.replace(' ', '-')})", one.help) for name, one in found.items()]
-    texts = {"commands": _list(rows)}
+    texts, launch = {"commands": _list(rows)}, list[tuple[str, str]]()
     for name, command in found.items():
         detached = (DETACH,) if name in MODULES["launch"] else ()
         own = [a for a in (*command.arguments, *detached) if a.names[0] not in COMMON]
         rows = [(f"`{_form(a)}`", _meaning(name, a)) for a in own]
+        same = [row for row in rows if row in launch]
+        launch = launch or rows  # the first command
+        if same:
+            named = ", ".join(f"`{form.strip('`').split()[0]}`" for form, _ in same)
+            rows = [row for row in rows if row not in same]
+            rows.append((named, "as of [`launch`](#launch)"))
         texts[name] = f"Usage: `{_usage(name, own)}`\n" + (f"\n{_list(rows)}" if rows else "")
     return {name: f"\n{text}\n" for name, text in texts.items()}
 
