@@ -49,7 +49,7 @@ def thinned(items: Sequence[T], most: int) -> Sequence[T]:
 # --- frames, marks and legends --------------------------------------------------------------------
 
 #: px around the place for points
-LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 12.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 70.0, 14.0, 12.0, 40.0
 #: px to the left of a legend on a phone
 LEFT_NARROW = 20.0
 #: px of a line of text

@@ -20,10 +20,18 @@ from lstm_sweep.search.report.charts import (
     scatter,
     seeds,
 )
-from lstm_sweep.search.report.svg import NARROW, WIDE, Size
+from lstm_sweep.search.report.svg import CHARACTER, NARROW, WIDE, Size
 from lstm_sweep.search.values.trial import Trial
 from lstm_sweep.spaces.template.config import TemplateConfig
-from tests.unit.search.report.drawn import HOSTILE, centre, parsed, points, texts, with_class
+from tests.unit.search.report.drawn import (
+    HOSTILE,
+    SVG,
+    centre,
+    parsed,
+    points,
+    texts,
+    with_class,
+)
 from tests.unit.search.report.found import confirmation, trial
 
 SIZES = pytest.mark.parametrize("size", [WIDE, NARROW])
@@ -49,6 +57,16 @@ def test_points_are_where_the_values_say(size: Size) -> None:
     [path] = [one for one in with_class(root, "stroke", "s0") if one.get("d")]
     assert points(path) == marks
     assert "s/1: 1.0000" in texts(root) and {"1", "2", "3"} <= set(texts(root))
+
+
+@SIZES
+def test_numbers_at_the_left_stand_off_the_name_of_their_axis(size: Size) -> None:
+    close = {"s/1": [Dot(0.01, 0.67105, ""), Dot(0.1, 0.66955, "")]}
+    root = parsed(scatter(close, {}, x_label="rate", y_label="loss", size=size))
+    ticks = [one for one in root.iter(f"{SVG}text") if one.get("text-anchor") == "end"]
+    assert max(len(one.text or "") for one in ticks) == 6
+    ends = [float(one.attrib["x"]) - CHARACTER * len(one.text or "") for one in ticks]
+    assert min(ends) > 16
 
 
 @SIZES
