@@ -9,6 +9,7 @@ them. Options that are numbers are ordered.
 from __future__ import annotations
 
 import ast
+import itertools
 import math
 import operator
 from collections import Counter, defaultdict
@@ -362,7 +363,8 @@ def elements(node: ast.expr, names: Names) -> list[ast.expr]:
     """Elements of a sequence, each as an expression; none if it cannot be read."""
     match node:
         case ast.List(elts=items) | ast.Tuple(elts=items):
-            return items
+            lists = [elements(i.value, names) if isinstance(i, ast.Starred) else [i] for i in items]
+            return [*itertools.chain(*lists)] if all(lists) else []
         case ast.ListComp(
             elt=each, generators=[ast.comprehension(target=ast.Name(id=name)) as loop]
         ):
