@@ -125,7 +125,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*GOOD, "--set", "=8"], ["--set =8", "''", "possible: direction"]),
     ([*GOOD, "--set", ""], ["--set : ", "FIELD=VALUES"]),
     ([*GOOD, "--set", "layers=2,2"], ["--set layers=2,2", "lists 2 twice"]),
-    ([*GOOD, "--set", "layers=1..17"], ["layers is 17.0", "1 to 16"]),
+    ([*GOOD, "--set", "layers=1..17"], ["layers is 17", "1 to 16"]),
     ([*GOOD, "--set", "learning_rate=1e999"], ["learning_rate is '1e999'", "up to 1000"]),
     ([*GOOD, "--set", "learning_rate=0..1"], ["learning_rate is 0.0", "above 0"]),
     ([*GOOD, "--set", "layers=" + "9" * 5000], ["--set layers=999", "layers is '999", "1 to 16"]),

@@ -224,7 +224,7 @@ BAD: list[tuple[str, Change, list[str]]] = [
     ("a wrong type", field("config.json", "layers", "two"), ["layers is 'two'", "an integer"]),
     ("out of range", field("config.json", "layers", 99), ["layers is 99", "from 1 to 16"]),
     ("too large", field("config.json", "layer_size", 16384), ["model.keras has", "at least"]),
-    ("another kind", field("alphabet.json", "kind", "words"), ["kind is 'words'", "chars or ids"]),
+    ("another kind", field("alphabet.json", "kind", "words"), ["kind is 'words'", "ids or lines"]),
     ("reserved", field("alphabet.json", "reserved", ["<pad>"]), ["reserved is ['<pad>']"]),
     ("twice", field("alphabet.json", "symbols", ["a", "a"]), ["after 'a' follows 'a'", "rising"]),
     ("not rising", field("alphabet.json", "symbols", ["b", "a"]), ["'b' follows 'a'"]),

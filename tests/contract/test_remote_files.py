@@ -147,7 +147,7 @@ def test_a_model_is_registered_once(
     assert cli.main(command) == 0
     assert "registered: version 1 of words, the champion" in capsys.readouterr().out
     assert cli.main([*command, "--to", "other", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["model_version"]["uri"] == "models:/words@champion"
+    assert json.loads(capsys.readouterr().out)["model_version"]["uri"] == "models:/m/1"
     assert cli.main(["export", "s/1", "--to", "third", "--json", "--server", address]) == 0
     assert json.loads(capsys.readouterr().out)["model_version"] is None
     assert files_of("new") == files_of("third")
