@@ -9,7 +9,7 @@ from lstm_sweep.search.store.reader import run_kind
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import SweepSpec
 
-#: all kinds; exactly one of them accepts a spec
+#: all kinds; the first that accepts a spec has it
 KINDS: tuple[type[Task], ...] = (TemplateTask, CorpusTask)
 
 
