@@ -374,7 +374,7 @@ class Journal:
         self.writer.put(with_run, beside=is_end)
 
     def _log(self, run: _Run, at_ms: int, tags: Mapping[str, str] | None = None) -> None:
-        """Log what waits of a run with tags at once; MLflow's client divides a large request."""
+        """Log what waits of a run with tags; these come last if that takes several requests."""
         params, run.params = run.params, {}
         steps = {number: run.steps.pop(number) for number in sorted(run.steps)}
         if not (steps or params or tags):

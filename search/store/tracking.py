@@ -69,6 +69,8 @@ Answer = TypeVar("Answer")
 
 #: MLflow's names of orders
 ORDERS = {NEWEST: "attributes.start_time DESC", OLDEST: "attributes.start_time ASC"}
+#: metrics that go into one request of MLflow's client, with 100 params and 100 tags
+MOST_METRICS = 800
 
 
 class MlflowStore(Store):
@@ -152,6 +154,10 @@ class MlflowStore(Store):
         values = [Metric(*point) for point in points]
         fixed = [Param(key, value) for key, value in params.items()]
         words = [RunTag(key, value) for key, value in tags.items()]
+        if words and len(values) > MOST_METRICS:
+            # MLflow's client would write the tags, such as the outcome, with the first part
+            self.ask(lambda: self.client.log_batch(run_id, values, fixed))
+            values, fixed = [], []
         self.ask(lambda: self.client.log_batch(run_id, values, fixed, words))
 
     @override

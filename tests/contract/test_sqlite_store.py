@@ -145,3 +145,23 @@ def test_data_that_another_process_logs_at_the_same_moment_are_logged(
     for run_id in (first, second):
         [one] = store.client.get_run(run_id).inputs.dataset_inputs
         assert (one.dataset.name, one.dataset.digest) == (data["name"], data["digest"])
+
+
+def test_tags_are_there_once_all_metrics_are_that_were_logged_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_in(tmp_path)
+    run_id, seen = store.create_run("r", {}), list[int]()
+    log_batch = sqlalchemy_store.SqlAlchemyStore.log_batch
+
+    def noted(self: Any, run_id: str, metrics: Any, params: Any, tags: Any) -> None:
+        log_batch(self, run_id, metrics, params, tags)
+        run = self.get_run(run_id).data
+        if run.tags.get("outcome"):
+            seen.append(int(run.metrics["val_loss"]))
+
+    monkeypatch.setattr(sqlalchemy_store.SqlAlchemyStore, "log_batch", noted)
+    steps = {n: {"val_loss": float(n), "epoch": float(n)} for n in range(700)}
+    store.log(run_id, steps=steps, params={"seed": 1}, tags={"outcome": "complete"})
+    assert seen == [699]
+    assert store.history(run_id, "epoch").keys() == steps.keys()
