@@ -218,12 +218,13 @@ class Space(Mapping[str, Dimension]):
         """Return the config of a point, which has the raw number of each varying field."""
         drawn = [dimension.decode(point[name]) for name, dimension in self.varying.items()]
         key = (*map(type, drawn), *drawn)
-        if key not in self._decoded:
-            if len(self._decoded) >= REMEMBERED:
+        found = self._decoded.get(key)
+        if found is None:
+            if len(self._decoded) >= REMEMBERED:  # other threads may do so as well
                 self._decoded.clear()
             varying = dict(zip(self.varying, drawn, strict=True))
-            self._decoded[key] = self.config(self._single | varying)
-        return self._decoded[key]
+            found = self._decoded[key] = self.config(self._single | varying)
+        return found
 
     def encode(self, config: Config) -> dict[str, float]:
         """Return the point of `config`: the raw number of each varying field."""

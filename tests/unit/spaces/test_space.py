@@ -138,3 +138,14 @@ def test_a_space_may_be_a_file_in_the_home_folder(
     assert presets.named("~/my.yaml")["layers"].values() == [2]
     with pytest.raises(InputError, match=r"space '~/none.yaml': no such file"):
         presets.named("~/none.yaml")
+
+
+def test_what_another_thread_makes_a_space_forget_is_decoded_all_the_same() -> None:
+    class Forgotten(dict[Any, Any]):
+        def __setitem__(self, key: Any, value: Any) -> None:
+            """Another thread empties it at once."""
+
+    point = SMALL.encode(SMALL.sample(np.random.default_rng(1)))
+    space = Space(dict(SMALL))
+    vars(space)["_decoded"] = Forgotten()
+    assert space.decode(point) == SMALL.decode(point)
