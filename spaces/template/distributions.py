@@ -88,9 +88,11 @@ def read(label: str, call: ast.expr, names: Names) -> Distribution:
     try:
         return Distribution(_ranged(label, name, given), note=note)
     except OverflowError:
+        logs = "loguniform(log(0.0001), log(0.1)) or lognormal(-7, 2)"
+        how = f"{name} takes logarithms, expected such as {logs}"
         raise InputError(
-            f"{cut(ast.unparse(call))} is too wide: {name} takes logarithms, expected such as "
-            "loguniform(log(0.0001), log(0.1)) or lognormal(-7, 2)"
+            f"{cut(ast.unparse(call))} is too wide: "
+            f"{how if 'log' in name else 'expected numbers nearer to each other'}"
         ) from None
 
 

@@ -127,6 +127,7 @@ def test_hyperopt_draws_what_can_be_decoded(text: str) -> None:
         ("loguniform(1, 1000)", ["takes logarithms", "loguniform(log(0.0001), log(0.1))"]),
         ("normal(0, 0)", ["sigma of normal is 0", "above 0"]),
         ("lognormal(0, 1000)", ["takes logarithms", "lognormal(-7, 2)"]),
+        ("quniform(0, 1e300, 1e-300)", ["is too wide: expected numbers nearer"]),
         ("choice([])", ["options of choice are '[]'", "a list such as [16, 32]"]),
         ("choice([*a, 16])", ["options of choice are '[*a, 16]'"]),
         ("choice(16, 32)", ["expected choice(options)"]),
