@@ -92,6 +92,8 @@ class MlflowStore(Store):
                 if file:
                     # MLflow fails if two processes create the tables of an SQLite file
                     stack.enter_context(locked(file.parent))
+                    if not file.exists():
+                        stack.enter_context(_whole_or_none(file, uri))
                     _choose_journal(file)
                 stack.enter_context(applied(settings))
                 self.client = mlflow.MlflowClient(uri, uri)
@@ -316,6 +318,21 @@ def size_of(repository: Any, name: str | None = None) -> int:
     for one in repository.list_artifacts(name):
         found += size_of(repository, one.path) if one.is_dir else one.file_size or 0
     return found
+
+
+@contextlib.contextmanager
+def _whole_or_none(file: Path, uri: str) -> Iterator[None]:
+    """Delete a new SQLite file if an interrupt comes: MLflow cannot go on with some tables."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if engine := SqlAlchemyStore._engine_map.pop(uri, None):  # of the file that is deleted
+            engine.dispose()
+        for end in ("", "-wal", "-shm", "-journal"):
+            file.with_name(file.name + end).unlink(missing_ok=True)
+        raise
 
 
 def _choose_journal(file: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.store.db import utils
 from mlflow.store.tracking import sqlalchemy_store
 
 from lstm_sweep.models.errors import InputError
@@ -165,3 +166,18 @@ def test_tags_are_there_once_all_metrics_are_that_were_logged_with_them(
     store.log(run_id, steps=steps, params={"seed": 1}, tags={"outcome": "complete"})
     assert seen == [699]
     assert store.history(run_id, "epoch").keys() == steps.keys()
+
+
+def test_a_store_is_made_anew_after_an_interrupt_while_its_tables_were_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(engine: Any) -> None:
+        with sqlite3.connect(engine.url.database) as connection:
+            connection.execute("CREATE TABLE _alembic_tmp_latest_metrics (key TEXT)")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr(utils, "_upgrade_db", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store_in(tmp_path)
+    assert store_in(tmp_path).create_run("r", {})
