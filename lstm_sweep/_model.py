@@ -63,7 +63,7 @@ class Model:
     @overload
     def generate(
         self,
-        prompt: str | Sequence[int] = "",
+        prompt: str | Sequence[int | str] = "",
         *,
         length: int = 400,
         temperature: float = 1.0,
@@ -73,7 +73,7 @@ class Model:
     @overload
     def generate(
         self,
-        prompt: str | Sequence[int] = "",
+        prompt: str | Sequence[int | str] = "",
         *,
         length: int = 400,
         temperature: float = 1.0,
@@ -83,7 +83,7 @@ class Model:
 
     def generate(
         self,
-        prompt: str | Sequence[int] = "",
+        prompt: str | Sequence[int | str] = "",
         *,
         length: int = 400,
         temperature: float = 1.0,
@@ -93,7 +93,7 @@ class Model:
         """What may follow a prompt: a text, or a list of event ids, without the prompt.
 
         Args:
-            prompt: a text, or event ids, as a list or with spaces between them
+            prompt: a text, or event ids, as a list or with spaces between them, or lines, as a list
             length: symbols to draw, 1 to 1,000,000; fewer if the model has learned where sessions
                 of event ids end, and one ends before
             temperature: 0 takes the likeliest symbol, 1 draws as the network predicts; up to 100
@@ -104,7 +104,9 @@ class Model:
 
         if not isinstance(prompt, Iterable):
             raise InputError(f"prompt is {shown(prompt)}: expected a text or event ids")
-        text = prompt if isinstance(prompt, str) else " ".join(map(str, prompt))
+        alphabet = getattr(self._bundle, "alphabet", None)
+        between = alphabet.between or " " if alphabet else " "
+        text = prompt if isinstance(prompt, str) else between.join(map(str, prompt))
         rows = 1 if count is None else count
         request = GenerationRequest(text, length, temperature, rows, seed)
         sequences: Any = generate(str(self.folder), request).sequences()

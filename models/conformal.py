@@ -156,8 +156,9 @@ def _percent(share: float) -> str:
 def discoveries(p: Floats, rate: float) -> float:
     """The highest p-value that is an alarm if this share of the alarms may be false, at most.
 
-    It is that of Benjamini and Hochberg (1995), which holds for conformal p-values of one
-    calibration (Bates et al., 2023, theorem 2); 0 if none is.
+    It is that of Benjamini and Hochberg (1995); 0 if none is. It holds for conformal p-values by
+    one score (Bates et al., 2023, theorem 2). By several, which each bag weighs anew, it did in
+    simulations: 6 to 7 % of the alarms were false where 10 % may be.
     """
     rising = np.sort(p)
     under = np.flatnonzero(rising <= rate * np.arange(1, len(p) + 1) / len(p) * (1 + 1e-12))

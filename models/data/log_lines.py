@@ -101,15 +101,24 @@ class LineFormat:
         return named
 
     def symbols_in(self, lines: Sequence[str], symbols: Sequence[Any]) -> list[str]:
-        """Symbols of lines, each with its header or without; those that are symbols stand."""
-        matcher, mask = Matcher(symbols), self.settings.mask()
+        """Symbols of lines, each with its header or without; those that are symbols stand.
+
+        Raises:
+            InputError: expressions take too long.
+        """
+        if self.symbol_field:
+            return [*lines]
+        matcher, session = Matcher(symbols), self.session()
         header, known = regex("header", self.header or "").match, {*symbols}
         found = []
-        for line in lines:
-            head = header(line)
-            masked = mask(line[head.end() :] if head else line)
-            number = None if self.symbol_field else matcher.number(self.settings.tokens(masked))
-            found.append(line if line in known or number is None else symbols[number])
+        with _time_limit() as begin:
+            begin("--prompt")
+            mask = self.settings.mask()
+            for line in lines:
+                head = header(line)
+                content = _without_name(line[head.end() :] if head else line, session(line) or "")
+                number = matcher.number(self.settings.tokens(mask(content)))
+                found.append(line if line in known or number is None else symbols[number])
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -132,13 +141,16 @@ class LineFormat:
         return cls(**given | {"settings": TemplateSettings.from_dict(given["settings"])})
 
 
+def _without_name(content: str, session: str) -> str:
+    return content.replace(session, SESSION) if len(session) >= SHORTEST_NAME else content
+
+
 def value_of(line: str, name: str) -> str | None:
     """A field of a line of JSON as a text; dots in its name may lead into what is nested."""
     try:
-        content = json.loads(line)
+        found = _found(json.loads(line), name)
     except (ValueError, RecursionError):
         return None
-    found = _found(content, name)
     return None if found is None or isinstance(found, dict | list) else str(found) or None
 
 
@@ -328,7 +340,10 @@ def symbols_of(log: Log, format: LineFormat, training: int, templates: str | Non
     """
     if format.symbol_field is not None:
         return log.values(format.settings.max_clusters)
-    return log.mined(format.settings, training) if templates is None else read_templates(templates)
+    if templates is None:
+        return log.mined(format.settings, training)
+    tokens = map(format.settings.tokens, read_templates(templates))
+    return list(dict.fromkeys(map(" ".join, tokens)))
 
 
 def read_log(
@@ -416,9 +431,7 @@ class _Reading:
             if name is None:
                 counts.no_session += 1
                 continue
-            if len(name) >= SHORTEST_NAME:
-                content = content.replace(name, SESSION)
-            masked = mask(content) if field is None else value_of(line, field)
+            masked = mask(_without_name(content, name)) if field is None else value_of(line, field)
             if masked is None:
                 counts.no_symbol += 1
                 continue

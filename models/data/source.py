@@ -211,6 +211,8 @@ FIELD = "field="
 #: fields of a source that name files beside the data, and all that lines alone have
 LINE_FILES = ("templates", "template_settings")
 OF_LINES = ("session_by", "header", *LINE_FILES)
+#: characters of these, at most: an expression takes time to be read
+LONGEST_OPTION = 4_096
 #: names in a folder that are compared with one that is not there, at most
 MOST_BESIDE = 1_000
 
@@ -248,6 +250,9 @@ class Source:
                 raise InputError(
                     f"{name} is given with symbols {self.symbols}: expected symbols lines"
                 )
+            if len(getattr(self, name)) > LONGEST_OPTION:
+                text = f"{name} has {len(getattr(self, name)):,} characters: expected fewer"
+                raise InputError(f"{text} than {LONGEST_OPTION:,}")
             if name in ("session_by", "header"):
                 regex(name, getattr(self, name))
         check_switch("ends", self.ends)

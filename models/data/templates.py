@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from lstm_sweep.models.data.source import open_data, regex
+from lstm_sweep.models.data.source import is_confined, open_data, regex
 from lstm_sweep.models.documents import MAX_BYTES, parse_yaml
 from lstm_sweep.models.errors import InputError, check_kind, check_range, one_of, shown
 
@@ -66,24 +66,30 @@ class TemplateSettings:
         for pattern, name in self.masking:
             if not isinstance(name, str) or not name or name.split() != [name]:
                 raise InputError(f"{NAME} is {shown(name)}: expected a word")
+            regex(PATTERN, pattern)
+        self._expression()
+
+    def _expression(self) -> re.Pattern[str]:
+        """All masks; it is refused if they name groups alike, or number them."""
+        parts = (f"(?P<mask_{number}>{pattern})" for number, (pattern, _) in
+                 enumerate(self.masking))  # fmt: skip
+        return regex("masking", "|".join(parts))
+
+    def mask(self) -> Callable[[str], str]:
+        """A function that masks a line. Expressions are used, which may take long.
+
+        Raises:
+            InputError: a mask matches an empty text.
+        """
+        if not self.masking:
+            return str
+        for pattern, _ in self.masking:
             if regex(PATTERN, pattern).match(""):
                 raise InputError(
                     f"{PATTERN} {shown(pattern)} matches an empty text, expected one that does not"
                 )
-        self.mask()
-
-    def mask(self) -> Callable[[str], str]:
-        """A function that masks a line.
-
-        Raises:
-            InputError: masks name groups alike, or number them.
-        """
-        if not self.masking:
-            return str
         named = {f"mask_{number}": f"<{name}>" for number, (_, name) in enumerate(self.masking)}
-        parts = (f"(?P<mask_{number}>{pattern})" for number, (pattern, _) in
-                 enumerate(self.masking))  # fmt: skip
-        substitute = regex("masking", "|".join(parts)).sub
+        substitute = self._expression().sub
 
         def masked(match: re.Match[str]) -> str:
             return named[match.lastgroup]  # type: ignore[index] # the outermost closes last
@@ -136,9 +142,18 @@ def read_settings(path: str) -> TemplateSettings:
     Raises:
         InputError: it cannot be read, or these cannot be settings.
     """
-    content = parse_yaml(_readable(path, MAX_BYTES), path)
+    text, names = _readable(path, MAX_BYTES), TemplateSettings.__dataclass_fields__
     try:
-        return TemplateSettings.from_dict({} if content is None else content)
+        content = parse_yaml(text, path)
+    except InputError:
+        if not is_confined():
+            raise
+        content = text
+    content = {} if content is None else content
+    if is_confined() and not (isinstance(content, dict) and content.keys() <= names.keys()):
+        raise InputError(f"{path}: expected YAML with fields of {', '.join(names)} alone")
+    try:
+        return TemplateSettings.from_dict(content)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

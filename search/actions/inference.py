@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -152,7 +153,8 @@ def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
     if alphabet.is_text:
         return alphabet.encode(prompt)
     if alphabet.lines:
-        return alphabet.encode(alphabet.lines.symbols_in(prompt.splitlines(), alphabet.symbols))
+        lines = [line for line in re.split("\r\n?|\n", prompt) if line.strip()]
+        return alphabet.encode(alphabet.lines.symbols_in(lines, alphabet.symbols))
     words = prompt.split()
     for word in words:
         if not (word.isascii() and word.isdecimal()) or len(word) > 18:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import lstm_sweep as ls
 from lstm_sweep.models import backend
 from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle
@@ -87,6 +88,7 @@ def test_a_prompt_is_a_raw_line_or_a_template(
         for prompt in (line, CHARGED)
     ]
     assert rows[0] == rows[1]
+    assert len(ls.load("best").generate([CHARGED, CHARGED], length=1)) <= 1
     assert "committed transaction <HEX> in <NUM> ms" in rows[0][0]
 
 

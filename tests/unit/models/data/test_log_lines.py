@@ -18,7 +18,8 @@ import pytest
 from lstm_sweep.models.data import log_lines, service_log
 from lstm_sweep.models.data.alphabet import END_NAME, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Corpus, load, read_sessions
-from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.log_lines import LineFormat
+from lstm_sweep.models.data.source import VARIABLE, Source
 from lstm_sweep.models.errors import InputError
 from tests.unit.models.data.corpus_files import write
 
@@ -172,6 +173,25 @@ def test_templates_that_people_have_are_taken(tmp_path: Path) -> None:
     assert corpus.train.codes[:3].tolist() == [2, 3, UNKNOWN]
 
 
+def test_templates_are_divided_as_lines_are(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("user=<*> ok\nbye\n")
+    (tmp_path / "s.yaml").write_text("extra_delimiters: ['=']\n")
+    files = {"templates": str(tmp_path / "t"), "template_settings": str(tmp_path / "s.yaml")}
+    corpus = corpus_of(file_of(tmp_path, *["user=ann ok", "bye"] * 40), **files)
+    assert corpus.alphabet.symbols == ("user <*> ok", "bye")
+
+
+def test_a_raw_line_of_a_prompt_has_the_symbol_of_its_record(tmp_path: Path) -> None:
+    lines = [f"10:0{n % 9} job-{n % 7:04} begins on host h{n % 5}" for n in range(60)]
+    path = file_of(tmp_path, *lines, *[f"10:11 job-{n:04} ends" for n in range(60)])
+    alphabet = corpus_of(path, header=r"\S+ ", session_by=r"job-\d+").alphabet
+    assert alphabet.lines
+    begins, ends = "<ID> begins on host <*>", "<ID> ends"
+    assert alphabet.symbols == (begins, ends)
+    given = ["10:01 job-0002 begins on host h9", "10:11 job-0002 ends", ends, "other"]
+    assert alphabet.lines.symbols_in(given, alphabet.symbols) == [begins, ends, ends, "other"]
+
+
 def test_more_templates_than_there_may_be_are_unknown(tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text("max_clusters: 2\nmasking: []\n")
@@ -240,8 +260,27 @@ def test_an_expression_that_takes_for_ever_is_stopped(
     path = file_of(tmp_path, "fine", "a" * 60)
     with pytest.raises(InputError, match=r"a\.log:1: the expressions of header, session_by and"):
         corpus_of(path, session_by="(a+)+b|f")
+    with pytest.raises(InputError, match="--prompt: the expressions of header"):
+        LineFormat(header="(a+)+b").symbols_in(["a" * 60], ["a"])
+    with pytest.raises(InputError, match="header has 5,000 characters: expected fewer than 4,096"):
+        corpus_of(path, header="a" * 5_000)
     assert signal.getsignal(signal.SIGVTALRM) == before
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
+
+
+def test_who_reads_for_others_tells_nothing_of_a_file_that_has_no_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, settings = file_of(tmp_path, "a b", "c"), tmp_path / "s.yaml"
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    for text in ("secret", "secret: 5", "- secret", "*secret", "sim_th: 1\nsecret: 2"):
+        settings.write_text(text)
+        with pytest.raises(InputError, match=r"s\.yaml: expected YAML with fields of") as refused:
+            corpus_of(path, template_settings=str(settings))
+        assert "secret" not in str(refused.value)
+    settings.write_text("sim_th: 7")
+    with pytest.raises(InputError, match="sim_th is 7: expected 0 to 1"):
+        corpus_of(path, template_settings=str(settings))
 
 
 def test_another_thread_loads_the_same_corpus_and_says_the_same(log: Path) -> None:

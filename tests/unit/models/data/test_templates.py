@@ -117,7 +117,6 @@ def test_separators_and_length_are_those_of_the_settings() -> None:
         ("masking: 5", "masking is 5: expected a list"),
         ("masking: [5]", "masking has 5: expected regex_pattern and mask_with"),
         ("masking: [{regex_pattern: '(', mask_with: A}]", "regex_pattern is '(': expected a regul"),
-        ("masking: [{regex_pattern: 'a*', mask_with: A}]", "regex_pattern 'a*' matches an empty"),
         (
             "masking: [{regex_pattern: 'a', mask_with: 'A B'}]",
             "mask_with is 'A B': expected a word",
@@ -142,3 +141,10 @@ def test_settings_of_drain3_are_taken(tmp_path: Path) -> None:
     assert (settings.sim_th, settings.depth, settings.extra_delimiters) == (0.5, 5, ("_",))
     assert settings.mask()("a 12 b3") == "a <N> b3"
     assert TemplateSettings.from_dict(settings.to_dict()) == settings
+
+
+def test_a_mask_of_nothing_is_refused_when_it_is_used() -> None:
+    slow = "(?:|()|(?:))" * 40 + "(?!)"  # for ever, of an empty text
+    settings = TemplateSettings(masking=((r"\d+", "NUM"), ("a*", "A"), (slow, "B")))
+    with pytest.raises(InputError, match=r"regex_pattern 'a\*' matches an empty text, expected"):
+        settings.mask()
