@@ -17,7 +17,15 @@ from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.errors import plain
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.actions import detection, inference
-from lstm_sweep.search.actions.detection import Alarms, Detection, Finding, Rule, Symbol, Verdicts
+from lstm_sweep.search.actions.detection import (
+    VERDICT,
+    Alarms,
+    Detection,
+    Finding,
+    Rule,
+    Symbol,
+    Verdicts,
+)
 from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.actions.inference import GenerationRequest
 from lstm_sweep.search.actions.local import Local
@@ -267,16 +275,16 @@ def _verdict_lines(found: Detection, top: int) -> Iterator[str]:
     if verdicts.drift:
         yield f"note: {verdicts.drift}"
     if verdicts.quality:
-        yield from _quality_lines(verdicts)
+        yield from quality_lines(verdicts)
 
 
-def _quality_lines(verdicts: Verdicts) -> Iterator[str]:
+def quality_lines(verdicts: Verdicts) -> Iterator[str]:
     """How good verdicts are on labelled sessions: a table, with equal sessions counted once too."""
     for name, rows in (
         ("labelled sessions", verdicts.quality),
         ("different ones", verdicts.quality_of_distinct),
     ):
-        overall = next(iter(rows.values()))
+        overall = rows[VERDICT]
         left_out = f", {verdicts.unlabelled:,} without a label" if verdicts.unlabelled else ""
         yield f"{name}: {overall.normal:,} normal, {overall.abnormal:,} abnormal{left_out}"
         yield f"  {'':12}{'recall':>19}{'false alarms':>21}  precision     F1    AUC     AP"
@@ -286,6 +294,11 @@ def _quality_lines(verdicts: Verdicts) -> Iterator[str]:
             others = (one.precision, one.f1, one.auc, one.average_precision)
             figures = "".join(f"{'-' if value is None else f'{value:.3f}':>7}" for value in others)
             yield f"  {rule:12}{recall:>19}{false:>21}    {figures}"
+        best = overall.f1 or 0.0
+        if as_good := [
+            rule for rule, one in rows.items() if one is not overall and (one.f1 or 0.0) >= best > 0
+        ]:
+            yield f"  as good as the verdict, by F1: {', '.join(as_good)}"
 
 
 def _with_interval(share: float | None, interval: Sequence[float]) -> str:

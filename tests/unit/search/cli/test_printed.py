@@ -12,13 +12,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from lstm_sweep.search.actions.detection import Finding
+from lstm_sweep.models.quality import Quality
+from lstm_sweep.search.actions.detection import VERDICT, Finding, Verdicts
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.cli.launch import result_text
-from lstm_sweep.search.cli.models import finding_line
+from lstm_sweep.search.cli.models import finding_line, quality_lines
 from lstm_sweep.search.cli.parsers import age, size
 from lstm_sweep.search.cli.terminal import ASCII, UNICODE, can_encode, csv_text
 from lstm_sweep.search.cli.trials import HEIGHT, WIDTH, drawn
@@ -114,6 +116,17 @@ def test_a_curve_goes_from_corner_to_corner_with_its_ends_as_labels() -> None:
 def test_a_terminal_without_utf8_is_known() -> None:
     can = {name: can_encode(name) for name in ("utf-8", "ascii", "latin-1", None, "?")}
     assert [name for name, known in can.items() if known] == ["utf-8"]
+
+
+def test_rules_that_are_as_good_as_the_verdict_are_named() -> None:
+    p, abnormal = np.array([0.001, 0.002, 0.5, 0.9]), np.array([True, True, False, False])
+    both, one = (Quality.of(p, p <= rate, abnormal) for rate in (0.01, 0.001))
+    also = Quality.of(p, p <= 0.01, abnormal)
+    rows = {VERDICT: both, "length": one, "counts": also}
+    lines = [*quality_lines(Verdicts(quality=rows, quality_of_distinct={VERDICT: both}))]
+    assert [line for line in lines if "as good" in line] == [
+        "  as good as the verdict, by F1: counts"
+    ]
 
 
 # --- amounts --------------------------------------------------------------------------------------
