@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -40,8 +41,11 @@ def engine(shared: Engine) -> Engine:
 
 @pytest.fixture(params=EVERY_ENGINE)
 def own(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """An engine of a test that closes it."""
+    """An engine of a test that closes it; it has a slot, once a cluster has let go of others'."""
     with opened(request, request.param, workers=2) as engine:
+        until = time.monotonic() + 60
+        while not engine.slots and time.monotonic() < until:
+            engine.wait(0.1)
         yield engine
 
 
