@@ -14,14 +14,16 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.alone import own_program
 from lstm_sweep.models.data.service_log import FAULTS, HEADER, SESSION_BY, service_log
 
+#: beside the Python that runs
+PROGRAM = Path(sys.executable).with_name("lstm-sweep")
 #: requests to learn, and to judge, and the share of these that is faulty
 LEARNED, JUDGED, FAULTY = 5_000, 4_000, 0.1
 #: shares of false alarms that are promised
@@ -45,7 +47,7 @@ def _write(file: Path, lines: Iterable[str]) -> None:
 def run(folder: Path, *arguments: str) -> str:
     """Standard output of the program; what it says of its progress goes on to the terminal."""
     done = subprocess.run(
-        [own_program(), *arguments], cwd=folder, check=True, stdout=subprocess.PIPE, text=True
+        [PROGRAM, *arguments], cwd=folder, check=True, stdout=subprocess.PIPE, text=True
     )
     return done.stdout
 
