@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.errors import InputError
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -97,19 +97,15 @@ class Promise:
     """What share of normal sessions raise an alarm if p-values up to `rate` do.
 
     Raises:
-        InputError: `rate` is no share, or so few sessions of calibration cannot promise it.
+        InputError: so few sessions of calibration cannot promise it.
     """
 
+    #: above 0 and below 1
     rate: float
     #: of calibration
     sessions: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate < 1:
-            raise InputError(
-                f"--false-alarms is {shown(self.rate)}: expected a share of the sessions above 0 "
-                f"and below 1, such as 0.01"
-            )
         if not self._rank:
             raise InputError(
                 f"--false-alarms is {self.rate:g}: that takes {needed(self.rate):,} normal "

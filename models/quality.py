@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.conformal import Floats
-from lstm_sweep.models.data.source import existing, open_data
+from lstm_sweep.models.data.source import existing, read_small
 from lstm_sweep.models.errors import InputError, cut, shown
 
 #: words for what a session is
@@ -112,8 +111,11 @@ def read_labels(given: str) -> dict[str, bool]:
     except InputError:
         text = f"--labels {shown(given)}: no such file, expected one of sessions and labels"
         raise InputError(text) from None
+    if not path.is_file():
+        raise InputError(f"{path}: is a folder, expected a file of sessions and labels")
+    lines = [line for line in read_small(path, MOST_BYTES).splitlines() if line.strip()]
     labels = dict[str, bool]()
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines, start=1):
         name, label = _divided(line)
         known = label.lower() in NORMAL | ABNORMAL
         if not known and number == 1 and name:
@@ -128,24 +130,6 @@ def read_labels(given: str) -> dict[str, bool]:
     if not labels:
         raise InputError(f"{path}: has no labels, expected some")
     return labels
-
-
-def _lines(path: Path) -> list[str]:
-    if not path.is_file():
-        raise InputError(f"{path}: is a folder, expected a file of sessions and labels")
-    try:
-        with open_data(path) as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}, expected a file to read") from None
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path}: is over {MOST_BYTES:,} bytes, expected fewer")
-    try:
-        return [line for line in content.decode("utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: {error.reason} at byte {error.start:,}, expected UTF-8"
-        ) from None
 
 
 def _divided(line: str) -> tuple[str, str]:

@@ -65,6 +65,25 @@ def open_data(path: Path) -> BinaryIO:
     raise _leads_out(path)
 
 
+def read_small(path: Path, most: int) -> str:
+    """The text of a file that is said beside the data, of so many bytes at most.
+
+    Raises:
+        InputError: it cannot be read, is longer, or is no UTF-8.
+    """
+    try:
+        with open_data(path) as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}, expected a file to read") from None
+    if len(content) > most:
+        raise InputError(f"{path}: is over {most:,} bytes, expected fewer")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: found bytes that are no text, expected UTF-8") from None
+
+
 def _opened_below(folder: Path, real: Path, path: Path) -> int:
     """A descriptor of a file below a folder; `real` is its path without links."""
     *folders, name = real.relative_to(folder).parts or ("",)

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from lstm_sweep.models.data.source import is_confined, open_data, regex
+from lstm_sweep.models.data.source import is_confined, read_small, regex
 from lstm_sweep.models.documents import MAX_BYTES, parse_yaml
 from lstm_sweep.models.errors import InputError, check_kind, check_range, one_of, shown
 
@@ -142,7 +142,7 @@ def read_settings(path: str) -> TemplateSettings:
     Raises:
         InputError: it cannot be read, or these cannot be settings.
     """
-    text, names = _readable(path, MAX_BYTES), TemplateSettings.__dataclass_fields__
+    text, names = read_small(Path(path), MAX_BYTES), TemplateSettings.__dataclass_fields__
     try:
         content = parse_yaml(text, path)
     except InputError:
@@ -164,25 +164,11 @@ def read_templates(path: str) -> list[str]:
     Raises:
         InputError: it cannot be read, or has none.
     """
-    lines = _readable(path, MOST_BYTES).split("\n")
+    lines = read_small(Path(path), MOST_BYTES).split("\n")
     found = dict.fromkeys(" ".join(line.split()[:MOST_TOKENS]) for line in lines)
     if not (templates := [text for text in found if text]):
         raise InputError(f"{path}: found no templates, expected one in a line, with {WILDCARD}")
     return templates
-
-
-def _readable(path: str, most: int) -> str:
-    try:
-        with open_data(Path(path)) as file:
-            content = file.read(most + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}, expected a file to read") from None
-    if len(content) > most:
-        raise InputError(f"{path}: is over {most:,} bytes, expected fewer")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: found bytes that are not UTF-8, expected a text") from None
 
 
 @dataclass
