@@ -93,6 +93,17 @@ class Split:
         codes = np.insert(self.codes, lasts, code)
         return type(self)(codes, self.starts + np.arange(len(self.starts)))
 
+    def save(self, folder: Path, name: str) -> None:
+        """Write the arrays to files in a folder, under a name."""
+        _save(folder / f"{name}.codes.npy", self.codes)
+        np.save(folder / f"{name}.starts.npy", self.starts)
+
+    @classmethod
+    def open(cls, folder: Path, name: str) -> Self:
+        """Map saved codes into memory."""
+        codes = np.load(folder / f"{name}.codes.npy", mmap_mode="r")
+        return cls(codes, np.load(folder / f"{name}.starts.npy"))
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -153,8 +164,7 @@ class Corpus:
         """Write the corpus as arrays that other processes can map into memory."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, split in self.splits().items():
-            _save(folder / f"{name}.codes.npy", split.codes)
-            np.save(folder / f"{name}.starts.npy", split.starts)
+            split.save(folder, name)
         fields = {
             "name": self.name,
             "alphabet": self.alphabet.to_dict(),
@@ -167,13 +177,7 @@ class Corpus:
     def open(cls, folder: Path) -> Self:
         """Map a saved corpus into memory."""
         fields = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-        splits = {
-            name: Split(
-                np.load(folder / f"{name}.codes.npy", mmap_mode="r"),
-                np.load(folder / f"{name}.starts.npy"),
-            )
-            for name in SPLITS
-        }
+        splits = {name: Split.open(folder, name) for name in SPLITS}
         return cls(**(fields | splits | {"alphabet": Alphabet.from_dict(fields["alphabet"])}))
 
 

@@ -258,6 +258,18 @@ class Source:
     templates: str | None = None
     #: a YAML file of masks, and of how templates are mined
     template_settings: str | None = None
+    #: of a table: columns with the class, the text, and what keeps rows in one split; each a name,
+    #: or the number of a column from 0
+    label: str | None = None
+    text: str | None = None
+    group: str | None = None
+    #: a file with the class of each session
+    labels: str | None = None
+    #: of words: how many are symbols at most, and whether they are taken in lower case
+    vocabulary: int = 20_000
+    lower_case: bool = False
+    #: seed of splits that are drawn, as those of labelled sequences are
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.symbols not in SYMBOLS and not is_field(self.symbols):
