@@ -50,7 +50,7 @@ from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest, SearchProblem
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.store import reader, registry
-from lstm_sweep.search.store.journal import SCHEMA, WEIGHTS, Dataset
+from lstm_sweep.search.store.journal import FORMAT, WEIGHTS, Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tag, Tags, scoring_tag
@@ -463,4 +463,4 @@ class CorpusTask(Task):
 
 def _source_tags(source: Source) -> dict[str, str]:
     written = vars(source) | {"split": list(source.split)}
-    return {Tag.DATA: json.dumps(written), Tag.SCHEMA: str(SCHEMA)}
+    return {Tag.DATA: json.dumps(written), Tag.FORMAT: str(FORMAT)}

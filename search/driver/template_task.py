@@ -29,7 +29,7 @@ from lstm_sweep.search.engines.worker import TemplateTraining
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import reason
-from lstm_sweep.search.store.journal import SCHEMA, WEIGHTS, Dataset
+from lstm_sweep.search.store.journal import FORMAT, WEIGHTS, Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel, write_arrays_model
 from lstm_sweep.search.store.tags import Tag
@@ -137,7 +137,7 @@ class TemplateTask(Task):
     @override
     def tags(self) -> dict[str, str]:
         written = {"path": str(self.template.path), "digest": self.template.digest}
-        return {Tag.TEMPLATE: json.dumps(written), Tag.SCHEMA: str(SCHEMA)}
+        return {Tag.TEMPLATE: json.dumps(written), Tag.FORMAT: str(FORMAT)}
 
     @override
     def notes(self, spec: SweepSpec) -> list[str]:

@@ -113,7 +113,7 @@ WEIGHTS = "model"
 #: beginning of the name of a metric of a sweep that is the loss of a baseline
 BASELINE = "baseline_"
 #: version of the layout of a sweep's runs; those of another are refused
-SCHEMA = 3
+FORMAT = 1
 #: characters of a part of the spec in one tag
 CHUNK = 7_500
 

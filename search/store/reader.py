@@ -18,7 +18,7 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
-from lstm_sweep.search.store.journal import SCHEMA
+from lstm_sweep.search.store.journal import FORMAT
 from lstm_sweep.search.store.tags import (
     LARGEST,
     WHOLE,
@@ -312,23 +312,23 @@ def state_of(tags: Tags) -> str:
 
 def is_readable(tags: Mapping[str, str]) -> bool:
     """Whether this version of the program reads runs that were written as this one was."""
-    return tags.get(Tag.SCHEMA) == str(SCHEMA)
+    return tags.get(Tag.FORMAT) == str(FORMAT)
 
 
-def check_schema(run: Any) -> None:
+def check_format(run: Any) -> None:
     """Refuse a sweep that another version of this program has written."""
     tags = run.data.tags
     if not is_readable(tags):
-        name, found = cut(tags.get(Tag.NAME, "")), cut(tags.get(Tag.SCHEMA, "none"))
+        name, found = cut(tags.get(Tag.NAME, "")), cut(tags.get(Tag.FORMAT, "none"))
         raise BadRunError(
-            f"sweep '{name}' has schema {found}, expected {SCHEMA}: another version of lstm-sweep "
+            f"sweep '{name}' has format {found}, expected {FORMAT}: another version of lstm-sweep "
             f"made it"
         )
 
 
 def read_trial(run: Any) -> TrialRecord:
     """The record of a trial from its run; raises `BadRunError` if that does not hold one."""
-    check_schema(run)
+    check_format(run)
     tags, params, metrics = Tags(run), run.data.params, run.data.metrics
     kind = run_kind(tags)
     try:
@@ -442,7 +442,7 @@ def find_sweep(store: Store, name: str) -> Any:
         return None
     known = [run for run in found if is_readable(run.data.tags)]
     if not known:
-        check_schema(found[-1])
+        check_format(found[-1])
     return known[-1]
 
 

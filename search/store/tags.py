@@ -97,7 +97,7 @@ class Tag:
     #: `sweep` for a sweep's own run, `withdrawn` if another sweep got its name
     ROLE = "sweep.role"
     #: version of the layout of runs; 0 if missing
-    SCHEMA = "sweep.schema"
+    FORMAT = "sweep.format"
     SCORING = "sweep.scoring"
     #: seconds of scoring of each round, to a millisecond, as JSON
     SCORING_SECONDS = "sweep.scoring_seconds"

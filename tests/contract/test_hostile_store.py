@@ -31,7 +31,7 @@ from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, tiny_spec
 
 #: tags that are read of the run of a sweep, of a trial, and of a baseline
-OF_SWEEP = ["sweep.name", "sweep.state", "sweep.reason", "sweep.schema", "sweep.lease",
+OF_SWEEP = ["sweep.name", "sweep.state", "sweep.reason", "sweep.format", "sweep.lease",
             "sweep.data", "sweep.seconds", "sweep.corpus_digest", "sweep.spec.0",
             "sweep.slot_seconds", "sweep.template", "sweep.slots", "sweep.stop", "sweep.role",
             "sweep.stop_reason", "sweep.time", "sweep.spec_digest", "sweep.prior",
@@ -41,7 +41,7 @@ OF_SWEEP = ["sweep.name", "sweep.state", "sweep.reason", "sweep.schema", "sweep.
             "sweep.spec_signature", "sweep.unknown_share", "sweep.pruned"]  # fmt: skip
 OF_TRIAL = ["sweep.name", "sweep.trial", "sweep.attempt", "sweep.phase", "sweep.vals", "sweep.seed",
             "sweep.device", "sweep.config", "sweep.outcome", "sweep.reason", "sweep.curve",
-            "sweep.schema", "sweep.data", "sweep.scoring", "sweep.corpus_digest", "sweep.template",
+            "sweep.format", "sweep.data", "sweep.scoring", "sweep.corpus_digest", "sweep.template",
             "sweep.weights", "sweep.rerun_of", "sweep.verdict", "version.keras",
             "mlflow.parentRunId", "sweep.rounds_per_epoch", "sweep.inputs", "sweep.most_rounds",
             "sweep.unfinished", "sweep.scoring_seconds", "sweep.paused", "sweep.steps",
@@ -263,7 +263,7 @@ def test_a_table_shows_what_would_steer_a_terminal_as_text(stored: Stored) -> No
 def test_a_sweep_of_the_same_name_that_cannot_be_read_is_not_the_one_that_is_meant(
     stored: Stored,
 ) -> None:
-    stored.copy(stored.sweep_id, "sweep.schema", "99")
+    stored.copy(stored.sweep_id, "sweep.format", "99")
     check_lines(stored.run("trials", "good"), [], "good/1")
 
 

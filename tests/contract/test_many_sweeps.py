@@ -14,7 +14,7 @@ from lstm_sweep.search.actions.sweeps import unfinished
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import NoSuchRunError
-from lstm_sweep.search.store.journal import SCHEMA
+from lstm_sweep.search.store.journal import FORMAT
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
 from tests.sweeps import store_in
@@ -43,7 +43,7 @@ class Counted:
 def store(workplace: Callable[[str], Path]) -> MlflowStore:
     made = store_in(workplace("many"))
     made.prepare()
-    common = {Tag.ROLE: "sweep", Tag.SCHEMA: str(SCHEMA)}
+    common = {Tag.ROLE: "sweep", Tag.FORMAT: str(FORMAT)}
     for number in range(SWEEPS):
         state = "queued" if number < 2 else "finished"
         made.create_run("s", {**common, Tag.NAME: f"s-{number}", Tag.STATE: state})
@@ -79,7 +79,7 @@ def refused(call: Any, reference: str) -> None:
 def test_pages_have_each_sweep_once_newest_first_also_of_what_cannot_be_read(
     store: MlflowStore,
 ) -> None:
-    store.create_run("x", {Tag.ROLE: "sweep", Tag.NAME: "no name", Tag.SCHEMA: str(SCHEMA)})
+    store.create_run("x", {Tag.ROLE: "sweep", Tag.NAME: "no name", Tag.FORMAT: str(FORMAT)})
     names, page, left_out = list[str](), "", 0
     while page or not names:
         found = Local(store.settings).sweeps(limit=40, page=page)

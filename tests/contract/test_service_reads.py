@@ -18,7 +18,7 @@ from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import HttpSettings, ServiceSettings
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import AGE_S, RACE_S, SharedSettings
-from lstm_sweep.search.store.journal import SCHEMA
+from lstm_sweep.search.store.journal import FORMAT
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
 from tests.counted import CountedClient
@@ -143,7 +143,7 @@ def test_what_a_driver_writes_is_seen(site: Site, client: TestClient) -> None:
     driver = MlflowStore(site.store.settings)
     tags = {
         Tag.NAME: "one", Tag.TRIAL: "0", Tag.PHASE: "search", Tag.SEED: "0",
-        Tag.CONFIG: json.dumps(SPACE), Tag.SCHEMA: str(SCHEMA), Tag.DATA: "{}",
+        Tag.CONFIG: json.dumps(SPACE), Tag.FORMAT: str(FORMAT), Tag.DATA: "{}",
     }  # fmt: skip
     driver.create_run("one/0", tags, run_id)
     assert len(reader.trials(driver, "one")) == 1

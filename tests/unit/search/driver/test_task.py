@@ -19,7 +19,7 @@ from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.report.report_page import advice
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.journal import SCHEMA, Dataset
+from lstm_sweep.search.store.journal import FORMAT, Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag, Tags
@@ -120,7 +120,7 @@ class TreeTask(Task):
 
     @override
     def tags(self) -> dict[str, str]:
-        return {self.runs.tag: "iris", Tag.SCHEMA: str(SCHEMA)}
+        return {self.runs.tag: "iris", Tag.FORMAT: str(FORMAT)}
 
     @override
     def training(self, folder: Path) -> TreeTraining:

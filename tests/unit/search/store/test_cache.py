@@ -24,7 +24,7 @@ from lstm_sweep.search.store.cache import (
     mark_of,
 )
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.journal import SCHEMA
+from lstm_sweep.search.store.journal import FORMAT
 from lstm_sweep.search.store.tags import Tag
 from tests.counted import CountedClient
 from tests.sweeps import store_in
@@ -50,14 +50,14 @@ class Readers:
         self.client = CountedClient(self.store.client)
         self.store.client = self.client
         self.settings = SharedSettings.of(self.store)
-        tags = {Tag.ROLE: "sweep", Tag.NAME: "a", Tag.STATE: "finished", Tag.SCHEMA: str(SCHEMA)}
+        tags = {Tag.ROLE: "sweep", Tag.NAME: "a", Tag.STATE: "finished", Tag.FORMAT: str(FORMAT)}
         self.sweep = self.writer.create_run("a", tags)
         self.trials = [self.trial(number) for number in range(2)]
 
     def trial(self, number: int) -> str:
         tags = {
             Tag.NAME: "a", Tag.TRIAL: str(number), Tag.PHASE: "search", Tag.SEED: "0",
-            Tag.SCHEMA: str(SCHEMA), Tag.ROUNDS_PER_EPOCH: "1",
+            Tag.FORMAT: str(FORMAT), Tag.ROUNDS_PER_EPOCH: "1",
         }  # fmt: skip
         run_id = self.writer.create_run(f"a-{number}", tags, self.sweep)
         self.writer.log(run_id, metrics={"val_loss": 2.0, "best_val_loss": 2.0}, step=1)
@@ -152,7 +152,7 @@ def test_a_sweep_that_has_ended_is_seen_with_all_its_trials(readers: Readers) ->
 def test_another_sweep_in_the_place_of_one_that_was_deleted_is_read(readers: Readers) -> None:
     assert readers.state() == "finished"
     readers.writer.client.delete_run(readers.sweep)
-    tags = {Tag.ROLE: "sweep", Tag.NAME: "a", Tag.STATE: "queued", Tag.SCHEMA: str(SCHEMA)}
+    tags = {Tag.ROLE: "sweep", Tag.NAME: "a", Tag.STATE: "queued", Tag.FORMAT: str(FORMAT)}
     readers.writer.create_run("a", tags)
     readers.time.now += AGE_S
     assert (readers.state(), readers.outcomes()) == ("queued", {})

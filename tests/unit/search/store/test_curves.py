@@ -15,7 +15,7 @@ from lstm_sweep.search.store.curves import (
     with_rounds,
 )
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.journal import SCHEMA
+from lstm_sweep.search.store.journal import FORMAT
 from lstm_sweep.search.store.reader import read_trial
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
@@ -115,7 +115,7 @@ def test_a_trial_took_the_time_for_which_it_had_a_slot(
     rounds += [{"val_loss": 1.5, "round_seconds": 4.0}]
     curve = json.dumps([list(one.values()) for one in rounds])
     written = {
-        Tag.SCHEMA: str(SCHEMA), Tag.NAME: "s", Tag.TRIAL: "1", Tag.SEED: "1", Tag.CURVE: curve,
+        Tag.FORMAT: str(FORMAT), Tag.NAME: "s", Tag.TRIAL: "1", Tag.SEED: "1", Tag.CURVE: curve,
         Tag.PHASE: "search", Tag.DATA: "{}", Tag.CONFIG: json.dumps(TrialConfig().to_dict()),
     }  # fmt: skip
     began = 100_000

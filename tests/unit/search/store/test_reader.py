@@ -13,7 +13,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.store import memory
 from lstm_sweep.search.store.faults import NoSuchRunError
-from lstm_sweep.search.store.journal import SCHEMA
+from lstm_sweep.search.store.journal import FORMAT
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.reader import TrialRecord, apart, find_trial, last_attempts
 from lstm_sweep.search.store.tags import Tag, Tags
@@ -83,7 +83,7 @@ def test_the_beginning_of_an_id_names_a_trial_however_many_newer_runs_have_it(
     )
     store = MemoryStore()
     tags = {
-        Tag.SCHEMA: str(SCHEMA), Tag.NAME: "s", Tag.TRIAL: "0", Tag.SEED: "0", Tag.DATA: "{}",
+        Tag.FORMAT: str(FORMAT), Tag.NAME: "s", Tag.TRIAL: "0", Tag.SEED: "0", Tag.DATA: "{}",
         Tag.PHASE: "search", Tag.CONFIG: json.dumps(TrialConfig().to_dict()),
     }  # fmt: skip
     run_id = store.create_run("s/0", tags)
