@@ -20,12 +20,17 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from lstm_sweep.models.data.service_log import FAULTS, HEADER, SESSION_BY, service_log
+from lstm_sweep.models.data.service_log import (
+    FAULTS,
+    FAULTY,
+    HEADER,
+    JUDGED,
+    SESSION_BY,
+    service_log,
+)
 
 #: beside the Python that runs
 PROGRAM = Path(sys.executable).with_name("lstm-sweep")
-#: requests to learn, and to judge, and the share of these that is faulty
-LEARNED, JUDGED, FAULTY = 5_000, 4_000, 0.1
 #: shares of false alarms that are promised
 RATES = (0.002, 0.01)
 
@@ -33,7 +38,7 @@ RATES = (0.002, 0.01)
 def write_logs(folder: Path, seed: int) -> dict[str, str]:
     """Write `app.log`, `new.log` and `labels.tsv`; the fault of each new request, "" for none."""
     faults = dict[str, str]()
-    _write(folder / "app.log", service_log(LEARNED, 2 * seed))
+    _write(folder / "app.log", service_log(seed=2 * seed))
     _write(folder / "new.log", service_log(JUDGED, 2 * seed + 1, FAULTY, faults))
     labels = (f"{session}\t{int(fault != '')}" for session, fault in faults.items())
     _write(folder / "labels.tsv", labels)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.data import source as samples
 from lstm_sweep.models.data.alphabet import END, END_NAME, PREDICTED, UNKNOWN, Alphabet
 from lstm_sweep.models.data.log_lines import (
     UNMATCHED,
@@ -39,7 +38,15 @@ from lstm_sweep.models.data.reader import (
     read_text,
     smallest_type,
 )
-from lstm_sweep.models.data.source import SAMPLES, SPLITS, Source, all_files, existing, file_groups
+from lstm_sweep.models.data.source import (
+    SAMPLES,
+    SPLITS,
+    Sample,
+    Source,
+    all_files,
+    existing,
+    file_groups,
+)
 from lstm_sweep.models.data.spool import BLOCK, Codes, Spool, blocks
 from lstm_sweep.models.errors import InputError, shown
 
@@ -191,21 +198,27 @@ def load(source: Source) -> Corpus:
         InputError: the data cannot be used; the message names the file and the line.
     """
     sequences = Sequences()
-    if source.data in samples.SAMPLES:
-        sample = samples.SAMPLES[source.data]
-        if source.has_lines:
-            raise InputError(f"data {source.data}: is a sample of {sample.symbols}, expected lines")
-        for session in sample.sessions():
-            sequences.start_file()
-            sequences.append(code_points(session) if isinstance(session, str) else session)
+    sample = SAMPLES.get(source.data)
+    of_lines = source.has_lines
+    if sample:
+        of_lines = sample.symbols == "lines"
+        fitting = ("auto", "lines") if of_lines else ("auto", "chars", "ids")
+        if source.symbols not in fitting:
+            raise InputError(
+                f"data {source.data}: is a sample of {sample.symbols}, expected symbols auto"
+            )
+    if of_lines and threading.current_thread() is not threading.main_thread():
+        return _loaded_apart(source)
+    if sample and of_lines:
+        return _of_lines(source, source.data, {"all": [sample]})
+    if sample:
+        _read_sample(sample, sequences)
         about = f"sample: {sample.about}"
         described = _Description(source.data, sample.symbols, about, ends=source.ends)
         return _split_in_time(sequences, source.split, described)
     path = existing(source.data)
     groups = file_groups(path)
-    if source.has_lines:
-        if threading.current_thread() is not threading.main_thread():
-            return _loaded_apart(source)
+    if of_lines:
         return _of_lines(source, path.name, groups)
     symbols, why, hint = _decide(source.symbols, next(iter(groups.values()))[0])
     read = read_text if symbols == "chars" else read_ids
@@ -257,9 +270,10 @@ def _loaded_apart(source: Source) -> Corpus:
         return Corpus.open(Path(folder))
 
 
-def _of_lines(source: Source, name: str, groups: Mapping[str, list[Path]]) -> Corpus:
+def _of_lines(source: Source, name: str, groups: Mapping[str, Sequence[Path | Sample]]) -> Corpus:
     """The corpus of the lines of a log."""
-    format = format_of(source)
+    format, sample = format_of(source), SAMPLES.get(source.data)
+    why = f"sample: {sample.about}" if sample else f"--symbols {source.symbols}"
     log = read_log(groups, format)
     in_time = len(groups) == 1
     cuts = _cuts(log.starts, len(log.lines), source.split) if in_time else log.cuts[:2]
@@ -271,7 +285,7 @@ def _of_lines(source: Source, name: str, groups: Mapping[str, list[Path]]) -> Co
     described = _Description(
         name,
         "lines",
-        "; ".join(filter(None, [f"--symbols {source.symbols}: {format.described}",
+        "; ".join(filter(None, [f"{why}: {format.described}",
                                 str(log.counts), str(log.noted)])),
         ends=source.ends,
         names=tuple(names),
@@ -519,22 +533,25 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
     sequences = Sequences()
     log: Log | None = None
     symbols: tuple[str | int, ...] = ()
-    if data in SAMPLES and not alphabet.lines:
-        _read_sample(data, alphabet, sequences)
-        files, file_starts, several = [data], [0], True
+    sample, paths, files = SAMPLES.get(data), list[Path](), [data]
+    if sample:
+        _check_sample(data, alphabet)
     else:
         path = existing(data)
         paths = all_files(path)
-        if alphabet.lines:
-            log = read_log({"all": paths}, alphabet.lines, keep_texts=True)
-            sequences.append(log.numbers([str(one) for one in alphabet.symbols], alphabet.lines))
-            sequences.line_starts.append(log.starts)
-            names = (*alphabet.symbols, UNMATCHED)
-            symbols = tuple(names[value] for value in sequences.values)
-        else:
-            (read_text if alphabet.is_text else read_ids)(paths, sequences)
         files = [one.name if one == path else str(one.relative_to(path)) for one in paths]
-        file_starts, several = sequences.file_starts, sequences.lines_are_sessions
+    if alphabet.lines:
+        log = read_log({"all": [sample] if sample else paths}, alphabet.lines, keep_texts=True)
+        sequences.append(log.numbers([str(one) for one in alphabet.symbols], alphabet.lines))
+        sequences.line_starts.append(log.starts)
+        names = (*alphabet.symbols, UNMATCHED)
+        symbols = tuple(names[value] for value in sequences.values)
+    elif sample:
+        _read_sample(sample, sequences)
+    else:
+        (read_text if alphabet.is_text else read_ids)(paths, sequences)
+    file_starts = [0] if sample else sequences.file_starts
+    several = bool(sample) or sequences.lines_are_sessions
     if not sequences.length:
         raise InputError(f"data {shown(data)}: found no symbols, expected some")
     starts = sequences.session_starts()
@@ -561,11 +578,13 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
     )
 
 
-def _read_sample(name: str, alphabet: Alphabet, into: Sequences) -> None:
-    sample = SAMPLES[name]
-    if (sample.symbols == "chars") != alphabet.is_text:
-        expected = "characters" if alphabet.is_text else "event ids"
-        raise InputError(f"sample {name} has {sample.symbols}, the network expects {expected}")
+def _check_sample(name: str, alphabet: Alphabet) -> None:
+    expected = "chars" if alphabet.is_text else "lines" if alphabet.lines else "ids"
+    if (symbols := SAMPLES[name].symbols) != expected:
+        raise InputError(f"sample {name} has {symbols}, the network expects {expected}")
+
+
+def _read_sample(sample: Sample, into: Sequences) -> None:
     for session in sample.sessions():
         into.start_file()
         into.append(code_points(session) if isinstance(session, str) else session)

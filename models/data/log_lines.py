@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.data.reader import Noted, blocks_of
-from lstm_sweep.models.data.source import FIELD, Source, regex
+from lstm_sweep.models.data.service_log import HEADER, SESSION_BY
+from lstm_sweep.models.data.source import FIELD, SAMPLES, Sample, Source, regex
 from lstm_sweep.models.data.spool import Spool, needing_room
 from lstm_sweep.models.data.templates import (
     Matcher,
@@ -314,6 +315,8 @@ class Log:
 def format_of(source: Source) -> LineFormat:
     """How the lines of some data are read; templates that were given stand for unmasked lines.
 
+    Those of a sample are read as it is made, unless something else is given.
+
     Raises:
         InputError: the file of settings has none.
     """
@@ -322,9 +325,12 @@ def format_of(source: Source) -> LineFormat:
     else:
         settings = TemplateSettings() if source.templates is None else TemplateSettings(masking=())
     is_field = source.symbols.startswith(FIELD)
+    header, session_by = source.header, source.session_by
+    if source.data in SAMPLES:
+        header, session_by = header or HEADER, session_by or SESSION_BY
     return LineFormat(
-        header=source.header,
-        session_by=source.session_by,
+        header=header,
+        session_by=session_by,
         symbol_field=source.symbols.removeprefix(FIELD) if is_field else None,
         settings=settings,
     )
@@ -347,9 +353,9 @@ def symbols_of(log: Log, format: LineFormat, training: int, templates: str | Non
 
 
 def read_log(
-    groups: Mapping[str, Sequence[Path]], format: LineFormat, *, keep_texts: bool = False
+    groups: Mapping[str, Sequence[Path | Sample]], format: LineFormat, *, keep_texts: bool = False
 ) -> Log:
-    """Read groups of files; sessions are not shared by groups.
+    """Read groups of files, or of samples; sessions are not shared by groups.
 
     Raises:
         InputError: a file cannot be read, no line is a record of a session, or expressions take
@@ -377,7 +383,7 @@ class _Reading:
         #: whether the last record was kept, so that lines may go on with it
         self._is_open = False
 
-    def read_file(self, path: Path, begin_block: Callable[[str], None]) -> None:
+    def read_file(self, path: Path | Sample, begin_block: Callable[[str], None]) -> None:
         """Read one more file."""
         self._files += 1
         self._is_open = False
@@ -385,10 +391,11 @@ class _Reading:
             begin_block(f"{path}:{first_line}")
             self._read(text.split("\n"))
 
-    def _whole_lines(self, path: Path) -> Iterator[tuple[str, int]]:
+    def _whole_lines(self, path: Path | Sample) -> Iterator[tuple[str, int]]:
         """Blocks of whole lines, and the number of the first of each."""
         rest, number, skipping = b"", 1, False
-        for block in blocks_of(path, self.noted):
+        read = [path.text()] if isinstance(path, Sample) else blocks_of(path, self.noted)
+        for block in read:
             end = block.rfind(b"\n")
             if end < 0:
                 if len(rest) > 4 * LONGEST_LINE:  # more bytes than are looked at

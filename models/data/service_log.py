@@ -14,7 +14,9 @@ from random import Random
 #: expressions for `--header` and `--session-by`
 HEADER = r"\S+ \S+ [A-Z]+ +\S+ \S+ "
 SESSION_BY = r"\[(req-[0-9a-f]{8})\]"
-REQUESTS, SEED = 3_000, 2026
+#: requests to learn; and those to judge, and the share of these that is faulty
+REQUESTS, JUDGED, FAULTY = 5_000, 4_000, 0.1
+SEED = 2026
 #: services and levels by what they say; what varies stands in braces
 MESSAGES = {
     "accept": ("gateway", "INFO", "{kind} {number} asked for by {verb} from {ip}:{port}"),

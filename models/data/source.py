@@ -10,9 +10,11 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeAlias
 
+from lstm_sweep.models.data import service_log
 from lstm_sweep.models.errors import (
     InputError,
     check_switch,
@@ -121,8 +123,14 @@ class Sample:
     """A built-in corpus and its description."""
 
     about: str
+    #: `chars`, `ids` or `lines`
     symbols: str
+    #: sessions, or lines
     sessions: Callable[[], Iterator[Session]]
+
+    def text(self) -> bytes:
+        """All of its lines."""
+        return "".join(f"{line}\n" for line in self.sessions()).encode()
 
 
 def python_docs() -> Iterator[str]:
@@ -219,6 +227,19 @@ SAMPLES = {
         f"included ({WORKFLOW.entropy(ends=False):.4f} per event without them)",
         "ids",
         lambda: WORKFLOW.sessions(WORKFLOW_EVENTS, WORKFLOW_SEED),
+    ),
+    "service-log": Sample(
+        f"raw lines of a shop's services, generated, of {service_log.REQUESTS:,} requests",
+        "lines",
+        service_log.service_log,
+    ),
+    "faulty-service-log": Sample(
+        f"a later log of the same services, of {service_log.JUDGED:,} requests, "
+        f"{service_log.FAULTY:.0%} of them with a fault",
+        "lines",
+        partial(
+            service_log.service_log, service_log.JUDGED, service_log.SEED + 1, service_log.FAULTY
+        ),
     ),
 }
 

@@ -293,9 +293,20 @@ def test_another_thread_loads_the_same_corpus_and_says_the_same(log: Path) -> No
     assert str(refused).startswith("/nowhere: No such file")
 
 
-def test_a_sample_has_no_lines() -> None:
-    with pytest.raises(InputError, match="data python-docs: is a sample of chars, expected lines"):
-        corpus_of(Path("python-docs"))
+def test_a_sample_of_lines_needs_no_options_and_others_have_no_lines() -> None:
+    corpus = load(Source(data="service-log"))
+    found = read_sessions("faulty-service-log", corpus.alphabet, ends=True)
+    assert (len(found), found.name(0)[:4]) == (service_log.JUDGED, "req-")
+    assert (found.split.codes == UNKNOWN).sum() == found.noted.count("104 records match no") * 104
+    with pytest.raises(InputError, match="sample workflow-log has ids, the network expects lines"):
+        read_sessions("workflow-log", corpus.alphabet)
+    for data, symbols, kind in (
+        ("python-docs", "lines", "chars"),
+        ("service-log", "ids", "lines"),
+        ("service-log", "field=a", "lines"),
+    ):
+        with pytest.raises(InputError, match=f"{data}: is a sample of {kind}, expected symbols"):
+            load(Source(data=data, symbols=symbols))
 
 
 def test_what_looks_like_a_log_is_said_to_be_one(log: Path) -> None:
