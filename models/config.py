@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
+
+from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, one_of, shown
 
@@ -54,6 +56,10 @@ OPTIMIZERS = ("rmsprop", "adam", "sgd", "adagrad")
 #: those whose steps do not grow with the gradient: their best rate falls as layers grow
 NORMALIZING = ("rmsprop", "adam")
 AVERAGINGS = ("polynomial", "off")
+POOLINGS = ("last", "mean", "max", "attention")
+#: which part of a sequence is read that is longer than `sequence_length`
+KEEPS = ("head", "tail", "both")
+CLASS_WEIGHTS = ("none", "balanced", "sqrt")
 
 LIMITS: Mapping[str, Limit] = {
     "direction": Limit(str, choices=DIRECTIONS),
@@ -72,6 +78,14 @@ LIMITS: Mapping[str, Limit] = {
     "embedding_size": Limit(int, 0, 16384),
     "precision": Limit(str, choices=PRECISIONS),
     "epochs": Limit(int, 1, 100000),
+}
+#: of the fields of a network that predicts classes, which has no windows
+CLASS_LIMITS: Mapping[str, Limit] = {
+    **{name: one for name, one in LIMITS.items() if name not in ("stride", "offset", "state")},
+    "layers": Limit(int, 1, 3),
+    "pooling": Limit(str, choices=POOLINGS),
+    "keep": Limit(str, choices=KEEPS),
+    "class_weights": Limit(str, choices=CLASS_WEIGHTS),
 }
 
 
@@ -104,8 +118,11 @@ class TrialConfig:
     """One network and how it is trained; all fields are checked in the constructor.
 
     Raises:
-        InputError: a field has the wrong type or lies outside `LIMITS`.
+        InputError: a field has the wrong type or lies outside `limits`.
     """
+
+    #: allowed values of each field that it has
+    limits: ClassVar[Mapping[str, Limit]] = LIMITS
 
     #: `uni` reads the symbols before a target forwards; `bi` reads the same symbols in both
     #: directions
@@ -145,7 +162,7 @@ class TrialConfig:
     epochs: int = 27
 
     def __post_init__(self) -> None:
-        for name, limit in LIMITS.items():
+        for name, limit in self.limits.items():
             object.__setattr__(self, name, limit.check(name, getattr(self, name)))
 
     @property
@@ -205,8 +222,36 @@ class TrialConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         for name in values:
-            check_field(name)
+            check_field(name, cls.limits)
         return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassConfig(TrialConfig):
+    """One network that predicts the class of a sequence, and how it is trained.
+
+    `sequence_length` is how many symbols of a sequence are read, at most, and `batch_size` a number
+    of sequences. `stride`, `offset` and `state` have no effect, and are not among its fields.
+    """
+
+    limits: ClassVar[Mapping[str, Limit]] = CLASS_LIMITS
+
+    #: what the last layer's outputs become: the `last` of each direction, their `mean`, their
+    #: `max`, or a mean with weights that are learned (`attention`)
+    pooling: str = "mean"
+    #: which part of a longer sequence is read: `head`, `tail`, or half of it from `both`
+    keep: str = "head"
+    #: weight of a class in the training loss: `balanced` is one over its number of sequences,
+    #: `sqrt` the root of that
+    class_weights: str = "none"
+
+    @override
+    def to_dict(self) -> dict[str, int | float | str]:
+        return {name: getattr(self, name) for name in self.limits}
+
+    @override
+    def table_columns(self) -> dict[str, str]:
+        return super().table_columns() | {"pool": self.pooling}
 
 
 def as_lstm_config(config: Config) -> TrialConfig:
@@ -216,13 +261,14 @@ def as_lstm_config(config: Config) -> TrialConfig:
 
 
 FIELDS = tuple(field.name for field in fields(TrialConfig))
+CLASS_FIELDS = tuple(CLASS_LIMITS)
 
 
-def check_field(name: object) -> None:
-    """Refuse a name that is not a field of `TrialConfig`."""
-    if name not in FIELDS:
+def check_field(name: object, limits: Mapping[str, Limit] = LIMITS) -> None:
+    """Refuse a name that is not a field of a config with these `limits`."""
+    if name not in limits:
         given = shown(name if isinstance(name, str) else shown(name))
-        raise InputError(f"{given} is no field of a config: {one_of(name, FIELDS)}")
+        raise InputError(f"{given} is no field of a config: {one_of(name, tuple(limits))}")
 
 
 def values_text(described: Any) -> str:

@@ -11,26 +11,38 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import ClassConfig, TrialConfig
 from lstm_sweep.models.errors import InputError
 
 #: training symbols that ask for parameters, at most
 ENOUGH_SYMBOLS = 2_000_000
 
 
-def parameters(config: TrialConfig, alphabet_size: int) -> int:
+def parameters(config: TrialConfig, alphabet_size: int, classes: int | None = None) -> int:
     """Parameters of the network that `config` describes; equals Keras's `count_params()`.
 
-    `alphabet_size` counts the reserved symbols too, as `len(alphabet)` does.
+    `alphabet_size` counts the reserved symbols too, as `len(alphabet)` does. `classes` is the
+    number of those that are predicted, None if symbols are.
     """
     sizes = config.layer_size, config.embedding_size, alphabet_size
-    return int(parameters_of(config.direction, config.layers, *sizes))
+    attention = isinstance(config, ClassConfig) and config.pooling == "attention"
+    return int(parameters_of(config.direction, config.layers, *sizes, classes, attention=attention))
 
 
 def parameters_of(
-    direction: str, layers: int, layer_size: Any, embedding_size: Any, alphabet_size: int
+    direction: str,
+    layers: int,
+    layer_size: Any,
+    embedding_size: Any,
+    alphabet_size: int,
+    classes: int | None = None,
+    *,
+    attention: Any = False,
 ) -> Any:
-    """Parameters of networks by their shape; sizes may be arrays of integers, for many at once."""
+    """Parameters of networks by their shape; sizes may be arrays of integers, for many at once.
+
+    So may be `attention`: whether classes are predicted from a mean whose weights are learned.
+    """
     directions = 2 if direction == "bi" else 1
     width = embedding_size + (embedding_size == 0) * alphabet_size
     total = embedding_size * alphabet_size
@@ -39,22 +51,26 @@ def parameters_of(
         gates = 4 * (layer_size * (width + layer_size) + layer_size)
         total = total + directions * gates
         width = directions * layer_size
-    return total + (width + 1) * alphabet_size
+    outputs = alphabet_size if classes is None else classes
+    return total + attention * width + (width + 1) * outputs
 
 
-def step_numbers(config: TrialConfig, alphabet_size: int) -> int:
+def step_numbers(config: TrialConfig, alphabet_size: int, classes: int | None = None) -> int:
     """About how many numbers a training step keeps in memory.
 
     Weights with their gradients, their averages and what the optimizer knows of them, gates of all
-    time steps, and logits with their gradients: of each time step, or of the last if the network is
-    bidirectional.
+    time steps, and logits with their gradients: of each time step, or one of a row if the network
+    is bidirectional or predicts `classes`.
     """
     both = config.direction == "bi"
     steps = config.batch_size * config.sequence_length
     gates = 8 * config.layers * config.layer_size * (2 if both else 1) * steps
-    logits = 3 * alphabet_size * (config.batch_size if both else steps)
+    if classes is not None:
+        logits = 3 * classes * config.batch_size
+    else:
+        logits = 3 * alphabet_size * (config.batch_size if both else steps)
     kept = 4 + (config.averaging != "off")
-    return kept * parameters(config, alphabet_size) + gates + logits
+    return kept * parameters(config, alphabet_size, classes) + gates + logits
 
 
 @dataclass(frozen=True)
@@ -99,9 +115,11 @@ class SizeRule:
         """Whether so many parameters are too many; of an array, for each."""
         return count / symbols > self.high
 
-    def judge(self, config: TrialConfig, alphabet_size: int, symbols: int) -> Verdict:
+    def judge(
+        self, config: TrialConfig, alphabet_size: int, symbols: int, classes: int | None = None
+    ) -> Verdict:
         """Say whether `config` suits a corpus of `symbols` training symbols."""
-        count = parameters(config, alphabet_size)
+        count = parameters(config, alphabet_size, classes)
         ratio, enough = count / symbols, min(symbols, ENOUGH_SYMBOLS)
         least = f"{self.low:g}" + (
             f" for each of {enough:,}" if enough < symbols and self.low else ""

@@ -135,10 +135,10 @@ def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
     backward half has already read the symbols inside it.
     """
     if config.carried:
-        return networks(config, alphabet_size, dtype, _features(config, alphabet_size))
+        return networks(config, alphabet_size, dtype, embedded(config, alphabet_size))
     many_to_many = config.direction == "uni"
     symbols = keras.Input((config.sequence_length,), dtype="int32", name="symbols")
-    features = _features(config, alphabet_size)(symbols)
+    features = embedded(config, alphabet_size)(symbols)
     for number in range(1, config.layers + 1):
         steps_follow = number < config.layers or many_to_many
         layer = layers.LSTM(
@@ -156,7 +156,7 @@ def _build(config: TrialConfig, alphabet_size: int, dtype: str) -> Networks:
     return Networks(model, last, every_step=model)
 
 
-def _features(config: TrialConfig, alphabet_size: int) -> Callable[[Any], Any]:
+def embedded(config: TrialConfig, alphabet_size: int) -> Callable[[Any], Any]:
     """What maps symbols to their embedding or one-hot vectors, `[batch, time, features]`."""
     if config.embedding_size:
         embedding: Callable[[Any], Any] = layers.Embedding(

@@ -1,0 +1,87 @@
+"""Networks that predict the class of a sequence: built, trained and scored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from lstm_sweep.models.config import ClassConfig
+from lstm_sweep.models.cpu.program_types import Networks
+from lstm_sweep.models.network.lstm import embedded
+
+
+def build_classifier(
+    config: ClassConfig, alphabet_size: int, classes: int, *, mixed: bool = False
+) -> Networks:
+    """Build the network of `config`; `mixed` is as of `lstm.build`.
+
+    Its inputs are `symbols`, `<int32>[batch, time]`, padded on the right with any code, and
+    `lengths`, `<int32>[batch]`, 1 or more; its output are logits, `[batch, classes]`.
+    """
+    reduced, averaged = mixed and config.precision != "float32", config.averaging != "off"
+    sizes = alphabet_size, classes
+    first = _build(config, *sizes, f"mixed_{config.precision}" if reduced else "float32")
+    if not (reduced or averaged):
+        return Networks(first, first)
+    scored = _build(config, *sizes, "float32")
+    networks = Networks(first, scored, scored_weights="averages" if averaged else "copies")
+    networks.copy_weights()
+    return networks
+
+
+def _build(config: ClassConfig, alphabet_size: int, classes: int, dtype: str) -> Any:
+    """Build a model; `dtype` is a dtype or a mixed policy of its layers.
+
+    The backward half reads each sequence from its own end, so padding comes last in both halves,
+    and what they make of it is left out by the pooling: no layer needs a mask.
+    """
+    symbols = keras.Input((None,), dtype="int32", name="symbols")
+    lengths = keras.Input((), dtype="int32", name="lengths")
+    place = ops.cumsum(ops.ones_like(symbols), axis=1) - 1
+    inside = place < lengths[:, None]
+    turned = ops.where(inside, lengths[:, None] - 1 - place, place)
+    last = config.pooling == "last"
+    features = embedded(config, alphabet_size)(symbols)
+    for number in range(1, config.layers + 1):
+        final = number == config.layers
+        halves = []
+        for direction in ("forward", "backward")[: 2 if config.direction == "bi" else 1]:
+            lstm = layers.LSTM(
+                config.layer_size, return_sequences=True, dtype=dtype, name=f"{direction}_{number}"
+            )
+            backward = direction == "backward"
+            outputs = lstm(_turned(features, turned) if backward else features)
+            if last and final:
+                outputs = _turned(outputs, lengths[:, None] - 1)[:, 0]
+            elif backward:
+                outputs = _turned(outputs, turned)
+            else:  # as deep as the backward half, whose weights else come first in Keras's order
+                outputs = layers.Identity(name=f"in_time_{number}")(outputs)
+            halves.append(outputs)
+        features = ops.concatenate(halves, axis=-1) if len(halves) > 1 else halves[0]
+        if final and not last:
+            features = _pooled(features, inside, lengths, config.pooling)
+        features = layers.Dropout(config.dropout, dtype=dtype, name=f"dropout_{number}")(features)
+    logits = layers.Dense(classes, dtype="float32", name="logits")(features)
+    return keras.Model([symbols, lengths], logits, name="classifier")
+
+
+def _turned(features: Any, places: Any) -> Any:
+    """The steps of `features`, `[batch, time, any]`, at `places`, `<int32>[batch, any]`."""
+    return ops.take_along_axis(features, places[:, :, None], axis=1)
+
+
+def _pooled(features: Any, inside: Any, lengths: Any, pooling: str) -> Any:
+    """One vector of each sequence, `[batch, features]`, of its steps but the padding."""
+    features = ops.cast(features, "float32")
+    inside = inside[:, :, None]
+    if pooling == "max":
+        return ops.max(ops.where(inside, features, -2.0), axis=1)  # outputs are above -1
+    if pooling == "mean":
+        shares = ops.cast(inside, "float32") / ops.cast(lengths, "float32")[:, None, None]
+    else:
+        scores = layers.Dense(1, use_bias=False, dtype="float32", name="attention")(features)
+        shares = ops.softmax(ops.where(inside, scores, -1e9), axis=1)
+    return ops.sum(shares * features, axis=1)
