@@ -75,6 +75,12 @@ class SweepFields(TypedDict, total=False):
     header: str
     templates: str
     template_settings: str
+    vocabulary: int
+    lower_case: bool
+    label: str | int
+    text: str | int
+    group: str | int
+    labels: str
     split: Sequence[float]
     ends: bool | str
     template: PathLike

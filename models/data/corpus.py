@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_sweep.models.data import alphabet as alphabets
 from lstm_sweep.models.data.alphabet import END, END_NAME, PREDICTED, UNKNOWN, Alphabet
 from lstm_sweep.models.data.log_lines import (
     UNMATCHED,
@@ -32,15 +33,19 @@ from lstm_sweep.models.data.log_lines import (
 from lstm_sweep.models.data.reader import (
     Noted,
     Sequences,
+    Words,
     code_points,
     guess_symbols,
     read_ids,
     read_text,
+    read_words,
     smallest_type,
 )
 from lstm_sweep.models.data.source import (
+    OF_LABELLED,
     SAMPLES,
     SPLITS,
+    VOCABULARY,
     Sample,
     Source,
     all_files,
@@ -197,53 +202,73 @@ def load(source: Source) -> Corpus:
     Raises:
         InputError: the data cannot be used; the message names the file and the line.
     """
-    sequences = Sequences()
+    for name in OF_LABELLED:
+        if given := getattr(source, name):
+            raise InputError(f"{name} is given as {shown(given)}: expected data with classes")
     sample = SAMPLES.get(source.data)
-    of_lines = source.has_lines
-    if sample:
-        of_lines = sample.symbols == "lines"
-        fitting = ("auto", "lines") if of_lines else ("auto", "chars", "ids")
-        if source.symbols not in fitting:
-            raise InputError(
-                f"data {source.data}: is a sample of {sample.symbols}, expected symbols auto"
-            )
+    of_lines = sample.symbols == "lines" if sample else source.has_lines
     if of_lines and threading.current_thread() is not threading.main_thread():
         return _loaded_apart(source)
-    if sample and of_lines:
-        return _of_lines(source, source.data, {"all": [sample]})
     if sample:
-        _read_sample(sample, sequences)
-        about = f"sample: {sample.about}"
-        described = _Description(source.data, sample.symbols, about, ends=source.ends)
-        return _split_in_time(sequences, source.split, described)
+        return _of_sample(source, sample)
     path = existing(source.data)
     groups = file_groups(path)
     if of_lines:
         return _of_lines(source, path.name, groups)
-    symbols, why, hint = _decide(source.symbols, next(iter(groups.values()))[0])
-    read = read_text if symbols == "chars" else read_ids
-    cuts = []
+    symbols, why, hint = _decide(source, next(iter(groups.values()))[0])
+    sequences, words, cuts = Sequences(), Words(alphabets.Words(source.lower_case).split), []
     for files in groups.values():
-        read(files, sequences)
+        if symbols == "words":
+            read_words(files, words, sequences)
+        else:
+            (read_text if symbols == "chars" else read_ids)(files, sequences)
         cuts.append(sequences.length)
-    symbol = "a character" if symbols == "chars" else "an event id"
     session = "a line" if sequences.lines_are_sessions else "a file"
     described = _Description(
         path.name,
         symbols,
         "; ".join(
             [
-                f"{why}: a symbol is {symbol}, {session} is a session",
+                f"{why}: a symbol is {A_SYMBOL[symbols]}, {session} is a session",
                 *filter(None, [_said(sequences.noted, symbols), hint]),
             ]
         ),
         ends=source.ends,
     )
     if len(groups) == 1:
-        return _split_in_time(sequences, source.split, described)
+        cuts = [*_cuts(sequences.session_starts(), sequences.length, source.split)]
+    if symbols == "words":
+        sequences, described = _of_words(source, sequences, words, cuts[0], described)
     return _assemble(sequences, (cuts[0], cuts[1]), described)
 
 
+def _of_sample(source: Source, sample: Sample) -> Corpus:
+    wanted = "words" if source.has_words else source.symbols
+    fitting = {"lines": ("auto", "lines"), "ids": ("auto", "chars", "ids")}
+    if wanted not in fitting.get(sample.symbols, ("auto", "chars", "ids", "words")):
+        raise InputError(
+            f"data {source.data}: is a sample of {sample.symbols}, expected symbols auto"
+        )
+    if sample.symbols == "lines":
+        return _of_lines(source, source.data, {"all": [sample]})
+    words, sequences = Words(alphabets.Words(source.lower_case).split), Sequences()
+    numbers = words.numbers if source.has_words else code_points
+    _read_sample(sample, sequences, numbers)
+    described = _Description(
+        source.data, sample.symbols, f"sample: {sample.about}", ends=source.ends
+    )
+    cuts = _cuts(sequences.session_starts(), sequences.length, source.split)
+    if source.has_words:
+        sequences, described = _of_words(source, sequences, words, cuts[0], described)
+    return _assemble(sequences, cuts, described)
+
+
+#: what a symbol is, for people
+A_SYMBOL = {
+    "chars": "a character",
+    "words": "a word or a mark of punctuation",
+    "ids": "an event id",
+}
 #: loads a source and saves it in a folder, both of which are its arguments
 LOADER = """\
 import json, sys
@@ -294,46 +319,88 @@ def _of_lines(source: Source, name: str, groups: Mapping[str, Sequence[Path | Sa
     return _assemble(sequences, (cuts[0], cuts[1]), described)
 
 
+def _of_words(
+    source: Source, read: Sequences, words: Words, training: int, described: _Description
+) -> tuple[Sequences, _Description]:
+    """Words that were read as numbers of those that are symbols; the first are for training."""
+    counts, place = np.zeros(len(words), np.int64), 0
+    for block in read.blocks:
+        counts += np.bincount(block[: max(0, training - place)], minlength=len(words))
+        place += len(block)
+    names = [*words]
+    known = frequent(counts, names, source.vocabulary)
+    numbers = np.full(len(words), len(known), np.uint32)
+    numbers[known] = np.arange(len(known), dtype=np.uint32)
+    sequences = Sequences(file_starts=read.file_starts)
+    for block in read.blocks:
+        sequences.append(numbers[block])
+    said = words_said(len(known), len(words), lower_case=source.lower_case)
+    return sequences, dataclasses.replace(
+        described,
+        symbols="words",
+        decided=f"{described.decided}; {said}",
+        ends=False,
+        names=tuple(names[number] for number in known),
+        words=alphabets.Words(source.lower_case),
+    )
+
+
+def frequent(
+    counts: NDArray[np.int64], names: Sequence[str], most: int | None
+) -> NDArray[np.int64]:
+    """Words that are symbols, the most frequent first, `<int64>[n]`: those that occur twice.
+
+    Networks learn what `<unk>` means from the others.
+    """
+    often = np.flatnonzero(counts > 1).tolist()
+    often.sort(key=lambda number: (-counts[number], names[number]))
+    return np.array(often[: most or VOCABULARY], np.int64)
+
+
+def words_said(known: int, distinct: int, *, lower_case: bool) -> str:
+    case = " in lower case" if lower_case else ""
+    return (
+        f"{known:,} of {distinct:,} distinct words{case} are symbols, the most frequent that occur "
+        f"more than once in training data"
+    )
+
+
 @dataclass(frozen=True)
 class _Description:
     """Name of a corpus, and how its symbols and sessions were chosen."""
 
     name: str
-    #: `chars`, `ids` or `lines`
+    #: `chars`, `words`, `ids` or `lines`
     symbols: str
     #: how its symbols and sessions were chosen, for people
     decided: str
     #: whether the end of a session is to be a symbol, where sessions are units of their own
     ends: bool
-    #: of lines: symbols by their numbers; that after the last stands for lines that have none
+    #: of words and lines: symbols by their numbers; that after the last stands for all others
     names: tuple[str, ...] = ()
     lines: LineFormat | None = None
+    words: alphabets.Words | None = None
 
     def symbols_of(self, values: list[int]) -> tuple[str, ...] | tuple[int, ...]:
         """The symbols of numbers."""
-        if self.lines:
+        if self.lines or self.words:
             return tuple(self.names[value] for value in values)
         return tuple(map(chr, values)) if self.symbols == "chars" else tuple(values)
 
 
-def _decide(symbols: str, first: Path) -> tuple[str, str, str]:
+def _decide(source: Source, first: Path) -> tuple[str, str, str]:
     """What a symbol is, why, and what the user may have wanted instead."""
-    if symbols != "auto":
-        return symbols, f"--symbols {symbols}", ""
+    if source.symbols != "auto":
+        return source.symbols, f"--symbols {source.symbols}", ""
+    if source.has_words:
+        return "words", "--symbols auto, with an option of words", ""
     guess = guess_symbols(first)
     return guess.symbols, f"--symbols auto, since {guess.reason}", guess.hint
 
 
 def _said(noted: Noted, symbols: str) -> str:
-    """What was done to the files; between event ids the ends of lines say nothing."""
+    """What was done to the files; but of text the ends of lines say nothing."""
     return str(noted if symbols == "chars" else dataclasses.replace(noted, line_ends=False))
-
-
-def _split_in_time(
-    sequences: Sequences, shares: tuple[float, float, float], described: _Description
-) -> Corpus:
-    cuts = _cuts(sequences.session_starts(), sequences.length, shares)
-    return _assemble(sequences, cuts, described)
 
 
 def _cuts(
@@ -376,8 +443,9 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], described: _Descripti
     ranked = _Ranked(sequences.blocks, rank, lasts if ends else lasts[:0])
 
     digest = hashlib.blake2b(kind.encode(), digest_size=16)
-    if described.lines:
-        settings = [described.lines.to_dict(), described.names]
+    if described.lines or described.words:
+        how = described.lines.to_dict() if described.lines else vars(described.words)
+        settings = [how, described.names]
         digest.update(json.dumps(settings, sort_keys=True).encode())
     for part in (ordered, np.array(bounds, np.int64), starts):
         digest.update(part.astype("<i8").tobytes())
@@ -388,10 +456,12 @@ def _assemble(sequences: Sequences, cuts: tuple[int, int], described: _Descripti
         place += len(block)
 
     in_training = in_training[: len(values)]
-    if described.lines:
+    if described.lines or described.words:
         in_training &= ordered < len(described.names)
     known = ordered[in_training].tolist()
-    alphabet = Alphabet(described.symbols_of(known), ends=ends, lines=described.lines)
+    alphabet = Alphabet(
+        described.symbols_of(known), ends=ends, lines=described.lines, words=described.words
+    )
     final = np.full(len(values) + ends, UNKNOWN, smallest_type(len(values) + PREDICTED + ends))
     final[len(values) :] = END
     final[: len(values)][in_training] = len(alphabet.reserved) + np.arange(len(known))
@@ -533,6 +603,7 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
     sequences = Sequences()
     log: Log | None = None
     symbols: tuple[str | int, ...] = ()
+    words = Words(alphabet.words.split) if alphabet.words else None
     sample, paths, files = SAMPLES.get(data), list[Path](), [data]
     if sample:
         _check_sample(data, alphabet)
@@ -547,7 +618,9 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
         names = (*alphabet.symbols, UNMATCHED)
         symbols = tuple(names[value] for value in sequences.values)
     elif sample:
-        _read_sample(sample, sequences)
+        _read_sample(sample, sequences, words.numbers if words else code_points)
+    elif words:
+        read_words(paths, words, sequences)
     else:
         (read_text if alphabet.is_text else read_ids)(paths, sequences)
     file_starts = [0] if sample else sequences.file_starts
@@ -556,7 +629,9 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
         raise InputError(f"data {shown(data)}: found no symbols, expected some")
     starts = sequences.session_starts()
     indices = np.concatenate(list(sequences.blocks))
-    if not log:
+    if words:
+        symbols = tuple(words)
+    elif not log:
         symbols = tuple(map(chr, sequences.values) if alphabet.is_text else sequences.values)
     codes = alphabet.encode(symbols).astype(np.uint32)
     read = Split(indices, starts)
@@ -579,12 +654,14 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
 
 
 def _check_sample(name: str, alphabet: Alphabet) -> None:
-    expected = "chars" if alphabet.is_text else "lines" if alphabet.lines else "ids"
+    expected = "chars" if alphabet.words else alphabet.kind
     if (symbols := SAMPLES[name].symbols) != expected:
         raise InputError(f"sample {name} has {symbols}, the network expects {expected}")
 
 
-def _read_sample(sample: Sample, into: Sequences) -> None:
+def _read_sample(
+    sample: Sample, into: Sequences, numbers: Callable[[str], NDArray[np.integer]]
+) -> None:
     for session in sample.sessions():
         into.start_file()
-        into.append(code_points(session) if isinstance(session, str) else session)
+        into.append(numbers(session) if isinstance(session, str) else session)

@@ -16,7 +16,7 @@ import gzip
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -258,6 +258,41 @@ def read_text(paths: Iterable[Path], into: Sequences) -> None:
         into.start_file()
         for block in _decoded(path, into.noted):
             into.append(code_points(block))
+
+
+class Words(dict[str, int]):
+    """Numbers of words, in the order of their first appearance."""
+
+    def __init__(self, split: Callable[[str], list[str]]) -> None:
+        self._split = split
+
+    def __missing__(self, word: str) -> int:
+        number = self[word] = len(self)
+        return number
+
+    def numbers(self, text: str) -> NDArray[np.int64]:
+        """The numbers of the words of a text, `<int64>[words]`."""
+        return np.array([*map(self.__getitem__, self._split(text))], np.int64)
+
+
+def read_words(paths: Iterable[Path], words: Words, into: Sequences) -> None:
+    """Read UTF-8 files as words; each file is a session.
+
+    Raises:
+        InputError: a file is not UTF-8; the message names the line.
+    """
+    for path in paths:
+        into.start_file()
+        rest = ""
+        for block in _decoded(path, into.noted):
+            text = rest + block
+            *whole, rest = (
+                text.rsplit(maxsplit=1) if text and not text[-1].isspace() else (text, "")
+            )
+            if len(rest) > BLOCK_BYTES:  # a word without end
+                whole, rest = [text], ""
+            into.append(words.numbers("".join(whole)))
+        into.append(words.numbers(rest))
 
 
 def code_points(text: str) -> NDArray[np.uint32]:

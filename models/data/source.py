@@ -245,12 +245,16 @@ SAMPLES = {
 
 
 SPLITS = ("train", "validation", "test")
-SYMBOLS = ("auto", "chars", "ids", "lines")
+SYMBOLS = ("auto", "chars", "words", "ids", "lines")
 #: what a field of JSON lines is named by, as the symbol or as the name of the session
 FIELD = "field="
-#: fields of a source that name files beside the data, and all that lines alone have
-LINE_FILES = ("templates", "template_settings")
-OF_LINES = ("session_by", "header", *LINE_FILES)
+#: fields of a source that lines alone have, those that labelled sequences alone have, and those
+#: that name files beside the data
+OF_LINES = ("session_by", "header", "templates", "template_settings")
+OF_LABELLED = ("label", "text", "group", "labels")
+FILES_BESIDE = ("templates", "template_settings", "labels")
+#: words that are symbols, if it is not said how many
+VOCABULARY = 20_000
 #: characters of these, at most: an expression takes time to be read
 LONGEST_OPTION = 4_096
 #: names in a folder that are compared with one that is not there, at most
@@ -263,8 +267,8 @@ class Source:
 
     #: name of a sample, or path of a file or folder
     data: str
-    #: what a symbol is: `chars`, `ids`, the template of a log line (`lines`), a field of JSON lines
-    #: (`field=NAME`), or `auto` to detect chars or ids
+    #: what a symbol is: `chars`, `words`, `ids`, the template of a log line (`lines`), a field of
+    #: JSON lines (`field=NAME`), or `auto` to detect it; not lines
     symbols: str = "auto"
     #: shares of training, validation and test data, for data without folders of these names
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
@@ -286,8 +290,9 @@ class Source:
     group: str | None = None
     #: a file with the class of each session
     labels: str | None = None
-    #: of words: how many are symbols at most, and whether they are taken in lower case
-    vocabulary: int = 20_000
+    #: of words: how many are symbols, the most frequent (None: `VOCABULARY`), and whether they are
+    #: taken in lower case
+    vocabulary: int | None = None
     lower_case: bool = False
     #: seed of splits that are drawn, as those of labelled sequences are
     seed: int = 0
@@ -295,6 +300,16 @@ class Source:
     def __post_init__(self) -> None:
         if self.symbols not in SYMBOLS and not is_field(self.symbols):
             raise InputError(f"symbols is {shown(self.symbols)}: {one_of(self.symbols, SYMBOLS)}")
+        self._check_lines()
+        self._check_labelled()
+        check_switch("ends", self.ends)
+        shares = self.split
+        if len(shares) != 3 or not all(0 < share < 1 for share in shares) or not near_one(shares):
+            raise InputError(
+                f"split is {shown(list(shares))}: expected three shares above 0, 1 in all"
+            )
+
+    def _check_lines(self) -> None:
         for name in [name for name in OF_LINES if getattr(self, name) is not None]:
             if not isinstance(getattr(self, name), str):
                 raise InputError(f"{name} is {shown(getattr(self, name))}: expected a text")
@@ -307,17 +322,33 @@ class Source:
                 raise InputError(f"{text} than {LONGEST_OPTION:,}")
             if name in ("session_by", "header"):
                 regex(name, getattr(self, name))
-        check_switch("ends", self.ends)
-        shares = self.split
-        if len(shares) != 3 or not all(0 < share < 1 for share in shares) or not near_one(shares):
+
+    def _check_labelled(self) -> None:
+        for name in OF_LABELLED:
+            given = getattr(self, name)
+            if given is not None and not (
+                isinstance(given, str) and 0 < len(given) <= LONGEST_OPTION
+            ):
+                raise InputError(f"{name} is {shown(given)}: expected a text")
+        if self.labels is not None and self.label is not None:
             raise InputError(
-                f"split is {shown(list(shares))}: expected three shares above 0, 1 in all"
+                f"labels is given with label {shown(self.label)}: expected one of them"
             )
+        if self.symbols not in ("auto", "words"):
+            for name in ("vocabulary", "lower_case"):
+                if getattr(self, name):
+                    text = f"{name} is given with symbols {self.symbols}: expected symbols words"
+                    raise InputError(text)
 
     @property
     def has_lines(self) -> bool:
         """Whether symbols are those of log lines."""
         return self.symbols == "lines" or is_field(self.symbols)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether symbols are words, or something is said that words alone have."""
+        return self.symbols == "words" or self.lower_case or self.vocabulary is not None
 
     def resolve(self) -> Self:
         """Return a copy whose path holds from any working directory."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from lstm_sweep.models.config import Config, TrialConfig, values_text
 from lstm_sweep.models.data import corpus as corpora
-from lstm_sweep.models.data.source import LINE_FILES
+from lstm_sweep.models.data.source import FILES_BESIDE
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.size import SizeRule, parameters_of
 from lstm_sweep.search.actions import references
@@ -32,7 +32,7 @@ from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.texts import about, budget_text, duration
 
 #: fields of a spec that name files
-PLACES = ("data", "template", *LINE_FILES)
+PLACES = ("data", "template", *FILES_BESIDE)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lstm_sweep.models.data.source import LINE_FILES, file_groups
+from lstm_sweep.models.data.source import FILES_BESIDE, file_groups
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.deletion import check_not_deleted
@@ -297,7 +297,7 @@ def _where_it_was(was: SweepSpec, given: SweepSpec) -> SweepSpec:
         return dataclasses.replace(given, template=was.template) if is_same else given
     if was.template or given.template:
         return given
-    pairs = {name: (getattr(was, name), getattr(given, name)) for name in ("data", *LINE_FILES)}
+    pairs = {name: (getattr(was, name), getattr(given, name)) for name in ("data", *FILES_BESIDE)}
     same = {
         name: old for name, (old, new) in pairs.items() if old and new and _same_files(old, new)
     }

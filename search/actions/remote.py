@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
-from lstm_sweep.models.data.source import LINE_FILES, SAMPLES
+from lstm_sweep.models.data.source import FILES_BESIDE, SAMPLES
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions.connection import Connection, events
 from lstm_sweep.search.actions.decoding import read_value
@@ -414,7 +414,7 @@ class _Sent:
             fields["template"] = self.template(fields["template"])
         elif not (data := fields.get("data", "")).startswith(THERE) and data not in SAMPLES:
             fields["data"] = self._send(data, data)
-        for name in LINE_FILES:
+        for name in FILES_BESIDE:
             path = str(fields.get(name, ""))
             if path and not path.startswith(THERE):
                 fields[name] = self._send(path, path)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lstm_sweep.models.data.source import LINE_FILES
+from lstm_sweep.models.data.source import FILES_BESIDE
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.actions.lifecycle import SweepFailedError
@@ -103,7 +103,7 @@ def _wanted(
         fields = ({} if file is None else read_fields(file)) | changes
         if any(
             str(fields.get(name, "")).startswith(THERE)
-            for name in ("data", "template", *LINE_FILES)
+            for name in ("data", "template", *FILES_BESIDE)
         ):
             if isinstance(fields.get("space"), str):
                 fields["space"] = presets.named(fields["space"]).describe()

@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.models.data.source import LINE_FILES
+from lstm_sweep.models.data.source import FILES_BESIDE
 from lstm_sweep.models.errors import LARGEST, InputError, one_of, shown
 from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
@@ -75,7 +75,7 @@ def _without_default(described: Mapping[str, Any]) -> dict[str, Any]:
 def _sweep(names: Collection[str]) -> dict[str, Any]:
     """Options of a sweep as properties of a body; what it names by a path has other names here."""
     found: dict[str, Any] = {name: OPTIONS[name].schema() for name in names}
-    for name in {"data", "template", *LINE_FILES} & found.keys():
+    for name in {"data", "template", *FILES_BESIDE} & found.keys():
         what = "a sample, " if name == "data" else ""
         found[name]["description"] = f"{what}`corpus:ID` of what was uploaded, or `server:PATH`"
     text = "dimensions in place of others: `layer_size=32,64`"

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, cast
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi import Path as InPath
 
-from lstm_sweep.models.data.source import LINE_FILES, SAMPLES, existing, file_groups
+from lstm_sweep.models.data.source import FILES_BESIDE, SAMPLES, existing, file_groups
 from lstm_sweep.models.errors import InputError, cut, resolved, shown, why_not
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepRow, SweepStatusReport
 from lstm_sweep.search.driver.tasks import task_kind_of_run
@@ -72,7 +72,7 @@ class DataNames:
             given["template"] = self.template(given["template"])
         elif "data" in given:
             given["data"] = self.data(given["data"])
-        for field in LINE_FILES:
+        for field in FILES_BESIDE:
             if given.get(field) is not None:
                 given[field] = self.data(given[field], field)
         spec = SweepSpec.from_mapping(given, WHERE)

@@ -11,13 +11,13 @@ import re
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.source import OF_LINES, Source
+from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest
@@ -260,10 +260,10 @@ def source_of(tags: Tags) -> Source:
         raise tags.bad(Tag.DATA, "data, symbols and split")
     if not all(map(is_finite, split)):
         raise tags.bad(Tag.DATA, "three shares as split")
-    data, symbols, ends = given["data"], given.get("symbols"), given.get("ends", False)
+    symbols, ends = given.get("symbols"), given.get("ends", False)
     try:
-        of_lines = {name: given.get(name) for name in OF_LINES}
-        return Source(data=data, symbols=symbols, split=tuple(split), ends=ends, **of_lines)
+        more = {one.name: given[one.name] for one in fields(Source) if one.name in given}
+        return Source(**more | {"symbols": symbols, "split": tuple(split), "ends": ends})
     except InputError as error:
         raise BadRunError(f"run {tags.run_id}: tag {Tag.DATA}: {error}") from None
 

@@ -139,6 +139,18 @@ def text(expected: str, metavar: str = "NAME", like: re.Pattern[str] | None = No
     return Kind(metavar, {"type": "string", **more}, take, take)
 
 
+def column() -> Kind:
+    """A column of a table: its name, or its number from 0, which is a text from then on."""
+    named = text("the name of a column, or its number from 0", "COLUMN")
+    number = {"type": "integer", "minimum": 0}
+
+    def take(place: str, value: Any) -> Any:
+        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        return named.take(place, str(value) if is_number else value)
+
+    return Kind(named.metavar, {"anyOf": [named.schema, number]}, take, named.read)
+
+
 def data() -> Kind:
     """A path, which is absolute from then on, or the name of a sample."""
     path = text("a path or the name of a sample", "PATH_OR_SAMPLE")

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from lstm_sweep.models.data.source import LINE_FILES, SAMPLES, Source
+from lstm_sweep.models.data.source import FILES_BESIDE, SAMPLES, VOCABULARY, Source
 from lstm_sweep.models.documents import read_yaml
 from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.models.size import SizeRule
@@ -154,6 +154,31 @@ class SweepSpec:
         "masks, and how templates are mined, in drain3's words",
         unset="usual ones",
     )
+    vocabulary: int | None = _data(
+        None,
+        kinds.number(2, 1_000_000),
+        "words that are symbols, the most frequent; others are <unk>",
+        unset=f"{VOCABULARY:,}, of words",
+    )
+    lower_case: bool = _data(False, kinds.switch(), "take words in lower case")
+    label: str | None = _data(
+        None,
+        kinds.column(),
+        "column of a table with the class of each row",
+        unset="there are no classes, or a folder of each",
+        common=True,
+    )
+    text: str | None = _data(
+        None, kinds.column(), "column with the text of each row", unset="the one other column"
+    )
+    group: str | None = _data(
+        None, kinds.column(), "rows with the same in this column stay in one split"
+    )
+    labels: str | None = _data(
+        None,
+        kinds.path("the path of a file", "FILE"),
+        "sessions and their classes, as detect takes them",
+    )
     split: tuple[float, float, float] = _data(
         (0.8, 0.1, 0.1), kinds.shares(), "shares of training, validation and test data"
     )
@@ -278,7 +303,8 @@ class SweepSpec:
     targets_seed: int = _search(
         0,
         kinds.number(0),
-        "seed by which these symbols are chosen; losses on others do not compare",
+        "seed by which these symbols, or splits of labelled sequences, are chosen; losses on "
+        "others do not compare",
         tasks=(CORPUS,),
     )
     adjacent_targets: int | str = _search(
@@ -316,6 +342,13 @@ class SweepSpec:
             header=self.header,
             templates=self.templates,
             template_settings=self.template_settings,
+            vocabulary=self.vocabulary,
+            lower_case=self.lower_case,
+            label=self.label,
+            text=self.text,
+            group=self.group,
+            labels=self.labels,
+            seed=self.targets_seed,
         )
 
     def rule(self) -> SizeRule:
@@ -437,7 +470,7 @@ OTHER_TASK = {
 def _based_at(folder: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields whose relative paths start at a folder; not what has another meaning."""
     names: dict[str, Collection[str]] = {
-        "data": SAMPLES, "space": PRESET_NAMES, "template": (), **dict.fromkeys(LINE_FILES, ()),
+        "data": SAMPLES, "space": PRESET_NAMES, "template": (), **dict.fromkeys(FILES_BESIDE, ()),
     }  # fmt: skip
     values = dict(given)
     for name, others in names.items():
