@@ -23,9 +23,7 @@ from numpy.typing import NDArray
 from lstm_sweep.models.data import alphabet as alphabets
 from lstm_sweep.models.data.alphabet import END, END_NAME, PREDICTED, UNKNOWN, Alphabet
 from lstm_sweep.models.data.log_lines import (
-    UNMATCHED,
     LineFormat,
-    Log,
     format_of,
     read_log,
     symbols_of,
@@ -48,7 +46,6 @@ from lstm_sweep.models.data.source import (
     VOCABULARY,
     Sample,
     Source,
-    all_files,
     existing,
     file_groups,
 )
@@ -253,7 +250,7 @@ def _of_sample(source: Source, sample: Sample) -> Corpus:
         return _of_lines(source, source.data, {"all": [sample]})
     words, sequences = Words(alphabets.Words(source.lower_case).split), Sequences()
     numbers = words.numbers if source.has_words else code_points
-    _read_sample(sample, sequences, numbers)
+    read_sample(sample, sequences, numbers)
     described = _Description(
         source.data, sample.symbols, f"sample: {sample.about}", ends=source.ends
     )
@@ -533,133 +530,7 @@ def excerpt(split: Split, alphabet: Alphabet) -> str | list[str | int] | None:
     return None
 
 
-@dataclass(frozen=True)
-class Sessions:
-    """Sessions of new data, concatenated."""
-
-    #: symbols as codes of the alphabet
-    split: Split
-    #: original symbols as indices into `symbols`, `<uint8|uint16|uint32>[symbols]`; one may be
-    #: `<end>`
-    indices: Codes
-    symbols: tuple[str | int, ...]
-    #: file of each session as an index into `files`, `<int64>[sessions]`
-    of_file: NDArray[np.int64]
-    files: tuple[str, ...]
-    #: whether a file may have several sessions
-    several: bool
-    #: whether the end of each is a symbol
-    ends: bool
-    #: records of a log; None: symbols are characters or event ids
-    log: Log | None = None
-    lines: LineFormat | None = None
-
-    def __len__(self) -> int:
-        return len(self.split.starts)
-
-    def name(self, session: int) -> str:
-        """Name of a session for users: its file and, if that has several, its number in it."""
-        if self.lines and self.lines.session_by:
-            head, _, _ = self.text(int(self.split.starts[session])).partition("\n")
-            return self.lines.session()(head) or ""
-        file = int(self.of_file[session])
-        if not self.several:
-            return self.files[file]
-        first = int(np.searchsorted(self.of_file, file))
-        return f"{self.files[file]}, session {session - first + 1}"
-
-    def read(self, begin: int, end: int) -> list[str | int]:
-        """Original symbols from `begin` up to and without `end`, unknown ones included."""
-        return [self.symbols[index] for index in self.indices[begin:end]]
-
-    def text(self, place: int) -> str:
-        """The symbol at a place as its data have it: of a log the whole record."""
-        symbol = str(self.symbols[self.indices[place]])
-        if self.log is None or self.log.texts is None or symbol == END_NAME:
-            return symbol
-        session = int(np.searchsorted(self.split.starts, place, side="right")) - 1
-        record = place - session if self.ends else place
-        return self.log.texts[int(self.log.places[record])]
-
-    @property
-    def noted(self) -> str:
-        """What was done to the data, for people; empty if nothing was."""
-        if self.log is None:
-            return ""
-        unmatched = int((self.split.codes == UNKNOWN).sum())
-        said = [f"{unmatched:,} records match no template"] if unmatched else []
-        return "; ".join([*said, *filter(None, [str(self.log.counts), str(self.log.noted)])])
-
-
-def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessions:
-    """Read a sample, a file or a folder as one split, all files of a folder included.
-
-    Symbols that the alphabet does not have get the code `UNKNOWN`. With `ends`, which the alphabet
-    must have, the end of each session is a symbol.
-
-    Raises:
-        InputError: the data cannot be used; the message names the file and the line.
-    """
-    sequences = Sequences()
-    log: Log | None = None
-    symbols: tuple[str | int, ...] = ()
-    words = Words(alphabet.words.split) if alphabet.words else None
-    sample, paths, files = SAMPLES.get(data), list[Path](), [data]
-    if sample:
-        _check_sample(data, alphabet)
-    else:
-        path = existing(data)
-        paths = all_files(path)
-        files = [one.name if one == path else str(one.relative_to(path)) for one in paths]
-    if alphabet.lines:
-        log = read_log({"all": [sample] if sample else paths}, alphabet.lines, keep_texts=True)
-        sequences.append(log.numbers([str(one) for one in alphabet.symbols], alphabet.lines))
-        sequences.line_starts.append(log.starts)
-        names = (*alphabet.symbols, UNMATCHED)
-        symbols = tuple(names[value] for value in sequences.values)
-    elif sample:
-        _read_sample(sample, sequences, words.numbers if words else code_points)
-    elif words:
-        read_words(paths, words, sequences)
-    else:
-        (read_text if alphabet.is_text else read_ids)(paths, sequences)
-    file_starts = [0] if sample else sequences.file_starts
-    several = bool(sample) or sequences.lines_are_sessions
-    if not sequences.length:
-        raise InputError(f"data {shown(data)}: found no symbols, expected some")
-    starts = sequences.session_starts()
-    indices = np.concatenate(list(sequences.blocks))
-    if words:
-        symbols = tuple(words)
-    elif not log:
-        symbols = tuple(map(chr, sequences.values) if alphabet.is_text else sequences.values)
-    codes = alphabet.encode(symbols).astype(np.uint32)
-    read = Split(indices, starts)
-    if ends:
-        symbols, codes = (*symbols, END_NAME), np.append(codes, np.uint32(END))
-        read = Split(indices.astype(np.uint32), starts).with_ends(len(symbols) - 1)
-    # a file without symbols has the same start as the next one, and no session
-    of_file = np.searchsorted(np.array(file_starts), starts, side="right") - 1
-    return Sessions(
-        Split(codes[read.codes], read.starts),
-        read.codes,
-        symbols,
-        log.files if log else of_file,
-        tuple(files),
-        several,
-        ends,
-        log,
-        alphabet.lines,
-    )
-
-
-def _check_sample(name: str, alphabet: Alphabet) -> None:
-    expected = "chars" if alphabet.words else alphabet.kind
-    if (symbols := SAMPLES[name].symbols) != expected:
-        raise InputError(f"sample {name} has {symbols}, the network expects {expected}")
-
-
-def _read_sample(
+def read_sample(
     sample: Sample, into: Sequences, numbers: Callable[[str], NDArray[np.integer]]
 ) -> None:
     for session in sample.sessions():

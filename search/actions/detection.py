@@ -16,7 +16,7 @@ from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.conformal import Promise, discoveries, needed
 from lstm_sweep.models.cpu.program_types import Program
 from lstm_sweep.models.data.alphabet import END, END_NAME, UNKNOWN, Alphabet
-from lstm_sweep.models.data.corpus import Sessions, read_sessions
+from lstm_sweep.models.data.sessions import Sessions, read_sessions
 from lstm_sweep.models.errors import InputError, check_kind, check_range, check_switch, shown
 from lstm_sweep.models.normality import Calibration, Normality, sessions_of
 from lstm_sweep.models.quality import Quality, read_labels

@@ -10,7 +10,8 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import END, START, UNKNOWN, Alphabet
-from lstm_sweep.models.data.corpus import Corpus, read_sessions
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.sessions import read_sessions
 from lstm_sweep.models.data.streams import training_epoch
 from lstm_sweep.models.data.windows import scoring_windows
 from tests.unit.models.data.corpus_files import FOLDERS, ids, load_file, load_files, sessions_of

@@ -17,8 +17,9 @@ import pytest
 
 from lstm_sweep.models.data import log_lines, service_log
 from lstm_sweep.models.data.alphabet import END_NAME, UNKNOWN, Alphabet
-from lstm_sweep.models.data.corpus import Corpus, load, read_sessions
+from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.log_lines import LineFormat
+from lstm_sweep.models.data.sessions import read_sessions
 from lstm_sweep.models.data.source import VARIABLE, Source
 from lstm_sweep.models.errors import InputError
 from tests.unit.models.data.corpus_files import write

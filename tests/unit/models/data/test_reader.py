@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.data import reader
 from lstm_sweep.models.data.alphabet import Alphabet
-from lstm_sweep.models.data.corpus import load, read_sessions
+from lstm_sweep.models.data.corpus import load
+from lstm_sweep.models.data.sessions import read_sessions
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from tests.unit.models.data.corpus_files import (
