@@ -92,7 +92,11 @@ SHARES = "expected three shares above 0, such as [8, 1, 1]"
 NAME = "expected up to 100 letters, digits, '.', '_' and '-', a letter or digit first"
 #: fields, their values, and what is said of them; texts and whole numbers by all ways
 BAD: list[tuple[str, Any, str]] = [
-    ("symbols", "char", "'char': expected one of auto, chars, ids, lines; did you mean 'chars'?"),
+    (
+        "symbols",
+        "char",
+        "'char': expected one of auto, chars, words, ids, lines; did you mean 'chars'?",
+    ),
     ("session_by", [], "[]: expected a regular expression, or field=NAME"),
     ("header", "", "'': expected a regular expression"),
     ("split", [8, 1], f"[8, 1]: {SHARES}"),
@@ -184,6 +188,9 @@ def test_what_is_typed_is_refused_by_its_option(typed: str, sentence: str) -> No
             {"symbols": "lines", "header": "(a"},
             "header is '(a': expected a regular expression (missing ), unterminated subpattern",
         ),
+        ({"symbols": "ids", "lower_case": True}, "lower_case is given with symbols ids: expected"),
+        ({"label": 0, "labels": "x"}, "labels is given with label '0': expected one of them"),
+        ({"label": -1}, "label is -1: expected the name of a column, or its number from 0"),
         ({"size_low": 11}, "size rule from 11 to 10: expected 0 <= low <= high"),
         ({"trails": 5}, "'trails' is no field: did you mean 'trials'? possible: data, symbols, "),
         ({"template": 5}, "template is 5: expected a path"),
@@ -205,6 +212,11 @@ GOOD: dict[str, Any] = {
     "symbols": st.sampled_from(["auto", "chars", "ids", "lines", "field=a.b"]),
     "session_by": st.sampled_from(["(a|b)c", "field=id"]),
     "header": st.sampled_from([r"\S+ ", "^.*?:"]),
+    "vocabulary": st.integers(2, 10**6),
+    "lower_case": st.booleans(),
+    "label": st.sampled_from(["class", "0", 0]),
+    "text": st.sampled_from(["review", 1]),
+    "group": st.sampled_from(["author", 2]),
     "ends": st.sampled_from(["auto", True, False]),
     "split": st.sampled_from([(0.8, 0.1, 0.1), (0.5, 0.25, 0.25), (6, 2, 2)]),
     "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True),
@@ -241,7 +253,10 @@ def test_all_ways_make_the_same_spec_and_it_is_read_back_from_what_it_writes(
     fields: dict[str, Any], file: Path
 ) -> None:
     if fields.keys() & {"session_by", "header"}:
-        fields = fields | {"symbols": "lines"}
+        of_words = {"vocabulary", "lower_case"}
+        fields = {**{k: v for k, v in fields.items() if k not in of_words}, "symbols": "lines"}
+    elif fields.keys() & {"vocabulary", "lower_case"}:
+        fields = fields | {"symbols": "words"}
     spec = SweepSpec.from_mapping(fields, "here")
     assert [make(fields, file) for make in WAYS] == [spec] * len(WAYS)
     assert SweepSpec.from_mapping(spec.to_dict(), "here") == spec
@@ -249,12 +264,20 @@ def test_all_ways_make_the_same_spec_and_it_is_read_back_from_what_it_writes(
 
 def test_all_ways_have_all_options() -> None:
     assert list(SweepSpec().to_dict()) == list(OPTIONS)
-    files = ("templates", "template_settings")
+    files = ("templates", "template_settings", "labels")
     assert {*GOOD, "template", "learning_rate_field", *files} == {*OPTIONS}
     keywords = {name: str(kind) for name, kind in ls.SweepFields.__annotations__.items()}
     assert {*keywords} == {*OPTIONS, "set"}
     for field in dataclasses.fields(SweepSpec):
-        if field.name not in ("data", "template", "space", "split"):  # which may be paths, or lists
+        if field.name not in (
+            "data",
+            "template",
+            "space",
+            "split",
+            "label",
+            "text",
+            "group",
+        ):  # which may be paths, or lists
             assert str(field.type).removesuffix(" | None") in keywords[field.name]
         assert f"    {field.name}: {OPTIONS[field.name].help}" in (ls.SweepFields.__doc__ or "")
     described = SweepSubmission.model_json_schema()
