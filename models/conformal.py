@@ -94,7 +94,7 @@ def _oddities(known: Floats, new: Floats) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class Promise:
-    """What share of normal sessions raise an alarm if p-values up to `rate` do.
+    """What share of normal sessions raise an alarm if p-values up to `rate` do, or the like.
 
     Raises:
         InputError: so few sessions of calibration cannot promise it.
@@ -104,14 +104,22 @@ class Promise:
     rate: float
     #: of calibration
     sessions: int
+    #: what the rate is of, the option that it was given by, and what would give more of calibration
+    of: str = "normal sessions"
+    option: str = "--false-alarms"
+    more: str = " (--calibrate PATH)"
 
     def __post_init__(self) -> None:
         if not self._rank:
             raise InputError(
-                f"--false-alarms is {self.rate:g}: that takes {needed(self.rate):,} normal "
-                f"sessions, found {self.sessions:,} of calibration: expected "
-                f"{1 / (self.sessions + 1):.2g} or more, or more sessions (--calibrate PATH)"
+                f"{self.option} is {self.rate:g}: that takes {needed(self.rate):,} {self.of}, "
+                f"found {self.sessions:,} of calibration: expected "
+                f"{1 / (self.sessions + 1):.2g} or more, or more {self._noun}{self.more}"
             )
+
+    @property
+    def _noun(self) -> str:
+        return self.of.split()[-1]
 
     @property
     def _rank(self) -> int:
@@ -130,8 +138,8 @@ class Promise:
 
     def __str__(self) -> str:
         return (
-            f"{_percent(self.rate)} of normal sessions on average; at most "
-            f"{_percent(self.highest)} with {_percent(CONFIDENCE)}, from {self.sessions:,} sessions"
+            f"{_percent(self.rate)} of {self.of} on average; at most {_percent(self.highest)} with "
+            f"{_percent(CONFIDENCE)}, from {self.sessions:,} {self._noun}"
         )
 
 

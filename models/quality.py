@@ -52,6 +52,8 @@ class Quality:
         """Compare p-values and alarms with the truth, `[sessions]` each."""
         found, false = int((raised & abnormal).sum()), int((raised & ~abnormal).sum())
         positive, negative = int(abnormal.sum()), int((~abnormal).sum())
+        curves = ranked(-p, abnormal, np.ones((1, len(p))))
+        auc, average_precision = (None if np.isnan(one[0]) else float(one[0]) for one in curves)
         return cls(
             negative,
             positive,
@@ -61,7 +63,8 @@ class Quality:
             _share(found, positive),
             _share(2 * found, found + false + positive),
             _share(false, negative),
-            *_ranked(p[abnormal], p[~abnormal]),
+            auc,
+            average_precision,
             wilson(found, found + false),
             wilson(found, positive),
             wilson(false, negative),
@@ -86,15 +89,24 @@ def wilson(part: int, whole: int) -> Interval:
     return [max(0.0, middle - half), min(1.0, middle + half)]
 
 
-def _ranked(abnormal: Floats, normal: Floats) -> tuple[float | None, float | None]:
-    """Area under the curve and average precision, if there are sessions of both kinds."""
-    if not len(abnormal) or not len(normal):
-        return None, None
-    rising = np.sort(normal)
-    below, up_to = (np.searchsorted(rising, abnormal, side=side) for side in ("left", "right"))
-    auc = 1 - float((below + up_to).mean()) / (2 * len(normal))
-    hits = np.searchsorted(np.sort(abnormal), abnormal, side="right")
-    return auc, float((hits / (hits + up_to)).mean())
+def ranked(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
+    """Area under the curve and average precision, the higher scores first.
+
+    Scores are `[n]`; of each row of weights, `[b, n]`, which are whole numbers, there is one of
+    both, NaN if not both kinds have any weight.
+    """
+    falling = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.diff(scores[falling], append=np.nan) != 0)
+    said = weights[:, falling].cumsum(axis=1)[:, ends]
+    hits = (weights * positive)[:, falling].cumsum(axis=1)[:, ends]
+    false = said - hits
+    found, wrong = (np.diff(one, axis=1, prepend=0) for one in (hits, false))
+    positives, negatives = ((weights * one).sum(axis=1) for one in (positive, ~positive))
+    either = np.where(positives * negatives > 0, 1.0, np.nan)
+    below = negatives[:, None] - false + wrong / 2
+    auc = (found * below).sum(axis=1) / np.maximum(positives * negatives, 1)
+    precision = (found * hits / np.maximum(said, 1)).sum(axis=1) / np.maximum(positives, 1)
+    return auc * either, precision * either
 
 
 def read_labels(given: str) -> dict[str, bool]:

@@ -1,0 +1,417 @@
+"""How well classes of sequences are told: scores with intervals, thresholds, prediction sets.
+
+Logits are `[sequences, classes]`, labels the numbers of the true classes, `[sequences]`. Losses are
+in nats a sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_sweep.models.conformal import Promise, p_values
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.quality import Interval, ranked, wilson
+from lstm_sweep.models.scoring import Floats, log_softmax
+
+Labels = NDArray[np.integer]
+Bools = NDArray[np.bool_]
+#: resamplings of the bootstrap; a measure that must do with fewer than `FEWEST` has no interval
+REPLICATES, FEWEST = 1000, 100
+#: numbers of a block of resamplings, and all that rankings are resampled with, about
+BLOCK, MOST_RANKED = 1 << 22, 50_000_000
+#: bins of confidence, equally wide (Guo et al., "On calibration of modern neural networks", 2017)
+BINS = 15
+#: between them a temperature lies
+TEMPERATURES = (0.05, 20.0)
+#: classes of a confusion matrix, at most; the rarest of more are one
+MOST_CLASSES = 30
+OTHERS = "other classes"
+
+
+def log_losses(logits: NDArray[np.floating], labels: Labels, temperature: float = 1.0) -> Floats:
+    """-log of the probability of the true class, `<float64>[sequences]`."""
+    scaled = log_softmax(logits / temperature)
+    return -np.take_along_axis(scaled, labels[:, None].astype(np.int64), axis=1)[:, 0]
+
+
+def score(logits: NDArray[np.floating], labels: Labels) -> dict[str, float]:
+    """`loss`, `accuracy` and `macro_f1`, which trials report after each round."""
+    predicted = logits.argmax(axis=1)
+    true, said = (np.bincount(one, minlength=logits.shape[1]) for one in (labels, predicted))
+    hits = np.bincount(labels[predicted == labels], minlength=logits.shape[1])
+    met = true + said > 0
+    return {
+        "loss": float(log_losses(logits, labels).mean()),
+        "accuracy": float((predicted == labels).mean()),
+        "macro_f1": float((2 * hits[met] / (true + said)[met]).mean()),
+    }
+
+
+def temperature_of(logits: NDArray[np.floating], labels: Labels) -> float:
+    """What logits are to be divided by for the lowest log loss (temperature scaling)."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(inverse: float) -> float:  # it is convex in the inverse
+        return float(log_losses(logits, labels, 1 / inverse).mean())
+
+    low, high = TEMPERATURES
+    found = minimize_scalar(loss, bounds=(1 / high, 1 / low), method="bounded")
+    return float(1 / found.x)
+
+
+# --- scores with intervals ------------------------------------------------------------------------
+
+
+class Estimate(NamedTuple):
+    """A measure with the bounds that hold it with 95 %; None: too few sequences, or too many."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How well one class is told from all others."""
+
+    name: str
+    sequences: int
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
+    auc: float | None
+    average_precision: float | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well the classes of some sequences are told."""
+
+    sequences: int
+    #: that of the two measures `scaled_...`
+    temperature: float
+    #: `log_loss`, `accuracy`, `macro_f1`, `auc` and `average_precision` (means over classes, one
+    #: against the rest), `calibration_error`; with the temperature `scaled_log_loss` and
+    #: `scaled_calibration_error`; `majority_rate`, the share of the most frequent class
+    measures: Mapping[str, Estimate]
+    classes: tuple[ClassScore, ...]
+    #: names of the rows, and how many sequences of each true class (rows) were taken for which
+    confusion: tuple[tuple[str, ...], NDArray[np.int64]]
+
+    @classmethod
+    def of(
+        cls,
+        logits: NDArray[np.floating],
+        labels: Labels,
+        names: Sequence[str],
+        temperature: float | None = None,
+    ) -> Self:
+        """Scores of predictions; without a `temperature`, with that which suits these best."""
+        scale = temperature_of(logits, labels) if temperature is None else temperature
+        sample = _Sample.of(logits, labels, scale)
+        exact = {name: found[0] for name, found in sample.measures(sample.ones).items()}
+        drawn = sample.bootstrap()
+        shares = {"accuracy": sample.correct, "majority_rate": labels == _most_frequent(labels)}
+        measures = {
+            name: _share(int(shares[name].sum()), len(labels))
+            if name in shares
+            else _estimate(value, drawn.get(name), of_calibration="calibration" in name)
+            for name, value in (exact | {"majority_rate": 0.0}).items()
+            if not name.startswith(_F1)
+        }
+        predicted = sample.predicted
+        auc, precision = sample.ranked_by_class(sample.ones)
+        hits = np.bincount(labels[sample.correct], minlength=len(names))
+        true, said = (np.bincount(one, minlength=len(names)) for one in (labels, predicted))
+        classes = tuple(
+            ClassScore(
+                name, int(true[k]), _share(int(hits[k]), int(said[k])),
+                _share(int(hits[k]), int(true[k])), _estimate(exact[f"{_F1}{k}"],
+                drawn[f"{_F1}{k}"]), _number(auc[0, k]), _number(precision[0, k]),
+            )
+            for k, name in enumerate(names)
+        )  # fmt: skip
+        return cls(len(labels), scale, measures, classes, confusion(predicted, labels, names))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values; an estimate is a list of its value and its bounds."""
+        names, counts = self.confusion
+        return {
+            "sequences": self.sequences,
+            "temperature": self.temperature,
+            "measures": {name: [*one] for name, one in self.measures.items()},
+            "classes": [
+                {
+                    name: [*value] if isinstance(value, Estimate) else value
+                    for name, value in vars(one).items()
+                }
+                for one in self.classes
+            ],
+            "confusion": {"classes": [*names], "counts": counts.tolist()},
+        }
+
+
+#: beginning of the name of the F1 of one class
+_F1 = "f1 "
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Predictions of sequences, of which each counts as often as a weight says."""
+
+    probabilities: Floats
+    labels: Labels
+    predicted: NDArray[np.int64]
+    correct: Bools
+    #: -log of the probability of the true class, and confidence: as they are, and scaled
+    losses: tuple[Floats, Floats]
+    confidences: tuple[Floats, Floats]
+
+    @classmethod
+    def of(cls, logits: NDArray[np.floating], labels: Labels, temperature: float) -> Self:
+        predicted = logits.argmax(axis=1)
+        plain, scaled = (np.exp(log_softmax(logits / one)) for one in (1.0, temperature))
+        losses = (log_losses(logits, labels), log_losses(logits, labels, temperature))
+        confidences = plain.max(axis=1), scaled.max(axis=1)
+        return cls(plain, labels, predicted, predicted == labels, losses, confidences)
+
+    @property
+    def ones(self) -> Floats:
+        """Weights of the sample as it is, `[1, sequences]`."""
+        return np.ones((1, len(self.labels)))
+
+    def bootstrap(self) -> dict[str, Floats]:
+        """Measures of samples drawn from these sequences, `[replicates]` each; always the same."""
+        sequences, classes = self.probabilities.shape
+        most = min(REPLICATES, MOST_RANKED // (sequences * classes))
+        rng, drawn = np.random.default_rng(0), dict[str, list[Floats]]()
+        rows = max(1, BLOCK // max(sequences, 3 * classes))
+        for begin in range(0, REPLICATES, rows):
+            size = min(rows, REPLICATES - begin)
+            places = rng.integers(sequences, size=(size, sequences))
+            places += np.arange(size)[:, None] * sequences
+            counts = np.bincount(places.ravel(), minlength=size * sequences)
+            weights = counts.reshape(size, sequences).astype(np.float64)
+            ranked_rows = 0 if most < FEWEST else min(size, max(0, most - begin))
+            for name, values in self.measures(weights, ranked_rows).items():
+                drawn.setdefault(name, []).append(values)
+        return {name: np.concatenate(values) for name, values in drawn.items()}
+
+    def measures(self, weights: Floats, ranked_rows: int = 1) -> dict[str, Floats]:
+        """Each measure by rows of weights, `[b, n]`; those of rankings of the first rows only."""
+        with np.errstate(invalid="ignore"):  # of classes that no sequence has
+            true, said, hits = self._counts(weights)
+            f1 = 2 * hits / (true + said)
+            found = {
+                "log_loss": weights @ self.losses[0],
+                "scaled_log_loss": weights @ self.losses[1],
+                "accuracy": weights @ self.correct,
+            }
+            found = {name: sums / weights.sum(axis=1) for name, sums in found.items()}
+        found["macro_f1"] = np.nanmean(f1, axis=1)
+        if ranked_rows:
+            auc, precision = self.ranked_by_class(weights[:ranked_rows])
+            some = ~np.isnan(auc[0])
+            for name, values in (("auc", auc), ("average_precision", precision)):
+                found[name] = _mean(values[:, some])
+        for name, confidence in zip(("", "scaled_"), self.confidences, strict=True):
+            found[f"{name}calibration_error"] = self._calibration_error(weights, confidence)
+        return found | {f"{_F1}{k}": f1[:, k] for k in range(f1.shape[1])}
+
+    def _counts(self, weights: Floats) -> Iterator[Floats]:
+        """Sequences of each class, those taken for it, and those rightly so, `[b, classes]`."""
+        from scipy import sparse
+
+        shape = (self.probabilities.shape[1], len(self.labels))
+        places = np.arange(len(self.labels))
+        for classes, ones in (
+            (self.labels, np.ones(len(places))),
+            (self.predicted, np.ones(len(places))),
+            (self.labels, self.correct.astype(np.float64)),
+        ):
+            yield (sparse.csr_matrix((ones, (classes, places)), shape) @ weights.T).T
+
+    def ranked_by_class(self, weights: Floats) -> tuple[Floats, Floats]:
+        """AUC and average precision of each class against the rest, `[b, classes]`; maybe NaN."""
+        found = [ranked(p, self.labels == k, weights) for k, p in enumerate(self.probabilities.T)]
+        auc, precision = (np.stack(values, axis=1) for values in zip(*found, strict=True))
+        return auc, precision
+
+    def _calibration_error(self, weights: Floats, confidence: Floats) -> Floats:
+        bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+        gaps = np.zeros((len(bins), BINS))
+        gaps[np.arange(len(bins)), bins] = self.correct - confidence
+        return np.asarray(np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1))
+
+
+def _mean(values: Floats) -> Floats:
+    """Means of rows without what is NaN; NaN if nothing is left."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1))
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _share(part: int, whole: int) -> Estimate:
+    return Estimate(part / whole, *wilson(part, whole)) if whole else Estimate(None)
+
+
+def _estimate(value: float, drawn: Floats | None, *, of_calibration: bool = False) -> Estimate:
+    """A measure with the middle 95 % of the bootstrap.
+
+    A calibration error is too large by chance, and more so in what is drawn; there the interval is
+    mirrored at the value (the basic bootstrap).
+    """
+    if not np.isfinite(value):
+        return Estimate(None)
+    known = np.empty(0) if drawn is None else drawn[~np.isnan(drawn)]
+    if len(known) < FEWEST:
+        return Estimate(float(value))
+    low, high = np.quantile(known, [0.025, 0.975])
+    if of_calibration:
+        low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+    return Estimate(float(value), float(low), float(high))
+
+
+def _most_frequent(labels: Labels) -> int:
+    return int(np.bincount(labels).argmax())
+
+
+def confusion(
+    predicted: Labels, labels: Labels, names: Sequence[str]
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Names of classes, and how many sequences of each (rows) were taken for which."""
+    shown, row = (*names,), np.arange(len(names))
+    if len(names) > MOST_CLASSES:
+        frequent = np.argsort(-np.bincount(labels, minlength=len(names)), kind="stable")
+        kept = np.sort(frequent[: MOST_CLASSES - 1])
+        row = np.full(len(names), len(kept))
+        row[kept] = np.arange(len(kept))
+        shown = (*(names[k] for k in kept), OTHERS)
+    pairs = row[labels] * len(shown) + row[predicted]
+    return shown, np.bincount(pairs, minlength=len(shown) ** 2).reshape(len(shown), -1)
+
+
+class Compared(NamedTuple):
+    """How others tell the classes of the same sequences, against the best."""
+
+    #: how much lower the log loss of the best is, and the probability of as much by chance
+    gain: float
+    p_loss: float
+    #: of as great a difference in what is told rightly, by chance
+    p_accuracy: float
+
+    @classmethod
+    def of(
+        cls, best: NDArray[np.floating], other: NDArray[np.floating], labels: Labels
+    ) -> Compared:
+        """Paired t test of losses; exact test of McNemar of what only one of both has right."""
+        from scipy.special import bdtr, stdtr
+
+        gains = log_losses(other, labels) - log_losses(best, labels)
+        error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0
+        p_loss = 2 * stdtr(len(gains) - 1, -abs(gains.mean()) / error) if error else 1.0
+        right, also = (one.argmax(axis=1) == labels for one in (best, other))
+        only, others = int((right & ~also).sum()), int((also & ~right).sum())
+        both = only + others
+        p_accuracy = min(1.0, 2 * float(bdtr(min(only, others), both, 0.5))) if both else 1.0
+        return cls(float(gains.mean()), float(p_loss), p_accuracy)
+
+
+# --- thresholds and prediction sets ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A probability of a class from which on sequences are said to be of it.
+
+    Precision and recall are those of the sequences that it was chosen on, with intervals of 95 %.
+    """
+
+    value: float
+    precision: float
+    recall: float
+    precision_interval: Interval
+    recall_interval: Interval
+
+    @classmethod
+    def of(
+        cls,
+        p: Floats,
+        positive: Bools,
+        *,
+        precision: float | None = None,
+        recall: float | None = None,
+    ) -> Self:
+        """The threshold with a wanted precision or recall, and the most of the other one.
+
+        Raises:
+            InputError: none has such a precision, or no sequence is of the class.
+        """
+        if not positive.any():
+            raise InputError("no sequence to choose a threshold on is of the class")
+        falling = np.argsort(-p, kind="stable")
+        ends = np.flatnonzero(np.append(np.diff(p[falling]) != 0, True))
+        said, hits = ends + 1, positive[falling].cumsum()[ends]
+        precisions, recalls = hits / said, hits / positive.sum()
+        if precision is not None:
+            enough = np.flatnonzero(precisions >= precision)
+            if not len(enough):
+                raise InputError(
+                    f"--precision is {precision:g}: the most that any threshold has on "
+                    f"{len(p):,} sequences is {precisions.max():.3g}, expected no more"
+                )
+            best = enough[hits[enough] == hits[enough].max()][0]
+        else:
+            enough = np.flatnonzero(recalls >= (recall or 0.0))
+            best = enough[precisions[enough].argmax()]
+        levels = np.append(p[falling][ends], 0.0)
+        hit, said_of = int(hits[best]), int(said[best])
+        return cls(
+            float(levels[best] + levels[best + 1]) / 2,  # off both, whatever is rounded
+            float(precisions[best]),
+            float(recalls[best]),
+            wilson(hit, said_of),
+            wilson(hit, int(positive.sum())),
+        )
+
+
+@dataclass(frozen=True)
+class PredictionSets:
+    """Sets of classes that leave out the true one of a share of the sequences, at most.
+
+    Split conformal prediction by 1 - p of the true class (Vovk et al., 2005; Sadinle, Lei and
+    Wasserman 2019). The likeliest class is always in its set.
+    """
+
+    promise: Promise
+    #: 1 - p of the true class of the sequences of calibration, `[n]`
+    calibration: Floats
+
+    @classmethod
+    def of(cls, probabilities: Floats, labels: Labels, error: float) -> Self:
+        """Sets of an `error` above 0 and below 1, by labelled sequences.
+
+        Raises:
+            InputError: they are too few for it.
+        """
+        promise = Promise(error, len(labels), "sequences", "--error", "")
+        true = np.take_along_axis(probabilities, labels[:, None].astype(np.int64), axis=1)
+        return cls(promise, 1 - true[:, 0])
+
+    def sets(self, probabilities: Floats) -> Bools:
+        """Which classes are in the set of each sequence, `[m, classes]`."""
+        inside = p_values(self.calibration, 1 - probabilities) > self.promise.rate
+        inside[np.arange(len(inside)), probabilities.argmax(axis=1)] = True
+        return np.asarray(inside)
+
+    def __str__(self) -> str:
+        return f"the true class is not in the set: {self.promise}"

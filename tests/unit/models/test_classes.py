@@ -1,0 +1,149 @@
+"""How well classes are told: scikit-learn's figures, simulated promises, known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lstm_sweep.models import classes
+from lstm_sweep.models.classes import Compared, PredictionSets, Scores, Threshold, temperature_of
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.scoring import Floats, log_softmax
+
+
+def drawn(sequences: int, count: int, seed: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Logits that say the truth (their softmax are the classes' probabilities), and labels."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=2.0, size=(sequences, count)) - np.arange(count) / 3
+    noise = rng.gumbel(size=logits.shape)
+    return np.round(logits, 1), (logits + noise).argmax(axis=1)
+
+
+@pytest.mark.parametrize(("sequences", "count"), [(400, 2), (300, 6), (60, 25)])
+def test_scores_are_what_scikit_learn_says(sequences: int, count: int) -> None:
+    from sklearn import metrics
+
+    logits, labels = drawn(sequences, count, seed=count)
+    names = [f"class {k}" for k in range(count)]
+    found = Scores.of(logits, labels, names)
+    p, predicted = np.exp(log_softmax(logits)), logits.argmax(axis=1)
+    hot = labels[:, None] == np.arange(count)
+    some = [k for k in range(count) if hot[:, k].any()]
+    expected = {
+        "log_loss": metrics.log_loss(labels, p, labels=range(count)),
+        "accuracy": metrics.accuracy_score(labels, predicted),
+        "macro_f1": metrics.f1_score(labels, predicted, average="macro"),
+        "auc": np.mean([metrics.roc_auc_score(hot[:, k], p[:, k]) for k in some]),
+        "average_precision": np.mean(
+            [metrics.average_precision_score(hot[:, k], p[:, k]) for k in some]
+        ),
+        "majority_rate": np.bincount(labels).max() / sequences,
+    }
+    for name, value in expected.items():
+        own = found.measures[name]
+        assert own.value == pytest.approx(value), name
+        assert own.low is not None and own.high is not None and own.low < value < own.high, name
+    again = classes.score(logits, labels)
+    for name, own_name in (("loss", "log_loss"), ("accuracy",) * 2, ("macro_f1",) * 2):
+        assert again[name] == pytest.approx(expected[own_name])
+    by_class = metrics.precision_recall_fscore_support(
+        labels, predicted, labels=range(count), zero_division=0
+    )
+    for one, *their in zip(found.classes, *by_class, strict=True):
+        values = [one.precision.value, one.recall.value, one.f1.value, one.sequences]
+        assert [value or 0 for value in values] == pytest.approx(their)
+    if count <= classes.MOST_CLASSES:
+        matrix = metrics.confusion_matrix(labels, predicted, labels=range(count))
+        assert (found.confusion[1] == matrix).all()
+
+
+def test_an_interval_holds_the_truth_about_as_often_as_it_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(classes, "REPLICATES", 120)
+    many, their_labels = drawn(20_000, 3, seed=1)
+    truth = Scores.of(many, their_labels, "abc")
+    inside = dict.fromkeys(("log_loss", "macro_f1", "auc", "average_precision"), 0)
+    for seed in range(50):
+        found = Scores.of(*drawn(200, 3, seed=100 + seed), "abc")
+        for name in inside:
+            _, low, high = found.measures[name]
+            inside[name] += bool((low or 0) <= (truth.measures[name].value or 0) <= (high or 0))
+    assert min(inside.values()) >= 42, inside  # 47 are expected
+
+
+def test_a_temperature_mends_probabilities_that_are_too_sure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(classes, "REPLICATES", 100)
+    logits, labels = drawn(4_000, 4, seed=2)
+    assert temperature_of(logits * 3, labels) == pytest.approx(3, rel=0.1)
+    sure = Scores.of(logits * 3, labels, "abcd").measures
+    plain, scaled = (sure[f"{name}calibration_error"].value or 0 for name in ("", "scaled_"))
+    assert plain > 0.1 and scaled < 0.03
+    held = Scores.of(logits * 3, labels, "abcd", temperature=1.0).measures
+    assert held["scaled_log_loss"] == held["log_loss"]
+
+
+def test_many_classes_have_a_small_matrix_and_rankings_no_interval_that_takes_minutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(classes, "MOST_RANKED", 1000)
+    logits, labels = drawn(80, 50, seed=3)
+    found = Scores.of(logits, labels, [f"c{k}" for k in range(50)])
+    names, counts = found.confusion
+    assert len(names) == classes.MOST_CLASSES and names[-1] == classes.OTHERS
+    assert counts.sum() == 80 and counts.shape == (len(names),) * 2
+    assert found.measures["auc"].value and found.measures["auc"].low is None
+    assert found.measures["macro_f1"].low is not None
+    absent = next(one for one in found.classes if not one.sequences)
+    assert absent.recall.value is None and absent.auc is None
+    assert found.to_dict()["classes"][0]["name"] == "c0"
+
+
+@pytest.mark.parametrize("sequences", [19, 400])
+def test_prediction_sets_leave_out_the_true_class_as_seldom_as_promised(sequences: int) -> None:
+    error, outside = 0.05, []
+    for seed in range(300):
+        logits, labels = drawn(sequences + 100, 5, seed)
+        p = np.exp(log_softmax(logits / 2))  # of a network that is not sure enough
+        sets = PredictionSets.of(p[:sequences], labels[:sequences], error)
+        inside = sets.sets(p[sequences:])
+        assert inside.any(axis=1).all()
+        outside.append(1 - inside[np.arange(100), labels[sequences:]].mean())
+    assert 0.02 < np.mean(outside) < error + 3 * np.std(outside) / np.sqrt(300)
+    assert str(sets).startswith("the true class is not in the set: 5 % of sequences on average; at")
+    with pytest.raises(InputError, match=r"--error is 0.05: that takes 19 sequences, found 18 of"):
+        PredictionSets.of(p[:18], labels[:18], error)
+
+
+def test_a_threshold_has_the_wanted_precision_or_recall() -> None:
+    p = np.array([0.9, 0.8, 0.8, 0.6, 0.4, 0.3])
+    positive = np.array([True, True, False, True, False, True])
+    precise = Threshold.of(p, positive, precision=0.7)
+    assert (precise.value, precise.precision, precise.recall) == (0.5, 0.75, 0.75)
+    assert Threshold.of(p, positive, precision=1.0).value == pytest.approx(0.85)
+    complete = Threshold.of(p, positive, recall=0.9)
+    assert (complete.value, complete.recall) == (0.15, 1.0)
+    assert complete.recall_interval[0] < 1.0 == complete.recall_interval[1]
+    assert Threshold.of(p, positive, recall=0.2).precision == 1.0
+    with pytest.raises(InputError, match=r"--precision is 1: the most .* 6 sequences is 0\.833"):
+        Threshold.of(p, p < 0.9, precision=1.0)
+    with pytest.raises(InputError, match="no sequence"):
+        Threshold.of(p, p > 1, recall=0.5)
+
+
+def test_predictions_of_the_same_sequences_are_compared() -> None:
+    from scipy import stats
+
+    logits, labels = drawn(300, 3, seed=5)
+    noisy = logits + np.random.default_rng(0).normal(size=logits.shape)
+    found = Compared.of(logits, noisy, labels)
+    losses = [classes.log_losses(one, labels) for one in (noisy, logits)]
+    assert found.gain == pytest.approx(losses[0].mean() - losses[1].mean())
+    assert found.p_loss == pytest.approx(stats.ttest_rel(*losses).pvalue)
+    right = [one.argmax(axis=1) == labels for one in (logits, noisy)]
+    only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+    assert found.p_accuracy == pytest.approx(stats.binomtest(min(only), sum(only)).pvalue)
+    assert Compared.of(logits, logits, labels) == (0.0, 1.0, 1.0)
