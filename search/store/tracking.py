@@ -92,10 +92,11 @@ class MlflowStore(Store):
                 if file:
                     # MLflow fails if two processes create the tables of an SQLite file
                     stack.enter_context(locked(file.parent))
-                    if not file.exists():
-                        stack.enter_context(_whole_or_none(file, uri))
-                    _choose_journal(file)
                 stack.enter_context(applied(settings))
+                if file and not file.exists():
+                    _make(file)
+                if file:
+                    _choose_journal(file)
                 self.client = mlflow.MlflowClient(uri, uri)
                 if file:
                     read_any_text(self.client)
@@ -320,19 +321,19 @@ def size_of(repository: Any, name: str | None = None) -> int:
     return found
 
 
-@contextlib.contextmanager
-def _whole_or_none(file: Path, uri: str) -> Iterator[None]:
-    """Delete a new SQLite file if an interrupt comes: MLflow cannot go on with some tables."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+def _make(file: Path) -> None:
+    """Make an SQLite file with MLflow's tables, whole or not at all: it cannot go on with some."""
+    import sqlalchemy
+    from mlflow.store.db import utils
 
-    try:
-        yield
-    except KeyboardInterrupt:
-        if engine := SqlAlchemyStore._engine_map.pop(uri, None):  # of the file that is deleted
-            engine.dispose()
-        for end in ("", "-wal", "-shm", "-journal"):
-            file.with_name(file.name + end).unlink(missing_ok=True)
-        raise
+    new = file.with_name(f"{file.name}.new")
+    for end in ("", "-wal", "-shm", "-journal"):  # of a process that was killed
+        new.with_name(new.name + end).unlink(missing_ok=True)
+    _choose_journal(new)
+    engine = sqlalchemy.create_engine(f"sqlite:///{new}")
+    utils._initialize_tables(engine)
+    engine.dispose()
+    new.rename(file)
 
 
 def _choose_journal(file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -168,16 +169,19 @@ def test_tags_are_there_once_all_metrics_are_that_were_logged_with_them(
     assert store.history(run_id, "epoch").keys() == steps.keys()
 
 
-def test_a_store_is_made_anew_after_an_interrupt_while_its_tables_were_made(
+def test_a_store_is_made_anew_if_its_process_is_killed_while_its_tables_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(engine: Any) -> None:
+    def killed(engine: Any) -> None:
         with sqlite3.connect(engine.url.database) as connection:
             connection.execute("CREATE TABLE _alembic_tmp_latest_metrics (key TEXT)")
-        raise KeyboardInterrupt
+        os._exit(9)
 
-    with monkeypatch.context() as during:
-        during.setattr(utils, "_upgrade_db", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            store_in(tmp_path)
+    monkeypatch.setattr(utils, "_upgrade_db", killed)
+    if not (child := os.fork()):
+        store_in(tmp_path)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert not (tmp_path / "mlflow.db").exists()
+    monkeypatch.undo()
     assert store_in(tmp_path).create_run("r", {})
+    assert [path.name for path in tmp_path.glob("mlflow.db*.new*")] == []
