@@ -9,22 +9,30 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import tempfile
-import threading
 import weakref
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from lstm_sweep.models.data.reader import Noted, blocks_of
 from lstm_sweep.models.data.service_log import HEADER, SESSION_BY
-from lstm_sweep.models.data.source import FIELD, SAMPLES, Sample, Source, regex
+from lstm_sweep.models.data.source import (
+    FIELD,
+    SAMPLES,
+    Sample,
+    Source,
+    TooLongError,
+    regex,
+    timer,
+)
 from lstm_sweep.models.data.spool import Spool, needing_room
 from lstm_sweep.models.data.templates import (
     Matcher,
@@ -39,8 +47,9 @@ from lstm_sweep.models.errors import InputError, shown
 LONGEST_LINE = 1 << 14
 #: masked lines that are remembered, at most
 REMEMBERED = 1 << 17
-#: seconds of this process for a block of lines, a megabyte; sound expressions take a tenth of one
-BLOCK_SECONDS = 20.0
+#: seconds of this process for each block of lines, a megabyte, of which sound expressions take a
+#: tenth of one, and those that all blocks may take besides
+BLOCK_SECONDS, SPARE_SECONDS = 1.0, 20.0
 #: what stands in place of the name of a line's session, unless that is so short that it may be a
 #: part of something else
 SESSION, SHORTEST_NAME = "<ID>", 4
@@ -371,22 +380,90 @@ def read_log(
     return reading.log(tuple(cuts))
 
 
-class _Reading:
+class Records:
+    """Finds the records in lines that follow each other."""
+
+    def __init__(self, format: LineFormat) -> None:
+        self.format, self.counts = format, Counts()
+        #: whether the last record was kept, so that lines may go on with it
+        self.is_open = False
+        by, header = format.session_by, format.header
+        self._session = (lambda line: "") if by is None else format.session()
+        self._header = None if header is None else regex("header", header).match
+        self._margins = "" if format.symbol_field is not None else " \t"
+
+    @cached_property
+    def _mask(self) -> Callable[[str], str]:
+        return self.format.settings.mask()
+
+    def decoded(self, block: bytes) -> str:
+        """A block of lines as a text; bytes that are none are counted."""
+        if b"\0" in block:
+            self.counts.nulls += block.count(b"\0")
+            block = block.replace(b"\0", b"")
+        try:
+            return block.decode()
+        except UnicodeDecodeError:
+            text = block.decode(errors="replace")
+            self.counts.replaced += text.count("\ufffd") - block.count("\ufffd".encode())
+            return text
+
+    def record(self, line: str) -> tuple[str, str] | None:
+        """The session of a line, "" if that is the file, and what its symbol is found by.
+
+        It is None for a line that is left out, or goes on with the one before. Expressions are
+        used, which may take long.
+        """
+        if not line or line.isspace():
+            return None
+        counts, field = self.counts, self.format.symbol_field
+        if len(line) > LONGEST_LINE:
+            counts.cut += 1
+            line = line[:LONGEST_LINE]
+        content: str | None = line
+        if self._header is not None:
+            head = self._header(line)
+            content = line[head.end() :] if head else None
+        elif line[0] in self._margins:
+            content = None
+        if content is None:
+            if self.is_open:
+                counts.joined += 1
+                self.join(line)
+            else:
+                counts.headless += 1
+            return None
+        self.is_open = False
+        name = self._session(line)
+        if name is None:
+            counts.no_session += 1
+            return None
+        found = value_of(line, field) if field else self._mask(_without_name(content, name))
+        if found is None:
+            counts.no_symbol += 1
+            return None
+        self.is_open = True
+        return name, found
+
+    def join(self, line: str) -> None:
+        """A line goes on with the last record."""
+
+
+class _Reading(Records):
     """The records of files that are read one after the other."""
 
     def __init__(self, format: LineFormat, *, keep_texts: bool) -> None:
-        self._format, self.counts, self.noted = format, Counts(), Noted()
+        super().__init__(format)
+        self.noted = Noted()
         self._masked, self._texts = Texts(), Texts() if keep_texts else None
         self._lines, self._sessions = Spool(), Spool()
         self._number: dict[str, int] = {}
         self._files = 0
-        #: whether the last record was kept, so that lines may go on with it
-        self._is_open = False
 
     def read_file(self, path: Path | Sample, begin_block: Callable[[str], None]) -> None:
         """Read one more file."""
         self._files += 1
-        self._is_open = False
+        self.is_open = False
         for text, first_line in self._whole_lines(path):
             begin_block(f"{path}:{first_line}")
             self._read(text.split("\n"))
@@ -405,7 +482,7 @@ class _Reading:
                 continue
             if skipping:
                 begin = block.find(b"\n")
-                yield self._decoded(rest), number
+                yield self.decoded(rest), number
                 number += 1
                 rest, skipping = block[end + 1 :], False
                 if begin == end:
@@ -413,72 +490,34 @@ class _Reading:
                 whole = block[begin + 1 : end]
             else:
                 whole, rest = rest + block[:end], block[end + 1 :]
-            yield self._decoded(whole), number
+            yield self.decoded(whole), number
             number += whole.count(b"\n") + 1
-        yield self._decoded(rest), number
-
-    def _decoded(self, block: bytes) -> str:
-        if b"\0" in block:
-            self.counts.nulls += block.count(b"\0")
-            block = block.replace(b"\0", b"")
-        try:
-            return block.decode()
-        except UnicodeDecodeError:
-            text = block.decode(errors="replace")
-            self.counts.replaced += text.count("\ufffd") - block.count("\ufffd".encode())
-            return text
+        yield self.decoded(rest), number
 
     def _read(self, lines: list[str]) -> None:
-        format, counts, remembered = self._format, self.counts, self._number
-        session = None if format.session_by is None else format.session()
-        field, mask, texts = format.symbol_field, format.settings.mask(), self._texts
-        numbers, sessions, file = list[int](), list[int](), self._files
-        for line, content in self._records(lines):
-            name = session(line) if session else ""
-            if name is None:
-                counts.no_session += 1
+        format, remembered = self.format, self._number
+        read, texts, file = self.record, self._texts, self._files
+        by_name = format.session_by is not None
+        numbers, sessions = list[int](), list[int]()
+        for line in lines:
+            found = read(line)
+            if found is None:
                 continue
-            masked = mask(_without_name(content, name)) if field is None else value_of(line, field)
-            if masked is None:
-                counts.no_symbol += 1
-                continue
+            name, masked = found
             number = remembered.get(masked)
             numbers.append(self._remember(masked) if number is None else number)
-            sessions.append(hash(name) if session else file)
-            self._is_open = True
+            sessions.append(hash(name) if by_name else file)
             if texts is not None:
-                texts.append(line)
+                texts.append(line[:LONGEST_LINE])
         if numbers:
-            counts.records += len(numbers)
+            self.counts.records += len(numbers)
             self._lines.append(np.array(numbers, np.uint32))
             self._sessions.append(np.array(sessions, np.int64).view(np.uint64))
 
-    def _records(self, lines: list[str]) -> Iterator[tuple[str, str]]:
-        """The first line of each record, and what is in it after its header."""
-        format, counts = self._format, self.counts
-        header = None if format.header is None else regex("header", format.header).match
-        margins = "" if format.symbol_field is not None else " \t"
-        for line in lines:
-            if not line or line.isspace():
-                continue
-            if len(line) > LONGEST_LINE:
-                counts.cut += 1
-                line = line[:LONGEST_LINE]
-            if header is None:
-                content, is_head = line, line[0] not in margins
-            elif head := header(line):
-                content, is_head = line[head.end() :], True
-            else:
-                is_head = False
-            if is_head:
-                self._is_open = False
-                yield line, content
-            elif self._is_open:
-                counts.joined += 1
-                if self._texts is not None:
-                    self._texts.extend_last(line)
-            else:
-                counts.headless += 1
+    @override
+    def join(self, line: str) -> None:
+        if self._texts is not None:
+            self._texts.extend_last(line)
 
     def _remember(self, masked: str) -> int:
         if len(self._number) >= REMEMBERED:
@@ -511,7 +550,7 @@ class _Reading:
         )
 
     def _why_none(self) -> str:
-        counts, format = self.counts, self._format
+        counts, format = self.counts, self.format
         if counts.no_session:
             name = format.session_field
             what = f"the field {shown(name)}" if name else f"a match of {shown(format.session_by)}"
@@ -543,39 +582,26 @@ def _gathered(keys: NDArray[np.uint64]) -> tuple[Numbers, Numbers]:
     return order, np.cumsum(sizes) - sizes
 
 
-class _TooLongError(Exception):
-    """Expressions took longer than they may."""
-
-
 @contextlib.contextmanager
 def _time_limit() -> Iterator[Callable[[str], None]]:
     """Stop expressions that take for ever; what is yielded is called before each block of lines.
 
-    Python looks for signals while it matches, but only in the main thread, so there is no limit in
-    others.
+    What a block does not take is left to the next ones.
     """
-    where = ""
-
-    def begin_block(place: str) -> None:
-        nonlocal where
-        where = place
-        if is_main:
-            signal.setitimer(signal.ITIMER_VIRTUAL, BLOCK_SECONDS)
-
-    def stop(number: int, frame: object) -> None:
-        raise _TooLongError
-
-    is_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGVTALRM, stop) if is_main else None
+    where, left = "", 0.0
     try:
-        yield begin_block
-    except _TooLongError:
+        with timer() as set_timer:
+
+            def begin_block(place: str) -> None:
+                nonlocal where, left
+                left = (set_timer(0) if where else SPARE_SECONDS) + BLOCK_SECONDS
+                where = place
+                set_timer(min(left, SPARE_SECONDS + BLOCK_SECONDS))
+
+            yield begin_block
+    except TooLongError:
         raise InputError(
             f"{where}: the expressions of header, session_by and masking take over "
-            f"{BLOCK_SECONDS:g} s for a megabyte from here, expected simpler ones, without a "
-            f"repetition in a repetition"
+            f"{BLOCK_SECONDS:g} s for a megabyte and {SPARE_SECONDS:g} s besides up to here, "
+            f"expected simpler ones, without a repetition in a repetition"
         ) from None
-    finally:
-        if is_main:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-            signal.signal(signal.SIGVTALRM, before)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
 import os
 import re
+import signal
 import stat
+import threading
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from functools import partial
@@ -374,6 +377,33 @@ def regex(place: str, pattern: object) -> re.Pattern[str]:
         raise InputError(
             f"{place} is {shown(pattern)}: expected a regular expression ({cut(str(error))})"
         ) from None
+
+
+class TooLongError(Exception):
+    """Expressions took longer than they may."""
+
+
+@contextlib.contextmanager
+def timer() -> Iterator[Callable[[float], float]]:
+    """Stop expressions that take for ever with a `TooLongError`.
+
+    What is yielded sets the seconds of this process that are left, 0 for no limit, and returns
+    those that were. Python looks for signals while it matches, but only in the main thread, so
+    there is no limit in others.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        raise TooLongError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda seconds: 0.0
+        return
+    before = signal.signal(signal.SIGVTALRM, stop)
+    try:
+        yield lambda seconds: signal.setitimer(signal.ITIMER_VIRTUAL, seconds)[0]
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def near_one(shares: Iterable[float]) -> bool:

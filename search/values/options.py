@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from lstm_sweep.models.data.source import FIELD, SYMBOLS, Source, is_field, near_one
+from lstm_sweep.models.data.source import FIELD, SYMBOLS, Source, is_field, near_one, regex
 from lstm_sweep.models.errors import LARGEST, InputError, nearest, resolved, shown, why_not
 from lstm_sweep.spaces import PRESET_NAMES
 
@@ -116,14 +116,18 @@ def word(words: Collection[str]) -> Kind:
 
 def symbols() -> Kind:
     """A kind of symbols, or a field of JSON lines."""
-    known = word(SYMBOLS)
 
     def take(place: str, value: Any) -> Any:
-        return value if is_field(value) else known.take(place, value)
+        if is_field(value):
+            return value
+        if not isinstance(value, str) or value not in SYMBOLS:
+            expected = f"one of {', '.join(SYMBOLS)}, or {FIELD}NAME"
+            raise _refused(place, value, expected, SYMBOLS)
+        return value
 
     of_field = {"type": "string", "pattern": f"^{FIELD}.+"}
-    schema = {"anyOf": [known.schema, of_field]}
-    return Kind(f"{known.metavar}|{FIELD}NAME", schema, take, take)
+    schema = {"anyOf": [{"type": "string", "enum": [*SYMBOLS]}, of_field]}
+    return Kind(f"{'|'.join(SYMBOLS)}|{FIELD}NAME", schema, take, take)
 
 
 def text(expected: str, metavar: str = "NAME", like: re.Pattern[str] | None = None) -> Kind:
@@ -149,6 +153,16 @@ def column() -> Kind:
         return named.take(place, str(value) if is_number else value)
 
     return Kind(named.metavar, {"anyOf": [named.schema, number]}, take, named.read)
+
+
+def expression(expected: str) -> Kind:
+    """A regular expression."""
+    named = text(expected, "REGEX")
+
+    def take(place: str, value: Any) -> Any:
+        return regex(place, named.take(place, value)).pattern
+
+    return Kind(named.metavar, named.schema, take, named.read)
 
 
 def data() -> Kind:

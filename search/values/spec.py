@@ -132,13 +132,13 @@ class SweepSpec:
     )
     session_by: str | None = _data(
         None,
-        kinds.text("a regular expression, or field=NAME", "REGEX"),
+        kinds.expression("a regular expression, or field=NAME"),
         "what names the session of a log line: the first group, or the whole match; or field=NAME",
         unset="a file is a session",
     )
     header: str | None = _data(
         None,
-        kinds.text("a regular expression", "REGEX"),
+        kinds.expression("a regular expression"),
         "time stamp and level in front of a log line; one without goes on with the line before",
         unset="nothing is cut off",
     )

@@ -95,8 +95,9 @@ BAD: list[tuple[str, Any, str]] = [
     (
         "symbols",
         "char",
-        "'char': expected one of auto, chars, words, ids, lines; did you mean 'chars'?",
+        "'char': expected one of auto, chars, words, ids, lines, or field=NAME; did you mean 'chars'?",
     ),
+    ("session_by", "(", "'(': expected a regular expression (missing ), unterminated subpattern"),
     ("session_by", [], "[]: expected a regular expression, or field=NAME"),
     ("header", "", "'': expected a regular expression"),
     ("split", [8, 1], f"[8, 1]: {SHARES}"),
@@ -184,10 +185,6 @@ def test_what_is_typed_is_refused_by_its_option(typed: str, sentence: str) -> No
         ({"space": "fast"}, "space 'fast': no such file, expected a YAML file or a declared space"),
         ({"header": "a"}, "header is given with symbols auto: expected symbols lines"),
         ({"symbols": "field=a", "header": "a"}, "header is given with symbols field=a: expected"),
-        (
-            {"symbols": "lines", "header": "(a"},
-            "header is '(a': expected a regular expression (missing ), unterminated subpattern",
-        ),
         ({"symbols": "ids", "lower_case": True}, "lower_case is given with symbols ids: expected"),
         ({"label": 0, "labels": "x"}, "labels is given with label '0': expected one of them"),
         ({"label": -1}, "label is -1: expected the name of a column, or its number from 0"),

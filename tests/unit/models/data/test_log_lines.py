@@ -256,7 +256,7 @@ def test_a_log_without_records_is_refused_in_one_line(
 def test_an_expression_that_takes_for_ever_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_lines, "BLOCK_SECONDS", 0.2)
+    monkeypatch.setattr(log_lines, "SPARE_SECONDS", -0.8)
     before = signal.getsignal(signal.SIGVTALRM)
     path = file_of(tmp_path, "fine", "a" * 60)
     with pytest.raises(InputError, match=r"a\.log:1: the expressions of header, session_by and"):
