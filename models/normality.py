@@ -39,6 +39,9 @@ RULES = {
     "counts": ("counts",),
     "new pair": ("pairs",),
 }
+#: what a new session's scores are lowered by before they are compared, since networks round: those
+#: that are equal but for that are ties, which count against a session
+ROUNDING = 1e-4
 #: what is likelier than not surprises nobody: nats of a probability of a half
 EXPECTED = math.log(2)
 #: different counts of symbols that are kept, the most frequent first, and numbers in all of them
@@ -107,19 +110,20 @@ class Normality:
             "end": (max(EXPECTED, one[-1]) if ends else EXPECTED for one in nats),
             "mean": (one.mean() for one in nats),
             "unknown": ((codes == UNKNOWN).mean() if len(codes) else 0.0 for codes in sessions),
-            "length": self._far_in_length(np.array([len(codes) for codes in sessions])),
-            "counts": self._nearest_count(counts)[0],
+            "length": self.far_in_length(np.array([len(codes) for codes in sessions])),
+            "counts": self.nearest_count(counts)[0],
             "pairs": (self._new_pairs(codes) for codes in sessions),
         }
         return np.array([[*columns[name]] for name in SCORES], float).T
 
-    def _far_in_length(self, lengths: Indices) -> Floats:
+    def far_in_length(self, lengths: Indices) -> Floats:
+        """How far lengths are from that of a training session: difference of logarithms."""
         place = np.searchsorted(self.lengths, lengths)
         around = np.stack([place - 1, place]).clip(0, len(self.lengths) - 1)
         far = np.log1p(self.lengths[around]) - np.log1p(lengths)
         return np.asarray(np.abs(far).min(axis=0))
 
-    def _nearest_count(self, sessions: Sequence[Count]) -> tuple[Floats, Indices]:
+    def nearest_count(self, sessions: Sequence[Count]) -> tuple[Floats, Indices]:
         """How far counts are from the nearest ones of a training session, and which these are.
 
         It is the share of the symbols of both that only one of them has (Bray and Curtis 1957), as
@@ -161,7 +165,7 @@ class Normality:
             The code, how often the session has it, and how often that one does.
         """
         count = _count(codes)
-        [number] = self._nearest_count([count])[1]
+        [number] = self.nearest_count([count])[1]
         has, usual = dict(count), dict(self.counts[number])
         code = max(
             sorted(has.keys() | usual.keys()), key=lambda c: abs(has.get(c, 0) - usual.get(c, 0))
@@ -187,12 +191,12 @@ class Calibration:
         not fall when more symbols come.
         """
         used = slice(0, OF_VERDICT if whole else 1)
-        p, oddest = combined_p_values(self.scores[:, used], scores[:, used])
+        p, oddest = combined_p_values(self.scores[:, used], scores[:, used] - ROUNDING)
         return p, [SCORES[number] for number in oddest]
 
     def by_rule(self, scores: Floats) -> dict[str, Floats]:
         """P-values of whole sessions by each of `RULES`."""
-        found = {}
+        found, scores = {}, scores - ROUNDING
         for rule, names in RULES.items():
             used = [SCORES.index(name) for name in names]
             if len(used) == 1:
