@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -28,7 +28,7 @@ from lstm_sweep.models.normality import Calibration
 from lstm_sweep.models.size import parameters
 
 if TYPE_CHECKING:
-    from lstm_sweep.models.cpu.program_types import Networks, Program
+    from lstm_sweep.models.cpu.program_types import Float32s, Networks, Program
 
 
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
@@ -223,6 +223,51 @@ def predictor(folder: Path, bundle: Bundle) -> Program:
     return program_of(networks, bundle.config, seed=0)
 
 
+def weights_of(folder: Path, bundle: Bundle) -> list[Float32s]:
+    """The weights of the network of a bundle in Keras's order, without Keras.
+
+    Raises:
+        InputError: its file has no weights of such a network.
+    """
+    import h5py
+
+    file, config, alphabet = folder / MODEL, bundle.config, len(bundle.alphabet)
+    units, both = config.layer_size, config.direction == "bi"
+    wanted: list[tuple[str, tuple[int, ...]]] = []
+    if features := config.embedding_size:
+        wanted.append(("embedding/vars/0", (alphabet, features)))
+    for number in range(config.layers):
+        layer = f"{'bidirectional' if both else 'lstm'}{f'_{number}' if number else ''}"
+        shapes = (features or alphabet, 4 * units), (units, 4 * units), (4 * units,)
+        for part in ("/forward_layer", "/backward_layer") if both else ("",):
+            wanted += [(f"{layer}{part}/cell/vars/{n}", shape) for n, shape in enumerate(shapes)]
+        features = units * (1 + both)
+    wanted += [("dense/vars/0", (features, alphabet)), ("dense/vars/1", (alphabet,))]
+    try:
+        _check_weights(file)
+        with zipfile.ZipFile(file).open(WEIGHTS) as stream, h5py.File(stream, "r") as stored:
+            found = [np.asarray(stored[f"layers/{name}"], np.float32) for name, _ in wanted]
+    except Exception as error:
+        raise _no_weights(file, error) from None
+    for weight, (name, shape) in zip(found, wanted, strict=True):
+        if weight.shape != shape:
+            raise _no_weights(file, ValueError(f"{name} has the shape {weight.shape}"))
+    _check_finite(file, found)
+    return found
+
+
+def _no_weights(file: Path, error: Exception) -> InputError:
+    why = " ".join(str(error).split()) or type(error).__name__
+    return InputError(f"{file}: {cut(why)}, expected the weights of the network in {CONFIG}")
+
+
+def _check_finite(file: Path, weights: Sequence[NDArray[Any]]) -> None:
+    if not all(np.isfinite(weight).all() for weight in weights):
+        raise InputError(
+            f"{file} has weights that are no finite numbers, expected those of a trained network"
+        )
+
+
 def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks:
     """Networks with the weights of a file.
 
@@ -240,14 +285,8 @@ def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks
         _check_weights(file)
         networks.scored.load_weights(file)
     except Exception as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"{file}: {cut(why)}, expected the weights of the network in {CONFIG}"
-        ) from None
-    if not all(np.isfinite(weight).all() for weight in networks.scored.get_weights()):
-        raise InputError(
-            f"{file} has weights that are no finite numbers, expected those of a trained network"
-        )
+        raise _no_weights(file, error) from None
+    _check_finite(file, networks.scored.get_weights())
     return networks
 
 
