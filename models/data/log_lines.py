@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
-import weakref
-from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -33,7 +30,7 @@ from lstm_sweep.models.data.source import (
     regex,
     timer,
 )
-from lstm_sweep.models.data.spool import Spool, needing_room
+from lstm_sweep.models.data.spool import Spool, Texts
 from lstm_sweep.models.data.templates import (
     Matcher,
     Miner,
@@ -179,61 +176,6 @@ def _found(content: object, name: str) -> object:
         ),
         None,
     )
-
-
-class Texts:
-    """Lines in a file for temporary files, which goes with this value; others may have copies."""
-
-    def __init__(self) -> None:
-        with needing_room():
-            self._file = tempfile.NamedTemporaryFile(prefix="lstm-sweep-", delete=False)  # noqa: SIM115
-        self._path = Path(self._file.name)
-        self._begins = array("q", [0])
-        weakref.finalize(self, _remove, self._file)
-
-    def append(self, line: str) -> int:
-        """Write one more line; its number."""
-        with needing_room():
-            written = self._file.write(line.encode("utf-8", "replace"))
-        self._begins.append(self._begins[-1] + written)
-        return len(self._begins) - 2
-
-    def extend_last(self, line: str) -> None:
-        """Go on with the last line, after a line end."""
-        with needing_room():
-            self._begins[-1] += self._file.write(b"\n" + line.encode("utf-8", "replace"))
-
-    def __len__(self) -> int:
-        return len(self._begins) - 1
-
-    def __iter__(self) -> Iterator[str]:
-        self._flush()
-        with self._path.open("rb") as file:
-            for begin, end in zip(self._begins, self._begins[1:], strict=False):
-                yield file.read(end - begin).decode()
-
-    def __getitem__(self, number: int) -> str:
-        self._flush()
-        begin, end = self._begins[number], self._begins[number + 1]
-        with self._path.open("rb") as file:
-            file.seek(begin)
-            return file.read(end - begin).decode()
-
-    def __getstate__(self) -> dict[str, Any]:
-        self._flush()
-        return {"_path": self._path, "_begins": self._begins, "_file": None}
-
-    def _flush(self) -> None:
-        if self._file:
-            with needing_room():
-                self._file.flush()
-
-
-def _remove(file: Any) -> None:
-    with contextlib.suppress(OSError):
-        file.close()
-    with contextlib.suppress(OSError):
-        Path(file.name).unlink()
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Codes that are written block by block, in memory if they are few, else in a file without a name.
+"""Codes and lines that are kept in files for temporary files, codes in memory if they are few.
 
 What is read of a mapped file is memory of the process until it is let go.
 """
@@ -9,8 +9,10 @@ import contextlib
 import mmap
 import tempfile
 import weakref
+from array import array
 from collections.abc import Iterator
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,3 +106,58 @@ def let_go(codes: Codes) -> None:
         base = base.base
     if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         base.madvise(mmap.MADV_DONTNEED)
+
+
+class Texts:
+    """Lines in a file for temporary files, which goes with this value; others may have copies."""
+
+    def __init__(self) -> None:
+        with needing_room():
+            self._file = tempfile.NamedTemporaryFile(prefix="lstm-sweep-", delete=False)  # noqa: SIM115
+        self._path = Path(self._file.name)
+        self._begins = array("q", [0])
+        weakref.finalize(self, _remove, self._file)
+
+    def append(self, line: str) -> int:
+        """Write one more line; its number."""
+        with needing_room():
+            written = self._file.write(line.encode("utf-8", "replace"))
+        self._begins.append(self._begins[-1] + written)
+        return len(self._begins) - 2
+
+    def extend_last(self, line: str) -> None:
+        """Go on with the last line, after a line end."""
+        with needing_room():
+            self._begins[-1] += self._file.write(b"\n" + line.encode("utf-8", "replace"))
+
+    def __len__(self) -> int:
+        return len(self._begins) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        self._flush()
+        with self._path.open("rb") as file:
+            for begin, end in zip(self._begins, self._begins[1:], strict=False):
+                yield file.read(end - begin).decode()
+
+    def __getitem__(self, number: int) -> str:
+        self._flush()
+        begin, end = self._begins[number], self._begins[number + 1]
+        with self._path.open("rb") as file:
+            file.seek(begin)
+            return file.read(end - begin).decode()
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._flush()
+        return {"_path": self._path, "_begins": self._begins, "_file": None}
+
+    def _flush(self) -> None:
+        if self._file:
+            with needing_room():
+                self._file.flush()
+
+
+def _remove(file: Any) -> None:
+    with contextlib.suppress(OSError):
+        file.close()
+    with contextlib.suppress(OSError):
+        Path(file.name).unlink()

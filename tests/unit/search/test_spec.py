@@ -95,7 +95,7 @@ BAD: list[tuple[str, Any, str]] = [
     (
         "symbols",
         "char",
-        "'char': expected one of auto, chars, words, ids, lines, or field=NAME; did you mean 'chars'?",
+        "'char': expected one of auto, chars, words, ids, lines, or field=NAME; did you mean",
     ),
     ("session_by", "(", "'(': expected a regular expression (missing ), unterminated subpattern"),
     ("session_by", [], "[]: expected a regular expression, or field=NAME"),
