@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import runpy
 import shlex
 import subprocess
-import tomllib
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +15,7 @@ import pytest
 import yaml
 
 from lstm_sweep.search.cli.parsers import build_parser
-from tests.unit.containers import COMPOSE, DOCKER, ROOT, SERVICES, stages
+from tests.unit.containers import DOCKER, ROOT, SERVICES
 
 SLURM = ROOT / "examples" / "slurm.sh"
 RESOURCES, SERVICE_RESOURCES = (
@@ -29,31 +27,6 @@ SERVICE_POD = SERVICE_RESOURCES["Deployment"]["spec"]["template"]
 HEAD = CLUSTER["headGroupSpec"]
 [WORKERS] = CLUSTER["workerGroupSpecs"]
 NODES = [SERVICES["ray-head"], SERVICES["ray-worker"]]
-
-
-#: what the files of Kubernetes use of pods, policies, deployments and services there, and of
-#: `ray.io/v1` (raycluster_types.go and rayjob_types.go of github.com/ray-project/kuberay)
-FIELDS = """
-allowPrivilegeEscalation apiVersion app app.kubernetes.io/name args authOptions
-automountServiceAccountToken autoscalerOptions capabilities claimName clusterSelector command
-configMap containerPort containers cpu dashboard-host data drop emptyDir enableInTreeAutoscaling
-entrypoint env exec failureThreshold from fsGroup groupName headGroupSpec httpGet
-idleTimeoutSeconds image ingress initialDelaySeconds key kind kubernetes.io/metadata.name labels
-limits livenessProbe matchLabels maxReplicas memory metadata minReplicas mlflow.yaml mode
-mountPath name namespaceSelector num-cpus path periodSeconds persistentVolumeClaim podSelector
-policyTypes port ports ray.io/cluster rayStartParams rayVersion readOnly readOnlyRootFilesystem
-readinessProbe replicas requests resources runAsNonRoot runAsUser runtimeEnvYAML seccompProfile
-secretKeyRef secretName securityContext selector spec strategy subPath targetPort template
-terminationGracePeriodSeconds timeoutSeconds type value valueFrom volumeMounts volumes
-workerGroupSpecs workingDir
-"""
-
-
-def names_in(value: Any) -> set[str]:
-    """The names of all fields of a resource."""
-    if isinstance(value, dict):
-        return set(value).union(*map(names_in, value.values()))
-    return set[str]().union(*map(names_in, value)) if isinstance(value, list) else set()
 
 
 @pytest.mark.parametrize("service", NODES)
@@ -70,50 +43,6 @@ def test_a_node_is_a_node_of_ray_with_a_token_and_without_the_store(
     [option] = [word for word in service["command"] if "object-store-memory" in word]
     store = int(option.partition("=")[2])
     assert store < 0.9 * int(service["shm_size"].removesuffix("m")) * 2**20
-
-
-def test_workers_join_the_head_and_are_as_many_as_wanted() -> None:
-    head, worker = NODES
-    assert "--head" in head["command"] and "--num-cpus=0" in head["command"]
-    assert "--address=ray-head:6379" in worker["command"] and "--port=6379" in head["command"]
-    assert worker["deploy"]["replicas"] == "${RAY_WORKERS:-2}"
-    assert "ports" not in worker
-    assert head["ports"] == ["127.0.0.1:${RAY_PORT:-8265}:8265"]
-
-
-def test_workers_on_one_machine_share_out_its_cores() -> None:
-    worker = SERVICES["ray-worker"]
-    shared = worker["environment"]["TMPDIR"]
-    assert f"scratch:{shared}" in worker["volumes"] and "scratch" in COMPOSE["volumes"]
-    assert any(shared in line for line in stages()["base"][1])
-    assert worker["environment"]["RAY_TMPDIR"] == "/tmp"
-
-
-def test_the_image_has_ray() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert any("requirements.py onnx ray server" in line for line in stages()["libraries"][1])
-    [requirement] = project["optional-dependencies"]["ray"]
-    assert requirement == f"ray[default]=={CLUSTER['rayVersion']}"
-
-
-@pytest.mark.parametrize(
-    ("line", "found"),
-    [
-        ("/sbin/docker-init\0--\0ray\0start\0--head\0--block", ["52365", "8265"]),
-        ("/sbin/docker-init\0--\0ray\0start\0--address=ray-head:6379\0--block", ["52365"]),
-        ("/bin/bash\0-c\0--\0ulimit -n 65536; ray start --head --block", ["52365", "8265"]),
-        ("/bin/bash\0-c\0--\0ulimit -n 65536; ray start --address=h:6379 --block", ["52365"]),
-        ("/sbin/docker-init\0--\0lstm-sweep\0launch\0--on\0ray", []),
-    ],
-)
-def test_a_node_must_answer_to_be_well(line: str, found: list[str]) -> None:
-    healthy = runpy.run_path(str(DOCKER / "healthy.py"))
-    addresses = healthy["addresses"](line.split("\0"))
-    assert [re.findall(r":(\d+)/", address)[0] for address in addresses] == found
-
-
-def test_no_field_of_kubernetes_or_kuberay_is_misspelt() -> None:
-    assert names_in([*RESOURCES.values(), *SERVICE_RESOURCES.values()]) == set(FIELDS.split())
 
 
 def test_the_pods_have_no_rights_and_write_to_volumes_alone() -> None:
@@ -154,16 +83,6 @@ def test_only_those_reach_the_pods_who_need_to() -> None:
     assert cluster["podSelector"]["matchLabels"] == {"ray.io/cluster": name}
     assert service["podSelector"]["matchLabels"] == SERVICE_POD["metadata"]["labels"]
     assert all(rule["from"] for policy in (cluster, service) for rule in policy["ingress"])
-
-
-def test_the_nodes_are_watched() -> None:
-    for group in (HEAD, WORKERS):
-        [container] = group["template"]["spec"]["containers"]
-        for probe in ("livenessProbe", "readinessProbe"):
-            assert container[probe]["exec"]["command"][-1] == "/usr/local/bin/healthy.py"
-    assert any(
-        "docker/healthy.py" in line and "/usr/local/bin/" in line for line in stages()["base"][1]
-    )
 
 
 def test_the_head_alone_has_the_store_and_the_data() -> None:
@@ -255,25 +174,6 @@ def test_the_slurm_job_starts_ray_runs_the_sweep_and_ends_ray(
     assert f"--nodes=2 --ntasks=2 --exclude=node7 {start} --address=node7:30123 " in others
     assert all("--num-cpus=6" in step and where in step for step in (head, others))
     assert "not ended" not in notes.read_text()
-
-
-def test_ray_has_a_folder_of_its_own_in_a_slurm_job(
-    job: Callable[..., subprocess.Popen[str]], tmp_path: Path
-) -> None:
-    programs = tmp_path / "venv" / "bin"
-    (programs / "srun").write_text(
-        '#!/usr/bin/env bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n'
-    )
-    (programs / "ray").write_text(
-        '#!/usr/bin/env bash\n[ "$1" = start ] || exit 0\n'
-        'stat -c "%n %a" "$RAY_TMPDIR" >> "$NOTES"; rmdir "$RAY_TMPDIR"\n'
-        'trap "exit 0" TERM; sleep 60 2>&- & wait\n'
-    )
-    for _ in "ab":
-        assert job("launch", LASTS="1", SLURM_JOB_NUM_NODES="1").wait(60) == 0
-    folders = called(tmp_path / "notes", "/tmp/ray-70123-[0-9a-f]{12}")
-    assert all(line.endswith(" 700") for line in folders)
-    assert len(set(folders)) == 2  # nobody knows its name before the job begins
 
 
 def test_a_slurm_job_whose_time_is_over_lets_the_sweep_end(

@@ -1,4 +1,4 @@
-"""What the services of `docker/` promise: no password by default, no open port."""
+"""What images and services of `docker/` promise: no root, no password by default, no open port."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli.parsers import build_parser
 from lstm_sweep.search.store.settings import load
 from tests.postgres import do_without
@@ -86,12 +85,16 @@ def test_compose_reads_the_files(parse: Parse, overlays: list[str]) -> None:
         ("/sbin/docker-init -- tar -C /var/lib/lstm-sweep -cz ui", None),
         ("/sbin/docker-init -- lstm-sweep", None),
         ("mlflow db upgrade ui", None),
+        ("/sbin/docker-init -- ray start --head --block", "52365/ 8265/"),
+        ("/bin/bash -c -- ulimit -n 65536; ray start --address=h:6379 --block", "52365/"),
     ],
 )
-def test_a_server_alone_must_answer_to_be_well(line: str, at: str | None) -> None:
+def test_servers_and_nodes_alone_must_answer_to_be_well(line: str, at: str | None) -> None:
     healthy = runpy.run_path(str(DOCKER / "healthy.py"))
-    addresses = [f"http://127.0.0.1:{at}"] if at else []
-    assert healthy["addresses"](line.split(" ")) == addresses
+    addresses = healthy["addresses"](line.split(" "))
+    expected = (at or "").split()
+    assert len(addresses) == len(expected)
+    assert all(f"127.0.0.1:{part}" in one for one, part in zip(addresses, expected, strict=True))
 
 
 def test_overlays_give_what_trains_the_cards_and_no_port_is_open_to_other_machines() -> None:
@@ -195,42 +198,6 @@ def test_the_secrets_are_made_as_the_readme_says_and_never_replaced(
     assert user == f"SWEEP_UID={os.getuid()}\n"
 
 
-def test_what_must_last_lies_in_named_volumes() -> None:
-    mounts = [
-        tuple(mount.split(":")) for name in SERVICES for mount in SERVICES[name].get("volumes", ())
-    ]
-    named = {mount[0] for mount in mounts if not mount[0].startswith("./")}
-    lasting = {"database", "artifacts", "service", "checkpoints", "cache", "scratch", "slots"}
-    assert named == set(COMPOSE["volumes"]) == lasting
-    lent = {mount for mount in mounts if mount[0].startswith("./")}
-    assert lent == {
-        ("./mlflow.yaml", "/etc/lstm-sweep/mlflow.yaml", "ro,z"),
-        ("./auth.ini", "/etc/lstm-sweep/auth.ini", "ro,z"),
-        ("./Caddyfile", "/etc/caddy/Caddyfile", "ro,z"),
-    }
-    assert all((DOCKER / mount[0]).is_file() for mount in lent)
-    service = SERVICES["service"]["working_dir"]
-    assert f"service:{service}" in SERVICES["service"]["volumes"]
-    assert any(service in line for line in stages()["base"][1])  # it belongs to the user there
-
-
-def test_the_service_and_single_commands_share_the_slots_of_the_machine() -> None:
-    [folder] = {SERVICES[name]["environment"]["LSTM_SWEEP_SLOTS"] for name in ("service", "sweep")}
-    assert all(f"slots:{folder}" in SERVICES[name]["volumes"] for name in ("service", "sweep"))
-    assert any(folder in line for line in stages()["base"][1])  # it belongs to the user there
-
-
-@pytest.mark.parametrize("name", ["mlflow", "service"])
-def test_the_settings_that_are_lent_are_named_so_that_they_are_obeyed(name: str) -> None:
-    service = SERVICES[name]
-    named = service["environment"]["LSTM_SWEEP_SETTINGS"]
-    assert f"./mlflow.yaml:{named}:ro,z" in service["volumes"]
-    settings = load(DOCKER, {"LSTM_SWEEP_SETTINGS": "mlflow.yaml", "PGPASSWORD": "planted"})
-    assert settings.tracking_uri == "postgresql://lstm_sweep@db/lstm_sweep"
-    with pytest.raises(InputError, match="PGPASSWORD"):
-        load(DOCKER, {"PGPASSWORD": "planted"})
-
-
 def test_the_service_runs_its_sweeps_on_the_server_and_not_as_its_admin() -> None:
     environment = SERVICES["service"]["environment"]
     settings = load(DOCKER, environment | {"LSTM_SWEEP_SETTINGS": "mlflow.yaml"})
@@ -242,12 +209,6 @@ def test_the_service_runs_its_sweeps_on_the_server_and_not_as_its_admin() -> Non
     assert (arguments.host, arguments.mlflow_page, arguments.on) == ("0.0.0.0", "/mlflow", "local")
 
 
-def test_a_sweep_gets_the_time_to_end_in_order() -> None:
-    for name in ("mlflow", "service", "sweep"):
-        assert SERVICES[name]["init"] is True
-        assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > 10
-
-
 def test_the_commands_of_the_readme_name_services_and_files_that_exist() -> None:
     commands = re.findall(r"^docker compose .*", readme(), re.MULTILINE)
     assert len(commands) > 10
@@ -257,3 +218,46 @@ def test_the_commands_of_the_readme_name_services_and_files_that_exist() -> None
         named = set(re.sub(r"(--entrypoint|-U|-d|-v) \S+", "", command).split()) & set(SERVICES)
         needs_one = re.search(r" (run|exec|logs|stop) ", command)
         assert named or not needs_one, command
+
+
+def history(target: str) -> list[str]:
+    """Instructions that make an image, from its base on."""
+    all_stages = stages()
+    lines: list[str] = []
+    while target in all_stages:
+        target, own = all_stages[target]
+        lines = own + lines
+    return lines
+
+
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
+def test_an_image_ends_as_a_user_without_rights(target: str) -> None:
+    lines = history(target)
+    user = lines[-1].removeprefix("USER ")
+    assert user not in (lines[-1], "root", "0")
+    assert any(f"--create-home {user} " in line for line in lines)
+
+
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
+def test_an_image_has_a_health_check_and_the_program_as_its_entry(target: str) -> None:
+    lines = history(target)
+    assert any(line.startswith("HEALTHCHECK ") and "healthy.py" in line for line in lines)
+    assert 'ENTRYPOINT ["with-secrets", "lstm-sweep"]' in lines
+
+
+def test_what_an_image_installs_is_pinned() -> None:
+    installs = [line for name in stages() for line in stages()[name][1] if "pip install" in line]
+    assert len(installs) == 4
+    for line in installs:
+        assert "--no-index --no-deps" in line or "--constraint constraints.txt" in line
+
+
+def test_what_an_image_copies_is_let_through() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert ignored[1] == "*"
+    for line in [line for name in stages() for line in stages()[name][1]]:
+        if line.startswith("COPY ") and line != "COPY . .":
+            for source in [word for word in line.split()[1:-1] if not word.startswith("--")]:
+                assert (ROOT / source).is_file()
+                assert f"!{source}" in ignored
+    assert {"!models", "!search", "!spaces", "!README.md"} < set(ignored)

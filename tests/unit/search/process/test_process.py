@@ -1,0 +1,242 @@
+"""Ctrl-C comes late where something must not be left half done, and never gets lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.process import forkserver, identity, signals
+from lstm_sweep.search.process.identity import (
+    NO_PROCESS,
+    UNKNOWN_START,
+    is_running,
+    start_ticks,
+)
+from lstm_sweep.search.process.scoped import Overrides, variable
+from lstm_sweep.search.process.signals import Interrupted, Interrupts, Shield, stop_within_s
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_second_interrupt_is_not_held_back() -> None:
+    shield, steps = Shield(), []
+    with pytest.raises(KeyboardInterrupt), shield.up(), shield.hold():
+        interrupt()
+        steps.append("written")
+        interrupt()
+        steps.append("never")
+    assert steps == ["written"]
+
+
+def test_an_interrupt_that_was_held_back_comes_though_the_section_fails() -> None:
+    shield = Shield()
+    with shield.up():
+        with pytest.raises(KeyboardInterrupt) as caught, shield.hold():
+            interrupt()
+            raise ValueError("the store")
+        assert isinstance(caught.value.__cause__, ValueError)
+        with pytest.raises(ValueError, match="alone"), shield.hold():  # it comes once
+            raise ValueError("alone")
+
+
+def test_an_interrupt_waits_for_the_end_of_the_outermost_hold() -> None:
+    shield, steps = Shield(), []
+    with pytest.raises(KeyboardInterrupt), shield.up():
+        with shield.hold():
+            with shield.hold():
+                interrupt()
+                steps.append("inside")
+            steps.append("after the inner one")
+        steps.append("never")
+    assert steps == ["inside", "after the inner one"]
+
+
+def test_a_section_inside_the_last_one_does_not_end_the_end() -> None:
+    shield, steps = Shield(), []
+    with shield.up(), shield.hold(to_the_end=True):
+        with shield.hold():
+            interrupt()
+        assert shield.ending
+        interrupt()
+        steps.append("closed")
+    assert steps == ["closed"]
+
+
+def test_a_terminal_that_closes_is_heard_unless_the_program_was_told_to_ignore_it() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with pytest.raises(Interrupted) as caught, Shield().up():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert caught.value.code == 129
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+        shield = Shield()
+        with shield.up():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not shield.signal_number
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_time_that_an_end_has_begins_with_the_first_signal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shield, now = Shield(20.0), [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with pytest.raises(Interrupted), shield.up(), shield.hold():
+        assert (shield.waited_s, shield.has_used(0.0)) == (0.0, False)
+        interrupt()
+        now[0] += 2 * signals.GIVE_UP_ALL_S - 1
+        assert shield.has_used(0.5) and not shield.has_used()
+        shield.request()
+        now[0] += 2
+        assert shield.has_used()
+    request = Interrupts()
+    request.request()
+    now[0] += 1e6
+    assert request.waited_s == 1e6 and not request.has_used()
+
+
+def test_the_environment_says_how_much_time_there_is() -> None:
+    assert stop_within_s({}) == 10.0
+    assert stop_within_s({"LSTM_SWEEP_STOP_WITHIN_S": "60"}) == 60.0
+    for given in ("9", "x", "nan", "1e9"):
+        with pytest.raises(InputError) as caught:
+            stop_within_s({"LSTM_SWEEP_STOP_WITHIN_S": given})
+        expected = f"LSTM_SWEEP_STOP_WITHIN_S is '{given}': expected seconds from 10 to 3600"
+        assert str(caught.value) == expected
+
+
+class Setting:
+    """Has a value of its own, and a method of its class."""
+
+    def __init__(self) -> None:
+        self.default = 120
+
+    def get(self) -> int:
+        """The value."""
+        return self.default
+
+
+@pytest.mark.parametrize("before", [None, "", "0"])
+def test_a_variable_is_there_for_a_while(
+    before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME", "")
+    if before is None:
+        del os.environ["SOME"]
+    else:
+        monkeypatch.setenv("SOME", before)
+    with pytest.raises(ValueError, match="inside"), variable("SOME", "1"):
+        assert os.environ["SOME"] == "1"
+        raise ValueError("inside")
+    assert os.environ.get("SOME") == before
+
+
+def test_attributes_have_other_values_for_a_while() -> None:
+    setting, overrides = Setting(), Overrides()
+    values = [(setting, "default", 30), (setting, "get", lambda: 0)]
+    with pytest.raises(ValueError, match="inside"), overrides.hold(values):
+        assert (setting.default, setting.get()) == (30, 0)
+        raise ValueError("inside")
+    assert vars(setting) == {"default": 120}
+    assert setting.get() == 120
+
+
+def test_threads_that_overlap_leave_it_as_it_was() -> None:
+    setting, overrides = Setting(), Overrides()
+    inside, may_leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with overrides.hold([(setting, "default", 5)]):
+            inside.set()
+            may_leave.wait(60)
+
+    thread = threading.Thread(target=other)
+    with ExitStack() as stack:
+        stack.enter_context(overrides.hold([(setting, "default", 30)]))
+        thread.start()
+        assert inside.wait(60)
+    assert setting.default == 30
+    may_leave.set()
+    thread.join(60)
+    assert setting.default == 120
+
+
+def test_a_process_keeps_its_start_until_it_has_ended() -> None:
+    child = subprocess.Popen(["sleep", "600"])
+    started = start_ticks(child.pid)
+    assert started >= start_ticks(os.getpid()) > UNKNOWN_START
+    assert is_running(child.pid, started)
+    assert not is_running(child.pid, started - 1)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie
+    assert start_ticks(child.pid) == NO_PROCESS and not is_running(child.pid, started)
+    child.wait()
+    assert start_ticks(child.pid) == NO_PROCESS and not is_running(child.pid, started)
+
+
+@pytest.mark.parametrize("name", ["a ) Z 1 b", "two words"])
+def test_the_name_of_a_program_is_not_read_as_its_state(tmp_path: Path, name: str) -> None:
+    program = shutil.copy(shutil.which("sleep") or "", tmp_path / name)
+    child = subprocess.Popen([program, "600"])
+    assert start_ticks(child.pid) > UNKNOWN_START
+    child.kill()
+    child.wait()
+
+
+def test_without_proc_a_process_runs_or_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(identity, "PROC", tmp_path)
+    child = subprocess.Popen(["sleep", "600"])
+    assert start_ticks(child.pid) == UNKNOWN_START
+    assert start_ticks(os.getppid()) == UNKNOWN_START
+    assert not is_running(child.pid, UNKNOWN_START)
+    child.kill()
+    child.wait()
+    assert [start_ticks(pid) for pid in (child.pid, 0, -1, 2**80)] == [NO_PROCESS] * 4
+
+
+@pytest.mark.parametrize("failures", [1, 1_000])
+def test_a_forkserver_that_dies_in_a_long_import_is_replaced_and_not_for_ever(
+    failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, starts = [0.0], [0]
+
+    class Process:
+        def __init__(self, **about: Any) -> None:
+            pass
+
+        def start(self) -> None:
+            starts[0] += 1
+            now[0] += 2 * forkserver.FORK_WITHIN_S
+            if starts[0] <= failures:
+                raise EOFError
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: None)
+    monkeypatch.setattr(forkserver, "time", clock)
+    monkeypatch.setattr(forkserver, "_Process", Process)
+    monkeypatch.setattr(forkserver, "warm_up", lambda **more: None)
+    if failures == 1:
+        process, pipe = forkserver.fork(print)
+        assert isinstance(process, Process)
+        pipe.close()
+        assert starts == [2]
+    else:
+        with pytest.raises(EOFError):
+            forkserver.fork(print)
+        assert starts == [2]
