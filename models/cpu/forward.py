@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import ClassConfig, TrialConfig
 from lstm_sweep.models.cpu import lstm_kernels
 from lstm_sweep.models.cpu.lstm_kernels import Cell, LayerOptions, State, Symbols, sum_of_rows
 
@@ -83,27 +83,32 @@ class Form(NamedTuple):
     reduced: bool = False
     #: whether the state is carried from window to window
     carried: bool = False
+    #: `ClassConfig.pooling` of a network that predicts classes, which reads an even number of steps
+    pooling: str = ""
 
     @classmethod
     def of(cls, config: TrialConfig, alphabet_size: int) -> Form:
         units, embedding = config.layer_size, bool(config.embedding_size)
+        pooling = config.pooling if isinstance(config, ClassConfig) else ""
         full = config.precision == "float32"
         few = units <= SYMBOLS_FUSED_UNITS and alphabet_size <= ALPHABET_PER_UNIT * units
         return cls(
             direction=config.direction,
             layers=config.layers,
             embedding=embedding,
-            unroll=next(count for count in UNROLL if config.sequence_length % count == 0),
+            unroll=next(one for one in UNROLL if pooling or config.sequence_length % one == 0),
             dropout=bool(config.dropout),
             symbols_fused=full and few and not embedding,
             fused=full and units <= FUSED_UNITS,
             reduced=not full,
             carried=config.carried,
+            pooling=pooling,
         )
 
     @property
     def scored(self) -> Form:
-        return Form(self.direction, self.layers, self.embedding, self.unroll)
+        form = Form(self.direction, self.layers, self.embedding, self.unroll)
+        return form._replace(pooling=self.pooling)
 
     @property
     def streamed(self) -> Form:
@@ -123,7 +128,7 @@ class Form(NamedTuple):
     def axes(self) -> list[int]:
         """Number of axes of each weight, in Keras's order of weights."""
         cells = [2, 2, 1] * self.directions * self.layers
-        return [2] * self.embedding + cells + [2, 1]
+        return [2] * self.embedding + cells + [2] * (self.pooling == "attention") + [2, 1]
 
 
 class Stack:
@@ -137,8 +142,9 @@ class Stack:
             [Cell(*itertools.islice(rest, len(Cell._fields))) for _ in range(form.directions)]
             for _ in range(form.layers)
         ]
-        self._kernel, self._bias = rest
-        self._alphabet = tf.shape(self._bias)[0]
+        *self._attention, self._kernel, self._bias = rest
+        of_symbols = self._layers[0][0].kernel if self._embedding is None else self._embedding
+        self._alphabet = tf.shape(of_symbols)[0]
 
     def trained(
         self,
@@ -167,9 +173,21 @@ class Stack:
             if dropout:
                 features, backward = dropped(features, dropout, number)
                 backwards.append(backward)
-        flat = tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
+        return self._logits(features), self._gradients(read, features, backwards), after
+
+    def _logits(self, features: Any) -> Any:
+        return tf.matmul(self._flat(features), self._kernel) + self._bias
+
+    def _flat(self, features: Any) -> Any:
+        return tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
+
+    def _gradients(
+        self, read: Symbols, features: Any, backwards: Sequence[LayerBackward]
+    ) -> Gradients:
+        """The backward pass of logits that were made of `features` after these layers."""
 
         def gradients(logit_gradient: Any) -> list[Any]:
+            flat = self._flat(features)
             kernel_gradient = tf.matmul(flat, logit_gradient, transpose_a=True)
             weight_gradients = [kernel_gradient, sum_of_rows(logit_gradient)]
             gradient = tf.matmul(logit_gradient, self._kernel, transpose_b=True)
@@ -182,7 +200,7 @@ class Stack:
             rows = tf.reshape(gradient, (-1, tf.shape(self._embedding)[1]))
             return [read.sums(rows), *weight_gradients]
 
-        return tf.matmul(flat, self._kernel) + self._bias, gradients, after
+        return gradients
 
     def scored(self, windows: Any) -> Any:
         symbols = tf.transpose(windows)
@@ -193,7 +211,7 @@ class Stack:
                 for cell, cell_options in _directions(cells, options)
             ]
             features = _joined(outputs)
-        return tf.matmul(features, self._kernel) + self._bias
+        return self._logits(features)
 
     def streamed(
         self, symbols: Any, places: Any, before: Sequence[State]
@@ -230,19 +248,119 @@ class Stack:
         for number, cells in enumerate(self._layers, start=1):
             of_symbols = number == 1 and not form.embedding
             last = number == len(self._layers) and (last_only or not form.every_step)
+            last = last and not form.pooling
             fused = form.symbols_fused if of_symbols else form.fused
             yield cells, options._replace(fused=fused, last_only=last)
 
 
+class Turned:
+    """Turns sequences around, each by its own length, so that padding remains last.
+
+    To do so twice is to do nothing, and the gradient is turned likewise.
+    """
+
+    def __init__(self, lengths: Any, steps: Any) -> None:
+        place, batch = tf.range(steps)[:, None], tf.shape(lengths)[0]
+        places = tf.where(place < lengths, lengths - 1 - place, place)
+        self._rows = tf.reshape(places * batch + tf.range(batch), (-1,))
+
+    def of(self, steps: Any) -> Any:
+        """Steps `[time, batch, ...]`, or `Symbols`, in the other order."""
+        if isinstance(steps, Symbols):
+            return Symbols(self.of(steps.codes), steps.alphabet_size)
+        shape = tf.shape(steps)
+        rows = tf.reshape(steps, tf.concat([[-1], shape[2:]], 0))
+        return tf.reshape(tf.gather(rows, self._rows), shape)
+
+    def passed(
+        self, features: Any, cell: Cell, options: LayerOptions
+    ) -> tuple[Any, lstm_kernels.Backward, State]:
+        """As `lstm_kernels.passed`, each sequence read from its own end."""
+        options = options._replace(reverse=False)
+        outputs, backward, state = lstm_kernels.passed(self.of(features), cell, options)
+
+        def back(gradient: Any) -> tuple[Any, Cell]:
+            inputs, weights = backward(self.of(gradient))
+            return (None if inputs is None else self.of(inputs)), weights
+
+        return self.of(outputs), back, state
+
+
+class ClassStack(Stack):
+    """All layers of a network that predicts classes."""
+
+    def classes(self, symbols: Any, lengths: Any, dropout: Dropout | None) -> tuple[Any, Gradients]:
+        """Logits in training, `[batch, classes]`, and their backward pass.
+
+        `symbols` is `<int32>[time, batch]`, `lengths` `<int32>[batch]`.
+        """
+        read, turned = Symbols(symbols, self._alphabet), Turned(lengths, tf.shape(symbols)[0])
+        features = self._features(read)
+        backwards: list[LayerBackward] = []
+        for number, (cells, options) in enumerate(self._layer_options(symbols), start=1):
+            features, backward, _ = _layer(features, cells, options, turned)
+            backwards.append(backward)
+            if number == len(self._layers):
+                features, backward = self._pooled_in_training(features, lengths)
+                backwards.append(backward)
+            if dropout:
+                features, backward = dropped(features, dropout, number)
+                backwards.append(backward)
+        return self._logits(features), self._gradients(read, features, backwards)
+
+    def scored_classes(self, symbols: Any, lengths: Any) -> Any:
+        turned = Turned(lengths, tf.shape(symbols)[0])
+        features = self._features(Symbols(symbols, self._alphabet))
+        for cells, options in self._layer_options(symbols):
+            outputs = [lstm_kernels.outputs(features, cells[0], options)[0]]
+            for cell in cells[1:]:
+                of_end = lstm_kernels.outputs(turned.of(features), cell, options)[0]
+                outputs.append(turned.of(of_end))
+            features = _joined(outputs)
+        return self._logits(self._pooled(features, lengths))
+
+    def _pooled_in_training(self, features: Any, lengths: Any) -> tuple[Any, LayerBackward]:
+        pooled = self._pooled(features, lengths)
+
+        def back(gradient: Any) -> tuple[Any, list[Any]]:
+            found, *weights = tf.gradients(pooled, [features, *self._attention], gradient)
+            return tf.convert_to_tensor(found), weights
+
+        return pooled, back
+
+    def _pooled(self, features: Any, lengths: Any) -> Any:
+        """One vector of each sequence, `[batch, any]`, of `[time, batch, any]`."""
+        steps, batch, _ = tf.unstack(tf.shape(features))
+        if self._form.pooling == "last":
+            ends = tf.stack([lengths - 1, tf.range(batch)], 1)
+            first, *others = tf.split(features, self._form.directions, -1)
+            return _joined([tf.gather_nd(first, ends), *(one[0] for one in others)])
+        inside = (tf.range(steps)[:, None] < lengths)[:, :, None]
+        if self._form.pooling == "max":
+            return tf.reduce_max(tf.where(inside, features, -2.0), 0)  # outputs are above -1
+        if self._form.pooling == "mean":
+            shares = tf.cast(inside, tf.float32) / tf.cast(lengths, tf.float32)[:, None]
+        else:
+            [attention] = self._attention
+            scores = tf.matmul(tf.reshape(features, (-1, tf.shape(attention)[0])), attention)
+            scores = tf.where(inside, tf.reshape(scores, (steps, batch, 1)), -1e9)
+            shares = tf.exp(scores - tf.reduce_max(tf.stop_gradient(scores), 0))
+            shares /= tf.reduce_sum(shares, 0)
+        return tf.reduce_sum(shares * features, 0)
+
+
 def _layer(
-    features: Any, cells: list[Cell], options: LayerOptions
+    features: Any, cells: list[Cell], options: LayerOptions, turned: Turned | None = None
 ) -> tuple[Any, LayerBackward, State]:
     """Outputs of a layer, of both directions side by side, its backward pass, and its state.
 
-    The state is that of the forward direction, as `lstm_kernels.passed` has it.
+    The state is that of the forward direction, as `lstm_kernels.passed` has it. With `turned`, the
+    other direction reads each sequence from its own end.
     """
     directions = [
-        lstm_kernels.passed(features, cell, cell_options)
+        (turned.passed if turned and cell_options.reverse else lstm_kernels.passed)(
+            features, cell, cell_options
+        )
         for cell, cell_options in _directions(cells, options)
     ]
     outputs, backwards, states = zip(*directions, strict=True)

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
+from lstm_sweep.models.data.batches import ClassSteps
 from lstm_sweep.models.data.windows import Indices, StepWindows
 
 Codes = NDArray[np.int32]
@@ -24,7 +26,8 @@ Stream = tuple[Float32s, States]
 class Networks:
     """The Keras model that is trained and the one that is scored, saved and exported."""
 
-    #: `<int32>[batch, time]` -> logits `[batch, time, alphabet]` (uni) or `[batch, alphabet]` (bi)
+    #: `<int32>[batch, time]` -> logits `[batch, time, alphabet]` (uni) or `[batch, alphabet]` (bi);
+    #: of one that predicts classes see `classifier.build_classifier`
     trained: Any
     #: `<int32>[batch, time]` -> logits of the symbol after the window, `[batch, alphabet]`
     scored: Any
@@ -57,25 +60,54 @@ class Networks:
             self.scored.set_weights([one.numpy() for one in self.trained.trainable_variables])
 
 
-class Program(ABC):
-    """The computations of one trial: training steps and logits.
+class TrialProgram(ABC):
+    """The computations of one trial: training steps, and what they change.
 
     An implementation may keep weights outside the Keras variables while it trains. From the first
     call of `train` on, only the program may change these variables, and they are valid only after
     `sync`.
     """
 
+    @abstractmethod
+    def train(self, steps: Any) -> tuple[Float32s, Float32s]:
+        """Take training steps, given as `StepWindows` or `ClassSteps`.
+
+        Returns:
+            Mean loss of each step in nats and the weight of its targets, both `<float32>[steps]`.
+        """
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Write the trained weights and optimizer state to the Keras variables.
+
+        Call it after training, before these are read or `logits` is called.
+        """
+
+
+class ClassProgram(TrialProgram):
+    """That of a network that predicts classes."""
+
+    @override
+    @abstractmethod
+    def train(self, steps: ClassSteps) -> tuple[Float32s, Float32s]: ...
+
+    @abstractmethod
+    def logits(self, codes: Codes, lengths: Codes) -> Float32s:
+        """Logits `[sequences, classes]` of sequences that are padded on the right.
+
+        `codes` is `<int32>[sequences, time]`, of an even number of steps.
+        """
+
+
+class Program(TrialProgram):
+    """That of a network that predicts the next symbol; targets that count have a weight of 1."""
+
     #: whether it can go on from states, which it must if the state is carried
     streams: bool
 
+    @override
     @abstractmethod
-    def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
-        """Take the training steps of `windows`.
-
-        Returns:
-            Mean loss of each step in nats and its number of counted targets, both
-            `<float32>[steps]`.
-        """
+    def train(self, steps: StepWindows) -> tuple[Float32s, Float32s]: ...
 
     @abstractmethod
     def logits(self, windows: Codes) -> Float32s:
@@ -100,13 +132,6 @@ class Program(ABC):
 
         Returns:
             Logits of the symbols after these steps, `<float32>[places, alphabet]`, and the states.
-        """
-
-    @abstractmethod
-    def sync(self) -> None:
-        """Write the trained weights and optimizer state to the Keras variables.
-
-        Call it after training, before these are read or `logits` is called.
         """
 
     def last_streamed(self, codes: Codes, count: int, states: States | None = None) -> Float32s:

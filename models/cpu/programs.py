@@ -5,6 +5,7 @@ The loop over steps is part of the graph, so no Python runs between two steps.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -13,19 +14,29 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import override
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import ClassConfig, TrialConfig
 from lstm_sweep.models.cpu import optimizer as averaging
-from lstm_sweep.models.cpu.forward import SEED_STRIDE, Dropout, Form, Stack, losses
+from lstm_sweep.models.cpu.forward import (
+    SEED_STRIDE,
+    ClassStack,
+    Dropout,
+    Form,
+    Gradients,
+    Stack,
+    losses,
+)
 from lstm_sweep.models.cpu.graph_cache import GraphCache
 from lstm_sweep.models.cpu.lstm_kernels import State
 from lstm_sweep.models.cpu.optimizer import FastOptimizer, Handles
 from lstm_sweep.models.cpu.program_types import (
+    ClassProgram,
     Codes,
     Float32s,
     Networks,
     Program,
     States,
     Stream,
+    TrialProgram,
 )
 from lstm_sweep.models.cpu.weight_layout import (
     KernelVariable,
@@ -33,72 +44,55 @@ from lstm_sweep.models.cpu.weight_layout import (
     idle_units,
     weight_layouts,
 )
+from lstm_sweep.models.data.batches import ClassSteps
 from lstm_sweep.models.data.streams import CarriedSteps
-from lstm_sweep.models.data.windows import Indices, StepWindows
+from lstm_sweep.models.data.windows import Indices
 
 
-class KerasProgram(Program):
-    """Computes with Keras's layers, which use cuDNN on a GPU."""
+def _of_classes(batch: int | None = None) -> list[Any]:
+    """Signature of the arrays of `ClassSteps`."""
+    of_rows = (None, batch)
+    return [
+        tf.TensorSpec((None, batch, None), tf.int32),
+        tf.TensorSpec(of_rows, tf.int32),
+        tf.TensorSpec((None,), tf.int32),
+        tf.TensorSpec(of_rows, tf.int32),
+        tf.TensorSpec(of_rows, tf.float32),
+    ]
 
-    def __init__(self, networks: Networks, config: TrialConfig) -> None:
-        self._networks, self._every_step = networks, config.direction == "uni"
-        self.streams, self._optimizer = config.carried, networks.trained.optimizer
-        batch, time = config.batch_size, config.sequence_length
-        signature = [
-            tf.TensorSpec((None, batch, time + 1), tf.int32),
-            tf.TensorSpec((None, batch), tf.int32),
-            *[tf.TensorSpec((None, batch), tf.float32)] * config.carried,
-        ]
+
+class KerasSteps(TrialProgram):
+    """Trains with Keras's layers, which use cuDNN on a GPU."""
+
+    def __init__(self, networks: Networks, signature: Sequence[Any]) -> None:
+        """`signature` is that of the arrays of steps."""
+        self._networks, self._optimizer = networks, networks.trained.optimizer
         self._train = tf.function(partial(_loop, self._step), signature, autograph=False)
-        self._logits = tf.function(
-            lambda windows: networks.scored(windows, training=False), autograph=False
-        )
-        self._logits_of_steps = tf.function(
-            lambda windows: networks.every_step(windows, training=False), autograph=False
-        )
-        self._streamed = tf.function(
-            lambda *inputs: networks.streamed([*inputs], training=False),
-            autograph=False,
-            reduce_retracing=True,
-        )
+
+    @abstractmethod
+    def _read(self, *arrays: Any) -> tuple[Any, Any, Any]:
+        """Inputs of the model, targets and their weights, of the arrays of one step."""
+
+    def _predicted(self, inputs: Any) -> Any:
+        """Logits in the order of the targets."""
+        return self._networks.trained(inputs, training=True)
 
     @override
-    def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
-        means, counts = self._train(*_arrays(windows))
+    def train(self, steps: Any) -> tuple[Float32s, Float32s]:
+        means, counts = self._train(*_arrays(steps))
         return means.numpy(), counts.numpy()
-
-    @override
-    def logits(self, windows: Codes) -> Float32s:
-        return np.asarray(self._logits(windows))
-
-    @override
-    def last_logits(self, windows: Codes, count: int) -> Float32s:
-        return np.asarray(self._logits_of_steps(windows)[:, -count:])
-
-    @override
-    def stream(self, codes: Codes, places: Indices, states: States | None) -> Stream:
-        if states is None:
-            inputs = self._networks.streamed.inputs[1:]
-            states = [tf.zeros((len(codes), one.shape[-1])) for one in inputs]
-        logits, *after = self._streamed(codes, *states)
-        step, row = np.divmod(places, len(codes))
-        return tf.gather_nd(logits, np.stack([row, step], 1)).numpy(), after
 
     @override
     def sync(self) -> None:
         self._networks.sync()
 
-    def _step(self, windows: Any, bound: Any, goes_on: Any = None) -> tuple[Any, Any]:
-        """Take a step of the optimizer; the mean loss and the number of targets."""
-        carried = goes_on is not None
-        targets, weights = _targets(tf.transpose(windows), bound, self._every_step, carried)
+    def _step(self, *arrays: Any) -> tuple[Any, Any]:
+        """Take a step of the optimizer; the mean loss and the weight of the targets."""
+        inputs, targets, weights = self._read(*arrays)
         count = tf.reduce_sum(weights)
-        inputs = [windows[:, :-1], goes_on, bound] if carried else windows[:, :-1]
         variables = self._networks.trained.trainable_variables
         with tf.GradientTape() as tape:
-            logits = self._networks.trained(inputs, training=True)
-            if self._every_step:
-                logits = tf.transpose(logits, (1, 0, 2))
+            logits = self._predicted(inputs)
             target_losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
             loss = tf.math.divide_no_nan(tf.reduce_sum(target_losses * weights), count)
             scaled = self._optimizer.scale_loss(loss)
@@ -121,48 +115,124 @@ class KerasProgram(Program):
             average.assign_add(share * (variable.value - average.value))
 
 
-class FastProgram(Program):
-    """Computes with the kernels of `models/cpu/forward.py`, which are faster on a CPU.
+class KerasClassProgram(KerasSteps, ClassProgram):
+    """Computes with Keras's layers."""
+
+    def __init__(self, networks: Networks, config: ClassConfig) -> None:
+        super().__init__(networks, _of_classes(config.batch_size))
+        self._logits = tf.function(
+            lambda *inputs: networks.scored([*inputs], training=False),
+            autograph=False,
+            reduce_retracing=True,
+        )
+
+    @override
+    def logits(self, codes: Codes, lengths: Codes) -> Float32s:
+        return np.asarray(self._logits(codes, lengths))
+
+    @override
+    def _read(self, *arrays: Any) -> tuple[Any, Any, Any]:
+        codes, lengths, time, labels, weights = arrays
+        return [codes[:, :time], lengths], labels, weights
+
+
+class KerasProgram(KerasSteps, Program):
+    """Computes with Keras's layers."""
+
+    def __init__(self, networks: Networks, config: TrialConfig) -> None:
+        self._every_step, self.streams = config.direction == "uni", config.carried
+        batch, time = config.batch_size, config.sequence_length
+        signature = [
+            tf.TensorSpec((None, batch, time + 1), tf.int32),
+            tf.TensorSpec((None, batch), tf.int32),
+            *[tf.TensorSpec((None, batch), tf.float32)] * config.carried,
+        ]
+        super().__init__(networks, signature)
+        self._logits = tf.function(
+            lambda windows: networks.scored(windows, training=False), autograph=False
+        )
+        self._logits_of_steps = tf.function(
+            lambda windows: networks.every_step(windows, training=False), autograph=False
+        )
+        self._streamed = tf.function(
+            lambda *inputs: networks.streamed([*inputs], training=False),
+            autograph=False,
+            reduce_retracing=True,
+        )
+
+    @override
+    def logits(self, windows: Codes) -> Float32s:
+        return np.asarray(self._logits(windows))
+
+    @override
+    def last_logits(self, windows: Codes, count: int) -> Float32s:
+        return np.asarray(self._logits_of_steps(windows)[:, -count:])
+
+    @override
+    def stream(self, codes: Codes, places: Indices, states: States | None) -> Stream:
+        if states is None:
+            inputs = self._networks.streamed.inputs[1:]
+            states = [tf.zeros((len(codes), one.shape[-1])) for one in inputs]
+        logits, *after = self._streamed(codes, *states)
+        step, row = np.divmod(places, len(codes))
+        return tf.gather_nd(logits, np.stack([row, step], 1)).numpy(), after
+
+    @override
+    def _read(self, *arrays: Any) -> tuple[Any, Any, Any]:
+        windows, bound, *goes_on = arrays
+        carried = bool(goes_on)
+        targets, weights = _targets(tf.transpose(windows), bound, self._every_step, carried)
+        inputs = [windows[:, :-1], *goes_on, bound] if carried else windows[:, :-1]
+        return inputs, targets, weights
+
+    @override
+    def _predicted(self, inputs: Any) -> Any:
+        logits = super()._predicted(inputs)
+        return tf.transpose(logits, (1, 0, 2)) if self._every_step else logits
+
+
+class FastSteps(TrialProgram):
+    """Trains with the kernels of `models/cpu/forward.py`, which are faster on a CPU.
 
     Weights, the state of the optimizer and states that are carried are kept in the layout of these
     kernels until `sync` is called.
     """
 
+    #: of the arrays of steps
+    _signature: Sequence[Any]
+
     def __init__(
         self, networks: Networks, config: TrialConfig, seed: int, graphs: GraphCache
     ) -> None:
-        self._form = Form.of(config, networks.scored.output_shape[-1])
+        # the first weight has a row for each symbol
+        self._form = Form.of(config, networks.trained.trainable_variables[0].shape[0])
         self._networks, self._layouts = networks, weight_layouts(config)
         self._idle = idle_units(config.layer_size)
-        self._units, self.streams = config.layer_size + self._idle, self._form.every_step
+        self._units = config.layer_size + self._idle
         # each layer adds its number, below `SEED_STRIDE`, to the seed of dropout
         dropout_seed = tf.constant(SEED_STRIDE * seed, tf.int64)
         self._numbers = tf.constant(config.dropout), dropout_seed, tf.constant(config.weight_decay)
         steps = config.optimizer, bool(config.weight_decay), config.averaging
         self._train = graphs.function(f"train {steps} {self._form}", self._trace_train)
         self._logits = graphs.function(f"logits {self._form.scored}", self._trace_logits)
-        self._stream = graphs.function(f"stream {self._form.streamed}", self._trace_stream)
 
     @override
-    def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
-        means, counts = self._train(*_arrays(windows), *self._numbers, *self._handles)
+    def train(self, steps: Any) -> tuple[Float32s, Float32s]:
+        means, counts = self._train(*_arrays(steps), *self._numbers, *self._handles)
         return means.numpy(), counts.numpy()
 
-    @override
-    def logits(self, windows: Codes) -> Float32s:
-        (logits,) = self._logits(windows, *self._scored)
-        return np.asarray(logits)
+    @abstractmethod
+    def _passed(
+        self,
+        weights: Sequence[Any],
+        states: Sequence[Any],
+        dropout: Dropout | None,
+        arrays: Sequence[Any],
+    ) -> tuple[Any, Gradients, Any, Any]:
+        """Logits of a step with some weights, their backward pass, targets and their weights."""
 
-    @override
-    def last_logits(self, windows: Codes, count: int) -> Float32s:
-        return self.last_streamed(windows, count)
-
-    @override
-    def stream(self, codes: Codes, places: Indices, states: States | None) -> Stream:
-        if states is None:
-            states = [tf.zeros((len(codes), self._units))] * (2 * self._form.layers)
-        logits, *after = self._stream(codes, places, *states, *self._scored)
-        return logits.numpy(), after
+    @abstractmethod
+    def _trace_logits(self) -> Any: ...
 
     @override
     def sync(self) -> None:
@@ -204,7 +274,7 @@ class FastProgram(Program):
         return [*states, *tf.nest.flatten(self._optimizer.handles)]
 
     def _trace_train(self) -> Any:
-        arrays, kept, handles = 2 + self._form.carried, len(self._states), self._optimizer.handles
+        arrays, kept, handles = len(self._signature), len(self._states), self._optimizer.handles
 
         def train(*inputs: Any) -> tuple[Any, Any]:
             rate, seed, weight_decay, *rest = inputs[arrays:]
@@ -213,14 +283,106 @@ class FastProgram(Program):
             return _loop(step, *inputs[:arrays])
 
         signature = [
-            tf.TensorSpec((None, None, None), tf.int32),
-            tf.TensorSpec((None, None), tf.int32),
-            *[tf.TensorSpec((None, None), tf.float32)] * self._form.carried,
+            *self._signature,
             *[tf.TensorSpec((), number.dtype) for number in self._numbers],
             *[tf.TensorSpec((), tf.resource)] * len(self._handles),
         ]
         return tf.function(train, signature, autograph=False).get_concrete_function()
 
+    def _step(
+        self,
+        handles: Handles,
+        states: Sequence[Any],
+        dropout: Dropout,
+        weight_decay: Any,
+        *arrays: Any,
+    ) -> tuple[Any, Any]:
+        """Take a step of the optimizer; the mean loss and the weight of the targets."""
+        if self._form.dropout:
+            iteration = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
+            dropout = dropout._replace(seed=tf.stack([dropout.seed, iteration]))
+        logits, gradients, targets, weights = self._passed(
+            handles.weights, states, dropout if self._form.dropout else None, arrays
+        )
+        weights = tf.reshape(weights, (-1,))
+        count = tf.reduce_sum(weights)
+        target_losses, logit_gradients = losses(logits, tf.reshape(targets, (-1,)))
+        shares = tf.math.divide_no_nan(weights, count)  # of each target in the mean loss
+        self._optimizer.step(handles, gradients(logit_gradients * shares[:, None]), weight_decay)
+        return tf.reduce_sum(target_losses * shares), count
+
+
+class FastClassProgram(FastSteps, ClassProgram):
+    """Computes with our kernels."""
+
+    _signature = _of_classes()
+
+    @override
+    def logits(self, codes: Codes, lengths: Codes) -> Float32s:
+        (logits,) = self._logits(codes, lengths, *self._scored)
+        return np.asarray(logits)
+
+    @override
+    def _trace_logits(self) -> Any:
+        form = self._form.scored
+
+        def logits(codes: Any, lengths: Any, *weights: Any) -> tuple[Any]:
+            stack = ClassStack(form, _values(form, weights))
+            return (stack.scored_classes(tf.transpose(codes), lengths),)
+
+        signature = [
+            tf.TensorSpec((None, None), tf.int32),
+            tf.TensorSpec((None,), tf.int32),
+            *[tf.TensorSpec((), tf.resource)] * len(form.axes),
+        ]
+        return tf.function(logits, signature, autograph=False).get_concrete_function()
+
+    @override
+    def _passed(
+        self,
+        weights: Sequence[Any],
+        states: Sequence[Any],
+        dropout: Dropout | None,
+        arrays: Sequence[Any],
+    ) -> tuple[Any, Gradients, Any, Any]:
+        codes, lengths, time, labels, shares = arrays
+        stack = ClassStack(self._form, _values(self._form, weights))
+        logits, gradients = stack.classes(tf.transpose(codes[:, :time]), lengths, dropout)
+        return logits, gradients, labels, shares
+
+
+class FastProgram(FastSteps, Program):
+    """Computes with our kernels."""
+
+    def __init__(
+        self, networks: Networks, config: TrialConfig, seed: int, graphs: GraphCache
+    ) -> None:
+        super().__init__(networks, config, seed, graphs)
+        self.streams = self._form.every_step
+        self._signature = [
+            tf.TensorSpec((None, None, None), tf.int32),
+            tf.TensorSpec((None, None), tf.int32),
+            *[tf.TensorSpec((None, None), tf.float32)] * self._form.carried,
+        ]
+        self._stream = graphs.function(f"stream {self._form.streamed}", self._trace_stream)
+
+    @override
+    def logits(self, windows: Codes) -> Float32s:
+        (logits,) = self._logits(windows, *self._scored)
+        return np.asarray(logits)
+
+    @override
+    def last_logits(self, windows: Codes, count: int) -> Float32s:
+        return self.last_streamed(windows, count)
+
+    @override
+    def stream(self, codes: Codes, places: Indices, states: States | None) -> Stream:
+        if states is None:
+            states = [tf.zeros((len(codes), self._units))] * (2 * self._form.layers)
+        logits, *after = self._stream(codes, places, *states, *self._scored)
+        return logits.numpy(), after
+
+    @override
     def _trace_logits(self) -> Any:
         form = self._form.scored
 
@@ -250,46 +412,39 @@ class FastProgram(Program):
         ]
         return tf.function(stream, signature, autograph=False).get_concrete_function()
 
-    def _step(
+    @override
+    def _passed(
         self,
-        handles: Handles,
+        weights: Sequence[Any],
         states: Sequence[Any],
-        dropout: Dropout,
-        weight_decay: Any,
-        windows: Any,
-        bound: Any,
-        goes_on: Any = None,
-    ) -> tuple[Any, Any]:
-        """Take a step of the optimizer; the mean loss and the number of targets."""
+        dropout: Dropout | None,
+        arrays: Sequence[Any],
+    ) -> tuple[Any, Gradients, Any, Any]:
         form, lengths = self._form, None
+        windows, bound, *goes_on = arrays
         windows = tf.transpose(windows)  # [time + 1, batch]
-        targets, weights = _targets(windows, bound, form.every_step, form.carried)
-        before = _pairs([_value(handle, 2) * goes_on[:, None] for handle in states])
+        targets, shares = _targets(windows, bound, form.every_step, form.carried)
+        before = _pairs([_value(handle, 2) * goes_on[0][:, None] for handle in states])
         if form.carried:
             # what follows the targets of a window fills it up; a row that is done has none
             lengths = tf.maximum(bound, 1)
-        stack = Stack(form, _values(form, handles.weights))
-        if form.dropout:
-            iteration = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
-            dropout = dropout._replace(seed=tf.stack([dropout.seed, iteration]))
-        logits, gradients, after = stack.trained(
-            windows[:-1], dropout if form.dropout else None, before, lengths
-        )
+        stack = Stack(form, _values(form, weights))
+        logits, gradients, after = stack.trained(windows[:-1], dropout, before, lengths)
         for handle, value in zip(states, tf.nest.flatten(after), strict=False):
             tf.raw_ops.AssignVariableOp(resource=handle, value=value)
-        weights = tf.reshape(weights, (-1,))
-        count = tf.reduce_sum(weights)
-        target_losses, logit_gradients = losses(logits, tf.reshape(targets, (-1,)))
-        shares = tf.math.divide_no_nan(weights, count)  # of each target in the mean loss
-        self._optimizer.step(handles, gradients(logit_gradients * shares[:, None]), weight_decay)
-        return tf.reduce_sum(target_losses * shares), count
+        return logits, gradients, targets, shares
 
 
-def _arrays(windows: StepWindows) -> tuple[Any, ...]:
-    """Codes, the bound of the steps that count, and whether rows go on if the state is carried."""
-    if isinstance(windows, CarriedSteps):
-        return windows.codes, windows.counted, windows.goes_on
-    return windows.codes, windows.first
+def _arrays(steps: Any) -> tuple[Any, ...]:
+    """Of sequences with classes all arrays.
+
+    Else codes, the bound of the steps that count, and whether rows go on if the state is carried.
+    """
+    if isinstance(steps, ClassSteps):
+        return tuple(vars(steps).values())
+    if isinstance(steps, CarriedSteps):
+        return steps.codes, steps.counted, steps.goes_on
+    return steps.codes, steps.first
 
 
 def _loop(step: Callable[..., tuple[Any, Any]], *inputs: Any) -> tuple[Any, Any]:

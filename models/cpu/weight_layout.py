@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import ClassConfig, TrialConfig
 
 #: places in Keras's order of gates (input, forget, candidate, output) of the kernels' gates (input,
 #: candidate, forget, output); the permutation is its own inverse
@@ -97,6 +97,7 @@ class WeightLayout(NamedTuple):
 
 def weight_layouts(config: TrialConfig) -> list[WeightLayout]:
     """Layout of each weight of a network, in Keras's order of weights."""
+    attention = isinstance(config, ClassConfig) and config.pooling == "attention"
     directions = 1 if config.direction == "uni" else 2
     idle = idle_units(config.layer_size)
     gated = partial(WeightLayout, gates=len(GATES), idle=idle)
@@ -104,7 +105,8 @@ def weight_layouts(config: TrialConfig) -> list[WeightLayout]:
     for number in range(config.layers):
         kernel = gated(2, unit_blocks=directions if number else 0)
         cells += [kernel, gated(2, unit_blocks=1), gated(1)] * directions
-    dense = [WeightLayout(2, unit_blocks=directions, idle=idle), WeightLayout(1)]
+    of_outputs = WeightLayout(2, unit_blocks=directions, idle=idle)
+    dense = [*[of_outputs] * attention, of_outputs, WeightLayout(1)]
     return [WeightLayout(2)] * bool(config.embedding_size) + cells + dense
 
 

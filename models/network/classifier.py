@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
+from typing_extensions import override
 
 from lstm_sweep.models.config import ClassConfig
-from lstm_sweep.models.cpu.program_types import Networks
+from lstm_sweep.models.cpu.program_types import ClassProgram, Codes, Float32s, Networks
+from lstm_sweep.models.data.batches import ClassEpoch, padded_time, read_codes, read_lengths
+from lstm_sweep.models.data.corpus import Split
+from lstm_sweep.models.data.labelled import LabelledCorpus
+from lstm_sweep.models.data.windows import Indices
 from lstm_sweep.models.network.lstm import embedded
+from lstm_sweep.models.network.program import class_program_of
+from lstm_sweep.models.network.training import TrainingLoop
+from lstm_sweep.models.scoring import log_softmax
+
+#: sequences in a scoring call, and symbols of their padded lengths, at most
+SCORING_ROWS, SCORING_SYMBOLS = 256, 1 << 16
 
 
 def build_classifier(
@@ -85,3 +99,70 @@ def _pooled(features: Any, inside: Any, lengths: Any, pooling: str) -> Any:
         scores = layers.Dense(1, use_bias=False, dtype="float32", name="attention")(features)
         shares = ops.softmax(ops.where(inside, scores, -1e9), axis=1)
     return ops.sum(shares * features, axis=1)
+
+
+def class_logits(
+    program: ClassProgram, config: ClassConfig, split: Split, chosen: Indices | None = None
+) -> Float32s:
+    """Logits of the sequences of a split in their order, `<float32>[sequences, classes]`.
+
+    With `chosen`, of those with these numbers. They are read by their lengths.
+    """
+    chosen = np.arange(len(split.starts)) if chosen is None else chosen
+    lengths = read_lengths(split, config)[chosen]
+    order = np.argsort(lengths, kind="stable")
+    parts, begin = [], 0
+    while begin < len(order):
+        time = int(padded_time(lengths[order[begin]]))
+        rows = max(1, min(SCORING_ROWS, SCORING_SYMBOLS // time))
+        part = order[begin : begin + rows]
+        time = int(padded_time(lengths[part[-1]]))
+        codes = read_codes(split, config, chosen[part], time)
+        parts.append(program.logits(codes, lengths[part].astype(np.int32)))
+        begin += rows
+    logits = np.empty((len(order), parts[0].shape[1]), np.float32)
+    logits[order] = np.concatenate(parts)
+    return logits
+
+
+def score_classes(logits: Float32s, labels: Codes) -> dict[str, float]:
+    """Log loss in nats, the share of right classes, and the mean of the F1 of all classes."""
+    found = log_softmax(logits)
+    likeliest = found.argmax(axis=1)
+    classes = found.shape[1]
+    right = np.bincount(labels[likeliest == labels], minlength=classes)
+    both = np.bincount(labels, minlength=classes) + np.bincount(likeliest, minlength=classes)
+    return {
+        "loss": -float(found[np.arange(len(labels)), labels].mean()),
+        "accuracy": float((likeliest == labels).mean()),
+        "macro_f1": float((2 * right / np.maximum(both, 1))[both > 0].mean()),
+    }
+
+
+@dataclass
+class ClassTraining(TrainingLoop[ClassConfig, LabelledCorpus]):
+    """The training of a network that predicts classes."""
+
+    @override
+    def _built(self, *, mixed: bool) -> Networks:
+        sizes = len(self.corpus.alphabet), len(self.corpus.classes)
+        return build_classifier(self.config, *sizes, mixed=mixed)
+
+    @cached_property
+    def _program(self) -> ClassProgram:
+        return class_program_of(self._networks, self.config, self.seed, self.graphs)
+
+    @override
+    def _epoch_of(self, number: int) -> ClassEpoch:
+        rng = np.random.default_rng([self.seed, number])
+        return ClassEpoch(self.corpus.train, len(self.corpus.classes), self.config, rng)
+
+    @override
+    def _score(self) -> dict[str, float]:
+        split = self.corpus.validation
+        logits = class_logits(self._program, self.config, split.sequences, self.targets)
+        return score_classes(logits, np.asarray(split.labels)[self.targets])
+
+    @cached_property
+    def _epoch_symbols(self) -> int:
+        return int(read_lengths(self.corpus.train.sequences, self.config).sum())

@@ -6,25 +6,34 @@ With another backend of Keras, steps are taken one by one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from typing_extensions import override
 
 from lstm_sweep.models import backend
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.config import ClassConfig, TrialConfig
 from lstm_sweep.models.cpu import optimizer
 from lstm_sweep.models.cpu.graph_cache import GraphCache
 from lstm_sweep.models.cpu.program_types import (
+    ClassProgram,
     Codes,
     Float32s,
     Networks,
     Program,
     States,
     Stream,
+    TrialProgram,
 )
-from lstm_sweep.models.cpu.programs import FastProgram, KerasProgram
-from lstm_sweep.models.data.windows import Indices, StepWindows
+from lstm_sweep.models.cpu.programs import (
+    FastClassProgram,
+    FastProgram,
+    KerasClassProgram,
+    KerasProgram,
+)
+from lstm_sweep.models.data.windows import Batch, Indices, StepWindows
 
 
 def program_of(
@@ -42,17 +51,30 @@ def program_of(
     return KerasProgram(networks, config)
 
 
-class StepwiseProgram(Program):
+def class_program_of(
+    networks: Networks, config: ClassConfig, seed: int, graphs: Path | None = None
+) -> ClassProgram:
+    """As `program_of`, of networks that predict classes."""
+    if not backend.is_tensorflow():
+        return StepwiseClassProgram(networks)
+    if backend.own_arithmetic():
+        return FastClassProgram(networks, config, seed, GraphCache(graphs))
+    return KerasClassProgram(networks, config)
+
+
+class Stepwise(TrialProgram):
     """One call of `train_on_batch` for each step; works with every backend of Keras."""
 
-    def __init__(self, networks: Networks, config: TrialConfig) -> None:
-        self._networks, self._every_step = networks, config.direction == "uni"
-        self.streams = config.carried
+    def __init__(self, networks: Networks) -> None:
+        self._networks = networks
+
+    def _batches(self, steps: Any) -> Iterator[Batch]:
+        return iter(steps.batches())
 
     @override
-    def train(self, windows: StepWindows) -> tuple[Float32s, Float32s]:
+    def train(self, steps: Any) -> tuple[Float32s, Float32s]:
         model, losses, weights = self._networks.trained, list[float](), list[float]()
-        for batch in windows.batches(every_step=self._every_step):
+        for batch in self._batches(steps):
             model.reset_metrics()
             loss = model.train_on_batch(batch.inputs, batch.targets, sample_weight=batch.weights)
             losses.append(float(loss))
@@ -67,6 +89,30 @@ class StepwiseProgram(Program):
             share = optimizer.share(step)
             for average, weight in zip(averages, model.trainable_variables, strict=True):
                 average.assign_add(share * (weight - average))
+
+    @override
+    def sync(self) -> None:
+        self._networks.sync()
+
+
+class StepwiseClassProgram(Stepwise, ClassProgram):
+    """Step by step."""
+
+    @override
+    def logits(self, codes: Codes, lengths: Codes) -> Float32s:
+        return np.asarray(self._networks.scored.predict_on_batch([codes, lengths]))
+
+
+class StepwiseProgram(Stepwise, Program):
+    """Step by step."""
+
+    def __init__(self, networks: Networks, config: TrialConfig) -> None:
+        super().__init__(networks)
+        self._every_step, self.streams = config.direction == "uni", config.carried
+
+    @override
+    def _batches(self, steps: StepWindows) -> Iterator[Batch]:
+        return steps.batches(every_step=self._every_step)
 
     @override
     def logits(self, windows: Codes) -> Float32s:
@@ -85,7 +131,3 @@ class StepwiseProgram(Program):
         logits, *after = streamed.predict_on_batch([codes, *states])
         step, row = np.divmod(places, len(codes))
         return np.asarray(logits)[row, step], after
-
-    @override
-    def sync(self) -> None:
-        self._networks.sync()

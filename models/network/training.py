@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from lstm_sweep.models import backend
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.cpu.program_types import Networks, Program, TrialProgram
+from lstm_sweep.models.data.batches import ClassEpoch
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.labelled import LabelledCorpus
 from lstm_sweep.models.data.streams import training_epoch
 from lstm_sweep.models.data.windows import Epoch, Indices
 from lstm_sweep.models.network import checkpoint, lstm
@@ -87,22 +93,27 @@ def excess(kind: str, loss: float, limit: float) -> str:
 CALL_S, CALL_SYMBOLS = 0.25, 1 << 22
 
 
+#: a config and the data that it is trained on
+OwnConfig = TypeVar("OwnConfig", bound=TrialConfig)
+Data = TypeVar("Data", Corpus, LabelledCorpus)
+
+
 @dataclass
-class Training:
+class TrainingLoop(ABC, Generic[OwnConfig, Data]):
     """The training of one network, whose events tell of its progress.
 
     Each epoch is divided into `rounds_per_epoch` rounds (`models/rounds.py`), which changes nothing
     of its training. After each round the network is scored on `targets`. If it is the best so far,
-    the model that predicts the next symbol is written to `weights`, atomically.
+    the model that is scored is written to `weights`, atomically.
 
     With `checkpoints`, a training that was interrupted continues after the last round in the
     checkpoint: earlier rounds are reported again, and on a CPU the later ones have the same bits as
     without the interruption.
     """
 
-    config: TrialConfig
-    corpus: Corpus
-    #: positions of the validation split
+    config: OwnConfig
+    corpus: Data
+    #: positions of the validation split, or numbers of its sequences
     targets: Indices
     seed: int
     weights: Path
@@ -115,15 +126,30 @@ class Training:
     steps: int | None = None
     #: rounds after which it ends
     most_rounds: int | None = None
-    #: whether targets that follow each other are predicted in one window
-    #: (`evaluation.predictions`)
-    share_windows: bool = False
+
+    @abstractmethod
+    def _built(self, *, mixed: bool) -> Networks: ...
+
+    @property
+    @abstractmethod
+    def _program(self) -> TrialProgram: ...
+
+    @abstractmethod
+    def _epoch_of(self, number: int) -> Epoch | ClassEpoch:
+        """What is trained in an epoch; it depends on nothing else that was drawn before."""
+
+    @abstractmethod
+    def _score(self) -> dict[str, float]:
+        """Scores on `targets`, one of which is `loss`, in nats."""
+
+    @property
+    @abstractmethod
+    def _epoch_symbols(self) -> int: ...
 
     def __post_init__(self) -> None:
-        config, alphabet = self.config, len(self.corpus.alphabet)
         backend.run_operations_alone()
-        self._networks = lstm.build(config, alphabet, mixed=not backend.own_arithmetic())
-        lstm.compile_for_training(self._networks.trained, config)
+        self._networks: Networks = self._built(mixed=not backend.own_arithmetic())
+        lstm.compile_for_training(self._networks.trained, self.config)
         optimizer = self._networks.trained.optimizer
         optimizer.build(self._networks.trained.trainable_variables)
         #: all that is in a checkpoint
@@ -132,13 +158,12 @@ class Training:
             *optimizer.variables,
             *self._networks.averages,
         ]
-        self._program = program_of(self._networks, config, self.seed, self.graphs)
-        self._epoch: tuple[int, Epoch] | None = None
+        self._epoch: tuple[int, Epoch | ClassEpoch] | None = None
         #: steps of the epochs so far, if they are counted
         self._epoch_steps: list[int] = []
         #: steps in the next training call
         self._call_steps = 1
-        self._limit = DIVERGED_AT * math.log(alphabet)
+        self._limit = DIVERGED_AT * math.log(self._networks.scored.output_shape[-1])
         #: metrics of the rounds so far, and the lowest loss of them with the weights that had it
         self._rounds: list[dict[str, float]] = []
         self._best, self._best_weights = math.inf, list[NDArray[Any]]()
@@ -209,14 +234,7 @@ class Training:
             return
         self._program.sync()
         scoring = self.clock()
-        result = evaluate(
-            self._program,
-            self.config,
-            self.corpus,
-            self.corpus.validation,
-            self.targets,
-            share_windows=self.share_windows,
-        )
+        result = self._score()
         scoring_s = self.clock() - scoring
         if not math.isfinite(result["loss"]):
             yield Diverged(f"{where}: {excess('validation', result['loss'], self._limit)}")
@@ -225,8 +243,8 @@ class Training:
             self._best = result["loss"]
             if self.checkpoints:
                 self._best_weights = _values(self._networks.scored.weights)
-        symbols = meter.steps * self.config.batch_size * self.config.sequence_length
-        before = len(self.corpus.train) * (part.epoch - 1)
+        symbols = meter.steps * self._step_symbols(windows.steps)
+        before = self._epoch_symbols * (part.epoch - 1)
         metrics = {
             # a config with fewer steps than rounds has rounds without a step
             **({"train_loss": meter.mean} if meter.steps else {}),
@@ -239,7 +257,7 @@ class Training:
                 if part == whole
                 else part.epoch - 1 + part.end / windows.steps
             ),
-            "symbols_seen": float(before + len(self.corpus.train) * part.end // windows.steps),
+            "symbols_seen": float(before + self._epoch_symbols * part.end // windows.steps),
         }
         saved = self._save_if_due(metrics)
         if is_best and self._best <= self._written:
@@ -265,7 +283,13 @@ class Training:
         kind = LastRound if last else Round
         return kind(number, metrics, repeated and not last, saved)
 
-    def _train(self, windows: Epoch, part: RoundPart, meter: LossMeter) -> Iterator[float]:
+    def _step_symbols(self, steps: int) -> float:
+        """Symbols of a step, on average, in an epoch of so many steps."""
+        return self._epoch_symbols / steps
+
+    def _train(
+        self, windows: Epoch | ClassEpoch, part: RoundPart, meter: LossMeter
+    ) -> Iterator[float]:
         """Take all steps of a part of an epoch; yield the share of it done after each call.
 
         A call has as many steps as take about `CALL_S`.
@@ -303,17 +327,54 @@ class Training:
         """Steps of all epochs before that of a part."""
         known = self._epoch_steps
         while len(known) < part.epoch - 1:
-            known.append(self._epoch_windows(len(known) + 1).steps)
+            known.append(self._epoch_of(len(known) + 1).steps)
         return sum(known[: part.epoch - 1])
 
-    def _windows_of(self, epoch: int) -> Epoch:
-        """The windows of an epoch, which are kept from one of its rounds to the next."""
+    def _windows_of(self, epoch: int) -> Epoch | ClassEpoch:
+        """What an epoch trains, which is kept from one of its rounds to the next."""
         if self._epoch is None or self._epoch[0] != epoch:
-            self._epoch = epoch, self._epoch_windows(epoch)
+            self._epoch = epoch, self._epoch_of(epoch)
         return self._epoch[1]
 
-    def _epoch_windows(self, epoch: int) -> Epoch:
-        return training_epoch(self.corpus.train, self.config, self.seed, epoch)
+
+@dataclass
+class Training(TrainingLoop[TrialConfig, Corpus]):
+    """The training of a network that predicts the next symbol."""
+
+    #: whether targets that follow each other are predicted in one window
+    #: (`evaluation.predictions`)
+    share_windows: bool = False
+
+    @override
+    def _built(self, *, mixed: bool) -> Networks:
+        return lstm.build(self.config, len(self.corpus.alphabet), mixed=mixed)
+
+    @cached_property
+    def _program(self) -> Program:
+        return program_of(self._networks, self.config, self.seed, self.graphs)
+
+    @override
+    def _epoch_of(self, number: int) -> Epoch:
+        return training_epoch(self.corpus.train, self.config, self.seed, number)
+
+    @override
+    def _score(self) -> dict[str, float]:
+        return evaluate(
+            self._program,
+            self.config,
+            self.corpus,
+            self.corpus.validation,
+            self.targets,
+            share_windows=self.share_windows,
+        )
+
+    @cached_property
+    def _epoch_symbols(self) -> int:
+        return len(self.corpus.train)
+
+    @override
+    def _step_symbols(self, steps: int) -> float:
+        return self.config.batch_size * self.config.sequence_length
 
 
 def _values(variables: Iterable[Any]) -> list[NDArray[Any]]:
