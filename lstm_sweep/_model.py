@@ -1,4 +1,4 @@
-"""`Model`: an exported model, which continues sequences and judges new data."""
+"""`Model`: an exported model, which continues sequences, judges new data or tells classes."""
 
 from __future__ import annotations
 
@@ -162,6 +162,49 @@ class Model:
         return _tables.scores(
             map(vars, score(str(self.folder), path_text("data", data), ends=ends))
         )
+
+    def classify(
+        self,
+        data: str | os.PathLike[str] | Sequence[str | Sequence[int] | Sequence[str]],
+        *,
+        text: str | None = None,
+        label: str | None = None,
+        labels: str | os.PathLike[str] | None = None,
+        error: float | None = None,
+        of: str | None = None,
+        precision: float | None = None,
+        recall: float | None = None,
+    ) -> pd.DataFrame:
+        """Which class each sequence is of, by a classifier: a row for each, in their order.
+
+        Columns: the name of the `sequence`; the likeliest `class`, its `probability`, and the
+        `probabilities` of all, a mapping; with `error` the `set` of classes; with `of` whether it
+        is `decided` to be of that class; and its true class, `label`, if data say it. `attrs` has
+        the `classes`, what is promised of sets (`promise`), the `threshold` of `of`, and `scores`
+        if there are labels.
+
+        Args:
+            data: a file or folder; or sequences: texts, lists of event ids, or lists of log lines
+            text: column of a table that has the text
+            label: column that has the true class
+            labels: a file of sessions and their true classes
+            error: share of the sets that lack the true class, 0 to 1
+            of: a class that has a threshold of its own, chosen on validation data
+            precision: of those that are said to be of it so many are, 0 to 1
+            recall: or: of its sequences so many are said to be of it
+        """
+        from lstm_sweep.search.actions.classification import Wish, classify
+
+        is_path = isinstance(data, str | os.PathLike)
+        found = classify(
+            str(self.folder),
+            path_text("data", data) if is_path else list(data),  # type: ignore[arg-type]
+            Wish(error, precision, recall, of),
+            text=text,
+            label=label,
+            labels=None if labels is None else path_text("labels", labels),
+        )
+        return _tables.classified(found.to_dict())
 
     def verdicts(
         self,

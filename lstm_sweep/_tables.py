@@ -48,6 +48,15 @@ FINDING = {
     "text": "string",
 }
 SCORE = {"session": "string", "symbols": "Int64", "loss": "Float64"}
+CLASSIFIED = {
+    "sequence": "string",
+    "class": "string",
+    "probability": "Float64",
+    "probabilities": "object",
+    "set": "object",
+    "decided": "boolean",
+    "label": "string",
+}
 VERDICT = {
     "session": "string",
     "p": "Float64",
@@ -104,6 +113,13 @@ def curve(
 def scores(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Sessions as `score --json` lists them: a row for each."""
     return _frame(list(rows), SCORE)
+
+
+def classified(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Sequences as `classify --json` lists them; all else is in `attrs`."""
+    frame = _frame(found["sequences"], CLASSIFIED)
+    frame.attrs = {name: value for name, value in found.items() if name != "sequences"}
+    return frame
 
 
 def verdicts(found: Mapping[str, Any]) -> pd.DataFrame:

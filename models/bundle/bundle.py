@@ -14,15 +14,16 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.bundle import readme
+from lstm_sweep.models.config import ClassConfig, TrialConfig
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.documents import json_text
-from lstm_sweep.models.errors import InputError, cut, resolved, shown, why_not
+from lstm_sweep.models.errors import InputError, cut, is_number, resolved, shown, why_not
 from lstm_sweep.models.network.checkpoint import WEIGHTS
 from lstm_sweep.models.normality import Calibration
 from lstm_sweep.models.size import parameters
@@ -33,10 +34,81 @@ if TYPE_CHECKING:
 
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
 CONFIG, ALPHABET, METRICS = "config.json", "alphabet.json", "metrics.json"
-#: what normal sessions are like, of an alphabet with ends
-CALIBRATION = "calibration.json"
+#: what normal sessions are like, of an alphabet with ends; what a classifier tells apart
+CALIBRATION, CLASSES = "calibration.json", "classes.json"
 #: largest size of a JSON file, and bytes of a weight on disk
 JSON_BYTES, WEIGHT_BYTES = 1 << 26, 4
+#: numbers that a classifier says of validation sequences, at most, which a bundle keeps
+MOST_NUMBERS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What a classifier tells apart, and what it says of validation sequences.
+
+    Raises:
+        InputError: these do not go together.
+    """
+
+    names: tuple[str, ...]
+    #: logits are divided by it, so that probabilities are calibrated
+    temperature: float
+    #: `<float64>[sequences, classes]`, and the true class of each, `<int64>[sequences]`
+    logits: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        count, sequences = len(self.names), len(self.labels)
+        if count < 2 or len(set(self.names)) < count:
+            raise InputError(f"names are {shown(list(self.names))}, expected 2 or more, each once")
+        if not 0 < self.temperature < np.inf:
+            raise InputError(f"temperature is {shown(self.temperature)}, expected one above 0")
+        if self.logits.shape != (sequences, count) or not np.isfinite(self.logits).all():
+            raise InputError(f"logits are not {count} finite numbers for each of {sequences:,}")
+        if not ((self.labels >= 0) & (self.labels < count)).all():
+            raise InputError(f"labels are not all from 0 to {count - 1}, the numbers of the names")
+
+    @property
+    def count(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], temperature: float, logits: Any, labels: Any) -> Self:
+        """From predictions of all validation sequences; of very many, of some that are drawn."""
+        most = MOST_NUMBERS // len(names)
+        if len(labels) > most:
+            some = np.sort(np.random.default_rng(0).permutation(len(labels))[:most])
+            logits, labels = logits[some], labels[some]
+        return cls(names, temperature, np.asarray(logits, float), np.asarray(labels, np.int64))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that `from_dict` needs, as plain values."""
+        logits = [[float(f"{logit:.6g}") for logit in row] for row in self.logits.tolist()]
+        validation = {"labels": self.labels.tolist(), "logits": logits}
+        return {
+            "names": [*self.names], "temperature": self.temperature, "validation": validation,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Make it from the result of `to_dict`.
+
+        Raises:
+            InputError: `values` cannot be a result of `to_dict`.
+        """
+        names, validation = values.get("names"), values.get("validation")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"names are {shown(names)}, expected a list of texts")
+        temperature: Any = values.get("temperature")
+        if not is_number(temperature):
+            raise InputError(f"temperature is {shown(temperature)}, expected a number")
+        try:
+            given: dict[str, Any] = dict(validation or {})
+            labels = np.array(given["labels"], np.int64, ndmin=1)
+            logits = np.array(given["logits"], np.float64).reshape(len(labels), -1)
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
+            raise InputError(f"validation: {cut(str(error))}, expected labels and logits") from None
+        return cls(tuple(names), float(temperature), logits, labels)
 
 
 @dataclass(frozen=True)
@@ -48,6 +120,8 @@ class Bundle:
     alphabet: Alphabet
     metrics: dict[str, Any]
     calibration: Calibration | None = None
+    #: of a classifier; None: it predicts symbols
+    classes: Classes | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +137,8 @@ class TemplateBundle:
 def write(model: Any, bundle: Bundle, folder: Path, format: str) -> None:
     """Write a network and all files of its bundle to `folder`; `format` as of `export`.
 
-    `model` maps `<int32>[batch, sequence_length]` to logits `<float32>[batch, alphabet]`.
+    `model` maps `<int32>[batch, sequence_length]` to logits `<float32>[batch, alphabet]`; that of a
+    classifier symbols and their number in each row to logits `<float32>[batch, classes]`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL)
@@ -74,22 +149,48 @@ def write(model: Any, bundle: Bundle, folder: Path, format: str) -> None:
     write_json(folder / METRICS, bundle.metrics)
     if bundle.calibration is not None:
         write_json(folder / CALIBRATION, bundle.calibration.to_dict())
-    (folder / "README.md").write_text(_readme(bundle, format), encoding="utf-8")
+    if bundle.classes is not None:
+        (folder / CLASSES).write_text(json_text(bundle.classes.to_dict()) + "\n", encoding="utf-8")
+    names = bundle.classes.names if bundle.classes else None
+    text = readme.of_bundle(bundle.trial, bundle.config, bundle.alphabet, bundle.metrics, names)
+    text += readme.SAVED if format == "savedmodel" else ""
+    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def read(given: str) -> tuple[Path, Bundle]:
-    """Read a bundle without its network; return its folder, too.
+    """Read the bundle of a network that predicts symbols; return its folder, too.
 
     Raises:
-        InputError: there is no bundle, it is damaged, or it is that of a template.
+        InputError: there is no bundle, it is damaged, or of another kind.
     """
     folder, bundle = read_any(given)
     if isinstance(bundle, TemplateBundle):
+        raise _of_template(given, "a network that predicts symbols")
+    if bundle.classes is not None:
         raise InputError(
-            f"bundle {shown(given)}: it has no {ALPHABET}, as that of a template, expected a "
-            f"network that predicts symbols"
+            f"bundle {shown(given)}: it is that of a classifier, which `classify` takes, expected "
+            f"a network that predicts symbols"
         )
     return folder, bundle
+
+
+def read_classifier(given: str) -> tuple[Path, Bundle, Classes]:
+    """As `read`, of a classifier; return what it tells apart, too."""
+    folder, bundle = read_any(given)
+    if isinstance(bundle, TemplateBundle):
+        raise _of_template(given, "a classifier")
+    if bundle.classes is None:
+        raise InputError(
+            f"bundle {shown(given)}: its network predicts symbols, which `generate`, `detect` and "
+            f"`score` take, expected a classifier"
+        )
+    return folder, bundle, bundle.classes
+
+
+def _of_template(given: str, expected: str) -> InputError:
+    return InputError(
+        f"bundle {shown(given)}: it has no {ALPHABET}, as that of a template, expected {expected}"
+    )
 
 
 def read_any(given: str) -> tuple[Path, Bundle | TemplateBundle]:
@@ -102,22 +203,22 @@ def read_any(given: str) -> tuple[Path, Bundle | TemplateBundle]:
             metrics = _read_json(folder / METRICS)
             _stored_bytes(folder / MODEL)
             return folder, TemplateBundle(str(metrics.get("trial", "")), fields, metrics)
-        config = TrialConfig.from_dict(fields)
+        kind = ClassConfig if "pooling" in fields else TrialConfig
+        config = kind.from_dict(fields)
         alphabet = Alphabet.from_dict(_read_json(folder / ALPHABET))
         metrics = _read_json(folder / METRICS)
-        check_size(folder / MODEL, config, len(alphabet))
-        calibration = _calibration(folder / CALIBRATION, alphabet)
+        calibration, classes = None, None
+        if kind is ClassConfig:
+            content = _read_json(folder / CLASSES)
+            with _named(CLASSES):
+                classes = Classes.from_dict(content)
+        elif alphabet.ends and (folder / CALIBRATION).exists():
+            content = _read_json(folder / CALIBRATION)
+            with _named(CALIBRATION):
+                calibration = Calibration.from_dict(content, len(alphabet))
+        check_size(folder / MODEL, config, len(alphabet), classes.count if classes else None)
     trial = str(metrics.get("trial", ""))
-    return folder, Bundle(trial, config, alphabet, metrics, calibration)
-
-
-def _calibration(file: Path, alphabet: Alphabet) -> Calibration | None:
-    if not alphabet.ends or not file.exists():
-        return None
-    try:
-        return Calibration.from_dict(_read_json(file), len(alphabet))
-    except InputError as error:
-        raise InputError(f"{file.name}: {error}") from None
+    return folder, Bundle(trial, config, alphabet, metrics, calibration, classes)
 
 
 def _folder(given: str) -> Path:
@@ -142,9 +243,11 @@ def _named(where: str) -> Iterator[None]:
         raise InputError(f"{where}: {file}: {error.strerror}, expected a file to read") from None
 
 
-def check_size(file: Path, config: TrialConfig, alphabet_size: int) -> None:
+def check_size(
+    file: Path, config: TrialConfig, alphabet_size: int, classes: int | None = None
+) -> None:
     """Refuse a file that is too small for the weights of the network that a config describes."""
-    needed = WEIGHT_BYTES * parameters(config, alphabet_size)
+    needed = WEIGHT_BYTES * parameters(config, alphabet_size, classes)
     size = _stored_bytes(file)
     if size < needed:
         raise InputError(
@@ -219,7 +322,8 @@ def predictor(folder: Path, bundle: Bundle) -> Program:
     from lstm_sweep.models.network.program import program_of
 
     backend.run_operations_alone()
-    networks = networks_of(folder / MODEL, bundle.config, len(bundle.alphabet))
+    classes = bundle.classes.count if bundle.classes else None
+    networks = networks_of(folder / MODEL, bundle.config, len(bundle.alphabet), classes)
     return program_of(networks, bundle.config, seed=0)
 
 
@@ -268,7 +372,9 @@ def _check_finite(file: Path, weights: Sequence[NDArray[Any]]) -> None:
         )
 
 
-def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks:
+def networks_of(
+    file: Path, config: TrialConfig, alphabet_size: int, classes: int | None = None
+) -> Networks:
     """Networks with the weights of a file.
 
     They are built from the config, and of the file only weights are read: nothing in it can name
@@ -277,10 +383,14 @@ def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks
     Raises:
         InputError: the file has no weights of such a network.
     """
-    from lstm_sweep.models.network import lstm
+    from lstm_sweep.models.network import classifier, lstm
 
     # nothing is trained, so there are no averages beside the weights
-    networks = lstm.build(config.evolve(averaging="off"), alphabet_size)
+    config = config.evolve(averaging="off")
+    if isinstance(config, ClassConfig):
+        networks = classifier.build_classifier(config, alphabet_size, classes or 0)
+    else:
+        networks = lstm.build(config, alphabet_size)
     try:
         _check_weights(file)
         networks.scored.load_weights(file)
@@ -292,102 +402,6 @@ def networks_of(file: Path, config: TrialConfig, alphabet_size: int) -> Networks
 
 def write_json(file: Path, content: Any) -> None:
     file.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
-
-
-def example_past(alphabet: Alphabet) -> str:
-    """A few symbols as an example of a past, as Python has them."""
-    symbols = alphabet.symbols
-    middle = symbols[len(symbols) // 3 : len(symbols) // 3 + 3]
-    return repr("".join(map(str, middle))) if alphabet.is_text else str([*middle])
-
-
-def _readme(bundle: Bundle, format: str) -> str:
-    length, past = bundle.config.sequence_length, example_past(bundle.alphabet)
-    end = "; code 2, `<end>`, comes after the last symbol of a session"
-    end = end if bundle.alphabet.ends else ""
-    extra = (
-        "\n`saved_model/` is the same network as a TensorFlow SavedModel: "
-        '`tf.saved_model.load("saved_model").serve(windows)`.\n'
-    )
-    extra = extra if format == "savedmodel" else ""
-    return f"""# The model of trial {bundle.trial}
-
-Predicts the next symbol from the {length} symbols before it.
-Validation loss {bundle.metrics["val_loss"]:.4f}, test loss {bundle.metrics["test_loss"]:.4f} nats \
-per symbol.
-
-- `model.keras`: the network. Input: codes, `int32 [batch, {length}]`. Output: logits, \
-`float32 [batch, {len(bundle.alphabet)}]`.
-- `alphabet.json`: symbols in order of their codes, after the reserved ones. Code 0, `<start>`, \
-fills a window whose past is shorter; code 1, `<unk>`, stands for symbols unknown in training{end}.
-- `config.json`: how it was built and trained. `metrics.json`: how good it is.
-{extra}
-It needs Keras alone. Run this in this folder:
-
-```python
-import json, keras, numpy as np
-model = keras.models.load_model("model.keras", safe_mode=True)
-alphabet = json.load(open("alphabet.json", encoding="utf-8"))
-symbols = alphabet["reserved"] + alphabet["symbols"]
-past = {past}
-window = [symbols.index(s) if s in symbols else 1 for s in past][-{length}:]
-window = [0] * ({length} - len(window)) + window
-logits = model.predict(np.array([window], "int32"), verbose=0)[0]
-chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-for code in chances.argsort()[::-1][:5]: print(repr(symbols[code]), round(float(chances[code]), 4))
-```
-{CARRIED_README if bundle.config.carried else ""}"""
-
-
-#: source of a function that takes the next symbol of each row, as a code, and the state of `model`
-#: after the symbols before it, None at the head of a session
-STEP = """\
-cells = [layer.cell for layer in model.layers if isinstance(layer, keras.layers.LSTM)]
-embedding = next((l for l in model.layers if isinstance(l, keras.layers.Embedding)), None)
-def step(codes, states=None):
-    states = states or [cell.get_initial_state(len(codes)) for cell in cells]
-    codes = np.asarray(codes, "int32")
-    x = embedding(codes) if embedding else keras.ops.one_hot(codes, model.output_shape[-1])
-    after = []
-    for cell, state in zip(cells, states):
-        x, state = cell(x, state)
-        after.append(state)
-    return model.get_layer("logits")(x), after
-"""
-
-
-#: of a network whose state is carried; its program goes on where that for windows ends
-CARRIED_README = f"""
-That is what a window says: it is read from a state of zero, and what was before it is not known.
-This network was trained and scored with its state carried from symbol to symbol, through a session
-from its head. So go on with:
-
-```python
-{STEP}
-logits, states = step([0])  # `<start>`: the head of a session
-for symbol in past:
-    logits, states = step([symbols.index(symbol) if symbol in symbols else 1], states)
-chances = np.asarray(keras.ops.softmax(logits[0]))
-for code in chances.argsort()[::-1][:5]: print(repr(symbols[code]), round(float(chances[code]), 4))
-```
-"""
-
-
-TEMPLATE_README = """# The model of trial {trial}
-
-The template returned it with loss {loss:.4f}.
-
-- `model.keras`: the network.
-- `config.json`: the template's hyperparameters, `argument:line`. `metrics.json`: how good it is.
-
-It needs Keras alone, and your own layers if it has some. Run this in this folder:
-
-```python
-import keras
-model = keras.models.load_model("model.keras", safe_mode=True)
-model.summary()
-```
-"""
 
 
 def inputs_of(model: Any, file: Path) -> list[NDArray[Any]]:
@@ -419,5 +433,5 @@ def write_template_bundle(
         model.export(folder / SAVED_MODEL, format="tf_saved_model", verbose=False)
     write_json(folder / CONFIG, config)
     write_json(folder / METRICS, metrics)
-    text = TEMPLATE_README.format(**metrics)
+    text = readme.TEMPLATE.format(**metrics)
     (folder / "README.md").write_text(text, encoding="utf-8")

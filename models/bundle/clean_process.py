@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.bundle.bundle import STEP
+from lstm_sweep.models.bundle.readme import STEP
 from lstm_sweep.models.errors import InputError
 
 #: before each program: whatever this package is installed as, it cannot be imported
@@ -37,7 +37,7 @@ np.savez(sys.argv[3], *[part.numpy() for part in tf.nest.flatten(made)])
     # logits of whole windows, milliseconds, and logits of the step that is fed symbol by symbol
     "onnx": """
 import os, sys, time, numpy as np, onnxruntime
-[windows] = np.load(sys.argv[2]).values()
+given = list(np.load(sys.argv[2]).values())
 def opened(name):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -51,11 +51,15 @@ def shortest(call):
         times.append(1000 * (time.perf_counter() - began))
     return min(times)
 whole = opened("model.onnx")
-[logits] = whole.run(["logits"], {"symbols": windows})
-times = [shortest(lambda: whole.run(None, {"symbols": part})) for part in (windows[:1], windows)]
+def predicted(rows=None):
+    names = [one.name for one in whole.get_inputs()]
+    return whole.run(["logits"], {name: array[:rows] for name, array in zip(names, given)})
+[logits] = predicted()
+times = [shortest(lambda: predicted(1)), shortest(predicted)]
 made = [logits]
 if os.path.exists(sys.argv[1] + "/step.onnx"):
     step = opened("step.onnx")
+    [windows] = given
     layers, _, size = step.get_inputs()[1].shape
     h = c = np.zeros((layers, len(windows), size), "float32")
     for symbols in windows.T[:, :, None]:

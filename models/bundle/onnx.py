@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import clean_process
-from lstm_sweep.models.bundle.bundle import MODEL
-from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.bundle.bundle import MODEL, Bundle
+from lstm_sweep.models.bundle.readme import class_program, example_past
+from lstm_sweep.models.config import ClassConfig, TrialConfig
 from lstm_sweep.models.errors import InputError
 
 #: names of the files
@@ -34,20 +35,32 @@ Floats = NDArray[np.float32]
 Value = tuple[str, str, Sequence[object]]
 
 
-def write(arrays: Sequence[Floats], config: TrialConfig, alphabet: int, folder: Path) -> list[str]:
-    """Write the ONNX files of a network to a folder; return their names.
-
-    `arrays` are all weights, in the order of Keras's `get_weights`.
-    """
+def write(model: Any, config: TrialConfig, alphabet: int, folder: Path) -> list[str]:
+    """Write the ONNX files of a Keras network to a folder; return their names."""
     import onnx
 
+    arrays = _arrays(model, config)
     if (size := sum(array.nbytes for array in arrays)) > MOST_BYTES:
         raise InputError(f"its weights have {size:,} bytes, an ONNX file at most {MOST_BYTES:,}")
-    onnx.save(_model(_Graph(arrays, config, alphabet).of_windows()), folder / WINDOWS)
-    if config.direction == "bi":
+    graph = _Graph(arrays, config, alphabet)
+    pooling = config.pooling if isinstance(config, ClassConfig) else None
+    made = graph.of_sequences(pooling) if pooling else graph.of_windows()
+    onnx.save(_model(made), folder / WINDOWS)
+    if pooling or config.direction == "bi":
         return [WINDOWS]
     onnx.save(_model(_Graph(arrays, config, alphabet).by_step()), folder / STEP)
     return [WINDOWS, STEP]
+
+
+def _arrays(model: Any, config: TrialConfig) -> list[Floats]:
+    """All weights, in the order in which they are used."""
+    if not isinstance(config, ClassConfig):
+        return list(model.get_weights())
+    halves = ("forward", "backward") if config.direction == "bi" else ("forward",)
+    names = [f"{half}_{number + 1}" for number in range(config.layers) for half in halves]
+    names = [*(["embedding"] if config.embedding_size else []), *names]
+    names += [*(["attention"] if config.pooling == "attention" else []), "logits"]
+    return [array for name in names for array in model.get_layer(name).get_weights()]
 
 
 def _model(graph: Any) -> Any:
@@ -84,6 +97,54 @@ class _Graph:
         self._dense(features)
         given: list[Value] = [("symbols", "INT32", ["batch", self._config.sequence_length])]
         return self._made("next_symbol", given, [("logits", "FLOAT", ["batch", self._alphabet])])
+
+    def of_sequences(self, pooling: str) -> Any:
+        """`symbols`, `<int32>[batch, time]`, and their number `lengths`, `[batch]` -> `logits`."""
+        features, layers = self._features(), self._config.layers
+        for number in range(1, layers + 1):
+            self._lstm(number, features, lengths="lengths")
+            if number < layers or pooling != "last":
+                features = self._reordered(f"Y{number}", [0, 2, 1, 3], [0, 0, -1])
+            else:
+                features = self._reordered(f"h{number}_next", [1, 0, 2], [0, -1])
+        if pooling != "last":
+            features = self._pooled(features, pooling)
+        classes = self._dense(features)
+        given: list[Value] = [
+            ("symbols", "INT32", ["batch", "time"]), ("lengths", "INT32", ["batch"])
+        ]  # fmt: skip
+        return self._made("classifier", given, [("logits", "FLOAT", ["batch", classes])])
+
+    def _pooled(self, features: str, pooling: str) -> str:
+        """`[time, batch, features]` -> `[batch, features]`, without what is behind the ends."""
+        number = self._constant("zero", np.array(0, np.int64))
+        one = self._constant("one", np.array(1, np.int64))
+        self._add("Gather", [self._add("Shape", ["in_time"], ["shape"]), number], ["time"])
+        places = self._add("Range", [number, "time", one], ["places"])
+        last = self._constant("last", np.array([1], np.int64))
+        column = self._add("Unsqueeze", [places, last], ["place"])
+        wide = self._add("Cast", ["lengths"], ["wide_lengths"], to=7)  # int64
+        third = self._constant("third", np.array([2], np.int64))
+        before = self._add("Less", [column, wide], ["before"])
+        inside = self._add("Unsqueeze", [before, third], ["inside"])
+        if pooling == "max":
+            low = self._constant("low", np.array(-2, np.float32))
+            self._add("Where", [inside, features, low], ["kept"])
+            return self._add("ReduceMax", ["kept"], ["pooled"], axes=[0], keepdims=0)
+        if pooling == "attention":
+            kernel = self._constant("attention", next(self._arrays))
+            scores = self._add("MatMul", [features, kernel], ["scores"])
+            low = self._constant("low", np.array(-1e9, np.float32))
+            self._add("Where", [inside, scores, low], ["kept"])
+            self._add("Softmax", ["kept"], ["shares"], axis=0)
+        else:
+            counted = self._add("Cast", [inside], ["counted"], to=1)  # float32
+            floats = self._add("Cast", ["lengths"], ["float_lengths"], to=1)
+            divisor = self._add("Unsqueeze", [floats, last], ["divisor"])
+            self._add("Div", [counted, divisor], ["shares"])
+        self._add("Mul", [features, "shares"], ["weighted"])
+        first = self._constant("first", np.array([0], np.int64))
+        return self._add("ReduceSum", ["weighted", first], ["pooled"], keepdims=0)
 
     def by_step(self) -> Any:
         """Symbols and a state -> logits after each symbol and the state after the last.
@@ -147,7 +208,9 @@ class _Graph:
         values = self._constant("off_and_on", np.array([0, 1], np.float32))
         return self._add("OneHot", [wide, depth, values], ["features"], axis=-1)
 
-    def _lstm(self, number: int, features: str, state: Sequence[str] = ()) -> None:
+    def _lstm(
+        self, number: int, features: str, state: Sequence[str] = (), lengths: str = ""
+    ) -> None:
         """A layer; its outputs are its states at all times, and the last of `h` and of `c`."""
         count = 2 if self._config.direction == "bi" else 1
         directions = [[next(self._arrays) for _ in range(3)] for _ in range(count)]
@@ -161,7 +224,7 @@ class _Graph:
         ]
         self._add(
             "LSTM",
-            [features, *weights, *(["", *state] if state else [])],
+            [features, *weights, lengths, *state],
             [f"Y{number}", f"h{number}_next", f"c{number}_next"],
             hidden_size=self._config.layer_size,
             direction="bidirectional" if count == 2 else "forward",
@@ -172,9 +235,12 @@ class _Graph:
         wanted = self._constant(f"{name}_shape", np.array(shape, np.int64))
         return self._add("Reshape", [turned, wanted], [f"{name}_features"])
 
-    def _dense(self, features: str) -> None:
-        kernel, bias = (self._constant(name, next(self._arrays)) for name in ("kernel", "bias"))
-        self._add("Add", [self._add("MatMul", [features, kernel], ["product"]), bias], ["logits"])
+    def _dense(self, features: str) -> int:
+        """The logits; their number."""
+        kernel, bias = next(self._arrays), next(self._arrays)
+        product = self._add("MatMul", [features, self._constant("kernel", kernel)], ["product"])
+        self._add("Add", [product, self._constant("bias", bias)], ["logits"])
+        return len(bias)
 
 
 def _ordered(kernel: Floats) -> Floats:
@@ -193,16 +259,20 @@ Measured = dict[str, Any]
 
 
 def check(
-    predict: Callable[[NDArray[np.int32]], Any], folder: Path, windows: NDArray[np.int32]
+    predict: Callable[[list[NDArray[Any]]], Any], folder: Path, inputs: Sequence[NDArray[Any]]
 ) -> dict[str, Measured]:
     """Compare and time the files of a bundle, in a clean process with ONNX Runtime.
 
-    `predict` is the Keras network. `windows` are `<int32>[windows, length]`. What is found is what
-    `export --json` prints.
+    `predict` is the Keras network, `inputs` has an array for each of its inputs. What is found is
+    what `export --json` prints.
     """
-    expected = np.asarray(predict(windows))
-    one, every = (shortest(lambda: predict(windows[:count])) for count in (1, len(windows)))  # noqa: B023
-    whole, times, *step = clean_process.outputs(folder, "onnx", [windows])
+
+    def predicted(count: int | None = None) -> Any:
+        return predict([array[:count] for array in inputs])
+
+    expected = np.asarray(predicted())
+    one, every = shortest(lambda: predicted(1)), shortest(predicted)
+    whole, times, *step = clean_process.outputs(folder, "onnx", inputs)
     found: dict[str, Measured] = {
         MODEL: {"max_difference": 0.0, "window_ms": one, "windows_ms": every},
         WINDOWS: {"max_difference": whole, "window_ms": times[0], "windows_ms": times[1]},
@@ -228,18 +298,41 @@ def shortest(call: Callable[[], object]) -> float:
     return min(times)
 
 
-def readme(
-    found: Mapping[str, Measured], windows: int, past: str, length: int, *, carried: bool
-) -> str:
-    """The section about ONNX for the README of a bundle; `past` is an example, as Python.
+def add(
+    model: Any, content: Bundle, inputs: Sequence[NDArray[Any]], folder: Path
+) -> dict[str, Measured]:
+    """Write the ONNX files of a bundle and compare them; what `check` says, also in its README."""
+    try:
+        write(model, content.config, len(content.alphabet), folder)
+    except InputError as error:
+        raise InputError(f"trial {content.trial}: {error}; expected --format savedmodel") from None
+    found = check(model.predict_on_batch, folder, inputs)
+    with (folder / "README.md").open("a", encoding="utf-8") as file:
+        file.write(_readme(found, len(inputs[0]), content))
+    return found
 
-    A network that was `carried` from window to window reads sessions from their heads on.
-    """
-    rows = "\n".join(_row(name, one) for name, one in found.items())
-    step = STEP_TEXT + carried * HEAD_TEXT if STEP in found else BOTH_WAYS_TEXT
+
+def _readme(found: Mapping[str, Measured], compared: int, content: Bundle) -> str:
+    """The section about ONNX; a network whose state is carried reads sessions from their heads."""
+    config = content.config
+    if isinstance(config, ClassConfig):
+        rows, given, step = "sequences", "inputs `symbols` and `lengths`", ""
+        program = class_program(
+            config,
+            content.alphabet,
+            f"import json, numpy as np, onnxruntime\n{SESSION}",
+            'session.run(["logits"], dict(zip(("symbols", "lengths"), inputs)))[0]',
+        )
+    else:
+        rows, given = "windows", "input `symbols`"
+        step = STEP_TEXT + config.carried * HEAD_TEXT if STEP in found else BOTH_WAYS_TEXT
+        past, length = example_past(content.alphabet), config.sequence_length
+        program = PROGRAM.format(past=past, length=length, session=SESSION)
+    table = "\n".join(_row(name, one) for name, one in found.items())
     return TEMPLATE.format(
-        windows=windows, rows=rows, step=step, past=past, length=length, file=WINDOWS
-    )
+        compared=compared, rows=rows, row=rows[:-1], given=given, step=step, table=table,
+        program=program, file=WINDOWS,
+    )  # fmt: skip
 
 
 def _row(name: str, one: Measured) -> str:
@@ -257,23 +350,25 @@ HEAD_TEXT = """ Feed it each session from its head on: first code 0, `<start>`, 
 BOTH_WAYS_TEXT = """\
 There is no `step.onnx`: the network reads its windows in both directions, so it needs all symbols \
 of each."""
+SESSION = 'session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])'
 TEMPLATE = """
 ## ONNX
 
-`{file}` has the input `symbols` and the output `logits` of `model.keras`. {step}
+`{file}` has the {given} and the output `logits` of `model.keras`. {step}
 
-Compared with Keras on {windows} windows of the test data; milliseconds with one thread of the CPU \
+Compared with Keras on {compared} {rows} of the test data; milliseconds with one thread of the CPU \
 that exported it:
 
-| file | bytes | a window | {windows} windows | a symbol more | largest difference of a logit |
+| file | bytes | a {row} | {compared} {rows} | a symbol more | largest difference of a logit |
 | --- | --- | --- | --- | --- | --- |
-{rows}
+{table}
 
 It needs ONNX Runtime and NumPy alone. Run this in this folder:
-
+{program}"""
+PROGRAM = """
 ```python
 import json, numpy as np, onnxruntime
-session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+{session}
 alphabet = json.load(open("alphabet.json", encoding="utf-8"))
 symbols = alphabet["reserved"] + alphabet["symbols"]
 past = {past}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -42,15 +43,19 @@ LIMITS = {
 #: server that says otherwise
 MOST_SYMBOLS, MOST_SYMBOLS_VARIABLE = 100_000, "LSTM_SWEEP_MOST_SYMBOLS"
 #: name of the column of a request that has the sessions, by what symbols are
-COLUMNS = {"chars": "text", "ids": "ids", "lines": "templates"}
+TEXT = "text"
+COLUMNS = {"chars": TEXT, "words": TEXT, "ids": "ids", "lines": "templates"}
 #: values of parameters that a request leaves out
 DEFAULTS = {"top": 5, "surprise": True, "length": 0, "temperature": 1.0, "seed": 0}
 
 
-def _load_pyfunc(folder: str) -> NextSymbolModel | KerasModel:
-    """The model in a folder: with an alphabet it predicts symbols, else it is any Keras model."""
-    has_symbols = (Path(folder) / "alphabet.json").exists()
-    return NextSymbolModel(Path(folder)) if has_symbols else KerasModel(Path(folder))
+def _load_pyfunc(folder: str) -> NextSymbolModel | ClassModel | KerasModel:
+    """The model in a folder: one that tells classes apart or predicts symbols, or any of Keras."""
+    has_symbols, has_classes = (
+        (Path(folder) / f"{name}.json").exists() for name in ("alphabet", "classes")
+    )
+    kind = ClassModel if has_classes else NextSymbolModel if has_symbols else KerasModel
+    return kind(Path(folder))
 
 
 def _network(folder: Path) -> Any:
@@ -59,18 +64,46 @@ def _network(folder: Path) -> Any:
     return keras.models.load_model(folder / "model.keras", safe_mode=True)
 
 
-class NextSymbolModel:
-    """Says of sessions which symbol comes next, and how unexpected each of their symbols is."""
+class _Encoder:
+    """Reads the sessions of requests as codes."""
 
     def __init__(self, folder: Path) -> None:
-        alphabet = json.loads((folder / "alphabet.json").read_text(encoding="utf-8"))
-        self._is_text = alphabet["kind"] == "chars"
+        alphabet = _json(folder / "alphabet.json")
+        self._words = alphabet.get("words")
+        #: what stands between two symbols of a text
+        self._between = " " if self._words else ""
         self._symbol: type = int if alphabet["kind"] == "ids" else str
         #: name of the column of a request that has the sessions
         self._column = COLUMNS[alphabet["kind"]]
         self._symbols = [*alphabet["reserved"], *alphabet["symbols"]]
         self._ends = END_NAME in alphabet["reserved"]
         self._codes = {symbol: code for code, symbol in enumerate(self._symbols) if code >= KNOWN}
+
+    def _given(self, model_input: Any) -> list[Any]:
+        if hasattr(model_input, "columns"):
+            if self._column not in model_input.columns:
+                names = ", ".join(map(str, model_input.columns))
+                _refuse(f"found columns {names}, expected '{self._column}'")
+            return list(model_input[self._column])
+        return [model_input] if isinstance(model_input, str) else list(model_input)
+
+    def _encoded(self, session: Any) -> Codes:
+        is_text = self._column == TEXT
+        if is_text != isinstance(session, str):
+            expected = "expected a text or a list of event ids or templates"
+            _refuse(f"found {str(session)[:50]!r}, {expected}")
+        symbols = session if is_text else [self._symbol(one) for one in session]
+        if self._words:
+            text = session.lower() if self._words["lower_case"] else session
+            symbols = re.findall(self._words["pattern"], text)
+        return np.array([self._codes.get(one, UNKNOWN) for one in symbols], np.int32)
+
+
+class NextSymbolModel(_Encoder):
+    """Says of sessions which symbol comes next, and how unexpected each of their symbols is."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         network = _network(folder)
         self._reader = StreamReader(network) if _is_carried(folder) else WindowReader(network)
 
@@ -111,22 +144,8 @@ class NextSymbolModel:
         for one, drawn in zip(found, zip(*rows, strict=True), strict=True):
             until = drawn.index(END) if self._ends and END in drawn else len(drawn)
             symbols = [self._symbols[code] for code in drawn[:until]]
-            one["continuation"] = "".join(symbols) if self._is_text else symbols
-
-    def _given(self, model_input: Any) -> list[Any]:
-        if hasattr(model_input, "columns"):
-            if self._column not in model_input.columns:
-                names = ", ".join(map(str, model_input.columns))
-                _refuse(f"found columns {names}, expected '{self._column}'")
-            return list(model_input[self._column])
-        return [model_input] if isinstance(model_input, str) else list(model_input)
-
-    def _encoded(self, session: Any) -> Codes:
-        if self._is_text != isinstance(session, str):
-            expected = "expected a text or a list of event ids or templates"
-            _refuse(f"found {str(session)[:50]!r}, {expected}")
-        symbols = session if self._is_text else [self._symbol(one) for one in session]
-        return np.array([self._codes.get(one, UNKNOWN) for one in symbols], np.int32)
+            is_text = self._column == TEXT
+            one["continuation"] = self._between.join(symbols) if is_text else symbols
 
     def _judged(self, codes: Codes, wanted: Mapping[str, Any]) -> dict[str, Any]:
         surprise = list[float]()
@@ -171,6 +190,60 @@ class NextSymbolModel:
             if ended.all() or not left:
                 return
             scores = turns.send(drawn)
+
+
+class ClassModel(_Encoder):
+    """Says of sequences which class each is of."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        config, classes = _json(folder / "config.json"), _json(folder / "classes.json")
+        self._length, self._keep = int(config["sequence_length"]), config["keep"]
+        self._names, self._temperature = classes["names"], float(classes["temperature"])
+        self._network, self._alone = _network(folder), threading.Lock()
+
+    def predict(self, model_input: Any) -> list[dict[str, Any]]:
+        """The class of each sequence: a row of a data frame with the column of `COLUMNS`.
+
+        Returns:
+            For each sequence the likeliest `class`, its `probability`, and the `probabilities` of
+            all classes by their names.
+        """
+        given = self._given(model_input)
+        _check_most("its sequences have", sum(map(_length_of, given)))
+        sequences = [kept(self._encoded(one), self._length, self._keep) for one in given]
+        if not all(map(len, sequences)):
+            _refuse("found a sequence without symbols, expected some in each")
+        return [self._said(chances) for chances in self._probabilities(sequences)]
+
+    def _said(self, chances: Logits) -> dict[str, Any]:
+        best = int(chances.argmax())
+        return {
+            "class": self._names[best],
+            "probability": float(chances[best]),
+            "probabilities": dict(zip(self._names, chances.tolist(), strict=True)),
+        }
+
+    def _probabilities(self, sequences: Sequence[Codes]) -> Iterator[Logits]:
+        """Probabilities of the classes, `[classes]`, of each; calls have one row, or as many."""
+        rows = 1 if len(sequences) == 1 else ROWS
+        for begin in range(0, len(sequences), rows):
+            part = sequences[begin : begin + rows]
+            codes, lengths = np.zeros((rows, self._length), np.int32), np.ones(rows, np.int32)
+            for row, sequence in enumerate(part):
+                codes[row, : len(sequence)], lengths[row] = sequence, len(sequence)
+            with self._alone:
+                logits = self._network.predict_on_batch([codes, lengths])
+            tempered = np.asarray(logits, np.float64)[: len(part)] / self._temperature
+            yield from np.exp(_log_softmax(tempered))
+
+
+def kept(codes: Codes, length: int, keep: str) -> Codes:
+    """The part of a sequence that a classifier reads, `length` symbols at most."""
+    if len(codes) <= length:
+        return codes
+    tail = {"head": 0, "tail": length, "both": length // 2}[keep]
+    return np.concatenate([codes[: length - tail], codes[len(codes) - tail :]])
 
 
 class _Reader:
@@ -284,10 +357,14 @@ class StreamReader(_Reader):
         return logits.astype(np.float64), after
 
 
+def _json(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
 def _is_carried(folder: Path) -> bool:
     """Whether the network was trained with its state carried from window to window."""
     file = folder / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    config = _json(file) if file.exists() else {}
     return (config.get("state"), config.get("direction")) == ("carried", "uni")
 
 

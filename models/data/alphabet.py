@@ -45,6 +45,10 @@ class Words:
 
     lower_case: bool = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """How texts are divided, with the expression that others need; it is not read back."""
+        return {"lower_case": self.lower_case, "pattern": WORD}
+
     def split(self, text: str) -> list[str]:
         """The words of a text; of one with more than `LONGEST_SYMBOL` characters as many."""
         found = _find_words(text.lower() if self.lower_case else text)
@@ -110,7 +114,7 @@ class Alphabet:
         """All that `from_dict` needs, as plain values."""
         lines = {"lines": self.lines.to_dict()} if self.lines else {}
         written = {"kind": self.kind, "reserved": [*self.reserved], "symbols": [*self.symbols]}
-        return written | lines | ({"words": vars(self.words)} if self.words else {})
+        return written | lines | ({"words": self.words.to_dict()} if self.words else {})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -163,10 +167,10 @@ def _checked_texts(kind: str, symbols: list[object]) -> tuple[str, ...]:
 
 
 def _checked_words(given: object) -> Words:
-    if not isinstance(given, dict) or given.keys() != {"lower_case"}:
+    if not isinstance(given, dict) or "lower_case" not in given:
         raise InputError(f"alphabet: words is {shown(given)}: expected lower_case")
     check_switch("alphabet: lower_case", given["lower_case"])
-    return Words(**given)
+    return Words(given["lower_case"])
 
 
 def _checked_lines(given: object) -> LineFormat:

@@ -145,13 +145,15 @@ def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Program:
 
 
 def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
-    """Codes of a prompt: its characters, event ids with spaces between them, or lines.
+    """Codes of a prompt: its characters, its words, event ids with spaces between them, or lines.
 
     Raises:
         InputError: a word is no event id.
     """
     if alphabet.is_text:
         return alphabet.encode(prompt)
+    if alphabet.words:
+        return alphabet.encode(alphabet.words.split(prompt))
     if alphabet.lines:
         lines = [line for line in re.split("\r\n?|\n", prompt) if line.strip()]
         return alphabet.encode(alphabet.lines.symbols_in(lines, alphabet.symbols))

@@ -1,7 +1,8 @@
-"""`rerun`, `export`, `generate` and `detect`: what is done with trained models."""
+"""`rerun`, `export`, `generate`, `detect`, `classify`: what is done with trained models."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.bundle import bundle as bundles
+from lstm_sweep.models.classes import Estimate, Scores
 from lstm_sweep.models.errors import plain
 from lstm_sweep.models.scoring import bits
-from lstm_sweep.search.actions import detection, inference
+from lstm_sweep.search.actions import classification, detection, inference
+from lstm_sweep.search.actions.classification import Classification, Wish
 from lstm_sweep.search.actions.detection import (
     VERDICT,
     Alarms,
@@ -219,12 +222,16 @@ def generate(arguments: Namespace) -> Answer:
     return Answer(None, (f"--- {number} ---\n{printable(text)}" for number, text in rows))
 
 
+@contextlib.contextmanager
+def _path_of(data: str) -> Iterator[str]:
+    """The path of data, also of standard input."""
+    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
+        yield str(kept_input(sys.stdin.buffer, Path(folder))) if data == STDIN else data
+
+
 def detect(arguments: Namespace) -> Answer:
     rule = Rule(arguments.below, arguments.candidates)
-    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
-        data = arguments.data
-        if data == STDIN:
-            data = str(kept_input(sys.stdin.buffer, Path(folder)))
+    with _path_of(arguments.data) as data:
         found = detection.detect(
             arguments.bundle,
             data,
@@ -251,9 +258,70 @@ def detect(arguments: Namespace) -> Answer:
 
 def score(arguments: Namespace) -> Answer:
     """Print how well an exported model predicts each session of new data."""
-    rows = detection.score(arguments.bundle, arguments.data, ends=arguments.ends)
+    with _path_of(arguments.data) as data:
+        rows = detection.score(arguments.bundle, data, ends=arguments.ends)
     lines = (f"{one.loss:.4f}  {one.symbols:,}  {printable(one.session)}" for one in rows)
     return Answer([vars(one) for one in rows], ["nats a symbol, symbols, session", *lines])
+
+
+def classify(arguments: Namespace) -> Answer:
+    wished = (getattr(arguments, name) for name in ("error", "precision", "recall", "class"))
+    wish = Wish(*wished)
+    columns = {name: getattr(arguments, name) for name in ("text", "label", "labels")}
+    with _path_of(arguments.data) as data:
+        found = classification.classify(arguments.bundle, data, wish, **columns)
+    return Answer(found.to_dict(), map(printable, _class_lines(found)))
+
+
+def _class_lines(found: Classification) -> Iterator[str]:
+    """What was found of sequences, in lines for people: in all, and of each."""
+    if found.promise:
+        yield found.promise
+    if threshold := found.threshold:
+        shares = (
+            f"{name} {_with_interval(getattr(threshold, name), interval)}"
+            for name, interval in (
+                ("precision", threshold.precision_interval),
+                ("recall", threshold.recall_interval),
+            )
+        )
+        yes = sum(bool(one.decided) for one in found.sequences)
+        yield (
+            f"{yes:,} of {found.of}, from a probability of {threshold.value:.4g} on: on validation "
+            f"data {', '.join(shares)}"
+        )
+    if found.scores:
+        yield from score_lines(found.scores)
+    for one in found.sequences:
+        cells = [f"{one.probability:.4f}", one.likeliest, one.sequence]
+        if one.set is not None:
+            cells.insert(2, f"{{{', '.join(one.set)}}}")
+        if one.decided is not None:
+            cells.insert(2, f"{'is' if one.decided else 'is not'} {found.of}")
+        if one.label is not None:
+            cells.append("" if one.label == one.likeliest else f"(is {one.label})")
+        yield "  ".join(filter(None, cells))
+
+
+def score_lines(scores: Scores) -> Iterator[str]:
+    """How good a classifier is on labelled sequences."""
+
+    def text(one: Estimate) -> str:
+        if one.value is None:
+            return "-"
+        bounds = "" if one.low is None else f" ({one.low:.3f}-{one.high:.3f})"
+        return f"{one.value:.3f}{bounds}"
+
+    told = (
+        f"{name.replace('_', ' ')} {text(scores.measures[name])}"
+        for name in ("accuracy", "macro_f1", "scaled_log_loss", "scaled_calibration_error")
+    )
+    yield f"{scores.sequences:,} labelled sequences: {', '.join(told)}"
+    wide = max(len("class"), *(len(one.name) for one in scores.classes))
+    yield f"  {'class':{wide}}  sequences{'precision':>22}{'recall':>22}{'F1':>22}"
+    for one in scores.classes:
+        cells = "".join(f"{text(cell):>22}" for cell in (one.precision, one.recall, one.f1))
+        yield f"  {one.name:{wide}}  {one.sequences:9,}{cells}"
 
 
 def _verdict_lines(found: Detection, top: int) -> Iterator[str]:

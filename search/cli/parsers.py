@@ -319,11 +319,11 @@ MODULES = {
     "launch": ("launch", "resume"),
     "sweeps": ("sweeps", "status", "stop", "pause", "ui", "delete", "prune"),
     "trials": ("trials", "show", "report", "compare", "size"),
-    "models": ("rerun", "export", "generate", "detect", "score"),
+    "models": ("rerun", "export", "generate", "detect", "score", "classify"),
     "serve": ("serve", "token"),
 }
 #: those that no service does for somebody else
-AT_HOME = ("generate", "detect", "score", "ui", "token", "serve")
+AT_HOME = ("generate", "detect", "score", "classify", "ui", "token", "serve")
 COMMANDS = {
     "launch": Command(
         "run a sweep",
@@ -415,6 +415,18 @@ COMMANDS = {
         BUNDLE,
         _takes("--data", "PATH_OR_SAMPLE", "what to score; -: standard input", required=True),
         ENDS,
+    ),
+    "classify": Command(
+        "which classes an exported classifier says that sequences are of",
+        BUNDLE,
+        _takes("--data", "PATH_OR_SAMPLE", "what to classify; -: standard input", required=True),
+        _takes("--text", "COLUMN", "the column of a table that has the text"),
+        _takes("--label", "COLUMN", "and that with the true class: how good it is"),
+        _takes("--labels", "FILE", "sessions and their true classes: how good it is"),
+        _takes("--error", "E", "sets of classes: this share of them lacks the true one", number),
+        _takes("--class", "CLASS", "say which are of it, by a threshold of its probability"),
+        _takes("--precision", "P", "that share of them is, on validation data", number),
+        _takes("--recall", "R", "or: that share of the class is among them", number),
     ),
     "ui": Command(
         "browse the runs in the MLflow UI",

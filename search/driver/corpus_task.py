@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from lstm_sweep.models import baselines
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.bundle import bundle
-from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.bundle.served_model import NUMBERS
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
@@ -120,7 +118,7 @@ def _write(
     config = as_lstm_config(record.config)
     backend_free_of_gpu()
     from lstm_sweep.models import backend
-    from lstm_sweep.models.bundle import bundle, clean_process
+    from lstm_sweep.models.bundle import bundle, clean_process, onnx
     from lstm_sweep.models.cpu.program_types import Program
     from lstm_sweep.models.network import evaluation
     from lstm_sweep.models.network.program import StepwiseProgram, program_of
@@ -167,7 +165,7 @@ def _write(
     windows, _ = next(scoring_windows(corpus.test, compared, length, len(compared)))
     further: dict[str, Any] = {"test_unknown_share": share} if share else {}
     if format == "onnx":
-        files = onnx_files(model, content, windows, folder)
+        files = onnx.add(model, content, [windows], folder)
         further["files"] = files
         difference = max(one["max_difference"] for one in files.values())
     else:
@@ -189,25 +187,6 @@ def _write(
         "model_version": None,
         "example": excerpt(corpus.test, corpus.alphabet),
     } | further
-
-
-def onnx_files(
-    model: Any, content: Bundle, windows: NDArray[np.int32], folder: Path
-) -> dict[str, dict[str, Any]]:
-    """Write the ONNX files of a bundle and compare them; what was found of each, also in README."""
-    from lstm_sweep.models.bundle import bundle, onnx
-
-    config = content.config
-    try:
-        onnx.write(model.get_weights(), config, len(content.alphabet), folder)
-    except InputError as error:
-        raise InputError(f"trial {content.trial}: {error}; expected --format savedmodel") from None
-    found = onnx.check(model.predict_on_batch, folder, windows)
-    past, length = bundle.example_past(content.alphabet), config.sequence_length
-    with (folder / "README.md").open("a", encoding="utf-8") as file:
-        text = onnx.readme(found, len(windows), past, length, carried=config.carried)
-        file.write(text)
-    return found
 
 
 #: nats that stand for its loss where only costs are asked for, of which it says nothing

@@ -20,6 +20,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import served_model
+from lstm_sweep.models.bundle.served_model import TEXT
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.store import experiment
@@ -37,9 +38,15 @@ PARAMETERS: dict[type, str] = {int: "long", bool: "boolean", float: "double"}
 
 
 def write_symbols_model(
-    settings: Settings, data: Path, folder: Path, alphabet: Alphabet, about: Any
+    settings: Settings,
+    data: Path,
+    folder: Path,
+    alphabet: Alphabet,
+    about: Any,
+    *,
+    classes: bool = False,
 ) -> None:
-    """Write the model of a network that predicts symbols; `about` is MLflow's `Model`.
+    """Write the model of a network that predicts symbols, or classes; `about` is MLflow's `Model`.
 
     Folder `data` has its `model.keras` and `alphabet.json`, and whatever is to be kept with them.
     """
@@ -49,7 +56,15 @@ def write_symbols_model(
 
     text, number, column = types.DataType.string, types.DataType.double, column_of(alphabet)
     symbol: Any = types.DataType.long if alphabet.kind == "ids" else text
-    sessions = text if alphabet.is_text else types.Array(symbol)
+    sessions = text if column == TEXT else types.Array(symbol)
+    inputs = types.Schema([types.ColSpec(sessions, column)])
+    example = pd.DataFrame({column: [example_session(alphabet)]})
+    if classes:
+        columns = {"class": text, "probability": number, "probabilities": types.Map(number)}
+        told = [types.ColSpec(kind, name) for name, kind in columns.items()]
+        signature = ModelSignature(inputs, types.Schema(told))
+        _write(settings, data, folder, about, signature, example)
+        return
     ranked = types.Object(
         [
             # with ends an id, or the text `<end>`
@@ -67,12 +82,7 @@ def write_symbols_model(
         types.ParamSpec(name, PARAMETERS[type(value)], value)
         for name, value in served_model.DEFAULTS.items()
     ]
-    signature = ModelSignature(
-        types.Schema([types.ColSpec(sessions, column)]),
-        types.Schema(outputs),
-        types.ParamSchema(parameters),
-    )
-    example = pd.DataFrame({column: [example_session(alphabet)]})
+    signature = ModelSignature(inputs, types.Schema(outputs), types.ParamSchema(parameters))
     _write(settings, data, folder, about, signature, example)
 
 
@@ -127,7 +137,9 @@ def example_session(alphabet: Alphabet) -> str | list[int]:
     """A few known symbols as a session; what they are in is not said of the training data."""
     middle = len(alphabet.symbols) // 3
     symbols = alphabet.symbols[middle : middle + 3]
-    return "".join(map(str, symbols)) if alphabet.is_text else [*symbols]
+    if column_of(alphabet) == TEXT:
+        return alphabet.between.join(map(str, symbols))
+    return [*symbols]
 
 
 #: the alias of the version that is the best one
