@@ -32,7 +32,7 @@ from lstm_sweep.models.data.service_log import (
 #: beside the Python that runs
 PROGRAM = Path(sys.executable).with_name("lstm-sweep")
 #: shares of false alarms that are promised
-RATES = (0.002, 0.01)
+RATES = (0.002, 0.005, 0.01)
 
 
 def write_logs(folder: Path, seed: int) -> dict[str, str]:

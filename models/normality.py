@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -26,18 +26,21 @@ from lstm_sweep.models.errors import InputError
 #: scores of a session, in the order of their columns: the highest surprise of a symbol and that of
 #: its end, both at least `EXPECTED`, and the mean surprise (nats); the share of unknown symbols;
 #: how far its length is from that of a training session (difference of logarithms); how far its
-#: counts of symbols are from those of one (0 to 1); and the share of its pairs of neighbours, head
-#: and end included, that no training session has
-SCORES = ("surprise", "end", "mean", "unknown", "length", "counts", "pairs")
-#: how many of them a verdict is made of: pairs are a rule to compare it with
+#: counts of symbols are from those of one (0 to 1); and by how much its shortest n-gram, head and
+#: end included, that no training session has is shorter than `LONGEST`, and the share of n-grams of
+#: that length that are new: so a rate of false alarms says which lengths count
+SCORES = ("surprise", "end", "mean", "unknown", "length", "counts", "ngrams")
+#: how many of them a verdict is made of: n-grams are a rule to compare it with
 OF_VERDICT = 6
+#: symbols of an n-gram, from 2
+LONGEST = 5
 #: rules that the verdict is compared with, and the scores that each is made of
 RULES = {
     "network": ("surprise", "end", "mean"),
     "new symbol": ("unknown",),
     "length": ("length",),
     "counts": ("counts",),
-    "new pair": ("pairs",),
+    "new n-gram": ("ngrams",),
 }
 #: what a new session's scores are lowered by before they are compared, since networks round: those
 #: that are equal but for that are ties, which count against a session
@@ -47,13 +50,13 @@ EXPECTED = math.log(2)
 #: different counts of symbols that are kept, the most frequent first, and numbers in all of them
 MOST_COUNTS, MOST_NUMBERS = 5_000, 1 << 22
 #: symbols in all different counts that are compared by frequency, and in those that are kept, at
-#: most; and different pairs of neighbours
-MOST_COUNTED, MOST_KEPT, MOST_PAIRS = 1 << 21, 1 << 20, 1 << 20
+#: most; different n-grams of a length; and symbols whose n-grams are looked at together, about
+MOST_COUNTED, MOST_KEPT, MOST_NGRAMS, TOGETHER = 1 << 21, 1 << 20, 1 << 18, 1 << 20
 #: sessions whose counts are compared with all that are kept at a time
 ROWS = 256
 #: sessions and symbols of calibration, at most, and how high a score is
 MOST_SESSIONS, MOST_SYMBOLS, HIGHEST = 10_000, 1 << 18, 1e9
-#: number of symbols of a session, and of a pair, at most
+#: number of symbols of a session, and of an n-gram, at most
 LARGEST = 1 << 53
 
 Integers = NDArray[np.integer]
@@ -71,29 +74,35 @@ class Normality:
     lengths: Indices
     #: different counts of symbols
     counts: tuple[Count, ...]
-    #: pairs of codes that follow each other, `first * alphabet + second`, ascending, `<int64>[n]`;
-    #: `<start>` is before the first symbol and after the last one
-    pairs: Indices
+    #: n-grams for each n from 2 to `LONGEST`, ascending, `<int64>[n]`: the place of what is before
+    #: its last symbol among those that are shorter by one (the code of a symbol), times the
+    #: alphabet, plus its last symbol; `<start>` is before the first symbol and after the last one
+    ngrams: tuple[Indices, ...]
 
     @classmethod
-    def of(cls, sessions: Iterable[Integers], alphabet: int) -> Self:
+    def of(cls, sessions: Sequence[Integers], alphabet: int) -> Self:
         """What sessions are like, each without its end."""
-        lengths, pairs, counts, room = set[int](), set[int](), Counter[Count](), MOST_COUNTED
+        lengths, counts, room = set[int](), Counter[Count](), MOST_COUNTED
         for codes in sessions:
             lengths.add(len(codes))
             count = _count(codes)
             if count in counts or room > 0:
                 room -= 0 if count in counts else len(count)
                 counts[count] += 1
-            if len(pairs) < MOST_PAIRS:
-                pairs.update(np.unique(_pairs(codes, alphabet)).tolist())
+        ngrams = list[Indices]()
+        while len(ngrams) < LONGEST - 1:
+            found = np.empty(0, np.int64)
+            for some in _together(sessions):
+                *_, (numbers, _) = _numbers(some, ngrams, alphabet)
+                found = np.union1d(found, numbers[numbers >= 0])[:MOST_NGRAMS]
+            ngrams.append(found)
         kept = [one for one, _ in counts.most_common(_most_counts(alphabet))]
         room = int(np.searchsorted(np.cumsum([*map(len, kept)]), MOST_KEPT, side="right"))
         return cls(
             alphabet,
             np.array(sorted(lengths), np.int64),
             tuple(kept[: max(1, room)]),
-            np.array(sorted(pairs)[:MOST_PAIRS], np.int64),
+            tuple(ngrams),
         )
 
     def scores(self, split: Split, surprise: Floats, *, ends: bool) -> Floats:
@@ -112,7 +121,7 @@ class Normality:
             "unknown": ((codes == UNKNOWN).mean() if len(codes) else 0.0 for codes in sessions),
             "length": self.far_in_length(np.array([len(codes) for codes in sessions])),
             "counts": self.nearest_count(counts)[0],
-            "pairs": (self._new_pairs(codes) for codes in sessions),
+            "ngrams": self._new_ngrams(sessions),
         }
         return np.array([[*columns[name]] for name in SCORES], float).T
 
@@ -153,10 +162,20 @@ class Normality:
                 row[code] = times
         return rows
 
-    def _new_pairs(self, codes: Integers) -> float:
-        pairs = _pairs(codes, self.alphabet)
-        place = np.searchsorted(self.pairs, pairs).clip(0, len(self.pairs) - 1)
-        return float((self.pairs[place] != pairs).mean())
+    def _new_ngrams(self, sessions: Sequence[Integers]) -> Floats:
+        scores = [np.empty(0)]
+        for some in _together(sessions):
+            score = np.zeros(len(some))
+            numbered = _numbers(some, self.ngrams, self.alphabet)
+            for shorter, (known, (numbers, of)) in enumerate(
+                zip(self.ngrams, numbered, strict=False)
+            ):
+                is_new = (numbers >= 0) & ~np.isin(numbers, known)
+                new, together = (np.bincount(one, minlength=len(some)) for one in (of[is_new], of))
+                first = (score == 0) & (new > 0)
+                score[first] = LONGEST - 2 - shorter + new[first] / together[first]
+            scores.append(score)
+        return np.concatenate(scores)
 
     def odd_count(self, codes: Integers) -> tuple[int, int, int]:
         """The code whose count is furthest from that of the nearest training session.
@@ -215,7 +234,7 @@ class Calibration:
         return {
             "lengths": normal.lengths.tolist(),
             "counts": [[number for pair in one for number in pair] for one in normal.counts],
-            "pairs": normal.pairs.tolist(),
+            "ngrams": [one.tolist() for one in normal.ngrams],
             "scores": {
                 name: column.tolist() for name, column in zip(SCORES, self.scores.T, strict=True)
             },
@@ -228,8 +247,11 @@ class Calibration:
         Raises:
             InputError: `values` cannot be a result of `to_dict`.
         """
-        scores, counts = values.get("scores"), values.get("counts")
-        lengths, pairs = (_rising(values.get(name), name) for name in ("lengths", "pairs"))
+        scores, counts, ngrams = (values.get(name) for name in ("scores", "counts", "ngrams"))
+        if not isinstance(ngrams, list) or len(ngrams) != LONGEST - 1:
+            raise InputError(f"ngrams: expected {LONGEST - 1} lists")
+        lengths = _rising(values.get("lengths"), "lengths")
+        of_lengths = tuple(_rising(one, "ngrams", fewest=0) for one in ngrams)
         most = _most_counts(alphabet)
         if not isinstance(counts, list) or not 0 < len(counts) <= most:
             raise InputError(f"counts: expected 1 to {most:,} lists")
@@ -243,7 +265,7 @@ class Calibration:
                 f"{HIGHEST:,.0f}"
             )
         read = tuple(_read_count(one, alphabet) for one in counts)
-        return cls(Normality(alphabet, lengths, read, pairs), columns)
+        return cls(Normality(alphabet, lengths, read, of_lengths), columns)
 
 
 def _read_count(given: Any, alphabet: int) -> Count:
@@ -258,13 +280,13 @@ def _read_count(given: Any, alphabet: int) -> Count:
     )
 
 
-def _rising(values: Any, name: str) -> Indices:
+def _rising(values: Any, name: str, *, fewest: int = 1) -> Indices:
     if not isinstance(values, list) or not all(
         type(one) is int and 0 <= one <= LARGEST for one in values
     ):
         raise InputError(f"{name}: expected a list of whole numbers from 0")
     read = np.array(values, np.int64)
-    if not len(read) or (np.diff(read) <= 0).any():
+    if len(read) < fewest or (np.diff(read) <= 0).any():
         raise InputError(f"{name}: expected some whole numbers in rising order")
     return read
 
@@ -310,6 +332,28 @@ def _count(codes: Integers) -> Count:
     return tuple(zip(distinct.tolist(), times.tolist(), strict=True))
 
 
-def _pairs(codes: Integers, alphabet: int) -> Indices:
-    closed = np.concatenate([[START], codes, [START]])
-    return np.asarray(closed[:-1] * alphabet + closed[1:])
+def _together(sessions: Sequence[Integers]) -> Iterator[Sequence[Integers]]:
+    """The sessions in parts of about `TOGETHER` symbols."""
+    ends = np.cumsum([len(one) + 2 for one in sessions])
+    cuts = np.searchsorted(ends, np.arange(0, int(ends[-1]) + TOGETHER, TOGETHER))
+    return (sessions[begin:end] for begin, end in pairwise(np.unique([*cuts, len(sessions)])))
+
+
+def _numbers(
+    sessions: Sequence[Integers], known: Sequence[Indices], alphabet: int
+) -> Iterator[tuple[Indices, Indices]]:
+    """Numbers of the n-grams for each n from 2 to one more than is known, and their sessions.
+
+    The number of one that begins with an n-gram that is not known is -1.
+    """
+    of = np.repeat(np.arange(len(sessions)), [len(one) + 2 for one in sessions])
+    closed = np.concatenate([part for one in sessions for part in ([START], one, [START])])
+    numbers = closed.astype(np.int64)
+    for n, shorter in enumerate((*known, None), start=2):
+        inside = of[: 1 - n] == of[n - 1 :]
+        before, last = numbers[:-1], closed[n - 1 :]
+        numbers = np.where(inside & (before >= 0), before * alphabet + last, -1)
+        yield numbers[inside], of[: 1 - n][inside]
+        if shorter is not None:
+            place = np.searchsorted(shorter, numbers)
+            numbers = np.where(np.isin(numbers, shorter), place, -1)

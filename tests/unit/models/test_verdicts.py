@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from lstm_sweep.models import normality
 from lstm_sweep.models.conformal import Floats, Promise, combined_p_values, discoveries, p_values
-from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
+from lstm_sweep.models.data.alphabet import END, START, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.normality import (
+    LONGEST,
     OF_VERDICT,
     SCORES,
     Calibration,
@@ -112,7 +114,7 @@ def test_scores_are_how_far_a_session_is_from_those_of_training() -> None:
     assert scores["unknown"].tolist() == [0, 0, 0.5, 0]
     assert scores["length"] == pytest.approx([0, np.log(6 / 4), 0, np.log(3)])
     assert scores["counts"] == pytest.approx([0, 2 / 8, 2 / 4, 1])
-    assert scores["pairs"] == pytest.approx([0, 2 / 6, 2 / 3, 1])
+    assert scores["ngrams"] == pytest.approx([0, 3 + 2 / 6, 3 + 2 / 3, 4])
     assert normal.odd_count(np.array([3, 4, 4, 4, 5])) == (4, 3, 1)
     without_ends = normal.scores(split([3, 4], [5]), np.array([1.0, 2, 3]), ends=False)
     assert without_ends[:, SCORES.index("surprise")].tolist() == [2, 3]
@@ -133,7 +135,8 @@ def test_a_calibration_is_read_as_it_was_written() -> None:
     ("changes", "named"),
     [
         ({"lengths": [10**30]}, "lengths: expected a list of whole numbers"),
-        ({"pairs": [-1]}, "pairs: expected a list of whole numbers"),
+        ({"ngrams": [[-1], [], [], []]}, "ngrams: expected a list of whole numbers"),
+        ({"ngrams": [[1], [], []]}, "ngrams: expected 4 lists"),
         ({"counts": [[2, -1]]}, "counts: expected pairs"),
         ({"counts": [[2, 10**400]]}, "counts: expected pairs"),
         ({"counts": [[3, 1, 2, 1]]}, "counts: expected pairs"),
@@ -145,7 +148,7 @@ def test_a_calibration_is_read_as_it_was_written() -> None:
 def test_a_calibration_of_a_stranger_is_refused_in_one_line(
     changes: dict[str, object], named: str
 ) -> None:
-    good: dict[str, object] = {"lengths": [1], "counts": [[2, 1]], "pairs": [1]}
+    good: dict[str, object] = {"lengths": [1], "counts": [[2, 1]], "ngrams": [[1]] * 4}
     good["scores"] = {name: [0.5] for name in SCORES}
     assert len(Calibration.from_dict(good, 6)) == 1
     with pytest.raises(InputError, match=named):
@@ -153,12 +156,38 @@ def test_a_calibration_of_a_stranger_is_refused_in_one_line(
 
 
 def test_what_is_kept_of_many_sessions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit in ("MOST_COUNTED", "MOST_KEPT", "MOST_PAIRS"):
+    for limit in ("MOST_COUNTED", "MOST_KEPT", "MOST_NGRAMS"):
         monkeypatch.setattr(normality, limit, 20)
     rng = np.random.default_rng(0)
     known = Normality.of([rng.integers(2, 90, size=10) for _ in range(50)], 90)
     assert 1 <= sum(map(len, known.counts)) <= 20
-    assert len(known.pairs) == 20
+    assert max(map(len, known.ngrams)) == 20
+
+
+def test_the_shortest_new_ngram_of_a_session_and_its_share_are_one_score(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(normality, "TOGETHER", 40)
+    rng = np.random.default_rng(2)
+    train, new = ([rng.integers(3, 7, size=rng.integers(1, 9)) for _ in range(n)] for n in (16, 99))
+    new.append(np.array([UNKNOWN]))
+
+    def ngrams(codes: NDArray[np.int64], n: int) -> list[tuple[int, ...]]:
+        closed = [START, *codes.tolist(), START]
+        return [tuple(closed[begin : begin + n]) for begin in range(len(closed) - n + 1)]
+
+    def score(codes: NDArray[np.int64]) -> float:
+        for n in range(2, LONGEST + 1):
+            known = {one for session in train for one in ngrams(session, n)}
+            is_new = [one not in known for one in ngrams(codes, n)]
+            if any(is_new):
+                return LONGEST - n + sum(is_new) / len(is_new)
+        return 0.0
+
+    found = Normality.of(train, 7).scores(split(*map(list, new)), np.ones(9_999), ends=False)
+    expected = [score(codes) for codes in new]
+    assert found[:, SCORES.index("ngrams")] == pytest.approx(expected)
+    assert {0, 1, 2, 3, 4} == {int(np.ceil(one)) for one in expected}
 
 
 def test_sessions_of_calibration_are_whole_and_not_of_the_training_split() -> None:
