@@ -98,7 +98,7 @@ class Replay:
         self.problem = lstm_problem(
             self.space,
             curves.data_size_of(head),
-            unigram_loss=curves.unigram_loss_of(head),
+            untrained_loss=curves.unigram_loss_of(head),
             admits=self._is_recorded,
         )
         #: the same, with no config that is known to be sensible

@@ -70,6 +70,7 @@ class SweepFields(TypedDict, total=False):
     """What `launch` is given: the fields of a SWEEP.yaml, all of them optional."""
 
     data: PathLike
+    task: str
     symbols: str
     session_by: str
     header: str

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -215,7 +215,7 @@ def clean(number: float) -> float:
     return number if float(number).is_integer() else float(f"{number:.10g}")
 
 
-#: what stands for such a range in a space file
+#: what stands for such a dimension in a space file
 AUTO = "auto"
 #: training symbols below which a corpus is small
 SMALL_CORPUS = 100_000
@@ -223,19 +223,36 @@ SMALL_CORPUS = 100_000
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """What a range may depend on; the functions are asked only if it does."""
+    """What a dimension may depend on; the functions are asked only if it does."""
 
     #: training symbols
     symbols: int
     #: by how many symbols before it an n-gram model predicts the next one best
-    order: Callable[[], int]
+    order: Callable[[], int] = lambda: 1
     #: whether layers of so many units suit the corpus and the time of the sweep
     has_room: Callable[[int], bool] = lambda units: False
+    #: of labelled sequences, their number of symbols at equally spaced quantiles, ascending
+    lengths: tuple[int, ...] = ()
+
+
+class ByCorpus(Dimension):
+    """A dimension that may become another one once the corpus is known; until then it is usual."""
+
+    def describe(self) -> Any:
+        return AUTO
+
+    @abstractmethod
+    def settled(self, facts: CorpusFacts) -> Dimension:
+        """The dimension for a corpus."""
+
+    @abstractmethod
+    def may_be(self, other: Dimension | None) -> bool:
+        """Whether it is `other`, or may have become that."""
 
 
 @dataclass(frozen=True)
-class ByCorpus(Range):
-    """A range that may become another one once the corpus is known; until then it is the usual.
+class RangeByCorpus(ByCorpus, Range):
+    """A range that depends on the corpus.
 
     Sizes of layers go up to `most` units where there is room for so many. Windows, whose `most` is
     0, go by ones in a small corpus, from as many symbols on as an n-gram model needs: of few
@@ -249,20 +266,15 @@ class ByCorpus(Range):
     def usual(self) -> Range:
         return Range(self.field, self.low, self.high, self.step, self.log)
 
-    def describe(self) -> Any:
-        return AUTO
-
     def between(self, low: float, high: float) -> Dimension | None:
         return self.usual.between(low, high)
 
     def settled(self, facts: CorpusFacts) -> Range:
-        """The range for a corpus."""
         if self.most:
             return self._other(0) if facts.has_room(self.most) else self.usual
         return self._other(facts.order()) if facts.symbols < SMALL_CORPUS else self.usual
 
     def may_be(self, other: Dimension | None) -> bool:
-        """Whether it is `other`, or may have become that."""
         also = isinstance(other, Range) and other == self._other(other.low)
         return also or other in (self, self.usual)
 
@@ -273,8 +285,48 @@ class ByCorpus(Range):
         return replace(self.usual, low=min(low, self.low), step=1)
 
 
+#: labelled sequences so long or shorter are read whole; of longer ones it is tried out how much
+READ_WHOLE = 64
+#: shares of the sequences that are read whole then
+SHARES_READ_WHOLE = (0.5, 0.75, 0.9, 0.98)
+
+
+@dataclass(frozen=True)
+class ListedByLengths(ByCorpus, Listed):
+    """Listed values that depend on the lengths of labelled sequences.
+
+    Numbers are how many symbols are read, at most. Words say which part of longer sequences that
+    is: they are the first alone where all are read whole.
+    """
+
+    def settled(self, facts: CorpusFacts) -> Listed:
+        lengths = facts.lengths or (1,)
+        at = [lengths[round(share * (len(lengths) - 1))] for share in SHARES_READ_WHOLE]
+        read = sorted({rounded_up(length) for length in at})
+        if at[-1] <= READ_WHOLE:
+            read = [lengths[-1]]
+        if isinstance(self.options[0], str):
+            return Listed(self.field, self.options[: None if read[0] < lengths[-1] else 1])
+        return Listed(self.field, tuple(read))
+
+    def may_be(self, other: Dimension | None) -> bool:
+        return isinstance(other, Listed)
+
+
+def rounded_up(length: int) -> int:
+    """A length with two digits that are not 0, or the next one above it that has."""
+    unit = int(10 ** max(0, len(str(length)) - 2))
+    return -(-length // unit) * unit
+
+
 #: what `auto` stands for, by field
-BY_CORPUS = {
-    "layer_size": ByCorpus("layer_size", 32, 512, step=16, log=True, most=1024),
-    "sequence_length": ByCorpus("sequence_length", 20, 160, step=10, log=True),
+BY_CORPUS: Mapping[str, ByCorpus] = {
+    "layer_size": RangeByCorpus("layer_size", 32, 512, step=16, log=True, most=1024),
+    "sequence_length": RangeByCorpus("sequence_length", 20, 160, step=10, log=True),
+}
+#: the same in a space of networks that predict classes
+CLASS_BY_CORPUS: Mapping[str, ByCorpus] = {
+    **BY_CORPUS,
+    "sequence_length": ListedByLengths("sequence_length", (100, 200, 400)),
+    "keep": ListedByLengths("keep", ("head", "tail", "both")),
 }

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lstm_sweep.models.config import CLASS_LIMITS, POOLINGS, check_field
 from lstm_sweep.models.errors import InputError, nearest, shown
 from lstm_sweep.spaces import PRESET_NAMES
-from lstm_sweep.spaces.dimension import BY_CORPUS, Listed, Range
-from lstm_sweep.spaces.space import Space, from_file
+from lstm_sweep.spaces.dimension import BY_CORPUS, CLASS_BY_CORPUS, ByCorpus, Listed, Range
+from lstm_sweep.spaces.space import ClassSpace, Space, from_file
 
 DEFAULT = Space(
     {
@@ -41,6 +42,56 @@ QUICK = Space(
 )
 
 SPACES = dict(zip(PRESET_NAMES, (DEFAULT, QUICK), strict=True))
+
+#: the same for networks that predict the class of a sequence
+CLASSES = ClassSpace(
+    {
+        "direction": Listed("direction", ("uni", "bi")),
+        "learning_rate": Listed("learning_rate", (1e-4, 1e-3, 1e-2, 1e-1)),
+        "dropout": Range("dropout", 0.0, 0.7),
+        "layers": Listed("layers", (1, 2)),
+        "layer_size": Range("layer_size", 16, 256, step=16, log=True),
+        "embedding_size": Listed("embedding_size", (16, 32, 64, 128)),
+        "sequence_length": CLASS_BY_CORPUS["sequence_length"],
+        "keep": CLASS_BY_CORPUS["keep"],
+        "pooling": Listed("pooling", POOLINGS),
+        "class_weights": Listed("class_weights", ("none", "sqrt")),
+        "batch_size": Listed("batch_size", (16, 32, 64)),
+    }
+)
+QUICK_CLASSES = CLASSES.replace(
+    learning_rate=Listed("learning_rate", (1e-3, 1e-2, 1e-1)),
+    dropout=Listed("dropout", (0.0, 0.2, 0.4)),
+    layers=Listed("layers", (1,)),
+    layer_size=Listed("layer_size", (16, 32, 64)),
+    embedding_size=Listed("embedding_size", (16, 32)),
+    class_weights=Listed("class_weights", ("none",)),
+    epochs=Listed("epochs", (8,)),
+)
+CLASS_SPACES = dict(zip(PRESET_NAMES, (CLASSES, QUICK_CLASSES), strict=True))
+
+
+def for_classes(space: Space) -> Space:
+    """The space of networks that predict classes which is meant by a space.
+
+    Raises:
+        InputError: it has a field, or a value, that such networks do not have.
+    """
+    if isinstance(space, ClassSpace):
+        return space
+    for name, declared in SPACES.items():
+        if space is declared:
+            return CLASS_SPACES[name]
+    for name, dimension in space.given.items():
+        check_field(name, CLASS_LIMITS)
+        for value in dimension.values() or (getattr(dimension, "low", 0), space.largest(name)):
+            CLASS_LIMITS[name].check(name, value)
+    return ClassSpace(
+        {
+            name: CLASS_BY_CORPUS[name] if isinstance(dimension, ByCorpus) else dimension
+            for name, dimension in space.given.items()
+        }
+    )
 
 
 def named(name_or_file: str, place: str = "space") -> Space:

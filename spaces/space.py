@@ -15,12 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from lstm_sweep.models.config import FIELDS, LIMITS, Config, Limit, TrialConfig, check_field
+from lstm_sweep.models.config import (
+    CLASS_LIMITS,
+    LIMITS,
+    ClassConfig,
+    Config,
+    Limit,
+    TrialConfig,
+    check_field,
+)
 from lstm_sweep.models.documents import read_yaml
 from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.spaces.dimension import (
     AUTO,
     BY_CORPUS,
+    CLASS_BY_CORPUS,
     ByCorpus,
     CorpusFacts,
     Dimension,
@@ -36,33 +45,38 @@ RANGE_KEYS = ("low", "high", "step", "scale")
 SCALES = ("linear", "log")
 
 
-def parse_dimension(field: str, given: object, where: str) -> Dimension:
+def parse_dimension(
+    field: str, given: object, where: str, of: type[Space] | None = None
+) -> Dimension:
     """Read a value, a list, `low..high`, a mapping with `low` and `high`, or `auto`.
 
-    In a string, values of a list are separated by commas. `where` begins the message of an error.
+    In a string, values of a list are separated by commas. `where` begins the message of an error,
+    and `of` is the kind of space.
     """
-    if isinstance(given, str) and given.strip() == AUTO and field in BY_CORPUS:
-        return BY_CORPUS[field]
+    of = of or Space
+    if isinstance(given, str) and given.strip() == AUTO and field in of.by_corpus:
+        return of.by_corpus[field]
     try:
-        check_field(field)
+        check_field(field, of.points_are.limits)
+        limit = of.points_are.limits[field]
         if isinstance(given, Mapping):
-            return _range_from_mapping(field, given)
+            return _range_from_mapping(field, given, limit)
         if isinstance(given, str) and ".." in given:
             low, _, high = given.partition("..")
-            return _range(field, _number(field, low), _number(field, high))
+            ends = _number(field, low, limit), _number(field, high, limit)
+            return _range(field, *ends, limit)
         if isinstance(given, str):
             given = [part.strip() for part in given.split(",") if part.strip()]
-        return _listed(field, given if isinstance(given, list | tuple) else [given])
+        return _listed(field, given if isinstance(given, list | tuple) else [given], limit)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
 
-def _listed(field: str, given: Sequence[object]) -> Listed:
-    limit = LIMITS[field]
+def _listed(field: str, given: Sequence[object], limit: Limit) -> Listed:
     if not given:
         raise InputError(f"{field} has no values: expected {limit}")
     is_text = limit.kind is str
-    read = (_number(field, v) if isinstance(v, str) and not is_text else v for v in given)
+    read = (_number(field, v, limit) if isinstance(v, str) and not is_text else v for v in given)
     values = [limit.check(field, _whole(limit, value)) for value in read]
     if twice := [value for value, count in Counter(values).items() if count > 1]:
         raise InputError(f"{field} lists {twice[0]!r} twice: expected each value once")
@@ -75,8 +89,8 @@ def _whole(limit: Limit, given: object) -> object:
     return int(given) if is_whole and given == int(given) else given  # type: ignore[call-overload]
 
 
-def _number(field: str, given: object) -> float:
-    limit, text = LIMITS[field], given.strip() if isinstance(given, str) else shown(given)
+def _number(field: str, given: object, limit: Limit) -> float:
+    text = given.strip() if isinstance(given, str) else shown(given)
     hint = ""
     try:
         number = float(text)
@@ -89,31 +103,35 @@ def _number(field: str, given: object) -> float:
     return number
 
 
-def _range_from_mapping(field: str, given: Mapping[object, object]) -> Dimension:
+def _range_from_mapping(field: str, given: Mapping[object, object], limit: Limit) -> Dimension:
     for key in given:
         if key not in RANGE_KEYS:
             raise InputError(f"{field} has {shown(key)}: {one_of(key, RANGE_KEYS)}")
     if missing := [key for key in ("low", "high") if key not in given]:
         raise InputError(f"{field} has no '{missing[0]}': expected low and high")
-    low, high = (_number(field, given[key]) for key in ("low", "high"))
-    step = _number(field, given["step"]) if "step" in given else None
+    low, high = (_number(field, given[key], limit) for key in ("low", "high"))
+    step = _number(field, given["step"], limit) if "step" in given else None
     scale = given.get("scale")
     if scale is not None and scale not in SCALES:
         raise InputError(f"{field} has scale {shown(scale)}: expected {' or '.join(SCALES)}")
-    return _range(field, low, high, step, scale)
+    return _range(field, low, high, limit, step, scale)
 
 
 def _range(
-    field: str, low: float, high: float, step: float | None = None, scale: object = None
+    field: str,
+    low: float,
+    high: float,
+    limit: Limit,
+    step: float | None = None,
+    scale: object = None,
 ) -> Dimension:
-    limit = LIMITS[field]
     if limit.kind is str:
         raise InputError(f"{field} is a range: expected {limit}")
     if low > high:
         raise InputError(f"{field} from {low:g} to {high:g} is empty: {limit}, low first")
     low, high = (float(limit.check(field, _whole(limit, number))) for number in (low, high))
     if low == high:
-        return _listed(field, [low])
+        return _listed(field, [low], limit)
     if step is None and limit.kind is int:
         step = 1.0
     if step is not None:
@@ -144,17 +162,23 @@ class Space(Mapping[str, Dimension]):
     Fields that are not given have their default as the only value.
     """
 
+    #: what its points are, and what stands for `auto`, by field
+    points_are: type[TrialConfig] = TrialConfig
+    by_corpus: Mapping[str, Dimension] = BY_CORPUS
+
     #: name of the field that is the learning rate; None if it is not known
     rate: str | None = "learning_rate"
     #: what it is written in, if not in the fields of a sweep: its dimensions are not replaced then
     stands_in: str = ""
 
     def __init__(self, dimensions: Mapping[str, Dimension]) -> None:
-        defaults = TrialConfig().to_dict()
         for name in dimensions:
-            check_field(name)
+            check_field(name, self.points_are.limits)
+        #: dimensions that are not their field's default alone
+        self.given = dict(dimensions)
         self._dimensions: dict[str, Dimension] = {
-            name: dimensions.get(name, Listed(name, (defaults[name],))) for name in FIELDS
+            name: dimensions.get(name, Listed(name, (default,)))
+            for name, default in self.points_are().to_dict().items()
         }
 
     def __getitem__(self, field: str) -> Dimension:
@@ -190,7 +214,7 @@ class Space(Mapping[str, Dimension]):
 
     def replace(self, **dimensions: Dimension) -> Space:
         """Return a copy with some dimensions replaced."""
-        return Space({**self._dimensions, **dimensions})
+        return type(self)({**self.given, **dimensions})
 
     def settled(self, facts: CorpusFacts) -> Space:
         """The space for a corpus."""
@@ -199,7 +223,7 @@ class Space(Mapping[str, Dimension]):
 
     def config(self, values: Mapping[str, Any]) -> Config:
         """Make a config from the values of all fields."""
-        return TrialConfig.from_dict(values)
+        return self.points_are.from_dict(values)
 
     @property
     def epochs(self) -> int:
@@ -275,12 +299,20 @@ class Space(Mapping[str, Dimension]):
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+class ClassSpace(Space):
+    """A mapping from every field of `ClassConfig` to its dimension."""
+
+    points_are = ClassConfig
+    by_corpus = CLASS_BY_CORPUS
+
+
 def from_mapping(given: object, where: str) -> Space:
     """Make a space from a mapping of fields to values; other fields keep their defaults."""
     if not isinstance(given, Mapping) or not given:
         noun = f"a {type(given).__name__}" if given else "nothing"
         raise InputError(f"{where}: found {noun}, expected a mapping of fields to values")
-    return Space({str(name): parse_dimension(str(name), v, where) for name, v in given.items()})
+    of = ClassSpace if given.keys() & (CLASS_LIMITS.keys() - LIMITS.keys()) else Space
+    return of({str(name): parse_dimension(str(name), v, where, of) for name, v in given.items()})
 
 
 def from_file(path: Path) -> Space:
@@ -294,6 +326,7 @@ def with_settings(space: Space, settings: list[str]) -> Space:
         name, equals, values = setting.partition("=")
         where = f"--set {cut(setting)}"
         if not equals:
-            raise InputError(f"{where}: expected FIELD=VALUES; fields: {', '.join(FIELDS)}")
-        space = space.replace(**{name.strip(): parse_dimension(name.strip(), values, where)})
+            raise InputError(f"{where}: expected FIELD=VALUES; fields: {', '.join(space)}")
+        name = name.strip()
+        space = space.replace(**{name: parse_dimension(name, values, where, type(space))})
     return space

@@ -59,7 +59,7 @@ class Networks:
 
     def problem(self, space: Space) -> SearchProblem:
         """Their costs are known but for their scale."""
-        return lstm_problem(space, self.data_size, unigram_loss=4.0)
+        return lstm_problem(space, self.data_size, untrained_loss=4.0)
 
     def round_seconds(self, config: Config) -> float:
         """What a round takes without the noise."""

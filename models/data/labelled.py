@@ -93,7 +93,7 @@ class NewSequences:
 
 def looks_labelled(source: Source) -> bool:
     """Whether data are sequences with classes: options say so, or there is a folder per class."""
-    raise NotImplementedError
+    return source.label is not None or source.labels is not None
 
 
 def load_labelled(source: Source) -> LabelledCorpus:

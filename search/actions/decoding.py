@@ -10,20 +10,13 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from lstm_sweep.models.config import FIELDS, Config, TrialConfig
+from lstm_sweep.models.config import Config
 from lstm_sweep.search.actions.sweeps import TrialDetails
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.sweep import Confirmed
-from lstm_sweep.search.values.trial import (
-    RESULTS,
-    RETURNED_LOSS,
-    VALIDATION_LOSS,
-    Ended,
-    Outcome,
-    Phase,
-)
-from lstm_sweep.spaces.template.config import TemplateConfig
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase
 
 
 def read_value(kind: Any, given: Any) -> Any:
@@ -75,25 +68,25 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 
 
 def _config(values: Mapping[str, Any]) -> Config:
-    """A config: one of our networks if it has all their fields, else one of a template."""
-    is_ours = values.keys() == set(FIELDS)
-    return TrialConfig.from_dict(values) if is_ours else TemplateConfig.from_dict(values)
+    """A config, of the kind of task whose configs have these fields."""
+    return reader.kind_of_config(values).config(values)
 
 
 def _trial(given: Mapping[str, Any]) -> TrialRecord:
     """A trial from its `document`, perhaps with its `results` and some of its `tags`."""
     sweep, _, number = given["trial"].rpartition("/")
     loss, outcome = given["val_loss"], Outcome.STOPPED if given["waits"] else given["outcome"]
-    own = None if given["in_nats"] else loss
+    kind = next(kind for kind in reader.KINDS if kind.objective.name == given["measured"])
+    own = loss if kind.objective.returned else None
     ended = Ended(Outcome(outcome), given["reason"], given["waits"], own) if outcome else None
     return TrialRecord(
         sweep=sweep,
         number=int(number),
-        config=_config(given["config"]),
+        config=kind.config(given["config"]),
         seed=given["seed"],
         attempt=given["attempt"],
         phase=Phase(given["phase"]),
-        objective=VALIDATION_LOSS if given["in_nats"] else RETURNED_LOSS,
+        objective=kind.objective,
         rounds_per_epoch=given["rounds_per_epoch"],
         run_id=given["run_id"],
         status=given["status"],
@@ -105,7 +98,7 @@ def _trial(given: Mapping[str, Any]) -> TrialRecord:
         has_weights=given["has_weights"],
         tags=Tags.of(given["run_id"], given.get("tags", {})),
         rerun_of=given["rerun_of"],
-        results=tuple(given.get("results", RESULTS)),
+        results=tuple(given.get("results", kind.results({}))),
         waits=given["waits"],
         seconds=given["seconds"] or 0.0,
     )

@@ -11,20 +11,19 @@ from typing import Any, Self
 
 import numpy as np
 
-from lstm_sweep.models.config import Config, TrialConfig, values_text
-from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.config import Config, values_text
 from lstm_sweep.models.data.source import FILES_BESIDE
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.size import SizeRule, parameters_of
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.references import Here, Wanted, read_here
-from lstm_sweep.search.driver.preflight import check_space
+from lstm_sweep.search.driver.lstm_task import LstmTask
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.driver.tasks import task_kind
 from lstm_sweep.search.engines.base import devices
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.confirmation import SHARE
-from lstm_sweep.search.policy.cost import Costs
+from lstm_sweep.search.policy.cost import Costs, DataSize
 from lstm_sweep.search.policy.problem import EarlierBest, SearchProblem, described
 from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.documents import SAID, Document, rounded
@@ -310,12 +309,16 @@ class SizeReport(Document):
 
 def size(spec: SweepSpec) -> SizeReport:
     """What the size rule says of the networks of a spec's space, on its data."""
-    corpus = corpora.load(spec.source())
-    rule, symbols, alphabet = spec.rule(), len(corpus.train), len(corpus.alphabet)
+    kind = task_kind(spec)
+    assert issubclass(kind, LstmTask)
+    task = kind.loaded(spec)
+    rule, data_size = task.rule, task.data_size
+    symbols, alphabet, classes = data_size.symbols, data_size.alphabet, data_size.classes
 
     def judged(shape: tuple[Any, ...]) -> NetworkSize:
         fields = dict(zip(SIZE_FIELDS, shape, strict=True))
-        found = rule.judge(TrialConfig.from_dict(fields), alphabet, symbols)
+        config = spec.space.points_are.from_dict(fields)
+        found = rule.judge(config, alphabet, symbols, classes)
         return NetworkSize(
             **fields,
             parameters=found.parameters,
@@ -334,31 +337,32 @@ def size(spec: SweepSpec) -> SizeReport:
     fewest, most = rule.bounds(symbols)
     refused = ""
     try:
-        check_space(spec, corpus)
+        task.check_space(spec)
     except InputError as error:
         refused = str(error)
     return SizeReport(
-        corpus=corpus.decided,
+        corpus=task.corpus.decided,
         training_symbols=symbols,
         alphabet=alphabet,
-        unknown_share=corpus.unknown_share(corpus.validation),
+        unknown_share=task.unknown_share,
         low=rule.low,
         high=rule.high,
         fewest=fewest,
         most=most,
         structures=structures,
-        admitted=_admitted(axes, rule, alphabet, symbols),
+        admitted=_admitted(axes, rule, data_size),
         networks=tuple(networks if structures <= LISTED else (networks[0], networks[-1])),
         refused=refused,
     )
 
 
-def _admitted(axes: Sequence[Sequence[Any]], rule: SizeRule, alphabet: int, symbols: int) -> int:
+def _admitted(axes: Sequence[Sequence[Any]], rule: SizeRule, data_size: DataSize) -> int:
     """How many networks the rule admits."""
     directions, layers, sizes, embeddings = axes
+    symbols, ends = data_size.symbols, (data_size.alphabet, data_size.classes)
     units, admitted = np.array(sizes, np.int64), 0
     for direction, count, embedding in itertools.product(directions, layers, embeddings):
-        parameters = parameters_of(direction, count, units, embedding, alphabet)
+        parameters = parameters_of(direction, count, units, embedding, *ends)
         bad = rule.is_too_small(parameters, symbols) | rule.is_too_large(parameters, symbols)
         admitted += len(units) - int(bad.sum())
     return admitted

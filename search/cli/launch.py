@@ -105,7 +105,7 @@ def _wanted(
             str(fields.get(name, "")).startswith(THERE)
             for name in ("data", "template", *FILES_BESIDE)
         ):
-            if isinstance(fields.get("space"), str):
+            if isinstance(fields.get("space"), str) and fields["space"] not in presets.SPACES:
                 fields["space"] = presets.named(fields["space"]).describe()
             return fields | ({"set": settings} if settings else {})
     return read_spec(file, changes, settings)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,17 +16,16 @@ from lstm_sweep.models import baselines
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.served_model import NUMBERS
-from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
+from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus, excerpt
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring, scoring_windows
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import bits, unknown_text
-from lstm_sweep.models.size import SizeRule, Verdict, parameters, step_numbers
-from lstm_sweep.search.driver import own_templates
+from lstm_sweep.models.size import SizeRule
+from lstm_sweep.search.driver.lstm_task import LstmTask, check_same
 from lstm_sweep.search.driver.preflight import (
-    check_instructions,
     check_room,
     check_space,
     ladder_notes,
@@ -36,7 +33,6 @@ from lstm_sweep.search.driver.preflight import (
     settled_spec,
 )
 from lstm_sweep.search.driver.task import (
-    Task,
     WriteBundle,
     backend_free_of_gpu,
     check_parity,
@@ -44,19 +40,17 @@ from lstm_sweep.search.driver.task import (
 )
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.policy.lstm_problem import lstm_problem
-from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest, SearchProblem
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.store import reader, registry
-from lstm_sweep.search.store.journal import FORMAT, WEIGHTS, Dataset
+from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
-from lstm_sweep.search.store.tags import Tag, Tags, scoring_tag
+from lstm_sweep.search.store.tags import Tag, scoring_tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.device import Device
+from lstm_sweep.search.values.options import CORPUS
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.sweep import UNIGRAM
-from lstm_sweep.search.values.trial import Training, Trial, ranked
+from lstm_sweep.search.values.trial import Training, Trial
 
 
 def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
@@ -64,41 +58,6 @@ def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
     corpus = corpora.load(source)
     check_same(corpus, source, record.tags, f"trial {record.id}")
     return corpus
-
-
-def check_same(corpus: Corpus, source: Source, tags: Tags, since: str) -> None:
-    """Refuse data that are not what they were when a run with these tags began."""
-    expected = tags.text(Tag.CORPUS_DIGEST)
-    if corpus.digest != expected:
-        raise InputError(
-            f"data '{source.data}' have changed since {since}: found digest {corpus.digest}, "
-            f"expected {expected}"
-        )
-
-
-#: sweeps that are looked at, the newest, and trials of each, those with the lowest losses
-EARLIER_SWEEPS, THEIR_TRIALS = 20, 20
-
-
-def earlier_best(store: Store, corpus_digest: str) -> tuple[EarlierBest, ...]:
-    """The best trials of the newest sweeps on a corpus, no config twice.
-
-    Runs that cannot be read are left out.
-    """
-    found: dict[TrialConfig, EarlierBest] = {}
-    own = {Tag.ROLE: "sweep", Tag.CORPUS_DIGEST: corpus_digest}
-    for tags in map(Tags, store.select(own, EARLIER_SWEEPS)[0]):
-        if reader.run_kind(tags) is not reader.CORPUS:
-            continue
-        own = {Tag.PARENT: tags.run_id}
-        children, _ = store.select(own, THEIR_TRIALS, order="best_val_loss")
-        trained = [one for one in children if one.data.tags.get(Tag.PHASE) in reader.TRAINED]
-        if best := next(iter(ranked(reader.readable_trials(trained))), None):
-            config = as_lstm_config(best.config)
-            found.setdefault(config, EarlierBest(best.id, config))
-        if len(found) == MOST_EARLIER:
-            break
-    return tuple(found.values())
 
 
 #: test targets that are scored at least, or all there are: since that is done only once, by an
@@ -189,32 +148,19 @@ def _write(
     } | further
 
 
-#: nats that stand for its loss where only costs are asked for, of which it says nothing
-ANY_LOSS = 3.0
-
-
 @dataclass(frozen=True)
-class CorpusTask(Task):
-    """A corpus, scored on chosen targets, with networks of a size that suits it."""
+class CorpusTask(LstmTask):
+    """A corpus, scored on chosen targets."""
 
     runs: ClassVar[RunKind] = reader.CORPUS
 
     corpus: Corpus
-    origin: Source
     scoring: Scoring
-    rule: SizeRule
-    #: whether networks of other sizes are turned down
-    strict: bool
 
     @classmethod
     @override
     def accepts(cls, spec: SweepSpec) -> bool:
-        return spec.template is None
-
-    @classmethod
-    @override
-    def check_devices(cls, spec: SweepSpec, devices: Iterable[Device]) -> None:
-        check_instructions(spec.space["precision"].values() or [], devices)
+        return spec.kind == CORPUS
 
     @classmethod
     @override
@@ -225,12 +171,17 @@ class CorpusTask(Task):
     def of(cls, spec: SweepSpec, corpus: Corpus) -> Self:
         corpus.check_targets()
         spec = settled_spec(spec, corpus)
-        return cls(corpus, spec.source(), spec.scoring(), spec.rule(), spec.size_rule == "reject")
+        return cls(corpus, spec.source(), spec.rule(), spec.size_rule == "reject", spec.scoring())
 
     @classmethod
     @override
-    def queued_tags(cls, spec: SweepSpec) -> dict[str, str]:
-        return _source_tags(spec.source())
+    def loaded(cls, spec: SweepSpec) -> Self:
+        source = spec.source()
+        return cls(corpora.load(source), source, spec.rule(), strict=False, scoring=Scoring(0, 0))
+
+    @override
+    def check_space(self, spec: SweepSpec) -> float:
+        return check_space(spec, self.corpus)
 
     @classmethod
     @override
@@ -241,29 +192,17 @@ class CorpusTask(Task):
         corpus = load_same_corpus(source, record)
         corpus.check_windows(as_lstm_config(config).sequence_length)
         check_room(as_lstm_config(config), len(corpus.alphabet), device)
-        return cls(corpus, source, scoring, SizeRule(), strict=False)
+        return cls(corpus, source, SizeRule(), strict=False, scoring=scoring)
 
     @override
     def settled(self, spec: SweepSpec) -> SweepSpec:
         return settled_spec(spec, self.corpus)
 
     @override
-    def check_unchanged(self, sweep: str, tags: Tags) -> None:
-        check_same(self.corpus, self.origin, tags, f"sweep '{sweep}' began")
-
-    @property
-    @override
-    def dataset(self) -> Dataset:
-        return Dataset(self.corpus.name, self.corpus.digest, self.origin.data)
-
-    @override
     def tags(self) -> dict[str, str]:
         share = self.unknown_share
-        return _source_tags(self.origin) | {
-            Tag.CORPUS_DIGEST: self.corpus.digest,
-            Tag.SCORING: scoring_tag(self.scoring),
-            **({Tag.UNKNOWN_SHARE: f"{share:.6g}"} if share else {}),
-        }
+        unknown = {Tag.UNKNOWN_SHARE: f"{share:.6g}"} if share else {}
+        return super().tags() | {Tag.SCORING: scoring_tag(self.scoring)} | unknown
 
     @property
     @override
@@ -275,7 +214,7 @@ class CorpusTask(Task):
         corpus, rounds = self.corpus, spec.settled_rounds_per_epoch()
         each = f" after each of {rounds} rounds an epoch, {len(corpus.train) // rounds:,} symbols"
         parts = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits().items())
-        passed = check_space(spec, corpus)
+        passed = self.check_space(spec)
         return [
             f"corpus: {corpus.decided}",
             f"corpus: {parts} symbols, alphabet {len(corpus.alphabet)}",
@@ -286,6 +225,7 @@ class CorpusTask(Task):
         ]
 
     @property
+    @override
     def data_size(self) -> DataSize:
         corpus, split, scoring = self.corpus, self.corpus.validation, self.scoring
         return DataSize(
@@ -297,10 +237,6 @@ class CorpusTask(Task):
         )
 
     @override
-    def save(self, folder: Path) -> None:
-        self.corpus.save(folder / "corpus")
-
-    @override
     def training(self, folder: Path) -> Training:
         return CorpusTraining(folder / "corpus", self.scoring)
 
@@ -310,65 +246,6 @@ class CorpusTask(Task):
             return
         targets = self.scoring.drawn(self.corpus.validation)
         yield from baselines.score_all(self.corpus, targets, known)
-
-    @override
-    def admits(self, config: Config) -> bool:
-        return not self.strict or self._judge(config).admitted
-
-    @override
-    def remarks(self, config: Config) -> dict[str, str]:
-        verdict = self._judge(config)
-        return {} if verdict.admitted else {Tag.SIZE_RULE: verdict.reason}
-
-    def _judge(self, config: Config) -> Verdict:
-        return self.rule.judge(
-            as_lstm_config(config), len(self.corpus.alphabet), self.training_symbols
-        )
-
-    @override
-    def prior(self, spec: SweepSpec, store: Store) -> tuple[EarlierBest, ...]:
-        return earlier_best(store, self.corpus.digest) if spec.prior else ()
-
-    @override
-    def problem(
-        self,
-        spec: SweepSpec,
-        baselines: Mapping[str, float],
-        prior: Sequence[EarlierBest] = (),
-    ) -> SearchProblem:
-        size = dataclasses.replace(self.data_size, rounds_per_epoch=spec.settled_rounds_per_epoch())
-        return lstm_problem(
-            spec.space,
-            size,
-            unigram_loss=baselines[UNIGRAM],
-            admits=self.admits,
-            prior=[one.config for one in prior],
-        )
-
-    @override
-    def costed_problem(self, spec: SweepSpec) -> SearchProblem:
-        return self.problem(spec, {UNIGRAM: ANY_LOSS})
-
-    @override
-    def memory_of(self, config: Config) -> int:
-        return 4 * step_numbers(as_lstm_config(config), len(self.corpus.alphabet))
-
-    @property
-    @override
-    def training_symbols(self) -> int:
-        return len(self.corpus.train)
-
-    @override
-    def parameters_of(self, config: Config) -> int:
-        return parameters(as_lstm_config(config), len(self.corpus.alphabet))
-
-    @override
-    def params(self, config: Config) -> dict[str, int | float]:
-        count = self.parameters_of(config)
-        share = count / self.training_symbols
-        # readers reckon the size of the corpus from it
-        rounded = round(share, 4) if share >= 0.1 else float(f"{share:.4g}")
-        return {"parameters": count, "parameters_per_symbol": rounded}
 
     @override
     def log_model(self, store: MlflowStore, progress: Trial) -> None:
@@ -387,19 +264,6 @@ class CorpusTask(Task):
                 registry.write_symbols_model(store.settings, data, folder, alphabet, about)
 
             registry.log_model(store, run_id, progress.id, write)
-
-    @classmethod
-    @override
-    def check_rerun(
-        cls,
-        record: TrialRecord,
-        changes: Mapping[str, Any],
-        file: str | None,
-        devices: Iterable[Device],
-    ) -> None:
-        own_templates.read(record.tags, file)  # there must be none
-        config = as_lstm_config(record.config.evolve(**changes))
-        check_instructions([config.precision], devices)
 
     @classmethod
     @override
@@ -438,8 +302,3 @@ class CorpusTask(Task):
         unknown = unknown_text(result.get("test_unknown_share", 0.0), "test")
         told = [f"test loss {loss:.4f} nats, {bits(loss):.4f} bits a symbol", unknown]
         return [*filter(None, told), *parity_lines(result, rows)]
-
-
-def _source_tags(source: Source) -> dict[str, str]:
-    written = vars(source) | {"split": list(source.split)}
-    return {Tag.DATA: json.dumps(written), Tag.FORMAT: str(FORMAT)}

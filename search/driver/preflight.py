@@ -54,10 +54,18 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
             "expected state reset, or direction uni"
         )
     corpus.check_windows(int(spec.space.largest("sequence_length")))
-    rng = np.random.default_rng(spec.seed)
-    rule, size, symbols = spec.rule(), len(corpus.alphabet), len(corpus.train)
+    return check_sizes(spec, len(corpus.train), len(corpus.alphabet))
+
+
+def check_sizes(spec: SweepSpec, symbols: int, alphabet: int, classes: int | None = None) -> float:
+    """Share of drawn configs that the size rule admits.
+
+    Raises:
+        InputError: it rejects nearly all.
+    """
+    rng, rule = np.random.default_rng(spec.seed), spec.rule()
     configs = [as_lstm_config(spec.space.sample(rng)) for _ in range(SIZE_DRAWS)]
-    verdicts = [rule.judge(config, size, symbols) for config in configs]
+    verdicts = [rule.judge(config, alphabet, symbols, classes) for config in configs]
     passed = sum(verdict.admitted for verdict in verdicts) / SIZE_DRAWS
     if spec.size_rule == "reject" and passed < SIZE_SHARE:
         counts = [verdict.parameters for verdict in verdicts]
@@ -153,9 +161,11 @@ def _between(value: object, low: float, high: float) -> bool:
     return isinstance(value, int | float) and low - more <= value <= high + more
 
 
-def check_room(config: TrialConfig, alphabet: int, device: Device) -> None:
+def check_room(
+    config: TrialConfig, alphabet: int, device: Device, classes: int | None = None
+) -> None:
     """Refuse a network whose weights a device's node cannot train, whatever else there is."""
-    count = parameters(config, alphabet)
+    count = parameters(config, alphabet, classes)
     if device.memory is not None and count * PARAMETER_BYTES > device.memory:
         raise InputError(
             f"a network of {config.layers}x{config.layer_size} has {count:,} parameters: expected "
@@ -223,12 +233,7 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
     space = spec.space.settled(facts)
     if space is not spec.space:
         spec = dataclasses.replace(spec, space=space)
-    steps = fewest_steps(spec.space, symbols)
-    if isinstance(rounds, int) and rounds > steps:
-        raise InputError(
-            f"rounds_per_epoch is {rounds}: expected at most {steps}, the fewest steps that an "
-            f"epoch has in this space"
-        )
+    _check_rounds(spec, DataSize(symbols, alphabet, 0))
     if isinstance(rounds, int) and isinstance(targets, int):
         return spec
     found = round_size(spec.space)
@@ -236,3 +241,35 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
         known = len(corpus.validation) - len(corpus.validation.unknown)
         found = dataclasses.replace(found, targets=min(found.targets, known))
     return dataclasses.replace(spec, targets=found.targets, rounds_per_epoch=found.rounds_per_epoch)
+
+
+def settled_classes(spec: SweepSpec, size: DataSize) -> SweepSpec:
+    """The spec with the space and rounds that suit labelled sequences of this size.
+
+    Raises:
+        InputError: an epoch is to have more rounds than steps.
+    """
+    space = spec.space.settled(CorpusFacts(size.symbols, lengths=size.lengths))
+    if space is not spec.space:
+        spec = dataclasses.replace(spec, space=space)
+    _check_rounds(spec, size)
+    if isinstance(spec.rounds_per_epoch, int):
+        return spec
+    rule = spec.rule()
+
+    def fits(config: Config) -> bool:
+        sizes = size.alphabet, size.symbols, size.classes
+        return rule.judge(as_lstm_config(config), *sizes).admitted
+
+    admits = fits if spec.size_rule == "reject" else admits_all
+    rounds = lstm_problem.fitting_rounds(spec.space, size, admits)
+    return dataclasses.replace(spec, rounds_per_epoch=rounds)
+
+
+def _check_rounds(spec: SweepSpec, size: DataSize) -> None:
+    rounds, steps = spec.rounds_per_epoch, fewest_steps(spec.space, size)
+    if isinstance(rounds, int) and rounds > steps:
+        raise InputError(
+            f"rounds_per_epoch is {rounds}: expected at most {steps}, the fewest steps that an "
+            f"epoch has in this space"
+        )

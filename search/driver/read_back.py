@@ -27,7 +27,7 @@ from lstm_sweep.search.store.journal import DRIVER_DIED
 from lstm_sweep.search.store.reader import Children, TrialRecord, last_attempts, scored_on
 from lstm_sweep.search.store.tags import LARGEST, MOST_SECONDS, Tag, Tags, is_finite
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.sweep import UNIGRAM, Sweep, TimeSpent
+from lstm_sweep.search.values.sweep import Sweep, TimeSpent
 from lstm_sweep.search.values.trial import Phase, ranked, shown_name
 
 
@@ -157,9 +157,10 @@ def _about(tags: Tags, spec: Mapping[str, Any], records: Sequence[TrialRecord]) 
 def _importance(run: Any, found: Findings) -> dict[str, float]:
     """Shares of the hyperparameters; none if the trials are too few or the space is not known.
 
-    Trials that diverged or did worse than the unigram baseline count with its loss.
+    Trials that diverged or did worse than the baseline that has learned nothing count with its
+    loss.
     """
-    worst = found.baselines.get(UNIGRAM, math.inf)
+    worst = found.baselines.get(reader.run_kind(Tags(run)).untrained, math.inf)
     losses = {
         one.config: min(math.inf if one.best_loss is None else one.best_loss, worst)
         for one in found.trials

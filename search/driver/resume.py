@@ -18,8 +18,8 @@ from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.curves import OPEN, began_s, with_rounds
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import WEIGHTS
-from lstm_sweep.search.store.reader import TRAINED, TrialRecord, apart
-from lstm_sweep.search.store.tags import Tag, Tags, prior_of
+from lstm_sweep.search.store.reader import TRAINED, TrialRecord, apart, prior_of
+from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus

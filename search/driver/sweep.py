@@ -219,7 +219,7 @@ class Sweep:
         past = self._past
         known, begun = self.state.baselines, past.begun_baselines if past else {}
         for score in self._task.baselines(known):
-            journal.log_baseline(score, begun.get(score.name))
+            journal.log_baseline(score, self._task.runs.objective, begun.get(score.name))
             self._writer.look()
             scored = {**self.state.baselines, score.name: score.metrics["loss"]}
             self._history.learn(baselines=scored)

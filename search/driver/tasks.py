@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lstm_sweep.search.driver.class_task import ClassTask
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.driver.template_task import TemplateTask
@@ -10,7 +11,7 @@ from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import SweepSpec
 
 #: all kinds; the first that accepts a spec has it
-KINDS: tuple[type[Task], ...] = (TemplateTask, CorpusTask)
+KINDS: tuple[type[Task], ...] = (TemplateTask, ClassTask, CorpusTask)
 
 
 def task_kind(spec: SweepSpec) -> type[Task]:

@@ -11,13 +11,16 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from lstm_sweep.models.config import as_lstm_config
+from typing_extensions import override
+
+from lstm_sweep.models.config import ClassConfig, Config, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.labelled import LabelledCorpus
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.files import NO_SPACE, permanent_reason
@@ -38,17 +41,17 @@ from lstm_sweep.spaces.template.template import Template
 
 if TYPE_CHECKING:
     from lstm_sweep.models import rounds
+    from lstm_sweep.models.network.classifier import ClassTraining
+    from lstm_sweep.models.network.training import Training
 
 
 @dataclass(frozen=True)
-class CorpusTraining:
-    """Trains an LSTM on a saved corpus."""
+class LstmTraining:
+    """Trains networks of ours on saved data."""
 
-    #: folder of the corpus
+    #: folder of the data
     corpus: Path
-    #: on which validation targets
-    scoring: Scoring
-    runs_user_code: bool = False
+    runs_user_code: bool = field(default=False, kw_only=True)
 
     @property
     def reads(self) -> Path:
@@ -61,30 +64,65 @@ class CorpusTraining:
         """Import nothing beforehand: all of it is imported with the backend."""
 
     def events(self, job: Job) -> Iterator[rounds.TrainingEvent]:
-        from lstm_sweep.models.network import checkpoint, training
+        from lstm_sweep.models.network import checkpoint
 
-        corpus = Corpus.open(self.corpus)
         checkpoints = checkpoint.CheckpointSettings(
             job.checkpoint, job.checkpoint_every_s, job.best_loss
         )
-        config = as_lstm_config(job.trial.config)
-        yield from training.Training(
-            config,
-            corpus,
-            self.scoring.drawn(corpus.validation),
-            job.trial.seed,
-            job.weights,
-            checkpoints,
-            workdir.graphs(),
+        yield from self.training(
+            job.trial.config,
+            seed=job.trial.seed,
+            weights=job.weights,
+            checkpoints=checkpoints,
+            graphs=workdir.graphs(),
             rounds_per_epoch=job.trial.rounds_per_epoch,
             steps=job.trial.steps,
             most_rounds=job.trial.most_rounds,
-            share_windows=self.scoring.share_windows,
         ).events()
+
+    def training(self, config: Config, **more: Any) -> Any:
+        """The training of a config; `more` is what any has."""
+        raise NotImplementedError
 
     def place_of(self, error: Exception) -> str:
         """Where in the user's code an error has come from: there is no such code."""
         return ""
+
+
+@dataclass(frozen=True)
+class CorpusTraining(LstmTraining):
+    """Trains a network that predicts the next symbols of a corpus."""
+
+    #: on which validation targets
+    scoring: Scoring
+
+    @override
+    def training(self, config: Config, **more: Any) -> Training:
+        from lstm_sweep.models.network.training import Training
+
+        corpus = Corpus.open(self.corpus)
+        return Training(
+            config=as_lstm_config(config),
+            corpus=corpus,
+            targets=self.scoring.drawn(corpus.validation),
+            share_windows=self.scoring.share_windows,
+            **more,
+        )
+
+
+class ClassesTraining(LstmTraining):
+    """Trains a network that predicts the classes of labelled sequences."""
+
+    @override
+    def training(self, config: Config, **more: Any) -> ClassTraining:
+        import numpy as np
+
+        from lstm_sweep.models.network.classifier import ClassTraining
+
+        assert isinstance(config, ClassConfig)
+        corpus = LabelledCorpus.open(self.corpus)
+        targets = np.arange(len(corpus.validation))
+        return ClassTraining(config=config, corpus=corpus, targets=targets, **more)
 
 
 @dataclass(frozen=True)

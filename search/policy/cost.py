@@ -47,11 +47,25 @@ class DataSize:
     validation: int | None = None
     #: targets side by side, as in `Scoring`
     adjacent: int = 1
+    #: of labelled sequences, each a window and a target: their number of symbols at equally spaced
+    #: quantiles, and how many classes there are
+    lengths: tuple[int, ...] = ()
+    classes: int | None = None
 
 
 def windows_per_epoch(config: TrialConfig, data_size: DataSize) -> int:
     """Training windows of an epoch, short sessions aside."""
+    if data_size.lengths:
+        return round(data_size.symbols / statistics.fmean(data_size.lengths))
     return math.ceil(data_size.symbols / config.window_stride)
+
+
+def window_length(config: TrialConfig, data_size: DataSize) -> float:
+    """Symbols of a training window, on average."""
+    length = config.sequence_length
+    if not data_size.lengths:
+        return length
+    return statistics.fmean(min(length, one) for one in data_size.lengths)
 
 
 def steps_per_epoch(config: TrialConfig, data_size: DataSize) -> int:
@@ -72,6 +86,8 @@ def scored_windows(config: TrialConfig, data_size: DataSize) -> tuple[float, flo
     targets in a large split with a run-up for each group; in short sessions, which begin without
     one and are read more side by side, that is less, too.
     """
+    if data_size.lengths:
+        return data_size.targets, math.ceil(data_size.targets / SCORING_ROWS)
     adjacent = max(1, min(data_size.adjacent, data_size.targets))
     groups = math.ceil(data_size.targets / adjacent)
     if not config.carried:
@@ -100,14 +116,15 @@ def operations(config: TrialConfig, data_size: DataSize) -> Array:
     forward pass. Steps are those of each layer and direction for each batch, whatever its size.
     """
     directions = 2 if config.direction == "bi" else 1
-    time, width = config.sequence_length, config.embedding_size or data_size.alphabet
+    time, width = window_length(config, data_size), config.embedding_size or data_size.alphabet
+    outputs = data_size.alphabet if data_size.classes is None else data_size.classes
     layers = 0.0
     for _ in range(config.layers):
         layers += directions * 8 * config.layer_size * (width + config.layer_size)
         width = directions * config.layer_size
-    head = 2 * width * data_size.alphabet
+    head = 2 * width * outputs
     windows = windows_per_epoch(config, data_size) / data_size.rounds_per_epoch
-    heads = windows * (time if config.direction == "uni" else 1)
+    heads = windows * (time if config.direction == "uni" and not data_size.lengths else 1)
     scored, scored_batches = scored_windows(config, data_size)
     passes = 3 * windows + scored
     cells = directions * config.layers

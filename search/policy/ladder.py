@@ -29,7 +29,7 @@ from lstm_sweep.spaces.dimension import Dimension, Range
 from lstm_sweep.spaces.space import Space
 
 TENTH = 10.0
-#: a rate whose loss is above this share of that of the unigram baseline has learned nothing
+#: a rate whose loss is above this share of that of a model without input has learned nothing
 LEARNED = 0.98
 #: numbers that differ by less than this share are the same rate
 SAME = 1e-6
@@ -160,11 +160,11 @@ class LadderDecision:
     reason: str
 
 
-def decide(steps: Sequence[Step], unigram_loss: float) -> LadderDecision | None:
+def decide(steps: Sequence[Step], untrained_loss: float) -> LadderDecision | None:
     """Which of the steps, the highest rate first, is best; None if losses are still needed.
 
     A step counts once all above it are known. The ladder ends at the first rate that is worse than
-    a higher one that has learned something; `unigram_loss` is that of the unigram baseline, nats.
+    a higher one that has learned something. `untrained_loss` is that of one that knows nothing.
     """
     passed = "".join(
         f"; {one.rate:g} was passed over ({str(one.accident).replace('_', ' ')})"
@@ -178,7 +178,7 @@ def decide(steps: Sequence[Step], unigram_loss: float) -> LadderDecision | None:
         if step.loss is None:
             return None
         if best is None:
-            if step.loss < LEARNED * unigram_loss:
+            if step.loss < LEARNED * untrained_loss:
                 best, lowest = step.rate, step.loss
         elif step.loss < lowest:
             best, lowest = step.rate, step.loss
@@ -187,14 +187,14 @@ def decide(steps: Sequence[Step], unigram_loss: float) -> LadderDecision | None:
             told = f"{best:g} is best, loss {lowest:.4f}; {step.rate:g} {worse}"
             return LadderDecision(best, told + passed)
     if best is None:
-        limit = f"{LEARNED:g} times the unigram loss ({unigram_loss:.4f})"
+        limit = f"{LEARNED:g} times the untrained loss ({untrained_loss:.4f})"
         return LadderDecision(None, f"no rate came below {limit}{passed}")
     return LadderDecision(best, f"{best:g}, the lowest rate, is best, loss {lowest:.4f}{passed}")
 
 
 #: the search keeps to rates from a tenth of the best one to twice as high
 BELOW, ABOVE = 10.0, 2.0
-#: a step is nearly as good as the best one if it gains so much of what that gains over unigrams
+#: a step is nearly as good as the best one if it gains so much of what that gains over no input
 NEARLY = 0.9
 #: significant digits of a rate
 DIGITS = 2

@@ -8,7 +8,13 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lstm_sweep.models.config import NORMALIZING, OPTIMIZERS, Config, TrialConfig, as_lstm_config
+from lstm_sweep.models.config import (
+    NORMALIZING,
+    OPTIMIZERS,
+    Config,
+    TrialConfig,
+    as_lstm_config,
+)
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.cost import (
@@ -17,9 +23,11 @@ from lstm_sweep.search.policy.cost import (
     DataSize,
     prior_seconds,
     steps_per_round,
+    windows_per_epoch,
 )
 from lstm_sweep.search.policy.ladder import ladder_length
 from lstm_sweep.search.policy.problem import Admits, LargeNetwork, SearchProblem, admits_all
+from lstm_sweep.search.values.trial import VALIDATION_LOSS, Objective
 from lstm_sweep.spaces.dimension import SMALL_CORPUS, Dimension
 from lstm_sweep.spaces.space import Space
 
@@ -38,13 +46,17 @@ def lstm_problem(
     space: Space,
     data_size: DataSize,
     *,
-    unigram_loss: float,
+    untrained_loss: float,
+    objective: Objective = VALIDATION_LOSS,
     admits: Admits = admits_all,
     prior: Sequence[Config] = (),
 ) -> SearchProblem:
-    """The problem of a search of `space` on a corpus; `unigram_loss` is in nats."""
+    """The problem of a search of `space` on a corpus, or on labelled sequences.
+
+    `untrained_loss` is that of a network that has learned nothing, in nats.
+    """
     # whatever the size rule says: it is about networks that are searched
-    small = smallest(space, data_size.alphabet, admits_all)
+    small = smallest(space, data_size.alphabet, admits_all, data_size.classes)
     sizes = {name: space.largest(name) for name in ("layers", "layer_size")}
     largest = [
         small.evolve(**sizes, optimizer=optimizer)
@@ -57,8 +69,9 @@ def lstm_problem(
     first_rung = max(1, min(math.ceil(FEWEST_STEPS / steps), rounds // halving.FACTOR))
     return SearchProblem(
         space=space,
+        objective=objective,
         admits=admits,
-        untrained_loss=unigram_loss,
+        untrained_loss=untrained_loss,
         costs=lambda: CostModel(data_size, single_rounds=rounds == 1),
         smallest=small,
         pausable=True,
@@ -106,7 +119,9 @@ def nearest(dimension: Dimension, wanted: float) -> int:
     return min(numbers, key=lambda number: abs(math.log(number / wanted)))
 
 
-def smallest(space: Space, alphabet: int, admits: Admits) -> TrialConfig:
+def smallest(
+    space: Space, alphabet: int, admits: Admits, classes: int | None = None
+) -> TrialConfig:
     """The smallest network of a space that is admitted, or its smallest if none is.
 
     It has no more dropout than it must, short windows and the smallest batches, so that a step of
@@ -115,11 +130,12 @@ def smallest(space: Space, alphabet: int, admits: Admits) -> TrialConfig:
     """
     values = {name: dimension.value_at(0.5) for name, dimension in space.items()}
     for name in FIRST:
-        values[name] = space[name].value_at(0.0)
+        if name in space:
+            values[name] = space[name].value_at(0.0)
     values["sequence_length"] = nearest(space["sequence_length"], SHORT_WINDOW)
     values["direction"] = "uni" if "uni" in space["direction"] else "bi"
     values["epochs"] = space.largest("epochs")
-    middle = TrialConfig.from_dict(values)
+    middle = as_lstm_config(space.config(values))
     networks = (
         middle.evolve(layers=layers, layer_size=size)
         for layers in space["layers"].values() or []
@@ -128,7 +144,7 @@ def smallest(space: Space, alphabet: int, admits: Admits) -> TrialConfig:
     by_layers = [list(group) for _, group in itertools.groupby(networks, lambda c: c.layers)]
     found = [next((c for c in group if admits(c)), None) for group in by_layers]
     admitted = [config for config in found if config] or [by_layers[0][0]]
-    return min(admitted, key=lambda config: parameters(config, alphabet))
+    return min(admitted, key=lambda config: parameters(config, alphabet, classes))
 
 
 def nearest_size(config: TrialConfig, space: Space, admits: Admits) -> TrialConfig | None:
@@ -152,13 +168,22 @@ def openings(
     """With what a search may begin: the ladder's network in a middling size with the best rate.
 
     And this with other values of a field or two each: they tell early whether the shortest windows,
-    longer ones, larger layers or some dropout pay, which most spaces leave open. The middling size
-    is the one nearest to the middle of the space that is admitted; without one there is none.
+    longer ones, larger layers or some dropout pay, which most spaces leave open. Of classes they
+    tell whether both directions, more of each sequence, or another pooling do. The middling size is
+    the one nearest to the middle of the space that is admitted; without one there is none.
     """
     middle = int(space["layer_size"].value_at(0.5))
     first = nearest_size(small.evolve(learning_rate=best, layer_size=middle), space, admits)
     if first is None:
         return ()
+    if "pooling" in space:
+        of_each = [
+            first.evolve(**{name: value})
+            for name in ("direction", "pooling")
+            for value in space[name].values() or []
+        ]
+        longest = first.evolve(sequence_length=space.largest("sequence_length"))
+        return tuple(dict.fromkeys([first, *filter(admits, [longest, *of_each])]))
     windows = space["sequence_length"]
     longer = windows.between(first.sequence_length, math.inf) or windows
     others = [_with_window(first, int(windows.value_at(0.0)), space)]
@@ -196,10 +221,10 @@ def large_openings(
     large for the time that there is to read a `LARGE_CORPUS`, without dropout, since they do not
     learn it by heart. Of each, those in longer windows come before all others, and the largest
     first. There are none for a small corpus, of which a network that large learns by heart what is
-    chance.
+    chance, nor for labelled sequences, which say less than their symbols do.
     """
     symbols, a_round = data_size.symbols, data_size.symbols / data_size.rounds_per_epoch
-    if symbols < SMALL_CORPUS:
+    if symbols < SMALL_CORPUS or data_size.lengths:
         return []
     low, high = (share * symbols for share in LARGE)
     found = list[LargeNetwork]()
@@ -378,13 +403,7 @@ def fitting_round_size(
         scored = fewest_targets(adjacent, several_rounds=True) if targets is None else targets
         if validation_symbols is not None:
             scored = min(scored, validation_symbols)
-        fitting = min(
-            epoch_s / USUAL_S,
-            prior_seconds(cheapest_network(space, alphabet, admits), size) / CHEAPEST_S,
-            epoch_s * overhead / (score_s(scored) + REPORT_S),
-            fewest_steps(space, symbols),
-        )
-        rounds = max(1, int(fitting))
+        rounds = fitting_rounds(space, replace(size, targets=scored), admits)
     if targets is not None:
         return RoundSize(rounds, targets)
     most = MOST_TARGETS
@@ -399,9 +418,23 @@ def fitting_round_size(
     return RoundSize(rounds, min(max(affordable, fewest), most))
 
 
+def fitting_rounds(space: Space, size: DataSize, admits: Admits) -> int:
+    """Into how many rounds an epoch is divided where so many targets are scored after each."""
+    usual, untrained = usual_network(space, admits), replace(size, targets=0)
+    epoch_s, overhead = prior_seconds(usual, untrained), most_overhead(size.adjacent)
+    score_s = prior_seconds(usual, size) - epoch_s
+    fitting = min(
+        epoch_s / USUAL_S,
+        prior_seconds(cheapest_network(space, size, admits), untrained) / CHEAPEST_S,
+        epoch_s * overhead / (1 - overhead) / (score_s + REPORT_S),
+        fewest_steps(space, size),
+    )
+    return max(1, int(fitting))
+
+
 def all_carried(space: Space) -> bool:
     """Whether each network of a space carries its state."""
-    return not ("reset" in space["state"] or "bi" in space["direction"])
+    return "state" in space and not ("reset" in space["state"] or "bi" in space["direction"])
 
 
 def usual_network(space: Space, admits: Admits) -> TrialConfig:
@@ -410,21 +443,25 @@ def usual_network(space: Space, admits: Admits) -> TrialConfig:
     Its state is carried only if that of all networks is.
     """
     usual = as_lstm_config(space.middle())
-    if not all_carried(space):
+    if usual.carried and not all_carried(space):
         usual = usual.evolve(state="reset")
     if "uni" in space["direction"]:  # an epoch of bi takes longer
         usual = usual.evolve(direction="uni")
     return nearest_size(usual, space, admits) or usual
 
 
-def cheapest_network(space: Space, alphabet: int, admits: Admits) -> TrialConfig:
+def cheapest_network(space: Space, size: DataSize, admits: Admits) -> TrialConfig:
     """The smallest network of a space that is admitted, in the largest batches."""
-    small = smallest(space, alphabet, admits)
-    return small.evolve(batch_size=space.largest("batch_size"), stride=space.largest("stride"))
+    small = smallest(space, size.alphabet, admits, size.classes)
+    largest = {name: space.largest(name) for name in ("batch_size", "stride") if name in space}
+    return small.evolve(**largest)
 
 
-def fewest_steps(space: Space, symbols: int) -> int:
+def fewest_steps(space: Space, size: DataSize) -> int:
     """Steps of the optimizer in an epoch of any config of a space, at least."""
+    if size.lengths:
+        sequences = windows_per_epoch(as_lstm_config(space.middle()), size)
+        return max(1, math.ceil(sequences / space.largest("batch_size")))
     middle = as_lstm_config(space.middle())
     strides = [space.largest("stride")] + [0] * (0 in space["stride"])
     directions = [direction for direction in ("uni", "bi") if direction in space["direction"]]
@@ -441,4 +478,4 @@ def fewest_steps(space: Space, symbols: int) -> int:
     ]
     widest = max(config.window_stride for config in configs)
     # a random offset may leave out a window
-    return max(1, math.ceil(symbols // widest / space.largest("batch_size")))
+    return max(1, math.ceil(size.symbols // widest / space.largest("batch_size")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lstm_sweep.models.config import Config, TrialConfig
+from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.values.trial import VALIDATION_LOSS, Objective
 from lstm_sweep.spaces.space import Space
@@ -101,7 +101,7 @@ class EarlierBest:
 
     #: `SWEEP/NUMBER`
     trial: str
-    config: TrialConfig
+    config: Config
 
 
 def described(prior: Sequence[EarlierBest]) -> list[str]:

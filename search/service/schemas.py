@@ -339,7 +339,7 @@ class TrialRow(_Shown):
     config: dict[str, Any]
     reason: str = Field(description="why it has ended so; may be empty")
     waits: bool = Field(description="whether it goes on as soon as its sweep does")
-    in_nats: bool = Field(description="whether its loss is a mean over symbols in nats")
+    measured: str = Field(description="what its loss is, with the unit")
     has_weights: bool
     rerun_of: str = Field(description="run that it repeats; empty if it is no rerun")
     seconds: float | None = Field(description="for which it had a slot, once it has ended")

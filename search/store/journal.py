@@ -25,7 +25,6 @@ import yaml
 
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.documents import json_text
-from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.base import TAG_LENGTH, now_ms
 from lstm_sweep.search.store.faults import StoreError
@@ -34,7 +33,15 @@ from lstm_sweep.search.store.writer import Write, Writer
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, SweepStatus
-from lstm_sweep.search.values.trial import Attempt, Ended, Phase, Trial, TrialFiles, comparable
+from lstm_sweep.search.values.trial import (
+    Attempt,
+    Ended,
+    Objective,
+    Phase,
+    Trial,
+    TrialFiles,
+    comparable,
+)
 
 PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
 
@@ -490,12 +497,16 @@ class Journal:
 
         self._put(run, write)
 
-    def log_baseline(self, score: BaselineScore, run_id: str | None = None) -> None:
+    def log_baseline(
+        self, score: BaselineScore, objective: Objective, run_id: str | None = None
+    ) -> None:
         """Log a baseline as a child run: `run_id` if it was begun before, or a new one."""
         run, loss, at_ms = _Run(run_id or ""), score.metrics["loss"], now_ms()
         params = {"baseline": score.name, **asdict(score.model)}
         metrics = {f"val_{name}": value for name, value in score.metrics.items()}
-        metrics |= {"best_val_loss": loss, "bits_per_symbol": bits(loss)}
+        metrics["best_val_loss"] = loss
+        if (in_bits := objective.bits_per_symbol(loss)) is not None:
+            metrics["bits_per_symbol"] = in_bits
         if not run_id:
             tags = {Tag.PHASE: str(Phase.BASELINE), Tag.BASELINE: score.name}
             self._create(run, f"{self._common[Tag.NAME]}/{score.name}", tags)

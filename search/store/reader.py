@@ -13,10 +13,18 @@ from typing import Any, TypeVar
 
 from typing_extensions import override
 
-from lstm_sweep.models.config import LIMITS, Config, Limit, TrialConfig
+from lstm_sweep.models.config import (
+    CLASS_LIMITS,
+    LIMITS,
+    ClassConfig,
+    Config,
+    Limit,
+    TrialConfig,
+)
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
 from lstm_sweep.search.store.journal import FORMAT
 from lstm_sweep.search.store.tags import (
@@ -31,10 +39,13 @@ from lstm_sweep.search.store.tags import (
     source_of,
 )
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.options import CORPUS as OF_SYMBOLS
 from lstm_sweep.search.values.spec import NAME, SweepSpec, digest_of
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.sweep import GOING_ON
 from lstm_sweep.search.values.trial import (
+    CLASS_RESULTS,
+    LOG_LOSS,
     RESULTS,
     RETURNED_LOSS,
     VALIDATION_LOSS,
@@ -130,7 +141,7 @@ class TrialRecord(Trial):
         return self.to_dict() | {
             "reason": self.reason,
             "waits": self.waits,
-            "in_nats": self.objective.nats_per_symbol,
+            "measured": self.objective.name,
             "has_weights": self.has_weights,
             "rerun_of": self.rerun_of,
             "seconds": self.seconds if self.closed_at else None,
@@ -182,6 +193,8 @@ class RunKind:
     space_place: str = "in a new sweep"
     #: whether `--epochs` says how long its trials are trained
     takes_epochs: bool = False
+    #: the baseline that has learned nothing of what comes before; empty: none
+    untrained: str = ""
 
 
 def _template_config(written: Mapping[str, Any]) -> TemplateConfig:
@@ -212,6 +225,18 @@ CORPUS = RunKind(
     scored_on=(Tag.CORPUS_DIGEST, Tag.SCORING),
     limits=LIMITS,
     takes_epochs=True,
+    untrained="unigram",
+)
+#: the same that predict the class of a sequence
+CLASSES = RunKind(
+    Tag.CLASSES,
+    LOG_LOSS,
+    ClassConfig.from_dict,
+    lambda _: CLASS_RESULTS,
+    scored_on=(Tag.CORPUS_DIGEST,),
+    limits=CLASS_LIMITS,
+    takes_epochs=True,
+    untrained="majority",
 )
 #: a user's template
 TEMPLATE = RunKind(
@@ -222,7 +247,7 @@ TEMPLATE = RunKind(
     space_place="in the template",
 )
 #: all kinds; that of a run is the first whose tag it has
-KINDS: tuple[RunKind, ...] = (TEMPLATE, CORPUS)
+KINDS: tuple[RunKind, ...] = (TEMPLATE, CLASSES, CORPUS)
 
 
 def run_kind(tags: Tags) -> RunKind:
@@ -232,6 +257,24 @@ def run_kind(tags: Tags) -> RunKind:
         known = " or ".join(kind.tag for kind in KINDS)
         raise BadRunError(f"run {tags.run_id}: it says not what it trains: expected tag {known}")
     return found
+
+
+def prior_of(tags: Tags) -> tuple[EarlierBest, ...]:
+    """The trials of earlier sweeps that a sweep is begun with."""
+    written = tags.json(Tag.PRIOR, list, "[]")
+    pairs = (isinstance(one, list) and list(map(type, one)) == [str, dict] for one in written)
+    if len(written) > MOST_EARLIER or not all(pairs):
+        raise tags.bad(Tag.PRIOR, "trials with their configs, as `launch` has written them")
+    try:
+        config = run_kind(tags).config
+        return tuple(EarlierBest(trial, config(values)) for trial, values in written)
+    except InputError as error:
+        raise BadRunError(f"run {tags.run_id}: tag {Tag.PRIOR}: {error}") from None
+
+
+def kind_of_config(values: Mapping[str, Any]) -> RunKind:
+    """The kind of task whose configs have these values; a template's have any."""
+    return next((kind for kind in KINDS if kind.limits.keys() == values.keys()), TEMPLATE)
 
 
 def scored_on(tags: Tags) -> dict[str, str | None]:
@@ -295,6 +338,8 @@ def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
     if template:
         written |= {"template": template}
         written.pop("space", None)
+    else:  # no version but the first left it out, which predicted symbols alone
+        written = {"task": OF_SYMBOLS} | written
     try:
         return SweepSpec.from_mapping(written, f"sweep '{name_of(tags)}'")
     except InputError as error:

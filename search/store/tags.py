@@ -16,11 +16,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError, cut, shown
-from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest
+from lstm_sweep.search.policy.problem import EarlierBest
 from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.values.device import Device
@@ -40,6 +39,8 @@ class Tag:
 
     ATTEMPT = "sweep.attempt"
     BASELINE = "sweep.baseline"
+    #: number of classes of labelled sequences; 0 as long as they are not read
+    CLASSES = "sweep.classes"
     CONFIG = "sweep.config"
     CORPUS_DIGEST = "sweep.corpus_digest"
     #: changes of its spec with which a queued sweep goes on, as JSON; empty or missing: none
@@ -285,17 +286,6 @@ def prior_tag(prior: Sequence[EarlierBest]) -> dict[str, str]:
     """The tag about the trials that a sweep is begun with; none if there are none."""
     written = [[one.trial, one.config.to_dict()] for one in prior]
     return {Tag.PRIOR: json.dumps(written, separators=(",", ":"))} if prior else {}
-
-
-def prior_of(tags: Tags) -> tuple[EarlierBest, ...]:
-    written = tags.json(Tag.PRIOR, list, "[]")
-    pairs = (isinstance(one, list) and list(map(type, one)) == [str, dict] for one in written)
-    if len(written) > MOST_EARLIER or not all(pairs):
-        raise tags.bad(Tag.PRIOR, "trials with their configs, as `launch` has written them")
-    try:
-        return tuple(EarlierBest(trial, TrialConfig.from_dict(values)) for trial, values in written)
-    except InputError as error:
-        raise BadRunError(f"run {tags.run_id}: tag {Tag.PRIOR}: {error}") from None
 
 
 #: tags that say what is driven, beside the parts of the spec, and those that say for whom and when

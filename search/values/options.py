@@ -18,8 +18,8 @@ from lstm_sweep.spaces import PRESET_NAMES
 
 #: in place of a value: what suits the data or this machine
 AUTO = "auto"
-#: kinds of tasks that an option is for
-CORPUS, TEMPLATE = "corpus", "template"
+#: kinds of tasks: what follows a sequence, which class it has, or what a template says
+CORPUS, CLASSES, TEMPLATE = "symbols", "classes", "template"
 
 Schema = dict[str, Any]
 
@@ -257,7 +257,7 @@ class Option:
     #: part of the help that it stands in
     group: str
     name: str = ""
-    tasks: tuple[str, ...] = (CORPUS, TEMPLATE)
+    tasks: tuple[str, ...] = (CORPUS, CLASSES, TEMPLATE)
     #: whether it says how long and where, not what, so that `resume` may change it
     changeable: bool = False
     #: whether the help shows it at once

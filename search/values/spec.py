@@ -20,7 +20,14 @@ from lstm_sweep.models.documents import read_yaml
 from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.values import options as kinds
-from lstm_sweep.search.values.options import AUTO, CORPUS, TEMPLATE, Option, option
+from lstm_sweep.search.values.options import (
+    AUTO,
+    CLASSES,
+    CORPUS,
+    TEMPLATE,
+    Option,
+    option,
+)
 from lstm_sweep.search.values.texts import DEFAULT_MINUTES
 from lstm_sweep.spaces import PRESET_NAMES
 
@@ -111,8 +118,8 @@ def _default_space() -> Space:
 
 
 #: options of each part of the help, by what they have in common
-_data = partial(option, group=DATA, tasks=(CORPUS,), sizes=True)
-_networks = partial(option, group=NETWORKS, tasks=(CORPUS,))
+_data = partial(option, group=DATA, tasks=(CORPUS, CLASSES), sizes=True)
+_networks = partial(option, group=NETWORKS, tasks=(CORPUS, CLASSES))
 _budget = partial(option, group=BUDGET, changeable=True)
 _search = partial(option, group=SEARCH)
 
@@ -123,6 +130,12 @@ class SweepSpec:
 
     data: str = _data(
         "python-docs", kinds.data(), "a file, a folder, or the name of a sample", common=True
+    )
+    task: str = _data(
+        AUTO,
+        kinds.word((AUTO, CORPUS, CLASSES)),
+        "what is predicted: the next symbols, or the class of a sequence; auto: classes of data "
+        "that have some",
     )
     symbols: str = _data(
         AUTO,
@@ -167,17 +180,26 @@ class SweepSpec:
         "column of a table with the class of each row",
         unset="there are no classes, or a folder of each",
         common=True,
+        tasks=(CLASSES,),
     )
     text: str | None = _data(
-        None, kinds.column(), "column with the text of each row", unset="the one other column"
+        None,
+        kinds.column(),
+        "column with the text of each row",
+        unset="the one other column",
+        tasks=(CLASSES,),
     )
     group: str | None = _data(
-        None, kinds.column(), "rows with the same in this column stay in one split"
+        None,
+        kinds.column(),
+        "rows with the same in this column stay in one split",
+        tasks=(CLASSES,),
     )
     labels: str | None = _data(
         None,
         kinds.path("the path of a file", "FILE"),
         "sessions and their classes, as detect takes them",
+        tasks=(CLASSES,),
     )
     split: tuple[float, float, float] = _data(
         (0.8, 0.1, 0.1), kinds.shares(), "shares of training, validation and test data"
@@ -186,6 +208,7 @@ class SweepSpec:
         AUTO,
         kinds.switch(auto=True),
         "learn where sessions of event ids or lines end, too; auto: if several end",
+        tasks=(CORPUS,),
     )
     name: str | None = option(
         None,
@@ -203,7 +226,7 @@ class SweepSpec:
         "what may vary: a declared space (default, quick), or a YAML file",
         make=_default_space,
         group=NETWORKS,
-        tasks=(CORPUS,),
+        tasks=(CORPUS, CLASSES),
         common=True,
         sizes=True,
     )
@@ -257,13 +280,13 @@ class SweepSpec:
         Plan.prior,
         kinds.switch(),
         "begin with the best of earlier sweeps on these data",
-        tasks=(CORPUS,),
+        tasks=(CORPUS, CLASSES),
     )
     early_stopping: int = _search(
         Plan.early_stopping,
         kinds.number(0),
         "end a trial after so many epochs without gain; 0: never",
-        tasks=(CORPUS,),
+        tasks=(CORPUS, CLASSES),
     )
     patience: int | None = _search(
         None,
@@ -305,7 +328,7 @@ class SweepSpec:
         kinds.number(0),
         "seed by which these symbols, or splits of labelled sequences, are chosen; losses on "
         "others do not compare",
-        tasks=(CORPUS,),
+        tasks=(CORPUS, CLASSES),
     )
     adjacent_targets: int | str = _search(
         AUTO,
@@ -318,7 +341,7 @@ class SweepSpec:
         AUTO,
         kinds.number(1, auto=True),
         "how often in an epoch a trial is compared with others; auto: by what an epoch costs",
-        tasks=(CORPUS,),
+        tasks=(CORPUS, CLASSES),
     )
     keep: int = _budget(5, kinds.number(1), "best trials whose weights are kept")
 
@@ -327,9 +350,28 @@ class SweepSpec:
             object.__setattr__(self, name, known.take(name, getattr(self, name)))
         self.rule()
         if not self.template:
-            self.source()
+            self._settle_task()
         if self.trials is None and self.minutes is None:
             object.__setattr__(self, "minutes", DEFAULT_MINUTES)
+
+    def _settle_task(self) -> None:
+        """Find out what is predicted, and with which networks."""
+        source = self.source()
+        if self.task == AUTO:
+            from lstm_sweep.models.data.labelled import looks_labelled
+
+            object.__setattr__(self, "task", CLASSES if looks_labelled(source) else CORPUS)
+        if self.task == CLASSES:
+            from lstm_sweep.spaces import presets
+
+            object.__setattr__(self, "space", presets.for_classes(self.space))
+        elif "pooling" in self.space:
+            raise InputError("space has pooling, of networks for classes: expected --task classes")
+
+    @property
+    def kind(self) -> str:
+        """Which kind of task it is about."""
+        return TEMPLATE if self.template else self.task
 
     def source(self) -> Source:
         ends = self.ends is not False
@@ -383,15 +425,14 @@ class SweepSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as runs have it."""
-        written = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        written = {
+            name: getattr(self, name) for name, known in OPTIONS.items() if self.kind in known.tasks
+        }
+        more: dict[str, Any] = {"split": list(self.split)}
         if self.template:
-            kept = {key: value for key, value in written.items() if TEMPLATE in OPTIONS[key].tasks}
-            return kept | {
-                "template": str(self.template.path),
-                "template_digest": self.template.digest,
-                "space": self.space.describe(),
-            }
-        return written | {"split": list(self.split), "space": self.space.describe()}
+            path, digest = self.template.path, self.template.digest
+            more = {"template": str(path), "template_digest": digest}
+        return written | more | {"space": self.space.describe()}
 
     def file_content(self) -> dict[str, Any]:
         """The spec as a sweep file may have it: that of a template names no space."""
@@ -435,19 +476,19 @@ class SweepSpec:
                 raise InputError(f"{where}: {shown(name)} is no field: {one_of(name, OPTIONS)}")
         places = {name: OPTIONS[name].flag if name in typed else f"{where}: {name}"
                   for name in given}  # fmt: skip
-        task = CORPUS if given.get("template") is None else TEMPLATE
-        for name, place in places.items():
-            if task not in OPTIONS[name].tasks and given[name] is not None:
-                raise InputError(f"{place} is given{OTHER_TASK[task]}")
+        if given.get("template") is not None:
+            _check_for(TEMPLATE, given, places)
         values = {name: OPTIONS[name].take(places[name], value)
                   for name, value in _based_at(folder, given).items()}  # fmt: skip
         if template := values.get("template"):
             rate = values.get("learning_rate_field")
             values["space"] = template.space(rate)
         try:
-            return cls(**values)
+            made = cls(**values)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
+        _check_for(made.kind, given, places)
+        return made
 
 
 #: the options of a sweep by their names, which are fields of sweep files and of Python too
@@ -459,12 +500,23 @@ OPTIONS: Mapping[str, Option] = {
 CHANGEABLE = tuple(name for name, known in OPTIONS.items() if known.changeable)
 #: fields that do not decide what is searched
 MAY_CHANGE = ("name", *CHANGEABLE)
-#: what is said of an option that is not for the task that a sweep has
-OTHER_TASK = {
-    TEMPLATE: " with a template, expected one of the two: data, networks and what varies stand "
-    "in the template",
-    CORPUS: ", expected a template with it",
-}
+
+
+def _check_for(kind: str, given: Mapping[str, Any], places: Mapping[str, str]) -> None:
+    """Refuse options that are not for a kind of task; `places` says where each was given."""
+    for name, place in places.items():
+        tasks = OPTIONS[name].tasks
+        if kind in tasks or given[name] is None:
+            continue
+        why = f" with task {kind}, expected task {tasks[0]} with it"
+        if kind == TEMPLATE:
+            why = (
+                " with a template, expected one of the two: data, networks and what varies stand "
+                "in the template"
+            )
+        elif tasks == (TEMPLATE,):
+            why = ", expected a template with it"
+        raise InputError(f"{place} is given{why}")
 
 
 def _based_at(folder: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,6 @@ from typing import Any
 
 from lstm_sweep.search.values.trial import Outcome, Phase, Trial, ranked
 
-#: the baseline that knows nothing but how frequent each symbol is
-UNIGRAM = "unigram"
 #: differences that chance makes at least this often are called none
 SIGNIFICANCE = 0.05
 

@@ -14,7 +14,8 @@ import pytest
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import export, references, rerun, sweeps
 from lstm_sweep.search.driver import lease, own_templates, resume
-from lstm_sweep.search.driver.corpus_task import CorpusTask, earlier_best
+from lstm_sweep.search.driver.corpus_task import CorpusTask
+from lstm_sweep.search.driver.lstm_task import earlier_best
 from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store import reader, server

@@ -10,7 +10,8 @@ import pytest
 
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.driver.corpus_task import CorpusTask, earlier_best
+from lstm_sweep.search.driver.corpus_task import CorpusTask
+from lstm_sweep.search.driver.lstm_task import earlier_best
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.policy.problem import EarlierBest
 from lstm_sweep.search.store import reader

@@ -103,6 +103,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("split", [8, 1], f"[8, 1]: {SHARES}"),
     ("split", [8, 1, "1"], f"[8, 1, '1']: {SHARES}"),
     ("split", [1, 1, 0], f"[1, 1, 0]: {SHARES}"),
+    ("task", "class", "'class': expected one of auto, symbols, classes; did you mean 'classes'?"),
     ("ends", 1.0, "1.0: expected auto, true or false"),
     ("ends", None, "None: expected auto, true or false"),
     ("name", "a/b", f"'a/b': {NAME}"),
@@ -189,7 +190,10 @@ def test_what_is_typed_is_refused_by_its_option(typed: str, sentence: str) -> No
         ({"label": 0, "labels": "x"}, "labels is given with label '0': expected one of them"),
         ({"label": -1}, "label is -1: expected the name of a column, or its number from 0"),
         ({"size_low": 11}, "size rule from 11 to 10: expected 0 <= low <= high"),
-        ({"trails": 5}, "'trails' is no field: did you mean 'trials'? possible: data, symbols, "),
+        (
+            {"trails": 5},
+            "'trails' is no field: did you mean 'trials'? possible: data, task, symbols, ",
+        ),
         ({"template": 5}, "template is 5: expected a path"),
         ({"template": "x.py", "data": "y"}, "data is given with a template, expected one of the"),
     ],
@@ -206,6 +210,7 @@ def test_what_is_no_single_value_is_refused_by_files_and_python(
 #: values of options that are allowed
 GOOD: dict[str, Any] = {
     "data": st.sampled_from(list(SAMPLES)),
+    "task": st.just("auto"),
     "symbols": st.sampled_from(["auto", "chars", "ids", "lines", "field=a.b"]),
     "session_by": st.sampled_from(["(a|b)c", "field=id"]),
     "header": st.sampled_from([r"\S+ ", "^.*?:"]),
@@ -254,13 +259,19 @@ def test_all_ways_make_the_same_spec_and_it_is_read_back_from_what_it_writes(
         fields = {**{k: v for k, v in fields.items() if k not in of_words}, "symbols": "lines"}
     elif fields.keys() & {"vocabulary", "lower_case"}:
         fields = fields | {"symbols": "words"}
+    labelled = "label" in fields
+    others = ("ends", "targets", "adjacent_targets") if labelled else ("text", "group")
+    fields = {name: value for name, value in fields.items() if name not in others}
     spec = SweepSpec.from_mapping(fields, "here")
+    assert spec.task == ("classes" if labelled else "symbols")
     assert [make(fields, file) for make in WAYS] == [spec] * len(WAYS)
     assert SweepSpec.from_mapping(spec.to_dict(), "here") == spec
 
 
 def test_all_ways_have_all_options() -> None:
-    assert list(SweepSpec().to_dict()) == list(OPTIONS)
+    for task in ("symbols", "classes"):
+        own = [name for name, one in OPTIONS.items() if task in one.tasks]
+        assert list(SweepSpec(task=task).to_dict()) == own
     files = ("templates", "template_settings", "labels")
     assert {*GOOD, "template", "learning_rate_field", *files} == {*OPTIONS}
     keywords = {name: str(kind) for name, kind in ls.SweepFields.__annotations__.items()}
@@ -292,7 +303,7 @@ def test_a_request_has_what_it_needs_and_no_more() -> None:
         Networks.model_validate({"symbols": "chars"}).given()
     with pytest.raises(InputError, match="'trails' is no field: did you mean 'trials'"):
         from_request({"trails": 5}, Path())
-    with pytest.raises(InputError, match="'trials' is no field: possible: data, symbols"):
+    with pytest.raises(InputError, match=r"'task'\? possible: data, task, symbols"):
         Networks.model_validate({"data": "book.txt", "trials": 5}).given()
     bodies: list[object] = [None, [], "a", 1]
     for body in bodies:

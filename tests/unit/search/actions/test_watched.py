@@ -26,7 +26,7 @@ def trial(number: int, state: str, **more: Any) -> Event:
         "attempt": 1, "phase": "search", "rounds_per_epoch": 2, "config": CONFIG, "seed": 0,
         "outcome": None, "val_loss": None, "status": status, "reason": "", "parameters": 1,
         "best_epoch": None, "epochs": 0, "has_weights": False, "rerun_of": "", "waits": False,
-        "in_nats": True, "seconds": None,
+        "measured": "validation loss (nats per symbol)", "seconds": None,
     }  # fmt: skip
     return Event("trial", row | more, "")
 

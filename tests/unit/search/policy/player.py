@@ -137,7 +137,7 @@ def problem_of(
     **known: Any,
 ) -> SearchProblem:
     extent = replace(EXTENT, rounds_per_epoch=rounds_per_epoch)
-    problem = lstm_problem.lstm_problem(space, extent, unigram_loss=UNIGRAM, admits=admits)
+    problem = lstm_problem.lstm_problem(space, extent, untrained_loss=UNIGRAM, admits=admits)
     return replace(problem, **known)
 
 

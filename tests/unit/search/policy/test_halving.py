@@ -134,7 +134,7 @@ def test_a_bad_trial_is_ended_within_its_first_epoch_once_it_may_be_judged(
 @pytest.mark.parametrize("rounds", [1, 3, 10, 60])
 def test_the_first_rung_is_the_steps_that_it_needs_and_no_round_more(rounds: int) -> None:
     size = DataSize(10_000_000, alphabet=90, targets=2_000, rounds_per_epoch=rounds)
-    problem = lstm_problem(presets.DEFAULT, size, unigram_loss=3.0)
+    problem = lstm_problem(presets.DEFAULT, size, untrained_loss=3.0)
     small = smallest(presets.DEFAULT, 90, lambda config: True)
     middle = {
         name: presets.DEFAULT[name].value_at(0.5) for name in ("sequence_length", "batch_size")
@@ -146,12 +146,12 @@ def test_the_first_rung_is_the_steps_that_it_needs_and_no_round_more(rounds: int
 
 def test_a_config_with_few_steps_in_a_round_is_judged_once_it_has_taken_enough() -> None:
     size = DataSize(1_000_000, alphabet=90, targets=2_000, rounds_per_epoch=20)
-    problem = lstm_problem(presets.DEFAULT, size, unigram_loss=3.0)
+    problem = lstm_problem(presets.DEFAULT, size, untrained_loss=3.0)
     assert problem.judged_from(TrialConfig(sequence_length=20, batch_size=16)) == 1
     large = TrialConfig(sequence_length=160, batch_size=64)  # 98 steps an epoch
     assert problem.judged_from(large) == math.ceil(FEWEST_STEPS / (98 / 20)) == 11
     assert problem.judged_from(large.evolve(batch_size=256)) == 20  # an epoch at most
-    whole = lstm_problem(presets.DEFAULT, replace(size, rounds_per_epoch=1), unigram_loss=3.0)
+    whole = lstm_problem(presets.DEFAULT, replace(size, rounds_per_epoch=1), untrained_loss=3.0)
     assert whole.judged_from(large.evolve(batch_size=256)) == 1
 
 

@@ -92,7 +92,7 @@ def test_rates_go_down_by_ten_from_the_highest(
         (
             (math.inf, 3.5, 2.99, 2.99, 2.99),
             None,
-            "no rate came below 0.98 times the unigram loss (3.0000)",
+            "no rate came below 0.98 times the untrained loss (3.0000)",
         ),
     ],
 )
@@ -223,7 +223,7 @@ def test_where_no_rate_learns_the_search_goes_on_in_the_whole_space() -> None:
     played = play(Plan(trials=16), curves=always(*[UNIGRAM] * 9))
     decision = played.policy.ladder
     assert decision and decision.best is None
-    assert decision.reason == "no rate came below 0.98 times the unigram loss (3.0000)"
+    assert decision.reason == "no rate came below 0.98 times the untrained loss (3.0000)"
     assert len(played.of(Phase.LADDER)) == len(RATES)
     assert played.policy.space == SPACE
 

@@ -76,7 +76,7 @@ def test_the_best_rate_falls_with_the_size_and_number_of_layers(
 
 def test_a_ladder_is_climbed_by_the_smallest_network_whatever_is_admitted() -> None:
     size = DataSize(30_000_000, alphabet=90, targets=2_000, rounds_per_epoch=90)
-    problem = lstm_problem(presets.DEFAULT, size, unigram_loss=3.0, admits=lambda config: False)
+    problem = lstm_problem(presets.DEFAULT, size, untrained_loss=3.0, admits=lambda config: False)
     small = problem.smallest
     assert isinstance(small, TrialConfig)
     assert (small.layers, small.layer_size, small.sequence_length, small.batch_size) == (
@@ -106,7 +106,7 @@ def test_large_networks_in_longer_windows_come_first(
     settings: tuple[str, ...], windows: set[int]
 ) -> None:
     space = with_settings(presets.DEFAULT, ["direction=uni", *settings])
-    found = lstm_problem(space, SHAKESPEARE, unigram_loss=3.0).large_openings(0.004)
+    found = lstm_problem(space, SHAKESPEARE, untrained_loss=3.0).large_openings(0.004)
     lengths = [as_lstm_config(one.config).sequence_length for one in found]
     assert set(lengths) == windows and lengths == sorted(lengths, reverse=True)
 
@@ -127,7 +127,7 @@ def test_there_are_large_networks_for_corpora_and_spaces_that_have_room_for_them
 ) -> None:
     space = with_settings(presets.DEFAULT, settings)
     size = DataSize(symbols, alphabet=68, targets=2_304)
-    found = lstm_problem(space, size, unigram_loss=3.0).large_openings(0.01)
+    found = lstm_problem(space, size, untrained_loss=3.0).large_openings(0.01)
     assert bool(found) == some
     assert all(
         space["dropout"].value_at(0.25) == as_lstm_config(one.config).dropout for one in found
@@ -142,7 +142,7 @@ def test_of_a_large_corpus_those_without_dropout_are_large_for_the_time_that_the
     """They show what they are worth after 20 symbols for each parameter."""
     space = with_settings(presets.DEFAULT, ["direction=uni", *settings])
     size = DataSize(symbols, alphabet=99, targets=4_000, rounds_per_epoch=symbols // 300_000)
-    found = lstm_problem(space, size, unigram_loss=3.0).large_openings(0.01)
+    found = lstm_problem(space, size, untrained_loss=3.0).large_openings(0.01)
     networks = [as_lstm_config(one.config) for one in found]
     assert [*dict.fromkeys(one.dropout for one in networks)] == dropouts[bool(settings) :] or [0.0]
     own = [(one, net) for one, net in zip(found, networks, strict=True) if not net.dropout]
@@ -207,11 +207,12 @@ def test_a_round_is_long_enough_for_what_comes_with_it(
     found = fitting_round_size(
         space, symbols, alphabet, targets=targets, admits=admits, adjacent=adjacent
     )
-    assert 1 <= found.rounds_per_epoch <= fewest_steps(space, symbols)
+    assert 1 <= found.rounds_per_epoch <= fewest_steps(space, DataSize(symbols, 30, 0))
     assert targets in (None, found.targets)
     if found.rounds_per_epoch == 1:
         return
-    usual, cheapest = usual_network(space, admits), cheapest_network(space, alphabet, admits)
+    usual = usual_network(space, admits)
+    cheapest = cheapest_network(space, DataSize(symbols, alphabet, 0), admits)
     round_s, beside_s = seconds(usual, symbols, alphabet, found, adjacent)
     assert beside_s <= most_overhead(adjacent) * round_s * (1 + 1e-9)
     assert round_s - beside_s >= USUAL_S * (1 - 1e-9)
@@ -226,7 +227,7 @@ def test_a_round_is_long_enough_for_what_comes_with_it(
 def test_no_config_of_a_space_has_fewer_steps(space: Space, symbols: int) -> None:
     codes = np.full(symbols, 3, np.uint16)
     split = Split(codes, np.array([0]))
-    least = fewest_steps(space, symbols)
+    least = fewest_steps(space, DataSize(symbols, 30, 0))
     for seed in range(5):
         config = as_lstm_config(space.sample(np.random.default_rng(seed)))
         assert steps_per_epoch(config, DataSize(symbols, 9, 0)) >= least
