@@ -10,16 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.conformal import Floats
-from lstm_sweep.models.data.source import existing, read_small
-from lstm_sweep.models.errors import InputError, cut, shown
+from lstm_sweep.models.data.tables import check_once, read_label_list
+from lstm_sweep.models.errors import InputError, shown
 
 #: words for what a session is
 NORMAL = frozenset({"0", "normal", "false", "no", "-"})
 ABNORMAL = frozenset({"1", "abnormal", "anomaly", "anomalous", "true", "yes"})
 #: normal quantile of intervals of 95 %
 Z = 1.96
-#: bytes of a file of labels, at most
-MOST_BYTES = 1 << 30
 
 #: the two bounds that hold a share with 95 %
 Interval = list[float]
@@ -110,43 +108,24 @@ def ranked(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> tupl
 
 
 def read_labels(given: str) -> dict[str, bool]:
-    """Whether sessions are abnormal, by their names: lines of a name and a label.
-
-    They are separated by a tab, a comma or a space, the last one of the line. The first line may be
-    a head.
+    """Whether sessions are abnormal, by their names; the first line of the file may be a head.
 
     Raises:
         InputError: there is no such file, or a label means nothing.
     """
-    try:
-        path = existing(given)
-    except InputError:
-        text = f"--labels {shown(given)}: no such file, expected one of sessions and labels"
-        raise InputError(text) from None
-    if not path.is_file():
-        raise InputError(f"{path}: is a folder, expected a file of sessions and labels")
-    lines = [line for line in read_small(path, MOST_BYTES).splitlines() if line.strip()]
+    path, lines = read_label_list(given)
     labels = dict[str, bool]()
-    for number, line in enumerate(lines, start=1):
-        name, label = _divided(line)
+    for number, name, label in lines:
         known = label.lower() in NORMAL | ABNORMAL
         if not known and number == 1 and name:
             continue
         if not known or not name:
             raise InputError(
-                f"{path}:{number}: found {shown(line)}, expected the name of a session and "
-                f"normal or abnormal (0 or 1)"
+                f"{path}:{number}: found {shown(f'{name} {label}'.strip())}, expected the name of "
+                f"a session and normal or abnormal (0 or 1)"
             )
-        if labels.setdefault(name, label.lower() in ABNORMAL) != (label.lower() in ABNORMAL):
-            raise InputError(f"{path}:{number}: session {cut(name)} has two labels, expected one")
+        check_once(path, number, labels, name, abnormal := label.lower() in ABNORMAL)
+        labels[name] = abnormal
     if not labels:
         raise InputError(f"{path}: has no labels, expected some")
     return labels
-
-
-def _divided(line: str) -> tuple[str, str]:
-    for separator in "\t, ":
-        name, found, label = line.strip().rpartition(separator)
-        if found:
-            return name.strip().strip('"'), label.strip().strip('"')
-    return "", line.strip()

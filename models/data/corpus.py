@@ -205,14 +205,16 @@ def load(source: Source) -> Corpus:
     sample = SAMPLES.get(source.data)
     of_lines = sample.symbols == "lines" if sample else source.has_lines
     if of_lines and threading.current_thread() is not threading.main_thread():
-        return _loaded_apart(source)
+        with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
+            load_apart(source, "corpus", "load", Path(folder))
+            return Corpus.open(Path(folder))
     if sample:
         return _of_sample(source, sample)
     path = existing(source.data)
     groups = file_groups(path)
     if of_lines:
         return _of_lines(source, path.name, groups)
-    symbols, why, hint = _decide(source, next(iter(groups.values()))[0])
+    symbols, why, hint = decide(source, next(iter(groups.values()))[0])
     sequences, words, cuts = Sequences(), Words(alphabets.Words(source.lower_case).split), []
     for files in groups.values():
         if symbols == "words":
@@ -270,26 +272,25 @@ A_SYMBOL = {
 LOADER = """\
 import json, sys
 from pathlib import Path
-from lstm_sweep.models.data.corpus import load
+from lstm_sweep.models.data.{module} import {load} as load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 given = json.loads(sys.argv[1])
 try:
-    load(Source(**given | {"split": tuple(given["split"])})).save(Path(sys.argv[2]))
+    load(Source(**given | {{"split": tuple(given["split"])}})).save(Path(sys.argv[2]))
 except (InputError, OSError) as error:
     sys.exit(str(error))
 """
 
 
-def _loaded_apart(source: Source) -> Corpus:
-    """As `load`, by the main thread of another process: in no other can expressions be stopped."""
-    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
-        call = [sys.executable, "-c", LOADER, json.dumps(vars(source)), folder]
-        done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["it was not loaded"]
-            raise InputError(lines[-1])
-        return Corpus.open(Path(folder))
+def load_apart(source: Source, module: str, load: str, folder: Path) -> None:
+    """Load and save by the main thread of another process: no other can stop expressions."""
+    loader = LOADER.format(module=module, load=load)
+    call = [sys.executable, "-c", loader, json.dumps(vars(source)), str(folder)]
+    done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it was not loaded"]
+        raise InputError(lines[-1])
 
 
 def _of_lines(source: Source, name: str, groups: Mapping[str, Sequence[Path | Sample]]) -> Corpus:
@@ -385,7 +386,7 @@ class _Description:
         return tuple(map(chr, values)) if self.symbols == "chars" else tuple(values)
 
 
-def _decide(source: Source, first: Path) -> tuple[str, str, str]:
+def decide(source: Source, first: Path) -> tuple[str, str, str]:
     """What a symbol is, why, and what the user may have wanted instead."""
     if source.symbols != "auto":
         return source.symbols, f"--symbols {source.symbols}", ""

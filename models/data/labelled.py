@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import itertools
 import json
+import tempfile
+import threading
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.data.alphabet import Alphabet
-from lstm_sweep.models.data.corpus import Split
-from lstm_sweep.models.data.source import SPLITS, Source
+from lstm_sweep.models.data import alphabet as alphabets
+from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
+from lstm_sweep.models.data.corpus import Split, frequent, load_apart, words_said
+from lstm_sweep.models.data.drawing import drawn_splits, shared
+from lstm_sweep.models.data.examples import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Read,
+    class_folders,
+    columns_of,
+    of_lines,
+    of_sessions,
+    of_texts,
+)
+from lstm_sweep.models.data.log_lines import symbols_of
+from lstm_sweep.models.data.reader import smallest_type
+from lstm_sweep.models.data.source import SAMPLES, SPLITS, Source, existing
+from lstm_sweep.models.data.spool import BLOCK, Codes, Spool, blocks
+from lstm_sweep.models.errors import InputError, plain, shown
+
+#: classes that are told of
+TOLD = 10
 
 
 @dataclass(frozen=True)
@@ -93,16 +120,39 @@ class NewSequences:
 
 def looks_labelled(source: Source) -> bool:
     """Whether data are sequences with classes: options say so, or there is a folder per class."""
-    return source.label is not None or source.labels is not None
+    if source.label is not None or source.labels is not None:
+        return True
+    try:
+        path = existing(source.data) if source.data not in SAMPLES else None
+    except InputError:  # which is for whoever reads them
+        return False
+    if path is None:
+        return False
+    if not path.is_dir():
+        return columns_of(source, path).label is not None
+    return bool(class_folders(path)) or columns_of(source, path).label is not None
 
 
 def load_labelled(source: Source) -> LabelledCorpus:
     """Load a table, a folder per class, or sessions with a file of labels.
 
+    Splits that are not given are drawn by class. Equal texts, and rows of one group, stay together.
+
     Raises:
         InputError: the data cannot be used; the message names the file and the line.
     """
-    raise NotImplementedError
+    if source.data in SAMPLES and source.labels is None:
+        raise InputError(f"data {source.data}: is a sample without classes, expected --labels")
+    if source.has_lines or (source.data in SAMPLES and SAMPLES[source.data].symbols == "lines"):
+        if threading.current_thread() is not threading.main_thread():
+            with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
+                load_apart(source, "labelled", "load_labelled", Path(folder))
+                return LabelledCorpus.open(Path(folder))
+        read = of_lines(source)
+        splits = drawn_splits(source, read)
+        return _assembled(source, read, _mined(source, read, splits))
+    read = of_sessions(source) if source.labels is not None else of_texts(source)
+    return _assembled(source, read, drawn_splits(source, read))
 
 
 def read_new(source: Source, alphabet: Alphabet, classes: tuple[str, ...]) -> NewSequences:
@@ -112,3 +162,165 @@ def read_new(source: Source, alphabet: Alphabet, classes: tuple[str, ...]) -> Ne
         InputError: the data cannot be used; the message names the file and the line.
     """
     raise NotImplementedError
+
+
+def _mined(source: Source, read: Read, splits: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Give records of a log their symbols, by the templates of training; splits in their order."""
+    assert read.log and read.lines
+    order = np.argsort(splits, kind="stable")
+    starts, lengths = np.array(read.starts)[order], np.array(read.lengths)[order]
+    log = dataclasses.replace(read.log, lines=read.log.lines[_places(starts, lengths)])
+    read.starts = array("q", (np.cumsum(lengths) - lengths).tolist())
+    read.lengths, read.labels = array("q", lengths), array("i", np.array(read.labels)[order])
+    training = int(lengths[: np.count_nonzero(splits == TRAIN)].sum())
+    read.names = tuple(symbols_of(log, read.lines, training, source.templates))
+    numbers = log.numbers(read.names, read.lines)
+    for begin in range(0, len(numbers), BLOCK):
+        read.sequences.append(numbers[begin : begin + BLOCK])
+    return splits[order]
+
+
+def _places(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indices of the symbols of sequences, one sequence after the other."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+
+
+def _assembled(source: Source, read: Read, splits: NDArray[np.int8]) -> LabelledCorpus:
+    """Make a corpus of sequences with their splits; alphabet and classes come from training."""
+    order = np.argsort(splits, kind="stable")
+    lengths, labels = np.array(read.lengths)[order], np.array(read.labels, np.int32)[order]
+    codes = _in_order(read, np.array(read.starts)[order], lengths)
+    rows = np.searchsorted(splits[order], [TRAIN, VALIDATION, TEST, TEST + 1])
+    starts = np.cumsum(lengths) - lengths
+    bounds = np.append(starts, len(codes))[rows]
+    number, classes = _classes(read, labels, rows)
+    labels = number[labels]
+    values, counts = read.sequences.values, np.zeros(len(read.sequences.values), np.int64)
+    place = 0
+    for block in blocks(codes):
+        part = block[: max(0, int(bounds[1]) - place)]
+        counts += np.bincount(part, minlength=len(values))
+        place += len(block)
+    known, symbols = _known(source, read, counts)
+    if len(symbols) < 2:
+        raise InputError(
+            f"{read.name}: its training data have {len(symbols)} distinct symbol(s) to learn from, "
+            f"expected at least 2"
+        )
+    words = alphabets.Words(source.lower_case) if read.symbols == "words" else None
+    alphabet = Alphabet(symbols, lines=read.lines, words=words)
+    final = np.full(len(values), UNKNOWN, smallest_type(len(alphabet)))
+    final[known] = len(alphabet.reserved) + np.arange(len(known))
+    digest = hashlib.blake2b(json.dumps([alphabet.to_dict(), classes]).encode(), digest_size=16)
+    spool = Spool()
+    for block in blocks(codes):
+        spool.append(final[block])
+        digest.update(final[block].astype("<u4").tobytes())
+    for numbers in (starts, rows, labels):
+        digest.update(numbers.astype("<i8").tobytes())
+    whole = Split(spool.joined(), starts)
+    train, validation, test = [
+        LabelledSplit(whole.part(int(bounds[n]), int(bounds[n + 1])), labels[rows[n] : rows[n + 1]])
+        for n in (TRAIN, VALIDATION, TEST)
+    ]
+    said = [read.about, _counted(classes, labels), *_left_out(read)]
+    if words:
+        said.append(words_said(len(known), len(values), lower_case=source.lower_case))
+    said += _alike(read, order, rows, labels, codes)
+    return LabelledCorpus(
+        read.name, alphabet, classes, train, validation, test, digest.hexdigest(), "; ".join(said)
+    )
+
+
+def _in_order(read: Read, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Codes:
+    """Provisional codes of sequences in an order, in one array."""
+    kind, given, ordered = smallest_type(len(read.sequences.values)), Spool(), Spool()
+    for block in read.sequences.blocks:
+        given.append(block.astype(kind))
+    codes = given.joined()
+    total = np.cumsum(lengths)
+    cuts = np.searchsorted(total, np.arange(BLOCK, int(total[-1]), BLOCK)) + 1
+    for part in np.split(np.arange(len(lengths)), cuts):
+        ordered.append(codes[_places(starts[part], lengths[part])])
+    return ordered.joined()
+
+
+def _known(
+    source: Source, read: Read, counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
+    """Provisional codes of the symbols of training data, and these, both in their order."""
+    values = np.array(read.sequences.values, np.int64)
+    if read.symbols == "words":
+        assert read.words is not None
+        words = [*read.words]
+        names = [words[value] for value in values]
+        known = frequent(counts, names, source.vocabulary)
+        return known, tuple(names[code] for code in known)
+    found = np.flatnonzero((counts > 0) & ((values < len(read.names)) if read.lines else True))
+    known = found[np.argsort(values[found])]
+    if read.lines:
+        return known, tuple(read.names[value] for value in values[known])
+    return known, tuple(map(chr if read.symbols == "chars" else int, values[known].tolist()))
+
+
+def _classes(
+    read: Read, labels: NDArray[np.int32], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """The final number of each class by its provisional one, and their names."""
+    names = [*read.classes]
+    counts = np.stack([np.bincount(labels[rows[n]:rows[n + 1]], minlength=len(names))
+                       for n in (TRAIN, VALIDATION, TEST)])  # fmt: skip
+    for split, only in ((TEST, counts[TEST]), (VALIDATION, counts[VALIDATION])):
+        for number in np.flatnonzero((only > 0) & (counts[TRAIN] == 0)):
+            raise InputError(
+                f"{read.name}: class {shown(names[number])} is in the {SPLITS[split]} split only "
+                f"({only[number]:,} sequences), expected some in train"
+            )
+    used = np.flatnonzero(counts[TRAIN]).tolist()
+    if not read.numbered:
+        decimal = all(names[one].isdecimal() for one in used)
+        used.sort(key=lambda one: (int(names[one]) if decimal else 0, names[one]))
+    final = np.zeros(len(names), np.int32)
+    final[used] = np.arange(len(used))
+    return final, tuple(names[one] for one in used)
+
+
+def _counted(classes: tuple[str, ...], labels: NDArray[np.int32]) -> str:
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    told = [f"{plain(name)} ({count:,})" for name, count in zip(classes, counts, strict=True)][
+        :TOLD
+    ]
+    more = f" and {len(classes) - TOLD} more" if len(classes) > TOLD else ""
+    return f"{len(labels):,} sequences of {len(classes)} classes: {', '.join(told)}{more}"
+
+
+def _left_out(read: Read) -> Iterator[str]:
+    for kind, what in (("unlabelled", "without a label"), ("empty", "without symbols")):
+        if count := getattr(read, kind):
+            place = read.places[kind]
+            yield f"{count:,} sequences {what} are left out, the first is {place}"
+
+
+def _alike(
+    read: Read,
+    order: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int32],
+    codes: Codes,
+) -> Iterator[str]:
+    """What is said of equal sequences, in several splits or with several classes."""
+    if read.contents:
+        contents = np.array(read.contents, np.uint64)[order]
+    else:
+        ends = np.cumsum(np.array(read.lengths)[order]).tolist()
+        parts = (codes[begin:end].tobytes() for begin, end in itertools.pairwise([0, *ends]))
+        digests = b"".join(hashlib.blake2b(one, digest_size=8).digest() for one in parts)
+        contents = np.frombuffer(digests, np.uint64)
+    train = contents[: rows[VALIDATION]]
+    for split in (VALIDATION, TEST):
+        of_split = contents[rows[split] : rows[split + 1]]
+        if equal := int(np.isin(of_split, train).sum()):
+            yield f"{equal:,} of {len(of_split):,} {SPLITS[split]} sequences are in train, too"
+    if several := shared(contents, labels):
+        yield f"{several:,} equal ones occur with several classes"

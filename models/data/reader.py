@@ -69,10 +69,13 @@ class Noted:
     line_ends: bool = False
     #: files that were unpacked
     unpacked: int = 0
+    #: tables whose first lines are headers
+    headers: int = 0
 
     def __str__(self) -> str:
         files = "a gzip file is" if self.unpacked == 1 else f"{self.unpacked} gzip files are"
         said = [f"{files} unpacked"] if self.unpacked else []
+        said += ["the first line of a table is its header"] if self.headers else []
         return "; ".join([*said, *(["CR LF is read as LF"] if self.line_ends else [])])
 
 
@@ -256,7 +259,7 @@ def read_text(paths: Iterable[Path], into: Sequences) -> None:
     """
     for path in paths:
         into.start_file()
-        for block in _decoded(path, into.noted):
+        for block in decoded(path, into.noted):
             into.append(code_points(block))
 
 
@@ -284,7 +287,7 @@ def read_words(paths: Iterable[Path], words: Words, into: Sequences) -> None:
     for path in paths:
         into.start_file()
         rest = ""
-        for block in _decoded(path, into.noted):
+        for block in decoded(path, into.noted):
             text = rest + block
             *whole, rest = (
                 text.rsplit(maxsplit=1) if text and not text[-1].isspace() else (text, "")
@@ -300,7 +303,8 @@ def code_points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 
 
-def _decoded(path: Path, noted: Noted) -> Iterator[str]:
+def decoded(path: Path, noted: Noted) -> Iterator[str]:
+    """The text of a file in UTF-8, in blocks."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     line = 1
     for block in blocks_of(path, noted):

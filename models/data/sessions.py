@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,16 +50,21 @@ class Sessions:
     def __len__(self) -> int:
         return len(self.split.starts)
 
+    @property
+    def names(self) -> list[str]:
+        return [self.name(session) for session in range(len(self))]
+
     def name(self, session: int) -> str:
         """Name of a session for users: its file and, if that has several, its number in it."""
         if self.lines and self.lines.session_by:
             head, _, _ = self.text(int(self.split.starts[session])).partition("\n")
             return self.lines.session()(head) or ""
-        file = int(self.of_file[session])
-        if not self.several:
-            return self.files[file]
-        first = int(np.searchsorted(self.of_file, file))
-        return f"{self.files[file]}, session {session - first + 1}"
+        return name_in_file(self.files, self.of_file, session, several=self.several)
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the number of a session says which it is: all are in one file, without names."""
+        return len(self.files) == 1 and not (self.lines and self.lines.session_by)
 
     def read(self, begin: int, end: int) -> list[str | int]:
         """Original symbols from `begin` up to and without `end`, unknown ones included."""
@@ -80,6 +87,38 @@ class Sessions:
         unmatched = int((self.split.codes == UNKNOWN).sum())
         said = [f"{unmatched:,} records match no template"] if unmatched else []
         return "; ".join([*said, *filter(None, [str(self.log.counts), str(self.log.noted)])])
+
+
+def name_in_file(
+    files: Sequence[str], of_file: NDArray[np.int64], session: int, *, several: bool
+) -> str:
+    """Name of a session by its file and, if that may have several, its number in it."""
+    file = int(of_file[session])
+    first = int(np.searchsorted(of_file, file))
+    return f"{files[file]}, session {session - first + 1}" if several else files[file]
+
+
+T = TypeVar("T")
+
+
+def labels_of(
+    given: str, known: Mapping[str, T], names: Sequence[str], *, numbered: bool
+) -> list[T | None]:
+    """Labels of sessions with these names, or by their numbers from 1 if they are `numbered`.
+
+    Raises:
+        InputError: none has a label; `given` is the file of labels.
+    """
+    found = [known.get(name) for name in names]
+    if numbered:
+        found = [known.get(str(number)) if label is None else label
+                 for number, label in enumerate(found, start=1)]  # fmt: skip
+    if all(label is None for label in found):
+        raise InputError(
+            f"--labels {shown(given)}: names none of the sessions, expected names such as "
+            f"{shown(names[0])}"
+        )
+    return found
 
 
 def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessions:

@@ -16,7 +16,7 @@ from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.conformal import Promise, discoveries, needed
 from lstm_sweep.models.cpu.program_types import Program
 from lstm_sweep.models.data.alphabet import END, END_NAME, UNKNOWN, Alphabet
-from lstm_sweep.models.data.sessions import Sessions, read_sessions
+from lstm_sweep.models.data.sessions import Sessions, labels_of, read_sessions
 from lstm_sweep.models.errors import InputError, check_kind, check_range, check_switch, shown
 from lstm_sweep.models.normality import Calibration, Normality, sessions_of
 from lstm_sweep.models.quality import Quality, read_labels
@@ -302,21 +302,8 @@ def _truth(sessions: Sessions, labels: str) -> NDArray[np.float64]:
     A label names a session as `detect` does or, if all are in one file and have no names of their
     own, by its number there.
     """
-    known = read_labels(labels)
-    names = [sessions.name(number) for number in range(len(sessions))]
-    has_names = sessions.lines is not None and sessions.lines.session_by is not None
-    by_number = len(sessions.files) == 1 and not has_names
-    numbers = map(str, range(1, len(names) + 1) if by_number else ())
-    for name, number in zip(names, numbers, strict=False):
-        if name not in known and number in known:
-            known[name] = known[number]
-    truth = np.array([known.get(name, np.nan) for name in names], float)
-    if np.isnan(truth).all():
-        raise InputError(
-            f"--labels {shown(labels)}: names none of the sessions, expected names such as "
-            f"{shown(names[0])}"
-        )
-    return truth
+    found = labels_of(labels, read_labels(labels), sessions.names, numbered=sessions.numbered)
+    return np.array([np.nan if label is None else label for label in found], float)
 
 
 def score(bundle: str, data: str, *, ends: bool = True) -> list[SessionScore]:
