@@ -60,6 +60,12 @@ class Model:
         alphabet = getattr(self._bundle, "alphabet", None)
         return tuple(alphabet.symbols) if alphabet else ()
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that it tells; none if it is no classifier."""
+        classes = getattr(self._bundle, "classes", None)
+        return classes.names if classes else ()
+
     @overload
     def generate(
         self,

@@ -20,7 +20,7 @@ from lstm_sweep.models.data.labelled import NewSequences, read_new
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError, check_kind, check_word, shown
 from lstm_sweep.models.scoring import Floats, log_softmax
-from lstm_sweep.search.actions.inference import encode, predictor_of
+from lstm_sweep.search.actions.inference import encode, prepare
 from lstm_sweep.search.process import forkserver
 
 #: a text, event ids, or lines of a log
@@ -179,7 +179,8 @@ def _encoded(given: Sequence[Sequence_], alphabet: Alphabet) -> NewSequences:
 
 def _logits(folder: Path, bundle: Bundle, split: Split) -> NDArray[np.float32]:
     """Logits of all sequences, `[sequences, classes]`, in a process of its own."""
-    program = predictor_of(folder, bundle, seed=0)
+    prepare(seed=0)
+    program = bundles.class_predictor(folder, bundle)
     from lstm_sweep.models.network.classifier import class_logits  # Keras is there now
 
     assert isinstance(bundle.config, ClassConfig)

@@ -136,12 +136,17 @@ def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Program:
     Raises:
         InputError: its file has no weights of such a network.
     """
+    prepare(seed)
+    return bundles.predictor(folder, bundle)
+
+
+def prepare(seed: int) -> None:
+    """Set the device, the threads and the randomness of a process that has no network yet."""
     backend_free_of_gpu()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # it has a word for each odd shape
     from lstm_sweep.models import backend
 
     backend.prepare(gpu=False, seed=seed)
-    return bundles.predictor(folder, bundle)
 
 
 def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:

@@ -125,8 +125,10 @@ def _exported(exported: Exported, to: str, settings: Settings | None) -> Iterato
     elif exported.test_loss is not None:
         name, program = model_name(trial.partition("/")[0]), program_here()
         again = f"{trial} --to {name}-model --register {name}"
+        is_class = "scores" in exported.printed
+        words = ("classify", "--data FILE") if is_class else ("generate", "--length 200")
         yield "next:"
-        yield f"  {program} generate {plain(shlex.quote(to))} --length 200"
+        yield f"  {program} {words[0]} {plain(shlex.quote(to))} {words[1]}"
         yield f"  {program} export {again}   # to be served over HTTP"
 
 
@@ -192,9 +194,11 @@ def request_of(bundle: str, example: str | list[int] | list[str] | None) -> dict
     _, content = bundles.read_any(bundle)
     if isinstance(content, bundles.TemplateBundle):
         return None
-    alphabet = content.alphabet
-    session = {column_of(alphabet): example or example_session(alphabet)}
-    return {"dataframe_records": [session], "params": {"top": 3, "length": 20}}
+    alphabet, session = content.alphabet, example or example_session(content.alphabet)
+    if alphabet.words and not isinstance(session, str):
+        session = alphabet.between.join(map(str, session))
+    request: dict[str, Any] = {"dataframe_records": [{column_of(alphabet): session}]}
+    return request | ({} if content.classes else {"params": {"top": 3, "length": 20}})
 
 
 def generate(arguments: Namespace) -> Answer:

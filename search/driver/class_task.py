@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from typing_extensions import override
 
 from lstm_sweep.models.baselines import BaselineScore
-from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.bundle import bundle
+from lstm_sweep.models.bundle.bundle import Bundle, Classes
+from lstm_sweep.models.config import ClassConfig, Config, as_lstm_config
+from lstm_sweep.models.data.corpus import excerpt
 from lstm_sweep.models.data.labelled import LabelledCorpus, load_labelled
 from lstm_sweep.models.size import SizeRule
-from lstm_sweep.search.driver.lstm_task import LstmTask, check_same
+from lstm_sweep.search.driver.lstm_task import LstmTask, check_same, networks_of
 from lstm_sweep.search.driver.preflight import (
     check_room,
     check_sizes,
@@ -23,15 +27,90 @@ from lstm_sweep.search.driver.preflight import (
     rate_notes,
     settled_classes,
 )
+from lstm_sweep.search.driver.task import (
+    WriteBundle,
+    backend_free_of_gpu,
+    check_parity,
+    parity_lines,
+)
 from lstm_sweep.search.engines.worker import ClassesTraining
 from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.store import reader
+from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.store import reader, registry
+from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
+from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tag, source_of
+from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.options import CLASSES
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Training
+
+#: sequences of the test split on which the bundle is compared with the trial's network, at most
+PARITY_SEQUENCES = 100
+
+
+def _write(
+    record: TrialRecord, weights: Path, corpus: LabelledCorpus, folder: Path, format: str
+) -> dict[str, Any]:
+    """Write a classifier, score it on test data and check it, in a process of its own."""
+    config = record.config
+    assert isinstance(config, ClassConfig)
+    backend_free_of_gpu()
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.bundle import clean_process, onnx
+    from lstm_sweep.models.classes import Scores, temperature_of
+    from lstm_sweep.models.data.batches import read_codes, read_lengths
+    from lstm_sweep.models.network.classifier import class_logits
+    from lstm_sweep.models.network.program import class_program_of
+
+    backend.prepare(gpu=False, seed=record.seed)
+    networks = networks_of(record, weights, len(corpus.alphabet), len(corpus.classes))
+    model, program = networks.scored, class_program_of(networks, config, seed=0)
+    validation, test = (
+        class_logits(program, config, one.sequences) for one in (corpus.validation, corpus.test)
+    )
+    temperature = temperature_of(validation, corpus.validation.labels)
+    scores = Scores.of(test, corpus.test.labels, corpus.classes, temperature)
+    told = {name: scores.measures[name] for name in ("accuracy", "macro_f1")}
+    loss = scores.measures["log_loss"].value
+    metrics = {
+        "trial": record.id,
+        "run_id": record.run_id,
+        "val_loss": record.best_loss,
+        "best_epoch": record.best_epoch,
+        "test_loss": loss,
+        "test": scores.to_dict(),
+        "corpus_digest": corpus.digest,
+        "parameters": record.parameters,
+    }
+    classes = Classes.of(corpus.classes, temperature, validation, corpus.validation.labels)
+    content = Bundle(record.id, config, corpus.alphabet, metrics, classes=classes)
+    bundle.write(model, content, folder, format)
+    chosen = np.arange(min(len(corpus.test), PARITY_SEQUENCES))
+    lengths = read_lengths(corpus.test.sequences, config)[chosen]
+    codes = read_codes(corpus.test.sequences, config, chosen, int(lengths.max()))
+    inputs = [codes, lengths.astype(np.int32)]
+    further: dict[str, Any] = {}
+    if format == "onnx":
+        further["files"] = onnx.add(model, content, inputs, folder)
+        difference = max(one["max_difference"] for one in further["files"].values())
+    else:
+        [theirs] = clean_process.outputs(folder, format, inputs)
+        difference = float(np.abs(test[chosen] - theirs).max())
+    check_parity(difference)
+    first = corpus.test.sequences.part(0, int(corpus.test.sequences.session_lengths[0]))
+    return {
+        "format": format,
+        "trial": record.id,
+        "test_loss": loss,
+        "scores": {name: [*one] for name, one in told.items()},
+        "parity": {"max_difference": difference, "windows": len(chosen)},
+        "model_version": None,
+        "example": excerpt(first, corpus.alphabet),
+    } | further
+
 
 #: quantiles of the lengths of sequences that costs and the space depend on
 QUANTILES = 65
@@ -134,3 +213,41 @@ class ClassTask(LstmTask):
         from lstm_sweep.models.baselines import score_baselines
 
         return iter(score_baselines(self.corpus, known))
+
+    @classmethod
+    @override
+    def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
+        source = source_of(record.tags)
+        corpus = load_labelled(source)
+        check_same(corpus, source, record.tags, f"trial {record.id}")
+
+        def write(folder: Path, format: str) -> dict[str, Any]:
+            weights = store.fetch(record.run_id, f"{WEIGHTS}/{bundle.MODEL}", folder.parent)
+            return forkserver.call(_write, record, weights, corpus, folder, format)
+
+        return write
+
+    @classmethod
+    @override
+    def model_writer(
+        cls, store: Store, record: TrialRecord, folder: Path, scratch: Path
+    ) -> WriteModel:
+        _, content, _ = bundle.read_classifier(str(folder))
+
+        def write(to: Path, about: Any) -> None:
+            data = to.parent / "network"
+            data.mkdir()
+            for name in (bundle.MODEL, bundle.ALPHABET, bundle.CONFIG, bundle.CLASSES):
+                shutil.copyfile(folder / name, data / name)
+            alphabet = content.alphabet
+            registry.write_symbols_model(store.settings, data, to, alphabet, about, classes=True)
+
+        return write
+
+    @classmethod
+    @override
+    def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
+        told = [f"log loss {result['test_loss']:.4f} nats a sequence"]
+        for name, (value, low, high) in result["scores"].items():
+            told.append(f"{name.replace('_', ' ')} {value:.3f} ({low:.3f}-{high:.3f})")
+        return [f"test: {', '.join(told)}", *parity_lines(result, "sequences")]

@@ -21,10 +21,9 @@ from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus, excerpt
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring, scoring_windows
-from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import bits, unknown_text
 from lstm_sweep.models.size import SizeRule
-from lstm_sweep.search.driver.lstm_task import LstmTask, check_same
+from lstm_sweep.search.driver.lstm_task import LstmTask, check_same, networks_of
 from lstm_sweep.search.driver.preflight import (
     check_room,
     check_space,
@@ -83,14 +82,7 @@ def _write(
     from lstm_sweep.models.network.program import StepwiseProgram, program_of
 
     backend.prepare(gpu=False, seed=record.seed)
-    try:
-        bundle.check_size(weights, config, len(corpus.alphabet))
-        networks = bundle.networks_of(weights, config, len(corpus.alphabet))
-    except InputError as error:
-        raise InputError(
-            f"trial {record.id}: its network is not loaded: {error}; expected one that "
-            f"lstm-sweep has trained"
-        ) from None
+    networks = networks_of(record, weights, len(corpus.alphabet))
     model = networks.scored
     targets = scoring.drawn(corpus.test, at_least=TEST_TARGETS)
     if config.carried or scoring.share_windows:

@@ -12,7 +12,9 @@ from typing import Any, Self
 
 from typing_extensions import override
 
+from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.cpu.program_types import Networks
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.labelled import LabelledCorpus
 from lstm_sweep.models.data.source import Source
@@ -42,6 +44,21 @@ def check_same(corpus: Corpus | LabelledCorpus, source: Source, tags: Tags, sinc
             f"data '{source.data}' have changed since {since}: found digest {corpus.digest}, "
             f"expected {expected}"
         )
+
+
+def networks_of(
+    record: TrialRecord, weights: Path, alphabet_size: int, classes: int | None = None
+) -> Networks:
+    """The networks of a trial with weights of a file, in a process that may have Keras."""
+    sizes = as_lstm_config(record.config), alphabet_size, classes
+    try:
+        bundle.check_size(weights, *sizes)
+        return bundle.networks_of(weights, *sizes)
+    except InputError as error:
+        raise InputError(
+            f"trial {record.id}: its network is not loaded: {error}; expected one that "
+            f"lstm-sweep has trained"
+        ) from None
 
 
 #: sweeps that are looked at, the newest, and trials of each, those with the lowest losses

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,15 @@ from anyio import CapacityLimiter
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions import export as exporting
+from lstm_sweep.search.actions.classification import (
+    Classification,
+    Sequence_,
+    Wish,
+    classify,
+)
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import check_sweep_or_trial, existing_store
+from lstm_sweep.search.actions.transfers import unpack
 from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.settings import API, Limits
@@ -97,6 +104,18 @@ class Bundles:
         if not found:
             raise ProblemError(409, f"{shown(reference)}: its bundle was deleted just now")
         return replace(found, result={**found.result, "model_version": version})
+
+    def classify(
+        self, reference: str, sequences: Sequence[Sequence_], wish: Wish
+    ) -> Classification:
+        """What the classifier of a trial says of sequences; its bundle is made if it lacks."""
+        made = self.make(reference, "keras", unchecked=False)
+        with tempfile.TemporaryDirectory(prefix=".classes-", dir=self._folder) as scratch:
+            folder = str(unpack(made.file, Path(scratch) / "bundle"))
+            try:
+                return classify(folder, sequences, wish)
+            except InputError as error:  # of the folder a client knows nothing
+                raise InputError(str(error).replace(shown(folder), f"of {reference}")) from None
 
     @contextlib.asynccontextmanager
     async def turn(self, user: str, has_left: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:

@@ -185,6 +185,26 @@ class ExportSubmission(BaseModel):
     )
 
 
+class ClassSubmission(BaseModel):
+    """Sequences whose classes are asked for, and what else is wished of these."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    sequences: list[str | list[int] | list[str]] = Field(
+        min_length=1, description="texts, lists of event ids, or lists of log lines"
+    )
+    error: float | None = Field(
+        default=None, description="share of the sets of classes that lack the true one"
+    )
+    of: str | None = Field(default=None, description="a class that has a threshold of its own")
+    precision: float | None = Field(
+        default=None, description="of those that are said to be of it so many are"
+    )
+    recall: float | None = Field(
+        default=None, description="or: of its sequences so many are said to be of it"
+    )
+
+
 class VersionSubmission(ExportSubmission):
     """A registered model that is to have a further version, once its bundle is checked."""
 
@@ -313,6 +333,17 @@ class ExportMade(_Shown):
     example: str | list[int] | list[str] | None = Field(
         description="a session that it can be asked about"
     )
+
+
+class SequencesClassified(_Shown):
+    """What a classifier says of sequences, as `classify --json` prints it."""
+
+    bundle: str = Field(description="the trial")
+    classes: list[str]
+    promise: str = Field(description="of the sets; may be empty")
+    threshold: dict[str, Any] | None
+    scores: None = Field(description="sequences of a request have no labels")
+    sequences: list[dict[str, Any]]
 
 
 class VersionMade(ExportMade):

@@ -33,7 +33,12 @@ from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.pages.views import LOGIN, moved, page, reference_of, rendered
 from lstm_sweep.search.service.routes import sweeps, trials
 from lstm_sweep.search.service.routes.corpora import SentBody
-from lstm_sweep.search.service.schemas import Changes, ExportSubmission, Priority
+from lstm_sweep.search.service.schemas import (
+    Changes,
+    ClassSubmission,
+    ExportSubmission,
+    Priority,
+)
 from lstm_sweep.search.service.site import Number, Site, SweepName, TheSite, TheUser
 from lstm_sweep.search.service.uploads import Receiver, Uploads
 from lstm_sweep.search.values.spec import OPTIONS
@@ -158,6 +163,16 @@ async def export(request: Request, site: TheSite, user: TheUser) -> Response:
     """Make the bundle of a trial, or of the best one of a sweep, and lead to it."""
     await trials.make(reference_of(request), ExportSubmission(), site, user, request)
     return moved(request.url.path)
+
+
+@router.post("/sweeps/{sweep}/classes")
+async def classes(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
+    """Which class each line of a text is of, by the best trial of a sweep."""
+    lines = (await fields_of(request)).get("sequences", "").splitlines()
+    body = ClassSubmission(sequences=[line for line in lines if line.strip()] or [""])
+    found = await trials.classified(sweep, body, site, user, request)
+    rows = zip(body.sequences, found.sequences, strict=True)
+    return page(rendered("classes.html", site, user, sweep=sweep, trial=found.trial, rows=[*rows]))
 
 
 @router.get(LOGIN)

@@ -15,6 +15,7 @@ from starlette.responses import FileResponse
 
 from lstm_sweep.models.config import check_field
 from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
+from lstm_sweep.search.actions.classification import Classification, Wish
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import TRIAL, store_of_trial
 from lstm_sweep.search.actions.rerun import field_changes
@@ -25,6 +26,7 @@ from lstm_sweep.search.service import answers, schemas
 from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.jobs import ID, Rerun, Wanted
 from lstm_sweep.search.service.schemas import (
+    ClassSubmission,
     ExportSubmission,
     RerunSubmission,
     VersionSubmission,
@@ -282,3 +284,21 @@ async def make(
     async with site.bundles.turn(user.name, request.is_disconnected):
         made = await to_thread.run_sync(call, limiter=site.bundles.limiter)
     return answers.document(made.result, 201)
+
+
+@each(MODELS, "POST", "/classes", "Tell classes by {1}", schemas.SequencesClassified, MAKING)
+async def classes(
+    reference: TheReference, body: ClassSubmission, site: TheSite, user: TheUser, request: Request
+) -> Response:
+    """Which class each sequence is of; the bundle is made unless it is there."""
+    found = await classified(reference, body, site, user, request)
+    return answers.document(found.to_dict())
+
+
+async def classified(
+    reference: str, body: ClassSubmission, site: Site, user: User, request: Request
+) -> Classification:
+    wish = Wish(body.error, body.precision, body.recall, body.of)
+    call = partial(site.bundles.classify, reference, body.sequences, wish)
+    async with site.bundles.turn(user.name, request.is_disconnected):
+        return await to_thread.run_sync(call, limiter=site.bundles.limiter)
