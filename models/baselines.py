@@ -18,21 +18,26 @@ symbol of a session is `<start>`, as in all windows.
 
 Only what follows the contexts of the targets is counted, and of a large corpus only the last
 `COUNTED` symbols.
+
+The baselines of sequences with classes know which n-grams of symbols a sequence has.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lstm_sweep.models import classes
 from lstm_sweep.models.data.corpus import Corpus, Split
+from lstm_sweep.models.data.labelled import LabelledCorpus, LabelledSplit
 from lstm_sweep.models.data.spool import Codes, blocks, let_go
 from lstm_sweep.models.data.windows import Indices, before, past, scoring_targets, scoring_windows
 from lstm_sweep.models.scoring import Floats, log_softmax, score
@@ -272,9 +277,11 @@ class BaselineScore:
     """The best member of a family of baselines, and its score."""
 
     name: str
-    model: Baseline
-    #: `loss` in nats, `accuracy`, `top5_accuracy`
+    model: Baseline | ClassBaseline
+    #: `loss` in nats, `accuracy`, and `top5_accuracy` or, of classes, `macro_f1`
     metrics: dict[str, float]
+    #: of classes: log-probabilities of all validation sequences, `<float32>[sequences, classes]`
+    logits: NDArray[np.float32] | None = None
 
 
 FAMILIES: dict[str, list[Baseline]] = {
@@ -341,3 +348,207 @@ def _predictions(
             counts.follow(past(split, part, np.arange(max(ORDERS), 0, -1)))
         for windows, true in scoring_windows(split, part, max(1, model.window), rows):
             yield model.predict(counts, windows), true
+
+
+# --- sequences with classes -----------------------------------------------------------------------
+
+#: n-grams that are counted at most, of each sequence from its head; buckets that they are hashed to
+MOST_GRAMS, BUCKETS = 1 << 25, 1 << 22
+#: weights of a model, at most: features times classes
+MOST_WEIGHTS = 1 << 19
+#: sequences of the training data that members of families are chosen on, and fitted to for it
+HELD, FITTED = 2_000, 5_000
+#: the longest n-grams, of characters and of other symbols
+CHARACTERS, WORDS = (1, 3, 5), (1, 2, 3)
+STRENGTHS = (10.0, 100.0)
+
+
+@dataclass(frozen=True)
+class Majority:
+    """Each class has its share of the training sequences, with additive smoothing."""
+
+    smoothing: float = 1.0
+
+
+@dataclass(frozen=True)
+class ClassNaiveBayes:
+    """Multinomial naive Bayes on n-grams of up to `window` symbols, `binary`: whether they occur.
+
+    Its probabilities, which are too sure since n-grams depend on each other, are tempered.
+    """
+
+    window: int
+    smoothing: float
+    binary: bool
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class ClassLogistic:
+    """Logistic regression on n-grams of up to `window` symbols (tf-idf); `strength` is C."""
+
+    window: int
+    strength: float
+
+
+ClassBaseline = Majority | ClassNaiveBayes | ClassLogistic
+Member = TypeVar("Member", ClassNaiveBayes, ClassLogistic)
+
+
+def score_baselines(corpus: LabelledCorpus, known: Container[str] = ()) -> list[BaselineScore]:
+    """Score each family's best member on the validation sequences; those in `known` are left out.
+
+    Members are chosen on a part of the training data.
+    """
+    labels = corpus.validation.labels
+    counts = np.bincount(corpus.train.labels, minlength=len(corpus.classes))
+    found = list[BaselineScore]()
+
+    def add(name: str, model: ClassBaseline, logits: NDArray[np.floating]) -> None:
+        metrics = classes.score(logits, labels)
+        found.append(BaselineScore(name, model, metrics, logits.astype(np.float32)))
+
+    first, second, third = classes.BASELINES
+    if first not in known:
+        majority = Majority()
+        shares = np.log((counts + majority.smoothing) / (counts + majority.smoothing).sum())
+        add(first, majority, np.tile(shares, (len(labels), 1)))
+    if second in known and third in known:
+        return found
+    fitting = _Fitting(corpus)
+    bayes = fitting.bayes()
+    if second not in known:
+        add(second, *fitting.best_of(bayes))
+    if third not in known:
+        add(third, *fitting.best_of(fitting.logistic(bayes.window)))
+    return found
+
+
+class _Fitting:
+    """Chooses members of families, and fits them, on n-grams of a corpus."""
+
+    def __init__(self, corpus: LabelledCorpus) -> None:
+        self._corpus, self._grams = corpus, dict[int, tuple[Any, Any]]()
+        labels, rng = corpus.train.labels, np.random.default_rng(0)
+        order = rng.permutation(len(labels))
+        held = min(HELD, max(1, len(labels) // 10))
+        #: places of the training sequences that members are chosen on, and fitted to for that
+        self._held, self._part = order[:held], order[held : held + FITTED]
+
+    def bayes(self) -> ClassNaiveBayes:
+        windows = CHARACTERS if self._corpus.alphabet.is_text else WORDS
+        members = [
+            ClassNaiveBayes(window, smoothing, binary)
+            for window in windows
+            for smoothing in (0.01, 0.1, 1.0)
+            for binary in (False, True)
+        ]
+        return self._best(members)
+
+    def logistic(self, window: int) -> ClassLogistic:
+        return self._best([ClassLogistic(window, strength) for strength in STRENGTHS])
+
+    def _best(self, members: list[Member]) -> Member:
+        labels = self._corpus.train.labels
+        chosen = list[tuple[float, Member]]()
+        if not len(self._part):
+            return members[0]
+        for one in members:
+            grams, _ = self._features(one.window)
+            logits = _fitted(
+                one, grams[self._part], labels[self._part], grams[self._held], self._classes
+            )
+            if isinstance(one, ClassNaiveBayes):
+                heat = classes.temperature_of(logits, labels[self._held])
+                one, logits = replace(one, temperature=heat), logits / heat
+            chosen.append((classes.score(logits, labels[self._held])["loss"], one))
+        return min(chosen, key=lambda pair: pair[0])[1]
+
+    def best_of(self, model: Member) -> tuple[Member, Floats]:
+        """A model, and its log-probabilities of the validation sequences."""
+        train, validation = self._features(model.window)
+        logits = _fitted(model, train, self._corpus.train.labels, validation, self._classes)
+        return model, log_softmax(logits / getattr(model, "temperature", 1.0))
+
+    @property
+    def _classes(self) -> int:
+        return len(self._corpus.classes)
+
+    def _features(self, window: int) -> tuple[Any, Any]:
+        """Counts of n-grams in the training and the validation sequences."""
+        if window not in self._grams:
+            self._grams.clear()  # no two of them at a time in memory
+            parts = self._corpus.train, self._corpus.validation
+            train, validation = (_grams(part, window) for part in parts)
+            often = np.bincount(train.indices, minlength=BUCKETS)
+            most = max(1, MOST_WEIGHTS // self._classes)
+            kept = np.argsort(-often, kind="stable")[: min(most, int((often > 1).sum()) or most)]
+            self._grams[window] = train[:, kept], validation[:, kept]
+        return self._grams[window]
+
+
+def _grams(split: LabelledSplit, window: int) -> sparse.csr_matrix:
+    """How often each n-gram of up to `window` symbols is in a sequence, by its hash."""
+    sequences, lengths = split.sequences, split.sequences.session_lengths
+    longest = max(1, MOST_GRAMS // window // len(lengths))
+    if lengths.sum() * window <= MOST_GRAMS:
+        longest = int(lengths.max())
+    tables, each = [], max(1, NGRAM_BLOCK // min(longest, int(lengths.max())))
+    for first in range(0, len(lengths), each):
+        last = min(first + each, len(lengths))
+        begin = int(sequences.starts[first])
+        end = begin + int(lengths[first:last].sum())
+        places = np.arange(begin, end)
+        row = np.repeat(np.arange(last - first), lengths[first:last])
+        place = places - sequences.starts[first:last][row]
+        codes, row = (
+            sequences.codes[begin:end][place < longest].astype(np.uint64),
+            row[place < longest],
+        )
+        rows, keys = [row], [_mixed(codes, 1)]
+        hashed = codes
+        for order in range(2, window + 1):
+            hashed = hashed[:-1] * np.uint64(0x9E3779B97F4A7C15) + codes[order - 1 :] + np.uint64(1)
+            within = row[order - 1 :] == row[: len(row) - order + 1]
+            rows.append(row[order - 1 :][within])
+            keys.append(_mixed(hashed[within], order))
+        pair = np.concatenate(rows), np.concatenate(keys)
+        ones = np.ones(len(pair[0]), np.float32)
+        tables.append(sparse.coo_matrix((ones, pair), (last - first, BUCKETS)).tocsr())
+    return sparse.vstack(tables, "csr")
+
+
+def _mixed(hashed: NDArray[np.uint64], order: int) -> NDArray[np.int32]:
+    """Buckets of hashes of n-grams of an order (the finalizer of MurmurHash3)."""
+    hashed = hashed + np.uint64(order << 56)
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        hashed = (hashed ^ (hashed >> np.uint64(33))) * np.uint64(factor)
+    return ((hashed ^ (hashed >> np.uint64(33))) % np.uint64(BUCKETS)).astype(np.int32)
+
+
+def _fitted(model: ClassBaseline, grams: Any, labels: Any, others: Any, count: int) -> Floats:
+    """Log-probabilities of the classes of `others`, `[n, count]`, after a fit to `grams`."""
+    shares = np.log(np.bincount(labels, minlength=count) + 1.0) - np.log(len(labels) + count)
+    if isinstance(model, ClassNaiveBayes):
+        if model.binary:
+            grams, others = grams > 0, others > 0
+        hot = sparse.csr_matrix(
+            (np.ones(len(labels)), (labels, np.arange(len(labels)))), (count, len(labels))
+        )
+        sums = (hot @ grams).toarray() + model.smoothing
+        weights = np.log(sums) - np.log(sums.sum(axis=1, keepdims=True))
+        return log_softmax(others @ weights.T + shares)
+    if not isinstance(model, ClassLogistic) or len(np.unique(labels)) < 2:
+        return np.tile(shares, (others.shape[0], 1))
+    from sklearn.feature_extraction.text import TfidfTransformer
+    from sklearn.linear_model import LogisticRegression
+
+    weighing = TfidfTransformer(sublinear_tf=True).fit(grams)
+    fit = LogisticRegression(C=model.strength, max_iter=50, tol=1e-3)
+    with warnings.catch_warnings():  # what has not converged is scored as it is
+        warnings.simplefilter("ignore")
+        fit.fit(weighing.transform(grams), labels)
+    # a class that none of these sequences has keeps a share
+    logits = np.tile(shares, (others.shape[0], 1))
+    logits[:, fit.classes_] = fit.predict_log_proba(weighing.transform(others))
+    return log_softmax(logits)

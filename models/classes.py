@@ -28,6 +28,8 @@ BLOCK, MOST_RANKED = 1 << 22, 50_000_000
 BINS = 15
 #: between them a temperature lies
 TEMPERATURES = (0.05, 20.0)
+#: families of baselines of classes; the first knows nothing but how frequent each class is
+BASELINES = ("majority", "naive_bayes", "logistic_regression")
 #: classes of a confusion matrix, at most; the rarest of more are one
 MOST_CLASSES = 30
 OTHERS = "other classes"

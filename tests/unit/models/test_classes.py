@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lstm_sweep.models import classes
+from lstm_sweep.models import baselines, classes
+from lstm_sweep.models.baselines import ClassNaiveBayes
 from lstm_sweep.models.classes import Compared, PredictionSets, Scores, Threshold, temperature_of
+from lstm_sweep.models.data.alphabet import Alphabet
+from lstm_sweep.models.data.corpus import Split
+from lstm_sweep.models.data.labelled import LabelledCorpus, LabelledSplit
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import Floats, log_softmax
 
@@ -147,3 +151,68 @@ def test_predictions_of_the_same_sequences_are_compared() -> None:
     only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     assert found.p_accuracy == pytest.approx(stats.binomtest(min(only), sum(only)).pvalue)
     assert Compared.of(logits, logits, labels) == (0.0, 1.0, 1.0)
+
+
+def labelled(texts: list[str], labels: list[int]) -> LabelledSplit:
+    codes = ALPHABET.encode("".join(texts)).astype(np.uint8)
+    starts = np.cumsum([0, *map(len, texts)])[:-1]
+    return LabelledSplit(Split(codes, starts), np.array(labels, np.int32))
+
+
+ALPHABET = Alphabet(tuple("abcd"))
+
+
+def test_n_grams_are_counted_within_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    texts = ["abca", "d", "bcbcd", "aaaaaa", "abca"]
+    split = labelled(texts, [0] * 5)
+    for block in (1 << 18, 7):
+        monkeypatch.setattr(baselines, "NGRAM_BLOCK", block)
+        found = baselines._grams(split, 3)
+        expected = CountVectorizer(analyzer="char", ngram_range=(1, 3)).fit_transform(texts)
+        own = found[:, np.unique(found.indices)].toarray()
+        assert sorted(own.T.tolist()) == sorted(expected.toarray().T.tolist())
+    monkeypatch.setattr(baselines, "MOST_GRAMS", 3 * 5 * 2)  # two symbols of each
+    short = baselines._grams(labelled([text[:2] for text in texts], [0] * 5), 3)
+    assert (baselines._grams(split, 3) != short).nnz == 0
+
+
+def test_baselines_of_classes_are_what_they_are_called() -> None:
+    from sklearn.naive_bayes import MultinomialNB
+
+    rng = np.random.default_rng(0)
+
+    def split(sequences: int) -> LabelledSplit:
+        """Class 0 has `ab` in it, class 1 `ba`, and class 2, the most frequent, neither."""
+        labels = rng.choice(3, size=sequences, p=[0.2, 0.3, 0.5])
+        texts = ["".join(rng.permutation(list("ccccdd"))) for _ in labels]
+        parts = ("ab", "ba", "acb")
+        return labelled([parts[k] + text for k, text in zip(labels, texts, strict=True)],
+                        labels.tolist())  # fmt: skip
+
+    train, validation = split(600), split(200)
+    corpus = LabelledCorpus("x", ALPHABET, ("a", "b", "c"), train, validation, validation, "", "")
+    majority, bayes, logistic = baselines.score_baselines(corpus)
+    assert [one.name for one in (majority, bayes, logistic)] == [*classes.BASELINES]
+    shares = (np.bincount(train.labels) + 1) / 603
+    assert majority.metrics["loss"] == pytest.approx(-np.log(shares[validation.labels]).mean())
+    assert majority.metrics["accuracy"] == (validation.labels == 2).mean()
+    assert bayes.metrics["accuracy"] == logistic.metrics["accuracy"] == 1.0
+    assert logistic.logits is not None and logistic.logits.shape == (200, 3)
+    assert [one.name for one in baselines.score_baselines(corpus, {"majority", "naive_bayes"})] == [
+        "logistic_regression"
+    ]
+    grams = baselines._grams(train, 2)[:, :4000]
+    own = baselines._fitted(ClassNaiveBayes(2, 0.5, False), grams, train.labels, grams, 3)
+    their = MultinomialNB(alpha=0.5).fit(grams, train.labels).predict_log_proba(grams)
+    shares = np.log(np.bincount(train.labels) / 600) - np.log((np.bincount(train.labels) + 1) / 603)
+    assert log_softmax(own + shares) == pytest.approx(their)
+
+
+def test_a_class_that_few_sequences_have_keeps_a_share() -> None:
+    train = labelled(["aaaa"] * 12 + ["bbbb"] * 12 + ["cccc"], [0] * 12 + [1] * 12 + [2])
+    corpus = LabelledCorpus("x", ALPHABET, ("a", "b", "c"), train, train, train, "", "")
+    for one in baselines.score_baselines(corpus):
+        assert np.isfinite(one.metrics["loss"]) and one.logits is not None
+        assert np.exp(one.logits).sum(axis=1) == pytest.approx(np.ones(25))
