@@ -23,7 +23,6 @@ from lstm_sweep.models.data.reader import (
     Sequences,
     Words,
     code_points,
-    decoded,
     read_ids,
     read_text,
     read_words,
@@ -31,15 +30,17 @@ from lstm_sweep.models.data.reader import (
 from lstm_sweep.models.data.sessions import labels_of, name_in_file
 from lstm_sweep.models.data.source import SAMPLES, Sample, Source, all_files, existing
 from lstm_sweep.models.data.tables import (
-    LONGEST_TEXT,
     Columns,
     Row,
     check_once,
     checked_text,
     features_of,
     is_table,
+    lines_of,
     read_label_list,
     rows_of,
+    suffix_of,
+    text_of,
 )
 from lstm_sweep.models.errors import InputError, shown
 
@@ -102,16 +103,12 @@ class Read:
     waiting: list[NDArray[np.integer]] = field(default_factory=list)
     length: int = 0
 
-    def add(
-        self, symbols: NDArray[np.integer], label: str, split: int, content: int, unit: int
-    ) -> None:
+    def add(self, symbols: NDArray[np.integer], label: int, split: int) -> None:
         """Add one more sequence, which is not empty."""
         self.starts.append(self.length)
         self.lengths.append(len(symbols))
-        self.labels.append(self.class_of(label))
+        self.labels.append(label)
         self.splits.append(split)
-        self.contents.append(content)
-        self.units.append(unit)
         self.waiting.append(symbols)
         self.length += len(symbols)
         if self.length - self.sequences.length >= TOGETHER:
@@ -191,9 +188,9 @@ def of_texts(source: Source) -> Read:
         if not len(codes := encode(row)):
             read.left_out("empty", row.place)
             continue
-        content = _hash(row.text)
-        unit = content if row.group is None else _hash(row.group)
-        read.add(codes, row.label, -1 if split is None else split, content, unit)
+        read.add(codes, read.class_of(row.label), -1 if split is None else split)
+        read.contents.append(_hash(row.text))
+        read.units.append(read.contents[-1] if row.group is None else _hash(row.group))
     read.flush()
     read.check()
     read.about = "; ".join(filter(None, [read.about, str(noted)]))
@@ -288,14 +285,7 @@ def _rows_of_folders(folders: ClassFolders, noted: Noted) -> Iterator[tuple[int 
     for split, classes in folders.items():
         for name, files in classes.items():
             for file in files:
-                parts, size = list[str](), 0
-                for part in decoded(file, noted):
-                    parts.append(part)
-                    size += len(part)
-                    if size > LONGEST_TEXT:
-                        break  # it is refused
-                text = checked_text(str(file), "".join(parts))
-                yield split, Row(text, name, None, file, 1)
+                yield split, Row(text_of(file, noted), name, None, file, 0)
 
 
 def columns_of(source: Source, path: Path) -> Columns:
@@ -342,6 +332,24 @@ def _split_of(path: Path) -> int | None:
     return None
 
 
+def rows_of_new(source: Source, path: Path, noted: Noted) -> Iterator[Row]:
+    """Texts of new data: rows of tables, lines of another file, or files of a folder."""
+    columns = columns_of(source, path)
+    if path.is_file() and not suffix_of(path):
+        for number, line in enumerate(lines_of(path, noted), start=1):
+            if not line.isspace():
+                yield Row(
+                    checked_text(f"{path}:{number}", line.rstrip("\n")), None, None, path, number
+                )
+    elif path.is_file() or any(True for _ in tables_in(path)):
+        for table in [path] if path.is_file() else tables_in(path):
+            yield from rows_of(table, columns, noted)
+    elif folders := class_folders(path):
+        yield from (row for _, row in _rows_of_folders(folders, noted))
+    else:
+        yield from (Row(text_of(file, noted), None, None, file, 0) for file in all_files(path))
+
+
 # sessions: lines, files, or records of a log, with a list of labels or in folders of their classes
 
 
@@ -353,7 +361,7 @@ def _groups(path: Path) -> dict[int | None, list[Path]]:
     return {split: all_files(one) for split, one in splits.items()} or {None: all_files(path)}
 
 
-def _label_list(given: str) -> dict[str, str]:
+def label_list(given: str) -> dict[str, str]:
     path, lines = read_label_list(given)
     labels = dict[str, str]()
     for number, name, label in lines:
@@ -367,7 +375,7 @@ def _label_list(given: str) -> dict[str, str]:
 def of_sessions(source: Source) -> Read:
     """Sessions of event ids or texts, with a list of labels."""
     assert source.labels is not None
-    known, sample = _label_list(source.labels), SAMPLES.get(source.data)
+    known, sample = label_list(source.labels), SAMPLES.get(source.data)
     sequences, words = Sequences(), Words(alphabets.Words(source.lower_case).split)
     splits, cuts, files, name = [None], [0], [source.data], source.data
     if sample:
@@ -456,7 +464,7 @@ def of_lines(source: Source) -> Read:
     labels: Sequence[str | None] = [groups[one][1] for one in group]
     if source.labels is not None:
         numbered = len(files) == 1 and format.session_by is None
-        labels = labels_of(source.labels, _label_list(source.labels), names, numbered=numbered)
+        labels = labels_of(source.labels, label_list(source.labels), names, numbered=numbered)
     how = "--labels" if source.labels else "its folder"
     about = f"--symbols {source.symbols}: {format.described}; its class is by {how}"
     read = Read(name, "lines", "; ".join(filter(None, [about, str(log.counts), str(log.noted)])))

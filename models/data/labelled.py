@@ -28,15 +28,20 @@ from lstm_sweep.models.data.examples import (
     Read,
     class_folders,
     columns_of,
+    encoder,
+    label_list,
     of_lines,
     of_sessions,
     of_texts,
+    rows_of_new,
 )
 from lstm_sweep.models.data.log_lines import symbols_of
-from lstm_sweep.models.data.reader import smallest_type
+from lstm_sweep.models.data.reader import Noted, Words, smallest_type
+from lstm_sweep.models.data.sessions import labels_of, read_sessions
 from lstm_sweep.models.data.source import SAMPLES, SPLITS, Source, existing
 from lstm_sweep.models.data.spool import BLOCK, Codes, Spool, blocks
-from lstm_sweep.models.errors import InputError, plain, shown
+from lstm_sweep.models.data.tables import suffix_of
+from lstm_sweep.models.errors import InputError, one_of, plain, shown
 
 #: classes that are told of
 TOLD = 10
@@ -161,7 +166,53 @@ def read_new(source: Source, alphabet: Alphabet, classes: tuple[str, ...]) -> Ne
     Raises:
         InputError: the data cannot be used; the message names the file and the line.
     """
-    raise NotImplementedError
+    has_texts = alphabet.kind in ("chars", "words") and source.labels is None
+    path = None if source.data in SAMPLES else existing(source.data)
+    if path and (has_texts or (alphabet.kind == "ids" and suffix_of(path) and path.is_file())):
+        return _new_rows(source, path, alphabet, classes)
+    sessions = read_sessions(source.data, alphabet)
+    labels, names = None, tuple(sessions.names)
+    if source.labels is not None:
+        known = label_list(source.labels)
+        found = labels_of(source.labels, known, names, numbered=sessions.numbered)
+        place = f"--labels {source.labels}"
+        numbers = [-1 if one is None else _number(place, one, classes) for one in found]
+        labels = np.array(numbers, np.int32)
+    return NewSequences(sessions.split, names, labels)
+
+
+def _new_rows(
+    source: Source, path: Path, alphabet: Alphabet, classes: tuple[str, ...]
+) -> NewSequences:
+    words = Words(alphabet.words.split) if alphabet.words else Words(list)
+    read, encode = Read(path.name, alphabet.kind, ""), encoder(alphabet.kind, words)
+    names, labels = list[str](), list[int]()
+    for row in rows_of_new(source, path, Noted()):
+        name = str(row.path.relative_to(path)) if row.path != path else path.name
+        names.append(f"{name}:{row.number}" if row.number else name)
+        if not len(codes := encode(row)):
+            raise InputError(f"{row.place}: found an empty text, expected symbols")
+        labels.append(-1 if row.label is None else _number(row.place, row.label, classes))
+        read.add(codes, 0, -1)
+    read.flush()
+    if not names:
+        raise InputError(f"{path}: found no texts, expected some")
+    texts, values = [*words], read.sequences.values
+    of_value = {"chars": chr, "words": texts.__getitem__}.get(alphabet.kind, int)
+    final = alphabet.encode(map(of_value, values)).astype(smallest_type(len(alphabet)))
+    spool = Spool()
+    for block in read.sequences.blocks:
+        spool.append(final[block])
+    split = Split(spool.joined(), np.array(read.starts, np.int64))
+    return NewSequences(
+        split, tuple(names), np.array(labels, np.int32) if max(labels) >= 0 else None
+    )
+
+
+def _number(place: str, label: str, classes: tuple[str, ...]) -> int:
+    if label not in classes:
+        raise InputError(f"{place}: found the class {shown(label)}, {one_of(label, classes)}")
+    return classes.index(label)
 
 
 def _mined(source: Source, read: Read, splits: NDArray[np.int8]) -> NDArray[np.int8]:

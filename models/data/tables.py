@@ -40,12 +40,12 @@ class Row(NamedTuple):
     label: str | None
     group: str | None
     path: Path
-    #: of its line, or of the row of a file without lines, from 1
+    #: of its line, or of the row of a file without lines, from 1; 0 if it is the whole file
     number: int
 
     @property
     def place(self) -> str:
-        return f"{self.path}:{self.number}"
+        return f"{self.path}:{self.number}" if self.number else str(self.path)
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ class Columns:
                  for field in ("label", "text", "group")]  # fmt: skip
         if index[1] is None:
             others = [n for n in range(len(columns)) if n not in index]
+            if named and "text" in columns:
+                others = [columns.index("text")]
             if len(others) != 1:
                 text = f"{place}: which column has the texts is not said, expected --text with one"
                 raise InputError(f"{text} of {_listed(columns) if named else len(columns)}")
@@ -151,7 +153,18 @@ def rows_of(path: Path, columns: Columns, noted: Noted) -> Iterator[Row]:
     kind = suffix_of(path)
     if kind in (".parquet", *ARROW):
         return _of_arrow(path, columns)
-    return _of_json(path, columns, noted) if kind in JSON else _of_lines(path, columns, noted)
+    return _of_json(path, columns, noted) if kind in JSON else _of_delimited(path, columns, noted)
+
+
+def text_of(path: Path, noted: Noted) -> str:
+    """All of a file as one text."""
+    parts, size = list[str](), 0
+    for part in decoded(path, noted):
+        parts.append(part)
+        size += len(part)
+        if size > LONGEST_TEXT:
+            break  # it is refused
+    return checked_text(str(path), "".join(parts))
 
 
 def checked_text(place: str, text: str) -> str:
@@ -187,7 +200,7 @@ def _as_text(value: object, path: Path, number: int) -> str | None:
 # TSV and CSV
 
 
-def _of_lines(path: Path, columns: Columns, noted: Noted) -> Iterator[Row]:
+def _of_delimited(path: Path, columns: Columns, noted: Noted) -> Iterator[Row]:
     records = _records(path, noted)
     at, first = next(records, (0, []))
     if not at:
@@ -214,7 +227,7 @@ def _of_lines(path: Path, columns: Columns, noted: Noted) -> Iterator[Row]:
 
 def _records(path: Path, noted: Noted) -> Iterator[tuple[int, list[str]]]:
     """Records of a table and the numbers of their first lines, without blank lines."""
-    lines = _lines(path, noted)
+    lines = lines_of(path, noted)
     first = next(lines, "")
     kind = suffix_of(path)
     delimiter = "\t" if kind in (".tsv", ".tab") or "\t" in first else ","
@@ -247,7 +260,7 @@ def _unquoted(field: str) -> str:
     return field
 
 
-def _lines(path: Path, noted: Noted) -> Iterator[str]:
+def lines_of(path: Path, noted: Noted) -> Iterator[str]:
     """Lines of a text in UTF-8, with their ends."""
     rest, size = list[str](), 0
     for block in decoded(path, noted):
@@ -283,7 +296,7 @@ def _of_json(path: Path, columns: Columns, noted: Noted) -> Iterator[Row]:
 
 def _objects(path: Path, noted: Noted) -> Iterator[tuple[int, object]]:
     """What is in each line, or the items of the one list that a file is."""
-    lines = _lines(path, noted)
+    lines = lines_of(path, noted)
     for number, line in enumerate(lines, start=1):
         if number == 1 and line.lstrip().startswith("[") and path.suffix == ".json":
             items = _parsed(path, number, "".join([line, *lines]))

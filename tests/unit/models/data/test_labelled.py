@@ -1,0 +1,247 @@
+"""Labelled sequences: how they are found, which splits they have, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from lstm_sweep.models.data.labelled import (
+    LabelledCorpus,
+    LabelledSplit,
+    load_labelled,
+    looks_labelled,
+    read_new,
+)
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.errors import InputError
+from tests.unit.models.data.corpus_files import write
+
+GOOD, BAD = "a fine film, I liked it {}", "a poor film: so dull {}"
+#: thirty texts of each of two classes
+ROWS = [(label, text.format(n)) for n in range(30) for label, text in (("pos", GOOD), ("neg", BAD))]
+FEATURES = {
+    "text": {"dtype": "string", "_type": "Value"},
+    "label": {"names": ["pos", "neg"], "_type": "ClassLabel"},
+}
+
+
+def delimited(separator: str, head: str = "", rows: list[tuple[str, str]] = ROWS) -> str:
+    lines = [f'{label}{separator}"{text}"' for label, text in rows]
+    return "\n".join([head, *lines] if head else lines) + "\n"
+
+
+def json_lines(rows: list[tuple[str, str]] = ROWS) -> str:
+    return "\n".join(json.dumps({"label": label, "text": text}) for label, text in rows)
+
+
+def in_folders(root: str, rows: list[tuple[str, str]] = ROWS) -> dict[str, str]:
+    return {f"{root}{label}/{n}.txt": text for n, (label, text) in enumerate(rows)}
+
+
+def texts_of(corpus: LabelledCorpus, split: LabelledSplit) -> list[tuple[str, str]]:
+    """Classes and texts of a split, symbols with what stands between them."""
+    parts = np.split(split.sequences.codes, split.sequences.starts[1:])
+    texts = [corpus.alphabet.between.join(map(str, corpus.alphabet.decode(one))) for one in parts]
+    return list(zip([corpus.classes[label] for label in split.labels], texts, strict=True))
+
+
+def sizes(corpus: LabelledCorpus) -> list[int]:
+    return [len(split) for split in corpus.splits().values()]
+
+
+TABLES: list[tuple[str, dict[str, Any], str]] = [
+    ("a.tsv", {"label": "0"}, delimited("\t")),
+    ("a.tsv", {"label": "0"}, delimited("\t", "class\treview")),
+    ("a.csv", {"label": "class", "text": "review"}, delimited(",", "class,review")),
+    ("a.csv", {"label": "0", "text": "1"}, delimited(";", "class;review")),
+    ("a.csv", {"label": "class"}, delimited(",", "class,review").replace("\n", "\r\n")),
+    ("a.jsonl", {"label": "label", "text": "text"}, json_lines()),
+    (
+        "a.json",
+        {"label": "label"},
+        json.dumps([{"label": one, "text": text} for one, text in ROWS]),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "content"), TABLES)
+def test_a_table_has_the_same_rows_however_it_is_written(
+    name: str, options: Mapping[str, Any], content: str, tmp_path: Path
+) -> None:
+    source = Source(data=str(write(tmp_path, {name: content}) / name), symbols="chars", **options)
+    assert looks_labelled(source)
+    corpus = load_labelled(source)
+    assert corpus.classes == ("neg", "pos") and sizes(corpus) == [48, 6, 6]
+    assert {*ROWS} == {row for split in corpus.splits().values() for row in texts_of(corpus, split)}
+    has_header = options["label"] == "class" or "class" in content[:5]
+    assert ("is its header" in corpus.decided) == has_header
+    shuffled = content.splitlines()[int(has_header) :][::-1]
+    if name == "a.tsv":  # drawn splits do not depend on the order of rows
+        write(tmp_path, {"b.tsv": "\n".join(shuffled)})
+        again = load_labelled(Source(data=str(tmp_path / "b.tsv"), symbols="chars", **options))
+        assert {*texts_of(again, again.test)} == {*texts_of(corpus, corpus.test)}
+
+
+def test_folders_and_data_sets_of_hugging_face_are_found_without_options(tmp_path: Path) -> None:
+    columns = {"text": [text for _, text in ROWS], "label": [int(n == "neg") for n, _ in ROWS]}
+    written = json.dumps({"info": {"features": FEATURES}})
+    table = pyarrow.table(columns).replace_schema_metadata({"huggingface": written})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    rows = "".join(json.dumps({"text": t, "label": int(n == "neg")}) + "\n" for n, t in ROWS)
+    info = {"d/dataset_info.json": json.dumps({"features": FEATURES}), "d/train-0.jsonl": rows}
+    write(tmp_path, info | {"d/test-0.jsonl": rows})
+    (tmp_path / "d/arrow").mkdir()
+    write(tmp_path, in_folders("plain/") | in_folders("e/train/") | in_folders("e/test/", ROWS[:9]))
+    write(tmp_path, {"e/train/unsup/0.txt": "no class", "e/README.md": "about", "text/a": "b" * 9})
+    found = {
+        "a.parquet": (("pos", "neg"), [48, 6, 6], "splits drawn by class"),
+        "d": (("pos", "neg"), [53, 7, 60], "54 of 60 test sequences are in train, too"),
+        "plain": (("neg", "pos"), [48, 6, 6], "equal texts in one"),
+        "e": (("neg", "pos"), [53, 7, 9], "unsup is left out"),
+    }
+    for name, (classes, lengths, said) in found.items():
+        source = Source(data=str(tmp_path / name))
+        assert looks_labelled(source), name
+        corpus = load_labelled(source)
+        assert corpus.alphabet.kind == "words" and "half of all texts have" in corpus.decided
+        assert corpus.classes == classes and sum(sizes(corpus)) == sum(lengths), name
+        assert sizes(corpus)[2] == lengths[2] and said in corpus.decided, corpus.decided
+    assert not looks_labelled(Source(data=str(tmp_path / "text")))
+
+
+def test_rows_of_a_group_and_equal_texts_stay_in_one_split(tmp_path: Path) -> None:
+    rows = [(label, f"{text}{n % 15}") for n, (label, text) in enumerate([*ROWS, *ROWS])]
+    lines = "".join(f"{label}\t{text}\t{n % 12}\n" for n, (label, text) in enumerate(rows))
+    data = str(write(tmp_path, {"a.tsv": lines}) / "a.tsv")
+    for group in (None, "2"):
+        corpus = load_labelled(Source(data=data, label="0", text="1", group=group, symbols="chars"))
+        where: dict[str, set[int]] = {}
+        for number, split in enumerate(corpus.splits().values()):
+            for _, text in texts_of(corpus, split):
+                key = str(rows.index(next(r for r in rows if r[1] == text)) % 12) if group else text
+                where.setdefault(key, set()).add(number)
+        assert {len(splits) for splits in where.values()} == {1}
+    conflict = {"c.tsv": delimited("\t", rows=[*ROWS, ("neg", ROWS[0][1])])}
+    said = load_labelled(Source(data=str(write(tmp_path, conflict) / "c.tsv"), label="0")).decided
+    assert "1 equal ones occur with several classes" in said
+
+
+def test_sessions_have_the_classes_of_a_list(tmp_path: Path) -> None:
+    ids = {"ids": "".join(f"{n % 3} {n % 2 + 5} 7\n" for n in range(40))}
+    log = {
+        "log": "".join(
+            f"job={n // 2} step {'ok' if n % 4 < 2 else 'was not done'}\n" for n in range(80)
+        )
+    }
+    labels = {"by": "".join(f"{n + 1}\t{'odd' if n % 2 else 'even'}\n" for n in range(40))}
+    named = {"names": "session,class\n" + "".join(f"{n},{n % 2}\n" for n in range(40))}
+    write(tmp_path, ids | log | labels | named)
+    corpus = load_labelled(Source(data=str(tmp_path / "ids"), labels=str(tmp_path / "by")))
+    rows = [row for split in corpus.splits().values() for row in texts_of(corpus, split)]
+    assert {(label, text.split()[1]) for label, text in rows} == {("even", "5"), ("odd", "6")}
+    options: dict[str, Any] = {"symbols": "lines", "session_by": r"job=(\d+)"}
+    corpus = load_labelled(
+        Source(data=str(tmp_path / "log"), labels=str(tmp_path / "names"), **options)
+    )
+    assert corpus.classes == ("0", "1") and sum(sizes(corpus)) == 40
+    assert len({*texts_of(corpus, corpus.train)}) == 2  # the template follows from the class
+    new = read_new(
+        Source(data=str(tmp_path / "log"), labels=str(tmp_path / "names")),
+        corpus.alphabet,
+        corpus.classes,
+    )
+    assert new.labels is not None and new.labels.tolist() == [0, 1] * 20 and new.names[3] == "3"
+
+
+def test_new_texts_are_read_by_the_alphabet_of_a_model(tmp_path: Path) -> None:
+    files = {"a.tsv": delimited("\t"), "b.txt": "a Fine film\n\nunheard-of\n"}
+    write(tmp_path, files | in_folders("c/", ROWS[:6]))
+    corpus = load_labelled(Source(data=str(tmp_path / "a.tsv"), label="0", lower_case=True))
+    corpus.save(tmp_path / "saved")
+    opened = LabelledCorpus.open(tmp_path / "saved")
+    assert (opened.alphabet, opened.classes) == (corpus.alphabet, corpus.classes)
+    assert texts_of(opened, opened.train) == texts_of(corpus, corpus.train)
+    read = {name: read_new(Source(data=str(tmp_path / name), label=label), corpus.alphabet,
+                           corpus.classes)
+            for name, label in (("a.tsv", "0"), ("b.txt", None), ("c", None))}  # fmt: skip
+    assert read["b.txt"].labels is None and read["b.txt"].names == ("b.txt:1", "b.txt:3")
+    assert corpus.alphabet.decode(read["b.txt"].sequences.codes)[:4] == [
+        "a",
+        "fine",
+        "film",
+        "<unk>",
+    ]
+    assert read["a.tsv"].labels is not None and read["a.tsv"].labels.tolist() == [1, 0] * 30
+    assert read["c"].labels is not None and read["c"].names[0] == "neg/1.txt"
+
+
+TSV = delimited("\t")
+REFUSED: list[tuple[dict[str, str] | dict[str, bytes], dict[str, Any], str]] = [
+    ({"a.tsv": TSV + "odd\tone\n"}, {}, "a.tsv: class 'odd' has 1 sequence, expected at least 3"),
+    ({"d/train.tsv": TSV, "d/test.tsv": TSV + "new\tx y\n"}, {},
+     "d: class 'new' is in the test split only (1 sequences), expected some in train"),
+    ({"a.tsv": "".join(f"{label}\t\n" for label, _ in ROWS)}, {},
+     "a.tsv:1: found none of a text, as in 60 of 60 sequences, expected a text in each"),
+    ({"a.tsv": TSV + "pos\t" + "long " * (1 << 20)}, {},
+     "a.tsv:61: found a text of 5,242,880 characters, expected at most 4,194,304"),
+    ({"a.tsv": "".join(f"{n}\tx\n" * 3 for n in range(10_000))}, {},
+     "a.tsv: has over 1,000 classes, such as '1000', expected fewer"),
+    ({"a.tsv": TSV + "".join(f"\t{text}\n" for _, text in ROWS)}, {},
+     "a.tsv:61: found none of a label, as in 60 of 120 sequences"),
+    ({"a.tsv": TSV.replace("neg", "pos")}, {}, "a.tsv: has one class, 'pos', expected at least 2"),
+    ({"a.tsv": "l\tt\n" + TSV}, {"label": "lable"},
+     "a.tsv: --label is 'lable': it has no such column, expected one of 'l', 't'"),
+    ({"a.tsv": TSV}, {"label": "7"},
+     "a.tsv: --label is '7': it has no such column, expected one of 2 columns, numbered from 0"),
+    ({"a.csv": "l,t,u\n" + "pos,x,y\n" * 9}, {"label": "l"},
+     "a.csv: which column has the texts is not said, expected --text with one of 'l', 't', 'u'"),
+    ({"a.csv": "l,t\npos,x,y\n"}, {"label": "l"},
+     "a.csv:2: found 3 columns, expected 2 as in the first line"),
+    ({"a.csv": 'l,t\npos,x\nneg,"y\n'}, {"label": "l"}, "a.csv:3: is no row of a table"),
+    ({"a.jsonl": json_lines() + "\n[1, 2]\n"}, {"label": "label"},
+     "a.jsonl:61: found [1, 2], expected an object of JSON in each line"),
+    ({"a.jsonl": json_lines() + "\n{\n"}, {"label": "label"}, "a.jsonl:61: found '{', expected"),
+    ({"a.tsv": TSV.encode() + b"pos\t\xff\n"}, {}, "a.tsv:61: found the byte 0xff, expected text"),
+    ({"a.tsv": TSV + "pos\tx\0y\n"}, {}, "a.tsv:61: found the byte 0x00, as binary files have"),
+    ({"a.tsv": TSV + "pos\tx 1\n"}, {"symbols": "ids"},
+     "a.tsv:1: found 'a', expected event ids with spaces between them"),
+    ({"d/train.tsv": TSV, "d/names.tsv": TSV}, {},
+     "d: names.tsv is of no split, as others are, expected train, validation or test in the names"),
+    ({"d/test.tsv": TSV, "d/valid.tsv": TSV}, {}, "d: found no training split, expected one"),
+    ({"d/a.md": "x"}, {}, "d: found no folder per class and no table, expected some: TSV, CSV"),
+    ({"a.parquet": "x" * 99}, {}, "a.parquet: is no table of its kind"),
+    ({"a": "1 2\n3 4\n", "by": "1 x\n1 y\n"}, {"labels": "by"},
+     "by:2: session 1 has two labels, expected one"),
+    ({"a": "1 2\n3 4\n", "by": "b x\n"}, {"labels": "by"},
+     "by: names none of the sessions, expected names such as 'a, session 1'"),
+    ({"a": "1 2\n" * 9, "by": "1 x\n2 y\n"}, {"labels": "by"},
+     "session a, session 3: found none of a label, as in 7 of 9 sequences"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "options", "sentence"), REFUSED)
+def test_data_that_cannot_be_learned_from_are_refused_in_one_line(
+    files: dict[str, str], options: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    data = str(write(tmp_path, files) / next(iter(files)).partition("/")[0])
+    given = {
+        name: str(tmp_path / one) if name == "labels" else one for name, one in options.items()
+    }
+    with pytest.raises(InputError) as refusal:
+        load_labelled(
+            Source(data=data, **({"label": "0"} | given if "labels" not in given else given))
+        )
+    found = (
+        str(refusal.value)
+        .replace(f"{tmp_path}/", "")
+        .removeprefix("--labels ")
+        .replace("'by'", "by")
+    )
+    assert found.startswith(sentence), found
