@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.conformal import Floats
+from lstm_sweep.models.conformal import Floats, Promise, needed
 from lstm_sweep.models.data.tables import check_once, read_label_list
 from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.normality import RULES, Calibration
 
 #: words for what a session is
 NORMAL = frozenset({"0", "normal", "false", "no", "-"})
 ABNORMAL = frozenset({"1", "abnormal", "anomaly", "anomalous", "true", "yes"})
 #: normal quantile of intervals of 95 %
 Z = 1.96
+
+#: name of the verdict among the rules
+VERDICT = "verdict"
+#: shares of false alarms that are looked at, and the fewest sessions that calibrate a check of them
+RATES, FEWEST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1), 99
+#: what a rate is multiplied by, so that no p-value that is equal to it is above it
+ROUNDED = 1 + 1e-9
 
 #: the two bounds that hold a share with 95 %
 Interval = list[float]
@@ -71,6 +81,80 @@ class Quality:
     def to_dict(self) -> dict[str, Any]:
         """All of it as `detect --json` prints it."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class OverRates:
+    """What the verdict and each rule call abnormal if so many false alarms are promised."""
+
+    #: sessions
+    calibrating: int
+    normal: int
+    abnormal: int
+    #: those of `RATES` that can be promised, and what they are at most, with 95 %
+    rates: list[float]
+    highest: list[float]
+    #: at each rate, normal and abnormal sessions that `VERDICT` and each of `RULES` call abnormal
+    false_alarms: dict[str, list[int]]
+    found: dict[str, list[int]]
+    #: whose network it is, if it is kept
+    trial: str = ""
+
+    @classmethod
+    def of(
+        cls, p: Mapping[str, Floats], abnormal: NDArray[np.bool_], calibrating: int, trial: str = ""
+    ) -> Self:
+        """By p-values of sessions by the verdict and each rule, and which sessions are abnormal."""
+        rates = [rate for rate in RATES if needed(rate) <= calibrating]
+
+        def raised(of: NDArray[np.bool_]) -> dict[str, list[int]]:
+            return {
+                rule: [int((own[of] <= rate * ROUNDED).sum()) for rate in rates]
+                for rule, own in p.items()
+            }
+
+        return cls(
+            calibrating,
+            int((~abnormal).sum()),
+            int(abnormal.sum()),
+            rates,
+            [Promise(rate, calibrating).highest for rate in rates],
+            raised(~abnormal),
+            raised(abnormal),
+            trial,
+        )
+
+    @classmethod
+    def of_later(cls, known: Calibration, trial: str = "") -> Self | None:
+        """The later half of normal sessions as the earlier one judges it; None of too few."""
+        half = len(known) // 2
+        if half < FEWEST:
+            return None
+        earlier, later = Calibration(known.normal, known.scores[:half]), known.scores[half:]
+        p = {VERDICT: earlier.judge(later, whole=True)[0]} | earlier.by_rule(later)
+        return cls.of(p, np.zeros(len(later), bool), half, trial)
+
+    def to_text(self) -> str:
+        """All of it, for a tag."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Self | None:
+        """What `to_text` has written; None of anything else."""
+        try:
+            read = cls(**json.loads(text))
+            shares = [*read.rates, *read.highest]
+            counts = [read.calibrating, read.normal, read.abnormal]
+            rows = [row for by in (read.false_alarms, read.found) for row in by.values()]
+            whole = all(type(one) is int and 0 <= one < 1 << 53 for one in sum(rows, counts))
+            fits = len(read.rates) == len(read.highest) > 0 < read.normal
+            even = all(len(row) == len(read.rates) for row in rows)
+            names = [VERDICT, *RULES]
+            named = [*read.false_alarms] == names == [*read.found] and isinstance(read.trial, str)
+            low = all(type(one) is float and 0 < one < 1 for one in shares)
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return None
+        return read if whole and fits and even and named and low else None
 
 
 def _share(part: int, whole: int) -> float | None:

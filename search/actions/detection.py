@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from lstm_sweep.models.data.alphabet import END, END_NAME, UNKNOWN, Alphabet
 from lstm_sweep.models.data.sessions import Sessions, labels_of, read_sessions
 from lstm_sweep.models.errors import InputError, check_kind, check_range, check_switch, shown
 from lstm_sweep.models.normality import Calibration, Normality, sessions_of
-from lstm_sweep.models.quality import Quality, read_labels
+from lstm_sweep.models.quality import ROUNDED, VERDICT, OverRates, Quality, read_labels
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.actions.inference import predictor_of
 from lstm_sweep.search.process import forkserver
@@ -28,10 +28,6 @@ from lstm_sweep.search.process import forkserver
 MOST_LISTED = 1_000_000
 #: share of normal sessions that may raise an alarm if nothing else is asked for
 USUAL_RATE = 0.01
-#: name of the verdict among the rules
-VERDICT = "verdict"
-#: what a rate is multiplied by, so that no p-value that is equal to it is above it
-ROUNDED = 1 + 1e-9
 #: p-values up to this are watched, and by how many standard deviations they may be too many
 ODDEST, DEVIATIONS = 0.1, 4
 #: symbols that are shown before an unexpected one, and in its place
@@ -52,7 +48,7 @@ class Rule:
         InputError: a value lies outside its limits.
     """
 
-    below: float
+    below: float = 0.001
     candidates: int | None = None
 
     def __post_init__(self) -> None:
@@ -209,8 +205,11 @@ class Verdicts:
     #: same with equal sessions counted once. Empty without labels
     quality: dict[str, Quality] = field(default_factory=dict)
     quality_of_distinct: dict[str, Quality] = field(default_factory=dict)
-    #: sessions that no label names
+    #: what of labelled sessions they call abnormal at other rates; None without labels
+    over_rates: OverRates | None = None
+    #: sessions that no label names, and labels that name no session
     unlabelled: int = 0
+    strange_labels: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as `detect --json` prints it."""
@@ -218,7 +217,9 @@ class Verdicts:
             name: {rule: one.to_dict() for rule, one in getattr(self, name).items()}
             for name in ("quality", "quality_of_distinct")
         }
-        return vars(self) | {"abnormal": [one.to_dict() for one in self.abnormal]} | qualities
+        over_rates = None if self.over_rates is None else asdict(self.over_rates)
+        abnormal = [one.to_dict() for one in self.abnormal]
+        return vars(self) | {"abnormal": abnormal, "over_rates": over_rates} | qualities
 
 
 @dataclass(frozen=True)
@@ -290,20 +291,25 @@ def detect(
     verdicts = _promised(opened, len(more) if more else 0, alarms)
     if verdicts.missing and (more or labels or not alarms.usual):
         raise InputError(f"bundle {shown(bundle)}: {verdicts.missing}")
-    truth = None if labels is None else _truth(sessions, labels)
+    truth = None
+    if labels is not None:
+        truth, strange = _truth(sessions, labels)
+        verdicts = replace(verdicts, strange_labels=strange)
     return forkserver.call(
         _judge, folder, opened, sessions, more, rule, top, alarms, verdicts, truth
     )
 
 
-def _truth(sessions: Sessions, labels: str) -> NDArray[np.float64]:
+def _truth(sessions: Sessions, labels: str) -> tuple[NDArray[np.float64], int]:
     """1 for sessions that are abnormal, 0 for normal ones, NaN without a label.
 
     A label names a session as `detect` does or, if all are in one file and have no names of their
-    own, by its number there.
+    own, by its number there. The second result is how many labels name no session.
     """
-    found = labels_of(labels, read_labels(labels), sessions.names, numbered=sessions.numbered)
-    return np.array([np.nan if label is None else label for label in found], float)
+    known = read_labels(labels)
+    found = labels_of(labels, known, sessions.names, numbered=sessions.numbered)
+    strange = len(known) - sum(label is not None for label in found)
+    return np.array([np.nan if label is None else label for label in found], float), strange
 
 
 def score(bundle: str, data: str, *, ends: bool = True) -> list[SessionScore]:
@@ -445,8 +451,10 @@ def _verdicts(
             for rule, own in ({VERDICT: p} | by_rule).items()
         }
 
+    each = {rule: own[labelled] for rule, own in ({VERDICT: p} | by_rule).items()}
     return replace(
         verdicts,
+        over_rates=OverRates.of(each, truth[labelled] == 1, len(calibration)),
         quality=quality(labelled),
         quality_of_distinct=quality(np.intersect1d(first, labelled)),
         unlabelled=len(truth) - len(labelled),

@@ -124,7 +124,16 @@ class Remote:
             check_sweep_or_trial(reference)
         return self._get(TrialComparison, "compare", first=first, other=other)
 
-    def report(self, name: str, to: str | None = None) -> SweepReport:
+    def report(
+        self,
+        name: str,
+        to: str | None = None,
+        *,
+        data: str | None = None,
+        labels: str | None = None,
+    ) -> SweepReport:
+        if data or labels:
+            raise InputError("found --data or --labels with --server, expected neither: export it")
         path = _sweep(name)
         file = None if to is None else new_report(to)
         answer = self.service.get(*path, "report", accept="text/html")

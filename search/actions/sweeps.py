@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from typing_extensions import override
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError, check_kind, shown
+from lstm_sweep.search.actions.detection import Rule, detect
+from lstm_sweep.search.actions.export import export
 from lstm_sweep.search.actions.references import Here, means_sweep, store_of_trial
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.read_back import expected_left, read_findings, read_sweep, why_of
@@ -383,13 +387,32 @@ class SweepReport:
         return said | {"report": self.file}
 
 
-def report(here: Here, name: str, to: str | None = None) -> SweepReport:
+def report(
+    here: Here,
+    name: str,
+    to: str | None = None,
+    *,
+    data: str | None = None,
+    labels: str | None = None,
+) -> SweepReport:
     """The report of a sweep as it is now, be it finished or not; written to the file `to` if given.
 
-    A report that is there is replaced; another file is not.
+    A report that is there is replaced; another file is not. `data` and `labels`, those of `detect`,
+    are sessions that the best trial judges; how well stays in the sweep's run, for later reports.
     """
     file = None if to is None else new_report(to)
-    found = read_findings(*here.sweep_run(name))
+    if (data is None) != (labels is None):
+        raise InputError("found one of --data and --labels, expected both or neither")
+    store, run = here.sweep_run(name)
+    if data is not None and labels is not None:
+        with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
+            bundle = str(Path(folder) / "model")
+            trial = export(here, name, bundle).trial
+            judged = detect(bundle, data, Rule(), 0, labels=labels).verdicts.over_rates
+        assert judged is not None  # there are labels
+        store.log(run.info.run_id, tags={Tag.LABELLED: replace(judged, trial=trial).to_text()})
+        store, run = here.sweep_run(name)
+    found = read_findings(store, run)
     html = report_of(found)
     if file:
         write_report(file, html)

@@ -17,11 +17,11 @@ from typing import Any
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.classes import Estimate, Scores
 from lstm_sweep.models.errors import plain
+from lstm_sweep.models.quality import VERDICT
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.actions import classification, detection, inference
 from lstm_sweep.search.actions.classification import Classification, Wish
 from lstm_sweep.search.actions.detection import (
-    VERDICT,
     Alarms,
     Detection,
     Finding,
@@ -352,12 +352,21 @@ def _verdict_lines(found: Detection, top: int) -> Iterator[str]:
 
 def quality_lines(verdicts: Verdicts) -> Iterator[str]:
     """How good verdicts are on labelled sessions: a table, with equal sessions counted once too."""
+    if over := verdicts.over_rates:
+        yield "the verdict at other rates: promised, recall, false alarms, precision"
+        for at, rate in enumerate(over.rates):
+            right, wrong = (by_rule[VERDICT][at] for by_rule in (over.found, over.false_alarms))
+            shares = (right, over.abnormal), (wrong, over.normal), (right, right + wrong)
+            told = (f"{part / whole:.4f}" if whole else "-" for part, whole in shares)
+            yield f"  {rate:<8g}" + "".join(f"{text:>9}" for text in told)
     for name, rows in (
         ("labelled sessions", verdicts.quality),
         ("different ones", verdicts.quality_of_distinct),
     ):
         overall = rows[VERDICT]
         left_out = f", {verdicts.unlabelled:,} without a label" if verdicts.unlabelled else ""
+        if verdicts.strange_labels:
+            left_out += f"; {verdicts.strange_labels:,} labels name no session"
         yield f"{name}: {overall.normal:,} normal, {overall.abnormal:,} abnormal{left_out}"
         yield f"  {'':12}{'recall':>19}{'false alarms':>21}  precision     F1    AUC     AP"
         for rule, one in rows.items():

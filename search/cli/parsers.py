@@ -368,6 +368,8 @@ COMMANDS = {
         "a page on a sweep: its result, and why",
         SWEEP,
         _takes("--to", "FILE", "an HTML file (default: NAME-report.html)"),
+        _takes("--data", "PATH", "sessions for its best trial to judge, as `detect` does"),
+        _takes("--labels", "FILE", "which of them are abnormal: lines of a session and 0 or 1"),
     ),
     "compare": Command(
         "two trials, or sweeps, side by side",

@@ -105,7 +105,8 @@ def _details(record: TrialRecord) -> Iterator[Any]:
 def report(arguments: Namespace, actions: Actions) -> Answer:
     name = arguments.sweep
     check_name("sweep", name)
-    found = actions.report(name, f"{name}-report.html" if arguments.to is None else arguments.to)
+    to = f"{name}-report.html" if arguments.to is None else arguments.to
+    found = actions.report(name, to, data=arguments.data, labels=arguments.labels)
     return Answer(found.to_dict(), [plain(found.headline), f"{name} -> {found.file}"])
 
 

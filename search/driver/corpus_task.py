@@ -21,6 +21,8 @@ from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus, excerpt
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring, scoring_windows
+from lstm_sweep.models.normality import held_out
+from lstm_sweep.models.quality import FEWEST, OverRates
 from lstm_sweep.models.scoring import bits, unknown_text
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.driver.lstm_task import LstmTask, check_same, networks_of
@@ -140,6 +142,19 @@ def _write(
     } | further
 
 
+def _check_verdicts(trial: Trial, weights: Path, corpus: Corpus) -> OverRates | None:
+    """What verdicts say of later normal sessions, in a process of its own."""
+    config = as_lstm_config(trial.config)
+    backend_free_of_gpu()
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.network import evaluation
+    from lstm_sweep.models.network.program import program_of
+
+    backend.prepare(gpu=False, seed=trial.seed)
+    program = program_of(networks_of(trial, weights, len(corpus.alphabet)), config, seed=0)
+    return OverRates.of_later(evaluation.calibrate(program, config, corpus), trial.id)
+
+
 @dataclass(frozen=True)
 class CorpusTask(LstmTask):
     """A corpus, scored on chosen targets."""
@@ -256,6 +271,15 @@ class CorpusTask(LstmTask):
                 registry.write_symbols_model(store.settings, data, folder, alphabet, about)
 
             registry.log_model(store, run_id, progress.id, write)
+
+    @override
+    def check_verdicts(self, store: Store, trial: Trial) -> OverRates | None:
+        split = held_out(self.corpus) if self.corpus.alphabet.ends else None
+        if split is None or len(split.starts) < 2 * FEWEST:
+            return None
+        with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+            weights = store.fetch(trial.run_id, f"{WEIGHTS}/{bundle.MODEL}", Path(scratch))
+            return forkserver.call(_check_verdicts, trial, weights, self.corpus)
 
     @classmethod
     @override

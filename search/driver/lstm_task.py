@@ -33,7 +33,7 @@ from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import ranked
+from lstm_sweep.search.values.trial import Trial, ranked
 
 
 def check_same(corpus: Corpus | LabelledCorpus, source: Source, tags: Tags, since: str) -> None:
@@ -47,7 +47,7 @@ def check_same(corpus: Corpus | LabelledCorpus, source: Source, tags: Tags, sinc
 
 
 def networks_of(
-    record: TrialRecord, weights: Path, alphabet_size: int, classes: int | None = None
+    record: Trial, weights: Path, alphabet_size: int, classes: int | None = None
 ) -> Networks:
     """The networks of a trial with weights of a file, in a process that may have Keras."""
     sizes = as_lstm_config(record.config), alphabet_size, classes

@@ -13,6 +13,7 @@ from typing import Any
 
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.quality import OverRates
 from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.tasks import task_kind_of_run
@@ -96,6 +97,8 @@ def read_findings(store: Store, run: Any) -> Findings:
         limits=kind.limits,
         space_place=kind.space_place,
         takes_epochs=kind.takes_epochs,
+        verdicts=OverRates.from_text(tags.get(Tag.VERDICTS, "")),
+        labelled=OverRates.from_text(tags.get(Tag.LABELLED, "")),
         about=_about(tags, spec, attempts),
     )
     best = found.best

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -19,6 +20,7 @@ from lstm_sweep.search.report.findings import Findings
 from lstm_sweep.search.report.report_page import report_page
 from lstm_sweep.search.store import experiment
 from lstm_sweep.search.store.faults import StoreError, reason
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 
 #: name of the report among the files of a sweep's run
@@ -53,9 +55,7 @@ def describe(state: SweepState) -> str:
     return "\n".join(lines)
 
 
-def evidence(
-    state: SweepState, task: Task, importance: Mapping[str, float] | None
-) -> dict[str, Any]:
+def evidence(state: SweepState, task: Task, found: Findings | None) -> dict[str, Any]:
     """Everything that the report draws, as plain values."""
     report = state.report
     return {
@@ -68,7 +68,8 @@ def evidence(
         "time": state.time_spent.to_dict(),
         "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.best_over_time],
         "ladder": _ladder(report.ladder) if report and report.ladder else None,
-        "importance": importance,
+        "importance": found.importance or None if found else None,
+        "verdicts": asdict(found.verdicts) if found and found.verdicts else None,
         "confirmed": [one.to_dict() for one in state.confirmed],
         "trials": [
             {
@@ -120,14 +121,19 @@ def keep_result(task: Task, store: Store, state: SweepState, said: Callable[[str
     The sweep's run is closed, and another driver may already use its folder. What cannot be kept
     matters less than a sweep that has ended in order.
     """
-    found = None
+    found, best = None, state.best
+    try:
+        if best and (checked := task.check_verdicts(store, best)):
+            store.log(state.run_id, tags={Tag.VERDICTS: checked.to_text()})
+    except Exception as error:
+        said(f"verdicts were not checked: {one_line(error)}")
     try:
         found = read_findings(store, store.run(state.run_id))
         store.keep_text(state.run_id, page_of(found), REPORT)
     except Exception as error:
         said(f"no report was saved: {one_line(error)}")
     try:
-        numbers = evidence(state, task, found.importance or None if found else None)
+        numbers = evidence(state, task, found)
         store.keep_text(state.run_id, json_text(numbers, indent=1), "evidence.json")
     except Exception as error:
         said(f"no numbers were saved: {one_line(error)}")

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.quality import OverRates
 from lstm_sweep.search.driver import own_templates
 from lstm_sweep.search.policy.problem import EarlierBest, SearchProblem
 from lstm_sweep.search.store import reader
@@ -205,6 +206,10 @@ class Task(ABC):
         return {}
 
     # with a finished trial
+
+    def check_verdicts(self, store: Store, trial: Trial) -> OverRates | None:
+        """What verdicts of its network say of normal sessions; None if it gives none."""
+        return None
 
     def log_model(self, store: MlflowStore, trial: Trial) -> None:  # noqa: B027
         """Make the network of a trial with weights a logged model, if that needs no Keras."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from markupsafe import Markup
 
+from lstm_sweep.models.conformal import CONFIDENCE
+from lstm_sweep.models.quality import VERDICT, OverRates
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.size import ENOUGH_SYMBOLS, SizeRule
 from lstm_sweep.search.report.charts import (
@@ -28,6 +30,8 @@ from lstm_sweep.search.values.trial import Phase, Trial
 
 #: trials that are named in a picture, and rows of a table, at most
 NAMED, MOST_ROWS = 5, 40
+#: rate of false alarms that is drawn, if so much can be promised
+USUAL = 0.01
 #: phases of the trials of a sweep, and what they are called beside their marks
 PHASES = {Phase.LADDER: "ladder", Phase.SEARCH: "search", Phase.CONFIRM: "confirmation"}
 SHORT = {Phase.LADDER: "ladder", Phase.CONFIRM: "seed"}
@@ -81,6 +85,61 @@ def spread(found: Findings) -> Iterator[Figure]:
             rows,
         ),
     )
+
+
+def verdicts(found: Findings) -> Iterator[Figure]:
+    """What verdicts of the best trial say of later normal sessions, and of labelled ones."""
+    if one := found.verdicts:
+        at = max(n for n, rate in enumerate(one.rates) if rate <= max(USUAL, one.rates[0]))
+        rate, highest = one.rates[at], one.highest[at]
+        shares = {rule: false[at] / one.normal for rule, false in one.false_alarms.items()}
+        rows = {"promised": rate, f"at most, with {CONFIDENCE:.0%}": highest} | shares
+        drawn = [Bar(rule, x, f"{x:.2%}", strong=rule == VERDICT) for rule, x in rows.items()]
+        yield figure(
+            "False alarms in later sessions",
+            partial(bars, drawn, title="false alarms of rules"),
+            f"Of the normal sessions that {one.trial} was not trained on, the earlier "
+            f"{one.calibrating:,} calibrate, and the later {one.normal:,} are judged.",
+            _rates_table(one, one.false_alarms, one.normal),
+        )
+    if (one := found.labelled) and one.abnormal:
+        least = 0.5 / one.normal  # there is no place for 0
+        dots = {
+            rule: [
+                Dot(max(wrong / one.normal, least), right / one.abnormal, f"{rule}\n{rate:g}")
+                for rate, wrong, right in zip(one.rates, false, one.found[rule], strict=True)
+            ]
+            for rule, false in one.false_alarms.items()
+        }
+        yield figure(
+            "Abnormal sessions that are found",
+            partial(
+                scatter,
+                dots,
+                {"all": 1.0},
+                x_label="share of normal sessions with an alarm",
+                y_label="share of abnormal sessions that are found",
+                joined=True,
+            ),
+            f"Of {one.normal:,} normal and {one.abnormal:,} abnormal labelled sessions, by "
+            f"{one.trial} and rules that are simpler. A mark is a promise of --false-alarms.",
+            _rates_table(one, one.found, one.abnormal),
+        )
+
+
+def _rates_table(one: OverRates, by_rule: Mapping[str, Sequence[int]], of: int) -> Table:
+    """Shares of sessions that each rule calls abnormal, by what is promised."""
+    rows = [
+        [
+            f"{rate:g}",
+            f"{highest:.2g}",
+            f"{one.false_alarms[VERDICT][at] / one.normal:.4f}",
+            *(f"{counts[at]:,}" for counts in by_rule.values()),
+        ]
+        for at, (rate, highest) in enumerate(zip(one.rates, one.highest, strict=True))
+    ]
+    headings = ["promised", "at most, with 95 %", "false alarms of the verdict", *by_rule]
+    return Table(headings, rows, f"Alarms by each rule are of {of:,} sessions.")
 
 
 def _text(number: float | None, form: str) -> str:

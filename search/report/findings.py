@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 
 from lstm_sweep.models.config import Limit
 from lstm_sweep.models.data import source
+from lstm_sweep.models.quality import OverRates
 from lstm_sweep.search.report.charts import Axis
 from lstm_sweep.search.values.sweep import SHARES, Sweep
 from lstm_sweep.search.values.trial import VALIDATION_LOSS, Objective, Trial, shown_name
@@ -35,6 +36,9 @@ class Findings(Sweep):
     space_place: str = "in a new sweep"
     #: whether `--epochs` says how long trials are trained
     takes_epochs: bool = False
+    #: verdicts of its best trial on later normal sessions, and on labelled ones
+    verdicts: OverRates | None = None
+    labelled: OverRates | None = None
     #: further facts with their names: data, seed, device, versions
     about: Mapping[str, str] = field(default_factory=dict)
 

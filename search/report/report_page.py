@@ -346,7 +346,7 @@ def report_page(found: Findings, written: str) -> str:
         sentences=[*comparisons(found), *certainty(found)],
         config=_config(found),
         state=_state(found),
-        answers=[*figures.losses(found), *figures.spread(found)],
+        answers=[*figures.losses(found), *figures.spread(found), *figures.verdicts(found)],
         details=[one for draw in DETAILS for one in draw(found)],
         failures=failures(found),
         advice=advice(found),

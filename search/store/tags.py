@@ -138,6 +138,10 @@ class Tag:
     USER = "mlflow.user"
     VALS = "sweep.vals"
     VERDICT = "sweep.verdict"
+    #: of the best trial of a sweep, what its verdicts say of sessions that it was not trained on,
+    #: and of labelled ones, as JSON
+    VERDICTS = "sweep.verdicts"
+    LABELLED = "sweep.labelled"
     #: prefix of the tags of an experiment with shared views of its page, followed by their key
     VIEW_STATE = "mlflow.sharedViewState."
     #: for what slots a sweep waits that runs; empty or missing if it has some

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import lstm_sweep
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.normality import RULES
+from lstm_sweep.models.quality import VERDICT, OverRates
 from lstm_sweep.search.actions.sweeps import SweepReport, stored_result
 from lstm_sweep.search.driver.read_back import expected_left, read_findings
 from lstm_sweep.search.driver.resume import close
@@ -20,6 +23,7 @@ from lstm_sweep.search.report.findings import Findings
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.memory import MemoryStore
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.spec import digest_of
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
@@ -75,6 +79,29 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
     shares = findings(store).importance
     assert shares.keys() == {"direction", "dropout"} and not found.importance
     assert "no room for &lt;b&gt;" in page and "2 of 11 attempts failed" in page
+
+
+def test_verdicts_that_are_kept_in_the_run_of_a_sweep_are_in_its_report(
+    store: MemoryStore, corpus: Corpus
+) -> None:
+    state = sweep_of(
+        store, corpus, ScriptedEngine({n: [1.5] for n in range(9)}), tiny_spec(trials=2)
+    ).run()
+    assert "later sessions" not in local(store).report("s").html
+    rng = np.random.default_rng(0)
+    p = {rule: rng.random(500) ** 2 for rule in (VERDICT, *RULES)}
+    judged = OverRates.of(p, rng.random(500) < 0.2, 999, "s/1")
+    text = judged.to_text()
+    store.log(state.run_id, tags={Tag.VERDICTS: text, Tag.LABELLED: text})
+    page = local(store).report("s").html
+    assert "False alarms in later sessions" in page and "Abnormal sessions that are found" in page
+    assert f"the earlier 999 calibrate, and the later {judged.normal} are judged" in page
+    assert findings(store).labelled == judged
+    store.log(state.run_id, tags={Tag.VERDICTS: text[1:], Tag.LABELLED: "{}"})
+    assert "later sessions" not in local(store).report("s").html
+    for one in ({"data": "new.log"}, {"labels": "labels.tsv"}):
+        with pytest.raises(InputError, match="found one of --data and --labels, expected both"):
+            local(store).report("s", **one)
 
 
 def test_a_sweep_of_few_trials_says_why_none_was_trained_again(

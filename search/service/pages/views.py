@@ -220,6 +220,7 @@ PARTS = (
     figures.losses,
     figures.ladder,
     figures.spread,
+    figures.verdicts,
     figures.importance,
     figures.over_time,
 )

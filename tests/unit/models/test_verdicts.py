@@ -25,7 +25,7 @@ from lstm_sweep.models.normality import (
     held_out,
     sessions_of,
 )
-from lstm_sweep.models.quality import Quality, read_labels
+from lstm_sweep.models.quality import RATES, VERDICT, OverRates, Quality, read_labels
 from lstm_sweep.search.actions.detection import Alarms
 
 #: scores of sessions: few different values, so that there are ties, and some that are far off
@@ -231,6 +231,30 @@ def test_quality_is_what_scikit_learn_says() -> None:
     assert found.recall_interval[0] < (found.recall or 0) < found.recall_interval[1]
     nothing = Quality.of(p[:0], p[:0] > 0, abnormal[:0])
     assert (nothing.recall, nothing.auc, nothing.recall_interval) == (None, None, [0.0, 1.0])
+
+
+def test_later_sessions_are_judged_by_earlier_ones_and_what_is_kept_of_it_is_read_again() -> None:
+    rng = np.random.default_rng(4)
+    normal = Normality.of([np.array([3, 4])], 6)
+    scores = rng.exponential(size=(2_000, len(SCORES)))
+    assert OverRates.of_later(Calibration(normal, scores[:197])) is None
+    found = OverRates.of_later(Calibration(normal, scores), "s/3")
+    assert found and (found.calibrating, found.normal, found.abnormal) == (1_000, 1_000, 0)
+    assert found.rates == [*RATES] and [*found.false_alarms] == [VERDICT, *normality.RULES]
+    for rate, highest, *alarms in zip(
+        found.rates, found.highest, *found.false_alarms.values(), strict=True
+    ):
+        assert max(alarms) / 1_000 < highest + 3 * np.sqrt(rate / 1_000)
+        assert rate < 0.05 or min(alarms) > 500 * rate
+    scores[1_500:] += 40  # sessions are others since
+    later = OverRates.of_later(Calibration(normal, scores))
+    assert later and later.false_alarms[VERDICT][0] >= 500
+    text = found.to_text()
+    assert OverRates.from_text(text) == found
+    for bad in ("", "[]", "{}", "[" * 99_999, text.replace("1000", "-1"), text.replace("0.1]", "]"),
+                text.replace("0.1]", "NaN]"), text.replace('"s/3"', "3"),
+                text.replace('"network"', '"<b>"')):  # fmt: skip
+        assert OverRates.from_text(bad) is None
 
 
 def test_labels_are_read_as_people_write_them(tmp_path: Path) -> None:
