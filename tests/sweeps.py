@@ -11,6 +11,7 @@ from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.driver.sweep import Sweep
+from lstm_sweep.search.driver.tasks import task_kind
 from lstm_sweep.search.store.cache import SharedSettings, SharedStore
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
@@ -77,8 +78,13 @@ class LateWriter(Writer):
         super()._await(is_done)
 
 
-def sweep_of(store: Store, corpus: Corpus, engine: Any, spec: SweepSpec, **more: Any) -> Sweep:
-    """A sweep, called `s`, without an observer and a thread that writes, unless they are given."""
+def sweep_of(
+    store: Store, corpus: Corpus | None, engine: Any, spec: SweepSpec, **more: Any
+) -> Sweep:
+    """A sweep, called `s`, without an observer and a thread that writes, unless they are given.
+
+    Without a corpus, the data of the spec are read.
+    """
     arguments = {"name": "s", "observer": Observer(), "writer": InlineWriter, **more}
-    task = CorpusTask.of(spec, corpus)
+    task = CorpusTask.of(spec, corpus) if corpus else task_kind(spec).open(spec)
     return Sweep(spec, task=task, store=store, engine=engine, **arguments)

@@ -20,7 +20,10 @@ from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.cli.parsers import build_parser
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.service.app import create_app
+from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Ended, Outcome
+from lstm_sweep.spaces.space import from_mapping
+from tests.acceptance.test_class_sweep import write_rows
 from tests.contract.test_commands import SAME, address, folder, place
 from tests.fakes import ScriptedEngine
 from tests.golden.records import compare, in_lines, plain
@@ -113,10 +116,27 @@ ENDS = [
 ]
 
 
+@pytest.fixture
+def no_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No lease is renewed: what that writes depends on the machine's time."""
+    monkeypatch.setattr(lease, "BEAT_S", 1e6)
+
+
+@pytest.mark.usefixtures("no_beat")
+def test_what_mlflow_has_of_classes(workplace: Callable[[str], Path]) -> None:
+    folder = workplace("classes")
+    data = write_rows(folder / "rows.tsv")
+    space = from_mapping({"pooling": ["mean", "max"], "layer_size": 6, "epochs": 2}, "test")
+    spec = SweepSpec(data=str(data), label="class", space=space, trials=2, size_rule="off", **PLAIN)
+    engine = ScriptedEngine({0: [0.9, 0.8], 1: [0.7]})
+    sweep_of(store_in(folder), None, engine, spec, clock=lambda: 0.0).run()
+    compare("classes.txt", plain("\n".join(runs_in(folder)), folder))
+
+
+@pytest.mark.usefixtures("no_beat")
 def test_what_mlflow_has_of_every_outcome(
-    workplace: Callable[[str], Path], corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
+    workplace: Callable[[str], Path], corpus: Corpus, data: Path
 ) -> None:
-    monkeypatch.setattr(lease, "BEAT_S", 1e6)  # what it writes depends on the machine's time
     folder = workplace("recorded")
     losses = {number: [3.0 - number / 10] if has else [] for number, (_, has) in enumerate(ENDS)}
     endings = {number: Ended(outcome, "why") for number, (outcome, _) in enumerate(ENDS)}

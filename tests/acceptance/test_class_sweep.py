@@ -1,0 +1,77 @@
+"""A sweep over sequences with classes, which is killed, resumed, repeated and exported."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.cases import Place
+from tests.conftest import wait_until
+
+LENGTHS, WORDS = (3, 12), {"fast": "abc", "slow": "bcd", "lost": "cde"}
+
+
+def write_rows(file: Path, rows: int = 360) -> Path:
+    """Texts whose letters say their class."""
+    rng = np.random.default_rng(0)
+    lines = ["class\ttext"]
+    for number in range(rows):
+        name = list(WORDS)[number % len(WORDS)]
+        letters = rng.choice(list(WORDS[name]), rng.integers(*LENGTHS))
+        lines.append(f"{name}\t{number % 10}{''.join(letters)}")
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+DATA = ("launch", "--data", "rows.tsv", "--label", "class")
+SEARCH = (
+    *("--workers", "2", "--trials", "6", "--size-rule", "off"),
+    *("--confirm-configs", "1", "--confirm-seeds", "1"),
+    *("--set", "layer_size=8", "--set", "embedding_size=4", "--set", "layers=1"),
+    *("--set", "learning_rate=0.01,0.03", "--epochs", "3", "--json"),
+)
+
+
+@pytest.fixture(scope="module")
+def place(workplace: Callable[[str], Path]) -> Place:
+    """Where such a sweep was killed with its first results, and resumed."""
+    folder = workplace("classes")
+    write_rows(folder / "rows.tsv")
+    place = Place(folder, apart=True)
+    begun = place.start(*DATA, "--name", "c", *SEARCH)
+    wait_until(lambda: any(one["outcome"] for one in place.trials("c")), begun)
+    os.kill(begun.pid, signal.SIGKILL)
+    begun.wait()
+    return place
+
+
+def test_it_goes_on_as_it_would_have_and_says_how_well_classes_are_told(place: Place) -> None:
+    before = {row["trial"]: row["val_loss"] for row in place.trials("c") if row["outcome"]}
+    result = place.run("resume", "c", "--json").json
+    assert result["state"] == "finished"
+    rows: dict[str, Mapping[str, Any]] = {row["trial"]: row for row in place.trials("c")}
+    assert len(rows) == 6 and {rows[trial]["val_loss"] for trial in before} == {*before.values()}
+    assert set(result["baselines"]) == {"majority", "naive_bayes", "logistic_regression"}
+    assert result["best"]["bits_per_symbol"] is None
+    assert result["best"]["val_loss"] < result["baselines"]["majority"]
+    assert "pooling" in result["best"]["config"] and "stride" not in result["best"]["config"]
+    shown = place.read("show", result["best"]["trial"], "--json").json
+    assert {"val_accuracy", "val_macro_f1"} <= shown["by_epoch"][-1].keys()
+    assert place.read("status", "c", "--json").json["state"] == "finished"
+    assert place.read("report", "c", "--to", "c.html").code == 0
+    page = (place.folder / "c.html").read_text(encoding="utf-8")
+    assert "log loss (nats per sequence)" in page and "bits per symbol" not in page
+
+    again = place.run("rerun", result["best"]["trial"], "--json").json
+    assert (again["verdict"], again["max_difference"]) == ("identical", 0)
+
+
+def test_another_sweep_begins_with_the_best_of_the_first(place: Place) -> None:
+    told = place.read(*DATA, *SEARCH[:-1], "--dry-run")
+    assert "prior: begins with the best config of an earlier sweep on these data (c/" in told.out
