@@ -40,7 +40,7 @@ from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
-from lstm_sweep.search.store.tags import Tag, source_of
+from lstm_sweep.search.store.tags import source_of
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.options import CLASSES
@@ -143,7 +143,7 @@ class ClassTask(LstmTask):
     @classmethod
     @override
     def queued_tags(cls, spec: SweepSpec) -> dict[str, str]:
-        return super().queued_tags(spec) | {Tag.CLASSES: "0"}
+        return super().queued_tags(spec) | {cls.runs.tag: "0"}
 
     @classmethod
     @override
@@ -167,7 +167,7 @@ class ClassTask(LstmTask):
 
     @override
     def tags(self) -> dict[str, str]:
-        return super().tags() | {Tag.CLASSES: str(len(self.corpus.classes))}
+        return super().tags() | {self.runs.tag: str(len(self.corpus.classes))}
 
     @override
     def notes(self, spec: SweepSpec) -> list[str]:

@@ -44,8 +44,6 @@ from lstm_sweep.search.values.spec import NAME, SweepSpec, digest_of
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.sweep import GOING_ON
 from lstm_sweep.search.values.trial import (
-    CLASS_RESULTS,
-    LOG_LOSS,
     RESULTS,
     RETURNED_LOSS,
     VALIDATION_LOSS,
@@ -230,9 +228,9 @@ CORPUS = RunKind(
 #: the same that predict the class of a sequence
 CLASSES = RunKind(
     Tag.CLASSES,
-    LOG_LOSS,
+    Objective(name="log loss (nats per sequence)"),
     ClassConfig.from_dict,
-    lambda _: CLASS_RESULTS,
+    lambda _: ("train_loss", "val_loss", "val_accuracy", "val_macro_f1"),
     scored_on=(Tag.CORPUS_DIGEST,),
     limits=CLASS_LIMITS,
     takes_epochs=True,

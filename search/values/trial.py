@@ -43,16 +43,12 @@ class Objective:
 
 #: lowest validation loss of a trial's rounds, nats per symbol
 VALIDATION_LOSS = Objective(name="validation loss (nats per symbol)", nats_per_symbol=True)
-#: the same of a class of each sequence, nats per sequence
-LOG_LOSS = Objective(name="log loss (nats per sequence)")
 #: what a trial returns, in whatever unit
 RETURNED_LOSS = Objective(name="loss", returned=True)
 
 
 #: metrics of a round that depend on the trial alone, not on the machine's speed
 RESULTS = ("train_loss", "val_loss", "val_accuracy", "val_top5_accuracy")
-#: the same where classes are predicted
-CLASS_RESULTS = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1")
 
 
 class Outcome(StrEnum):
