@@ -183,11 +183,11 @@ class Model:
     ) -> pd.DataFrame:
         """Which class each sequence is of, by a classifier: a row for each, in their order.
 
-        Columns: the name of the `sequence`; the likeliest `class`, its `probability`, and the
-        `probabilities` of all, a mapping; with `error` the `set` of classes; with `of` whether it
-        is `decided` to be of that class; and its true class, `label`, if data say it. `attrs` has
-        the `classes`, what is promised of sets (`promise`), the `threshold` of `of`, and `scores`
-        if there are labels.
+        Columns: the name of the `sequence`; the likeliest `class`; how its `text` begins; its
+        `probability`, and the `probabilities` of all, a mapping; with `error` the `set` of classes;
+        with `of` whether it is `decided` to be of that class; and its true class, `label`, if data
+        say it. `attrs` has the `classes`, what is promised of sets (`promise`), the `threshold` of
+        `of`, and `scores` if there are labels.
 
         Args:
             data: a file or folder; or sequences: texts, lists of event ids, or lists of log lines

@@ -51,6 +51,7 @@ SCORE = {"session": "string", "symbols": "Int64", "loss": "Float64"}
 CLASSIFIED = {
     "sequence": "string",
     "class": "string",
+    "text": "string",
     "probability": "Float64",
     "probabilities": "object",
     "set": "object",

@@ -18,11 +18,13 @@ from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import NewSequences, read_new
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.errors import InputError, check_kind, check_word, shown
+from lstm_sweep.models.errors import InputError, check_kind, check_word, cut, shown
 from lstm_sweep.models.scoring import Floats, log_softmax
 from lstm_sweep.search.actions.inference import encode, prepare
 from lstm_sweep.search.process import forkserver
 
+#: characters that are shown of a sequence, at most
+BEGINNING = 60
 #: a text, event ids, or lines of a log
 Sequence_ = str | Sequence[int] | Sequence[str]
 
@@ -63,8 +65,9 @@ class Wish:
 class Classified:
     """A sequence, and what a classifier says of it."""
 
-    #: its name: a file, a row, a session
+    #: its name: a file, a row, a session; and how it begins, as it was read
     sequence: str
+    text: str
     #: the likeliest class, and the probabilities of all
     likeliest: str
     probability: float
@@ -78,9 +81,9 @@ class Classified:
 
     def to_dict(self) -> dict[str, Any]:
         """The sequence as `classify --json` prints it."""
-        written = {"sequence": self.sequence, "class": self.likeliest}
-        rest = {name: value for name, value in vars(self).items() if name not in ("likeliest",)}
-        return written | rest | {"set": self.set and [*self.set]}
+        rest = dict(vars(self))
+        first = {"sequence": rest.pop("sequence"), "class": rest.pop("likeliest")}
+        return first | rest | {"set": self.set and [*self.set]}
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def classify(
             f"data such as it was trained on"
         )
     logits = forkserver.call(_logits, folder, opened, new.sequences)
-    return _classification(opened.trial, classes, new, logits, wish, sets, threshold)
+    return _classification(opened, classes, new, logits, wish, sets, threshold)
 
 
 def _probabilities(logits: NDArray[np.floating], classes: Classes) -> Floats:
@@ -177,6 +180,14 @@ def _encoded(given: Sequence[Sequence_], alphabet: Alphabet) -> NewSequences:
     return NewSequences(split, tuple(str(number + 1) for number in range(len(codes))), None)
 
 
+def _beginning(split: Split, number: int, alphabet: Alphabet) -> str:
+    """How a sequence begins, in one line."""
+    begin = int(split.starts[number])
+    end = begin + min(BEGINNING, int(split.session_lengths[number]))
+    between = " | " if alphabet.lines else alphabet.between
+    return cut(between.join(map(str, alphabet.decode(split.codes[begin:end]))), BEGINNING)
+
+
 def _logits(folder: Path, bundle: Bundle, split: Split) -> NDArray[np.float32]:
     """Logits of all sequences, `[sequences, classes]`, in a process of its own."""
     prepare(seed=0)
@@ -188,7 +199,7 @@ def _logits(folder: Path, bundle: Bundle, split: Split) -> NDArray[np.float32]:
 
 
 def _classification(
-    trial: str,
+    bundle: Bundle,
     classes: Classes,
     new: NewSequences,
     logits: NDArray[np.float32],
@@ -206,6 +217,7 @@ def _classification(
         told.append(
             Classified(
                 name,
+                _beginning(new.sequences, number, bundle.alphabet),
                 names[best],
                 float(row[best]),
                 dict(zip(names, row.tolist(), strict=True)),
@@ -221,4 +233,6 @@ def _classification(
         scores = Scores.of(
             logits[labelled], new.labels[labelled], names, temperature=classes.temperature
         )
-    return Classification(trial, names, tuple(told), str(sets or ""), wish.of, threshold, scores)
+    return Classification(
+        bundle.trial, names, tuple(told), str(sets or ""), wish.of, threshold, scores
+    )

@@ -291,20 +291,20 @@ def _class_lines(found: Classification) -> Iterator[str]:
         )
         yes = sum(bool(one.decided) for one in found.sequences)
         yield (
-            f"{yes:,} of {found.of}, from a probability of {threshold.value:.4g} on: on validation "
-            f"data {', '.join(shares)}"
+            f"{yes:,} sequences are said to be of class {found.of}, from a probability of "
+            f"{threshold.value:.4g} on; on validation data: {', '.join(shares)}"
         )
     if found.scores:
         yield from score_lines(found.scores)
     for one in found.sequences:
-        cells = [f"{one.probability:.4f}", one.likeliest, one.sequence]
+        cells = [f"{one.probability:.4f}", one.likeliest, f"{one.sequence}: {one.text}"]
         if one.set is not None:
             cells.insert(2, f"{{{', '.join(one.set)}}}")
-        if one.decided is not None:
-            cells.insert(2, f"{'is' if one.decided else 'is not'} {found.of}")
-        if one.label is not None:
-            cells.append("" if one.label == one.likeliest else f"(is {one.label})")
-        yield "  ".join(filter(None, cells))
+        if one.decided:
+            cells.insert(2, f"said to be {found.of}")
+        if one.label not in (None, one.likeliest):
+            cells.insert(2, f"(is {one.label})")
+        yield "  ".join(cells)
 
 
 def score_lines(scores: Scores) -> Iterator[str]:
@@ -316,10 +316,13 @@ def score_lines(scores: Scores) -> Iterator[str]:
         bounds = "" if one.low is None else f" ({one.low:.3f}-{one.high:.3f})"
         return f"{one.value:.3f}{bounds}"
 
-    told = (
-        f"{name.replace('_', ' ')} {text(scores.measures[name])}"
-        for name in ("accuracy", "macro_f1", "scaled_log_loss", "scaled_calibration_error")
-    )
+    measures = {
+        "accuracy": "accuracy",
+        "macro F1": "macro_f1",
+        "log loss": "scaled_log_loss",
+        "calibration error": "scaled_calibration_error",
+    }
+    told = (f"{name} {text(scores.measures[key])}" for name, key in measures.items())
     yield f"{scores.sequences:,} labelled sequences: {', '.join(told)}"
     wide = max(len("class"), *(len(one.name) for one in scores.classes))
     yield f"  {'class':{wide}}  sequences{'precision':>22}{'recall':>22}{'F1':>22}"

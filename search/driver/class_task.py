@@ -249,5 +249,6 @@ class ClassTask(LstmTask):
     def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
         told = [f"log loss {result['test_loss']:.4f} nats a sequence"]
         for name, (value, low, high) in result["scores"].items():
-            told.append(f"{name.replace('_', ' ')} {value:.3f} ({low:.3f}-{high:.3f})")
+            bounds = "" if low is None else f" ({low:.3f}-{high:.3f})"
+            told.append(f"{name.replace('_f1', ' F1')} {value:.3f}{bounds}")
         return [f"test: {', '.join(told)}", *parity_lines(result, "sequences")]
