@@ -1,12 +1,14 @@
 """How fast one network trains, and how fast the whole machine trains many.
 
     python -m benchmarks.training [--sizes 32 64 128 256 512] [--rounds 3] [--seconds 2]
+        [--classes max]
 
 Contestants, side by side in one run, each in processes of its own: this program on one core; one
 process of it on each core; plain Keras in one process that may use every core, as its users run it
 and with the autotuning of `tf.data` off, and on one core; `torch.nn.LSTM` on one core. They take
 turns, so that a slow minute of the machine meets all of them; a figure is the median of the rounds.
 
+With `--classes` networks predict the class of a sequence by that pooling, all sequences as long.
 Printed are thousands of symbols per second, ratios, the share of the peak of the matrix product
 that this program reaches on a core, and what it takes to begin.
 """
@@ -76,6 +78,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[20, 80])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--classes", choices=["max", "mean"], default="", help="pooling")
     given = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     contestants = {
@@ -85,7 +88,7 @@ def main() -> None:
         "fit cured": [Process("plain_keras", AUTOTUNE="off")],
         "fit/core": [Process("plain_keras", cores[0], AUTOTUNE="off")],
     }
-    if importlib.util.find_spec("torch"):
+    if importlib.util.find_spec("torch") and not given.classes:
         contestants["torch/core"] = [Process("pytorch", cores[0])]
     cases = itertools.product(given.directions, given.sizes, given.batches, given.lengths)
     print(f"{len(cores)} cores, median of {given.rounds} rounds of {given.seconds:g} s; thousands")
@@ -93,7 +96,7 @@ def main() -> None:
     print(f"{'network':<24}" + "".join(f"{name:>13}" for name in COLUMNS), end="")
     print("  per core: fit torch  machine: fit cured   peak  first s")
     for direction, size, batch, length in cases:
-        task = Task(direction, size, batch, length, given.seconds)
+        task = Task(direction, size, batch, length, given.seconds, given.classes)
         print(_row(task, _measured(contestants, task, given.rounds)), flush=True)
     for processes in contestants.values():
         for process in processes:

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 #: symbols of the made-up corpus, and its alphabet
 SYMBOLS, ALPHABET = 200_000, 65
 LAYERS, LEARNING_RATE, CLIP_NORM = 2, 0.001, 5.0
+#: of networks that predict classes
+CLASSES, EMBEDDING = 6, 32
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Task:
     batch_size: int
     sequence_length: int
     seconds: float
+    #: how a network that predicts classes pools its steps; empty: it predicts symbols
+    pooling: str = ""
 
     @property
     def symbols(self) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 
 from benchmarks.speed.common import (
     ALPHABET,
+    CLASSES,
+    EMBEDDING,
     LAYERS,
     LEARNING_RATE,
     SYMBOLS,
@@ -21,10 +24,12 @@ from benchmarks.speed.common import (
 pin()
 
 from lstm_sweep.models import backend  # noqa: E402
-from lstm_sweep.models.config import TrialConfig  # noqa: E402
+from lstm_sweep.models.config import ClassConfig, TrialConfig  # noqa: E402
+from lstm_sweep.models.data.batches import ClassEpoch  # noqa: E402
 from lstm_sweep.models.data.corpus import Split  # noqa: E402
+from lstm_sweep.models.data.labelled import LabelledSplit  # noqa: E402
 from lstm_sweep.models.data.streams import training_epoch  # noqa: E402
-from lstm_sweep.models.network import lstm, program  # noqa: E402
+from lstm_sweep.models.network import classifier, lstm, program  # noqa: E402
 
 #: rows and columns of the matrices whose product has the peak; no power of two, which is slower
 PEAK_SIZE = 1040
@@ -32,20 +37,32 @@ PEAK_SIZE = 1040
 
 def measure(task: Task) -> Answer:
     """Train, then score."""
-    config = TrialConfig(
-        direction=task.direction,
-        layers=LAYERS,
-        layer_size=task.layer_size,
-        batch_size=task.batch_size,
-        sequence_length=task.sequence_length,
-        learning_rate=LEARNING_RATE,
-    )
+    common: dict[str, Any] = {
+        "direction": task.direction,
+        "layers": LAYERS,
+        "layer_size": task.layer_size,
+        "batch_size": task.batch_size,
+        "sequence_length": task.sequence_length,
+        "learning_rate": LEARNING_RATE,
+    }
     codes = np.random.default_rng(0).integers(2, ALPHABET, SYMBOLS).astype(np.uint8)
-    windows = training_epoch(Split(codes, np.zeros(1, np.int64)), config, 0, 1)
+    trial: Any
+    windows: Any
     begin = time.perf_counter()
-    networks = lstm.build(config, ALPHABET)
-    lstm.compile_for_training(networks.trained, config)
-    trial = program.program_of(networks, config, 0)
+    if task.pooling:  # of sequences that are equally long: what it gains from others is not counted
+        starts = np.arange(0, SYMBOLS, task.sequence_length)
+        split = LabelledSplit(Split(codes, starts), (starts % CLASSES).astype(np.int32))
+        of_classes = ClassConfig(**common, pooling=task.pooling, embedding_size=EMBEDDING)
+        windows = ClassEpoch(split, CLASSES, of_classes, np.random.default_rng(0))
+        networks = classifier.build_classifier(of_classes, ALPHABET, CLASSES)
+        lstm.compile_for_training(networks.trained, of_classes)
+        trial = program.class_program_of(networks, of_classes, 0)
+    else:
+        config = TrialConfig(**common)
+        windows = training_epoch(Split(codes, np.zeros(1, np.int64)), config, 0, 1)
+        networks = lstm.build(config, ALPHABET)
+        lstm.compile_for_training(networks.trained, config)
+        trial = program.program_of(networks, config, 0)
     place = 0
 
     def steps(count: int) -> None:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 import numpy as np
 
 from benchmarks.peers import common as peers
-from benchmarks.speed.common import ALPHABET, LAYERS, LEARNING_RATE, Answer, Task, answer, pin
+from benchmarks.speed.common import (
+    ALPHABET,
+    CLASSES,
+    EMBEDDING,
+    LAYERS,
+    LEARNING_RATE,
+    Answer,
+    Task,
+    answer,
+    pin,
+)
 
 pin()
 CURED = os.environ.get("AUTOTUNE") == "off"
@@ -29,13 +40,15 @@ def measure(task: Task) -> Answer:
         "learning_rate": LEARNING_RATE,
     }
     begin = time.perf_counter()
-    model = peers.build(config, ALPHABET)
+    classes = task.pooling != ""
+    model = classifier(config, task.pooling) if classes else peers.build(config, ALPHABET)
 
     def fit(steps: int) -> float:
         rng = np.random.default_rng(0)
         shape = (steps * task.batch_size, task.sequence_length)
         inputs = rng.integers(2, ALPHABET, shape).astype("int32")
-        targets = inputs if task.direction == "uni" else inputs[:, 0]
+        targets = inputs if task.direction == "uni" and not classes else inputs[:, 0]
+        targets = targets % CLASSES if classes else targets
         began = time.perf_counter()
         if CURED:
             options = tf.data.Options()
@@ -53,6 +66,25 @@ def measure(task: Task) -> Answer:
     speed = steps * task.symbols / fit(steps)
     keras.utils.clear_session()
     return Answer(speed, first)
+
+
+def classifier(config: dict[str, Any], pooling: str) -> Any:
+    """A network that predicts classes, without a mask, as it is written for sequences of a length.
+
+    `pooling` is `max` or `mean`.
+    """
+    import keras
+    from keras import layers
+
+    stack = [layers.Embedding(ALPHABET, EMBEDDING)]
+    for _ in range(config["layers"]):
+        lstm = layers.LSTM(config["layer_size"], return_sequences=True)
+        stack.append(layers.Bidirectional(lstm) if config["direction"] == "bi" else lstm)
+    pooled = {"max": layers.GlobalMaxPooling1D, "mean": layers.GlobalAveragePooling1D}[pooling]()
+    model = keras.Sequential([*stack, pooled, layers.Dense(CLASSES)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.RMSprop(LEARNING_RATE, clipnorm=peers.CLIP_NORM), loss)
+    return model
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ import numpy as np
 from keras import layers, ops
 from typing_extensions import override
 
+from lstm_sweep.models.classes import score
 from lstm_sweep.models.config import ClassConfig
-from lstm_sweep.models.cpu.program_types import ClassProgram, Codes, Float32s, Networks
+from lstm_sweep.models.cpu.program_types import ClassProgram, Float32s, Networks
 from lstm_sweep.models.data.batches import ClassEpoch, padded_time, read_codes, read_lengths
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import LabelledCorpus
@@ -20,7 +21,6 @@ from lstm_sweep.models.data.windows import Indices
 from lstm_sweep.models.network.lstm import embedded
 from lstm_sweep.models.network.program import class_program_of
 from lstm_sweep.models.network.training import TrainingLoop
-from lstm_sweep.models.scoring import log_softmax
 
 #: sequences in a scoring call, and symbols of their padded lengths, at most
 SCORING_ROWS, SCORING_SYMBOLS = 256, 1 << 16
@@ -125,20 +125,6 @@ def class_logits(
     return logits
 
 
-def score_classes(logits: Float32s, labels: Codes) -> dict[str, float]:
-    """Log loss in nats, the share of right classes, and the mean of the F1 of all classes."""
-    found = log_softmax(logits)
-    likeliest = found.argmax(axis=1)
-    classes = found.shape[1]
-    right = np.bincount(labels[likeliest == labels], minlength=classes)
-    both = np.bincount(labels, minlength=classes) + np.bincount(likeliest, minlength=classes)
-    return {
-        "loss": -float(found[np.arange(len(labels)), labels].mean()),
-        "accuracy": float((likeliest == labels).mean()),
-        "macro_f1": float((2 * right / np.maximum(both, 1))[both > 0].mean()),
-    }
-
-
 @dataclass
 class ClassTraining(TrainingLoop[ClassConfig, LabelledCorpus]):
     """The training of a network that predicts classes."""
@@ -161,7 +147,7 @@ class ClassTraining(TrainingLoop[ClassConfig, LabelledCorpus]):
     def _score(self) -> dict[str, float]:
         split = self.corpus.validation
         logits = class_logits(self._program, self.config, split.sequences, self.targets)
-        return score_classes(logits, np.asarray(split.labels)[self.targets])
+        return score(logits, np.asarray(split.labels)[self.targets])
 
     @cached_property
     def _epoch_symbols(self) -> int:

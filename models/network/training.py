@@ -150,7 +150,7 @@ class TrainingLoop(ABC, Generic[OwnConfig, Data]):
         backend.run_operations_alone()
         self._networks: Networks = self._built(mixed=not backend.own_arithmetic())
         lstm.compile_for_training(self._networks.trained, self.config)
-        optimizer = self._networks.trained.optimizer
+        optimizer: Any = self._networks.trained.optimizer
         optimizer.build(self._networks.trained.trainable_variables)
         #: all that is in a checkpoint
         self._variables = [

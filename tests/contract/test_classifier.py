@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lstm_sweep.models.classes import score
 from lstm_sweep.models.config import CLASS_FIELDS, ClassConfig
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.batches import ClassEpoch, ClassSteps
@@ -55,7 +55,7 @@ CORPUS = corpus_of()
 
 
 @pytest.fixture(scope="module")
-def graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("graphs")
 
 
@@ -152,15 +152,16 @@ def test_a_training_learns_and_its_best_network_is_read_by_plain_keras(
     import keras
 
     from lstm_sweep.models.cpu.program_types import Networks
-    from lstm_sweep.models.network import classifier, program
+    from lstm_sweep.models.network import program
+    from lstm_sweep.models.network.classifier import class_logits
 
     found = results(training_of(CONFIG.evolve(epochs=12), tmp_path / "m.keras", graphs))
     best = min(loss for _, loss, *_ in found)
     assert best < 0.3 < 0.85 < found[0][1]  # of the shares of classes alone: 0.9
     network = keras.models.load_model(tmp_path / "m.keras", safe_mode=True)
     made, split = program.StepwiseClassProgram(Networks(network, network)), CORPUS.validation
-    logits = classifier.class_logits(made, CONFIG, split.sequences)
-    assert classifier.score_classes(logits, split.labels)["loss"] == pytest.approx(best, rel=1e-4)
+    logits = class_logits(made, CONFIG, split.sequences)
+    assert score(logits, split.labels)["loss"] == pytest.approx(best, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", [{}, *in_full({"direction": "uni", "pooling": "attention"})])
@@ -170,7 +171,7 @@ def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
     from lstm_sweep.models.network.checkpoint import CheckpointSettings
     from lstm_sweep.models.rounds import Round
 
-    config, more = CONFIG.evolve(**kind), {"rounds_per_epoch": 2}
+    config, more = CONFIG.evolve(**kind), dict[str, Any](rounds_per_epoch=2)
     expected = results(training_of(config, tmp_path / "whole.keras", graphs, **more))
     more |= {"checkpoints": CheckpointSettings(tmp_path / "c.npz", every_s=0)}
     first = training_of(config, tmp_path / "m.keras", graphs, **more)
