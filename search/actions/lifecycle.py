@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lstm_sweep.models.data.source import FILES_BESIDE, file_groups
+from lstm_sweep.models.data.source import FILES_BESIDE, all_files
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.deletion import check_not_deleted
@@ -310,7 +310,7 @@ def _same_files(one: str, other: str) -> bool:
         return one == other
     try:
         mine, its = (
-            {file.relative_to(path): file for files in file_groups(path).values() for file in files}
+            {file.relative_to(path): file for file in all_files(path)}
             for path in (Path(one), Path(other))
         )
         pairs = ((file, its[name]) for name, file in mine.items())

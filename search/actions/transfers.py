@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstm_sweep.models.data.source import existing, file_groups
+from lstm_sweep.models.data.source import all_files, existing
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions.connection import BROKEN, Connection, RefusedError, headers_of
 
@@ -101,8 +101,7 @@ def send_data(connection: Connection, data: str) -> str:
         path.name.encode()
         files = [
             _File.of(file, file.relative_to(path).as_posix() if is_folder else path.name)
-            for group in file_groups(path).values()
-            for file in group
+            for file in all_files(path)
         ]
     except UnicodeEncodeError:
         raise InputError(f"{path!r}: its name is no text, expected one in UTF-8") from None

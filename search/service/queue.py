@@ -28,7 +28,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from lstm_sweep.models.data.source import SAMPLES, existing, file_groups
+from lstm_sweep.models.data.source import SAMPLES, all_files, existing
 from lstm_sweep.models.errors import InputError, cut, escaped, shown
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.deletion import check_not_deleted
@@ -314,7 +314,7 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
     new = {Tag.QUEUED: QUEUED, Tag.CHANGES: json.dumps(changes) if changes else ""}
     if Tag.SUBMITTED not in tags or not is_ours:
         if was.template is None and was.data not in SAMPLES:
-            file_groups(existing(was.data))  # refused if they are gone, or lie elsewhere
+            all_files(existing(was.data))  # refused if they are gone, or lie elsewhere
         new |= {Tag.OWNER: owner, Tag.SUBMITTED: f"{time.time():.3f}", Tag.PRIORITY: "0"}
         if Tag.SUBMITTED not in tags:
             new |= {Tag.STARTED: f"{(run.info.start_time or 0) / 1000:.3f}"}

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, cast
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi import Path as InPath
 
-from lstm_sweep.models.data.source import FILES_BESIDE, SAMPLES, existing, file_groups
+from lstm_sweep.models.data.source import FILES_BESIDE, SAMPLES, all_files, existing
 from lstm_sweep.models.errors import InputError, cut, resolved, shown, why_not
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepRow, SweepStatusReport
 from lstm_sweep.search.driver.tasks import task_kind_of_run
@@ -161,13 +161,12 @@ class DataNames:
 
 def _check_links(named: str, path: Path, root: Path) -> None:
     """Refuse a folder with a link that leads out of the folder of the service."""
-    for files in file_groups(existing(str(path))).values():
-        for file in files:
-            if not file.resolve().is_relative_to(root):
-                raise InputError(
-                    f"{named}: {shown(file.name)} is a link that leads out of it, expected files "
-                    f"that are in it"
-                )
+    for file in all_files(existing(str(path))):
+        if not file.resolve().is_relative_to(root):
+            raise InputError(
+                f"{named}: {shown(file.name)} is a link that leads out of it, expected files "
+                f"that are in it"
+            )
 
 
 class Site:
