@@ -85,7 +85,7 @@ class Normality:
         lengths, counts, room = set[int](), Counter[Count](), MOST_COUNTED
         for codes in sessions:
             lengths.add(len(codes))
-            count = _count(codes)
+            count = count_of(codes)
             if count in counts or room > 0:
                 room -= 0 if count in counts else len(count)
                 counts[count] += 1
@@ -113,7 +113,7 @@ class Normality:
         """
         sessions = sessions_of(split, ends=ends)
         nats = np.split(surprise, split.starts[1:])
-        counts = [_count(codes) for codes in sessions]
+        counts = [count_of(codes) for codes in sessions]
         columns: dict[str, Iterable[float]] = {
             "surprise": (one[: len(one) - ends].max(initial=EXPECTED) for one in nats),
             "end": (max(EXPECTED, one[-1]) if ends else EXPECTED for one in nats),
@@ -177,13 +177,12 @@ class Normality:
             scores.append(score)
         return np.concatenate(scores)
 
-    def odd_count(self, codes: Integers) -> tuple[int, int, int]:
+    def odd_count(self, count: Count) -> tuple[int, int, int]:
         """The code whose count is furthest from that of the nearest training session.
 
         Returns:
             The code, how often the session has it, and how often that one does.
         """
-        count = _count(codes)
         [number] = self.nearest_count([count])[1]
         has, usual = dict(count), dict(self.counts[number])
         code = max(
@@ -327,7 +326,8 @@ def sessions_of(split: Split, *, ends: bool) -> list[Integers]:
     return [one[: len(one) - ends] for one in codes]
 
 
-def _count(codes: Integers) -> Count:
+def count_of(codes: Integers) -> Count:
+    """How often a session has each of its codes."""
     distinct, times = np.unique(codes, return_counts=True)
     return tuple(zip(distinct.tolist(), times.tolist(), strict=True))
 

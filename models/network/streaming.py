@@ -212,8 +212,11 @@ class Judgement(NamedTuple):
     #: the score that it is oddest by
     by: str
     abnormal: bool
-    #: its end; None if it may go on
-    end: Place | None
+    #: its end, if that is judged
+    end: Place | None = None
+    #: whether it has ended, or may go on; neither if it was closed as there were too many
+    ended: bool = False
+    is_open: bool = False
 
 
 class OpenSessions:
@@ -333,7 +336,7 @@ class OpenSessions:
         [p], [by] = self._p(scores, whole=self._ends)
         if p <= self._rate:
             session.alarmed = True
-            self._judged.append(Judgement(session, float(p), by, True, None))
+            self._judged.append(Judgement(session, float(p), by, True, is_open=True))
 
     def close_idle(self, before: float) -> list[Judgement]:
         """Close sessions without a symbol since then: they have ended."""
@@ -358,7 +361,7 @@ class OpenSessions:
             p, by = self._p(scores, whole=whole)
             for one, its, oddest, end in zip(some, p.tolist(), by, ends, strict=True):
                 is_odd = ended and its <= self._rate and not one.alarmed
-                self._judged.append(Judgement(one, its, oddest, is_odd, end))
+                self._judged.append(Judgement(one, its, oddest, is_odd, end, ended))
                 del self.open[one.name]
                 self._free.append(one.slot)
 
@@ -405,12 +408,12 @@ class OpenSessions:
             self.close(sessions)
         return np.concatenate(found)
 
-    def saved(self) -> dict[str, Any]:
+    def saved(self, now: float) -> dict[str, Any]:
         """All that `restore` needs, as plain values and an array."""
         sessions = [*self.open.values()]
         rows = [
             [
-                one.name, one.heard, one.symbols, one.nats, one.unknown,
+                one.name, one.heard - now, one.symbols, one.nats, one.unknown,
                 [number for pair in one.counts.items() for number in pair],
                 one.worst, one.first_unknown, one.last_code, one.last_text, one.alarmed,
             ]
@@ -418,7 +421,7 @@ class OpenSessions:
         ]  # fmt: skip
         return {"sessions": rows, "kept": self._kept[[one.slot for one in sessions]]}
 
-    def restore(self, rows: Any, kept: Kept) -> None:
+    def restore(self, rows: Any, kept: Kept, now: float) -> None:
         """Open sessions again; what is kept of each is a row.
 
         Raises:
@@ -435,6 +438,7 @@ class OpenSessions:
             session = _session(row, alphabet)
             if session.name in self.open:
                 raise ValueError("a session occurs twice")
+            session.heard += now
             begun = self._begun(session.name)
             session.slot, self._kept[begun.slot] = begun.slot, its
             self.open[session.name] = session

@@ -18,7 +18,7 @@ from lstm_sweep.models.cpu.program_types import Program
 from lstm_sweep.models.data.alphabet import END, END_NAME, UNKNOWN, Alphabet
 from lstm_sweep.models.data.sessions import Sessions, labels_of, read_sessions
 from lstm_sweep.models.errors import InputError, check_kind, check_range, check_switch, shown
-from lstm_sweep.models.normality import Calibration, Normality, sessions_of
+from lstm_sweep.models.normality import Calibration, Normality, count_of, sessions_of
 from lstm_sweep.models.quality import ROUNDED, VERDICT, OverRates, Quality, read_labels
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.actions.inference import predictor_of
@@ -285,8 +285,8 @@ def detect(
     check_switch("--ends", ends)
     check_range("--top", top, 0, MOST_LISTED, whole=True)
     folder, opened = bundles.read(bundle)
-    sessions = _read(data, bundle, opened, ends=ends)
-    more = None if calibrate is None else _read(calibrate, bundle, opened, ends=ends)
+    sessions = read_known(data, bundle, opened, ends=ends)
+    more = None if calibrate is None else read_known(calibrate, bundle, opened, ends=ends)
     alarms = alarms or Alarms()
     verdicts = _promised(opened, len(more) if more else 0, alarms)
     if verdicts.missing and (more or labels or not alarms.usual):
@@ -320,7 +320,7 @@ def score(bundle: str, data: str, *, ends: bool = True) -> list[SessionScore]:
     """
     check_switch("--ends", ends)
     folder, opened = bundles.read(bundle)
-    sessions = _read(data, bundle, opened, ends=ends)
+    sessions = read_known(data, bundle, opened, ends=ends)
     return forkserver.call(_score, folder, opened, sessions)
 
 
@@ -337,7 +337,12 @@ def _score(folder: Path, bundle: Bundle, sessions: Sessions) -> list[SessionScor
     ]
 
 
-def _read(data: str, bundle: str, opened: Bundle, *, ends: bool) -> Sessions:
+def read_known(data: str, bundle: str, opened: Bundle, *, ends: bool) -> Sessions:
+    """Sessions of data of which a bundle knows some symbols.
+
+    Raises:
+        InputError: it knows none.
+    """
     sessions = read_sessions(data, opened.alphabet, ends=ends and opened.alphabet.ends)
     if np.isin(sessions.split.codes, (UNKNOWN, *([END] if sessions.ends else []))).all():
         raise InputError(
@@ -437,7 +442,7 @@ def _verdicts(
         promised,
         abnormal=tuple(abnormal),
         rules={rule: int(alarms.raised(own).sum()) for rule, own in by_rule.items()},
-        drift=_drift(p, len(calibration)),
+        drift=drift(p, len(calibration)),
     )
     if truth is None:
         return verdicts
@@ -470,24 +475,44 @@ def _shown_at(
 ) -> tuple[int, str]:
     """At which place of a session, from 0, one sees what it is oddest by, and what that is."""
     last = len(nats) - 1
+    place, odd = last, None
     if by == "surprise":
-        return int(nats[: len(codes)].argmax()), "a symbol that was not expected"
+        place = int(nats[: len(codes)].argmax())
+    elif by == "mean":
+        place = int(nats.argmax())
+    elif by == "unknown":
+        place = int(np.flatnonzero(codes == UNKNOWN)[0])
+    elif by == "counts":
+        code, has, usual = normal.odd_count(count_of(codes))
+        [symbol] = alphabet.decode([code])
+        odd = str(symbol), has, usual
+        place = int(np.flatnonzero(codes == code)[-1]) if has > usual else last
+    unknown = int((codes == UNKNOWN).sum())
+    return place, reason(by, mean=float(nats.mean()), unknown=unknown, symbols=len(codes), odd=odd)
+
+
+def reason(
+    by: str, *, mean: float, unknown: int, symbols: int, odd: tuple[str, int, int] | None
+) -> str:
+    """What a session is oddest by, in words: its mean surprise (nats), or numbers of symbols.
+
+    `odd` is the symbol whose count is, how often the session has it, and the most similar one.
+    """
+    if by == "surprise":
+        return "a symbol that was not expected"
     if by == "end":
-        return last, "an end that was not expected"
+        return "an end that was not expected"
     if by == "mean":
-        return int(nats.argmax()), f"{bits(nats.mean()):.2g} bits a symbol"
+        return f"{bits(mean):.2g} bits a symbol"
     if by == "unknown":
-        unknown = np.flatnonzero(codes == UNKNOWN)
-        return int(unknown[0]), f"{len(unknown):,} symbols that training data do not have"
-    if by == "length":
-        return last, f"its length, {len(codes):,} symbols"
-    code, has, usual = normal.odd_count(codes)
-    [symbol] = alphabet.decode([code])
-    place = int(np.flatnonzero(codes == code)[-1]) if has > usual else last
-    return place, f"{has:,} times {symbol}, where the most similar session has it {usual:,} times"
+        return f"{unknown:,} symbols that training data do not have"
+    if by == "length" or odd is None:
+        return f"its length, {symbols:,} symbols"
+    symbol, has, usual = odd
+    return f"{has:,} times {symbol}, where the most similar session has it {usual:,} times"
 
 
-def _drift(p: NDArray[np.float64], calibration: int) -> str:
+def drift(p: NDArray[np.float64], calibration: int) -> str:
     """Whether far more sessions than a tenth are among the oddest tenth; p-values are uniform."""
     share = float((p <= ODDEST).mean())
     deviation = math.sqrt(ODDEST * (1 - ODDEST) * (1 / len(p) + 1 / calibration))

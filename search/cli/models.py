@@ -16,10 +16,10 @@ from typing import Any
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.classes import Estimate, Scores
-from lstm_sweep.models.errors import plain
+from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.quality import VERDICT
 from lstm_sweep.models.scoring import bits
-from lstm_sweep.search.actions import classification, detection, inference
+from lstm_sweep.search.actions import classification, detection, following, inference
 from lstm_sweep.search.actions.classification import Classification, Wish
 from lstm_sweep.search.actions.detection import (
     Alarms,
@@ -30,6 +30,7 @@ from lstm_sweep.search.actions.detection import (
     Verdicts,
 )
 from lstm_sweep.search.actions.export import Exported
+from lstm_sweep.search.actions.following import Following
 from lstm_sweep.search.actions.inference import GenerationRequest
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.remote import Actions
@@ -41,7 +42,9 @@ from lstm_sweep.search.cli.terminal import (
     Answer,
     can_encode,
     open_console,
+    plain_json,
     printable,
+    say,
 )
 from lstm_sweep.search.process.signals import Shield, stop_within_s
 from lstm_sweep.search.process.workdir import STDIN, kept_input
@@ -233,7 +236,44 @@ def _path_of(data: str) -> Iterator[str]:
         yield str(kept_input(sys.stdin.buffer, Path(folder))) if data == STDIN else data
 
 
-def detect(arguments: Namespace) -> Answer:
+#: options of `detect` that are of a batch, with what they are if not given, and those of a stream
+OF_BATCH = {"data": None, "labels": None, "below": 0.001, "candidates": None, "top": 10}
+OF_STREAM = ("idle", "open_sessions", "state", "metrics")
+
+
+def _follow(arguments: Namespace) -> int:
+    """Print alarms of a log that is written just now, one in a line."""
+    given = vars(arguments)
+    if more := [name for name, usual in OF_BATCH.items() if given[name] != usual]:
+        raise InputError(f"--{more[0]} is given with --follow, expected one of them")
+    how = {name: given[name] for name in OF_STREAM if given[name] is not None}
+    interrupts = Shield()
+
+    def emit(alarm: dict[str, Any]) -> None:
+        print(plain_json(json.dumps(alarm, ensure_ascii=False), sys.stdout.encoding), flush=True)
+
+    with interrupts.up(), interrupts.hold():
+        following.Follower(
+            arguments.bundle,
+            sys.stdin.fileno() if arguments.follow == STDIN else arguments.follow,
+            Following(**how),
+            Alarms(arguments.false_alarms, arguments.false_discoveries),
+            ends=arguments.ends,
+            calibrate=arguments.calibrate,
+            emit=emit,
+            say=lambda line: say(plain(line)),
+        ).run(interrupts)
+    return DONE
+
+
+def detect(arguments: Namespace) -> Answer | int:
+    if arguments.follow is not None:
+        return _follow(arguments)
+    if arguments.data is None:
+        raise InputError("detect: found no --data and no --follow, expected one of them")
+    if streamed := [name for name in OF_STREAM if getattr(arguments, name) is not None]:
+        flag = streamed[0].replace("_", "-")
+        raise InputError(f"--{flag} is given without --follow, expected both")
     rule = Rule(arguments.below, arguments.candidates)
     with _path_of(arguments.data) as data:
         found = detection.detect(

@@ -402,7 +402,8 @@ COMMANDS = {
     "detect": Command(
         "what an exported model does not expect in data",
         BUNDLE,
-        _takes("--data", "PATH_OR_SAMPLE", "what to judge; -: standard input", required=True),
+        _takes("--data", "PATH_OR_SAMPLE", "what to judge; -: standard input"),
+        _takes("--follow", "FILE", "or: a log that grows, with alarms as they come; -: likewise"),
         _takes("--false-alarms", "R", "abnormal: this share of normal sessions (0.01)", number),
         _takes("--false-discoveries", "Q", "or: this share of the alarms is false", number),
         _takes("--calibrate", "PATH", "further normal sessions that it was not trained on"),
@@ -411,6 +412,12 @@ COMMANDS = {
         _takes("--candidates", "G", "unexpected: unknown or not among the G likeliest", whole),
         _takes("--top", "N", "list so many (10)", whole, 10),
         ENDS,
+        _takes(
+            "--idle", "S", "follow: a session ends after S seconds without a line (300)", number
+        ),
+        _takes("--open-sessions", "N", "follow: at most N open at once (50000)", whole),
+        _takes("--state", "FILE", "follow: remember there what was read, to go on after a stop"),
+        _takes("--metrics", "[ADDRESS:]PORT", "follow: figures for Prometheus (on 127.0.0.1)"),
     ),
     "score": Command(
         "how well an exported model predicts each session of data",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
+import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 import lstm_sweep as ls
 from lstm_sweep.models import backend
@@ -18,12 +24,18 @@ from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data import log_lines
+from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import load
+from lstm_sweep.models.data.log_lines import LineFormat
 from lstm_sweep.models.data.service_log import HEADER, SESSION_BY, service_log
-from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.network import evaluation, training
+from lstm_sweep.models.data.source import Source, timer
+from lstm_sweep.models.network import evaluation, streaming, training
 from lstm_sweep.models.network.program import program_of
+from lstm_sweep.models.network.streaming import Lines
+from lstm_sweep.search.actions.detection import Alarms
+from lstm_sweep.search.actions.following import Follower, Following
 from lstm_sweep.search.cli import main
+from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store import registry
 from lstm_sweep.search.store.settings import load as load_settings
 
@@ -198,3 +210,169 @@ def test_a_model_that_mlflow_serves_takes_templates(place: Path) -> None:
     [found] = model.predict(pd.DataFrame({"templates": [[CHARGED, "never seen"]]}), {"length": 3})
     assert len(found["surprise"]) == 2
     assert {one["symbol"] for one in found["next"]} <= {"<end>", *alphabet.symbols}
+
+
+FOLLOW = ("detect", "best", "--false-alarms", "0.05", "--follow")
+HOW = ("--state", "state.json", "--idle", "1")
+
+
+def alarms(text: str) -> dict[str, Any]:
+    """Alarms by their sessions; a line that was cut by a kill is none."""
+    lines = [line for line in text.splitlines() if line.endswith("}")]
+    return {one["session"]: one for one in map(json.loads, lines)}
+
+
+def started(place: Path, number: int) -> subprocess.Popen[bytes]:
+    program = Path(sys.executable).with_name("lstm-sweep")
+    with (place / f"{number}.out").open("w") as out, (place / f"{number}.err").open("w") as err:
+        return subprocess.Popen(
+            [program, *FOLLOW, "live.log", *HOW], cwd=place, stdout=out, stderr=err
+        )
+
+
+def until(place: Path, number: int, is_so: Callable[[dict[str, Any]], bool]) -> None:
+    """Wait for what a follower writes into its state."""
+    for _ in range(1_200):
+        time.sleep(0.1)
+        if "following" in (place / f"{number}.err").read_text():
+            with contextlib.suppress(OSError, ValueError):
+                if is_so(json.loads((place / "state.json").read_text())):
+                    return
+    raise AssertionError((place / f"{number}.err").read_text())
+
+
+def test_a_log_is_followed_through_rotation_and_a_kill(
+    place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    lines = [f"{line}\n" for line in service_log(200, seed=6, faulty=0.2)]
+    Path("all.log").write_text("".join(lines))
+    with Path("all.log").open() as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", stream)
+        assert main([*FOLLOW, "-"]) == 0
+    expected = alarms(capfd.readouterr().out)
+    assert {one["verdict"] for one in expected.values()} == {"abnormal"}
+    assert max(one["lines_read"] for one in expected.values()) == "".join(lines).count("\n")
+    live, half = Path("live.log"), len(lines) // 2
+    live.write_text("".join(lines[:half]))
+    first = started(place, 1)
+    until(place, 1, lambda state: state["position"]["offset"] == live.stat().st_size)
+    first.kill()
+    first.wait()
+    with live.open("a") as stream:
+        stream.write("".join(lines[half:-40]))
+    live.rename("live.log.1")
+    second = started(place, 2)
+    live.write_text("".join(lines[-40:]))
+    until(place, 2, lambda state: not state["sessions"] and state["position"]["offset"] < 9_000)
+    second.terminate()
+    assert second.wait() == 143
+    found = [alarms(Path(f"{number}.out").read_text()) for number in (1, 2)]
+    assert found[0].keys() | found[1].keys() == expected.keys()
+    assert found[0] and found[1]
+    said = Path("2.err").read_text()
+    assert "going on with" in said and "alarms of the last seconds before the end may come" in said
+    assert "sessions without a line for 1 s are closed (--idle)" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"bundle": "x"}, "bundle is 'x', not '"),
+        ({"file": "/elsewhere"}, "file is '/elsewhere', not '-'"),
+        ({"kept": "AAAA"}, "cannot reshape array"),
+        ({"kept": "?"}, "Only base64 data is allowed"),
+        ({"sessions": [[]], "kept": "AA==" * 64}, ""),
+        ({"sessions": 5}, "sessions are no list"),
+        ({"position": {"offset": -1, "file": [], "head": ""}}, "its position is none"),
+        (None, "Expecting value"),
+    ],
+)
+def test_a_state_that_is_not_of_this_bundle_and_file_is_refused_in_one_line(
+    place: Path, changes: dict[str, Any] | None, why: str, capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(place)
+    state = tmp_path / "state.json"
+    monkeypatch.setattr(sys, "stdin", Path("new.log").open())  # noqa: SIM115
+    assert main([*FOLLOW, "-", "--state", str(state)]) == 0
+    good = json.loads(state.read_text())
+    state.write_text("{" if changes is None else json.dumps(good | changes))
+    capfd.readouterr()
+    assert main([*FOLLOW, "-", "--state", str(state)]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith(f"lstm-sweep: --state '{state}': ") and why in said
+    assert said.count("\n") == 1 and "expected what `detect` has written" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--follow", "a.log", "--labels", "x"), "--labels is given with --follow"),
+        (("--data", "a.log", "--idle", "5"), "--idle is given without --follow"),
+        ((), "detect: found no --data and no --follow"),
+        (("--follow", "-", "--false-discoveries", "0.1"), "--false-discoveries is of a batch"),
+        (("--follow", "-", "--false-alarms", "0.0001"), "--false-alarms is 0.0001: that takes"),
+        (("--follow", "-", "--metrics", "x"), "--metrics is 'x': expected a port"),
+        (("--follow", "-", "--open-sessions", "0"), "--open-sessions is 0: expected 1 to"),
+        (("--follow", "-", "--state", "none/s"), "--state 'none/s': no such folder"),
+    ],
+)
+def test_options_of_a_stream_that_make_no_sense_are_refused(
+    place: Path, options: tuple[str, ...], why: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "stdin", Path("new.log").open())  # noqa: SIM115
+    assert main(["detect", "best", *options]) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_odd_lines_and_many_sessions_are_counted_and_nothing_grows(place: Path) -> None:
+    head = "2026-11-30 08:00:00.000 INFO  payment"
+    lines = [
+        *(f"{head} [req-{number:08x}] charged 5 cents to card 7" for number in range(3_000)),
+        f"{head} [req-00000001] " + "x" * 1_000_000,
+        f"{head} no session",
+        f"{head} [req-00000002] \udcff",
+    ]
+    content = "\n".join(lines).encode(errors="surrogateescape")
+    said, raised = list[str](), list[Any]()
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.seek(0)
+        follower = Follower(
+            str(place / "best"), file.fileno(), Following(open_sessions=50), Alarms(0.05),
+            ends=True, calibrate=str(place / "new.log"), emit=raised.append, say=said.append,
+        )  # fmt: skip
+        follower.run(Interrupts())
+    assert follower.closed == {"crowded out": 2_952, "end": 50}
+    assert sum(follower.verdicts.values()) == 3_002
+    assert "sessions are closed unfinished, since over 50 are open (--open-sessions)" in "; ".join(
+        said
+    )
+    for text in ("1 records without a session", "1 bytes that are not UTF-8", "1 lines are cut"):
+        assert text in said[-1]
+    registry = CollectorRegistry()
+    registry.register(follower)
+    figures = generate_latest(registry).decode()
+    for text in (
+        "lstm_sweep_lines_total 3003.0",
+        'lstm_sweep_closed_sessions_total{why="crowded out"} 2952.0',
+        'lstm_sweep_left_out_lines_total{why="no session"} 1.0',
+        "lstm_sweep_open_sessions 0.0",
+        'lstm_sweep_p_values_bucket{le="1.0"} 3002.0',
+    ):
+        assert text in figures
+
+
+def test_a_line_whose_expressions_take_too_long_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streaming, "LINE_SECONDS", 0.2)
+    alphabet = Alphabet(("fine",), ends=True, lines=LineFormat(session_by="(?:a+)+b|f|n"))
+    with timer() as set_timer:
+        lines = Lines(alphabet, "a.log", set_timer)
+        found = lines.events(b"fine\n" + b"a" * 60 + b"\nnine\nfine\n")
+    assert [(one.code, one.text) for one in found] == [(3, "fine"), (1, "nine"), (3, "fine")]
+    assert (lines.too_long, lines.read, lines.unmatched) == (1, 4, 1)

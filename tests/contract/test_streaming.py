@@ -110,7 +110,7 @@ def test_a_session_that_goes_on_for_too_long_raises_its_alarm_before_it_ends(jud
     stream = opened(judged)
     likely = int(Network.logits(judged[0], judged[0].first[None])[0, END + 1 :].argmax()) + END + 1
     [alarm] = stream.read([Event("a", likely, "x")] * 5_000, 0.0)
-    assert alarm.abnormal and alarm.end is None
+    assert alarm.abnormal and alarm.is_open
     [closed] = stream.close_idle(1.0)
     assert closed.p <= RATE and not closed.abnormal, "once for a session"
 
@@ -133,4 +133,4 @@ def test_sessions_beyond_the_cap_are_closed_and_the_longest_silent_first(
         stream.read((Event(str(n), END + 1 + n % 4, "") for n in range(begin, begin + 1_000)), 0.0)
     assert [*stream.open] == [str(n) for n in range(19_950, 20_000)]
     assert stream.crowded_out == 19_950
-    assert len(stream.saved()["kept"]) == 50
+    assert len(stream.saved(0.0)["kept"]) == 50

@@ -115,7 +115,7 @@ def test_scores_are_how_far_a_session_is_from_those_of_training() -> None:
     assert scores["length"] == pytest.approx([0, np.log(6 / 4), 0, np.log(3)])
     assert scores["counts"] == pytest.approx([0, 2 / 8, 2 / 4, 1])
     assert scores["ngrams"] == pytest.approx([0, 3 + 2 / 6, 3 + 2 / 3, 4])
-    assert normal.odd_count(np.array([3, 4, 4, 4, 5])) == (4, 3, 1)
+    assert normal.odd_count(((3, 1), (4, 3), (5, 1))) == (4, 3, 1)
     without_ends = normal.scores(split([3, 4], [5]), np.array([1.0, 2, 3]), ends=False)
     assert without_ends[:, SCORES.index("surprise")].tolist() == [2, 3]
 
