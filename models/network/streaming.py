@@ -392,9 +392,9 @@ class OpenSessions:
         return scores, [*ends]
 
     def scores_of(self, split: Split) -> Floats:
-        """Scores of the sessions of a split, which have ends, `[sessions, SCORES]`, without pairs.
+        """Scores of the sessions of a split, `[sessions, SCORES]`, but for those by n-grams.
 
-        None may be open.
+        All have ends, and none may be open.
         """
         found = []
         bounds = [*split.starts, len(split)]

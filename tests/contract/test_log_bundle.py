@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import json
@@ -213,6 +214,9 @@ def test_a_model_that_mlflow_serves_takes_templates(place: Path) -> None:
 
 
 FOLLOW = ("detect", "best", "--false-alarms", "0.05", "--follow")
+#: a session in a state, with a code that is none, and what is kept of a network of its size
+SAVED = ("a", 0.0, 1, 1.0, 0, [99, 1], [1, 3, "", 0.5, []], None, 3, "")
+ZEROS = base64.b64encode(bytes(4 * 2 * CONFIG.layer_size)).decode()
 HOW = ("--state", "state.json", "--idle", "1")
 
 
@@ -280,9 +284,10 @@ def test_a_log_is_followed_through_rotation_and_a_kill(
     [
         ({"bundle": "x"}, "bundle is 'x', not '"),
         ({"file": "/elsewhere"}, "file is '/elsewhere', not '-'"),
-        ({"kept": "AAAA"}, "cannot reshape array"),
+        ({"kept": "AAAAAA=="}, "cannot reshape array"),
         ({"kept": "?"}, "Only base64 data is allowed"),
-        ({"sessions": [[]], "kept": "AA==" * 64}, ""),
+        ({"sessions": [[]], "kept": ZEROS}, "not enough values to unpack"),
+        ({"sessions": [[*SAVED, False]], "kept": ZEROS}, "it has 99 where a number was expected"),
         ({"sessions": 5}, "sessions are no list"),
         ({"position": {"offset": -1, "file": [], "head": ""}}, "its position is none"),
         (None, "Expecting value"),

@@ -21,7 +21,7 @@ from lstm_sweep.models.network.streaming import Event, Judgement, Network, OpenS
 from lstm_sweep.models.normality import OF_VERDICT, Calibration, Normality, sessions_of
 
 ALPHABET = Alphabet((5, 6, 7, 8), ends=True)
-CONFIGS = {
+CONFIGS: dict[str, dict[str, Any]] = {
     "carried": {"state": "carried", "layers": 2},
     "windows": {"layers": 2, "embedding_size": 3},
     "both": {"direction": "bi", "layers": 2},
