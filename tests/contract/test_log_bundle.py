@@ -290,7 +290,7 @@ def test_a_log_is_followed_through_rotation_and_a_kill(
         ({"sessions": [[*SAVED, False]], "kept": ZEROS}, "it has 99 where a number was expected"),
         ({"sessions": 5}, "sessions are no list"),
         ({"position": {"offset": -1, "file": [], "head": ""}}, "its position is none"),
-        (None, "Expecting value"),
+        (None, "Expecting property na"),
     ],
 )
 def test_a_state_that_is_not_of_this_bundle_and_file_is_refused_in_one_line(
