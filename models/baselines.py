@@ -436,7 +436,7 @@ class _Fitting:
         self._held, self._part = order[:held], order[held : held + FITTED]
 
     def bayes(self) -> ClassNaiveBayes:
-        windows = CHARACTERS if self._corpus.alphabet.is_text else WORDS
+        windows = CHARACTERS if self._corpus.alphabet.kind == "chars" else WORDS
         members = [
             ClassNaiveBayes(window, smoothing, binary)
             for window in windows
@@ -460,7 +460,7 @@ class _Fitting:
             )
             if isinstance(one, ClassNaiveBayes):
                 heat = classes.temperature_of(logits, labels[self._held])
-                one, logits = replace(one, temperature=heat), logits / heat
+                one, logits = replace(one, temperature=heat), logits / heat  # type: ignore[call-arg]
             chosen.append((classes.score(logits, labels[self._held])["loss"], one))
         return min(chosen, key=lambda pair: pair[0])[1]
 
@@ -542,11 +542,13 @@ def _fitted(model: ClassBaseline, grams: Any, labels: Any, others: Any, count: i
         return np.tile(shares, (others.shape[0], 1))
     from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     weighing = TfidfTransformer(sublinear_tf=True).fit(grams)
     fit = LogisticRegression(C=model.strength, max_iter=50, tol=1e-3)
-    with warnings.catch_warnings():  # what has not converged is scored as it is
-        warnings.simplefilter("ignore")
+    # to share its small steps among threads costs many times what it gains where cores are busy
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what has not converged is scored as it is
         fit.fit(weighing.transform(grams), labels)
     # a class that none of these sequences has keeps a share
     logits = np.tile(shares, (others.shape[0], 1))

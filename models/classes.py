@@ -6,7 +6,8 @@ in nats a sequence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -33,6 +34,8 @@ BASELINES = ("majority", "naive_bayes", "logistic_regression")
 #: classes of a confusion matrix, at most; the rarest of more are one
 MOST_CLASSES = 30
 OTHERS = "other classes"
+#: sequences that are shown of those that are wrong
+MOST_WRONG = 20
 
 
 def log_losses(logits: NDArray[np.floating], labels: Labels, temperature: float = 1.0) -> Floats:
@@ -75,6 +78,19 @@ class Estimate(NamedTuple):
     value: float | None
     low: float | None = None
     high: float | None = None
+
+    @classmethod
+    def of(cls, written: Sequence[float | None]) -> Estimate:
+        """An estimate as `Scores.to_dict` has it; `ValueError` if it is none."""
+        numbers = [None if one is None else float(one) for one in written]
+        if any(one is not None and not math.isfinite(one) for one in numbers):
+            raise ValueError(f"{written}: expected finite numbers")
+        return cls(*numbers)
+
+    def __str__(self) -> str:
+        if self.value is None or self.low is None:
+            return "" if self.value is None else f"{self.value:.3f}"
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
 @dataclass(frozen=True)
@@ -156,6 +172,36 @@ class Scores:
             ],
             "confusion": {"classes": [*names], "counts": counts.tolist()},
         }
+
+    @classmethod
+    def from_dict(cls, written: Mapping[str, Any]) -> Self:
+        """Scores from the result of `to_dict`.
+
+        Raises:
+            KeyError, TypeError or ValueError: it is none.
+        """
+        matrix = np.array(written["confusion"]["counts"], np.int64)
+        names = tuple(map(str, written["confusion"]["classes"]))
+        if matrix.shape != (len(names), len(names)) or not len(names):
+            raise ValueError("the confusion matrix is not one of its classes")
+        return cls(
+            int(written["sequences"]),
+            float(written["temperature"]),
+            {str(name): Estimate.of(one) for name, one in written["measures"].items()},
+            tuple(
+                ClassScore(
+                    str(one["name"]),
+                    int(one["sequences"]),
+                    Estimate.of(one["precision"]),
+                    Estimate.of(one["recall"]),
+                    Estimate.of(one["f1"]),
+                    Estimate.of([one["auc"]]).value,
+                    Estimate.of([one["average_precision"]]).value,
+                )
+                for one in written["classes"]
+            ),
+            (names, matrix),
+        )
 
 
 #: beginning of the name of the F1 of one class
@@ -326,6 +372,89 @@ class Compared(NamedTuple):
         both = only + others
         p_accuracy = min(1.0, 2 * float(bdtr(min(only, others), both, 0.5))) if both else 1.0
         return cls(float(gains.mean()), float(p_loss), p_accuracy)
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A sequence whose true class is not the likeliest one."""
+
+    text: str
+    true: str
+    predicted: str
+    #: of the predicted class, with the temperature of the scores
+    probability: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How well a network tells the classes of sequences, beside baselines."""
+
+    #: trial of the network
+    trial: str
+    scores: Scores
+    #: `log_loss`, `accuracy` and `macro_f1` of baselines by name, and how the network compares
+    baselines: Mapping[str, tuple[Mapping[str, Estimate], Compared]]
+    #: those that it is surest of
+    wrong: tuple[Wrong, ...]
+
+    @classmethod
+    def of(
+        cls,
+        trial: str,
+        logits: NDArray[np.floating],
+        labels: Labels,
+        names: Sequence[str],
+        baselines: Mapping[str, NDArray[np.floating]],
+        text_of: Callable[[int], str],
+    ) -> Self:
+        """Of the logits of a network and of baselines; `text_of` is asked for a few sequences."""
+        scores = Scores.of(logits, labels, names)
+        compared = dict[str, tuple[Mapping[str, Estimate], Compared]]()
+        for name, others in baselines.items():
+            measures = Scores.of(others, labels, names, temperature=1.0).measures
+            kept = {key: measures[key] for key in ("log_loss", "accuracy", "macro_f1")}
+            compared[name] = kept, Compared.of(logits, others, labels)
+        scaled = np.exp(log_softmax(logits / scores.temperature))
+        predicted, sure = logits.argmax(axis=1), scaled.max(axis=1)
+        places = np.flatnonzero(predicted != labels)
+        surest = places[np.argsort(-sure[places], kind="stable")][:MOST_WRONG].tolist()
+        wrong = tuple(
+            Wrong(text_of(k), names[labels[k]], names[predicted[k]], float(sure[k])) for k in surest
+        )
+        return cls(trial, scores, compared, wrong)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {
+            "trial": self.trial,
+            "scores": self.scores.to_dict(),
+            "baselines": {
+                name: {key: [*one] for key, one in measures.items()} | compared._asdict()
+                for name, (measures, compared) in self.baselines.items()
+            },
+            "wrong": [vars(one) for one in self.wrong],
+        }
+
+    @classmethod
+    def from_dict(cls, written: Mapping[str, Any]) -> Self:
+        """As `to_dict` has written it.
+
+        Raises:
+            AttributeError, KeyError, TypeError or ValueError: it is none.
+        """
+        baselines = dict[str, tuple[Mapping[str, Estimate], Compared]]()
+        for name, one in written["baselines"].items():
+            kept = {key: Estimate.of(one[key]) for key in ("log_loss", "accuracy", "macro_f1")}
+            compared = Compared(*(float(one[key]) for key in Compared._fields))
+            baselines[str(name)] = kept, compared
+        wrong = (
+            Wrong(
+                str(one["text"]), str(one["true"]), str(one["predicted"]), float(one["probability"])
+            )
+            for one in written["wrong"]
+        )
+        scores = Scores.from_dict(written["scores"])
+        return cls(str(written["trial"]), scores, baselines, tuple(wrong))
 
 
 # --- thresholds and prediction sets ---------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
+from lstm_sweep.models import classes
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle, Classes
@@ -45,7 +48,7 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.options import CLASSES
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Training
+from lstm_sweep.search.values.trial import Training, Trial
 
 #: sequences of the test split on which the bundle is compared with the trial's network, at most
 PARITY_SEQUENCES = 100
@@ -110,6 +113,25 @@ def _write(
         "model_version": None,
         "example": excerpt(first, corpus.alphabet),
     } | further
+
+
+#: symbols of a sequence that is shown, and characters
+SHOWN_SYMBOLS, SHOWN = 200, 300
+
+
+def _validation_logits(trial: Trial, weights: Path, corpus: LabelledCorpus) -> NDArray[np.float32]:
+    """Logits of the validation sequences by the network of a trial, in a process of its own."""
+    config = trial.config
+    assert isinstance(config, ClassConfig)
+    backend_free_of_gpu()
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.network.classifier import class_logits
+    from lstm_sweep.models.network.program import class_program_of
+
+    backend.prepare(gpu=False, seed=trial.seed)
+    networks = networks_of(trial, weights, len(corpus.alphabet), len(corpus.classes))
+    program = class_program_of(networks, config, seed=0)
+    return class_logits(program, config, corpus.validation.sequences)
 
 
 #: quantiles of the lengths of sequences that costs and the space depend on
@@ -210,9 +232,34 @@ class ClassTask(LstmTask):
 
     @override
     def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
+        if known.keys() >= set(classes.BASELINES):
+            return iter(())
+        return (one for one in self._baselines if one.name not in known)
+
+    @cached_property
+    def _baselines(self) -> list[BaselineScore]:
         from lstm_sweep.models.baselines import score_baselines
 
-        return iter(score_baselines(self.corpus, known))
+        return score_baselines(self.corpus)
+
+    @override
+    def evidence(self, store: Store, best: Trial) -> classes.Evidence:
+        validation, alphabet = self.corpus.validation, self.corpus.alphabet
+        sequences = validation.sequences
+        with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+            weights = store.fetch(best.run_id, f"{WEIGHTS}/{bundle.MODEL}", Path(scratch))
+            logits = forkserver.call(_validation_logits, best, weights, self.corpus)
+
+        def text_of(number: int) -> str:
+            begin, length = sequences.starts[number], sequences.session_lengths[number]
+            codes = sequences.codes[begin : begin + min(int(length), SHOWN_SYMBOLS)]
+            text = alphabet.between.join(map(str, alphabet.decode(codes.tolist())))
+            return text[:SHOWN] + "\u2026" * (length > SHOWN_SYMBOLS or len(text) > SHOWN)
+
+        named = {one.name: one.logits for one in self._baselines if one.logits is not None}
+        return classes.Evidence.of(
+            best.id, logits, np.asarray(validation.labels), self.corpus.classes, named, text_of
+        )
 
     @classmethod
     @override

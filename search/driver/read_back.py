@@ -6,11 +6,16 @@ What a run does not have, or has in a form that cannot be read, is left out.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
+from lstm_sweep.models.classes import Evidence
+from lstm_sweep.models.data.source import read_small
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.quality import OverRates
@@ -30,6 +35,9 @@ from lstm_sweep.search.store.tags import LARGEST, MOST_SECONDS, Tag, Tags, is_fi
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.sweep import Sweep, TimeSpent
 from lstm_sweep.search.values.trial import Phase, ranked, shown_name
+
+#: numbers of a report among the files of a sweep's run, and bytes of them that are read, at most
+EVIDENCE, MOST_EVIDENCE = "evidence.json", 1 << 26
 
 
 def read_sweep(store: Store, run: Any) -> Sweep:
@@ -100,11 +108,23 @@ def read_findings(store: Store, run: Any) -> Findings:
         verdicts=OverRates.from_text(tags.get(Tag.VERDICTS, "")),
         labelled=OverRates.from_text(tags.get(Tag.LABELLED, "")),
         about=_about(tags, spec, attempts),
+        classes=_classes(store, tags) if kind is reader.CLASSES and facts["time"] else None,
     )
     best = found.best
     again = confirmed(found.trials, best.config if best else None)
     named = {shown_name(name): share for name, share in _importance(run, found).items()}
     return replace(found, confirmed=tuple(again), importance=named)
+
+
+def _classes(store: Store, tags: Tags) -> Evidence | None:
+    """How well the best trial tells classes, as it was found when the sweep was closed last."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+            file = store.fetch(tags.run_id, EVIDENCE, Path(scratch))
+            written = json.loads(read_small(file, MOST_EVIDENCE))
+        return Evidence.from_dict(written["classes"])
+    except Exception:  # of whatever kind the store has: it is not there, or another program's
+        return None
 
 
 def _spec(run: Any) -> dict[str, Any]:

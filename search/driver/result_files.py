@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.scoring import unknown_text
-from lstm_sweep.search.driver.read_back import read_findings
+from lstm_sweep.search.driver.read_back import EVIDENCE, read_findings
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.policy.ladder import LadderReport
@@ -121,20 +121,25 @@ def keep_result(task: Task, store: Store, state: SweepState, said: Callable[[str
     The sweep's run is closed, and another driver may already use its folder. What cannot be kept
     matters less than a sweep that has ended in order.
     """
-    found, best = None, state.best
+    found, told, best = None, None, state.best
     try:
         if best and (checked := task.check_verdicts(store, best)):
             store.log(state.run_id, tags={Tag.VERDICTS: checked.to_text()})
     except Exception as error:
         said(f"verdicts were not checked: {one_line(error)}")
     try:
-        found = read_findings(store, store.run(state.run_id))
+        told = task.evidence(store, best) if best else None
+    except Exception as error:
+        said(f"the report does not say how well classes are told: {one_line(error)}")
+    try:
+        found = replace(read_findings(store, store.run(state.run_id)), classes=told)
         store.keep_text(state.run_id, page_of(found), REPORT)
     except Exception as error:
         said(f"no report was saved: {one_line(error)}")
     try:
         numbers = evidence(state, task, found)
-        store.keep_text(state.run_id, json_text(numbers, indent=1), "evidence.json")
+        numbers |= {"classes": told.to_dict()} if told else {}
+        store.keep_text(state.run_id, json_text(numbers, indent=1), EVIDENCE)
     except Exception as error:
         said(f"no numbers were saved: {one_line(error)}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from lstm_sweep.models.baselines import BaselineScore
+from lstm_sweep.models.classes import Evidence
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.quality import OverRates
@@ -209,6 +210,10 @@ class Task(ABC):
 
     def check_verdicts(self, store: Store, trial: Trial) -> OverRates | None:
         """What verdicts of its network say of normal sessions; None if it gives none."""
+        return None
+
+    def evidence(self, store: Store, best: Trial) -> Evidence | None:
+        """What a report shows of the best trial with weights, beside losses; None: nothing."""
         return None
 
     def log_model(self, store: MlflowStore, trial: Trial) -> None:  # noqa: B027

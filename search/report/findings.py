@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeGuard
 
+from lstm_sweep.models.classes import Evidence
 from lstm_sweep.models.config import Limit
 from lstm_sweep.models.data import source
 from lstm_sweep.models.quality import OverRates
@@ -39,6 +40,8 @@ class Findings(Sweep):
     #: verdicts of its best trial on later normal sessions, and on labelled ones
     verdicts: OverRates | None = None
     labelled: OverRates | None = None
+    #: how well the best trial tells classes; None: it tells none, or the sweep is not closed
+    classes: Evidence | None = None
     #: further facts with their names: data, seed, device, versions
     about: Mapping[str, str] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from lstm_sweep.models.config import Limit
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.process.files import REPORT_MARK
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.report import figures
+from lstm_sweep.search.report import class_figures, figures
 from lstm_sweep.search.report.charts import Axis
 from lstm_sweep.search.report.findings import Findings, by_name
 from lstm_sweep.search.report.svg import NOT_XML, Table, duration, short
@@ -343,10 +343,16 @@ def report_page(found: Findings, written: str) -> str:
         mark=Markup(REPORT_MARK),
         style=Markup(style()),
         headline=headline(found),
-        sentences=[*comparisons(found), *certainty(found)],
+        sentences=[
+            *comparisons(found),
+            *class_figures.class_sentences(found),
+            *certainty(found),
+        ],
         config=_config(found),
         state=_state(found),
         answers=[*figures.losses(found), *figures.spread(found), *figures.verdicts(found)],
+        classes=[*class_figures.class_tables(found)],
+        matrix=[*class_figures.confusion(found)],
         details=[one for draw in DETAILS for one in draw(found)],
         failures=failures(found),
         advice=advice(found),

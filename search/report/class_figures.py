@@ -1,0 +1,186 @@
+"""What a report shows of how well classes are told: tables, sentences, and the confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from markupsafe import Markup
+
+from lstm_sweep.models.classes import OTHERS, Compared, Estimate, Evidence
+from lstm_sweep.search.report import svg
+from lstm_sweep.search.report.findings import Findings, by_name
+from lstm_sweep.search.report.svg import CHARACTER, WIDE, Figure, Size, Table, figure
+from lstm_sweep.search.values.sweep import SIGNIFICANCE
+
+#: measures of the best trial, in the order in which they are shown
+MEASURES = {
+    "log_loss": "log loss, nats",
+    "accuracy": "accuracy",
+    "majority_rate": "share of the most frequent class",
+    "macro_f1": "macro F1",
+    "auc": "AUC, mean over classes",
+    "average_precision": "average precision, mean over classes",
+    "calibration_error": "calibration error",
+    "scaled_calibration_error": "calibration error after temperature scaling",
+}
+#: classes and pairs of classes in a table, at most
+MOST_ROWS = 40
+#: px of a cell of the matrix, at most, and below which it has no number
+CELL, NUMBERED = 56.0, 19.0
+
+
+def class_sentences(found: Findings) -> Iterator[str]:
+    """How often the best trial is right, and which baselines are as good."""
+    told = found.classes
+    if told is None:
+        return
+    right, majority = (told.scores.measures[name] for name in ("accuracy", "majority_rate"))
+    yield (
+        f"It is right about {_percent(right)} of {told.scores.sequences:,} validation sequences; "
+        f"the most frequent class is {_percent(majority)} of them. It was chosen by them, so it "
+        "may do worse on others: export says how it does on test data."
+    )
+    for name, (measures, compared) in told.baselines.items():
+        if text := _as_good(measures["accuracy"], compared):
+            yield f"{by_name(name)[:1].upper()}{by_name(name)[1:]} {text}."
+
+
+def _as_good(accuracy: Estimate, compared: Compared) -> str:
+    """What is said of a baseline that is not worse than the best trial; empty if it is."""
+    above = f"{abs(compared.gain):.4f} nats {'above' if compared.gain > 0 else 'below'}"
+    if compared.p_loss >= SIGNIFICANCE:
+        return (
+            f"is as good: its log loss is {above}, which may be chance (p = {compared.p_loss:.2g})"
+        )
+    if compared.gain < 0:
+        return f"is better: its log loss is {above} (p = {compared.p_loss:.2g})"
+    if compared.p_accuracy >= SIGNIFICANCE:
+        return (
+            f"is right as often ({_percent(accuracy)}; p = {compared.p_accuracy:.2g}), though less "
+            f"sure: its log loss is {above}"
+        )
+    return ""
+
+
+def _percent(share: Estimate) -> str:
+    return "" if share.value is None else f"{100 * share.value:.1f} %"
+
+
+def class_tables(found: Findings) -> Iterator[tuple[str, Table]]:
+    """Tables with their titles: scores, baselines, classes, and what is wrong."""
+    told = found.classes
+    if told is None:
+        return
+    scores = told.scores
+    rows = [[name, str(scores.measures[key])] for key, name in MEASURES.items()]
+    note = (
+        f"In brackets: 95 % intervals. The temperature is {scores.temperature:.3g}, fitted to "
+        "these sequences."
+    )
+    yield (
+        f"Scores of {told.trial} on {scores.sequences:,} validation sequences",
+        Table(["measure", "value"], rows, note),
+    )
+    names = ("log_loss", "accuracy", "macro_f1")
+    rows = [[told.trial, *(str(scores.measures[name]) for name in names), "", ""]]
+    for name, (measures, compared) in told.baselines.items():
+        chance = f"{compared.p_loss:.2g}", f"{compared.p_accuracy:.2g}"
+        rows.append([by_name(name), *(str(measures[key]) for key in names), *chance])
+    yield (
+        "The same of the baselines",
+        Table(
+            ["model", "log loss, nats", "accuracy", "macro F1", "p of the loss", "p of accuracy"],
+            rows,
+            "p: how likely so great a difference from the best trial is by chance (paired t test "
+            "of losses; McNemar's test of what only one of both has right).",
+        ),
+    )
+    frequent = sorted(scores.classes, key=lambda one: -one.sequences)
+    rows = [
+        [
+            one.name, f"{one.sequences:,}", str(one.precision), str(one.recall), str(one.f1),
+            str(Estimate(one.auc)), str(Estimate(one.average_precision)),
+        ]
+        for one in frequent[:MOST_ROWS]
+    ]  # fmt: skip
+    cut = len(frequent) > MOST_ROWS
+    headings = ["class", "sequences", "precision", "recall", "F1", "AUC", "average precision"]
+    note = f"The {MOST_ROWS} most frequent of {len(frequent)}; all: evidence.json" * cut
+    yield "Each class against the others", Table(headings, rows, note)
+    rows = [[one.text, one.true, one.predicted, f"{one.probability:.3f}"] for one in told.wrong]
+    if rows:
+        yield (
+            "Wrong with most certainty",
+            Table(
+                ["sequence", "its class", "taken for", "probability"], rows,
+                "Look at them first: labels may be wrong, too.",
+            ),
+        )  # fmt: skip
+
+
+def confusion(found: Findings) -> Iterator[Figure]:
+    """Which classes are taken for which."""
+    told = found.classes
+    if told is None:
+        return
+    names, counts = told.scores.confusion
+    of_class = counts.sum(axis=1)
+    pairs = [
+        (int(counts[i, j]), names[i], names[j], int(of_class[i]))
+        for i in range(len(names))
+        for j in range(len(names))
+        if i != j and counts[i, j]
+    ]
+    pairs.sort(key=lambda pair: -pair[0])
+    cells = [[i, j, f"{n:,}", f"{n / whole:.1%}"] for n, i, j, whole in pairs[:MOST_ROWS]]
+    caption = "A row is a true class, a column what its sequences were taken for; on the diagonal "
+    caption += "they are right. The darker, the larger the share of the row."
+    if OTHERS in names:
+        caption += f" The rarest classes are together: {OTHERS}."
+    if pairs:
+        count, true, predicted, whole = pairs[0]
+        caption += f" Most often {true} was taken for {predicted}: {count:,} of {whole:,}."
+    headings = ["true class", "taken for", "sequences", "share of the class"]
+    note = f"The first {MOST_ROWS} of {len(pairs)} pairs." if len(pairs) > MOST_ROWS else ""
+    draw = partial(_matrix, told)
+    yield figure("Which classes are taken for which", draw, caption, Table(headings, cells, note))
+
+
+def _matrix(told: Evidence, *, size: Size = WIDE) -> Markup:
+    names, counts = told.scores.confusion
+    longest = max(map(len, names)) * CHARACTER
+    left, top = (min(longest, size.width * share) + 10 for share in (0.25, 0.16))
+    side = min(CELL, (size.width - left - 2) / len(names))
+    height = min(side, 30.0) if side >= NUMBERED else side
+    parts = list[Markup]()
+    for k, name in enumerate(names):
+        x, y = left + (k + 0.5) * side + 4, top + (k + 0.5) * height + 4
+        if height >= 9:
+            parts.append(svg.text(svg.fitted(name, left - 8), left - 6, y, anchor="end"))
+        if side >= 9:
+            parts.append(
+                svg.element(
+                    "text", svg.fitted(name, top - 8), x=x, y=top - 6,
+                    transform=f"rotate(-90 {svg.number(x)} {svg.number(top - 6)})",
+                )
+            )  # fmt: skip
+    for i, row in enumerate(counts.tolist()):
+        whole = sum(row)
+        for j, count in enumerate(row):
+            share = count / whole if whole else 0.0
+            x, y = left + j * side, top + i * height
+            tip = svg.element("title", f"{names[i]} taken for {names[j]}: {count:,} of {whole:,}")
+            kind = "right" if i == j else "wrong"
+            parts.append(
+                svg.element(
+                    "rect", tip, x=x, y=y, width=side, height=height, class_=f"cell {kind}",
+                    fill_opacity=f"{share:.2f}",
+                )
+            )  # fmt: skip
+            if count and side >= max(NUMBERED, CHARACTER * len(f"{count}") + 4):
+                middle = x + side / 2, y + height / 2 + 4
+                on = "on" if share > 0.6 else None
+                parts.append(svg.text(f"{count}", *middle, anchor="middle", class_=on))
+    whole_height = top + height * len(names) + 4
+    return svg.picture(Size(size.width, whole_height), "confusion matrix", *parts)
