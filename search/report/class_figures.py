@@ -108,12 +108,12 @@ def class_tables(found: Findings) -> Iterator[tuple[str, Table]]:
     headings = ["class", "sequences", "precision", "recall", "F1", "AUC", "average precision"]
     note = f"The {MOST_ROWS} most frequent of {len(frequent)}; all: evidence.json" * cut
     yield "Each class against the others", Table(headings, rows, note)
-    rows = [[one.text, one.true, one.predicted, f"{one.probability:.3f}"] for one in told.wrong]
+    rows = [[one.true, one.predicted, f"{one.probability:.3f}", one.text] for one in told.wrong]
     if rows:
         yield (
             "Wrong with most certainty",
             Table(
-                ["sequence", "its class", "taken for", "probability"], rows,
+                ["class", "taken for", "probability", "sequence"], rows,
                 "Look at them first: labels may be wrong, too.",
             ),
         )  # fmt: skip
@@ -150,21 +150,22 @@ def confusion(found: Findings) -> Iterator[Figure]:
 def _matrix(told: Evidence, *, size: Size = WIDE) -> Markup:
     names, counts = told.scores.confusion
     longest = max(map(len, names)) * CHARACTER
-    left, top = (min(longest, size.width * share) + 10 for share in (0.25, 0.16))
+    left = min(longest, size.width / 4) + 10
     side = min(CELL, (size.width - left - 2) / len(names))
+    across = longest < side  # names of columns, which else stand upright
+    top = 18.0 if across else min(longest, size.width / 6) + 10
     height = min(side, 30.0) if side >= NUMBERED else side
     parts = list[Markup]()
     for k, name in enumerate(names):
-        x, y = left + (k + 0.5) * side + 4, top + (k + 0.5) * height + 4
+        x, y = left + (k + 0.5) * side, top + (k + 0.5) * height + 4
         if height >= 9:
             parts.append(svg.text(svg.fitted(name, left - 8), left - 6, y, anchor="end"))
-        if side >= 9:
-            parts.append(
-                svg.element(
-                    "text", svg.fitted(name, top - 8), x=x, y=top - 6,
-                    transform=f"rotate(-90 {svg.number(x)} {svg.number(top - 6)})",
-                )
-            )  # fmt: skip
+        if across:
+            parts.append(svg.text(name, x, top - 6, anchor="middle"))
+        elif side >= 9:
+            turned = f"rotate(-90 {svg.number(x + 4)} {svg.number(top - 4)})"
+            text = svg.fitted(name, top - 6)
+            parts.append(svg.element("text", text, x=x + 4, y=top - 4, transform=turned))
     for i, row in enumerate(counts.tolist()):
         whole = sum(row)
         for j, count in enumerate(row):

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from lstm_sweep.models import baselines, classes
 from lstm_sweep.models.baselines import ClassNaiveBayes
-from lstm_sweep.models.classes import Compared, PredictionSets, Scores, Threshold, temperature_of
+from lstm_sweep.models.classes import (
+    Compared,
+    Evidence,
+    PredictionSets,
+    Scores,
+    Threshold,
+    temperature_of,
+)
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import LabelledCorpus, LabelledSplit
@@ -136,6 +145,25 @@ def test_a_threshold_has_the_wanted_precision_or_recall() -> None:
         Threshold.of(p, p < 0.9, precision=1.0)
     with pytest.raises(InputError, match="no sequence"):
         Threshold.of(p, p > 1, recall=0.5)
+
+
+def test_evidence_is_read_as_it_was_written() -> None:
+    logits, labels = drawn(120, 3, seed=6)
+    prior = np.tile(np.log(np.bincount(labels) / 120), (120, 1))
+    found = Evidence.of("s/1", logits, labels, "abc", {"majority": prior}, lambda k: f"text {k}")
+    again = Evidence.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again.to_dict() == found.to_dict()
+    wrong = labels != logits.argmax(axis=1)
+    sure = [one.probability for one in again.wrong]
+    assert len(sure) == min(classes.MOST_WRONG, wrong.sum()) and sure == sorted(sure)[::-1]
+    number = int(again.wrong[0].text.removeprefix("text "))
+    assert wrong[number] and again.wrong[0].true == "abc"[labels[number]]
+    measures, compared = again.baselines["majority"]
+    assert measures["accuracy"].value == again.scores.measures["majority_rate"].value
+    assert compared.gain > 0 and compared.p_loss < 0.01
+    for spoiled in ({}, found.to_dict() | {"wrong": 1}, found.to_dict() | {"scores": {}}):
+        with pytest.raises((KeyError, TypeError)):
+            Evidence.from_dict(spoiled)
 
 
 def test_predictions_of_the_same_sequences_are_compared() -> None:
