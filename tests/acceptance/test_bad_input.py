@@ -158,6 +158,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     # options
     ([*GOOD, "--trials"], ["--trials", "expected one argument"]),
     ([*GOOD, "--epochs", "100001"], ["epochs is 100001", "1 to 100000"]),
+    ([*GOOD, "--rounds-per-epoch", "9999"], ["rounds_per_epoch is 9999", "expected at most"]),
     ([*GOOD, "--name", "a\nb"], [r"--name is 'a\nb'", "letters"]),
     ([*GOOD, "--trails", "5"], ["'--trails'", "did you mean '--trials'?"]),
     ([*GOOD, "more.txt", "again.txt"], ["'again.txt'", "which it does not take", "--help"]),

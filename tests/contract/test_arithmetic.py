@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import OPTIMIZERS, TrialConfig
+from lstm_sweep.models.data.windows import StepWindows
 from tests.conftest import in_full
 from tests.contract.arithmetic import (
     assert_near,
@@ -18,7 +19,9 @@ from tests.contract.arithmetic import (
     dropout_of,
     flat,
     networks_of,
+    programs,
     stack_of,
+    steps_of,
 )
 
 pytestmark = pytest.mark.usefixtures("prepared")
@@ -133,24 +136,6 @@ def test_only_gradients_that_are_too_long_are_scaled() -> None:
     np.testing.assert_allclose(scaled[0] / scaled[1], short / long, rtol=1e-4)
 
 
-def test_losses_and_their_gradients_are_those_of_tensorflow() -> None:
-    import tensorflow as tf
-
-    from lstm_sweep.models.cpu import forward
-
-    rng = np.random.default_rng(0)
-    logits = tf.constant(rng.normal(size=(12, 5), scale=3), tf.float32)
-    targets = tf.constant(rng.integers(0, 5, 12), tf.int32)
-    factors = tf.constant(rng.normal(size=12), tf.float32)
-    with tf.GradientTape() as tape:
-        tape.watch(logits)
-        theirs = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    found, gradients = forward.losses(logits, targets)
-    np.testing.assert_allclose(found, theirs, rtol=1e-5, atol=1e-6)
-    expected = tape.gradient(theirs, logits, factors)
-    np.testing.assert_allclose(gradients * factors[:, None], expected, rtol=1e-5, atol=1e-6)
-
-
 def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() -> None:
     import tensorflow as tf
 
@@ -204,3 +189,148 @@ def test_in_reduced_precision_gradients_point_the_same_way(
         left, right = our.ravel(), their.ravel()
         assert left.any() == right.any()  # of one step, that of the recurrent kernel is 0
         assert left @ right >= 0.999 * np.linalg.norm(left) * np.linalg.norm(right)
+
+
+CONFIG = TrialConfig(layers=1, layer_size=8, sequence_length=5, batch_size=4, dropout=0.2)
+#: of one with idle units, two layers and an embedding
+LARGE = CONFIG.evolve(layers=2, layer_size=128, embedding_size=3, direction="bi")
+
+
+def repeated(steps: StepWindows, count: int) -> StepWindows:
+    chosen = np.arange(count) % len(steps.codes)
+    return StepWindows(steps.codes[chosen], steps.first[chosen])
+
+
+@pytest.mark.parametrize("config", [CONFIG, *in_full(LARGE)], ids=["small", "large"])
+def test_the_average_is_that_of_the_weights_after_each_step(config: TrialConfig) -> None:
+    """Also where steps are left out, and whatever is trained in one call."""
+    from lstm_sweep.models.cpu import optimizer as averaging
+
+    count = averaging.EACH_UNTIL + 2 * averaging.INTERVAL + 3
+    steps = repeated(steps_of(config, 9, 5), count)
+    _, (alone, one) = programs(config, 9)
+    _, (in_loop, other) = programs(config, 9)
+    expected = [np.zeros(weight.shape) for weight in one.trained.weights]
+    for number in range(count):
+        alone.train(StepWindows(steps.codes[[number]], steps.first[[number]]))
+        alone.sync()
+        if averaging.is_due(number + 1):
+            share = averaging.share(number + 1)
+            weights = one.trained.get_weights()
+            expected = [e + share * (w - e) for e, w in zip(expected, weights, strict=True)]
+    in_loop.train(steps)
+    in_loop.sync()
+    last = one.trained.get_weights()
+    for place, average in enumerate(other.scored.get_weights()):
+        np.testing.assert_array_equal(average, one.scored.get_weights()[place])
+        np.testing.assert_allclose(average, expected[place], atol=1e-5)
+        assert np.abs(average - last[place]).max() > 1e-4
+    windows = np.ascontiguousarray(steps.codes[0, :, :-1])
+    by_keras = other.scored.predict_on_batch(windows)
+    np.testing.assert_allclose(in_loop.logits(windows), by_keras, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", *in_full("bfloat16", "float16")])
+def test_layers_of_keras_are_averaged_too(precision: str) -> None:
+    """As on a GPU: after every step."""
+    from lstm_sweep.models.cpu import optimizer as averaging
+    from lstm_sweep.models.cpu import programs
+    from lstm_sweep.models.network import lstm
+
+    config = CONFIG.evolve(precision=precision)
+    networks = lstm.build(config, 9, mixed=True)
+    lstm.compile_for_training(networks.trained, config)
+    made = programs.KerasProgram(networks, config)
+    start = networks.trained.get_weights()
+    for average, weight in zip(networks.scored.get_weights(), start, strict=True):
+        np.testing.assert_array_equal(average, weight)
+    optimizer = networks.trained.optimizer
+    counted = getattr(optimizer, "inner_optimizer", optimizer).iterations
+    expected = start
+    for _ in range(20):
+        made.train(repeated(steps_of(config, 9, 1), 1))
+        share = averaging.share_of_each(max(1, int(counted)))
+        weights = networks.trained.get_weights()
+        expected = [e + share * (w - e) for e, w in zip(expected, weights, strict=True)]
+    made.sync()
+    assert int(counted) > 0
+    for average, own in zip(networks.scored.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(average, own, atol=1e-5)
+    assert any(
+        np.abs(average - weight).max() > 1e-4
+        for average, weight in zip(
+            networks.scored.get_weights(), networks.trained.get_weights(), strict=True
+        )
+    )
+
+
+@pytest.mark.parametrize("direction", ["uni", *in_full("bi")])
+def test_averages_change_no_step(direction: str) -> None:
+    found: list[Any] = []
+    for kind in ("polynomial", "off"):
+        config = CONFIG.evolve(direction=direction, averaging=kind)
+        _, (program, networks) = programs(config, 9)
+        losses, _ = program.train(repeated(steps_of(config, 9, 4), 20))
+        program.sync()
+        found.append([losses, *networks.trained.get_weights()])
+    for left, right in zip(*found, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@given(
+    st.integers(1, 2),
+    st.integers(0, 2),
+    st.sampled_from([0, 1, 4]),
+    st.sampled_from([0, 4]),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.sampled_from([0.0, 7.0]),
+)
+def test_a_packed_weight_is_unpacked_as_it_was(
+    axes: int, blocks: int, gates: int, idle: int, rows: int, columns: int, idle_value: float
+) -> None:
+    from lstm_sweep.models.cpu.weight_layout import WeightLayout
+
+    layout = WeightLayout(axes, blocks if axes == 2 else 0, gates, idle)
+    shape = (rows * max(layout.unit_blocks, 1), columns * max(gates, 1))
+    array = np.random.default_rng(0).normal(size=shape[2 - axes :])
+    packed = layout.pack(array, idle_value)
+    assert packed.ndim == axes
+    assert packed.size - array.size == (packed == idle_value).sum()
+    np.testing.assert_array_equal(layout.unpack(packed), array)
+
+
+def test_gates_of_tensorflow_stand_in_another_order_and_idle_units_after_each_of_them() -> None:
+    from lstm_sweep.models.cpu.weight_layout import WeightLayout
+
+    kernel = np.array([[10, 20, 30, 40], [11, 21, 31, 41]])  # input, forget, candidate, output
+    packed = WeightLayout(2, unit_blocks=1, gates=4, idle=1).pack(kernel)
+    assert packed.tolist() == [
+        [10, 0, 30, 0, 20, 0, 40, 0],
+        [11, 0, 31, 0, 21, 0, 41, 0],
+        [0] * 8,
+    ]
+    two_ways = WeightLayout(2, unit_blocks=2, idle=1).pack(np.array([[1], [2]]))
+    assert two_ways.tolist() == [[1], [0], [2], [0]]
+
+
+@pytest.mark.parametrize(
+    ("direction", "optimizer"),
+    [
+        ("bi", OPTIMIZERS[0]),
+        *in_full(*zip(("uni", "bi", "uni"), OPTIMIZERS[1:], strict=True)),
+    ],
+)
+def test_idle_units_never_get_weights(direction: str, optimizer: str) -> None:
+    config = TrialConfig(
+        direction=direction, optimizer=optimizer, learning_rate=0.01, dropout=0.2, layer_size=128,
+        sequence_length=5, batch_size=3,
+    )  # fmt: skip
+    _, (program, _) = programs(config, 9)
+    begin = [weight.value for weight in program._weights]
+    program.train(steps_of(config, 9, 4))
+    for weight, before in zip(program._weights, begin, strict=True):
+        value, layout = weight.value, weight.layout
+        assert np.isfinite(value).all()
+        assert (value != before).any()
+        np.testing.assert_array_equal(layout.pack(layout.unpack(value)), value)

@@ -75,12 +75,6 @@ def test_a_command_prints_what_ascii_has_and_escapes_the_rest(
     assert expected in out
 
 
-def test_an_error_is_a_line_too(folder: Path) -> None:
-    code, out, err = printed("launch", "--data", "schön.txt", folder=folder)
-    assert (code, out) == (2, "")
-    assert err.startswith("lstm-sweep: ") and "sch\\xf6n.txt" in err
-
-
 def test_json_is_of_the_same_values(folder: Path) -> None:
     code, out, _ = printed("show", "s/1", "--json", folder=folder)
     assert code == 0 and REASON in json.dumps(json.loads(out), ensure_ascii=False)

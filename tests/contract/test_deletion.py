@@ -110,16 +110,6 @@ def test_a_version_of_a_registered_model_stays_with_its_files(
     assert (tmp_path / "data" / "network" / "model.keras").exists()
 
 
-def test_a_trial_without_a_loss_is_registered_as_one(
-    store: MlflowStore, corpus: Corpus, tmp_path: Path
-) -> None:
-    record = replace(sweep(store, corpus)[1], logged_loss=None)
-    assert record.best_loss is None
-    version = register(store, record, "no-loss", tmp_path, tmp_path, {"test_loss": None})
-    found = store.client.get_model_version("no-loss", str(version.version))
-    assert found.description == "lstm-sweep trial s/1: loss -"
-
-
 def test_what_breaks_off_is_gone_on_with_and_the_sweep_does_not_go_on(
     store: MlflowStore, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

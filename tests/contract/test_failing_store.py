@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import socket
 import sqlite3
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
+import lstm_sweep as ls
 from lstm_sweep.search.actions import references, rerun
 from lstm_sweep.search.actions.lifecycle import SweepFailedError
 from lstm_sweep.search.actions.local import Local
@@ -19,7 +27,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
-from tests.conftest import in_full
+from tests.conftest import TINY, in_full, run_here, run_program
 from tests.contract.sittings import after, interrupt
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, tiny_spec
@@ -28,8 +36,8 @@ LOSSES = {0: [3.0], 1: [2.6]}
 SPEC: dict[str, Any] = PLAIN | {"trials": 2, "epochs": 1, "name": "s"}
 FAILURES = (StoreError, SweepFailedError)
 
-#: `make test` lets each thirteenth request fail; each is on a store in memory, in `tests/chaos`
-STEPS = pytest.mark.parametrize("step", [13, *in_full(3)])
+#: `make test` lets each nineteenth request fail; each is on a store in memory, in `tests/chaos`
+STEPS = pytest.mark.parametrize("step", [19, *in_full(7)])
 
 
 class Requests:
@@ -172,3 +180,106 @@ def test_a_rerun_that_failed_can_be_called_again(
         assert {run.info.status for run in runs} <= {"FINISHED", "FAILED", "KILLED"}, (
             f"request {number}"
         )
+
+
+ONE = ("--trials", "1", "--confirm-configs", "0", "--on", "inline", "--name", "s")
+#: the same for Python
+FIELDS: dict[str, Any] = {
+    "space": {"layer_size": 8, "sequence_length": 10, "stride": 10, "epochs": 1}, "trials": 1,
+    "targets": 500, "size_rule": "off", "name": "s", "on": "inline",
+}  # fmt: skip
+
+
+@pytest.fixture
+def full_at_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store in which nothing can be written from the first epoch on."""
+    log_batch = MlflowClient.log_batch
+    monkeypatch.setattr(references, "open_engine", lambda name, **more: ScriptedEngine({0: [3.0]}))
+
+    def write(client: Any, run_id: str, metrics: Any = (), *more: Any, **named: Any) -> Any:
+        if any(metric.key == "epochs_done" for metric in metrics):
+            raise OSError(errno.ENOSPC, "full")
+        return log_batch(client, run_id, metrics, *more, **named)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", write)
+
+
+@pytest.mark.usefixtures("full_at_first_epoch")
+def test_a_sweep_that_a_full_disk_ends_prints_its_json_or_what_goes_on_with_it(
+    workplace: Callable[[str], Path], data: Path
+) -> None:
+    folder = workplace("full")
+    done = run_here("launch", "--data", data, *TINY, *ONE, "--json", cwd=folder)
+    assert (done.code, done.json["state"]) == (1, "failed")
+    assert "no space left" in done.err.splitlines()[-1]
+    done = run_here("resume", "s", cwd=folder)
+    assert done.code == 1
+    assert "no space left" in done.err.splitlines()[-1]
+    assert "failed: store " in done.out
+    assert "resume s  " in done.out
+
+
+@pytest.mark.usefixtures("full_at_first_epoch")
+def test_so_does_the_error_in_python_and_the_same_process_can_go_on(
+    workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = workplace("python")
+    with pytest.raises(ls.StoreError, match="no space left") as caught:
+        ls.launch(data=data, store=store, **FIELDS)
+    assert caught.value.__notes__ == [
+        "sweep 's': the store failed at its end, so runs were left open; "
+        "lstm_sweep.sweep('s').resume() closes them and goes on"
+    ]
+    monkeypatch.undo()
+    monkeypatch.setattr(references, "open_engine", lambda name, **more: ScriptedEngine({0: [3.0]}))
+    sweep = ls.sweep("s", store=store)
+    sweep.resume()
+    assert sweep.status().state == "finished"
+
+
+def test_a_database_that_hangs_up_is_one_clear_line_and_is_not_asked_again(tmp_path: Path) -> None:
+    calls = list[object]()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):  # the server is shut down
+                while True:
+                    connection, caller = server.accept()
+                    calls.append(caller)
+                    connection.close()
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        uri = f"postgresql://127.0.0.1:{server.getsockname()[1]}/runs"
+        environment: dict[str, Any] = {"MLFLOW_TRACKING_URI": uri, "PGSSLMODE": "disable"}
+        try:
+            done = run_program("sweeps", cwd=tmp_path, **environment)
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            answering.join()
+    assert (done.code, done.out) == (2, "")
+    [line] = done.err.splitlines()
+    assert line.startswith("lstm-sweep: store postgresql://")
+    assert len(calls) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_called_so(tmp_path: Path) -> None:
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "import mlflow.tracking\n"  # before the user changes, who may not read libraries
+        "from lstm_sweep.models.errors import InputError\n"
+        "from lstm_sweep.search.store.settings import load\n"
+        "from lstm_sweep.search.store.tracking import MlflowStore\n"
+        "settings = load(Path.cwd())\n"
+        "if os.geteuid() == 0:\n    os.setuid(65534)\n"  # root may write anywhere
+        "try:\n    MlflowStore(settings)\n"
+        "except InputError as error:\n    sys.exit(str(error))\n"
+    )
+    folder = tmp_path / "kept"
+    folder.mkdir(mode=0o555)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 1
+    assert f"the folder {folder} cannot be written; expected one that can" in ran.stderr

@@ -170,16 +170,6 @@ def test_a_damaged_graph_is_traced_anew_and_mended(
     assert len(traced) == 2
 
 
-def test_other_code_has_other_graphs(
-    known: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from lstm_sweep.models.cpu import graph_cache
-
-    monkeypatch.setattr(graph_cache, "CODE", "another version")
-    results(CONFIG, known)
-    assert len(traced) == 2
-
-
 def test_graphs_depend_on_modules_in_sub_folders_and_on_their_names(tmp_path: Path) -> None:
     from lstm_sweep.models.cpu.graph_cache import code_of
 
@@ -200,13 +190,6 @@ def test_graphs_depend_on_modules_in_sub_folders_and_on_their_names(tmp_path: Pa
     assert code_of(tmp_path) == before
     below.rename(below.with_name("other.py"))
     assert code_of(tmp_path) != before
-
-
-def test_code_that_cannot_be_read_shares_no_graphs(tmp_path: Path) -> None:
-    from lstm_sweep.models.cpu.graph_cache import code_of
-
-    for folder in (tmp_path, tmp_path / "missing"):
-        assert code_of(folder) != code_of(folder)
 
 
 def test_a_function_that_depends_on_more_than_its_inputs_is_refused(tmp_path: Path) -> None:

@@ -121,20 +121,3 @@ def test_a_sweep_counts_in_rounds_says_its_epochs_and_goes_on_with_its_rounds(
     assert first.to_dict()["rounds_per_epoch"] == 3
     assert list(store.history(first.run_id, "val_loss")) == [1, 2, 3, 4, 5, 6]
     assert store.tags(first.run_id)[Tag.ROUNDS_PER_EPOCH] == "3"
-
-
-def test_the_note_of_a_sweep_names_its_ladder_and_further_seeds(
-    store: Store, data: Path, corpus: Corpus
-) -> None:
-    losses = LOSSES | {number: [1.4 - number / 100, 1.3 - number / 100] for number in range(3, 20)}
-    spec = spec_of(data, trials=12, confirm_configs=2)
-    state = sweep_of(store, corpus, ScriptedEngine(losses), spec).run()
-    assert state.best and state.best.ranked_loss
-    note = store.tags(state.run_id)["mlflow.note.content"]
-    first, *_ = note.splitlines()
-    assert first.startswith(f"**{state.best.id}** is the best trial: ")
-    assert f"{state.best.ranked_loss:.4f}" in first and "bits per symbol" in first
-    assert state.best.config.headline() in first
-    assert f"best trial, {state.best.id}" in note
-    assert "Ladder of learning rates: 0.1 is best" in note
-    assert "further seeds" in note

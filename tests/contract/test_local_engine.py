@@ -45,17 +45,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved_corpus(tmp_path_factory.mktemp("engines"))
 
 
-def test_trials_side_by_side_give_the_same_bits_as_alone(
-    local: Engine, corpus: Path, tmp_path: Path
-) -> None:
-    for slot in local.slots:
-        local.start(job(corpus, tmp_path, slot))
-    heard = listen(local, slots=2)
-    first, second = (losses(heard[slot]) for slot in local.slots)
-    assert first == second
-    assert len(first) == 2
-
-
 @pytest.mark.parametrize(("given", "found"), [("", "PCI_BUS_ID"), ("FASTEST_FIRST", None)])
 def test_gpus_of_trials_have_the_numbers_of_nvml_unless_another_order_is_given(
     given: str, found: str | None

@@ -160,24 +160,6 @@ def test_in_no_phase_of_a_search_over_a_template_a_loss_that_is_no_number_wins(
     check_never_won(sweep, curves, returned=True)
 
 
-@pytest.mark.parametrize(("phase", "bad"), [("ladder", NAN), ("search", INF), ("confirm", -INF)])
-def test_one_such_loss_in_a_phase_changes_nothing_but_its_trial(
-    bad: float, phase: str, corpus: Corpus, data: Path
-) -> None:
-    curves = [
-        [3.0 - 0.1 * number - 0.01 * epoch for epoch in range(EPOCHS)] for number in range(14)
-    ]
-    plain = sweep_of(corpus_spec(data), corpus, ScriptedEngine(dict(enumerate(curves)))).run()
-    number = next(c.number for c in plain.finished if c.phase == phase)
-    curves[number] = [bad] * EPOCHS
-    sweep = sweep_of(corpus_spec(data), corpus, ScriptedEngine(dict(enumerate(curves))))
-    sweep.run()
-    check_never_won(sweep, curves, returned=False)
-    [progress] = [c for c in sweep.state.finished if c.number == number]
-    assert (progress.best_round, progress.best_loss, progress.ranked_loss) == (None, None, None)
-    assert set(progress.best_so_far) == {INF}
-
-
 @pytest.mark.parametrize(("broken", "error"), [("describe", MemoryError), ("evidence", OSError)])
 def test_a_sweep_closes_whatever_keeps_its_result_from_being_drawn(
     broken: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -43,16 +43,6 @@ def test_the_closed_form_counts_parameters_as_keras_does(build: Any) -> None:
         )
 
 
-@pytest.mark.parametrize("direction", ["uni", "bi"])
-def test_the_largest_declared_network_is_counted_right(build: Any, direction: str) -> None:
-    config = TINY.evolve(direction=direction, layers=3, layer_size=512)
-    assert build(config, 105).trained.count_params() == parameters(config, 105)
-
-
-def test_a_unidirectional_network_predicts_at_each_step(build: Any) -> None:
-    assert build(TINY, 11).trained.output_shape == (None, 7, 11)
-
-
 def test_a_bidirectional_network_predicts_only_what_follows_its_window(build: Any) -> None:
     networks = build(TINY.evolve(direction="bi", averaging="off"), 11)
     assert networks.trained.output_shape == (None, 11)

@@ -15,11 +15,10 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.trial import Paused, RoundDone, Slot
-from lstm_sweep.spaces.space import from_mapping
+from lstm_sweep.search.values.trial import RoundDone, Slot
 from tests.contract.four_trials import Listening, four_trials
 from tests.contract.sittings import go_on, interrupt
-from tests.fakes import ScriptedCluster, ScriptedEngine
+from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
 
@@ -130,41 +129,3 @@ def test_a_sweep_that_was_broken_off_meanwhile_tries_it_again(
     assert state.counts == {"complete": 4}
     last = {one.number: one.attempt for one in reader.trials(broken_off, "s")}
     assert last == {0: 1, 1: 2, 2: 1, 3: 1}
-
-
-class OneTooMany(ScriptedCluster):
-    """Three slots, of which another sweep needs one once each trial has had a round."""
-
-    def __init__(self) -> None:
-        slots = tuple(Slot(index, core=index) for index in range(3))
-        super().__init__({0: [1.0, 0.9], 1: [2.0, 1.9], 2: [2.5, 2.4]}, slots, {})
-
-    def reserve(self, slot: Slot) -> str:
-        """Why the slot cannot be had."""
-        return "2 sweeps share 3 slots" if self._waits else ""
-
-    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
-        """A round of each, then one makes room, and then the user interrupts the sweep."""
-        if self._waits == 2:
-            interrupt()
-        if not self._waits:
-            return super().wait(timeout_s)
-        self._waits += 1
-        self._saying.pop(self.slots[2])
-        return [(self.slots[2], Paused("makes room", preempted=True))]
-
-
-def test_a_rate_that_makes_room_goes_on_later_whatever_the_others_have_reached(
-    data: Path, corpus: Corpus
-) -> None:
-    store, display = MemoryStore(), Listening()
-    small = {"layer_size": 6, "sequence_length": 8, "stride": 8, "epochs": 2}
-    rates = {"learning_rate": [1, 0.1, 0.01], "batch_size": [32, 64]}
-    space = from_mapping(small | rates, "test")
-    spec = tiny_spec(data=str(data), trials=40, space=space, **PLAIN)
-    with pytest.raises(KeyboardInterrupt):
-        sweep_of(store, corpus, OneTooMany(), spec, observer=display).run()
-    ends = [(one.outcome, one.tags[Tag.UNFINISHED]) for one in reader.trials(store, "s")]
-    assert ends == 3 * [("stopped", "yes")]
-    assert reader.sweeps(store)[0].data.tags[Tag.STATE] == "interrupted"
-    assert not display.told, "a ladder has ended that goes on"

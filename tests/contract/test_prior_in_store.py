@@ -96,17 +96,6 @@ def test_a_resume_knows_what_its_sweep_was_begun_with_and_no_more(
     assert searched(store, "s") == expected
 
 
-def test_a_config_that_no_search_of_the_space_can_propose_is_not_tried(
-    store: MemoryStore, corpus: Corpus, data: Path, first: Config
-) -> None:
-    config = as_lstm_config(first)
-    large = config.evolve(layers=16, layer_size=16384)
-    planted = (EarlierBest("x/1", large), EarlierBest("first/7", config))
-    sweep_of(store, corpus, ScriptedEngine(LOSSES), spec_of(data), prior=planted).run()
-    assert searched(store, "s")[0] == first
-    assert large.layers not in {as_lstm_config(one).layers for one in searched(store, "s")}
-
-
 @pytest.mark.parametrize("written", [{"first": 3}, [["a/1", 3]], [["a/1"]], [["a/1", {}]] * 3])
 def test_a_resume_refuses_a_tag_that_no_sweep_has_written(
     store: MemoryStore, corpus: Corpus, data: Path, written: object

@@ -15,9 +15,8 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.normality import RULES
 from lstm_sweep.models.quality import VERDICT, OverRates
-from lstm_sweep.search.actions.sweeps import SweepReport, stored_result
+from lstm_sweep.search.actions.sweeps import SweepReport
 from lstm_sweep.search.driver.read_back import expected_left, read_findings
-from lstm_sweep.search.driver.resume import close
 from lstm_sweep.search.policy import importance
 from lstm_sweep.search.report.findings import Findings
 from lstm_sweep.search.store import reader
@@ -104,36 +103,6 @@ def test_verdicts_that_are_kept_in_the_run_of_a_sweep_are_in_its_report(
             local(store).report("s", **one)
 
 
-def test_a_sweep_of_few_trials_says_why_none_was_trained_again(
-    store: MemoryStore, corpus: Corpus
-) -> None:
-    losses = {n: [2.0 - n / 10, 1.5 - n / 10] for n in range(3)}
-    engine = ScriptedEngine(losses)
-    state = sweep_of(store, corpus, engine, tiny_spec(trials=3, ladder="off")).run()
-    why = "s/2 was not trained again: that needs 8 trials or more"
-    assert state.report and state.report.omitted == why
-    run = store.run(state.run_id)
-    assert stored_result(store, run).omitted == why
-    found = local(store).report("s")
-    assert f"{why}." in found.html
-    close(store, run, lambda error: None)  # as after its driver was killed in another sitting
-    assert stored_result(store, store.run(state.run_id)).omitted == ""
-
-
-def test_a_trial_whose_driver_died_took_as_long_as_its_rounds(
-    store: MemoryStore, corpus: Corpus
-) -> None:
-    spec = tiny_spec(trials=1, **PLAIN)
-    state = sweep_of(store, corpus, ScriptedEngine({0: [3.0, 2.0]}), spec).run()
-    [trial] = state.final
-    died = {"sweep.outcome": "lost", "sweep.driver_died": "yes", "sweep.unfinished": "yes"}
-    store.log(trial.run_id, tags=died | {"sweep.curve": "[[3.0, 4.0], [2.0, 3.5]]"})
-    a_day_later = store.run(trial.run_id).info.start_time + 86_400_000
-    store.finish(trial.run_id, "KILLED", a_day_later)
-    [found] = findings(store).trials
-    assert found.seconds == 7.5
-
-
 def test_a_round_of_a_trial_that_runs_is_a_gain(store: MemoryStore, corpus: Corpus) -> None:
     pages, seen = list[SweepReport](), list[Findings]()
 
@@ -159,28 +128,6 @@ def test_a_round_of_a_trial_that_runs_is_a_gain(store: MemoryStore, corpus: Corp
     assert end.time and end.time.best > 0
     html = local(store).report("s").html
     assert ", by s/1, which has not ended" in page.html and "not ended" not in html
-
-
-def test_a_gain_is_when_its_round_was_reported(store: MemoryStore, corpus: Corpus) -> None:
-    spec, losses = tiny_spec(trials=2, **PLAIN), {0: [3.0, 2.0], 1: [2.5, 1.5]}
-    state = sweep_of(store, corpus, ScriptedEngine(losses), spec).run()
-    began = store.run(state.run_id).info.start_time
-    first, second = (one.run_id for one in state.final)
-    # as if its driver had died 600 s after the beginning, and the second trial gained after 40 s
-    store.log(state.run_id, tags={"sweep.state": "running", "sweep.seconds": "600"})
-    store.log(second, tags={"sweep.outcome": "", "sweep.curve": ""})
-    store.reopen(second)
-    store.finish(first, "FINISHED", began + 90_000)
-    for seconds, loss in ((20, 1.25), (40, 1.0), (41, 1.0)):
-        at_ms = began + seconds * 1000
-        store.log(state.run_id, metrics={"best_val_loss": loss}, step=2, at_ms=at_ms)
-    lowest = {"val_loss": 1.0, "best_val_loss": 1.0}
-    store.log(second, metrics=lowest, step=3, at_ms=began + 40_000)
-    report = local(store).report("s")
-    assert findings(store).best_over_time[-2:] == ((20.0, 1.25), (40.0, 1.0))
-    assert findings(store).over_time[-1] == (600.0, 1.0)
-    said = report.html.replace("\xa0", " ")
-    assert "last gain came after 40 s of 10 min 00 s, by s/1, which has not ended." in said
 
 
 def test_a_sweep_that_failed_whole_has_a_report(

@@ -102,17 +102,6 @@ def test_a_checkpoint_is_not_taken_up_with_another_number_of_rounds_or_steps(
     assert not any(event.repeated for event in events if isinstance(event, Round))
 
 
-def test_rounds_without_a_step_change_nothing(corpus: Corpus, tmp_path: Path) -> None:
-    """A rerun may have batches that are larger than any of its sweep."""
-    config = CONFIG.evolve(batch_size=len(corpus.train), epochs=1)
-    found = rounds(training_of(config, corpus, tmp_path / "parts", 3))
-    whole = rounds(training_of(config, corpus, tmp_path / "whole", 1))
-    assert ["train_loss" in one for one in found] == [False, False, True]
-    assert scores(found[0]) == scores(found[1])
-    assert scores(found[2]) == scores(whole[0])
-    assert found[2]["train_loss"] == whole[0]["train_loss"]
-
-
 def test_a_few_high_losses_in_a_short_round_are_no_divergence(
     corpus: Corpus, tmp_path: Path
 ) -> None:
@@ -156,22 +145,6 @@ def test_a_training_that_ends_within_a_round_has_the_bits_of_its_steps(
     assert scores(cut) == scores(expected)
     assert cut["epoch"] == taken / whole
     assert cut["symbols_seen"] == len(corpus.train) * taken // whole
-
-
-def test_steps_are_counted_from_one_epoch_to_the_next(corpus: Corpus, tmp_path: Path) -> None:
-    whole = steps_of(corpus)
-    found = rounds(training_of(CONFIG, corpus, tmp_path / "cut", 1, steps=whole + 3))
-    assert [one["epoch"] for one in found] == [1, 1 + 3 / steps_of(corpus, 2)]
-    just = rounds(training_of(CONFIG, corpus, tmp_path / "just", 1, steps=whole))
-    assert [one["epoch"] for one in just] == [1]
-    assert scores(just[0]) == scores(found[0])
-
-
-def test_more_steps_than_a_training_has_change_nothing(corpus: Corpus, tmp_path: Path) -> None:
-    found = rounds(training_of(CONFIG, corpus, tmp_path / "more", 2, steps=10_000))
-    whole = rounds(training_of(CONFIG, corpus, tmp_path / "whole", 2))
-    assert [scores(one) for one in found] == [scores(one) for one in whole]
-    assert [one["epoch"] for one in found] == [0.5, 1, 1.5, 2]
 
 
 def test_a_training_of_so_many_steps_that_is_broken_off_goes_on_with_the_same_bits(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver import loop
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.driver.sweep import Sweep
@@ -99,6 +100,7 @@ def test_slots_may_be_lost_while_the_store_is_away(
 ) -> None:
     asked, heard, create_run = threading.Event(), threading.Event(), store.create_run
     monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.05)
+    monkeypatch.setattr(loop, "TURN_S", 60.0)  # so that all begin before a slot is lost
 
     class Cluster(ScriptedCluster):
         def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:

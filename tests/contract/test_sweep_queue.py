@@ -183,31 +183,6 @@ def test_a_sweep_that_has_just_ended_takes_no_priority(with_s: Service, store: S
             with_s.prioritise("s", 5)
 
 
-def test_what_is_queued_gets_its_place_at_once(service: Service, data: Path) -> None:
-    service.submit(spec_of(data, "a"), owner="ann")
-    assert slots_of(service) == {"a": 2}
-    for name, priority in (("b", 0), ("c", 0), ("d", 1)):
-        service.submit(spec_of(data, name), owner="bob", priority=priority)
-    assert slots_of(service) == {"d": 2, "a": 0, "b": 0, "c": 0}
-    assert service.status("c").why == "waits: 1 sweep has a higher priority"
-    service.pause("b")
-    assert slots_of(service) == {"d": 2, "a": 0, "c": 0}
-    service.resume("b")
-    assert slots_of(service) == {"d": 2, "a": 0, "b": 0, "c": 0}
-
-
-def test_a_submission_reads_no_run_of_those_that_wait(
-    service: Service, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    service.submit(spec_of(data, "first"), owner="ann")
-    monkeypatch.setattr(queue, "queued_runs", lambda store: pytest.fail("it reads all of them"))
-    service.submit(spec_of(data, "second"), owner="ann")
-    assert [job.sweep for job in service.queue()] == ["first", "second"]
-    service.prioritise("second", 2)
-    assert [job.sweep for job in service.queue()] == ["second", "first"]
-    assert not service.ready()
-
-
 def test_a_driver_that_begins_is_asked_to_end_until_it_does(store: Store, data: Path) -> None:
     queue.submit(store, spec_of(data, "s"), owner="ann")
     run_id = run_of(store)
@@ -287,15 +262,6 @@ def test_a_sweep_whose_driver_is_being_started_again_is_paused_and_stopped(
     assert with_s.stop("s").state == "stopped"
     assert with_s.status("s").why == "stopped on request"
     assert with_s.queue() == ()
-
-
-def test_a_sweep_whose_driver_is_about_to_begin_is_paused(with_s: Service, store: Store) -> None:
-    leave_interrupted(store)
-    take_lease(with_s, store)
-    with_s._look()
-    assert with_s.status("s").state == "queued"
-    assert with_s.pause("s").state == "paused"
-    assert with_s._supervisor.pid(run_of(store)) is None
 
 
 @pytest.mark.parametrize("how, state", [("pause", "paused"), ("stop", "stopped")])

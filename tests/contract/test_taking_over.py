@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.data.source import WORKFLOW
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.driver import lease
+from lstm_sweep.search.driver.corpus_task import CorpusTask, load_same_corpus
 from lstm_sweep.search.driver.lease import Lease, LeaseLostError
-from lstm_sweep.search.driver.resume import rebuild
+from lstm_sweep.search.driver.read_back import read_findings
+from lstm_sweep.search.driver.resume import close, rebuild
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.driver.sweep import Sweep
+from lstm_sweep.search.driver.sweep import NameTakenError, Sweep
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.writer import Writer
-from tests.contract.sittings import after, runner
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase
+from tests.contract.sittings import after, go_on, interrupt, runner
 from tests.fakes import ScriptedEngine
-from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
+from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
 
 @pytest.fixture
@@ -138,3 +147,234 @@ def wrapped(method: Callable[..., Any], before: Callable[..., None]) -> Callable
         return method(*arguments)
 
     return both
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_that_a_server_has_made_twice_hides_nothing_and_is_closed(
+    store: MemoryStore,
+    corpus: Corpus,
+    run: Callable[..., SweepState],
+    monkeypatch: pytest.MonkeyPatch,
+    first: bool,
+) -> None:
+    create = MemoryStore.create_run
+
+    def twice(self: MemoryStore, name: str, tags: Any, *more: Any) -> str:
+        made = [create(self, name, tags, *more) for _ in range(1 + (Tag.TRIAL in tags))]
+        return made[0 if first else -1]
+
+    with monkeypatch.context() as late, pytest.raises(KeyboardInterrupt):
+        late.setattr(MemoryStore, "create_run", twice)
+        run(ScriptedEngine(LOSSES, watch=after(4, interrupt)), trials=4)
+    assert [one.outcome for one in reader.trials(store, "s")] == ["complete", "stopped"]
+    [parent] = reader.sweeps(store)
+    assert len(read_findings(store, parent).attempts) == 2
+    assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 4}
+    assert [one.attempt for one in reader.trials(store, "s")] == [1, 2, 1, 1]
+    assert not [one for one in store.runs() if one.info.status == "RUNNING"]
+    assert len(store.runs({Tag.OUTCOME: "lost", Tag.UNFINISHED: "yes"})) == 2
+
+
+def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
+    store: MemoryStore,
+    corpus: Corpus,
+    run: Callable[..., SweepState],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lstm_sweep.search.driver.lease.BEAT_S", 1e-6)
+
+    def ask() -> None:
+        store.log(reader.sweeps(store)[0].info.run_id, tags={Tag.STOP: "yes"})
+
+    state = run(ScriptedEngine(LOSSES, watch=after(3, ask)), trials=4)
+    assert (state.status, state.ending) == ("stopped", "stopped on request")
+    [parent] = reader.sweeps(store)
+    assert (parent.info.status, parent.data.tags[Tag.LEASE]) == ("FINISHED", "")
+    assert {r.status for r in reader.trials(store, "s")} <= {"FINISHED", "KILLED"}
+    assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 4}
+
+
+def test_a_spec_that_was_changed_in_the_store_is_refused(
+    store: MemoryStore, run: Callable[..., SweepState]
+) -> None:
+    run(ScriptedEngine(LOSSES), trials=2)
+    parent = reader.existing_sweep(store, "s")
+    text = parent.data.tags["sweep.spec.0"]
+    changed = json.loads(text) | {"seed": 5}
+    store.log(parent.info.run_id, tags={"sweep.spec.0": json.dumps(changed)})
+    with pytest.raises(InputError, match=r"spec has digest [0-9a-f]{16}, expected [0-9a-f]{16}"):
+        rebuild(store, reader.existing_sweep(store, "s"))
+
+
+def test_a_sweep_goes_on_with_a_shorter_spec_and_then_with_a_longer_one(
+    store: MemoryStore,
+    corpus: Corpus,
+    run: Callable[..., SweepState],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(ScriptedEngine(LOSSES, watch=after(3, interrupt)), trials=1_000_000)
+    spec = reader.read_spec(reader.existing_sweep(store, "s"))
+    shorter = json.dumps(replace(spec, trials=2).to_dict() | {"name": "s"})
+    monkeypatch.setattr("lstm_sweep.search.store.journal.CHUNK", len(shorter))
+    with pytest.raises(KeyboardInterrupt):
+        go_on(store, corpus, ScriptedEngine(LOSSES, watch=after(1, interrupt)))
+    assert reader.existing_sweep(store, "s").data.tags["sweep.spec.1"]
+    assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=2).counts == {"complete": 2}
+    assert not reader.existing_sweep(store, "s").data.tags["sweep.spec.1"]
+    assert go_on(store, corpus, ScriptedEngine(LOSSES), trials=10).counts == {"complete": 10}
+    assert reader.read_spec(reader.existing_sweep(store, "s")).trials == 10
+
+
+def test_a_trial_that_found_no_space_is_tried_again_when_the_sweep_goes_on(
+    store: MemoryStore, corpus: Corpus, run: Callable[..., SweepState]
+) -> None:
+    full = Ended(Outcome.LOST, "no space left: OSError: [Errno 28]", unfinished=True)
+    state = run(ScriptedEngine(LOSSES, endings={1: full}), trials=3)
+    assert state.status == "failed"
+    assert "no space left" in state.ending
+    assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 3}
+
+
+def test_a_sweep_notes_that_its_corpus_has_ends_of_sessions_and_goes_on_with_them(
+    store: MemoryStore,
+) -> None:
+    given = tiny_spec(data="workflow-log", trials=3, **PLAIN)
+    task = CorpusTask.open(given)
+    corpus, spec = task.corpus, task.settled(given)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_of(store, corpus, ScriptedEngine(LOSSES, watch=after(3, interrupt)), spec).run()
+    run = reader.existing_sweep(store, "s")
+    assert reader.read_spec(run).ends is True
+    assert run.data.tags[Tag.CORPUS_DIGEST] == corpus.digest
+    assert read_findings(store, run).entropy == WORKFLOW.entropy(ends=True)
+    assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 3}
+    for record in reader.trials(store, "s"):  # as for a rerun or an export
+        assert load_same_corpus(reader.read_source(record)[0], record).alphabet.ends
+
+
+def test_a_sweep_whose_driver_died_is_closed_as_one_that_was_stopped(
+    store: MemoryStore, run: Callable[..., SweepState]
+) -> None:
+    run_id = run(ScriptedEngine(LOSSES), trials=2).run_id
+    store.log(run_id, tags={"sweep.state": "running", Tag.LEASE: ""})
+    close(store, store.run(run_id), lambda error: None)
+    tags = store.tags(run_id)
+    assert (tags[Tag.STOP_REASON], tags["sweep.state"]) == ("driver_died", "stopped")
+
+
+def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(
+    store: MemoryStore, corpus: Corpus
+) -> None:
+    seconds = itertools.count()  # one passes with each look at the clock
+    losses = {0: [2.0, 1.9], 1: [3.0] * 5000} | {n: [2.0, 1.9] for n in range(2, 20)}
+    fields: dict[str, Any] = PLAIN | {"trials": 40, "minutes": 3, "confirm_configs": 1}
+    spec = tiny_spec(5000, **fields)
+    engine = ScriptedEngine(losses)
+    state = sweep_of(store, corpus, engine, spec, clock=lambda: float(next(seconds))).run()
+    phases = [progress.phase for progress in state.finished]
+    assert phases[:3] == [Phase.SEARCH] * 2 + [Phase.CONFIRM]
+    assert set(phases[3:]) <= {Phase.CONFIRM}
+    long = state.finished[1].ended
+    assert long and long.outcome is Outcome.OUT_OF_TIME and not long.unfinished
+    assert state.report
+    assert len(state.report.confirmed[0].losses) == len(phases) - 2
+    assert store.tags(state.run_id)[Tag.STOP_REASON] == "minutes"
+
+
+class Late:
+    """An MLflow client whose first call of one kind is sent late."""
+
+    def __init__(self, client: Any, name: str, until: threading.Event) -> None:
+        self._client, self._name, self._until = client, name, until
+        #: the call is about to be sent
+        self.begun = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if name == self._name:
+                self.begun.set()
+                assert self._until.wait(120)
+            return method(*args, **kwargs)
+
+        return call
+
+
+@pytest.fixture
+def folder(workplace: Callable[[str], Path]) -> Path:
+    return workplace("one_name")
+
+
+@pytest.fixture
+def drive(corpus: Corpus, data: Path) -> Callable[..., SweepState]:
+    def drive(store: Store, **watch: Any) -> SweepState:
+        spec = tiny_spec(data=str(data), trials=2, **PLAIN)
+        return sweep_of(store, corpus, ScriptedEngine(LOSSES, **watch), spec).run()
+
+    return drive
+
+
+def test_of_many_that_write_a_value_once_at_the_same_time_one_succeeds(folder: Path) -> None:
+    stores = [store_in(folder) for _ in range(4)]
+    stores[0].prepare()
+    for _ in range(5):
+        run_id = stores[0].create_run("r", {})
+        together = threading.Barrier(len(stores))
+        wrote: dict[str, bool] = {}
+
+        def write(
+            store: Store,
+            value: str,
+            run_id: str = run_id,
+            together: threading.Barrier = together,
+            wrote: dict[str, bool] = wrote,
+        ) -> None:
+            together.wait(60)
+            wrote[value] = store.log_once(run_id, "k", value)
+
+        threads = [
+            threading.Thread(target=write, args=(store, str(number)))
+            for number, store in enumerate(stores)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        kept = stores[0].run(run_id).data.params["k"]
+        assert wrote == {str(number): str(number) == kept for number in range(len(stores))}
+        assert stores[0].log_once(run_id, "k", kept)
+
+
+def test_a_sweep_that_was_broken_off_before_it_had_its_name_claims_it_when_it_goes_on(
+    folder: Path, drive: Callable[..., SweepState], corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lstm_sweep.search.driver.sweep.reserve_name", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            drive(store_in(folder))
+    store = store_in(folder)
+    past = rebuild(store, reader.existing_sweep(store, "s"))
+    assert past.is_unclaimed
+    refused: list[NameTakenError] = []
+
+    def go_on(message: Any) -> None:
+        with pytest.raises(NameTakenError) as caught:
+            spec, engine = past.state.spec, ScriptedEngine(LOSSES)
+            sweep_of(store_in(folder), corpus, engine, spec, past=past).run()
+        refused.append(caught.value)
+
+    state = drive(store, watch=_once(go_on))
+    assert len(refused) == 1
+    assert state.counts == {"complete": 2}
+    assert [run.info.run_id for run in reader.sweeps(store)] == [state.run_id]
+
+
+def _once(do: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Do something the first time only."""
+    left = [do]
+    return lambda message: left.pop()(message) if left else None

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.policy.confirmation import FEWEST_SEEDS, SHARE, makespan
+from lstm_sweep.search.policy.confirmation import FEWEST_SEEDS, SHARE
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.stop_reason import StopReason
-from lstm_sweep.search.values.trial import Ended, Outcome, Phase
+from lstm_sweep.search.values.trial import Outcome, Phase
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import Space
 from lstm_sweep.spaces.template.template import Template
@@ -72,7 +70,7 @@ def check(found: list[Simulated], slots: int) -> None:
         assert sweep.seconds > 0.8 * limit or sweep.policy.stop
 
 
-@pytest.mark.parametrize("minutes, slots", [(6, 1), (6, 2), *in_full((6, 4), (20, 2))])
+@pytest.mark.parametrize("minutes, slots", [(6, 2), *in_full((6, 1), (20, 2))])
 def test_networks_are_confirmed_within_the_time(minutes: int, slots: int) -> None:
     found = sweeps(60.0 * minutes, presets.DEFAULT, NETWORKS, slots)
     check(found, slots)
@@ -89,18 +87,7 @@ def test_where_trainings_take_long_further_runs_are_whole_or_there_are_none() ->
         assert bool(report.omitted) != any(one.is_best for one in report.confirmed)
 
 
-@pytest.mark.parametrize("seconds", [600.0, *in_full(1_200.0)])
-def test_networks_in_rounds_are_confirmed_within_the_time(seconds: float) -> None:
-    found = sweeps(seconds, presets.DEFAULT, IN_ROUNDS, 2)
-    check(found, 2)
-    for sweep in found:
-        assert any(len(c.rounds) % 3 for c in sweep.of(Phase.SEARCH)), "no trial ends in an epoch"
-    assert sum(bool(seeds_of(sweep)) for sweep in found) >= len(found) - 1
-
-
-@pytest.mark.parametrize(
-    "slots, trainings", [(1, 12), (4, 6), *in_full((1, 40), (2, 6), (2, 12), (2, 40), (4, 12))]
-)
+@pytest.mark.parametrize("slots, trainings", [(1, 12), (4, 6), *in_full((2, 40))])
 def test_templates_are_confirmed_within_the_time(
     template: Space, trainings: int, slots: int
 ) -> None:
@@ -122,12 +109,6 @@ def test_with_very_little_time_there_is_a_result_and_a_line_why_nothing_was_conf
         assert said.startswith("s/") and said.endswith(
             "a quarter of the time, 15 s, is kept for that"
         )
-
-
-def test_a_sweep_that_has_confirmed_its_best_has_nothing_to_excuse() -> None:
-    sweep = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
-    best = sweep.policy.confirmation.to_confirm()[0].config
-    assert bool(sweep.policy.report().omitted) == (seeds_of(sweep)[best] == 0)
 
 
 def test_trials_under_way_are_ended_when_the_time_for_confirming_comes() -> None:
@@ -159,13 +140,6 @@ def rebuilt(sweep: Simulated, plan: Plan, *, extended: bool) -> Policy:
     return policy
 
 
-def test_more_time_lets_the_search_go_on_after_confirming() -> None:
-    sweep = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
-    policy = rebuilt(sweep, Plan(trials=500, seconds=1200.0), extended=True)
-    trial = policy.next(sweep.seconds)
-    assert trial is not None and trial.phase is Phase.SEARCH
-
-
 def test_a_sweep_that_goes_on_while_it_confirms_begins_no_search_again() -> None:
     whole = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
     plan = whole.policy.plan
@@ -177,26 +151,3 @@ def test_a_sweep_that_goes_on_while_it_confirms_begins_no_search_again() -> None
     assert again.confirmation.begun
     trial = again.next(until)
     assert trial is None or trial.phase is Phase.CONFIRM
-
-
-def test_seconds_on_several_slots_are_those_of_the_last_to_end() -> None:
-    assert makespan([], 2) == 0.0
-    assert makespan([3.0, 3.0], 1) == 6.0
-    assert makespan([3.0, 3.0, 1.0], 2) == 4.0
-    assert makespan([5.0, 1.0, 1.0, 1.0], 2) == 5.0
-
-
-def test_a_run_that_was_cut_short_early_is_no_further_seed() -> None:
-    sweep = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)[0]
-    before = sum(len(one.losses) for one in sweep.policy.report().confirmed)
-    progress = sweep.of(Phase.CONFIRM)[0]
-    ended = Ended(Outcome.STOPPED, "6 minutes are over")
-    sweep.policy.end(replace(progress, ended=ended, rounds=progress.rounds[:1]))
-    after = sum(len(one.losses) for one in sweep.policy.report().confirmed)
-    sweep.policy.end(progress)
-    assert after == before - 1
-
-
-def test_why_the_search_has_ended_is_the_time() -> None:
-    stops = [sweep.policy.stop for sweep in sweeps(360.0, presets.DEFAULT, NETWORKS, 2)]
-    assert {stop.reason for stop in stops if stop} == {StopReason.MINUTES}

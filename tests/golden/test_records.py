@@ -69,18 +69,12 @@ def test_commands_at_home_and_by_a_service(
     texts = []
     for command in (f"{name} {more}".split() for name, cases in SAME.items() for more in cases):
         home = run(*command)
-        texts += [
-            f"$ {' '.join(command)}",
-            shown(home),
-            compared(home, run(*command, "--server", address)),
-        ]
-        if home[0] == 0:
-            home = run(*command, "--json")
-            texts += [
-                "--json",
-                shown(home),
-                compared(home, run(*command, "--json", "--server", address)),
-            ]
+        texts += [f"$ {' '.join(command)}", shown(home)]
+        if home[0] == 0:  # what a service has is the same as text if it is as JSON
+            command.append("--json")
+            home = run(*command)
+            texts += ["--json", shown(home)]
+        texts.append(compared(home, run(*command, "--server", address)))
     compare("commands.txt", "\n".join(text for text in texts if text))
 
 

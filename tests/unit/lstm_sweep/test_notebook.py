@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 
 from lstm_sweep._sweep import observer_of
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.cli.progress import Lines, NotebookTable, page
+from lstm_sweep.search.cli.progress import Lines, NotebookTable
 from lstm_sweep.search.driver.observer import SILENT
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.values.spec import SweepSpec
@@ -100,13 +99,6 @@ def test_in_a_notebook_one_output_is_updated(cell: Cell) -> None:
     table.ended(state(now=2.1))
     assert (cell.outputs, len(cell.shown)) == (1, 3)
     assert "docs: 1 of 5 trials, best docs/1 1.2500" in cell.shown[1]["text/plain"]
-
-
-def test_paused_trials_are_listed() -> None:
-    waiting = replace(running(1.8, number=3), paused="waits")
-    shown = page(replace(state(), paused={3: waiting}), "", [], ended=False)
-    assert "<th>paused</th>" in shown and "<td>docs/3</td>" in shown
-    assert "<th>paused</th>" not in page(state(), "", [], ended=False)
 
 
 def test_the_table_has_what_runs_what_is_best_and_the_baselines(cell: Cell) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from unittest.mock import patch
@@ -15,13 +14,11 @@ from numpy.typing import NDArray
 
 from benchmarks.chains import IDS, data_of
 from lstm_sweep.models.baselines import (
-    FAMILIES,
     Baseline,
     Counts,
     MarkovChain,
     NaiveBayes,
     NGram,
-    best_order,
     score_all,
 )
 from lstm_sweep.models.data.alphabet import START, Alphabet
@@ -146,30 +143,6 @@ def test_validation_data_choose_neither_smoothing_nor_window() -> None:
     here, there = (score_all(c, np.arange(100)) for c in (corpus, other))
     assert [s.model for s in here] == [s.model for s in there]
     assert [s.metrics for s in here] != [s.metrics for s in there]
-
-
-def test_the_best_order_is_that_of_the_ngram_model_that_is_scored() -> None:
-    rng = np.random.default_rng(0)
-    after = rng.dirichlet(np.full(6, 0.2), (6, 6))
-    codes = [0, 1]
-    for draw in rng.random(6_000):
-        codes.append(int(np.searchsorted(after[codes[-2], codes[-1]].cumsum(), draw)))
-    corpus = corpus_of(np.array(codes) % 6 + 2, 6)
-    [scored] = [s for s in score_all(corpus, np.arange(200)) if s.name == "ngram"]
-    assert best_order(corpus) == scored.model.window == 2
-
-
-def test_an_alphabet_of_5000_ids_takes_little_memory() -> None:
-    rng = np.random.default_rng(1)
-    small = corpus_of(rng.integers(2, 5002, 4000), 5000)
-    corpus = replace(small, validation=split_of([rng.integers(2, 5002, 5000).tolist()]))
-    tracemalloc.start()
-    scores = score_all(corpus, np.arange(5000))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert len(scores) == len(FAMILIES)
-    # a few blocks of 34 MB; one dense table of pairs or predictions would add 200 MB
-    assert peak < 300e6
 
 
 def one_session(codes: NDArray[np.integer]) -> Split:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.values.texts import duration, loss_text, time_left_text
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Slot, Trial, trial_seed
 
 TRIAL = Trial(sweep="docs-1", number=4, config=TrialConfig(), seed=11)
@@ -101,13 +102,33 @@ def test_a_trial_competes_with_its_best_loss_once_it_has_ended_well(
     assert progress(2.0, 1.0, 3.0, outcome=outcome).ranked_loss == loss
 
 
-def test_a_trial_stopped_before_its_first_epoch_does_not_compete() -> None:
-    assert progress(outcome=Outcome.STOPPED).ranked_loss is None
-
-
 def test_a_trial_that_was_read_back_while_it_waited_counts_the_time_of_its_next_stretch() -> None:
     record = TrialRecord(
         **vars(replace(TRIAL, paused="waits", waited=True, seconds=5.0)), tags=Tags.of("r", {})
     )
     again = record.as_driven().with_slot(Slot(0), 100.0)
     assert (again.state, again.with_end(Ended(Outcome.COMPLETE), 110.0).seconds) == ("running", 15)
+
+
+@pytest.mark.parametrize(
+    "seconds, exact, estimate",
+    [
+        (None, "?", "?"),
+        (0.0, "0 s", "0 s"),
+        (7.4, "7 s", "7 s"),
+        (43.0, "43 s", "45 s"),
+        (59.6, "1 min 00 s", "1 min"),  # not 60 s
+        (751.0, "12 min 31 s", "13 min"),
+        (3_599.6, "1 h 00 min", "1 h"),  # not 60 min
+        (4_000.0, "1 h 06 min", "1 h 05 min"),
+        (360_000.0, "100 h 00 min", "100 h"),
+    ],
+)
+def test_a_time_is_written_for_people_and_an_estimate_has_no_more_figures_than_it_is_worth(
+    seconds: float | None, exact: str, estimate: str
+) -> None:
+    assert (duration(seconds), time_left_text(seconds)) == (exact, f"about {estimate} left")
+
+
+def test_a_loss_is_written_to_four_places() -> None:
+    assert [loss_text(loss) for loss in (None, 0.0, 1.23456)] == ["-", "0.0000", "1.2346"]

@@ -89,13 +89,6 @@ def test_each_session_gets_the_likeliest_symbols_and_the_surprise_of_its_own(
     json.dumps(found)  # a server has to
 
 
-def test_a_session_of_any_length_is_judged_in_calls_of_one_size(model: NextSymbolModel) -> None:
-    rows = served_model.ROWS
-    [found] = model.predict(pd.DataFrame({"text": ["ab" * rows]}))
-    assert len(found["surprise"]) == 2 * rows
-    assert set(model._reader._network.rows) == {rows}
-
-
 def test_a_request_for_too_many_symbols_is_refused(
     model: NextSymbolModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,13 +104,6 @@ def test_a_request_for_too_many_symbols_is_refused(
             model.predict(pd.DataFrame({"text": texts}), params)
     assert model._reader._network.rows == []
     assert model.predict(pd.DataFrame({"text": ["a" * 49]}), {"length": 50})
-
-
-def test_without_surprise_one_window_is_enough(model: NextSymbolModel) -> None:
-    given = pd.DataFrame({"text": ["abcabc"]})
-    [found] = model.predict(given, {"surprise": False})
-    assert model._reader._network.rows == [1] and [*found] == ["next"]
-    assert found["next"] == model.predict(given)[0]["next"]
 
 
 def test_sessions_of_a_network_with_ends_may_end(

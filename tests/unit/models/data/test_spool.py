@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.data import spool
-from lstm_sweep.models.data.spool import Spool, let_go
+from lstm_sweep.models.data.spool import Spool
 from lstm_sweep.models.errors import NoRoomError
 
 FEW, MANY = np.arange(200, dtype=np.uint8), np.arange(60_000, dtype=np.uint16)
@@ -18,38 +18,6 @@ FEW, MANY = np.arange(200, dtype=np.uint8), np.arange(60_000, dtype=np.uint16)
 @pytest.fixture(params=[1 << 20, 1_000], ids=["in memory", "in a file"])
 def _kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "KEPT_BYTES", request.param)
-
-
-@pytest.mark.usefixtures("_kept")
-def test_blocks_are_read_in_order_as_often_as_wanted() -> None:
-    written = Spool()
-    for block in (FEW, MANY, FEW[:0], FEW[3:]):
-        written.append(block)
-    for _ in range(2):
-        found = list(written)
-        assert [block.dtype for block in found] == [np.uint8, np.uint16, np.uint8]
-        np.testing.assert_array_equal(np.concatenate(found), [*FEW, *MANY, *FEW[3:]])
-
-
-@pytest.mark.usefixtures("_kept")
-def test_blocks_are_joined() -> None:
-    written = Spool()
-    for part in np.split(MANY, 6):
-        written.append(part)
-    joined = written.joined()
-    np.testing.assert_array_equal(joined, MANY)
-    # of a mapped file nothing is copied
-    assert isinstance(joined, np.memmap) == (MANY.nbytes > spool.KEPT_BYTES)
-
-
-@pytest.mark.usefixtures("_kept")
-def test_joined_codes_outlive_their_spool() -> None:
-    written = Spool()
-    written.append(MANY)
-    joined = written.joined()
-    del written
-    let_go(joined)
-    np.testing.assert_array_equal(joined, MANY)
 
 
 @pytest.mark.usefixtures("_kept")

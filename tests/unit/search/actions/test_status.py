@@ -86,31 +86,6 @@ def test_a_trial_that_runs_counts_and_is_marked(store: Store, sweep: Callable[..
     assert listed(store) == 2.3
 
 
-def test_a_trial_that_has_failed_counts_no_more(store: Store, sweep: Callable[..., Sweep]) -> None:
-    sweep(endings=FAILED).run()
-    assert listed(store) == 2.5
-    best = local(store).status("s").best
-    assert best and (best.trial, best.running) == ("s/0", False)
-
-
-def test_a_sweep_that_was_broken_off_and_put_in_order_counts_trials_that_have_ended(
-    store: Store, sweep: Callable[..., Sweep]
-) -> None:
-    heard = list[RoundDone]()
-
-    def die(message: RoundDone) -> None:
-        heard.append(message)
-        if len(heard) == 5:
-            raise Died
-
-    died(sweep(watch=die))
-    assert listed(store) == 2.4
-    best = local(store).status("s").best
-    assert best and best.trial == "s/0"  # nobody drives the other one
-    local(store).stop("s")
-    assert listed(store) == 2.5
-
-
 def test_a_sweep_that_goes_on_logs_at_no_earlier_step(
     store: Store, sweep: Callable[..., Sweep], corpus: Corpus
 ) -> None:

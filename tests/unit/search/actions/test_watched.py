@@ -12,7 +12,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.actions.connection import Event
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.actions.watched import Watched
-from lstm_sweep.search.cli.progress import COMMON, QUIET_S, SCHEMA, JsonLines, Lines, LiveTable
+from lstm_sweep.search.cli.progress import COMMON, SCHEMA, JsonLines, Lines, LiveTable
 from lstm_sweep.search.values.spec import SweepSpec
 
 CONFIG = TrialConfig(epochs=2).to_dict()
@@ -81,37 +81,6 @@ def test_people_are_told_of_ends_and_of_reasons_to_wait() -> None:
         "[1/4] s/1 complete, loss 2.0000, the best so far, 4 s (uni 2x128, lr 0.01)",
         "1 trial that waited is pruned: others were better",
     ]
-
-
-def test_a_trial_that_fails_is_not_the_best_and_one_that_is_tried_again_begins_anew() -> None:
-    said = lines_of(
-        status("running"), trial(0, "running"), a_round(0, 1, 1.5), ended(0, "diverged"),
-        trial(0, "running", attempt=2), a_round(0, 1, 2.5, attempt=2),
-        ended(0, attempt=2, val_loss=2.5),
-    )  # fmt: skip
-    assert "s/0 diverged, loss 1.5000" in said[0] and said[0].endswith("; no result yet")
-    assert said[1].startswith("[1/4] s/0 complete, loss 2.5000, the best so far")
-
-
-def test_what_had_ended_before_a_sweep_was_resumed_is_not_told_again() -> None:
-    known = [ended(0, val_loss=2.0), trial(1, "paused", waits=True)]
-    new = [ended(2, val_loss=3.0)]
-    trials = [one.data | {"losses": [2.5, 2.0]} for one in (*known, *new)]
-    text = StringIO()
-    console = Console(file=text, width=200)
-    watched = Watched("s", SweepSpec(), Lines(console), told={("r0", False), ("r1", True)})
-    watched.hear(Event("snapshot", {"trials": trials, "status": status("running").data}, ""))
-    watched.hear(trial(1, "running"))
-    watched.hear(ended(1, val_loss=1.0))
-    told = [line.partition(" ")[2][:12] for line in text.getvalue().splitlines()]
-    assert told == ["s/2 complete", "s/1 complete"]
-
-
-def test_after_a_while_a_line_says_how_running_trials_stand() -> None:
-    events = [status("running"), trial(0, "running"), a_round(0, 1, 2.25), status("running")]
-    [said] = lines_of(*events, clock=[0.0, 1.0, 1.0, QUIET_S])
-    assert said.startswith("[0/4] s/0 after 0.5/2 epochs, loss 2.2500; 0 of 4 trials, best s/0")
-    assert "(running)" in said and said.endswith("about 10 min left")
 
 
 def test_each_event_is_a_line_of_json() -> None:

@@ -92,15 +92,6 @@ def test_rounds_that_an_earlier_driver_has_seen_are_not_told_again() -> None:
     assert events == ["started", "trial_paused", "progress", "round", "trial_resumed"]
 
 
-def test_another_attempt_of_a_trial_is_told_as_one() -> None:
-    text = StringIO()
-    shown = JsonLines(text)
-    shown.update(state(progress(2.0, 1.5)))
-    lines_of(text)
-    shown.update(state(progress(2.0, run_id="run-again")))
-    assert [line["event"] for line in lines_of(text)] == ["trial_started", "round"]
-
-
 def test_secrets_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hush-hush")
     text = StringIO()

@@ -22,7 +22,7 @@ from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.cli.launch import result_text
 from lstm_sweep.search.cli.models import finding_line, quality_lines
 from lstm_sweep.search.cli.parsers import age, size
-from lstm_sweep.search.cli.terminal import ASCII, UNICODE, can_encode, csv_text
+from lstm_sweep.search.cli.terminal import ASCII, UNICODE, csv_text
 from lstm_sweep.search.cli.trials import HEIGHT, WIDTH, drawn
 from lstm_sweep.search.values.stop_reason import SweepStatus
 from lstm_sweep.search.values.sweep import TimeSpent
@@ -111,11 +111,6 @@ def test_a_curve_goes_from_corner_to_corner_with_its_ends_as_labels() -> None:
     assert "".join(two).isascii() and len(marks_of(two, ASCII[2])) == 1
     for fewer in ([], [(1, 2.0)], [(1, 2.0), (2, None)]):
         assert drawn([fewer], ASCII) == []
-
-
-def test_a_terminal_without_utf8_is_known() -> None:
-    can = {name: can_encode(name) for name in ("utf-8", "ascii", "latin-1", None, "?")}
-    assert [name for name, known in can.items() if known] == ["utf-8"]
 
 
 def test_rules_that_are_as_good_as_the_verdict_are_named() -> None:

@@ -99,15 +99,6 @@ def test_a_trial_that_waits_is_told_of_once_and_counted_if_it_is_pruned() -> Non
     assert text.getvalue().splitlines()[2:] == ["1 trial that waited is pruned: others were better"]
 
 
-def test_lines_write_nothing_while_a_trial_runs() -> None:
-    out, text = console()
-    lines, found = Lines(out), state(running=[progress(1.0)])
-    lines.started(found)
-    lines.update(found)
-    lines.ended(found)
-    assert text.getvalue() == ""
-
-
 def shown_by_live_table(found: SweepState, height: int = 25) -> str:
     """What the live table shows of a sweep."""
     text = StringIO()
@@ -225,27 +216,6 @@ def test_a_narrow_table_lacks_columns_and_breaks_no_cell(width: int) -> None:
     assert not missing & {"trial", "loss"} and bool(missing) == (width < 115)
 
 
-def test_a_narrow_live_table_keeps_names_and_losses() -> None:
-    out, text = console()
-    out.width = 30
-    out.print(slots_table(state(running=[progress(number=3)]), 9))
-    head, first, *_ = text.getvalue().splitlines()
-    assert "trial" in head and "best" in head and "/3" in first and len(head) <= 30
-
-
-def test_the_table_of_trials_shows_what_was_found_and_dashes_for_what_was_not() -> None:
-    for part in ("docs/2", "complete", "1.0000", "1.4427", "3x96", "1e-05", "12,345"):
-        assert part in shown(record())
-    assert "│ 4/4    │ 3          │" in shown(record())
-    assert "│ 1.2/4  │ 0.4        │" in shown(
-        record(rounds_per_epoch=5, logged_best=2, logged_rounds=6)
-    )
-    text = shown(record(status="RUNNING", ended=None, logged_loss=None, logged_best=None))
-    assert "running" in text and "│ 4/4    │ -          │" in text
-    waiting = record(status="SCHEDULED", ended=None, logged_loss=2.0, logged_best=1)
-    assert " paused " in shown(waiting)
-
-
 @pytest.mark.parametrize("kind", [Lines, LiveTable])
 def test_no_line_has_a_secret_that_an_error_has_brought(
     kind: type[Lines], monkeypatch: pytest.MonkeyPatch
@@ -273,12 +243,3 @@ def test_a_long_trial_is_not_silent_for_minutes() -> None:
     )
     lines.update(state(running=[running], now=2 * QUIET_S))
     assert text.getvalue().count("\n") == 2
-
-
-def test_the_end_of_a_trial_breaks_the_silence() -> None:
-    out, text = console()
-    lines, done = Lines(out), progress(1.5, ended=Ended(Outcome.COMPLETE))
-    lines.started(state())
-    lines.trial_ended(done, state(done, now=QUIET_S - 1))
-    lines.update(state(done, now=QUIET_S + 1))
-    assert text.getvalue().count("\n") == 1

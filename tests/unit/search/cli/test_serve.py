@@ -26,7 +26,7 @@ from lstm_sweep.search.cli import models, serve
 from lstm_sweep.search.cli.parsers import build_parser
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.service import supervisor
-from lstm_sweep.search.service.settings import HttpSettings, Limits, Role, service_folder
+from lstm_sweep.search.service.settings import HttpSettings, Role, service_folder
 from lstm_sweep.search.store import server
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings, load
@@ -90,12 +90,6 @@ def test_a_proxy_names_users(settings_of: Callable[..., HttpSettings]) -> None:
     assert settings_of("--proxy", "::1", "--user-role", "run").user_role is Role.RUN
     with pytest.raises(InputError, match="--user-header needs --proxy"):
         settings_of("--user-header", "X-User")
-
-
-def test_limits_are_those_of_the_options(settings_of: Callable[..., HttpSettings]) -> None:
-    given = settings_of("--max-corpus", "5M", "--max-uploads", "1G", "--keep-free", "0").limits
-    assert given == Limits(corpus_bytes=5 << 20, uploads_bytes=1 << 30, free_bytes=0)
-    assert settings_of().limits == Limits()
 
 
 @pytest.mark.parametrize(
@@ -229,13 +223,6 @@ def test_the_command_names_the_store_and_the_alias() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.usefixtures("own_path")
-def test_what_the_environment_says_is_not_said_again() -> None:
-    given = settings("http://u:secret@host:5000", "by MLFLOW_TRACKING_URI")
-    command = models.serve_command(OTHER, given)
-    assert command == "mlflow models serve -m models:/m/4 --env-manager local --port 5001"
-
-
 def test_a_password_is_not_printed(own_path: None) -> None:
     command = models.serve_command(OTHER, settings("http://u:secret@host:5000", "as given"))
     assert "secret" not in command and "host:5000" in command
@@ -247,16 +234,6 @@ def test_programs_of_an_environment_that_is_not_activated_are_put_on_the_path(
     monkeypatch.setenv("PATH", str(tmp_path))
     command = models.serve_command(BEST, settings("sqlite:////mlflow.db"))
     assert command.startswith(f"PATH={Path(sys.executable).parent}:$PATH MLFLOW_TRACKING_URI=")
-
-
-@pytest.mark.parametrize(("content", "session"), [(TEXT, {"text": "c'e"}), (IDS, {"ids": [2, 3]})])
-def test_the_request_has_symbols_that_are_known(
-    content: Bundle, session: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bundles, "read_any", lambda given: (Path(given), content))
-    *_, curl = models.registered_lines(exported(), OTHER, settings("sqlite:////mlflow.db"))
-    body = json.loads(shlex.split(curl)[-1])
-    assert body == {"dataframe_records": [session], "params": {"top": 3, "length": 20}}
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import itertools
 import json
 import queue
-import random
 import subprocess
 import sys
 import threading
@@ -194,16 +192,6 @@ def test_who_dies_meanwhile_leaves_the_name_to_one_or_has_it(
         assert [run.role for run in kept].count("sweep") >= 1
         if "a" not in turns.store.kept:
             assert turns.owns[1]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_one_of_four_owns_the_name(seed: int) -> None:
-    chance = random.Random(seed)
-    for starts in itertools.permutations([1, 2, 2, 3]):
-        runs = ["a", "b", "c", "d"]
-        turns = Turns([driver(run, start) for run, start in zip(runs, starts, strict=True)])
-        turns.run(chance.choice)
-        check_one_owns_it(turns, runs)
 
 
 class Tags:

@@ -100,13 +100,6 @@ def test_a_sweep_that_was_closed_says_how_and_why(
     assert SweepResult.of(found).to_dict()["state"] == str(status)
 
 
-def test_whether_a_trial_is_among_the_best_is_known_before_it_has_ended() -> None:
-    found = state(progress(0, Outcome.COMPLETE, 1.0), progress(1, Outcome.COMPLETE, 2.0))
-    assert found.is_among_best(progress(2, Outcome.COMPLETE, 1.5), 2)
-    assert not found.is_among_best(progress(2, Outcome.COMPLETE, 2.0), 2)
-    assert not found.is_among_best(progress(2, Outcome.ERROR, 0.5), 2)
-
-
 def test_trials_that_may_be_tried_again_keep_their_folder_unless_the_sweep_is_done() -> None:
     good = progress(1, Outcome.COMPLETE, 1.0)
     found = state(progress(0, Outcome.LOST), good, running=[progress(2)])

@@ -152,7 +152,7 @@ def settings(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) 
     return load(workplace("trees"), {})
 
 
-def test_it_is_launched_listed_shown_and_resumed_as_any_other(settings: Settings) -> None:
+def test_it_is_launched_listed_shown_reported_and_resumed_as_any_other(settings: Settings) -> None:
     result = Local(settings).launch(SPEC)
     assert (result.state, result.trials) == (SweepStatus.FINISHED, {"complete": SPEC.trials})
     assert len(result.confirmed) == 2
@@ -166,14 +166,15 @@ def test_it_is_launched_listed_shown_and_resumed_as_any_other(settings: Settings
     assert set(shown.record.config.to_dict()) == {"layers", "leaves"}
     assert shown.record.objective == TreeTask.runs.objective
     assert len(shown.by_epoch) == 2
+    check_report(settings)
 
     more = Local(settings).resume("trees", {"trials": SPEC.trials + 4})
     assert SPEC.trials < more.trials["complete"] <= SPEC.trials + 4 and len(more.trials) == 1
     assert Local(settings).status("trees").state == "finished"
 
 
-def test_its_report_advises_what_it_can_do(settings: Settings) -> None:
-    Local(settings).launch(SPEC)
+def check_report(settings: Settings) -> None:
+    """It advises what its kind of task can do."""
     found = Local(settings).report("trees")
     store = MlflowStore(settings)
     findings = read_findings(store, reader.existing_sweep(store, "trees"))

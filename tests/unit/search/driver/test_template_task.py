@@ -117,28 +117,6 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state"
 
 
-@pytest.mark.usefixtures("own_state")
-def test_no_store_says_which_file_is_run(file: Path) -> None:
-    template = Template.read(str(file))
-    tags = tags_of(TemplateTask(template).tags())
-    with pytest.raises(InputError, match="you have not run here: expected --template") as refused:
-        own_templates.read(tags, None)
-    assert "expected --template FILE.py, your own" in str(refused.value)
-    assert own_templates.read(tags, str(file)) == template
-    assert own_templates.read(tags, None) == template
-
-
-def test_a_template_that_has_changed_where_it_was_is_not_run(file: Path, own_state: Path) -> None:
-    template = Template.read(str(file))
-    own_templates.remember(template)
-    file.write_text(file.read_text(encoding="utf-8") + "# more\n", encoding="utf-8")
-    with pytest.raises(InputError, match="has changed since: found digest"):
-        own_templates.read(tags_of(TemplateTask(template).tags()), None)
-    [note] = own_state.rglob(template.digest)
-    assert note.read_text(encoding="utf-8") == str(file.resolve())
-    assert (note.stat().st_mode | note.parent.stat().st_mode) & 0o077 == 0
-
-
 @pytest.mark.parametrize(
     "written",
     ["", "{", "[]", '"a"', "{}", '{"digest": 1}', '{"digest": "../../../etc/hosts"}',
@@ -292,9 +270,7 @@ def test_a_settled_spec_has_the_windows_that_suit_its_corpus_and_keeps_those_of_
     assert kept["sequence_length"].values() == [30, 40]
 
 
-@pytest.mark.parametrize(
-    ("targets", "adjacent"), [("auto", 128), (20_000, 128), (3_200, 100), (20, 1)]
-)
+@pytest.mark.parametrize(("targets", "adjacent"), [("auto", 128), (3_200, 100)])
 def test_targets_are_in_long_groups_if_all_networks_carry_their_state(
     targets: int | str, adjacent: int
 ) -> None:
@@ -303,9 +279,7 @@ def test_targets_are_in_long_groups_if_all_networks_carry_their_state(
     assert CorpusTask.open(spec).settled(spec).adjacent_targets == adjacent
 
 
-@pytest.mark.parametrize(
-    ("given", "settled"), [("auto", True), ("on", True), (True, True), ("off", False)]
-)
+@pytest.mark.parametrize(("given", "settled"), [("auto", True), ("off", False)])
 def test_a_settled_spec_says_whether_its_corpus_has_ends(given: bool | str, settled: bool) -> None:
     spec = SweepSpec(data="workflow-log", ends=given)
     task = CorpusTask.open(spec)

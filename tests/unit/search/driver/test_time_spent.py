@@ -81,16 +81,6 @@ def test_each_attempt_belongs_to_one_share(phase: Phase, outcome: Outcome, share
     assert shares(spent) == {"best": 30.0, share: 25.0, "idle": 45.0}
 
 
-def test_the_best_trial_has_all_its_attempts() -> None:
-    lost = attempt(1, 5.0, Outcome.LOST)
-    best = attempt(1, 7.0, scoring=(1.0,), loss=1.0, attempt=2, phase=Phase.CONFIRM)
-    assert shares(spent_by(lost, attempt(0, 8.0), best)) == {
-        "best": 12.0,
-        "beaten": 8.0,
-        "idle": 80.0,
-    }
-
-
 def test_an_attempt_that_a_driver_left_unfinished_belongs_to_its_trial() -> None:
     left = attempt(0, 10.0, Outcome.LOST, unfinished=True)
     left_again = attempt(0, 10.0, Outcome.STOPPED, unfinished=True, attempt=2)
@@ -102,12 +92,6 @@ def test_an_attempt_that_a_driver_left_unfinished_belongs_to_its_trial() -> None
         assert shares(spent) == {share: 25.0, "idle": 75.0}
 
 
-def test_a_round_that_is_taken_from_a_checkpoint_is_scored_once() -> None:
-    lost = attempt(0, 10.0, Outcome.LOST, scoring=(1.0, 0.5, 0.5))
-    again = attempt(0, 10.0, scoring=(1.0001, 0.5, 0.625), attempt=2)  # the third one anew
-    assert spent_by(lost, again).scoring == 2.625
-
-
 ENDLESS = json.dumps(dict.fromkeys(TimeSpent().to_dict(), 1e308))
 
 
@@ -116,5 +100,17 @@ def test_a_tag_that_says_something_else_says_nothing(text: str) -> None:
     assert stored_time(Tags.of("r", {Tag.TIME: text})) is None
 
 
-def test_a_share_is_all_of_the_time_at_most_however_little_that_is() -> None:
-    assert str(TimeSpent(slot_seconds=5e-324, ladder=1e11)) == "100 % ladder"
+def test_the_best_trial_has_all_its_attempts() -> None:
+    lost = attempt(1, 5.0, Outcome.LOST)
+    best = attempt(1, 7.0, scoring=(1.0,), loss=1.0, attempt=2, phase=Phase.CONFIRM)
+    assert shares(spent_by(lost, attempt(0, 8.0), best)) == {
+        "best": 12.0,
+        "beaten": 8.0,
+        "idle": 80.0,
+    }
+
+
+def test_a_round_that_is_taken_from_a_checkpoint_is_scored_once() -> None:
+    lost = attempt(0, 10.0, Outcome.LOST, scoring=(1.0, 0.5, 0.5))
+    again = attempt(0, 10.0, scoring=(1.0001, 0.5, 0.625), attempt=2)  # the third one anew
+    assert spent_by(lost, again).scoring == 2.625

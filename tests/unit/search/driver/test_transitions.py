@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 
@@ -106,41 +105,8 @@ def test_a_trial_that_waits_goes_on_where_it_was_on_any_slot() -> None:
     assert (state.paused, state.running, done.paused) == ({}, {}, "")
 
 
-def test_a_trial_that_waits_ends_without_a_slot() -> None:
-    state = state_after(
-        *begun(0, A), epoch(A, 1, 2.0), (time_passed, 110.0), pause(A), *begun(1, A)
-    )
-    pruned = Ended(Outcome.PRUNED, "behind")
-    state = state_after((time_passed, 190.0), over(0, pruned), state=state)
-    [done] = state.final
-    assert (done.ended, done.seconds, done.ranked_loss) == (pruned, 10.0, 2.0)
-    assert [one.number for one in state.running.values()] == [1] and not state.paused
-
-
 def preempted(state: SweepState) -> list[int]:
     return [one.number for one in state.preempted]
-
-
-def test_those_that_make_room_are_known_in_order_until_they_go_on_or_end() -> None:
-    room = state_after(*begun(0, A), pause(A), *begun(1, A), *begun(2, B))
-    assert preempted(room) == []
-    room = state_after(pause(B, preempted=True), pause(A, preempted=True), state=room)
-    assert preempted(room) == [2, 1] and list(room.paused) == [0, 2, 1]
-    assert preempted(state_after(started(2, A), state=room)) == [1]
-    assert preempted(state_after(over(1), state=room)) == [2]
-    waiting = [replace(one, began=0.0) for one in room.paused.values()]
-    assert preempted(with_attempts(NEW, (), (), waiting)) == [2, 1]
-
-
-def test_a_trial_has_its_run_wherever_it_is_when_that_is_created() -> None:
-    events = [*begun(0, A), over(0), *begun(1, A), pause(A), *begun(2, A), *begun(3, B)]
-    state = state_after(*events, again(3), started(3, B, 2))
-    for number, attempt in ((0, 1), (1, 1), (2, 1), (3, 1), (3, 2)):
-        state = run_created(state, trial(number, attempt), f"run {number} {attempt}")
-    known = [*state.running.values(), *state.paused.values(), *state.finished]
-    assert len(known) == 5
-    assert all(one.run_id == f"run {one.number} {one.attempt}" for one in known)
-    assert [one.run_id for one in state.final] == ["run 0 1"]
 
 
 def possible(state: SweepState, chance: random.Random) -> list[Event]:
@@ -187,7 +153,7 @@ def check(state: SweepState) -> None:
     assert state.time_spent.slot_seconds == pytest.approx(state.slot_seconds)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(5))
 def test_each_order_of_events_that_can_happen_keeps_every_trial_in_one_place(seed: int) -> None:
     chance, state, happened, refused = random.Random(seed), NEW, 0, 0
     for _ in range(400):

@@ -483,14 +483,6 @@ class Full(io.StringIO):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_log_that_cannot_be_written_does_not_hide_why_a_trial_has_ended(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("sys.stderr", Full())
-    ended = ended_by(OSError(errno.ENOSPC, "No space left on device"), Slot(0), monkeypatch)
-    assert (ended.outcome, ended.unfinished) == (Outcome.LOST, True)
-
-
 @pytest.mark.parametrize(
     "error",
     [

@@ -18,13 +18,13 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import ray as ray_engine
 from lstm_sweep.search.engines import ray_cluster
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
-from lstm_sweep.search.engines.ray import LEAVING, RayEngine
+from lstm_sweep.search.engines.ray import RayEngine
 from lstm_sweep.search.engines.ray_agent import Hello, versions
 from lstm_sweep.search.engines.ray_cluster import AGAIN_S, Node
 from lstm_sweep.search.engines.slot_sharing import write_quota
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.values.device import Device
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, Slot, Trial
 
 NODE = Node("a", "one", cpus=2, gpus=0, all_cpus=2)
 
@@ -120,40 +120,6 @@ def heard(engine: RayEngine, stream: Stream, *said: object) -> list[tuple[Slot, 
     while stream.items:
         found += engine.wait(0.0)
     return found
-
-
-def test_a_trial_on_a_node_that_leaves_ends_before_its_slot_is_lost(
-    engine: RayEngine, cluster: Cluster, tmp_path: Path
-) -> None:
-    slot, free = engine.slots
-    engine.start(job(slot, tmp_path))
-    engine._seen = {"a": replace(NODE, leaving=True)}
-    assert list(engine.wait(0.0)) == [(free, SlotLost(LEAVING))]
-    assert cluster.called == ["stop"]
-    ended = Ended(Outcome.LOST, LEAVING)
-    assert heard(engine, cluster.trials[0], ended) == [
-        (slot, ended), (slot, SlotLost(LEAVING, told=True)),
-    ]  # fmt: skip
-
-
-def test_slots_of_a_node_without_room_are_lost_once_they_are_free_and_come_back(
-    engine: RayEngine, cluster: Cluster, clock: Any, tmp_path: Path
-) -> None:
-    slot, free = engine.slots
-    reason = "its node is left out for a while: no room"
-    lost, told = (SlotLost(reason, told=told) for told in (False, True))
-    ended = Ended(Outcome.LOST, "no room", unfinished=True)
-    engine.start(job(slot, tmp_path))
-    assert heard(engine, cluster.trials[0], ended) == [(free, lost), (slot, ended), (slot, told)]
-    assert engine.slots == ()
-    clock.s += AGAIN_S
-    assert list(engine.wait(0.0)) == [(slot, SlotAdded())]
-    engine.start(job(slot, tmp_path))
-    clock.s += AGAIN_S
-    assert list(engine.wait(0.0)) == [(free, SlotAdded())]
-    done = RoundDone(1, {})
-    counted = replace(ended, unfinished=False)  # it may have used up the room itself
-    assert heard(engine, cluster.trials[1], done, ended)[-2:] == [(slot, counted), (slot, told)]
 
 
 @pytest.mark.parametrize("leaves", [False, True], ids=["left out", "leaves"])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -27,7 +25,6 @@ from lstm_sweep.search.engines.ray_agent import (
     Agent,
     Bytes,
     KeptCheckpoint,
-    Scratch,
     SharedCorpus,
     digest,
     read,
@@ -103,12 +100,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return Place(agent, next(agent.run()).slots[0], tmp_path)
 
 
-def test_an_agent_says_what_it_has_and_sees_no_gpu_that_it_was_not_given(place: Place) -> None:
-    assert place.slot.node == "node" and place.slot.core in os.sched_getaffinity(0)
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
-    assert "OMP_NUM_THREADS" not in os.environ
-
-
 def test_a_trial_runs_in_a_folder_of_the_agent_with_the_files_of_the_driver(place: Place) -> None:
     place.agent.stop(1, COMPLETE)  # before it has come
     place.agent.stop(1, Paused("the first call counts"))
@@ -172,31 +163,8 @@ def kept(root: Path) -> set[str]:
     return {path.name for kind in ("agents", "corpora") for path in (root / kind).iterdir()}
 
 
-def write_corpus(folder: Path) -> None:
-    folder.mkdir()
-    (folder / "corpus.json").write_text("{}")
-
-
 def refuse(folder: Path) -> None:
     raise AssertionError("it was there already")
-
-
-def test_a_corpus_is_written_once_and_deleted_with_its_last_agent(tmp_path: Path) -> None:
-    first, second = Scratch(tmp_path), Scratch(tmp_path)
-
-    def full(folder: Path) -> None:
-        folder.mkdir()
-        raise OSError("No space left")
-
-    with pytest.raises(OSError, match="No space left"):
-        first.corpus("abc", full)
-    folder = first.corpus("abc", write_corpus)
-    assert [file.name for file in folder.iterdir()] == ["corpus.json"]
-    assert first.corpus("abc", refuse) == second.corpus("abc", refuse) == folder
-    first.close()
-    assert folder.exists() and not first.folder.exists()
-    second.close()
-    assert kept(tmp_path) == set()
 
 
 KILLED = """
@@ -209,34 +177,6 @@ scratch.take_cores(1, [0])
 print(scratch.folder, flush=True)
 sys.stdin.read()
 """
-
-
-def test_the_next_agent_deletes_what_a_killed_one_has_left(tmp_path: Path) -> None:
-    killed = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert killed.stdout
-    folder = Path(killed.stdout.readline().strip())
-    beside = Scratch(tmp_path)
-    assert beside.take_cores(1, [0, 1]) == [1]
-    beside.corpus("other", Path.mkdir)
-    assert kept(tmp_path) == {folder.name, beside.folder.name, "abc", "other"}
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate()
-    after = Scratch(tmp_path)
-    after.corpus("third", Path.mkdir)
-    assert kept(tmp_path) == {beside.folder.name, after.folder.name, "other", "third"}
-    assert after.take_cores(2, [0, 1]) == [0, 1], "core 1 is taken, and shared"
-
-
-def test_the_next_agent_deletes_a_corpus_that_a_killed_one_was_writing(tmp_path: Path) -> None:
-    killed = Scratch(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        killed.corpus("abc", broken_off)
-    after = Scratch(tmp_path)
-    after.corpus("third", Path.mkdir)
-    assert [file for file in tmp_path.rglob("*") if file.name == "part"] == []
 
 
 def broken_off(folder: Path) -> None:

@@ -21,7 +21,6 @@ from lstm_sweep.search.engines.ray_cluster import (
 
 A = Node("a1", "a", cpus=4, gpus=0)
 B = Node("b1", "b", cpus=2, gpus=0)
-CARDS = Node("c1", "c", cpus=3, gpus=2, all_gpus=2)
 
 
 def slots(found: list[Wanted]) -> dict[str, int]:
@@ -34,18 +33,6 @@ def slots(found: list[Wanted]) -> dict[str, int]:
 )
 def test_so_many_slots_are_spread_over_the_nodes(missing: int, expected: dict[str, int]) -> None:
     assert slots(wanted([A, B], missing, 1, gpus=False)) == expected
-
-
-def test_gpus_are_shared() -> None:
-    assert wanted([A, CARDS], None, 2, gpus=True) == [Wanted(CARDS, 3, 2, 4)]
-    assert wanted([CARDS], 1, 2, gpus=True) == [Wanted(CARDS, 1, 1, 1)]
-    assert wanted([CARDS], 3, 2, gpus=True) == [Wanted(CARDS, 3, 2, 3)]
-
-
-def test_agents_that_can_be_ended_alone_have_one_cpu_or_one_gpu() -> None:
-    assert wanted([A], 2, 1, gpus=False, singly=True) == [Wanted(A, 1, 0, 1)] * 2
-    parts = [Wanted(CARDS, 2, 1, 2), Wanted(CARDS, 1, 1, 1)]
-    assert wanted([CARDS], 3, 2, gpus=True, singly=True) == parts
 
 
 def node(id: str, name: str, host: str = "host", address: str = "10.0.0.1") -> dict[str, Any]:

@@ -37,7 +37,6 @@ from tests.unit.search.policy.player import (
     always,
     course_of,
     each_plan,
-    each_slots,
     play,
     policy_of,
     problem_of,
@@ -48,8 +47,7 @@ from tests.unit.search.policy.player import (
 
 
 @each_plan
-@each_slots
-@pytest.mark.parametrize("rounds_per_epoch", [1, 4])
+@pytest.mark.parametrize(("slots", "rounds_per_epoch"), [(1, 4), (4, 1)])
 def test_phases_follow_each_other_and_each_config_is_tried_once(
     plan: Plan, slots: int, rounds_per_epoch: int
 ) -> None:
@@ -125,13 +123,6 @@ def test_they_come_before_the_usual_openings_with_rates_that_suit() -> None:
     assert others[:4] == usually[:4]
 
 
-def test_without_the_prior_a_search_is_as_if_nothing_were_known() -> None:
-    plan = Plan(trials=20, prior=False)
-    assert searched(policy_of(plan, slots=1, prior=[SUITED])) == searched(
-        policy_of(Plan(trials=20), slots=1)
-    )
-
-
 def test_what_is_not_admitted_or_lies_outside_of_the_space_is_left_out() -> None:
     def admits(config: Config) -> bool:
         return as_lstm_config(config).dropout != SUITED.dropout
@@ -156,15 +147,6 @@ def test_a_line_says_what_a_search_begins_with() -> None:
     assert one == "prior: begins with the best config of an earlier sweep on these data (a/4)"
     [two] = described([EarlierBest("b/9", TOO_HIGH), EarlierBest("a/4", SUITED)])
     assert two == "prior: begins with the best configs of 2 earlier sweeps on these data (b/9, a/4)"
-
-
-@pytest.mark.parametrize("slots", [1, 4])
-def test_a_sweep_searches_as_if_it_had_begun_with_the_slots_that_it_has(slots: int) -> None:
-    plan = Plan(trials=500, seconds=200.0, ladder=False)  # a ladder lasts as slots were at first
-    policy = policy_of(plan, slots=2)
-    policy.slots = slots
-    played = Player(policy, usual, slots).play()
-    assert played.story == play(plan, slots=slots).story and len(played.story) > 3
 
 
 #: networks that cost alike, so that it matters little which of them is the best
@@ -207,13 +189,6 @@ def test_with_a_limit_of_time_it_is_what_is_left_of_that() -> None:
     early = [(at, left) for at, left in sweep.seen if at < 60]
     assert len(early) > 3 and all(left == pytest.approx(100.0 - at) for at, left in early)
     assert all(left is not None and 0 <= left <= 100.0 - at for at, left in sweep.seen)
-
-
-def test_nothing_is_left_at_the_end() -> None:
-    sweep = Watched(trials=12)
-    last, left = sweep.seen[-1]
-    assert left == pytest.approx(sweep.took - last, abs=LOOK_S)
-    assert sweep.seen[0] == (0.0, None)
 
 
 def after_one_trial(
@@ -309,16 +284,6 @@ def test_whole_further_runs_of_the_best_are_kept_for_or_none(
     assert again.most_rounds(best) == 2
 
 
-def test_where_the_best_takes_too_long_no_other_is_trained_again_for_it() -> None:
-    best, other = (first_run(n, 9 - 8 * n, 2.0 + n, Ended(Outcome.STOPPED)) for n in (0, 1))
-    again = confirmation(160.0, best, other)
-    assert again.reserve(160.0).trials == 0
-    assert again.omitted() == (
-        "s/0 was not trained again: 2 further runs of it take about 180 s, and a quarter of the "
-        "time, 40 s, is kept for that"
-    )
-
-
 @pytest.mark.parametrize(
     ("trials", "configs", "why"),
     [(7, 3, "s/0 was not trained again: that needs 8 trials or more"), (8, 3, ""), (7, 0, "")],
@@ -344,14 +309,6 @@ def again(number: int, *losses: float, best: bool = False, **more: Any) -> Confi
     return Confirmed(f"s/{number}", 1.0, losses, is_best=best, **more)
 
 
-def test_the_config_of_the_best_trial_comes_first_and_those_of_which_seeds_failed_last() -> None:
-    best, lower, higher = again(1, 1.5, 1.6, best=True), again(2, 1.3, 1.31), again(3, 1.9, 1.8)
-    failed = again(4, 1.0, failed={Outcome.DIVERGED: 2})
-    none = again(5, failed={Outcome.HUNG: 3})
-    found = compare([none, failed, higher, lower, best])
-    assert [one.trial for one in found] == ["s/1", "s/2", "s/3", "s/4", "s/5"]
-
-
 @pytest.mark.parametrize(
     ("losses", "p", "words"),
     [
@@ -372,6 +329,54 @@ def test_configs_are_compared_with_that_of_the_best_trial_by_welchs_t_test(
     assert [one.to_dict()["verdict"] for one in (best, other)] == ["the best", other.verdict]
     of_one_seed = compare([again(1, 1.0, best=True), again(2, 2.0)])
     assert [one.p for one in of_one_seed] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "trials, configs, seeds, expected",
+    [
+        (50, 3, 3, [3, 3, 3]),
+        (50, 2, 4, [4, 4]),
+        (50, 1, 3, [3]),
+        (20, 3, 3, [3, 2]),  # a quarter is five: two configs, of which each has at least two
+        (12, 3, 3, [3]),
+        (8, 3, 3, [2]),
+        (7, 3, 3, []),  # there is room for one, which would say nothing
+        (50, 0, 3, []),
+        (50, 3, 1, [1, 1, 1]),
+    ],
+)
+def test_the_best_configs_are_confirmed_with_at_most_a_quarter_of_the_budget(
+    trials: int, configs: int, seeds: int, expected: list[int]
+) -> None:
+    plan = Plan(trials=trials, algorithm="random", confirm_configs=configs, confirm_seeds=seeds)
+    played = play(plan, slots=1)
+    counts = Counter(progress.config for progress in played.of(Phase.CONFIRM))
+    assert sorted(counts.values(), reverse=True) == expected
+    assert len(played.all_progress) == trials
+
+
+def test_the_best_that_have_ended_are_trained_again_with_other_seeds_and_all_epochs() -> None:
+    played = play(Plan(trials=36, algorithm="random"))
+    tried = played.of(Phase.LADDER) + played.of(Phase.SEARCH)
+    losses = sorted(c.ranked_loss for c in tried if c.ranked_loss is not None)
+    assert [progress.ranked_loss for progress in played.policy.confirmation.to_confirm()] == losses[
+        :3
+    ]
+    leaders = {progress.config for progress in played.policy.confirmation.to_confirm()}
+    again = played.of(Phase.CONFIRM)
+    assert {progress.config for progress in again} == leaders
+    seeds = [c.seed for c in played.all_progress if c.config in leaders]
+    assert len(set(seeds)) == len(seeds)
+    assert {len(progress.rounds) for progress in again} == {9}
+    assert {progress.ended for progress in again} == {Ended(Outcome.COMPLETE)}
+
+
+def test_the_config_of_the_best_trial_comes_first_and_those_of_which_seeds_failed_last() -> None:
+    best, lower, higher = again(1, 1.5, 1.6, best=True), again(2, 1.3, 1.31), again(3, 1.9, 1.8)
+    failed = again(4, 1.0, failed={Outcome.DIVERGED: 2})
+    none = again(5, failed={Outcome.HUNG: 3})
+    found = compare([none, failed, higher, lower, best])
+    assert [one.trial for one in found] == ["s/1", "s/2", "s/3", "s/4", "s/5"]
 
 
 @pytest.mark.parametrize(
@@ -436,46 +441,6 @@ def test_a_config_that_was_tried_several_times_is_confirmed_once_beside_its_best
     further = replace(further, seed=1, phase=Phase.CONFIRM)
     found = confirmed([*runs, further], None)
     assert [(one.trial, one.losses) for one in found] == [(f"s/{chosen}", (1.55,))]
-
-
-@pytest.mark.parametrize(
-    "trials, configs, seeds, expected",
-    [
-        (50, 3, 3, [3, 3, 3]),
-        (50, 2, 4, [4, 4]),
-        (50, 1, 3, [3]),
-        (20, 3, 3, [3, 2]),  # a quarter is five: two configs, of which each has at least two
-        (12, 3, 3, [3]),
-        (8, 3, 3, [2]),
-        (7, 3, 3, []),  # there is room for one, which would say nothing
-        (50, 0, 3, []),
-        (50, 3, 1, [1, 1, 1]),
-    ],
-)
-def test_the_best_configs_are_confirmed_with_at_most_a_quarter_of_the_budget(
-    trials: int, configs: int, seeds: int, expected: list[int]
-) -> None:
-    plan = Plan(trials=trials, algorithm="random", confirm_configs=configs, confirm_seeds=seeds)
-    played = play(plan, slots=1)
-    counts = Counter(progress.config for progress in played.of(Phase.CONFIRM))
-    assert sorted(counts.values(), reverse=True) == expected
-    assert len(played.all_progress) == trials
-
-
-def test_the_best_that_have_ended_are_trained_again_with_other_seeds_and_all_epochs() -> None:
-    played = play(Plan(trials=36, algorithm="random"))
-    tried = played.of(Phase.LADDER) + played.of(Phase.SEARCH)
-    losses = sorted(c.ranked_loss for c in tried if c.ranked_loss is not None)
-    assert [progress.ranked_loss for progress in played.policy.confirmation.to_confirm()] == losses[
-        :3
-    ]
-    leaders = {progress.config for progress in played.policy.confirmation.to_confirm()}
-    again = played.of(Phase.CONFIRM)
-    assert {progress.config for progress in again} == leaders
-    seeds = [c.seed for c in played.all_progress if c.config in leaders]
-    assert len(set(seeds)) == len(seeds)
-    assert {len(progress.rounds) for progress in again} == {9}
-    assert {progress.ended for progress in again} == {Ended(Outcome.COMPLETE)}
 
 
 def test_where_every_trial_fails_nothing_is_confirmed() -> None:

@@ -6,7 +6,6 @@ import itertools
 import math
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +24,6 @@ from lstm_sweep.search.policy.proposer import (
     CANDIDATES,
     GOOD,
     HISTORY,
-    STARTUP,
-    Density,
     Observation,
     Observations,
     ObservedTrials,
@@ -154,17 +151,6 @@ def test_an_unknown_algorithm_is_refused_with_the_known_ones() -> None:
         Proposer(FREE, seed=0, algorithm="grid")
 
 
-def test_the_first_trials_spread_over_the_space() -> None:
-    rates = presets.DEFAULT["learning_rate"].values() or []
-    for seed in range(20):
-        first = configs(search(Proposer(presets.DEFAULT, seed=seed), STARTUP))
-        assert len(set(first)) == STARTUP
-        assert Counter(config.direction for config in first) == {"uni": 5, "bi": 5}
-        assert Counter(config.layers for config in first) == {2: 5, 3: 5}
-        counts = Counter(config.learning_rate for config in first)
-        assert set(counts) == set(rates) and max(counts.values()) <= 3
-
-
 def mean_dropout(algorithm: str) -> float:
     """Mean dropout of the last 20 of 40 trials whose losses grow with it, over several seeds."""
     last = [
@@ -284,7 +270,8 @@ def test_of_a_long_history_tpe_sees_the_best_and_all_under_way_and_the_last(hear
 
 
 NUMBER = Space({"dropout": Range("dropout", 0.0, 0.8)})
-WORD = Space({"optimizer": Listed("optimizer", ("adam", "rmsprop", "sgd"))})
+
+
 BOTH = Space(
     {
         "optimizer": Listed("optimizer", ("adam", "rmsprop", "sgd")),
@@ -308,19 +295,6 @@ def points(space: Space, count: int, seed: int = 1) -> list[dict[str, float]]:
     return [space.encode(space.sample(source)) for _ in range(count)]
 
 
-@pytest.mark.parametrize("dropouts", [[], [0.0], [0.8], [0.1, 0.1, 0.7], [0.4] * 30])
-def test_the_density_of_a_number_has_area_one(dropouts: list[float]) -> None:
-    density = Density(NUMBER, [{"dropout": dropout} for dropout in dropouts])
-    grid = (np.arange(20_000) + 0.5) / 20_000
-    assert np.exp(density.log(grid[:, None])).mean() == pytest.approx(1, abs=1e-4)
-
-
-@pytest.mark.parametrize("places", [[], [0], [2, 2, 1], [0] * 50])
-def test_the_density_of_words_sums_up_to_one(places: list[int]) -> None:
-    density = Density(WORD, [{"optimizer": place} for place in places])
-    assert np.exp(density.log(np.arange(3.0)[:, None])).sum() == pytest.approx(1)
-
-
 @settings(max_examples=30)
 @given(good=st.integers(0, 6), others=st.integers(0, 30), seed=st.integers(0, 1000))
 def test_suggestions_are_in_the_space_and_no_two_alike(good: int, others: int, seed: int) -> None:
@@ -329,24 +303,6 @@ def test_suggestions_are_in_the_space_and_no_two_alike(good: int, others: int, s
     assert len(found) == CANDIDATES == len({config for config, _, _ in found})
     for config, point, _ in found:
         assert presets.DEFAULT.admits(config) and presets.DEFAULT.decode(point) == config
-
-
-def test_promise_is_the_expected_improvement() -> None:
-    good, others = points(BOTH, 3), points(BOTH, 9, seed=2)
-    found = suggest(BOTH, good, others, everything, rng())
-    units = np.array(
-        [
-            [
-                (point[name] - d.ends[0]) / (d.ends[1] - d.ends[0]) if d.ends else point[name]
-                for name, d in BOTH.varying.items()
-            ]
-            for _, point, _ in found
-        ]
-    )
-    likely, less = (np.exp(Density(BOTH, part).log(units)) for part in (good, others))
-    # Bergstra et al., equation 3: EI is proportional to 1 / (share + (1 - share) * g / l)
-    expected = 1 / (0.25 + 0.75 * less / likely)
-    assert np.exp([acquisition for _, _, acquisition in found]) == pytest.approx(expected)
 
 
 def test_what_is_learned_of_a_rate_holds_for_sizes_that_were_never_tried() -> None:
@@ -406,13 +362,6 @@ def test_shares_of_an_additive_loss_are_those_of_its_terms() -> None:
     assert found["dropout"] == pytest.approx(0.5, abs=0.08)
     assert found["direction"] == pytest.approx(0.5, abs=0.08)
     assert sum(found.values()) == pytest.approx(1.0, abs=0.1)
-
-
-def test_every_varying_field_has_a_share_and_no_other() -> None:
-    losses = {config: config.dropout for config in drawn(presets.DEFAULT, 40)}
-    found = shares(presets.DEFAULT, losses)
-    assert found is not None and set(found) == set(presets.DEFAULT.varying)
-    assert list(found.values()) == sorted(found.values(), reverse=True)
 
 
 def test_few_trials_say_nothing() -> None:

@@ -1,58 +1,50 @@
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.driver.resume import how_to_go_on, spent
+from lstm_sweep.models.config import TrialConfig, as_lstm_config
+from lstm_sweep.search.driver.resume import spent
+from lstm_sweep.search.policy.policy import Policy
+from lstm_sweep.search.policy.problem import LargeNetwork
 from lstm_sweep.search.policy.stopping import (
     all_trials,
     out_of_patience,
     out_of_time,
-    space_is_tried,
-    trials_without_gain,
 )
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.spec import ALGORITHMS, Plan, SweepSpec
 from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.spaces.dimension import Listed
+from lstm_sweep.spaces.space import Space
 from tests.unit.search.policy.player import (
     PLAIN,
+    PLANS,
     SMALL,
+    SPACE,
+    Curve,
+    Curves,
+    Player,
     always,
     course_of,
-    each_slots,
     in_order,
     play,
+    policy_of,
     reason_of,
+    usual,
     with_rounds,
 )
 
-#: what the command line says after each limit
-ADVICE = {
-    StopReason.TRIALS: "lstm-sweep resume s --trials N goes on with more of them",
-    StopReason.MINUTES: "lstm-sweep resume s --minutes M goes on with more of them",
-    StopReason.PATIENCE: "a new sweep with more --patience searches longer",
-    StopReason.SPACE: "a new sweep with a wider space has more to try",
-}
 SPEC = SweepSpec(trials=10, minutes=6.0, patience=5)
 
 
 def tags(reason: str, sentence: str) -> dict[str, str]:
     """Tags of a finished sweep."""
     return {"sweep.state": "finished", "sweep.reason": sentence, Tag.STOP_REASON: reason}
-
-
-@pytest.mark.parametrize("reason", StopReason)
-def test_what_to_type_follows_from_the_value_whatever_the_sentence_says(reason: StopReason) -> None:
-    broken_off = "lstm-sweep resume s goes on with it"
-    for text in ("", "the 5 minutes are over", "no room"):
-        if reason in ADVICE:
-            assert how_to_go_on("s", tags(reason, text)) == ADVICE[reason]
-        for state in ("interrupted", "stopped", "failed"):
-            found = tags(reason, text) | {"sweep.state": state}
-            assert how_to_go_on("s", found) == broken_off and spent(found, SPEC, SPEC) == ""
 
 
 @pytest.mark.parametrize(
@@ -137,28 +129,156 @@ def test_a_space_that_is_used_up_ends_the_search_with_a_reason(algorithm: str) -
     assert reason_of(played.policy) == "all 12 configs of the space are tried"
 
 
-def test_a_space_of_which_nothing_is_admitted_ends_at_once() -> None:
-    played = play(Plan(trials=50), SMALL, admits=lambda config: False)
-    assert played.all_progress == []
-    assert reason_of(played.policy) == "no config may be tried"
+class Doubter(Player):
+    """Compares each decision with that of a policy rebuilt from the trials alone."""
+
+    def __init__(
+        self, plan: Plan, curves: Curves, slots: int, space: Space = SPACE, **known: Any
+    ) -> None:
+        """`known` is of the problem, as of `policy_of`."""
+        self._make = functools.partial(policy_of, plan, space, slots, **known)
+        super().__init__(self._make(), curves, slots)
+        #: numbers of trials, in order of their ends
+        self._ended: list[int] = []
+        self.compared = 0
+
+    def _end(self, progress: Trial, ended: Ended) -> None:
+        self._ended.append(progress.number)
+        super()._end(progress, ended)
+
+    def _fill(self) -> None:
+        while self._free:
+            rebuilt = self._rebuilt()
+            trial, dropped = rebuilt.next(self.played.now), rebuilt.dropped()
+            placed, free = len(self.placed), self._free
+            self._free, tried_again = free[:1], list(self._again)
+            super()._fill()
+            taken = len(self.placed) > placed
+            self._free = free[1:] if taken else free
+            self.compared += 1
+            if tried_again:  # they come first
+                trial, dropped = tried_again[0], []
+            if dropped:  # which ends them; what comes next is asked anew
+                assert trial is None and all(self.played.known[o.number].ended for o, _ in dropped)
+                if taken:
+                    continue
+            else:
+                assert trial == (self.placed[-1] if taken else None)
+            if trial is None:
+                return
+
+    def _rebuilt(self) -> Policy:
+        policy = self._make()
+        open_ = [c for c in self.played.all_progress if c.ended is None]
+        under_way = [*(c.planned() for c in open_ if not c.paused), *self._again]
+        paused = [c for c in open_ if c.paused]
+        last = list(dict.fromkeys(reversed(self._ended)))[::-1]
+        ended = [self.played.known[number] for number in last if self.played.known[number].ended]
+        policy.restore(ended, under_way, paused, extended=False)
+        for progress in self.played.all_progress:
+            if progress.ended is None and not progress.paused:
+                policy.begin(progress)
+                for number in range(1, len(progress.rounds) + 1):
+                    policy.note(replace(progress, rounds=progress.rounds[:number]))
+        return policy
 
 
-@each_slots
-def test_a_space_that_is_used_up_may_be_confirmed_still(slots: int) -> None:
-    plan = Plan(trials=50, halving=False, early_stopping=0)
-    played = play(plan, SMALL, curves=in_order([2.0 - 0.1 * n for n in range(12)]), slots=slots)
-    assert len(played.of(Phase.SEARCH)) == 12
-    assert len(played.of(Phase.CONFIRM)) == 9
-    assert reason_of(played.policy) == space_is_tried(12).text
+def out_of_order(trial: Trial) -> Curve:
+    """Every other trial takes ten times as long, so that later ones end before it."""
+    curve = usual(trial)
+    return curve if trial.number % 2 else replace(curve, seconds=10 * curve.seconds)
 
 
-def test_trials_that_are_cut_off_when_the_search_is_over_are_no_trials_without_gain() -> None:
-    def ended(number: int, loss: float, outcome: Outcome) -> Trial:
-        trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=0)
-        one = with_rounds(course_of(trial), {"val_loss": loss}).with_end(Ended(outcome), 1.0)
-        return replace(one, began=float(number))
+def failing(trial: Trial) -> Curve:
+    """Every fifth trial fails, in turn by each accident; that of memory only at first."""
+    accidents = [outcome for outcome in Outcome if outcome.is_accident]
+    outcome = accidents[trial.number // 5 % len(accidents)]
+    if trial.number % 5 != 1 or (outcome is Outcome.OUT_OF_MEMORY and trial.attempt > 1):
+        return usual(trial)
+    return Curve(usual(trial).losses[: trial.number % 3], outcome)
 
-    searched = [ended(0, 2.0, Outcome.COMPLETE), ended(1, 2.5, Outcome.PRUNED)]
-    assert trials_without_gain(searched) == 1
-    assert trials_without_gain([*searched, ended(2, 2.4, Outcome.STOPPED)]) == 1
-    assert trials_without_gain([*searched, ended(2, 2.4, Outcome.PRUNED)]) == 2
+
+CURVES = [out_of_order, failing]
+
+
+@pytest.mark.parametrize(
+    ("plan", "slots", "curves"),
+    # in turn on few slots and on many, and with each of the curves
+    [
+        pytest.param(plan, (1, 4)[number // 2 % 2], CURVES[number % 2], id=str(number))
+        for number, plan in enumerate(PLANS)
+    ],
+)
+def test_a_rebuilt_policy_decides_what_the_first_one_would_have(
+    plan: Plan, slots: int, curves: Curves
+) -> None:
+    player = Doubter(plan, curves, slots)
+    player.play()
+    enough = player.compared >= plan.trials
+    assert enough or not reason_of(player.played.policy).startswith("all ")
+    assert player.compared > 4
+
+
+def test_a_rebuilt_policy_knows_which_trial_is_not_compared_early() -> None:
+    def large(best: float) -> list[LargeNetwork]:
+        short = TrialConfig(layers=2, layer_size=64, dropout=0.125, learning_rate=best, epochs=12)
+        longer = short.evolve(sequence_length=50)
+        return [LargeNetwork(longer, 11, 3, 9), LargeNetwork(short, 1, 3, 9)]
+
+    space = Space({**SPACE, "epochs": Listed("epochs", (12,))})
+    known: dict[str, Any] = {"first_rung": 1, "large_openings": large}
+    player = Doubter(Plan(trials=40, seconds=240.0), usual, 4, space, **known)
+    played = player.play()
+    both = [one for one in played.of(Phase.SEARCH) if as_lstm_config(one.config).layers == 2]
+    [own] = (one for one in both if as_lstm_config(one.config).dropout == 0.125)
+    assert len(own.rounds) >= 9
+    assert player.compared > 20
+
+
+def test_more_trials_let_the_search_go_on() -> None:
+    played = play(Plan(trials=24))
+    rebuilt = policy_of(Plan(trials=40))
+    rebuilt.restore(played.all_progress, [], extended=True)
+    trial = rebuilt.next()
+    assert trial and (trial.number, trial.phase) == (24, Phase.SEARCH)
+
+
+@pytest.mark.parametrize(
+    ("plan", "space", "reason"),
+    [
+        (Plan(trials=60, patience=3), SPACE, StopReason.PATIENCE),
+        (Plan(trials=60, patience=3, seconds=900.0), SPACE, StopReason.PATIENCE),
+        (Plan(trials=400, seconds=300.0), SPACE, StopReason.MINUTES),
+        (Plan(trials=200, halving=False), SMALL, StopReason.SPACE),
+        (Plan(trials=200, halving=False, seconds=900.0), SMALL, StopReason.SPACE),
+        (Plan(trials=24, patience=30), SPACE, StopReason.TRIALS),
+    ],
+)
+def test_why_the_search_has_ended_is_known_again_though_it_was_broken_off_later(
+    plan: Plan, space: Space, reason: StopReason
+) -> None:
+    played = play(plan, space)
+    assert played.policy.stop and played.policy.stop.reason is reason
+    later = played.of(Phase.CONFIRM)[1:]
+    again = {one.number for one in later}
+    ended = [one for one in played.all_progress if one.number not in again]
+    ended.sort(key=lambda one: one.began + one.seconds)
+    rebuilt = policy_of(plan, space)
+    rebuilt.restore(ended, [], extended=False)
+    for one in later:
+        rebuilt.begin(replace(one, rounds=(), ended=None))
+        rebuilt.end(one)
+    assert rebuilt.next(played.now) is None
+    assert rebuilt.stop and rebuilt.stop.reason is reason
+
+
+def test_a_rate_that_is_no_longer_needed_ends_when_a_sweep_goes_on() -> None:
+    played = play(Plan(trials=24), slots=6)
+    waiting = played.of(Phase.LADDER)[-1]
+    rebuilt = policy_of(Plan(trials=24))
+    again = course_of(waiting.next_attempt())
+    rebuilt.restore(played.all_progress, [again.planned()], extended=False)
+    rebuilt.begin(again)
+    ended = rebuilt.judge(with_rounds(again, {"val_loss": 2.0, "round_seconds": 1.0}))
+    assert isinstance(ended, Ended) and ended.outcome is Outcome.PRUNED
+    assert ended.reason.startswith("its learning rate is not needed: ")

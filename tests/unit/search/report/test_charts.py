@@ -6,8 +6,6 @@ from dataclasses import replace
 import pytest
 
 from lstm_sweep.search.report.charts import (
-    MOST,
-    MOST_GREY,
     Axis,
     Band,
     Bar,
@@ -95,18 +93,6 @@ def test_any_points_can_be_drawn(given: Points, size: Size) -> None:
         )
         parsed(drawing)
         assert "<script" not in drawing
-
-
-def test_a_thousand_trials_are_drawn_as_some_of_them() -> None:
-    curves = [[(e, 3 - e / 30 + n / 1000) for e in range(1, 28)] for n in range(1000)]
-    named = {f"s/{n}": curves[n] for n in range(5)}
-    drawing = learning_curves(named, curves[5:], {}, y_label="loss")
-    assert len(with_class(parsed(drawing), "stroke", "other")) <= MOST_GREY + 1
-    assert "995 other trials" in drawing and len(drawing) < 150_000
-    trials = [trial(n, 1 + n / 1000, config={"layers": 1 + n % 3}) for n in range(1000)]
-    drawing = parallel(AXES, trials, loss_label="loss")
-    lines = [one for one in with_class(parsed(drawing), "stroke") if one.get("d")]
-    assert len(lines) == MOST and len(drawing) < 100_000
 
 
 def test_what_has_no_result_is_a_cross_at_the_upper_edge() -> None:

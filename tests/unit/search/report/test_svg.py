@@ -34,12 +34,6 @@ def test_what_comes_from_outside_is_escaped_and_stays_well_formed() -> None:
     assert found.get("aria-label") == found.text and found.get("class") == "a b"
 
 
-def test_markup_is_not_escaped_again() -> None:
-    inner = svg.element("title", "a & b")
-    assert svg.element("g", inner, "<") == "<g><title>a &amp; b</title>&lt;</g>"
-    assert svg.element("rect", x=1.04, y=None) == '<rect x="1"/>'
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_there_is_no_place_for_what_is_not_finite(value: float) -> None:
     with pytest.raises(ValueError, match="expected a finite number"):

@@ -56,18 +56,6 @@ def test_what_is_asked_for_is_on_the_disk_before_it_is_answered(
     assert len(synced) == 1
 
 
-def test_what_has_ended_is_dropped_in_the_end_while_the_service_runs(tmp_path: Path) -> None:
-    reruns = Reruns(tmp_path, runs)
-    ended = reruns.submit(WANTED, "ann")
-    for file in reruns.open(ended):
-        file.close()
-    reruns.note_end(ended, 0)
-    assert reruns.queue() == []
-    os.utime(tmp_path / ended, (0, 0))
-    later = reruns.submit(WANTED, "ann")
-    assert [one.name for one in tmp_path.iterdir()] == [later]
-
-
 def supervised(
     folder: Path, script: str, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Supervisor, Time]:

@@ -27,7 +27,6 @@ from lstm_sweep.search.actions.references import (
 from lstm_sweep.search.service.answers import (
     OF_ONE_USER,
     READERS,
-    WRITERS,
     Answers,
     ProblemError,
     refusal,
@@ -352,22 +351,6 @@ def test_one_user_leaves_threads_to_others() -> None:
         assert asked.times == OF_ONE_USER < READERS
         asked.may.set()
         await asyncio.gather(*many)
-
-    asyncio.run(run())
-
-
-def test_those_who_wait_to_change_one_sweep_leave_threads_to_changes_of_others() -> None:
-    asked = Asked()
-
-    async def run() -> None:
-        answers = Answers(Cache(None), 60.0)
-        asked.may.clear()
-        many = [asyncio.create_task(answers.change(asked, "slow")) for _ in range(2 * WRITERS)]
-        await until(asked, 1)
-        assert await asyncio.wait_for(answers.change(lambda: "made", "other"), 30) == "made"
-        assert asked.times == 1
-        asked.may.set()
-        assert sorted(await asyncio.gather(*many)) == list(range(1, 2 * WRITERS + 1))
 
     asyncio.run(run())
 

@@ -211,16 +211,6 @@ def test_a_template_that_runs_goes_on_under_a_service_that_takes_no_code_and_is_
     assert then.pid(RUN) is None and "--allow-code" in str(then.told(RUN, "running")[1])
 
 
-def test_a_process_that_cannot_be_started_is_no_driver_that_has_died(
-    made: Supervisor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    for _ in "ab":
-        with pytest.raises(FileNotFoundError):
-            made.look([SWEEP])
-    assert (made.processes[RUN].deaths, made.may_start_in(RUN)) == (0, 0.0)
-
-
 def test_quotas_and_demands_are_files_which_go_with_their_process(
     made: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,12 +247,6 @@ def test_a_driver_on_another_machine_lives_as_long_as_it_renews_its_lease(
     assert made._pid_of(far, STALE_S) is None
     assert made._pid_of(replace(far, driver=replace(DRIVER, beat=1)), STALE_S) == 0
     assert made._pid_of(SWEEP, STALE_S) is None
-
-
-def test_while_nobody_could_look_no_driver_begins_to_hang() -> None:
-    known = Process()
-    known.silent_s(DRIVER, 0.0)
-    assert known.silent_s(DRIVER, 10_000.0) == UNSEEN_S, "the store was away meanwhile"
 
 
 @pytest.mark.parametrize(("driver", "hangs_s"), [(DRIVER, HANGS_S), (None, WITHOUT_LEASE_S)])
@@ -326,3 +310,19 @@ def test_a_cluster_that_is_not_there_is_refused(counting: Callable[[str], Cluste
         counting("echo --on ray: found no cluster; exit 2").start()
     with pytest.raises(InputError, match="does not answer"):
         counting("exit 1").start()
+
+
+def test_a_process_that_cannot_be_started_is_no_driver_that_has_died(
+    made: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    for _ in "ab":
+        with pytest.raises(FileNotFoundError):
+            made.look([SWEEP])
+    assert (made.processes[RUN].deaths, made.may_start_in(RUN)) == (0, 0.0)
+
+
+def test_while_nobody_could_look_no_driver_begins_to_hang() -> None:
+    known = Process()
+    known.silent_s(DRIVER, 0.0)
+    assert known.silent_s(DRIVER, 10_000.0) == UNSEEN_S, "the store was away meanwhile"

@@ -117,13 +117,6 @@ def test_what_another_writes_is_seen_after_a_moment(readers: Readers) -> None:
     assert readers.store.history(new, "val_loss") == {1: 2.0, 2: 1.0}
 
 
-def test_what_this_process_writes_is_seen_at_once(readers: Readers) -> None:
-    assert [readers.state()] == readers.listed() == ["finished"]
-    readers.write(readers.sweep, STATE="stopped")
-    readers.store.forget()
-    assert [readers.state()] == readers.listed() == ["stopped"]
-
-
 def test_what_is_read_while_this_process_writes_is_not_kept(readers: Readers) -> None:
     readers.client.may.clear()
     with ThreadPoolExecutor(1) as threads:
@@ -147,15 +140,6 @@ def test_a_sweep_that_has_ended_is_seen_with_all_its_trials(readers: Readers) ->
     readers.time.now += AGE_S / 2  # the trials were read later, and are younger than that
     assert readers.state() == "finished"
     assert readers.outcomes() == {readers.trials[0]: "", readers.trials[1]: "complete"}
-
-
-def test_another_sweep_in_the_place_of_one_that_was_deleted_is_read(readers: Readers) -> None:
-    assert readers.state() == "finished"
-    readers.writer.client.delete_run(readers.sweep)
-    tags = {Tag.ROLE: "sweep", Tag.NAME: "a", Tag.STATE: "queued", Tag.FORMAT: str(FORMAT)}
-    readers.writer.create_run("a", tags)
-    readers.time.now += AGE_S
-    assert (readers.state(), readers.outcomes()) == ("queued", {})
 
 
 def test_a_fault_is_not_kept(readers: Readers) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import sqlite3
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.signals import Interrupts
-from lstm_sweep.search.store import journal, reader
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.base import now_ms
+from lstm_sweep.search.store.faults import NoAnswerError, StoreError, reported
 from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
@@ -40,26 +43,6 @@ def run_with(tags: dict[str, str]) -> Any:
 
 def length(trials: int) -> int:
     return len(json.dumps(spec_with(trials).to_dict() | {"name": "s"}))
-
-
-@given(st.lists(st.integers(1, 10**18), min_size=2, max_size=4), st.data())
-def test_a_spec_is_read_however_long_the_one_before_it_was(
-    sizes: list[int], data: st.DataObject
-) -> None:
-    near = length(data.draw(st.sampled_from(sizes))) + data.draw(st.integers(-2, 2))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal, "CHUNK", max(1, near // data.draw(st.integers(1, 3))))
-        left: dict[str, str] = {}
-        kept: dict[str, str] = {}
-        for trials in sizes:
-            spec = spec_with(trials)
-            left |= journal.spec_tags(spec, "s")  # parts of the longer one stay
-            kept |= journal.spec_tags(spec, "s", kept)
-            for tags in (left, kept):
-                assert reader.read_spec(run_with(tags)) == replace(spec, name="s")
-            assert "".join(kept[key] for key in kept if key.startswith("sweep.spec.")) == (
-                json.dumps(spec.to_dict() | {"name": "s"})
-            )
 
 
 @pytest.mark.parametrize(
@@ -143,18 +126,6 @@ def test_rounds_that_wait_are_logged_in_one_request_with_params(opened: Opened) 
     assert (data.params["parameters"], opened.run.info.status) == ("12", "FINISHED")
 
 
-def test_no_loss_that_waits_is_dated_before_it_was_there(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for now, loss in ((1_000, 2.0), (2_000, 1.5), (3_000, 1.25)):
-        monkeypatch.setattr(journal, "now_ms", lambda now=now: now)
-        opened.journal.log_progress(now // 1_000, loss)
-    opened.writer.drain()
-    points = opened.store.timeline(opened.journal.run_id, "best_val_loss")
-    assert [step for step, _, _ in points] == [1, 2, 3]
-    assert all(at_ms >= 1_000 * step for step, at_ms, _ in points)
-
-
 def test_what_the_store_refuses_does_not_keep_a_run_from_being_closed(opened: Opened) -> None:
     opened.writer.drain()
     opened.journal._runs[0, 1].params = {"parameters": 13}  # which cannot be changed
@@ -182,3 +153,70 @@ def test_a_trial_without_a_run_keeps_nothing_from_being_written(
     with pytest.raises(InputError):
         opened.writer.drain()
     assert opened.journal.unclosed == {(0, 1), (1, 1)}
+
+
+class RestError(Exception):
+    """Looks like an answer of a server to MLflow's client."""
+
+    def __init__(self, status: int, text: str = "no") -> None:
+        super().__init__(text)
+        self._status = status
+
+    def get_http_status_code(self) -> int:
+        return self._status
+
+
+class OperationalError(Exception):
+    """Bears the name that databases' drivers use."""
+
+
+def wrapped(cause: Exception) -> Exception:
+    error = RuntimeError("wrapped")
+    error.__cause__ = cause
+    return error
+
+
+UNANSWERED = r"^store here does not answer: .*; expected one that does: try again when it runs"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        *(
+            (error, NoAnswerError, UNANSWERED)
+            for error in (
+                ConnectionRefusedError("nobody there"),
+                ConnectionResetError(),
+                TimeoutError(),
+                OperationalError("could not connect to server"),
+                wrapped(ConnectionRefusedError()),
+                RestError(503),
+                RestError(502),
+                RestError(429),
+                Exception("API request to http://x failed with exception Max retries exceeded"),
+                sqlite3.OperationalError("database is locked"),
+            )
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), StoreError, "no space left"),
+        (RestError(401, "API request to /x"), StoreError, "^store here: it .*name and the p"),
+        (RestError(403, "API request to /x"), StoreError, "^store here: it .*not allow"),
+        *((RestError(status), RestError, "no") for status in (400, 404, 500)),
+        (ValueError("x"), ValueError, "^x$"),
+    ],
+    ids=repr,
+)
+def test_what_fails_is_waited_for_reported_or_not_of_the_store(
+    error: Exception, kind: type[Exception], said: str
+) -> None:
+    def ask() -> None:
+        raise error
+
+    with pytest.raises(kind, match=said) as caught:
+        reported(ask, "here")
+    assert type(caught.value) is kind
+
+
+def test_the_time_does_not_follow_a_clock_that_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = now_ms()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert now_ms() >= before > 1e12

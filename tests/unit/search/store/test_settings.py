@@ -13,11 +13,6 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.store.settings import Settings, holds_password, load
 
-POSSIBLE = "tracking_uri, artifacts, experiment, allowed_hosts, request_timeout_s, server_processes"
-#: what is said of a host that is none, after it was shown
-A_HOST = "expected names or addresses of the server, without port, such as runs.example.org"
-A_TIMEOUT = "expected whole seconds from 1 to 3,600"
-SO_MANY = "expected a whole number from 1 to 64"
 HTTP, POSTGRES, SQLITE = "http://host:5000", "postgresql://host/runs", "sqlite:////runs.db"
 SERVER = "http://runs.example:5000"
 PASSWORD = {"MLFLOW_TRACKING_PASSWORD": "planted"}
@@ -90,56 +85,6 @@ def test_what_a_server_needs_stands_in_the_file(folder: Path, uri: str | None) -
     assert (found.request_timeout_s, found.server_processes) == (3600, 4)
 
 
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        (
-            "traking_uri: sqlite:///a.db\n",
-            f"'traking_uri' is no setting: did you mean 'tracking_uri'? possible: {POSSIBLE}",
-        ),
-        ("experiment: 5\n", "experiment is 5, expected text"),
-        ("allowed_hosts: mlflow\n", f"allowed_hosts is 'mlflow', expected a list: {A_HOST}"),
-        ("allowed_hosts: ['*.example.org']\n", f"allowed_hosts has '*.example.org', {A_HOST}"),
-        ("allowed_hosts: ['http://a']\n", f"allowed_hosts has 'http://a', {A_HOST}"),
-        ("allowed_hosts: ['10.0.0.256']\n", f"allowed_hosts has '10.0.0.256', {A_HOST}"),
-        ("request_timeout_s: 0\n", f"request_timeout_s is 0, {A_TIMEOUT}"),
-        ("server_processes: 65\n", f"server_processes is 65, {SO_MANY}"),
-        ("just words\n", "found a str, expected a mapping of settings"),
-    ],
-)
-def test_a_refused_file_is_named(folder: Path, text: str, message: str) -> None:
-    file = write(folder, text)
-    assert refused(folder) == f"{file}: {message}"
-
-
-@pytest.mark.parametrize(
-    "uri", ["mlruns", "file:///tmp/mlruns", "databricks", "oracle://host/runs", "/tmp/mlflow.db"]
-)
-def test_an_address_of_no_known_kind_is_refused_with_the_known_ones(folder: Path, uri: str) -> None:
-    assert refused(folder, MLFLOW_TRACKING_URI=uri) == (
-        f"tracking_uri is '{uri}' (by MLFLOW_TRACKING_URI): expected an address that begins with "
-        "sqlite://, postgresql://, mysql://, http://, https://"
-    )
-
-
-@pytest.mark.parametrize(
-    ("uri", "package"),
-    [
-        (POSTGRES, "psycopg2, expected: pip install lstm-sweep[server]"),
-        ("postgresql+pg8000://host/runs", "the module pg8000"),
-        ("mysql://host/runs", "the module MySQLdb"),
-        (SQLITE, ""),
-        (HTTP, ""),
-    ],
-)
-def test_a_database_without_its_driver_is_named(
-    uri: str, package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    why = Settings(uri, None, "test", "test").lacks
-    assert package in why and bool(why) == bool(package)
-
-
 LIMIT = "connect_timeout=7"
 
 
@@ -192,33 +137,6 @@ def test_a_password_is_not_shown(folder: Path, uri: str, shown: str) -> None:
 )
 def test_a_refused_address_does_not_show_its_password(folder: Path, uri: str) -> None:
     assert "tracking_uri is" in refused(folder, MLFLOW_TRACKING_URI=uri)
-
-
-IN_ENVIRONMENT = "PGPASSWORD in the environment"
-TO_SERVER = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
-TO_BUCKET = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
-
-
-@pytest.mark.parametrize(
-    ("key", "uri", "variable"),
-    [
-        ("tracking_uri", "postgresql://user:planted@host/runs", IN_ENVIRONMENT),
-        ("tracking_uri", "postgresql+psycopg2://user:plan@ted@host/runs", IN_ENVIRONMENT),
-        ("tracking_uri", "postgresql://host/runs?user=me&password=planted", IN_ENVIRONMENT),
-        ("tracking_uri", "mysql+pymysql://host/runs?ssl_key=k.pem&pwd=planted", "the whole addr"),
-        ("tracking_uri", "mysql://user:planted@host/runs", "address in MLFLOW_TRACKING_URI"),
-        ("tracking_uri", "http://user:planted@host:5000", TO_SERVER),
-        ("tracking_uri", "https://planted@host", TO_SERVER),  # a token
-        ("artifacts", "s3://key:planted@bucket/x", TO_BUCKET),
-        ("artifacts", "ftp://me:plan/ted@host/x", "what it takes to log in there in the env"),
-    ],
-)
-def test_a_password_in_the_file_is_refused_and_its_variable_named(
-    folder: Path, key: str, uri: str, variable: str
-) -> None:
-    file = write(folder, f"{key}: '{uri}'\n")
-    line = refused(folder)
-    assert line.startswith(f"{file}: {key} holds a password, expected ") and variable in line
 
 
 def test_a_password_in_an_option_is_refused_and_its_variable_named(folder: Path) -> None:
