@@ -57,8 +57,8 @@ def _as_good(accuracy: Estimate, compared: Compared) -> str:
         return f"is better: its log loss is {above} (p = {compared.p_loss:.2g})"
     if compared.p_accuracy >= SIGNIFICANCE:
         return (
-            f"is right as often ({_percent(accuracy)}; p = {compared.p_accuracy:.2g}), though less "
-            f"sure: its log loss is {above}"
+            f"is right as often ({_percent(accuracy)}; p = {compared.p_accuracy:.2g}), though its "
+            f"probabilities are worse: its log loss is {above}"
         )
     return ""
 

@@ -43,7 +43,8 @@ def test_each_cell_is_a_true_class_and_what_it_was_taken_for(count: int, size: o
     ("noise", "scale", "said"),
     [
         (0.01, 1.0, "Naive bayes is as good: its log loss is 0.000"),
-        (0.01, 5.0, "Naive bayes is right as often ("),
+        (0.01, 0.05, "Naive bayes is right as often ("),
+        (0.01, 2.5, "Naive bayes is better: its log loss is 0."),
         (4.0, 1.0, None),
     ],
 )
