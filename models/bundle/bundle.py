@@ -40,6 +40,8 @@ CALIBRATION, CLASSES = "calibration.json", "classes.json"
 JSON_BYTES, WEIGHT_BYTES = 1 << 26, 4
 #: numbers that a classifier says of validation sequences, at most, which a bundle keeps
 MOST_NUMBERS = 1 << 20
+#: limits of a temperature, and of a logit
+TEMPERATURES, LARGEST_LOGIT = (0.01, 100), 1e6
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,15 @@ class Classes:
         count, sequences = len(self.names), len(self.labels)
         if count < 2 or len(set(self.names)) < count:
             raise InputError(f"names are {shown(list(self.names))}, expected 2 or more, each once")
-        if not 0 < self.temperature < np.inf:
-            raise InputError(f"temperature is {shown(self.temperature)}, expected one above 0")
-        if self.logits.shape != (sequences, count) or not np.isfinite(self.logits).all():
-            raise InputError(f"logits are not {count} finite numbers for each of {sequences:,}")
+        low, high = TEMPERATURES
+        if not low <= self.temperature <= high:
+            text = f"temperature is {shown(self.temperature)}, expected {low} to {high}"
+            raise InputError(text)
+        within = np.abs(self.logits) <= LARGEST_LOGIT
+        if self.logits.shape != (sequences, count) or not within.all():
+            raise InputError(
+                f"logits are not {count} numbers up to {LARGEST_LOGIT:g} for each of {sequences:,}"
+            )
         if not ((self.labels >= 0) & (self.labels < count)).all():
             raise InputError(f"labels are not all from 0 to {count - 1}, the numbers of the names")
 

@@ -26,7 +26,7 @@ from lstm_sweep.search.process import forkserver
 #: characters that are shown of a sequence, at most
 BEGINNING = 60
 #: a text, event ids, or lines of a log
-Sequence_ = str | Sequence[int] | Sequence[str]
+Given = str | Sequence[int] | Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Classification:
 
 def classify(
     bundle: str,
-    data: str | Sequence[Sequence_],
+    data: str | Sequence[Given],
     wish: Wish | None = None,
     *,
     text: str | None = None,
@@ -148,6 +148,10 @@ def classify(
             f"data such as it was trained on"
         )
     logits = forkserver.call(_logits, folder, opened, new.sequences)
+    if not np.isfinite(logits).all():
+        raise InputError(
+            f"bundle {shown(bundle)}: its network gives no finite numbers, expected a trained one"
+        )
     return _classification(opened, classes, new, logits, wish, sets, threshold)
 
 
@@ -165,7 +169,7 @@ def _threshold(known: Floats, classes: Classes, wish: Wish) -> Threshold | None:
     return Threshold.of(p, positive, precision=wish.precision, recall=wish.recall)
 
 
-def _encoded(given: Sequence[Sequence_], alphabet: Alphabet) -> NewSequences:
+def _encoded(given: Sequence[Given], alphabet: Alphabet) -> NewSequences:
     """Sequences that are given themselves, which are named by their numbers, from 1."""
     codes = list[NDArray[np.int32]]()
     for number, one in enumerate(given, start=1):

@@ -22,7 +22,7 @@ from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions import export as exporting
 from lstm_sweep.search.actions.classification import (
     Classification,
-    Sequence_,
+    Given,
     Wish,
     classify,
 )
@@ -105,9 +105,7 @@ class Bundles:
             raise ProblemError(409, f"{shown(reference)}: its bundle was deleted just now")
         return replace(found, result={**found.result, "model_version": version})
 
-    def classify(
-        self, reference: str, sequences: Sequence[Sequence_], wish: Wish
-    ) -> Classification:
+    def classify(self, reference: str, sequences: Sequence[Given], wish: Wish) -> Classification:
         """What the classifier of a trial says of sequences; its bundle is made if it lacks."""
         made = self.make(reference, "keras", unchecked=False)
         with tempfile.TemporaryDirectory(prefix=".classes-", dir=self._folder) as scratch:
