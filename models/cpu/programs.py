@@ -198,8 +198,9 @@ class FastSteps(TrialProgram):
     kernels until `sync` is called.
     """
 
-    #: of the arrays of steps
+    #: of the arrays of steps, and of those that are scored
     _signature: Sequence[Any]
+    _scored_signature: Sequence[Any]
 
     def __init__(
         self, networks: Networks, config: TrialConfig, seed: int, graphs: GraphCache
@@ -232,7 +233,8 @@ class FastSteps(TrialProgram):
         """Logits of a step with some weights, their backward pass, targets and their weights."""
 
     @abstractmethod
-    def _trace_logits(self) -> Any: ...
+    def _predicted(self, form: Form, weights: Sequence[Any], *arrays: Any) -> Any:
+        """Logits that are scored, with some weights, of arrays as of `_scored_signature`."""
 
     @override
     def sync(self) -> None:
@@ -289,6 +291,16 @@ class FastSteps(TrialProgram):
         ]
         return tf.function(train, signature, autograph=False).get_concrete_function()
 
+    def _trace_logits(self) -> Any:
+        form, arrays = self._form.scored, len(self._scored_signature)
+
+        def logits(*inputs: Any) -> tuple[Any]:
+            return (self._predicted(form, inputs[arrays:], *inputs[:arrays]),)
+
+        handles = [tf.TensorSpec((), tf.resource)] * len(form.axes)
+        signature = [*self._scored_signature, *handles]
+        return tf.function(logits, signature, autograph=False).get_concrete_function()
+
     def _step(
         self,
         handles: Handles,
@@ -316,6 +328,7 @@ class FastClassProgram(FastSteps, ClassProgram):
     """Computes with our kernels."""
 
     _signature = _of_classes()
+    _scored_signature = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32)
 
     @override
     def logits(self, codes: Codes, lengths: Codes) -> Float32s:
@@ -323,19 +336,10 @@ class FastClassProgram(FastSteps, ClassProgram):
         return np.asarray(logits)
 
     @override
-    def _trace_logits(self) -> Any:
-        form = self._form.scored
-
-        def logits(codes: Any, lengths: Any, *weights: Any) -> tuple[Any]:
-            stack = ClassStack(form, _values(form, weights))
-            return (stack.scored_classes(tf.transpose(codes), lengths),)
-
-        signature = [
-            tf.TensorSpec((None, None), tf.int32),
-            tf.TensorSpec((None,), tf.int32),
-            *[tf.TensorSpec((), tf.resource)] * len(form.axes),
-        ]
-        return tf.function(logits, signature, autograph=False).get_concrete_function()
+    def _predicted(self, form: Form, weights: Sequence[Any], *arrays: Any) -> Any:
+        codes, lengths = arrays
+        stack = ClassStack(form, _values(form, weights))
+        return stack.scored_classes(tf.transpose(codes), lengths)
 
     @override
     def _passed(
@@ -353,6 +357,8 @@ class FastClassProgram(FastSteps, ClassProgram):
 
 class FastProgram(FastSteps, Program):
     """Computes with our kernels."""
+
+    _scored_signature = (tf.TensorSpec((None, None), tf.int32),)
 
     def __init__(
         self, networks: Networks, config: TrialConfig, seed: int, graphs: GraphCache
@@ -383,17 +389,8 @@ class FastProgram(FastSteps, Program):
         return logits.numpy(), after
 
     @override
-    def _trace_logits(self) -> Any:
-        form = self._form.scored
-
-        def logits(windows: Any, *weights: Any) -> tuple[Any]:
-            return (Stack(form, _values(form, weights)).scored(windows),)
-
-        signature = [
-            tf.TensorSpec((None, None), tf.int32),
-            *[tf.TensorSpec((), tf.resource)] * len(form.axes),
-        ]
-        return tf.function(logits, signature, autograph=False).get_concrete_function()
+    def _predicted(self, form: Form, weights: Sequence[Any], *arrays: Any) -> Any:
+        return Stack(form, _values(form, weights)).scored(*arrays)
 
     def _trace_stream(self) -> Any:
         form = self._form.streamed
