@@ -50,10 +50,11 @@ def losses(found: Findings) -> Iterator[Figure]:
         caption += f" The line is the entropy of the data, {floor:.4f} nats: no model can pass it."
         rows["entropy of the data"] = floor
     cells = [
-        [name, f"{x:.4f}", f"{bits(x):.4f}" if in_nats else "", f"{x - own:+.4f}"]
+        [name, f"{x:.4f}", *([f"{bits(x):.4f}"] if in_nats else []), f"{x - own:+.4f}"]
         for name, x in rows.items()
     ]
-    headings = ["model", found.objective.name, "bits per symbol", "more than the best trial"]
+    in_bits = ["bits per symbol"] if in_nats else []
+    headings = ["model", found.objective.name, *in_bits, "more than the best trial"]
     draw = partial(bars, drawn, title="losses of models", limit=floor)
     yield figure("Against the baselines", draw, caption, Table(headings, cells))
 
