@@ -90,7 +90,7 @@ class Estimate(NamedTuple):
     def __str__(self) -> str:
         if self.value is None or self.low is None:
             return "" if self.value is None else f"{self.value:.3f}"
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f})"
 
 
 @dataclass(frozen=True)
@@ -325,7 +325,7 @@ def _estimate(value: float, drawn: Floats | None, *, of_calibration: bool = Fals
         return Estimate(float(value))
     low, high = np.quantile(known, [0.025, 0.975])
     if of_calibration:
-        low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+        low, high = max(0.0, 2 * value - high), max(value, 2 * value - low)
     return Estimate(float(value), float(low), float(high))
 
 

@@ -67,6 +67,7 @@ def test_it_goes_on_as_it_would_have_and_says_how_well_classes_are_told(place: P
     assert place.read("report", "c", "--to", "c.html").code == 0
     page = (place.folder / "c.html").read_text(encoding="utf-8")
     assert "log loss (nats per sequence)" in page and "bits per symbol" not in page
+    assert "How well classes are told" in page and "Each class against the others" in page
 
     again = place.run("rerun", result["best"]["trial"], "--json").json
     assert (again["verdict"], again["max_difference"]) == ("identical", 0)

@@ -3,13 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lstm_sweep.models import classes
 from lstm_sweep.models.classes import Evidence
 from lstm_sweep.search.report import class_figures, report_page
 from lstm_sweep.search.report.findings import Findings
 from lstm_sweep.search.report.svg import NARROW, WIDE
-from lstm_sweep.search.values.trial import LOG_LOSS
+from lstm_sweep.search.store import reader
 from tests.unit.search.report.drawn import HOSTILE, parsed, texts, with_class
 from tests.unit.search.report.found import findings, trial
+
+
+@pytest.fixture(autouse=True)
+def few_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classes, "REPLICATES", 100)
 
 
 def told(count: int = 3, noise: float = 1.0, name: str = "class", scale: float = 1.0) -> Findings:
@@ -20,7 +26,7 @@ def told(count: int = 3, noise: float = 1.0, name: str = "class", scale: float =
     other = scale * best + noise * rng.normal(size=best.shape)
     names = [f"{name} {k}" for k in range(count)]
     found = Evidence.of("s/0", best, labels, names, {"naive_bayes": other}, lambda _: HOSTILE)
-    return findings(trial(0, 0.5), objective=LOG_LOSS, classes=found)
+    return findings(trial(0, 0.5), objective=reader.CLASSES.objective, classes=found)
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW])
