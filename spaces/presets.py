@@ -71,6 +71,14 @@ QUICK_CLASSES = CLASSES.replace(
 CLASS_SPACES = dict(zip(PRESET_NAMES, (CLASSES, QUICK_CLASSES), strict=True))
 
 
+def for_words(space: Space) -> Space:
+    """The space of networks that predict the next word: a declared one has embeddings, too."""
+    if not any(space is declared for declared in SPACES.values()):
+        return space
+    sizes = (32, 64) if space is QUICK else (32, 64, 128, 256)
+    return space.replace(embedding_size=Listed("embedding_size", sizes))
+
+
 def for_classes(space: Space) -> Space:
     """The space of networks that predict classes which is meant by a space.
 

@@ -325,7 +325,8 @@ def _of_words(
     for block in read.blocks:
         counts += np.bincount(block[: max(0, training - place)], minlength=len(words))
         place += len(block)
-    names = [*words]
+    texts = [*words]
+    names = [texts[value] for value in read.values]
     known = frequent(counts, names, source.vocabulary)
     numbers = np.full(len(words), len(known), np.uint32)
     numbers[known] = np.arange(len(known), dtype=np.uint32)

@@ -148,8 +148,8 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
         names = (*alphabet.symbols, UNMATCHED)
         symbols = tuple(names[value] for value in sequences.values)
     elif sample:
-        read_sample(sample, sequences, words.numbers if words else code_points)
-    elif words:
+        read_sample(sample, sequences, code_points if words is None else words.numbers)
+    elif words is not None:
         read_words(paths, words, sequences)
     else:
         (read_text if alphabet.is_text else read_ids)(paths, sequences)
@@ -159,8 +159,9 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
         raise InputError(f"data {shown(data)}: found no symbols, expected some")
     starts = sequences.session_starts()
     indices = np.concatenate(list(sequences.blocks))
-    if words:
-        symbols = tuple(words)
+    if words is not None:
+        texts = [*words]
+        symbols = tuple(texts[value] for value in sequences.values)
     elif not log:
         symbols = tuple(map(chr, sequences.values) if alphabet.is_text else sequences.values)
     codes = alphabet.encode(symbols).astype(np.uint32)

@@ -365,6 +365,10 @@ class SweepSpec:
             from lstm_sweep.spaces import presets
 
             object.__setattr__(self, "space", presets.for_classes(self.space))
+        elif source.has_words:
+            from lstm_sweep.spaces import presets
+
+            object.__setattr__(self, "space", presets.for_words(self.space))
         elif "pooling" in self.space:
             raise InputError("space has pooling, of networks for classes: expected --task classes")
 

@@ -12,6 +12,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from lstm_sweep.models.data import reader
+from lstm_sweep.models.data.alphabet import Alphabet, Words
+from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.labelled import (
     LabelledCorpus,
     LabelledSplit,
@@ -19,8 +22,10 @@ from lstm_sweep.models.data.labelled import (
     looks_labelled,
     read_new,
 )
+from lstm_sweep.models.data.sessions import read_sessions
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.values.spec import SweepSpec
 from tests.unit.models.data.corpus_files import write
 
 GOOD, BAD = "a fine film, I liked it {}", "a poor film: so dull {}"
@@ -180,6 +185,33 @@ def test_new_texts_are_read_by_the_alphabet_of_a_model(tmp_path: Path) -> None:
     ]
     assert read["a.tsv"].labels is not None and read["a.tsv"].labels.tolist() == [1, 0] * 30
     assert read["c"].labels is not None and read["c"].names[0] == "neg/1.txt"
+
+
+TEXT = "Don't panic: l’été — 3.14 नमस्ते 東京 cafe\u0301s\n"
+WORDS = ["Don't", "panic", ":", "l’été", "—", "3", ".", "14", "नमस्ते", "東", "京", "cafe\u0301s"]
+
+
+def test_words_are_symbols_of_texts_without_classes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Words().split(TEXT) == WORDS
+    assert Words(lower_case=True).split(TEXT)[0] == "don't"
+    text = "".join(f"The end of the day, word{n}. " for n in range(60))
+    path = write(tmp_path, {"a": text}) / "a"
+    options: dict[str, Any] = {"data": str(path), "lower_case": True, "vocabulary": 5}
+    corpus = load(Source(**options))
+    assert corpus.alphabet.symbols == ("the", ",", ".", "day", "end")  # by counts, then by name
+    assert Alphabet.from_dict(corpus.alphabet.to_dict()) == corpus.alphabet
+    assert corpus.alphabet.decode(corpus.train.codes[:8]) == [
+        "the", "end", "<unk>", "the", "day", ",", "<unk>", "."
+    ]  # fmt: skip
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 7)  # words that are cut by blocks are whole
+    assert load(Source(**options)).digest == corpus.digest
+    assert read_sessions(str(path), corpus.alphabet).split.codes[:2].tolist() == [2, 6]
+    sample = load(Source(data="python-docs", symbols="words", vocabulary=500))
+    assert len(sample.alphabet) == 502
+    spec = SweepSpec(data=str(path), symbols="words")
+    assert spec.space["embedding_size"].values() == [32, 64, 128, 256]
 
 
 TSV = delimited("\t")
