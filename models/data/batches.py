@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import ClassConfig
-from lstm_sweep.models.data.alphabet import START
+from lstm_sweep.models.data.alphabet import START, UNKNOWN
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import LabelledSplit
 from lstm_sweep.models.data.windows import Batch, Indices
@@ -76,14 +76,31 @@ def class_shares(labels: Codes, classes: int, config: ClassConfig) -> NDArray[np
     return ((len(labels) / (classes * counts)) ** power).astype(np.float32)
 
 
+#: occurrences of a symbol at which it is read as unknown half of the time
+RARE = 1.0
+
+
+def with_unknown(split: Split, rng: np.random.Generator) -> Split:
+    """The same sequences, in which some symbols, mostly rare ones, are unknown.
+
+    So a network learns what to do with a symbol that training data do not have, and to rely less on
+    single rare ones (Kiperwasser and Goldberg, arXiv 1603.04351, with `RARE` as their alpha).
+    """
+    codes = np.asarray(split.codes)
+    shares = (RARE / (RARE + np.bincount(codes))).astype(np.float32)
+    unknown = rng.random(len(codes), np.float32) < shares[codes]
+    return Split(np.where(unknown, UNKNOWN, codes).astype(codes.dtype), split.starts)
+
+
 class ClassEpoch:
     """All sequences of a split once, in an order that a generator draws."""
 
     def __init__(
         self, split: LabelledSplit, classes: int, config: ClassConfig, rng: np.random.Generator
     ) -> None:
-        self._split, self._config = split, config
+        self._config, self._labels = config, np.asarray(split.labels)
         self._shares = class_shares(split.labels, classes, config)
+        self._sequences = with_unknown(split.sequences, rng)
         self._lengths = read_lengths(split.sequences, config)
         #: that are read
         self.symbols = int(self._lengths.sum())
@@ -103,9 +120,9 @@ class ClassEpoch:
     def select(self, begin: int, end: int) -> ClassSteps:
         """Sequences of the steps from `begin` up to and without `end`."""
         rows, times = self._rows[begin:end], self._times[begin:end]
-        labels = np.asarray(self._split.labels)[rows]
+        labels = self._labels[rows]
         return ClassSteps(
-            read_codes(self._split.sequences, self._config, rows, int(times.max())),
+            read_codes(self._sequences, self._config, rows, int(times.max())),
             self._lengths[rows].astype(np.int32),
             times.astype(np.int32),
             labels.astype(np.int32),

@@ -157,7 +157,7 @@ def test_a_training_learns_and_its_best_network_is_read_by_plain_keras(
 
     found = results(training_of(CONFIG.evolve(epochs=12), tmp_path / "m.keras", graphs))
     best = min(loss for _, loss, *_ in found)
-    assert best < 0.3 < 0.85 < found[0][1]  # of the shares of classes alone: 0.9
+    assert best < 0.3 < 0.8 < found[0][1]  # of the shares of classes alone: 0.9
     network = keras.models.load_model(tmp_path / "m.keras", safe_mode=True)
     made, split = program.StepwiseClassProgram(Networks(network, network)), CORPUS.validation
     logits = class_logits(made, CONFIG, split.sequences)

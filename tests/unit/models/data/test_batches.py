@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import ClassConfig
-from lstm_sweep.models.data.batches import ClassEpoch, class_shares, padded_time, read_codes
+from lstm_sweep.models.data.alphabet import UNKNOWN
+from lstm_sweep.models.data.batches import (
+    ClassEpoch,
+    class_shares,
+    padded_time,
+    read_codes,
+    with_unknown,
+)
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import LabelledSplit
 
@@ -26,7 +33,7 @@ def test_an_epoch_has_each_sequence_once_with_its_class(
 ) -> None:
     split, config = split_of(lengths), ClassConfig(batch_size=batch, sequence_length=most)
     epoch = ClassEpoch(split, 3, config, np.random.default_rng(1))
-    heads, read = [], 0
+    seen = []
     for step in range(epoch.steps):
         steps = epoch.select(step, step + 1)
         [batched] = steps.batches()
@@ -34,11 +41,10 @@ def test_an_epoch_has_each_sequence_once_with_its_class(
         assert sizes.max() <= codes.shape[1] == steps.times[0] <= max(2, sizes.max() * 1.15 + 1)
         assert codes.shape[1] % 2 == 0
         assert ((codes > 0).sum(axis=1) == sizes).all()
-        heads += [*zip(codes[counts, 0].tolist(), batched.targets[counts].tolist(), strict=True)]
-        read += int(sizes[counts].sum())
-    expected = zip((split.sequences.starts + 2).tolist(), split.labels.tolist(), strict=True)
-    assert sorted(heads) == sorted(expected)
-    assert read == epoch.symbols == sum(min(one, most) for one in lengths)
+        seen += [*zip(sizes[counts].tolist(), batched.targets[counts].tolist(), strict=True)]
+    read = [min(one, most) for one in lengths]
+    assert sorted(seen) == sorted(zip(read, split.labels.tolist(), strict=True))
+    assert epoch.symbols == sum(read)
 
 
 def test_the_order_is_drawn_by_the_generator_alone_and_calls_may_have_any_steps() -> None:
@@ -63,6 +69,15 @@ def test_the_order_is_drawn_by_the_generator_alone_and_calls_may_have_any_steps(
 def test_of_a_long_sequence_a_part_is_read(keep: str, expected: list[list[int]]) -> None:
     config = ClassConfig(keep=keep, sequence_length=5)
     assert read_codes(split_of([2, 7]).sequences, config, np.arange(2), 5).tolist() == expected
+
+
+def test_rare_symbols_are_often_read_as_unknown_and_frequent_ones_hardly_ever() -> None:
+    codes = np.array([*range(10, 1010), *[2] * 3000], np.uint16)
+    read = with_unknown(Split(codes, np.zeros(1, np.int64)), np.random.default_rng(0))
+    assert 400 < (read.codes[:1000] == UNKNOWN).sum() < 600
+    assert (read.codes[1000:] == UNKNOWN).sum() < 10
+    assert ((read.codes == codes) | (read.codes == UNKNOWN)).all()
+    assert read.codes.dtype == codes.dtype
 
 
 def test_rare_classes_weigh_more() -> None:
