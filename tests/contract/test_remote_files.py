@@ -20,6 +20,7 @@ from lstm_sweep.search.service import bundles
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import in_full
+from tests.contract.test_class_bundle import write as write_classifier
 from tests.service_app import Place, use_scripted_engines
 
 #: stands for the command `rerun`: what it prints and says, and its exit code, by the field changed
@@ -81,9 +82,13 @@ def export(reference: str, to: str, format: str, *, register: str | None, **more
     (folder / "model.keras").write_bytes(b"weights" * 1_000)
     (folder / "deep" / "README.md").write_text(format, encoding="utf-8")
     version = Version(register, 1, "m-1", "models:/m/1", True, "first") if register else None
+    return exported(str(folder), format, version)
+
+
+def exported(folder: str, format: str, version: Version | None = None) -> Exported:
     return Exported.from_dict(
         {
-            "bundle": str(folder), "format": format, "trial": "s/1", "test_loss": 1.5,
+            "bundle": folder, "format": format, "trial": "s/1", "test_loss": 1.5,
             "parity": {"max_difference": 0.0, "windows": 10}, "lines": ("test loss 1.5",),
             "model_version": version and version.to_dict(),
         }
@@ -112,6 +117,35 @@ def test_a_bundle_is_fetched(
     assert json.loads(printed["away json"]) == json.loads(printed["home json"])
     assert files_of("away") == files_of("home") == files_of("away-2")
     assert not list(Path().glob(".*"))  # nothing is left of the download
+
+
+def test_a_service_tells_classes_by_a_bundle_that_it_makes(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a request, and as a form on a page; what is wrong names the sweep, and no folder."""
+
+    def classifier(reference: str, to: str, format: str, **more: Any) -> Exported:
+        write_classifier(new_folder(to))
+        return exported(to, format)
+
+    def ask(path: str, body: bytes, kind: str = "application/json") -> str:
+        asked = urllib.request.Request(f"{address}/{path}", body, {"Content-Type": kind})
+        with urllib.request.urlopen(asked) as answer:
+            return str(answer.read().decode())
+
+    monkeypatch.setattr(Local, "export", staticmethod(classifier))
+    wanted = {"sequences": ["abc", "hhh"], "error": 0.1}
+    path = "api/v1/sweeps/s/classes"
+    found = json.loads(ask(path, json.dumps(wanted).encode()))
+    assert [one["text"] for one in found["sequences"]] == ["abc", "hhh"]
+    assert all(one["class"] in one["set"] for one in found["sequences"])
+    html = ask("sweeps/s/classes", b"sequences=abc%0Ahhh", "application/x-www-form-urlencoded")
+    assert all(one["class"] in html for one in found["sequences"]) and "hhh" in html
+    for more, why in (({"error": 0.0001}, "--error is 0.0001"), ({"sequences": ["XYZ"]}, "of s")):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(path, json.dumps(wanted | more).encode())
+        detail = json.load(refused.value)["detail"]
+        assert why in detail and "/" not in detail.replace("s/3", "")
 
 
 def test_who_may_only_read_starts_no_export(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
