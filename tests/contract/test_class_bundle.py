@@ -18,7 +18,7 @@ import lstm_sweep as ls
 from lstm_sweep.models.bundle import bundle, clean_process, onnx, served_model
 from lstm_sweep.models.bundle.bundle import Bundle, Classes
 from lstm_sweep.models.config import ClassConfig, TrialConfig
-from lstm_sweep.models.data.alphabet import Alphabet
+from lstm_sweep.models.data.alphabet import Alphabet, Words
 from lstm_sweep.models.network import lstm
 from lstm_sweep.models.network.classifier import build_classifier
 from lstm_sweep.models.scoring import log_softmax
@@ -31,6 +31,7 @@ from tests.contract.test_bundle import Change, field, text, without
 pytestmark = pytest.mark.usefixtures("prepared")
 
 LETTERS, EVENTS = Alphabet(tuple("abcdefgh")), Alphabet((3, 70, 500))
+WORDS = Alphabet(("hh", ",", "isn’t", "bad"), words=Words(lower_case=True))
 CONFIG = ClassConfig(layer_size=5, layers=2, sequence_length=6, direction="bi", keep="both")
 NAMES = ("good", "bad", "odd")
 METRICS = {"trial": "s/3", "val_loss": 0.5, "test_loss": 0.75}
@@ -292,7 +293,7 @@ def eval_example(folder: Path) -> str:
     return line.split("'")[1]
 
 
-@pytest.mark.parametrize("alphabet", [LETTERS, EVENTS], ids=["chars", "ids"])
+@pytest.mark.parametrize("alphabet", [LETTERS, EVENTS, WORDS], ids=lambda one: one.kind)
 def test_a_model_that_mlflow_serves_says_the_same(
     alphabet: Alphabet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,7 +307,8 @@ def test_a_model_that_mlflow_serves_says_the_same(
     )
     model = mlflow.pyfunc.load_model(str(tmp_path / "served"))
     column = served_model.COLUMNS[alphabet.kind]
-    given: list[Any] = TEXTS if alphabet.is_text else [[3, 70], [500] * 20, [3, 9]]
+    given: list[Any] = [[3, 70], [500] * 20, [3, 9]] if alphabet is EVENTS else [*TEXTS]
+    given += ["HH, it isn’t bad", "a hh-hh"] if alphabet is WORDS else []
     found = model.predict(pd.DataFrame({column: given}))
     frame = ls.load(tmp_path / "best").classify(given)
     assert [one["class"] for one in found] == frame["class"].tolist()
