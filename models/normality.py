@@ -54,6 +54,8 @@ MOST_COUNTS, MOST_NUMBERS = 5_000, 1 << 22
 MOST_COUNTED, MOST_KEPT, MOST_NGRAMS, TOGETHER = 1 << 21, 1 << 20, 1 << 18, 1 << 20
 #: sessions whose counts are compared with all that are kept at a time
 ROWS = 256
+#: training sessions that are looked at, at most, and those that are scored together
+MOST_TRAINING, PART = 1 << 20, 1 << 16
 #: sessions and symbols of calibration, at most, and how high a score is
 MOST_SESSIONS, MOST_SYMBOLS, HIGHEST = 10_000, 1 << 18, 1e9
 #: number of symbols of a session, and of an n-gram, at most
@@ -111,6 +113,15 @@ class Normality:
         `surprise` are negative log-probabilities of its symbols, nats, `<float64>[symbols]`; with
         `ends` the last one of each session is its end.
         """
+        bounds, parts = np.append(split.starts, len(split)), [np.empty((0, len(SCORES)))]
+        for begin in range(0, len(split.starts), PART):
+            starts = bounds[begin : begin + PART + 1]
+            inside = slice(starts[0], starts[-1])
+            part = Split(split.codes[inside], starts[:-1] - starts[0])
+            parts.append(self._scores(part, surprise[inside], ends=ends))
+        return np.concatenate(parts)
+
+    def _scores(self, split: Split, surprise: Floats, *, ends: bool) -> Floats:
         sessions = sessions_of(split, ends=ends)
         nats = np.split(surprise, split.starts[1:])
         counts = [count_of(codes) for codes in sessions]
@@ -310,13 +321,17 @@ def held_out(corpus: Corpus) -> Split | None:
         return None
     codes = np.concatenate([validation.codes, test.codes])[starts[0] :]
     whole = Split(codes, starts - starts[0])
-    lengths = whole.session_lengths
-    most = min(MOST_SESSIONS, int(MOST_SYMBOLS / lengths.mean()) + 1)
+    return drawn(whole, min(MOST_SESSIONS, int(MOST_SYMBOLS / whole.session_lengths.mean()) + 1))
+
+
+def drawn(split: Split, most: int) -> Split:
+    """So many sessions of a split, evenly drawn, if it has more."""
+    lengths = split.session_lengths
     if len(lengths) <= most:
-        return whole
-    drawn = np.arange(most) * len(lengths) // most
-    pieces = [whole.codes[whole.starts[one] :][: lengths[one]] for one in drawn]
-    begins = np.cumsum([0, *lengths[drawn][:-1]])
+        return split
+    numbers = np.arange(most) * len(lengths) // most
+    pieces = [split.codes[split.starts[one] :][: lengths[one]] for one in numbers]
+    begins = np.cumsum([0, *lengths[numbers][:-1]])
     return Split(np.concatenate(pieces), begins)
 
 

@@ -22,7 +22,15 @@ from lstm_sweep.models.data.windows import (
     stages_of,
     steps_with_target,
 )
-from lstm_sweep.models.normality import SCORES, Calibration, Normality, held_out, sessions_of
+from lstm_sweep.models.normality import (
+    MOST_TRAINING,
+    SCORES,
+    Calibration,
+    Normality,
+    drawn,
+    held_out,
+    sessions_of,
+)
 from lstm_sweep.models.scoring import Floats, log_softmax, score
 
 #: rows of windows in a scoring call and of what is predicted at a time, and numbers in one of the
@@ -206,7 +214,8 @@ def judge(
 def calibrate(program: Program, config: TrialConfig, corpus: Corpus) -> Calibration:
     """Scores of the normal sessions that a network was not trained on; each has an end."""
     alphabet, split = len(corpus.alphabet), held_out(corpus)
-    normal = Normality.of(sessions_of(corpus.train, ends=True), alphabet)
+    known = sessions_of(drawn(corpus.train, MOST_TRAINING), ends=True)
+    normal = Normality.of(known, alphabet)
     if split is None:
         return Calibration(normal, np.empty((0, len(SCORES))))
     surprise, _ = judge(program, config, alphabet, split)

@@ -18,7 +18,7 @@ from lstm_sweep.models.cpu.program_types import Program
 from lstm_sweep.models.data.alphabet import END, END_NAME, UNKNOWN, Alphabet
 from lstm_sweep.models.data.sessions import Sessions, labels_of, read_sessions
 from lstm_sweep.models.errors import InputError, check_kind, check_range, check_switch, shown
-from lstm_sweep.models.normality import Calibration, Normality, count_of, sessions_of
+from lstm_sweep.models.normality import Calibration, Normality, count_of
 from lstm_sweep.models.quality import ROUNDED, VERDICT, OverRates, Quality, read_labels
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.actions.inference import predictor_of
@@ -426,16 +426,21 @@ def _verdicts(
     p, by = calibration.judge(scores, whole=whole)
     odd = np.flatnonzero(alarms.raised(p))
     odd = odd[np.argsort(p[odd], kind="stable")][:MOST_LISTED]
-    codes = sessions_of(split, ends=whole)
-    nats = np.split(surprise, split.starts[1:])
+    numbers: list[int] = odd.tolist()
+    ends = split.starts + split.session_lengths
+
+    def codes(one: int) -> NDArray[np.integer]:
+        return split.codes[split.starts[one] : ends[one] - whole]
+
     told = [
-        _shown_at(codes[one], nats[one], by[one], calibration.normal, bundle.alphabet)
-        for one in odd
-    ]
+        _shown_at(codes(one), surprise[split.starts[one] : ends[one]], by[one],
+                  calibration.normal, bundle.alphabet)
+        for one in numbers
+    ]  # fmt: skip
     places = split.starts[odd] + np.array([place for place, _ in told], np.int64)
     abnormal = (
-        Verdict(sessions.name(int(one)), float(p[one]), by[one], why, len(codes[one]), finding)
-        for one, (_, why), finding in zip(odd, told, findings(places), strict=True)
+        Verdict(sessions.name(one), float(p[one]), by[one], why, len(codes(one)), finding)
+        for one, (_, why), finding in zip(numbers, told, findings(places), strict=True)
     )
     by_rule = calibration.by_rule(scores) if whole else {}
     verdicts = replace(
@@ -447,7 +452,7 @@ def _verdicts(
     if truth is None:
         return verdicts
     labelled = np.flatnonzero(~np.isnan(truth))
-    _, first = np.unique([one.tobytes() for one in codes], return_index=True)
+    _, first = np.unique([codes(one).tobytes() for one in range(len(p))], return_index=True)
 
     def quality(of: NDArray[np.int64]) -> dict[str, Quality]:
         abnormal = truth[of] == 1
