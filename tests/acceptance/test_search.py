@@ -122,6 +122,11 @@ def test_the_evidence_is_kept_with_the_run(searched: Swept) -> None:
     assert found["time"] == searched.done.json["time"]
     assert all(found["time"][name] > 0 for name in ("ladder", "cut_short", "confirmation"))
     assert found["best_over_time"][-1]["val_loss"] == pytest.approx(best, rel=1e-9)
+    judged = found["verdicts"]
+    assert judged["trial"] == searched.done.json["best"]["trial"]
+    assert judged["calibrating"] > 200 and judged["normal"] > 200
+    share = judged["false_alarms"]["verdict"][-1] / judged["normal"]
+    assert 0 < share < judged["highest"][-1] + 0.05
 
 
 def _evidence(searched: Swept) -> dict[str, Any]:
