@@ -187,4 +187,5 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
 def _check_sample(name: str, alphabet: Alphabet) -> None:
     expected = "chars" if alphabet.words else alphabet.kind
     if (symbols := SAMPLES[name].symbols) != expected:
-        raise InputError(f"sample {name} has {symbols}, the network expects {expected}")
+        words = {"chars": "characters", "ids": "event ids"}.get(expected, expected)
+        raise InputError(f"sample {name} has {symbols}, the network expects {words}")
