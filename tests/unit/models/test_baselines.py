@@ -19,6 +19,7 @@ from lstm_sweep.models.baselines import (
     MarkovChain,
     NaiveBayes,
     NGram,
+    best_order,
     score_all,
 )
 from lstm_sweep.models.data.alphabet import START, Alphabet
@@ -222,3 +223,14 @@ def test_a_chain_of_second_order_is_learned_nearly_as_well_as_can_be(seed: int) 
     assert bound < loss < 1.01 * bound
     assert found["ngram"][1] == pytest.approx(loss, abs=0.03)  # of 6,000 ids
     assert found["markov"][1] > bound + 0.8
+
+
+def test_the_best_order_is_that_of_the_ngram_model_that_is_scored() -> None:
+    rng = np.random.default_rng(0)
+    after = rng.dirichlet(np.full(6, 0.2), (6, 6))
+    codes = [0, 1]
+    for draw in rng.random(6_000):
+        codes.append(int(np.searchsorted(after[codes[-2], codes[-1]].cumsum(), draw)))
+    corpus = corpus_of(np.array(codes) % 6 + 2, 6)
+    [scored] = [s for s in score_all(corpus, np.arange(200)) if s.name == "ngram"]
+    assert best_order(corpus) == scored.model.window == 2

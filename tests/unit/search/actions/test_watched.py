@@ -109,3 +109,27 @@ def test_a_table_has_the_slots_that_the_service_gives() -> None:
     watched.hear(trial(0, "running"))
     watched.end(RESULT)
     assert "slot 1" in text.getvalue() and "slot 2" in text.getvalue()
+
+
+def test_a_trial_that_fails_is_not_the_best_and_one_that_is_tried_again_begins_anew() -> None:
+    said = lines_of(
+        status("running"), trial(0, "running"), a_round(0, 1, 1.5), ended(0, "diverged"),
+        trial(0, "running", attempt=2), a_round(0, 1, 2.5, attempt=2),
+        ended(0, attempt=2, val_loss=2.5),
+    )  # fmt: skip
+    assert "s/0 diverged, loss 1.5000" in said[0] and said[0].endswith("; no result yet")
+    assert said[1].startswith("[1/4] s/0 complete, loss 2.5000, the best so far")
+
+
+def test_what_had_ended_before_a_sweep_was_resumed_is_not_told_again() -> None:
+    known = [ended(0, val_loss=2.0), trial(1, "paused", waits=True)]
+    new = [ended(2, val_loss=3.0)]
+    trials = [one.data | {"losses": [2.5, 2.0]} for one in (*known, *new)]
+    text = StringIO()
+    console = Console(file=text, width=200)
+    watched = Watched("s", SweepSpec(), Lines(console), told={("r0", False), ("r1", True)})
+    watched.hear(Event("snapshot", {"trials": trials, "status": status("running").data}, ""))
+    watched.hear(trial(1, "running"))
+    watched.hear(ended(1, val_loss=1.0))
+    told = [line.partition(" ")[2][:12] for line in text.getvalue().splitlines()]
+    assert told == ["s/2 complete", "s/1 complete"]
