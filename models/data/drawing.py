@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.data.examples import TEST, TRAIN, VALIDATION, Read
-from lstm_sweep.models.data.source import SPLITS, Source
-from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.data.source import SPLITS, Source, told
+from lstm_sweep.models.errors import InputError
 
 
 def drawn_splits(source: Source, read: Read) -> NDArray[np.int8]:
@@ -73,7 +73,7 @@ def _draw(
                 continue  # which only another split has, or none
             alike = "" if len(members) == in_class else f", {len(members)} of them apart"
             raise InputError(
-                f"{read.name}: class {shown(name)} has {in_class} sequence"
+                f"{read.name}: class {told(name)} has {in_class} sequence"
                 f"{'' if in_class == 1 else 's'}{alike}, expected at least {len(goals) + 1}, some "
                 f"for each split"
             )

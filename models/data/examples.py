@@ -28,7 +28,7 @@ from lstm_sweep.models.data.reader import (
     read_words,
 )
 from lstm_sweep.models.data.sessions import labels_of, name_in_file
-from lstm_sweep.models.data.source import SAMPLES, Sample, Source, all_files, existing
+from lstm_sweep.models.data.source import SAMPLES, Sample, Source, all_files, existing, told
 from lstm_sweep.models.data.tables import (
     Columns,
     Row,
@@ -124,7 +124,7 @@ class Read:
         number = self.classes.setdefault(label, len(self.classes))
         if number >= MOST_CLASSES:
             raise InputError(
-                f"{self.name}: has over {MOST_CLASSES:,} classes, such as {shown(label)}, "
+                f"{self.name}: has over {MOST_CLASSES:,} classes, such as {told(label)}, "
                 f"expected fewer: a label is the name of a class"
             )
         return number
@@ -144,7 +144,7 @@ class Read:
                     f"{missing + len(self.labels):,} sequences, expected {expected} in each"
                 )
         if len(self.classes) < 2:
-            found = ", ".join(map(shown, self.classes)) or "none"
+            found = ", ".join(map(told, self.classes)) or "none"
             raise InputError(f"{self.name}: has one class, {found}, expected at least 2")
 
 
@@ -205,7 +205,7 @@ def encoder(symbols: str, words: Words) -> Callable[[Row], NDArray[np.integer]]:
         for one in ids:
             if not (one.isascii() and one.isdecimal()) or len(one) > ID_DIGITS:
                 raise InputError(
-                    f"{row.place}: found {shown(one)}, expected event ids with spaces between them"
+                    f"{row.place}: found {told(one)}, expected event ids with spaces between them"
                 )
         return np.array([*map(int, ids)], np.int64)
 

@@ -38,7 +38,7 @@ from lstm_sweep.models.data.examples import (
 from lstm_sweep.models.data.log_lines import symbols_of
 from lstm_sweep.models.data.reader import Noted, Words, smallest_type
 from lstm_sweep.models.data.sessions import labels_of, read_sessions
-from lstm_sweep.models.data.source import SAMPLES, SPLITS, Source, existing
+from lstm_sweep.models.data.source import SAMPLES, SPLITS, Source, existing, told
 from lstm_sweep.models.data.spool import BLOCK, Codes, Spool, blocks
 from lstm_sweep.models.data.tables import suffix_of
 from lstm_sweep.models.errors import InputError, one_of, plain, shown
@@ -325,7 +325,7 @@ def _classes(
     for split, only in ((TEST, counts[TEST]), (VALIDATION, counts[VALIDATION])):
         for number in np.flatnonzero((only > 0) & (counts[TRAIN] == 0)):
             raise InputError(
-                f"{read.name}: class {shown(names[number])} is in the {SPLITS[split]} split only "
+                f"{read.name}: class {told(names[number])} is in the {SPLITS[split]} split only "
                 f"({only[number]:,} sequences), expected some in train"
             )
     used = np.flatnonzero(counts[TRAIN]).tolist()

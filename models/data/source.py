@@ -54,6 +54,11 @@ def is_confined() -> bool:
     return VARIABLE in os.environ
 
 
+def told(value: object) -> str:
+    """What was found in a file, for a message; not what it is if that is read for others."""
+    return "something else" if is_confined() else shown(value)
+
+
 def open_data(path: Path) -> BinaryIO:
     """Open a file of data.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from lstm_sweep.models.data.reader import Noted, decoded
-from lstm_sweep.models.data.source import Source, existing, open_data, read_small
+from lstm_sweep.models.data.source import Source, existing, is_confined, open_data, read_small, told
 from lstm_sweep.models.errors import InputError, cut, nearest, shown
 
 #: characters of a text, at most: a longer one is a table with a quote that does not end, say
@@ -97,7 +97,7 @@ class Columns:
             return columns.index(wanted)
         if wanted.isdecimal() and len(wanted) < 9 and int(wanted) < len(columns):
             return int(wanted)
-        near = nearest(wanted, columns) if named else ""
+        near = nearest(wanted, columns) if named and not is_confined() else ""
         has = _listed(columns) if named else f"{len(columns)} columns, numbered from 0"
         found = f"{place}: --{field} is {shown(wanted)}: it has no such column"
         raise InputError(f"{found}, expected one of {has}{near and f'; {near}'}")
@@ -109,6 +109,8 @@ class Columns:
 
 
 def _listed(columns: Sequence[str]) -> str:
+    if is_confined():
+        return f"its {len(columns)} columns"
     more = ", ..." if len(columns) > MOST_NAMED else ""
     return ", ".join(shown(one) for one in columns[:MOST_NAMED]) + more
 
@@ -191,7 +193,7 @@ def _as_text(value: object, path: Path, number: int) -> str | None:
     if isinstance(value, list) and all(isinstance(one, str | int) for one in value):
         return " ".join(map(str, value)) or None
     if isinstance(value, dict | list | bytes):
-        raise InputError(f"{path}:{number}: found {shown(value)}, expected a text")
+        raise InputError(f"{path}:{number}: found {told(value)}, expected a text")
     if isinstance(value, bool):
         return str(value).lower()
     return None if value is None or value != value else str(value)
@@ -284,7 +286,7 @@ def _of_json(path: Path, columns: Columns, noted: Noted) -> Iterator[Row]:
     for number, content in _objects(path, noted):
         if not isinstance(content, dict):
             raise InputError(
-                f"{path}:{number}: found {shown(content)}, expected an object of JSON in each line"
+                f"{path}:{number}: found {told(content)}, expected an object of JSON in each line"
             )
         if index is None:
             names = [*content]
@@ -310,7 +312,7 @@ def _parsed(path: Path, number: int, text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{path}:{number}: found {shown(text.strip())}, expected an object of JSON in each "
+            f"{path}:{number}: found {told(text.strip())}, expected an object of JSON in each "
             f"line ({error})"
         ) from None
 

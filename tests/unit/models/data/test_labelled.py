@@ -23,7 +23,7 @@ from lstm_sweep.models.data.labelled import (
     read_new,
 )
 from lstm_sweep.models.data.sessions import read_sessions
-from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.source import VARIABLE, Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.values.spec import SweepSpec
 from tests.unit.models.data.corpus_files import write
@@ -277,3 +277,14 @@ def test_data_that_cannot_be_learned_from_are_refused_in_one_line(
         .replace("'by'", "by")
     )
     assert found.startswith(sentence), found
+
+
+def test_what_is_read_for_others_is_not_told_by_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    write(tmp_path, {"a.tsv": "secret\tx\n", "b.jsonl": "secret\n", "c.csv": "secret,b,c\nx,y,z\n"})
+    for name, label in (("a.tsv", "0"), ("b.jsonl", "0"), ("c.csv", "b")):
+        with pytest.raises(InputError) as refusal:
+            load_labelled(Source(data=str(tmp_path / name), label=label, text="1"))
+        assert "secret" not in str(refusal.value), name
