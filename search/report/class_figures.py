@@ -63,6 +63,10 @@ def _as_good(accuracy: Estimate, compared: Compared) -> str:
     return ""
 
 
+def _chance(p: float) -> str:
+    return f"{p:.2g}" if p >= 1e-4 else "below 0.0001"
+
+
 def _percent(share: Estimate) -> str:
     return "" if share.value is None else f"{100 * share.value:.1f} %"
 
@@ -85,7 +89,7 @@ def class_tables(found: Findings) -> Iterator[tuple[str, Table]]:
     names = ("log_loss", "accuracy", "macro_f1")
     rows = [[told.trial, *(str(scores.measures[name]) for name in names), "", ""]]
     for name, (measures, compared) in told.baselines.items():
-        chance = f"{compared.p_loss:.2g}", f"{compared.p_accuracy:.2g}"
+        chance = _chance(compared.p_loss), _chance(compared.p_accuracy)
         rows.append([by_name(name), *(str(measures[key]) for key in names), *chance])
     yield (
         "The same of the baselines",
