@@ -31,6 +31,11 @@ BINS = 15
 TEMPERATURES = (0.05, 20.0)
 #: families of baselines of classes; the first knows nothing but how frequent each class is
 BASELINES = ("majority", "naive_bayes", "logistic_regression")
+#: what scores have of all classes together
+MEASURES = (
+    "log_loss", "scaled_log_loss", "accuracy", "majority_rate", "macro_f1", "auc",
+    "average_precision", "calibration_error", "scaled_calibration_error",
+)  # fmt: skip
 #: classes of a confusion matrix, at most; the rarest of more are one
 MOST_CLASSES = 30
 OTHERS = "other classes"
@@ -182,12 +187,14 @@ class Scores:
         """
         matrix = np.array(written["confusion"]["counts"], np.int64)
         names = tuple(map(str, written["confusion"]["classes"]))
-        if matrix.shape != (len(names), len(names)) or not len(names):
+        if matrix.shape != (len(names),) * 2 or not 0 < len(names) <= MOST_CLASSES:
             raise ValueError("the confusion matrix is not one of its classes")
+        if matrix.min() < 0:
+            raise ValueError("the confusion matrix has numbers below 0")
         return cls(
             int(written["sequences"]),
             float(written["temperature"]),
-            {str(name): Estimate.of(one) for name, one in written["measures"].items()},
+            {name: Estimate.of(written["measures"][name]) for name in MEASURES},
             tuple(
                 ClassScore(
                     str(one["name"]),

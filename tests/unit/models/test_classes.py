@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +62,7 @@ def test_scores_are_what_scikit_learn_says(
         own = found.measures[name]
         assert own.value == pytest.approx(value), name
         assert own.low is not None and own.high is not None and own.low < value < own.high, name
+    assert set(found.measures) == {*classes.MEASURES}
     again = classes.score(logits, labels)
     for name, own_name in (("loss", "log_loss"), ("accuracy",) * 2, ("macro_f1",) * 2):
         assert again[name] == pytest.approx(expected[own_name])
@@ -165,9 +167,18 @@ def test_evidence_is_read_as_it_was_written() -> None:
     measures, compared = again.baselines["majority"]
     assert measures["accuracy"].value == again.scores.measures["majority_rate"].value
     assert compared.gain > 0 and compared.p_loss < 0.01
-    for spoiled in ({}, found.to_dict() | {"wrong": 1}, found.to_dict() | {"scores": {}}):
-        with pytest.raises((KeyError, TypeError)):
-            Evidence.from_dict(spoiled)
+    written, spoiled = found.to_dict(), list[dict[str, Any]]()
+    spoiled += [{}, written | {"wrong": 1}, written | {"scores": {}}]
+    parts: list[dict[str, Any]] = [
+        {"measures": {}},
+        {"confusion": {"classes": ["a"], "counts": [[1, 2]]}},
+        {"confusion": {"classes": ["a"], "counts": [[-1]]}},
+    ]
+    for part in parts:
+        spoiled.append(written | {"scores": written["scores"] | part})
+    for one in spoiled:
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            Evidence.from_dict(one)
 
 
 def test_predictions_of_the_same_sequences_are_compared() -> None:
