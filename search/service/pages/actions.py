@@ -49,7 +49,7 @@ router = APIRouter(include_in_schema=False)
 
 #: options of a sweep that the form shows at once, and those that it shows if asked
 FIRST = ("minutes", "trials")
-MORE = ("symbols", "ladder", "halving", "confirm_configs", "size_rule", "seed")
+MORE = ("symbols", "label", "text", "ladder", "halving", "confirm_configs", "size_rule", "seed")
 #: fields of the form that are given to the sweep
 FIELDS = ("data", "name", "space", "set", *FIRST, *MORE)
 
