@@ -130,7 +130,7 @@ def test_candidates_are_counted_in_place_of_probabilities(
         (["--data", "log.txt", "--candidates", "0"], ["--candidates is 0", "1 or more"]),
         (["--data", "log.txt", "--top", "-1"], ["--top is -1", "expected 0 to 1,000,000"]),
         (["--data", "log.txt", "--below", "few"], ["--below is 'few': expected a number"]),
-        ([], ["--data", "detect --help"]),
+        ([], ["found no --data and no --follow"]),
     ],
 )  # fmt: skip
 def test_what_cannot_be_judged_gets_one_clear_line(
