@@ -329,14 +329,6 @@ class Records:
         self.format, self.counts = format, Counts()
         #: whether the last record was kept, so that lines may go on with it
         self.is_open = False
-        by, header = format.session_by, format.header
-        self._session = (lambda line: "") if by is None else format.session()
-        self._header = None if header is None else regex("header", header).match
-        self._margins = "" if format.symbol_field is not None else " \t"
-
-    @cached_property
-    def _mask(self) -> Callable[[str], str]:
-        return self.format.settings.mask()
 
     def decoded(self, block: bytes) -> str:
         """A block of lines as a text; bytes that are none are counted."""
@@ -350,42 +342,50 @@ class Records:
             self.counts.replaced += text.count("\ufffd") - block.count("\ufffd".encode())
             return text
 
-    def record(self, line: str) -> tuple[str, str] | None:
-        """The session of a line, "" if that is the file, and what its symbol is found by.
+    @cached_property
+    def record(self) -> Callable[[str], tuple[str, str] | None]:
+        """A function that gives a line's session, and what its symbol is found by.
 
-        It is None for a line that is left out, or goes on with the one before. Expressions are
-        used, which may take long.
+        The session is "" if that is the file. It gives None for a line that is left out, or goes on
+        with the one before. Expressions are used, which may take long.
         """
-        if not line or line.isspace():
-            return None
-        counts, field = self.counts, self.format.symbol_field
-        if len(line) > LONGEST_LINE:
-            counts.cut += 1
-            line = line[:LONGEST_LINE]
-        content: str | None = line
-        if self._header is not None:
-            head = self._header(line)
-            content = line[head.end() :] if head else None
-        elif line[0] in self._margins:
-            content = None
-        if content is None:
-            if self.is_open:
-                counts.joined += 1
-                self.join(line)
+        format, counts, field = self.format, self.counts, self.format.symbol_field
+        session = None if format.session_by is None else format.session()
+        header = None if format.header is None else regex("header", format.header).match
+        mask, margins = format.settings.mask(), " \t" if field is None else ""
+
+        def record(line: str) -> tuple[str, str] | None:
+            if not line or line.isspace():
+                return None
+            if len(line) > LONGEST_LINE:
+                counts.cut += 1
+                line = line[:LONGEST_LINE]
+            if header is None:
+                content, is_head = line, line[0] not in margins
+            elif head := header(line):
+                content, is_head = line[head.end() :], True
             else:
-                counts.headless += 1
-            return None
-        self.is_open = False
-        name = self._session(line)
-        if name is None:
-            counts.no_session += 1
-            return None
-        found = value_of(line, field) if field else self._mask(_without_name(content, name))
-        if found is None:
-            counts.no_symbol += 1
-            return None
-        self.is_open = True
-        return name, found
+                is_head = False
+            if not is_head:
+                if self.is_open:
+                    counts.joined += 1
+                    self.join(line)
+                else:
+                    counts.headless += 1
+                return None
+            self.is_open = False
+            name = session(line) if session else ""
+            if name is None:
+                counts.no_session += 1
+                return None
+            found = mask(_without_name(content, name)) if field is None else value_of(line, field)
+            if found is None:
+                counts.no_symbol += 1
+                return None
+            self.is_open = True
+            return name, found
+
+        return record
 
     def join(self, line: str) -> None:
         """A line goes on with the last record."""
