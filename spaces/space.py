@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -306,12 +306,17 @@ class ClassSpace(Space):
     by_corpus = CLASS_BY_CORPUS
 
 
+def space_of(fields: Iterable[object]) -> type[Space]:
+    """The kind of space that has these fields: that of classes if one is of these alone."""
+    return ClassSpace if {*fields} & (CLASS_LIMITS.keys() - LIMITS.keys()) else Space
+
+
 def from_mapping(given: object, where: str) -> Space:
     """Make a space from a mapping of fields to values; other fields keep their defaults."""
     if not isinstance(given, Mapping) or not given:
         noun = f"a {type(given).__name__}" if given else "nothing"
         raise InputError(f"{where}: found {noun}, expected a mapping of fields to values")
-    of = ClassSpace if given.keys() & (CLASS_LIMITS.keys() - LIMITS.keys()) else Space
+    of = space_of(given)
     return of({str(name): parse_dimension(str(name), v, where, of) for name, v in given.items()})
 
 

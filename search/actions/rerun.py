@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lstm_sweep.models.config import FIELDS, LIMITS, check_field
+from lstm_sweep.models.config import FIELDS
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.network.checkpoint import keep_reported
 from lstm_sweep.models.rounds import epochs_after
@@ -46,7 +46,7 @@ from lstm_sweep.search.values.trial import (
     TrialFiles,
 )
 from lstm_sweep.spaces.dimension import ByCorpus, Listed
-from lstm_sweep.spaces.space import parse_dimension
+from lstm_sweep.spaces.space import parse_dimension, space_of
 
 #: relative difference of two metrics up to which a rerun is within tolerance
 TOLERANCE = 1e-3
@@ -430,13 +430,10 @@ def field_changes(settings: Iterable[str]) -> dict[str, Any]:
         where = f"--set {cut(setting)}"
         if not equals:
             raise InputError(f"{where}: expected FIELD=VALUE; fields: {', '.join(FIELDS)}")
-        try:
-            check_field(name)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
-        dimension = parse_dimension(name, value, where)
+        of = space_of([name])
+        dimension = parse_dimension(name, value, where, of)
         if isinstance(dimension, ByCorpus):
-            raise InputError(f"{where}: expected {LIMITS[name]}")
+            raise InputError(f"{where}: expected {of.points_are.limits[name]}")
         if not isinstance(dimension, Listed) or len(dimension.options) != 1:
             raise InputError(f"{where}: found several values, expected one")
         changes[name] = dimension.options[0]

@@ -13,7 +13,7 @@ from anyio import to_thread
 from fastapi import Depends, Path, Query, Request, Response
 from starlette.responses import FileResponse
 
-from lstm_sweep.models.config import check_field
+from lstm_sweep.models.config import CLASS_LIMITS, LIMITS, check_field
 from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
 from lstm_sweep.search.actions.classification import Classification, Wish
 from lstm_sweep.search.actions.local import Local
@@ -189,7 +189,7 @@ def _checked_fields(changes: Any) -> dict[str, Any]:
     if not isinstance(changes, dict):
         raise InputError(f"changes is {shown(changes)}: expected fields of a config and values")
     for name, value in changes.items():
-        check_field(name)
+        check_field(name, {**LIMITS, **CLASS_LIMITS})
         is_value = isinstance(value, int | float | str) and str(value).isprintable()
         if not is_value or len(str(value)) > LONGEST_VALUE:
             raise InputError(f"changes: {name} is {shown(value)}: expected a number or a word")
