@@ -28,6 +28,7 @@ NEEDED = {
     "export": ["docs", "--to", "model"],
     "detect": ["model", "--data", "new.log"],
     "score": ["model", "--data", "new.log"],
+    "classify": ["model", "--data", "new.csv"],
     "token": ["list"],
     **{name: [] for name in ("launch", "sweeps", "ui", "serve", "size")},
 }
