@@ -147,6 +147,16 @@ def test_each_target_is_predicted_once_after_the_symbols_before_it(
         assert len(codes) >= min(len(whole), run_up + 1)
 
 
+@pytest.mark.parametrize(("targets", "most"), [(60_000, 1.2), (1_500, 1.5), (60, 0.4)])
+def test_little_more_is_read_than_the_split_and_less_for_few_targets(
+    targets: int, most: float
+) -> None:
+    split = split_of([60_000])
+    chosen = np.sort(np.random.default_rng(0).choice(60_000, targets, replace=False))
+    symbols = sum(block.codes.size for block in scoring_blocks(split, chosen, run_up=100))
+    assert symbols < most * len(split)
+
+
 @given(long_sessions, st.integers(1, 300), st.integers(1, 9))
 def test_calls_are_no_larger_than_they_may_be(sizes: list[int], symbols: int, rows: int) -> None:
     split = split_of(sizes)

@@ -19,11 +19,13 @@ from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.streams import training_epoch
 from lstm_sweep.models.data.windows import (
     Batch,
+    Scoring,
     Stages,
     scoring_targets,
     scoring_windows,
     shared_windows,
     stages_of,
+    steps_with_target,
 )
 from tests.unit.models.data.splits import (
     FIRST,
@@ -232,6 +234,18 @@ def test_the_same_known_symbols_are_drawn_wherever_unknown_ones_stand_between_th
     assert scoring_targets(mixed, count, seed, adjacent).tolist() == positions[drawn].tolist()
 
 
+def test_targets_side_by_side_may_be_any_part_of_a_split() -> None:
+    split, found = split_of([107]), np.zeros(107, int)
+    for seed in range(300):
+        found[Scoring(40, seed, adjacent=10).drawn(split)] += 1
+    assert found.min() > 0, "its ends are drawn less often than the rest"
+    assert found[10:-10].min() > 80 and found.max() < 160
+    some = Scoring(40, 3, adjacent=10)
+    assert len(some.drawn(split, at_least=60)) == 60
+    assert some.drawn(split).tolist() == some.drawn(split).tolist()
+    assert some.drawn(split).tolist() != Scoring(40, 4, adjacent=10).drawn(split).tolist()
+
+
 @given(
     sessions, st.integers(1, 60), st.integers(1, 20), st.integers(1, 9), st.integers(1, 12), seeds
 )
@@ -260,6 +274,14 @@ def test_targets_share_the_fewest_windows_that_lead_to_them(
     for one in stretches:
         own = sizes_of[np.unique(window_of[np.isin(targets, one)])]
         assert own.max() - own.min() <= 1
+
+
+@given(st.integers(1, 1_000))
+def test_a_network_has_seen_nine_tenths_of_its_window(length: int) -> None:
+    steps = steps_with_target(length)
+    assert 1 <= steps <= length
+    assert 10 * (length - steps + 1) >= 9 * length > 10 * (length - steps)
+    assert steps_with_target(length, text=False) == (1 if length < 15 else steps)
 
 
 @given(sessions, st.integers(1, 50), st.integers(1, 9), seeds)
@@ -293,9 +315,42 @@ def read(found: Stages) -> list[list[int]]:
     return [begun[row] for row in found.row_of]
 
 
+@given(
+    st.integers(1, 200), st.integers(1, 12), st.integers(1, 40), st.integers(1, 5), st.integers(0)
+)
+def test_stages_have_all_windows_in_their_order(
+    count: int, length: int, symbols: int, most: int, seed: int
+) -> None:
+    windows, last = drawn(count, length, symbols, seed), 1 + seed % length
+    found = stages_of(windows, most=most, last_steps=last)
+    assert read(found) == windows.tolist()
+    assert 1 <= len(found.stages) <= most
+    assert found.stages[-1].codes.shape[1] >= last
+
+
+@given(st.integers(1, 200), st.integers(1, 12), st.integers(1, 3), st.integers(0))
+def test_what_windows_share_is_read_once(count: int, length: int, symbols: int, seed: int) -> None:
+    windows = drawn(count, length, symbols, seed)
+    end = 0
+    for stage in stages_of(windows, most=4).stages:
+        end += stage.codes.shape[1]
+        assert len(stage.codes) == len(np.unique(windows[:, :end], axis=0))
+
+
 def steps(windows: NDArray[np.int32], most: int) -> list[tuple[int, int]]:
     """Rows and steps of the stages."""
     return [stage.codes.shape for stage in stages_of(windows, most=most).stages]
+
+
+def test_the_stages_are_those_that_cost_least() -> None:
+    rng = np.random.default_rng(3)
+    alike = np.zeros((1_000, 12), np.int32)
+    alike[:, 9:] = rng.permuted(np.arange(1_000))[:, None]  # the first nine symbols are the same
+    assert steps(alike, most=4) == [(1, 9), (1_000, 3)]
+    assert steps(alike, most=1) == [(1_000, 12)]
+    alike[:, 5:9] = rng.integers(0, 100, 1_000)[:, None]
+    assert steps(alike, most=4) == [(1, 5), (100, 4), (1_000, 3)]
+    assert steps(alike, most=2) == [(100, 9), (1_000, 3)]
 
 
 def test_long_windows_are_divided_at_few_places() -> None:

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
 
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.search.actions import dry_run
+from lstm_sweep.search.actions.dry_run import SIZE_FIELDS
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.space import with_settings
 
 SETTINGS = ["layer_size=16,24,32", "layers=1,2", "epochs=4"]
 
@@ -42,3 +48,20 @@ def test_less_time_buys_fewer_trials(spec: SweepSpec, tmp_path: Path) -> None:
 
 
 SIZES = ["direction=uni,bi", "layers=2,3", "layer_size=8..200", "embedding_size=0,4,300"]
+
+
+def test_networks_are_counted_as_if_each_was_judged(tmp_path: Path) -> None:
+    data = tmp_path / "book.txt"
+    data.write_text("a fox and the lazy dog. " * 2_000, encoding="utf-8")
+    spec = SweepSpec(data=str(data), space=with_settings(presets.DEFAULT, SIZES))
+    found = dry_run.size(spec)
+    axes = [spec.space[field].values() or [] for field in SIZE_FIELDS]
+    configs = [
+        TrialConfig.from_dict(dict(zip(SIZE_FIELDS, shape, strict=True)))
+        for shape in itertools.product(*axes)
+    ]
+    judged = [spec.rule().judge(one, found.alphabet, found.training_symbols) for one in configs]
+    assert found.structures == len(configs) == 2 * 2 * 193 * 3
+    assert 0 < found.admitted == sum(one.admitted for one in judged) < found.structures
+    sizes = [one.parameters for one in judged]
+    assert [one.parameters for one in found.networks] == [min(sizes), max(sizes)]

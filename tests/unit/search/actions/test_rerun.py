@@ -15,6 +15,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.rerun import (
     TOLERANCE,
+    Comparison,
     Rounds,
     _check_comparable,
     _check_proposed,
@@ -113,6 +114,21 @@ def test_a_result_against_none_is_different(was: float | None, now: float | None
     found = compare(WAS, WAS, returned=(was, now))
     assert (found.verdict, found.max_difference) == ("different", None)
     assert found.first_difference == {"epoch": 3, "metric": "loss", "was": was, "is": now}
+
+
+def test_an_infinite_metric_is_the_same_as_itself_alone() -> None:
+    infinite = changed(2, "loss", math.inf)
+    assert compare(infinite, infinite) == Comparison("identical", 3, 0.0, None)
+    found = compare(infinite, [WAS[0], {"val_loss": 1.0}, WAS[2]])
+    assert (found.verdict, found.max_difference) == ("different", None)
+    assert found.first_difference == {"epoch": 2, "metric": "loss", "was": "inf", "is": None}
+
+
+def test_a_run_that_was_cut_short_is_compared_as_far_as_it_went() -> None:
+    now = changed(2, "loss", 7.0)
+    assert compare(WAS[:2], now, cut_short=True).verdict == "different"
+    assert compare(WAS[:1], now, cut_short=True) == Comparison("identical", 1, 0.0, None)
+    assert compare(WAS, WAS[:2], cut_short=True).verdict == "different"
 
 
 def test_a_trial_without_a_round_to_compare_with_is_refused() -> None:

@@ -7,11 +7,23 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.lifecycle import named_changes, resumed_spec
 from lstm_sweep.search.actions.references import DifferentSearchError
 from lstm_sweep.search.values.spec import SweepSpec
 
 TEMPLATE = Path(__file__).parents[3] / "templates" / "dense.py"
+
+
+def test_a_sweep_may_go_on_with_more_but_not_with_another_search(data: Path) -> None:
+    was = SweepSpec(data=str(data), name="s", minutes=3, ends=False, targets=100)
+    given = dataclasses.replace(was, trials=70, ends="auto", targets="auto")
+    changes: dict[str, Any] = {"keep": 2, "minutes": None}
+    assert resumed_spec(was, "s", changes, given) == dataclasses.replace(was, **changes)
+    with pytest.raises(DifferentSearchError, match="seed was 0, is 4"):
+        resumed_spec(was, "s", {}, dataclasses.replace(was, seed=4))
+    with pytest.raises(InputError, match="'seed' may not change"):
+        resumed_spec(was, "s", {"seed": 4}, None)
 
 
 def test_what_a_file_does_not_say_stays_as_it_was(data: Path) -> None:

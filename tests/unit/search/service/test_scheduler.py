@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -27,6 +27,24 @@ def sweep(name: str, **fields: object) -> QueuedJob:
 def shares(*sweeps: QueuedJob, slots: int, now: float = 0.0, **more: int) -> dict[str, int]:
     """Slots by the name of the sweep."""
     return {one.run_id: one.slots for one in allot(sweeps, slots, now, **more)}
+
+
+def test_a_user_gives_way_after_a_turn_whichever_of_its_sweeps_had_it() -> None:
+    ann = {"owner_since": 0.0}
+    old, next_one = sweep("a", since=0.0, **ann), sweep("b", held=1, since=TURN_S - 50, **ann)
+    bob = sweep("c", owner="bob", since=10.0)
+    assert shares(old, next_one, bob, slots=1, now=TURN_S - 1) == {"a": 0, "b": 1, "c": 0}
+    assert shares(old, next_one, bob, slots=1, now=TURN_S) == {"a": 0, "b": 0, "c": 1}
+    # nothing is gained by sweeps that wait for longer than those of others
+    ended = [replace(one, held=0, owner_since=60.0) for one in (old, next_one)]
+    assert shares(*ended, bob, slots=1, now=60.0) == {"a": 0, "b": 0, "c": 1}
+
+
+def test_the_first_one_that_waits_gets_the_slot_of_a_turn_that_is_over() -> None:
+    a, b = sweep("a", held=1, since=0.0), sweep("b", since=5.0)
+    c = sweep("c", since=4.0)
+    assert shares(a, b, c, slots=1, now=TURN_S - 1) == {"a": 1, "b": 0, "c": 0}
+    assert shares(a, b, c, slots=1, now=TURN_S) == {"a": 0, "b": 0, "c": 1}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +89,11 @@ def test_a_sweep_that_waits_for_its_own_user_is_told_when_that_one_ends() -> Non
     a, b = sweep("a", held=1, since=0.0, left_s=60.0), sweep("b", since=0.0)
     c = sweep("c", owner="bob", held=1, left_s=10.0, since=0.0)
     assert expected(a, b, c, slots=2, most_per_user=1) == {"b": "1 min"}
+
+
+def test_nothing_is_said_of_what_nobody_can_tell() -> None:
+    high = sweep("a", priority=1, held=2, since=0.0)
+    assert expected(high, sweep("b"), slots=2) == {"b": ""}
 
 
 @dataclass
