@@ -103,6 +103,19 @@ def test_one_run_that_cannot_be_read_stops_no_other(runs: tuple[Any, Any]) -> No
     assert count > 500
 
 
+def test_a_run_that_is_left_out_is_named_once_in_the_log(
+    runs: tuple[Any, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad = runs
+    bad.data.tags[Tag.SUBMITTED] = "soon"
+    for _ in range(3):
+        assert [one.name for one in queue.read([bad, good])] == ["a"]
+    said = [one.getMessage() for one in caplog.records if bad.info.run_id in one.getMessage()]
+    assert len(said) == 1
+    assert "is left out of the queue: " in said[0]
+    assert "'soon': expected a number of seconds" in said[0]
+
+
 def spec_of(data: Path, name: str, **more: Any) -> Any:
     return tiny_spec(data=str(data), name=name, **{"trials": 3, **PLAIN, **more})
 

@@ -66,6 +66,13 @@ def chi_square_bound(values: int) -> float:
     return freedom + 4 * math.sqrt(2 * freedom)
 
 
+@pytest.mark.parametrize("dimension", LISTABLE, ids=str)
+def test_each_listed_value_comes_back_from_its_raw_number(dimension: Dimension) -> None:
+    values = dimension.values()
+    assert values
+    assert [dimension.decode(dimension.encode(value)) for value in values] == values
+
+
 @pytest.mark.parametrize(
     "dimension",
     [
@@ -79,6 +86,12 @@ def chi_square_bound(values: int) -> float:
 def test_hyperopt_draws_every_value_about_equally_often(dimension: Dimension) -> None:
     values = dimension.values() or []
     assert chi_square(drawn_by_hyperopt(dimension), values) < chi_square_bound(len(values))
+
+
+def test_a_log_range_draws_each_octave_about_equally_often() -> None:
+    drawn = drawn_by_hyperopt(Range("learning_rate", 1e-4, 1.0, log=True))
+    decades: list[Value] = [math.floor(math.log10(float(value))) for value in drawn if value != 1.0]
+    assert chi_square(decades, [-4, -3, -2, -1]) < chi_square_bound(4)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +137,17 @@ def test_all_values_of_a_stepped_range_are_drawn_however_small_or_large(
     values = dimension.values() or []
     assert drawn == set(values) and len(values) == 10
     assert all(value in dimension for value in values)
+
+
+@given(
+    low=st.floats(1e-6, 1.0),
+    width=st.floats(1.1, 1e3),
+    share=st.floats(0, 1),
+)
+def test_any_draw_of_a_log_range_is_contained(low: float, width: float, share: float) -> None:
+    dimension = Range("learning_rate", low, low * width, log=True)
+    raw = math.log(low) + share * math.log(width)
+    assert dimension.decode(raw) in dimension
 
 
 @pytest.mark.parametrize(
@@ -187,6 +211,7 @@ def test_what_a_dimension_describes_is_read_back(dimension: Any) -> None:
     assert parse_dimension(dimension.field, dimension.describe(), "here") == dimension
 
 
+any_dimension = st.sampled_from([*LISTABLE, *CONTINUOUS])
 part = st.floats(0, 1, exclude_max=True)
 
 
@@ -199,6 +224,22 @@ def test_even_shares_give_the_same_values_as_draws_do(dimension: Dimension) -> N
     every = np.unique([*drawn, *even])
     apart = np.searchsorted(drawn, every, "right") - np.searchsorted(even, every, "right")
     assert np.max(np.abs(apart)) < 0.035 * DRAWS  # the distance of Kolmogorov and Smirnov
+
+
+@given(dimension=any_dimension, share=part)
+def test_every_share_stands_for_a_value(dimension: Dimension, share: float) -> None:
+    assert dimension.value_at(share) in dimension
+
+
+@given(
+    dimension=any_dimension,
+    shares=st.tuples(part, part),
+)
+def test_a_larger_share_gives_no_smaller_number(
+    dimension: Dimension, shares: tuple[float, float]
+) -> None:
+    low, high = sorted(shares)
+    assert dimension.at(low) <= dimension.at(high)
 
 
 @pytest.mark.parametrize(
@@ -230,3 +271,29 @@ def test_values_between_two_numbers(
     dimension: Dimension, low: float, high: float, kept: Dimension | None
 ) -> None:
     assert dimension.between(low, high) == kept
+
+
+@given(data=st.data())
+def test_between_two_listed_values_are_just_those_that_lie_there(data: st.DataObject) -> None:
+    numbers = [d for d in LISTABLE if d.field not in ("direction", "optimizer")]
+    dimension = data.draw(st.sampled_from(numbers))
+    values = [float(value) for value in dimension.values() or []]
+    low, high = sorted(data.draw(st.tuples(st.sampled_from(values), st.sampled_from(values))))
+    kept = dimension.between(low, high)
+    assert kept and kept.values() == [value for value in values if low <= value <= high]
+
+
+@given(
+    dimension=st.sampled_from([one for one in CONTINUOUS if one.log]),
+    shares=st.tuples(part, part),
+    share=part,
+)
+def test_part_of_a_log_range_keeps_its_ends_and_adds_nothing(
+    dimension: Range, shares: tuple[float, float], share: float
+) -> None:
+    low, high = (float(dimension.value_at(one)) for one in sorted(shares))
+    kept = dimension.between(low, high)
+    assert kept and low in kept and high in kept
+    drawn = kept.value_at(share)
+    assert low <= float(drawn) <= high
+    assert drawn in dimension

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.process.signals import Interrupted, Interrupts
+from lstm_sweep.search.process import signals
+from lstm_sweep.search.process.signals import Interrupted, Interrupts, Shield
 from lstm_sweep.search.store import writer
 from lstm_sweep.search.store.faults import NoAnswerError, StoreError
 from lstm_sweep.search.store.memory import MemoryStore
@@ -156,6 +159,23 @@ def mute() -> Iterator[Callable[[], Any]]:
     over.set()
 
 
+def test_a_mute_store_is_given_up_once_the_time_of_an_end_is_over(
+    monkeypatch: pytest.MonkeyPatch, mute: Callable[[], Any]
+) -> None:
+    monkeypatch.setattr(signals, "GIVE_UP_ALL_S", 0.1)
+    shield, made = Shield(), list[str]()
+    writes = writer_of(shield)
+    with pytest.raises(Interrupted), shield.up(), shield.hold():
+        writes.put(mute)
+        writes.put(lambda: made.append("never"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert not writes.is_short_of_time or shield.waited_s > 0.03
+        with pytest.raises(StoreError, match="no answer in time, now that an end is wanted"):
+            writes.drain()
+        assert writes.is_short_of_time
+    assert made == []
+
+
 @pytest.mark.parametrize("ending", [False, True])
 def test_a_store_that_is_away_is_not_waited_for_once_an_end_is_wanted(
     monkeypatch: pytest.MonkeyPatch, ending: bool
@@ -169,6 +189,20 @@ def test_a_store_that_is_away_is_not_waited_for_once_an_end_is_wanted(
     with request.hold(to_the_end=ending), pytest.raises(expected):
         writes.drain()
     writes.close()
+
+
+def test_what_is_regular_may_begin_and_end_at_any_moment() -> None:
+    writes, made, count = writer_of(), list[str](), 0
+    until = time.monotonic() + 0.3
+    while time.monotonic() < until:
+        writes.regularly(lambda: made.append("regular"), 0.0)
+        writes.look()
+        writes.regularly(None)
+        count = len(made)
+    writes.put(lambda: made.append("last"))
+    writes.drain()
+    writes.close()
+    assert made[count:] == ["last"]
 
 
 def test_what_waits_is_not_written_once_what_is_regular_is_refused_again() -> None:
@@ -233,3 +267,12 @@ def test_a_server_is_written_to_side_by_side_where_that_may_be_and_all_else_in_o
     writes.drain()
     writes.close()
     assert made == [*["met"] * AT_ONCE, "next", *["met"] * AT_ONCE]
+
+
+def test_no_thread_stays_once_all_is_written() -> None:
+    for _ in range(50):
+        writes = writer_of()
+        writes.put(lambda: None)
+        writes.drain()
+        writes.close()
+        assert not any(thread.is_alive() for thread in writes._threads)

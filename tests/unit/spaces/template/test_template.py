@@ -282,3 +282,22 @@ def test_a_link_that_waits_for_the_copy_is_not_followed(tmp_path: Path) -> None:
     runner._copy(saved, place)
     assert precious.read_bytes() == b"precious"
     assert place.read_bytes() == b"weights" and not place.is_symlink()
+
+
+def test_names_that_fit_nothing_are_refused(tmp_path: Path) -> None:
+    def of(arguments: str, given: str, body: str) -> str:
+        text = f"def data():\n    a, b, c = 1, 2, 3\n    return {given}\n"
+        text += f"def create_model({arguments}):\n    return {{{{choice([1, 2])}}}}, {body}\n"
+        try:
+            read(tmp_path, text)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    wrong = of("A, c, B", "a, b, c", "A, c, B")
+    assert "mine.py:4: create_model takes A, c, B, but data returns a, b, c" in wrong
+    assert "nothing is A, B, expected as many, or the same names, in the same order" in wrong
+    assert of("A, c, B", "a, b, c", "a, c, b") == ""
+    assert of("A, B, C", "a, b, c", "A, B, C") == ""
+    assert "nothing is x" in of("x, y", "a, b, c", "x")
+    assert of("x, y", "a, b, c", "a") == ""
