@@ -41,9 +41,17 @@ from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.base import Store
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import (
+    Device,
+    Ended,
+    Job,
+    Outcome,
+    Paused,
+    RoundDone,
+    Slot,
+    Trial,
+)
 from lstm_sweep.spaces.space import from_mapping
 
 NAME = "scale"

@@ -6,8 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
-from lstm_sweep.search.values.device import Device
-from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, Paused, RoundDone, Slot
+from lstm_sweep.search.values.trial import (
+    Device,
+    Ended,
+    Job,
+    Message,
+    Outcome,
+    Paused,
+    RoundDone,
+    Slot,
+)
 
 
 class ScriptedEngine(Engine):

@@ -28,7 +28,7 @@ from lstm_sweep.search.values.trial import (
     Trial,
 )
 from lstm_sweep.spaces.space import Space
-from lstm_sweep.spaces.template.config import TemplateConfig
+from lstm_sweep.spaces.template.template import TemplateConfig
 
 #: fields that no simulated loss depends on, with the values that they usually have
 INDIFFERENT = {

@@ -135,7 +135,7 @@ class Stack:
     """All layers of a network; `models/cpu/lstm_kernels.py` computes one of them."""
 
     def __init__(self, form: Form, weights: Sequence[Any]) -> None:
-        """`weights` are tensors in Keras's order, each in the layout of `weight_layout.py`."""
+        """`weights` are tensors in Keras's order, each in the layout of `WeightLayout`."""
         self._form, rest = form, iter(weights)
         self._embedding = next(rest) if form.embedding else None
         self._layers = [

@@ -27,7 +27,14 @@ from lstm_sweep.models.cpu.forward import (
 )
 from lstm_sweep.models.cpu.graph_cache import GraphCache
 from lstm_sweep.models.cpu.lstm_kernels import State
-from lstm_sweep.models.cpu.optimizer import FastOptimizer, Handles
+from lstm_sweep.models.cpu.optimizer import (
+    FastOptimizer,
+    Handles,
+    KernelVariable,
+    WeightLayout,
+    idle_units,
+    weight_layouts,
+)
 from lstm_sweep.models.cpu.program_types import (
     ClassProgram,
     Codes,
@@ -37,12 +44,6 @@ from lstm_sweep.models.cpu.program_types import (
     States,
     Stream,
     TrialProgram,
-)
-from lstm_sweep.models.cpu.weight_layout import (
-    KernelVariable,
-    WeightLayout,
-    idle_units,
-    weight_layouts,
 )
 from lstm_sweep.models.data.batches import ClassSteps
 from lstm_sweep.models.data.streams import CarriedSteps

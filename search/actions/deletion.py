@@ -15,7 +15,7 @@ from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
 from lstm_sweep.search.store.registry import Freed
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.values.stop_reason import SweepStatus
+from lstm_sweep.search.values.sweep import SweepStatus
 from lstm_sweep.search.values.trial import Phase, ranked
 
 #: values of `Tag.PRUNED`

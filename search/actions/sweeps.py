@@ -32,8 +32,15 @@ from lstm_sweep.search.store.reader import TrialRecord, scored_on
 from lstm_sweep.search.store.tags import MOST_SECONDS, WHOLE, Tag, Tags, count, finite
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.documents import OMITTED, SAID, Document, rounded
-from lstm_sweep.search.values.stop_reason import DONE, SweepStatus
-from lstm_sweep.search.values.sweep import GOING_ON, OPEN, Confirmed, Sweep, TimeSpent
+from lstm_sweep.search.values.sweep import (
+    DONE,
+    GOING_ON,
+    OPEN,
+    Confirmed,
+    Sweep,
+    SweepStatus,
+    TimeSpent,
+)
 from lstm_sweep.search.values.trial import Outcome, Trial, ranked
 
 Item = TypeVar("Item")

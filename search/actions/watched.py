@@ -17,7 +17,7 @@ from lstm_sweep.search.driver.observer import Observer, Viewer
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
+from lstm_sweep.search.values.sweep import Stop, StopReason, SweepStatus
 from lstm_sweep.search.values.trial import Slot, Trial, ranked
 
 #: why a sweep has ended, by how

@@ -19,8 +19,7 @@ from lstm_sweep.search.actions.remote import THERE, Actions, Remote, field_of
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport
 from lstm_sweep.search.cli.models import model_name, program_here
 from lstm_sweep.search.cli.progress import LiveTable, observer_of
-from lstm_sweep.search.cli.tables import trials_table
-from lstm_sweep.search.cli.terminal import DONE, FAILED, Answer, open_console, say
+from lstm_sweep.search.cli.terminal import DONE, FAILED, Answer, open_console, say, trials_table
 from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupts, Shield, stop_within_s
@@ -35,7 +34,7 @@ from lstm_sweep.search.values.spec import (
     read_fields,
     read_spec,
 )
-from lstm_sweep.search.values.stop_reason import SweepStatus
+from lstm_sweep.search.values.sweep import SweepStatus
 from lstm_sweep.search.values.texts import budget_text, duration
 from lstm_sweep.search.values.trial import ranked
 from lstm_sweep.spaces import presets

@@ -45,10 +45,9 @@ from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import source_of
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.options import CLASSES
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Training, Trial
+from lstm_sweep.search.values.trial import Device, Training, Trial
 
 #: sequences of the test split on which the bundle is compared with the trial's network, at most
 PARITY_SEQUENCES = 100

@@ -48,10 +48,9 @@ from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tag, scoring_tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.options import CORPUS
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Training, Trial
+from lstm_sweep.search.values.trial import Device, Training, Trial
 
 
 def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:

@@ -23,13 +23,13 @@ from lstm_sweep.search.engines import base as engines
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.halving import pruned
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.stopping import out_of_time
+from lstm_sweep.search.policy.trials import out_of_time
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import Journal
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.values.stop_reason import Stop, StopReason
+from lstm_sweep.search.values.sweep import Stop, StopReason
 from lstm_sweep.search.values.trial import (
     Attempt,
     Computing,

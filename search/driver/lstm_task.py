@@ -31,9 +31,8 @@ from lstm_sweep.search.store.journal import FORMAT, Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Trial, ranked
+from lstm_sweep.search.values.trial import Device, Trial, ranked
 
 
 def check_same(corpus: Corpus | LabelledCorpus, source: Source, tags: Tags, since: str) -> None:

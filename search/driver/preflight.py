@@ -25,8 +25,8 @@ from lstm_sweep.search.policy.problem import admits_all
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.trial import Device
 from lstm_sweep.spaces.dimension import CorpusFacts, Dimension
 from lstm_sweep.spaces.space import Space
 

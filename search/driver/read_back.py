@@ -25,7 +25,7 @@ from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.policy import importance
 from lstm_sweep.search.policy.confirmation import confirmed
 from lstm_sweep.search.policy.policy import seconds_left
-from lstm_sweep.search.report.findings import Findings
+from lstm_sweep.search.report.figures import Findings
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.curves import best_loss_history, with_rounds
 from lstm_sweep.search.store.faults import BadRunError

@@ -16,7 +16,7 @@ from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.policy.ladder import LadderReport
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.report.findings import Findings
+from lstm_sweep.search.report.figures import Findings
 from lstm_sweep.search.report.report_page import report_page
 from lstm_sweep.search.store import experiment
 from lstm_sweep.search.store.faults import StoreError, reason

@@ -22,7 +22,7 @@ from lstm_sweep.search.store.reader import TRAINED, TrialRecord, apart, prior_of
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus
+from lstm_sweep.search.values.sweep import DONE, STATUSES, Stop, StopReason, SweepStatus
 from lstm_sweep.search.values.trial import Attempt, Ended, Outcome, Phase, Trial
 
 DIED = Stop(StopReason.DRIVER_DIED, journal.DRIVER_DIED)

@@ -12,8 +12,15 @@ from typing_extensions import override
 
 from lstm_sweep.search.policy.policy import SearchReport
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.stop_reason import DONE, STATUSES, Stop, StopReason, SweepStatus
-from lstm_sweep.search.values.sweep import Sweep, in_order_of_outcomes
+from lstm_sweep.search.values.sweep import (
+    DONE,
+    STATUSES,
+    Stop,
+    StopReason,
+    Sweep,
+    SweepStatus,
+    in_order_of_outcomes,
+)
 from lstm_sweep.search.values.trial import Outcome, Slot, Trial
 
 #: why a sweep ended that was interrupted, or that `stop` has ended

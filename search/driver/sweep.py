@@ -29,7 +29,7 @@ from lstm_sweep.search.store.tags import Tag, prior_tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.stop_reason import Stop, StopReason
+from lstm_sweep.search.values.sweep import Stop, StopReason
 from lstm_sweep.search.values.trial import Trial
 
 

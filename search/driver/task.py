@@ -21,9 +21,8 @@ from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Training, Trial
+from lstm_sweep.search.values.trial import Device, Training, Trial
 
 #: largest difference between two logits that counts as the same prediction
 PARITY_TOLERANCE = 1e-4

@@ -34,11 +34,9 @@ from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel, write_arrays_model
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Training
-from lstm_sweep.spaces.template.config import shown_label
-from lstm_sweep.spaces.template.template import Template
+from lstm_sweep.search.values.trial import Device, Training
+from lstm_sweep.spaces.template.template import Template, shown_label
 
 #: inputs that were kept, and what the network makes of them; it lies beside the bundle
 SAMPLE = "sample.npz"

@@ -13,8 +13,7 @@ from typing_extensions import override
 
 from lstm_sweep.search.engines import hardware
 from lstm_sweep.search.engines.slot_sharing import Quota
-from lstm_sweep.search.values.device import Device
-from lstm_sweep.search.values.trial import Ended, Job, Message, Paused, Slot
+from lstm_sweep.search.values.trial import Device, Ended, Job, Message, Paused, Slot
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.values.device import Device
+from lstm_sweep.search.values.trial import Device
 
 Answer = TypeVar("Answer")
 

@@ -29,8 +29,7 @@ from lstm_sweep.search.engines.slot_sharing import (
 )
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.signals import signal_name
-from lstm_sweep.search.values.device import Device
-from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, Paused, Slot
+from lstm_sweep.search.values.trial import Device, Ended, Job, Message, Outcome, Paused, Slot
 
 KERNEL_LOG = Path("/dev/kmsg")
 #: the initial PID namespace, whose process IDs the log has

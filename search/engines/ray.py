@@ -43,8 +43,8 @@ from lstm_sweep.search.engines.ray_cluster import (
     why_ended,
 )
 from lstm_sweep.search.engines.slot_sharing import Share
-from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.trial import (
+    Device,
     Ended,
     Job,
     Outcome,

@@ -27,8 +27,7 @@ from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.engines.slot_sharing import SlotSharing
 from lstm_sweep.search.process import forkserver, workdir
 from lstm_sweep.search.process.files import locked
-from lstm_sweep.search.values.device import Device
-from lstm_sweep.search.values.trial import Computing, Ended, Job, Outcome, Paused, Slot
+from lstm_sweep.search.values.trial import Computing, Device, Ended, Job, Outcome, Paused, Slot
 
 Bytes = NDArray[np.uint8]
 

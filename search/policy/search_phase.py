@@ -20,15 +20,17 @@ from lstm_sweep.search.policy.ladder import BestRate
 from lstm_sweep.search.policy.lstm_problem import MOST_OF_TIME
 from lstm_sweep.search.policy.problem import LargeNetwork, SearchProblem
 from lstm_sweep.search.policy.proposer import STARTUP, ObservedTrials, Proposal, Proposer
-from lstm_sweep.search.policy.stopping import (
+from lstm_sweep.search.policy.trials import (
+    Array,
+    Trials,
+    grown,
     out_of_patience,
     out_of_time,
     space_is_tried,
     trials_without_gain,
 )
-from lstm_sweep.search.policy.trials import Array, Trials, grown
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.stop_reason import Stop, StopReason
+from lstm_sweep.search.values.sweep import Stop, StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial
 
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from lstm_sweep.models.classes import OTHERS, Compared, Estimate, Evidence
 from lstm_sweep.search.report import svg
-from lstm_sweep.search.report.findings import Findings, by_name
+from lstm_sweep.search.report.figures import Findings, by_name
 from lstm_sweep.search.report.svg import CHARACTER, WIDE, Figure, Size, Table, figure
 from lstm_sweep.search.values.sweep import SIGNIFICANCE
 

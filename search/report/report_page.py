@@ -17,7 +17,7 @@ from lstm_sweep.search.process.files import REPORT_MARK
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.report import class_figures, figures
 from lstm_sweep.search.report.charts import Axis
-from lstm_sweep.search.report.findings import Findings, by_name
+from lstm_sweep.search.report.figures import Findings, by_name
 from lstm_sweep.search.report.svg import NOT_XML, Table, duration, short
 from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Outcome, Phase, Trial

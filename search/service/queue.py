@@ -56,7 +56,7 @@ from lstm_sweep.search.store.tags import LARGEST, Tag, Tags, count
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.documents import Document
 from lstm_sweep.search.values.spec import UNLIMITED, SweepSpec
-from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
+from lstm_sweep.search.values.sweep import Stop, StopReason, SweepStatus
 
 #: priorities that a sweep may have; those with a higher one go first
 PRIORITIES = range(-100, 101)

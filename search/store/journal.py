@@ -30,11 +30,11 @@ from lstm_sweep.search.store.base import TAG_LENGTH, now_ms
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, device_tags
 from lstm_sweep.search.store.writer import Write, Writer
-from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.stop_reason import Stop, SweepStatus
+from lstm_sweep.search.values.sweep import Stop, SweepStatus
 from lstm_sweep.search.values.trial import (
     Attempt,
+    Device,
     Ended,
     Objective,
     Phase,

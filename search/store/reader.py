@@ -41,8 +41,7 @@ from lstm_sweep.search.store.tags import (
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.options import CORPUS as OF_SYMBOLS
 from lstm_sweep.search.values.spec import NAME, SweepSpec, digest_of
-from lstm_sweep.search.values.stop_reason import SweepStatus
-from lstm_sweep.search.values.sweep import GOING_ON
+from lstm_sweep.search.values.sweep import GOING_ON, SweepStatus
 from lstm_sweep.search.values.trial import (
     RESULTS,
     RETURNED_LOSS,
@@ -54,8 +53,7 @@ from lstm_sweep.search.values.trial import (
     Trial,
     comparable,
 )
-from lstm_sweep.spaces.template.config import TemplateConfig
-from lstm_sweep.spaces.template.template import Template
+from lstm_sweep.spaces.template.template import Template, TemplateConfig
 
 
 @dataclass(frozen=True, kw_only=True)

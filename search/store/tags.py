@@ -22,7 +22,7 @@ from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.search.policy.problem import EarlierBest
 from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.values.device import Device
+from lstm_sweep.search.values.trial import Device
 
 Words = TypeVar("Words", bound=StrEnum)
 

@@ -15,10 +15,27 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.rounds import epoch_text, epochs_after
-from lstm_sweep.spaces.template.config import shown_label
+from lstm_sweep.spaces.template.template import shown_label
 
 if TYPE_CHECKING:
     from lstm_sweep.models.rounds import TemplateEvent, TrainingEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """What a slot computes on."""
+
+    #: in words: `cpu: ` or `gpu: ` and the name of the CPU or of the card
+    kind: str
+    gpu: bool = False
+    #: name of its node in a cluster; None on the driver's own machine
+    node: str | None = None
+    #: names of the instruction sets of the node's CPU; none where nobody knows
+    cpu_flags: frozenset[str] = frozenset()
+    #: CPU cores of the node that trials may use
+    cores: int = 1
+    #: bytes of the node's main memory; None where nobody knows
+    memory: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ def stack_of(networks: Any, config: TrialConfig) -> Any:
     import tensorflow as tf
 
     from lstm_sweep.models.cpu.forward import Form, Stack
-    from lstm_sweep.models.cpu.weight_layout import weight_layouts
+    from lstm_sweep.models.cpu.optimizer import weight_layouts
 
     weights = [
         tf.constant(layout.pack(weight.numpy()))
@@ -65,7 +65,7 @@ def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     """Logits, gradients of a loss, and logits for scoring; by Keras's layers and by ours."""
     import tensorflow as tf
 
-    from lstm_sweep.models.cpu.weight_layout import weight_layouts
+    from lstm_sweep.models.cpu.optimizer import weight_layouts
 
     networks = networks_of(config, alphabet_size, seed)
     rng = np.random.default_rng(seed)

@@ -81,7 +81,7 @@ def test_an_optimizer_takes_the_steps_of_keras(
     import tensorflow as tf
 
     from lstm_sweep.models.cpu import optimizer as fast_optimizer
-    from lstm_sweep.models.cpu.weight_layout import KernelVariable, weight_layouts
+    from lstm_sweep.models.cpu.optimizer import KernelVariable, weight_layouts
     from lstm_sweep.models.network import lstm
 
     config = TrialConfig(
@@ -289,7 +289,7 @@ def test_averages_change_no_step(direction: str) -> None:
 def test_a_packed_weight_is_unpacked_as_it_was(
     axes: int, blocks: int, gates: int, idle: int, rows: int, columns: int, idle_value: float
 ) -> None:
-    from lstm_sweep.models.cpu.weight_layout import WeightLayout
+    from lstm_sweep.models.cpu.optimizer import WeightLayout
 
     layout = WeightLayout(axes, blocks if axes == 2 else 0, gates, idle)
     shape = (rows * max(layout.unit_blocks, 1), columns * max(gates, 1))
@@ -301,7 +301,7 @@ def test_a_packed_weight_is_unpacked_as_it_was(
 
 
 def test_gates_of_tensorflow_stand_in_another_order_and_idle_units_after_each_of_them() -> None:
-    from lstm_sweep.models.cpu.weight_layout import WeightLayout
+    from lstm_sweep.models.cpu.optimizer import WeightLayout
 
     kernel = np.array([[10, 20, 30, 40], [11, 21, 31, 41]])  # input, forget, candidate, output
     packed = WeightLayout(2, unit_blocks=1, gates=4, idle=1).pack(kernel)

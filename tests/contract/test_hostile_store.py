@@ -24,8 +24,8 @@ from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.trial import Device
 from lstm_sweep.spaces.template.template import Template
 from tests.conftest import Done, in_full, run_here, write_text
 from tests.fakes import ScriptedEngine

@@ -21,7 +21,7 @@ from lstm_sweep.search.driver.template_task import TemplateTask
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
-from lstm_sweep.search.values.stop_reason import SweepStatus
+from lstm_sweep.search.values.sweep import SweepStatus
 from lstm_sweep.search.values.trial import LARGEST, Ended, Job, Message, Outcome
 from lstm_sweep.spaces.space import from_mapping
 from tests.contract.four_trials import Listening

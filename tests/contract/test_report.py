@@ -18,13 +18,13 @@ from lstm_sweep.models.quality import VERDICT, OverRates
 from lstm_sweep.search.actions.sweeps import SweepReport
 from lstm_sweep.search.driver.read_back import expected_left, read_findings
 from lstm_sweep.search.policy import importance
-from lstm_sweep.search.report.findings import Findings
+from lstm_sweep.search.report.figures import Findings
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.spec import digest_of
-from lstm_sweep.search.values.stop_reason import SweepStatus
+from lstm_sweep.search.values.sweep import SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
 from tests.conftest import run_here
 from tests.contract.four_trials import Listening

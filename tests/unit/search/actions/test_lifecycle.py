@@ -24,7 +24,7 @@ from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.stop_reason import SweepStatus
+from lstm_sweep.search.values.sweep import SweepStatus
 from lstm_sweep.search.values.trial import Slot, Trial
 from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, InlineWriter, tiny_spec

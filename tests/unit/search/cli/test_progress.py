@@ -13,15 +13,14 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.cli.progress import QUIET_S, WAITING, Lines, LiveTable
 from lstm_sweep.search.cli.progress import running as slots_table
-from lstm_sweep.search.cli.tables import trials_table
-from lstm_sweep.search.cli.terminal import open_console
+from lstm_sweep.search.cli.terminal import open_console, trials_table
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Ended, Outcome, Progressed, Slot, Trial
-from lstm_sweep.spaces.template.config import TemplateConfig
+from lstm_sweep.spaces.template.template import TemplateConfig
 from tests.states import with_trials
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))

@@ -10,7 +10,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.driver.state import INTERRUPTED, ON_REQUEST, SweepState
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
+from lstm_sweep.search.values.sweep import Stop, StopReason, SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, Progressed, Slot, Trial
 from tests.states import with_trials
 

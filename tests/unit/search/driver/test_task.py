@@ -24,12 +24,11 @@ from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.stop_reason import SweepStatus
-from lstm_sweep.search.values.trial import RESULTS, Job, Objective
+from lstm_sweep.search.values.sweep import SweepStatus
+from lstm_sweep.search.values.trial import RESULTS, Device, Job, Objective
 from lstm_sweep.spaces.dimension import Listed
-from lstm_sweep.spaces.template.config import TemplateConfig, TemplateSpace
+from lstm_sweep.spaces.template.template import TemplateConfig, TemplateSpace
 from tests.fakes import ScriptedEngine
 
 

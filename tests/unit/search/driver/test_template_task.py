@@ -30,9 +30,8 @@ from lstm_sweep.search.driver.template_task import TemplateTask
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
-from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import Device, Ended, Outcome, Paused, RoundDone, Slot, Trial
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import from_mapping, with_settings
 from lstm_sweep.spaces.template.template import Template

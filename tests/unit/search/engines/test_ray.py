@@ -23,8 +23,7 @@ from lstm_sweep.search.engines.ray_agent import Hello, versions
 from lstm_sweep.search.engines.ray_cluster import AGAIN_S, Node
 from lstm_sweep.search.engines.slot_sharing import write_quota
 from lstm_sweep.search.engines.worker import CorpusTraining
-from lstm_sweep.search.values.device import Device
-from lstm_sweep.search.values.trial import Ended, Job, Outcome, Paused, Slot, Trial
+from lstm_sweep.search.values.trial import Device, Ended, Job, Outcome, Paused, Slot, Trial
 
 NODE = Node("a", "one", cpus=2, gpus=0, all_cpus=2)
 

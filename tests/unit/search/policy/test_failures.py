@@ -12,7 +12,7 @@ from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.ladder import ends_of
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.stop_reason import StopReason
+from lstm_sweep.search.values.sweep import StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Listed
 from tests.unit.search.policy.player import (

@@ -14,7 +14,7 @@ from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
 from lstm_sweep.search.policy.halving import Extrapolation, rungs, stopped_at_rung
 from lstm_sweep.search.policy.lstm_problem import FEWEST_STEPS, lstm_problem, smallest
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.stop_reason import StopReason
+from lstm_sweep.search.values.sweep import StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Slot, Trial
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed

@@ -21,8 +21,7 @@ from lstm_sweep.search.policy.confirmation import (
 from lstm_sweep.search.policy.cost import Costs, DataSize
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import EarlierBest, SearchProblem, described
-from lstm_sweep.search.policy.stopping import NO_RESULT, all_trials, out_of_time
-from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.policy.trials import NO_RESULT, Trials, all_trials, out_of_time
 from lstm_sweep.search.values.spec import ALGORITHMS, Plan
 from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial, trial_seed

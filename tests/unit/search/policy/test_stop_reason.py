@@ -10,14 +10,14 @@ from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.driver.resume import spent
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import LargeNetwork
-from lstm_sweep.search.policy.stopping import (
+from lstm_sweep.search.policy.trials import (
     all_trials,
     out_of_patience,
     out_of_time,
 )
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.spec import ALGORITHMS, Plan, SweepSpec
-from lstm_sweep.search.values.stop_reason import Stop, StopReason, SweepStatus
+from lstm_sweep.search.values.sweep import Stop, StopReason, SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import Space

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from lstm_sweep.models.config import LIMITS, TrialConfig
-from lstm_sweep.search.report.findings import Findings
+from lstm_sweep.search.report.figures import Findings
 from lstm_sweep.search.values.sweep import Confirmed, TimeSpent
 from lstm_sweep.search.values.trial import Ended, Outcome, Trial, ranked
-from lstm_sweep.spaces.template.config import TemplateConfig
+from lstm_sweep.spaces.template.template import TemplateConfig
 
 SPACE = {
     "layers": [1, 2, 3],

@@ -20,7 +20,7 @@ from lstm_sweep.search.report.charts import (
 )
 from lstm_sweep.search.report.svg import CHARACTER, NARROW, WIDE, Size
 from lstm_sweep.search.values.trial import Trial
-from lstm_sweep.spaces.template.config import TemplateConfig
+from lstm_sweep.spaces.template.template import TemplateConfig
 from tests.unit.search.report.drawn import (
     HOSTILE,
     SVG,

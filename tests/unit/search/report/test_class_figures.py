@@ -6,7 +6,7 @@ import pytest
 from lstm_sweep.models import classes
 from lstm_sweep.models.classes import Evidence
 from lstm_sweep.search.report import class_figures, report_page
-from lstm_sweep.search.report.findings import Findings
+from lstm_sweep.search.report.figures import Findings
 from lstm_sweep.search.report.svg import NARROW, WIDE
 from lstm_sweep.search.store import reader
 from tests.unit.search.report.drawn import HOSTILE, parsed, texts, with_class

@@ -9,10 +9,10 @@ import pytest
 
 from lstm_sweep.search.process.files import REPORT_MARK
 from lstm_sweep.search.report import report_page
-from lstm_sweep.search.report.findings import Findings
+from lstm_sweep.search.report.figures import Findings
 from lstm_sweep.search.report.report_page import advice
 from lstm_sweep.search.values.trial import RETURNED_LOSS, Objective, Outcome, Phase
-from lstm_sweep.spaces.template.config import TemplateConfig
+from lstm_sweep.spaces.template.template import TemplateConfig
 from tests.unit.search.report.drawn import HOSTILE, parsed
 from tests.unit.search.report.found import confirmation, findings, trial
 

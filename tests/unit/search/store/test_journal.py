@@ -21,9 +21,8 @@ from lstm_sweep.search.store.faults import NoAnswerError, StoreError, reported
 from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.values.device import Device
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Ended, Outcome, Trial
+from lstm_sweep.search.values.trial import Device, Ended, Outcome, Trial
 from lstm_sweep.spaces.space import from_mapping
 from tests.sweeps import LateWriter
 

@@ -7,8 +7,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.spaces.template import runner
-from lstm_sweep.spaces.template.config import shown_label
-from lstm_sweep.spaces.template.template import Template
+from lstm_sweep.spaces.template.template import Template, shown_label
 from tests.unit.spaces.template.short_templates import REST, model, read, returned
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "templates").glob("*.py"))
