@@ -277,7 +277,8 @@ class BaselineScore:
     """The best member of a family of baselines, and its score."""
 
     name: str
-    model: Baseline | ClassBaseline
+    #: a member of a family of `FAMILIES`, or one that tells classes
+    model: Any
     #: `loss` in nats, `accuracy`, and `top5_accuracy` or, of classes, `macro_f1`
     metrics: dict[str, float]
     #: of classes: log-probabilities of all validation sequences, `<float32>[sequences, classes]`

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_sweep.models.quality import Quality
-from lstm_sweep.search.actions.detection import VERDICT, Finding, Verdicts
+from lstm_sweep.models.quality import VERDICT, Quality
+from lstm_sweep.search.actions.detection import Finding, Verdicts
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.cli.launch import result_text
@@ -24,8 +24,7 @@ from lstm_sweep.search.cli.models import finding_line, quality_lines
 from lstm_sweep.search.cli.parsers import age, size
 from lstm_sweep.search.cli.terminal import ASCII, UNICODE, csv_text
 from lstm_sweep.search.cli.trials import HEIGHT, WIDTH, drawn
-from lstm_sweep.search.values.stop_reason import SweepStatus
-from lstm_sweep.search.values.sweep import TimeSpent
+from lstm_sweep.search.values.sweep import SweepStatus, TimeSpent
 
 PROGRAM = r"""
 from lstm_sweep.search.cli.terminal import printable
