@@ -75,3 +75,14 @@ def test_without_a_folder_for_temporary_files_it_says_so(monkeypatch: pytest.Mon
     else:
         with pytest.raises(NoRoomError, match="No usable temporary directory found"):
             written.append(MANY)
+
+
+@pytest.mark.usefixtures("_kept")
+def test_blocks_are_read_in_order_as_often_as_wanted() -> None:
+    written = Spool()
+    for block in (FEW, MANY, FEW[:0], FEW[3:]):
+        written.append(block)
+    for _ in range(2):
+        found = list(written)
+        assert [block.dtype for block in found] == [np.uint8, np.uint16, np.uint8]
+        np.testing.assert_array_equal(np.concatenate(found), [*FEW, *MANY, *FEW[3:]])

@@ -107,3 +107,28 @@ def test_a_sweep_that_goes_on_logs_at_no_earlier_step(
     sweep_of(store, corpus, engine, past.state.spec, past=past).run()
     assert (seen, listed(store)) == ([2.4, 2.2], 2.2)
     assert max(store.history(parent.info.run_id, "best_val_loss")) == before
+
+
+def test_a_trial_that_has_failed_counts_no_more(store: Store, sweep: Callable[..., Sweep]) -> None:
+    sweep(endings=FAILED).run()
+    assert listed(store) == 2.5
+    best = local(store).status("s").best
+    assert best and (best.trial, best.running) == ("s/0", False)
+
+
+def test_a_sweep_that_was_broken_off_and_put_in_order_counts_trials_that_have_ended(
+    store: Store, sweep: Callable[..., Sweep]
+) -> None:
+    heard = list[RoundDone]()
+
+    def die(message: RoundDone) -> None:
+        heard.append(message)
+        if len(heard) == 5:
+            raise Died
+
+    died(sweep(watch=die))
+    assert listed(store) == 2.4
+    best = local(store).status("s").best
+    assert best and best.trial == "s/0"  # nobody drives the other one
+    local(store).stop("s")
+    assert listed(store) == 2.5

@@ -190,3 +190,19 @@ def test_a_mark_stays_until_the_store_is_written(journal: str, tmp_path: Path) -
     (tmp_path / "earlier.db").rename(file)
     time.sleep(1.5 * RACE_S)
     assert len({*marks, mark_of(file)}) == 4
+
+
+def test_what_this_process_writes_is_seen_at_once(readers: Readers) -> None:
+    assert [readers.state()] == readers.listed() == ["finished"]
+    readers.write(readers.sweep, STATE="stopped")
+    readers.store.forget()
+    assert [readers.state()] == readers.listed() == ["stopped"]
+
+
+def test_another_sweep_in_the_place_of_one_that_was_deleted_is_read(readers: Readers) -> None:
+    assert readers.state() == "finished"
+    readers.writer.client.delete_run(readers.sweep)
+    tags = {Tag.ROLE: "sweep", Tag.NAME: "a", Tag.STATE: "queued", Tag.FORMAT: str(FORMAT)}
+    readers.writer.create_run("a", tags)
+    readers.time.now += AGE_S
+    assert (readers.state(), readers.outcomes()) == ("queued", {})
