@@ -207,7 +207,7 @@ class TrialConfig:
 
     def headline(self) -> str:
         return (
-            f"{self.direction}, {self.layers} layers of {self.layer_size}, "
+            f"{self.direction}, {self.layers} layer{'s' * (self.layers > 1)} of {self.layer_size}, "
             f"{'carried state, ' if self.carried else ''}learning rate {self.learning_rate:g}"
         )
 
