@@ -431,16 +431,18 @@ def _draw(
     splits = np.zeros(len(distinct), np.int8)
     for name, label in read.classes.items():
         members = by_draw[main[by_draw] == label]
-        in_class = int((labels == label).sum())
-        if len(members) <= len(goals):
+        in_class, apart = int((labels == label).sum()), len(np.unique(unit[labels == label]))
+        if apart <= len(goals):
             if not in_class:
                 continue  # which only another split has, or none
-            alike = "" if len(members) == in_class else f", {len(members)} of them apart"
+            alike = "" if apart == in_class else f" in {apart} groups that stay together"
             raise InputError(
                 f"{read.name}: class {told(name)} has {in_class} sequence"
                 f"{'' if in_class == 1 else 's'}{alike}, expected at least {len(goals) + 1}, some "
                 f"for each split"
             )
+        if len(members) <= len(goals):
+            continue  # rarer classes of its units decide
         total, begin = np.cumsum(sizes[members]), 0
         for left, (split, share) in zip(range(len(goals), 0, -1), goals, strict=True):
             taken = int(total[begin - 1]) if begin else 0
@@ -448,4 +450,11 @@ def _draw(
             end = min(max(end, begin + 1), len(members) - left)
             splits[members[begin:end]] = split
             begin = end
+    for name, label in read.classes.items():
+        found = np.unique(splits[unit[labels == label]])
+        if 0 < len(found) <= len(goals):
+            raise InputError(
+                f"{read.name}: class {told(name)} falls into {len(found)} of {len(goals) + 1} "
+                f"splits, since sequences of one group stay together, expected smaller groups"
+            )
     return splits[unit]

@@ -79,6 +79,11 @@ class Columns:
         """Indices of label, text and group among the columns of a table."""
         index = [self._index(place, field, columns, named=named)
                  for field in ("label", "text", "group")]  # fmt: skip
+        if index[0] is not None and index[0] == index[1]:
+            raise InputError(
+                f"{place}: --label and --text name the same column, {shown(self.label)}, expected "
+                f"two"
+            )
         if index[1] is None:
             others = [n for n in range(len(columns)) if n not in index]
             if named and "text" in columns:

@@ -182,9 +182,10 @@ def result_text(
         loss, in_bits = best.val_loss, best.bits_per_symbol
         bits = "" if in_bits is None else f" nats = {in_bits:.4f} bits per symbol"
         yield f"best: {best.trial}, loss {loss:.4f}{bits} ({best.config.headline()})"
+        width = max([12, *map(len, result.baselines)])
         for name, other in result.baselines.items():
             verdict = f"{abs(other - loss):.4f} nats {'better' if loss < other else 'worse'}"
-            yield f"  {name.replace('_', ' '):<12} {other:.4f}   the best trial is {verdict}"
+            yield f"  {name.replace('_', ' '):<{width}} {other:.4f}   the best trial is {verdict}"
         if text := unknown_text(result.unknown_share):
             yield f"  {text}"
     if result.confirmed:

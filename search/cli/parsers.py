@@ -516,7 +516,7 @@ COMMANDS = {
 def build_parser() -> Parser:
     parser = Parser(
         prog="lstm-sweep",
-        description="Search for the best next-symbol LSTM that your data and hardware allow.",
+        description="Search for the best LSTM that your data and hardware allow.",
         epilog=FIRST_STEPS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -54,8 +54,9 @@ def _listed(found: SweepTrials, sweep: str) -> Iterator[Any]:
     yield trials_table(found, sweep)
     if found.next_page:
         yield f"there are more than these {len(found)}"
+    width = max([12, *map(len, found.baselines)])
     for name, loss in found.baselines.items():
-        yield f"baseline {name.replace('_', ' '):<12} {loss:.4f}"
+        yield f"baseline {name.replace('_', ' '):<{width}} {loss:.4f}"
 
 
 def show(arguments: Namespace, actions: Actions) -> Answer:

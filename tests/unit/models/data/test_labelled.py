@@ -133,6 +133,13 @@ def test_rows_of_a_group_and_equal_texts_stay_in_one_split(tmp_path: Path) -> No
                 key = str(rows.index(next(r for r in rows if r[1] == text)) % 12) if group else text
                 where.setdefault(key, set()).add(number)
         assert {len(splits) for splits in where.values()} == {1}
+    # each group has both classes, so the more frequent one has none of its own
+    mixed = "".join(f"{'a' if n % 3 else 'b'}\tsome text {n}\t{n // 6}\n" for n in range(240))
+    source = Source(data=str(write(tmp_path, {"m.tsv": mixed}) / "m.tsv"), label="0", text="1",
+                    group="2")  # fmt: skip
+    corpus = load_labelled(source)
+    assert sizes(corpus) == [192, 24, 24]
+    assert all({*split.labels.tolist()} == {0, 1} for split in corpus.splits().values())
     conflict = {"c.tsv": delimited("\t", rows=[*ROWS, ("neg", ROWS[0][1])])}
     said = load_labelled(Source(data=str(write(tmp_path, conflict) / "c.tsv"), label="0")).decided
     assert "1 equal ones occur with several classes" in said
@@ -230,6 +237,8 @@ REFUSED: list[tuple[dict[str, str] | dict[str, bytes], dict[str, Any], str]] = [
     ({"a.tsv": TSV.replace("neg", "pos")}, {}, "a.tsv: has one class, 'pos', expected at least 2"),
     ({"a.tsv": "l\tt\n" + TSV}, {"label": "lable"},
      "a.tsv: --label is 'lable': it has no such column, expected one of 'l', 't'"),
+    ({"a.tsv": TSV}, {"text": "0"},
+     "a.tsv: --label and --text name the same column, '0', expected two"),
     ({"a.tsv": TSV}, {"label": "7"},
      "a.tsv: --label is '7': it has no such column, expected one of 2 columns, numbered from 0"),
     ({"a.csv": "l,t,u\n" + "pos,x,y\n" * 9}, {"label": "l"},
