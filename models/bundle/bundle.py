@@ -300,17 +300,25 @@ def _stored_bytes(file: Path) -> int:
 
 
 def _check_weights(file: Path) -> None:
-    """Refuse weights that take more room in memory than in their file."""
+    """Refuse weights that lie in other files, or take more room in memory than in their file."""
     import h5py
 
-    def check(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and item.nbytes > item.id.get_storage_size():
-            raise ValueError(f"{name} of {WEIGHTS} is not stored in full")
+    def check(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            elsewhere = item.external or item.is_virtual
+            stored = item.nbytes <= item.id.get_storage_size()
+        else:
+            links = [item.get(one, getlink=True) for one in item]
+            elsewhere, stored = not all(isinstance(one, h5py.HardLink) for one in links), True
+        if elsewhere or not stored:
+            why = "leads to other places" if elsewhere else "is not stored in full"
+            raise ValueError(f"{name} of {WEIGHTS} {why}")
 
     with zipfile.ZipFile(file) as archive:
         if archive.getinfo(WEIGHTS).compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"{WEIGHTS} is compressed")
         with archive.open(WEIGHTS) as stream, h5py.File(stream, "r") as weights:
+            check("/", weights)
             weights.visititems(check)
 
 

@@ -73,7 +73,7 @@ for code in chances.argsort()[::-1][:5]: print(repr(symbols[code]), round(float(
 KEPT = {
     "head": "codes[:{length}]",
     "tail": "codes[-{length}:]",
-    "both": "codes if len(codes) <= {length} else codes[:{head}] + codes[-{tail}:]",
+    "both": "codes if len(codes) <= {length} else codes[:{head}] + codes[len(codes) - {tail}:]",
 }
 
 

@@ -86,7 +86,7 @@ class Columns:
             )
         if index[1] is None:
             others = [n for n in range(len(columns)) if n not in index]
-            if named and "text" in columns:
+            if named and "text" in columns and columns.index("text") in others:
                 others = [columns.index("text")]
             if len(others) != 1:
                 text = f"{place}: which column has the texts is not said, expected --text with one"
@@ -305,7 +305,7 @@ def _objects(path: Path, noted: Noted) -> Iterator[tuple[int, object]]:
     """What is in each line, or the items of the one list that a file is."""
     lines = lines_of(path, noted)
     for number, line in enumerate(lines, start=1):
-        if number == 1 and line.lstrip().startswith("[") and path.suffix == ".json":
+        if number == 1 and line.lstrip().startswith("[") and suffix_of(path) == ".json":
             items = _parsed(path, number, "".join([line, *lines]))
             yield from enumerate(items if isinstance(items, list) else [items], start=1)
         elif line.strip():
@@ -391,8 +391,8 @@ def read_label_list(given: str) -> tuple[Path, list[tuple[int, str, str]]]:
         raise InputError(text) from None
     if not path.is_file():
         raise InputError(f"{path}: is a folder, expected a file of sessions and labels")
-    lines = [line for line in read_small(path, MOST_BYTES).splitlines() if line.strip()]
-    return path, [(number, *_divided(line)) for number, line in enumerate(lines, start=1)]
+    lines = enumerate(read_small(path, MOST_BYTES).split("\n"), start=1)
+    return path, [(number, *_divided(line)) for number, line in lines if line.strip()]
 
 
 def _divided(line: str) -> tuple[str, str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
-import stat
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -303,7 +301,7 @@ class Follower:
             }),
         ):  # fmt: skip
             family = CounterMetricFamily(f"lstm_sweep_{name}", about, labels=[label])
-            for value, count in values.items():
+            for value, count in [*values.items()]:  # another thread goes on counting
                 family.add_metric([value], count)
             yield family
         yield CounterMetricFamily("lstm_sweep_lines", "Lines that were read", lines.read)
@@ -374,9 +372,9 @@ class Follower:
                 if not path.parent.is_dir():
                     raise OSError("no such folder")
                 return None
+            if not path.is_file():
+                raise ValueError("it is no file")
             with path.open(encoding="utf-8") as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise ValueError("it is no file")
                 text = file.read(MOST_STATE)
         except (OSError, ValueError) as error:
             raise InputError(

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import plain
-from lstm_sweep.search.cli.terminal import FittedTable, plain_json
+from lstm_sweep.search.cli.tables import FittedTable
+from lstm_sweep.search.cli.terminal import plain_json
 from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process.secrets import without_secrets

@@ -14,7 +14,8 @@ from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
 from lstm_sweep.search.actions.remote import Actions
 from lstm_sweep.search.actions.sweeps import SweepPage, SweepStatusReport
-from lstm_sweep.search.cli.terminal import DONE, Answer, say, say_left_out, sweeps_table
+from lstm_sweep.search.cli.tables import sweeps_table
+from lstm_sweep.search.cli.terminal import DONE, Answer, say, say_left_out
 from lstm_sweep.search.store.registry import Freed
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.values.texts import loss_text, time_left_text

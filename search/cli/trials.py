@@ -18,6 +18,7 @@ from lstm_sweep.search.actions.remote import Actions
 from lstm_sweep.search.actions.sweeps import SweepTrials, TrialComparison, TrialDetails
 from lstm_sweep.search.cli.launch import SHOWN, result_text, wanted
 from lstm_sweep.search.cli.sweeps import status_line
+from lstm_sweep.search.cli.tables import sweeps_table, trials_table
 from lstm_sweep.search.cli.terminal import (
     ASCII,
     UNICODE,
@@ -25,8 +26,6 @@ from lstm_sweep.search.cli.terminal import (
     can_encode,
     csv_text,
     say_left_out,
-    sweeps_table,
-    trials_table,
 )
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag

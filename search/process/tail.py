@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import select
@@ -213,7 +214,9 @@ class Tail(Input):
         """Files that this one was before, the oldest first, and when they were changed."""
         name, found = re.escape(self._path.name), []
         for entry in os.scandir(self._path.parent):
-            if re.fullmatch(name + ROTATED, entry.name) and entry.is_file():
+            if not re.fullmatch(name + ROTATED, entry.name) or not entry.is_file():
+                continue
+            with contextlib.suppress(FileNotFoundError):  # it may be renamed meanwhile
                 status = entry.stat()
                 if (status.st_dev, status.st_ino) != self._file:
                     found.append((Path(entry.path), status.st_mtime_ns))

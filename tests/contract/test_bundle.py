@@ -209,6 +209,16 @@ def hollow(at: Path) -> None:
     archive(**{"model.weights.h5": content.getvalue()})(at)
 
 
+def foreign(**weights: Any) -> Change:
+    """Weights that lie in another file of this machine."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        file.create_dataset("w", (4,), "float32", **weights) if weights else None
+        if not weights:
+            file["w"] = h5py.ExternalLink("/etc/passwd", "/")
+    return archive(**{"model.weights.h5": content.getvalue()})
+
+
 BAD: list[tuple[str, Change, list[str]]] = [
     ("no config", without("config.json"), ["config.json: No such file", "a file to read"]),
     ("no alphabet", without("alphabet.json"), ["no alphabet.json", "template"]),
@@ -224,7 +234,7 @@ BAD: list[tuple[str, Change, list[str]]] = [
     ("a wrong type", field("config.json", "layers", "two"), ["layers is 'two'", "an integer"]),
     ("out of range", field("config.json", "layers", 99), ["layers is 99", "from 1 to 16"]),
     ("too large", field("config.json", "layer_size", 16384), ["model.keras has", "at least"]),
-    ("another kind", field("alphabet.json", "kind", "words"), ["kind is 'words'", "ids or lines"]),
+    ("another kind", field("alphabet.json", "kind", "notes"), ["kind is 'notes'", "ids or lines"]),
     ("reserved", field("alphabet.json", "reserved", ["<pad>"]), ["reserved is ['<pad>']"]),
     ("twice", field("alphabet.json", "symbols", ["a", "a"]), ["after 'a' follows 'a'", "rising"]),
     ("not rising", field("alphabet.json", "symbols", ["b", "a"]), ["'b' follows 'a'"]),
@@ -243,6 +253,8 @@ BAD: list[tuple[str, Change, list[str]]] = [
     ("holes", sparse, ["model.keras has", "expected at least"]),
     ("compressed", compressed, ["model.weights.h5 is compressed", "expected the weights"]),
     ("hollow", hollow, ["layers/lstm/vars/0 of model.weights.h5 is not stored in full"]),
+    ("a foreign file", foreign(external=[("/etc/passwd", 0, 16)]), ["w of", "other places"]),
+    ("a foreign link", foreign(), ["/ of model.weights.h5 leads to other places"]),
     ("no numbers", network(weight=float("nan")), ["no finite numbers"]),
 ]  # fmt: skip
 

@@ -238,7 +238,7 @@ def test_a_calibration_that_is_damaged_gets_one_clear_line(
     shutil.copytree(place / "best", tmp_path / "best")
     written = json.loads((place / "best" / bundle.CALIBRATION).read_text(encoding="utf-8"))
     for changes, named in (
-        ({"pairs": [3, 3]}, "pairs: expected some whole numbers in rising order"),
+        ({"ngrams": [[3, 3]] * 4}, "ngrams: expected some whole numbers in rising order"),
         ({"lengths": "few"}, "lengths: expected a list of whole numbers"),
         ({"counts": [[999, 1]]}, "counts: expected pairs of a code below"),
         ({"scores": {"surprise": [1.0]}}, "scores: expected equally many numbers of each of"),

@@ -136,7 +136,8 @@ def train_name(config: TrialConfig, alphabet: int = 9) -> str:
 
     names: list[str] = []
     graphs: Any = SimpleNamespace(function=lambda name, trace: names.append(name))
-    networks: Any = SimpleNamespace(scored=SimpleNamespace(output_shape=(None, alphabet)))
+    first = SimpleNamespace(shape=(alphabet, 1))
+    networks: Any = SimpleNamespace(trained=SimpleNamespace(trainable_variables=[first]))
     FastProgram(networks, config, 5, graphs)
     (name,) = (name for name in names if name.startswith("train "))
     return name

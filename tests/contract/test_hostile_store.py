@@ -39,7 +39,8 @@ OF_SWEEP = ["sweep.name", "sweep.state", "sweep.reason", "sweep.format", "sweep.
             "sweep.submitted", "sweep.started", "sweep.queued", "sweep.waits", "sweep.changes",
             "sweep.owner", "sweep.priority", "sweep.client_token", "sweep.submitted_digest",
             "sweep.expected_seconds", "sweep.unconfirmed", "sweep.queue_signature",
-            "sweep.spec_signature", "sweep.unknown_share", "sweep.pruned"]  # fmt: skip
+            "sweep.spec_signature", "sweep.unknown_share", "sweep.pruned", "sweep.classes",
+            "sweep.verdicts", "sweep.labelled"]  # fmt: skip
 OF_TRIAL = ["sweep.name", "sweep.trial", "sweep.attempt", "sweep.phase", "sweep.vals", "sweep.seed",
             "sweep.device", "sweep.config", "sweep.outcome", "sweep.reason", "sweep.curve",
             "sweep.format", "sweep.data", "sweep.scoring", "sweep.corpus_digest", "sweep.template",
