@@ -24,6 +24,7 @@ from lstm_sweep.models.data.labelled import (
 )
 from lstm_sweep.models.data.sessions import read_sessions
 from lstm_sweep.models.data.source import VARIABLE, Source
+from lstm_sweep.models.data.tables import read_label_list
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.values.spec import SweepSpec
 from tests.unit.models.data.corpus_files import write
@@ -143,6 +144,19 @@ def test_rows_of_a_group_and_equal_texts_stay_in_one_split(tmp_path: Path) -> No
     conflict = {"c.tsv": delimited("\t", rows=[*ROWS, ("neg", ROWS[0][1])])}
     said = load_labelled(Source(data=str(write(tmp_path, conflict) / "c.tsv"), label="0")).decided
     assert "1 equal ones occur with several classes" in said
+
+
+def test_a_column_called_text_may_have_the_labels(tmp_path: Path) -> None:
+    lines = "".join(f"{label},{text}\n" for label, text in ROWS)
+    data = str(write(tmp_path, {"a.csv": "text,body\n" + lines}) / "a.csv")
+    corpus = load_labelled(Source(data=data, label="text"))
+    found = [row for split in corpus.splits().values() for row in texts_of(corpus, split)]
+    assert len(found) == len(ROWS) and not {"neg", "pos"} & {text for _, text in found}
+
+
+def test_labels_are_numbered_by_their_lines(tmp_path: Path) -> None:
+    given = str(write(tmp_path, {"l": "a\t0\n\nb\u2028c\t1\n"}) / "l")
+    assert read_label_list(given)[1] == [(1, "a", "0"), (3, "b\u2028c", "1")]
 
 
 def test_sessions_have_the_classes_of_a_list(tmp_path: Path) -> None:
