@@ -147,8 +147,8 @@ def test_rows_of_a_group_and_equal_texts_stay_in_one_split(tmp_path: Path) -> No
 
 
 def test_a_column_called_text_may_have_the_labels(tmp_path: Path) -> None:
-    lines = "".join(f"{label},{text}\n" for label, text in ROWS)
-    data = str(write(tmp_path, {"a.csv": "text,body\n" + lines}) / "a.csv")
+    lines = "".join(f"{label}\t{text}\n" for label, text in ROWS)
+    data = str(write(tmp_path, {"a.tsv": "text\tbody\n" + lines}) / "a.tsv")
     corpus = load_labelled(Source(data=data, label="text"))
     found = [row for split in corpus.splits().values() for row in texts_of(corpus, split)]
     assert len(found) == len(ROWS) and not {"neg", "pos"} & {text for _, text in found}
