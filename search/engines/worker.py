@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LstmTraining:
+class LstmTraining(ABC):
     """Trains networks of ours on saved data."""
 
     #: folder of the data
@@ -60,7 +61,7 @@ class LstmTraining:
     def reading(self, folder: Path) -> Self:
         return replace(self, corpus=folder)
 
-    def load(self) -> None:
+    def load(self) -> None:  # noqa: B027
         """Import nothing beforehand: all of it is imported with the backend."""
 
     def events(self, job: Job) -> Iterator[rounds.TrainingEvent]:
@@ -80,9 +81,9 @@ class LstmTraining:
             most_rounds=job.trial.most_rounds,
         ).events()
 
-    def training(self, config: Config, **more: Any) -> Any:
+    @abstractmethod
+    def training(self, config: Config, **more: Any) -> Training | ClassTraining:
         """The training of a config; `more` is what any has."""
-        raise NotImplementedError
 
     def place_of(self, error: Exception) -> str:
         """Where in the user's code an error has come from: there is no such code."""
