@@ -396,8 +396,8 @@ ClassBaseline = Majority | ClassNaiveBayes | ClassLogistic
 Member = TypeVar("Member", ClassNaiveBayes, ClassLogistic)
 
 
-def score_baselines(corpus: LabelledCorpus, known: Container[str] = ()) -> list[BaselineScore]:
-    """Score each family's best member on the validation sequences; those in `known` are left out.
+def score_baselines(corpus: LabelledCorpus) -> list[BaselineScore]:
+    """Score each family's best member on the validation sequences.
 
     Members are chosen on a part of the training data.
     """
@@ -410,18 +410,13 @@ def score_baselines(corpus: LabelledCorpus, known: Container[str] = ()) -> list[
         found.append(BaselineScore(name, model, metrics, logits.astype(np.float32)))
 
     first, second, third = classes.BASELINES
-    if first not in known:
-        majority = Majority()
-        shares = np.log((counts + majority.smoothing) / (counts + majority.smoothing).sum())
-        add(first, majority, np.tile(shares, (len(labels), 1)))
-    if second in known and third in known:
-        return found
+    majority = Majority()
+    shares = np.log((counts + majority.smoothing) / (counts + majority.smoothing).sum())
+    add(first, majority, np.tile(shares, (len(labels), 1)))
     fitting = _Fitting(corpus)
     bayes = fitting.bayes()
-    if second not in known:
-        add(second, *fitting.best_of(bayes))
-    if third not in known:
-        add(third, *fitting.best_of(fitting.logistic(bayes.window)))
+    add(second, *fitting.best_of(bayes))
+    add(third, *fitting.best_of(fitting.logistic(bayes.window)))
     return found
 
 

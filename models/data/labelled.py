@@ -40,7 +40,7 @@ from lstm_sweep.models.data.sessions import labels_of, read_sessions
 from lstm_sweep.models.data.source import SAMPLES, SPLITS, Source, existing, told
 from lstm_sweep.models.data.spool import BLOCK, Codes, Spool, blocks
 from lstm_sweep.models.data.tables import suffix_of
-from lstm_sweep.models.errors import InputError, one_of, plain, shown
+from lstm_sweep.models.errors import InputError, cut, one_of, plain, shown
 
 #: classes that are told of
 TOLD = 10
@@ -135,6 +135,14 @@ def looks_labelled(source: Source) -> bool:
     if not path.is_dir():
         return columns_of(source, path).label is not None
     return bool(class_folders(path)) or columns_of(source, path).label is not None
+
+
+def beginning(split: Split, number: int, alphabet: Alphabet, most: int) -> str:
+    """How a sequence begins, in one line of about `most` characters."""
+    begin = int(split.starts[number])
+    end = begin + min(most, int(split.session_lengths[number]))
+    between = " | " if alphabet.lines else alphabet.between
+    return cut(between.join(map(str, alphabet.decode(split.codes[begin:end]))), most)
 
 
 def load_labelled(source: Source) -> LabelledCorpus:

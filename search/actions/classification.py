@@ -16,9 +16,9 @@ from lstm_sweep.models.classes import PredictionSets, Scores, Threshold
 from lstm_sweep.models.config import ClassConfig
 from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Split
-from lstm_sweep.models.data.labelled import NewSequences, read_new
+from lstm_sweep.models.data.labelled import NewSequences, beginning, read_new
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.errors import InputError, check_kind, check_word, cut, shown
+from lstm_sweep.models.errors import InputError, check_kind, check_word, shown
 from lstm_sweep.models.scoring import Floats, log_softmax
 from lstm_sweep.search.actions.inference import encode, prepare
 from lstm_sweep.search.process import forkserver
@@ -184,14 +184,6 @@ def _encoded(given: Sequence[Given], alphabet: Alphabet) -> NewSequences:
     return NewSequences(split, tuple(str(number + 1) for number in range(len(codes))), None)
 
 
-def _beginning(split: Split, number: int, alphabet: Alphabet) -> str:
-    """How a sequence begins, in one line."""
-    begin = int(split.starts[number])
-    end = begin + min(BEGINNING, int(split.session_lengths[number]))
-    between = " | " if alphabet.lines else alphabet.between
-    return cut(between.join(map(str, alphabet.decode(split.codes[begin:end]))), BEGINNING)
-
-
 def _logits(folder: Path, bundle: Bundle, split: Split) -> NDArray[np.float32]:
     """Logits of all sequences, `[sequences, classes]`, in a process of its own."""
     prepare(seed=0)
@@ -221,7 +213,7 @@ def _classification(
         told.append(
             Classified(
                 name,
-                _beginning(new.sequences, number, bundle.alphabet),
+                beginning(new.sequences, number, bundle.alphabet, BEGINNING),
                 names[best],
                 float(row[best]),
                 dict(zip(names, row.tolist(), strict=True)),

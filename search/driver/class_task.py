@@ -20,7 +20,7 @@ from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle, Classes
 from lstm_sweep.models.config import ClassConfig, Config, as_lstm_config
 from lstm_sweep.models.data.corpus import excerpt
-from lstm_sweep.models.data.labelled import LabelledCorpus, load_labelled
+from lstm_sweep.models.data.labelled import LabelledCorpus, beginning, load_labelled
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.driver.lstm_task import LstmTask, check_same, networks_of
 from lstm_sweep.search.driver.preflight import (
@@ -114,8 +114,8 @@ def _write(
     } | further
 
 
-#: symbols of a sequence that is shown, and characters
-SHOWN_SYMBOLS, SHOWN = 200, 300
+#: characters of a sequence that is shown
+SHOWN = 300
 
 
 def _validation_logits(trial: Trial, weights: Path, corpus: LabelledCorpus) -> NDArray[np.float32]:
@@ -250,10 +250,7 @@ class ClassTask(LstmTask):
             logits = forkserver.call(_validation_logits, best, weights, self.corpus)
 
         def text_of(number: int) -> str:
-            begin, length = sequences.starts[number], sequences.session_lengths[number]
-            codes = sequences.codes[begin : begin + min(int(length), SHOWN_SYMBOLS)]
-            text = alphabet.between.join(map(str, alphabet.decode(codes.tolist())))
-            return text[:SHOWN] + "\u2026" * (length > SHOWN_SYMBOLS or len(text) > SHOWN)
+            return beginning(sequences, number, alphabet, SHOWN)
 
         named = {one.name: one.logits for one in self._baselines if one.logits is not None}
         return classes.Evidence.of(
