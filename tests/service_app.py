@@ -29,7 +29,7 @@ from lstm_sweep.search.actions.references import NothingToDoError
 from lstm_sweep.search.actions.sweeps import SweepPage, SweepStatusReport
 from lstm_sweep.search.actions.transfers import OCTETS, corpus_id_of
 from lstm_sweep.search.service.app import create_app
-from lstm_sweep.search.service.guard import server_options
+from lstm_sweep.search.service.guard import SERVER
 from lstm_sweep.search.service.jobs import Rerun, Reruns, Wanted
 from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.scheduler import QueuedJob
@@ -223,14 +223,12 @@ class Place:
         return TestClient(app, base_url=HERE, headers=headers)
 
     @contextlib.contextmanager
-    def served(self, connections: int = 1_000) -> Iterator[str]:
+    def served(self) -> Iterator[str]:
         """Listen on a port of this machine; the address."""
         app = create_app(self.service, self.settings)
         # to set logging up closes streams of handlers that are there, as absl's, which is pytest's
         server = uvicorn.Server(
-            uvicorn.Config(
-                app, port=0, log_level="error", log_config=None, **server_options(connections)
-            )
+            uvicorn.Config(app, port=0, log_level="error", log_config=None, **SERVER)
         )
         thread = threading.Thread(target=server.run)
         thread.start()

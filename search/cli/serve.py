@@ -236,7 +236,7 @@ def _run(app: FastAPI, bind: BindAddress, end: _End, *, as_json: bool) -> int:
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
         proxy_headers=False,  # `resolve_forwarded` reads them
-        **guard.server_options(guard.most_connections()),
+        **guard.SERVER,
     )
 
     class Server(uvicorn.Server):

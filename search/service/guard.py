@@ -1,4 +1,4 @@
-"""What each request passes, and what is noted of it; and how long a connection may be held."""
+"""What each request passes, and what is noted of it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import asyncio
 import errno
 import ipaddress
 import os
-import resource
 import secrets
 import threading
 import time
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -311,105 +309,23 @@ class Audit:
                 os.close(number)
 
 
-#: descriptors that the service asks for, and those that it keeps for files, drivers and the store
-MOST_FILES, KEPT_FILES = 65_536, 256
-#: connections at once, where descriptors are plenty
-MOST_CONNECTIONS = 4_096
-#: seconds within which the whole head of a request has to come, from the beginning of the
-#: connection or from the end of the answer before it
+#: connections at once, beyond which requests are answered by 503
+MOST_CONNECTIONS = 700
+#: seconds within which the head of the first request of a connection has to come
 HEAD_S = 10.0
-#: seconds within which a client has to read so much of an answer, or all that is left of it
-READ_S, READ_BYTES = 60.0, 64 << 10
-#: seconds between two looks at a connection
-LOOK_EVERY_S = 1.0
-#: bytes of the longest head
-HEAD_BYTES = 64 << 10
-#: connections that the system keeps until they are accepted, and that are accepted in one go
-BACKLOG = 128
 
 
-class BoundedProtocol(H11Protocol):
-    """A connection that has to ask, and to read what it has asked for, or else is ended."""
-
-    def __init__(self, *given: Any, most: int, all_open: dict[BoundedProtocol, None], **more: Any):
-        """`all_open` are those that are open, of which there are at most `most`, oldest first."""
-        super().__init__(*given, **more)
-        self._most, self._open = most, all_open
-        #: since when it reads or asks nothing, after which request, and how many bytes it had to
-        #: read then
-        self._held: tuple[float, object, int] | None = None
+class _Connection(H11Protocol):
+    """A connection that is ended unless it asks for something."""
 
     def connection_made(self, transport: Any) -> None:
-        """Take its place; if there are too many, the one that has waited longest is ended.
-
-        If a request comes by each of them, this one is.
-        """
         super().connection_made(transport)
-        self._open[self] = None
-        if len(self._open) > self._most:
-            idle = (one for one in self._open if not one._is_asked() and not one._left_to_read())
-            next(idle, self)._abort()
-        self._look()
+        self.loop.call_later(HEAD_S, self._end_silent)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._open.pop(self, None)
-        super().connection_lost(exc)
-
-    def resume_writing(self) -> None:
-        self._held = None  # most of it was read
-        super().resume_writing()
-
-    def _is_asked(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def _left_to_read(self) -> int:
-        return self.transport.get_write_buffer_size()
-
-    def _abort(self) -> None:
-        self._open.pop(self, None)
-        self.transport.abort()
-
-    def _look(self) -> None:
-        if self not in self._open:
-            return
-        if self._is_late():
-            self._abort()
-        else:
-            self.loop.call_later(LOOK_EVERY_S, self._look)
-
-    def _is_late(self) -> bool:
-        """Whether it is held for too long."""
-        now, unread = self.loop.time(), self._left_to_read()
-        if self._is_asked() and not unread:
-            self._held = None
-            return False
-        after = READ_BYTES if unread else self.cycle
-        if self._held is None or self._held[1] is not after:
-            self._held = now, after, unread
-        since, _, before = self._held
-        if now - since < (READ_S if unread else HEAD_S):
-            return False
-        if before - unread >= READ_BYTES:
-            self._held = now, after, unread
-            return False
-        return True
+    def _end_silent(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
 
 
-def most_connections() -> int:
-    """How many connections there may be; the limit of descriptors is raised as far as it may be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files, most = (MOST_FILES if n == resource.RLIM_INFINITY else n for n in (soft, hard))
-    if files < min(most, MOST_FILES):
-        files = min(most, MOST_FILES)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    return max(16, min(MOST_CONNECTIONS, (files - KEPT_FILES) // 2))
-
-
-def server_options(most: int) -> dict[str, Any]:
-    """Options of `uvicorn.Config` for so many connections, which are bounded."""
-    return {
-        "http": partial(BoundedProtocol, most=most, all_open={}),
-        "ws": "none",
-        "backlog": BACKLOG,
-        "h11_max_incomplete_event_size": HEAD_BYTES,
-    }
+#: options of `uvicorn.Config`
+SERVER: dict[str, Any] = {"http": _Connection, "ws": "none", "limit_concurrency": MOST_CONNECTIONS}
