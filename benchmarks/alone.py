@@ -36,25 +36,16 @@ T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def one_line(
-    name: str, interrupted: str = "interrupted; the same command goes on from here"
-) -> Iterator[None]:
-    """Say in one line why benchmark `name` ends: code 2 for bad input, 130 for an interruption.
-
-    If nobody reads its output any more, as with `| head`, it ends without a word.
-    """
+def one_line(name: str) -> Iterator[None]:
+    """Say in one line why benchmark `name` ends: code 2 for bad input, 130 for an interruption."""
     try:
         yield
-        sys.stdout.flush()
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"{name}: {interrupted}", file=sys.stderr)
+        print(f"{name}: interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # else Python says there that it cannot write what is left
-        sys.exit(0)
 
 
 class Improving:

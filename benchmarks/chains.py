@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR")
     parser.add_argument("--report", action="store_true", help="run nothing")
     given = parser.parse_args()
-    with one_line("chains", "interrupted, and this seed is not recorded"):
+    with one_line("chains"):
         file = given.out / "chains.jsonl"
         if not given.report:
             _run_missing(given, file)
@@ -209,22 +209,14 @@ def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Re
     best = lstm_sweep.sweep(NAME, store=folder).best
     store = MlflowStore(settings_of(folder))
     records = reader.trials(store, NAME)
-    again = confirmed_of(store, records)
-    own = [one for one in again if one.is_best]
+    own = [one for one in confirmed_of(store, records) if one.is_best]
     assert best.val_loss is not None
-    model = best.export(folder / "model")
+    network = network_loss(chain, best.export(folder / "model").folder, parts["judged"])
     return Result(
-        seed=given.seed,
-        minutes=given.minutes,
-        workers=workers,
-        settings=given.launch,
-        entropy=chain.entropy,
-        bound=chain.bound(parts["train"]),
-        val_loss=best.val_loss,
-        network=network_loss(chain, model.folder, parts["judged"]),
-        further=[*own[0].losses] if own else [],
-        trials=len(records),
-    )
+        given.seed, given.minutes, workers, given.launch, chain.entropy,
+        chain.bound(parts["train"]), best.val_loss, network,
+        further=[*own[0].losses] if own else [], trials=len(records),
+    )  # fmt: skip
 
 
 def network_loss(chain: Chain, folder: Path, ids: NDArray[np.int64]) -> float:

@@ -1,22 +1,20 @@
 """What a search costs beside the best config known in hindsight, trained alone.
 
     python -m benchmarks.oracle --data FILE [--minutes 20] [--seeds 3] [--launch "ARGS"]
-        [--validation 0.1] [--seed N] [--only search] [--set FIELD=VALUE] [--rescore T]
+        [--validation 0.1] [--seed N] [--only search] [--rescore T]
     python -m benchmarks.oracle --report
 
 First whole searches run, one after the other, each for twice the `--minutes` of an oracle:
-`lstm-sweep launch` with `--launch ARGS`, as its users run it. Then the oracles: the config of
-`--set`, or the best that any of these searches has found, is trained on one core, scored on the
-same targets after the same rounds. (An oracle that is alone on the machine may train faster than a
-network of a search, which shares it; two oracles side by side do not.) A search's time counts from
-the start of its process, an oracle's from the beginning of its trial. The data `source` are
-Python's own source code, as in `curves.py`.
+`lstm-sweep launch` with `--launch ARGS`, as its users run it. Then the oracles: the best config
+that any of these searches has found is trained on one core, scored on the same targets after the
+same rounds. A search's time counts from the start of its process, an oracle's from the beginning
+of its trial. The data `source` are Python's own source code, as in `curves.py`.
 
 The table has the losses that the oracle has after a quarter, a half and all of its time, and how
 much longer the search took to them; before it stands what each run had by when. The results go to a
 file for each corpus, `OUT/NAME.jsonl`, one by one, so a benchmark that was broken off goes on where
 it stopped, and `--seed N` runs one of its seeds. Oracles begin once there is a search of each of
-`--seeds`, since they all have the best config, or at once if that is given.
+`--seeds`, since they all have the best config.
 """
 
 from __future__ import annotations
@@ -46,13 +44,11 @@ from benchmarks.alone import (
     shown,
 )
 from benchmarks.curves import SOURCE, divided, file_of
-from lstm_sweep.models.config import FIELDS, TrialConfig
+from lstm_sweep.models.config import FIELDS
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines.hardware import cores
 from lstm_sweep.search.store.tags import Tag, scoring_of
-from lstm_sweep.spaces.presets import DEFAULT
-from lstm_sweep.spaces.space import with_settings
 
 SEARCH, ORACLE = "search", "oracle"
 #: shares of an oracle's time after which its loss is compared: 5, 10 and 20 of 20 minutes
@@ -136,10 +132,6 @@ def _arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--launch", default="", metavar="ARGS", help="further ones, one text")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings",
-        help="a field of the oracle's config; others have their defaults",
-    )  # fmt: skip
-    parser.add_argument(
         "--rescore", type=int, default=0, metavar="T",
         help="score each best network on so many validation targets, or all, once it is found",
     )  # fmt: skip
@@ -175,10 +167,10 @@ def _run_missing(given: argparse.Namespace) -> None:
         if given.only == SEARCH:
             return
         runs = read_lines(file, Run.from_dict)
-        if not given.settings and (left := missing(runs, given.seeds)):
+        if left := missing(runs, given.seeds):
             print(f"{file.stem}: no oracle yet, searches are missing of seeds {left}", flush=True)
             return
-        alone = [*ALONE, *settings_of(oracle_config(given.settings, runs)), *scored_as(runs)]
+        alone = [*ALONE, *settings_of(oracle_config(runs)), *scored_as(runs[0])]
         for seed in seeds:
             _run_one(given, data, ORACLE, seed, given.minutes, 1, alone)
 
@@ -233,32 +225,16 @@ def _run_one(
     append(file, run)
 
 
-def oracle_config(settings: Sequence[str], runs: Sequence[Run]) -> dict[str, Any]:
-    """The config of an oracle: as it is given, or the best that a search has found."""
-    if not settings:
-        searches = [run for run in runs if run.kind == SEARCH]
-        return min(searches, key=lambda run: run.best).config
-    fields = {}
-    for setting in settings:
-        name = setting.partition("=")[0].strip()
-        values = with_settings(DEFAULT, [setting])[name].values() or []
-        if len(values) != 1:
-            raise InputError(f"--set {setting}: expected one value")
-        fields[name] = values[0]
-    return TrialConfig.from_dict(fields).to_dict()
+def oracle_config(runs: Sequence[Run]) -> dict[str, Any]:
+    """The config of an oracle: the best that a search has found."""
+    return min((run for run in runs if run.kind == SEARCH), key=lambda run: run.best).config
 
 
-def scored_as(runs: Sequence[Run]) -> list[str]:
-    """How an oracle is scored, as arguments of `launch`: as the runs that there are.
-
-    Raises:
-        InputError: there is none.
-    """
-    if not runs:
-        raise InputError("no search yet, by whose targets an oracle is scored; run one first")
+def scored_as(run: Run) -> list[str]:
+    """How an oracle is scored, as arguments of `launch`: as a run of a search."""
     return [
-        "--targets", str(runs[0].targets), "--adjacent-targets", str(runs[0].adjacent),
-        "--rounds-per-epoch", str(runs[0].rounds_per_epoch),
+        "--targets", str(run.targets), "--adjacent-targets", str(run.adjacent),
+        "--rounds-per-epoch", str(run.rounds_per_epoch),
     ]  # fmt: skip
 
 
@@ -275,20 +251,15 @@ def missing(runs: Sequence[Run], seeds: int) -> list[int]:
 
 
 def losses_table(name: str, runs: Sequence[Run]) -> str:
-    """What each run had after quarters of its time, and when it last gained.
-
-    If any network was scored again on more targets,
-    the last column has the losses on these.
-    """
-    again = any(run.rescored for run in runs)
-    rows = [[name, "1/4", "1/2", "3/4", "end", "last gain", *(["on more"] if again else [])]]
+    """What each run had after quarters of its time, its last gain, and losses on more targets."""
+    rows = [[name, "1/4", "1/2", "3/4", "end", "last gain", "on more"]]
     for kind in (SEARCH, ORACLE):
         found = sorted((run for run in runs if run.kind == kind), key=lambda run: run.seed)
         numbers = [
             [
                 *(run.best_at(60 * run.minutes * quarter / 4) for quarter in (1, 2, 3, 4)),
                 run.improvements[-1][0],
-                *([run.rescored_loss or float("inf")] if again else []),
+                run.rescored_loss or float("inf"),
             ]
             for run in found
         ]

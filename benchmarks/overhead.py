@@ -71,17 +71,13 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
         "training of a trial, median, s": statistics.median(
             sum(epoch["round_seconds"] for epoch in c.rounds) for c in state.finished
         ),
-        "training (epochs), sum over trials, s": trained,
         "training / slots, s": ideal,
         "wall / (training / slots)": wall / ideal,
-        "share of the wall time that is not training": 1 - ideal / wall,
         "in a slot but not in an epoch, s per trial": (held - trained) / len(state.finished),
         "share of slot time that no trial holds": 1 - held / slots / wall,
     }
     for name, value in rows.items():
-        print(
-            f"{name:<52} {value:>10.3f}" if isinstance(value, float) else f"{name:<52} {value:>6}"
-        )
+        print(f"{name:<52} {value:>10.3f}")
 
 
 if __name__ == "__main__":

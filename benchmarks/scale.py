@@ -5,9 +5,9 @@
 Sweep, loop, policy and journal are the program's own, the store is in memory; the engine lets
 trials report as if all slots together sent `--rate` rounds a second. Time is that in which the
 driver computes, and that in which it would sleep: other work on the machine does not count. The
-sweep is broken off once `--trials` trials are begun, and then resumed. Each row of the table is
-about the time since the row before. The delay is that from the moment in which a trial's report was
-due to the verdict of the policy, so a driver that is too slow shows there.
+sweep is broken off once `--trials` trials are begun. Each row of the table is about the time since
+the row before. The delay is that from the moment in which a trial's report was due to the verdict
+of the policy, so a driver that is too slow shows there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -33,13 +33,10 @@ from benchmarks.tiny import resident_mb, words
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.search.driver.corpus_task import CorpusTask
-from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.engines.base import Engine, Event
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.process.signals import Interrupts
-from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.base import Store
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import (
@@ -57,8 +54,6 @@ from lstm_sweep.spaces.space import from_mapping
 NAME = "scale"
 #: rows of the table
 ROWS = 10
-
-
 #: slots of a node, as they are named
 CORES = 16
 
@@ -108,8 +103,6 @@ class SleepingEngine(Engine):
         self.reported: dict[tuple[int, int], float] = {}
         #: trials that were begun, those that go on after they were paused aside
         self.begun = 0
-        #: when the first trial of all was started; None before
-        self.first_start: float | None = None
         #: called before each wait
         self.before_wait: Callable[[], None] = lambda: None
 
@@ -122,8 +115,6 @@ class SleepingEngine(Engine):
 
     def start(self, job: Job) -> None:
         """Write weights, and sleep for the first round, which differs so that slots take turns."""
-        if self.first_start is None:
-            self.first_start = self._clock()
         number = job.trial.number
         if number not in self._rounds:
             self.begun += 1
@@ -288,7 +279,7 @@ def _row(before: Sample, now: Sample, delays: list[float]) -> str:
 
 
 def main() -> None:
-    """Run a sweep, break it off, resume it, and print what was measured."""
+    """Run a sweep, break it off, and print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--slots", type=int, default=1000)
     parser.add_argument("--trials", type=int, default=10_000)
@@ -311,8 +302,8 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
         spec, name=NAME, task=task, store=store, engine=engine, clock=clock,
         interrupts=meter.end,
     )  # fmt: skip
-    with meter.watching():
-        _broken_off(sweep)
+    with meter.watching(), contextlib.suppress(KeyboardInterrupt):
+        sweep.run()
     first, last = meter.samples[0], meter.samples[-1]
     closing = clock() - last.seconds
     state = sweep.state
@@ -321,39 +312,6 @@ def _measure(folder: Path, given: argparse.Namespace) -> None:
         f"CPU s of the driver until then, all together: {last.cpu_seconds - first.cpu_seconds:.0f}"
     )
     print(f"broken off: runs closed within {closing:.1f} s")
-    _resume(task, spec, store, given, clock)
-
-
-def _broken_off(sweep: Sweep) -> None:
-    with contextlib.suppress(KeyboardInterrupt):
-        sweep.run()
-
-
-def _resume(
-    task: CorpusTask, spec: SweepSpec, store: Store, given: argparse.Namespace, clock: CpuClock
-) -> None:
-    """Go on with the sweep until its first trial is started; print how long that takes."""
-    began = clock()
-    past = rebuild(store, reader.existing_sweep(store, NAME))
-    read = clock()
-    engine = SleepingEngine(given.slots, given.rate, clock)
-    longer, end = replace(spec, trials=spec.trials + given.slots), Interrupts()
-
-    def until_started() -> None:
-        if engine.first_start is not None:
-            end.request()
-
-    engine.before_wait = until_started
-    sweep = Sweep(
-        longer, name=NAME, task=task, store=store, engine=engine, past=past, clock=clock,
-        interrupts=end,
-    )  # fmt: skip
-    _broken_off(sweep)
-    assert engine.first_start is not None, "no trial was started"
-    print(
-        f"resumed: read back within {read - began:.1f} s, first trial started after "
-        f"{engine.first_start - began:.1f} s"
-    )
 
 
 def _sweep(folder: Path, trials: int, epochs: int) -> tuple[CorpusTask, SweepSpec]:

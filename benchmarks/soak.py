@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.alone import own_program
 from benchmarks.tiny import resident_mb, store_in, with_environment, words
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
@@ -62,22 +63,11 @@ class Sample:
     threads: int
 
 
-@dataclass(frozen=True)
-class Check:
-    """Something that was measured against a limit."""
-
-    name: str
-    value: float
-    limit: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether the limit holds."""
-        return self.value <= self.limit
-
-    def __str__(self) -> str:
-        verdict = "" if self.passed else "   BROKEN"
-        return f"{self.name:<52} {self.value:>9.1f}   at most {self.limit:g}{verdict}"
+def check(name: str, value: float, limit: float) -> bool:
+    """Whether something that was measured keeps its limit; both are printed."""
+    verdict = "" if value <= limit else "   BROKEN"
+    print(f"{name:<52} {value:>9.1f}   at most {limit:g}{verdict}", flush=True)
+    return value <= limit
 
 
 @dataclass
@@ -145,10 +135,10 @@ def _watch_over(folder: Path, trials: int, workers: int) -> int:
         ],
         "shared memory left": sorted(_names(Path("/dev/shm")) - shared - _mapped()),
     }
-    checks = [Check(name, len(names), 0) for name, names in found.items()]
-    for check, names in zip(checks, found.values(), strict=True):
-        print(check, *(f"\n  {name}" for name in names[:10]), sep="")
-    return int(code != 0 or not all(check.passed for check in checks))
+    for name, names in found.items():
+        check(name, len(names), 0)
+        print(*(f"  {one}\n" for one in names[:10]), sep="", end="")
+    return int(code != 0 or any(found.values()))
 
 
 def _drive(folder: Path, trials: int, workers: int) -> int:
@@ -170,19 +160,18 @@ def _drive(folder: Path, trials: int, workers: int) -> int:
     begin, base, last = watch.samples[0], watch.samples[1], watch.samples[-1]
     grown = last.memory_mb - base.memory_mb
     seconds = _resumed(folder, trials)
-    checks = [
-        Check("trials that did not complete", trials - state.counts.get("complete", 0), 0),
-        Check("growth of the driver, MB", grown, GROWTH_MB),
-        Check("open files more than at the beginning", after.files - begin.files, OPEN_FILES),
-        Check("children more than at the beginning", after.children - begin.children, 0),
-        Check("resume: first new trial is begun, s", seconds, RESUME_S),
+    kept = [
+        check("trials that did not complete", trials - state.counts.get("complete", 0), 0),
+        check("growth of the driver, MB", grown, GROWTH_MB),
+        check("open files more than at the beginning", after.files - begin.files, OPEN_FILES),
+        check("children more than at the beginning", after.children - begin.children, 0),
+        check("resume: first new trial is begun, s", seconds, RESUME_S),
     ]
-    print(*checks, sep="\n", flush=True)
-    return int(not all(check.passed for check in checks))
+    return int(not all(kept))
 
 
 def _sweep(folder: Path, trials: int, workers: int) -> tuple[Corpus, SweepSpec]:
-    """A corpus of some 2,000 characters, and a sweep whose networks are as small as can be."""
+    """A corpus of some 2,000 characters, and a sweep with the smallest networks."""
     source = words(folder, 430)
     space = from_mapping(
         {"direction": "uni", "layers": [1, 2], "layer_size": [1, 2, 3, 4],
@@ -202,21 +191,11 @@ def _resumed(folder: Path, trials: int) -> float:
 
     The time begins with the program's process, so Python and MLflow are loaded in it.
     """
-    (folder / "mlflow.yaml").write_text(
-        "tracking_uri: sqlite:///mlflow.db\nartifacts: artifacts\nexperiment: benchmark\n",
-        encoding="utf-8",
-    )
-    command = [
-        sys.executable,
-        "-c",
-        "from lstm_sweep.search.cli import main; raise SystemExit(main())",
-    ]
-    command += ["resume", NAME, "--trials", str(trials + 1), "--json"]
-    source = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    settings = "tracking_uri: sqlite:///mlflow.db\nartifacts: artifacts\nexperiment: benchmark\n"
+    (folder / "mlflow.yaml").write_text(settings, encoding="utf-8")
+    command = [str(own_program()), "resume", NAME, "--trials", str(trials + 1), "--json"]
     began = time.time()
-    subprocess.run(
-        command, cwd=folder, env=os.environ | source, check=True, stdout=subprocess.DEVNULL
-    )
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     store = store_in(folder)
     sweep = reader.existing_sweep(store, NAME)
     [run] = store.runs({Tag.PARENT: sweep.info.run_id, Tag.TRIAL: str(trials)})

@@ -18,7 +18,6 @@ loses time at the end of each epoch, which `benchmarks.training` measures.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import math
 import statistics
@@ -58,22 +57,17 @@ class Peer(NamedTuple):
 
     #: name of its script in `peers/`
     script: str
-    #: packages that it needs
-    packages: tuple[str, ...]
     #: sampler and pruner, for Optuna
     variant: str = ""
 
 
 OPTUNA = "optuna_pruning"
 PEERS = {
-    "hyperopt": Peer("hyperopt_fmin", ("hyperopt", "mlflow")),
-    "keras-tuner": Peer("keras_tuner_hyperband", ("keras_tuner", "tensorboard")),
-    "optuna": Peer(OPTUNA, ("optuna",)),
-    "optuna-group": Peer(OPTUNA, ("optuna",), "group"),
-    "optuna-gp": Peer(OPTUNA, ("optuna", "torch"), "gp"),
-    "optuna-cmaes": Peer(OPTUNA, ("optuna", "cmaes"), "cmaes"),
-    "optuna-wilcoxon": Peer(OPTUNA, ("optuna",), "wilcoxon"),
-    "ray": Peer("ray_tune", ("ray", "hyperopt", "pyarrow")),
+    "hyperopt": Peer("hyperopt_fmin"),
+    "keras-tuner": Peer("keras_tuner_hyperband"),
+    "optuna": Peer(OPTUNA),
+    **{f"optuna-{name}": Peer(OPTUNA, name) for name in ("group", "gp", "cmaes", "wilcoxon")},
+    "ray": Peer("ray_tune"),
 }
 NAMES = (OURS, *PEERS)
 #: validation targets of all contestants, as `peers/common.py` has them
@@ -244,12 +238,6 @@ def _names(only: str | None) -> list[str]:
     for name in names:
         if name not in NAMES:
             raise InputError(f"--only has '{name}': {one_of(name, list(NAMES))}")
-    needed = {package for name in names if name != OURS for package in PEERS[name].packages}
-    if missing := sorted(name for name in needed if not importlib.util.find_spec(name)):
-        raise InputError(
-            f"not installed: {', '.join(missing)}; expected the packages of the peers, "
-            f"which lstm-sweep[benchmark] brings"
-        )
     return [name for name in NAMES if name in names]
 
 
@@ -301,17 +289,13 @@ def table(runs: Sequence[Run]) -> str:
     rows = [["contestant", "seeds", "final loss", "configs", "epochs", "s to target", "ratio"]]
     for label, group in groups.items():
         ratio, at_least = times[label] / ours, 60 * setting.minutes / ours
-        rows.append(
-            [
-                label,
-                str(len(group)),
-                shown(finals[label], ".4f"),
-                f"{statistics.median(run.configs for run in group):.0f}",
-                f"{statistics.median(run.epochs for run in group):.0f}",
-                shown(times[label], ".0f"),
-                f"{ratio:.2f}" if math.isfinite(ratio) else f"over {at_least:.2f}",
-            ]
+        configs, epochs = (
+            f"{statistics.median(getattr(run, of) for run in group):.0f}"
+            for of in ("configs", "epochs")
         )
+        shown_ratio = f"{ratio:.2f}" if math.isfinite(ratio) else f"over {at_least:.2f}"
+        rows.append([label, str(len(group)), shown(finals[label], ".4f"), configs, epochs,
+                     shown(times[label], ".0f"), shown_ratio])  # fmt: skip
     about = f"{setting.minutes:g} minutes each, direction {setting.direction}, {setting.workers} "
     about += "at once; losses in nats per symbol, medians over seeds\n"
     about += f"target: {target:.4f}, what {best_peer} has at its end; ratio: time to it, by {OURS}"

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.alone import own_program
 from lstm_sweep.models.bundle.bundle import read
 from lstm_sweep.models.conformal import Promise
 from lstm_sweep.models.data.service_log import (
@@ -34,8 +34,6 @@ from lstm_sweep.models.data.service_log import (
     service_log,
 )
 
-#: beside the Python that runs
-PROGRAM = Path(sys.executable).with_name("lstm-sweep")
 #: repetitions of what is promised
 REPEATED = 20
 #: shares of false alarms that are promised
@@ -58,10 +56,8 @@ def _write(file: Path, lines: Iterable[str]) -> None:
 
 def run(folder: Path, *arguments: str) -> str:
     """Standard output of the program; what it says of its progress goes on to the terminal."""
-    done = subprocess.run(
-        [PROGRAM, *arguments], cwd=folder, check=True, stdout=subprocess.PIPE, text=True
-    )
-    return done.stdout
+    command = [str(own_program()), *arguments]
+    return subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def repeated(model: Path, seed: int) -> str:

@@ -212,7 +212,7 @@ def test_the_best_config_is_that_of_the_search_with_the_lowest_loss() -> None:
         run("search", 1, [(9, 1.9)], config={"layers": 3}),
         run("oracle", 0, [(9, 1.0)], config={"layers": 4}),
     ]
-    assert oracle.oracle_config([], searches) == {"layers": 3}
+    assert oracle.oracle_config(searches) == {"layers": 3}
     assert oracle.missing(searches, 4) == [2, 3]
 
 
