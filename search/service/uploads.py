@@ -7,6 +7,7 @@ or folder, and `corpora/ID/about.json` says what it is. While it comes it lies i
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import hashlib
@@ -17,13 +18,16 @@ import shutil
 import tarfile
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
-from weakref import WeakValueDictionary
+from typing import Any
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, from_thread
+from fastapi import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError, shown
@@ -43,14 +47,14 @@ READ_BYTES = 1 << 20
 LONGEST_NAME, LONGEST_PATH, MOST_PARTS = 255, 1_000, 20
 #: inodes that uploads leave free, on file systems that have a fixed number of them
 FREE_INODES = 10_000
-#: bytes of a header of a tar file, and of a path or attributes that stand in an entry of their own
-TAR_BLOCK, LONGEST_ATTRIBUTES = 512, 16 << 10
+#: bytes of a tar file that may stand between two files
+LONGEST_HEADERS = 64 << 10
+#: bytes that are read of a body that is refused, so that the client reads the refusal, and seconds
+READ_AFTER_REFUSAL, READ_AFTER_REFUSAL_S = 64 << 20, 30.0
 #: what names a corpus, and characters of the name that its client gives it
 CORPUS_ID, LONGEST_CORPUS = "[0-9a-f]{32}", 200
 #: what begins the name of a corpus in a request, and the file that says what it is
 CORPUS, ABOUT = "corpus:", "about.json"
-
-Item = TypeVar("Item")
 
 log = logging.getLogger("lstm_sweep.service")
 
@@ -84,27 +88,17 @@ class Uploads:
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self.limits = limits
-        #: of threads that receive a body, and those of one user; one more is there to be refused
-        self._limiter = CapacityLimiter(limits.coming + 1)
-        self._users = WeakValueDictionary[str, CapacityLimiter]()
-        self._coming, self._corpora = folder / "coming", folder / "corpora"
-        shutil.rmtree(self._coming, ignore_errors=True)  # left by a process that was killed
-        for own in (folder, self._coming, self._corpora):
+        #: of threads that receive a body; one more is there to be refused
+        self.limiter = CapacityLimiter(limits.coming + 1)
+        self.coming, self._corpora = folder / "coming", folder / "corpora"
+        shutil.rmtree(self.coming, ignore_errors=True)  # left by a process that was killed
+        for own in (folder, self.coming, self._corpora):
             own.mkdir(mode=0o700, exist_ok=True)
         self.naming = threading.RLock()
         self._lock = threading.Lock()
         #: corpora that are there, by their ID
         self._there = _read_corpora(self._corpora)
         self._receivers = list[Receiver]()
-
-    async def in_thread(self, owner: str, call: Callable[[], Item]) -> Item:
-        """What `call` returns, which receives a body that a user sends, with a corpus or without.
-
-        A user has few of the threads, so that nobody keeps others waiting who sends slowly.
-        """
-        most = self.limits.coming_per_user + 1
-        async with self._users.setdefault(owner, CapacityLimiter(most)):
-            return await to_thread.run_sync(call, limiter=self._limiter)
 
     def announce(self, corpus_id: str, name: str, size: int, owner: str) -> bool:
         """Whether the corpus with this ID is there; if it is not, it would be taken just now."""
@@ -131,7 +125,7 @@ class Uploads:
                     f"{self.limits.coming_per_user} of yours",
                 )
             self._check_room(NEW_BYTES)
-            place = Path(tempfile.mkdtemp(dir=self._coming))
+            place = Path(tempfile.mkdtemp(dir=self.coming))
             receiver = Receiver(self, place, name, owner, is_folder=is_folder)
             self._receivers.append(receiver)
         return receiver
@@ -185,7 +179,7 @@ class Uploads:
 
     def _remove(self, corpus_id: str) -> None:
         """Delete the folder of a corpus if it is there; the next start does what a kill leaves."""
-        aside = Path(tempfile.mkdtemp(dir=self._coming))
+        aside = Path(tempfile.mkdtemp(dir=self.coming))
         with contextlib.suppress(FileNotFoundError):
             self.folder_of(corpus_id).rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
@@ -304,89 +298,79 @@ class Receiver:
         self._uploads.leave(self)
 
 
-#: gives so many bytes of a body, or as many as are left of it
-Read = Callable[[int], bytes]
-
-
-def unpack(read: Read, receiver: Receiver, most_files: int) -> None:
-    """Receive the files of a tar file, in the formats ustar, pax and GNU, as it comes.
-
-    Entries of folders are passed over, and whatever is no file or folder is refused. Python's own
-    reader is not used: it keeps what attributes say whatever their size, and looks for them in time
-    that grows with the square of that.
-    """
-    for path, size in _files(read, most_files):
-        blocks = (min(READ_BYTES, size - at) for at in range(0, size, READ_BYTES))
-        receiver.write(path, (_part(read, block) for block in blocks))
-        _part(read, -size % TAR_BLOCK)
-
-
-def _files(read: Read, most: int) -> Iterator[tuple[str, int]]:
-    """Path and size of each file, whose content is read before the next one is asked for."""
-    given: dict[str, Any] = {}  # what attributes say of the next entry
-    for _ in range(4 * most + 4):
-        header = read(TAR_BLOCK)
-        if not any(header):  # the end, or padding before it
-            while read(READ_BYTES):
-                pass
-            return
-        entry = _entry(header)
-        size = given.pop("size", entry.size)
-        if size < 0:
-            raise InputError("an entry of the tar file has no size, expected one")
-        if entry.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
-            given |= _attributes(read, entry.type, size)
-            continue
-        path = given.pop("path", entry.name)
-        given.clear()
-        if entry.isdir() and size:
-            raise InputError(f"folder {shown(path)} has content, expected none")
-        if entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            yield path.removeprefix("./"), size
-        elif not entry.isdir():
-            raise InputError(f"{shown(path)} is no file, expected files and folders alone")
-    raise InputError(f"there are over {most:,} files, expected fewer")
-
-
-def _part(read: Read, size: int) -> bytes:
-    if len(found := read(size)) < size:
-        raise InputError("the tar file breaks off, expected all of it")
-    return found
-
-
-def _entry(header: bytes) -> tarfile.TarInfo:
+def unpack(body: SentBody, receiver: Receiver) -> None:
+    """Receive the files of a tar file as it comes; what is no file or folder is refused."""
+    bounded = _Bounded(body)
     try:
-        return tarfile.TarInfo.frombuf(header, "utf-8", "strict")
-    except (tarfile.TarError, ValueError):
-        raise InputError("a part of it is no tar file, expected one without errors") from None
+        with tarfile.open(fileobj=bounded, mode="r|", encoding="utf-8", errors="strict") as tar:
+            while entry := tar.next():
+                tar.members = []  # type: ignore[assignment]  # which it would keep
+                path = entry.name.removeprefix("./")
+                if entry.isdir():
+                    continue
+                is_file = entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and entry.size >= 0
+                if not is_file or entry.issparse():
+                    raise InputError(f"{shown(path)} is no file, expected files and folders alone")
+                bounded.left = entry.size + LONGEST_HEADERS
+                content: Any = tar.extractfile(entry)
+                receiver.write(path, iter(partial(content.read, READ_BYTES), b""))
+                bounded.left = LONGEST_HEADERS
+    except (tarfile.TarError, UnicodeError) as error:
+        raise InputError(f"the tar file cannot be read: {error}") from None
+    while body.read(READ_BYTES):  # padding
+        pass
 
 
-def _attributes(read: Read, kind: bytes, size: int) -> dict[str, Any]:
-    """What an entry says of the next one: its `path` and `size`, if they are long."""
-    if size > LONGEST_ATTRIBUTES:
-        raise InputError(
-            f"an entry of the tar file has {size:,} bytes of attributes, expected at most "
-            f"{LONGEST_ATTRIBUTES:,}"
-        )
-    content = _part(read, size + -size % TAR_BLOCK)[:size]
-    try:
-        if kind == tarfile.GNUTYPE_LONGNAME:
-            return {"path": content.rstrip(b"\0").decode()}
-        found = {}
-        while content:
-            length = int(content.partition(b" ")[0])
-            if not 5 <= length <= len(content):
-                raise ValueError
-            record, content = content[:length], content[length:]
-            name, _, value = record.partition(b" ")[2].decode().rstrip("\n").partition("=")
-            found[name] = int(value) if name == "size" else value
-    except ValueError:
-        raise InputError("an entry of the tar file has attributes that are none") from None
-    if kind == tarfile.XGLTYPE:  # of no single entry
-        return {}
-    if any(name.startswith("GNU.sparse") for name in found):
-        raise InputError("the tar file has files with holes, expected one without --sparse")
-    return {name: found[name] for name in ("path", "size") if name in found}
+class _Bounded:
+    """A tar file of which between two files only so much is read: `tarfile` keeps it in memory."""
+
+    def __init__(self, body: SentBody) -> None:
+        self._body, self.left = body, LONGEST_HEADERS
+
+    def read(self, size: int) -> bytes:
+        self.left -= size
+        if self.left < 0:
+            raise InputError(
+                f"a file of the tar file has over {LONGEST_HEADERS:,} bytes of attributes, "
+                f"expected less"
+            )
+        return self._body.read(size)
+
+
+class SentBody:
+    """The body of a request as a file, which a thread reads as it comes."""
+
+    def __init__(self, request: Request) -> None:
+        self._stream, self._held = request.stream(), bytearray()
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, or as many as are left.
+
+        Raises:
+            ProblemError: it breaks off.
+            HTTPException: it is too large, or takes too long.
+        """
+        while len(self._held) < size and (part := from_thread.run(self._part)):
+            self._held += part
+        found = bytes(self._held[:size])
+        del self._held[:size]
+        return found
+
+    async def _part(self) -> bytes:
+        try:
+            return await anext(self._stream, b"")
+        except ClientDisconnect:
+            raise ProblemError(400, "the connection has broken, expected all of it") from None
+
+    async def pass_over(self) -> None:
+        """Read what is left of a body that is refused, if that is not much."""
+        came = 0
+        with contextlib.suppress(TimeoutError, ClientDisconnect, HTTPException):
+            async with asyncio.timeout(READ_AFTER_REFUSAL_S):
+                async for part in self._stream:
+                    came += len(part)
+                    if came > READ_AFTER_REFUSAL:
+                        return
 
 
 def check_name(name: str) -> None:

@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import PurePath
-from typing import Any
+from typing import IO, Any
 from urllib.parse import parse_qsl, quote
 
+from anyio import to_thread
 from fastapi import APIRouter, Request, Response
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
-from werkzeug.sansio.multipart import (
-    Data,
-    Epilogue,
-    Event,
-    Field,
-    File,
-    MultipartDecoder,
-    NeedData,
-)
 
 from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.errors import InputError
@@ -32,7 +27,6 @@ from lstm_sweep.search.service.answers import ProblemError, refusal
 from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.pages.views import LOGIN, moved, page, reference_of, rendered
 from lstm_sweep.search.service.routes import sweeps, trials
-from lstm_sweep.search.service.routes.corpora import SentBody
 from lstm_sweep.search.service.schemas import (
     Changes,
     ClassSubmission,
@@ -40,7 +34,7 @@ from lstm_sweep.search.service.schemas import (
     Priority,
 )
 from lstm_sweep.search.service.site import Number, Site, SweepName, TheSite, TheUser
-from lstm_sweep.search.service.uploads import Receiver, Uploads
+from lstm_sweep.search.service.uploads import SentBody, UploadedCorpus, Uploads
 from lstm_sweep.search.values.spec import OPTIONS
 from lstm_sweep.search.values.texts import DEFAULT_MINUTES
 
@@ -95,19 +89,15 @@ async def launch_form(request: Request, site: TheSite, user: TheUser) -> Respons
 @router.post("/launch")
 async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
     """Queue a sweep on files, a sample, or data of the service, or say what it would do."""
-    sent = SentForm(site.uploads, user.name, SentBody(request))
-    lines, said, status = list[str](), "", 200
+    fields, lines, said, status = dict[str, str](), list[str](), "", 200
+    kind = request.headers.get("content-type", "")
     try:
-        receive = partial(sent.receive, request.headers.get("content-type", ""))
-        await site.uploads.in_thread(user.name, receive)
-        if sent.error:
-            raise sent.error
-        if (place := sent.fields.get("place", "").strip()) and not sent.has_files:
-            sent.fields["data"] = f"server:{place}"
-        filled = filled_in(sent.fields)
+        receive = partial(receive_form, site.uploads, user.name, SentBody(request), kind, fields)
+        await to_thread.run_sync(receive, limiter=site.uploads.limiter)
+        filled = filled_in(fields)
         wanted = {name: filled[name] for name in FIELDS if name in filled}
-        if sent.fields.get("only") != "dry-run":
-            wanted["priority"], key = filled.get("priority", 0), sent.fields.get("key") or None
+        if fields.get("only") != "dry-run":
+            wanted["priority"], key = filled.get("priority", 0), fields.get("key") or None
             submit = partial(sweeps.submitted, site, user, wanted, key)
             return moved(f"/sweeps/{quote(await site.answers.change(submit))}")
         found = await site.answers.read_corpus(partial(sweeps.dry_run_of, site, wanted))
@@ -117,7 +107,7 @@ async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
         if problem.status == 500:
             raise
         said, status = problem.said(site.names.named), problem.status
-    form = partial(_form, site, user, sent.fields, said, lines)
+    form = partial(_form, site, user, fields, said, lines)
     return page(await site.answers.ask(request, form), status)
 
 
@@ -223,106 +213,70 @@ def _value(name: str, text: str) -> Any:
 
 #: the field of several files, which are the sessions of a corpus
 FILES = "files"
-#: bytes of a form that are read at once, fewer than a field may have
-READ_BYTES = 32 << 10
+#: bytes of a form that are read at once
+READ_BYTES = 64 << 10
 
 
-class SentForm:
-    """A form whose files become a corpus as they come, in a thread.
+def receive_form(
+    uploads: Uploads, owner: str, body: SentBody, content_type: str, fields: dict[str, str]
+) -> None:
+    """Fill in the fields of a form; if it has files, `data` is the corpus that they become."""
+    kind, options = parse_options_header(content_type)
+    boundary = options.get("boundary", "").encode()
+    if kind != "multipart/form-data" or not boundary:
+        raise ProblemError(415, "the body is no form with a file: expected multipart/form-data")
+    with contextlib.ExitStack() as scratch:
 
-    Why a file is refused is said once all was read: so the fields are known by then.
-    """
+        def container(**_: Any) -> IO[bytes]:
+            return scratch.enter_context(tempfile.TemporaryFile(dir=uploads.coming))
 
-    def __init__(self, uploads: Uploads, owner: str, body: SentBody) -> None:
-        self._uploads, self._owner, self._body = uploads, owner, body
-        self._receiver: Receiver | None = None
-        #: the field of the files
-        self._field = ""
-        #: what was sent; if there are files that are not refused, `data` names their corpus
-        self.fields = dict[str, str]()
-        #: why a file is refused
-        self.error: InputError | ProblemError | None = None
-
-    @property
-    def has_files(self) -> bool:
-        return self._receiver is not None
-
-    def receive(self, content_type: str) -> None:
-        """Receive the fields and files of the form."""
-        kind, options = parse_options_header(content_type)
-        boundary = options.get("boundary", "").encode()
-        if kind != "multipart/form-data" or not boundary:
-            raise ProblemError(415, "the body is no form with a file: expected multipart/form-data")
-        events = self._events(boundary)
+        parser = MultiPartParser(
+            container, FIELD_BYTES, buffer_size=READ_BYTES, max_form_parts=PARTS
+        )
+        stream: Any = _Blocks(body, boundary)
         try:
-            for event in events:
-                if isinstance(event, Field):
-                    content = b"".join(_content(events, FIELD_BYTES))
-                    self.fields.setdefault(event.name, content.decode("utf-8", "replace"))
-                elif isinstance(event, File):
-                    self._take(event, _content(events))
-            if self._receiver and not self.error:
-                with self._refusing():
-                    self.fields["data"] = f"corpus:{self._receiver.finish().id}"
+            found, files = parser.parse(stream, boundary, None)
         except RequestEntityTooLarge:
             much = f"over {PARTS} parts, or a field or headers of over {FIELD_BYTES:,} bytes"
             raise ProblemError(413, f"the form has {much}, expected less") from None
         except ValueError:
             raise ProblemError(400, "the body is no form that can be read") from None
-        finally:
-            if self._receiver:
-                self._receiver.close()
-
-    def _events(self, boundary: bytes) -> Iterator[Event]:
-        decoder = MultipartDecoder(boundary, FIELD_BYTES, max_parts=PARTS)
-        while True:
-            block = self._body.read(READ_BYTES)
-            decoder.receive_data(block or None)
-            # of one byte behind a boundary werkzeug cannot tell that the content has ended
-            while block and decoder.buffer.endswith(b"--" + boundary, 0, len(decoder.buffer) - 1):
-                block = self._body.read(1)
-                decoder.receive_data(block or None)
-            while not isinstance(event := decoder.next_event(), NeedData):
-                yield event
-                if isinstance(event, Epilogue):
-                    return
-
-    def _take(self, file: File, content: Iterator[bytes]) -> None:
-        """Take a file, and pass over what is left of it if it is refused."""
-        if file.filename and not self.error:
-            with self._refusing():
-                self._receive(file, content)
-        for _ in content:
-            pass
-
-    def _receive(self, file: File, content: Iterator[bytes]) -> None:
-        is_folder = file.name == FILES
-        name = PurePath(file.filename.replace("\\", "/")).name or "data"
-        if self._field and (self._field, file.name) != (FILES, FILES):
-            raise InputError("the form has a file beside others: expected one, or several sessions")
-        if not self._receiver:
-            corpus, self._field = "sessions" if is_folder else name, file.name
-            self._receiver = self._uploads.receive(corpus, self._owner, is_folder=is_folder)
-        if not self._receiver.write(name, content):
-            raise InputError(f"file '{file.filename}': it is empty, expected a text")
-
-    @contextlib.contextmanager
-    def _refusing(self) -> Iterator[None]:
-        """Take no more of files if one is refused."""
-        try:
-            yield
-        except (InputError, ProblemError) as error:
-            self.error = error
+        except OSError as error:
+            raise ProblemError(507, f"the file cannot be written: {error.strerror}") from None
+        fields |= found.to_dict()
+        if sent := [one for one in files.items(multi=True) if one[1].filename]:
+            fields["data"] = f"corpus:{_corpus_of(sent, uploads, owner).id}"
+        elif place := fields.get("place", "").strip():
+            fields["data"] = f"server:{place}"
 
 
-def _content(events: Iterator[Event], most: float = float("inf")) -> Iterator[bytes]:
-    """What a part of a form has in it; its events are the next ones."""
-    size = 0
-    for event in events:
-        if isinstance(event, Data):
-            size += len(event.data)
-            if size > most:
-                raise RequestEntityTooLarge
-            yield event.data
-            if not event.more_data:
-                return
+def _corpus_of(
+    sent: Sequence[tuple[str, FileStorage]], uploads: Uploads, owner: str
+) -> UploadedCorpus:
+    names = [PurePath((file.filename or "").replace("\\", "/")).name or "data" for _, file in sent]
+    is_folder = {field for field, _ in sent} == {FILES}
+    if len(sent) > 1 and not is_folder:
+        raise InputError("the form has a file beside others: expected one, or several sessions")
+    corpus = "sessions" if is_folder else names[0]
+    with contextlib.closing(uploads.receive(corpus, owner, is_folder=is_folder)) as receiver:
+        for name, (_, file) in zip(names, sent, strict=True):
+            if not receiver.write(name, iter(partial(file.stream.read, READ_BYTES), b"")):
+                raise InputError(f"file '{file.filename}': it is empty, expected a text")
+        return receiver.finish()
+
+
+class _Blocks:
+    """The blocks of a form: none ends one byte behind a boundary, which werkzeug takes for data."""
+
+    def __init__(self, body: SentBody, boundary: bytes) -> None:
+        self._body, self._mark, self._end = body, b"--" + boundary, b""
+
+    def read(self, size: int) -> bytes:
+        found = block = self._body.read(size)
+        while block:
+            self._end = (self._end + block)[-len(self._mark) - 1 :]
+            if not self._end.startswith(self._mark):
+                break
+            block = self._body.read(1)
+            found += block
+        return found

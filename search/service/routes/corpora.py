@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import closing, suppress
 from functools import partial
 from os.path import realpath
 from typing import Annotated
 
-from anyio import from_thread
+from anyio import to_thread
 from fastapi import Path, Query, Request, Response
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweeps import row_of, unfinished
@@ -26,15 +23,13 @@ from lstm_sweep.search.service.uploads import (
     CORPUS_ID,
     LONGEST_CORPUS,
     READ_BYTES,
+    SentBody,
     UploadedCorpus,
     unpack,
 )
 from lstm_sweep.search.store.faults import NoSuchRunError
 
 endpoint = Endpoints("corpora")
-
-#: bytes that are read of a body that is refused, so that the client reads the refusal, and seconds
-READ_AFTER_REFUSAL, READ_AFTER_REFUSAL_S = 64 << 20, 30.0
 
 CorpusId = Annotated[
     str,
@@ -89,53 +84,17 @@ async def send(
     def receive() -> UploadedCorpus:
         with closing(uploads.receive(name, user.name, is_folder=kind == TAR)) as receiver:
             if kind == TAR:
-                unpack(body.read, receiver, uploads.limits.files)
+                unpack(body, receiver)
             else:
                 receiver.write(name, iter(partial(body.read, READ_BYTES), b""))
             return receiver.finish(corpus)
 
     try:
-        made = await uploads.in_thread(user.name, receive)
+        made = await to_thread.run_sync(receive, limiter=uploads.limiter)
     except Exception:
         await body.pass_over()
         raise
     return answers.document(made, 201)
-
-
-class SentBody:
-    """The body of a request as a file, which a thread reads as it comes."""
-
-    def __init__(self, request: Request) -> None:
-        self._stream, self._held = request.stream(), bytearray()
-
-    def read(self, size: int) -> bytes:
-        """So many bytes, or as many as are left.
-
-        Raises:
-            ProblemError: it breaks off.
-            HTTPException: it is too large, or takes too long.
-        """
-        while len(self._held) < size and (part := from_thread.run(self._part)):
-            self._held += part
-        found = bytes(self._held[:size])
-        del self._held[:size]
-        return found
-
-    async def _part(self) -> bytes:
-        try:
-            return await anext(self._stream, b"")
-        except ClientDisconnect:
-            raise ProblemError(400, "the connection has broken, expected all of it") from None
-
-    async def pass_over(self) -> None:
-        """Read what is left of a body that is refused, if that is not much."""
-        came = 0
-        with suppress(TimeoutError, ClientDisconnect, HTTPException):
-            async with asyncio.timeout(READ_AFTER_REFUSAL_S):
-                async for part in self._stream:
-                    came += len(part)
-                    if came > READ_AFTER_REFUSAL:
-                        return
 
 
 @endpoint("GET /corpora", "List corpora", schemas.CORPORA)

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import tarfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,9 +53,9 @@ def packed(
 
 def unpacked(uploads: Uploads, content: bytes) -> UploadedCorpus:
     """The corpus `logs` of a tar file."""
-    body = io.BytesIO(content)
+    body: Any = io.BytesIO(content)
     with closing(uploads.receive("logs", "ann", is_folder=True)) as receiver:
-        unpack(body.read, receiver, uploads.limits.files)
+        unpack(body, receiver)
         assert not body.read()
         return receiver.finish()
 
@@ -99,7 +98,7 @@ def entry(name: str, kind: bytes, size: int = 0) -> tarfile.TarInfo:
 
 
 def bad_tars() -> Iterator[tuple[str, Callable[[], bytes]]]:
-    kinds = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, b"S", b"K"
+    kinds = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, b"S"
     for kind in kinds:
         yield (
             "is no file, expected files and folders",
@@ -114,17 +113,13 @@ def bad_tars() -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "is a file and a folder", lambda: packed({"a": b"x", "a/b": b"y"})
     yield "is a file and a folder", lambda: packed({"a/b": b"x", "a": b"y"})
     yield "there are no files", lambda: packed({})
-    yield "breaks off", lambda: packed({"a": CONTENT})[:1200]
-    yield "is no tar file", lambda: b"x" * 2000
-    yield "is no tar file", lambda: packed({"a": CONTENT})[:1536] + b"x" * 2000
-    yield "bytes of attributes", lambda: entry("x", b"x", 1 << 30).tobuf()
-    yield "bytes of attributes", lambda: entry("x", b"g", 1 << 15).tobuf() + b"1" * (1 << 15)
-    yield "attributes that are none", lambda: entry("x", b"x", 4).tobuf() + b"zzzz" + bytes(508)
-    yield "attributes that are none", lambda: entry("x", b"x", 512).tobuf() + b"9" * 512
-    yield "there are no files", lambda: entry("x", b"g").tobuf() * 5_000
-    yield "has no size", lambda: with_pax({"size": "-5"})
-    for name in ("GNU.sparse.major", "GNU.sparse.map", "GNU.sparse.size"):
-        yield "files with holes", lambda name=name: with_pax({name: "1"})  # type: ignore[misc]
+    yield "cannot be read: unexpected end", lambda: packed({"a": CONTENT})[:1200]
+    yield "cannot be read: ", lambda: b"x" * 2000
+    yield "bytes of attributes", lambda: entry("x", b"x", 1 << 30).tobuf() + bytes(1 << 17)
+    yield "bytes of attributes", lambda: entry("x", b"g").tobuf() * 5_000
+    yield "cannot be read: ", lambda: entry("x", b"x", 512).tobuf() + b"9" * 512
+    yield "is no file", lambda: with_pax({"size": "-5"})
+    yield "is no file", lambda: with_pax({"GNU.sparse.map": "0,1"})
 
 
 def with_pax(given: dict[str, str]) -> bytes:
@@ -208,22 +203,6 @@ def test_a_user_sends_a_few_corpora_at_once(tmp_path: Path) -> None:
         assert refused.value.status == 429
     receivers[0].close()
     uploads.receive("a", "ann", is_folder=False).close()
-
-
-def test_who_sends_slowly_keeps_nobody_else_waiting(tmp_path: Path) -> None:
-    limits, sent = Limits(coming=3, coming_per_user=1), threading.Event()
-    uploads = Uploads(tmp_path / "uploads", limits)
-
-    async def run() -> None:
-        slow = [asyncio.ensure_future(uploads.in_thread("ann", sent.wait)) for _ in range(9)]
-        await asyncio.sleep(0)
-        try:
-            assert await asyncio.wait_for(uploads.in_thread("bob", lambda: "sent"), 30) == "sent"
-        finally:
-            sent.set()
-        await asyncio.gather(*slow)
-
-    asyncio.run(run())
 
 
 def test_what_a_killed_service_has_left_is_deleted_at_the_next_start(

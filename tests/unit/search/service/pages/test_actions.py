@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from lstm_sweep.search.service.auth import TokenFile
 from lstm_sweep.search.service.pages import actions
-from lstm_sweep.search.service.pages.actions import SentForm, filled_in
+from lstm_sweep.search.service.pages.actions import filled_in, receive_form
 from lstm_sweep.search.service.settings import Limits
 from tests.service_app import Place, use_scripted_engines
 from tests.unit.search.service.pages.site import browser, check
@@ -139,10 +139,10 @@ def test_a_file_is_the_same_however_its_form_is_cut_into_blocks(
     for size in range(1, len(form)):
         monkeypatch.setattr(actions, "READ_BYTES", size)
         body: Any = io.BytesIO(form)
-        sent = SentForm(uploads, "ann", body)
-        sent.receive("multipart/form-data; boundary=b7")
-        assert sent.fields["name"] == "mine"
-        path = uploads.path_of(sent.fields["data"].removeprefix("corpus:"))
+        sent = dict[str, str]()
+        receive_form(uploads, "ann", body, "multipart/form-data; boundary=b7", sent)
+        assert sent["name"] == "mine"
+        path = uploads.path_of(sent["data"].removeprefix("corpus:"))
         assert (path.name, path.read_bytes()) == ("x.txt", b"a\r\n--b and\n--")
     assert not list((app.state.site.settings.folder / "uploads" / "coming").iterdir())
 
