@@ -264,19 +264,21 @@ class Detection:
 def detect(
     bundle: str,
     data: str,
-    rule: Rule,
+    rule: Rule | None = None,
     top: int = 10,
     *,
     ends: bool = True,
     alarms: Alarms | None = None,
     calibrate: str | None = None,
     labels: str | None = None,
+    apart: bool = False,
 ) -> Detection:
     """What the model of a bundle does not expect in new data; `top` findings are told in full.
 
     With `ends` the ends of sessions are judged too, if the model has learned where they end; else
     sessions may go on. `calibrate` names data with further normal sessions, which it was not
-    trained on, and `labels` a file that says which sessions are abnormal.
+    trained on, and `labels` a file that says which sessions are abnormal. With `apart` data are
+    read in a process of its own, too: expressions may take long, which only that can stop.
 
     Raises:
         InputError: this is no bundle, the data have none of its symbols, too few normal sessions
@@ -284,10 +286,30 @@ def detect(
     """
     check_switch("--ends", ends)
     check_range("--top", top, 0, MOST_LISTED, whole=True)
+    asked = bundle, data, rule or Rule(), top, ends, alarms or Alarms(), calibrate, labels
+    if apart:
+        return forkserver.call(_detect, *asked)
+    return forkserver.call(_judge, *_read(*asked))
+
+
+def _detect(*asked: Any) -> Detection:
+    return _judge(*_read(*asked))
+
+
+def _read(
+    bundle: str,
+    data: str,
+    rule: Rule,
+    top: int,
+    ends: bool,
+    alarms: Alarms,
+    calibrate: str | None,
+    labels: str | None,
+) -> tuple[Any, ...]:
+    """Arguments of `_judge`."""
     folder, opened = bundles.read(bundle)
     sessions = read_known(data, bundle, opened, ends=ends)
     more = None if calibrate is None else read_known(calibrate, bundle, opened, ends=ends)
-    alarms = alarms or Alarms()
     verdicts = _promised(opened, len(more) if more else 0, alarms)
     if verdicts.missing and (more or labels or not alarms.usual):
         raise InputError(f"bundle {shown(bundle)}: {verdicts.missing}")
@@ -295,9 +317,7 @@ def detect(
     if labels is not None:
         truth, strange = _truth(sessions, labels)
         verdicts = replace(verdicts, strange_labels=strange)
-    return forkserver.call(
-        _judge, folder, opened, sessions, more, rule, top, alarms, verdicts, truth
-    )
+    return folder, opened, sessions, more, rule, top, alarms, verdicts, truth
 
 
 def _truth(sessions: Sessions, labels: str) -> tuple[NDArray[np.float64], int]:

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from lstm_sweep.search.actions.classification import (
     Wish,
     classify,
 )
+from lstm_sweep.search.actions.detection import Alarms, Detection, detect
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import check_sweep_or_trial, existing_store
 from lstm_sweep.search.actions.transfers import unpack
@@ -44,6 +45,8 @@ THREADS = 8
 #: times the bytes of a trial's weights that its bundle takes while it is made: what is downloaded,
 #: the model, the formats beside it, and the zip file
 COPIES = 6
+#: what the lines of a request are called: their file, and their session if they name none
+LINES = "lines"
 
 
 @dataclass(frozen=True)
@@ -107,13 +110,29 @@ class Bundles:
 
     def classify(self, reference: str, sequences: Sequence[Given], wish: Wish) -> Classification:
         """What the classifier of a trial says of sequences; its bundle is made if it lacks."""
+        with self._unpacked(reference) as folder:
+            return classify(str(folder), sequences, wish)
+
+    def judge(
+        self, reference: str, lines: Sequence[str], alarms: Alarms, top: int, *, ends: bool
+    ) -> Detection:
+        """What the network of a trial does not expect in lines; its bundle is made if it lacks."""
+        with self._unpacked(reference) as folder:
+            data = folder.with_name(LINES)
+            data.write_text("\n".join([*lines, ""]), encoding="utf-8")
+            return detect(str(folder), str(data), top=top, ends=ends, alarms=alarms, apart=True)
+
+    @contextlib.contextmanager
+    def _unpacked(self, reference: str) -> Iterator[Path]:
+        """The checked bundle of a trial in a folder for a while."""
         made = self.make(reference, "keras", unchecked=False)
-        with tempfile.TemporaryDirectory(prefix=".classes-", dir=self._folder) as scratch:
-            folder = str(unpack(made.file, Path(scratch) / "bundle"))
+        with tempfile.TemporaryDirectory(prefix=".asked-", dir=self._folder) as scratch:
+            folder = unpack(made.file, Path(scratch) / "bundle")
             try:
-                return classify(folder, sequences, wish)
-            except InputError as error:  # of the folder a client knows nothing
-                raise InputError(str(error).replace(shown(folder), f"of {reference}")) from None
+                yield folder
+            except InputError as error:  # of its folder a client knows nothing
+                text = str(error).replace(shown(str(folder)), f"of {reference}")
+                raise InputError(text.replace(str(folder.with_name(LINES)), LINES)) from None
 
     @contextlib.asynccontextmanager
     async def turn(self, user: str, has_left: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:

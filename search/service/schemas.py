@@ -205,6 +205,22 @@ class ClassSubmission(BaseModel):
     )
 
 
+class LineSubmission(BaseModel):
+    """Lines of a log, or sessions of event ids, that are to be judged as `detect` does."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    lines: list[str] = Field(min_length=1, description="as they are in a file")
+    false_alarms: float | None = Field(
+        default=None, description="share of normal sessions that may raise an alarm; 0.01"
+    )
+    false_discoveries: float | None = Field(
+        default=None, description="or: share of the alarms that may be false"
+    )
+    ends: bool = Field(default=True, description="false: sessions may go on")
+    top: int = Field(default=10, description="unexpected symbols that are told, at most")
+
+
 class VersionSubmission(ExportSubmission):
     """A registered model that is to have a further version, once its bundle is checked."""
 
@@ -344,6 +360,17 @@ class SequencesClassified(_Shown):
     threshold: dict[str, Any] | None
     scores: None = Field(description="sequences of a request have no labels")
     sequences: list[dict[str, Any]]
+
+
+class SessionsJudged(_Shown):
+    """What a network does not expect in sessions, as `detect --json` prints it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    bundle: str = Field(description="the trial")
+    sessions: int
+    verdicts: dict[str, Any] = Field(description="the `promise`, and the `abnormal` sessions")
+    findings: list[dict[str, Any]] = Field(description="symbols, the most surprising first")
 
 
 class VersionMade(ExportMade):

@@ -34,11 +34,14 @@ from lstm_sweep.models.network import evaluation, streaming, training
 from lstm_sweep.models.network.program import program_of
 from lstm_sweep.models.network.streaming import Lines
 from lstm_sweep.search.actions.detection import Alarms
+from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.actions.following import Follower, Following
+from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store import registry
 from lstm_sweep.search.store.settings import load as load_settings
+from tests.service_app import Place, use_scripted_engines
 
 CONFIG = TrialConfig(
     layers=1, layer_size=32, sequence_length=10, batch_size=16, learning_rate=0.01,
@@ -99,6 +102,45 @@ def test_raw_lines_are_judged_from_a_file_and_from_standard_input(
     printed_lines = capsys.readouterr().out
     assert f"{odd['session']}: {odd['text'].splitlines()[0]}" in printed_lines
     assert "note: 1 records match no template" in printed_lines
+
+
+def test_a_service_judges_lines_in_a_process_of_its_own(
+    place: Path,
+    data: Path,
+    workplace: Callable[[str], Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It answers what `detect` prints, and refuses what `detect` refuses."""
+
+    def exported(reference: str, to: str, format: str, **more: Any) -> Exported:
+        shutil.copytree(place / "best", to)
+        about = {"bundle": to, "format": format, "trial": "s/3", "test_loss": 1.75}
+        return Exported.from_dict(about | {"parity": {}, "lines": (), "model_version": None})
+
+    monkeypatch.chdir(workplace("served"))
+    use_scripted_engines(monkeypatch)
+    service = Place.in_folder(Path.cwd())
+    service.launch(data)
+    monkeypatch.setattr(Local, "export", staticmethod(exported))
+    lines = (place / "faulty.log").read_text().splitlines()
+    asked = {"lines": lines, "false_alarms": 0.05, "top": 3}
+    with service.client() as client:
+        answer = client.post("/api/v1/sweeps/s/verdicts", json=asked)
+        assert answer.status_code == 200, answer.text
+        wanted = ("--false-alarms", "0.05", "--top", "3")
+        data_of = ("--data", str(place / "faulty.log"))
+        assert answer.json() == printed(capsys, "detect", str(place / "best"), *data_of, *wanted)
+        for change, why in (
+            ({"false_alarms": 1e-6}, "of s: --false-alarms is 1e-06: that takes 999,999"),
+            ({"false_discoveries": 0.1}, "found --false-alarms and --false-discoveries"),
+            ({"top": -1}, "--top is -1"),
+            ({"lines": ["nonsense"]}, "header: none of 1 lines begins with a match"),
+            ({"lines": []}, "lines"),
+        ):
+            refused = client.post("/api/v1/sweeps/s/verdicts", json=asked | change)
+            detail = refused.json()["detail"]
+            assert refused.status_code == 422 and why in detail and "/tmp" not in detail
 
 
 def test_labels_say_what_is_found_at_each_promise_and_strange_ones_are_counted(

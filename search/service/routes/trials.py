@@ -16,6 +16,7 @@ from starlette.responses import FileResponse
 from lstm_sweep.models.config import CLASS_LIMITS, LIMITS, check_field
 from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
 from lstm_sweep.search.actions.classification import Classification, Wish
+from lstm_sweep.search.actions.detection import Alarms
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import TRIAL, store_of_trial
 from lstm_sweep.search.actions.rerun import field_changes
@@ -28,6 +29,7 @@ from lstm_sweep.search.service.jobs import ID, Rerun, Wanted
 from lstm_sweep.search.service.schemas import (
     ClassSubmission,
     ExportSubmission,
+    LineSubmission,
     RerunSubmission,
     VersionSubmission,
     checked_settings,
@@ -302,3 +304,15 @@ async def classified(
     call = partial(site.bundles.classify, reference, body.sequences, wish)
     async with site.bundles.turn(user.name, request.is_disconnected):
         return await to_thread.run_sync(call, limiter=site.bundles.limiter)
+
+
+@each(MODELS, "POST", "/verdicts", "Judge sessions by {1}", schemas.SessionsJudged, MAKING)
+async def verdicts(
+    reference: TheReference, body: LineSubmission, site: TheSite, user: TheUser, request: Request
+) -> Response:
+    """Which sessions of some lines are abnormal; the bundle is made unless it is there."""
+    alarms = Alarms(body.false_alarms, body.false_discoveries)
+    judge = partial(site.bundles.judge, reference, body.lines, alarms, body.top, ends=body.ends)
+    async with site.bundles.turn(user.name, request.is_disconnected):
+        found = await to_thread.run_sync(judge, limiter=site.bundles.limiter)
+    return answers.document(found.to_dict())
