@@ -6,16 +6,14 @@ import contextlib
 import json
 import logging
 import os
-import queue
 import re
 import shlex
 import signal
 import socket
 import sys
 import threading
-import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -25,7 +23,7 @@ from rich.table import Table
 from lstm_sweep.models.data.source import open_only_below
 from lstm_sweep.models.errors import InputError, plain, shown
 from lstm_sweep.search.cli.terminal import DONE, Answer
-from lstm_sweep.search.process.signals import SERVICE_STOP_S, SIGNALS, service_stop_s
+from lstm_sweep.search.process.signals import Shield, handled, service_stop_s
 from lstm_sweep.search.service import guard
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.auth import TokenFile, check_user_header, parse_proxies
@@ -50,11 +48,6 @@ from lstm_sweep.search.values.spec import ray_address
 FIRST_PORT = 8000
 #: seconds that open requests have to end once the service ends
 GRACE_S = 2
-#: seconds that the program ends before it would be killed, and from the end of drivers and MLflow's
-#: server to its own, whatever requests still wait for
-AHEAD_S, AFTER_ALL_S = 2.0, 4.0
-#: seconds between two looks at what the end waits for
-LOOK_EVERY_S = 0.1
 #: permissions that new files of a service with logins do not give: any to other users
 PRIVATE = 0o077
 
@@ -71,13 +64,14 @@ def serve(arguments: Namespace) -> int:
         arguments.host, arguments.port, FIRST_PORT, settings.allowed_hosts
     )
     stop_s = service_stop_s()
-    end = _End(stop_s - AHEAD_S)
+    ends = list[threading.Thread]()
     with contextlib.ExitStack() as stack:
         if _asks_login(arguments, bind):
             stack.callback(os.umask, os.umask(PRIVATE))  # that of drivers and MLflow's server too
             if said := _open_to_others(settings):
                 print(said, file=sys.stderr, flush=True)
-        stack.enter_context(end.on_signals())
+        stack.enter_context(Shield(stop_s).up())
+        stack.callback(_end, ends)
         cluster = ClusterSlots() if arguments.on == "ray" else None
         if cluster:
             cluster.start()
@@ -95,7 +89,7 @@ def serve(arguments: Namespace) -> int:
                 allow_code=arguments.allow_code,
             )
         )
-        end.calls(service.drain)
+        ends.append(threading.Thread(target=service.drain))
         service.on_lost = lambda: os.kill(os.getpid(), signal.SIGTERM)
         mlflow, mlflow_url = None, settings.address.rstrip("/") if settings.is_server else None
         if not settings.is_server and not arguments.no_mlflow:
@@ -103,14 +97,14 @@ def serve(arguments: Namespace) -> int:
                 mlflow_server.HERE, None, further=settings.allowed_hosts
             )
             mlflow, mlflow_url = MlflowServer(settings, at, folder / "mlflow-process"), at.address
-            end.calls(mlflow.close)
+            ends.append(threading.Thread(target=mlflow.close))
         http = http_settings(arguments, folder, bind, mlflow_url)
         open_only_below((http.folder / UPLOADS, *http.data_roots))
         app = create_app(service, http)
         service.start()
         if mlflow:
             mlflow.start()
-        return _run(app, bind, end, as_json=arguments.json)
+        return _run(app, bind, ends, as_json=arguments.json)
 
 
 def http_settings(
@@ -172,61 +166,23 @@ def _is_open_to_others(place: Path) -> bool:
         return False
 
 
-class _End:
-    """The end of the service: what is called when a signal comes, and how long that may take."""
-
-    def __init__(self, within_s: float = SERVICE_STOP_S - AHEAD_S) -> None:
-        """`within_s` is how long it takes at most."""
-        self._within_s = within_s
-        #: what is to be called; None: the end begins. A signal may come while one is put there
-        self._told = queue.SimpleQueue[Callable[[], None] | None]()
-        self._left = threading.Event()
-
-    @contextlib.contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Begin the end when a signal comes, or else when the context ends; wait for all calls."""
-
-        def begin(*_: object) -> None:
-            self._told.put(None)
-
-        before = {number: signal.signal(number, begin) for number in SIGNALS}
-        ending = threading.Thread(target=self._run, name="end", daemon=True)
-        ending.start()
-        try:
-            yield
-        finally:
-            begin()
-            self._left.set()
-            ending.join()
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def calls(self, call: Callable[[], None]) -> None:
-        """Call something once the end has begun, beside all else; at once if it has."""
-        self._told.put(call)
-
-    def _run(self) -> None:
-        wanted, threads = list(iter(self._told.get, None)), list[threading.Thread]()
-        until = time.monotonic() + self._within_s
-        busy_until = time.monotonic()
-        while True:
-            for call in wanted:
-                threads.append(threading.Thread(target=call))
-                threads[-1].start()
-            with contextlib.suppress(queue.Empty):
-                told = self._told.get(timeout=LOOK_EVERY_S)
-                wanted = [told] if told else []
-                continue
-            wanted, now = [], time.monotonic()
-            if any(thread.is_alive() for thread in threads):
-                busy_until = now
-            elif self._left.is_set():
-                return
-            if now > min(until, busy_until + AFTER_ALL_S):
-                os._exit(DONE)
+def _end(ends: Sequence[threading.Thread]) -> None:
+    """Let all end at once, and wait for it; a second signal changes nothing."""
+    with handled(lambda *_: None):
+        _begin(ends)
+        for one in ends:
+            one.join()
 
 
-def _run(app: FastAPI, bind: BindAddress, end: _End, *, as_json: bool) -> int:
+def _begin(ends: Sequence[threading.Thread]) -> None:
+    for one in ends:
+        if one.ident is None:
+            one.start()
+
+
+def _run(
+    app: FastAPI, bind: BindAddress, ends: Sequence[threading.Thread], *, as_json: bool
+) -> int:
     config = uvicorn.Config(
         app,
         host=str(bind.ip),
@@ -240,27 +196,25 @@ def _run(app: FastAPI, bind: BindAddress, end: _End, *, as_json: bool) -> int:
     )
 
     class Server(uvicorn.Server):
-        """Leaves signals to `_End`, which ends drivers too; says where it is once it answers."""
+        """Ends all with it when a signal comes, and says where it is once it answers."""
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            yield
+            with handled(self._end_all):
+                yield
+
+        def _end_all(self, *_: object) -> None:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # requests are broken off
+            self.should_exit = app.state.site.feeds.closing = True
+            _begin(ends)
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
                 _announce(app.state.site.settings, bind, as_json=as_json)
 
-    server = Server(config)
-
-    def stop() -> None:
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # requests are broken off
-        server.should_exit = True
-        app.state.site.feeds.closing = True
-
-    end.calls(stop)
     try:
-        server.run()
+        Server(config).run()
     except SystemExit:  # it could not listen
         raise InputError(f"--port {bind.port}: it is taken, expected a free one") from None
     return DONE

@@ -116,7 +116,7 @@ class Shield(Interrupts):
             yield
             return
         self.signal_number = 0
-        with _handled(self._handle), _last_resort(END_WITHIN_S * self._stretch):
+        with handled(self._handle), _last_resort(END_WITHIN_S * self._stretch):
             yield
 
     @override
@@ -182,7 +182,7 @@ def service_stop_s(environment: Mapping[str, str] = os.environ) -> float:
 
 
 @contextmanager
-def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Handle the signals that end a program; SIGHUP only if it is not ignored, as by `nohup`."""
 
     def handle_one(number: int, frame: FrameType | None) -> None:

@@ -300,11 +300,11 @@ class Receiver:
 
 def unpack(body: SentBody, receiver: Receiver) -> None:
     """Receive the files of a tar file as it comes; what is no file or folder is refused."""
-    bounded = _Bounded(body)
+    bounded: Any = _Bounded(body)
     try:
         with tarfile.open(fileobj=bounded, mode="r|", encoding="utf-8", errors="strict") as tar:
             while entry := tar.next():
-                tar.members = []  # type: ignore[assignment]  # which it would keep
+                tar.members = []  # which it would keep
                 path = entry.name.removeprefix("./")
                 if entry.isdir():
                     continue

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import PurePath
-from typing import IO, Any
+from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from anyio import to_thread
@@ -227,7 +227,7 @@ def receive_form(
         raise ProblemError(415, "the body is no form with a file: expected multipart/form-data")
     with contextlib.ExitStack() as scratch:
 
-        def container(**_: Any) -> IO[bytes]:
+        def container(**_: Any) -> Any:
             return scratch.enter_context(tempfile.TemporaryFile(dir=uploads.coming))
 
         parser = MultiPartParser(
