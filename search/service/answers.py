@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -129,17 +128,13 @@ def document(content: Any, status: int = 200, headers: dict[str, str] | None = N
     return Response(to_json(content), status, headers=headers, media_type="application/json")
 
 
-#: threads that ask the store for answers at once, those of one user, those that change something,
-#: and those that read corpora
-READERS, OF_ONE_USER, WRITERS, CORPORA = 6, 2, 8, 2
+#: threads that ask the store for answers at once, those that change something, and those that read
+#: corpora
+READERS, WRITERS, CORPORA = 6, 8, 2
 
 
 class Answers:
-    """Asks in threads, once for all who ask the same within half a second.
-
-    A user has a bounded number of these threads, so that nobody keeps others waiting. Who goes away
-    waits no more.
-    """
+    """Asks in threads, once for all who ask the same within half a second."""
 
     def __init__(self, cache: Cache, age_s: float = AGE_S) -> None:
         """`cache` has what is read of the store; answers, which are made of that, are kept too."""
@@ -148,15 +143,11 @@ class Answers:
         self._corpora = CapacityLimiter(CORPORA)
         #: sweeps that are being changed
         self._changed = WeakValueDictionary[str, Lock]()
-        #: of users who ask just now
-        self._users = WeakValueDictionary[str, CapacityLimiter]()
 
-    async def get(self, request: Request, key: Key, ask: Callable[[], Item]) -> Item:
+    async def get(self, key: Key, ask: Callable[[], Item]) -> Item:
         """What `ask` returns, or has returned a moment ago for the same key."""
         named = ("answer", *key)
-        return await self.ask(
-            request, lambda: self._cache.get(named, ask, age_s=self._age_s, lasts=False)
-        )
+        return await self.read(lambda: self._cache.get(named, ask, age_s=self._age_s, lasts=False))
 
     async def reply(self, request: Request, key: Key, ask: Callable[[], Any]) -> Response:
         """What `get` returns, as JSON; without content if the client says that it has it."""
@@ -165,34 +156,11 @@ class Answers:
             content = to_json(ask())
             return content, f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
 
-        content, etag = await self.get(request, key, write)
+        content, etag = await self.get(key, write)
         headers = {"ETag": etag, "Cache-Control": "no-cache"}
         if request.headers.get("if-none-match") == etag:
             return Response(status_code=304, headers=headers)
         return Response(content, headers=headers, media_type="application/json")
-
-    async def ask(self, request: Request, call: Callable[[], Item]) -> Item:
-        """What `call` returns, in one of the threads of the user; it is not remembered.
-
-        Raises:
-            ProblemError: the client has gone away, and so waits no more.
-        """
-        user = getattr(request.state, "user", None)
-        own = self._users.setdefault(user.name if user else "", CapacityLimiter(OF_ONE_USER))
-
-        async def asked() -> Item:
-            async with own:
-                return await self.read(call)
-
-        asking, gone = asyncio.ensure_future(asked()), asyncio.ensure_future(_gone(request))
-        try:
-            await asyncio.wait((asking, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not asking.done():
-                raise ProblemError(408, "the client has gone away")
-            return await asking
-        finally:
-            asking.cancel()
-            gone.cancel()
 
     async def change(self, call: Callable[[], Item], sweep: str = "") -> Item:
         """What `call` returns, in a thread; what was remembered before is asked again.
@@ -217,8 +185,3 @@ class Answers:
 
     def forget(self) -> None:
         self._cache.drop(lambda key: key[0] == "answer")
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

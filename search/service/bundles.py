@@ -35,16 +35,11 @@ from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.settings import API, Limits
 from lstm_sweep.search.service.uploads import check_free
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.store.tracking import MlflowStore
 
 #: requests that make a bundle or look for one at once; the threads of others are their own
 THREADS = 8
-#: times the bytes of a trial's weights that its bundle takes while it is made: what is downloaded,
-#: the model, the formats beside it, and the zip file
-COPIES = 6
 #: what the lines of a request are called: their file, and their session if they name none
 LINES = "lines"
 
@@ -172,7 +167,7 @@ class Bundles:
     ) -> dict[str, Any] | None:
         """Write the file of a bundle, and what is known of it beside it; the version it became."""
         self._drop_old()
-        self._check_room(record)
+        check_free(self._folder, 0, self._limits)
         scratch = Path(tempfile.mkdtemp(prefix=".bundle-", dir=self._folder))
         to, packed = scratch / f"{record.sweep}-{record.number}", scratch / "bundle.zip"
         try:
@@ -195,18 +190,6 @@ class Bundles:
             raise type(error)(said) from None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-
-    def _check_room(self, record: TrialRecord) -> None:
-        """Refuse a bundle for which the disk has no room."""
-        taken = MlflowStore(self._store).bytes_of(record.run_id, WEIGHTS) * COPIES
-        if taken > self._limits.bundles_bytes:
-            raise ProblemError(
-                413,
-                f"trial {record.id}: its weights have {taken // COPIES:,} bytes, and a "
-                f"bundle takes {COPIES} times as many: expected at most "
-                f"{self._limits.bundles_bytes:,}",
-            )
-        check_free(self._folder, taken, self._limits)
 
     def _drop_old(self) -> None:
         used = 0

@@ -91,14 +91,10 @@ class Limits:
     #: streams of events that are open at once, and those of one user
     streams: int = 200
     streams_per_user: int = 20
-    #: bytes of the body of a request without a login, and seconds within which all of it comes
+    #: bytes of the body of a request without a login
     anonymous_bytes: int = 64 << 10
-    anonymous_s: float = 30.0
-    #: seconds between two parts of any other body, bytes of it that come each second at least, and
-    #: seconds for all of it
+    #: seconds between two parts of a body
     silence_s: float = 60.0
-    bytes_per_s: float = 1_000.0
-    upload_s: float = 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)

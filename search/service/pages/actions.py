@@ -82,8 +82,8 @@ def _form(
 
 
 @router.get("/launch")
-async def launch_form(request: Request, site: TheSite, user: TheUser) -> Response:
-    return page(await site.answers.ask(request, partial(_form, site, user, {})))
+async def launch_form(site: TheSite, user: TheUser) -> Response:
+    return page(await site.answers.read(partial(_form, site, user, {})))
 
 
 @router.post("/launch")
@@ -108,7 +108,7 @@ async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
             raise
         said, status = problem.said(site.names.named), problem.status
     form = partial(_form, site, user, fields, said, lines)
-    return page(await site.answers.ask(request, form), status)
+    return page(await site.answers.read(form), status)
 
 
 def _to(sweep: str) -> Response:

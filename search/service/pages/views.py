@@ -125,7 +125,7 @@ async def show(
     if not is_owned or user.role is not Role.RUN:
         user = User("", user.role)
     html = await site.answers.get(
-        request, ("page", template, user, *key), lambda: rendered(template, site, user, **ask())
+        ("page", template, user, *key), lambda: rendered(template, site, user, **ask())
     )
     return page(html)
 

@@ -98,16 +98,16 @@ async def send(
 
 
 @endpoint("GET /corpora", "List corpora", schemas.CORPORA)
-async def corpora(request: Request, site: TheSite) -> Response:
+async def corpora(site: TheSite) -> Response:
     """Corpora that were uploaded, by name."""
-    found = await site.answers.ask(request, site.uploads.corpora)
+    found = await site.answers.read(site.uploads.corpora)
     return answers.document({"corpora": found})
 
 
 @endpoint("GET /corpora/{corpus}", "Show a corpus", schemas.CORPUS, NONE)
-async def corpus_shown(corpus: CorpusId, request: Request, site: TheSite) -> Response:
+async def corpus_shown(corpus: CorpusId, site: TheSite) -> Response:
     """One corpus."""
-    found = await site.answers.ask(request, partial(site.uploads.corpus, corpus))
+    found = await site.answers.read(partial(site.uploads.corpus, corpus))
     return answers.document(found)
 
 

@@ -309,7 +309,7 @@ async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
         html = site.names.named(found.html).encode("utf-8", "replace")
         return html, json.dumps(plain(about))
 
-    html, about = await site.answers.get(request, ("report", sweep), ask)
+    html, about = await site.answers.get(("report", sweep), ask)
     headers = {RESULT: about, "Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
     return Response(html, headers=headers, media_type="text/html")
 

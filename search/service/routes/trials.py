@@ -204,9 +204,9 @@ RerunId = Annotated[
 
 
 @endpoint("GET /reruns/{rerun}", "Show a rerun", schemas.RERUN, {404: "there is no such rerun"})
-async def rerun_shown(rerun: RerunId, request: Request, site: TheSite) -> Response:
+async def rerun_shown(rerun: RerunId, site: TheSite) -> Response:
     """Whether a rerun has ended, and what it has found."""
-    found = await site.answers.ask(request, partial(site.service.rerun_status, rerun))
+    found = await site.answers.read(partial(site.service.rerun_status, rerun))
     return answers.document(site.names.told(found))
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
 import socket
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -240,42 +239,14 @@ def test_a_change_that_cannot_be_noted_is_not_made(asking: Place) -> None:
         assert client.get(f"{API}/sweeps").json()["sweeps"] == []
 
 
-@pytest.mark.parametrize(
-    "path, limits",
-    [
-        # a pause, a pace that is too slow, and one without a login that takes too long
-        ("sweeps", Limits(silence_s=0.2)),
-        ("sweeps", Limits(silence_s=1.0, bytes_per_s=100.0)),
-        ("session", Limits(anonymous_s=0.5)),
-    ],
-)
-def test_a_body_that_does_not_come_is_not_waited_for(
-    workplace: Callable[[str], Path], path: str, limits: Limits
-) -> None:
-    place = Place.in_folder(workplace("silent"), limits=limits)
-    sent, parts = list[dict[str, Any]](), 0
-
-    async def ask() -> None:
-        async def receive() -> dict[str, Any]:
-            nonlocal parts
-            await asyncio.sleep(0.4)
-            parts += 1
-            return {"type": "http.request", "body": b"{", "more_body": True}
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            sent.append(dict(message))
-
-        headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
-        await create_app(place.service, place.settings)(
-            {
-                "type": "http", "method": "POST", "path": f"{API}/{path}", "headers": headers,
-                "raw_path": b"", "query_string": b"", "http_version": "1.1", "scheme": "http",
-            },
-            receive, send,
-        )  # fmt: skip
-
-    asyncio.run(ask())
-    assert (sent[0]["status"], parts < 10) == (408, True), sent[1]["body"]
+def test_a_body_that_does_not_come_is_not_waited_for(workplace: Callable[[str], Path]) -> None:
+    place = Place.in_folder(workplace("silent"), limits=Limits(silence_s=0.2))
+    with place.served() as url:
+        at = urlsplit(url)
+        with socket.create_connection((at.hostname, at.port), timeout=30) as one:
+            head = f"POST {API}/sweeps HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+            one.sendall(f"{head}Content-Type: application/json\r\n\r\n{{".encode())
+            assert one.recv(12) == b"HTTP/1.1 408"
 
 
 def test_a_body_that_is_too_large_is_not_read(client: TestClient) -> None:

@@ -25,8 +25,6 @@ from lstm_sweep.search.actions.references import (
     SweepRunsError,
 )
 from lstm_sweep.search.service.answers import (
-    OF_ONE_USER,
-    READERS,
     Answers,
     ProblemError,
     refusal,
@@ -298,24 +296,6 @@ class Asked:
         return own
 
 
-class Request:
-    """A request of a user, who goes away once `gone` is set."""
-
-    def __init__(self, name: str = "ann") -> None:
-        self.state: Any = type("State", (), {"user": type("User", (), {"name": name})})
-        self.gone = asyncio.Event()
-
-    async def receive(self) -> dict[str, Any]:
-        """The body, which is empty, and then nothing until the client goes away."""
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-
-async def get(answers: Answers, ask: Any, key: str = "key", name: str = "ann") -> Any:
-    request: Any = Request(name)
-    return await answers.get(request, (key,), ask)
-
-
 async def until(asked: Asked, times: int) -> None:
     while asked.times < times:
         await asyncio.sleep(0.01)
@@ -327,55 +307,14 @@ def test_after_a_change_the_next_answer_is_new_although_another_is_under_way() -
     async def run() -> None:
         answers = Answers(Cache(None), 60.0)
         asked.may.clear()
-        before = asyncio.create_task(get(answers, asked))
+        before = asyncio.create_task(answers.get(("key",), asked))
         await until(asked, 1)
         await answers.change(lambda: None)
-        after = asyncio.create_task(get(answers, asked))
+        after = asyncio.create_task(answers.get(("key",), asked))
         await until(asked, 2)
         asked.may.set()
         assert (await before, await after) == (1, 2)
-        assert (await get(answers, asked)) == 2
-
-    asyncio.run(run())
-
-
-def test_one_user_leaves_threads_to_others() -> None:
-    asked, quick = Asked(), Asked()
-
-    async def run() -> None:
-        answers = Answers(Cache(None), 60.0)
-        asked.may.clear()
-        many = [asyncio.create_task(get(answers, asked, str(n))) for n in range(4 * READERS)]
-        await until(asked, OF_ONE_USER)
-        assert await asyncio.wait_for(get(answers, quick, "a", "bob"), 30) == 1
-        assert asked.times == OF_ONE_USER < READERS
-        asked.may.set()
-        await asyncio.gather(*many)
-
-    asyncio.run(run())
-
-
-def test_one_who_goes_away_waits_no_more_and_leaves_the_answer_to_others() -> None:
-    asked = Asked()
-
-    async def run() -> None:
-        answers = Answers(Cache(None), 60.0)
-        asked.may.clear()
-        requests: list[Any] = [Request() for _ in range(4)]
-        keys = ["first", "first", "waits", "waits"]
-        tasks = [
-            asyncio.create_task(answers.get(request, (key,), asked))
-            for request, key in zip(requests, keys, strict=True)
-        ]
-        await until(asked, 1)
-        for gone in (0, 2, 3):
-            requests[gone].gone.set()
-            with pytest.raises(ProblemError):
-                await tasks[gone]
-        asked.may.set()
-        assert (await tasks[1]) == 1
-        await asyncio.sleep(0.1)
-        assert asked.times == 1  # nobody has asked the store for who has gone before its turn
+        assert (await answers.get(("key",), asked)) == 2
 
     asyncio.run(run())
 
