@@ -18,8 +18,7 @@ from lstm_sweep.search.actions.references import Wanted
 from lstm_sweep.search.actions.remote import THERE, Actions, Remote, field_of
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport
 from lstm_sweep.search.cli.models import model_name, program_here
-from lstm_sweep.search.cli.progress import LiveTable, observer_of
-from lstm_sweep.search.cli.tables import trials_table
+from lstm_sweep.search.cli.progress import LiveTable, observer_of, trials_table
 from lstm_sweep.search.cli.terminal import DONE, FAILED, Answer, open_console, say
 from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.process.secrets import without_secrets

@@ -1,26 +1,29 @@
-"""The progress of a sweep: a live table, plain lines, lines of JSON, or a notebook's table."""
+"""The progress of a sweep, as a table, lines or JSON; a table of trials."""
 
 from __future__ import annotations
 
 import itertools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html import escape
 from typing import Any, TextIO
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import plain
-from lstm_sweep.search.cli.tables import FittedTable
+from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.search.cli.terminal import plain_json
 from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process.secrets import without_secrets
+from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.values.texts import duration, loss_text, time_left_text, trained_text
 from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 
@@ -389,3 +392,60 @@ def _best_text(state: SweepState) -> str:
         return "no result yet"
     going = "" if best.ended else " (paused)" if best.paused else " (running)"
     return f"best {best.id} {loss_text(best.best_loss)}{going}"
+
+
+@dataclass(frozen=True)
+class FittedTable:
+    """A table that lacks the first of the columns that `may_go` where there is no room for it.
+
+    A cell is never broken into lines while another column may go.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str | Text]]
+    may_go: Sequence[str]
+    title: str = ""
+    boxed: bool = True
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        shown, unlimited = list(range(len(self.head))), options.update(width=9_999)
+        for gone in self.may_go:
+            if Measurement.get(console, unlimited, self._of(shown)).maximum <= options.max_width:
+                break
+            shown = [place for place in shown if self.head[place] != gone]
+        yield self._of(shown)
+
+    def _of(self, shown: Sequence[int]) -> Table:
+        table = Table(*(self.head[place] for place in shown), title=self.title or None)
+        if not self.boxed:
+            table.box = None
+        for row in self.rows:
+            table.add_row(*(row[place] for place in shown if place < len(row)))
+        return table
+
+
+def trials_table(records: Iterable[TrialRecord], title: str = "") -> FittedTable:
+    """Trials as they stand in the store."""
+    records = list(records)
+    shape = list(records[0].config.table_columns()) if records else []
+    head = ["trial", "phase", "outcome", "loss", "bits", "epochs", "best epoch", *shape]
+    rows = []
+    for record in records:
+        loss = record.best_loss
+        trained = epochs_text(record.epochs, record.rounds_per_epoch)
+        planned = record.config.planned_epochs
+        best = record.best_epoch and epochs_text(record.best_epoch, record.rounds_per_epoch)
+        row = [
+            record.id,
+            str(record.phase),
+            record.state,
+            loss_text(loss),
+            loss_text(record.objective.bits_per_symbol(loss)),
+            trained if planned is None else f"{trained}/{planned}",
+            best or "-",
+            *record.config.table_columns().values(),
+            f"{record.parameters:,}" if record.parameters else "-",
+        ]
+        rows.append(row)
+    first_to_go = [*reversed(shape), "bits", "parameters", "phase", "best epoch", "epochs"]
+    return FittedTable([*head, "parameters"], rows, [*first_to_go, "outcome"], title)

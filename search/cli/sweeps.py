@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
 
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
 from lstm_sweep.search.actions.remote import Actions
-from lstm_sweep.search.actions.sweeps import SweepPage, SweepStatusReport
-from lstm_sweep.search.cli.tables import sweeps_table
+from lstm_sweep.search.actions.sweeps import SweepPage, SweepRow, SweepStatusReport
 from lstm_sweep.search.cli.terminal import DONE, Answer, say, say_left_out
 from lstm_sweep.search.store.registry import Freed
 from lstm_sweep.search.store.settings import load
@@ -43,6 +44,15 @@ def _listed(found: SweepPage, actions: Actions) -> Iterator[Any]:
     yield sweeps_table(found)
     if found.next_page:
         yield OLDER
+
+
+def sweeps_table(rows: Iterable[SweepRow]) -> Table:
+    """Sweeps, a line each; of their data the name of the file or folder."""
+    table = Table("sweep", "state", "trials", "best loss", "data")
+    for row in rows:
+        loss, data = loss_text(row.best_val_loss), PurePath(row.data or "-").name
+        table.add_row(row.sweep, plain(row.state), str(row.trials_done), loss, plain(data))
+    return table
 
 
 def status(arguments: Namespace, actions: Actions) -> Answer:

@@ -17,8 +17,8 @@ from lstm_sweep.search.actions.dry_run import SizeReport
 from lstm_sweep.search.actions.remote import Actions
 from lstm_sweep.search.actions.sweeps import SweepTrials, TrialComparison, TrialDetails
 from lstm_sweep.search.cli.launch import SHOWN, result_text, wanted
-from lstm_sweep.search.cli.sweeps import status_line
-from lstm_sweep.search.cli.tables import sweeps_table, trials_table
+from lstm_sweep.search.cli.progress import trials_table
+from lstm_sweep.search.cli.sweeps import status_line, sweeps_table
 from lstm_sweep.search.cli.terminal import (
     ASCII,
     UNICODE,

@@ -27,7 +27,7 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.answers import ProblemError, refusal
 from lstm_sweep.search.service.auth import User, resolve_forwarded
 from lstm_sweep.search.service.logs import Seldom, rotate
-from lstm_sweep.search.service.pages.views import LOGIN, refused
+from lstm_sweep.search.service.pages import LOGIN, refused
 from lstm_sweep.search.service.settings import API, Limits
 from lstm_sweep.search.service.site import Site
 

@@ -18,16 +18,20 @@ import shutil
 import tarfile
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from anyio import CapacityLimiter, from_thread
 from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import MultiPartParser
+from werkzeug.http import parse_options_header
 
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError, shown
@@ -302,7 +306,8 @@ def unpack(body: SentBody, receiver: Receiver) -> None:
     """Receive the files of a tar file as it comes; what is no file or folder is refused."""
     bounded: Any = _Bounded(body)
     try:
-        with tarfile.open(fileobj=bounded, mode="r|", encoding="utf-8", errors="strict") as tar:
+        with tarfile.open(fileobj=bounded, mode="r|", encoding="utf-8", errors="strict") as opened:
+            tar: Any = opened
             while entry := tar.next():
                 tar.members = []  # which it would keep
                 path = entry.name.removeprefix("./")
@@ -371,6 +376,76 @@ class SentBody:
                     came += len(part)
                     if came > READ_AFTER_REFUSAL:
                         return
+
+
+#: the field of several files, which are the sessions of a corpus
+FILES = "files"
+#: bytes of a field of a form, parts that it has at most, and bytes that are read at once
+FIELD_BYTES, FORM_PARTS, FORM_BLOCK = 64 << 10, 100, 64 << 10
+
+
+def receive_form(
+    uploads: Uploads, owner: str, body: SentBody, content_type: str, fields: dict[str, str]
+) -> None:
+    """Fill in the fields of a form; if it has files, `data` is the corpus that they become."""
+    kind, options = parse_options_header(content_type)
+    boundary = options.get("boundary", "").encode()
+    if kind != "multipart/form-data" or not boundary:
+        raise ProblemError(415, "the body is no form with a file: expected multipart/form-data")
+    with contextlib.ExitStack() as scratch:
+        container: Any = lambda **_: scratch.enter_context(  # noqa: E731
+            tempfile.TemporaryFile(dir=uploads.coming)
+        )
+        parser = MultiPartParser(
+            container, FIELD_BYTES, buffer_size=FORM_BLOCK, max_form_parts=FORM_PARTS
+        )
+        stream: Any = _Blocks(body, boundary)
+        try:
+            found, files = parser.parse(stream, boundary, None)
+        except RequestEntityTooLarge:
+            much = f"over {FORM_PARTS} parts, or a field or headers of over {FIELD_BYTES:,} bytes"
+            raise ProblemError(413, f"the form has {much}, expected less") from None
+        except ValueError:
+            raise ProblemError(400, "the body is no form that can be read") from None
+        except OSError as error:
+            raise ProblemError(507, f"the file cannot be written: {error.strerror}") from None
+        fields |= found.to_dict()
+        if sent := [one for one in files.items(multi=True) if one[1].filename]:
+            fields["data"] = f"corpus:{_corpus_of(sent, uploads, owner).id}"
+        elif place := fields.get("place", "").strip():
+            fields["data"] = f"server:{place}"
+
+
+def _corpus_of(
+    sent: Sequence[tuple[str, FileStorage]], uploads: Uploads, owner: str
+) -> UploadedCorpus:
+    names = [PurePath((file.filename or "").replace("\\", "/")).name or "data" for _, file in sent]
+    is_folder = {field for field, _ in sent} == {FILES}
+    if len(sent) > 1 and not is_folder:
+        raise InputError("the form has a file beside others: expected one, or several sessions")
+    corpus = "sessions" if is_folder else names[0]
+    with contextlib.closing(uploads.receive(corpus, owner, is_folder=is_folder)) as receiver:
+        for name, (_, file) in zip(names, sent, strict=True):
+            if not receiver.write(name, iter(partial(file.stream.read, READ_BYTES), b"")):
+                raise InputError(f"file '{file.filename}': it is empty, expected a text")
+        return receiver.finish()
+
+
+class _Blocks:
+    """The blocks of a form: none ends one byte behind a boundary, which werkzeug takes for data."""
+
+    def __init__(self, body: SentBody, boundary: bytes) -> None:
+        self._body, self._mark, self._end = body, b"--" + boundary, b""
+
+    def read(self, size: int) -> bytes:
+        found = block = self._body.read(size)
+        while block:
+            self._end = (self._end + block)[-len(self._mark) - 1 :]
+            if not self._end.startswith(self._mark):
+                break
+            block = self._body.read(1)
+            found += block
+        return found
 
 
 def check_name(name: str) -> None:

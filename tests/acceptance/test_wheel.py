@@ -21,7 +21,7 @@ DATA = [
 ] + [
     f"lstm_sweep/{path.relative_to(ROOT)}"
     for kind in ("html", "css", "js")
-    for path in (ROOT / "search/service/pages").rglob(f"*.{kind}")
+    for path in (ROOT / "search/service").rglob(f"*.{kind}")
 ]
 
 START = """

@@ -151,7 +151,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
                 "models/normality.py",
             ),
         ),
-        ("jinja2", ("search/report/", "search/service/pages/")),
+        ("jinja2", ("search/report/", "search/service/pages.py")),
         ("rich", ("search/cli/", "search/service/")),
     ],
 )

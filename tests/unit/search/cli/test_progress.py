@@ -11,9 +11,8 @@ from rich.console import Console
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.actions.sweeps import SweepResult
-from lstm_sweep.search.cli.progress import QUIET_S, WAITING, Lines, LiveTable
+from lstm_sweep.search.cli.progress import QUIET_S, WAITING, Lines, LiveTable, trials_table
 from lstm_sweep.search.cli.progress import running as slots_table
-from lstm_sweep.search.cli.tables import trials_table
 from lstm_sweep.search.cli.terminal import open_console
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process import secrets

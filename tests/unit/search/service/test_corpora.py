@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from lstm_sweep.search.actions.transfers import corpus_id_of
-from lstm_sweep.search.service.routes import corpora as routes
+from lstm_sweep.search.service import app as routes
 from lstm_sweep.search.service.settings import Limits
 from tests.service_app import API, SPACE, Place, send_corpus, use_scripted_engines
 

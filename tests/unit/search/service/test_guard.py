@@ -16,6 +16,7 @@ from starlette.responses import FileResponse, Response
 from starlette.testclient import TestClient
 
 from lstm_sweep.search.service import guard as module
+from lstm_sweep.search.service import pages
 from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.auth import COOKIE, TokenFile, parse_proxies
 from lstm_sweep.search.service.guard import (
@@ -23,7 +24,6 @@ from lstm_sweep.search.service.guard import (
     READING,
     SECURITY,
 )
-from lstm_sweep.search.service.pages import actions, views
 from lstm_sweep.search.service.settings import Limits
 from tests.service_app import API, HERE, Place
 
@@ -131,7 +131,7 @@ def test_each_endpoint_asks_for_a_login_and_each_change_for_a_role_and_a_line(
     app = create_app(asking.service, asking.settings)
     described = app.openapi()["paths"]
     found = {(method.upper(), path) for path, methods in described.items() for method in methods}
-    routes = [*actions.router.routes, *views.router.routes]
+    routes = pages.router.routes
     found |= {(method, route.path) for route in routes for method in route.methods}  # type: ignore[attr-defined]
     noted = list[tuple[str, int]]()
     with TestClient(app, base_url=HERE) as client:

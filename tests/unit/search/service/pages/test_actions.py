@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from lstm_sweep.search.service import uploads as uploads_module
 from lstm_sweep.search.service.auth import TokenFile
-from lstm_sweep.search.service.pages import actions
-from lstm_sweep.search.service.pages.actions import filled_in, receive_form
+from lstm_sweep.search.service.pages import filled_in
 from lstm_sweep.search.service.settings import Limits
+from lstm_sweep.search.service.uploads import receive_form
 from tests.service_app import Place, use_scripted_engines
 from tests.unit.search.service.pages.site import browser, check
 
@@ -137,7 +138,7 @@ def test_a_file_is_the_same_however_its_form_is_cut_into_blocks(
     app: Any = client.app
     uploads = app.state.site.uploads
     for size in range(1, len(form)):
-        monkeypatch.setattr(actions, "READ_BYTES", size)
+        monkeypatch.setattr(uploads_module, "FORM_BLOCK", size)
         body: Any = io.BytesIO(form)
         sent = dict[str, str]()
         receive_form(uploads, "ann", body, "multipart/form-data; boundary=b7", sent)

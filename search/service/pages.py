@@ -1,19 +1,27 @@
-"""Pages that show: the sweeps, one of them, a trial, several beside each other, a rerun."""
+"""Pages for people, and what their forms send and do; a browser's login.
+
+An uploaded file goes to the disk as it comes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import ipaddress
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path, PurePath
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import store_of_sweep
@@ -24,16 +32,21 @@ from lstm_sweep.search.report.charts import Bar, bars
 from lstm_sweep.search.report.figures import Findings, by_name
 from lstm_sweep.search.report.report_page import style
 from lstm_sweep.search.report.svg import Figure, Table, duration, escaped, figure
-from lstm_sweep.search.service.answers import ProblemError
+from lstm_sweep.search.service.answers import ProblemError, refusal
 from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.queue import QueuedSweep
+from lstm_sweep.search.service.routes import sweeps as sweep_routes
+from lstm_sweep.search.service.routes import trials as trial_routes
 from lstm_sweep.search.service.routes.sweeps import report as report_of
 from lstm_sweep.search.service.routes.trials import found_bundle
+from lstm_sweep.search.service.schemas import Changes, ClassSubmission, ExportSubmission, Priority
 from lstm_sweep.search.service.settings import Role
-from lstm_sweep.search.service.site import SWEEPS, Number, Page, Site, SweepName, TheSite
+from lstm_sweep.search.service.site import SWEEPS, Number, Page, Site, SweepName, TheSite, TheUser
+from lstm_sweep.search.service.uploads import FORM_PARTS, SentBody, receive_form
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Key
-from lstm_sweep.search.values.texts import time_left_text
+from lstm_sweep.search.values.spec import OPTIONS
+from lstm_sweep.search.values.texts import DEFAULT_MINUTES, time_left_text
 from lstm_sweep.search.values.trial import Trial
 
 HERE = Path(__file__).parent
@@ -347,3 +360,169 @@ async def rerun_page(rerun: str, request: Request, site: TheSite) -> Response:
         return {"rerun": found, "trial_path": path}
 
     return await show("rerun.html", request, site, (rerun,), ask)
+
+
+#: options of a sweep that the form shows at once, and those that it shows if asked
+FIRST = ("minutes", "trials")
+MORE = ("symbols", "label", "text", "ladder", "halving", "confirm_configs", "size_rule", "seed")
+#: fields of the form that are given to the sweep
+FIELDS = ("data", "name", "space", "set", *FIRST, *MORE)
+
+
+def _form(
+    site: Site,
+    user: User,
+    given: Mapping[str, str],
+    said: str = "",
+    dry_run: Sequence[str] = (),
+) -> str:
+    """The form that launches a sweep; `said` is why what was given is refused.
+
+    `dry_run` are the lines of what it would do.
+    """
+    empty = dict.fromkeys((*FIELDS, "place", "priority"), "")
+    chosen = {name: one.default_text for name, one in OPTIONS.items() if one.kind.words}
+    usual = {"data": OPTIONS["data"].default, "minutes": f"{DEFAULT_MINUTES:g}"}
+    filled = empty | chosen | usual | dict(given)
+    return rendered(
+        "launch.html",
+        site,
+        user,
+        samples=list(SAMPLES),
+        corpora=site.uploads.corpora(),
+        space=OPTIONS["space"],
+        first=[OPTIONS[name] for name in FIRST],
+        more=[OPTIONS[name] for name in MORE],
+        has_more=any(filled[name] != chosen.get(name, "") for name in ("set", *MORE)),
+        has_roots=bool(site.settings.data_roots),
+        given=filled,
+        key=secrets.token_hex(16),
+        said=said,
+        dry_run=dry_run,
+    )
+
+
+@router.get("/launch")
+async def launch_form(site: TheSite, user: TheUser) -> Response:
+    return page(await site.answers.read(partial(_form, site, user, {})))
+
+
+@router.post("/launch")
+async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
+    """Queue a sweep on files, a sample, or data of the service, or say what it would do."""
+    fields, lines, said, status = dict[str, str](), list[str](), "", 200
+    kind = request.headers.get("content-type", "")
+    try:
+        receive = partial(receive_form, site.uploads, user.name, SentBody(request), kind, fields)
+        await to_thread.run_sync(receive, limiter=site.uploads.limiter)
+        filled = filled_in(fields)
+        wanted = {name: filled[name] for name in FIELDS if name in filled}
+        if fields.get("only") != "dry-run":
+            wanted["priority"], key = filled.get("priority", 0), fields.get("key") or None
+            submit = partial(sweep_routes.submitted, site, user, wanted, key)
+            return moved(f"/sweeps/{quote(await site.answers.change(submit))}")
+        found = await site.answers.read_corpus(partial(sweep_routes.dry_run_of, site, wanted))
+        lines = list(found.lines())[1:-1]  # that nothing is begun is said beside them
+    except Exception as error:
+        problem = refusal(error)
+        if problem.status == 500:
+            raise
+        said, status = problem.said(site.names.named), problem.status
+    form = partial(_form, site, user, fields, said, lines)
+    return page(await site.answers.read(form), status)
+
+
+def _to(sweep: str) -> Response:
+    return moved(f"/sweeps/{quote(sweep)}")
+
+
+@router.post("/sweeps/{sweep}/pause")
+async def pause(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
+    await sweep_routes.pause(sweep, site, user)
+    return _to(sweep)
+
+
+@router.post("/sweeps/{sweep}/stop")
+async def stop(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
+    await sweep_routes.stop(sweep, site, user)
+    return _to(sweep)
+
+
+@router.post("/sweeps/{sweep}/resume")
+async def resume(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
+    changes = Changes(**filled_in(await fields_of(request)))
+    await sweep_routes.resume(sweep, site, user, request, changes)
+    return _to(sweep)
+
+
+@router.post("/sweeps/{sweep}/priority")
+async def prioritise(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
+    priority = Priority(**filled_in(await fields_of(request)))
+    await sweep_routes.prioritise(sweep, priority, site, user, request)
+    return _to(sweep)
+
+
+@router.post("/sweeps/{sweep}/trials/{number}/rerun")
+async def rerun(sweep: SweepName, number: Number, site: TheSite, user: TheUser) -> Response:
+    made = await trial_routes.rerun(f"{sweep}/{number}", site, user)
+    return moved(f"/reruns/{made.headers['location'].rpartition('/')[2]}")
+
+
+@router.post("/sweeps/{sweep}/export")
+@router.post("/sweeps/{sweep}/trials/{number}/export")
+async def make_export(request: Request, site: TheSite, user: TheUser) -> Response:
+    """Make the bundle of a trial, or of the best one of a sweep, and lead to it."""
+    await trial_routes.make(reference_of(request), ExportSubmission(), site, user, request)
+    return moved(request.url.path)
+
+
+@router.post("/sweeps/{sweep}/classes")
+async def classes(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
+    """Which class each line of a text is of, by the best trial of a sweep."""
+    lines = (await fields_of(request)).get("sequences", "").splitlines()
+    body = ClassSubmission(sequences=[line for line in lines if line.strip()] or [""])
+    found = await trial_routes.classified(sweep, body, site, user, request)
+    rows = zip(body.sequences, found.sequences, strict=True)
+    return page(rendered("classes.html", site, user, sweep=sweep, trial=found.trial, rows=[*rows]))
+
+
+@router.get(LOGIN)
+async def login_form() -> Response:
+    return page(rendered("login.html", said=""))
+
+
+@router.post(LOGIN)
+async def login(request: Request, site: TheSite) -> Response:
+    token = (await fields_of(request)).get("token", "").strip()
+    try:
+        return site.login.enter(moved("/"), request, token)
+    except ProblemError as error:
+        return page(rendered("login.html", said=error.detail), error.status)
+
+
+@router.post("/logout")
+async def logout(request: Request, site: TheSite) -> Response:
+    return site.login.leave(moved(LOGIN), request)
+
+
+async def fields_of(request: Request) -> dict[str, str]:
+    """The fields of a form without files."""
+    body = await request.body()
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FORM_PARTS))
+    except ValueError:
+        raise ProblemError(400, "the body is no form, expected fields in UTF-8") from None
+
+
+def filled_in(given: Mapping[str, str]) -> dict[str, Any]:
+    """Fields of a sweep that are filled in, as a spec has them."""
+    return {name: _value(name, text.strip()) for name, text in given.items() if text.strip()}
+
+
+def _value(name: str, text: str) -> Any:
+    if name == "set":  # a field a line
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    if name == "priority":
+        with contextlib.suppress(ValueError):
+            return int(text)
+    return OPTIONS[name].kind.read(f"request: {name}", text) if name in OPTIONS else text

@@ -1,1 +1,0 @@
-"""The pages of a service for browsers, which need no JavaScript."""
