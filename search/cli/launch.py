@@ -88,7 +88,6 @@ def resume(arguments: Namespace, actions: Actions) -> Answer:
 
 
 def wanted(arguments: Namespace, actions: Actions) -> Wanted:
-    """What the options of `launch` and `size` describe."""
     file, epochs = (getattr(arguments, name, None) for name in ("spec", "epochs"))  # not of `size`
     settings = [*arguments.settings, *([] if epochs is None else [f"epochs={epochs}"])]
     return _wanted(actions, file, _given(arguments, OPTIONS), settings)
@@ -118,7 +117,6 @@ def _given(arguments: Namespace, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _made(made: SweepStatusReport, takes: str = "") -> Answer:
-    """Say that a service has a sweep, which nobody waits for."""
     follow = f"lstm-sweep status {made.sweep} --follow follows it, and says when it ends"
     return Answer(made.to_dict(), [f"sweep {made.sweep}: {made.state}{takes}; {follow}"])
 
@@ -126,7 +124,6 @@ def _made(made: SweepStatusReport, takes: str = "") -> Answer:
 def _drive(
     call: Callable[[Observer, Interrupts], SweepResult], actions: Actions, arguments: Namespace
 ) -> Answer:
-    """Run a sweep and show its progress; its result."""
     shield = Shield(stop_within_s())
     observer = observer_of(arguments.progress, open_console(stderr=True))
     with shield.up():
@@ -156,7 +153,6 @@ def _best_trials(result: SweepResult, actions: Actions) -> tuple[TrialRecord, ..
 
 
 def _judged(result: SweepResult) -> tuple[int, str]:
-    """The exit code of a sweep that has ended by itself, and what is wrong with it."""
     if result.state == SweepStatus.FAILED:
         hint = f"`lstm-sweep resume {result.sweep}` goes on once that is mended"
         return FAILED, f"{result.why}; {hint}"
@@ -169,10 +165,7 @@ def _judged(result: SweepResult) -> tuple[int, str]:
 def result_text(
     result: SweepResult, trials: Sequence[TrialRecord], actions: Actions
 ) -> Iterator[Any]:
-    """The result of a sweep, and the commands that come next.
-
-    `trials` are those of the store, none if it does not answer.
-    """
+    """`trials` are those of the store, none if it does not answer."""
     if records := ranked(list(trials)):
         total = sum(result.trials.values())
         counts = ", ".join(f"{count} {outcome}" for outcome, count in result.trials.items())

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code."""
     parsed = argparse.Namespace(command=None)
     escape_what_is_not_encoded()
     try:

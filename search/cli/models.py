@@ -83,7 +83,6 @@ def rerun(arguments: Namespace, actions: Actions) -> Answer:
 
 
 def _rerun_notes(result: Rerun) -> Iterator[str]:
-    """Lines on what is otherwise than it was: versions, the device, fields of the config."""
     for name, pair in result.changed_versions.items():
         yield f"version of {plain(name)}: then {plain(pair['was'])}, now {plain(pair['is'])}"
     if device := result.changed_device:
@@ -93,7 +92,6 @@ def _rerun_notes(result: Rerun) -> Iterator[str]:
 
 
 def _verdict(result: Rerun) -> Iterator[str]:
-    """Lines on what has come out."""
     compared = f"{result.epochs_compared:g} epochs compared"
     yield f"verdict: {plain(result.verdict)} ({compared})"
     if first := result.first_difference:
@@ -119,7 +117,6 @@ def export(arguments: Namespace, actions: Actions) -> Answer:
 
 
 def _exported(exported: Exported, to: str, settings: Settings | None) -> Iterator[str]:
-    """What was written, with the commands that come next."""
     trial = plain(exported.trial)
     yield f"{trial} -> {exported.bundle}"
     yield from map(plain, exported.lines)
@@ -153,7 +150,6 @@ def program_here() -> str:
 def registered_lines(
     exported: Exported, version: Version, settings: Settings | None
 ) -> Iterator[str]:
-    """Lines about a version that was registered, with commands to type if the store is known."""
     yield f"registered: {version.text}"
     if settings is None:
         return
@@ -173,10 +169,7 @@ def registered_lines(
 
 
 def serve_command(version: Version, settings: Settings) -> str:
-    """The command that serves a version on this machine, as one has to type it here.
-
-    MLflow looks for `uvicorn` on the path.
-    """
+    """The command to type on this machine; MLflow looks for `uvicorn` on the path."""
     parts = []
     own = Path(sys.executable).parent
     on_path = shutil.which("mlflow"), shutil.which("uvicorn")
@@ -190,10 +183,7 @@ def serve_command(version: Version, settings: Settings) -> str:
 
 
 def request_of(bundle: str, example: str | list[int] | list[str] | None) -> dict[str, Any] | None:
-    """A request to the model of a bundle; None for that of a template.
-
-    It is about `example`, a piece of real data, or else about a few symbols of the alphabet.
-    """
+    """A request about `example`, or else a few symbols of the alphabet; None for a template."""
     _, content = bundles.read_any(bundle)
     if isinstance(content, bundles.TemplateBundle):
         return None
@@ -231,7 +221,6 @@ def generate(arguments: Namespace) -> Answer:
 
 @contextlib.contextmanager
 def _path_of(data: str) -> Iterator[str]:
-    """The path of data, also of standard input."""
     with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
         yield str(kept_input(sys.stdin.buffer, Path(folder))) if data == STDIN else data
 
@@ -301,7 +290,6 @@ def detect(arguments: Namespace) -> Answer | int:
 
 
 def score(arguments: Namespace) -> Answer:
-    """Print how well an exported model predicts each session of new data."""
     with _path_of(arguments.data) as data:
         rows = detection.score(arguments.bundle, data, ends=arguments.ends)
     lines = (f"{one.loss:.4f}  {one.symbols:,}  {printable(one.session)}" for one in rows)
@@ -348,8 +336,6 @@ def _class_lines(found: Classification) -> Iterator[str]:
 
 
 def score_lines(scores: Scores) -> Iterator[str]:
-    """How good a classifier is on labelled sequences."""
-
     def text(one: Estimate) -> str:
         if one.value is None:
             return "-"
@@ -394,7 +380,6 @@ def _verdict_lines(found: Detection, top: int) -> Iterator[str]:
 
 
 def quality_lines(verdicts: Verdicts) -> Iterator[str]:
-    """How good verdicts are on labelled sessions: a table, with equal sessions counted once too."""
     if over := verdicts.over_rates:
         yield "the verdict at other rates: promised, recall, false alarms, precision"
         for at, rate in enumerate(over.rates):
@@ -434,10 +419,7 @@ def _sessions(count: int) -> str:
 
 
 def finding_line(finding: Finding, *, is_text: bool) -> str:
-    """A finding in a line for people; `is_text` says whether symbols are characters, or event ids.
-
-    Its control characters are not escaped.
-    """
+    """A finding for people; `is_text`: symbols are characters. Control characters stay."""
 
     def text(*symbols: Symbol) -> str:
         if is_text:

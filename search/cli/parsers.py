@@ -63,7 +63,6 @@ class Parser(argparse.ArgumentParser):
         self.rare = set[argparse.Action]()
 
     def take(self, arguments: Iterable[Argument]) -> None:
-        """Add arguments, each to its part of the help."""
         for one in arguments:
             groups = {group.title: group for group in self._action_groups}
             place = groups.get(one.group) or self.add_argument_group(one.group)
@@ -72,7 +71,6 @@ class Parser(argparse.ArgumentParser):
                 self.rare.add(added)
 
     def take_commands(self, dest: str, commands: Mapping[str, Command]) -> None:
-        """Add commands, one of which has to be given."""
         added = self.add_subparsers(dest=dest, metavar=dest.upper(), required=True)
         for name, one in commands.items():
             parser = added.add_parser(name, help=one.help, usage=one.usage)
@@ -85,7 +83,6 @@ class Parser(argparse.ArgumentParser):
                 parser.take((*in_service, *detached, JSON))
 
     def error(self, message: str) -> NoReturn:
-        """Raise the message of argparse as an `InputError`."""
         raise InputError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
     def format_help(self) -> str:
@@ -102,7 +99,6 @@ class Parser(argparse.ArgumentParser):
         return formatter.format_help()
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """The value of an argument; a refusal begins with the argument."""
         try:
             make: Any = self._registry_get("type", action.type, action.type)
             return make(arg_string)
@@ -116,7 +112,6 @@ class Parser(argparse.ArgumentParser):
             raise InputError(f"{_name(action)} is {shown(value)}: {expected}")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse arguments, of which each has to be known."""
         given = sys.argv[1:] if args is None else list(args)
         self._check_first(given)
         parsed, unknown = super().parse_known_args(given, namespace)
@@ -217,7 +212,6 @@ def _takes(
     default: Any = None,
     **how: Any,
 ) -> Argument:
-    """An argument with a value of a kind."""
     more = {"metavar": metavar, "help": help, "type": kind, "default": default}
     return Argument((name,), more | how)
 
@@ -237,16 +231,12 @@ def _flag(name: str, help: str) -> Argument:
 
 
 def _several(name: str, metavar: str, help: str | None, **how: Any) -> Argument:
-    """An option that may be given several times."""
     more: dict[str, Any] = {"action": "append", "default": [], "metavar": metavar, "help": help}
     return Argument((name,), more | how)
 
 
 def _options(names: Iterable[str], *, keeps: bool = False, all: bool = False) -> list[Argument]:
-    """Options of a sweep; a command that `keeps` what is not given has no defaults.
-
-    Those that few need are rare, unless `all` are shown.
-    """
+    """Options of a sweep; a command that `keeps` what is not given has no defaults."""
     return [
         Argument(
             (one.flag,),

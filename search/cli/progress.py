@@ -60,7 +60,6 @@ SCHEMA: Mapping[str, tuple[str, ...]] = {
 
 
 def observer_of(kind: str, console: Console) -> Observer:
-    """What shows the progress of a sweep, by `--progress`."""
     if kind == "json":
         return JsonLines()
     if kind == "off":
@@ -102,7 +101,6 @@ class Lines(Observer):
             self.said(_standing(state))
 
     def trial_ended(self, progress: Trial, state: SweepState) -> None:
-        """Write a line for a trial that has ended; those that only waited are counted."""
         assert progress.ended
         if progress.ended.outcome is Outcome.PRUNED and progress.waited:
             self._pruned += 1
@@ -115,14 +113,12 @@ class Lines(Observer):
         self._tell_pruned()
 
     def _tell_pruned(self) -> None:
-        """Say how many trials have ended that waited, which were only counted."""
         if self._pruned:
             are = "trials that waited are" if self._pruned > 1 else "trial that waited is"
             self.said(f"{self._pruned:,} {are} pruned: others were better")
             self._pruned = 0
 
     def said(self, text: str) -> None:
-        """Write a line, without the secrets that an error may have brought into it."""
         self._console.print(without_secrets(text), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -146,7 +142,6 @@ class LiveTable(Lines):
         self._live.stop()
 
     def update(self, state: SweepState) -> None:
-        """Repaint, if the last time is long enough ago."""
         if state.now - self._painted >= REPAINT_S:
             self._painted = state.now
             rows = max(1, self._console.size.height - LINES_AROUND)
@@ -184,7 +179,6 @@ class JsonLines(Observer):
             )  # fmt: skip
 
     def trial_ended(self, progress: Trial, state: SweepState) -> None:
-        """Say how a trial has ended, and its rounds that were not said yet."""
         ended = progress.ended
         assert ended
         self._follow(progress)
@@ -223,7 +217,6 @@ class JsonLines(Observer):
             self._write("trial_resumed", trial.id)
 
     def _write(self, event: str, *values: Any) -> None:
-        """Write a line with the fields of its kind."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         names = (*COMMON, *SCHEMA[event])
         line = dict(zip(names, (event, now, self._sweep, *values), strict=True))
@@ -289,7 +282,6 @@ def page(state: SweepState, text: str, lines: Iterable[str], *, ended: bool) -> 
 
 
 def _html_table(title: str, trials: Sequence[Trial]) -> str:
-    """Trials as a table with a head; nothing if there are none."""
     import pandas as pd
 
     rows = [
@@ -331,14 +323,12 @@ def running(state: SweepState, rows: int) -> Group:
 
 
 def summary(state: SweepState) -> str:
-    """How many trials have ended, the best one, and how long the sweep takes."""
     paused = f"{len(state.paused)} paused, " if state.paused else ""
     gone, left = duration(state.seconds), time_left_text(state.seconds_left)
     return f"{_done_of(state, ' of ')} trials, {paused}{_best_text(state)}, {gone} gone, {left}"
 
 
 def result(state: SweepState) -> str:
-    """How many trials have ended, the best one, and why the sweep has."""
     best = state.best and f"best {state.best.id} {loss_text(state.best_loss)}, "
     how = f"{state.status} after {duration(state.seconds)}: {state.ending}"
     return f"{_done_of(state, ' of ')} trials, {best or ''}{how}"
@@ -350,7 +340,6 @@ def _named(progress: Trial) -> str:
 
 
 def _done_of(state: SweepState, of: str = "/") -> str:
-    """How many trials have ended, of how many if that is limited."""
     done, most = state.trials_done, state.spec.trials
     return f"{done}" if most is None else f"{done}{of}{most}"
 
@@ -374,7 +363,6 @@ def _ended_text(progress: Trial, state: SweepState) -> str:
 
 
 def _standing(state: SweepState) -> str:
-    """How the first running trials stand, and the sweep, in a line."""
     shown = []
     for one in itertools.islice(state.running.values(), STANDING):
         loss = one.best_loss  # of the best round so far, or in training within the first one
@@ -387,7 +375,6 @@ def _standing(state: SweepState) -> str:
 
 
 def _best_text(state: SweepState) -> str:
-    """The best trial and its loss so far, and whether it runs still."""
     if (best := state.leader) is None:
         return "no result yet"
     going = "" if best.ended else " (paused)" if best.paused else " (running)"
@@ -396,10 +383,7 @@ def _best_text(state: SweepState) -> str:
 
 @dataclass(frozen=True)
 class FittedTable:
-    """A table that lacks the first of the columns that `may_go` where there is no room for it.
-
-    A cell is never broken into lines while another column may go.
-    """
+    """A table that lacks the first of the columns that `may_go` where it is too wide."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str | Text]]
@@ -425,7 +409,6 @@ class FittedTable:
 
 
 def trials_table(records: Iterable[TrialRecord], title: str = "") -> FittedTable:
-    """Trials as they stand in the store."""
     records = list(records)
     shape = list(records[0].config.table_columns()) if records else []
     head = ["trial", "phase", "outcome", "loss", "bits", "epochs", "best epoch", *shape]

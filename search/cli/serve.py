@@ -110,7 +110,6 @@ def serve(arguments: Namespace) -> int:
 def http_settings(
     arguments: Namespace, folder: Path, bind: BindAddress, mlflow_url: str | None
 ) -> HttpSettings:
-    """What the options of `serve` say of the HTTP side."""
     if arguments.user_header is not None and not arguments.proxy:
         raise InputError("--user-header needs --proxy: expected the address of the proxy")
     page = arguments.mlflow_page

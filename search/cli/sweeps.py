@@ -47,7 +47,6 @@ def _listed(found: SweepPage, actions: Actions) -> Iterator[Any]:
 
 
 def sweeps_table(rows: Iterable[SweepRow]) -> Table:
-    """Sweeps, a line each; of their data the name of the file or folder."""
     table = Table("sweep", "state", "trials", "best loss", "data")
     for row in rows:
         loss, data = loss_text(row.best_val_loss), PurePath(row.data or "-").name
@@ -69,7 +68,6 @@ def status(arguments: Namespace, actions: Actions) -> Answer:
 
 
 def status_line(report: SweepStatusReport) -> str:
-    """The state of a sweep in a line for people."""
     counts = ", ".join(f"{count} {outcome}" for outcome, count in report.trials.items())
     parts = [report.state, counts or "no trials yet"]
     if report.best:
@@ -150,7 +148,6 @@ def _pruned(arguments: Namespace, actions: Actions) -> Pruned:
 
 
 def _confirm(question: str) -> None:
-    """Ask whoever is at the terminal."""
     if not (sys.stdin and sys.stdin.isatty()):
         raise InputError(f"{question} expected --yes, since nobody can be asked here")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)

@@ -53,7 +53,6 @@ class Answer:
     wrong: str = ""
 
     def show(self, *, as_json: bool) -> int:
-        """Print it, and return the exit code."""
         try:
             if as_json:
                 print_json(self.document)
@@ -75,10 +74,7 @@ class Answer:
 
 
 def open_console(*, stderr: bool = False) -> Console:
-    """A console of Rich, wide enough for tables when nobody watches.
-
-    All text comes out as it is, also in tables: `[a, b]` is no markup, and `:car:` no picture.
-    """
+    """A console that is wide where nobody watches, and prints all text as it is."""
     from rich.console import Console
 
     width = None if stderr or sys.stdout.isatty() else 140
@@ -119,10 +115,7 @@ def escape_what_is_not_encoded() -> None:
 
 
 def plain_json(document: str, encoding: str | None = "utf-8") -> str:
-    """A JSON document of the same values, with control characters escaped.
-
-    So is all that is not ASCII, if the `encoding` of where it is printed lacks some of it.
-    """
+    """JSON of the same values, escaped: control characters, and what `encoding` lacks."""
     document = CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
     try:
         document.encode(encoding or "utf-8")
@@ -136,11 +129,7 @@ def print_json(document: Any) -> None:
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as comma-separated values (RFC 4180), without the last line's end.
-
-    A mapping in a row makes columns such as `config.layers`. Rows may have different columns;
-    None is an empty cell.
-    """
+    """Rows as CSV (RFC 4180); a mapping makes columns such as `config.layers`."""
     flat = [dict(_flat(row)) for row in rows]
     columns = list(dict.fromkeys(name for row in flat for name in row))
     output = io.StringIO()

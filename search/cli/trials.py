@@ -37,10 +37,6 @@ WIDTH, HEIGHT = 60, 12
 
 
 def trials(arguments: Namespace, actions: Actions) -> Answer:
-    """List the trials of a sweep, the best first, those without a result last.
-
-    While the sweep runs, the best round of a trial that has not ended is a result, too.
-    """
     if arguments.csv and arguments.json:
         raise InputError("--csv is given with --json: expected one of them")
     found = actions.trials(arguments.sweep, arguments.top)
@@ -132,7 +128,6 @@ def _comparison(found: TrialComparison) -> Iterator[Any]:
 
 
 def size(arguments: Namespace, actions: Actions) -> Answer:
-    """Say what the size rule thinks of the networks of a space."""
     if arguments.data is None:
         raise InputError("--data is missing: expected a path or a sample")
     found = actions.size(wanted(arguments, actions))
@@ -169,10 +164,7 @@ def _curves(*trials: TrialDetails) -> Iterator[str]:
 
 
 def drawn(curves: Sequence[Sequence[tuple[float, float | None]]], marks: str) -> list[str]:
-    """The lines of a picture of one curve or two; each is pairs of an epoch and a loss.
-
-    A point without a loss is left out. Nothing is drawn if fewer than two have one.
-    """
+    """Curves, each pairs of an epoch and a loss; nothing if fewer than two have a loss."""
     known = [[(x, y) for x, y in curve if y is not None] for curve in curves]
     points = [point for curve in known for point in curve]
     if len({x for x, _ in points}) < 2:

@@ -109,7 +109,6 @@ def refusal(error: Exception, scope: Mapping[str, Any] | None = None) -> Problem
 
 
 def _not_as_described(error: RequestValidationError) -> str:
-    """The first of what is not as described in a query, header or body."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
     if first["type"] == "json_invalid":
@@ -119,12 +118,10 @@ def _not_as_described(error: RequestValidationError) -> str:
 
 
 def to_json(document: Any) -> bytes:
-    """Values as JSON; what UTF-8 cannot hold is replaced by `?`."""
     return json_text(answered(document)).encode("utf-8", "replace")
 
 
 def document(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Values as a response that is not remembered."""
     return Response(to_json(content), status, headers=headers, media_type="application/json")
 
 
@@ -163,11 +160,7 @@ class Answers:
         return Response(content, headers=headers, media_type="application/json")
 
     async def change(self, call: Callable[[], Item], sweep: str = "") -> Item:
-        """What `call` returns, in a thread; what was remembered before is asked again.
-
-        A `sweep` is changed by one after the other. To stop one may take a while: those that wait
-        for it take no thread.
-        """
+        """What `call` returns, in a thread; who waits for a change of the same `sweep` has none."""
         lock = self._changed.setdefault(sweep, Lock()) if sweep else Lock()
         try:
             async with lock:

@@ -75,11 +75,7 @@ Refusals are problem documents (RFC 9457) whose `detail` is the sentence of the 
 def create_app(service: Service, settings: HttpSettings) -> FastAPI:
     """The app of a service that has been started.
 
-    Whoever ends the server sets `app.state.site.feeds.closing` first, since it waits for open
-    streams.
-
-    Raises:
-        InputError: the file with the tokens cannot be used.
+    Whoever ends the server sets `app.state.site.feeds.closing` first: it waits for open streams.
     """
     site = Site(service, settings)
 
@@ -179,7 +175,6 @@ async def ready(request: Request, site: TheSite) -> Response:
 
 
 def _figures(site: Site) -> dict[str, Any]:
-    """What the service does just now, as `logs.FIGURES` says."""
     service, queue, now = site.service, site.service.queue(), datetime.now(UTC)
     running = sum(bool(one.slots) for one in queue)
     waits = [(now - one.submitted).total_seconds() for one in queue if not one.slots]

@@ -76,15 +76,11 @@ class User(Document):
         return self.role is Role.ADMIN
 
     def may_change(self, owner: str | None) -> bool:
-        """Whether the user may change what belongs to `owner`; None: to nobody."""
         return self.is_admin or (self.may_run and bool(owner) and owner == self.name)
 
 
 def check_owner(user: User, owner: str | None, what: str) -> None:
-    """Refuse a change of what belongs to somebody else; `what` names it, as "sweep 'logs-1'".
-
-    What belongs to nobody, as a sweep that was launched without the service, is for admins.
-    """
+    """Refuse a change of what is somebody else's, or of nobody, which is for admins."""
     if user.may_change(owner):
         return
     whose, who = f"is {owner}'s", f"{owner} or an admin"
@@ -94,7 +90,6 @@ def check_owner(user: User, owner: str | None, what: str) -> None:
 
 
 def check_may_prioritise(user: User, priority: int) -> None:
-    """Refuse a priority before those of others to whoever is no admin."""
     if priority > MOST_PRIORITY and not user.is_admin:
         raise ProblemError(
             403,
@@ -116,10 +111,7 @@ class TokenRow(Document):
 
 
 class TokenFile:
-    """The tokens of a service; it is read each time, so changes of other processes are noticed.
-
-    Methods raise `InputError` if it cannot be read or written, or is not this user's alone.
-    """
+    """The tokens of a service, read each time: other processes change them."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / TOKENS_FILE
@@ -147,7 +139,6 @@ class TokenFile:
             ) from None
 
     def add(self, name: str, role: str) -> str:
-        """Make a token, and return it; it is not kept."""
         if not USER_NAME.fullmatch(name):
             raise InputError(
                 f"token is {shown(name)}: expected up to 100 letters, digits, '.', '_', '@', '+' "
@@ -165,7 +156,6 @@ class TokenFile:
         return token
 
     def revoke(self, name: str) -> TokenRow:
-        """Delete a token; it is refused from now on."""
         with locked(self.file.parent):
             rows = {row.name: row for row in self.rows()}
             if name not in rows:
@@ -184,11 +174,7 @@ class TokenFile:
 
 
 class Login:
-    """Finds out who sends a request; a browser sends a random text in place of its token.
-
-    Its sessions are in memory alone: after a restart of the service a browser logs in again.
-    Methods raise `ProblemError` 503 if the file of the tokens cannot be used.
-    """
+    """Finds out who sends a request; sessions of browsers are in memory alone."""
 
     def __init__(self, settings: HttpSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.tokens = TokenFile(settings.folder)
@@ -199,13 +185,10 @@ class Login:
         self._sessions: dict[str, tuple[float, str]] = {}
 
     def user_of(self, headers: Headers, *, by_proxy: bool = False) -> User:
-        """Who sends a request with these headers; `by_proxy`: it came through the proxy.
+        """Who sends a request; `by_proxy`: it came through the proxy.
 
-        A token goes before what the proxy says, and both before a session. A good one of either is
-        let in whatever others do: tokens have 256 random bits, so no failure slows anybody down.
-
-        Raises:
-            ProblemError: 401 without a login that is known, 403 for a name that can be none.
+        A token goes before what the proxy says, and both before a session. Tokens have 256 random
+        bits, so no failure slows anybody down. Raises `ProblemError` 401 or 403.
         """
         kind, _, given = headers.get("authorization", "").partition(" ")
         token = given.strip() if kind.lower() == "bearer" else ""
@@ -223,10 +206,7 @@ class Login:
         raise _refused(f"{'the session has ended' if session else 'no token is given'}: {EXPECTED}")
 
     def begin_session(self, token: str) -> tuple[str, User]:
-        """Log a browser in with a token: the text for its cookie, and whose it is.
-
-        The oldest session of the token ends if it has too many; those of others are kept.
-        """
+        """The text for a cookie, and whose it is; a token has few sessions, the newest."""
         user, now, digest = self._user_with(token), self._clock(), _digest_of(token)
         self._sessions = {key: kept for key, kept in self._sessions.items() if now < kept[0]}
         own = [key for key, (_, of) in self._sessions.items() if of == digest]
@@ -240,14 +220,12 @@ class Login:
         self._sessions.pop(_digest_of(session), None)
 
     def enter(self, answer: Response, request: Request, token: str) -> Response:
-        """An answer with the cookie of a new session; as `begin_session`."""
         session, request.state.user = self.begin_session(token)
         secure = request.url.scheme == "https"
         answer.set_cookie(COOKIE, session, httponly=True, samesite="strict", secure=secure)
         return answer
 
     def leave(self, answer: Response, request: Request) -> Response:
-        """An answer that takes the cookie of a session away, which ends."""
         self.end_session(cookie_of(request.headers))
         answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return answer
@@ -322,7 +300,6 @@ def resolve_forwarded(scope: Scope, proxies: tuple[Network, ...]) -> bool:
 
 
 def parse_proxies(given: Iterable[str]) -> tuple[Network, ...]:
-    """The addresses and networks that `--proxy` names."""
     found = []
     for text in given:
         try:
@@ -336,7 +313,6 @@ def parse_proxies(given: Iterable[str]) -> tuple[Network, ...]:
 
 
 def check_user_header(name: str) -> str:
-    """A name of a header as `--user-header` gives it."""
     name = name.lower()
     if not re.fullmatch("[a-z][a-z0-9-]{0,99}", name) or NO_NAMES.fullmatch(name):
         raise InputError(

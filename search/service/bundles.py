@@ -58,11 +58,7 @@ class Bundle:
 
 
 class Bundles:
-    """Zipped bundles in a folder, the newest ones.
-
-    `find` and `make` raise `InputError` if there is no such trial, it has no weights, or cannot be
-    checked or registered, and `StoreError` if the store fails.
-    """
+    """Zipped bundles in a folder, the newest ones."""
 
     def __init__(self, folder: Path, store: Settings, limits: Limits) -> None:
         self._folder, self._store, self._limits = folder, store, limits
@@ -75,7 +71,6 @@ class Bundles:
         self._turn, self._users = asyncio.Lock(), set[str]()
 
     def find(self, reference: str, format: str, *, unchecked: bool) -> Bundle:
-        """The bundle of a trial, or of the best one of a sweep, that was made before."""
         record = self._record(reference)
         found = self._read(record, self._file_of(record, format, unchecked=unchecked))
         if not found:
@@ -89,10 +84,7 @@ class Bundles:
     def make(
         self, reference: str, format: str, *, unchecked: bool, register: str | None = None
     ) -> Bundle:
-        """The bundle of a trial, or of the best one of a sweep, made if it is not there.
-
-        With `register` its network becomes a version of the registered model of this name.
-        """
+        """The bundle of a trial or of a sweep's best, made if missing; also to `register` it."""
         record = self._record(reference)
         file = self._file_of(record, format, unchecked=unchecked)
         found, version = self._read(record, file), None
@@ -104,14 +96,12 @@ class Bundles:
         return replace(found, result={**found.result, "model_version": version})
 
     def classify(self, reference: str, sequences: Sequence[Given], wish: Wish) -> Classification:
-        """What the classifier of a trial says of sequences; its bundle is made if it lacks."""
         with self._unpacked(reference) as folder:
             return classify(str(folder), sequences, wish)
 
     def judge(
         self, reference: str, lines: Sequence[str], alarms: Alarms, top: int, *, ends: bool
     ) -> Detection:
-        """What the network of a trial does not expect in lines; its bundle is made if it lacks."""
         with self._unpacked(reference) as folder:
             data = folder.with_name(LINES)
             data.write_text("\n".join([*lines, ""]), encoding="utf-8")

@@ -110,7 +110,6 @@ def _seen(store: Store, record: TrialRecord, had: TrialView | None) -> TrialView
 
 
 def _losses(store: Store, record: TrialRecord) -> list[float | None]:
-    """Validation loss after each round, from the tags or else the metrics; None without one."""
     if record.outcome and record.tags.get(Tag.CURVE):
         return [row.get("val_loss") for row in written_curve(record)]
     found = store.history(record.run_id, "val_loss")
@@ -118,11 +117,7 @@ def _losses(store: Store, record: TrialRecord) -> list[float | None]:
 
 
 def events_between(before: SweepView, now: SweepView) -> Iterator[bytes]:
-    """What has happened, as events without IDs.
-
-    A trial that has ended is told after its rounds, others before: so one that is told as ended is
-    told completely.
-    """
+    """What has happened, as events without IDs; a trial is told as ended after its rounds."""
     for number, trial in now.trials.items():
         had = before.trials.get(number)
         if had is trial:
@@ -196,12 +191,7 @@ class Feeds:
         return sum(feed.users.total() for feed in self._feeds.values())
 
     async def open(self, name: str, user: str = "") -> SweepView:
-        """What is seen of a sweep by somebody who listens until `close`.
-
-        Raises:
-            ProblemError: too many listen, or the user does too often.
-            InputError: there is no such sweep.
-        """
+        """What is seen of a sweep by somebody who listens until `close`."""
         most, all_most, every = self._limits.streams_per_user, self._limits.streams, self.listeners
         own = sum(feed.users[user] for feed in self._feeds.values())
         if user and own >= most:
@@ -221,10 +211,7 @@ class Feeds:
             del self._feeds[name]
 
     async def _view(self, name: str) -> SweepView:
-        """What is seen of a sweep; who asks because of what has happened gets no older answer.
-
-        One looks, and for the others nothing has changed meanwhile.
-        """
+        """What is seen of a sweep: one looks, for the others nothing has changed meanwhile."""
         feed = self._feeds[name]
         if feed.view and feed.lock.locked():
             return feed.view
@@ -251,10 +238,7 @@ class Feeds:
     async def stream(
         self, name: str, view: SweepView, is_allowed: Callable[[], Awaitable[bool]]
     ) -> AsyncIterator[bytes]:
-        """All that is seen of a sweep, and then its events until it has ended or is deleted.
-
-        It also ends once a client may listen no more.
-        """
+        """A snapshot, then events until the sweep has ended or a client may not listen."""
         number, asked = 0, time.monotonic()
         spoke = asked
         yield RETRY

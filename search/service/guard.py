@@ -103,7 +103,6 @@ class Guard:
     async def _on_error(
         self, error: Exception, sending: _Sending, scope: Scope, receive: Receive
     ) -> None:
-        """Answer an error; what is unexpected goes to the log."""
         problem = refusal(error, scope)
         if problem.status == 500 or sending.status:
             key = f"{_route_of(scope)} {type(error).__name__}"
@@ -116,7 +115,6 @@ class Guard:
         await answer(scope, receive, sending)
 
     def _begin(self, scope: Scope) -> str:
-        """Note a change that is to be made; the mark of its two lines, empty if it is none."""
         if scope["state"]["user"] is None or scope["method"] in READING:
             return ""
         mark = secrets.token_hex(8)
@@ -132,7 +130,6 @@ class Guard:
         return mark
 
     def _note(self, scope: Scope, sending: _Sending, mark: str) -> None:
-        """Note what came of a change, a login or a download, or that a request was refused."""
         state, status, headers = scope["state"], sending.status, sending.headers
         logs_in = scope["method"] not in READING and _is_open(scope["path"])
         is_kept = headers.get("content-disposition", "").startswith("attachment") and status < 300
@@ -198,7 +195,6 @@ def _is_open(path: str) -> bool:
 
 
 def _route_of(scope: Scope) -> str:
-    """Path of the route of a request, without what it names; `other` if there is none."""
     return getattr(scope.get("route"), "path", "other")
 
 
@@ -257,13 +253,10 @@ LONGEST_WHAT = 400
 
 
 class Audit:
-    """Who has done what: a list of changes, logins and downloads, and one of refusals.
+    """Lists of changes, logins and downloads, and of refusals: a JSON document a line.
 
-    A list has a JSON document a line; one that is large is begun anew. A change has two lines: one
-    before it is made, so that none is made that cannot be noted, and one that says what came of it.
-    Whoever has no login can make only lines of refusals, which push out nothing else.
-
-    All methods raise `OSError` if a line cannot be written.
+    A change has two lines: one before it is made, so that none is made that cannot be noted, and
+    one that says what came of it. Refusals push out nothing else. Methods raise `OSError`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -273,11 +266,7 @@ class Audit:
     def note(
         self, scope: Scope, status: int | None, *, refused: bool = False, **more: object
     ) -> None:
-        """Note a request, and what came of it; `status` is None until there is an answer.
-
-        `more` is said if it is not empty: the `id` of the two lines of a change, the path of what
-        it has `made`, and the `details` that it gave.
-        """
+        """Note a request, and what came of it; `status` is None until there is an answer."""
         user, client = scope["state"]["user"], scope.get("client")
         file = self.refusals if refused else self.file
         line: dict[str, Any] = {

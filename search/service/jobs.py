@@ -143,7 +143,6 @@ class Reruns:
         return bool(re.fullmatch(ID, rerun_id)) and (self._folder / rerun_id).is_dir()
 
     def command(self, rerun_id: str) -> list[str]:
-        """What trains one again, as arguments of the program."""
         return list(self._asked(rerun_id)["command"])
 
     def open(self, rerun_id: str) -> tuple[IO[bytes], IO[bytes]]:
@@ -153,7 +152,6 @@ class Reruns:
         return (place / "out").open("wb"), errors
 
     def note_end(self, rerun_id: str, code: int | None) -> None:
-        """Note that a process has ended, with its exit code if it is known."""
         (self._folder / rerun_id / "code").write_text("" if code is None else str(code))
 
     def _asked(self, rerun_id: str) -> dict[str, Any]:
@@ -186,10 +184,7 @@ DONE, FAILED = 0, 1
 
 
 def write_note(descriptor: int, pid: int, progress: tuple[int, int] = (0, 0)) -> None:
-    """Write to the file that is locked which process has it, and how far its sweep is.
-
-    That is how many trials have ended, and how many rounds the others have trained.
-    """
+    """Write which process has the lock, how many trials have ended, and rounds of the others."""
     text = f"{pid} {progress[0]} {progress[1]}"
     os.pwrite(descriptor, f"{text:<{LONGEST_NOTE}}".encode(), 0)
 
@@ -223,7 +218,6 @@ class Log(Observer):
 
 
 def main(run_id: str, file: Path, on: str | None = None) -> int:
-    """Drive a sweep to its end; return the exit code."""
     shield, log = Shield(stop_within_s()), Log(file)
     try:
         with shield.up():

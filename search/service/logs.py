@@ -55,11 +55,7 @@ def last_line(file: Path) -> str:
 
 
 def rotate(file: Path, most: int = LOG_BYTES) -> None:
-    """Begin a log anew that has become too large; nobody else has it open.
-
-    Raises:
-        OSError: it cannot be renamed.
-    """
+    """Begin a log anew that has become too large; nobody else has it open."""
     with contextlib.suppress(FileNotFoundError):
         if file.stat().st_size >= most:
             file.replace(file.with_name(f"{file.name}.old"))
@@ -110,7 +106,6 @@ class Metrics:
             self._seconds.labels(route).observe(seconds)
 
     def text(self, figures: Mapping[str, float | Mapping[str, float]]) -> bytes:
-        """All figures, with those of `FIGURES` as they are given."""
         for name, value in figures.items():
             if isinstance(value, Mapping):
                 for label, one in value.items():

@@ -67,7 +67,6 @@ def _templates() -> Any:
 
 
 def metric(value: float) -> str:
-    """A number of a round, with as many decimals as others of its size."""
     return f"{value:.4f}" if 0.01 <= abs(value) < 1000 else f"{value:.6g}"
 
 
@@ -83,17 +82,13 @@ def page(html: str, status: int = 200, headers: Mapping[str, str] | None = None)
 
 
 def moved(to: str) -> Response:
-    """Where a browser goes after a form."""
     return RedirectResponse(to, 303)
 
 
 def refused(
     problem: ProblemError, path: str, accepts: str, named: Callable[[str], str]
 ) -> Response:
-    """A refusal of a request, a page for whoever accepts HTML; without a login that where it is.
-
-    Programs, and requests of scripts, get the problem document itself.
-    """
+    """A page for whoever accepts HTML, or the login; programs get the problem document."""
     if "text/html" not in accepts or path.startswith("/api/"):
         return problem.response(named)
     if problem.status == 401:
@@ -130,10 +125,7 @@ async def show(
     *,
     is_owned: bool = False,
 ) -> Response:
-    """A page, which is made once for all with the role of the user who ask for it within a moment.
-
-    `is_owned`: whoever may run sweeps sees of it what is for owners alone, so it is made for each.
-    """
+    """A page, made once for all of a role within a moment, or for each owner if it `is_owned`."""
     user: User = request.state.user
     if not is_owned or user.role is not Role.RUN:
         user = User("", user.role)
@@ -172,7 +164,6 @@ async def sweeps(request: Request, site: TheSite, page: Page = "") -> Response:
 
 
 def _listed(row: SweepRow, queued: QueuedSweep | None) -> dict[str, Any]:
-    """A sweep in the list, with its reason."""
     name = min(row.baselines, key=lambda one: row.baselines[one], default="")
     return vars(row) | {
         "why": queued.why if queued else row.why or "",
@@ -327,7 +318,6 @@ async def compare(
 
 
 def comparable(found: Sequence[Findings]) -> bool:
-    """Whether the losses of sweeps were scored on the same; one without a trial has none."""
     scored = [one.scored_on for one in found if one.leader]
     return all(one == scored[0] for one in scored)
 
@@ -376,10 +366,7 @@ def _form(
     said: str = "",
     dry_run: Sequence[str] = (),
 ) -> str:
-    """The form that launches a sweep; `said` is why what was given is refused.
-
-    `dry_run` are the lines of what it would do.
-    """
+    """The form of a launch; `said`: why it is refused, `dry_run`: lines of what it would do."""
     empty = dict.fromkeys((*FIELDS, "place", "priority"), "")
     chosen = {name: one.default_text for name, one in OPTIONS.items() if one.kind.words}
     usual = {"data": OPTIONS["data"].default, "minutes": f"{DEFAULT_MINUTES:g}"}
@@ -409,7 +396,6 @@ async def launch_form(site: TheSite, user: TheUser) -> Response:
 
 @router.post("/launch")
 async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
-    """Queue a sweep on files, a sample, or data of the service, or say what it would do."""
     fields, lines, said, status = dict[str, str](), list[str](), "", 200
     kind = request.headers.get("content-type", "")
     try:
@@ -478,7 +464,6 @@ async def make_export(request: Request, site: TheSite, user: TheUser) -> Respons
 
 @router.post("/sweeps/{sweep}/classes")
 async def classes(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
-    """Which class each line of a text is of, by the best trial of a sweep."""
     lines = (await fields_of(request)).get("sequences", "").splitlines()
     body = ClassSubmission(sequences=[line for line in lines if line.strip()] or [""])
     found = await trial_routes.classified(sweep, body, site, user, request)
@@ -506,7 +491,6 @@ async def logout(request: Request, site: TheSite) -> Response:
 
 
 async def fields_of(request: Request) -> dict[str, str]:
-    """The fields of a form without files."""
     body = await request.body()
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FORM_PARTS))
@@ -515,7 +499,6 @@ async def fields_of(request: Request) -> dict[str, str]:
 
 
 def filled_in(given: Mapping[str, str]) -> dict[str, Any]:
-    """Fields of a sweep that are filled in, as a spec has them."""
     return {name: _value(name, text.strip()) for name, text in given.items() if text.strip()}
 
 

@@ -81,10 +81,7 @@ def submit(
     priority: int = 0,
     check_room: Callable[[], None] = lambda: None,
 ) -> tuple[str, str]:
-    """Queue a sweep; its name and run. What came with the same token is not queued again.
-
-    `check_room` refuses what is to be queued if there is too much.
-    """
+    """Queue a sweep; its name and run. What came with the same token is not queued again."""
     check_priority(priority)
     tags = task_kind(spec).queued_tags(spec)
     store.prepare()
@@ -148,7 +145,6 @@ def _is_signed(store: Store, run: Any) -> bool:
 
 
 def is_queued(store: Store, run: Any) -> bool:
-    """Whether a service is to drive a run, which it has queued itself."""
     wanted = {Tag.ROLE: "sweep", Tag.QUEUED: QUEUED}.items()
     return run is not None and wanted <= run.data.tags.items() and _is_signed(store, run)
 
@@ -171,7 +167,6 @@ def _enter(store: Store, run: Any) -> None:
 
 
 def _claim(store: Store, name: str, run_id: str) -> None:
-    """Claim the name of a sweep that is to wait, or close its run."""
     if not reserve_name(store, name, run_id):
         _withdraw(store, run_id)
         raise SweepExistsError(
@@ -191,7 +186,6 @@ def check_priority(priority: object) -> None:
 
 
 def queued_runs(store: Store) -> list[Any]:
-    """The runs of the sweeps that a service is to drive: of those in the store its own."""
     # other runs have no such tag; by one tag they are found faster than by two
     return ours(store, store.runs({Tag.QUEUED: QUEUED}))
 
@@ -213,10 +207,7 @@ def ours(store: Store, runs: Iterable[Any]) -> list[Any]:
 
 
 def read(runs: Iterable[Any]) -> list[QueuedJob]:
-    """Sweeps by their runs as they are now, oldest first; what cannot be read is left out.
-
-    Others may write to the store: whatever a run holds, it stops no other one.
-    """
+    """Sweeps by their runs, oldest first; what cannot be read, as by others, is left out."""
     found = []
     for run in runs:
         try:
@@ -229,7 +220,6 @@ def read(runs: Iterable[Any]) -> list[QueuedJob]:
 
 @functools.lru_cache(maxsize=1_000)
 def _note_left_out(run_id: str, why: str) -> None:
-    """Say once in the log that a run is left out of the queue."""
     log.warning("run %s is left out of the queue: %s", run_id, escaped(cut(why)))
 
 
@@ -254,7 +244,6 @@ def _read(run: Any) -> QueuedJob:
 
 
 def _whole(tags: Tags, spec: Mapping[str, Any], field: str) -> int | None:
-    """A whole number from 1 of a spec in a store; None if it is left open."""
     found = spec.get(field)
     if found is None or (type(found) is int and 1 <= found <= LARGEST):
         return found
@@ -278,7 +267,6 @@ def let_wait(store: Store, run_id: str) -> None:
 
 
 def prioritise(store: Store, run: Any, priority: int) -> None:
-    """Give a sweep another priority."""
     new, run_id = {Tag.PRIORITY: str(priority)}, run.info.run_id
     if signer := store.signer:
         if not signer.knows_place(run):
@@ -292,12 +280,7 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
     """Queue a sweep again that waits or has ended.
 
     Changes add to those that it waits with; those of one that has ended are forgotten. One that
-    was not queued by this service, as by `launch`, belongs to `owner` from then on, if its data are
-    such as the service may read.
-
-    Raises:
-        NothingToDoError: it has spent all that it may.
-        InputError: there is no such sweep, the changes are none, or its data may not be read.
+    this service has not queued belongs to `owner` from then on, if its data may be read here.
     """
     run = reader.existing_sweep(store, name)
     tags, is_ours = Tags(run), _is_signed(store, run)
@@ -334,10 +317,7 @@ def is_changed(run: Any, name: str, changes: Mapping[str, Any]) -> bool:
 
 
 def give_up(store: Store, run_id: str, why: str) -> None:
-    """Close a sweep that cannot be driven, as failed, and take it out of the queue.
-
-    Whatever its run holds: one that cannot be closed is only taken out.
-    """
+    """Close a sweep as failed, if its run can be closed, and take it out of the queue."""
     try:
         close(store, store.run(run_id), lambda error: None, Stop(StopReason.FAILED, why))
     except StoreError:
@@ -385,11 +365,7 @@ class QueueLease:
     """The lease of this service on the queue of a store."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
-        """Take it, and lock the folder of the service, which is made if it is missing.
-
-        Raises:
-            InputError: another service keeps the queue.
-        """
+        """Take it, and lock the folder of the service, or say who keeps the queue."""
         store = ExperimentTags(settings)
         store.prepare()
         keeper = lease.holder(store.tags(""))
@@ -424,7 +400,6 @@ class QueueLease:
                 log.warning("the lease of the queue was not renewed: %s", error)
 
     def release(self) -> None:
-        """Let another service keep the queue."""
         if not self._over.is_set() and self._folder is not None:
             self._over.set()
             self._lease.give_back("")

@@ -63,7 +63,6 @@ class QueuedJob:
 
     @property
     def stays(self) -> bool:
-        """Whether it gives no slot back before its end."""
         return self.is_rerun and self.state == "running"
 
 
@@ -80,7 +79,6 @@ class Quota:
 
     @property
     def sentence(self) -> str:
-        """Why not more, and when."""
         if self.eta_s is None:
             return self.why
         return f"{self.why}; about {duration(10 * math.ceil(self.eta_s / 10))}"
@@ -94,10 +92,7 @@ def allot(
     most_per_user: int | None = None,
     turn_s: float = TURN_S,
 ) -> list[Quota]:
-    """Give slots to jobs; the quotas are in the order in which slots are given.
-
-    `most_per_user` is how many slots the jobs of one user have together at most.
-    """
+    """Quotas in the order in which slots are given; a user has `most_per_user` at most."""
     most = sys.maxsize if most_per_user is None else most_per_user
     #: jobs that have slots, with how many, and slots by user
     served, used = [(one, one.held) for one in jobs if one.stays], Counter[str]()
@@ -132,10 +127,7 @@ def allot(
 def _share_out(
     jobs: Sequence[QueuedJob], slots: int, left: Mapping[str, int], now: float, turn_s: float
 ) -> list[tuple[QueuedJob, int]]:
-    """Slots of each job of one priority, in the order in which they are given.
-
-    `left` are how many further slots each user may have.
-    """
+    """Slots of each job of one priority, in order; `left` are those that users may have."""
     of_owner = _by_owner(jobs)
     users = _in_turn(
         [  # the jobs of one user as if they were one
@@ -161,7 +153,6 @@ def _share_out(
 
 
 def _by_owner(jobs: Iterable[QueuedJob]) -> dict[tuple[str, int], list[QueuedJob]]:
-    """Jobs by user and priority."""
     found = dict[tuple[str, int], list[QueuedJob]]()
     for one in jobs:
         found.setdefault((one.owner, one.priority), []).append(one)
@@ -171,11 +162,9 @@ def _by_owner(jobs: Iterable[QueuedJob]) -> dict[tuple[str, int], list[QueuedJob
 def _free_in(
     served: Sequence[tuple[QueuedJob, int]], one: QueuedJob, before: int, now: float, turn_s: float
 ) -> float | None:
-    """Seconds until a job that waits is expected to get a slot; None if nobody can tell.
+    """Seconds until a job gets a slot of those `served`, after `before` others; None: unknown.
 
-    `served` are those that have slots which it may get, with how many, and `before` is how many
-    others wait for them too and get one first. Slots become free when a job ends, or, if that has
-    no higher priority, when its turn is over.
+    Slots become free when a job ends, or, if it has no higher priority, when its turn is over.
     """
     free = list[float]()
     for other, slots in served:
@@ -193,11 +182,10 @@ def _free_in(
 
 
 def _in_turn(jobs: list[QueuedJob], now: float, turn_s: float) -> list[QueuedJob]:
-    """Jobs, or users, of one priority, those first that are to have a slot.
+    """Jobs, or users, of one priority: those in a turn, those that wait, those whose turn is over.
 
-    Those come first whose turn is not over, then those that wait, and then those whose turn is
-    over: among each the one first that has had a slot, or has waited, for longest. If none waits,
-    each keeps what it has, as far as that is fair.
+    Among each the one first that has had a slot, or has waited, for longest. If none waits, each
+    keeps what it has, as far as that is fair.
     """
     if all(one.held for one in jobs):
         return sorted(jobs, key=lambda one: (-one.held, one.submitted, one.run_id))
@@ -228,7 +216,6 @@ def _why(one: QueuedJob, share: int, rivals: Sequence[QueuedJob], slots: int, fu
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people, in one unit."""
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
@@ -236,11 +223,7 @@ def duration(seconds: float) -> str:
 
 
 def fair_shares(wanted: Sequence[int], slots: int) -> list[int]:
-    """How many of the slots each claimant gets.
-
-    Nobody gets more than it has `wanted`; what some do not want is shared by the others, as evenly
-    as it can be; earlier ones get what is left over.
-    """
+    """Slots of each claimant, as even as what they `wanted` lets them be; earlier ones first."""
     shares = [0] * len(wanted)
     while short := [place for place, want in enumerate(wanted) if shares[place] < want][:slots]:
         for place in short:
@@ -263,7 +246,6 @@ class Turns:
         self._due = dict[str, float]()
 
     def held(self, run_id: str) -> int:
-        """How many slots a job has."""
         return self.quotas[run_id].slots if run_id in self.quotas else 0
 
     def remember(self, run_id: str, now: float, last: tuple[int, float] | None) -> None:
@@ -288,10 +270,10 @@ class Turns:
         is_late: bool = False,
         most_per_user: int | None = None,
     ) -> list[Quota]:
-        """Give slots to jobs, and none to those that are barred from them just now.
+        """Give slots to jobs, and none to those that are barred just now.
 
-        A turn does not begin as long as `is_late` says that a trial of another sweep ends its round
-        on a slot: if rounds take longer than turns, it would be over before.
+        No turn begins while `is_late` says that another sweep ends its round on a slot: if rounds
+        take longer than turns, it would be over before.
         """
         owners = _by_owner([*jobs, *barred])
         self._note_owners(owners, now)

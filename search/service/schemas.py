@@ -68,7 +68,6 @@ def _described(properties: Mapping[str, Any], *required: str) -> ConfigDict:
 
 
 def _without_default(described: Mapping[str, Any]) -> dict[str, Any]:
-    """A property that has to be given, or stays as it was."""
     return {key: value for key, value in described.items() if key != "default"}
 
 
@@ -83,7 +82,6 @@ def _sweep(names: Collection[str]) -> dict[str, Any]:
 
 
 def checked_settings(given: object) -> list[str]:
-    """What `set` of a body is given."""
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
         raise InputError(f"request: set is {shown(given)}: expected FIELD=VALUES in a list")
     return given
@@ -93,7 +91,6 @@ class _Body(BaseModel):
     """A body whose fields are checked by the core, which has the sentences."""
 
     def sent(self) -> dict[str, Any]:
-        """The fields that the client has sent."""
         return dict(self.model_extra or {})
 
     def given(self) -> dict[str, Any]:
@@ -300,12 +297,10 @@ def _shown_as(kind: Any) -> Any:
 
 
 def answer(name: str, kind: Any = None, /, **more: Any) -> type[BaseModel]:
-    """An answer with these fields, beside those of a `Document` of this kind."""
     return create_model(name, __base__=model_of(kind) if kind else _Shown, **more)
 
 
 def rows_of(kind: Any) -> Any:
-    """Some `Document`s of this kind, as a field of an answer."""
     row: Any = model_of(kind)
     return list[row], ...
 

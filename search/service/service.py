@@ -49,22 +49,11 @@ log = logging.getLogger("lstm_sweep.service")
 
 
 class Service:
-    """What a service does, without HTTP; each method may be called from any thread.
-
-    Methods raise `InputError` if what is asked for cannot be (`NoSuchRunError`, `SweepExistsError`,
-    `SweepRunsError`, and `QueueFullError` if a user has too much in the queue, among them),
-    `ServiceEndsError` once it ends, and `StoreError` if the store fails. Whatever only reads
-    trials, reports or bundles asks `Local` with `reads`.
-    """
+    """What a service does, without HTTP, in any thread; whatever only reads asks `Local`."""
 
     def __init__(
         self, settings: ServiceSettings, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Open the store.
-
-        Raises:
-            InputError: it cannot be used, or another service keeps its queue.
-        """
         self.settings, self._clock = settings, clock
         #: what it counts of itself, as `logs.FIGURES` says
         self.figures = {"driver_deaths": 0.0, "failed_looks": 0.0, "store_seconds": 0.0}
@@ -88,11 +77,7 @@ class Service:
     def submit(
         self, spec: SweepSpec, *, owner: str, client_token: str | None = None, priority: int = 0
     ) -> str:
-        """Queue a sweep; return its name.
-
-        A second call of the owner with the same token queues nothing, and returns the same name.
-        Without a name the spec is given that of its data and a number.
-        """
+        """Queue a sweep; its name. The same token of an owner queues it once."""
         with self._changing() as changed:
             name, run_id = queue.submit(
                 self._store,
@@ -113,7 +98,6 @@ class Service:
         return self.rerun_status(rerun_id)
 
     def _check_room(self, owner: str) -> None:
-        """Refuse what a user has too much of in the queue."""
         most = self.settings.most_queued_per_user
         own = [job for job in self._supervisor.queue() if job.owner == owner]
         if len(own) >= most:
@@ -123,24 +107,20 @@ class Service:
             )
 
     def reruns(self) -> list[QueuedJob]:
-        """Those that wait or run."""
         return self._supervisor.reruns.queue()
 
     def rerun_status(self, rerun_id: str) -> Rerun:
-        """A rerun, why it waits, and what it has found."""
         found = self._supervisor.reruns.get(rerun_id)
         if found.state != "queued":
             return found
         return replace(found, why=self._supervisor.why(rerun_id, "queued"))
 
     def sweeps(self, limit: int = 20, page: str = "") -> SweepPage:
-        """Some sweeps of the store, as `Local.sweeps`, with states as of `status`."""
         found, told = Local(self.reads).sweeps(limit=limit, page=page), self._supervisor.told
         rows = [replace(row, state=told(row.run_id, row.state)[0]) for row in found]
         return replace(found, rows=tuple(rows))
 
     def queue(self) -> tuple[QueuedSweep, ...]:
-        """Those that wait or run, in the order in which slots are given."""
         return tuple(map(self._supervisor.shown, self._supervisor.queue()))
 
     def status(self, name: str) -> SweepStatusReport:
@@ -152,7 +132,6 @@ class Service:
         return replace(report, state=state, why=why or report.why)
 
     def pause(self, name: str) -> StoppedSweep:
-        """Let a sweep wait with its trials checkpointed until `resume`."""
         with self._taken_out(name):
             return Local(self.settings.store).pause(name)
 
@@ -163,11 +142,10 @@ class Service:
     def resume(
         self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""
     ) -> SweepStatusReport:
-        """Queue a sweep that is paused or has ended; `changes` as of `Local.resume`.
+        """Queue a sweep that is paused or has ended.
 
-        They add to those that it waits with, and replace a driver that has not begun. One that runs
-        goes on, and is refused if that would change it. A sweep that was launched without a service
-        belongs to `owner` from then on.
+        Changes add to those that it waits with, and replace a driver that has not begun. One that
+        runs goes on, and is refused if that would change it.
         """
         before = reader.existing_sweep(self._store, name)
         run_id, changes = before.info.run_id, changes or {}
@@ -190,7 +168,6 @@ class Service:
         return self.status(name)
 
     def prioritise(self, name: str, priority: int) -> QueuedSweep:
-        """Give a sweep that waits or runs another priority."""
         queue.check_priority(priority)
         run = reader.existing_sweep(self._store, name)
         if self._supervisor.queued(run.info.run_id):
@@ -202,7 +179,6 @@ class Service:
         raise InputError(f"sweep '{name}' is not queued: expected one that waits or runs")
 
     def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
-        """Delete a sweep that has ended, as `Local.delete`, for a while."""
         with self._alone():
             run = reader.existing_sweep(self._store, name)
             if not dry_run and self._supervisor.queued(run.info.run_id):
@@ -231,7 +207,6 @@ class Service:
             self._shared.forget()
 
     def owner(self, name: str) -> str | None:
-        """Who has submitted a sweep; None if it was launched without a service."""
         return queue.owner_of(self._store, reader.existing_sweep(self._shared, name))
 
     def ready(self) -> str:
@@ -256,7 +231,6 @@ class Service:
         self._queue_lease.release()
 
     def _give_way(self, why: str) -> None:
-        """End, since another service keeps the queue."""
         log.error("%s: this service ends", why)
         self.drain()
         self.on_lost()
@@ -281,10 +255,7 @@ class Service:
             self._logs.error("queue", f"the queue cannot be read: {self._fault}")
 
     def _look(self, changed: Sequence[str] = ()) -> None:
-        """Read the queue, or only runs that have changed; share out slots, start and end drivers.
-
-        To read all of it takes the longer the more wait in it.
-        """
+        """Read the queue, or runs that have changed; share out slots, start and end drivers."""
         now, found, began = self._clock(), list[QueuedJob](), time.monotonic()
         if self._runs is None or not changed:
             read = partial(queue.queued_runs, self._store)
@@ -314,10 +285,7 @@ class Service:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[list[str]]:
-        """What changes the queue in any way; whoever reads it afterwards sees it.
-
-        It is given IDs of the runs that are changed: only these are read again at once.
-        """
+        """What changes runs, whose IDs it is given; whoever reads the queue afterwards sees it."""
         with self._alone():
             changed = list[str]()
             try:
@@ -329,7 +297,7 @@ class Service:
 
     @contextlib.contextmanager
     def _taken_out(self, name: str) -> Iterator[None]:
-        """Take a sweep out of the queue; a driver that has not begun with it is ended.
+        """Take a sweep out of the queue, and end a driver that has not begun with it.
 
         If its last driver was ended, it waits from then on: so it can be paused and stopped.
         """

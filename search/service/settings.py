@@ -61,7 +61,6 @@ class ServiceSettings:
     most_queued_per_user: int = 1_000
 
     def count_slots(self) -> int:
-        """How many trials may run at once."""
         from lstm_sweep.search.engines.local import find_slots
 
         if self.cluster:

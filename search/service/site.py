@@ -45,11 +45,7 @@ WHERE = "request"
 
 
 class DataNames:
-    """Finds the data that a request names.
-
-    Methods raise `InputError` for what names none or leads out of the folders that may be named,
-    and `ProblemError` for a template that is not allowed (403) or an unknown corpus (404).
-    """
+    """Finds the data that a request names; 403 without --allow-code, 404 for no corpus."""
 
     def __init__(
         self, uploads: Uploads, roots: tuple[Path, ...], *, allow_code: bool, store: str
@@ -59,7 +55,6 @@ class DataNames:
         self._store = store
 
     def spec_of(self, fields: Mapping[str, Any]) -> SweepSpec:
-        """The spec that the fields of a request make."""
         given = dict(fields)
         settings = checked_settings(given.pop("set", []))
         space = given.get("space", "default")
@@ -81,7 +76,6 @@ class DataNames:
         return dataclasses.replace(spec, space=with_settings(spec.space, settings))
 
     def data(self, given: object, field: str = "data") -> str:
-        """The sample or the path that is meant by a field."""
         if not isinstance(given, str) or not given:
             raise InputError(f"{WHERE}: {field} is {shown(given)}: expected a text")
         if field == "data" and given in SAMPLES:
@@ -134,7 +128,6 @@ class DataNames:
             )
 
     def _below_a_root(self, field: str, given: str) -> Path:
-        """A path below one of the folders that were given with `--data-root`."""
         named = f"{WHERE}: {field} is {shown(SERVER + given)}"
         if not self._roots:
             raise InputError(
@@ -195,7 +188,6 @@ class Site:
         )
 
     def check_may_train(self, tags: Tags) -> None:
-        """Refuse to train what the run with these tags is about if that runs code of a user."""
         if task_kind_of_run(tags).runs_user_code:
             self.names.check_code()
 
@@ -206,7 +198,6 @@ class Site:
 
 
 def note(request: Request, /, **details: object) -> None:
-    """Note what a change gives, for the list of changes."""
     request.state.details = details
 
 
@@ -277,11 +268,7 @@ class Endpoints:
         described: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Callable[[Handler], Handler]:
-        """An endpoint at a `place`, which is a method and a path; it answers with a `model`.
-
-        `refused` says when by status, beside what any request is refused by, and `described` more
-        of the answer.
-        """
+        """An endpoint at a method and a path; `refused` says when by status."""
         method, _, path = place.partition(" ")
         answer = {"model": model} if model else {}
         responses: dict[int | str, dict[str, Any]] = {status: answer | dict(described or {})}

@@ -113,19 +113,12 @@ class Process:
 
 
 class Supervisor:
-    """Gives the slots of a service to what is queued, and keeps the processes of that.
-
-    Sweeps are named by their runs, reruns by their IDs.
-    """
+    """Gives the slots of a service to what is queued, and keeps the processes of that."""
 
     def __init__(
         self, settings: ServiceSettings, store: Store, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """The store is asked for leases of sweeps that are not queued, and closes what it gives up.
-
-        Raises:
-            InputError: the slots of this machine cannot be counted.
-        """
+        """The store has leases of sweeps that are not queued, and closes what is given up."""
         self._settings, self._store, self._clock = settings, store, clock
         self.reruns = Reruns(settings.state / "reruns", self.runs)
         self.slots = settings.count_slots()
@@ -143,19 +136,14 @@ class Supervisor:
     # the queue, as it is shown
 
     def queued(self, run_id: str) -> QueuedJob | None:
-        """What is known of a job; None if it is not in the queue."""
         return self.processes[run_id].job if run_id in self.processes else None
 
     def queue(self) -> list[QueuedJob]:
-        """What waits or runs, in the order in which slots are given."""
         order = dict.fromkeys([*self.turns.quotas, *self.processes])
         return [job for run_id in order if (job := self.queued(run_id))]
 
     def told(self, run_id: str, stored: str) -> tuple[str, str | None]:
-        """The state of a sweep by that in the store, and why, if it is in the queue.
-
-        The store has how an earlier driver has ended until the next one begins: meanwhile it waits.
-        """
+        """The state of a sweep that the store calls `stored`, and why, if it is in the queue."""
         if not self.queued(run_id) or stored not in (*UNDER_WAY, BROKEN_OFF):
             return stored, None
         waits = stored != "running" or not self.turns.held(run_id)
@@ -163,7 +151,6 @@ class Supervisor:
         return state, self.why(run_id, state)
 
     def why(self, run_id: str, state: str) -> str | None:
-        """Why a job in this state has no process, or not all slots that it could use."""
         job = self.queued(run_id)
         if job and not self._may_run(job):
             return NO_CODE
@@ -200,7 +187,6 @@ class Supervisor:
     # what the service asks at each look
 
     def look(self, sweeps: Sequence[QueuedJob]) -> None:
-        """See which processes live, share out the slots, and start and end processes."""
         now, jobs = self._clock(), [*sweeps, *self.reruns.queue()]
         for job in jobs:
             self._process(job.run_id).job = job
@@ -226,10 +212,7 @@ class Supervisor:
     # which processes live
 
     def pid(self, run_id: str) -> int | None:
-        """The process of a job on this machine, whichever service has started it, or None.
-
-        0: a service was killed before it could note which one it has started, which does so itself.
-        """
+        """The process of a job here, whichever service started it; 0: it was not noted yet."""
         process = self.processes.get(run_id)
         if process and process.child and process.child.poll() is None:
             return process.child.pid
@@ -267,10 +250,7 @@ class Supervisor:
         return 0 if self._process(job.run_id).silent_s(job.driver, now) < STALE_S else None
 
     def _end_hanging(self, now: float) -> None:
-        """End drivers that get on no more, also those whose sweeps are to be paused or stopped.
-
-        They are asked to end, which counts as a death, and killed at a later look.
-        """
+        """End drivers that renew no lease, queued or not; kill them at a later look."""
         for run_id in self.alive():
             if self.reruns.has(run_id):
                 continue
@@ -291,8 +271,7 @@ class Supervisor:
     def _share_out(self, jobs: Sequence[QueuedJob], now: float) -> None:
         """Give slots to what has a process, or may soon; start those that lack one.
 
-        A sweep whose driver has died just now keeps its slots for the one that follows. One that an
-        earlier service has given slots keeps them.
+        A sweep keeps its slots from one driver to the next, and from one service to the next.
         """
         if self._settings.cluster:
             self.slots = self._settings.count_slots()
@@ -335,7 +314,6 @@ class Supervisor:
                 self.start(quota.run_id)
 
     def _most(self, job: QueuedJob) -> int:
-        """How many slots a job could use as far as its run says."""
         return min(job.workers or self.slots, job.trials_left)
 
     def _said(self, run_id: str, suffix: str) -> int | None:
@@ -348,10 +326,7 @@ class Supervisor:
     # how processes begin
 
     def start(self, run_id: str) -> None:
-        """Start the process of a job, in a session of its own; none after `close`, or beside one.
-
-        It inherits the lock, and keeps it until it ends.
-        """
+        """Start the process of a job, none beside another; it keeps the lock until it ends."""
         file, is_rerun = self._file(run_id, LOCK), self.reruns.has(run_id)
         # a command asks no service in the place of this one
         own = {name: text for name, text in os.environ.items() if name not in (SERVER, TOKEN)}
@@ -390,17 +365,15 @@ class Supervisor:
             process.killed_at, process.started = None, self._clock()
 
     def may_start_in(self, run_id: str) -> float:
-        """Seconds until the process of a job may be started."""
         process = self.processes.get(run_id)
         return max(0.0, process.again - self._clock()) if process else 0.0
 
     # how they end
 
     def _note_end(self, job: QueuedJob) -> None:
-        """Note the end of a rerun, or start a driver that has died again later.
+        """Note the end of a rerun, or start a driver that has died again later, or give up.
 
-        Earlier deaths do not count if the sweep is further than it was at the last one. After
-        `MOST_DEATHS` in a row the sweep is given up.
+        Earlier deaths do not count if the sweep is further than it was at the last one.
         """
         process = self._process(job.run_id)
         process.is_open = False
@@ -451,7 +424,6 @@ class Supervisor:
         return pid
 
     def forget(self, run_id: str) -> None:
-        """Delete the files of a job whose process has ended, but for its log."""
         self.processes.pop(run_id, None)
         self.turns.forget(run_id)
         for suffix in (SLOTS, slot_sharing.DEMAND, slot_sharing.SURPLUS, LOCK):
@@ -484,11 +456,7 @@ class ClusterSlots:
         return self._count
 
     def start(self) -> None:
-        """Begin to count.
-
-        Raises:
-            InputError: there is no cluster that this machine can join.
-        """
+        """Begin to count; `InputError` if there is no cluster that this machine can join."""
         self._thread.start()
         if not self._known.wait(COUNTED_WITHIN_S) or not self._said.isdecimal():
             self.close()

@@ -81,10 +81,7 @@ class UploadedCorpus(Document):
 
 
 class Uploads:
-    """Uploaded corpora in a folder that no other process changes; it may be called by any thread.
-
-    Methods raise `InputError` for what can be no name, and `ProblemError` if a corpus is not there
-    (404), is too large (413), if too many come just now (429), or if there is no room (507).
+    """Uploaded corpora in a folder of this process alone; any thread may call it.
 
     `naming` is held from the moment a request names a corpus until a sweep has it, and while
     whether a sweep needs a corpus is looked at and the corpus is deleted.
@@ -116,7 +113,6 @@ class Uploads:
         return False
 
     def receive(self, name: str, owner: str, *, is_folder: bool) -> Receiver:
-        """Receive a corpus; whoever does it closes the receiver."""
         check_name(name)
         with self._lock:
             self._check_count(owner)
@@ -152,7 +148,6 @@ class Uploads:
             return self._there[corpus.id]
 
     def leave(self, receiver: Receiver) -> None:
-        """Forget a receiver, and delete what it has of a corpus that was not taken."""
         with self._lock:
             if receiver in self._receivers:
                 self._receivers.remove(receiver)
@@ -215,11 +210,7 @@ class Uploads:
 
 
 class Receiver:
-    """Writes the files of a corpus as they come.
-
-    Methods raise `InputError` for a path that can be none or comes twice, and for too many files,
-    and `ProblemError` if the corpus is too large (413), or there is no room for it (507).
-    """
+    """Writes the files of a corpus as they come."""
 
     def __init__(
         self, uploads: Uploads, place: Path, name: str, owner: str, *, is_folder: bool
@@ -236,10 +227,7 @@ class Receiver:
         self._top.mkdir(mode=0o700, parents=True)
 
     def write(self, path: str, content: Iterable[bytes]) -> int:
-        """Write a file as it comes; how many bytes it had.
-
-        `path` is relative to the folder, or the name of that of one file.
-        """
+        """Write a file as it comes, `path` in the folder or its name; how many bytes it had."""
         self._check(path)
         digest, size = hashlib.sha256(), 0
         try:
@@ -349,12 +337,7 @@ class SentBody:
         self._stream, self._held = request.stream(), bytearray()
 
     def read(self, size: int) -> bytes:
-        """So many bytes, or as many as are left.
-
-        Raises:
-            ProblemError: it breaks off.
-            HTTPException: it is too large, or takes too long.
-        """
+        """So many bytes, or as many as are left; refused if it breaks off or pauses."""
         while len(self._held) < size and (part := from_thread.run(self._part)):
             self._held += part
         found = bytes(self._held[:size])
@@ -368,7 +351,6 @@ class SentBody:
             raise ProblemError(400, "the connection has broken, expected all of it") from None
 
     async def pass_over(self) -> None:
-        """Read what is left of a body that is refused, if that is not much."""
         came = 0
         with contextlib.suppress(TimeoutError, ClientDisconnect, HTTPException):
             async with asyncio.timeout(READ_AFTER_REFUSAL_S):
@@ -453,7 +435,6 @@ def check_name(name: str) -> None:
 
 
 def check_path(path: str) -> list[str]:
-    """The parts of the path of a file in a corpus."""
     parts = path.split("/")
     if len(parts) > MOST_PARTS or len(path) > LONGEST_PATH:
         raise InputError(

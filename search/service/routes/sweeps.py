@@ -78,13 +78,11 @@ Key = Annotated[
 
 
 def status_of(site: Site, name: str) -> dict[str, Any]:
-    """The state of a sweep, and who has submitted it."""
     found = site.names.told(site.service.status(name))
     return found.document() | {"owner": site.service.owner(name)}
 
 
 def submitted(site: Site, user: User, fields: dict[str, Any], key: str | None) -> str:
-    """The name of a sweep with these fields, which a user queues."""
     priority = fields.pop("priority", 0)
     check_priority(priority)
     check_may_prioritise(user, priority)
@@ -94,8 +92,6 @@ def submitted(site: Site, user: User, fields: dict[str, Any], key: str | None) -
 
 
 async def changed(site: Site, user: User, sweep: str, call: Callable[[], Item]) -> Item:
-    """What `call` returns, which changes a sweep that the user may change."""
-
     def change() -> Item:
         site.check_may_change(user, sweep)
         return call()
@@ -197,7 +193,6 @@ async def resume(
 
 
 def _changes(site: Site, sweep: str, changes: dict[str, Any]) -> Mapping[str, Any]:
-    """The changes of a request, also by a whole spec."""
     spec, template = None, None
     if (fields := changes.pop("spec", None)) is not None:
         if not isinstance(fields, dict):
@@ -269,7 +264,6 @@ async def dry_run(body: SweepSubmission, site: TheSite) -> Response:
 
 
 def dry_run_of(site: Site, fields: Mapping[str, Any]) -> DryRun:
-    """What a sweep would do; places are named as clients name them."""
     settings = site.service.settings
     spec = site.names.spec_of(fields)
     if settings.cluster:  # on which all sweeps run

@@ -187,7 +187,6 @@ async def rerun(
 
 
 def _checked_fields(changes: Any) -> dict[str, Any]:
-    """Fields of a config with numbers or words."""
     if not isinstance(changes, dict):
         raise InputError(f"changes is {shown(changes)}: expected fields of a config and values")
     for name, value in changes.items():
