@@ -37,11 +37,18 @@ from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.routes import sweeps as sweep_routes
 from lstm_sweep.search.service.routes import trials as trial_routes
-from lstm_sweep.search.service.routes.sweeps import report as report_of
-from lstm_sweep.search.service.routes.trials import found_bundle
 from lstm_sweep.search.service.schemas import Changes, ClassSubmission, ExportSubmission, Priority
 from lstm_sweep.search.service.settings import Role
-from lstm_sweep.search.service.site import SWEEPS, Number, Page, Site, SweepName, TheSite, TheUser
+from lstm_sweep.search.service.site import (
+    SWEEPS,
+    Number,
+    Page,
+    Site,
+    SweepName,
+    TheReference,
+    TheSite,
+    TheUser,
+)
 from lstm_sweep.search.service.uploads import FORM_PARTS, SentBody, receive_form
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Key
@@ -279,19 +286,14 @@ async def trial_page(sweep: SweepName, number: Number, request: Request, site: T
 
 @router.get("/sweeps/{sweep}/report")
 async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
-    return await report_of(sweep, request, site)
+    return await sweep_routes.report(sweep, request, site)
 
 
 @router.get("/sweeps/{sweep}/export")
 @router.get("/sweeps/{sweep}/trials/{number}/export")
-async def export(request: Request, site: TheSite) -> Response:
+async def export(reference: TheReference, site: TheSite) -> Response:
     """The bundle of a trial, or of the best one of a sweep, if it was made."""
-    return await found_bundle(reference_of(request), site)
-
-
-def reference_of(request: Request) -> str:
-    """The sweep, or the trial as `SWEEP/NUMBER`, that the path of a page names."""
-    return "/".join(request.path_params.values())
+    return await trial_routes.found_bundle(reference, site)
 
 
 @router.get("/compare")
@@ -418,34 +420,30 @@ async def launch(request: Request, site: TheSite, user: TheUser) -> Response:
     return page(await site.answers.read(form), status)
 
 
-def _to(sweep: str) -> Response:
-    return moved(f"/sweeps/{quote(sweep)}")
-
-
 @router.post("/sweeps/{sweep}/pause")
 async def pause(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
     await sweep_routes.pause(sweep, site, user)
-    return _to(sweep)
+    return moved(f"/sweeps/{quote(sweep)}")
 
 
 @router.post("/sweeps/{sweep}/stop")
 async def stop(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
     await sweep_routes.stop(sweep, site, user)
-    return _to(sweep)
+    return moved(f"/sweeps/{quote(sweep)}")
 
 
 @router.post("/sweeps/{sweep}/resume")
 async def resume(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
     changes = Changes(**filled_in(await fields_of(request)))
     await sweep_routes.resume(sweep, site, user, request, changes)
-    return _to(sweep)
+    return moved(f"/sweeps/{quote(sweep)}")
 
 
 @router.post("/sweeps/{sweep}/priority")
 async def prioritise(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
     priority = Priority(**filled_in(await fields_of(request)))
     await sweep_routes.prioritise(sweep, priority, site, user, request)
-    return _to(sweep)
+    return moved(f"/sweeps/{quote(sweep)}")
 
 
 @router.post("/sweeps/{sweep}/trials/{number}/rerun")
@@ -456,9 +454,11 @@ async def rerun(sweep: SweepName, number: Number, site: TheSite, user: TheUser) 
 
 @router.post("/sweeps/{sweep}/export")
 @router.post("/sweeps/{sweep}/trials/{number}/export")
-async def make_export(request: Request, site: TheSite, user: TheUser) -> Response:
+async def make_export(
+    reference: TheReference, request: Request, site: TheSite, user: TheUser
+) -> Response:
     """Make the bundle of a trial, or of the best one of a sweep, and lead to it."""
-    await trial_routes.make(reference_of(request), ExportSubmission(), site, user, request)
+    await trial_routes.make(reference, ExportSubmission(), site, user, request)
     return moved(request.url.path)
 
 

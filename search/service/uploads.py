@@ -43,8 +43,6 @@ from lstm_sweep.search.values.documents import Document
 
 #: bytes of the disk that a file or folder takes at least, and of which its content takes whole ones
 BLOCK = 4096
-#: bytes of the disk that a corpus takes without its files: two folders
-NEW_BYTES = 2 * BLOCK
 #: bytes that are read of a body and written at once
 READ_BYTES = 1 << 20
 #: bytes of a name in a path, as file systems have them; bytes and parts of a path
@@ -124,7 +122,6 @@ class Uploads:
                     f"expected fewer than {self.limits.coming}, and "
                     f"{self.limits.coming_per_user} of yours",
                 )
-            self._check_room(NEW_BYTES)
             place = Path(tempfile.mkdtemp(dir=self.coming))
             receiver = Receiver(self, place, name, owner, is_folder=is_folder)
             self._receivers.append(receiver)
@@ -220,16 +217,19 @@ class Receiver:
         self.place = place
         self.name, self.owner = name, owner
         #: bytes of the disk that are reserved for it
-        self.disk_bytes = NEW_BYTES
-        #: digests of files that are whole, by their path, folders that they lie in, and bytes
-        self._digests, self._folders, self._bytes = dict[str, str](), set[str](), 0
+        self.disk_bytes = 0
+        #: digests of files that are whole, by their path, and their bytes
+        self._digests, self._bytes = dict[str, str](), 0
         self._top = place / "content" / name if is_folder else place / "content"
         self._top.mkdir(mode=0o700, parents=True)
 
     def write(self, path: str, content: Iterable[bytes]) -> int:
         """Write a file as it comes, `path` in the folder or its name; how many bytes it had."""
-        self._check(path)
-        digest, size = hashlib.sha256(), 0
+        check_path(path)
+        digest, size, most = hashlib.sha256(), 0, self._uploads.limits.files
+        if len(self._digests) >= most:
+            raise InputError(f"there are over {most:,} files, expected fewer")
+        self._uploads.reserve(self, 2 * BLOCK)  # the file, and the rest of its last block
         try:
             (self._top / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with (self._top / path).open("xb") as file:
@@ -242,27 +242,14 @@ class Receiver:
                 file.flush()
                 os.fchmod(file.fileno(), 0o400)
                 os.fsync(file.fileno())
+        except (FileExistsError, NotADirectoryError):
+            said = "is given twice, or as a file and a folder, expected each once"
+            raise InputError(f"path {shown(path)} {said}") from None
         except OSError as error:
             raise ProblemError(507, f"the file cannot be written: {error.strerror}") from None
         self._bytes += size
         self._digests[path] = digest.hexdigest()
         return size
-
-    def _check(self, path: str) -> None:
-        """Refuse a path that can be none beside the others, and reserve what it takes."""
-        parts, most = check_path(path), self._uploads.limits.files
-        folders = {"/".join(parts[:count]) for count in range(1, len(parts))}
-        if len(self._digests) >= most:
-            raise InputError(f"there are over {most:,} files, expected fewer")
-        if path in self._digests:
-            raise InputError(f"path {shown(path)} is given twice, expected each once")
-        if path in self._folders or folders & self._digests.keys():
-            raise InputError(f"{shown(path)} is a file and a folder, expected one of them")
-        if len(self._folders | folders) > most:
-            raise InputError(f"there are over {most:,} folders, expected fewer")
-        # the last block of a file is a whole one
-        self._uploads.reserve(self, BLOCK * (2 + len(folders - self._folders)))
-        self._folders |= folders
 
     def finish(self, corpus_id: str | None = None) -> UploadedCorpus:
         """Take what has come as a corpus; `corpus_id` is that which its client has computed."""
@@ -434,7 +421,7 @@ def check_name(name: str) -> None:
     _check_part(name, f"name is {shown(name)}")
 
 
-def check_path(path: str) -> list[str]:
+def check_path(path: str) -> None:
     parts = path.split("/")
     if len(parts) > MOST_PARTS or len(path) > LONGEST_PATH:
         raise InputError(
@@ -443,7 +430,6 @@ def check_path(path: str) -> list[str]:
         )
     for part in parts:
         _check_part(part, f"path is {shown(path)}")
-    return parts
 
 
 def _check_part(part: str, what: str) -> None:
