@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import re
 import signal
 import time
 from collections import Counter
@@ -31,45 +30,6 @@ from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.signals import signal_name
 from lstm_sweep.search.values.trial import Device, Ended, Job, Message, Outcome, Paused, Slot
 
-KERNEL_LOG = Path("/dev/kmsg")
-#: the initial PID namespace, whose process IDs the log has
-FIRST_NAMESPACE = "pid:[4026531836]"
-#: more bytes than the longest record of the log has
-RECORD_BYTES = 1 << 16
-KILLED = re.compile(rb"(?:[;:] ?|^)Killed process (\d+) \(", re.MULTILINE)
-
-
-class KernelLog:
-    """The records of the kernel's log from now on, if this process may read them."""
-
-    def __init__(self) -> None:
-        self._file: int | None = None
-        with contextlib.suppress(OSError):
-            if str(Path("/proc/self/ns/pid").readlink()) == FIRST_NAMESPACE:
-                self._file = os.open(KERNEL_LOG, os.O_RDONLY | os.O_NONBLOCK)
-                os.lseek(self._file, 0, os.SEEK_END)
-        self._killed: set[int] = set()
-
-    def memory_kills(self) -> set[int] | None:
-        """IDs of the processes killed for lack of memory so far; None if the log cannot be read."""
-        if self._file is None:
-            return None
-        while True:
-            try:
-                record = os.read(self._file, RECORD_BYTES)
-            except BlockingIOError:
-                record = b""
-            except BrokenPipeError:  # the record was overwritten; the next one can be read
-                continue
-            if not record:
-                return self._killed
-            self._killed.update(map(int, KILLED.findall(record)))
-
-    def close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
 
 def memory_kills() -> int:
     """The kernel's counter of processes killed for lack of memory; 0 if there is none."""
@@ -91,8 +51,6 @@ class _Running:
     slot: Slot
     process: BaseProcess
     pipe: Connection
-    #: the kernel's log from the start of the worker on
-    log: KernelLog
     #: name of the slot of this machine that is locked for it; empty if slots are not shared
     place: str
     #: number of processes that the kernel had killed for lack of memory when the worker started
@@ -184,14 +142,12 @@ class LocalEngine(Engine):
         job.folder.mkdir(parents=True, exist_ok=True)
         place = self._reserved.pop(job.slot, "")
         own = replace(job, slot=slot_at(place, job.slot))
-        log = KernelLog()
         try:
             process, pipe = forkserver.fork(worker.main, own, user_code=job.training.runs_user_code)
         except BaseException:
-            log.close()
             self._give_back(place)
             raise
-        self._running[job.slot] = _Running(job.slot, process, pipe, log, place, memory_kills())
+        self._running[job.slot] = _Running(job.slot, process, pipe, place, memory_kills())
         self._folders[job.slot] = job.folder
 
     @override
@@ -231,16 +187,9 @@ class LocalEngine(Engine):
         if code >= 0:
             return Ended(Outcome.LOST, f"its worker exited with code {code}")
         reason = f"its worker was killed by {signal_name(-code)}"
-        if code == -signal.SIGKILL:
-            kills = running.log.memory_kills()
-            if kills is not None and running.process.pid in kills:
-                reason = "memory of the host: its worker was killed by the kernel"
-                return Ended(Outcome.OUT_OF_MEMORY, reason)
-            if kills is None and memory_kills() > running.memory_kills:
-                reason += (
-                    "; meanwhile the kernel has killed a process for lack of memory, perhaps this "
-                    "one (the kernel's log cannot be read)"
-                )
+        if code == -signal.SIGKILL and memory_kills() > running.memory_kills:
+            reason = f"memory of the host: {reason}, as the kernel does if memory is used up"
+            return Ended(Outcome.OUT_OF_MEMORY, reason)
         return Ended(Outcome.LOST, reason)
 
     def _free(self, running: _Running) -> None:
@@ -250,7 +199,6 @@ class LocalEngine(Engine):
             forkserver.exit_code(running.process, None)
         running.process.close()
         running.pipe.close()
-        running.log.close()
         self._give_back(running.place)
 
     def _give_back(self, place: str) -> None:

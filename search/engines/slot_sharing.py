@@ -130,8 +130,8 @@ class Quota:
                 replace_text(file, str(count))
 
 
-#: seconds for which a driver that had a slot too many asks for no more, doubled each further time
-CONTENT_S, CONTENT_AT_MOST_S = 30.0, 480.0
+#: seconds for which a driver that had a slot too many asks for no more
+CONTENT_S = 120.0
 
 
 class Share(Quota):
@@ -140,11 +140,7 @@ class Share(Quota):
     def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """`file` is the quota; the demand is written beside it."""
         super().__init__(file)
-        self._clock = clock
-        #: what was asked for; None if it is all that there are
-        self._asked: int | None = None
-        #: until when no more is asked for, and for how long the next time
-        self._content_until, self._content_s = 0.0, CONTENT_S
+        self._clock, self._content_until = clock, 0.0
 
     @override
     def demand(self, count: int, slots: int) -> None:
@@ -153,18 +149,9 @@ class Share(Quota):
         A slot costs an agent to be started, so one that was of no use is not asked for again soon.
         """
         now = self._clock()
-        asked: int | None = self._asked
         if count < slots:
-            self._content_until = now + self._content_s
-            if self._asked is None:
-                self._content_s = min(CONTENT_AT_MOST_S, 2 * self._content_s)
-            asked = count
-        elif now >= self._content_until:
-            asked = None
-        elif self._asked is not None and slots > self._asked:  # they were of use after all
-            self._content_s, asked = CONTENT_S, None
-        self._asked = asked
-        self._say(DEMAND, asked)
+            self._content_until = now + CONTENT_S
+        self._say(DEMAND, count if now < self._content_until else None)
 
 
 def _locked(path: Path) -> int | None:

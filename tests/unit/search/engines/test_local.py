@@ -411,12 +411,6 @@ def test_a_sweep_that_had_a_slot_too_many_asks_for_no_more_for_a_while(tmp_path:
     now[0] += 1
     share.demand(1, 1)
     assert said(file) is None
-    share.demand(1, 2)  # in vain again: now for twice as long
-    now[0] += CONTENT_S
-    share.demand(1, 1)
-    assert said(file) == "1"
-    share.demand(2, 2)  # slots that it still has are of use after all
-    assert said(file) is None
 
 
 class ResourceExhaustedError(Exception):
