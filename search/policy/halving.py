@@ -40,23 +40,6 @@ def rungs(rounds: int, first: int = 1) -> tuple[int, ...]:
     return tuple(found)
 
 
-def stopped_at_rung(
-    epoch: str, loss: float, others: Sequence[float], *, places: int = 1
-) -> Ended | None:
-    """How a trial that cannot be paused ends at a rung; None if it goes on.
-
-    Its best loss is compared with those that others had there; infinite ones are the worst. One of
-    `FACTOR` goes on, a part of a place counts as a whole one, and there are `places` at the least.
-    """
-    reached = len(others) + 1
-    places = max(places, math.ceil(reached / FACTOR))
-    if sum(other < loss for other in others) < places:
-        return None
-    best = f"best {places} of" if places > 1 else "best of"
-    why = f"{loss:.4g} is not among the {best} {reached} at this rung"
-    return Ended(Outcome.PRUNED, f"pruned at epoch {epoch}: {why}")
-
-
 class Extrapolation:
     """The loss that each trial would end with, by its number, kept up to date as trials report.
 
@@ -109,7 +92,7 @@ class Extrapolation:
 _RUNS, _WAITS, _OVER = 0.0, 1.0, 2.0
 
 
-class Pausing:
+class Halving:
     """Decides after each round whether a trial goes on; `trials` are all of a sweep, by number."""
 
     def __init__(self, problem: SearchProblem, trials: Trials, ends: Callable[[], Array]) -> None:
@@ -236,16 +219,33 @@ class Pausing:
 
     # what is decided
 
-    def judge(self, one: Trial) -> Paused | None:
-        """Why a trial is paused after a round; None if it goes on."""
+    def judge(self, one: Trial) -> Ended | Paused | None:
+        """Why a trial is paused after a round, or ends; None if it goes on."""
         number = one.number
         if not self._is_compared(number):  # it has too few rounds, or none has a loss
             return None
+        if not self._problem.pausable:
+            return self._pruned(one) if self._is_at_rung(one) else None
         if self._goes_on(one) or (self.ending and not self._gives_way(one)):
             return None
         place, reached = self._rank(number)
         epoch, loss = one.epoch_text(len(one.rounds)), one.best_so_far[-1]
         return Paused(f"at epoch {epoch}: loss {loss:.4f}, number {place} of {reached} there")
+
+    def _pruned(self, one: Trial) -> Ended | None:
+        """How a trial that cannot be paused ends at a rung; None if it goes on.
+
+        One of `FACTOR` goes on, a part of a place counts as a whole one.
+        """
+        place, reached = self._rank(one.number)
+        places = math.ceil(reached / FACTOR)
+        if len(one.rounds) == self._rungs[0]:
+            places = max(FIRST_PLACES, places)
+        if place <= places:
+            return None
+        best = f"best {places} of" if places > 1 else "best of"
+        why = f"{one.best_so_far[-1]:.4g} is not among the {best} {reached} at this rung"
+        return Ended(Outcome.PRUNED, f"pruned at epoch {one.epoch_text(len(one.rounds))}: {why}")
 
     def _goes_on(self, one: Trial) -> bool:
         """Whether a trial leads, or is promoted."""

@@ -245,9 +245,6 @@ class Policy:
         """A trial has finished a round."""
         one = self._take(progress)
         self._observe_costs(one)
-        # only trials of the search are compared at rungs, up to the rung that has ended them
-        if one.phase is Phase.SEARCH and one.number not in self._judged:
-            self._search.note_rounds(one)
         return one
 
     def judge(self, progress: Trial) -> Ended | Paused | None:
@@ -338,8 +335,6 @@ class Policy:
             self._observe_costs(one)
         under_way = {trial.number for trial in (*waiting, *paused)}
         for number, one in last.items():
-            if one.phase is Phase.SEARCH:
-                self._search.note_rounds(one)
             if number not in under_way:
                 self.end(one)
         first = min(confirming, default=None)

@@ -1,7 +1,4 @@
-"""The search proper: which config is tried next, and when it ends.
-
-Which trials are paused is decided by `Pausing`; which trials of templates are pruned, here.
-"""
+"""The search proper: which config is tried next."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.confirmation import is_complete
 from lstm_sweep.search.policy.cost import Costs
-from lstm_sweep.search.policy.halving import Extrapolation, Pausing
+from lstm_sweep.search.policy.halving import Extrapolation, Halving
 from lstm_sweep.search.policy.ladder import BestRate
 from lstm_sweep.search.policy.lstm_problem import MOST_OF_TIME
 from lstm_sweep.search.policy.problem import LargeNetwork, SearchProblem
@@ -101,7 +98,7 @@ class LargeOpening:
     a limit of time.
     """
 
-    def __init__(self, plan: Plan, trials: Trials, costs: Costs, pausing: Pausing) -> None:
+    def __init__(self, plan: Plan, trials: Trials, costs: Costs, pausing: Halving) -> None:
         self._seconds, self._trials = plan.seconds, trials
         self._costs, self._pausing = costs, pausing
         #: networks that it may be, the most promising first
@@ -164,18 +161,19 @@ class SearchPhase:
         self.space = problem.space
         #: why the search has ended, if not by the number of trials
         self.over: Stop | None = None
-        #: best losses by the round and the number of the trial, of trials that cannot be paused
-        self._at_rungs: dict[int, dict[int, float]] = {}
         #: which configs are left out for want of memory
         self.memory = MemoryLimits(problem)
         self._rate: BestRate | None = None
         self._proposer: Proposer | None = None
         self._extrapolation = Extrapolation(problem.rounds, problem.first_rung)
-        #: which trials wait and which go on; None if a trial that does not go on has ended
-        self.pausing: Pausing | None = None
+        #: which trials go on; None: all
+        self._halving: Halving | None = None
+        if plan.halving:
+            self._halving = Halving(problem, trials, self._extrapolation.losses)
+        #: the same where trials that do not go on wait, so that they may later
+        self.pausing = self._halving if problem.pausable else None
         self._large: LargeOpening | None = None
-        if plan.halving and problem.pausable:
-            self.pausing = Pausing(problem, trials, self._extrapolation.losses)
+        if self.pausing:
             self._large = LargeOpening(plan, trials, costs, self.pausing)
         #: what trials have returned, by their number; NaN without a result
         self._returned = np.full(64, np.nan)
@@ -207,9 +205,10 @@ class SearchPhase:
             failed = ended is not None and not ended.outcome.ranks
             over = is_complete(one) and phase is Phase.SEARCH
             self._extrapolation.put(number, () if failed else one.best_so_far, over=over)
-        if self.pausing and self._large and phase is Phase.SEARCH:
-            self._large.put(one)
-            self.pausing.put(one)
+        if phase is Phase.SEARCH and self._halving:
+            if self._large:
+                self._large.put(one)
+            self._halving.put(one)
         if phase is Phase.CONFIRM:
             return
         config = one.config
@@ -232,12 +231,6 @@ class SearchPhase:
         if set(self.space.varying) <= set(point) and self.space.decode(point) == config:
             return point
         return self.space.encode(config) if self.space.admits(config) else {}  # of the ladder
-
-    def note_rounds(self, one: Trial) -> None:
-        """Remember how good a trial was after each of its rounds, if that is asked at rungs."""
-        if not self.pausing:
-            for number, best in enumerate(one.best_so_far, start=1):
-                self._at_rungs.setdefault(number, {})[one.number] = best
 
     def end(self, one: Trial) -> None:
         """Know how a trial has ended that is not tried again, in whichever phase."""
@@ -344,15 +337,7 @@ class SearchPhase:
 
     def judge(self, one: Trial) -> Ended | Paused | None:
         """How a trial ends after a round, or why it is paused; None if it goes on."""
-        if self.pausing:
-            return self.pausing.judge(one)
-        number, first = len(one.rounds), self._problem.first_rung
-        if not self._plan.halving or number not in halving.rungs(one.planned_rounds, first):
-            return None
-        others = [v for n, v in self._at_rungs[number].items() if n != one.number]
-        places = halving.FIRST_PLACES if number == first else 1
-        epoch = one.epoch_text(number)
-        return halving.stopped_at_rung(epoch, one.best_so_far[-1], others, places=places)
+        return self._halving.judge(one) if self._halving else None
 
     def find_over(self, begun: int) -> bool:
         """Know again why a search has ended that might have begun more than so many trials.

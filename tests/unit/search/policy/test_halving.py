@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
-from lstm_sweep.search.policy.halving import Extrapolation, rungs, stopped_at_rung
+from lstm_sweep.search.policy.halving import Extrapolation, Halving, rungs
 from lstm_sweep.search.policy.lstm_problem import FEWEST_STEPS, lstm_problem, smallest
+from lstm_sweep.search.policy.trials import Trials
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.sweep import StopReason
-from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed
 from tests.unit.search.policy.player import (
@@ -54,24 +56,29 @@ def test_rungs_lie_below_the_last_epoch(epochs: int, first: int, expected: tuple
 
 
 @pytest.mark.parametrize(
-    "loss, others, places, why",
+    "loss, others, rounds, why",
     [
-        (2.0, [], 1, ""),
-        (2.5, [2.0], 1, "pruned at epoch 3: 2.5 is not among the best of 2 at this rung"),
-        (2.5, [2.0], 2, ""),
-        (2.2, [2.0, 2.5, 2.4], 1, ""),
-        (1.25, [1.0, 1.1, 2, 2, 2], 1,
+        (2.0, [], 3, ""),
+        (2.5, [2.0], 3, "pruned at epoch 3: 2.5 is not among the best of 2 at this rung"),
+        (2.5, [2.0], 1, ""),  # at the first rung two go on
+        (2.5, [2.0], 2, ""),  # there is no rung
+        (2.2, [2.0, 2.5, 2.4], 3, ""),
+        (1.25, [1.0, 1.1, 2, 2, 2], 3,
          "pruned at epoch 3: 1.25 is not among the best 2 of 6 at this rung"),
-        (1.25, [1.0, 1.1, 2, 2, 2, 2], 1, ""),  # of seven the best three: a part is a place
-        (2.0, [2.0, 2.0], 1, ""),  # equals are no better than one another
-        (math.inf, [2.0], 1, "pruned at epoch 3: inf is not among the best of 2 at this rung"),
+        (1.25, [1.0, 1.1, 2, 2, 2, 2], 3, ""),  # of seven the best three: a part is a place
+        (2.0, [2.0, 2.0], 3, ""),  # equals are no better than one another
     ],
 )  # fmt: skip
 def test_a_trial_that_cannot_be_paused_goes_on_if_it_is_among_the_best_third(
-    loss: float, others: list[float], places: int, why: str
+    loss: float, others: list[float], rounds: int, why: str
 ) -> None:
-    ended = stopped_at_rung("3", loss, others, places=places)
-    assert ended == (Ended(Outcome.PRUNED, why) if why else None)
+    problem = problem_of(SMALL, pausable=False, first_rung=1, judged_from=lambda config: 1)
+    halving = Halving(problem, Trials(), lambda: np.array([]))
+    for number, each in enumerate([*others, loss]):
+        one = course_of(Trial(sweep="s", number=number, config=TrialConfig(epochs=9), seed=0))
+        one = with_rounds(one, *[{"val_loss": each}] * rounds)
+        halving.put(one)
+    assert halving.judge(one) == (Ended(Outcome.PRUNED, why) if why else None)
 
 
 def test_a_trial_would_improve_from_rung_to_rung_as_the_median_of_those_that_went_on() -> None:
@@ -153,27 +160,6 @@ def test_a_config_with_few_steps_in_a_round_is_judged_once_it_has_taken_enough()
     assert problem.judged_from(large.evolve(batch_size=256)) == 20  # an epoch at most
     whole = lstm_problem(presets.DEFAULT, replace(size, rounds_per_epoch=1), untrained_loss=3.0)
     assert whole.judged_from(large.evolve(batch_size=256)) == 1
-
-
-def test_rounds_that_come_after_a_verdict_do_not_count_at_later_rungs() -> None:
-    policy = policy_of(Plan(**{**HALVING, "trials": 4}), SMALL, 4, first_rung=1, pausable=False)
-    trials = [course_of(trial, Slot(n)) for n in range(4) if (trial := policy.next())]
-    for one in trials:
-        policy.begin(one)
-    verdicts = []
-    for place, losses in enumerate([[1.0, 1.0, 1.0], [2.0] * 3, [3.0] * 3, [4.0] * 3]):
-        one = trials[place]
-        for loss in losses[: 1 if place == 1 else 3]:
-            one = with_rounds(one, {"val_loss": loss})
-            verdicts.append((place, policy.judge(one)))
-        trials[place] = one
-    assert [place for place, verdict in verdicts if verdict] == [2, 3]  # after their first rounds
-    one = with_rounds(trials[1], {"val_loss": 2.0})
-    assert policy.judge(one) is None
-    verdict = policy.judge(with_rounds(one, {"val_loss": 2.0}))
-    assert isinstance(verdict, Ended) and verdict.reason.endswith(
-        "2 is not among the best of 2 at this rung"
-    )
 
 
 @pytest.mark.parametrize("rounds_per_epoch", [1, ROUNDS])
