@@ -224,9 +224,7 @@ class Estimate:
         if not rates or ladder.is_left_out(rates, spec.plan().trials) or problem.smallest is None:
             return min(costs.trial_seconds(config, problem.first_rung) for config in self.drawn)
         length = problem.ladder_length(limit_s(spec), 1)
-        if length.steps is None:
-            return costs.trial_seconds(problem.smallest, length.rounds or problem.rounds)
-        return costs.fixed_seconds + length.steps * costs.step_seconds(problem.smallest)
+        return costs.trial_seconds(problem.smallest, length.rounds or problem.rounds)
 
     def budget(self, slots: int) -> Budget:
         """How many trials are begun, and the seconds that they take.

@@ -7,7 +7,7 @@ import math
 import statistics
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lstm_sweep.models.config import Config
@@ -147,12 +147,11 @@ class Confirmation:
 
     def __init__(self, plan: Plan, problem: SearchProblem, trials: Trials, costs: Costs) -> None:
         self._plan, self._problem, self._trials, self._costs = plan, problem, trials, costs
-        #: trials that are trained again in all; None before the search is over
+        #: further runs that there are to be in all; None before the search is over
         self._total: int | None = None
-        #: those of an earlier end of the search, which has gone on since
-        self._earlier: frozenset[int] = frozenset()
-
-    # which
+        self._most = plan.confirm_configs * plan.confirm_seeds
+        #: without so many further seeds of a config it gets none
+        self._fewest = min(FEWEST_SEEDS, plan.confirm_seeds)
 
     def to_confirm(self) -> list[Trial]:
         """The best configs that have ended, the best first: those that are confirmed.
@@ -163,11 +162,6 @@ class Confirmation:
         trained = [one for one in self._trials.ranked() if one.steps is None]
         return trained[: self._plan.confirm_configs]
 
-    def _counts(self, configs: Iterable[Config]) -> dict[Config, int]:
-        """How many trials were begun to confirm each config."""
-        begun = Counter(progress.config for progress in self._trials.again)
-        return {config: begun[config] for config in configs}
-
     def results(self) -> list[Confirmed]:
         """The configs that were trained again, that of the best trial first."""
         ranked = [one for one in self._trials.values() if one.ranked_loss is not None]
@@ -176,12 +170,11 @@ class Confirmation:
 
     def omitted(self) -> str:
         """Why the best config was not trained again, if the budget was too small; else nothing."""
-        plan, best = self._plan, next(iter(self.to_confirm()), None)
-        wanted = plan.confirm_configs * plan.confirm_seeds
-        if best is None or not wanted or self._counts([best.config])[best.config]:
+        plan, best, again = self._plan, next(iter(self.to_confirm()), None), self._trials.again
+        if best is None or not self._most or any(one.config == best.config for one in again):
             return ""
         not_again = f"{best.id} was not trained again:"
-        if min(wanted, int(plan.trials * SHARE)) < self._fewest:
+        if min(self._most, int(plan.trials * SHARE)) < self._fewest:
             enough = math.ceil(self._fewest / SHARE)
             return f"{not_again} that needs {enough} trials or more"
         if plan.seconds is None:
@@ -189,15 +182,9 @@ class Confirmation:
         needs, kept = self._turns() * self.seconds_of(best), SHARE * plan.seconds
         few = f"a quarter of the time, {kept:.0f} s, is kept for that"
         if SLACK * needs <= kept:
-            few = "no trial was left" if self._total == len(self._earlier) else "no time was left"
+            few = "no trial was left" if self._total == len(again) else "no time was left"
         seeds = f"{self._fewest} further run{'s' if self._fewest > 1 else ''} of it"
         return f"{not_again} {seeds} take about {needs:.0f} s, and {few}"
-
-    # how many
-
-    @property
-    def _fewest(self) -> int:
-        return min(FEWEST_SEEDS, self._plan.confirm_seeds)
 
     def reserve(self, left: float | None) -> Reserve:
         """What is kept for the runs that are still to be begun.
@@ -207,12 +194,10 @@ class Confirmation:
         take longer: runs that are shorter than the first one say nothing of it. Trials under way
         count as if they ended now, so that one that leads can be confirmed.
         """
-        plan = self._plan
-        most = plan.confirm_configs * plan.confirm_seeds
+        plan, fewest = self._plan, self._fewest
         if self._total is None:
-            most = min(most, int(plan.trials * SHARE))
+            most = min(self._most, int(plan.trials * SHARE))
             most = min(most, self._room(most) * plan.confirm_seeds)  # the rest is searched with
-            fewest = self._fewest
         else:
             most, fewest = self._total - len(self._trials.again), 1
         if most < max(1, fewest):
@@ -236,33 +221,26 @@ class Confirmation:
         """How many runs on one slot follow each other until a config has `FEWEST_SEEDS`."""
         return max(1, math.ceil((self._fewest - begun) / self._trials.slots))
 
-    def order(self, configs: list[Config], trials: int, begun: int = 0) -> list[Config]:
-        """Configs of the next so many runs, in the order in which they are begun.
-
-        `begun` are the runs before them that count for how many configs there may be.
-        """
-        configs = configs[: self._room(trials + begun)]
-        counts = self._counts(configs)
-        order: list[Config] = []
-        while len(order) < trials and (config := self._pick(counts)):
-            order.append(config)
-            counts[config] += 1
-        return order
-
-    def _pick(self, counts: Mapping[Config, int]) -> Config | None:
-        """The config to train next, by the number of further seeds of each, the best first.
-
-        All get `FEWEST_SEEDS` before one gets more, the best first, since fewer say little.
-        """
-        open_ = {c: n for c, n in counts.items() if n < self._plan.confirm_seeds}
-        few = (config for config, count in open_.items() if count < self._fewest)
-        return next(few, None) or min(open_, key=lambda config: open_[config], default=None)
-
     def _room(self, trials: int) -> int:
         """How many configs may be confirmed with so many runs."""
         return min(self._plan.confirm_configs, max(1, trials // max(1, self._fewest)))
 
-    # how long
+    def order(self, configs: Sequence[Config], trials: int) -> list[Config]:
+        """Configs of the next so many runs, in the order in which they are begun.
+
+        All get `FEWEST_SEEDS` before one gets more, the best first, since fewer say little.
+        """
+        begun = Counter(progress.config for progress in self._trials.again)
+        configs = configs[: self._room(trials + begun.total())]
+        order = [config for config in configs for _ in range(self._fewest)]
+        order += [*configs] * (self._plan.confirm_seeds - self._fewest)
+        left = list[Config]()
+        for config in order:
+            if begun[config] > 0:
+                begun[config] -= 1
+            else:
+                left.append(config)
+        return left[:trials]
 
     def most_rounds(self, first: Trial) -> int | None:
         """Rounds of a further run: those of the first, or None if it comes to its own end.
@@ -279,13 +257,9 @@ class Confirmation:
             return max(first.seconds, sum(first.round_seconds))
         complete = is_complete(first) and first.phase is not Phase.LADDER
         usual = len(first.rounds) if complete else first.planned_rounds
-        rounds = self.most_rounds(first) or usual
         if (each := first.usual_round_seconds) is None:
             each = self._costs.round_seconds(first.config)
-        predicted = self._costs.fixed_seconds + rounds * each
-        # `seconds` of a trial that has waited include several starts
-        known = complete and not first.waited and rounds == len(first.rounds)
-        return max(predicted, first.seconds) if known else predicted
+        return self._costs.fixed_seconds + (self.most_rounds(first) or usual) * each
 
     # once the search is over
 
@@ -299,32 +273,26 @@ class Confirmation:
         """Whether all trials that may be trained again are begun."""
         return self._total == len(self._trials.again)
 
-    def begin(self, trials: int) -> None:
-        """The search is over and has left a number of trials; a second call changes nothing."""
-        if self._total is not None:
-            return
-        most = self._plan.confirm_configs * self._plan.confirm_seeds
-        self._earlier = frozenset(progress.number for progress in self._trials.again)
-        self._total = len(self._earlier) + min(most, trials)
+    def begin(self, trials: int, before: int | None = None) -> None:
+        """The search is over and has left a number of trials; a second call changes nothing.
+
+        `before` are the further runs of an earlier end of the search, which has gone on since.
+        """
+        if self._total is None:
+            before = len(self._trials.again) if before is None else before
+            self._total = before + min(self._most, trials)
 
     def next(self, left: float | None = None) -> Trial | None:
         """The first run of the config to train again next, if that fits into the time left.
 
         A config that cannot get `FEWEST_SEEDS` gives way to another one that can.
         """
-        total, again = self._total or 0, self._trials.again
-        if len(again) >= total:
-            return None
-        now = [progress for progress in again if progress.number not in self._earlier]
-        begun = {progress.config for progress in now}
-        chosen = [c for c in self._trials.ranked() if c.config in begun]
-        new = [c for c in self.to_confirm() if c.config not in begun]
-        chosen += new[: max(0, self._room(total - len(self._earlier)) - len(chosen))]
-        by_config = {progress.config: progress for progress in chosen}
-        counts = self._counts(by_config)
+        again = self._trials.again
+        by_config = {one.config: one for one in self.to_confirm()}
+        order = self.order(list(by_config), max(0, (self._total or 0) - len(again)))
         if left is not None:
-            needs_of = {c: self.seconds_of(one) + GRACE_S for c, one in by_config.items()}
-            enough = {c: n for c, n in counts.items() if self._turns(n) * needs_of[c] <= left}
-            counts = enough or {c: n for c, n in counts.items() if needs_of[c] <= left}
-        chosen_config = self._pick(counts)
-        return by_config[chosen_config] if chosen_config else None
+            needs = {one: self.seconds_of(by_config[one]) + GRACE_S for one in set(order)}
+            begun = Counter(one.config for one in again)
+            enough = [one for one in order if self._turns(begun[one]) * needs[one] <= left]
+            order = enough or [one for one in order if needs[one] <= left]
+        return by_config[order[0]] if order else None

@@ -174,13 +174,6 @@ class Costs:
         usual = self._rounds.median()
         return 1.0 if usual is None else usual
 
-    def step_seconds(self, config: Config) -> float:
-        """Seconds of one step of the optimizer, with its share of the scoring.
-
-        Of a round where the same steps are taken for all configs.
-        """
-        return self.round_seconds(config)
-
     def trial_seconds(self, config: Config, rounds: int) -> float:
         """Seconds from the start of a trial to the end of a number of rounds."""
         return self._totals.median() or 0.0
@@ -225,9 +218,6 @@ class CostModel(Costs):
         if self._rates is None:
             self._rates = self._fit()
         return float(operations(as_lstm_config(config), self._data_size) @ self._rates)
-
-    def step_seconds(self, config: Config) -> float:
-        return self.round_seconds(config) / steps_per_round(as_lstm_config(config), self._data_size)
 
     @property
     def fixed_seconds(self) -> float:

@@ -27,8 +27,6 @@ from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial
 FACTOR = 3
 #: of the trials at the first rung, where losses say least, so many go on at the least
 FIRST_PLACES = 2
-#: a new trial is begun if so much of the time that the best was trained for is left, at least
-CATCHING_UP = 0.5
 
 
 def rungs(rounds: int, first: int = 1) -> tuple[int, ...]:
@@ -160,11 +158,6 @@ class Halving:
     def _is_compared(self, number: int) -> bool:
         return number < self._compared.shape[1] and not np.isnan(self._compared[0, number])
 
-    def _forecasts(self) -> Array:
-        """The loss that each trial is expected to have when the search is over."""
-        size = self._compared.shape[1]
-        return grown(self._ends(), size)[:size]
-
     def _leaders(self, places: int) -> list[int]:
         """The trials with the best forecasts that have rounds left, the best first.
 
@@ -173,6 +166,10 @@ class Halving:
         (last, _, _, does), forecasts = self._compared, self._forecasts()
         best = min(last[does == _OVER], default=math.inf)
         return lowest(np.flatnonzero((does < _OVER) & (forecasts < best)), forecasts, places)
+
+    def _forecasts(self) -> Array:
+        size = self._compared.shape[1]
+        return grown(self._ends(), size)[:size]
 
     def _best(self, which: NDArray[np.bool_]) -> Trial | None:
         """The one of these with the best forecast; None if there is none."""
@@ -226,7 +223,7 @@ class Halving:
             return None
         if not self._problem.pausable:
             return self._pruned(one) if self._is_at_rung(one) else None
-        if self._goes_on(one) or (self.ending and not self._gives_way(one)):
+        if self.ending or self._goes_on(one):
             return None
         place, reached = self._rank(number)
         epoch, loss = one.epoch_text(len(one.rounds)), one.best_so_far[-1]
@@ -256,13 +253,6 @@ class Halving:
         if number not in self._leaders(self._most_leaders):
             return promoted
         return bool(self._lead_places()) or not self._is_at_rung(one)
-
-    def _gives_way(self, one: Trial) -> bool:
-        """Whether a paused trial makes more of a slot, once no new trial is begun."""
-        other, forecasts = self._best_paused(), self._forecasts()
-        if other is None or not self._is_at_rung(one):
-            return False
-        return bool(forecasts[other.number] < forecasts[one.number])
 
     def running_leader(self) -> Trial | None:
         """The best of the leaders that is trained now; None if all of them wait.
@@ -296,23 +286,9 @@ class Halving:
         """
         if self.ending:
             return self._best_paused()
-        best = self._best_of_all()
+        best = self._best(~np.isnan(self._compared[0]))
         kept = {*self._leaders(self._most_leaders), *([best.number] if best else [])}
         return self._best_paused(kept)
-
-    def _best_of_all(self) -> Trial | None:
-        """The trial with the best forecast, be it over or not."""
-        return self._best(~np.isnan(self._compared[0]))
-
-    def is_late(self, left: float | None) -> bool:
-        """Whether paused trials make more of the search's seconds that are left than a new one.
-
-        A new one would hardly catch up with the best trial then.
-        """
-        if left is None or not self._trials.any_paused:
-            return False
-        best = self._best_of_all()
-        return best is not None and left < CATCHING_UP * sum(best.round_seconds)
 
     @property
     def _most_leaders(self) -> int:

@@ -193,8 +193,6 @@ def decide(steps: Sequence[Step], untrained_loss: float) -> LadderDecision | Non
 
 #: the search keeps to rates from a tenth of the best one to twice as high
 BELOW, ABOVE = 10.0, 2.0
-#: a step is nearly as good as the best one if it gains so much of what that gains over no input
-NEARLY = 0.9
 #: significant digits of a rate
 DIGITS = 2
 
@@ -217,9 +215,8 @@ class BestRate:
         self.rate = between_steps(steps, best, untrained) if self._refines else best
         index = [step.rate for step in steps].index(best)
         above, below = _passed_over(reversed(steps[:index])), _passed_over(steps[index + 1 :])
-        near = best * TENTH if _nearly_as_good(steps, index, untrained) else best * TENTH**0.5
         #: rates below the first have lost, and those above the second have diverged, or lost
-        self._known = below[-1] if below else math.inf, above[-1] if above else near
+        self._known = below[-1] if below else math.inf, above[-1] if above else best * TENTH**0.5
 
     @property
     def narrowed(self) -> Space:
@@ -297,16 +294,6 @@ def between_steps(steps: Sequence[Step], best: float, untrained: float | None) -
     return rounded(best * TENTH ** (-slope / (2 * bend)))
 
 
-def _nearly_as_good(steps: Sequence[Step], index: int, untrained: float | None) -> bool:
-    """Whether the step above the best one has gained nearly as much, or nobody can tell."""
-    losses = [math.inf if step.loss is None else step.loss for step in steps]
-    if index == 0 or not math.isfinite(losses[index - 1]):
-        return False
-    if untrained is None:
-        return True
-    return untrained - losses[index - 1] >= NEARLY * (untrained - losses[index])
-
-
 @dataclass(frozen=True)
 class LadderReport:
     """What came of a ladder."""
@@ -328,8 +315,6 @@ class LadderPhase:
         self._small = problem.smallest or problem.space.middle()
         self._length = problem.ladder_length(plan.seconds, trials.slots)
         self.rates = rates_of(problem.space) if plan.ladder else ()
-        #: which attempt is the next of trials that are tried again, by their number
-        self._to_come: dict[int, int] = {}
         #: None while rates are tried
         self.decision: LadderDecision | None = None
         #: whether it is left out, since it might take all trials
@@ -350,7 +335,6 @@ class LadderPhase:
 
         `waiting` are those that were under way then.
         """
-        self._to_come = {trial.number: trial.attempt for trial in waiting}
         own = self._trials.of(Phase.LADDER)
         begun = [*own, *(t for t in waiting if t.phase is Phase.LADDER)]
         if not begun:
@@ -384,10 +368,6 @@ class LadderPhase:
             return Ended(Outcome.COMPLETE, f"{epochs} epochs, as all trials of the ladder")
         return None
 
-    def lose(self, one: Trial) -> None:
-        """An attempt has ended that says nothing of its rate, since the trial is tried again."""
-        self._to_come[one.number] = one.attempt + 1
-
     def end(self) -> list[tuple[Trial, Ended]]:
         """Decide after a trial has ended; return those not needed any more, and how they end."""
         untrained = self._problem.untrained_loss
@@ -413,11 +393,11 @@ class LadderPhase:
         return one.config.to_dict()[self._rate_field]
 
     def _step(self, rate: float, one: Trial | None) -> Step:
-        if one is None or one.ended is None:
-            return Step(rate)
-        if one.attempt < self._to_come.get(one.number, 0):
+        if one is None or one.ended is None or one.ended.unfinished:
             return Step(rate)
         outcome = one.ended.outcome
+        if outcome.is_accident and one.attempt < outcome.most_attempts(one.phase):
+            return Step(rate)  # it is tried again
         if one.ranked_loss is not None:
             return Step(rate, one.ranked_loss)
         if outcome in (Outcome.DIVERGED, Outcome.COMPLETE):  # it has no finite loss

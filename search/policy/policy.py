@@ -94,10 +94,6 @@ class Policy:
         """The last attempt of each trial, in the order in which they began."""
         return tuple(self._trials.values())
 
-    def objective_values(self) -> dict[int, float]:
-        """What TPE is told of each trial that has a loss, by its number."""
-        return self._search.objective_values()
-
     def too_large(self, config: Config) -> bool:
         """Whether a config needs as much memory as one that has used it up."""
         return self._search.memory.leaves_out(config)
@@ -134,8 +130,7 @@ class Policy:
                 return None
             return self._trial(config, Phase.LADDER, self.space.encode(config))
         pausing = self._search.pausing
-        is_late = pausing is not None and pausing.is_late(free)
-        is_over = self.confirmation.begun or self._search_is_over(left, kept) or is_late
+        is_over = self.confirmation.begun or self._search_is_over(left, kept)
         if not is_over and (proposal := self._search.next(self._next, free)):
             return self._trial(proposal.config, Phase.SEARCH, proposal.point)
         if pausing:
@@ -270,13 +265,11 @@ class Policy:
 
     def lose(self, progress: Trial) -> None:
         """An attempt of a trial has ended that will be tried again."""
-        self._ladder.lose(self._take(progress))
+        self._take(progress)
 
     def end(self, progress: Trial) -> list[tuple[Trial, Ended]]:
         """A trial has ended; return those that are no longer needed, and how to end them."""
-        # of those that confirm, `restore` begins some later
-        known = progress.number in self._trials
-        one = self._take(progress) if known else progress
+        one = self._take(progress)
         self._observe_costs(one)
         self._search.end(one)
         if self.ladder is not None or one.phase is not Phase.LADDER:
@@ -325,10 +318,7 @@ class Policy:
         known = last | {one.number: one for one in paused}
         trials = [*known.values(), *waiting]
         searched = max((t.number for t in trials if t.phase is not Phase.CONFIRM), default=-1)
-        again = (trial.number for trial in trials if trial.phase is Phase.CONFIRM)
-        #: those that confirm a config since the search has ended, if it had
-        confirming = {number for number in again if number > searched}
-        for number in sorted(known.keys() - confirming):
+        for number in sorted(known):
             self.begin(known[number])
         self._ladder.resume(waiting)
         for one in paused:
@@ -337,64 +327,43 @@ class Policy:
         for number, one in last.items():
             if number not in under_way:
                 self.end(one)
-        first = min(confirming, default=None)
-        if first is not None and not extended and self._was_over(first):
-            self.confirmation.begin(self.plan.trials - first)
-        for number in sorted(known.keys() & confirming):
-            self.begin(known[number])
-
-    def _was_over(self, begun: int) -> bool:
-        """Whether the search had ended after so many trials, after which others confirm some."""
-        spent = begun >= self.plan.trials - self.confirmation.reserve(None).trials
-        return spent or self._search.find_over(begun)
+        again = [trial.number for trial in trials if trial.phase is Phase.CONFIRM]
+        if confirming := [number for number in again if number > searched]:  # the search had ended
+            first, before = min(confirming), len(again) - len(confirming)
+            kept = self.confirmation.reserve(None).trials
+            if not extended and (first >= self.plan.trials - kept or self._search.find_over(first)):
+                self.confirmation.begin(self.plan.trials - first, before)
 
     # how long it still takes
 
     def expected_left(self, gone: float) -> float | None:
         """Seconds to the end of the sweep, by what is known; None if that is too little."""
         plan, again, slots, limit = self.plan, self.confirmation, self.slots, self.plan.seconds
-        trials = self.trials
         kept = Reserve(0) if self.stop else again.reserve(self._left(gone))
-        best = self._trials.best_so_far(plan.confirm_configs)
-        needs = {one.config: again.seconds_of(one) for one in best}
-        runs = again.order(list(needs), kept.trials, len(self._trials.again))
-        further = [needs[config] for config in runs]
-        running = [one for one in trials if not one.ended and not one.paused]
-
-        def rest(one: Trial) -> float:
-            whole = needs.get(one.config) or again.seconds_of(one)
-            return max(0.0, whole - sum(one.round_seconds))
-
+        best = {one.config: one for one in self._trials.best_so_far(plan.confirm_configs)}
+        runs = again.order(list(best), kept.trials)
+        further = [again.seconds_of(best[config]) for config in runs]
+        running = [one for one in self._trials.open if not one.paused]
         if again.begun or self.stop:
-            runs_s = makespan([*map(rest, running), *further], slots)
+            rest = [max(0.0, again.seconds_of(o) - sum(o.round_seconds)) for o in running]
+            runs_s = makespan([*rest, *further], slots)
             return seconds_left(gone, limit=limit, done=1, to_come=0, further=runs_s)
         known = any(one.ended or one.paused for one in self._trials.of(Phase.SEARCH))
-        done = len(trials) - len(running) / 2 if known else 0.0
-        return seconds_left(
-            gone,
-            limit=limit,
-            done=done,
-            to_come=max(0.0, plan.trials - kept.trials - done),
-            least=max((rest(one) for one in best[:1] if not one.ended), default=0.0),
-            further=makespan(further, slots),
-        )
+        done = len(self._trials) - len(running) / 2 if known else 0.0
+        to_come = max(0.0, plan.trials - kept.trials - done)
+        further_s = makespan(further, slots)
+        return seconds_left(gone, limit=limit, done=done, to_come=to_come, further=further_s)
 
 
 def seconds_left(
-    gone: float,
-    *,
-    limit: float | None,
-    done: float,
-    to_come: float,
-    least: float = 0.0,
-    further: float = 0.0,
+    gone: float, *, limit: float | None, done: float, to_come: float, further: float = 0.0
 ) -> float | None:
     """Seconds to the end of a sweep that has gone on for `gone`; None if nobody can tell.
 
-    The trials `to_come` take what those `done` took, and `least` seconds in all; further runs of
-    the best configs come after them. It ends at its `limit` in seconds, if it has one.
+    The trials `to_come` take what those `done` took; further runs of the best configs come after
+    them. It ends at its `limit` in seconds, if it has one.
     """
     ends = [] if limit is None else [limit - gone]
     if done:
-        ends.append(max(gone * to_come / done, least) + further)
+        ends.append(gone * to_come / done + further)
     return max(0.0, min(ends)) if ends else None

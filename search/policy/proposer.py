@@ -12,13 +12,15 @@ are drawn as a whole from l, those that may not be tried are left out, and the o
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
@@ -38,18 +40,22 @@ WIDTH = 0.15
 Point = Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """A config to try, and the point behind it."""
+
+    config: Config
+    point: dict[str, float]
+
+
 def suggest(
     space: Space,
     good: Sequence[Point],
     others: Sequence[Point],
     accepts: Callable[[Config], bool],
     rng: np.random.Generator,
-) -> list[tuple[Config, dict[str, float], float]]:
-    """Configs that may be tried, the most promising first: config, point, and acquisition.
-
-    The acquisition is the logarithm of the expected improvement, up to a constant that is the same
-    for all. There are at most `CANDIDATES`, none twice, and none if nothing drawn is accepted.
-    """
+) -> list[Proposal]:
+    """Configs that may be tried, at most `CANDIDATES`, the most promising first; none twice."""
     likely, less = (Density(space, points) for points in (good, others))
     found: dict[Config, tuple[Array, dict[str, float]]] = {}
     drawn = likely.draw(ROWS, rng)
@@ -62,11 +68,9 @@ def suggest(
     if not found:
         return []
     rows = np.array([row for row, _ in found.values()])
-    share = len(good) / (len(good) + len(others))
-    ratio = np.exp(less.log(rows) - likely.log(rows))  # g / l
-    acquisitions = -np.log(share + (1 - share) * ratio)
-    ranked = sorted(zip(acquisitions, found.items(), strict=True), key=lambda item: -item[0])
-    return [(config, point, float(acquisition)) for acquisition, (config, (_, point)) in ranked]
+    ratios = less.log(rows) - likely.log(rows)  # log(g / l)
+    ranked = sorted(zip(ratios, found.items(), strict=True), key=lambda item: item[0])
+    return [Proposal(config, point) for _, (config, (_, point)) in ranked]
 
 
 class Density:
@@ -170,66 +174,64 @@ class Observation:
     loss: float | None
 
 
-@dataclass(frozen=True)
-class Observations:
-    """What is known of all trials that were begun, at one moment."""
-
-    #: configs of all of them
-    configs: Collection[Config]
-    #: how many lie in the space, and how many of these have a loss
-    inside: int
-    known: int
-    #: those in the space that are worth knowing, in order: all under way, the best ones, and of the
-    #: others the last, up to `HISTORY`
-    history: Sequence[Observation]
-
-
-class ObservedTrials:
+class Observed:
     """Trials that were begun, by their number."""
 
     def __init__(self) -> None:
-        self._trials: dict[int, tuple[Config, Mapping[str, float]]] = {}
-        self._configs: set[Config] = set()
-        #: `<float64>[trials]`: whether the loss of each is still to come; NaN outside of the space
-        self._pending = np.full(64, np.nan)
+        self.configs: set[Config] = set()
+        self._trials: dict[int, tuple[Config, Point]] = {}
+        #: `<float64>[2, trials]`: whether the loss of each is still to come (NaN outside of the
+        #: space), and its loss (NaN: none)
+        self._known = np.full((2, 64), np.nan)
 
     def put(
-        self, number: int, config: Config, point: Mapping[str, float], *, pending: bool
+        self, number: int, config: Config, point: Point, loss: float | None, *, pending: bool
     ) -> None:
-        """Know a trial, its point in the space, and whether its loss is still to come."""
-        self._pending = grown(self._pending, number + 1)
-        self._pending[number] = float(pending) if point else np.nan
+        """Know a trial, its point in the space, and its loss, or that this is still to come."""
+        self._known = grown(self._known, number + 1)
+        self._known[0, number] = float(pending) if point else np.nan
+        self._known[1, number] = np.nan if pending or loss is None else loss
         self._trials[number] = config, point
-        self._configs.add(config)
+        self.configs.add(config)
 
-    def point(self, number: int) -> Mapping[str, float]:
+    def tell(self, losses: Array) -> None:
+        """Know the losses of all trials whose losses are not still to come, by their number."""
+        size = self._known.shape[1]
+        self._known[1] = np.where(self._known[0] == 1, np.nan, grown(losses, size)[:size])
+
+    def point(self, number: int) -> Point:
         """The point of a trial; empty if it is not known."""
         return self._trials[number][1] if number in self._trials else {}
 
-    def observations(self, losses: Array) -> Observations:
-        """What is known; `losses` are NaN for trials without one."""
-        size = len(self._pending)
-        values = np.where(self._pending == 1, np.nan, grown(losses, size)[:size])
-        numbers = np.flatnonzero(~np.isnan(self._pending))
-        scored = numbers[~np.isnan(values[numbers])]
-        inside = len(numbers)
-        if inside > HISTORY:
-            kept = {*lowest(scored, values, GOOD), *np.flatnonzero(self._pending == 1).tolist()}
-            for number in reversed(numbers[-HISTORY:].tolist()):
-                if len(kept) >= HISTORY:
-                    break
-                kept.add(number)
-            numbers = np.array(sorted(kept))
-        history = [self._observation(number, float(values[number])) for number in numbers.tolist()]
-        return Observations(self._configs, inside, len(scored), history)
+    @property
+    def inside(self) -> int:
+        """How many lie in the space."""
+        return int(np.count_nonzero(~np.isnan(self._known[0])))
 
-    def _observation(self, number: int, loss: float) -> Observation:
-        known = None if math.isnan(loss) else loss
-        return Observation(number, *self._trials[number], known)
+    @property
+    def scored(self) -> NDArray[np.intp]:
+        """Numbers of those in the space that have a loss."""
+        return np.flatnonzero(~np.isnan(self._known).any(axis=0))
+
+    def history(self) -> list[Observation]:
+        """Those in the space that are worth knowing, in order.
+
+        They are all under way, the best ones, and of the others the last, up to `HISTORY`.
+        """
+        pending, losses = self._known
+        numbers = np.flatnonzero(~np.isnan(pending)).tolist()
+        if len(numbers) > HISTORY:
+            kept = {*lowest(self.scored, losses, GOOD), *np.flatnonzero(pending == 1).tolist()}
+            rest = (number for number in reversed(numbers) if number not in kept)
+            kept.update(itertools.islice(rest, max(0, HISTORY - len(kept))))
+            numbers = sorted(kept)
+        found = ((number, float(losses[number])) for number in numbers)
+        return [
+            Observation(number, *self._trials[number], None if math.isnan(loss) else loss)
+            for number, loss in found
+        ]
 
 
-#: the loss that TPE gives a trial under way, or one that has failed: worse than all others
-PENDING_VALUE = math.inf
 #: trials that spread over the space before TPE begins to learn
 STARTUP = 10
 #: losses without which TPE has nothing to learn from
@@ -244,16 +246,6 @@ DRAWS = 2_000
 HYPERCUBES = 50
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """A config to try, and the point behind it."""
-
-    config: Config
-    point: dict[str, float]
-    #: logarithm of the expected improvement, up to a constant; None if nothing is known of it
-    acquisition: float | None = None
-
-
 class Proposer:
     """Suggests configs from what is known of earlier ones.
 
@@ -262,8 +254,7 @@ class Proposer:
     proposed twice, and none that `admits` turns down; those are drawn again, and TPE never hears of
     them.
 
-    To TPE a trial under way counts as one that has failed, with `PENDING_VALUE` as its loss, which
-    keeps suggestions away from it.
+    To TPE a trial under way counts as one that has failed, which keeps suggestions away from it.
     """
 
     def __init__(
@@ -284,7 +275,7 @@ class Proposer:
         self._domain = hyperopt.base.Domain(lambda point: 0.0, expression)
         self._first = list(self._spread()) if algorithm != "random" else []
 
-    def candidates(self, number: int, seen: Observations) -> Iterator[Proposal]:
+    def candidates(self, number: int, seen: Observed) -> Iterator[Proposal]:
         """Configs for trial `number` that may be proposed, each once, the most promising first."""
         proposed: set[Config] = set()
         for proposal in self._suggestions(number, seen):
@@ -294,14 +285,14 @@ class Proposer:
                 yield proposal
         yield from self._leftovers(number, proposed.union(seen.configs))
 
-    def _suggestions(self, number: int, seen: Observations) -> Iterator[Proposal]:
+    def _suggestions(self, number: int, seen: Observed) -> Iterator[Proposal]:
         import hyperopt
 
         if not self._space.varying:
             return
         if seen.inside < STARTUP:
             yield from self._first
-        if self._algorithm == "tpe" and seen.known >= FEWEST_LOSSES:
+        if self._algorithm == "tpe" and len(seen.scored) >= FEWEST_LOSSES:
             yield from self._by_acquisition(number, seen)
         learn = self._learner(seen)
         listable = (self._space.size() or math.inf) <= LISTABLE
@@ -335,35 +326,32 @@ class Proposer:
             if len(found) == STARTUP:
                 return
 
-    def _learner(self, seen: Observations) -> tuple[Any, Any]:
+    def _learner(self, seen: Observed) -> tuple[Any, Any]:
         """What of Hyperopt suggests the next point, and the trials it learns from."""
         import hyperopt
 
-        if self._algorithm not in ("hyperopt", "anneal") or seen.known < FEWEST_LOSSES:
+        if self._algorithm not in ("hyperopt", "anneal") or len(seen.scored) < FEWEST_LOSSES:
             return hyperopt.rand.suggest, hyperopt.Trials()
-        documents = [self._document(trial) for trial in seen.history]
+        documents = [self._document(trial) for trial in seen.history()]
         trials = hyperopt.trials_from_docs(documents, validate=False)
         if self._algorithm == "anneal":
             return hyperopt.anneal.suggest, trials
         # Hyperopt counts gamma * sqrt(trials) as good; those left out count too
-        gamma = GAMMA * math.sqrt(seen.inside / len(seen.history))
+        gamma = GAMMA * math.sqrt(seen.inside / len(documents))
         return partial(hyperopt.tpe.suggest, n_startup_jobs=0, gamma=gamma), trials
 
-    def _by_acquisition(self, number: int, seen: Observations) -> Iterator[Proposal]:
-        """Yield configs that TPE draws, each with its acquisition."""
+    def _by_acquisition(self, number: int, seen: Observed) -> Iterator[Proposal]:
+        """Configs that TPE draws, the most promising first."""
 
         def accepts(config: Config) -> bool:
             return config not in seen.configs and self._admits(config)
 
-        ranked = sorted(seen.history, key=lambda o: PENDING_VALUE if o.loss is None else o.loss)
+        ranked = sorted(seen.history(), key=lambda o: math.inf if o.loss is None else o.loss)
         points = [trial.point for trial in ranked]
         known = sum(trial.loss is not None for trial in ranked)
         count = min(math.ceil(GAMMA * math.sqrt(seen.inside)), GOOD, known)
         rng = np.random.default_rng(_seed(self._seed, number))
-        for config, point, acquisition in suggest(
-            self._space, points[:count], points[count:], accepts, rng
-        ):
-            yield Proposal(config, point, acquisition)
+        yield from suggest(self._space, points[:count], points[count:], accepts, rng)
 
     def _document(self, trial: Observation) -> dict[str, Any]:
         """A trial as Hyperopt keeps it.

@@ -6,21 +6,16 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-import numpy as np
-
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
-from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.confirmation import is_complete
 from lstm_sweep.search.policy.cost import Costs
-from lstm_sweep.search.policy.halving import Extrapolation, Halving
+from lstm_sweep.search.policy.halving import Extrapolation, Halving, rungs
 from lstm_sweep.search.policy.ladder import BestRate
 from lstm_sweep.search.policy.lstm_problem import MOST_OF_TIME
 from lstm_sweep.search.policy.problem import LargeNetwork, SearchProblem
-from lstm_sweep.search.policy.proposer import STARTUP, ObservedTrials, Proposal, Proposer
+from lstm_sweep.search.policy.proposer import Observed, Proposal, Proposer
 from lstm_sweep.search.policy.trials import (
-    Array,
     Trials,
-    grown,
     out_of_patience,
     out_of_time,
     space_is_tried,
@@ -144,8 +139,6 @@ class LargeOpening:
         return until_compared <= min(most, left) and needs(one.config, one.rounds) <= left
 
 
-#: first proposals of a search of which the one with the cheapest steps is tried first
-CHOICES = 3
 #: proposals that are looked at for one that comes far enough before the deadline
 LOOKS = 30
 #: rungs that a trial should come to by then, so that it can show what it is worth
@@ -175,9 +168,7 @@ class SearchPhase:
         self._large: LargeOpening | None = None
         if self.pausing:
             self._large = LargeOpening(plan, trials, costs, self.pausing)
-        #: what trials have returned, by their number; NaN without a result
-        self._returned = np.full(64, np.nan)
-        self._observed = ObservedTrials()
+        self._observed = Observed()
 
     # what is known
 
@@ -190,7 +181,7 @@ class SearchPhase:
                 if _but_for_windows(one.config) not in begun:
                     config = rate.suited(one.config)
                     self._large.candidates[config] = replace(one, config=config)
-        self._observed = ObservedTrials()
+        self._observed = Observed()
         for known in self._trials.values():
             self.put(known)
 
@@ -198,25 +189,19 @@ class SearchPhase:
         """Know a trial of any phase, or what has become of it."""
         number, ended, phase = one.number, one.ended, one.phase
         self.memory.put(one)
-        if self._problem.objective.returned:
-            self._returned = grown(self._returned, number + 1)
-            self._returned[number] = np.nan if one.ranked_loss is None else one.ranked_loss
-        else:
-            failed = ended is not None and not ended.outcome.ranks
-            over = is_complete(one) and phase is Phase.SEARCH
-            self._extrapolation.put(number, () if failed else one.best_so_far, over=over)
+        failed = ended is not None and not ended.outcome.ranks
+        over = is_complete(one) and phase is Phase.SEARCH
+        self._extrapolation.put(number, () if failed else one.best_so_far, over=over)
         if phase is Phase.SEARCH and self._halving:
             if self._large:
                 self._large.put(one)
             self._halving.put(one)
         if phase is Phase.CONFIRM:
             return
-        config = one.config
-        if ended and ended.outcome.is_accident:  # nothing is known of that point
-            self._observed.put(number, config, {}, pending=False)
-        else:
-            point = self._observed.point(number) or self._point(one)
-            self._observed.put(number, config, point, pending=not self._is_judged(one))
+        is_accident = ended is not None and ended.outcome.is_accident  # it says nothing
+        point = {} if is_accident else self._observed.point(number) or self._point(one)
+        pending = not (is_accident or self._is_judged(one))
+        self._observed.put(number, one.config, point, one.ranked_loss, pending=pending)
 
     def _is_judged(self, one: Trial) -> bool:
         """Whether TPE is told how good a trial is."""
@@ -238,20 +223,6 @@ class SearchPhase:
         if self._large:
             self._large.end(one)
 
-    def _losses(self) -> Array:
-        """What TPE is told of each trial, by its number; NaN of those that have no loss."""
-        returned = self._problem.objective.returned
-        return self._returned if returned else self._extrapolation.losses()
-
-    def objective_values(self) -> dict[int, float]:
-        """What TPE is told of each trial that has a loss, by its number.
-
-        Of one that was cut short that is what its loss would have come to; if losses are returned,
-        it has none.
-        """
-        losses = self._losses()
-        return {int(number): float(losses[number]) for number in np.flatnonzero(~np.isnan(losses))}
-
     # what is tried
 
     def admits(self, config: Config) -> bool:
@@ -268,45 +239,28 @@ class SearchPhase:
         opening = self._opening(left) or (large.next(self.admits, left) if large else None)
         if opening:
             return Proposal(opening, self.space.encode(opening))
-        seconds, first = self._costs.trial_seconds, self._problem.first_rung
-        some: list[Proposal] = []
-        #: those that only come to their first rung
-        short: list[Proposal] = []
-        wanted, looked = CHOICES if number < STARTUP else 1, False
+        first, needs = self._problem.first_rung, self._costs.trial_seconds
+        far = (rungs(self._problem.rounds, first)[:RUNGS] or (self._problem.rounds,))[-1]
+        looked, short = False, None
         for proposal in itertools.islice(self._candidates(number), LOOKS):
+            if left is None or needs(proposal.config, far) <= left:
+                return proposal
             looked = True
-            if left is None or seconds(proposal.config, self._far) <= left:
-                some.append(proposal)
-            elif seconds(proposal.config, first) <= left:
-                short.append(proposal)
-            if len(some) == wanted:
-                break
-        if several := some or short[:wanted]:
-            # the first is the most promising: one of the hypercube as long as it has any
-            blind = several[0].acquisition is None
-            alike = (one for one in several if (one.acquisition is None) == blind)
-            return max(alike, key=self._worth)
-        self.over = out_of_time(self._plan.seconds or 0.0) if looked else self._tried(number)
-        return None
+            if short is None and needs(proposal.config, first) <= left:
+                short = proposal
+        if short is None:
+            self.over = out_of_time(self._plan.seconds or 0.0) if looked else self._tried(number)
+        return short
 
     def _candidates(self, number: int) -> Iterator[Proposal]:
-        plan, observed = self._plan, self._observed.observations(self._losses())
+        plan = self._plan
         if self._proposer is None:  # the space is as narrow as it becomes
             self._proposer = Proposer(
                 self.space, seed=plan.seed, algorithm=plan.algorithm, admits=self.admits
             )
-        return self._proposer.candidates(number, observed)
-
-    @property
-    def _far(self) -> int:
-        """Rounds that a trial should come to before the deadline."""
-        rungs = halving.rungs(self._problem.rounds, self._problem.first_rung)[:RUNGS]
-        return rungs[-1] if rungs else self._problem.rounds
-
-    def _worth(self, proposal: Proposal) -> float:
-        if proposal.acquisition is None:  # nothing is known of any: the one that learns soonest
-            return -self._costs.step_seconds(proposal.config)
-        return proposal.acquisition
+        if not self._problem.objective.returned:
+            self._observed.tell(self._extrapolation.losses())
+        return self._proposer.candidates(number, self._observed)
 
     def _opening(self, left: float | None) -> Config | None:
         """A sensible config to begin with; None if none is left."""

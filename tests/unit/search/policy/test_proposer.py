@@ -25,8 +25,7 @@ from lstm_sweep.search.policy.proposer import (
     GOOD,
     HISTORY,
     Observation,
-    Observations,
-    ObservedTrials,
+    Observed,
     Proposal,
     Proposer,
     suggest,
@@ -53,13 +52,13 @@ FREE = Space(
 )
 
 
-def observations(seen: Iterable[Observation], pending: Collection[int] = ()) -> Observations:
+def observations(seen: Iterable[Observation], pending: Collection[int] = ()) -> Observed:
     """What these trials say, in order of their numbers."""
-    observed, losses = ObservedTrials(), np.full(10_000, np.nan)
+    observed = Observed()
     for one in seen:
-        observed.put(one.number, one.config, one.point, pending=one.number in pending)
-        losses[one.number] = np.nan if one.loss is None else one.loss
-    return observed.observations(losses)
+        waits = one.number in pending
+        observed.put(one.number, one.config, one.point, one.loss, pending=waits)
+    return observed
 
 
 def asked(proposer: Proposer, number: int, seen: Sequence[Observation]) -> Proposal:
@@ -300,9 +299,10 @@ def points(space: Space, count: int, seed: int = 1) -> list[dict[str, float]]:
 def test_suggestions_are_in_the_space_and_no_two_alike(good: int, others: int, seed: int) -> None:
     known = points(presets.DEFAULT, good + others + 1, seed)
     found = suggest(presets.DEFAULT, known[: good + 1], known[good + 1 :], everything, rng(seed))
-    assert len(found) == CANDIDATES == len({config for config, _, _ in found})
-    for config, point, _ in found:
-        assert presets.DEFAULT.admits(config) and presets.DEFAULT.decode(point) == config
+    assert len(found) == CANDIDATES == len({one.config for one in found})
+    for one in found:
+        assert presets.DEFAULT.admits(one.config)
+        assert presets.DEFAULT.decode(one.point) == one.config
 
 
 def test_what_is_learned_of_a_rate_holds_for_sizes_that_were_never_tried() -> None:
@@ -317,7 +317,7 @@ def test_what_is_learned_of_a_rate_holds_for_sizes_that_were_never_tried() -> No
     share = 0
     for seed in range(20):
         found = suggest(BOTH, good, others, lambda c: as_lstm_config(c).layer_size > 256, rng(seed))
-        share += as_lstm_config(found[0][0]).learning_rate == 0.01
+        share += as_lstm_config(found[0].config).learning_rate == 0.01
     assert share >= 19
 
 
