@@ -39,7 +39,6 @@ from lstm_sweep.search.values.texts import budget_text, duration
 from lstm_sweep.search.values.trial import ranked
 from lstm_sweep.spaces import presets
 
-#: trials that are shown, at most
 SHOWN = 10
 
 

@@ -56,9 +56,7 @@ OTHER_VERSION = (
     "another version of lstm-sweep made this trial, and may draw other windows and other dropout, "
     "or add numbers in another order"
 )
-#: package whose version that is
 PROGRAM = "lstm-sweep"
-#: where the model is served in the commands that are printed
 PORT = 5001
 
 

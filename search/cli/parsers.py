@@ -187,7 +187,6 @@ class Argument:
     how: Mapping[str, Any]
     #: part of the help that it stands in; empty: that of what many commands have
     group: str = ""
-    #: whether only `--help-all` shows it
     rare: bool = False
 
 

@@ -32,16 +32,13 @@ from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 REPAINT_S, UPDATE_S, PROGRESS_S = 0.25, 0.5, 5.0
 #: seconds without a line after which one says how the running trials stand, and of how many
 QUIET_S, STANDING = 30.0, 4
-#: what is said before the first trial waits
 WAITING = (
     "trials that fall behind wait with all that they have learned; the best third of those that "
     "came as far go on, the others if there is time"
 )
 #: lines of the live table that are no slots: its head, how many are hidden, and the summary
 LINES_AROUND = 4
-#: finished trials that a notebook lists
 LISTED = 5
-#: fields of every line
 COMMON = ("event", "time", "sweep")
 #: further fields of each kind of line, in order
 SCHEMA: Mapping[str, tuple[str, ...]] = {

@@ -44,7 +44,6 @@ from lstm_sweep.search.store.server import BindAddress, MlflowServer
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.values.spec import ray_address
 
-#: the port of the service by default
 FIRST_PORT = 8000
 #: seconds that open requests have to end once the service ends
 GRACE_S = 2

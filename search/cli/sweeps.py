@@ -24,7 +24,6 @@ from lstm_sweep.search.values.texts import loss_text, time_left_text
 if TYPE_CHECKING:
     from lstm_sweep.search.store.server import Pages
 
-#: what is said below some of the sweeps
 OLDER = "there are older ones; lstm-sweep sweeps --all lists them"
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 

@@ -32,7 +32,6 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.spec import check_name
 from lstm_sweep.search.values.texts import loss_text
 
-#: columns and rows of a picture
 WIDTH, HEIGHT = 60, 12
 
 

@@ -47,7 +47,6 @@ LONGEST_TOKEN = 200
 COOKIE = "lstm-sweep-session"
 #: seconds after its last request for which a session is kept
 SESSION_S = 12 * 3600.0
-#: what is expected of whoever gives no token
 EXPECTED = "expected the header `Authorization: Bearer TOKEN`, or to log in at /login"
 #: headers that a proxy adds: who asks is elsewhere, though the proxy is here
 FORWARDED = ("x-forwarded-for", "forwarded")

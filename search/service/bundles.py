@@ -9,13 +9,12 @@ import json
 import os
 import shutil
 import tempfile
-import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from anyio import CapacityLimiter
+from anyio import to_thread
 
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError, shown
@@ -38,8 +37,8 @@ from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 
-#: requests that make a bundle or look for one at once; the threads of others are their own
-THREADS = 8
+Item = TypeVar("Item")
+
 #: what the lines of a request are called: their file, and their session if they name none
 LINES = "lines"
 
@@ -65,8 +64,6 @@ class Bundles:
         folder.mkdir(mode=0o700, exist_ok=True)
         for left in folder.glob(".*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
-        #: of threads that make a bundle or find one
-        self.limiter = CapacityLimiter(THREADS)
         #: one export at a time, since each loads two networks; users who have one or wait for it
         self._turn, self._users = asyncio.Lock(), set[str]()
 
@@ -119,9 +116,8 @@ class Bundles:
                 text = str(error).replace(shown(str(folder)), f"of {reference}")
                 raise InputError(text.replace(str(folder.with_name(LINES)), LINES)) from None
 
-    @contextlib.asynccontextmanager
-    async def turn(self, user: str, has_left: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
-        """Wait until this user's request may make a bundle: one is made at a time."""
+    async def in_turn(self, user: str, call: Callable[[], Item]) -> Item:
+        """What `call` returns, which may make a bundle, in a thread: one at a time."""
         if user in self._users:
             raise ProblemError(
                 429, f"an export of '{user}' is made or waits already, expected one at a time"
@@ -129,9 +125,7 @@ class Bundles:
         self._users.add(user)
         try:
             async with self._turn:
-                if await has_left():
-                    raise ProblemError(400, "the client has left before its turn came")
-                yield
+                return await to_thread.run_sync(call)
         finally:
             self._users.discard(user)
 
@@ -164,7 +158,7 @@ class Bundles:
             exported = Local(self._store).export(
                 record.run_id, str(to), format=format, unchecked=unchecked, register=register
             )
-            _zip(to, packed)
+            shutil.make_archive(str(packed.with_suffix("")), "zip", scratch, to.name)
             with packed.open("rb") as zipped:
                 digest = hashlib.file_digest(zipped, "sha256").hexdigest()
                 os.fsync(zipped.fileno())
@@ -189,10 +183,3 @@ class Bundles:
                 with contextlib.suppress(OSError):
                     file.unlink()
                     file.with_suffix(".json").unlink()
-
-
-def _zip(folder: Path, file: Path) -> None:
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                packed.write(path, path.relative_to(folder.parent))

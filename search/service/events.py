@@ -75,7 +75,6 @@ class SweepView:
     cost_s: float = 0.0
 
 
-#: a state as clients are told it
 Told = Callable[[SweepStatusReport], SweepStatusReport]
 
 
@@ -161,10 +160,8 @@ def snapshot(view: SweepView) -> Iterator[bytes]:
 @dataclass
 class _Feed:
     view: SweepView | None = None
-    #: when it is looked again
     until: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    #: streams that are open, by user
     users: Counter[str] = field(default_factory=Counter)
 
 

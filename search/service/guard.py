@@ -31,9 +31,7 @@ from lstm_sweep.search.service.pages import LOGIN, refused
 from lstm_sweep.search.service.settings import API, Limits
 from lstm_sweep.search.service.site import Site
 
-#: methods that change nothing
 READING = ("GET", "HEAD", "OPTIONS")
-#: statuses of refusals that are noted
 REFUSED = (401, 403, 429)
 #: what is answered without a login, beside what is below /static/
 OPEN = frozenset(

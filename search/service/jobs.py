@@ -40,7 +40,6 @@ from lstm_sweep.search.store.faults import NoSuchRunError, StoreError
 from lstm_sweep.search.values.documents import Document
 from lstm_sweep.search.values.trial import Trial
 
-#: what an ID of a rerun is
 ID = "[0-9a-f]{16}"
 #: seconds for which the files of a rerun are kept
 KEPT_S = 30 * 24 * 3600.0
@@ -177,7 +176,6 @@ def _document(file: Path) -> Mapping[str, Any] | None:
 
 #: bytes of what the file that is locked says: which process has it, and how far its sweep is
 LONGEST_NOTE = 64
-#: name of the file with the key that signs what the service has queued
 KEY = "key"
 #: exit codes: done, interrupted or not possible, and anything else
 DONE, FAILED = 0, 1

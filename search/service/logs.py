@@ -61,7 +61,6 @@ def rotate(file: Path, most: int = LOG_BYTES) -> None:
             file.replace(file.with_name(f"{file.name}.old"))
 
 
-#: upper bounds of the times of answers, seconds
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 #: methods of requests that are told apart; clients may make up others
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

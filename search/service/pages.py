@@ -458,7 +458,7 @@ async def make_export(
     reference: TheReference, request: Request, site: TheSite, user: TheUser
 ) -> Response:
     """Make the bundle of a trial, or of the best one of a sweep, and lead to it."""
-    await trial_routes.make(reference, ExportSubmission(), site, user, request)
+    await trial_routes.make(reference, ExportSubmission(), site, user)
     return moved(request.url.path)
 
 
@@ -466,7 +466,7 @@ async def make_export(
 async def classes(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
     lines = (await fields_of(request)).get("sequences", "").splitlines()
     body = ClassSubmission(sequences=[line for line in lines if line.strip()] or [""])
-    found = await trial_routes.classified(sweep, body, site, user, request)
+    found = await trial_routes.classified(sweep, body, site, user)
     rows = zip(body.sequences, found.sequences, strict=True)
     return page(rendered("classes.html", site, user, sweep=sweep, trial=found.trial, rows=[*rows]))
 

@@ -62,11 +62,9 @@ from lstm_sweep.search.values.sweep import Stop, StopReason, SweepStatus
 PRIORITIES = range(-100, 101)
 #: value of `Tag.QUEUED` of sweeps that a service is to drive, and of those that it has driven
 QUEUED, LEFT = "yes", "no"
-#: why a sweep is not driven that says it is queued
 NOT_SIGNED = (
     "it was queued by somebody else than this service, which leaves it alone until `resume`"
 )
-#: states of sweeps that have not ended
 WAITS = ("queued", "running", SweepStatus.PAUSED, SweepStatus.INTERRUPTED)
 
 log = logging.getLogger("lstm_sweep.service")

@@ -15,12 +15,10 @@ from lstm_sweep.search.process.workdir import private
 from lstm_sweep.search.store.cache import AGE_S
 from lstm_sweep.search.store.settings import Settings
 
-#: addresses of machines
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: name of the folder of a service beside an SQLite store, or in its working folder
 FOLDER = "lstm-sweep-service"
-#: name of the folder of what was uploaded, in that
 UPLOADS = "uploads"
 #: where each request begins that a program makes
 API = "/api/v1"
@@ -55,7 +53,6 @@ class ServiceSettings:
     stop_within_s: float = SERVICE_STOP_S
     #: slots that the sweeps of one user have together, at most; None: no limit
     most_per_user: int | None = None
-    #: whether templates, which are code, are taken and run
     allow_code: bool = False
     #: sweeps and reruns of one user that wait or run, at most
     most_queued_per_user: int = 1_000
@@ -90,7 +87,6 @@ class Limits:
     #: streams of events that are open at once, and those of one user
     streams: int = 200
     streams_per_user: int = 20
-    #: bytes of the body of a request without a login
     anonymous_bytes: int = 64 << 10
     #: seconds between two parts of a body
     silence_s: float = 60.0
@@ -104,7 +100,6 @@ class HttpSettings:
     folder: Path
     #: host names under which it may be requested; addresses are accepted, and names of loopback
     names: tuple[str, ...] = ()
-    #: whether each request needs a token
     asks_login: bool = False
     #: folders below which data may be named as `server:PATH`
     data_roots: tuple[Path, ...] = ()
@@ -117,9 +112,7 @@ class HttpSettings:
     #: role of users whom a proxy names and of whose name there is no token
     user_role: Role = Role.READ
     limits: Limits = field(default_factory=Limits)
-    #: seconds for which an answer is given again to those who ask the same
     remembered_s: float = AGE_S
-    #: seconds between two looks at a sweep that is listened to
     look_every_s: float = 2.0
 
 

@@ -34,7 +34,6 @@ from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.presets import SPACES
 from lstm_sweep.spaces.space import with_settings
 
-#: what has a reason
 Told = TypeVar("Told", SweepStatusReport, SweepResult, SweepRow, QueuedSweep, Rerun)
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 

@@ -60,7 +60,6 @@ LOCK, SLOTS, LOG = ".lock", ".slots", ".log"
 HANGS_S, WITHOUT_LEASE_S = 90.0, 1800.0
 #: seconds between two looks at a lease that count at most: in longer ones nobody has looked
 UNSEEN_S = 10.0
-#: why a job waits that was queued by a service which took templates
 NO_CODE = (
     "waits: it runs a template, which is code: expected a service that was started with "
     "--allow-code"
@@ -80,7 +79,6 @@ class Process:
 
     #: what was read of the job last, while it is in the queue
     job: QueuedJob | None = None
-    #: the process, if this service has started it
     child: subprocess.Popen[bytes] | None = None
     #: the process by the last look; 0: on another machine, None: there is none
     pid: int | None = None
@@ -122,7 +120,6 @@ class Supervisor:
         self._settings, self._store, self._clock = settings, store, clock
         self.reruns = Reruns(settings.state / "reruns", self.runs)
         self.slots = settings.count_slots()
-        #: drivers that have ended before their sweeps
         self.driver_deaths = 0
         self.turns = Turns()
         self.processes: dict[str, Process] = {}
@@ -443,7 +440,6 @@ class ClusterSlots:
     """The number of slots of the cluster that `RAY_ADDRESS` names, or of this machine's."""
 
     def __init__(self) -> None:
-        #: the last number that is known
         self._count = 0
         self._said = ""
         self._child: subprocess.Popen[str] | None = None

@@ -43,7 +43,6 @@ from lstm_sweep.search.values.documents import Document
 
 #: bytes of the disk that a file or folder takes at least, and of which its content takes whole ones
 BLOCK = 4096
-#: bytes that are read of a body and written at once
 READ_BYTES = 1 << 20
 #: bytes of a name in a path, as file systems have them; bytes and parts of a path
 LONGEST_NAME, LONGEST_PATH, MOST_PARTS = 255, 1_000, 20
@@ -95,7 +94,6 @@ class Uploads:
             own.mkdir(mode=0o700, exist_ok=True)
         self.naming = threading.RLock()
         self._lock = threading.Lock()
-        #: corpora that are there, by their ID
         self._there = _read_corpora(self._corpora)
         self._receivers = list[Receiver]()
 

@@ -18,7 +18,6 @@ from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.process.files import new_folder
 from lstm_sweep.search.service import bundles
 from lstm_sweep.search.store.registry import Version
-from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import in_full
 from tests.contract.test_class_bundle import write as write_classifier
 from tests.service_app import Place, use_scripted_engines
@@ -162,15 +161,6 @@ def test_who_may_only_read_starts_no_export(address: str, monkeypatch: pytest.Mo
             urllib.request.urlopen(path)
         assert refused.value.code == 404
     assert made == []
-
-
-def test_a_bundle_for_which_there_is_no_room_is_not_begun(
-    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(Local, "export", None)
-    monkeypatch.setattr(MlflowStore, "bytes_of", lambda *given: 1 << 29)
-    assert cli.main(["export", "s", "--to", "new", "--server", address]) == 2
-    assert "expected at most 2,147,483,648" in capsys.readouterr().err
 
 
 def test_a_model_is_registered_once(

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from anyio import to_thread
 from fastapi import Depends, Path, Query, Request, Response
 from starlette.responses import FileResponse
 
@@ -243,7 +242,7 @@ async def found_bundle(
 ) -> Response:
     """The checked bundle, if it was made; a rerun is found by its run."""
     find = partial(site.bundles.find, reference, format, unchecked=unchecked)
-    bundle = await to_thread.run_sync(find, limiter=site.bundles.limiter)
+    bundle = await site.answers.read(find)
     digest = bytes.fromhex(bundle.sha256)
     headers = {
         RESULT: json.dumps(dict(bundle.result)),
@@ -256,62 +255,53 @@ async def found_bundle(
 
 @each(MODELS, "POST", "/exports", "Export {1}", schemas.ExportMade, MAKING, status=201)
 async def export(
-    reference: TheReference, body: ExportSubmission, site: TheSite, user: TheUser, request: Request
+    reference: TheReference, body: ExportSubmission, site: TheSite, user: TheUser
 ) -> Response:
     """Make the checked bundle unless it is there, which may take minutes."""
-    return await make(reference, body, site, user, request)
+    return await make(reference, body, site, user)
 
 
 @each(MODELS, "POST", "/versions", "Register {1}", schemas.VersionMade, MAKING, status=201)
 async def register(
-    reference: TheReference, body: VersionSubmission, site: TheSite, user: TheUser, request: Request
+    reference: TheReference, body: VersionSubmission, site: TheSite, user: TheUser
 ) -> Response:
     """Make the network a version of a registered model, once it is checked."""
-    return await make(reference, body, site, user, request, body.model)
+    return await make(reference, body, site, user, body.model)
 
 
 async def make(
-    reference: str,
-    body: ExportSubmission,
-    site: Site,
-    user: User,
-    request: Request,
-    register: str | None = None,
+    reference: str, body: ExportSubmission, site: Site, user: User, register: str | None = None
 ) -> Response:
-    """Make a bundle, once it is this user's turn; what is said of it."""
     call = partial(
         site.bundles.make, reference, body.format, unchecked=body.unchecked, register=register
     )
-    async with site.bundles.turn(user.name, request.is_disconnected):
-        made = await to_thread.run_sync(call, limiter=site.bundles.limiter)
+    made = await site.bundles.in_turn(user.name, call)
     return answers.document(made.result, 201)
 
 
 @each(MODELS, "POST", "/classes", "Tell classes by {1}", schemas.SequencesClassified, MAKING)
 async def classes(
-    reference: TheReference, body: ClassSubmission, site: TheSite, user: TheUser, request: Request
+    reference: TheReference, body: ClassSubmission, site: TheSite, user: TheUser
 ) -> Response:
     """Which class each sequence is of; the bundle is made unless it is there."""
-    found = await classified(reference, body, site, user, request)
+    found = await classified(reference, body, site, user)
     return answers.document(found.to_dict())
 
 
 async def classified(
-    reference: str, body: ClassSubmission, site: Site, user: User, request: Request
+    reference: str, body: ClassSubmission, site: Site, user: User
 ) -> Classification:
     wish = Wish(body.error, body.precision, body.recall, body.of)
     call = partial(site.bundles.classify, reference, body.sequences, wish)
-    async with site.bundles.turn(user.name, request.is_disconnected):
-        return await to_thread.run_sync(call, limiter=site.bundles.limiter)
+    return await site.bundles.in_turn(user.name, call)
 
 
 @each(MODELS, "POST", "/verdicts", "Judge sessions by {1}", schemas.SessionsJudged, MAKING)
 async def verdicts(
-    reference: TheReference, body: LineSubmission, site: TheSite, user: TheUser, request: Request
+    reference: TheReference, body: LineSubmission, site: TheSite, user: TheUser
 ) -> Response:
     """Which sessions of some lines are abnormal; the bundle is made unless it is there."""
     alarms = Alarms(body.false_alarms, body.false_discoveries)
     judge = partial(site.bundles.judge, reference, body.lines, alarms, body.top, ends=body.ends)
-    async with site.bundles.turn(user.name, request.is_disconnected):
-        found = await to_thread.run_sync(judge, limiter=site.bundles.limiter)
+    found = await site.bundles.in_turn(user.name, judge)
     return answers.document(found.to_dict())
