@@ -154,7 +154,6 @@ class Range(Dimension):
 
     @property
     def kind(self) -> type[int] | type[float] | type[str]:
-        """Type of the numbers."""
         return LIMITS[self.field].kind
 
     def _decimal_places(self) -> int:

@@ -195,7 +195,6 @@ class Space(Mapping[str, Dimension]):
 
     @cached_property
     def varying(self) -> dict[str, Dimension]:
-        """The dimensions with more than one value."""
         return {
             name: dimension
             for name, dimension in self.items()
@@ -213,25 +212,20 @@ class Space(Mapping[str, Dimension]):
         return {}
 
     def replace(self, **dimensions: Dimension) -> Space:
-        """Return a copy with some dimensions replaced."""
         return type(self)({**self.given, **dimensions})
 
     def settled(self, facts: CorpusFacts) -> Space:
-        """The space for a corpus."""
         settled = {n: d.settled(facts) for n, d in self.items() if isinstance(d, ByCorpus)}
         return self.replace(**settled) if settled else self
 
     def config(self, values: Mapping[str, Any]) -> Config:
-        """Make a config from the values of all fields."""
         return self.points_are.from_dict(values)
 
     @property
     def epochs(self) -> int:
-        """Largest number of epochs of a trial."""
         return int(self.largest("epochs"))
 
     def admits(self, config: Config) -> bool:
-        """Whether `config` is a point of this space."""
         return all(value in self[name] for name, value in config.to_dict().items())
 
     def expression(self) -> dict[str, Any]:
@@ -256,11 +250,9 @@ class Space(Mapping[str, Dimension]):
         return {name: dimension.encode(values[name]) for name, dimension in self.varying.items()}
 
     def sample(self, rng: np.random.Generator) -> Config:
-        """Draw a config as random search would."""
         return self.decode({name: d.draw(rng) for name, d in self.varying.items()})
 
     def middle(self) -> Config:
-        """The config with the median value of every dimension."""
         return self.decode({name: d.at(0.5) for name, d in self.varying.items()})
 
     def size(self) -> int | None:
@@ -271,13 +263,11 @@ class Space(Mapping[str, Dimension]):
         return math.prod(len(values or ()) for values in counts)
 
     def points(self) -> Iterator[Config]:
-        """Yield all configs of a space without continuous dimensions, in lexical order."""
         axes = [dimension.values() or [] for dimension in self.values()]
         for values in itertools.product(*axes):
             yield self.config(dict(zip(self, values, strict=True)))
 
     def largest(self, field: str) -> int | float:
-        """The largest value of a numeric field."""
         dimension = self[field]
         values = dimension.values()
         top = values[-1] if values is not None else getattr(dimension, "high", None)
@@ -294,7 +284,6 @@ class Space(Mapping[str, Dimension]):
         }
 
     def digest(self) -> str:
-        """Fingerprint of the space, 16 hexadecimal digits."""
         text = json.dumps(self.describe(), sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -321,7 +310,6 @@ def from_mapping(given: object, where: str) -> Space:
 
 
 def from_file(path: Path) -> Space:
-    """Read a space from a YAML file."""
     return from_mapping(read_yaml(path), str(path))
 
 

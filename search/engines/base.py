@@ -72,19 +72,15 @@ class Engine(ABC):
         """Give back the slots that were reserved and on which no trial was started."""
 
     def refusal(self) -> str:
-        """Why it may have no slot at all now, if other sweeps have all; empty if it may."""
         return "" if self.quota is None or self.quota.most() else self.quota.why()
 
     def surplus(self) -> int:
-        """How many of the trials that run are to make room for other sweeps."""
         return self.quota.surplus(self.staying()) if self.quota else 0
 
     def staying(self) -> int:
-        """How many trials run that were not told to stop."""
         return 0
 
     def demand(self, count: int) -> None:
-        """Note how many trials could run at once now; other sweeps may have further slots."""
         if self.quota:
             self.quota.demand(count, len(self.slots))
 
@@ -151,7 +147,6 @@ class Engine(ABC):
 
 
 def devices(engine: Engine) -> list[Device]:
-    """What the slots of an engine compute on, each kind of device once."""
     return list(dict.fromkeys(map(engine.describe, engine.slots)))
 
 
@@ -208,7 +203,6 @@ class InlineEngine(Engine):
         self._end()
 
     def _end(self) -> None:
-        """Let the training undo what it has changed in this process."""
         if isinstance(self._running, Generator):
             self._running.close()
         self._running = None

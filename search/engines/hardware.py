@@ -157,18 +157,15 @@ def all_cores() -> list[int]:
 
 @functools.cache
 def cpu_model() -> str:
-    """The CPU's name, or its architecture where the system does not say more."""
     return _first("model name") or platform.machine()
 
 
 @functools.cache
 def cpu_flags() -> frozenset[str]:
-    """Names of the CPU's instruction sets; none where the system does not say."""
     return frozenset(_first("flags").split())
 
 
 def _first(name: str) -> str:
-    """What the system reports of the first core; empty if nothing."""
     with contextlib.suppress(OSError):
         for line in CPU_INFO.read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition(":")

@@ -98,14 +98,11 @@ class _Member:
     slots: list[Slot] = field(default_factory=list)
 
     def call(self, name: str, *arguments: Any, group: str = FILES) -> Any:
-        """Call a method of the agent; a reference to what it returns."""
         return getattr(self.actor, name).options(concurrency_group=group).remote(*arguments)
 
 
 @dataclass(eq=False)
 class _Running:
-    """A trial that runs."""
-
     number: int
     job: Job
     #: what happens
@@ -298,7 +295,6 @@ class RayEngine(Engine):
         return self._report(member, slot, item)
 
     def _welcome(self, member: _Member, hello: Hello) -> list[tuple[Slot, Event]]:
-        """Slots of an agent that has begun."""
         if why := different(hello.versions, self._versions):
             return self._lose(member, why, for_good=True)
         member.hello, self._begun = hello, True
@@ -368,7 +364,6 @@ class RayEngine(Engine):
             demand.show(0, KINDS[self._gpus])
 
     def _look(self) -> list[tuple[Slot, Event]]:
-        """Find out which nodes have come or gone; make agents where there is room."""
         events: list[tuple[Slot, Event]] = []
         nodes, self._seen = self._seen, None
         if nodes is not None:
@@ -395,7 +390,6 @@ class RayEngine(Engine):
         return [slot for one in self._members if one.place is place for slot in one.slots]
 
     def _offer(self, place: _Place) -> list[tuple[Slot, Event]]:
-        """Let trials begin on so many slots of a node; others are lost once they are free."""
         offer = Offer(0, LEAVING) if place.leaving else place.faults.offer
         if offer.slots == place.offer.slots:
             return []
@@ -463,7 +457,6 @@ class RayEngine(Engine):
         return None if limit == math.inf else max(0, int(limit) - self._count())
 
     def _give_back(self) -> list[tuple[Slot, Event]]:
-        """End agents with more slots than there may be, once they have nothing to do."""
         events: list[tuple[Slot, Event]] = []
         excess = self._count() - self._limit()
         busy = self._uncollected.union(self._running)
@@ -496,7 +489,6 @@ class RayEngine(Engine):
         return self._folders[slot]
 
     def _fetch_files(self, answers: dict[Slot, Any], within_s: float) -> None:
-        """Write the files of trials that agents give within so many seconds."""
         import ray
 
         until = time.monotonic() + within_s
@@ -531,7 +523,6 @@ class RayEngine(Engine):
             ray_cluster.disconnect()
 
     def _end_agents(self) -> None:
-        """End all trials, fetch the files that they leave, and have agents delete their own."""
         members = [member for member in self._members if member.hello]
         _wait([member.call("end", group=CONTROL) for member in members], END_WITHIN_S)
         answers = {

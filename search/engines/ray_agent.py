@@ -55,7 +55,6 @@ def digest(files: Mapping[str, Bytes]) -> str:
 
 
 def write(folder: Path, files: Mapping[str, Bytes]) -> None:
-    """Write files; each appears when it is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         file = folder / Path(name).name  # a name is no path out of the folder
@@ -118,7 +117,6 @@ class Scratch:
         fcntl.flock(self._held[folder], fcntl.LOCK_SH)
 
     def close(self) -> None:
-        """Delete the agent's folder, and the corpora that no other agent uses."""
         if self._cores:
             self._cores.close()
         while self._held:
@@ -203,7 +201,6 @@ def versions() -> dict[str, str]:
 
 
 def different(theirs: dict[str, str], ours: dict[str, str]) -> str:
-    """What differs between a node's versions and the driver's, in a line; empty if nothing does."""
     names = [name for name in ours if theirs.get(name) != ours[name]]
     if not names:
         return ""
@@ -296,7 +293,6 @@ class Agent:
     def _heard(
         self, number: int, engine: LocalEngine, job: Job, copy_every_s: float
     ) -> Iterator[Event | KeptCheckpoint]:
-        """What the worker of a trial says, until it has ended."""
         due, copied = time.monotonic() + copy_every_s, _written_at(job.checkpoint)
         while not self._closing.is_set():
             if stopped := self._stopped.pop(number, None):
@@ -313,7 +309,6 @@ class Agent:
                     yield KeptCheckpoint(np.fromfile(job.checkpoint, np.uint8))
 
     def stop(self, number: int, ended: Ended | Paused) -> None:
-        """Stop the trial of a call of `train`, also if that comes later."""
         self._stopped.setdefault(number, ended)
 
     def collect(self, slot: Slot) -> dict[str, Bytes]:
@@ -329,13 +324,11 @@ class Agent:
             self._workers.acquire()
 
     def leave(self) -> None:
-        """Delete what the agent keeps on its node, and end its process."""
         self._scratch.close()
         os._exit(0)
 
 
 def _written_at(file: Path) -> int:
-    """When a file was written, in nanoseconds; 0 if it is not there."""
     try:
         return file.stat().st_mtime_ns
     except FileNotFoundError:

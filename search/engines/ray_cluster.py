@@ -149,7 +149,6 @@ def disconnect() -> None:
 
 
 def alive() -> dict[str, Node]:
-    """The nodes that are alive, by their ID."""
     import ray
     from ray._private.state import state
 
@@ -274,7 +273,6 @@ class Faults:
 
     @property
     def offer(self) -> Offer:
-        """On how many slots trials may begin now."""
         delay = min(AGAIN_AT_MOST_S, AGAIN_S * 2.0 ** min(self._times - 1, 99))
         passed = time.monotonic() - self._last
         if passed >= 2 * delay:

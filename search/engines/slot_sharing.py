@@ -36,7 +36,6 @@ SLOT, DEMAND, SURPLUS = ".slot", ".demand", ".surplus"
 
 
 def shared_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The folder of the locks, created if missing; None if slots are not shared."""
     given = environment.get(VARIABLE, "")
     if given == "off":
         return None
@@ -112,13 +111,11 @@ class Quota:
         self._say(DEMAND, count)
 
     def surplus(self, used: int) -> int:
-        """How many of the slots in use are to be given back, which the service is told."""
         count = max(0, used - self.most())
         self._say(SURPLUS, count or None)
         return count
 
     def _say(self, suffix: str, count: int | None) -> None:
-        """Write a number beside the quota; None: all that there are, or nothing."""
         if suffix in self._said and self._said[suffix] == count:
             return
         self._said[suffix] = count

@@ -47,7 +47,6 @@ def _compared(one: Confirmed, best: Confirmed) -> Confirmed:
 
 
 def is_complete(progress: Trial) -> bool:
-    """Whether a trial has come to its own end."""
     return progress.ended is not None and progress.ended.outcome is Outcome.COMPLETE
 
 
@@ -218,11 +217,9 @@ class Confirmation:
         return Reserve(0)
 
     def _turns(self, begun: int = 0) -> int:
-        """How many runs on one slot follow each other until a config has `FEWEST_SEEDS`."""
         return max(1, math.ceil((self._fewest - begun) / self._trials.slots))
 
     def _room(self, trials: int) -> int:
-        """How many configs may be confirmed with so many runs."""
         return min(self._plan.confirm_configs, max(1, trials // max(1, self._fewest)))
 
     def order(self, configs: Sequence[Config], trials: int) -> list[Config]:
@@ -252,7 +249,6 @@ class Confirmation:
         return len(first.rounds) if limited and not whole else None
 
     def seconds_of(self, first: Trial) -> float:
-        """Seconds of a further run of a config."""
         if first.objective.returned:  # such a trial is trained to its end
             return max(first.seconds, sum(first.round_seconds))
         complete = is_complete(first) and first.phase is not Phase.LADDER
@@ -265,12 +261,10 @@ class Confirmation:
 
     @property
     def begun(self) -> bool:
-        """Whether the search is over."""
         return self._total is not None
 
     @property
     def full(self) -> bool:
-        """Whether all trials that may be trained again are begun."""
         return self._total == len(self._trials.again)
 
     def begin(self, trials: int, before: int | None = None) -> None:

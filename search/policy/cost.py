@@ -69,7 +69,6 @@ def window_length(config: TrialConfig, data_size: DataSize) -> float:
 
 
 def steps_per_epoch(config: TrialConfig, data_size: DataSize) -> int:
-    """Steps of the optimizer in an epoch."""
     return math.ceil(windows_per_epoch(config, data_size) / config.batch_size)
 
 
@@ -139,7 +138,6 @@ def operations(config: TrialConfig, data_size: DataSize) -> Array:
 
 
 def prior_seconds(config: TrialConfig, data_size: DataSize) -> float:
-    """Seconds of one round, training and scoring, by `PRIOR`."""
     return float(operations(config, data_size) @ np.array(PRIOR))
 
 
@@ -154,7 +152,6 @@ class Costs:
 
     @property
     def fixed_seconds(self) -> float:
-        """Seconds that a trial takes beyond its rounds."""
         return 0.0
 
     def observe(
@@ -170,12 +167,10 @@ class Costs:
             self._totals.put(number, total)
 
     def round_seconds(self, config: Config) -> float:
-        """Seconds that one round of `config` will take."""
         usual = self._rounds.median()
         return 1.0 if usual is None else usual
 
     def trial_seconds(self, config: Config, rounds: int) -> float:
-        """Seconds from the start of a trial to the end of a number of rounds."""
         return self._totals.median() or 0.0
 
 

@@ -110,21 +110,17 @@ class Halving:
     # who is compared with whom
 
     def judge_from(self, number: int, rounds: int) -> None:
-        """Do not compare a trial with others before it has so many rounds."""
         self._late = number, rounds
 
     def may_judge(self, one: Trial) -> bool:
-        """Whether enough of a trial is trained to compare it with others."""
         return len(one.rounds) >= self._judged_from(one)
 
     def _judged_from(self, one: Trial) -> int:
-        """The round from which on a trial is compared with others."""
         if self._late and self._late[0] == one.number:
             return self._late[1]
         return self._problem.first_judged(one.config)
 
     def put(self, one: Trial) -> None:
-        """Compare a trial of the search with the others, once it can be judged."""
         number, losses = one.number, one.best_so_far
         failed = one.ended and not one.ended.outcome.ranks
         known = not failed and one.best_round is not None and self.may_judge(one)
@@ -172,7 +168,6 @@ class Halving:
         return grown(self._ends(), size)[:size]
 
     def _best(self, which: NDArray[np.bool_]) -> Trial | None:
-        """The one of these with the best forecast; None if there is none."""
         found = lowest(np.flatnonzero(which), self._forecasts(), 1)
         return self._trials[found[0]] if found else None
 
@@ -195,7 +190,6 @@ class Halving:
         return 1 + there.place_of(loss), len(there)
 
     def _is_promoted(self, number: int) -> bool:
-        """Whether a trial is among the best at its rung, so that it goes on to the next one."""
         place, reached = self._rank(number)
         return place <= reached // FACTOR
 
@@ -245,7 +239,6 @@ class Halving:
         return Ended(Outcome.PRUNED, f"pruned at epoch {one.epoch_text(len(one.rounds))}: {why}")
 
     def _goes_on(self, one: Trial) -> bool:
-        """Whether a trial leads, or is promoted."""
         number = one.number
         promoted = self._is_promoted(number)
         if promoted and self._trials.slots > 1:
@@ -264,14 +257,12 @@ class Halving:
         return next(running, None) or self._not_compared_yet()
 
     def _not_compared_yet(self) -> Trial | None:
-        """The trial that is compared later than usual, while it runs and is not."""
         one = self._trials.get(self._late[0]) if self._late else None
         if one is None or one.ended or one.paused or self._is_compared(one.number):
             return None
         return one
 
     def next(self) -> Trial | None:
-        """The paused trial that is worth a slot more than a new one; None if none is."""
         if not self._trials.any_paused:
             return None
         leaders = self._leaders(self._most_leaders)

@@ -67,12 +67,10 @@ def rates_of(space: Space) -> tuple[float, ...]:
 
 
 def is_left_out(rates: Sequence[float], trials: int) -> bool:
-    """Whether a sweep of so many trials could end before a ladder of these rates does."""
     return trials <= len(rates)
 
 
 def usual_rate(rates: Sequence[float]) -> float:
-    """The one of these rates that is nearest to `USUAL`, on a log scale."""
     return min(rates, key=lambda rate: abs(math.log(rate / USUAL)))
 
 
@@ -94,7 +92,6 @@ def refinable(space: Space) -> bool:
 
 
 def ends_of(dimension: Dimension) -> tuple[float, float]:
-    """The lowest and the highest rate of a dimension."""
     if values := dimension.values():
         return float(values[0]), float(values[-1])
     return float(getattr(dimension, "low", 0.0)), float(getattr(dimension, "high", math.inf))
@@ -198,7 +195,6 @@ DIGITS = 2
 
 
 def rounded(rate: float) -> float:
-    """A rate with `DIGITS` significant digits."""
     return float(f"{rate:.{DIGITS}g}")
 
 
@@ -220,7 +216,6 @@ class BestRate:
 
     @property
     def narrowed(self) -> Space:
-        """The space with the rates that the search keeps to."""
         space, dimension = self._problem.space, self._dimension
         if not self._refines:
             low = min(self.rate / TENTH, self._known[0])
@@ -234,7 +229,6 @@ class BestRate:
         return space.replace(**{dimension.field: kept}) if kept else space
 
     def suits(self, config: Config) -> bool:
-        """Whether a config has a rate that may suit it."""
         if not self._refines:
             return True
         own, low = self._own(config), self._ends[0]
@@ -264,7 +258,6 @@ class BestRate:
 
 
 def _passed_over(steps: Iterable[Step]) -> list[float]:
-    """The rates of the first of some steps, of which nothing is known."""
     return [step.rate for step in itertools.takewhile(lambda step: step.accident, steps)]
 
 
@@ -327,7 +320,6 @@ class LadderPhase:
 
     @property
     def steps(self) -> int | None:
-        """Steps of the optimizer that a trial takes; None if it is trained for whole rounds."""
         return self._length.steps
 
     def resume(self, waiting: Sequence[Trial]) -> None:
@@ -354,13 +346,11 @@ class LadderPhase:
         return BestRate(self._problem, self._tried(), self.decision.best)
 
     def next_config(self) -> Config | None:
-        """The config with the next rate; None if all are begun."""
         begun = {self._rate(trial) for trial in self._trials.of(Phase.LADDER)}
         rate = next((rate for rate in self.rates if rate not in begun), None)
         return None if rate is None else self._small.evolve(**{self._rate_field: rate})
 
     def judge(self, one: Trial) -> Ended | None:
-        """How a trial ends after a round; None if it goes on."""
         if self.decision is not None:  # it was under way when the sweep was broken off
             return _not_needed(self.decision)
         if len(one.rounds) >= (self._length.rounds or self._problem.rounds):
@@ -378,12 +368,10 @@ class LadderPhase:
         return [(one, ended) for one in self._trials.of(Phase.LADDER) if one.ended is None]
 
     def _tried(self) -> list[Step]:
-        """The rates and their losses so far."""
         found = {self._rate(one): one for one in self._trials.of(Phase.LADDER)}
         return [self._step(rate, found.get(rate)) for rate in self.rates]
 
     def report(self, space: Space) -> LadderReport | None:
-        """What came of it; None if there was none. `space` is what is searched by now."""
         if not self.rates or self._is_left_out:
             return None
         rates = space[self._rate_field].describe()

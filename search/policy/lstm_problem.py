@@ -93,7 +93,6 @@ def lstm_problem(
 
 
 def judged_from(config: TrialConfig, data_size: DataSize) -> int:
-    """The round by whose end a config has taken `FEWEST_STEPS`; an epoch at most."""
     rounds = math.ceil(FEWEST_STEPS / steps_per_round(config, data_size))
     return min(rounds, data_size.rounds_per_epoch)
 
@@ -114,7 +113,6 @@ SHORT_WINDOW = 20
 
 
 def nearest(dimension: Dimension, wanted: float) -> int:
-    """The whole number of a dimension that is nearest to another, by ratio."""
     numbers = [int(number) for number in dimension.values() or []]
     return min(numbers, key=lambda number: abs(math.log(number / wanted)))
 
@@ -274,7 +272,6 @@ def _rounds_of_windows(config: TrialConfig, small: TrialConfig, data_size: DataS
 
 
 def _nearest_rung(rungs: Sequence[int], rounds: int) -> int | None:
-    """The rung that is nearest to so many rounds, by ratio; None if none is near."""
     off = {rung: abs(math.log(rung / rounds)) for rung in rungs}
     nearest = min(off, key=lambda rung: off[rung], default=None)
     return nearest if nearest and off[nearest] <= math.log(halving.FACTOR) / 2 else None
@@ -306,7 +303,6 @@ def has_room(
 
 
 def rounds_to_read(config: TrialConfig, data_size: DataSize) -> float:
-    """Rounds in which a network reads what it needs to show its worth."""
     needed = SYMBOLS_EACH * parameters(config, data_size.alphabet)
     return max(FEWEST_ROUNDS, needed / (data_size.symbols / data_size.rounds_per_epoch))
 
@@ -433,7 +429,6 @@ def fitting_rounds(space: Space, size: DataSize, admits: Admits) -> int:
 
 
 def all_carried(space: Space) -> bool:
-    """Whether each network of a space carries its state."""
     return "state" in space and not ("reset" in space["state"] or "bi" in space["direction"])
 
 
@@ -451,14 +446,12 @@ def usual_network(space: Space, admits: Admits) -> TrialConfig:
 
 
 def cheapest_network(space: Space, size: DataSize, admits: Admits) -> TrialConfig:
-    """The smallest network of a space that is admitted, in the largest batches."""
     small = smallest(space, size.alphabet, admits, size.classes)
     largest = {name: space.largest(name) for name in ("batch_size", "stride") if name in space}
     return small.evolve(**largest)
 
 
 def fewest_steps(space: Space, size: DataSize) -> int:
-    """Steps of the optimizer in an epoch of any config of a space, at least."""
     if size.lengths:
         sequences = windows_per_epoch(as_lstm_config(space.middle()), size)
         return max(1, math.ceil(sequences / space.largest("batch_size")))

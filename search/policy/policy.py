@@ -81,7 +81,6 @@ class Policy:
 
     @property
     def ladder(self) -> LadderDecision | None:
-        """How the ladder has ended; None while it goes on."""
         return self._ladder.decision
 
     @property
@@ -91,19 +90,15 @@ class Policy:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """The last attempt of each trial, in the order in which they began."""
         return tuple(self._trials.values())
 
     def too_large(self, config: Config) -> bool:
-        """Whether a config needs as much memory as one that has used it up."""
         return self._search.memory.leaves_out(config)
 
     def left_out(self) -> list[str]:
-        """Lines for people: what the search does not try any more, for want of memory."""
         return self._search.memory.lines()
 
     def report(self) -> SearchReport:
-        """What was found out so far."""
         again = self.confirmation
         ladder = self._ladder.report(self.space)
         return SearchReport(ladder, tuple(again.results()), again.omitted())
@@ -141,7 +136,6 @@ class Policy:
         return self._next_paused(free, last=True) or self._next_confirmation(left)
 
     def _may_pause(self) -> bool:
-        """Whether a trial is paused, or runs and may be paused later."""
         pausing, trials = self._search.pausing, self._trials.open
         return pausing is not None and any(one.phase is Phase.SEARCH for one in trials)
 
@@ -155,7 +149,6 @@ class Policy:
         return pausing.last() if last else pausing.next()
 
     def dropped(self) -> list[tuple[Trial, Ended]]:
-        """Paused trials that will not go on, some at a time; how they end."""
         if not self.confirmation.begun and not self.stop:
             return []
         return [(one, pruned(one.paused)) for one in self._trials.paused()]
@@ -219,7 +212,6 @@ class Policy:
         return over or (all_trials(self.plan.trials) if may_have_one else NO_RESULT)
 
     def begin(self, progress: Trial) -> None:
-        """A trial has begun."""
         self._judged.discard(progress.number)
         self._take(progress)
         self._next = max(self._next, progress.number + 1)
@@ -237,13 +229,11 @@ class Policy:
             self.costs.observe(one.number, one.config, one.round_seconds, total)
 
     def note(self, progress: Trial) -> Trial:
-        """A trial has finished a round."""
         one = self._take(progress)
         self._observe_costs(one)
         return one
 
     def judge(self, progress: Trial) -> Ended | Paused | None:
-        """After a round: how to end the trial, or that it waits; None if it goes on."""
         one = self.note(progress)
         if len(one.rounds) >= one.planned_rounds or one.last or one.number in self._judged:
             return None
@@ -252,7 +242,6 @@ class Policy:
         return verdict
 
     def pause(self, progress: Trial) -> None:
-        """A trial waits, as `judge` has said."""
         self._judged.discard(progress.number)
         self._take(progress)
 
@@ -264,7 +253,6 @@ class Policy:
         return None if one.phase is Phase.CONFIRM else self._search.judge(one)
 
     def lose(self, progress: Trial) -> None:
-        """An attempt of a trial has ended that will be tried again."""
         self._take(progress)
 
     def end(self, progress: Trial) -> list[tuple[Trial, Ended]]:

@@ -39,7 +39,6 @@ class LargeNetwork:
 
 
 def admits_all(config: Config) -> bool:
-    """Whether a config may be tried, where nothing speaks against any."""
     return True
 
 
@@ -83,11 +82,9 @@ class SearchProblem:
 
     @property
     def rounds(self) -> int:
-        """Largest number of rounds of a trial."""
         return self.space.epochs * self.rounds_per_epoch
 
     def first_judged(self, config: Config) -> int:
-        """The round after which a trial of a config is compared with others for the first time."""
         return max(self.first_rung, self.judged_from(config))
 
 

@@ -110,7 +110,6 @@ class Density:
         return np.asarray(-0.5 * ((at - centres) / width) ** 2 - height)
 
     def draw(self, count: int, rng: np.random.Generator) -> Array:
-        """Draw rows, `<float64>[count, fields]`."""
         rows = np.empty((count, len(self._dimensions)))
         for column, dimension in enumerate(self._dimensions):
             chosen = rng.integers(len(self._centres) + 1, size=count)
@@ -139,7 +138,6 @@ def _count(dimension: Dimension) -> int:
 
 
 def _rows(space: Space, points: Sequence[Point]) -> Array:
-    """Points as rows, `<float64>[points, fields]`."""
     rows = np.empty((len(points), len(space.varying)))
     for column, (name, dimension) in enumerate(space.varying.items()):
         low, high = dimension.ends or (0.0, 1.0)
@@ -149,7 +147,6 @@ def _rows(space: Space, points: Sequence[Point]) -> Array:
 
 
 def _points(space: Space, rows: Array) -> Iterator[dict[str, float]]:
-    """The points of rows."""
     ends = [dimension.ends or (0.0, 1.0) for dimension in space.varying.values()]
     low, high = np.array(ends, dtype=np.float64).reshape(-1, 2).T
     for raws in (low + rows * (high - low)).tolist():
@@ -187,7 +184,6 @@ class Observed:
     def put(
         self, number: int, config: Config, point: Point, loss: float | None, *, pending: bool
     ) -> None:
-        """Know a trial, its point in the space, and its loss, or that this is still to come."""
         self._known = grown(self._known, number + 1)
         self._known[0, number] = float(pending) if point else np.nan
         self._known[1, number] = np.nan if pending or loss is None else loss
@@ -200,17 +196,14 @@ class Observed:
         self._known[1] = np.where(self._known[0] == 1, np.nan, grown(losses, size)[:size])
 
     def point(self, number: int) -> Point:
-        """The point of a trial; empty if it is not known."""
         return self._trials[number][1] if number in self._trials else {}
 
     @property
     def inside(self) -> int:
-        """How many lie in the space."""
         return int(np.count_nonzero(~np.isnan(self._known[0])))
 
     @property
     def scored(self) -> NDArray[np.intp]:
-        """Numbers of those in the space that have a loss."""
         return np.flatnonzero(~np.isnan(self._known).any(axis=0))
 
     def history(self) -> list[Observation]:
@@ -307,7 +300,6 @@ class Proposer:
             yield Proposal(self._space.decode(point), point)
 
     def _spread(self) -> Iterator[Proposal]:
-        """The first points: admitted, no two alike, evenly spread."""
         from scipy.stats import qmc
 
         varying = self._space.varying
@@ -327,7 +319,6 @@ class Proposer:
                 return
 
     def _learner(self, seen: Observed) -> tuple[Any, Any]:
-        """What of Hyperopt suggests the next point, and the trials it learns from."""
         import hyperopt
 
         if self._algorithm not in ("hyperopt", "anneal") or len(seen.scored) < FEWEST_LOSSES:
@@ -341,7 +332,6 @@ class Proposer:
         return partial(hyperopt.tpe.suggest, n_startup_jobs=0, gamma=gamma), trials
 
     def _by_acquisition(self, number: int, seen: Observed) -> Iterator[Proposal]:
-        """Configs that TPE draws, the most promising first."""
 
         def accepts(config: Config) -> bool:
             return config not in seen.configs and self._admits(config)

@@ -44,7 +44,6 @@ class MemoryLimits:
         self.limits: list[Trial] = []
 
     def put(self, one: Trial) -> None:
-        """Know whether a trial has come to the end of a round."""
         if one.rounds and one.config not in self._trained:
             self._trained.add(one.config)
             self._find_limits()
@@ -65,11 +64,9 @@ class MemoryLimits:
         ]
 
     def leaves_out(self, config: Config) -> bool:
-        """Whether a config needs as much memory as one that has used it up."""
         return any(self._needs_as_much(config, limit.config) for limit in self.limits)
 
     def lines(self) -> list[str]:
-        """A line for people for each failure that limits the search."""
         return list(map(_line, self.limits))
 
 
@@ -102,7 +99,6 @@ class LargeOpening:
         self._number: int | None = None
 
     def put(self, one: Trial) -> None:
-        """If a trial of the search is the one, let it not be compared early."""
         network = self.candidates.get(one.config)
         if self._number is None and network:
             self._number = one.number
@@ -132,7 +128,6 @@ class LargeOpening:
         return network.config if shown >= network.begun_after else None
 
     def _has_time(self, one: LargeNetwork, seconds: float, left: float) -> bool:
-        """Whether a network has its rounds in time, and no more than its share until compared."""
         needs = self._costs.trial_seconds
         most = min(MOST_OF_SLOTS * self._trials.slots, MOST_OF_TIME) * seconds
         until_compared = needs(one.config, one.judged_from)
@@ -173,7 +168,6 @@ class SearchPhase:
     # what is known
 
     def narrow(self, rate: BestRate) -> None:
-        """Keep to learning rates near to the best one."""
         self._rate, self.space = rate, rate.narrowed
         if self._large:
             begun = set(map(_but_for_windows, self._openings()))
@@ -186,7 +180,6 @@ class SearchPhase:
             self.put(known)
 
     def put(self, one: Trial) -> None:
-        """Know a trial of any phase, or what has become of it."""
         number, ended, phase = one.number, one.ended, one.phase
         self.memory.put(one)
         failed = ended is not None and not ended.outcome.ranks
@@ -204,7 +197,6 @@ class SearchPhase:
         self._observed.put(number, one.config, point, one.ranked_loss, pending=pending)
 
     def _is_judged(self, one: Trial) -> bool:
-        """Whether TPE is told how good a trial is."""
         if one.ended or not self.pausing:
             return one.ended is not None
         return one.phase is Phase.SEARCH and self.pausing.may_judge(one)
@@ -226,7 +218,6 @@ class SearchPhase:
     # what is tried
 
     def admits(self, config: Config) -> bool:
-        """Whether a config may be tried."""
         suits = self._rate is None or self._rate.suits(config)
         return suits and self._problem.admits(config) and not self.memory.leaves_out(config)
 
@@ -263,7 +254,6 @@ class SearchPhase:
         return self._proposer.candidates(number, self._observed)
 
     def _opening(self, left: float | None) -> Config | None:
-        """A sensible config to begin with; None if none is left."""
         for config in self._openings():
             needs = self._costs.trial_seconds(config, self._problem.first_rung)
             if config not in self._trials.configs and (left is None or needs <= left):
@@ -290,7 +280,6 @@ class SearchPhase:
     # what is cut short, and when all is over
 
     def judge(self, one: Trial) -> Ended | Paused | None:
-        """How a trial ends after a round, or why it is paused; None if it goes on."""
         return self._halving.judge(one) if self._halving else None
 
     def find_over(self, begun: int) -> bool:
@@ -307,7 +296,6 @@ class SearchPhase:
         return self.over is not None
 
     def has_lost_patience(self) -> bool:
-        """Whether too many trials have brought nothing; `over` says so then."""
         patience = self._plan.patience
         if self.over and self.over.reason is StopReason.PATIENCE:
             return True
@@ -317,10 +305,8 @@ class SearchPhase:
         return True
 
     def _tried(self, begun: int) -> Stop:
-        """All of the space is tried, but for what would need too much memory."""
         return space_is_tried(begun, [one.id for one in self.memory.limits])
 
 
 def _but_for_windows(config: Config) -> TrialConfig:
-    """A network, whatever its learning rate and its windows."""
     return as_lstm_config(config).evolve(learning_rate=1.0, sequence_length=1)

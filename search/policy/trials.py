@@ -55,7 +55,6 @@ class Ranking:
         return len(self._ordered)
 
     def put(self, number: int, value: float | None) -> None:
-        """Know the value of a trial, which is not NaN; None if it has none any more."""
         old = self._values.get(number)
         if old == value:
             return
@@ -67,18 +66,15 @@ class Ranking:
             self._values[number] = value
 
     def numbers(self, count: int | None = None) -> list[int]:
-        """Numbers of the `count` trials with the lowest values, or of all that have one."""
         return [number for _, number in self._ordered[:count]]
 
     def at(self, place: int) -> float:
-        """The value at a place, from 0 on; infinite if so few trials have one."""
         return self._ordered[place][0] if place < len(self._ordered) else math.inf
 
     def place_of(self, value: float) -> int:
         return bisect_left(self._ordered, (value, -1))
 
     def median(self) -> float | None:
-        """The median; None without a value."""
         if not self._ordered:
             return None
         middle = len(self._ordered) // 2
@@ -99,7 +95,6 @@ class Trials(Mapping[int, Trial]):
         self.configs: set[Config] = set()
 
     def put(self, one: Trial) -> None:
-        """Know a trial, or what has become of it."""
         number, first = one.number, one.phase is not Phase.CONFIRM
         self._trials[number] = one
         for numbers, holds in (
@@ -138,16 +133,13 @@ class Trials(Mapping[int, Trial]):
         return self._of(sorted(self._open))
 
     def paused(self) -> list[Trial]:
-        """The first few of those that are paused."""
         return self._of(heapq.nsmallest(FEW_PAUSED, self._paused))
 
     @property
     def again(self) -> list[Trial]:
-        """Trials that confirm a config."""
         return self._of(sorted(self._again))
 
     def ranked(self) -> list[Trial]:
-        """First runs of configs that have ended with a loss, the best first."""
         return self._of(self._ranked.numbers())
 
     def best_so_far(self, count: int | None = None) -> list[Trial]:
@@ -165,13 +157,11 @@ NOTHING_S, NOTHING = 1.0, 0.02
 
 
 def all_trials(count: int) -> Stop:
-    """A sweep has ended with its last trial."""
     text = f"all {count:,} trials are done" if count > 1 else "the only trial is done"
     return Stop(StopReason.TRIALS, text)
 
 
 def out_of_time(seconds: float, left: float = 0.0) -> Stop:
-    """A sweep of so many seconds has ended, with so many left."""
     minutes = round(seconds / 60, 2)
     time, verb = (f"the {minutes:g} minutes", "are") if minutes != 1 else ("the minute", "is")
     if left <= max(NOTHING_S, NOTHING * seconds):
@@ -180,7 +170,6 @@ def out_of_time(seconds: float, left: float = 0.0) -> Stop:
 
 
 def out_of_patience(trials: int) -> Stop:
-    """The last trials of a sweep, so many, brought nothing better."""
     last = f"the last {trials:,} trials were" if trials > 1 else "the last trial was"
     return Stop(StopReason.PATIENCE, f"{last} no better than those before")
 

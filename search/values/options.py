@@ -115,7 +115,6 @@ def word(words: Collection[str]) -> Kind:
 
 
 def symbols() -> Kind:
-    """A kind of symbols, or a field of JSON lines."""
 
     def take(place: str, value: Any) -> Any:
         if is_field(value):
@@ -131,7 +130,6 @@ def symbols() -> Kind:
 
 
 def text(expected: str, metavar: str = "NAME", like: re.Pattern[str] | None = None) -> Kind:
-    """A text that is not empty, or is `like` a pattern."""
 
     def take(place: str, value: Any) -> Any:
         fits = like.fullmatch if like else bool
@@ -156,7 +154,6 @@ def column() -> Kind:
 
 
 def expression(expected: str) -> Kind:
-    """A regular expression."""
     named = text(expected, "REGEX")
 
     def take(place: str, value: Any) -> Any:
@@ -180,7 +177,6 @@ def data() -> Kind:
 
 
 def path(expected: str, metavar: str) -> Kind:
-    """The path of a file, which is absolute from then on."""
     named = text(expected, metavar)
 
     def take(place: str, value: Any) -> Any:
@@ -193,7 +189,6 @@ def path(expected: str, metavar: str) -> Kind:
 
 
 def shares() -> Kind:
-    """Three shares, which are made to sum to one."""
     share = number(0, whole=False, above=True)
 
     def take(place: str, value: Any) -> Any:
@@ -215,7 +210,6 @@ def shares() -> Kind:
 
 
 def space() -> Kind:
-    """A declared space by its name, a file, or dimensions by their field."""
 
     def take(place: str, value: Any) -> Any:
         from lstm_sweep.spaces import presets

@@ -374,7 +374,6 @@ class SweepSpec:
 
     @property
     def kind(self) -> str:
-        """Which kind of task it is about."""
         return TEMPLATE if self.template else self.task
 
     def source(self) -> Source:
@@ -401,7 +400,6 @@ class SweepSpec:
         return SizeRule(self.size_low, self.size_high)
 
     def scoring(self) -> Scoring:
-        """What every trial is scored on, of a spec that is settled."""
         from lstm_sweep.models.data.windows import Scoring
 
         assert isinstance(self.targets, int) and isinstance(self.adjacent_targets, int)
@@ -428,7 +426,6 @@ class SweepSpec:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as runs have it."""
         written = {
             name: getattr(self, name) for name, known in OPTIONS.items() if self.kind in known.tasks
         }
@@ -439,12 +436,10 @@ class SweepSpec:
         return written | more | {"space": self.space.describe()}
 
     def file_content(self) -> dict[str, Any]:
-        """The spec as a sweep file may have it: that of a template names no space."""
         own = ("template_digest", "space") if self.template else ()
         return {key: value for key, value in self.to_dict().items() if key not in own}
 
     def digest(self) -> str:
-        """Fingerprint of all that decides what is searched, 16 hexadecimal digits."""
         return digest_of(self.to_dict())
 
     def differences(self, other: SweepSpec) -> list[str]:
@@ -507,7 +502,6 @@ MAY_CHANGE = ("name", *CHANGEABLE)
 
 
 def _check_for(kind: str, given: Mapping[str, Any], places: Mapping[str, str]) -> None:
-    """Refuse options that are not for a kind of task; `places` says where each was given."""
     for name, place in places.items():
         tasks = OPTIONS[name].tasks
         if kind in tasks or given[name] is None:
@@ -537,7 +531,6 @@ def _based_at(folder: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_name(place: str, name: object) -> None:
-    """Refuse what can be no name of a sweep; `place` says what it is for."""
     OPTIONS["name"].kind.take(place, name)
 
 

@@ -277,7 +277,6 @@ class Sweep:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of it runs, or waits to run."""
         return self.state not in GOING_ON
 
     @property
@@ -333,7 +332,6 @@ class Sweep:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Trials by outcome, and how many are `running`, and `paused`."""
         # those that a driver which does not run has left open are none of its outcomes
         known = (one for one in self.trials if one.outcome or self.state == "running")
         return in_order_of_outcomes(Counter(one.state for one in known))

@@ -298,7 +298,6 @@ class Trial:
         return epochs_after(number, self.rounds_per_epoch)
 
     def epoch_text(self, number: int) -> str:
-        """Epochs that are trained after round `number`, for people."""
         return epoch_text(number, self.rounds_per_epoch)
 
     def planned(self) -> Trial:
@@ -350,7 +349,6 @@ class Trial:
 
     @property
     def outcome(self) -> str:
-        """An `Outcome`; empty if it has not ended."""
         return self.ended.outcome if self.ended else ""
 
     @property
@@ -396,7 +394,6 @@ class Trial:
 
     @property
     def ranked_loss(self) -> float | None:
-        """The loss that this trial competes with; None if it has none."""
         return self.best_loss if self.ended and self.ended.outcome.ranks else None
 
     def with_round(self, done: RoundDone) -> Self:
@@ -422,7 +419,6 @@ class Trial:
         )  # fmt: skip
 
     def with_slot(self, slot: Slot, now: float) -> Self:
-        """It begins, or goes on after it had waited."""
         began, resumed = (self.began, now) if self.waited else (now, None)
         return replace(self, slot=slot, paused="", preempted=False, began=began, resumed=resumed)
 
@@ -498,7 +494,6 @@ class TrialFiles:
 
     @property
     def log(self) -> Path:
-        """Everything that libraries print."""
         return self.folder / "log.txt"
 
 

@@ -156,7 +156,6 @@ def _listed(label: str, name: str, node: ast.expr, names: Names) -> Distribution
 
 
 def _pairs(found: list[ast.expr], names: Names) -> tuple[list[ast.expr], list[float]]:
-    """The options of pairs of a share and an option, and the shares."""
     options, shares = list[ast.expr](), list[float]()
     for pair in found:
         if not (isinstance(pair, ast.Tuple | ast.List) and len(pair.elts) == 2):
@@ -303,7 +302,6 @@ class Weighted(Listed):
 
 
 def number_type(step: float | None, low: float = 0.0) -> type[int] | type[float]:
-    """`int` if `low` and the step are whole numbers, else `float`."""
     return int if step and step == int(step) and low == int(low) else float
 
 

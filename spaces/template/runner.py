@@ -131,7 +131,6 @@ def _check_helpers(path: Path, code: CodeType) -> None:
 
 
 def _imported(code: CodeType) -> set[str]:
-    """Names of the packages and modules that a program imports, wherever it does."""
     found = {
         str(step.argval).partition(".")[0]
         for step in dis.get_instructions(code)
@@ -306,7 +305,6 @@ class _Listener(keras.callbacks.Callback):  # type: ignore[misc]
         self._report(done(self._epoch, metrics | {"round_seconds": seconds}))
 
     def _end_if_diverged(self, found: Mapping[str, float]) -> None:
-        """Report divergence if `loss` is not finite; a custom training step may not have it."""
         loss = found.get("loss", 0.0)
         if not math.isfinite(loss):
             self._report(Diverged(f"epoch {self._epoch}: the training loss is {loss}"))

@@ -157,7 +157,6 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
-    """Functions at the top level of a module, by name."""
     return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
@@ -188,7 +187,6 @@ def stored(scope: ast.AST) -> Counter[str]:
 
 
 def constants(scope: ast.Module | ast.FunctionDef) -> dict[str, ast.expr]:
-    """Expressions of names that a scope assigns once, unconditionally, and never changes."""
     once, changed = stored(scope), set(_changed(scope))
     found: dict[str, ast.expr] = {}
     for statement in scope.body:
@@ -216,12 +214,10 @@ def _changed(scope: ast.AST) -> Iterator[str]:
 
 
 def arguments(function: ast.FunctionDef) -> list[str]:
-    """Positional arguments of a function, in their order."""
     return [one.arg for one in [*function.args.posonlyargs, *function.args.args]]
 
 
 def required(function: ast.FunctionDef) -> list[str]:
-    """Arguments of a function that have no default."""
     positional = arguments(function)
     words = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
     needed = positional[: len(positional) - len(function.args.defaults)]
@@ -308,7 +304,6 @@ def is_placeholder(node: ast.AST) -> bool:
 
 
 def content_of(node: ast.Set) -> ast.expr:
-    """The expression inside the braces."""
     inside = node.elts[0]
     assert isinstance(inside, ast.Set)
     return inside.elts[0] if len(inside.elts) == 1 else inside

@@ -40,11 +40,9 @@ class TemplateConfig:
     values: tuple[tuple[str, Value], ...]
 
     def to_dict(self) -> dict[str, Value]:
-        """All values by their labels, in the order of the file."""
         return dict(self.values)
 
     def evolve(self, **changes: Value) -> Self:
-        """Return a copy with some values replaced."""
         return self.from_dict({**self.to_dict(), **changes})
 
     def table_columns(self) -> dict[str, str]:
@@ -52,7 +50,6 @@ class TemplateConfig:
         return {"hyperparameters": self.describe()}
 
     def describe(self) -> str:
-        """All values in a line for people."""
         values = (f"{shown_label(label)} {_short(value)}" for label, value in self.values)
         return ", ".join(values)
 
@@ -66,7 +63,6 @@ class TemplateConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Value]) -> Self:
-        """Make a config from plain values."""
         return cls(tuple(values.items()))
 
 
@@ -128,7 +124,6 @@ class Template:
 
     @classmethod
     def read(cls, given: str) -> Self:
-        """Read and check a template."""
         template = cls(*read_source(given))
         try:
             with warnings.catch_warnings():
@@ -209,14 +204,12 @@ class Template:
 
     @cached_property
     def _places(self) -> dict[int, syntax.Placeholder]:
-        """Placeholders that `create_model` uses, directly or not, by index among all."""
         reached = {"", *syntax.reached(self._parsed.tree, self.data, self.model)}
         places = enumerate(syntax.find_all(self._parsed.tree))
         return {number: place for number, place in places if place.within in reached}
 
     @cached_property
     def hyperparameters(self) -> dict[str, Hyperparameter]:
-        """All hyperparameters by their labels, in the order of the file."""
         within = {place.within for place in self._places.values()}
         known = {function: self._known(function) for function in within}
         found: dict[str, Hyperparameter] = {}
@@ -235,7 +228,6 @@ class Template:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks for users: what is ignored, and what differs from the obvious meaning."""
         places = enumerate(syntax.find_all(self._parsed.tree))
         unused = {one.within: one.node.lineno for n, one in places if n not in self._places}
         noted = [one for one in self.hyperparameters.values() if one.distribution.note]
@@ -260,7 +252,6 @@ class Template:
 
     @cached_property
     def returned(self) -> tuple[str, ...]:
-        """Names of the values that `data` returns, "" for a nameless one; () if returns differ."""
         data = self._functions.get(self.data)
         found = set(syntax.returned(data)) if data else set()
         return found.pop() if len(found) == 1 else ()
@@ -285,7 +276,6 @@ class Template:
         return set() if fits and not moved and not inner else others
 
     def code(self, values: Mapping[str, Value]) -> CodeType:
-        """Compile the file with a value in place of each hyperparameter."""
         by_place = {one.place: one for one in self.hyperparameters.values()}
 
         def value(place: int, node: ast.Set) -> ast.expr:
