@@ -15,9 +15,6 @@ def open_engine(
     `workers` is its number of slots, None for one on each core or GPU; `per_gpu` is the number of
     slots on each GPU. `inline` has one slot and ignores both. `address` is Ray's own of a cluster,
     for `ray`; None for that in RAY_ADDRESS, or else for the cluster of this machine.
-
-    Raises:
-        InputError: there is no such engine, or it cannot have such slots.
     """
     check_engine(name)
     if name == "inline":

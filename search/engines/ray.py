@@ -142,9 +142,6 @@ class RayEngine(Engine):
 
         `address` is Ray's own; None for that in RAY_ADDRESS, or else for that of this machine. If a
         service has started this process, it has as many slots as that says, which may change.
-
-        Raises:
-            InputError: there is no cluster, or a node has other versions of what computes trials.
         """
         self.slots: tuple[Slot, ...] = ()
         self._workers, self._per_gpu = workers, per_gpu

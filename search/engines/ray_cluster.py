@@ -64,9 +64,6 @@ def connect(address: str | None = None) -> None:
 
     No signal handler is installed, and nothing is printed: Ray does either in the main thread, or
     of errors of workers, which agents report themselves.
-
-    Raises:
-        InputError: Ray is not installed, or there is no such cluster.
     """
     try:
         with _process_restored():

@@ -264,19 +264,10 @@ class Option:
         return f"--{self.name.replace('_', '-')}"
 
     def take(self, place: str, value: Any) -> Any:
-        """The value as a spec has it.
-
-        Raises:
-            InputError: it cannot be; the sentence begins with the place where it was given.
-        """
+        """The value as a spec has it, by the place where it was given."""
         return None if value is None and self.default is None else self.kind.take(place, value)
 
     def read(self, text: str) -> Any:
-        """The value of what was typed on the command line.
-
-        Raises:
-            InputError: it cannot be.
-        """
         return self.kind.read(self.flag, text)
 
     @property

@@ -50,13 +50,7 @@ ENGINES: Mapping[str, str] = {
 def ray_address(address: object, on: str | None) -> str | None:
     """Ray's own address of the cluster on which a sweep runs; None for that in `RAY_ADDRESS`.
 
-    Args:
-        address: what was given with `--address`; None if nothing was
-        on: the engine that was given
-
-    Raises:
-        InputError: this is no address of a cluster of which this machine is a node, or `on` is
-            another engine.
+    `address` is what was given with `--address`, and `on` the engine that was given.
     """
     if address is None:
         return None
@@ -466,9 +460,6 @@ class SweepSpec:
 
         Relative paths in it start at `folder`, or at the working folder of this moment. Those that
         were `typed` are options of the command line, which go before what the file says.
-
-        Raises:
-            InputError: an unknown field or a value that is not allowed; `where` is named.
         """
         for name in given:
             if name not in OPTIONS:
