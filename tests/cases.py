@@ -147,7 +147,7 @@ class SweptCase:
         assert [epoch["epoch"] for epoch in by_number["by_epoch"]] == [1, 2]
 
     def test_an_untouched_trial_reruns_identically(self, swept: Swept) -> None:
-        done = swept.place.run("rerun", swept.trial("uni"), "--json")
+        done = swept.place.read("rerun", swept.trial("uni"), "--json")
         assert done.code == 0, done.err
         assert done.json["verdict"] == "identical"
         assert done.json["epochs_compared"] == 2

@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,9 +200,21 @@ def run_program(
 
 def start_program(*arguments: str | Path, cwd: Path, **environment: str) -> Started:
     """Start the program in folder `cwd`, as the first process of a group of its own."""
+    return _start(arguments, cwd, environment, alone=False)
+
+
+def start_alone(*arguments: str | Path, cwd: Path, **environment: str) -> Started:
+    """The same with its workers in this group, too."""
+    return _start(arguments, cwd, environment, alone=True)
+
+
+def _start(
+    arguments: Sequence[str | Path], cwd: Path, environment: Mapping[str, str], *, alone: bool
+) -> Started:
     if not _launcher:
         _launcher.append(Launcher())
-    _started.append(_launcher[0].start([*map(str, arguments)], cwd, outside() | environment))
+    words, given = [*map(str, arguments)], {**outside(), **environment}
+    _started.append(_launcher[0].start(words, cwd, given, alone=alone))
     return _started[-1]
 
 

@@ -3,7 +3,8 @@
 A start of the program takes 3 to 6 s of CPU, nearly all of it imports. So one process for each
 worker of pytest, the launcher, imports what commands import, once. It forks a supervisor for each
 start; that forks the program, waits for its end, and sends its exit status. The program has the
-folder, the environment, the output and the session that it would have had, and no thread.
+folder, the environment, the output and the session that it would have had, and no thread. Its
+workers are forked by the forkserver of the process that has called, which has imported Keras, too.
 
 Each command is started for real in some test too: see `run_program(..., real=True)`.
 """
@@ -21,8 +22,11 @@ import sys
 import threading
 import types
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import IO, Any
+
+from typing_extensions import override
 
 PROGRAM = Path(sys.executable).parent / "lstm-sweep"
 #: what commands import, but for what trains
@@ -40,6 +44,8 @@ IMPORTS = (
     "lstm_sweep.search.actions.export",
     "lstm_sweep.search.store.server",
 )
+#: commands that train or use networks
+TRAINING = ("launch", "resume", "rerun", "export", "generate", "detect", "classify")
 #: longest request, bytes
 REQUEST = 1 << 20
 
@@ -125,11 +131,21 @@ class Launcher:
         theirs.close()
         atexit.register(self.close)
 
-    def start(self, arguments: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> Started:
-        """Start the program in a session of its own; what it prints comes through pipes."""
+    def start(
+        self, arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], *, alone: bool
+    ) -> Started:
+        """Start the program in a session of its own; what it prints comes through pipes.
+
+        `alone` gives it a forkserver of its own, as a user's has.
+        """
         out, err = os.pipe(), os.pipe()
         ours, theirs = socket.socketpair()
-        request = {"arguments": list(arguments), "cwd": str(cwd), "environment": dict(environment)}
+        request = {
+            "arguments": list(arguments),
+            "cwd": str(cwd),
+            "environment": dict(environment),
+            "forkserver": "" if alone or arguments[0] not in TRAINING else _forkserver(),
+        }
         socket.send_fds(
             self._requests, [json.dumps(request).encode()], [out[1], err[1], theirs.fileno()]
         )
@@ -144,6 +160,14 @@ class Launcher:
         self._process.wait()
 
 
+def _forkserver() -> str:
+    """Where the forkserver of this process listens."""
+    from lstm_sweep.search.process import forkserver
+
+    forkserver.warm_up()
+    return str(forkserver._lean._forkserver_address)  # type: ignore[attr-defined]
+
+
 def _text(end: int) -> IO[str]:
     return os.fdopen(end, encoding="utf-8")
 
@@ -156,6 +180,18 @@ def _exactly(status: socket.socket, count: int) -> bytes:
 
 
 # --- within the launcher --------------------------------------------------------------------------
+
+
+class Shared(forkserver.ForkServer):
+    """A forkserver that another process has started."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self._forkserver_address, self._forkserver_alive_fd = address, os.pipe()[1]
+
+    @override
+    def ensure_running(self) -> None:
+        resource_tracker.ensure_running()
 
 
 def serve(requests: socket.socket) -> None:
@@ -204,6 +240,10 @@ def _run(request: dict[str, Any], out: int, err: int) -> None:
         main = types.ModuleType("__main__")
         main.__file__ = str(PROGRAM)  # what a worker of the program runs again
         sys.modules["__main__"] = main
+        if request["forkserver"]:
+            from lstm_sweep.search.process import forkserver as of_program
+
+            of_program._lean = Shared(request["forkserver"])
         from lstm_sweep.search.cli import main as program
 
         code = program()

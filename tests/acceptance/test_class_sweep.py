@@ -43,7 +43,7 @@ def place(workplace: Callable[[str], Path]) -> Place:
     """Where such a sweep was killed with its first results, and resumed."""
     folder = workplace("classes")
     write_rows(folder / "rows.tsv")
-    place = Place(folder, apart=True)
+    place = Place(folder)
     begun = place.start(*DATA, "--name", "c", *SEARCH)
     wait_until(lambda: any(one["outcome"] for one in place.trials("c")), begun)
     os.kill(begun.pid, signal.SIGKILL)

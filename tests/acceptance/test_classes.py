@@ -7,12 +7,11 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
 from lstm_sweep.models.data.service_log import FAULTS, service_log
-from tests.conftest import run_here, run_program
+from tests.conftest import run_here
 
 PAGE = Path(__file__).parents[2] / "docs" / "classes.md"
 #: in place of minutes
@@ -33,10 +32,9 @@ def follow(block: int, folder: Path) -> list[str]:
     printed = []
     for line in blocks[block].splitlines():
         _, *words = shlex.split(line)
-        run: Any = run_here
         if words[0] == "launch":
-            run, words = run_program, [*words[: words.index("--minutes")], *FEW]
-        done = run(*words, cwd=folder)
+            words = [*words[: words.index("--minutes")], *FEW]
+        done = run_here(*words, cwd=folder)
         assert done.code == 0, (words, done.err)
         printed.append(done.out)
     return printed

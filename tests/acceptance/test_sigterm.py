@@ -29,7 +29,7 @@ from tests.conftest import (
     outside,
     processes_of_group,
     run_here,
-    start_program,
+    start_alone,
     wait_until,
     write_text,
 )
@@ -55,7 +55,7 @@ def two_at_work(
     """
     launch = ["launch", "--data", "words.txt", "--name", "s", "--json", "--workers", str(number)]
     write_text(folder / "words.txt")
-    process = start_program(
+    process = start_alone(
         *(*launch, *TINY, "--trials", str(number), "--epochs", "100000"),
         cwd=folder,
         **environment or {},

@@ -71,9 +71,17 @@ def test_each_kind_of_task_works_after_each_other_one(
     assert done.stdout.endswith("done\n"), done.stderr
 
 
+#: whether Keras sees pandas; and if not, that nothing which is not used is there, but can be had
 LOOK = """
+import sys
+
 def sees_pandas():
     from keras.src.trainers.data_adapters import array_slicing
+    if array_slicing.pandas is None:
+        from lstm_sweep.models.network import training
+        assert not set(training.backend.UNUSED) & set(sys.modules)
+        assert training.backend.is_tensorflow()
+        import matplotlib, pandas, sklearn
     return array_slicing.pandas is not None
 """
 CALLS = """
