@@ -123,19 +123,6 @@ def test_an_optimizer_takes_the_steps_of_keras(
     )
 
 
-def test_only_gradients_that_are_too_long_are_scaled() -> None:
-    import tensorflow as tf
-
-    from lstm_sweep.models.cpu import optimizer as fast_optimizer
-
-    rng = np.random.default_rng(0)
-    short, long = (tf.constant(rng.normal(size=(30, 7)), tf.float32) * by for by in (0.1, 9.0))
-    np.testing.assert_array_equal(fast_optimizer.clipped([short], 5.0), [short])
-    scaled = fast_optimizer.clipped([short, long], 5.0)
-    assert np.linalg.norm(np.ravel(scaled)) == pytest.approx(5, rel=1e-5)
-    np.testing.assert_allclose(scaled[0] / scaled[1], short / long, rtol=1e-4)
-
-
 def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() -> None:
     import tensorflow as tf
 
@@ -275,43 +262,6 @@ def test_averages_change_no_step(direction: str) -> None:
         found.append([losses, *networks.trained.get_weights()])
     for left, right in zip(*found, strict=True):
         np.testing.assert_array_equal(left, right)
-
-
-@given(
-    st.integers(1, 2),
-    st.integers(0, 2),
-    st.sampled_from([0, 1, 4]),
-    st.sampled_from([0, 4]),
-    st.integers(1, 5),
-    st.integers(1, 5),
-    st.sampled_from([0.0, 7.0]),
-)
-def test_a_packed_weight_is_unpacked_as_it_was(
-    axes: int, blocks: int, gates: int, idle: int, rows: int, columns: int, idle_value: float
-) -> None:
-    from lstm_sweep.models.cpu.optimizer import WeightLayout
-
-    layout = WeightLayout(axes, blocks if axes == 2 else 0, gates, idle)
-    shape = (rows * max(layout.unit_blocks, 1), columns * max(gates, 1))
-    array = np.random.default_rng(0).normal(size=shape[2 - axes :])
-    packed = layout.pack(array, idle_value)
-    assert packed.ndim == axes
-    assert packed.size - array.size == (packed == idle_value).sum()
-    np.testing.assert_array_equal(layout.unpack(packed), array)
-
-
-def test_gates_of_tensorflow_stand_in_another_order_and_idle_units_after_each_of_them() -> None:
-    from lstm_sweep.models.cpu.optimizer import WeightLayout
-
-    kernel = np.array([[10, 20, 30, 40], [11, 21, 31, 41]])  # input, forget, candidate, output
-    packed = WeightLayout(2, unit_blocks=1, gates=4, idle=1).pack(kernel)
-    assert packed.tolist() == [
-        [10, 0, 30, 0, 20, 0, 40, 0],
-        [11, 0, 31, 0, 21, 0, 41, 0],
-        [0] * 8,
-    ]
-    two_ways = WeightLayout(2, unit_blocks=2, idle=1).pack(np.array([[1], [2]]))
-    assert two_ways.tolist() == [[1], [0], [2], [0]]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_sweep.models.config import FIELDS, OPTIMIZERS, TrialConfig
+from lstm_sweep.models.config import FIELDS, OPTIMIZERS, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.windows import scoring_targets
+from lstm_sweep.models.size import parameters
+from lstm_sweep.spaces.presets import DEFAULT
 from tests.conftest import in_full
 
 CONFIG = TrialConfig(layer_size=128, sequence_length=40, dropout=0.2)
@@ -94,3 +96,25 @@ def test_each_optimizer_has_a_class_of_keras_and_a_kernel_for_a_cpu() -> None:
 
     assert set(OPTIMIZER_CLASSES) == set(OPTIMIZERS)
     assert set(KERNELS) == set(OPTIMIZER_CLASSES.values())
+
+
+def test_the_closed_form_counts_parameters_as_keras_does(prepared: None) -> None:
+    from lstm_sweep.models.network import lstm
+
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        drawn = DEFAULT.sample(rng)
+        config = drawn.evolve(
+            layer_size=int(rng.integers(1, 40)),
+            layers=int(rng.integers(1, 4)),
+            embedding_size=int(rng.choice([0, 0, 3, 17])),
+            sequence_length=4,
+        )
+        alphabet = int(rng.integers(4, 60))
+        networks = lstm.build(config, alphabet)
+        assert networks.trained.count_params() == parameters(as_lstm_config(config), alphabet), (
+            config
+        )
+        assert networks.scored.count_params() == parameters(as_lstm_config(config), alphabet), (
+            config
+        )

@@ -17,7 +17,6 @@ import pytest
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.streams import training_epoch
 from lstm_sweep.models.data.windows import Scoring, StepWindows, scoring_targets
 from tests.conftest import in_full, write_text
 
@@ -124,18 +123,6 @@ def test_the_weights_of_the_best_epoch_are_kept(corpus: Corpus, tmp_path: Path) 
     again = scored_by_keras(tmp_path / "m.keras", config, corpus, targets)
     best = min(epoch["val_loss"] for epoch in metrics)
     assert again["loss"] == pytest.approx(best, rel=1e-5)
-
-
-@pytest.mark.parametrize("direction", ["uni", "bi"])
-def test_one_step_moves_every_weight(corpus: Corpus, direction: str) -> None:
-    config = CONFIG.evolve(direction=direction, embedding_size=4)
-    networks, program = program_of(config, len(corpus.alphabet))
-    before = networks.trained.get_weights()
-    program.train(training_epoch(corpus.train, config, 0, 1).select(0, 1))
-    program.sync()
-    weights = zip(before, networks.trained.get_weights(), networks.trained.weights, strict=True)
-    for old, new, variable in weights:
-        assert not np.array_equal(old, new), variable.path
 
 
 def test_targets_that_do_not_count_do_not_matter() -> None:
