@@ -38,7 +38,6 @@ from lstm_sweep.search.engines.ray_cluster import (
     Demand,
     Faults,
     Node,
-    Offer,
     Wanted,
     why_ended,
 )
@@ -68,20 +67,22 @@ class _Place:
     #: of its trials, and of its agents
     faults: Faults = field(default_factory=Faults)
     deaths: Faults = field(default_factory=Faults)
-    #: on how many of its slots trials may begin, as the sweep knows it
-    offer: Offer = field(default_factory=Offer)
+    #: why no trial begins there, as the sweep knows it; empty if some may
+    out: str = ""
+    #: whether people know that
+    told: bool = False
 
     @property
     def stays(self) -> bool:
-        return not self.leaving and self.offer.slots != 0
+        return not self.leaving and not self.out
 
     @property
     def gets_agents(self) -> bool:
-        return self.stays and not self.refused and self.deaths.offer.slots != 0
+        return self.stays and not self.refused and not self.deaths.left_out
 
     def lost(self) -> SlotLost:
-        offer, self.offer = self.offer, replace(self.offer, told=True)
-        return SlotLost(offer.reason, offer.told)
+        told, self.told = self.told, True
+        return SlotLost(self.out, told)
 
 
 @dataclass(eq=False)
@@ -300,8 +301,8 @@ class RayEngine(Engine):
         first = len(self._owners)
         member.slots = [replace(slot, index=first + i) for i, slot in enumerate(hello.slots)]
         self._owners |= dict.fromkeys(member.slots, member)
-        if member.place.offer.slots is not None:
-            return []  # the node is left out, or leaves: they come with its next offer
+        if member.place.out:
+            return []  # they come once trials may begin there
         self.slots = (*self.slots, *member.slots)
         return [(slot, SlotAdded()) for slot in member.slots]
 
@@ -387,19 +388,18 @@ class RayEngine(Engine):
         return [slot for one in self._members if one.place is place for slot in one.slots]
 
     def _offer(self, place: _Place) -> list[tuple[Slot, Event]]:
-        offer = Offer(0, LEAVING) if place.leaving else place.faults.offer
-        if offer.slots == place.offer.slots:
+        """Let trials begin on a node or not; then its slots are lost once they are free."""
+        out = LEAVING if place.leaving else place.faults.left_out
+        if out == place.out:
             return []
-        place.offer = offer
+        place.out, place.told = out, not place.leaving and place.faults.again
         own = self._slots_on(place)
-        offered = sorted(own, key=self._running.__contains__)[: offer.slots]
-        lost = [slot for slot in own if slot in self.slots and slot not in offered]
-        new = [slot for slot in offered if slot not in self.slots]
-        self.slots = (*(slot for slot in self.slots if slot not in lost), *new)
-        return [
-            *((slot, place.lost()) for slot in lost if slot not in self._running),
-            *((slot, SlotAdded()) for slot in new if slot not in self._running),
-        ]
+        free = [slot for slot in own if slot not in self._running]
+        here = [slot for slot in free if slot in self.slots]
+        self.slots = (*(slot for slot in self.slots if slot not in own), *([] if out else own))
+        if out:
+            return [(slot, place.lost()) for slot in here]
+        return [(slot, SlotAdded()) for slot in free if slot not in here]
 
     def _make_agents(self, nodes: dict[str, Node]) -> None:
         if not self._begun:  # until then, the node that had GPUs may have been a dying one

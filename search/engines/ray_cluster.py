@@ -236,23 +236,10 @@ AGAIN_S, AGAIN_AT_MOST_S = 2.0, 60.0
 FORGOTTEN_AFTER_S = 600.0
 
 
-@dataclass(frozen=True)
-class Offer:
-    """On how many slots of a node trials may begin."""
-
-    #: None for all
-    slots: int | None = None
-    #: why not on all
-    reason: str = ""
-    #: whether people know that: it has been so shortly before, say
-    told: bool = False
-
-
 class Faults:
     """Counts what has failed on a node: agents, or trials that could not begin or had no room.
 
-    After one, none begins there for a while, and then, for as long again, on one slot at most: else
-    all that wait for a slot would be tried there at once.
+    After one, none begins there for a while: else all that wait for a slot would be tried at once.
     """
 
     def __init__(self) -> None:
@@ -262,21 +249,23 @@ class Faults:
 
     def note(self, reason: str) -> None:
         """Count one; not those that were under way while the node is left out."""
-        if self.offer.slots == 0:
+        if self.left_out:
             return
         now = time.monotonic()
         self._times = 1 if now - self._last > FORGOTTEN_AFTER_S else self._times + 1
         self._reason, self._last = reason, now
 
     @property
-    def offer(self) -> Offer:
+    def left_out(self) -> str:
+        """Why no trial begins there now; empty if some may."""
         delay = min(AGAIN_AT_MOST_S, AGAIN_S * 2.0 ** min(self._times - 1, 99))
-        passed = time.monotonic() - self._last
-        if passed >= 2 * delay:
-            return Offer()
-        again = passed >= delay
-        why = f"its node is left out for a while: {self._reason}"
-        return Offer(int(again), why, told=again or self._times > 1)
+        is_over = time.monotonic() - self._last >= delay
+        return "" if is_over else f"its node is left out for a while: {self._reason}"
+
+    @property
+    def again(self) -> bool:
+        """Whether it was left out shortly before, too."""
+        return self._times > 1
 
 
 #: what Ray says of an actor that has died, with a detail after it, and what that means

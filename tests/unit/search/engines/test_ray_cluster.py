@@ -11,7 +11,6 @@ from lstm_sweep.search.engines import ray_cluster
 from lstm_sweep.search.engines.ray_cluster import (
     Faults,
     Node,
-    Offer,
     Wanted,
     connect,
     names_of,
@@ -104,28 +103,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def left_out(reason: str, slots: int = 0, *, told: bool = False) -> Offer:
-    return Offer(slots, f"its node is left out for a while: {reason}", told)
-
-
-def test_a_node_is_left_out_for_a_while_and_then_has_one_slot_for_as_long(clock: Clock) -> None:
+def test_a_node_is_left_out_for_a_while_twice_as_long_each_time_up_to_a_limit(
+    clock: Clock,
+) -> None:
     faults = Faults()
-    assert faults.offer == Offer()
-    for _ in range(64):  # trials that fail at once count as one
-        faults.note("no room")
-    assert faults.offer == left_out("no room")
-    clock.now += 2.0
-    assert faults.offer == left_out("no room", 1, told=True)
-    clock.now += 2.0
-    assert faults.offer == Offer()
-
-
-def test_delays_double_and_have_a_limit_however_often_something_fails(clock: Clock) -> None:
-    faults = Faults()
+    assert faults.left_out == ""
     for delay in (2.0, 4.0, 8.0, 16.0, 32.0, *[60.0] * 2000):
-        faults.note("still none")
+        for _ in range(3):  # trials that fail at once count as one
+            faults.note("no room")
         clock.now += delay - 0.1
-        assert faults.offer.slots == 0
+        assert faults.left_out == "its node is left out for a while: no room"
+        assert faults.again is (delay > 2.0)
         clock.now += 0.1
-        assert faults.offer.slots == 1
-    assert faults.offer == left_out("still none", 1, told=True)
+        assert faults.left_out == ""
