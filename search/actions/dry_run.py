@@ -26,9 +26,8 @@ from lstm_sweep.search.policy.confirmation import SHARE
 from lstm_sweep.search.policy.cost import Costs, DataSize
 from lstm_sweep.search.policy.problem import EarlierBest, SearchProblem, described
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.values.documents import SAID, Document, rounded
+from lstm_sweep.search.values.documents import SAID, Document, about, budget_text, duration, rounded
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.texts import about, budget_text, duration
 
 #: fields of a spec that name files
 PLACES = ("data", "template", *FILES_BESIDE)

@@ -20,7 +20,7 @@ from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import missing
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.values.texts import loss_text
+from lstm_sweep.search.values.documents import loss_text
 from lstm_sweep.search.values.trial import ranked
 
 #: kinds of bundles

@@ -26,6 +26,7 @@ from lstm_sweep.search.process.signals import Interrupts, Shield, stop_within_s
 from lstm_sweep.search.process.workdir import STDIN, kept_input
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.values.documents import budget_text, duration
 from lstm_sweep.search.values.spec import (
     CHANGEABLE,
     OPTIONS,
@@ -35,7 +36,6 @@ from lstm_sweep.search.values.spec import (
     read_spec,
 )
 from lstm_sweep.search.values.sweep import SweepStatus
-from lstm_sweep.search.values.texts import budget_text, duration
 from lstm_sweep.search.values.trial import ranked
 from lstm_sweep.spaces import presets
 

@@ -24,7 +24,7 @@ from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.values.texts import duration, loss_text, time_left_text, trained_text
+from lstm_sweep.search.values.documents import duration, loss_text, time_left_text, trained_text
 from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 
 #: seconds between two repaints of the live table, and of a notebook's, and between two lines

@@ -19,7 +19,7 @@ from lstm_sweep.search.actions.sweeps import SweepPage, SweepRow, SweepStatusRep
 from lstm_sweep.search.cli.terminal import DONE, Answer, say, say_left_out
 from lstm_sweep.search.store.registry import Freed
 from lstm_sweep.search.store.settings import load
-from lstm_sweep.search.values.texts import loss_text, time_left_text
+from lstm_sweep.search.values.documents import loss_text, time_left_text
 
 if TYPE_CHECKING:
     from lstm_sweep.search.store.server import Pages

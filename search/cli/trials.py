@@ -29,8 +29,8 @@ from lstm_sweep.search.cli.terminal import (
 )
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.values.documents import loss_text
 from lstm_sweep.search.values.spec import check_name
-from lstm_sweep.search.values.texts import loss_text
 
 WIDTH, HEIGHT = 60, 12
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from lstm_sweep.search.values import texts
+from lstm_sweep.search.values import documents
 
 #: steps between two ticks, times a power of ten
 STEPS = (1, 2, 5, 10)
@@ -240,7 +240,7 @@ class Figure:
 
 def duration(seconds: float) -> str:
     """A time for people, which no line break divides: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
-    text = f"{seconds:.1f} s" if seconds < 10 else texts.duration(seconds)
+    text = f"{seconds:.1f} s" if seconds < 10 else documents.duration(seconds)
     return text.replace(" ", "\u00a0")
 
 

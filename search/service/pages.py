@@ -52,8 +52,8 @@ from lstm_sweep.search.service.site import (
 from lstm_sweep.search.service.uploads import FORM_PARTS, SentBody, receive_form
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import Key
+from lstm_sweep.search.values.documents import DEFAULT_MINUTES, time_left_text
 from lstm_sweep.search.values.spec import OPTIONS
-from lstm_sweep.search.values.texts import DEFAULT_MINUTES, time_left_text
 from lstm_sweep.search.values.trial import Trial
 
 HERE = Path(__file__).parent

@@ -20,6 +20,7 @@ from lstm_sweep.models.documents import read_yaml
 from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.values import options as kinds
+from lstm_sweep.search.values.documents import DEFAULT_MINUTES
 from lstm_sweep.search.values.options import (
     AUTO,
     CLASSES,
@@ -28,7 +29,6 @@ from lstm_sweep.search.values.options import (
     Option,
     option,
 )
-from lstm_sweep.search.values.texts import DEFAULT_MINUTES
 from lstm_sweep.spaces import PRESET_NAMES
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.normality import RULES
 from lstm_sweep.models.quality import VERDICT, OverRates
 from lstm_sweep.search.actions.sweeps import SweepReport
+from lstm_sweep.search.driver import read_back
 from lstm_sweep.search.driver.read_back import expected_left, read_findings
-from lstm_sweep.search.policy import importance
 from lstm_sweep.search.report.figures import Findings
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
@@ -74,7 +74,7 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
     assert {axis.name for axis in found.axes} == {"direction", "dropout"}
     assert found.training_symbols == pytest.approx(len(corpus.train), rel=0.01)
     assert found.is_over and found.time and found.over_time[-1][1] == found.best.best_loss
-    monkeypatch.setattr(importance, "FEWEST_TRIALS", 3)
+    monkeypatch.setattr(read_back, "FEWEST_TRIALS", 3)
     shares = findings(store).importance
     assert shares.keys() == {"direction", "dropout"} and not found.importance
     assert "no room for &lt;b&gt;" in page and "2 of 11 attempts failed" in page

@@ -267,7 +267,7 @@ def test_the_core_neither_prints_nor_exits_nor_changes_the_process(module: str) 
 #: clock, read files or draw at random by themselves
 COMPUTES = {
     "__future__", "bisect", "collections", "dataclasses", "enum", "functools", "heapq", "hyperopt",
-    "itertools", "lstm_sweep", "math", "numpy", "scipy", "sklearn", "statistics", "typing",
+    "itertools", "lstm_sweep", "math", "numpy", "scipy", "statistics", "typing",
     "warnings",
 }  # fmt: skip
 

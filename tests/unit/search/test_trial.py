@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.values.texts import duration, loss_text, time_left_text
+from lstm_sweep.search.values.documents import duration, loss_text, time_left_text
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Slot, Trial, trial_seed
 
 TRIAL = Trial(sweep="docs-1", number=4, config=TrialConfig(), seed=11)

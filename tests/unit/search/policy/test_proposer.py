@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.policy.importance import FEWEST_TRIALS, shares
+from lstm_sweep.search.driver.read_back import FEWEST_TRIALS, importance
 from lstm_sweep.search.policy.proposer import (
     CANDIDATES,
     GOOD,
@@ -341,9 +341,9 @@ def drawn(space: Space, count: int) -> list[TrialConfig]:
 def test_to_import_scikit_learn_leaves_the_environment_as_it_was() -> None:
     program = (
         "import os; before = dict(os.environ)\n"
-        "from lstm_sweep.search.policy.importance import shares\n"
+        "from lstm_sweep.search.driver.read_back import importance\n"
         "from tests.unit.search.policy.test_proposer import SPACE, drawn\n"
-        "assert shares(SPACE, {config: config.dropout for config in drawn(SPACE, 30)})\n"
+        "assert importance(SPACE, {config: config.dropout for config in drawn(SPACE, 30)})\n"
         "print({**before} == {**os.environ})"
     )
     done = subprocess.run(
@@ -357,8 +357,7 @@ def test_shares_of_an_additive_loss_are_those_of_its_terms() -> None:
     def loss(config: TrialConfig) -> float:
         return 3 * config.dropout / 0.8 + (math.sqrt(3) if config.direction == "bi" else 0.0)
 
-    found = shares(SPACE, {config: loss(config) for config in drawn(SPACE, 300)})
-    assert found is not None
+    found = importance(SPACE, {config: loss(config) for config in drawn(SPACE, 300)})
     assert found["dropout"] == pytest.approx(0.5, abs=0.08)
     assert found["direction"] == pytest.approx(0.5, abs=0.08)
     assert sum(found.values()) == pytest.approx(1.0, abs=0.1)
@@ -366,5 +365,5 @@ def test_shares_of_an_additive_loss_are_those_of_its_terms() -> None:
 
 def test_few_trials_say_nothing() -> None:
     configs = drawn(SPACE, FEWEST_TRIALS)
-    assert shares(SPACE, dict.fromkeys(configs[:-1], 1.0)) is None
-    assert shares(SPACE, dict.fromkeys(configs, 1.0)) is not None
+    assert importance(SPACE, dict.fromkeys(configs[:-1], 1.0)) == {}
+    assert importance(SPACE, dict.fromkeys(configs, 1.0))
