@@ -118,7 +118,7 @@ class Halving:
     def _judged_from(self, one: Trial) -> int:
         if self._late and self._late[0] == one.number:
             return self._late[1]
-        return self._problem.first_judged(one.config)
+        return self._problem.first_rung
 
     def put(self, one: Trial) -> None:
         number, losses = one.number, one.best_so_far

@@ -77,7 +77,6 @@ def lstm_problem(
         pausable=True,
         rounds_per_epoch=data_size.rounds_per_epoch,
         first_rung=first_rung,
-        judged_from=lambda config: judged_from(as_lstm_config(config), data_size),
         ladder_length=lambda seconds, slots: ladder_length(
             small, data_size, rounds, seconds, slots
         ),
@@ -90,11 +89,6 @@ def lstm_problem(
         ),
         needs_as_much_memory=needs_as_much_memory,
     )
-
-
-def judged_from(config: TrialConfig, data_size: DataSize) -> int:
-    rounds = math.ceil(FEWEST_STEPS / steps_per_round(config, data_size))
-    return min(rounds, data_size.rounds_per_epoch)
 
 
 def rate_share(config: TrialConfig, small: TrialConfig) -> float:

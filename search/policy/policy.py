@@ -92,9 +92,6 @@ class Policy:
     def trials(self) -> tuple[Trial, ...]:
         return tuple(self._trials.values())
 
-    def too_large(self, config: Config) -> bool:
-        return self._search.memory.leaves_out(config)
-
     def left_out(self) -> list[str]:
         return self._search.memory.lines()
 

@@ -61,8 +61,6 @@ class SearchProblem:
     rounds_per_epoch: int = 1
     #: round after which trials are judged for the first time
     first_rung: int = 1
-    #: round before which the losses of a config say little, so that it is not judged
-    judged_from: Callable[[Config], int] = lambda config: 1
     #: how long a trial of the ladder is trained, by the seconds that the sweep may take (None: no
     #: limit) and its slots
     ladder_length: Callable[[float | None, int], LadderLength] = lambda limit, slots: LadderLength()
@@ -83,9 +81,6 @@ class SearchProblem:
     @property
     def rounds(self) -> int:
         return self.space.epochs * self.rounds_per_epoch
-
-    def first_judged(self, config: Config) -> int:
-        return max(self.first_rung, self.judged_from(config))
 
 
 #: how many of them a search begins with, those of the newest sweeps

@@ -63,7 +63,11 @@ def open_networks(policy: Policy) -> set[TrialConfig]:
     names = ("direction", "layers", "layer_size")
     every = itertools.product(*(space[name].values() or [] for name in names))
     configs = (TrialConfig.from_dict(middle | dict(zip(names, own, strict=True))) for own in every)
-    return {one.evolve(learning_rate=0.01) for one in configs if not policy.too_large(one)}
+    return {
+        one.evolve(learning_rate=0.01)
+        for one in configs
+        if not policy._search.memory.leaves_out(one)
+    }
 
 
 def rates(policy: Policy) -> tuple[float, float]:
@@ -153,7 +157,7 @@ def test_what_needs_as_much_as_a_config_that_ran_out_of_memory_is_left_out(
 ) -> None:
     for ends in itertools.permutations([(CONFIG, False), *((one, True) for one in trained)]):
         policy = sweep_with(*ends)
-        assert policy.too_large(config) is is_left_out
+        assert policy._search.memory.leaves_out(config) is is_left_out
         lines = [f"s/{ends.index((CONFIG, False))} ran out of memory"]
         limits = trained == [SMALLER]
         assert [line.split(":")[0] for line in policy.left_out()] == (lines if limits else [])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,7 +68,7 @@ def test_rungs_lie_below_the_last_epoch(epochs: int, first: int, expected: tuple
 def test_a_trial_that_cannot_be_paused_goes_on_if_it_is_among_the_best_third(
     loss: float, others: list[float], rounds: int, why: str
 ) -> None:
-    problem = problem_of(SMALL, pausable=False, first_rung=1, judged_from=lambda config: 1)
+    problem = problem_of(SMALL, pausable=False, first_rung=1)
     halving = Halving(problem, Trials(), lambda: np.array([]))
     for number, each in enumerate([*others, loss]):
         one = course_of(Trial(sweep="s", number=number, config=TrialConfig(epochs=9), seed=0))
@@ -116,20 +115,16 @@ def falling(first: Sequence[float]) -> Curves:
     return curve
 
 
-@pytest.mark.parametrize("judged_from", [1, 2])
-def test_a_bad_trial_is_ended_within_its_first_epoch_once_it_may_be_judged(
-    judged_from: int,
-) -> None:
+def test_a_bad_trial_is_ended_within_its_first_epoch() -> None:
     played = play(
         Plan(**{**HALVING, "trials": 3}), SMALL, curves=falling([1.0, 2.0, 3.0]), slots=2,
-        first_rung=1, rounds_per_epoch=ROUNDS, judged_from=lambda config: judged_from,
+        first_rung=1, rounds_per_epoch=ROUNDS,
     )  # fmt: skip
     rounds = [len(progress.rounds) for progress in played.all_progress]
-    assert rounds == [9 * ROUNDS, judged_from, judged_from]
+    assert rounds == [9 * ROUNDS, 1, 1]
     last = played.all_progress[-1].ended
     assert last and last.outcome is Outcome.PRUNED
-    if judged_from == 1:
-        assert last.reason == "it waited at epoch 0.25: loss 3.0000, number 3 of 3 there"
+    assert last.reason == "it waited at epoch 0.25: loss 3.0000, number 3 of 3 there"
 
 
 @pytest.mark.parametrize("rounds", [1, 3, 10, 60])
@@ -143,17 +138,6 @@ def test_the_first_rung_is_the_steps_that_it_needs_and_no_round_more(rounds: int
     steps = steps_per_epoch(small.evolve(**middle), size) / rounds
     assert problem.first_rung == math.ceil(FEWEST_STEPS / steps)
     assert problem.rounds == 27 * rounds
-
-
-def test_a_config_with_few_steps_in_a_round_is_judged_once_it_has_taken_enough() -> None:
-    size = DataSize(1_000_000, alphabet=90, targets=2_000, rounds_per_epoch=20)
-    problem = lstm_problem(presets.DEFAULT, size, untrained_loss=3.0)
-    assert problem.judged_from(TrialConfig(sequence_length=20, batch_size=16)) == 1
-    large = TrialConfig(sequence_length=160, batch_size=64)  # 98 steps an epoch
-    assert problem.judged_from(large) == math.ceil(FEWEST_STEPS / (98 / 20)) == 11
-    assert problem.judged_from(large.evolve(batch_size=256)) == 20  # an epoch at most
-    whole = lstm_problem(presets.DEFAULT, replace(size, rounds_per_epoch=1), untrained_loss=3.0)
-    assert whole.judged_from(large.evolve(batch_size=256)) == 1
 
 
 @pytest.mark.parametrize("rounds_per_epoch", [1, ROUNDS])

@@ -297,7 +297,6 @@ PLAN = Plan(trials=60, seconds=240.0)
 LONGER = Space({**SPACE, "epochs": Listed("epochs", (12,))})
 KNOWN: dict[str, Any] = {
     "first_rung": 1,
-    "judged_from": lambda config: 1,
     "large_openings": lambda best: tuple(
         LargeNetwork(one.evolve(learning_rate=best), 1, 3, 9) for one in (WIDE, MEDIUM)
     ),

@@ -256,7 +256,7 @@ def first_run(number: int, rounds: int, loss: float, ended: Ended | None = None)
 
 
 def confirmation(seconds: float, *known: Trial, slots: int = 1) -> Confirmation:
-    problem = problem_of(SMALL, first_rung=1, judged_from=lambda config: 1)
+    problem = problem_of(SMALL, first_rung=1)
     return of_plan(Plan(seconds=seconds, trials=50), *known, problem=problem, slots=slots)
 
 
