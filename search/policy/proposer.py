@@ -362,16 +362,9 @@ class Proposer:
             "result": result,
             "misc": {
                 "tid": trial.number,
-                "cmd": self._domain.cmd,
-                "workdir": self._domain.workdir,
                 "idxs": {name: [trial.number] for name in raws},
                 "vals": {name: [raw] for name, raw in raws.items()},
             },
-            "exp_key": None,
-            "owner": None,
-            "version": 0,
-            "book_time": None,
-            "refresh_time": None,
         }
 
     def _leftovers(self, number: int, used: set[Config]) -> Iterator[Proposal]:
