@@ -23,8 +23,8 @@ from lstm_sweep.search.driver.tasks import task_kind
 from lstm_sweep.search.engines.base import devices
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.confirmation import SHARE
-from lstm_sweep.search.policy.cost import Costs, DataSize
-from lstm_sweep.search.policy.problem import EarlierBest, SearchProblem, described
+from lstm_sweep.search.policy.cost import DataSize
+from lstm_sweep.search.policy.problem import Costs, EarlierBest, SearchProblem, described
 from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.documents import SAID, Document, about, budget_text, duration, rounded
 from lstm_sweep.search.values.spec import SweepSpec

@@ -23,7 +23,7 @@ from lstm_sweep.search.engines import base as engines
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.halving import pruned
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.trials import out_of_time
+from lstm_sweep.search.policy.problem import out_of_time
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted
 from lstm_sweep.search.store.faults import StoreError

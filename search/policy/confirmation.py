@@ -11,9 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.policy.cost import Costs
-from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.policy.problem import Costs, SearchProblem, Trials
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Outcome, Phase, Trial

@@ -17,7 +17,7 @@ import numpy as np
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.streams import PARTS, RUN_UP
 from lstm_sweep.models.data.windows import steps_with_target
-from lstm_sweep.search.policy.trials import Array, Ranking, grown
+from lstm_sweep.search.policy.problem import Array, Costs, Ranking, grown
 
 #: seconds per matrix operation, per step of a layer through time, and per element of its gates:
 #: what one core of a common machine needs; replaced by what is seen
@@ -139,39 +139,6 @@ def operations(config: TrialConfig, data_size: DataSize) -> Array:
 
 def prior_seconds(config: TrialConfig, data_size: DataSize) -> float:
     return float(operations(config, data_size) @ np.array(PRIOR))
-
-
-class Costs:
-    """Predicts of any config what is usual: of networks of which nothing is known beforehand.
-
-    Such a trial says nothing before its end, so it always takes what a whole one does.
-    """
-
-    def __init__(self) -> None:
-        self._rounds, self._totals = Ranking(), Ranking()
-
-    @property
-    def fixed_seconds(self) -> float:
-        return 0.0
-
-    def observe(
-        self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
-    ) -> None:
-        """Learn from the seconds of the rounds of trial `number`, as many as there are by now.
-
-        `total` is what the whole trial took, None if it is not over.
-        """
-        if rounds:
-            self._rounds.put(number, float(np.median(rounds)))
-        if total is not None:
-            self._totals.put(number, total)
-
-    def round_seconds(self, config: Config) -> float:
-        usual = self._rounds.median()
-        return 1.0 if usual is None else usual
-
-    def trial_seconds(self, config: Config, rounds: int) -> float:
-        return self._totals.median() or 0.0
 
 
 class CostModel(Costs):

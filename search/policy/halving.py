@@ -19,8 +19,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.policy.trials import Array, Ranking, Trials, grown, lowest
+from lstm_sweep.search.policy.problem import Array, Ranking, SearchProblem, Trials, grown, lowest
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial
 
 #: of this many trials at a rung one goes on

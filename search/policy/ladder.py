@@ -20,8 +20,7 @@ from typing import Any
 
 from lstm_sweep.models.config import Config, TrialConfig
 from lstm_sweep.search.policy.cost import PRIOR_FIXED, DataSize, prior_seconds, steps_per_round
-from lstm_sweep.search.policy.problem import LadderLength, SearchProblem
-from lstm_sweep.search.policy.trials import Trials, stopped_early
+from lstm_sweep.search.policy.problem import LadderLength, SearchProblem, Trials, stopped_early
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Dimension, Range

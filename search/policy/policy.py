@@ -18,15 +18,15 @@ from lstm_sweep.search.policy.confirmation import (
 )
 from lstm_sweep.search.policy.halving import pruned
 from lstm_sweep.search.policy.ladder import LadderDecision, LadderPhase, LadderReport
-from lstm_sweep.search.policy.problem import SearchProblem
-from lstm_sweep.search.policy.search_phase import SearchPhase
-from lstm_sweep.search.policy.trials import (
+from lstm_sweep.search.policy.problem import (
     NO_RESULT,
+    SearchProblem,
     Trials,
     all_trials,
     out_of_time,
     stopped_early,
 )
+from lstm_sweep.search.policy.search_phase import SearchPhase
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.sweep import Confirmed, Stop, StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial, trial_seed

@@ -1,14 +1,128 @@
-"""`SearchProblem`: what a search is told of a task before anything is trained."""
+"""What a search is told beforehand, `SearchProblem`, and what it knows of its trials, `Trials`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import heapq
+import itertools
+import math
+import statistics
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lstm_sweep.models.config import Config
-from lstm_sweep.search.policy.cost import Costs
-from lstm_sweep.search.values.trial import VALIDATION_LOSS, Objective
+from lstm_sweep.search.values.sweep import Stop, StopReason
+from lstm_sweep.search.values.trial import (
+    VALIDATION_LOSS,
+    Ended,
+    Objective,
+    Outcome,
+    Phase,
+    Trial,
+)
 from lstm_sweep.spaces.space import Space
+
+Array = NDArray[np.float64]
+
+#: paused trials that are named at a time once none goes on; after a few ends they are asked again
+FEW_PAUSED = 64
+
+
+def grown(array: Array, size: int) -> Array:
+    """The array with room for `size` trials at least, along its last axis; new ones are NaN."""
+    room = array.shape[-1]
+    if size <= room:
+        return array
+    more = np.full((*array.shape[:-1], max(size, 2 * room) - room), np.nan)
+    return np.concatenate([array, more], axis=-1)
+
+
+def lowest(numbers: NDArray[np.intp], losses: Array, count: int) -> list[int]:
+    """The so many of the numbers that have the lowest losses, in order; then the lower ones."""
+    own = losses[numbers]
+    if count < len(own):
+        within = own <= np.partition(own, count - 1)[count - 1]
+        numbers, own = numbers[within], own[within]
+    order = np.lexsort((numbers, own))[:count]
+    return [int(number) for number in numbers[order]]
+
+
+class Ranking:
+    """Values by the number of a trial, in order; of equal ones the lower number comes first.
+
+    One changes at a time: a sweep of ten thousand trials asks for them a hundred times a second.
+    """
+
+    def __init__(self) -> None:
+        self._ordered: list[tuple[float, int]] = []
+        self._values: dict[int, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._ordered)
+
+    def put(self, number: int, value: float | None) -> None:
+        old = self._values.get(number)
+        if old == value:
+            return
+        if old is not None:
+            del self._ordered[bisect_left(self._ordered, (old, number))]
+            del self._values[number]
+        if value is not None:
+            insort(self._ordered, (value, number))
+            self._values[number] = value
+
+    def numbers(self, count: int | None = None) -> list[int]:
+        return [number for _, number in self._ordered[:count]]
+
+    def at(self, place: int) -> float:
+        return self._ordered[place][0] if place < len(self._ordered) else math.inf
+
+    def place_of(self, value: float) -> int:
+        return bisect_left(self._ordered, (value, -1))
+
+    def median(self) -> float | None:
+        if not self._ordered:
+            return None
+        middle = len(self._ordered) // 2
+        upper = self.at(middle)
+        return upper if len(self._ordered) % 2 else (self.at(middle - 1) + upper) / 2
+
+
+class Costs:
+    """Predicts of any config what is usual: of networks of which nothing is known beforehand.
+
+    Such a trial says nothing before its end, so it always takes what a whole one does.
+    """
+
+    def __init__(self) -> None:
+        self._rounds, self._totals = Ranking(), Ranking()
+
+    @property
+    def fixed_seconds(self) -> float:
+        return 0.0
+
+    def observe(
+        self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
+    ) -> None:
+        """Learn from the seconds of the rounds of trial `number`, as many as there are by now.
+
+        `total` is what the whole trial took, None if it is not over.
+        """
+        if rounds:
+            self._rounds.put(number, float(np.median(rounds)))
+        if total is not None:
+            self._totals.put(number, total)
+
+    def round_seconds(self, config: Config) -> float:
+        usual = self._rounds.median()
+        return 1.0 if usual is None else usual
+
+    def trial_seconds(self, config: Config, rounds: int) -> float:
+        return self._totals.median() or 0.0
+
 
 #: whether a config may be tried
 Admits = Callable[[Config], bool]
@@ -104,3 +218,150 @@ def described(prior: Sequence[EarlierBest]) -> list[str]:
     sweeps = f"configs of {len(prior)} earlier sweeps" if many else "config of an earlier sweep"
     trials = ", ".join(one.trial for one in prior)
     return [f"prior: begins with the best {sweeps} on these data ({trials})"]
+
+
+class Trials(Mapping[int, Trial]):
+    """The last attempt of each trial by its number, in the order in which they were first put."""
+
+    def __init__(self, slots: int = 1) -> None:
+        #: how many trials may run at once by now, 1 or more: other sweeps come and go, and nodes
+        self.slots = slots
+        self._trials: dict[int, Trial] = {}
+        self._open, self._paused, self._again = set[int](), set[int](), set[int]()
+        self._ranked, self._so_far = Ranking(), Ranking()
+        #: configs of all trials but those that confirm
+        self.configs: set[Config] = set()
+
+    def put(self, one: Trial) -> None:
+        number, first = one.number, one.phase is not Phase.CONFIRM
+        self._trials[number] = one
+        for numbers, holds in (
+            (self._open, one.ended is None),
+            (self._paused, bool(one.paused)),
+            (self._again, not first),
+        ):
+            numbers.add(number) if holds else numbers.discard(number)
+        if first:
+            self.configs.add(one.config)
+            self._ranked.put(number, one.ranked_loss)
+        if first and one.steps is None:
+            self._so_far.put(number, one.ranked_loss if one.ended else one.best_loss)
+
+    def __getitem__(self, number: int) -> Trial:
+        return self._trials[number]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._trials)
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    def _of(self, numbers: Iterable[int]) -> list[Trial]:
+        return [self._trials[number] for number in numbers]
+
+    def of(self, phase: Phase) -> list[Trial]:
+        return [one for one in self._trials.values() if one.phase is phase]
+
+    @property
+    def any_paused(self) -> bool:
+        return bool(self._paused)
+
+    @property
+    def open(self) -> list[Trial]:
+        return self._of(sorted(self._open))
+
+    def paused(self) -> list[Trial]:
+        return self._of(heapq.nsmallest(FEW_PAUSED, self._paused))
+
+    @property
+    def again(self) -> list[Trial]:
+        return self._of(sorted(self._again))
+
+    def ranked(self) -> list[Trial]:
+        return self._of(self._ranked.numbers())
+
+    def best_so_far(self, count: int | None = None) -> list[Trial]:
+        """The best so many first runs, or all, by their loss so far, those under way too.
+
+        Those that take a number of steps only are left out.
+        """
+        return self._of(self._so_far.numbers(count))
+
+
+#: nothing is begun any more, since none of many trials has a loss
+NO_RESULT = Stop(StopReason.TRIALS, "no trial has a result")
+#: seconds, and share of the time, that count as none
+NOTHING_S, NOTHING = 1.0, 0.02
+
+
+def all_trials(count: int) -> Stop:
+    text = f"all {count:,} trials are done" if count > 1 else "the only trial is done"
+    return Stop(StopReason.TRIALS, text)
+
+
+def out_of_time(seconds: float, left: float = 0.0) -> Stop:
+    minutes = round(seconds / 60, 2)
+    time, verb = (f"the {minutes:g} minutes", "are") if minutes != 1 else ("the minute", "is")
+    if left <= max(NOTHING_S, NOTHING * seconds):
+        return Stop(StopReason.MINUTES, f"{time} {verb} over")
+    return Stop(StopReason.MINUTES, f"what is left of {time} is too short for another trial")
+
+
+def out_of_patience(trials: int) -> Stop:
+    last = f"the last {trials:,} trials were" if trials > 1 else "the last trial was"
+    return Stop(StopReason.PATIENCE, f"{last} no better than those before")
+
+
+def space_is_tried(count: int, limits: Sequence[str] = ()) -> Stop:
+    """A sweep has tried all configs of its space that may be tried.
+
+    `limits` are IDs of trials that ran out of memory, so that those that need as much may not be.
+    """
+    text = f"all {count:,} configs of the space are tried" if count else "no config may be tried"
+    if limits:
+        text += f", but for those that need as much memory as {', '.join(limits)}"
+    return Stop(StopReason.SPACE, text)
+
+
+def stopped_early(one: Trial, epochs: int) -> Ended | None:
+    """How a trial ends that has not improved for so many epochs (0: never); None if it goes on."""
+    done, patience = len(one.rounds), epochs * one.rounds_per_epoch
+    best = one.best_round or done
+    if not patience or done - best < patience:
+        return None
+    return Ended(Outcome.COMPLETE, f"no better since epoch {one.epoch_text(best)}")
+
+
+def trials_without_gain(searched: Iterable[Trial]) -> int:
+    """Most trials in a row of the search, ended or paused, in which the best loss stayed.
+
+    It has to improve by more than noise. What trials gain that still run once patience is lost does
+    not bring it back, also to a sweep that is resumed then.
+    """
+    since, most, best = 0, 0, math.inf
+    shown = [one for one in searched if one.paused or (one.ended and _counts(one.ended))]
+    for one in sorted(shown, key=lambda one: one.began + one.seconds):
+        loss = one.best_loss if one.paused else one.ranked_loss
+        if loss is not None and loss < best - noise(one):
+            since, best = 0, loss
+        else:
+            since += 1
+        most = max(most, since)
+    return most
+
+
+def _counts(ended: Ended) -> bool:
+    """Whether a trial says something of its config, and was not cut off as the search was over."""
+    outcome = ended.outcome
+    return not (outcome in (Outcome.OUT_OF_TIME, Outcome.STOPPED) or outcome.is_accident)
+
+
+def noise(one: Trial) -> float:
+    """How much a trial's validation loss moves from round to round once it has settled, nats.
+
+    The median absolute step over the second half of its rounds.
+    """
+    losses = [loss for loss in one.val_losses if loss is not None]
+    later = losses[len(losses) // 2 :]
+    steps = [abs(a - b) for a, b in itertools.pairwise(later)]
+    return statistics.median(steps) if steps else 0.0

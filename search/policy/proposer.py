@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.policy.trials import Array, grown, lowest
+from lstm_sweep.search.policy.problem import Array, grown, lowest
 from lstm_sweep.search.values.spec import ALGORITHMS
 from lstm_sweep.spaces.dimension import Dimension
 from lstm_sweep.spaces.space import LISTABLE, Space

@@ -8,19 +8,20 @@ from dataclasses import replace
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.confirmation import is_complete
-from lstm_sweep.search.policy.cost import Costs
 from lstm_sweep.search.policy.halving import Extrapolation, Halving, rungs
 from lstm_sweep.search.policy.ladder import BestRate
 from lstm_sweep.search.policy.lstm_problem import MOST_OF_TIME
-from lstm_sweep.search.policy.problem import LargeNetwork, SearchProblem
-from lstm_sweep.search.policy.proposer import Observed, Proposal, Proposer
-from lstm_sweep.search.policy.trials import (
+from lstm_sweep.search.policy.problem import (
+    Costs,
+    LargeNetwork,
+    SearchProblem,
     Trials,
     out_of_patience,
     out_of_time,
     space_is_tried,
     trials_without_gain,
 )
+from lstm_sweep.search.policy.proposer import Observed, Proposal, Proposer
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.sweep import Stop, StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial

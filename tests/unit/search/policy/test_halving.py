@@ -13,7 +13,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
 from lstm_sweep.search.policy.halving import Extrapolation, Halving, rungs
 from lstm_sweep.search.policy.lstm_problem import FEWEST_STEPS, lstm_problem, smallest
-from lstm_sweep.search.policy.trials import Trials
+from lstm_sweep.search.policy.problem import Trials
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.sweep import StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial

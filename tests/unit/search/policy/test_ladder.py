@@ -27,8 +27,7 @@ from lstm_sweep.search.policy.ladder import (
     rates,
     refinable,
 )
-from lstm_sweep.search.policy.problem import LadderLength, SearchProblem
-from lstm_sweep.search.policy.trials import all_trials
+from lstm_sweep.search.policy.problem import LadderLength, SearchProblem, all_trials
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces import presets

@@ -18,10 +18,18 @@ from lstm_sweep.search.policy.confirmation import (
     compare,
     confirmed,
 )
-from lstm_sweep.search.policy.cost import Costs, DataSize
+from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.problem import EarlierBest, SearchProblem, described
-from lstm_sweep.search.policy.trials import NO_RESULT, Trials, all_trials, out_of_time
+from lstm_sweep.search.policy.problem import (
+    NO_RESULT,
+    Costs,
+    EarlierBest,
+    SearchProblem,
+    Trials,
+    all_trials,
+    described,
+    out_of_time,
+)
 from lstm_sweep.search.values.spec import ALGORITHMS, Plan
 from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial, trial_seed

@@ -9,8 +9,8 @@ import pytest
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
 from lstm_sweep.search.driver.resume import spent
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.problem import LargeNetwork
-from lstm_sweep.search.policy.trials import (
+from lstm_sweep.search.policy.problem import (
+    LargeNetwork,
     all_trials,
     out_of_patience,
     out_of_time,
