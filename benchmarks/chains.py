@@ -202,8 +202,8 @@ def _run(given: argparse.Namespace, workers: int, folder: Path, log: Path) -> Re
         raise InputError(f"seed {given.seed}: ended with code {code}; expected 0, see {log}")
     import lstm_sweep
     from lstm_sweep._launch import settings_of
+    from lstm_sweep.search.driver.read_back import confirmed_of
     from lstm_sweep.search.store import reader
-    from lstm_sweep.search.store.curves import confirmed_of
     from lstm_sweep.search.store.tracking import MlflowStore
 
     best = lstm_sweep.sweep(NAME, store=folder).best

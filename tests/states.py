@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.driver.transitions import with_attempts
+from lstm_sweep.search.driver.state import SweepState, with_attempts
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.values.trial import Job, Slot, Trial
 

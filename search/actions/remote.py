@@ -13,7 +13,6 @@ from typing import Any, TypeAlias, TypeVar
 from lstm_sweep.models.data.source import FILES_BESIDE, SAMPLES
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions.connection import Connection, events
-from lstm_sweep.search.actions.decoding import read_value
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.export import Exported
@@ -40,7 +39,7 @@ from lstm_sweep.search.actions.sweeps import (
     check_rows,
 )
 from lstm_sweep.search.actions.transfers import download, send_data, unpack
-from lstm_sweep.search.actions.watched import Watched
+from lstm_sweep.search.actions.watched import Watched, read_value
 from lstm_sweep.search.driver.observer import SILENT, Observer
 from lstm_sweep.search.process.files import (
     become,

@@ -18,14 +18,19 @@ from lstm_sweep.search.actions.detection import Rule, detect
 from lstm_sweep.search.actions.export import export
 from lstm_sweep.search.actions.references import Here, means_sweep, store_of_trial
 from lstm_sweep.search.driver import lease
-from lstm_sweep.search.driver.read_back import expected_left, read_findings, read_sweep, why_of
+from lstm_sweep.search.driver.read_back import (
+    confirmed_of,
+    expected_left,
+    read_findings,
+    read_sweep,
+    why_of,
+)
 from lstm_sweep.search.driver.result_files import page_of as report_of
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process.files import new_report, write_report
 from lstm_sweep.search.report.report_page import headline
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import store_to_read
-from lstm_sweep.search.store.curves import confirmed_of
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import BASELINE
 from lstm_sweep.search.store.reader import TrialRecord, scored_on

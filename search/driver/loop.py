@@ -11,14 +11,24 @@ from pathlib import Path
 
 from lstm_sweep.models.config import values_text
 from lstm_sweep.models.network.checkpoint import keep_reported
-from lstm_sweep.search.driver import health, resume, transitions
+from lstm_sweep.search.driver import health, resume
 from lstm_sweep.search.driver.health import Watch
 from lstm_sweep.search.driver.observer import Viewer
-from lstm_sweep.search.driver.preemption import Preemption
 from lstm_sweep.search.driver.resume import Resumed
-from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.state import (
+    History,
+    SweepState,
+    progress_reported,
+    round_reported,
+    run_created,
+    slot_came,
+    slot_gone,
+    trial_ended,
+    trial_paused,
+    trial_proposed,
+    trial_started,
+)
 from lstm_sweep.search.driver.task import Task
-from lstm_sweep.search.driver.transitions import History
 from lstm_sweep.search.engines import base as engines
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.halving import pruned
@@ -44,6 +54,57 @@ from lstm_sweep.search.values.trial import (
     Trial,
     TrialFiles,
 )
+
+#: seconds for which a trial keeps a slot that another sweep needs, if no checkpoint is written
+#: meanwhile; twice as many each time that it had to go without one
+KEEPS_S = 1_800.0
+
+
+class Preemption:
+    """Lets trials of one sweep wait while there are more than it may have slots.
+
+    A trial gives its slot up as soon as it has a checkpoint of the round that it was in, so it goes
+    on where it was. Without that, one whose start and round take longer than others let it have a
+    slot would begin the same round again and again. One whose round takes longer than `KEEPS_S` is
+    paused within it, and keeps its slot for twice as long the next time: so each gets on, and
+    others wait at most twice as long as it takes to begin and to finish a round. A trial that runs
+    code of the user has no checkpoint: it keeps its slot until it ends.
+    """
+
+    def __init__(self, engine: Engine, *, user_code: bool = False) -> None:
+        self._engine, self._user_code = engine, user_code
+        #: since when there are too many trials, in seconds of the driver's clock
+        self._since: float | None = None
+        #: for how long each trial keeps its slot that had to wait without a checkpoint
+        self._keeps_s: dict[int, float] = {}
+
+    def receive(self, progress: Trial, done: RoundDone, state: SweepState) -> None:
+        """Let a trial wait that has just finished a round, if its slot is needed."""
+        may = done.saved and not progress.last and not self._user_code
+        if may and not state.closing and self._engine.surplus():
+            self._preempt(progress)
+
+    def look(self, state: SweepState) -> None:
+        """Let trials wait that have kept their slots for too long, the last that began first."""
+        surplus = 0 if state.closing or self._user_code else self._engine.surplus()
+        if not surplus:
+            self._since = None
+            return
+        self._since = state.now if self._since is None else self._since
+        kept = state.now - self._since
+        late = [
+            one for one in state.running.values() if kept > self._keeps_s.get(one.number, KEEPS_S)
+        ]
+        for progress in sorted(late, key=lambda one: -one.stretch_began)[:surplus]:
+            number = progress.number
+            self._keeps_s[number] = 2 * self._keeps_s.get(number, KEEPS_S)
+            self._preempt(progress)
+
+    def _preempt(self, progress: Trial) -> None:
+        epoch = progress.epoch_text(len(progress.rounds))
+        waits = Paused(f"at epoch {epoch}: makes room", preempted=True)
+        self._engine.stop(progress.slot, waits)
+
 
 #: longest wait for an event of the engine, seconds
 TICK_S = 0.25
@@ -240,7 +301,7 @@ class Loop:
                 self.history.learn(search_ended=policy.stop)
             if trial is None or trial.number in self._state.paused:
                 return trial
-            self.history.apply(transitions.trial_proposed, trial)
+            self.history.apply(trial_proposed, trial)
         return self._state.waiting[0]
 
     def _waits_for_a_slot(self) -> bool:
@@ -270,7 +331,7 @@ class Loop:
         device = self.engine.describe(slot)
         self._starting = slot
         self._preempted.discard(trial.number)
-        self.history.apply(transitions.trial_started, trial, slot)
+        self.history.apply(trial_started, trial, slot)
         if paused:
             self.journal.resume_trial(paused, device)
         else:
@@ -288,7 +349,7 @@ class Loop:
         self._starting = None
 
     def name_run(self, trial: Trial, run_id: str) -> None:
-        state = self.history.apply(transitions.run_created, trial, run_id)
+        state = self.history.apply(run_created, trial, run_id)
         if progress := self._unshown.pop(trial.key, None):
             self.viewer.trial_ended(replace(progress, run_id=run_id), state)
 
@@ -297,11 +358,11 @@ class Loop:
     def _receive(self, slot: Slot, event: engines.Event) -> None:
         self.history.tick()
         if isinstance(event, engines.SlotAdded):
-            self.history.apply(transitions.slot_came, slot)
+            self.history.apply(slot_came, slot)
         elif isinstance(event, engines.SlotLost):
             if slot in self._state.running:
                 self._receive_message(slot, Ended(Outcome.LOST, event.reason))
-            self.history.apply(transitions.slot_gone, slot)
+            self.history.apply(slot_gone, slot)
             if not event.told:
                 self.viewer.said(f"{slot} is lost: {event.reason}")
         else:
@@ -314,9 +375,9 @@ class Loop:
             case Computing():
                 pass
             case Progressed():
-                self.history.apply(transitions.progress_reported, slot, message)
+                self.history.apply(progress_reported, slot, message)
             case RoundDone():
-                state = self.history.apply(transitions.round_reported, slot, message)
+                state = self.history.apply(round_reported, slot, message)
                 if message.number > len(progress.rounds):  # else it had them before it was paused
                     self._judge(state.running[slot], repeated=message.repeated)
                     self._preemption.receive(self._state.running[slot], message, self._state)
@@ -358,7 +419,7 @@ class Loop:
         paused = told if isinstance(told, Paused) else paused
         self._collect(progress)
         self.history.tick()
-        state = self.history.apply(transitions.trial_paused, progress.slot, paused)
+        state = self.history.apply(trial_paused, progress.slot, paused)
         progress = state.paused[progress.number]
         if progress.preempted:
             self._preempted.add(progress.number)
@@ -443,7 +504,7 @@ class Loop:
         self.journal.close_trial(progress, files, keep=keep, remove=remove)
         tried = again and not before.closing
         number = progress.number
-        state = self.history.apply(transitions.trial_ended, number, ended, again=tried)
+        state = self.history.apply(trial_ended, number, ended, again=tried)
         if keep:
             self._kept.add(progress.key)
         self._drop_displaced()

@@ -10,12 +10,10 @@ from typing import Any
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.driver.lease import OWNS_NAME, Lease, holder
 from lstm_sweep.search.driver.preflight import check_stored
-from lstm_sweep.search.driver.read_back import driven_s, slot_s
-from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.driver.transitions import with_attempts
+from lstm_sweep.search.driver.read_back import OPEN, began_s, driven_s, slot_s, with_rounds
+from lstm_sweep.search.driver.state import SweepState, with_attempts
 from lstm_sweep.search.policy.problem import EarlierBest
 from lstm_sweep.search.store import journal, reader
-from lstm_sweep.search.store.curves import OPEN, began_s, with_rounds
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import TRAINED, TrialRecord, apart, prior_of

@@ -1,12 +1,16 @@
-"""A sweep as its driver holds it: the value, and what is decided about it just now."""
+"""A sweep as its driver holds it, and what can happen to it: each event makes the next state.
+
+Times are seconds of the sweep's clock.
+"""
 
 from __future__ import annotations
 
 import bisect
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from typing_extensions import override
 
@@ -21,7 +25,15 @@ from lstm_sweep.search.values.sweep import (
     SweepStatus,
     in_order_of_outcomes,
 )
-from lstm_sweep.search.values.trial import Outcome, Slot, Trial
+from lstm_sweep.search.values.trial import (
+    Ended,
+    Outcome,
+    Paused,
+    Progressed,
+    RoundDone,
+    Slot,
+    Trial,
+)
 
 #: why a sweep ended that was interrupted, or that `stop` has ended
 INTERRUPTED = Stop(StopReason.INTERRUPTED, "interrupted")
@@ -31,7 +43,7 @@ PAUSED = Stop(StopReason.PAUSED, "paused on request")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SweepState(Sweep):
-    """A sweep as its driver knows it; each event of `transitions` gives the next state."""
+    """A sweep as its driver knows it; each event below gives the next state."""
 
     spec: SweepSpec
     slots: tuple[Slot, ...]
@@ -164,3 +176,222 @@ def _may_go_on(progress: Trial) -> bool:
     """Whether an attempt that has ended was not its trial's last."""
     ended, phase = progress.ended, progress.phase
     return ended is not None and (ended.unfinished or ended.outcome.most_attempts(phase) > 1)
+
+
+Key = TypeVar("Key")
+More = ParamSpec("More")
+
+
+class InvalidTransitionError(Exception):
+    """An event that cannot happen in the state in which it was told."""
+
+
+def _refuse(why: str) -> NoReturn:
+    raise InvalidTransitionError(why)
+
+
+def time_passed(state: SweepState, now: float) -> SweepState:
+    passed = state.usable * (now - state.now)
+    return replace(state, now=now, slot_seconds=state.slot_seconds + passed)
+
+
+def slot_came(state: SweepState, slot: Slot) -> SweepState:
+    if slot in state.slots:
+        _refuse(f"{slot} is there already")
+    return replace(state, slots=(*state.slots, slot))
+
+
+def slot_gone(state: SweepState, slot: Slot) -> SweepState:
+    """There is a slot less; the trial on it has ended before."""
+    _check_free(state, slot)
+    return replace(state, slots=tuple(other for other in state.slots if other != slot))
+
+
+def trial_proposed(state: SweepState, trial: Trial) -> SweepState:
+    number = trial.number
+    waits = any(other.number == number for other in state.waiting)
+    if waits or number in state.ends or state.open_trial(number):
+        _refuse(f"trial {number} is known already")
+    return replace(state, waiting=(*state.waiting, trial))
+
+
+def trial_started(state: SweepState, trial: Trial, slot: Slot) -> SweepState:
+    """A trial that waited, or was paused, is trained on a slot; its run is made meanwhile."""
+    _check_free(state, slot)
+    if paused := state.paused.get(trial.number):
+        state = replace(state, paused=_without(state.paused, trial.number))
+        return _with_running(state, paused.with_slot(slot, state.now))
+    if trial not in state.waiting:
+        _refuse(f"trial {trial.number} does not wait")
+    waiting = tuple(other for other in state.waiting if other != trial)
+    return _with_running(replace(state, waiting=waiting), trial.with_slot(slot, state.now))
+
+
+def run_created(state: SweepState, trial: Trial, run_id: str) -> SweepState:
+    """A trial, which may have ended, has a run."""
+    progress = state.open_trial(trial.number)
+    if progress and progress.key == trial.key:
+        progress = replace(progress, run_id=run_id)
+        if trial.number in state.paused:
+            return replace(state, paused={**state.paused, trial.number: progress})
+        return _with_running(state, progress)
+    ended = next((one for one in reversed(state.finished) if one.key == trial.key), None)
+    if ended is None:
+        _refuse(f"trial {trial.number} is not known")
+    named = {id(ended): replace(ended, run_id=run_id)}
+    return replace(
+        state,
+        finished=tuple(named.get(id(one), one) for one in state.finished),
+        ranked=tuple(named.get(id(one), one) for one in state.ranked),
+        ends={key: named.get(id(one), one) for key, one in state.ends.items()},
+    )
+
+
+def progress_reported(state: SweepState, slot: Slot, progress: Progressed) -> SweepState:
+    return _with_running(state, replace(_on(state, slot), latest=progress))
+
+
+def round_reported(state: SweepState, slot: Slot, done: RoundDone) -> SweepState:
+    progress = _on(state, slot).with_round(done)
+    state = _with_running(state, progress)
+    return state if progress.best_loss is None else _with_loss(state, progress.best_loss, state.now)
+
+
+def trial_paused(state: SweepState, slot: Slot, paused: Paused) -> SweepState:
+    """The trial on a slot waits with its checkpoint, and the slot is free."""
+    progress = _on(state, slot).with_pause(paused, state.now)
+    paused_now = {**state.paused, progress.number: progress}
+    return replace(state, running=_without(state.running, slot), paused=paused_now)
+
+
+def trial_ended(state: SweepState, number: int, ended: Ended, *, again: bool = False) -> SweepState:
+    """A trial that ran or was paused has ended; if it is tried `again`, its next attempt waits."""
+    progress = state.open_trial(number)
+    if progress is None:
+        _refuse(f"trial {number} is not under way")
+    if progress.paused:
+        state = replace(state, paused=_without(state.paused, number))
+    else:
+        state = replace(state, running=_without(state.running, progress.slot))
+    progress = progress.with_end(ended, state.now)
+    if again:
+        state = replace(state, waiting=(*state.waiting, progress.next_attempt()))
+    ends = {**state.ends, number: progress}
+    state = replace(state, finished=(*state.finished, progress), ends=ends)
+    if progress.ranked_loss is None:
+        return _without_losses(state)
+    place = bisect.bisect(state.ranked, rank(progress), key=rank)
+    ranked = (*state.ranked[:place], progress, *state.ranked[place:])
+    return _with_loss(replace(state, ranked=ranked), progress.ranked_loss, state.now)
+
+
+def with_attempts(
+    state: SweepState,
+    finished: Sequence[Trial],
+    waiting: Sequence[Trial] = (),
+    paused: Sequence[Trial] = (),
+) -> SweepState:
+    """A sweep of which these attempts are known, as after it was broken off.
+
+    `finished` are in order of their ends, of trials that were tried several times each attempt;
+    `waiting` are to be tried again, the first first; those that are `paused` have no slot.
+    """
+    for one in sorted([*finished, *paused], key=lambda one: one.began + one.seconds):
+        loss = one.ranked_loss if one.ended else one.best_loss
+        if loss is not None:
+            state = _with_loss(state, loss, one.began + one.seconds)
+    return replace(
+        state,
+        waiting=tuple(waiting),
+        paused={one.number: one for one in paused},
+        finished=tuple(finished),
+        ranked=tuple(sorted((one for one in finished if one.ranked_loss is not None), key=rank)),
+        ends={one.number: one for one in finished},
+    )
+
+
+def _check_free(state: SweepState, slot: Slot) -> None:
+    if slot not in state.slots:
+        _refuse(f"there is no {slot}")
+    if slot in state.running:
+        _refuse(f"a trial runs on {slot}")
+
+
+def _on(state: SweepState, slot: Slot) -> Trial:
+    progress = state.running.get(slot)
+    return progress or _refuse(f"no trial runs on {slot}")
+
+
+def _without(trials: Mapping[Key, Trial], key: Key) -> dict[Key, Trial]:
+    left = dict(trials)
+    del left[key]
+    return left
+
+
+def _with_running(state: SweepState, progress: Trial) -> SweepState:
+    return replace(state, running={**state.running, progress.slot: progress})
+
+
+def _with_loss(state: SweepState, loss: float, at: float) -> SweepState:
+    """Note a validation loss, nats, of a round that was done at this time."""
+    if state.best_over_time and loss >= state.best_over_time[-1][1]:
+        return state
+    return replace(state, best_over_time=(*state.best_over_time, (at, loss)))
+
+
+def _without_losses(state: SweepState) -> SweepState:
+    """Leave out losses of a trial that has failed: those below the best one that still counts.
+
+    That one counts from now on, or from when it was the best first.
+    """
+    best = state.leading_loss
+    lowest = math.inf if best is None else best
+    counting = tuple(one for one in state.best_over_time if one[1] >= lowest)
+    state = replace(state, best_over_time=counting)
+    return state if best is None else _with_loss(state, best, state.now)
+
+
+class History:
+    """Holds the state of a sweep, an immutable value, and replaces it as something happens.
+
+    Its clock shows the seconds for which the sweep was driven, by earlier drivers too, but for
+    those for which it was held: what is left of `minutes` is not used up by other sweeps.
+    """
+
+    def __init__(self, state: SweepState, clock: Callable[[], float]) -> None:
+        self.state, self._clock = state, clock
+        #: seconds of the clock that do not count
+        self._skipped = clock() - state.now
+        #: what the sweep's clock has shown since it is held
+        self._held_at: float | None = None
+
+    def apply(
+        self,
+        event: Callable[Concatenate[SweepState, More], SweepState],
+        *args: More.args,
+        **options: More.kwargs,
+    ) -> SweepState:
+        """Apply an event; return the state that follows."""
+        self.state = event(self.state, *args, **options)
+        return self.state
+
+    def learn(self, **facts: Any) -> SweepState:
+        """Note facts of the sweep as a whole: fields of its state."""
+        self.state = replace(self.state, **facts)
+        return self.state
+
+    def tick(self) -> float:
+        """Read the clock into the state; return what it shows."""
+        self.state = time_passed(self.state, self._time())
+        return self.state.now
+
+    def hold(self, *, held: bool) -> None:
+        if held != (self._held_at is not None):
+            now = self._time()
+            self._held_at = now if held else None
+
+    def _time(self) -> float:
+        now = self._clock()
+        if self._held_at is not None:
+            self._skipped = now - self._held_at
+        return now - self._skipped

@@ -15,9 +15,8 @@ from lstm_sweep.search.driver.observer import SILENT, Observer, Viewer
 from lstm_sweep.search.driver.read_back import time_tags
 from lstm_sweep.search.driver.result_files import keep_result, log_best_model, one_line
 from lstm_sweep.search.driver.resume import Resumed
-from lstm_sweep.search.driver.state import INTERRUPTED, ON_REQUEST, PAUSED, SweepState
+from lstm_sweep.search.driver.state import INTERRUPTED, ON_REQUEST, PAUSED, History, SweepState
 from lstm_sweep.search.driver.task import Task
-from lstm_sweep.search.driver.transitions import History
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import EarlierBest

@@ -16,13 +16,13 @@ from typing import Any
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.search.actions.references import store_of_sweep
 from lstm_sweep.search.actions.sweeps import SweepStatusReport
+from lstm_sweep.search.driver.read_back import written_curve
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.service.answers import Answers, ProblemError
 from lstm_sweep.search.service.logs import Seldom
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import Limits
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.curves import written_curve
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag

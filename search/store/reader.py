@@ -58,7 +58,7 @@ from lstm_sweep.spaces.template.template import Template, TemplateConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord(Trial):
-    """A trial as its run has it; its `rounds` are there once `curves.with_rounds` has read them."""
+    """A trial as its run has it; its `rounds` are there once `with_rounds` has read them."""
 
     tags: Tags
     #: status of the run in MLflow

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.driver.transitions import (
+from lstm_sweep.search.driver.state import (
+    SweepState,
     round_reported,
     trial_ended,
     trial_paused,
@@ -17,7 +17,7 @@ from lstm_sweep.search.driver.transitions import (
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone, Slot, Trial
 
-#: a function of `transitions`, and what it is given beside the state
+#: a event of `state`, and what it is given beside the state
 Event = tuple[Any, ...]
 
 A, B, C = (Slot(index, core=index) for index in range(3))

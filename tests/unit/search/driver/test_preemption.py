@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.driver.preemption import KEEPS_S, Preemption
+from lstm_sweep.search.driver.loop import KEEPS_S, Preemption
 from lstm_sweep.search.service.scheduler import TURN_S, QueuedJob, Turns
 from lstm_sweep.search.values.trial import Ended, Paused, RoundDone, Slot, Trial
 

@@ -9,8 +9,7 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.driver.read_back import stored_time
-from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.driver.transitions import with_attempts
+from lstm_sweep.search.driver.state import SweepState, with_attempts
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.sweep import SHARES, TimeSpent

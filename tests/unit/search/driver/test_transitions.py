@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.driver.transitions import (
+from lstm_sweep.search.driver.state import (
     InvalidTransitionError,
+    SweepState,
     progress_reported,
     run_created,
     slot_came,

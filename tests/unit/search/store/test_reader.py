@@ -12,13 +12,13 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.store import memory
-from lstm_sweep.search.store.curves import (
+from lstm_sweep.search.driver.read_back import (
     best_loss_history,
     gains,
     read_curve,
     with_rounds,
 )
+from lstm_sweep.search.store import memory
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError
 from lstm_sweep.search.store.journal import FORMAT
 from lstm_sweep.search.store.memory import MemoryStore
