@@ -20,9 +20,8 @@ from lstm_sweep.models.data.labelled import LabelledCorpus
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule, Verdict, parameters, step_numbers
-from lstm_sweep.search.driver import own_templates
 from lstm_sweep.search.driver.preflight import check_instructions
-from lstm_sweep.search.driver.task import Task
+from lstm_sweep.search.driver.task import Task, read_template
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest, SearchProblem
@@ -220,6 +219,6 @@ class LstmTask(Task):
         file: str | None,
         devices: Iterable[Device],
     ) -> None:
-        own_templates.read(record.tags, file)  # there must be none
+        read_template(record.tags, file)  # there must be none
         config = as_lstm_config(record.config.evolve(**changes))
         check_instructions([config.precision], devices)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import platformdirs
+
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.classes import Evidence
 from lstm_sweep.models.config import Config
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.quality import OverRates
-from lstm_sweep.search.driver import own_templates
 from lstm_sweep.search.policy.problem import EarlierBest, SearchProblem
+from lstm_sweep.search.process import workdir
+from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
-from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Device, Training, Trial
+from lstm_sweep.spaces.template.template import Template
 
 #: largest difference between two logits that counts as the same prediction
 PARITY_TOLERANCE = 1e-4
@@ -104,7 +110,7 @@ class Task(ABC):
         `tags` are those of the run that is to go on, `file` is the user's own file, if one was
         named.
         """
-        return reader.read_spec(run, own_templates.read(tags, file))
+        return reader.read_spec(run, read_template(tags, file))
 
     @classmethod
     @abstractmethod
@@ -247,3 +253,79 @@ class Task(ABC):
     def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
         """Lines that `export` prints about what its writer has returned."""
         return []
+
+
+# --- templates ------------------------------------------------------------------------------------
+# Others may write to the store, so a path in it is never run. `resume` takes the digest of a
+# sweep's template from the store, and its path from a file that only this user can write: each
+# template that is named on the command line is recorded there.
+
+#: the digest of a template
+DIGEST = re.compile(r"[0-9a-f]{16}")
+
+
+def remember_template(template: Template) -> None:
+    """Record the path of a template that this user has named, if the folder can be written."""
+    folder = _templates_folder()
+    if folder is None:
+        return
+    with contextlib.suppress(OSError, UnicodeError):
+        replace_text(folder / template.digest, str(template.path))
+
+
+def template_path(digest: str) -> Path | None:
+    """The path of the template with a digest; None if it is not recorded."""
+    folder = _templates_folder()
+    if folder is None or not DIGEST.fullmatch(digest):
+        return None
+    with contextlib.suppress(OSError, UnicodeError):
+        path = Path((folder / digest).read_text(encoding="utf-8"))
+        return path if path.is_absolute() else None
+    return None
+
+
+def template_digest(tags: Tags) -> str | None:
+    """Digest of the template of a run; None if it has none."""
+    if Tag.TEMPLATE not in tags:
+        return None
+    digest = tags.json(Tag.TEMPLATE, dict).get("digest")
+    if not (isinstance(digest, str) and DIGEST.fullmatch(digest)):
+        raise tags.bad(Tag.TEMPLATE, "a digest of 16 hexadecimal digits")
+    return digest
+
+
+def read_template(tags: Tags, given: str | None) -> Template | None:
+    """The template of a run, read from the path `given` or else the recorded one.
+
+    None if the run has no template. Refused are a file with another digest, and none at all.
+    """
+    digest = template_digest(tags)
+    if digest is None:
+        if given is not None:
+            raise InputError(f"--template {given!r}: the sweep has no template, expected none")
+        return None
+    path = template_path(digest) if given is None else given
+    if path is None:
+        was = tags.json(Tag.TEMPLATE, dict).get("path")
+        raise InputError(
+            "the sweep runs a template that you have not run here: expected --template FILE.py, "
+            f"your own file (it was {shown(was)}); a path from the store is never run"
+        )
+    template = Template.read(str(path))
+    if template.digest != digest:
+        raise InputError(
+            f"template {template.where} has changed since: found digest {template.digest}, "
+            f"expected {digest}"
+        )
+    if given is not None:
+        remember_template(template)
+    return template
+
+
+def _templates_folder() -> Path | None:
+    """A lasting folder that only this user may write to; None if there is none."""
+    try:
+        own = platformdirs.user_state_path(workdir.PROGRAM, appauthor=False)
+    except RuntimeError:  # this user has no home
+        return None
+    return workdir.private(own) and workdir.private(own / "templates")

@@ -15,7 +15,6 @@ from typing_extensions import override
 from lstm_sweep.models.bundle.bundle import CONFIG, MODEL
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError, cut
-from lstm_sweep.search.driver import own_templates
 from lstm_sweep.search.driver.preflight import ladder_notes
 from lstm_sweep.search.driver.task import (
     Task,
@@ -23,6 +22,9 @@ from lstm_sweep.search.driver.task import (
     backend_free_of_gpu,
     check_parity,
     parity_lines,
+    read_template,
+    remember_template,
+    template_digest,
     unchecked_reason,
 )
 from lstm_sweep.search.engines.worker import TemplateTraining
@@ -118,13 +120,13 @@ class TemplateTask(Task):
     def of_trial(
         cls, record: TrialRecord, config: Config, file: str | None, device: Device
     ) -> Self:
-        template = own_templates.read(record.tags, file)
+        template = read_template(record.tags, file)
         assert template
         return cls(template)
 
     @override
     def remember(self) -> None:
-        own_templates.remember(self.template)
+        remember_template(self.template)
 
     @property
     @override
@@ -160,7 +162,7 @@ class TemplateTask(Task):
         file: str | None,
         devices: Iterable[Device],
     ) -> None:
-        own_templates.read(record.tags, file)
+        read_template(record.tags, file)
         if changes:
             name, value = next(iter(changes.items()))
             raise InputError(
@@ -171,7 +173,7 @@ class TemplateTask(Task):
     @classmethod
     @override
     def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
-        digest = own_templates.digest_of(record.tags)
+        digest = template_digest(record.tags)
         parent = store.run(record.tags.text(Tag.PARENT))
         # its sweep may say that it is not about a template, whose parity would be checked
         if parent is None or reader.written_spec(parent).get("template_digest") != digest:

@@ -13,11 +13,12 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import export, references, rerun, sweeps
-from lstm_sweep.search.driver import lease, own_templates, resume
+from lstm_sweep.search.driver import lease, resume
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.lstm_task import earlier_best
 from lstm_sweep.search.driver.observer import Observer
 from lstm_sweep.search.driver.sweep import Sweep
+from lstm_sweep.search.driver.task import read_template
 from lstm_sweep.search.store import reader, server
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import spec_tags
@@ -226,7 +227,7 @@ def test_no_tag_of_a_trial_stops_others(stored: Stored, wrong: list[str | None])
         def read(run: Any = store_runs[run_id]) -> None:
             record = resume._trial_of(run, stored.spec)
             resume._attempts(store, stored.sweep, [record])
-            own_templates.read(record.tags, None)
+            read_template(record.tags, None)
             rerun._check_proposed(store, record, None)
             CorpusTask.of_trial(record, record.config, None, DEVICE)
 

@@ -23,9 +23,10 @@ from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.sweeps import SweepResult
-from lstm_sweep.search.driver import own_templates, preflight
+from lstm_sweep.search.driver import preflight
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.task import read_template, remember_template, template_path
 from lstm_sweep.search.driver.template_task import TemplateTask
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.store.faults import BadRunError
@@ -122,24 +123,24 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )  # fmt: skip
 def test_a_digest_that_is_none_names_no_file(written: str, file: Path) -> None:
     with pytest.raises(BadRunError, match=r"^run r: tag sweep.template is "):
-        own_templates.read(tags_of({"sweep.template": written}), None)
+        read_template(tags_of({"sweep.template": written}), None)
 
 
 def test_a_note_in_a_folder_that_others_may_write_is_not_believed(
     file: Path, own_state: Path
 ) -> None:
     template = Template.read(str(file))
-    own_templates.remember(template)
-    assert own_templates.path_of(template.digest) == file.resolve()
+    remember_template(template)
+    assert template_path(template.digest) == file.resolve()
     [folder] = own_state.rglob("templates")
     folder.chmod(0o777)
-    assert own_templates.path_of(template.digest) is None
+    assert template_path(template.digest) is None
 
 
 def test_a_sweep_without_a_template_takes_none(file: Path) -> None:
-    assert own_templates.read(tags_of({}), None) is None
+    assert read_template(tags_of({}), None) is None
     with pytest.raises(InputError, match="the sweep has no template, expected none"):
-        own_templates.read(tags_of({}), str(file))
+        read_template(tags_of({}), str(file))
 
 
 def task_of(folder: Path, **splits: str) -> CorpusTask:
